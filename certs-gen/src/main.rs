@@ -1,0 +1,2 @@
+//! certs-gen
+fn main() {}

@@ -1,0 +1,37 @@
+//! Credentials for registries and their token services, and the secrets that policies name: read from mounted
+//! files, re-read when they change, never logged.
+
+use std::fmt;
+
+/// A secret value. Its `Debug` says nothing.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a value.
+    pub fn new(value: impl Into<String>) -> Self {
+        Self(value.into())
+    }
+
+    /// The value, for the one place that sends it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// One candidate for signing in.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Credential {
+    /// The user.
+    pub username: String,
+    /// The password.
+    pub password: Secret,
+    /// Where it stands, for denials: `pull secret "harbor" (…/.dockerconfigjson)`.
+    pub source: String,
+}

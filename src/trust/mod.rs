@@ -1,0 +1,19 @@
+//! Trust data: who signed what, by Notary v1's metadata (TUF as Notary speaks it).
+//!
+//! The *verifier* (everything but `notary`, `client`, `challenge` and `token`) is pure: bytes, keys and the time come
+//! in as arguments, a verified [`Repository`] or a reason comes out. The *service* around it fetches, caches and
+//! shares.
+
+pub mod anchor;
+pub mod gun;
+pub mod key;
+pub mod repository;
+pub mod source;
+
+pub mod notary;
+
+pub use anchor::{Anchor, FirstUse, RootPin};
+pub use gun::{Gun, GunError, RoleName};
+pub use key::{KeyId, SignerKey};
+pub use repository::{Repository, VerifiedDigest};
+pub use source::{FetchError, MetadataName, MetadataSource};

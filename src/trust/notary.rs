@@ -1,0 +1,149 @@
+//! The trust service: asks a Notary server, verifies, remembers, and answers with one of three verdicts.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::repository::{Judgement, Rejection, RequiredSigner, RoleExpiry, Wanted};
+use super::{Anchor, Gun, KeyId};
+use crate::credentials::Credential;
+use crate::deadline::Deadline;
+
+/// The base URL of a trust server: `https://host[:port][/path]`, nothing else (`http` only where the operator
+/// switched plain HTTP on).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TrustServer(String);
+
+impl TrustServer {
+    /// Checks a URL: scheme, host, no user, no query, no fragment; a trailing slash is dropped.
+    pub fn parse(_url: &str, _plain_http: PlainHttp) -> Result<Self, TrustServerError> {
+        todo!()
+    }
+
+    /// The URL, without a trailing slash.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for TrustServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// May a trust server be spoken to without TLS? For tests on one machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlainHttp {
+    /// https only.
+    Refused,
+    /// `http://` URLs are taken as well. Dangerous: everything but signatures is then open to whoever listens.
+    DangerouslyAllowed,
+}
+
+/// A URL that cannot be a trust server's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrustServerError;
+
+/// What stored trust data may do while the trust server cannot be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenUnavailable {
+    /// Nothing: the image is denied as unavailable.
+    Deny,
+    /// Stand in, while it is unexpired and was confirmed by the server no longer ago than this.
+    UseCached {
+        /// The age past which it may not.
+        max_stale: Duration,
+    },
+}
+
+/// The service's settings.
+#[derive(Clone, Debug)]
+pub struct NotarySettings {
+    /// A PEM bundle added to the built-in roots; re-read when it changes. `None`, or a file that is absent: built-in
+    /// roots alone.
+    pub ca: Option<PathBuf>,
+    /// How old a verified timestamp may be before it is asked for again.
+    pub refresh_after: Duration,
+    /// May realms and servers be plain HTTP?
+    pub plain_http: PlainHttp,
+}
+
+/// One question to the service.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// The repository, in trust data's own name (after `remap`).
+    pub gun: &'a Gun,
+    /// The server to ask.
+    pub server: &'a TrustServer,
+    /// The image.
+    pub wanted: Wanted<'a>,
+    /// Where trust in the root begins.
+    pub anchor: &'a Anchor,
+    /// Who must have signed; empty: any valid publication counts.
+    pub signers: &'a [RequiredSigner],
+    /// Candidates for the trust server's token service, in the order in which to try them; may be empty (anonymous).
+    pub credentials: &'a [Credential],
+    /// May stored data stand in?
+    pub when_unavailable: WhenUnavailable,
+    /// When to have answered.
+    pub deadline: Deadline,
+}
+
+/// Where the data behind a verdict came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The server was asked for this very question.
+    Fetched,
+    /// Verified a moment ago, within `refreshAfter`.
+    Remembered,
+    /// The server is away; stored data stands in. An answer built on this carries a warning.
+    StoodIn {
+        /// How long ago the server last confirmed it.
+        age: Duration,
+    },
+}
+
+/// The image is verified.
+#[derive(Clone, Debug)]
+pub struct Verified {
+    /// Digest, tag and signers.
+    pub judgement: Judgement,
+    /// Where the data came from.
+    pub origin: Origin,
+    /// When each role's metadata ends.
+    pub expiries: Vec<RoleExpiry>,
+    /// The IDs of the root keys.
+    pub root_key_ids: Vec<KeyId>,
+}
+
+/// The image is not verified.
+#[derive(Clone, Debug)]
+pub enum Refusal {
+    /// The trust data says no.
+    Rejected(Rejection),
+    /// Nobody could say; what was tried, safe to print.
+    Unavailable(String),
+}
+
+/// The trust service. Shared by all workers.
+#[derive(Debug)]
+pub struct Notary {}
+
+impl Notary {
+    /// A service with nothing remembered. An unreadable CA bundle is an error; an absent one is not.
+    pub fn new(_settings: NotarySettings) -> Result<Self, NotaryError> {
+        todo!()
+    }
+
+    /// Answers one question, by its deadline. `now` is the time by which expiry is judged.
+    pub fn ask(&self, _question: &Question<'_>, _now: Timestamp) -> Result<Verified, Refusal> {
+        todo!()
+    }
+}
+
+/// The service cannot be set up.
+#[derive(Debug)]
+pub enum NotaryError {}
