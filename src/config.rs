@@ -1,9 +1,29 @@
-//! The configuration: read once from a file and the command line into values that are already checked.
+//! The configuration: one YAML or JSON file, every key optional, read once into values that are already checked.
+//! Unknown keys are refused with a suggestion; nothing here is read twice.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::admission::DEFAULT_TRUSTED_CONTROLLERS;
+use crate::admission::decide::UnchangedTemplates;
+use crate::logging::Format;
+use crate::policy::Mode;
+use crate::text::{byte_size, duration};
+use crate::trust::FirstUse;
+use crate::trust::notary::{PlainHttp, WhenUnavailable};
+use crate::trust::servers::{TrustServers, TrustServersError};
+use crate::yaml::{self, YamlError};
+
+/// The most bytes a configuration file may have.
+const FILE_CAP: u64 = 1 << 20;
+
+/// Where a pod finds its own namespace.
+const OWN_NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
 
 /// All settings, checked.
 #[derive(Clone, Debug)]
@@ -14,12 +34,47 @@ pub struct Config {
     pub metrics_listen: Option<SocketAddr>,
     /// The serving certificate.
     pub tls: TlsFiles,
+    /// Portreeve's own namespace: where cluster policies' signer secrets come from.
+    pub namespace: String,
+    /// Directories of policy files.
+    pub policies: Vec<PathBuf>,
+    /// Signers' keys, as `<namespace>/<secret>/<key>`.
+    pub secrets: PathBuf,
+    /// Docker configs that count for every namespace.
+    pub registries: PathBuf,
+    /// Trust.
+    pub trust: TrustConfig,
+    /// `warn`: decide, log, count and warn, but let in.
+    pub mode: Mode,
+    /// Users whose children of verified owners pass.
+    pub trusted_controllers: Vec<String>,
+    /// Are unchanged pod templates verified again on UPDATE?
+    pub unchanged_templates: UnchangedTemplates,
     /// Limits.
     pub limits: Limits,
-    /// Registries' trust servers, by host pattern.
-    pub servers: BTreeMap<String, String>,
-    /// Policy directories.
-    pub policies: Vec<PathBuf>,
+    /// How log lines look.
+    pub log_format: Format,
+    /// What is logged.
+    pub log_level: log::LevelFilter,
+}
+
+/// How trust data is had and what it must be.
+#[derive(Clone, Debug)]
+pub struct TrustConfig {
+    /// A PEM bundle added to the built-in roots; may be absent.
+    pub ca: PathBuf,
+    /// Which trust server speaks for which registry.
+    pub servers: TrustServers,
+    /// Where verified metadata is to be kept; this version keeps it in memory only, and says so at start.
+    pub cache: Option<PathBuf>,
+    /// How old a verified timestamp may be before it is asked for again.
+    pub refresh_after: Duration,
+    /// What stored data may do while a server is away, where policy does not say.
+    pub when_unavailable: WhenUnavailable,
+    /// May a root that nobody pinned be trusted?
+    pub first_use: FirstUse,
+    /// May trust servers be plain HTTP?
+    pub plain_http: PlainHttp,
 }
 
 /// Files of the serving side.
@@ -74,6 +129,432 @@ impl Default for Limits {
             idle_time: Duration::from_secs(120),
             admission_time: Duration::from_secs(10),
             drain_time: Duration::from_secs(20),
+        }
+    }
+}
+
+impl Config {
+    /// The configuration in a file; without one, all defaults.
+    pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
+        let Some(path) = file else { return Self::from_wire(Wire::default(), Path::new("(defaults)")) };
+        let text = read_capped(path).map_err(|source| ConfigError::Unreadable { file: path.to_owned(), source })?;
+        Self::parse(&text, path)
+    }
+
+    /// The configuration in a text; `file` names it in errors.
+    pub fn parse(text: &str, file: &Path) -> Result<Self, ConfigError> {
+        // A file of comments alone is an empty configuration.
+        let wire: Option<Wire> =
+            yaml::read(text).map_err(|source| ConfigError::Syntax { file: file.to_owned(), source })?;
+        Self::from_wire(wire.unwrap_or_default(), file)
+    }
+
+    fn from_wire(wire: Wire, file: &Path) -> Result<Self, ConfigError> {
+        let check = Checker { file };
+        let Wire { listen, metrics_listen, tls, namespace, policies, secrets, credentials, trust, admission, .. } = wire;
+        if credentials.kubernetes == Some(true) {
+            return Err(check.wrong("credentials.kubernetes", "true", "false: this version reads mounted files only"));
+        }
+        let metrics_listen = match metrics_listen.as_deref() {
+            None => Some(check.address("metricsListen", "0.0.0.0:8080")?),
+            Some("") => None,
+            Some(text) => Some(check.address("metricsListen", text)?),
+        };
+        let plain_http =
+            if trust.allow_plain_http.unwrap_or(false) { PlainHttp::DangerouslyAllowed } else { PlainHttp::Refused };
+        let mut servers: BTreeMap<String, String> =
+            TrustServers::DEFAULTS.iter().map(|&(host, url)| (host.to_owned(), url.to_owned())).collect();
+        servers.extend(trust.servers.unwrap_or_default());
+        let servers = TrustServers::new(servers, plain_http)
+            .map_err(|source| ConfigError::Servers { file: file.to_owned(), source })?;
+        let max_stale = check.duration("trust.maxStale", trust.max_stale, Duration::ZERO)?;
+        let when_unavailable = match trust.when_unavailable.unwrap_or(WireUnavailable::Deny) {
+            WireUnavailable::UseCached if max_stale.is_zero() => {
+                return Err(check.wrong("trust.maxStale", "0s", "how old stored data may be, such as 24h, with useCached"));
+            }
+            WireUnavailable::UseCached => WhenUnavailable::UseCached { max_stale },
+            WireUnavailable::Deny => WhenUnavailable::Deny,
+        };
+        let default_controllers = || DEFAULT_TRUSTED_CONTROLLERS.iter().map(|&user| user.to_owned()).collect();
+        Ok(Self {
+            listen: check.address("listen", listen.as_deref().unwrap_or("0.0.0.0:8000"))?,
+            metrics_listen,
+            tls: TlsFiles {
+                certificate: tls.certificate.unwrap_or_else(|| "/etc/certs/tls.crt".into()),
+                key: tls.key.unwrap_or_else(|| "/etc/certs/tls.key".into()),
+                client_ca: tls.client_ca.filter(|path| !path.as_os_str().is_empty()),
+            },
+            namespace: namespace.unwrap_or_else(own_namespace),
+            policies: policies.unwrap_or_else(|| vec!["/etc/portreeve/policies".into()]),
+            secrets: secrets.unwrap_or_else(|| "/etc/portreeve/secrets".into()),
+            registries: credentials.mounted.unwrap_or_else(|| "/etc/portreeve/registries".into()),
+            trust: TrustConfig {
+                ca: trust.ca.unwrap_or_else(|| "/etc/certs/ca.pem".into()),
+                servers,
+                cache: trust.cache,
+                refresh_after: check.duration("trust.refreshAfter", trust.refresh_after, Duration::from_secs(30))?,
+                when_unavailable,
+                first_use: if trust.require_pinned_roots.unwrap_or(false) {
+                    FirstUse::Forbidden
+                } else {
+                    FirstUse::Allowed
+                },
+                plain_http,
+            },
+            mode: match admission.mode.unwrap_or(WireMode::Enforce) {
+                WireMode::Enforce => Mode::Enforce,
+                WireMode::Warn => Mode::Warn,
+            },
+            trusted_controllers: admission.trusted_controllers.unwrap_or_else(default_controllers),
+            unchanged_templates: match admission.unchanged_templates.unwrap_or(WireUnchanged::Verify) {
+                WireUnchanged::Verify => UnchangedTemplates::Verify,
+                WireUnchanged::Skip => UnchangedTemplates::Skip,
+            },
+            limits: check.limits(wire.limits)?,
+            log_format: match wire.log.format {
+                None => Format::for_stderr(),
+                Some(WireFormat::Json) => Format::Json,
+                Some(WireFormat::Text) => Format::Text,
+            },
+            log_level: match wire.log.level.unwrap_or(WireLevel::Info) {
+                WireLevel::Error => log::LevelFilter::Error,
+                WireLevel::Warn => log::LevelFilter::Warn,
+                WireLevel::Info => log::LevelFilter::Info,
+                WireLevel::Debug => log::LevelFilter::Debug,
+            },
+        })
+    }
+}
+
+fn read_capped(path: &Path) -> std::io::Result<String> {
+    use std::io::Read as _;
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(FILE_CAP + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > FILE_CAP {
+        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, "larger than 1 MiB"));
+    }
+    Ok(text)
+}
+
+/// The namespace of the pod that we run in, or `portreeve` outside a cluster.
+fn own_namespace() -> String {
+    let name = std::fs::read_to_string(OWN_NAMESPACE_FILE).unwrap_or_default();
+    if name.trim().is_empty() { "portreeve".to_owned() } else { name.trim().to_owned() }
+}
+
+/// Turns texts into values, and names the key where one is wrong.
+struct Checker<'a> {
+    file: &'a Path,
+}
+
+impl Checker<'_> {
+    fn wrong(&self, key: &'static str, found: impl Into<String>, expected: &'static str) -> ConfigError {
+        ConfigError::Value { file: self.file.to_owned(), key, found: found.into(), expected }
+    }
+
+    fn address(&self, key: &'static str, text: &str) -> Result<SocketAddr, ConfigError> {
+        text.parse().map_err(|_| self.wrong(key, text, "an address and port such as 0.0.0.0:8000 or [::]:8000"))
+    }
+
+    fn duration(&self, key: &'static str, text: Option<String>, default: Duration) -> Result<Duration, ConfigError> {
+        let Some(text) = text else { return Ok(default) };
+        duration(&text).ok_or_else(|| self.wrong(key, text, "a duration such as 30s, 5m or 24h"))
+    }
+
+    fn time_limit(&self, key: &'static str, text: Option<String>, default: Duration) -> Result<Duration, ConfigError> {
+        let limit = self.duration(key, text, default)?;
+        if limit.is_zero() {
+            return Err(self.wrong(key, "0s", "a duration longer than nothing: there is no unlimited wait"));
+        }
+        Ok(limit)
+    }
+
+    fn count(&self, key: &'static str, count: Option<usize>, default: usize, most: usize) -> Result<usize, ConfigError> {
+        let count = count.unwrap_or(default);
+        if count == 0 || count > most {
+            return Err(self.wrong(key, count.to_string(), "a number from 1 to 65536 (workers: to 1024)"));
+        }
+        Ok(count)
+    }
+
+    fn bytes(&self, key: &'static str, text: Option<WireSize>, default: usize) -> Result<usize, ConfigError> {
+        let (text, bytes) = match text {
+            None => return Ok(default),
+            Some(WireSize::Bytes(bytes)) => (bytes.to_string(), Some(bytes)),
+            Some(WireSize::Text(text)) => (text.clone(), byte_size(&text)),
+        };
+        bytes
+            .filter(|bytes| (1024..=1 << 30).contains(bytes))
+            .ok_or_else(|| self.wrong(key, text, "a size from 1KiB to 1GiB such as 64KiB or 8MiB"))
+    }
+
+    fn limits(&self, wire: WireLimits) -> Result<Limits, ConfigError> {
+        let default = Limits::default();
+        Ok(Limits {
+            connections: self.count("limits.connections", wire.connections, default.connections, 65_536)?,
+            workers: self.count("limits.workers", wire.workers, default.workers, 1024)?,
+            queue: self.count("limits.queue", wire.queue, default.queue, 65_536)?,
+            head_bytes: self.bytes("limits.headBytes", wire.head_bytes, default.head_bytes)?,
+            request_bytes: self.bytes("limits.requestBytes", wire.request_bytes, default.request_bytes)?,
+            handshake_time: self.time_limit("limits.handshakeTime", wire.handshake_time, default.handshake_time)?,
+            request_time: self.time_limit("limits.requestTime", wire.request_time, default.request_time)?,
+            answer_time: self.time_limit("limits.answerTime", wire.answer_time, default.answer_time)?,
+            idle_time: self.time_limit("limits.idleTime", wire.idle_time, default.idle_time)?,
+            admission_time: self.time_limit("limits.admissionTime", wire.admission_time, default.admission_time)?,
+            drain_time: self.time_limit("limits.drainTime", wire.drain_time, default.drain_time)?,
+        })
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+struct Wire {
+    listen: Option<String>,
+    metrics_listen: Option<String>,
+    tls: WireTls,
+    namespace: Option<String>,
+    policies: Option<Vec<PathBuf>>,
+    secrets: Option<PathBuf>,
+    credentials: WireCredentials,
+    trust: WireTrust,
+    admission: WireAdmission,
+    limits: WireLimits,
+    log: WireLog,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+struct WireTls {
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+    client_ca: Option<PathBuf>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+struct WireCredentials {
+    mounted: Option<PathBuf>,
+    kubernetes: Option<bool>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+struct WireTrust {
+    ca: Option<PathBuf>,
+    servers: Option<BTreeMap<String, String>>,
+    cache: Option<PathBuf>,
+    refresh_after: Option<String>,
+    when_unavailable: Option<WireUnavailable>,
+    max_stale: Option<String>,
+    require_pinned_roots: Option<bool>,
+    allow_plain_http: Option<bool>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum WireUnavailable {
+    Deny,
+    UseCached,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+struct WireAdmission {
+    mode: Option<WireMode>,
+    trusted_controllers: Option<Vec<String>>,
+    unchanged_templates: Option<WireUnchanged>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum WireUnchanged {
+    Verify,
+    Skip,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum WireMode {
+    Enforce,
+    Warn,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+struct WireLimits {
+    connections: Option<usize>,
+    workers: Option<usize>,
+    queue: Option<usize>,
+    head_bytes: Option<WireSize>,
+    request_bytes: Option<WireSize>,
+    handshake_time: Option<String>,
+    request_time: Option<String>,
+    answer_time: Option<String>,
+    idle_time: Option<String>,
+    admission_time: Option<String>,
+    drain_time: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum WireSize {
+    Bytes(usize),
+    Text(String),
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+struct WireLog {
+    format: Option<WireFormat>,
+    level: Option<WireLevel>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum WireFormat {
+    Json,
+    Text,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum WireLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+}
+
+/// A configuration that cannot be used.
+#[derive(Debug)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Not YAML, an unknown key, a value of the wrong type.
+    Syntax {
+        /// The file.
+        file: PathBuf,
+        /// What and where.
+        source: YamlError,
+    },
+    /// A value that cannot be.
+    Value {
+        /// The file.
+        file: PathBuf,
+        /// The key, with dots.
+        key: &'static str,
+        /// What stands there.
+        found: String,
+        /// What should.
+        expected: &'static str,
+    },
+    /// An entry of `trust.servers`.
+    Servers {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        source: TrustServersError,
+    },
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable { file, source } => write!(f, "{}: cannot be read: {source}", file.display()),
+            Self::Syntax { file, source } => write!(f, "{}:{source}", file.display()),
+            Self::Value { file, key, found, expected } => {
+                write!(f, "{}: {key}: found \"{found}\", expected {expected}", file.display())
+            }
+            Self::Servers { file, source } => write!(f, "{}: trust.servers: {source}", file.display()),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Unreadable { source, .. } => Some(source),
+            Self::Syntax { source, .. } => Some(source),
+            Self::Value { .. } => None,
+            Self::Servers { source, .. } => Some(source),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, String> {
+        Config::parse(text, Path::new("c.yaml")).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_example_of_the_documentation_loads() {
+        let config = parse(
+            r#"
+listen: "0.0.0.0:8000"
+metricsListen: ""
+tls: { certificate: /etc/certs/tls.crt, key: /etc/certs/tls.key, clientCa: "" }
+policies: [/etc/portreeve/policies]
+secrets: /etc/portreeve/secrets
+credentials: { mounted: /etc/portreeve/registries, kubernetes: false }
+trust:
+  ca: /etc/certs/ca.pem
+  servers: { "registry.local:9001": "https://notary.local:4443" }
+  refreshAfter: 30s
+  whenUnavailable: useCached
+  maxStale: 24h
+  requirePinnedRoots: true
+admission: { mode: warn }
+limits: { connections: 64, requestBytes: 4MiB, headBytes: 8192 }
+log: { format: text, level: debug }
+"#,
+        )
+        .unwrap();
+        assert_eq!(config.metrics_listen, None);
+        assert_eq!(config.tls.client_ca, None);
+        assert_eq!(config.trust.when_unavailable, WhenUnavailable::UseCached { max_stale: Duration::from_secs(86_400) });
+        assert_eq!(config.trust.first_use, FirstUse::Forbidden);
+        assert_eq!((config.limits.connections, config.limits.request_bytes, config.limits.head_bytes), (64, 4 << 20, 8192));
+        assert_eq!(config.mode, Mode::Warn);
+        assert!(config.trust.servers.for_host("registry.local:9001").is_some());
+        assert!(config.trust.servers.for_host("docker.io").is_some());
+    }
+
+    #[test]
+    fn nothing_at_all_is_the_defaults() {
+        for text in ["", "# nothing yet\n", "{}"] {
+            let config = parse(text).unwrap();
+            assert_eq!(config.listen.port(), 8000);
+            assert_eq!(config.metrics_listen.unwrap().port(), 8080);
+            assert_eq!(config.trust.when_unavailable, WhenUnavailable::Deny);
+        }
+    }
+
+    #[test]
+    fn mistakes_are_told_with_their_place_and_a_hint() {
+        for (text, expected) in [
+            ("lisen: x\n", "c.yaml:1:1: unknown field \"lisen\": did you mean \"listen\"?"),
+            ("trust:\n  maxstale: 3s\n", "c.yaml:2:3: unknown field \"maxstale\": did you mean \"maxStale\"?"),
+            ("admission: { mode: wran }\n", "c.yaml:1:20: unknown value \"wran\": did you mean \"warn\"?"),
+            ("listen: here\n", "c.yaml: listen: found \"here\", expected an address"),
+            ("trust: { refreshAfter: 5 }", "c.yaml: trust.refreshAfter: found \"5\", expected a duration"),
+            ("trust: { whenUnavailable: useCached }", "c.yaml: trust.maxStale: found \"0s\""),
+            ("limits: { workers: 0 }", "c.yaml: limits.workers: found \"0\""),
+            ("limits: { idleTime: 0s }", "c.yaml: limits.idleTime: found \"0s\""),
+            ("limits: { requestBytes: 8MB }", "c.yaml: limits.requestBytes: found \"8MB\""),
+            ("credentials: { kubernetes: true }", "c.yaml: credentials.kubernetes"),
+            ("trust: { servers: { \"a/b\": \"https://x\" } }", "c.yaml: trust.servers: \"a/b\""),
+            ("- a\n", "c.yaml:1:1: "),
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(error.starts_with(expected), "{text}: {error}");
         }
     }
 }

@@ -21,3 +21,4 @@ pub mod deadline;
 pub mod logging;
 pub mod metrics;
 pub mod text;
+pub mod yaml;

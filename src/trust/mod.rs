@@ -11,6 +11,7 @@ pub mod repository;
 pub mod source;
 
 pub mod notary;
+pub mod servers;
 
 pub use anchor::{Anchor, FirstUse, RootPin};
 pub use gun::{Gun, GunError, RoleName};
