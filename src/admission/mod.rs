@@ -1,1 +1,20 @@
-//! Admission.
+//! Admission: from the bytes of an AdmissionReview to the bytes of its answer. Knows no sockets.
+//!
+//! review → workload → exempt → judge (policy, credentials, trust) → decide → patch → answer
+
+pub mod answer;
+pub mod decide;
+mod engine;
+mod exempt;
+pub mod judge;
+mod patch;
+pub mod review;
+pub(crate) mod workload;
+
+pub use engine::{Engine, EngineError};
+pub use exempt::{DEFAULT_TRUSTED_CONTROLLERS, Exemption};
+
+pub use crate::server::Endpoint;
+
+#[cfg(test)]
+mod tests;

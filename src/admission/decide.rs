@@ -1,0 +1,204 @@
+//! One request: what it is, what need not be checked, and the verdicts on all of its images. All reasons are
+//! collected; one bad image denies the workload.
+
+use std::collections::BTreeMap;
+use std::thread;
+
+use jiff::Timestamp;
+
+use super::exempt::Exemption;
+use super::judge::{Assessment, Judge, Verdict};
+use super::patch::Operation;
+use super::review::{GroupVersionKind, Request};
+use super::workload::{ImageUse, List, WorkloadKind};
+use crate::deadline::Deadline;
+use crate::policy::Mode;
+
+/// Images of one workload that are verified at the same time.
+const PARALLEL_IMAGES: usize = 8;
+
+/// What decisions are made by, besides what [`Judge`] knows.
+#[derive(Clone, Debug)]
+pub struct DecisionRules {
+    /// `warn`: what would be denied is let in with a warning.
+    pub mode: Mode,
+    /// Users whose children of verified owners pass.
+    pub trusted_controllers: Vec<String>,
+    /// What an UPDATE of a pod template asks for, where its images stay what they were.
+    pub unchanged_templates: UnchangedTemplates,
+}
+
+/// Are images of a pod template verified again when it is written without a change to them?
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UnchangedTemplates {
+    /// On every write.
+    #[default]
+    Verify,
+    /// Only images that change: labels can be edited while the trust server is away, but an image whose signature
+    /// was withdrawn stays until somebody changes it.
+    Skip,
+}
+
+/// The decision on one request.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    /// May it pass?
+    pub allowed: bool,
+    /// What it rests on.
+    pub basis: Basis,
+    /// The patch's operations, in order; empty where nothing is to be changed.
+    pub operations: Vec<Operation>,
+}
+
+/// What a decision rests on.
+#[derive(Clone, Debug)]
+pub enum Basis {
+    /// Nothing was checked, for a reason that the API server vouches for.
+    Exempt(Exemption),
+    /// Nothing new can run: a deletion, or a pod whose images all stay what they were.
+    NothingNew(&'static str),
+    /// Not something that we can decide on; denied.
+    NotOurs(String),
+    /// The verdicts on its images; may be empty where it has none.
+    Images(Vec<ImageFinding>),
+}
+
+/// The finding on one image.
+#[derive(Clone, Debug)]
+pub struct ImageFinding {
+    /// The list it stands in.
+    pub list: List,
+    /// The container's or volume's name.
+    pub name: String,
+    /// The image as written.
+    pub image: String,
+    /// The verdict.
+    pub assessment: Assessment,
+    /// Does it stop the workload? A bad verdict under `warn` does not.
+    pub denies: bool,
+}
+
+impl ImageFinding {
+    /// Is the verdict bad, whether it denies or only warns?
+    pub fn is_bad(&self) -> bool {
+        matches!(self.assessment.verdict, Verdict::Rejected { .. } | Verdict::Unavailable { .. })
+    }
+}
+
+/// Decides on a request. The time and the deadline are arguments; nothing here waits but for the trust service.
+pub fn decide(judge: &Judge, rules: &DecisionRules, request: &Request, deadline: Deadline, now: Timestamp) -> Decision {
+    match request.operation.as_str() {
+        "CREATE" | "UPDATE" => {}
+        "DELETE" => return Decision::allow(Basis::NothingNew("a deletion starts nothing")),
+        other => return Decision::not_ours(&request.kind, &format!("the operation {}", printable(other))),
+    }
+    let kind = match WorkloadKind::of_request(&request.kind) {
+        Some(kind) => kind,
+        None => return Decision::not_ours(&request.kind, "this kind"),
+    };
+    let sub_resource = request.sub_resource.as_deref().unwrap_or_default();
+    let Some(object) = &request.object else { return Decision::not_ours(&request.kind, "a request without an object") };
+    if let Some(exemption) = Exemption::of(request, kind, object, &rules.trusted_controllers) {
+        return Decision::allow(Basis::Exempt(exemption));
+    }
+    let mut images = kind.images(object);
+    let skips_unchanged = kind == WorkloadKind::Pod || rules.unchanged_templates == UnchangedTemplates::Skip;
+    if request.operation == "UPDATE" && skips_unchanged {
+        // What a stored pod runs already in the same place is not judged again: it was let in, and a patch of it
+        // would restart a running container.
+        let stored = request.old_object.as_ref().map(|old| kind.images(old)).unwrap_or_default();
+        images.retain(|image| !stored.iter().any(|old| image.is_same_use(old)));
+        if images.is_empty() {
+            return Decision::allow(Basis::NothingNew("no image changes"));
+        }
+    }
+    if !matches!((kind, sub_resource), (_, "") | (WorkloadKind::Pod, "ephemeralcontainers" | "resize")) {
+        return Decision::not_ours(&request.kind, &format!("the subresource {}", printable(sub_resource)));
+    }
+    let namespace = request.namespace.as_deref().unwrap_or_default();
+    let assessments = assess_all(judge, namespace, &images, deadline, now);
+    Decision::from_images(rules, &images, assessments)
+}
+
+/// Each different image once, side by side.
+fn assess_all<'a>(
+    judge: &Judge,
+    namespace: &str,
+    images: &[ImageUse<'a>],
+    deadline: Deadline,
+    now: Timestamp,
+) -> BTreeMap<&'a str, Assessment> {
+    let mut different: Vec<&str> = images.iter().map(|image| image.image).collect();
+    different.sort_unstable();
+    different.dedup();
+    let assess = |image: &'a str| (image, judge.assess(namespace, image, deadline, now));
+    if different.len() <= 1 {
+        return different.into_iter().map(assess).collect();
+    }
+    let share = different.len().div_ceil(PARALLEL_IMAGES);
+    thread::scope(|scope| {
+        let lanes: Vec<_> = different
+            .chunks(share)
+            .map(|lane| scope.spawn(move || lane.iter().map(|image| assess(image)).collect::<Vec<_>>()))
+            .collect();
+        // A lane that panicked leaves its images without an assessment, which denies them.
+        lanes.into_iter().filter_map(|lane| lane.join().ok()).flatten().collect()
+    })
+}
+
+impl Decision {
+    fn allow(basis: Basis) -> Self {
+        Self { allowed: true, basis, operations: Vec::new() }
+    }
+
+    fn not_ours(kind: &GroupVersionKind, what: &str) -> Self {
+        let reason = format!(
+            "{kind}: {what} is not something that Portreeve can decide on; correct the webhook configuration's rules so \
+             that it is not sent here"
+        );
+        Self { allowed: false, basis: Basis::NotOurs(reason), operations: Vec::new() }
+    }
+
+    fn from_images(
+        rules: &DecisionRules,
+        images: &[ImageUse<'_>],
+        mut assessments: BTreeMap<&str, Assessment>,
+    ) -> Self {
+        let mut operations = Vec::new();
+        let mut findings = Vec::with_capacity(images.len());
+        for (index, image) in images.iter().enumerate() {
+            let is_last_use = images.iter().skip(index + 1).all(|later| later.image != image.image);
+            let assessment = if is_last_use {
+                assessments.remove(image.image)
+            } else {
+                assessments.get(image.image).cloned()
+            };
+            let assessment = assessment.unwrap_or_else(Assessment::lost);
+            let rule = assessment.rule.as_ref();
+            if let (Verdict::Verified(verified), Some(reference)) = (&assessment.verdict, &assessment.reference) {
+                if rule.is_some_and(|rule| rule.mutate_image) {
+                    operations.extend(Operation::pin(image, reference, verified.judgement.digest));
+                }
+            }
+            let mode = if rule.is_some_and(|rule| rule.mode == Mode::Warn) { Mode::Warn } else { rules.mode };
+            let mut finding = ImageFinding {
+                list: image.list,
+                name: image.name.to_owned(),
+                image: image.image.to_owned(),
+                assessment,
+                denies: false,
+            };
+            finding.denies = finding.is_bad() && mode == Mode::Enforce;
+            findings.push(finding);
+        }
+        let allowed = !findings.iter().any(|finding| finding.denies);
+        if !allowed {
+            operations.clear();
+        }
+        Self { allowed, basis: Basis::Images(findings), operations }
+    }
+}
+
+fn printable(text: &str) -> String {
+    format!("\"{}\"", crate::text::printable(text, 63))
+}

@@ -1,0 +1,165 @@
+//! The ways past the check that need no look at an image: a trusted controller's child, a mirror pod, an object
+//! that is being deleted. Each rests on what the API server itself vouches for (the user's name, the stored object),
+//! never on what the author of the object wrote alone.
+
+use std::fmt;
+
+use super::review::{Object, OwnerReference, Request};
+use super::workload::WorkloadKind;
+
+/// The controllers that Kubernetes itself runs: as service accounts of their own, or all as one user.
+pub const DEFAULT_TRUSTED_CONTROLLERS: [&str; 8] = [
+    "system:kube-controller-manager",
+    "system:serviceaccount:kube-system:cronjob-controller",
+    "system:serviceaccount:kube-system:daemon-set-controller",
+    "system:serviceaccount:kube-system:deployment-controller",
+    "system:serviceaccount:kube-system:job-controller",
+    "system:serviceaccount:kube-system:replicaset-controller",
+    "system:serviceaccount:kube-system:replication-controller",
+    "system:serviceaccount:kube-system:statefulset-controller",
+];
+
+/// The annotation by which the kubelet marks its mirror of a static pod.
+const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
+
+/// Why nothing of an object is checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Exemption {
+    /// Made by a trusted controller for an owner that was verified when it was written.
+    Child {
+        /// The owner.
+        owner: String,
+    },
+    /// The API server's picture of a pod that the node runs already, from the node's own disk.
+    MirrorPod,
+    /// The stored object is being deleted: its controller starts nothing any more.
+    BeingDeleted,
+}
+
+impl Exemption {
+    /// A stable name for metrics and logs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Child { .. } => "parent",
+            Self::MirrorPod => "mirror-pod",
+            Self::BeingDeleted => "being-deleted",
+        }
+    }
+
+    /// The exemption of a request, if it has one.
+    pub fn of(request: &Request, kind: WorkloadKind, object: &Object, trusted_controllers: &[String]) -> Option<Self> {
+        // Only the stored object's mark counts: on CREATE a user may write any deletionTimestamp.
+        let stored = request.old_object.as_ref().filter(|_| request.operation == "UPDATE");
+        if stored.and_then(|old| old.metadata.as_ref()?.deletion_timestamp.as_deref()).is_some() {
+            return Some(Self::BeingDeleted);
+        }
+        let username = request.user_info.as_ref()?.username.as_deref()?;
+        if kind == WorkloadKind::Pod && is_mirror_pod(request, object, username) {
+            return Some(Self::MirrorPod);
+        }
+        // An update by a controller changes what its owner was verified with only on CREATE's terms as well.
+        if trusted_controllers.iter().any(|trusted| trusted == username) {
+            let owners = object.metadata.as_ref()?.owner_references.as_deref()?;
+            let owner = owners.iter().find(|owner| is_controller(owner))?;
+            return Some(Self::Child { owner: format!("{} {}", owner.kind, owner.name) });
+        }
+        None
+    }
+}
+
+/// Is this owner the managing controller, of a kind that we verify, in that kind's real API group?
+fn is_controller(owner: &OwnerReference) -> bool {
+    let group = owner.api_version.rsplit_once('/').map_or("", |(group, _)| group);
+    owner.controller == Some(true) && WorkloadKind::of(group, &owner.kind).is_some_and(WorkloadKind::has_children)
+}
+
+/// A mirror pod is made by the node that it is bound to, and by nobody else: `system:node:<name>` in `system:nodes`.
+fn is_mirror_pod(request: &Request, object: &Object, username: &str) -> bool {
+    let is_marked = object
+        .metadata
+        .as_ref()
+        .and_then(|metadata| metadata.annotations.as_ref())
+        .is_some_and(|annotations| annotations.contains_key(MIRROR_ANNOTATION));
+    let node = object.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).filter(|node| !node.is_empty());
+    let groups = request.user_info.as_ref().and_then(|user| user.groups.as_deref()).unwrap_or_default();
+    is_marked
+        && groups.iter().any(|group| group == "system:nodes")
+        && node.is_some_and(|node| username.strip_prefix("system:node:") == Some(node))
+}
+
+impl fmt::Display for Exemption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Child { owner } => {
+                write!(f, "made by a trusted controller for {}", crate::text::printable(owner, 320))
+            }
+            Self::MirrorPod => f.write_str("the mirror of a static pod, made by its node"),
+            Self::BeingDeleted => f.write_str("the object is being deleted"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exemption(operation: &str, user: &str, groups: &str, object: &str, old: &str) -> Option<&'static str> {
+        let request: Request = serde_json::from_str(&format!(
+            r#"{{"uid":"u","kind":{{"kind":"Pod"}},"operation":"{operation}","object":{object},"oldObject":{old},
+                "userInfo":{{"username":"{user}","groups":[{groups}]}}}}"#
+        ))
+        .unwrap();
+        let trusted: Vec<String> = DEFAULT_TRUSTED_CONTROLLERS.iter().map(|&name| name.to_owned()).collect();
+        let object = request.object.as_ref().unwrap();
+        Exemption::of(&request, WorkloadKind::Pod, object, &trusted).map(|exemption| exemption.code())
+    }
+
+    fn owned(api_version: &str, kind: &str, controller: &str) -> String {
+        format!(
+            r#"{{"metadata":{{"ownerReferences":[{{"apiVersion":"{api_version}","kind":"{kind}","name":"x","uid":"1"
+                {controller}}}]}}}}"#
+        )
+    }
+
+    #[test]
+    fn only_a_trusted_controller_s_child_is_let_in() {
+        const RS: &str = "system:serviceaccount:kube-system:replicaset-controller";
+        let child = |user: &str, version: &str, kind: &str, controller: &str| {
+            exemption("CREATE", user, "", &owned(version, kind, controller), "null")
+        };
+        assert_eq!(child(RS, "apps/v1", "ReplicaSet", ",\"controller\":true"), Some("parent"));
+        assert_eq!(child("system:kube-controller-manager", "v1", "ReplicationController", ",\"controller\":true"), Some("parent"));
+        // Portieris' fault 1: an owner that a user wrote.
+        assert_eq!(child("kubernetes-admin", "batch/v1", "Job", ",\"controller\":true"), None);
+        assert_eq!(child("system:serviceaccount:default:replicaset-controller", "apps/v1", "ReplicaSet", ",\"controller\":true"), None);
+        assert_eq!(child(RS, "apps/v1", "ReplicaSet", ""), None);
+        assert_eq!(child(RS, "apps/v1", "ReplicaSet", ",\"controller\":false"), None);
+        assert_eq!(child(RS, "apps.evil.io/v1", "ReplicaSet", ",\"controller\":true"), None);
+        assert_eq!(child(RS, "v1", "ReplicaSet", ",\"controller\":true"), None);
+        assert_eq!(child(RS, "v1", "Pod", ",\"controller\":true"), None);
+        assert_eq!(exemption("CREATE", RS, "", "{}", "null"), None);
+    }
+
+    #[test]
+    fn a_mirror_pod_comes_from_its_own_node() {
+        let pod = r#"{"metadata":{"annotations":{"kubernetes.io/config.mirror":"h"}},"spec":{"nodeName":"n1"}}"#;
+        let unmarked = r#"{"metadata":{"annotations":{}},"spec":{"nodeName":"n1"}}"#;
+        let homeless = r#"{"metadata":{"annotations":{"kubernetes.io/config.mirror":"h"}},"spec":{"nodeName":""}}"#;
+        const NODES: &str = "\"system:nodes\"";
+        assert_eq!(exemption("CREATE", "system:node:n1", NODES, pod, "null"), Some("mirror-pod"));
+        assert_eq!(exemption("CREATE", "system:node:n2", NODES, pod, "null"), None);
+        assert_eq!(exemption("CREATE", "system:node:n1", "", pod, "null"), None);
+        assert_eq!(exemption("CREATE", "kubernetes-admin", NODES, pod, "null"), None);
+        assert_eq!(exemption("CREATE", "system:node:n1", NODES, unmarked, "null"), None);
+        assert_eq!(exemption("CREATE", "system:node:", NODES, homeless, "null"), None);
+    }
+
+    #[test]
+    fn only_the_stored_object_can_be_in_deletion() {
+        let deleted = r#"{"metadata":{"deletionTimestamp":"2026-01-01T00:00:00Z"}}"#;
+        assert_eq!(exemption("UPDATE", "u", "", "{}", deleted), Some("being-deleted"));
+        assert_eq!(exemption("UPDATE", "u", "", deleted, "{}"), None);
+        assert_eq!(exemption("CREATE", "u", "", deleted, "null"), None);
+        assert_eq!(exemption("CREATE", "u", "", deleted, deleted), None);
+    }
+}

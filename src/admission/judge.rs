@@ -1,0 +1,319 @@
+//! One image: which policy applies, what it asks for, and whether trust data says so. Used by the webhook and by
+//! `portreeve check` alike.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use jiff::Timestamp;
+
+use crate::credentials::{Credential, MountedCredentials, SecretStore, SignerSecret};
+use crate::deadline::Deadline;
+use crate::image::{Digest, Reference};
+use crate::policy::{Mode, PolicySet, Remap, Requirement, Rule, Scope, Selection, TrustRule, UnavailableRule};
+use crate::text::printable;
+use crate::trust::notary::{Notary, Question, Refusal, Verified, WhenUnavailable};
+use crate::trust::repository::{RequiredSigner, Wanted};
+use crate::trust::servers::TrustServers;
+use crate::trust::{Anchor, FirstUse, Gun, RoleName, SignerKey};
+
+/// Everything that one image's verdict depends on.
+#[derive(Debug)]
+pub struct Judge {
+    /// The policies in force; `None` until a good set was loaded.
+    pub policies: PoliciesInForce,
+    /// The trust service.
+    pub notary: Notary,
+    /// Mounted docker configs.
+    pub credentials: MountedCredentials,
+    /// Mounted signers' keys.
+    pub secrets: SecretStore,
+    /// Default trust servers.
+    pub servers: TrustServers,
+    /// Where policy does not say.
+    pub when_unavailable: WhenUnavailable,
+    /// Where no roots are pinned.
+    pub first_use: FirstUse,
+    /// Portreeve's own namespace.
+    pub own_namespace: String,
+}
+
+/// The policies in force, swapped as a whole while others read.
+#[derive(Debug, Default)]
+pub struct PoliciesInForce(RwLock<Option<Arc<PolicySet>>>);
+
+impl PoliciesInForce {
+    /// The set, if one was ever good.
+    pub fn get(&self) -> Option<Arc<PolicySet>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts a new set in force.
+    pub fn replace(&self, policies: PolicySet) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(policies));
+    }
+}
+
+/// What was found out about one image.
+#[derive(Clone, Debug)]
+pub struct Assessment {
+    /// The image, normalised; `None` where it is no image name.
+    pub reference: Option<Reference>,
+    /// The rule that decided, for people.
+    pub rule: Option<RuleSummary>,
+    /// The verdict.
+    pub verdict: Verdict,
+}
+
+/// The rule that decided, for people and logs.
+#[derive(Clone, Debug)]
+pub struct RuleSummary {
+    /// `ImagePolicy line-1/plant-floor (file, line 7)`.
+    pub description: String,
+    /// The pattern that matched.
+    pub pattern: String,
+    /// Does the rule deny, or only warn?
+    pub mode: Mode,
+    /// Is a verified tag to be replaced by its digest?
+    pub mutate_image: bool,
+    /// The trust server that was, or would have been, asked; `None` where none was needed or known.
+    pub server: Option<String>,
+    /// The name in trust data.
+    pub gun: Option<String>,
+}
+
+/// The verdict on one image.
+#[derive(Clone, Debug)]
+pub enum Verdict {
+    /// Policy asks for nothing.
+    Unchecked,
+    /// Trust data says yes.
+    Verified(Box<Verified>),
+    /// Policy or trust data says no.
+    Rejected {
+        /// A stable name for metrics.
+        code: &'static str,
+        /// What is wrong and what to do.
+        reason: String,
+    },
+    /// Nobody could say.
+    Unavailable {
+        /// What was tried.
+        reason: String,
+    },
+}
+
+impl Judge {
+    /// The verdict on one image of a workload in `namespace` (empty: none), by the deadline.
+    pub fn assess(&self, namespace: &str, image: &str, deadline: Deadline, now: Timestamp) -> Assessment {
+        let reference = match Reference::parse(image) {
+            Ok(reference) => reference,
+            Err(error) => {
+                let reason = format!("invalid image name \"{}\": {error}", printable(image, 300));
+                return Assessment::rejected(None, None, "invalid-image-name", reason);
+            }
+        };
+        let Some(policies) = self.policies.get() else {
+            let reason = "no policies are loaded; the log says what is wrong with them".to_owned();
+            return Assessment { reference: Some(reference), rule: None, verdict: Verdict::Unavailable { reason } };
+        };
+        let rule = match policies.select(namespace, &reference) {
+            Selection::Rule(rule) => rule,
+            Selection::NoMatch { scope, policies } => {
+                let whose = match scope {
+                    Scope::Namespace(name) => format!("the {policies} ImagePolicy object(s) of namespace {name}"),
+                    Scope::Cluster => format!("the {policies} ClusterImagePolicy object(s)"),
+                };
+                let reason = format!(
+                    "no repository pattern in {whose} matches {}; add one, or use an image that is allowed",
+                    reference.name()
+                );
+                return Assessment::rejected(Some(reference), None, "no-matching-policy", reason);
+            }
+            Selection::NoPolicy => {
+                let reason = format!(
+                    "there is no ImagePolicy for namespace \"{}\" and no ClusterImagePolicy; add one that names {}",
+                    printable(namespace, 63),
+                    reference.name()
+                );
+                return Assessment::rejected(Some(reference), None, "no-policy", reason);
+            }
+        };
+        let mut summary = RuleSummary::of(rule);
+        let verdict = match &rule.requirement {
+            Requirement::Nothing => Verdict::Unchecked,
+            Requirement::Trust(trust) => {
+                summary.mode = trust.mode;
+                summary.mutate_image = trust.mutate_image;
+                self.ask(rule, trust, &reference, &mut summary, deadline, now)
+                    .unwrap_or_else(|Refused { code, reason }| Verdict::Rejected { code, reason })
+            }
+        };
+        Assessment { reference: Some(reference), rule: Some(summary), verdict }
+    }
+
+    /// Puts the question to the trust service. `Err`: the question itself cannot be put.
+    fn ask(
+        &self,
+        rule: &Rule,
+        trust: &TrustRule,
+        image: &Reference,
+        summary: &mut RuleSummary,
+        deadline: Deadline,
+        now: Timestamp,
+    ) -> Result<Verdict, Refused> {
+        let gun = gun_of(image, trust.remap.as_ref())?;
+        summary.gun = Some(gun.to_string());
+        let server = match &trust.server {
+            Some(server) => server.clone(),
+            None => {
+                let host = gun.as_str().split('/').next().unwrap_or_default();
+                let configured = self.servers.for_host(host).ok_or_else(|| {
+                    let reason = format!(
+                        "no trust server is known for {host}; set trustServer in the policy or trust.servers in the \
+                         configuration"
+                    );
+                    Refused { code: "no-trust-server", reason }
+                })?;
+                configured.map_err(|error| Refused { code: "no-trust-server", reason: error.to_string() })?
+            }
+        };
+        summary.server = Some(server.to_string());
+        let signers = self.required_signers(&rule.scope, trust)?;
+        let digest = match image.digest() {
+            None => None,
+            Some(Digest::Sha256(digest)) => Some(digest),
+            Some(other @ Digest::Sha512(_)) => {
+                let reason = format!("trust data holds sha256 digests only, so that nothing can vouch for {other}");
+                return Err(Refused { code: "digest-not-signed", reason });
+            }
+        };
+        let anchor = Anchor { pins: trust.roots.clone(), first_use: self.first_use };
+        let credentials = self.credentials_for(image, &gun);
+        let question = Question {
+            gun: &gun,
+            server: &server,
+            wanted: Wanted { tag: image.tag(), digest },
+            anchor: &anchor,
+            signers: &signers,
+            credentials: &credentials,
+            when_unavailable: self.unavailable_rule(trust),
+            deadline,
+        };
+        Ok(match self.notary.ask(&question, now) {
+            Ok(verified) => Verdict::Verified(Box::new(verified)),
+            Err(Refusal::Rejected(rejection)) => {
+                Verdict::Rejected { code: rejection.code(), reason: format!("{rejection} (asked {server} for {gun})") }
+            }
+            Err(Refusal::Unavailable(reason)) => Verdict::Unavailable { reason },
+        })
+    }
+
+    /// The inline signers and those whose keys stand in secrets. A namespace's policy reads its own namespace; a
+    /// cluster policy reads Portreeve's, so that a tenant never chooses the key that the cluster trusts.
+    fn required_signers(&self, scope: &Scope, trust: &TrustRule) -> Result<Vec<RequiredSigner>, Refused> {
+        let mut signers = trust.signers.clone();
+        let namespace = match scope {
+            Scope::Namespace(name) => name,
+            Scope::Cluster => &self.own_namespace,
+        };
+        for name in &trust.signer_secrets {
+            let signer = self.signer_in_secret(namespace, name).map_err(|error| Refused {
+                code: "signer-secret",
+                reason: format!("the signer's secret {namespace}/{name} cannot be used: {error}"),
+            })?;
+            match signers.iter_mut().find(|known| known.role == signer.role) {
+                // Portieris' fault 8: of two keys for one name, neither wins.
+                Some(known) if known.keys != signer.keys => {
+                    let reason = format!(
+                        "two different keys are configured for the signer \"{}\", one of them in the secret \
+                         {namespace}/{name}; name each signer once",
+                        signer.role.signer()
+                    );
+                    return Err(Refused { code: "signer-secret", reason });
+                }
+                Some(_) => {}
+                None => signers.push(signer),
+            }
+        }
+        Ok(signers)
+    }
+
+    /// A signer from its secret's `name` and `publicKey`.
+    fn signer_in_secret(&self, namespace: &str, secret: &str) -> Result<RequiredSigner, String> {
+        let SignerSecret { name, public_key } =
+            self.secrets.read(namespace, secret).map_err(|error| error.to_string())?;
+        let role = RoleName::of_signer(&name).ok_or_else(|| {
+            format!("\"{}\" cannot be a signer's name: only a-z, 0-9, - and _ can", printable(&name, 128))
+        })?;
+        let key = SignerKey::from_pem(&public_key).map_err(|error| error.to_string())?;
+        Ok(RequiredSigner { role, keys: vec![key] })
+    }
+
+    /// Candidates for the image's own repository first, then for the one that it mirrors.
+    fn credentials_for(&self, image: &Reference, gun: &Gun) -> Vec<Credential> {
+        let mut candidates = self.credentials.candidates(image.name());
+        if gun.as_str() != image.name() {
+            candidates.extend(self.credentials.candidates(gun.as_str()));
+        }
+        candidates
+    }
+
+    fn unavailable_rule(&self, trust: &TrustRule) -> WhenUnavailable {
+        match trust.when_unavailable {
+            None => self.when_unavailable,
+            Some(UnavailableRule::Deny) => WhenUnavailable::Deny,
+            Some(UnavailableRule::UseCached) => {
+                WhenUnavailable::UseCached { max_stale: trust.max_stale.unwrap_or_default() }
+            }
+        }
+    }
+}
+
+/// The image's name in trust data.
+fn gun_of(image: &Reference, remap: Option<&Remap>) -> Result<Gun, Refused> {
+    let refused = |error: String| Refused { code: "invalid-image-name", reason: error };
+    let name = match remap {
+        None => image.name().to_owned(),
+        Some(remap) => match image.name().strip_prefix(&remap.prefix) {
+            Some(rest) => format!("{}{rest}", remap.signed_prefix),
+            None => {
+                let reason = format!(
+                    "{} does not begin with the policy's remap.prefix \"{}\", so that its name in trust data is not \
+                     known",
+                    image.name(),
+                    remap.prefix
+                );
+                return Err(Refused { code: "remap", reason });
+            }
+        },
+    };
+    Gun::new(&name).map_err(|error| refused(error.to_string()))
+}
+
+struct Refused {
+    code: &'static str,
+    reason: String,
+}
+
+impl Assessment {
+    fn rejected(
+        reference: Option<Reference>,
+        rule: Option<RuleSummary>,
+        code: &'static str,
+        reason: String,
+    ) -> Self {
+        Self { reference, rule, verdict: Verdict::Rejected { code, reason } }
+    }
+}
+
+impl RuleSummary {
+    fn of(rule: &Rule) -> Self {
+        Self {
+            description: rule.describe(),
+            pattern: rule.pattern.clone(),
+            mode: Mode::Enforce,
+            mutate_image: false,
+            server: None,
+            gun: None,
+        }
+    }
+}

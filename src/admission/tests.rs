@@ -1,0 +1,504 @@
+//! Decisions from the bytes of a review to the bytes of its answer: the list in the product's contract, and the
+//! faults of Portieris that must not come back. The trust server is an in-process one behind real TLS.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use portreeve_test_support::certificates::Authority;
+use portreeve_test_support::signer::{Signer, sha256, sha256_hex};
+use portreeve_test_support::trust_server::{Fault, SignIn, TokenService, TrustServer};
+use serde_json::{Value, json};
+
+use super::{Endpoint, Engine};
+use crate::config::Config;
+use crate::deadline::Deadline;
+use crate::metrics::Metrics;
+
+const GUN: &str = "registry.local:9001/plant/plc";
+
+/// A trust server with one repository, and the engine that asks it.
+struct World {
+    server: TrustServer,
+    directory: PathBuf,
+    alice: String,
+    bob: String,
+    more_config: Value,
+}
+
+impl World {
+    /// `v1` is signed by alice, `both` by alice and bob; `hidden` only stands in bob's own role.
+    fn new() -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let directory = std::env::temp_dir().join(format!("portreeve-admission-{}-{number}", std::process::id()));
+        for sub_directory in ["policies", "secrets", "registries"] {
+            std::fs::create_dir_all(directory.join(sub_directory)).unwrap();
+        }
+        let authority = Authority::new();
+        std::fs::write(directory.join("ca.pem"), authority.pem()).unwrap();
+        let server = TrustServer::start_under(&authority);
+        let repo = Signer::new(GUN)
+            .signer("alice")
+            .signer("bob")
+            .release("v1", sha256(b"v1"), 100, &["alice"])
+            .release("both", sha256(b"both"), 100, &["alice", "bob"])
+            .release("v401", sha256(b"v401"), 100, &["alice"])
+            .target("targets/bob", "hidden", sha256(b"hidden"), 100)
+            .publish();
+        server.publish(&repo);
+        let (alice, bob) = (repo.signer_public_key_pem("alice"), repo.signer_public_key_pem("bob"));
+        Self { server, directory, alice, bob, more_config: json!({}) }
+    }
+
+    fn write(&self, name: &str, text: &str) -> &Self {
+        let path = self.directory.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+        self
+    }
+
+    /// A policy of one repository; `trust` is what stands under `trust:` besides `enabled` and the server.
+    fn policy(&self, namespace: Option<&str>, pattern: &str, trust: &Value) -> Value {
+        let mut rule = json!({ "enabled": true, "trustServer": self.server.url() });
+        rule.as_object_mut().unwrap().extend(trust.as_object().unwrap().clone());
+        let policy = json!({ "trust": rule });
+        document(namespace, json!([{ "name": pattern, "policy": policy }]))
+    }
+
+    fn engine(&self, policies: &[Value]) -> Engine {
+        let mut config = json!({
+            "namespace": "portreeve",
+            "secrets": self.directory.join("secrets"),
+            "credentials": { "mounted": self.directory.join("registries") },
+            "trust": { "ca": self.directory.join("ca.pem"), "refreshAfter": "0s" },
+        });
+        config.as_object_mut().unwrap().extend(self.more_config.as_object().unwrap().clone());
+        let config = Config::parse(&config.to_string(), Path::new("test")).unwrap();
+        let engine = Engine::new(&config, Arc::new(Metrics::new())).unwrap();
+        for (index, policy) in policies.iter().enumerate() {
+            self.write(&format!("policies/{index}.json"), &policy.to_string());
+        }
+        engine.policies().replace(crate::policy::load(&[self.directory.join("policies")]).unwrap());
+        engine
+    }
+
+    /// An engine with one cluster policy for everything.
+    fn simple(&self, trust: &Value) -> Engine {
+        self.engine(&[self.policy(None, "*", trust)])
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+fn document(namespace: Option<&str>, repositories: Value) -> Value {
+    let kind = if namespace.is_some() { "ImagePolicy" } else { "ClusterImagePolicy" };
+    let mut metadata = json!({ "name": "p" });
+    if let Some(namespace) = namespace {
+        metadata["namespace"] = namespace.into();
+    }
+    json!({ "apiVersion": "portieris.cloud.ibm.com/v1", "kind": kind, "metadata": metadata,
+            "spec": { "repositories": repositories } })
+}
+
+fn review(group: &str, kind: &str, object: Value) -> Value {
+    json!({
+        "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+        "request": {
+            "uid": "u-1", "kind": { "group": group, "version": "v1", "kind": kind }, "namespace": "line-1",
+            "operation": "CREATE", "userInfo": { "username": "kubernetes-admin", "groups": [] }, "object": object,
+        },
+    })
+}
+
+fn pod(images: &[&str]) -> Value {
+    review("", "Pod", json!({ "spec": pod_spec(images) }))
+}
+
+fn pod_spec(images: &[&str]) -> Value {
+    let container = |(index, image): (usize, &&str)| json!({ "name": format!("c{index}"), "image": image });
+    json!({ "containers": images.iter().enumerate().map(container).collect::<Vec<_>>() })
+}
+
+/// What came back, taken apart.
+#[derive(Debug)]
+struct Heard {
+    allowed: bool,
+    message: String,
+    patch: Vec<(String, String)>,
+    warnings: Vec<String>,
+    audit: Value,
+}
+
+fn ask(engine: &Engine, endpoint: Endpoint, review: &Value) -> Heard {
+    let (answer, _) = engine.answer(endpoint, review.to_string().as_bytes(), Deadline::after(Duration::from_secs(10)));
+    assert_eq!(answer.status, 200);
+    let answer: Value = serde_json::from_slice(&answer.body).unwrap();
+    assert_eq!(answer["response"]["uid"], "u-1");
+    assert_eq!(answer["apiVersion"], review["apiVersion"]);
+    let response = &answer["response"];
+    let patch = response["patch"].as_str().map(|patch| {
+        let json = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, patch).unwrap();
+        serde_json::from_slice::<Vec<Value>>(&json).unwrap()
+    });
+    let operation = |op: &Value| {
+        assert_eq!(op["op"], "replace");
+        (op["path"].as_str().unwrap().to_owned(), op["value"].as_str().unwrap().to_owned())
+    };
+    Heard {
+        allowed: response["allowed"].as_bool().unwrap(),
+        message: response["status"]["message"].as_str().unwrap_or_default().to_owned(),
+        patch: patch.unwrap_or_default().iter().map(operation).collect(),
+        warnings: response["warnings"].as_array().unwrap().iter().map(|w| w.as_str().unwrap().to_owned()).collect(),
+        audit: response["auditAnnotations"].clone(),
+    }
+}
+
+fn admit(engine: &Engine, review: &Value) -> Heard {
+    ask(engine, Endpoint::Admit, review)
+}
+
+fn tagged(tag: &str) -> String {
+    format!("{GUN}:{tag}")
+}
+
+fn pinned(tag: &str) -> String {
+    format!("{GUN}@sha256:{}", sha256_hex(tag.as_bytes()))
+}
+
+#[track_caller]
+fn assert_allowed(heard: &Heard, patch: &[(&str, String)]) {
+    assert!(heard.allowed, "{heard:?}");
+    let patch: Vec<_> = patch.iter().map(|(path, value)| ((*path).to_owned(), value.clone())).collect();
+    assert_eq!(heard.patch, patch);
+    assert_eq!(heard.audit["decision"], "allowed");
+}
+
+#[track_caller]
+fn assert_denied(heard: &Heard, words: &[&str]) {
+    assert!(!heard.allowed, "{heard:?}");
+    assert!(heard.patch.is_empty(), "{heard:?}");
+    assert_eq!(heard.audit["decision"], "denied");
+    for word in words {
+        assert!(heard.message.contains(word), "\"{word}\" is not in: {}", heard.message);
+    }
+}
+
+const FIRST: &str = "/spec/containers/0/image";
+
+#[test]
+fn without_any_policy_everything_is_denied() {
+    let world = World::new();
+    // A policy of another namespace is no policy for this one.
+    let engine = world.engine(&[document(Some("elsewhere"), json!([{ "name": "*", "policy": null }]))]);
+    assert_denied(&admit(&engine, &pod(&["nginx"])), &["no ImagePolicy for namespace \"line-1\"", "nginx"]);
+}
+
+#[test]
+fn a_policy_without_trust_asks_for_nothing_and_nobody() {
+    let world = World::new();
+    let engine = world.engine(&[document(None, json!([{ "name": "*", "policy": { "trust": { "enabled": false } } }]))]);
+    let heard = admit(&engine, &pod(&[&tagged("unsigned")]));
+    assert_allowed(&heard, &[]);
+    assert_eq!(world.server.connections(), 0);
+}
+
+#[test]
+fn a_signed_image_is_let_in_and_pinned_in_every_list() {
+    let world = World::new();
+    let engine = world.simple(&json!({}));
+    let (v1, both) = (tagged("v1"), tagged("both"));
+    let spec = json!({
+        "initContainers": [{ "name": "i", "image": both }],
+        "containers": [{ "name": "c", "image": v1 }, { "name": "blank", "image": "" }, { "name": "d", "image": v1 }],
+        "ephemeralContainers": [{ "name": "e", "image": v1 }],
+        "volumes": [{ "name": "v", "image": { "reference": both } }],
+    });
+    let at = |prefix: &str| {
+        [("initContainers/0/image", "both"), ("containers/0/image", "v1"), ("containers/2/image", "v1"),
+         ("ephemeralContainers/0/image", "v1"), ("volumes/0/image/reference", "both")]
+            .map(|(path, tag)| (format!("{prefix}/{path}"), pinned(tag)))
+    };
+    let check = |group: &str, kind: &str, prefix: &str, object: Value| {
+        let heard = admit(&engine, &review(group, kind, object));
+        let expected = at(prefix);
+        let expected: Vec<_> = expected.iter().map(|(path, value)| (path.as_str(), value.clone())).collect();
+        assert_allowed(&heard, &expected);
+    };
+    check("", "Pod", "/spec", json!({ "spec": spec }));
+    check("apps", "Deployment", "/spec/template/spec", json!({ "spec": { "replicas": 0, "template": { "spec": spec } } }));
+    check("batch", "CronJob", "/spec/jobTemplate/spec/template/spec",
+        json!({ "spec": { "jobTemplate": { "spec": { "template": { "spec": spec } } } } }));
+    check("", "PodTemplate", "/template/spec", json!({ "template": { "spec": spec } }));
+}
+
+#[test]
+fn one_bad_image_denies_and_all_are_told() {
+    let world = World::new();
+    let engine = world.simple(&json!({}));
+    let heard = admit(&engine, &pod(&[&tagged("v1"), &tagged("evil"), "Invalid&Image%Name"]));
+    assert_denied(&heard, &["2 of 3 images", "container \"c1\"", "evil", "container \"c2\"", "invalid image name"]);
+    assert!(!heard.message.contains("\"c0\""), "{}", heard.message);
+    let mut unsigned_init = pod(&[&tagged("v1")]);
+    unsigned_init["request"]["object"]["spec"]["initContainers"] = json!([{ "name": "i", "image": tagged("evil") }]);
+    assert_denied(&admit(&engine, &unsigned_init), &["init container \"i\""]);
+    // Fault 23: an allowed container first does not let the next one in.
+    assert_denied(&admit(&engine, &pod(&[&tagged("v1"), &tagged("v9")])), &["1 of 2"]);
+}
+
+#[test]
+fn zero_replicas_are_still_verified() {
+    let world = World::new();
+    let engine = world.simple(&json!({}));
+    let object = json!({ "spec": { "replicas": 0, "template": { "spec": pod_spec(&[&tagged("evil")]) } } });
+    assert_denied(&admit(&engine, &review("apps", "Deployment", object)), &["evil"]);
+}
+
+#[test]
+fn a_namespace_s_policy_hides_the_cluster_s() {
+    let world = World::new();
+    let own = document(Some("line-1"), json!([{ "name": "docker.io/*", "policy": {} }]));
+    let cluster = document(None, json!([{ "name": "*", "policy": {} }]));
+    let engine = world.engine(&[own, cluster]);
+    assert_denied(&admit(&engine, &pod(&[&tagged("v1")])), &["no repository pattern", "namespace line-1"]);
+    assert_allowed(&admit(&engine, &pod(&["nginx"])), &[]);
+    let mut elsewhere = pod(&[&tagged("v1")]);
+    elsewhere["request"]["namespace"] = "line-2".into();
+    assert_allowed(&admit(&engine, &elsewhere), &[]);
+}
+
+#[test]
+fn required_signers_must_all_have_signed() {
+    let world = World::new();
+    let alice = json!({ "name": "alice", "publicKey": world.alice });
+    let bob = json!({ "name": "bob", "publicKey": world.bob });
+    let false_bob = json!({ "name": "bob", "publicKey": world.alice });
+    let ask = |signers: Value, tag: &str| admit(&world.simple(&json!({ "signers": signers })), &pod(&[&tagged(tag)]));
+    assert_allowed(&ask(json!([alice]), "v1"), &[(FIRST, pinned("v1"))]);
+    assert_allowed(&ask(json!([alice, bob]), "both"), &[(FIRST, pinned("both"))]);
+    assert_denied(&ask(json!([bob]), "v1"), &["bob"]);
+    assert_denied(&ask(json!([alice, bob]), "v1"), &["bob"]);
+    assert_denied(&ask(json!([false_bob]), "both"), &["bob"]);
+}
+
+#[test]
+fn signer_secrets_come_from_the_policy_s_own_namespace() {
+    let world = World::new();
+    // Fault 7: a tenant puts a key of its own where a cluster policy might look.
+    world.write("secrets/line-1/alice-key/name", "bob").write("secrets/line-1/alice-key/publicKey", &world.bob);
+    world.write("secrets/portreeve/alice-key/name", "alice").write("secrets/portreeve/alice-key/publicKey", &world.alice);
+    let secrets = json!({ "signerSecrets": [{ "name": "alice-key" }] });
+    let heard = admit(&world.simple(&secrets), &pod(&[&tagged("v1")]));
+    assert_allowed(&heard, &[(FIRST, pinned("v1"))]);
+    assert!(heard.audit["signers"].as_str().unwrap().ends_with("=alice"), "{heard:?}");
+    let own = world.engine(&[world.policy(Some("line-1"), "*", &secrets)]);
+    assert_denied(&admit(&own, &pod(&[&tagged("v1")])), &["bob"]);
+    assert_allowed(&admit(&own, &pod(&[&tagged("both")])), &[(FIRST, pinned("both"))]);
+    let missing = world.engine(&[world.policy(Some("line-1"), "*", &json!({ "signerSecrets": [{ "name": "none" }] }))]);
+    assert_denied(&admit(&missing, &pod(&[&tagged("v1")])), &["line-1/none"]);
+    // Fault 8: of two keys for one name, neither wins.
+    world.write("secrets/line-1/twin/name", "bob").write("secrets/line-1/twin/publicKey", &world.alice);
+    let both = json!({ "signerSecrets": [{ "name": "alice-key" }, { "name": "twin" }] });
+    let engine = world.engine(&[world.policy(Some("line-1"), "*", &both)]);
+    assert_denied(&admit(&engine, &pod(&[&tagged("both")])), &["two different keys"]);
+}
+
+#[test]
+fn digests_are_looked_up_as_what_they_are() {
+    let world = World::new();
+    let engine = world.simple(&json!({}));
+    let digest = |tag: &str| sha256_hex(tag.as_bytes());
+    // Fault 4 and 5: the digest form is judged by the digest, and needs no patch.
+    assert_allowed(&admit(&engine, &pod(&[&pinned("v1")])), &[]);
+    assert_allowed(&admit(&engine, &pod(&[&format!("{GUN}:v1@sha256:{}", digest("v1"))])), &[]);
+    assert_denied(&admit(&engine, &pod(&[&pinned("evil")])), &["rejected"]);
+    assert_denied(&admit(&engine, &pod(&[&format!("{GUN}:v1@sha256:{}", digest("both"))])), &["rejected"]);
+    // Fault 15.
+    assert_denied(&admit(&engine, &pod(&[&format!("{GUN}@sha512:{}", "a".repeat(128))])), &["sha256"]);
+    // Fault 17: only released targets count.
+    assert_denied(&admit(&engine, &pod(&[&tagged("hidden")])), &["hidden"]);
+    // Fault 16: no number in a name is ever taken for a status.
+    assert_allowed(&admit(&engine, &pod(&[&tagged("v401")])), &[(FIRST, pinned("v401"))]);
+}
+
+#[test]
+fn every_credential_is_tried_and_told() {
+    let world = World::new();
+    world.server.require(SignIn::Bearer(TokenService::of("robot", "right")));
+    let config = |user: &str, password: &str| {
+        json!({ "auths": { "registry.local:9001": { "username": user, "password": password } } }).to_string()
+    };
+    world.write("registries/a/.dockerconfigjson", &config("stranger", "hidden-word"));
+    let engine = world.simple(&json!({}));
+    let heard = admit(&engine, &pod(&[&tagged("v1")]));
+    assert_denied(&heard, &["unavailable", "registries/a"]);
+    assert!(!heard.message.contains("hidden-word"), "{}", heard.message);
+    world.write("registries/b/.dockerconfigjson", &config("robot", "right"));
+    assert_allowed(&admit(&world.simple(&json!({})), &pod(&[&tagged("v1")])), &[(FIRST, pinned("v1"))]);
+}
+
+#[test]
+fn a_server_that_is_away_is_told_apart_from_data_that_says_no() {
+    let mut world = World::new();
+    let plain = world.simple(&json!({}));
+    let cached = world.simple(&json!({ "whenUnavailable": "useCached", "maxStale": "1h" }));
+    for engine in [&plain, &cached] {
+        assert_allowed(&admit(engine, &pod(&[&tagged("v1")])), &[(FIRST, pinned("v1"))]);
+    }
+    world.server.misbehave("timestamp", Fault::Status(500));
+    assert_denied(&admit(&plain, &pod(&[&tagged("v1")])), &["unavailable"]);
+    world.server.stop();
+    assert_denied(&admit(&plain, &pod(&[&tagged("v1")])), &["unavailable"]);
+    let heard = admit(&cached, &pod(&[&tagged("v1")]));
+    assert_allowed(&heard, &[(FIRST, pinned("v1"))]);
+    assert!(heard.warnings.iter().any(|warning| warning.contains("did not answer")), "{heard:?}");
+}
+
+#[test]
+fn warn_lets_in_and_says_so() {
+    let mut world = World::new();
+    let policy = |world: &World, mode: &str| {
+        let trust = json!({ "enabled": true, "trustServer": world.server.url() });
+        document(None, json!([{ "name": "*", "policy": { "mode": mode, "trust": trust } }]))
+    };
+    let engine = world.engine(&[policy(&world, "warn")]);
+    let heard = admit(&engine, &pod(&[&tagged("evil"), &tagged("v1")]));
+    assert_allowed(&heard, &[("/spec/containers/1/image", pinned("v1"))]);
+    assert!(heard.warnings[0].contains("evil"), "{heard:?}");
+    world.more_config = json!({ "admission": { "mode": "warn" } });
+    let engine = world.engine(&[policy(&world, "enforce")]);
+    let heard = admit(&engine, &pod(&[&tagged("evil")]));
+    assert_allowed(&heard, &[]);
+    assert!(heard.warnings[0].contains("evil"), "{heard:?}");
+}
+
+#[test]
+fn mutate_image_can_be_switched_off_and_validate_never_patches() {
+    let world = World::new();
+    let trust = json!({ "enabled": true, "trustServer": world.server.url() });
+    let engine = world.engine(&[document(None, json!([{ "name": "*", "policy": { "mutateImage": false, "trust": trust } }]))]);
+    assert_allowed(&admit(&engine, &pod(&[&tagged("v1")])), &[]);
+    assert_denied(&admit(&engine, &pod(&[&tagged("evil")])), &["evil"]);
+    let engine = world.simple(&json!({}));
+    assert_allowed(&ask(&engine, Endpoint::Validate, &pod(&[&tagged("v1")])), &[]);
+    assert_denied(&ask(&engine, Endpoint::Validate, &pod(&[&tagged("evil")])), &["evil"]);
+}
+
+#[test]
+fn an_update_of_a_pod_asks_only_for_what_changes() {
+    let world = World::new();
+    let engine = world.simple(&json!({}));
+    let update = |old: &[&str], new: &[&str]| {
+        let mut review = pod(new);
+        review["request"]["operation"] = "UPDATE".into();
+        review["request"]["oldObject"] = json!({ "spec": pod_spec(old) });
+        review
+    };
+    // Fault 20: labels can be edited while the trust server is away.
+    assert_allowed(&admit(&engine, &update(&["never/signed"], &["never/signed"])), &[]);
+    assert_eq!(world.server.connections(), 0);
+    assert_denied(&admit(&engine, &update(&["never/signed"], &[&tagged("evil")])), &["evil"]);
+    // The same image in another container is another use of it.
+    assert_denied(&admit(&engine, &update(&[&tagged("evil")], &[&tagged("evil"), &tagged("evil")])), &["\"c1\""]);
+    let mut debug = update(&["never/signed"], &["never/signed"]);
+    debug["request"]["subResource"] = "ephemeralcontainers".into();
+    debug["request"]["object"]["spec"]["ephemeralContainers"] = json!([{ "name": "debug", "image": tagged("evil") }]);
+    assert_denied(&admit(&engine, &debug), &["ephemeral container \"debug\""]);
+    debug["request"]["object"]["spec"]["ephemeralContainers"][0]["image"] = tagged("v1").into();
+    assert_allowed(&admit(&engine, &debug), &[("/spec/ephemeralContainers/0/image", pinned("v1"))]);
+    // On CREATE an old object is worth nothing.
+    let mut create = update(&[&tagged("evil")], &[&tagged("evil")]);
+    create["request"]["operation"] = "CREATE".into();
+    assert_denied(&admit(&engine, &create), &["evil"]);
+}
+
+#[test]
+fn templates_are_verified_on_every_write_unless_configured_otherwise() {
+    let mut world = World::new();
+    let object = json!({ "spec": { "template": { "spec": pod_spec(&[&tagged("evil")]) } } });
+    let mut update = review("apps", "Deployment", object.clone());
+    update["request"]["operation"] = "UPDATE".into();
+    update["request"]["oldObject"] = object;
+    assert_denied(&admit(&world.simple(&json!({})), &update), &["evil"]);
+    world.more_config = json!({ "admission": { "unchangedTemplates": "skip" } });
+    assert_allowed(&admit(&world.simple(&json!({})), &update), &[]);
+    update["request"]["oldObject"]["spec"]["template"]["spec"]["containers"][0]["image"] = tagged("v1").into();
+    assert_denied(&admit(&world.simple(&json!({})), &update), &["evil"]);
+}
+
+#[test]
+fn owners_count_only_for_trusted_controllers() {
+    let world = World::new();
+    let engine = world.simple(&json!({}));
+    let mut child = pod(&["never/signed"]);
+    let owner = json!({ "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "r", "uid": "1", "controller": true });
+    child["request"]["object"]["metadata"] = json!({ "ownerReferences": [owner] });
+    assert_denied(&admit(&engine, &child), &["never/signed"]);
+    child["request"]["userInfo"]["username"] = "system:serviceaccount:kube-system:replicaset-controller".into();
+    let heard = admit(&engine, &child);
+    assert_allowed(&heard, &[]);
+    assert_eq!(heard.audit["exempt"], "made by a trusted controller for ReplicaSet r");
+}
+
+#[test]
+fn what_is_not_ours_is_denied_and_a_deletion_is_not() {
+    let world = World::new();
+    let engine = world.simple(&json!({}));
+    for (group, kind, operation, sub_resource) in [
+        ("example.com", "Widget", "CREATE", ""),
+        ("batch.example.com", "Job", "CREATE", ""),
+        ("apps", "Deployment", "CONNECT", ""),
+        ("", "Pod", "CONNECT", "exec"),
+        ("", "Pod", "CREATE", "binding"),
+        ("autoscaling", "Scale", "UPDATE", "scale"),
+    ] {
+        let mut review = review(group, kind, json!({ "spec": pod_spec(&[&tagged("v1")]) }));
+        review["request"]["operation"] = operation.into();
+        review["request"]["subResource"] = sub_resource.into();
+        assert_denied(&admit(&engine, &review), &["not something that Portreeve can decide on"]);
+    }
+    let mut no_object = pod(&[]);
+    no_object["request"]["object"] = Value::Null;
+    assert_denied(&admit(&engine, &no_object), &["without an object"]);
+    no_object["request"]["operation"] = "DELETE".into();
+    assert_allowed(&admit(&engine, &no_object), &[]);
+    // Fault 15: nothing to run, nothing to crash on.
+    assert_allowed(&admit(&engine, &review("", "ReplicationController", json!({ "spec": { "replicas": 1 } }))), &[]);
+}
+
+#[test]
+fn bad_bodies_are_answered_as_what_they_are() {
+    let world = World::new();
+    let engine = world.simple(&json!({}));
+    let raw = |body: &[u8]| engine.answer(Endpoint::Admit, body, Deadline::after(Duration::from_secs(1))).0;
+    for body in [&b""[..], b"{}", b"\xff", b"[]", b"{\"kind\":\"AdmissionReview\"}"] {
+        assert_eq!(raw(body).status, 400);
+    }
+    // Fault 19: the answer has kind, version and uid, whatever the object is.
+    let mut broken = pod(&[]);
+    broken["apiVersion"] = "admission.k8s.io/v1beta1".into();
+    broken["request"]["object"]["spec"]["containers"] = json!([{ "image": 7 }]);
+    assert_denied(&admit(&engine, &broken), &["cannot be decoded"]);
+}
+
+#[test]
+fn a_remapped_image_is_verified_under_its_original_name_and_pinned_under_its_own() {
+    let world = World::new();
+    let remap = json!({ "remap": { "prefix": "mirror.local/plant/", "signedPrefix": "registry.local:9001/plant/" } });
+    let engine = world.simple(&remap);
+    let heard = admit(&engine, &pod(&["mirror.local/plant/plc:v1"]));
+    assert_allowed(&heard, &[(FIRST, pinned("v1").replace("registry.local:9001", "mirror.local"))]);
+    assert_denied(&admit(&engine, &pod(&["other.local/plant/plc:v1"])), &["remap.prefix"]);
+}
+
+#[test]
+fn without_a_trust_server_the_configuration_is_named() {
+    let world = World::new();
+    let engine = world.engine(&[document(None, json!([{ "name": "*", "policy": { "trust": { "enabled": true } } }]))]);
+    assert_denied(&admit(&engine, &pod(&[&tagged("v1")])), &["no trust server is known", "trust.servers"]);
+}

@@ -1,0 +1,245 @@
+//! Which kinds hold pods, where their images stand, and by which JSON pointer each is patched.
+//!
+//! Every list of a pod's spec that can name an image is here; a list that is forgotten is a hole.
+
+use std::fmt;
+
+use super::review::{Container, GroupVersionKind, Object, Spec};
+
+/// A kind that is, or makes, pods. The group is part of it: `Job` of a foreign group is not ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkloadKind {
+    /// core
+    Pod,
+    /// core
+    ReplicationController,
+    /// core
+    PodTemplate,
+    /// apps, extensions
+    Deployment,
+    /// apps, extensions
+    ReplicaSet,
+    /// apps, extensions
+    DaemonSet,
+    /// apps
+    StatefulSet,
+    /// batch
+    Job,
+    /// batch
+    CronJob,
+}
+
+impl WorkloadKind {
+    /// The kind by its group and name, in every served version; `None` for anything that we do not know.
+    pub fn of(group: &str, kind: &str) -> Option<Self> {
+        Some(match (group, kind) {
+            ("", "Pod") => Self::Pod,
+            ("", "ReplicationController") => Self::ReplicationController,
+            ("", "PodTemplate") => Self::PodTemplate,
+            ("apps" | "extensions", "Deployment") => Self::Deployment,
+            ("apps" | "extensions", "ReplicaSet") => Self::ReplicaSet,
+            ("apps" | "extensions", "DaemonSet") => Self::DaemonSet,
+            ("apps", "StatefulSet") => Self::StatefulSet,
+            ("batch", "Job") => Self::Job,
+            ("batch", "CronJob") => Self::CronJob,
+            _ => return None,
+        })
+    }
+
+    /// The kind of a request.
+    pub fn of_request(kind: &GroupVersionKind) -> Option<Self> {
+        Self::of(kind.group.as_deref().unwrap_or_default(), &kind.kind)
+    }
+
+    /// Does it make pods or jobs of its own, so that it can be the controller of a child?
+    pub fn has_children(self) -> bool {
+        !matches!(self, Self::Pod | Self::PodTemplate)
+    }
+
+    /// The pods' spec in an object of this kind, and the JSON pointer (RFC 6901) to it. `None` where there is none:
+    /// nothing could run, and the API server refuses it.
+    fn pod_spec(self, object: &Object) -> Option<(&'static str, &Spec)> {
+        let spec = object.spec.as_ref();
+        match self {
+            Self::Pod => Some(("/spec", spec?)),
+            Self::PodTemplate => Some(("/template/spec", object.template.as_ref()?.spec.as_deref()?)),
+            Self::CronJob => {
+                let job = spec?.job_template.as_ref()?.spec.as_deref()?;
+                Some(("/spec/jobTemplate/spec/template/spec", job.template.as_ref()?.spec.as_deref()?))
+            }
+            Self::ReplicationController
+            | Self::Deployment
+            | Self::ReplicaSet
+            | Self::DaemonSet
+            | Self::StatefulSet
+            | Self::Job => Some(("/spec/template/spec", spec?.template.as_ref()?.spec.as_deref()?)),
+        }
+    }
+
+    /// Every image of an object of this kind, in the order in which it would be pulled.
+    pub fn images(self, object: &Object) -> Vec<ImageUse<'_>> {
+        let Some((pointer, spec)) = self.pod_spec(object) else { return Vec::new() };
+        let mut images = Vec::new();
+        for (list, containers) in [
+            (List::InitContainers, &spec.init_containers),
+            (List::Containers, &spec.containers),
+            (List::EphemeralContainers, &spec.ephemeral_containers),
+        ] {
+            for (index, Container { name, image }) in containers.iter().flatten().enumerate() {
+                images.push((list, index, name.as_deref(), image.as_deref()));
+            }
+        }
+        for (index, volume) in spec.volumes.iter().flatten().enumerate() {
+            if let Some(image) = &volume.image {
+                images.push((List::Volumes, index, volume.name.as_deref(), image.reference.as_deref()));
+            }
+        }
+        images
+            .into_iter()
+            // A blank image cannot be pulled, and the API server refuses it where it matters.
+            .filter_map(|(list, index, name, image)| {
+                let image = image.filter(|image| !image.is_empty())?;
+                Some(ImageUse { list, name: name.unwrap_or_default(), image, index, spec_pointer: pointer })
+            })
+            .collect()
+    }
+}
+
+/// The list of a pod's spec that an image stands in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum List {
+    /// `initContainers`
+    InitContainers,
+    /// `containers`
+    Containers,
+    /// `ephemeralContainers`
+    EphemeralContainers,
+    /// `volumes`, of which those made from an image
+    Volumes,
+}
+
+impl List {
+    /// The field's name.
+    fn field(self) -> &'static str {
+        match self {
+            Self::InitContainers => "initContainers",
+            Self::Containers => "containers",
+            Self::EphemeralContainers => "ephemeralContainers",
+            Self::Volumes => "volumes",
+        }
+    }
+
+    /// Where in an element the image stands.
+    fn leaf(self) -> &'static str {
+        match self {
+            Self::InitContainers | Self::Containers | Self::EphemeralContainers => "image",
+            Self::Volumes => "image/reference",
+        }
+    }
+}
+
+impl fmt::Display for List {
+    /// What an element is called in a message.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::InitContainers => "init container",
+            Self::Containers => "container",
+            Self::EphemeralContainers => "ephemeral container",
+            Self::Volumes => "image volume",
+        })
+    }
+}
+
+/// One use of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImageUse<'a> {
+    /// The list it stands in.
+    pub list: List,
+    /// The container's or volume's name; may be empty.
+    pub name: &'a str,
+    /// The image as written.
+    pub image: &'a str,
+    index: usize,
+    spec_pointer: &'static str,
+}
+
+impl ImageUse<'_> {
+    /// The JSON pointer to the image (RFC 6901).
+    pub fn pointer(&self) -> String {
+        format!("{}/{}/{}/{}", self.spec_pointer, self.list.field(), self.index, self.list.leaf())
+    }
+
+    /// Is it the same image in the same place of another object?
+    pub fn is_same_use(&self, other: &ImageUse<'_>) -> bool {
+        self.list == other.list && self.name == other.name && self.image == other.image
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(json: &str) -> Object {
+        serde_json::from_str(json).unwrap()
+    }
+
+    fn pointers(kind: WorkloadKind, json: &str) -> Vec<(String, String)> {
+        let object = object(json);
+        kind.images(&object).iter().map(|image| (image.pointer(), image.image.to_owned())).collect()
+    }
+
+    const POD_SPEC: &str = r#"{"initContainers":[{"name":"i","image":"a"}],"containers":[{"name":"c","image":"b"},
+        {"name":"blank"},{"name":"d","image":"c"}],"ephemeralContainers":[{"name":"e","image":"d"}],
+        "volumes":[{"name":"x","emptyDir":{}},{"name":"v","image":{"reference":"e","pullPolicy":"Always"}}]}"#;
+
+    const AT: [(&str, &str); 6] = [
+        ("/initContainers/0/image", "a"),
+        ("/containers/0/image", "b"),
+        ("/containers/2/image", "c"),
+        ("/ephemeralContainers/0/image", "d"),
+        ("/volumes/1/image/reference", "e"),
+        ("", ""),
+    ];
+
+    fn expected(prefix: &str) -> Vec<(String, String)> {
+        AT[..5].iter().map(|(pointer, image)| (format!("{prefix}{pointer}"), (*image).to_owned())).collect()
+    }
+
+    #[test]
+    fn every_list_of_every_kind_is_found() {
+        let template = format!(r#"{{"spec":{{"template":{{"spec":{POD_SPEC}}}}}}}"#);
+        for kind in [
+            WorkloadKind::ReplicationController,
+            WorkloadKind::Deployment,
+            WorkloadKind::ReplicaSet,
+            WorkloadKind::DaemonSet,
+            WorkloadKind::StatefulSet,
+            WorkloadKind::Job,
+        ] {
+            assert_eq!(pointers(kind, &template), expected("/spec/template/spec"), "{kind:?}");
+        }
+        assert_eq!(pointers(WorkloadKind::Pod, &format!(r#"{{"spec":{POD_SPEC}}}"#)), expected("/spec"));
+        let pod_template = format!(r#"{{"template":{{"spec":{POD_SPEC}}}}}"#);
+        assert_eq!(pointers(WorkloadKind::PodTemplate, &pod_template), expected("/template/spec"));
+        let cron = format!(r#"{{"spec":{{"jobTemplate":{{"spec":{{"template":{{"spec":{POD_SPEC}}}}}}}}}}}"#);
+        assert_eq!(pointers(WorkloadKind::CronJob, &cron), expected("/spec/jobTemplate/spec/template/spec"));
+    }
+
+    #[test]
+    fn what_has_no_pods_has_no_images() {
+        for json in ["{}", r#"{"spec":null}"#, r#"{"spec":{}}"#, r#"{"spec":{"template":null}}"#] {
+            for kind in [WorkloadKind::ReplicationController, WorkloadKind::CronJob, WorkloadKind::PodTemplate] {
+                assert_eq!(pointers(kind, json), [], "{kind:?} {json}");
+            }
+        }
+    }
+
+    #[test]
+    fn kinds_are_known_only_in_their_own_group() {
+        assert_eq!(WorkloadKind::of("extensions", "DaemonSet"), Some(WorkloadKind::DaemonSet));
+        assert_eq!(WorkloadKind::of("batch", "CronJob"), Some(WorkloadKind::CronJob));
+        for (group, kind) in [("", "Job"), ("batch.example.com", "Job"), ("apps", "Pod"), ("extensions", "StatefulSet")] {
+            assert_eq!(WorkloadKind::of(group, kind), None, "{group}/{kind}");
+        }
+    }
+}
