@@ -1,1 +1,126 @@
-//! Commands.
+//! The command line: arguments become a checked configuration and a command once, here.
+
+mod arguments;
+mod check;
+pub mod lint;
+mod manifest;
+mod review;
+pub mod serve;
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use crate::admission::Engine;
+use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::policy;
+use arguments::{Command, Common};
+
+pub use arguments::{ArgumentError, USAGE};
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitStatus {
+    /// Everything is allowed.
+    Allowed,
+    /// Something is denied.
+    Denied,
+    /// The input or the configuration is bad.
+    BadInput,
+    /// Nobody could say: the trust server could not be reached, and no stored data may stand in.
+    Undecided,
+}
+
+impl ExitStatus {
+    /// The number.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Allowed => 0,
+            Self::Denied => 1,
+            Self::BadInput => 2,
+            Self::Undecided => 3,
+        }
+    }
+
+    /// The worse of two: bad input says most, then a denial, then that nobody could say.
+    pub fn worse(self, other: Self) -> Self {
+        let rank = |status: Self| match status {
+            Self::Allowed => 0,
+            Self::Undecided => 1,
+            Self::Denied => 2,
+            Self::BadInput => 3,
+        };
+        if rank(other) > rank(self) { other } else { self }
+    }
+}
+
+impl From<ExitStatus> for ExitCode {
+    fn from(status: ExitStatus) -> Self {
+        Self::from(status.code())
+    }
+}
+
+/// Runs one command line (without the program's name).
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitStatus {
+    let command = match arguments::parse(arguments) {
+        Ok(command) => command,
+        Err(error) => return complain(&format!("{error}\n\n{USAGE}")),
+    };
+    match command {
+        Command::Help => print(USAGE),
+        Command::Version => print(concat!("portreeve ", env!("CARGO_PKG_VERSION"))),
+        Command::Lint { paths } => lint_paths(&paths),
+        Command::Serve(common) => match common.config() {
+            Ok(config) => serve::run(&config),
+            Err(error) => complain(&error.to_string()),
+        },
+        Command::Review { common, output, timeout, inputs } => match engine(&common) {
+            Ok((config, engine)) => {
+                review::run(&engine, &inputs, output, timeout.unwrap_or(config.limits.admission_time))
+            }
+            Err(status) => status,
+        },
+        Command::Check { common, output, timeout, namespace, images } => match engine(&common) {
+            Ok((config, engine)) => {
+                check::run(&engine, &namespace, &images, output, timeout.unwrap_or(config.limits.admission_time))
+            }
+            Err(status) => status,
+        },
+    }
+}
+
+/// The engine that the webhook would have, with its policies in force; every problem told.
+fn engine(common: &Common) -> Result<(Config, Engine), ExitStatus> {
+    let config = common.config().map_err(|error| complain(&error.to_string()))?;
+    crate::logging::start(config.log_format, config.log_level.min(log::LevelFilter::Warn));
+    let engine =
+        Engine::new(&config, Arc::new(Metrics::default())).map_err(|error| complain(&error.to_string()))?;
+    match policy::load(&config.policies) {
+        Ok(policies) => engine.policies().replace(policies),
+        Err(problems) => {
+            for problem in &problems {
+                complain(&problem.to_string());
+            }
+            return Err(ExitStatus::BadInput);
+        }
+    }
+    Ok((config, engine))
+}
+
+fn lint_paths(paths: &[std::path::PathBuf]) -> ExitStatus {
+    todo!("{paths:?}")
+}
+
+/// To standard output; a closed pipe is nobody's fault.
+fn print(text: &str) -> ExitStatus {
+    let _ = writeln!(std::io::stdout(), "{text}");
+    ExitStatus::Allowed
+}
+
+/// To standard error.
+fn complain(text: &str) -> ExitStatus {
+    let _ = writeln!(std::io::stderr(), "portreeve: {text}");
+    ExitStatus::BadInput
+}

@@ -1,0 +1,261 @@
+//! Arguments: what was typed, checked, with an option beating the configuration file.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use lexopt::{Arg, Parser, ValueExt as _};
+
+use crate::config::{Config, ConfigError};
+use crate::text::{duration, nearest};
+
+/// What `--help` prints.
+pub const USAGE: &str = "\
+usage: portreeve COMMAND [OPTIONS]
+
+  serve                                   the webhook
+  review [--output text|json] FILE…|-     decide as the webhook would, on AdmissionReviews or manifests
+  check [--namespace NS] [--output text|json] IMAGE…
+                                          which policy applies, the digest, who signed, when it expires
+  lint PATH…                              check policy files or ConfigMap manifests
+  version                                 print the version
+
+options of serve, review and check (an option beats the file):
+  --config FILE       configuration, YAML or JSON
+  --policies DIR      a directory of policy files; may be given more than once
+  --trust-ca FILE     PEM certificates added to the built-in roots
+  --cache DIR         where verified trust data is kept
+  --timeout TIME      review, check: how long each may take, such as 10s
+
+exit status: 0 allowed, 1 denied, 2 bad input or configuration, 3 undecided (no trust server could be reached)";
+
+/// The commands, for suggestions.
+const COMMANDS: [&str; 6] = ["serve", "review", "check", "lint", "version", "help"];
+
+/// A command with its arguments.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Command {
+    Serve(Common),
+    Review { common: Common, output: Output, timeout: Option<Duration>, inputs: Vec<Input> },
+    Check { common: Common, output: Output, timeout: Option<Duration>, namespace: String, images: Vec<String> },
+    Lint { paths: Vec<PathBuf> },
+    Version,
+    Help,
+}
+
+/// How results look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Output {
+    #[default]
+    Text,
+    Json,
+}
+
+/// Where something is read from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Input {
+    File(PathBuf),
+    StandardInput,
+}
+
+/// Options that override the configuration file.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Common {
+    config: Option<PathBuf>,
+    policies: Vec<PathBuf>,
+    trust_ca: Option<PathBuf>,
+    cache: Option<PathBuf>,
+}
+
+impl Common {
+    /// The configuration: the file, with the options over it.
+    pub(super) fn config(&self) -> Result<Config, ConfigError> {
+        let mut config = Config::load(self.config.as_deref())?;
+        if !self.policies.is_empty() {
+            config.policies.clone_from(&self.policies);
+        }
+        if let Some(ca) = &self.trust_ca {
+            config.trust.ca.clone_from(ca);
+        }
+        if self.cache.is_some() {
+            config.trust.cache.clone_from(&self.cache);
+        }
+        Ok(config)
+    }
+}
+
+/// Reads a command line, without the program's name.
+pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, ArgumentError> {
+    let mut parser = Parser::from_args(arguments);
+    let name = match parser.next()? {
+        None => return Err(ArgumentError::NoCommand),
+        Some(Arg::Short('h') | Arg::Long("help")) => return Ok(Command::Help),
+        Some(Arg::Short('V') | Arg::Long("version")) => return Ok(Command::Version),
+        Some(Arg::Value(name)) => name.string()?,
+        Some(other) => return Err(other.unexpected().into()),
+    };
+    if !COMMANDS.contains(&name.as_str()) {
+        return Err(ArgumentError::UnknownCommand { name });
+    }
+    let (mut common, mut output, mut timeout, mut namespace) = (Common::default(), None, None, None);
+    let mut values: Vec<OsString> = Vec::new();
+    while let Some(argument) = parser.next()? {
+        let decides = matches!(name.as_str(), "review" | "check");
+        let takes_common = decides || name == "serve";
+        match argument {
+            Arg::Short('h') | Arg::Long("help") => return Ok(Command::Help),
+            Arg::Long("config") if takes_common => common.config = Some(parser.value()?.into()),
+            Arg::Long("policies") if takes_common => common.policies.push(parser.value()?.into()),
+            Arg::Long("trust-ca") if takes_common => common.trust_ca = Some(parser.value()?.into()),
+            Arg::Long("cache") if takes_common => common.cache = Some(parser.value()?.into()),
+            Arg::Short('o') | Arg::Long("output") if decides => {
+                output = Some(match parser.value()?.string()?.as_str() {
+                    "text" => Output::Text,
+                    "json" => Output::Json,
+                    other => return Err(ArgumentError::wrong("--output", other, "text or json")),
+                });
+            }
+            Arg::Long("timeout") if decides => {
+                let text = parser.value()?.string()?;
+                let wait = duration(&text).filter(|wait| !wait.is_zero());
+                timeout = Some(wait.ok_or_else(|| ArgumentError::wrong("--timeout", &text, "a time such as 10s"))?);
+            }
+            Arg::Short('n') | Arg::Long("namespace") if name == "check" => {
+                namespace = Some(parser.value()?.string()?);
+            }
+            Arg::Value(value) => values.push(value),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let output = output.unwrap_or_default();
+    let needs = |what: &'static str| if values.is_empty() { Err(ArgumentError::Nothing { what }) } else { Ok(()) };
+    Ok(match name.as_str() {
+        "review" => {
+            needs("a FILE, or - for standard input")?;
+            let input = |value: OsString| if value == "-" { Input::StandardInput } else { Input::File(value.into()) };
+            Command::Review { common, output, timeout, inputs: values.into_iter().map(input).collect() }
+        }
+        "check" => {
+            needs("an IMAGE")?;
+            let images = values.into_iter().map(|value| value.string()).collect::<Result<_, _>>()?;
+            Command::Check { common, output, timeout, namespace: namespace.unwrap_or_else(|| "default".to_owned()), images }
+        }
+        "lint" => {
+            needs("a PATH")?;
+            Command::Lint { paths: values.into_iter().map(PathBuf::from).collect() }
+        }
+        _ => match values.into_iter().next() {
+            Some(value) => return Err(lexopt::Error::UnexpectedArgument(value).into()),
+            None if name == "serve" => Command::Serve(common),
+            None if name == "version" => Command::Version,
+            None => Command::Help,
+        },
+    })
+}
+
+/// A command line that cannot be understood.
+#[derive(Debug)]
+pub enum ArgumentError {
+    /// Nothing was typed.
+    NoCommand,
+    /// No such command.
+    UnknownCommand {
+        /// What was typed.
+        name: String,
+    },
+    /// A command without what it works on.
+    Nothing {
+        /// What is missing.
+        what: &'static str,
+    },
+    /// An option's value is none of those it takes.
+    Value {
+        /// The option.
+        option: &'static str,
+        /// What was typed.
+        found: String,
+        /// What it takes.
+        expected: &'static str,
+    },
+    /// An unknown option, a missing value, text that is not UTF-8.
+    Option(lexopt::Error),
+}
+
+impl ArgumentError {
+    fn wrong(option: &'static str, found: &str, expected: &'static str) -> Self {
+        Self::Value { option, found: found.to_owned(), expected }
+    }
+}
+
+impl From<lexopt::Error> for ArgumentError {
+    fn from(error: lexopt::Error) -> Self {
+        Self::Option(error)
+    }
+}
+
+impl fmt::Display for ArgumentError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoCommand => f.write_str("no command is given"),
+            Self::UnknownCommand { name } => {
+                write!(f, "there is no command \"{name}\"")?;
+                nearest(name, COMMANDS).map_or(Ok(()), |known| write!(f, "; did you mean \"{known}\"?"))
+            }
+            Self::Nothing { what } => write!(f, "the command needs {what}"),
+            Self::Value { option, found, expected } => write!(f, "{option}: found \"{found}\", expected {expected}"),
+            Self::Option(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for ArgumentError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Option(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Command, String> {
+        parse(line.split_whitespace().map(OsString::from)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn commands_and_options() {
+        let common = Common { config: Some("c".into()), policies: vec!["p".into(), "q".into()], ..Common::default() };
+        assert_eq!(parsed("serve --config c --policies p --policies=q"), Ok(Command::Serve(common)));
+        let Ok(Command::Review { output, inputs, timeout, .. }) = parsed("review -o json --timeout 3s a.yaml -") else {
+            panic!()
+        };
+        assert_eq!((output, timeout), (Output::Json, Some(Duration::from_secs(3))));
+        assert_eq!(inputs, [Input::File("a.yaml".into()), Input::StandardInput]);
+        let Ok(Command::Check { namespace, images, .. }) = parsed("check -n line-1 nginx") else { panic!() };
+        assert_eq!((namespace.as_str(), images), ("line-1", vec!["nginx".to_owned()]));
+        assert_eq!(parsed("version"), Ok(Command::Version));
+        assert_eq!(parsed("--help"), Ok(Command::Help));
+    }
+
+    #[test]
+    fn mistakes_are_told() {
+        for (line, expected) in [
+            ("", "no command is given"),
+            ("reveiw x", "there is no command \"reveiw\"; did you mean \"review\"?"),
+            ("review", "the command needs a FILE, or - for standard input"),
+            ("check", "the command needs an IMAGE"),
+            ("lint", "the command needs a PATH"),
+            ("review --output xml f", "--output: found \"xml\", expected text or json"),
+            ("review --timeout 0s f", "--timeout: found \"0s\", expected a time such as 10s"),
+            ("serve --output json", "invalid option '--output'"),
+            ("serve now", "unexpected argument \"now\""),
+            ("lint --config c p", "invalid option '--config'"),
+        ] {
+            assert_eq!(parsed(line), Err(expected.to_owned()), "{line}");
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! `portreeve check`: everything about one image: the policy, the trust data, who signed, when it ends, what to pin.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::ExitStatus;
+use super::arguments::Output;
+use crate::admission::Engine;
+use crate::admission::judge::{Assessment, Verdict};
+use crate::deadline::Deadline;
+use crate::policy::Mode;
+use crate::text::printable;
+use crate::trust::notary::Origin;
+
+/// Checks every image and prints what was found.
+pub(super) fn run(engine: &Engine, namespace: &str, images: &[String], output: Output, timeout: Duration) -> ExitStatus {
+    let mut out = std::io::stdout().lock();
+    let mut status = ExitStatus::Allowed;
+    for image in images {
+        let now = Timestamp::now();
+        let assessment = engine.judge().assess(namespace, image, Deadline::after(timeout), now);
+        status = status.worse(status_of(&assessment));
+        let report = Report::of(image, namespace, &assessment);
+        let text = match output {
+            Output::Text => report.to_text(now),
+            // Plain structs of strings and numbers cannot fail to serialise.
+            Output::Json => serde_json::to_string(&report).unwrap_or_default() + "\n",
+        };
+        let _ = out.write_all(text.as_bytes()); // a closed pipe is nobody's fault
+    }
+    status
+}
+
+fn status_of(assessment: &Assessment) -> ExitStatus {
+    if matches!(&assessment.rule, Some(rule) if rule.mode == Mode::Warn) {
+        return ExitStatus::Allowed;
+    }
+    match assessment.verdict {
+        Verdict::Unchecked | Verdict::Verified(_) => ExitStatus::Allowed,
+        Verdict::Rejected { .. } => ExitStatus::Denied,
+        Verdict::Unavailable { .. } => ExitStatus::Undecided,
+    }
+}
+
+/// What is printed about one image.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    image: String,
+    namespace: String,
+    verdict: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    normalised: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pattern: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mode: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trust_server: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gun: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trust_data: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tag: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pinned: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    released_by: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    signers: Vec<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    expires: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    root_key_ids: Vec<String>,
+}
+
+impl Report {
+    fn of(image: &str, namespace: &str, assessment: &Assessment) -> Self {
+        let rule = assessment.rule.as_ref();
+        let mut report = Self {
+            image: printable(image, 300),
+            namespace: printable(namespace, 63),
+            verdict: match assessment.verdict {
+                Verdict::Unchecked => "unchecked",
+                Verdict::Verified(_) => "verified",
+                Verdict::Rejected { .. } => "rejected",
+                Verdict::Unavailable { .. } => "unavailable",
+            },
+            reason: None,
+            normalised: assessment.reference.as_ref().map(ToString::to_string),
+            policy: rule.map(|rule| rule.description.clone()),
+            pattern: rule.map(|rule| rule.pattern.clone()),
+            mode: rule.map(|rule| match rule.mode {
+                Mode::Enforce => "enforce",
+                Mode::Warn => "warn",
+            }),
+            trust_server: rule.and_then(|rule| rule.server.clone()),
+            gun: rule.and_then(|rule| rule.gun.clone()),
+            trust_data: None,
+            tag: None,
+            digest: None,
+            pinned: None,
+            released_by: None,
+            signers: Vec::new(),
+            expires: BTreeMap::new(),
+            root_key_ids: Vec::new(),
+        };
+        match &assessment.verdict {
+            Verdict::Unchecked => {}
+            Verdict::Rejected { reason, .. } | Verdict::Unavailable { reason } => report.reason = Some(reason.clone()),
+            Verdict::Verified(verified) => {
+                let judgement = &verified.judgement;
+                let digest = judgement.digest.sha256();
+                report.trust_data = Some(match verified.origin {
+                    Origin::Fetched => "fetched now".to_owned(),
+                    Origin::Remembered => "remembered".to_owned(),
+                    Origin::StoodIn { age } => format!("stored, last confirmed {} s ago", age.as_secs()),
+                });
+                report.tag = Some(printable(&judgement.tag, 128));
+                report.digest = Some(digest.to_string());
+                report.pinned = assessment.reference.as_ref().map(|reference| reference.pinned_to(digest));
+                report.released_by = Some(judgement.released_by.clone());
+                report.signers = judgement.signers.iter().map(|role| role.signer().to_owned()).collect();
+                let ends = verified.expiries.iter().map(|end| (end.role.clone(), end.expires.to_string()));
+                report.expires = ends.collect();
+                report.root_key_ids = verified.root_key_ids.iter().map(|id| id.hex()).collect();
+            }
+        }
+        report
+    }
+
+    fn to_text(&self, now: Timestamp) -> String {
+        use std::fmt::Write as _;
+        let mut text = format!("{}: {}\n", self.image, self.verdict);
+        let signers = (!self.signers.is_empty()).then(|| self.signers.join(", "));
+        for (label, value) in [
+            ("reason", &self.reason),
+            ("image", &self.normalised),
+            ("policy", &self.policy),
+            ("pattern", &self.pattern),
+            ("mode", &self.mode.map(str::to_owned)),
+            ("trust server", &self.trust_server),
+            ("name in trust data", &self.gun),
+            ("trust data", &self.trust_data),
+            ("tag", &self.tag),
+            ("digest", &self.digest),
+            ("pinned", &self.pinned),
+            ("released by", &self.released_by),
+            ("signed by", &signers),
+        ] {
+            if let Some(value) = value {
+                let _ = writeln!(text, "  {:20}{}", label, value.replace('\n', "\n                      "));
+            }
+        }
+        for (role, expires) in &self.expires {
+            let days = expires.parse::<Timestamp>().map_or(0, |end| end.duration_since(now).as_hours() / 24);
+            let _ = writeln!(text, "  {:20}{expires} (in {days} days)", format!("{role} ends"));
+        }
+        for id in &self.root_key_ids {
+            let _ = writeln!(text, "  {:20}{id}", "root key to pin");
+        }
+        text
+    }
+}

@@ -1,0 +1,139 @@
+//! `portreeve review`: decides as the webhook would, with the same engine, on files.
+
+use std::io::{Read as _, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use super::arguments::{Input, Output};
+use super::manifest::{self, Item};
+use super::{ExitStatus, complain};
+use crate::admission::answer;
+use crate::admission::decide::{Basis, Decision};
+use crate::admission::judge::Verdict;
+use crate::admission::{Endpoint, Engine};
+use crate::deadline::Deadline;
+
+/// The most bytes of one input.
+const INPUT_CAP: u64 = 256 << 20;
+
+/// Reviews every input and prints the results to standard output, problems to standard error.
+pub(super) fn run(engine: &Engine, inputs: &[Input], output: Output, timeout: Duration) -> ExitStatus {
+    let mut out = std::io::stdout().lock();
+    inputs.iter().map(|input| review_input(engine, input, output, timeout, &mut out)).fold(ExitStatus::Allowed, ExitStatus::worse)
+}
+
+fn review_input(
+    engine: &Engine,
+    input: &Input,
+    output: Output,
+    timeout: Duration,
+    out: &mut impl Write,
+) -> ExitStatus {
+    let (name, bytes) = match input {
+        Input::File(path) => (path.display().to_string(), read_file(path)),
+        Input::StandardInput => ("standard input".to_owned(), read_all(std::io::stdin().lock())),
+    };
+    let items = match bytes {
+        Ok(bytes) => manifest::read(&bytes),
+        Err(error) => return complain(&format!("{name}: cannot be read: {error}")),
+    };
+    let items = match items {
+        Ok(items) => items,
+        Err(error) => return complain(&format!("{name}: {error}")),
+    };
+    let mut status = ExitStatus::Allowed;
+    let mut decided = 0;
+    for item in &items {
+        match item {
+            Item::Review { label, body } => {
+                decided += 1;
+                status = status.worse(review_item(engine, &name, label, body, output, timeout, out));
+            }
+            Item::NotAWorkload { label } if output == Output::Text => {
+                // A closed pipe is nobody's fault.
+                let _ = writeln!(out, "skipped  {label}: runs no image");
+            }
+            Item::NotAWorkload { .. } => {}
+        }
+    }
+    if decided == 0 {
+        return status.worse(complain(&format!("{name}: holds no workload and no AdmissionReview to decide on")));
+    }
+    status
+}
+
+fn review_item(
+    engine: &Engine,
+    name: &str,
+    label: &str,
+    body: &[u8],
+    output: Output,
+    timeout: Duration,
+    out: &mut impl Write,
+) -> ExitStatus {
+    let (answer, decided) = engine.answer(Endpoint::Admit, body, Deadline::after(timeout));
+    if output == Output::Json && answer.status == 200 {
+        let _ = out.write_all(&answer.body);
+    }
+    let Some((_, decision)) = decided else {
+        let words = String::from_utf8_lossy(&answer.body);
+        if answer.status != 200 {
+            return complain(&format!("{name}: {}", words.trim_end()));
+        }
+        if output == Output::Text {
+            let _ = writeln!(out, "denied   {label}: the object cannot be decoded; see --output json");
+        }
+        return ExitStatus::Denied;
+    };
+    if output == Output::Text {
+        let _ = out.write_all(text(label, &decision).as_bytes());
+    }
+    status_of(&decision)
+}
+
+/// One line an image, and one for a decision that looked at none.
+fn text(label: &str, decision: &Decision) -> String {
+    let findings = match &decision.basis {
+        Basis::Exempt(exemption) => return format!("allowed  {label}: not checked: {exemption}\n"),
+        Basis::NothingNew(why) => return format!("allowed  {label}: not checked: {why}\n"),
+        Basis::NotOurs(reason) => return format!("denied   {label}: {reason}\n"),
+        Basis::Images(findings) if findings.is_empty() => return format!("allowed  {label}: names no image\n"),
+        Basis::Images(findings) => findings,
+    };
+    let line = |finding| {
+        let word = match finding {
+            finding if !crate::admission::decide::ImageFinding::is_bad(finding) => "allowed",
+            finding if finding.denies => "denied",
+            _ => "warned",
+        };
+        format!("{word:8} {label}: {}\n", answer::describe(finding))
+    };
+    findings.iter().map(line).collect()
+}
+
+/// 1 if anything says no; 3 if all that stands against it is that nobody could say.
+fn status_of(decision: &Decision) -> ExitStatus {
+    if decision.allowed {
+        return ExitStatus::Allowed;
+    }
+    let Basis::Images(findings) = &decision.basis else { return ExitStatus::Denied };
+    let mut denying = findings.iter().filter(|finding| finding.denies);
+    if denying.all(|finding| matches!(finding.assessment.verdict, Verdict::Unavailable { .. })) {
+        ExitStatus::Undecided
+    } else {
+        ExitStatus::Denied
+    }
+}
+
+fn read_file(path: &Path) -> std::io::Result<Vec<u8>> {
+    read_all(std::fs::File::open(path)?)
+}
+
+fn read_all(input: impl std::io::Read) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    input.take(INPUT_CAP + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > INPUT_CAP {
+        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, "larger than 256 MiB"));
+    }
+    Ok(bytes)
+}

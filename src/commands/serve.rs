@@ -1,0 +1,130 @@
+//! `portreeve serve`: the webhook, from configuration to a clean end.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::{ExitStatus, complain};
+use crate::admission::{Engine, EngineError};
+use crate::config::Config;
+use crate::metrics::{Metrics, What};
+use crate::policy::PolicySource;
+use crate::server::housekeeping::{Chore, Housekeeping};
+use crate::server::{Server, ServerSettings, StartError};
+
+/// A running webhook. Dropping it ends it without ceremony; [`Webhook::end`] finishes what is in hand.
+#[derive(Debug)]
+pub struct Webhook {
+    server: Server,
+    /// Watches the policies for as long as the webhook runs.
+    _housekeeping: Housekeeping,
+}
+
+impl Webhook {
+    /// Starts the webhook. Policies that cannot be read do not keep it from starting: it is then not ready, admits
+    /// nothing, and takes the first good set that it finds. A certificate that cannot be read does.
+    pub fn start(config: &Config) -> Result<Self, ServeError> {
+        let metrics = Arc::new(Metrics::new());
+        let engine = Arc::new(Engine::new(config, Arc::clone(&metrics)).map_err(ServeError::Engine)?);
+        let mut policies = PolicySource::new(config.policies.clone());
+        take_policies(&engine, &metrics, &mut policies);
+        let chore = {
+            let (engine, metrics) = (Arc::clone(&engine), Arc::clone(&metrics));
+            Chore::new("policies", move || take_policies(&engine, &metrics, &mut policies))
+        };
+        let server = Server::start(ServerSettings {
+            listen: config.listen,
+            metrics_listen: config.metrics_listen,
+            tls: config.tls.clone(),
+            limits: config.limits.clone(),
+            handler: engine,
+            metrics: Arc::clone(&metrics),
+        })
+        .map_err(ServeError::Server)?;
+        let housekeeping =
+            Housekeeping::start(Housekeeping::INTERVAL, vec![chore], metrics).map_err(ServeError::Threads)?;
+        Ok(Self { server, _housekeeping: housekeeping })
+    }
+
+    /// Where `/admit` is served.
+    pub fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// Where `/metrics` is served, if it is.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.server.metrics_address()
+    }
+}
+
+/// Looks whether the policies changed, and puts them in force if they are good.
+fn take_policies(engine: &Engine, metrics: &Metrics, source: &mut PolicySource) {
+    match source.reload_if_changed() {
+        None => {}
+        Some(Ok(policies)) => {
+            log::info!(policies = policies.len() as u64; "policies are in force");
+            engine.policies().replace(policies);
+            metrics.reload(What::Policies, true);
+        }
+        Some(Err(problems)) => {
+            for problem in &problems {
+                log::error!("policy: {problem}");
+            }
+            let fallback = match engine.policies().get() {
+                Some(_) => "the last good set stays in force",
+                None => "nothing is admitted until they are put right",
+            };
+            log::error!(problems = problems.len() as u64; "the policies cannot be used: {fallback}");
+            metrics.reload(What::Policies, false);
+        }
+    }
+}
+
+/// Runs the webhook until SIGTERM or SIGINT.
+pub(super) fn run(config: &Config) -> ExitStatus {
+    crate::logging::start(config.log_format, config.log_level);
+    if let Some(cache) = &config.trust.cache {
+        log::warn!(
+            "trust.cache is {}, but this version keeps verified trust data in memory only: a restart forgets it",
+            cache.display()
+        );
+    }
+    match Webhook::start(config) {
+        Ok(webhook) => {
+            webhook.server.run_until_signal();
+            ExitStatus::Allowed
+        }
+        Err(error) => complain(&error.to_string()),
+    }
+}
+
+/// The webhook cannot start.
+#[derive(Debug)]
+pub enum ServeError {
+    /// The engine cannot be set up.
+    Engine(EngineError),
+    /// The server cannot.
+    Server(StartError),
+    /// The system gives no thread.
+    Threads(std::io::Error),
+}
+
+impl fmt::Display for ServeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Engine(error) => error.fmt(f),
+            Self::Server(error) => error.fmt(f),
+            Self::Threads(error) => write!(f, "no thread could be started: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for ServeError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Engine(error) => Some(error),
+            Self::Server(error) => Some(error),
+            Self::Threads(error) => Some(error),
+        }
+    }
+}
