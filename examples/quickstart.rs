@@ -1,0 +1,305 @@
+//! The main job in a minute: `cargo run --release --example quickstart`.
+//!
+//! Starts a small trust server with a repository that is signed on the spot, makes certificates, writes a policy,
+//! starts the webhook on a free loopback port and asks it over HTTPS what a Kubernetes API server would ask. Needs no
+//! network, no root and no Notary, and leaves no file behind. Ends with status 1 if anything went otherwise than it
+//! should.
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use base64::Engine as _;
+use portreeve::commands::serve::Webhook;
+use portreeve::config::Config;
+use portreeve_test_support::certificates::Authority;
+use portreeve_test_support::signer::{Signer, sha256};
+use portreeve_test_support::trust_server::TrustServer;
+use serde_json::{Value, json};
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
+
+type Failure = Box<dyn Error>;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(0) => {
+            println!("\nAll as it should be. Next: README.md, \"A first policy\".");
+            ExitCode::SUCCESS
+        }
+        Ok(wrong) => {
+            println!("\n{wrong} of the answers above are not what they should be.");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("\nquickstart: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<usize, Failure> {
+    let place = Place::new()?;
+    let authority = Authority::new();
+
+    heading("1. A trust server, and two repositories signed on the spot");
+    let plc_digest = sha256(b"the manifest of plc:v1");
+    let plc = Signer::new("registry.local:9001/plant/plc")
+        .signer("alice")
+        .signer("bob")
+        .release("v1", plc_digest, 1234, &["alice"])
+        .publish();
+    let hmi = Signer::new("registry.local:9001/plant/hmi")
+        .signer("alice")
+        .release("v1", sha256(b"the manifest of hmi:v1"), 1234, &["alice"])
+        .publish();
+    let mut trust_server = TrustServer::start_under(&authority);
+    trust_server.publish(&plc);
+    trust_server.publish(&hmi);
+    println!("   {} holds {} and {}, signed by alice", trust_server.url(), plc.gun(), hmi.gun());
+
+    heading("2. Certificates, a configuration and a policy");
+    let (certificate, key) = authority.server(&["localhost", "127.0.0.1"]);
+    place.write("tls.crt", &certificate)?;
+    place.write("tls.key", &key)?;
+    place.write("ca.pem", &authority.pem())?;
+    let config = place.write("config.yaml", &configuration(&place))?;
+    let policy = policy(&trust_server.url(), &plc.signer_public_key_pem("alice"), &plc.signer_public_key_pem("bob"));
+    place.write("policies/plant.yaml", &policy)?;
+    for line in policy.lines().take(17) {
+        println!("   │ {line}");
+    }
+    println!("   │ …");
+
+    heading("3. The webhook");
+    let started = Instant::now();
+    let webhook = Webhook::start(&Config::load(Some(&config))?)?;
+    println!("   listening on https://{} after {} ms", webhook.address(), started.elapsed().as_millis());
+    let api_server = ApiServer::new(&authority, webhook.address().port());
+
+    heading("4. What the API server asks, and what it hears");
+    let pinned = format!("registry.local:9001/plant/plc@sha256:{}", hex(&plc_digest));
+    let mut wrong = 0;
+    wrong += api_server.expect(
+        "a signed Deployment is let in, pinned to the digest that was signed",
+        &deployment("line-1", "registry.local:9001/plant/plc:v1"),
+        &Expected::Pinned(&pinned),
+    )?;
+    wrong += api_server.expect(
+        "a tag that nobody signed is denied",
+        &deployment("line-1", "registry.local:9001/plant/plc:v2"),
+        &Expected::Denied("rejected"),
+    )?;
+    wrong += api_server.expect(
+        "an image signed by alice is denied where bob must have signed",
+        &deployment("line-2", "registry.local:9001/plant/plc:v1"),
+        &Expected::Denied("bob"),
+    )?;
+    wrong += api_server.expect(
+        "a Pod with an owner that its author made up is checked like any other",
+        &forged_child("line-1", "docker.io/library/miner:latest"),
+        &Expected::Denied("no repository pattern"),
+    )?;
+
+    heading("5. The trust server goes away");
+    trust_server.stop();
+    wrong += api_server.expect(
+        "an image never asked for before: nobody can say, so that it is denied",
+        &deployment("line-1", "registry.local:9001/plant/hmi:v1"),
+        &Expected::Denied("unavailable"),
+    )?;
+    wrong += api_server.expect(
+        "an image verified a moment ago, where policy says useCached: let in, with a warning",
+        &deployment("line-3", "registry.local:9001/plant/plc:v1"),
+        &Expected::Warned(&pinned),
+    )?;
+    Ok(wrong)
+}
+
+/// The configuration: everything that is not said is as in a cluster.
+fn configuration(place: &Place) -> String {
+    let at = |name: &str| place.path.join(name).display().to_string();
+    json!({
+        "listen": "127.0.0.1:0",
+        "metricsListen": "",
+        "tls": { "certificate": at("tls.crt"), "key": at("tls.key") },
+        "policies": [at("policies")],
+        "secrets": at("secrets"),
+        "credentials": { "mounted": at("registries") },
+        "trust": { "ca": at("ca.pem"), "refreshAfter": "0s" },
+    })
+    .to_string()
+}
+
+fn policy(trust_server: &str, alice: &str, bob: &str) -> String {
+    let namespace = |namespace: &str, signer: &str, key: &str, more: &str| {
+        format!(
+            "apiVersion: portreeve/v1
+kind: ImagePolicy
+metadata: {{ name: plant, namespace: {namespace} }}
+spec:
+  repositories:
+    - name: \"registry.local:9001/plant/*\"
+      policy:
+        trust:
+          enabled: true
+          trustServer: \"{trust_server}\"{more}
+          signers:
+            - name: {signer}
+              publicKey: |
+{}",
+            key.lines().map(|line| format!("                {line}\n")).collect::<String>()
+        )
+    };
+    let stored = "\n          whenUnavailable: useCached\n          maxStale: 24h";
+    [
+        namespace("line-1", "alice", alice, ""),
+        namespace("line-2", "bob", bob, ""),
+        namespace("line-3", "alice", alice, stored),
+    ]
+    .join("---\n")
+}
+
+fn deployment(namespace: &str, image: &str) -> Value {
+    let object = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "plc", "namespace": namespace },
+        "spec": { "template": { "spec": { "containers": [{ "name": "plc", "image": image }] } } },
+    });
+    review("apps", "Deployment", namespace, &object)
+}
+
+fn forged_child(namespace: &str, image: &str) -> Value {
+    let owner = json!({ "apiVersion": "batch/v1", "kind": "Job", "name": "nightly", "uid": "1", "controller": true });
+    let object = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": { "name": "nightly-x7", "namespace": namespace, "ownerReferences": [owner] },
+        "spec": { "containers": [{ "name": "miner", "image": image }] },
+    });
+    review("", "Pod", namespace, &object)
+}
+
+fn review(group: &str, kind: &str, namespace: &str, object: &Value) -> Value {
+    json!({
+        "apiVersion": "admission.k8s.io/v1",
+        "kind": "AdmissionReview",
+        "request": {
+            "uid": "0f7b7d0e-quickstart",
+            "kind": { "group": group, "version": "v1", "kind": kind },
+            "namespace": namespace,
+            "operation": "CREATE",
+            "userInfo": { "username": "kubernetes-admin", "groups": ["system:authenticated"] },
+            "object": object,
+        },
+    })
+}
+
+enum Expected<'a> {
+    /// Let in, the first container's image replaced by this.
+    Pinned(&'a str),
+    /// The same, with a warning.
+    Warned(&'a str),
+    /// Denied, the message holding this.
+    Denied(&'a str),
+}
+
+/// What asks the webhook: an HTTPS client that trusts our CA and nobody else.
+struct ApiServer {
+    agent: ureq::Agent,
+    url: String,
+}
+
+impl ApiServer {
+    fn new(authority: &Authority, port: u16) -> Self {
+        let roots = RootCerts::Specific(Arc::new(vec![Certificate::from_der(&authority.der()).to_owned()]));
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = TlsConfig::builder().root_certs(roots).unversioned_rustls_crypto_provider(provider).build();
+        let agent = ureq::Agent::config_builder().tls_config(tls).proxy(None).build().into();
+        Self { agent, url: format!("https://localhost:{port}/admit?timeout=10s") }
+    }
+
+    /// Asks, prints the answer, and returns 1 if it is not the expected one.
+    fn expect(&self, title: &str, review: &Value, expected: &Expected<'_>) -> Result<usize, Failure> {
+        let image = review.pointer("/request/object/spec/template/spec/containers/0/image");
+        let image = image.or_else(|| review.pointer("/request/object/spec/containers/0/image"));
+        println!("\n   {title}");
+        println!(
+            "   → {} {} in {}",
+            text(review.pointer("/request/kind/kind")),
+            text(image),
+            text(review.pointer("/request/namespace"))
+        );
+        let started = Instant::now();
+        let mut answer =
+            self.agent.post(&self.url).content_type("application/json").send(review.to_string().as_bytes())?;
+        let answer: Value = serde_json::from_str(&answer.body_mut().read_to_string()?)?;
+        let took = started.elapsed();
+        let response = answer.get("response").ok_or("the answer has no response")?;
+        let allowed = response.get("allowed").and_then(Value::as_bool).ok_or("the response has no verdict")?;
+        println!("   ← {} in {:.1} ms", if allowed { "allowed" } else { "denied" }, took.as_secs_f64() * 1e3);
+        let message = text(response.pointer("/status/message"));
+        for line in message.lines() {
+            println!("     {line}");
+        }
+        let warnings = response.get("warnings").and_then(Value::as_array).cloned().unwrap_or_default();
+        for warning in &warnings {
+            println!("     warning: {}", text(Some(warning)));
+        }
+        let patch = match response.get("patch").and_then(Value::as_str) {
+            Some(patch) => serde_json::from_slice(&base64::engine::general_purpose::STANDARD.decode(patch)?)?,
+            None => Value::Null,
+        };
+        for operation in patch.as_array().into_iter().flatten() {
+            println!("     patch: {operation}");
+        }
+        let value = patch.pointer("/0/value").and_then(Value::as_str);
+        let is_right = match expected {
+            Expected::Pinned(pinned) => allowed && value == Some(*pinned) && warnings.is_empty(),
+            Expected::Warned(pinned) => allowed && value == Some(*pinned) && !warnings.is_empty(),
+            Expected::Denied(word) => !allowed && patch.is_null() && message.contains(*word),
+        };
+        if !is_right {
+            println!("     NOT AS IT SHOULD BE");
+        }
+        Ok(usize::from(!is_right))
+    }
+}
+
+fn text(value: Option<&Value>) -> &str {
+    value.and_then(Value::as_str).unwrap_or_default()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn heading(words: &str) {
+    println!("\n\u{2500}\u{2500} {words}");
+}
+
+/// A directory that is gone when the quickstart is.
+struct Place {
+    path: PathBuf,
+}
+
+impl Place {
+    fn new() -> Result<Self, Failure> {
+        let path = std::env::temp_dir().join(format!("portreeve-quickstart-{}", std::process::id()));
+        for directory in ["policies", "secrets", "registries"] {
+            std::fs::create_dir_all(path.join(directory))?;
+        }
+        Ok(Self { path })
+    }
+
+    fn write(&self, name: &str, text: &str) -> Result<PathBuf, Failure> {
+        let path = Path::join(&self.path, name);
+        std::fs::write(&path, text)?;
+        Ok(path)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.path); // nothing more can be done about it
+    }
+}
