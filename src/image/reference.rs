@@ -275,9 +275,9 @@ impl fmt::Display for ReferenceError {
             Self::TooLong { length, limit } => {
                 write!(f, "the image name has {length} bytes, {limit} is the most there may be")
             }
-            Self::BareHash => f.write_str(
-                "64 hexadecimal digits alone are no image name; a digest is written <name>@sha256:<digits>",
-            ),
+            Self::BareHash => {
+                f.write_str("64 hexadecimal digits alone are no image name; a digest is written <name>@sha256:<digits>")
+            }
             Self::Host { host } => write!(f, "\"{}\" is no registry host", quoted(host)),
             Self::HostByCase { host } => write!(
                 f,
@@ -346,12 +346,66 @@ mod tests {
     ];
 
     const BAD: &[&str] = &[
-        "", "?", "Invalid&Image%Name", "Nginx", "a/Nginx", "nginx:", "nginx@", "@", ":", "/", "a/", "/a", "a//b", ".",
-        "..", "a/../b", "a b", " nginx", "nginx\n", "nginx\0", "nginx:v 1", "nginx:-1", "nginx:.1", "nginx:é", "ñginx",
-        "аpp", "a:b/c:d", "a:b:c", "reg.io:0/x", "reg.io:65536/x", "reg.io:080/x", "reg.io:+1/x", "reg.io:/x", "-a.io/x",
-        "a-.io/x", "a..io/x", "a.io./x", "re_g.io/x", "[::1/x", "[::1]x/y", "[::1]:/x", "[fe80::1%eth0]/x", "[1.2.3.4]/x",
-        "[]/x", "[::1]", "a___b", "a._b", "a-", "_a", "a.", "nginx@sha256:12", "nginx@md5:00", "nginx@sha256",
-        "nginx:v1@", "nginx@v1@sha256", "*", "a/*", "http://reg.io/x", "user@reg.io/x", "\u{202e}nginx",
+        "",
+        "?",
+        "Invalid&Image%Name",
+        "Nginx",
+        "a/Nginx",
+        "nginx:",
+        "nginx@",
+        "@",
+        ":",
+        "/",
+        "a/",
+        "/a",
+        "a//b",
+        ".",
+        "..",
+        "a/../b",
+        "a b",
+        " nginx",
+        "nginx\n",
+        "nginx\0",
+        "nginx:v 1",
+        "nginx:-1",
+        "nginx:.1",
+        "nginx:é",
+        "ñginx",
+        "аpp",
+        "a:b/c:d",
+        "a:b:c",
+        "reg.io:0/x",
+        "reg.io:65536/x",
+        "reg.io:080/x",
+        "reg.io:+1/x",
+        "reg.io:/x",
+        "-a.io/x",
+        "a-.io/x",
+        "a..io/x",
+        "a.io./x",
+        "re_g.io/x",
+        "[::1/x",
+        "[::1]x/y",
+        "[::1]:/x",
+        "[fe80::1%eth0]/x",
+        "[1.2.3.4]/x",
+        "[]/x",
+        "[::1]",
+        "a___b",
+        "a._b",
+        "a-",
+        "_a",
+        "a.",
+        "nginx@sha256:12",
+        "nginx@md5:00",
+        "nginx@sha256",
+        "nginx:v1@",
+        "nginx@v1@sha256",
+        "*",
+        "a/*",
+        "http://reg.io/x",
+        "user@reg.io/x",
+        "\u{202e}nginx",
     ];
 
     #[test]
@@ -419,8 +473,26 @@ mod tests {
     /// Nothing that can be typed makes it panic, and what it takes it prints and reads again.
     #[test]
     fn random_text_never_panics() {
-        const PIECES: &[&str] =
-            &["a", "0", "A", ".", "_", "-", "/", ":", "@", "[", "]", "sha256:", "é", "\0", "docker.io", "5000", "*", " "];
+        const PIECES: &[&str] = &[
+            "a",
+            "0",
+            "A",
+            ".",
+            "_",
+            "-",
+            "/",
+            ":",
+            "@",
+            "[",
+            "]",
+            "sha256:",
+            "é",
+            "\0",
+            "docker.io",
+            "5000",
+            "*",
+            " ",
+        ];
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
         let mut next = || {
             state ^= state << 13;

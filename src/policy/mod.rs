@@ -1,8 +1,12 @@
 //! Policies: which images need what. Read strictly from files, selected by namespace and normalised reference.
 
+mod pattern;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
+
+pub use pattern::{Pattern, PatternError};
 
 use crate::image::Reference;
 use crate::trust::RootPin;
