@@ -89,7 +89,9 @@ impl Pattern {
     /// over different patterns, so that the order of files never decides.
     pub fn precedence(&self, other: &Self) -> Ordering {
         let specific = |pattern: &Self| (pattern.is_exact(), pattern.literals());
-        specific(other).cmp(&specific(self)).then_with(|| self.to_string().cmp(&other.to_string()))
+        let names = || (&self.host, &self.path, &self.tag).cmp(&(&other.host, &other.path, &other.tag));
+        let digest = |pattern: &Self| pattern.digest.map(|digest| digest.to_string());
+        specific(other).cmp(&specific(self)).then_with(names).then_with(|| digest(self).cmp(&digest(other)))
     }
 
     /// Are these two as specific as each other, so that only their spelling tells them apart?
@@ -178,7 +180,7 @@ fn check_tag_pattern(tag: &str) -> Result<(), PatternError> {
 }
 
 /// Literal pieces with a star between each two; one piece alone has no star.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Glob {
     pieces: Vec<Box<str>>,
 }
