@@ -53,7 +53,7 @@ pub(crate) fn read_text_capped(path: &Path, cap: usize) -> Result<String, FileEr
 
 /// A file that could not be read.
 #[derive(Debug)]
-pub(crate) enum FileError {
+pub enum FileError {
     /// The system says no.
     Io(io::Error),
     /// It is a directory, a pipe or a device.
@@ -69,7 +69,7 @@ pub(crate) enum FileError {
 
 impl FileError {
     /// Is it simply not there?
-    pub(crate) fn is_not_found(&self) -> bool {
+    pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Io(error) if error.kind() == io::ErrorKind::NotFound)
     }
 }

@@ -8,6 +8,7 @@ mod mounted;
 mod secrets;
 
 pub use dockerconfig::TOKEN_USER;
+pub use files::FileError;
 pub use mounted::MountedCredentials;
 pub use secrets::{SecretError, SecretStore, SignerSecret};
 
