@@ -13,6 +13,9 @@ pub mod source;
 pub mod notary;
 pub mod servers;
 
+pub mod challenge;
+pub mod server_url;
+
 pub use anchor::{Anchor, FirstUse, RootPin};
 pub use gun::{Gun, GunError, RoleName};
 pub use key::{KeyId, SignerKey};

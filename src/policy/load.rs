@@ -1,0 +1,265 @@
+//! Policy directories: mounted ConfigMaps, read whole and swapped whole.
+//!
+//! kubelet mounts a ConfigMap as a directory in which `..data` links to a dated directory with the files, and every
+//! name links through `..data`; an update replaces that one link. So the link is followed once and all files are read
+//! behind it: never half of the old and half of the new. Names that begin with a dot are kubelet's own, and skipped.
+//!
+//! All or nothing: one bad file, and there is no set. Whoever holds the last good one keeps it.
+
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use super::document::{self, Document};
+use super::problem::{At, Fault, PolicyProblem};
+use super::set::PolicySet;
+use super::tree::MAX_TEXT;
+use crate::image::Sha256;
+
+/// Several ConfigMaps below one directory, and folders in them; deeper is a loop of links.
+pub(crate) const MAX_DEPTH: usize = 5;
+const MAX_FILES: usize = 4096;
+/// All files together. 10,000 policies have about 5 MiB.
+const MAX_TOTAL: usize = 32 << 20;
+/// How often a read is begun anew because kubelet swapped the files meanwhile.
+const ATTEMPTS: usize = 4;
+
+/// Reads all policies below `directories`. All problems are told, not just the first.
+pub fn load(directories: &[PathBuf]) -> Result<PolicySet, Vec<PolicyProblem>> {
+    load_steadily(directories).0
+}
+
+/// Policy directories that are looked at again and again.
+#[derive(Debug)]
+pub struct PolicySource {
+    directories: Vec<PathBuf>,
+    seen: Option<Fingerprint>,
+}
+
+impl PolicySource {
+    /// Nothing is read yet.
+    pub fn new(directories: Vec<PathBuf>) -> Self {
+        Self { directories, seen: None }
+    }
+
+    /// Reads the policies if anything changed since the last call; the first call always reads. `None`: all is as it
+    /// was, good or bad. What could not be read at all is tried again at every call.
+    pub fn reload_if_changed(&mut self) -> Option<Result<PolicySet, Vec<PolicyProblem>>> {
+        if self.seen.is_some() && self.seen == Some(Fingerprint::of(&self.directories)) {
+            return None;
+        }
+        let (result, fingerprint) = load_steadily(&self.directories);
+        let unread = |problem: &PolicyProblem| matches!(problem.fault, Fault::Io(_));
+        let try_again = result.as_ref().is_err_and(|problems| problems.iter().any(unread));
+        self.seen = (!try_again).then_some(fingerprint);
+        Some(result)
+    }
+}
+
+/// Reads until nothing changed while reading.
+fn load_steadily(directories: &[PathBuf]) -> (Result<PolicySet, Vec<PolicyProblem>>, Fingerprint) {
+    let mut before = Fingerprint::of(directories);
+    for _ in 1..ATTEMPTS {
+        let result = load_once(directories);
+        let after = Fingerprint::of(directories);
+        if after == before {
+            return (result, after);
+        }
+        before = after;
+    }
+    (load_once(directories), before)
+}
+
+fn load_once(directories: &[PathBuf]) -> Result<PolicySet, Vec<PolicyProblem>> {
+    let mut problems = Vec::new();
+    let mut documents: Vec<Document> = Vec::new();
+    let mut total = 0;
+    for directory in directories {
+        let mut files = Vec::new();
+        find_files(directory, directory, MAX_DEPTH, &mut files, &mut problems);
+        if files.is_empty() && problems.is_empty() {
+            problems.push(problem(directory, Fault::NoFiles));
+        }
+        for file in &files {
+            match read_file(&file.real) {
+                Ok(text) => {
+                    total += text.len();
+                    if total > MAX_TOTAL {
+                        problems.push(problem(&file.shown, Fault::TooLargeTogether { limit: MAX_TOTAL }));
+                        return Err(problems);
+                    }
+                    let (read, found) = document::read_text(&text, &file.shown);
+                    documents.extend(read);
+                    problems.extend(found.into_list());
+                }
+                Err(fault) => problems.push(problem(&file.shown, fault)),
+            }
+        }
+    }
+    if problems.is_empty() && documents.is_empty() {
+        let place = directories.first().map_or(Path::new(""), PathBuf::as_path);
+        problems.push(problem(place, Fault::NoPolicies));
+    }
+    finish(documents, problems)
+}
+
+/// A set, if nothing at all is wrong; else everything that is.
+pub(crate) fn finish(
+    documents: Vec<Document>,
+    mut problems: Vec<PolicyProblem>,
+) -> Result<PolicySet, Vec<PolicyProblem>> {
+    match PolicySet::build(documents) {
+        Ok(set) if problems.is_empty() => Ok(set),
+        Ok(_) => Err(problems),
+        Err(more) => {
+            problems.extend(more);
+            Err(problems)
+        }
+    }
+}
+
+/// A policy file: the name that people know it by, and where it is read.
+#[derive(Debug)]
+pub(crate) struct FoundFile {
+    pub(crate) shown: PathBuf,
+    pub(crate) real: PathBuf,
+}
+
+/// Finds the files below a directory, in the order of their names. `shown` is its name for people, `real` the same
+/// directory behind kubelet's link.
+pub(crate) fn find_files(
+    shown: &Path,
+    real: &Path,
+    depth: usize,
+    files: &mut Vec<FoundFile>,
+    problems: &mut Vec<PolicyProblem>,
+) {
+    if depth == 0 {
+        problems.push(problem(shown, Fault::TooDeep { limit: MAX_DEPTH }));
+        return;
+    }
+    // Followed once: what it names now is what is read, whatever kubelet does meanwhile.
+    let data = fs::canonicalize(real.join("..data")).ok().filter(|data| data.is_dir());
+    if let Some(data) = &data {
+        find_files(shown, data, depth - 1, files, problems);
+    }
+    let mut entries = match entry_names(real) {
+        Ok(entries) => entries,
+        Err(error) => {
+            problems.push(problem(shown, Fault::Io(error)));
+            return;
+        }
+    };
+    entries.sort();
+    for name in entries {
+        let directory = shown;
+        let (shown, real) = (shown.join(&name), real.join(&name));
+        if data.is_some() && fs::read_link(&real).is_ok_and(|target| target.starts_with("..data")) {
+            continue; // found behind the link already
+        }
+        match fs::metadata(&real) {
+            Ok(metadata) if metadata.is_dir() => find_files(&shown, &real, depth - 1, files, problems),
+            // Asked before it is opened: a pipe would keep us waiting for ever.
+            Ok(metadata) if metadata.is_file() => files.push(FoundFile { shown, real }),
+            Ok(_) => problems.push(problem(&shown, Fault::NotAFile)),
+            Err(error) => problems.push(problem(&shown, Fault::Io(error))),
+        }
+        if files.len() > MAX_FILES {
+            files.truncate(MAX_FILES);
+            problems.push(problem(directory, Fault::TooManyFiles { limit: MAX_FILES }));
+            return;
+        }
+    }
+}
+
+/// The names in a directory that do not begin with a dot.
+fn entry_names(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let name = entry?.file_name();
+        if !name.as_bytes().starts_with(b".") {
+            names.push(PathBuf::from(name));
+        }
+        if names.len() > 2 * MAX_FILES {
+            return Err(io::Error::other("the directory has too many entries"));
+        }
+    }
+    Ok(names)
+}
+
+/// Reads a text file of at most [`MAX_TEXT`] bytes.
+pub(crate) fn read_file(path: &Path) -> Result<String, Fault> {
+    let file = File::open(path).map_err(Fault::Io)?;
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(MAX_TEXT).unwrap_or(u64::MAX);
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(Fault::Io)?;
+    if bytes.len() > MAX_TEXT {
+        return Err(Fault::TooLarge { limit: MAX_TEXT });
+    }
+    String::from_utf8(bytes).map_err(|_| Fault::NotUtf8)
+}
+
+pub(crate) fn problem(file: &Path, fault: Fault) -> PolicyProblem {
+    PolicyProblem::new(At::START.in_file(file), fault)
+}
+
+/// What a change would change: names, links, sizes, times and inodes of everything below the directories. Costs a
+/// few `stat` calls and reads no file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Fingerprint(Sha256);
+
+impl Fingerprint {
+    fn of(directories: &[PathBuf]) -> Self {
+        let mut facts = Vec::new();
+        let mut seen = 0;
+        for directory in directories {
+            note(directory, MAX_DEPTH, &mut facts, &mut seen);
+        }
+        Self(Sha256::of(&facts))
+    }
+}
+
+fn note(path: &Path, depth: usize, facts: &mut Vec<u8>, seen: &mut usize) {
+    *seen += 1;
+    if depth == 0 || *seen > 4 * MAX_FILES {
+        return;
+    }
+    facts.extend_from_slice(path.as_os_str().as_bytes());
+    facts.push(0);
+    if let Ok(target) = fs::read_link(path) {
+        facts.extend_from_slice(target.as_os_str().as_bytes());
+        facts.push(0);
+    }
+    let Ok(metadata) = fs::metadata(path) else {
+        facts.push(1); // absent, or a link to nothing
+        return;
+    };
+    note_metadata(&metadata, facts);
+    if !metadata.is_dir() {
+        return;
+    }
+    note_link(&path.join("..data"), facts);
+    let Ok(mut names) = entry_names(path) else { return };
+    names.sort();
+    for name in names {
+        note(&path.join(name), depth - 1, facts, seen);
+    }
+}
+
+fn note_link(link: &Path, facts: &mut Vec<u8>) {
+    if let Ok(target) = fs::read_link(link) {
+        facts.extend_from_slice(target.as_os_str().as_bytes());
+        facts.push(0);
+    }
+}
+
+fn note_metadata(metadata: &Metadata, facts: &mut Vec<u8>) {
+    for number in [metadata.dev(), metadata.ino(), metadata.size(), u64::from(metadata.mode())] {
+        facts.extend_from_slice(&number.to_le_bytes());
+    }
+    for number in [metadata.mtime(), metadata.mtime_nsec(), metadata.ctime(), metadata.ctime_nsec()] {
+        facts.extend_from_slice(&number.to_le_bytes());
+    }
+}
