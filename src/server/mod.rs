@@ -7,7 +7,7 @@ use crate::deadline::Deadline;
 use crate::metrics::Metrics;
 
 /// Which decision is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Endpoint {
     /// `POST /admit`: decide and patch.
     Admit,
