@@ -61,7 +61,7 @@ impl Metrics {
         );
         registry.register(
             "portreeve_admission_duration_seconds",
-            "Time from a request's first byte to its answer",
+            "How long admissions took",
             metrics.admission_seconds.clone(),
         );
         registry.register(

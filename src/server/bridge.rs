@@ -286,11 +286,21 @@ impl Link {
             body: Vec::new(),
         })
     }
+}
 
-    #[cfg(test)]
-    fn break_accepting(&self) {
-        let listener = std::os::fd::OwnedFd::from(self.listener.try_clone().unwrap());
+#[cfg(test)]
+impl Bridge {
+    /// Makes tiny_http's next accept fail, as a full descriptor table would.
+    pub(super) fn break_accepting(&self) {
+        let listener = std::os::fd::OwnedFd::from(self.current().listener.try_clone().unwrap());
         UnixStream::from(listener).shutdown(std::net::Shutdown::Both).unwrap();
+    }
+
+    /// A connection of another process in the same network namespace.
+    pub(super) fn stranger(&self) -> UnixStream {
+        let stream = UnixStream::connect_addr(&self.current().address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream
     }
 }
 

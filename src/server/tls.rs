@@ -305,7 +305,11 @@ impl fmt::Display for TlsError {
                 write!(f, "the first certificate in {} is not X.509; expected the serving certificate", path.display())
             }
             Self::UnusableKey { path, source } => {
-                write!(f, "the key in {} cannot be used ({source}); expected RSA, P-256, P-384 or Ed25519", path.display())
+                write!(
+                    f,
+                    "the key in {} cannot be used ({source}); expected RSA, P-256, P-384 or Ed25519",
+                    path.display()
+                )
             }
             Self::KeyMismatch { certificate, key, source: _ } => write!(
                 f,

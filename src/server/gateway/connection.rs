@@ -145,7 +145,10 @@ impl<'a> Connection<'a> {
             return Err(End::Refused(Refusal::BodyTooLarge(most)));
         }
         if head.expects_continue && head.content_length > 0 && self.buffer.is_empty() {
-            self.wire.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").and_then(|()| self.wire.flush()).map_err(End::Gone)?;
+            self.wire
+                .write_all(b"HTTP/1.1 100 Continue\r\n\r\n")
+                .and_then(|()| self.wire.flush())
+                .map_err(End::Gone)?;
         }
         let context = self.context;
         let mut body = context.bodies.body(head.content_length);

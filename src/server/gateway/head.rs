@@ -294,8 +294,9 @@ mod tests {
     #[test]
     fn the_end_is_found_wherever_the_reads_were_cut() {
         let bytes = b"GET / HTTP/1.1\r\nHost: x\r\n\r\nrest";
-        for cut in 0..=bytes.len() {
-            assert_eq!(end_of_head(bytes, cut.min(27)), Some(27), "cut at {cut}");
+        // 27 is the end: with so many bytes searched before, it would have been found then.
+        for cut in 0..27 {
+            assert_eq!(end_of_head(bytes, cut), Some(27), "cut at {cut}");
         }
         assert_eq!(end_of_head(b"GET / HTTP/1.1\r\nHost: x\r\n\r", 0), None);
         assert_eq!(end_of_head(b"", 0), None);

@@ -27,7 +27,7 @@ pub(super) struct Dispatcher {
     handler: Arc<dyn Handler>,
     metrics: Arc<Metrics>,
     admission_time: Duration,
-    jobs: Mutex<Option<SyncSender<Job>>>,
+    jobs: Mutex<Option<SyncSender<Box<Job>>>>,
     strangers: SyncSender<Request>,
     workers: Arc<AtomicUsize>,
     draining: AtomicBool,
@@ -76,16 +76,10 @@ impl Dispatcher {
         let Some(passport) = link.admit(&request) else {
             return self.refuse_stranger(request);
         };
-        let answer = match self.route(&request, passport) {
-            Route::Here(answer) => answer,
-            Route::Admission(endpoint) => {
-                let Err((returned, answer)) = self.hand_over(link, request, endpoint, passport) else {
-                    return;
-                };
-                return respond(returned, link, answer);
-            }
-        };
-        respond(request, link, answer);
+        match self.route(&request, passport) {
+            Route::Here(full) => respond(request, link, full),
+            Route::Admission(endpoint) => self.hand_over(link, request, endpoint, passport),
+        }
     }
 
     fn route(&self, request: &Request, passport: Passport) -> Route {
@@ -139,30 +133,25 @@ impl Dispatcher {
         Answer { status: 200, content_type: metrics::CONTENT_TYPE, body: self.metrics.render().into_bytes() }
     }
 
-    /// To the workers, or an answer saying why not.
-    fn hand_over(
-        &self,
-        link: &Arc<Link>,
-        request: Request,
-        endpoint: Endpoint,
-        passport: Passport,
-    ) -> Result<(), (Request, Full)> {
+    /// To the workers; or, if they have too much to do already, a refusal.
+    fn hand_over(&self, link: &Arc<Link>, request: Request, endpoint: Endpoint, passport: Passport) {
         let budget = timeout::asked(request.url()).map_or(self.admission_time, timeout::budget);
-        // Counted from the request's first byte: that is when the client's own clock had begun at the latest.
+        // Counted from the request's first byte: the client's own clock had begun by then.
         let deadline = Deadline::after(budget.saturating_sub(passport.first_byte.elapsed()));
         let job = Job { request, link: Arc::clone(link), endpoint, deadline, since: passport.first_byte };
         let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        let refused = match jobs.as_ref().map(|jobs| jobs.try_send(job)) {
-            Some(Ok(())) => return Ok(()),
-            Some(Err(TrySendError::Full(job) | TrySendError::Disconnected(job))) => job,
-            // Only after the last connection was closed; the request is dropped with its job.
-            None => return Ok(()),
+        let Some(jobs) = jobs.as_ref() else {
+            // The server has stopped, and this connection was cut already.
+            return;
         };
-        drop(jobs);
+        let Err(TrySendError::Full(refused) | TrySendError::Disconnected(refused)) = jobs.try_send(Box::new(job))
+        else {
+            return;
+        };
         self.metrics.limit(Limit::Queue);
         self.metrics.admission(endpoint, Outcome::Error, refused.since.elapsed());
         let text = "too many admissions are waiting already; try again, or raise limits.workers or limits.queue\n";
-        Err((refused.request, plain(503, text).into()))
+        respond(refused.request, link, plain(503, text));
     }
 
     /// Whoever knocked without the secret is another process of this network namespace. Its answer is written by a
@@ -253,7 +242,7 @@ struct Job {
 struct Worker {
     handler: Arc<dyn Handler>,
     metrics: Arc<Metrics>,
-    queue: Arc<Mutex<Receiver<Job>>>,
+    queue: Arc<Mutex<Receiver<Box<Job>>>>,
     alive: Alive,
 }
 
@@ -262,7 +251,7 @@ impl Worker {
         loop {
             let job = self.queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
             let Ok(job) = job else { break };
-            self.work(job);
+            self.work(*job);
         }
         drop(self.alive);
     }

@@ -115,7 +115,8 @@ mod tests {
 
     #[test]
     fn the_budget_is_always_less_than_what_the_client_waits() {
-        const CASES: [(u64, u64); 6] = [(10_000, 9_500), (2_000, 1_800), (500, 400), (100, 0), (0, 0), (90_000, 29_500)];
+        const CASES: [(u64, u64); 6] =
+            [(10_000, 9_500), (2_000, 1_800), (500, 400), (100, 0), (0, 0), (90_000, 29_500)];
         for (asked, left) in CASES {
             assert_eq!(budget(Duration::from_millis(asked)), Duration::from_millis(left), "{asked} ms");
         }
