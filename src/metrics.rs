@@ -223,10 +223,8 @@ labels! {
         Unavailable => "unavailable",
         /// Policy asks for nothing.
         Unchecked => "unchecked",
-        /// Denied before any trust data was looked at: no policy, no valid name.
-        Denied => "denied",
-        /// Would be denied, but policy only warns.
-        Warned => "warned",
+        /// Not looked at: a trusted controller's child, a mirror pod, nothing new.
+        Exempt => "exempt",
     }
 }
 

@@ -270,23 +270,8 @@ impl Judge {
 
 /// The image's name in trust data.
 fn gun_of(image: &Reference, remap: Option<&Remap>) -> Result<Gun, Refused> {
-    let refused = |error: String| Refused { code: "invalid-image-name", reason: error };
-    let name = match remap {
-        None => image.name().to_owned(),
-        Some(remap) => match image.name().strip_prefix(&remap.prefix) {
-            Some(rest) => format!("{}{rest}", remap.signed_prefix),
-            None => {
-                let reason = format!(
-                    "{} does not begin with the policy's remap.prefix \"{}\", so that its name in trust data is not \
-                     known",
-                    image.name(),
-                    remap.prefix
-                );
-                return Err(Refused { code: "remap", reason });
-            }
-        },
-    };
-    Gun::new(&name).map_err(|error| refused(error.to_string()))
+    let name = remap.map_or_else(|| image.name().to_owned(), |remap| remap.signed_name(image.name()));
+    Gun::new(&name).map_err(|error| Refused { code: "invalid-image-name", reason: error.to_string() })
 }
 
 struct Refused {
@@ -295,6 +280,12 @@ struct Refused {
 }
 
 impl Assessment {
+    /// An image whose verdict never came, because the lane that was to find it broke.
+    pub(super) fn lost() -> Self {
+        let reason = "an internal error ended its verification; the log has more".to_owned();
+        Self { reference: None, rule: None, verdict: Verdict::Unavailable { reason } }
+    }
+
     fn rejected(
         reference: Option<Reference>,
         rule: Option<RuleSummary>,

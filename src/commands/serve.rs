@@ -9,15 +9,11 @@ use crate::admission::{Engine, EngineError};
 use crate::config::Config;
 use crate::metrics::{Metrics, What};
 use crate::policy::PolicySource;
-use crate::server::housekeeping::{Chore, Housekeeping};
-use crate::server::{Server, ServerSettings, StartError};
+use crate::server::{Chore, Server, ServerSettings, StartError};
 
-/// A running webhook. Dropping it ends it without ceremony; [`Webhook::end`] finishes what is in hand.
-#[derive(Debug)]
+/// A running webhook. Dropping it ends it without ceremony.
 pub struct Webhook {
     server: Server,
-    /// Watches the policies for as long as the webhook runs.
-    _housekeeping: Housekeeping,
 }
 
 impl Webhook {
@@ -38,12 +34,11 @@ impl Webhook {
             tls: config.tls.clone(),
             limits: config.limits.clone(),
             handler: engine,
-            metrics: Arc::clone(&metrics),
+            metrics,
+            chores: vec![chore],
         })
         .map_err(ServeError::Server)?;
-        let housekeeping =
-            Housekeeping::start(Housekeeping::INTERVAL, vec![chore], metrics).map_err(ServeError::Threads)?;
-        Ok(Self { server, _housekeeping: housekeeping })
+        Ok(Self { server })
     }
 
     /// Where `/admit` is served.
@@ -89,11 +84,10 @@ pub(super) fn run(config: &Config) -> ExitStatus {
             cache.display()
         );
     }
-    match Webhook::start(config) {
-        Ok(webhook) => {
-            webhook.server.run_until_signal();
-            ExitStatus::Allowed
-        }
+    let ended = Webhook::start(config)
+        .and_then(|webhook| webhook.server.run_until_signal().map_err(ServeError::Server));
+    match ended {
+        Ok(()) => ExitStatus::Allowed,
         Err(error) => complain(&error.to_string()),
     }
 }
@@ -105,8 +99,6 @@ pub enum ServeError {
     Engine(EngineError),
     /// The server cannot.
     Server(StartError),
-    /// The system gives no thread.
-    Threads(std::io::Error),
 }
 
 impl fmt::Display for ServeError {
@@ -114,7 +106,6 @@ impl fmt::Display for ServeError {
         match self {
             Self::Engine(error) => error.fmt(f),
             Self::Server(error) => error.fmt(f),
-            Self::Threads(error) => write!(f, "no thread could be started: {error}"),
         }
     }
 }
@@ -124,7 +115,6 @@ impl std::error::Error for ServeError {
         match self {
             Self::Engine(error) => Some(error),
             Self::Server(error) => Some(error),
-            Self::Threads(error) => Some(error),
         }
     }
 }

@@ -43,6 +43,16 @@ pub enum Endpoint {
     Validate,
 }
 
+impl Endpoint {
+    /// The path it is served at.
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::Admit => "/admit",
+            Self::Validate => "/validate",
+        }
+    }
+}
+
 /// What is sent back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
@@ -52,6 +62,13 @@ pub struct Answer {
     pub content_type: &'static str,
     /// The body.
     pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// Words for a person.
+    pub fn text(status: u16, words: impl Into<String>) -> Self {
+        Self { status, content_type: "text/plain; charset=utf-8", body: words.into().into_bytes() }
+    }
 }
 
 /// Decides; knows no sockets. Called from worker threads, many at a time. A panic in it is answered 500 and hurts
