@@ -261,9 +261,11 @@ impl Judge {
         match trust.when_unavailable {
             None => self.when_unavailable,
             Some(UnavailableRule::Deny) => WhenUnavailable::Deny,
-            Some(UnavailableRule::UseCached) => {
-                WhenUnavailable::UseCached { max_stale: trust.max_stale.unwrap_or_default() }
-            }
+            // Without a bound of its own the policy has the configuration's, and without either none may stand in.
+            Some(UnavailableRule::UseCached) => match (trust.max_stale, self.when_unavailable) {
+                (Some(max_stale), _) => WhenUnavailable::UseCached { max_stale },
+                (None, configured) => configured,
+            },
         }
     }
 }
