@@ -22,8 +22,15 @@ mod targets;
 pub mod notary;
 pub mod servers;
 
-pub mod challenge;
+mod ca;
+mod challenge;
+mod client;
+mod http;
+mod proxy;
 pub mod server_url;
+mod tls;
+mod token;
+mod wire;
 
 pub use anchor::{Anchor, FirstUse, PinError, RootPin};
 pub use gun::{Gun, GunError, RoleName};
