@@ -57,7 +57,6 @@ impl Exemption {
         if kind == WorkloadKind::Pod && is_mirror_pod(request, object, username) {
             return Some(Self::MirrorPod);
         }
-        // An update by a controller changes what its owner was verified with only on CREATE's terms as well.
         if trusted_controllers.iter().any(|trusted| trusted == username) {
             let owners = object.metadata.as_ref()?.owner_references.as_deref()?;
             let owner = owners.iter().find(|owner| is_controller(owner))?;
