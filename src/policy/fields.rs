@@ -64,10 +64,6 @@ impl Problems {
         at.in_file(&self.file)
     }
 
-    pub(crate) fn count(&self) -> usize {
-        self.list.len()
-    }
-
     pub(crate) fn into_list(self) -> Vec<PolicyProblem> {
         self.list
     }

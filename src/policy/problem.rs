@@ -337,7 +337,7 @@ impl fmt::Display for Fault {
                 write!(f, "an entry of \"roots\" has {found} of the fields certificate, keyId and ca")
             }
             Self::Pin(error) => write!(f, "the pinned certificate cannot be read: {error:?}"),
-            Self::Server(error) => write!(f, "the trust server's URL cannot be used: {error:?}"),
+            Self::Server(error) => write!(f, "the trust server's URL cannot be used: {error}"),
             Self::Duration { found } => write!(f, "{} is no duration", quoted(found)),
             Self::StaleWithoutCached => f.write_str("\"maxStale\" has no effect where stored data never stands in"),
             Self::StaleZero => f.write_str("\"maxStale\" must be above zero"),

@@ -281,7 +281,6 @@ mod tests {
             "a: &x [*x]",
             "a: *nobody",
             "a: \u{1}",
-            "\t- a",
             &bomb,
             &deep,
             &blocks,
