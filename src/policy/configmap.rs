@@ -310,4 +310,42 @@ mod tests {
         assert!(problems[0].starts_with("m.yaml:13:27: pattern \"x\""), "{problems:?}");
         assert!(problems[0].contains("ClusterImagePolicy a, m.yaml:8:27"), "{problems:?}");
     }
+
+    /// Whatever is cut out of manifests, doubled or thrown in, nothing panics.
+    #[test]
+    fn random_damage_never_panics() {
+        let policy = "apiVersion: portreeve/v1\nkind: ImagePolicy\nmetadata: {name: p, namespace: n}\nspec:\n  repositories:\n  \
+             - name: \"reg.io/*\"\n    policy:\n      mode: warn\n      trust:\n        enabled: true\n        \
+             signerSecrets: [{name: a}]\n        roots: [{keyId: ab}]\n        maxStale: 24h\n";
+        let manifest = format!("apiVersion: v1\nkind: ConfigMap\ndata:\n  é.yaml: |\n{}", indented(policy, 4));
+        const PIECES: &[&str] = &[
+            "\0", "\t", "\n", "é", "\u{2028}", "{", "[", "]", "*", "&a ", "*a", "!!str ", "|", ">", "'", "\"", "- ",
+            ": ", "---", "<<: ",
+        ];
+        let mut state = 0x2545_f491_4f6c_dd1d_u64;
+        let mut next = |limit: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            usize::try_from(state % 1_000_003).unwrap() % limit
+        };
+        for _ in 0..2_000 {
+            let mut text: Vec<char> = if next(2) == 0 { policy.chars().collect() } else { manifest.chars().collect() };
+            for _ in 0..=next(4) {
+                let from = next(text.len());
+                let to = (from + next(20)).min(text.len());
+                let piece: Vec<char> = match next(3) {
+                    0 => Vec::new(),
+                    1 => text[from..to].to_vec().repeat(2),
+                    _ => PIECES[next(PIECES.len())].chars().collect(),
+                };
+                text.splice(from..to, piece);
+            }
+            let text: String = text.into_iter().collect();
+            if let Err(problems) = check(&text) {
+                assert!(!problems.is_empty());
+                assert!(problems.iter().all(|problem| !problem.chars().any(char::is_control)), "{problems:?}");
+            }
+        }
+    }
 }

@@ -23,6 +23,8 @@ pub(crate) const MAX_DEPTH: usize = 5;
 const MAX_FILES: usize = 4096;
 /// All files together. 10,000 policies have about 5 MiB.
 const MAX_TOTAL: usize = 32 << 20;
+/// Past this many problems no further directory is looked into.
+const MAX_PROBLEMS: usize = 1000;
 /// How often a read is begun anew because kubelet swapped the files meanwhile.
 const ATTEMPTS: usize = 4;
 
@@ -136,6 +138,9 @@ pub(crate) fn find_files(
     files: &mut Vec<FoundFile>,
     problems: &mut Vec<PolicyProblem>,
 ) {
+    if problems.len() >= MAX_PROBLEMS {
+        return; // links that lead back branch with every level
+    }
     if depth == 0 {
         problems.push(problem(shown, Fault::TooDeep { limit: MAX_DEPTH }));
         return;

@@ -38,14 +38,16 @@ impl PolicySet {
     /// The rule for an image of a workload in `namespace` (empty for none): if any ImagePolicy exists for the
     /// namespace only those count, else the ClusterImagePolicies.
     pub fn select(&self, namespace: &str, image: &Reference) -> Selection<'_> {
-        let (rules, scope) = match (self.namespaces.get(namespace), &self.cluster) {
-            (Some(rules), _) => (rules, Scope::Namespace(namespace.to_owned())),
-            (None, Some(rules)) => (rules, Scope::Cluster),
-            (None, None) => return Selection::NoPolicy,
+        let own = self.namespaces.get(namespace);
+        let Some(rules) = own.or(self.cluster.as_ref()) else {
+            return Selection::NoPolicy;
         };
         match rules.find(image) {
             Some(rule) => Selection::Rule(rule),
-            None => Selection::NoMatch { scope, policies: rules.policies },
+            None => {
+                let scope = own.map_or(Scope::Cluster, |_| Scope::Namespace(namespace.to_owned()));
+                Selection::NoMatch { scope, policies: rules.policies }
+            }
         }
     }
 
