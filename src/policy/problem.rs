@@ -329,14 +329,14 @@ impl fmt::Display for Fault {
             Self::SignerName { found } => {
                 write!(f, "a signer cannot be called {}: lowercase letters, digits, '-' and '_'", quoted(found))
             }
-            Self::SignerKey(error) => write!(f, "the signer's key cannot be read: {error:?}"),
+            Self::SignerKey(error) => write!(f, "the signer's key cannot be read: {error}"),
             Self::SignerTwice { name, first } => {
                 write!(f, "signer {} stands twice with different keys, first on line {first}", quoted(name))
             }
             Self::RootKinds { found } => {
                 write!(f, "an entry of \"roots\" has {found} of the fields certificate, keyId and ca")
             }
-            Self::Pin(error) => write!(f, "the pinned certificate cannot be read: {error:?}"),
+            Self::Pin(error) => write!(f, "the pinned certificate cannot be read: {error}"),
             Self::Server(error) => write!(f, "the trust server's URL cannot be used: {error}"),
             Self::Duration { found } => write!(f, "{} is no duration", quoted(found)),
             Self::StaleWithoutCached => f.write_str("\"maxStale\" has no effect where stored data never stands in"),
@@ -359,6 +359,9 @@ impl std::error::Error for Fault {
         match self {
             Self::Io(error) => Some(error),
             Self::Pattern(error) => Some(error),
+            Self::SignerKey(error) => Some(error),
+            Self::Pin(error) => Some(error),
+            Self::Server(error) => Some(error),
             _ => None,
         }
     }

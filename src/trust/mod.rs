@@ -10,13 +10,22 @@ pub mod key;
 pub mod repository;
 pub mod source;
 
+mod canonical;
+mod certificate;
+mod json;
+mod metadata;
+mod rejection;
+mod root;
+mod signature;
+mod targets;
+
 pub mod notary;
 
 pub mod challenge;
 pub mod server_url;
 
-pub use anchor::{Anchor, FirstUse, RootPin};
+pub use anchor::{Anchor, FirstUse, PinError, RootPin};
 pub use gun::{Gun, GunError, RoleName};
-pub use key::{KeyId, SignerKey};
-pub use repository::{Repository, VerifiedDigest};
+pub use key::{KeyId, SignerKey, SignerKeyError};
+pub use repository::{RefreshError, Rejection, Repository, VerifiedDigest};
 pub use source::{FetchError, MetadataName, MetadataSource};
