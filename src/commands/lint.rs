@@ -90,10 +90,10 @@ mod tests {
         assert_eq!((outcome.files, outcome.problems, outcome.exit_status()), (3, 3, 2));
         let lines: Vec<&str> = out.lines().collect();
         assert_eq!(
-            lines[0],
+            lines[1],
             "b.yaml:4:8: error: unknown field \"repostories\" in spec; did you mean \"repositories\"?"
         );
-        assert!(lines[1].starts_with("b.yaml:4:7: error: \"repositories\" is missing from spec"), "{out}");
+        assert!(lines[0].starts_with("b.yaml:4:7: error: \"repositories\" is missing from spec"), "{out}");
         assert!(lines[2].starts_with("c.txt:1:7: error: not a policy: kind \"Pod\""), "{out}");
         assert_eq!(lines[3], "3 problems in 3 files");
     }

@@ -313,7 +313,10 @@ spec: {repositories: []}
         ),
         (
             "      trust:\n      enabled: true\n",
-            &["f:9:7: \"enabled\" does not belong in policy; it belongs under policy.trust: check the indentation"],
+            &[
+                "f:8:12: \"enabled\" is missing",
+                "f:9:7: \"enabled\" does not belong in policy; it belongs under policy.trust: check the indentation",
+            ],
         ),
         (
             "    trust: {enabled: true}\n",
@@ -325,9 +328,10 @@ spec: {repositories: []}
         (
             "      trust: {signers: [], signerSecrets: [{name: a}], roots: []}\n",
             &[
-                "f:8:63: an entry of \"roots\" has 0 of the fields",
+                "f:8:24: \"signers\" is empty; remove it",
                 "f:8:24: \"signers\" asks for a check while trust is not enabled",
                 "f:8:43: \"signerSecrets\" asks for a check",
+                "f:8:63: \"roots\" is empty",
                 "f:8:63: \"roots\" asks for a check",
             ],
         ),
@@ -395,7 +399,7 @@ spec: {repositories: []}
         ("      trust: {enabled: true, signerSecrets: [a]}\n", &["must be a mapping, and is a string"]),
         ("      trust: {enabled: true, signerSecrets: [{name: ../x}]}\n", &["f:8:53: \"name\" cannot be \"../x\""]),
         ("      trust: {enabled: true, roots: [{}]}\n", &["f:8:38: an entry of \"roots\" has 0 of the fields"]),
-        ("      trust: {enabled: true, roots: []}\n", &["has 0 of the fields"]),
+        ("      trust: {enabled: true, roots: []}\n", &["\"roots\" is empty"]),
         ("      trust: {enabled: true, roots: [{keyId: a, ca: b}]}\n", &["has 2 of the fields"]),
         ("      trust: {enabled: true, roots: [{keyId: ABC}]}\n", &["\"keyId\" cannot be \"ABC\"; it is 64 lowercase"]),
         (

@@ -66,7 +66,9 @@ impl Problems {
         at.in_file(&self.file)
     }
 
-    pub(crate) fn into_list(self) -> Vec<PolicyProblem> {
+    /// All problems, in the order of their lines.
+    pub(crate) fn into_list(mut self) -> Vec<PolicyProblem> {
+        self.list.sort_by_key(|problem| (problem.place.line, problem.place.column));
         self.list
     }
 

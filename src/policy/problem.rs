@@ -187,8 +187,13 @@ pub enum Fault {
         /// What asks for it.
         field: &'static str,
     },
-    /// `trust` has settings but no `enabled`.
+    /// `trust` does not say whether it is on.
     NoSwitch,
+    /// A list of those who must have signed is there, and empty.
+    EmptyList {
+        /// The list.
+        field: &'static str,
+    },
     /// A check that Portieris could do and Portreeve does not.
     Unsupported {
         /// What asks for it.
@@ -264,6 +269,7 @@ impl Fault {
             Self::Value { expected, .. } => return Some(format!("it is {expected}")),
             Self::NotEnabled { .. } => "set trust.enabled to true, or remove it",
             Self::NoSwitch => "write \"enabled: true\", or \"enabled: false\" to admit these images unchecked",
+            Self::EmptyList { .. } => "remove it, or name whom to trust",
             Self::Unsupported { .. } => "remove it; images are checked by trust alone",
             Self::Missing { field: "namespace", .. } => "for all namespaces write a ClusterImagePolicy",
             Self::NamespaceForbidden => "remove it, or write an ImagePolicy",
@@ -324,6 +330,7 @@ impl fmt::Display for Fault {
             Self::NamespaceForbidden => f.write_str("a ClusterImagePolicy has no namespace"),
             Self::NotEnabled { field } => write!(f, "\"{field}\" asks for a check while trust is not enabled"),
             Self::NoSwitch => f.write_str("\"enabled\" is missing from policy.trust"),
+            Self::EmptyList { field } => write!(f, "\"{field}\" is empty"),
             Self::Unsupported { field } => write!(f, "{} asks for a check that is not supported", quoted(field)),
             Self::Pattern(error) => error.fmt(f),
             Self::SignerName { found } => {

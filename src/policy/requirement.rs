@@ -33,9 +33,14 @@ pub(crate) fn read_requirement(policy: &Node, problems: &mut Problems) -> Option
         .choice(policy, "mode", &[("enforce", Mode::Enforce), ("warn", Mode::Warn)], "\"enforce\" or \"warn\"")
         .unwrap_or_default();
     let mutate_image = problems.boolean(policy, "mutateImage").unwrap_or(true);
-    let Some(trust) = policy.get("trust") else {
+    let Some(trust) = policy.entry("trust") else {
         return Some(Requirement::Nothing);
     };
+    if trust.is_null() {
+        problems.report(trust.at, Fault::NoSwitch); // a forgotten body, or one that slipped out of place
+        return None;
+    }
+    refuse_empty_lists(trust, problems);
     problems.mapping(trust, "policy.trust", TRUST)?;
     let enabled = problems.boolean(trust, "enabled");
     let rule = TrustRule {
@@ -68,9 +73,20 @@ fn refuse_disabled_demands(trust: &Node, problems: &mut Problems) {
     for (field, node) in &demands {
         problems.report(node.at, Fault::NotEnabled { field });
     }
-    let settings = matches!(&trust.value, Value::Map(entries) if !entries.is_empty());
-    if demands.is_empty() && settings && trust.get("enabled").is_none() {
+    if demands.is_empty() && trust.get("enabled").is_none() {
         problems.report(trust.at, Fault::NoSwitch);
+    }
+}
+
+/// Without a signer any signature counts, and without a pin the first root that is seen is trusted: not what a person
+/// wants who wrote `signers` or `roots`. Portieris' own `signerSecrets` may be empty.
+fn refuse_empty_lists(trust: &Node, problems: &mut Problems) {
+    for field in ["signers", "roots"] {
+        if let Some(list) = trust.entry(field)
+            && (list.is_null() || matches!(&list.value, Value::List(items) if items.is_empty()))
+        {
+            problems.report(list.at, Fault::EmptyList { field });
+        }
     }
 }
 
@@ -181,12 +197,6 @@ fn read_signer_secrets(trust: &Node, problems: &mut Problems) -> Vec<String> {
 fn read_roots(trust: &Node, problems: &mut Problems) -> Vec<RootPin> {
     const FIELDS: &[&str] = &["certificate", "keyId", "ca"];
     let mut pins = Vec::new();
-    if let Some(roots) = trust.get("roots")
-        && matches!(&roots.value, Value::List(items) if items.is_empty())
-    {
-        // Without pins the first root that is seen would be trusted: not what a person who wrote `roots` wants.
-        problems.report(roots.at, Fault::RootKinds { found: 0 });
-    }
     for entry in problems.list(trust, "roots") {
         if problems.mapping(entry, "an entry of policy.trust.roots", FIELDS).is_none() {
             continue;
@@ -361,5 +371,21 @@ mod tests {
         assert!(problems[0].contains("has 0 of the fields"), "{problems:?}");
         assert!(read("trust: {enabled: true, roots: [null]}").is_err());
         assert!(read("trust: {enabled: true, roots: {}}").is_err());
+        for text in ["roots: []", "roots: ", "signers: []", "signers: "] {
+            let problems = read(&format!("trust:\n  enabled: true\n  {text}\n")).unwrap_err();
+            assert_eq!(problems.len(), 1, "{problems:?}");
+            assert!(problems[0].contains("is empty; remove it"), "{problems:?}");
+        }
+        assert!(read("trust: {enabled: true, signerSecrets: []}").is_ok());
+    }
+
+    #[test]
+    fn trust_without_a_body_is_not_trust_switched_off() {
+        for text in ["trust:", "trust: {}", "trust: {enabled: null}"] {
+            let problems = read(text).unwrap_err();
+            assert!(problems[0].contains("\"enabled\" is missing from policy.trust"), "{problems:?}");
+        }
+        assert_eq!(read("trust: {enabled: false}"), Ok(Requirement::Nothing));
+        assert_eq!(read("mutateImage: false"), Ok(Requirement::Nothing));
     }
 }
