@@ -52,3 +52,57 @@ pub fn lint(paths: &[PathBuf], out: &mut dyn Write) -> io::Result<LintOutcome> {
 fn count(number: usize, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    const GOOD: &str =
+        "apiVersion: portreeve/v1\nkind: ClusterImagePolicy\nmetadata: {name: p}\nspec: {repositories: []}\n";
+
+    /// Lints files of these texts in a directory of its own; its path is left out of what is printed.
+    fn run(name: &str, files: &[(&str, &str)]) -> (LintOutcome, String) {
+        let directory = std::env::temp_dir().join(format!("portreeve-lint-{}-{name}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        for (name, text) in files {
+            fs::write(directory.join(name), text).unwrap();
+        }
+        let mut out = Vec::new();
+        let outcome = lint(std::slice::from_ref(&directory), &mut out).unwrap();
+        fs::remove_dir_all(&directory).unwrap();
+        (outcome, String::from_utf8(out).unwrap().replace(&format!("{}/", directory.display()), ""))
+    }
+
+    #[test]
+    fn good_files_are_counted() {
+        let (outcome, out) = run("good", &[("a.yaml", GOOD)]);
+        assert_eq!(outcome, LintOutcome { files: 1, policies: 1, problems: 0 });
+        assert_eq!(outcome.exit_status(), 0);
+        assert_eq!(out, "1 policy in 1 file, nothing wrong\n");
+    }
+
+    #[test]
+    fn bad_files_are_told_line_by_line() {
+        let bad = GOOD.replace("repositories", "repostories");
+        let (outcome, out) = run("bad", &[("a.yaml", GOOD), ("b.yaml", &bad), ("c.txt", "kind: Pod\n")]);
+        assert_eq!((outcome.files, outcome.problems, outcome.exit_status()), (3, 3, 2));
+        let lines: Vec<&str> = out.lines().collect();
+        assert_eq!(
+            lines[1],
+            "b.yaml:4:8: error: unknown field \"repostories\" in spec; did you mean \"repositories\"?"
+        );
+        assert!(lines[0].starts_with("b.yaml:4:7: error: \"repositories\" is missing from spec"), "{out}");
+        assert!(lines[2].starts_with("c.txt:1:7: error: not a policy: kind \"Pod\""), "{out}");
+        assert_eq!(lines[3], "3 problems in 3 files");
+    }
+
+    #[test]
+    fn what_is_not_there_is_a_problem() {
+        let mut out = Vec::new();
+        let outcome = lint(&[PathBuf::from("/nowhere/at/all")], &mut out).unwrap();
+        assert_eq!(outcome.exit_status(), 2);
+        assert_eq!(run("empty", &[]).0.exit_status(), 2);
+    }
+}

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -23,6 +23,8 @@ use crate::text::printable;
 pub struct Checked {
     /// How many files were looked at.
     pub files: usize,
+    /// The first of them, to which it is put down if there is no policy at all.
+    first: Option<PathBuf>,
     documents: Vec<Document>,
     /// What is wrong so far.
     pub problems: Vec<PolicyProblem>,
@@ -30,7 +32,10 @@ pub struct Checked {
 
 impl Checked {
     /// Puts all that was found together, which may bring further problems: one pattern in two policies.
-    pub fn finish(self) -> Result<PolicySet, Vec<PolicyProblem>> {
+    pub fn finish(mut self) -> Result<PolicySet, Vec<PolicyProblem>> {
+        if self.documents.is_empty() && self.problems.is_empty() {
+            self.problems.push(load::problem(&self.first.unwrap_or_default(), Fault::NoPolicies));
+        }
         finish(self.documents, self.problems)
     }
 }
@@ -39,6 +44,7 @@ impl Checked {
 pub fn check_data(data: &BTreeMap<String, String>) -> Result<PolicySet, Vec<PolicyProblem>> {
     let mut checked = Checked::default();
     for (key, text) in data {
+        checked.first.get_or_insert_with(|| PathBuf::from(key));
         let (documents, problems) = document::read_text(text, Path::new(key));
         checked.documents.extend(documents);
         checked.problems.extend(problems.into_list());
@@ -69,6 +75,7 @@ pub fn check_path(path: &Path, checked: &mut Checked) {
 
 /// Checks a text of manifests: ConfigMaps of policies, policies, and lists of either.
 pub fn check_manifests(text: &str, file: &Path, checked: &mut Checked) {
+    checked.first.get_or_insert_with(|| file.to_owned());
     let mut problems = Problems::new(file);
     match tree::parse(text) {
         Ok(nodes) => {
@@ -76,9 +83,6 @@ pub fn check_manifests(text: &str, file: &Path, checked: &mut Checked) {
                 for item in document::items_of_list(node).unwrap_or(std::slice::from_ref(node)) {
                     check_manifest(item, text, file, &mut problems, checked);
                 }
-            }
-            if nodes.is_empty() {
-                problems.report(At::START, Fault::NoPolicies);
             }
         }
         Err((at, fault)) => problems.report(at, fault),
@@ -207,5 +211,141 @@ impl Block {
         }
         // One line may as well be a plain scalar behind its key; then the margin above was not blank.
         Some(Self { lines_before, indent })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str =
+        "apiVersion: portreeve/v1\nkind: ClusterImagePolicy\nmetadata: {name: p}\nspec: {repositories: []}\n";
+
+    fn check(text: &str) -> Result<usize, Vec<String>> {
+        let mut checked = Checked::default();
+        check_manifests(text, Path::new("m.yaml"), &mut checked);
+        checked.finish().map(|set| set.len()).map_err(|problems| problems.iter().map(ToString::to_string).collect())
+    }
+
+    fn indented(text: &str, indent: usize) -> String {
+        text.lines().map(|line| format!("{}{line}\n", " ".repeat(indent))).collect()
+    }
+
+    #[test]
+    fn problems_are_told_by_the_manifests_own_lines() {
+        let bad = GOOD.replace("repositories: []", "repository: []");
+        let manifest = format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c}}\ndata:\n  good.yaml: |\n{}  bad.yaml: |\n\n    # why\n{}",
+            indented(&GOOD.replace("name: p", "name: q"), 4),
+            indented(&bad, 4),
+        );
+        let problems = check(&manifest).unwrap_err();
+        let line = manifest.lines().position(|line| line.contains("repository:")).unwrap() + 1;
+        let column = manifest.lines().nth(line - 1).unwrap().find("repository:").unwrap() + 1;
+        assert!(
+            problems[1].starts_with(&format!("m.yaml:{line}:{column}: bad.yaml: unknown field \"repository\"")),
+            "{problems:?}"
+        );
+    }
+
+    #[test]
+    fn without_a_block_the_key_and_the_line_are_told() {
+        let value = GOOD.replace("repositories", "repository").replace('\n', "\\n").replace('"', "");
+        let manifest = format!("apiVersion: v1\nkind: ConfigMap\ndata:\n  k: \"{value}\"\n");
+        let problems = check(&manifest).unwrap_err();
+        assert!(problems[1].starts_with("m.yaml:4:6: k, line 4 of its value: unknown field"), "{problems:?}");
+    }
+
+    #[test]
+    fn takes_lists_json_binary_data_and_policies_themselves() {
+        let value = GOOD.replace('\n', "\\n");
+        let json = format!(
+            "{{\"apiVersion\":\"v1\",\"kind\":\"List\",\"items\":[{{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\
+             \"data\":{{\"k\":\"{value}\"}}}}]}}"
+        );
+        assert_eq!(check(&json), Ok(1));
+        let binary = STANDARD.encode(GOOD);
+        assert_eq!(check(&format!("apiVersion: v1\nkind: ConfigMap\nbinaryData: {{k: {binary}}}\n")), Ok(1));
+        assert!(check("apiVersion: v1\nkind: ConfigMap\nbinaryData: {k: \"%\"}\n").is_err());
+        assert_eq!(check(GOOD), Ok(1));
+        assert_eq!(check(&format!("{GOOD}---\n{}", GOOD.replace("name: p", "name: q"))), Ok(2));
+    }
+
+    #[test]
+    fn what_holds_no_policy_is_told() {
+        for (text, expected) in [
+            ("", "no policy"),
+            ("apiVersion: v1\nkind: Pod\n", "m.yaml:2:7: not a policy: kind \"Pod\""),
+            ("apiVersion: v1\nkind: ConfigMap\n", "\"data\" is missing from the ConfigMap"),
+            ("apiVersion: v1\nkind: ConfigMap\ndata: {k: 1}\n", "\"k\" must be a string"),
+            ("apiVersion: v1\nkind: ConfigMap\ndata: []\n", "\"data\" must be a mapping"),
+            ("apiVersion: v1\nkind: ConfigMap\ndata: {k: nonsense}\n", "\"policy\" must be a mapping"),
+            ("apiVersion: v1\nkind: ConfigMap\ndata: {k: \"\"}\n", "no policy"),
+        ] {
+            let problems = check(text).unwrap_err();
+            assert!(problems.iter().any(|problem| problem.contains(expected)), "{text}{problems:?}");
+        }
+    }
+
+    #[test]
+    fn one_config_map_by_itself() {
+        let data = |name: &str, text: &str| BTreeMap::from([(name.to_owned(), text.to_owned())]);
+        assert_eq!(check_data(&data("a.yaml", GOOD)).unwrap().len(), 1);
+        let problems = check_data(&data("a.yaml", "x: 1\nx: 2\n")).unwrap_err();
+        assert_eq!(problems[0].to_string(), "a.yaml:2:1: \"x\" stands twice in one mapping");
+    }
+
+    #[test]
+    fn contradictions_across_keys_have_the_manifests_places() {
+        let policy = |name: &str, on: bool| {
+            let rules = format!("repositories: [{{name: x, policy: {{trust: {{enabled: {on}}}}}}}]");
+            indented(&GOOD.replace("repositories: []", &rules).replace("name: p", &format!("name: {name}")), 4)
+        };
+        let manifest = format!(
+            "apiVersion: v1\nkind: ConfigMap\ndata:\n  a: |\n{}  b: |\n{}",
+            policy("a", true),
+            policy("b", false)
+        );
+        let problems = check(&manifest).unwrap_err();
+        assert!(problems[0].starts_with("m.yaml:13:27: pattern \"x\""), "{problems:?}");
+        assert!(problems[0].contains("ClusterImagePolicy a, m.yaml:8:27"), "{problems:?}");
+    }
+
+    /// Whatever is cut out of manifests, doubled or thrown in, nothing panics.
+    #[test]
+    fn random_damage_never_panics() {
+        let policy = "apiVersion: portreeve/v1\nkind: ImagePolicy\nmetadata: {name: p, namespace: n}\nspec:\n  repositories:\n  \
+             - name: \"reg.io/*\"\n    policy:\n      mode: warn\n      trust:\n        enabled: true\n        \
+             signerSecrets: [{name: a}]\n        roots: [{keyId: ab}]\n        maxStale: 24h\n";
+        let manifest = format!("apiVersion: v1\nkind: ConfigMap\ndata:\n  é.yaml: |\n{}", indented(policy, 4));
+        const PIECES: &[&str] = &[
+            "\0", "\t", "\n", "é", "\u{2028}", "{", "[", "]", "*", "&a ", "*a", "!!str ", "|", ">", "'", "\"", "- ",
+            ": ", "---", "<<: ",
+        ];
+        let mut state = 0x2545_f491_4f6c_dd1d_u64;
+        let mut next = |limit: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            usize::try_from(state % 1_000_003).unwrap() % limit
+        };
+        for _ in 0..2_000 {
+            let mut text: Vec<char> = if next(2) == 0 { policy.chars().collect() } else { manifest.chars().collect() };
+            for _ in 0..=next(4) {
+                let from = next(text.len());
+                let to = (from + next(20)).min(text.len());
+                let piece: Vec<char> = match next(3) {
+                    0 => Vec::new(),
+                    1 => text[from..to].to_vec().repeat(2),
+                    _ => PIECES[next(PIECES.len())].chars().collect(),
+                };
+                text.splice(from..to, piece);
+            }
+            let text: String = text.into_iter().collect();
+            if let Err(problems) = check(&text) {
+                assert!(!problems.is_empty());
+                assert!(problems.iter().all(|problem| !problem.chars().any(char::is_control)), "{problems:?}");
+            }
+        }
     }
 }

@@ -9,6 +9,8 @@ use crate::text::nearest;
 
 /// Past this many problems nobody reads on.
 const MAX_PROBLEMS: usize = 500;
+/// The longest unknown field that is compared with known ones.
+const MAX_COMPARED: usize = 40;
 
 /// Where fields belong, for those that are found elsewhere (PORTIERIS.md, fault 21: a misindented `trust:`).
 const HOMES: &[(&str, &str)] = &[
@@ -64,11 +66,9 @@ impl Problems {
         at.in_file(&self.file)
     }
 
-    pub(crate) fn count(&self) -> usize {
-        self.list.len()
-    }
-
-    pub(crate) fn into_list(self) -> Vec<PolicyProblem> {
+    /// All problems, in the order of their lines.
+    pub(crate) fn into_list(mut self) -> Vec<PolicyProblem> {
+        self.list.sort_by_key(|problem| (problem.place.line, problem.place.column));
         self.list
     }
 
@@ -85,13 +85,20 @@ impl Problems {
             return None;
         };
         for (key, _) in entries.iter().filter(|(key, _)| !known.contains(&key.text.as_str())) {
+            if self.list.len() >= MAX_PROBLEMS {
+                break;
+            }
             let home = HOMES.iter().find(|(field, _)| *field == key.text);
             let field = key.text.clone();
             let fault = match home {
                 Some(&(_, belongs)) => Fault::Misplaced { field, inside, belongs },
                 None => {
                     let everywhere = HOMES.iter().map(|&(field, _)| field);
-                    let suggestion = nearest(&field, known.iter().copied()).or_else(|| nearest(&field, everywhere));
+                    // Comparing costs length times length; no field is that long.
+                    let near = field.len() <= MAX_COMPARED;
+                    let suggestion = near
+                        .then(|| nearest(&field, known.iter().copied()).or_else(|| nearest(&field, everywhere)))
+                        .flatten();
                     Fault::Unknown { field, inside, suggestion }
                 }
             };

@@ -187,8 +187,13 @@ pub enum Fault {
         /// What asks for it.
         field: &'static str,
     },
-    /// `trust` has settings but no `enabled`.
+    /// `trust` does not say whether it is on.
     NoSwitch,
+    /// A list of those who must have signed is there, and empty.
+    EmptyList {
+        /// The list.
+        field: &'static str,
+    },
     /// A check that Portieris could do and Portreeve does not.
     Unsupported {
         /// What asks for it.
@@ -264,6 +269,7 @@ impl Fault {
             Self::Value { expected, .. } => return Some(format!("it is {expected}")),
             Self::NotEnabled { .. } => "set trust.enabled to true, or remove it",
             Self::NoSwitch => "write \"enabled: true\", or \"enabled: false\" to admit these images unchecked",
+            Self::EmptyList { .. } => "remove it, or name whom to trust",
             Self::Unsupported { .. } => "remove it; images are checked by trust alone",
             Self::Missing { field: "namespace", .. } => "for all namespaces write a ClusterImagePolicy",
             Self::NamespaceForbidden => "remove it, or write an ImagePolicy",
@@ -324,20 +330,21 @@ impl fmt::Display for Fault {
             Self::NamespaceForbidden => f.write_str("a ClusterImagePolicy has no namespace"),
             Self::NotEnabled { field } => write!(f, "\"{field}\" asks for a check while trust is not enabled"),
             Self::NoSwitch => f.write_str("\"enabled\" is missing from policy.trust"),
+            Self::EmptyList { field } => write!(f, "\"{field}\" is empty"),
             Self::Unsupported { field } => write!(f, "{} asks for a check that is not supported", quoted(field)),
             Self::Pattern(error) => error.fmt(f),
             Self::SignerName { found } => {
                 write!(f, "a signer cannot be called {}: lowercase letters, digits, '-' and '_'", quoted(found))
             }
-            Self::SignerKey(error) => write!(f, "the signer's key cannot be read: {error:?}"),
+            Self::SignerKey(error) => write!(f, "the signer's key cannot be read: {error}"),
             Self::SignerTwice { name, first } => {
                 write!(f, "signer {} stands twice with different keys, first on line {first}", quoted(name))
             }
             Self::RootKinds { found } => {
                 write!(f, "an entry of \"roots\" has {found} of the fields certificate, keyId and ca")
             }
-            Self::Pin(error) => write!(f, "the pinned certificate cannot be read: {error:?}"),
-            Self::Server(error) => write!(f, "the trust server's URL cannot be used: {error:?}"),
+            Self::Pin(error) => write!(f, "the pinned certificate cannot be read: {error}"),
+            Self::Server(error) => write!(f, "the trust server's URL cannot be used: {error}"),
             Self::Duration { found } => write!(f, "{} is no duration", quoted(found)),
             Self::StaleWithoutCached => f.write_str("\"maxStale\" has no effect where stored data never stands in"),
             Self::StaleZero => f.write_str("\"maxStale\" must be above zero"),
@@ -359,6 +366,9 @@ impl std::error::Error for Fault {
         match self {
             Self::Io(error) => Some(error),
             Self::Pattern(error) => Some(error),
+            Self::SignerKey(error) => Some(error),
+            Self::Pin(error) => Some(error),
+            Self::Server(error) => Some(error),
             _ => None,
         }
     }

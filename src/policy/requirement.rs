@@ -33,9 +33,14 @@ pub(crate) fn read_requirement(policy: &Node, problems: &mut Problems) -> Option
         .choice(policy, "mode", &[("enforce", Mode::Enforce), ("warn", Mode::Warn)], "\"enforce\" or \"warn\"")
         .unwrap_or_default();
     let mutate_image = problems.boolean(policy, "mutateImage").unwrap_or(true);
-    let Some(trust) = policy.get("trust") else {
+    let Some(trust) = policy.entry("trust") else {
         return Some(Requirement::Nothing);
     };
+    if trust.is_null() {
+        problems.report(trust.at, Fault::NoSwitch); // a forgotten body, or one that slipped out of place
+        return None;
+    }
+    refuse_empty_lists(trust, problems);
     problems.mapping(trust, "policy.trust", TRUST)?;
     let enabled = problems.boolean(trust, "enabled");
     let rule = TrustRule {
@@ -68,9 +73,20 @@ fn refuse_disabled_demands(trust: &Node, problems: &mut Problems) {
     for (field, node) in &demands {
         problems.report(node.at, Fault::NotEnabled { field });
     }
-    let settings = matches!(&trust.value, Value::Map(entries) if !entries.is_empty());
-    if demands.is_empty() && settings && trust.get("enabled").is_none() {
+    if demands.is_empty() && trust.get("enabled").is_none() {
         problems.report(trust.at, Fault::NoSwitch);
+    }
+}
+
+/// Without a signer any signature counts, and without a pin the first root that is seen is trusted: not what a person
+/// wants who wrote `signers` or `roots`. Portieris' own `signerSecrets` may be empty.
+fn refuse_empty_lists(trust: &Node, problems: &mut Problems) {
+    for field in ["signers", "roots"] {
+        if let Some(list) = trust.entry(field)
+            && (list.is_null() || matches!(&list.value, Value::List(items) if items.is_empty()))
+        {
+            problems.report(list.at, Fault::EmptyList { field });
+        }
     }
 }
 
@@ -181,12 +197,6 @@ fn read_signer_secrets(trust: &Node, problems: &mut Problems) -> Vec<String> {
 fn read_roots(trust: &Node, problems: &mut Problems) -> Vec<RootPin> {
     const FIELDS: &[&str] = &["certificate", "keyId", "ca"];
     let mut pins = Vec::new();
-    if let Some(roots) = trust.get("roots")
-        && matches!(&roots.value, Value::List(items) if items.is_empty())
-    {
-        // Without pins the first root that is seen would be trusted: not what a person who wrote `roots` wants.
-        problems.report(roots.at, Fault::RootKinds { found: 0 });
-    }
     for entry in problems.list(trust, "roots") {
         if problems.mapping(entry, "an entry of policy.trust.roots", FIELDS).is_none() {
             continue;
@@ -255,4 +265,127 @@ fn read_max_stale(trust: &Node, problems: &mut Problems) -> Option<Duration> {
         problems.report(at, Fault::StaleWithoutCached);
     }
     Some(duration)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use portreeve_test_support::certificates::{Authority, Leaf};
+    use portreeve_test_support::signer::Key;
+
+    use super::*;
+
+    /// Reads the text of a `policy`.
+    fn read(text: &str) -> Result<Requirement, Vec<String>> {
+        let nodes = crate::policy::tree::parse(text).unwrap();
+        let mut problems = Problems::new(Path::new("f"));
+        let requirement = read_requirement(&nodes[0], &mut problems);
+        let problems: Vec<_> = problems.into_list().iter().map(ToString::to_string).collect();
+        if problems.is_empty() { Ok(requirement.unwrap()) } else { Err(problems) }
+    }
+
+    fn trust(text: &str) -> TrustRule {
+        match read(text).unwrap() {
+            Requirement::Trust(rule) => *rule,
+            Requirement::Nothing => panic!("{text}: nothing is asked for"),
+        }
+    }
+
+    /// `trust` with these signers, a name and a PEM text each.
+    fn with_signers(signers: &[(&str, &str)]) -> String {
+        let mut text = "trust:\n  enabled: true\n  signers:\n".to_owned();
+        for (name, pem) in signers {
+            text.push_str(&format!("  - name: {name}\n    publicKey: |\n"));
+            pem.lines().for_each(|line| text.push_str(&format!("      {line}\n")));
+        }
+        text
+    }
+
+    #[test]
+    fn signers_have_one_key_each() {
+        let (alice, bob) = (Key::p256(), Key::ed25519());
+        let rule = trust(&with_signers(&[("alice", &alice.public_pem()), ("bob", &bob.public_pem())]));
+        let names: Vec<&str> = rule.signers.iter().map(|signer| signer.role.signer()).collect();
+        assert_eq!(names, ["alice", "bob"]);
+        assert_eq!(rule.signers[0].keys, [SignerKey::from_pem(&alice.public_pem()).unwrap()]);
+        assert!(rule.signers.iter().all(|signer| signer.keys.len() == 1));
+    }
+
+    #[test]
+    fn one_signer_twice_must_have_one_key() {
+        let (one, other) = (Key::p256(), Key::p256());
+        // A certificate of a key is that key.
+        let certificate = Leaf::new("alice").self_signed(&one);
+        let rule = trust(&with_signers(&[("alice", &one.public_pem()), ("alice", &certificate)]));
+        assert_eq!(rule.signers.len(), 1);
+        let problems =
+            read(&with_signers(&[("alice", &one.public_pem()), ("alice", &other.public_pem())])).unwrap_err();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(
+            problems[0].contains("signer \"alice\" stands twice with different keys, first on line 4"),
+            "{problems:?}"
+        );
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_read_is_told_with_its_line() {
+        for (pem, expected) in [
+            (Key::p256().private_pem(), "private key"),
+            ("rubbish".into(), ""),
+            ("-----BEGIN PUBLIC KEY-----".into(), ""),
+        ] {
+            let problems = read(&with_signers(&[("alice", &pem)])).unwrap_err();
+            assert_eq!(problems.len(), 1, "{problems:?}");
+            assert!(problems[0].starts_with("f:6:7: the signer's key cannot be read: "), "{problems:?}");
+            assert!(problems[0].contains(expected), "{problems:?}");
+        }
+    }
+
+    #[test]
+    fn pins_of_every_kind_are_read() {
+        let (authority, key) = (Authority::new(), Key::p256());
+        let leaf = Leaf::new("docker.io/library/app").self_signed(&key);
+        let block = |field: &str, pem: &str| {
+            let lines: String = pem.lines().map(|line| format!("      {line}\n")).collect();
+            format!("  - {field}: |\n{lines}")
+        };
+        let head = "trust:\n  enabled: true\n  roots:\n";
+        let id = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        let text = format!("{head}{}{}  - keyId: {id}\n", block("certificate", &leaf), block("ca", &authority.pem()));
+        let roots = trust(&text).roots;
+        assert_eq!(roots[0], RootPin::certificate_from_pem(&leaf).unwrap());
+        assert_eq!(roots[1], RootPin::Ca(authority.der()));
+        assert_eq!(roots[2], RootPin::KeyId(KeyId::from_hex(id).unwrap()));
+        assert_eq!(roots.len(), 3);
+        assert_eq!(trust(&format!("{head}{0}{0}", block("ca", &authority.pem()))).roots.len(), 1, "the same one twice");
+        let problems = read(&format!("{head}{}", block("ca", &leaf))).unwrap_err();
+        assert!(problems[0].starts_with("f:5:7: the pinned certificate cannot be read: "), "{problems:?}");
+        assert_eq!(problems.len(), 1);
+    }
+
+    #[test]
+    fn a_pin_that_is_not_understood_never_becomes_no_pin() {
+        let null = "trust: {enabled: true, roots: [{ca: null}]}";
+        let problems = read(null).unwrap_err();
+        assert!(problems[0].contains("has 0 of the fields"), "{problems:?}");
+        assert!(read("trust: {enabled: true, roots: [null]}").is_err());
+        assert!(read("trust: {enabled: true, roots: {}}").is_err());
+        for text in ["roots: []", "roots: ", "signers: []", "signers: "] {
+            let problems = read(&format!("trust:\n  enabled: true\n  {text}\n")).unwrap_err();
+            assert_eq!(problems.len(), 1, "{problems:?}");
+            assert!(problems[0].contains("is empty; remove it"), "{problems:?}");
+        }
+        assert!(read("trust: {enabled: true, signerSecrets: []}").is_ok());
+    }
+
+    #[test]
+    fn trust_without_a_body_is_not_trust_switched_off() {
+        for text in ["trust:", "trust: {}", "trust: {enabled: null}"] {
+            let problems = read(text).unwrap_err();
+            assert!(problems[0].contains("\"enabled\" is missing from policy.trust"), "{problems:?}");
+        }
+        assert_eq!(read("trust: {enabled: false}"), Ok(Requirement::Nothing));
+        assert_eq!(read("mutateImage: false"), Ok(Requirement::Nothing));
+    }
 }

@@ -38,14 +38,16 @@ impl PolicySet {
     /// The rule for an image of a workload in `namespace` (empty for none): if any ImagePolicy exists for the
     /// namespace only those count, else the ClusterImagePolicies.
     pub fn select(&self, namespace: &str, image: &Reference) -> Selection<'_> {
-        let (rules, scope) = match (self.namespaces.get(namespace), &self.cluster) {
-            (Some(rules), _) => (rules, Scope::Namespace(namespace.to_owned())),
-            (None, Some(rules)) => (rules, Scope::Cluster),
-            (None, None) => return Selection::NoPolicy,
+        let own = self.namespaces.get(namespace);
+        let Some(rules) = own.or(self.cluster.as_ref()) else {
+            return Selection::NoPolicy;
         };
         match rules.find(image) {
             Some(rule) => Selection::Rule(rule),
-            None => Selection::NoMatch { scope, policies: rules.policies },
+            None => {
+                let scope = own.map_or(Scope::Cluster, |_| Scope::Namespace(namespace.to_owned()));
+                Selection::NoMatch { scope, policies: rules.policies }
+            }
         }
     }
 
@@ -186,5 +188,148 @@ pub(crate) fn describe_policy(scope: &Scope, name: &str) -> String {
     match scope {
         Scope::Namespace(namespace) => format!("ImagePolicy {namespace}/{name}"),
         Scope::Cluster => format!("ClusterImagePolicy {name}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::policy::document::read_text;
+    use crate::policy::load::finish;
+
+    /// Documents of `kind namespace/name: pattern=+ pattern=-`, `+` asking for trust; one file a document.
+    fn build(policies: &[&str]) -> Result<PolicySet, Vec<String>> {
+        let mut documents = Vec::new();
+        let mut problems = Vec::new();
+        for (index, policy) in policies.iter().enumerate() {
+            let (identity, patterns) = policy.split_once(": ").unwrap();
+            let (kind, metadata) = match identity.split_once('/') {
+                Some((namespace, name)) => ("ImagePolicy", format!("{{name: {name}, namespace: {namespace}}}")),
+                None => ("ClusterImagePolicy", format!("{{name: {identity}}}")),
+            };
+            let mut text = format!("apiVersion: portreeve/v1\nkind: {kind}\nmetadata: {metadata}\nspec:\n");
+            text.push_str(if patterns == "-" { "  repositories: []\n" } else { "  repositories:\n" });
+            for pattern in patterns.split(' ').filter(|pattern| *pattern != "-") {
+                let (pattern, asks) = pattern.split_once('=').unwrap();
+                text.push_str(&format!(
+                    "  - {{name: \"{pattern}\", policy: {{trust: {{enabled: {}}}}}}}\n",
+                    asks == "+"
+                ));
+            }
+            let (read, found) = read_text(&text, Path::new(&format!("f{index}")));
+            documents.extend(read);
+            problems.extend(found.into_list());
+        }
+        finish(documents, problems).map_err(|problems| problems.iter().map(ToString::to_string).collect())
+    }
+
+    fn select<'a>(set: &'a PolicySet, namespace: &str, image: &str) -> Selection<'a> {
+        set.select(namespace, &Reference::parse(image).unwrap())
+    }
+
+    fn chosen(set: &PolicySet, namespace: &str, image: &str) -> String {
+        match select(set, namespace, image) {
+            Selection::Rule(rule) => rule.pattern.clone(),
+            Selection::NoMatch { scope, policies } => format!("{scope:?} {policies}"),
+            Selection::NoPolicy => "no policy".into(),
+        }
+    }
+
+    #[test]
+    fn the_namespace_hides_the_cluster() {
+        let set = build(&["cluster: *=+", "line-1/a: reg.io/a=+", "line-1/b: reg.io/b=-", "empty/x: -"]).unwrap();
+        assert_eq!(set.len(), 4);
+        assert_eq!(set.rules().count(), 3);
+        assert_eq!(chosen(&set, "line-1", "reg.io/a"), "reg.io/a");
+        assert_eq!(chosen(&set, "line-1", "reg.io/b"), "reg.io/b");
+        assert_eq!(chosen(&set, "line-1", "reg.io/c"), "Namespace(\"line-1\") 2", "though the cluster's would match");
+        assert_eq!(chosen(&set, "empty", "reg.io/a"), "Namespace(\"empty\") 1");
+        assert_eq!(chosen(&set, "line-2", "reg.io/a"), "*");
+        assert_eq!(chosen(&set, "", "reg.io/a"), "*");
+    }
+
+    #[test]
+    fn no_policy_is_told_from_no_match() {
+        assert_eq!(chosen(&PolicySet::default(), "a", "nginx"), "no policy");
+        assert!(PolicySet::default().is_empty());
+        let set = build(&["other/a: *=-"]).unwrap();
+        assert_eq!(chosen(&set, "a", "nginx"), "no policy");
+        assert_eq!(chosen(&build(&["c: -"]).unwrap(), "a", "nginx"), "Cluster 1");
+    }
+
+    #[test]
+    fn the_most_specific_rule_decides_whatever_the_order() {
+        let policies = [
+            "a: *=- reg.io/*=- reg.io/team/*=+",
+            "b: reg.io/team/app=- reg.io/team/app:v1=+ *.io/team/special*=-",
+            "c: *.io/*=- docker.io/*=+",
+        ];
+        let expected = [
+            ("reg.io/team/app:v1", "reg.io/team/app:v1"),
+            ("reg.io/team/app:v2", "reg.io/team/app"),
+            ("reg.io/team/x", "reg.io/team/*"),
+            ("reg.io/x", "reg.io/*"),
+            ("nginx", "docker.io/*"),
+            ("quay.com/x", "*"),
+            ("quay.io/x", "*.io/*"),
+            ("quay.io/team/specialist", "*.io/team/special*"),
+        ];
+        for order in [[0, 1, 2], [2, 1, 0], [1, 0, 2]] {
+            let set = build(&order.map(|index| policies[index])).unwrap();
+            for (image, pattern) in expected {
+                assert_eq!(chosen(&set, "n", image), pattern, "{image}");
+            }
+        }
+    }
+
+    #[test]
+    fn of_two_equally_specific_the_stricter_decides() {
+        for policies in [["a: reg.io/*b=+", "b: reg.io/b*=-"], ["a: reg.io/*b=-", "b: reg.io/b*=+"]] {
+            let set = build(&policies).unwrap();
+            let Selection::Rule(rule) = select(&set, "n", "reg.io/bob") else { panic!() };
+            assert!(!rule.requirement.is_nothing());
+        }
+    }
+
+    #[test]
+    fn contradictions_name_both_places() {
+        let problems = build(&["a: reg.io/x=+", "b: other.io/y=- REG.io/x:*=-"]).unwrap_err();
+        assert_eq!(
+            problems,
+            ["f1:7:5: pattern \"REG.io/x:*\" asks for something else than the same pattern in ClusterImagePolicy a, \
+              f0:6:5; keep one of them"]
+        );
+        let problems = build(&["n/a: x=+", "n/a: x=-"]).unwrap_err();
+        assert_eq!(
+            problems,
+            ["f1:1:1: ImagePolicy n/a stands twice, first in f0:1:1; give each policy a name of its own"]
+        );
+        assert_eq!(build(&["n/a: x=+ docker.io/x=-"]).unwrap_err().len(), 1);
+    }
+
+    #[test]
+    fn what_says_the_same_may_stand_twice() {
+        let set = build(&["n/a: x=+", "n/a: x=+", "n/b: docker.io/library/x=+", "m/a: x=-", "a: x=-"]).unwrap();
+        assert_eq!(set.len(), 4);
+        assert_eq!(chosen(&set, "n", "x"), "x");
+    }
+
+    /// The buckets find what trying every rule in turn finds.
+    #[test]
+    fn the_index_agrees_with_trying_every_rule() {
+        let patterns =
+            ["*", "a.io/*", "a.io/x", "a.io/x:1", "a.io/x*", "*.io/x", "*.io/*:1", "x", "docker.io/*", "b.io/x/*"];
+        let text: Vec<String> =
+            patterns.iter().enumerate().map(|(n, p)| format!("{p}={}", ["+", "-"][n % 2])).collect();
+        let set = build(&[&format!("c: {}", text.join(" "))]).unwrap();
+        let ranked = &set.cluster.as_ref().unwrap().ranked;
+        for image in ["a.io/x", "a.io/x:1", "a.io/xy:1", "b.io/x", "b.io/x/y:1", "x", "y", "c.com/x", "a.io/y:1"] {
+            let reference = Reference::parse(image).unwrap();
+            let first = ranked.iter().find(|(pattern, _)| pattern.matches(&reference)).map(|(_, rule)| rule);
+            let Selection::Rule(found) = set.select("n", &reference) else { panic!("{image}") };
+            assert_eq!(Some(found), first, "{image}");
+        }
     }
 }
