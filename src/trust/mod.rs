@@ -18,6 +18,7 @@ mod client;
 mod http;
 mod proxy;
 pub mod server_url;
+mod shelf;
 mod tls;
 mod token;
 mod wire;
