@@ -1,6 +1,6 @@
 //! Trust data: who signed what, by Notary v1's metadata (TUF as Notary speaks it).
 //!
-//! The *verifier* (everything but `notary`, `client`, `challenge` and `token`) is pure: bytes, keys and the time come
+//! The *verifier* (the first two groups of modules below) is pure: bytes, keys and the time come
 //! in as arguments, a verified [`Repository`] or a reason comes out. The *service* around it fetches, caches and
 //! shares.
 
@@ -10,21 +10,31 @@ pub mod key;
 pub mod repository;
 pub mod source;
 
+mod canonical;
+mod certificate;
+mod json;
+mod metadata;
+mod rejection;
+mod root;
+mod signature;
+mod targets;
+
+// The service: it asks, fetches, remembers and shares.
 pub mod notary;
+pub mod server_url;
 
 mod ca;
 mod challenge;
 mod client;
 mod http;
 mod proxy;
-pub mod server_url;
 mod shelf;
 mod tls;
 mod token;
 mod wire;
 
-pub use anchor::{Anchor, FirstUse, RootPin};
+pub use anchor::{Anchor, FirstUse, PinError, RootPin};
 pub use gun::{Gun, GunError, RoleName};
-pub use key::{KeyId, SignerKey};
-pub use repository::{Repository, VerifiedDigest};
+pub use key::{KeyId, SignerKey, SignerKeyError};
+pub use repository::{RefreshError, Rejection, Repository, VerifiedDigest};
 pub use source::{FetchError, MetadataName, MetadataSource};
