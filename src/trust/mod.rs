@@ -27,6 +27,7 @@ mod ca;
 mod challenge;
 mod client;
 mod http;
+mod names;
 mod proxy;
 mod shelf;
 mod tls;
