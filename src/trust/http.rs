@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use rustls::CertificateError;
 use ureq::http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
-use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{ConnectProxyConnector, Connector, TcpConnector};
 use ureq::{Agent, AsSendBody, Body};
 
 use super::ca::{CaError, tls_config};
+use super::names::Names;
 use super::proxy::{Proxies, ProxyError};
 use super::server_url::PlainHttp;
 use super::tls::TlsConnector;
@@ -207,7 +207,7 @@ fn new_agent(ca: Option<&std::path::Path>, plain_http: PlainHttp) -> Result<Agen
         ().chain(ConnectProxyConnector::default())
             .chain(TcpConnector::default())
             .chain(TlsConnector::new(tls_config(ca)?));
-    Ok(Agent::with_parts(config, connector, DefaultResolver::default()))
+    Ok(Agent::with_parts(config, connector, Names::default()))
 }
 
 fn secret_header(value: &Secret) -> Result<HeaderValue, HttpError> {
