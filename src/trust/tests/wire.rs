@@ -3,6 +3,9 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::trust::metadata::{SnapshotRole, TimestampRole};
+use crate::trust::root::Root;
+use crate::trust::targets::TargetsRole;
 
 const ROLES: [&str; 6] = ["root", "timestamp", "snapshot", "targets", "targets/releases", "targets/alice"];
 
@@ -250,5 +253,46 @@ fn row_100_every_kind_of_key_signs() {
         };
         let repo = repo.edit_envelope("targets/alice", move |e| e["signatures"][0]["method"] = json!(other));
         assert_eq!(v1_by_alice(&repo.publish()), "signature", "{}", key.keytype());
+    }
+}
+
+/// Whatever happens to the bytes: nothing panics, and what is accepted says what was signed.
+#[test]
+fn changed_bytes_never_say_anything_else() {
+    let repo = plant().signer_with("bob", Key::root("bob")).publish();
+    let root = Root::read(repo.bytes("root"), None, &gun()).unwrap();
+    let snapshot = SnapshotRole::open(repo.bytes("snapshot"), &root.snapshot).unwrap();
+    let content = |role: &str, bytes: Vec<u8>| match role {
+        "root" => Root::read(bytes, None, &gun()).ok().map(|role| role.header.content),
+        "timestamp" => TimestampRole::open(bytes, &root.timestamp).ok().map(|role| role.header.content),
+        "snapshot" => SnapshotRole::open(bytes, &root.snapshot).ok().map(|role| role.header.content),
+        role => {
+            let opened = TargetsRole::open(role, &bytes, &snapshot.targets, &root.targets);
+            opened.ok().map(|role| role.header.content)
+        }
+    };
+    let mut seed = 1u64;
+    let mut random = |below: usize| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(seed >> 33).unwrap() % below
+    };
+    for role in ["root", "timestamp", "snapshot", "targets"] {
+        let honest = repo.bytes(role);
+        let signed = content(role, honest.clone());
+        assert!(signed.is_some());
+        for _ in 0..200 {
+            let mut bytes = honest.clone();
+            for _ in 0..=random(3) {
+                let at = random(bytes.len());
+                match random(4) {
+                    0 => bytes[at] = u8::try_from(random(256)).unwrap(),
+                    1 => bytes.insert(at, b" \n{}[],:\"\\"[random(10)]),
+                    2 => drop(bytes.drain(at..(at + random(40)).min(bytes.len()))),
+                    _ => bytes.truncate(bytes.len() - random(3)),
+                }
+            }
+            let found = content(role, bytes);
+            assert!(found.is_none() || found == signed, "{role}");
+        }
     }
 }
