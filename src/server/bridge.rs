@@ -411,3 +411,91 @@ impl std::error::Error for BridgeError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A link whose name somebody else has taken over, who answers `answer` to whatever comes.
+    fn taken_over(answer: impl Fn(&Link) -> String) -> (Link, thread::JoinHandle<()>) {
+        let mut link = Arc::into_inner(Link::open().unwrap()).unwrap();
+        link.address = SocketAddr::from_abstract_name(random_word().unwrap()).unwrap();
+        let listener = UnixListener::bind_addr(&link.address).unwrap();
+        let text = answer(&link);
+        let impostor = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut seen = [0; 4096];
+            assert!(stream.read(&mut seen).unwrap() > 0);
+            stream.write_all(text.as_bytes()).unwrap();
+            if text.is_empty() {
+                // Silent, but there: until the other side has had enough.
+                assert_eq!(stream.read(&mut seen).unwrap(), 0);
+            }
+        });
+        (link, impostor)
+    }
+
+    fn ask(answer: impl Fn(&Link) -> String) -> Result<Reply, BridgeError> {
+        let (link, impostor) = taken_over(answer);
+        let mut stream = Timed::new(link.connect().unwrap(), Instant::now() + Duration::from_millis(500));
+        let request = Outgoing {
+            listener: Listener::Tls,
+            method: "POST",
+            target: "/admit",
+            content_type: None,
+            body: b"{}".to_vec(),
+            first_byte: Instant::now(),
+        };
+        let reply = link.exchange(&mut stream, request);
+        drop(stream);
+        impostor.join().unwrap();
+        reply
+    }
+
+    #[test]
+    fn only_sealed_and_complete_answers_are_believed() {
+        let sealed = |link: &Link, rest: &str| format!("HTTP/1.1 200 OK\r\n{SEAL_HEADER}: {}\r\n{rest}", link.seal);
+        let body = "Content-Length: 2\r\n\r\n{}";
+        let good = ask(|link| sealed(link, body)).unwrap();
+        assert_eq!((good.status, good.body.as_slice()), (200, &b"{}"[..]));
+
+        assert!(matches!(ask(|_| format!("HTTP/1.1 200 OK\r\n{body}")), Err(BridgeError::Unsealed)));
+        // What came in with the request is not what seals the answer.
+        let forged = ask(|link| format!("HTTP/1.1 200 OK\r\n{SEAL_HEADER}: {}\r\n{body}", link.knock));
+        assert!(matches!(forged, Err(BridgeError::Unsealed)));
+
+        for rest in
+            ["\r\n", "Content-Length: 2\r\n\r\n{", "Content-Length: 2\r\n\r\n{}{}", "Content-Length: -1\r\n\r\n"]
+        {
+            let reply = ask(|link| sealed(link, rest));
+            assert!(matches!(reply, Err(BridgeError::Unreadable(_))), "{rest:?}: {reply:?}");
+        }
+        let huge = format!("Content-Length: {}\r\n\r\n", REPLY_BYTES + 1);
+        assert!(matches!(ask(|link| sealed(link, &huge)), Err(BridgeError::Unreadable("the answer is too large"))));
+        let long = format!("X: {}\r\n\r\n", "y".repeat(REPLY_HEAD_BYTES));
+        assert!(matches!(ask(|link| sealed(link, &long)), Err(BridgeError::Unreadable(_))));
+    }
+
+    #[test]
+    fn an_answer_that_never_comes_is_told_from_one_that_is_wrong() {
+        let reply = ask(|_| String::new());
+        assert!(reply.as_ref().is_err_and(BridgeError::is_timeout), "{reply:?}");
+        assert!(!BridgeError::Unsealed.is_timeout());
+    }
+
+    #[test]
+    fn secrets_are_compared_whole() {
+        const CASES: [(&str, &str, bool); 6] = [
+            ("ab", "ab", true),
+            ("ab", "ac", false),
+            ("ab", "bb", false),
+            ("ab", "a", false),
+            ("", "", true),
+            ("", "a", false),
+        ];
+        for (left, right, same) in CASES {
+            assert_eq!(same_secret(left.as_bytes(), right.as_bytes()), same, "{left} {right}");
+        }
+        assert_ne!(random_word().unwrap(), random_word().unwrap());
+    }
+}
