@@ -42,16 +42,32 @@ fn what_is_wrong_with_the_files_is_told() {
 
 #[test]
 fn every_kind_of_key_is_taken() {
-    // The same P-256 key as SEC 1 would come from `openssl ecparam`; PKCS#8 from everything else.
     let site = Site::start(|_| {});
     for algorithm in [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ECDSA_P384_SHA384, &rcgen::PKCS_ED25519] {
         let key = rcgen::KeyPair::generate_for(algorithm).unwrap();
-        let certificate =
-            rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
+        let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
         replace(&site.files.key, &key.serialize_pem());
-        replace(&site.files.certificate, &certificate.pem());
+        replace(&site.files.certificate, &params.self_signed(&key).unwrap().pem());
         assert!(load(&site.files).is_ok(), "{algorithm:?}");
     }
+    // `openssl ecparam -genkey` writes SEC 1: what PKCS#8 wraps, which for P-256 begins at byte 29.
+    let key = rcgen::KeyPair::generate().unwrap();
+    let sec1 = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, &key.serialize_der()[29..]);
+    let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    replace(&site.files.certificate, &params.self_signed(&key).unwrap().pem());
+    replace(&site.files.key, &format!("-----BEGIN EC PRIVATE KEY-----\n{sec1}\n-----END EC PRIVATE KEY-----\n"));
+    load(&site.files).unwrap();
+}
+
+#[test]
+fn an_ended_certificate_is_served_all_the_same_and_its_end_is_told() {
+    let site = Site::start(|_| {});
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    (params.not_before, params.not_after) = (rcgen::date_time_ymd(2020, 1, 1), rcgen::date_time_ymd(2021, 1, 1));
+    replace(&site.files.key, &key.serialize_pem());
+    replace(&site.files.certificate, &params.self_signed(&key).unwrap().pem());
+    site.wait_for("portreeve_certificate_not_after_timestamp_seconds 1609459200");
 }
 
 #[test]
