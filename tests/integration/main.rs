@@ -3,10 +3,20 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may end with a panic")]
 
+// What is tested.
+mod access;
+mod commands;
+mod hostile;
+mod serve;
+
 // What tests are made of.
 mod https;
+mod mount;
 mod notary;
 mod pki;
+mod plant;
 mod process;
+mod product;
+mod review;
 mod temp;
 mod token;

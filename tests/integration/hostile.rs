@@ -1,0 +1,131 @@
+//! Trust servers that are slow, broken or lying: what they say is told apart as "rejected" (the data says no) and
+//! "unavailable" (nobody could say), and the answer leaves in time.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::https::{HttpsServer, Reply, https};
+use crate::notary::needs_notary;
+use crate::pki::Pki;
+use crate::plant::{PLC, Plant};
+use crate::product::Site;
+use crate::review::{assert_denied, pod, pod_review, policy, policy_for};
+
+const REJECTED: i32 = 1;
+const UNAVAILABLE: i32 = 3;
+
+/// Words that only an answer about an unreachable server has.
+const DID_NOT_ANSWER: &str = "the trust server did not answer";
+
+/// Reviews a signed image of a site, from the command line.
+#[track_caller]
+fn assert_verdict(site: &Site, status: i32, what: &str) {
+    let file = site.file("pod.json", &pod(&format!("{PLC}:v1")).to_string());
+    let begin = Instant::now();
+    let (ended, answers) = site.answers(&file);
+    assert_eq!(ended, Some(status), "{what}: {answers:#?}");
+    assert_denied(&answers[0], &["plant/plc:v1"]);
+    let said = answers[0].to_string().contains(DID_NOT_ANSWER);
+    assert_eq!(said, status == UNAVAILABLE, "{what}: {answers:#?}");
+    assert!(begin.elapsed() < Duration::from_secs(15), "{what} took {:?}", begin.elapsed());
+}
+
+#[test]
+fn a_server_that_cannot_serve_is_unavailable() {
+    let pki = Pki::new();
+    let loop_for_ever = || {
+        let challenge = r#"Bearer realm="https://localhost:1/token",service="x",scope="repository:x:pull""#;
+        Reply::Whole(401, vec![("Www-Authenticate".into(), challenge.into())], Vec::new())
+    };
+    let elsewhere = || Reply::Whole(302, vec![("Location".into(), "https://localhost:1/".into())], Vec::new());
+    let cases: [(&str, Reply); 8] = [
+        ("HTML", Reply::typed(200, "text/html", "<html><body>It works!</body></html>")),
+        ("a captive portal", elsewhere()),
+        ("401 for ever", loop_for_ever()),
+        ("401 without a challenge", Reply::json(401, &json!({}))),
+        ("500", Reply::typed(500, "text/plain", "oops")),
+        ("503", Reply::typed(503, "text/plain", "later")),
+        ("100 MB", Reply::Flood(100 << 20)),
+        ("an empty 200", Reply::typed(200, "application/json", "")),
+    ];
+    for (what, reply) in cases {
+        let server = HttpsServer::start(&pki, move |_| reply.clone());
+        let site = Site::with_server(&pki, &server.url());
+        site.policies(&[policy_for("registry.local:9001/*", json!({ "enabled": true }))]);
+        assert_verdict(&site, UNAVAILABLE, what);
+        assert!(server.requests() <= 8, "{what}: asked {} times", server.requests());
+    }
+}
+
+#[test]
+fn slow_servers_use_up_only_their_own_time() {
+    let pki = Pki::new();
+    let slow = [("silence", Reply::Silence), ("a byte a second", Reply::Drip)]
+        .map(|(what, reply)| (what, HttpsServer::start(&pki, move |_| reply.clone())));
+    for (what, server) in &slow {
+        let site = Site::with_server(&pki, &server.url());
+        site.policies(&[policy_for("registry.local:9001/*", json!({ "enabled": true }))]);
+        let serving = site.serve();
+        let begin = Instant::now();
+        let answer = serving.admit("/admit?timeout=2s", &pod_review(&format!("{PLC}:v1")));
+        assert!(begin.elapsed() < Duration::from_secs(2), "{what}: {:?}", begin.elapsed());
+        assert_denied(&answer, &[DID_NOT_ANSWER]);
+    }
+}
+
+/// Relays a real Notary server, with the bytes of some files changed on the way.
+fn liar(plant: &Arc<Plant>, lie: impl Fn(&str, String) -> String + Send + Sync + 'static) -> HttpsServer {
+    let plant_behind = Arc::clone(plant);
+    HttpsServer::start(&plant.pki, move |request| {
+        let port = plant_behind.notary.port();
+        let response = https(&plant_behind.pki, port, &request.method, &request.target, b"");
+        Reply::typed(response.status, "application/json", lie(&request.target, response.body))
+    })
+}
+
+#[test]
+fn a_server_that_lies_is_rejected() {
+    needs_notary!();
+    let plant = Plant::visit();
+    type Lie = fn(&str, String) -> String;
+    let cases: [(&str, Lie); 5] = [
+        ("another digest", |target, body| {
+            // The bytes no longer have the hash that the snapshot gives.
+            if target.contains("targets") { body.replacen("\"length\":1234", "\"length\":1235", 1) } else { body }
+        }),
+        ("a timestamp from nobody", |target, body| {
+            if target.ends_with("/timestamp.json") { body.replacen("\"version\":", "\"version\":1", 1) } else { body }
+        }),
+        ("an expired timestamp, not signed again", |target, body| {
+            if target.ends_with("/timestamp.json") {
+                body.replacen("\"expires\":\"20", "\"expires\":\"19", 1)
+            } else {
+                body
+            }
+        }),
+        ("a second `signed` before the real one", |target, body| {
+            if target.ends_with("/timestamp.json") {
+                body.replacen("{\"signed\":", "{\"signed\":{},\"signed\":", 1)
+            } else {
+                body
+            }
+        }),
+        ("a root without signatures", |target, body| {
+            if target.contains("root") { body.replace("\"sig\":\"", "\"sig\":\"AAAA") } else { body }
+        }),
+    ];
+    for (what, lie) in cases {
+        let server = liar(&plant, lie);
+        let site = Site::with_server(&plant.pki, &server.url());
+        site.policies(&[policy(&[&plant.alice])]);
+        assert_verdict(&site, REJECTED, what);
+    }
+    // The relay itself is sound: what it leaves alone is believed.
+    let server = liar(&plant, |_, body| body);
+    let site = Site::with_server(&plant.pki, &server.url());
+    site.policies(&[policy(&[&plant.alice])]);
+    let file = site.file("pod.json", &pod(&format!("{PLC}:v1")).to_string());
+    site.review(&[], &file).expect(0);
+}
