@@ -2,6 +2,7 @@
 //! "unavailable" (nobody could say), and the answer leaves in time.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -79,14 +80,17 @@ fn slow_servers_use_up_only_their_own_time() {
     }
 }
 
-/// Relays a real Notary server, with the bytes of some files changed on the way.
-fn liar(plant: &Arc<Plant>, lie: impl Fn(&str, String) -> String + Send + Sync + 'static) -> HttpsServer {
-    let plant_behind = Arc::clone(plant);
-    HttpsServer::start(&plant.pki, move |request| {
-        let port = plant_behind.notary.port();
-        let response = https(&plant_behind.pki, port, &request.method, &request.target, b"");
-        Reply::typed(response.status, "application/json", lie(&request.target, response.body))
-    })
+/// Relays a real Notary server, with the bytes of some files changed on the way. Counts the lies.
+fn liar(plant: &Arc<Plant>, lie: fn(&str, String) -> String) -> (HttpsServer, Arc<AtomicUsize>) {
+    let (behind, lies) = (Arc::clone(plant), Arc::new(AtomicUsize::new(0)));
+    let count = Arc::clone(&lies);
+    let server = HttpsServer::start(&plant.pki, move |request| {
+        let response = https(&behind.pki, behind.notary.port(), &request.method, &request.target, b"");
+        let body = lie(&request.target, response.body.clone());
+        count.fetch_add(usize::from(body != response.body), Ordering::SeqCst);
+        Reply::typed(response.status, "application/json", body)
+    });
+    (server, lies)
 }
 
 #[test]
@@ -121,15 +125,17 @@ fn a_server_that_lies_is_rejected() {
         }),
     ];
     for (what, lie) in cases {
-        let server = liar(&plant, lie);
+        let (server, lies) = liar(&plant, lie);
         let site = Site::with_server(&plant.pki, &server.url());
         site.policies(&[policy(&[&plant.alice])]);
         assert_verdict(&site, &[REJECTED], what);
+        assert!(lies.load(Ordering::SeqCst) > 0, "{what}: nothing was changed");
     }
     // The relay itself is sound: what it leaves alone is believed.
-    let server = liar(&plant, |_, body| body);
+    let (server, lies) = liar(&plant, |_, body| body);
     let site = Site::with_server(&plant.pki, &server.url());
     site.policies(&[policy(&[&plant.alice])]);
     let file = site.file("pod.json", &pod(&format!("{PLC}:v1")).to_string());
     site.review(&[], &file).expect(0);
+    assert_eq!(lies.load(Ordering::SeqCst), 0);
 }
