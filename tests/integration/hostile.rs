@@ -1,8 +1,11 @@
 //! Trust servers that are slow, broken or lying: what they say is told apart as "rejected" (the data says no) and
 //! "unavailable" (nobody could say), and the answer leaves in time.
 
-use std::sync::Arc;
+use std::io::{self, Read as _, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -11,6 +14,7 @@ use crate::https::{HttpsServer, Reply, https};
 use crate::notary::needs_notary;
 use crate::pki::Pki;
 use crate::plant::{PLC, Plant};
+use crate::process::run;
 use crate::product::Site;
 use crate::review::{assert_denied, pod, pod_review, policy, policy_for};
 
@@ -42,11 +46,9 @@ fn broken_servers_are_unavailable_and_floods_rejected() {
         let challenge = r#"Bearer realm="https://localhost:1/token",service="x",scope="repository:x:pull""#;
         Reply::Whole(401, vec![("Www-Authenticate".into(), challenge.into())], Vec::new())
     };
-    let elsewhere = || Reply::Whole(302, vec![("Location".into(), "https://localhost:1/".into())], Vec::new());
     // What is no metadata at all was said by somebody, but hardly by a Notary server: both verdicts are right.
     let either = [REJECTED, UNAVAILABLE];
-    let cases: [(&str, Reply, &[i32]); 8] = [
-        ("a captive portal", elsewhere(), &[UNAVAILABLE]),
+    let cases: [(&str, Reply, &[i32]); 7] = [
         ("401 for ever", loop_for_ever(), &[UNAVAILABLE]),
         ("401 without a challenge", Reply::json(401, &json!({})), &[UNAVAILABLE]),
         ("500", Reply::typed(500, "text/plain", "oops"), &[UNAVAILABLE]),
@@ -81,7 +83,7 @@ fn slow_servers_use_up_only_their_own_time() {
 }
 
 /// Relays a real Notary server, with the bytes of some files changed on the way. Counts the lies.
-fn liar(plant: &Arc<Plant>, lie: fn(&str, String) -> String) -> (HttpsServer, Arc<AtomicUsize>) {
+pub(crate) fn relay(plant: &Arc<Plant>, lie: fn(&str, String) -> String) -> (HttpsServer, Arc<AtomicUsize>) {
     let (behind, lies) = (Arc::clone(plant), Arc::new(AtomicUsize::new(0)));
     let count = Arc::clone(&lies);
     let server = HttpsServer::start(&plant.pki, move |request| {
@@ -125,17 +127,98 @@ fn a_server_that_lies_is_rejected() {
         }),
     ];
     for (what, lie) in cases {
-        let (server, lies) = liar(&plant, lie);
+        let (server, lies) = relay(&plant, lie);
         let site = Site::with_server(&plant.pki, &server.url());
         site.policies(&[policy(&[&plant.alice])]);
         assert_verdict(&site, &[REJECTED], what);
         assert!(lies.load(Ordering::SeqCst) > 0, "{what}: nothing was changed");
     }
     // The relay itself is sound: what it leaves alone is believed.
-    let (server, lies) = liar(&plant, |_, body| body);
+    let (server, lies) = relay(&plant, |_, body| body);
     let site = Site::with_server(&plant.pki, &server.url());
     site.policies(&[policy(&[&plant.alice])]);
     let file = site.file("pod.json", &pod(&format!("{PLC}:v1")).to_string());
     site.review(&[], &file).expect(0);
     assert_eq!(lies.load(Ordering::SeqCst), 0);
+}
+
+#[test]
+fn redirects_are_not_followed() {
+    needs_notary!();
+    let plant = Plant::visit();
+    let real = plant.notary.url();
+    let server = HttpsServer::start(&plant.pki, move |request| {
+        Reply::Whole(307, vec![("Location".into(), format!("{real}{}", request.target))], Vec::new())
+    });
+    let site = Site::with_server(&plant.pki, &server.url());
+    site.policies(&[policy(&[&plant.alice])]);
+    assert_verdict(&site, &[UNAVAILABLE], "a redirect to the right answer");
+}
+
+#[test]
+fn credentials_go_only_to_https_realms() {
+    let pki = Pki::new();
+    let plain = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    plain.set_nonblocking(true).unwrap();
+    let challenge = format!(r#"Bearer realm="http://{}/token",service="x""#, plain.local_addr().unwrap());
+    let server = HttpsServer::start(&pki, move |_| {
+        Reply::Whole(401, vec![("Www-Authenticate".into(), challenge.clone())], Vec::new())
+    });
+    let site = Site::with_server(&pki, &server.url());
+    site.policies(&[policy_for("registry.local:9001/*", json!({ "enabled": true }))]);
+    site.pull_secret("harbor", "registry.local:9001", "robot", "secret");
+    assert_verdict(&site, &[UNAVAILABLE], "a realm in the clear");
+    assert!(server.requests() > 0);
+    assert!(plain.accept().is_err(), "somebody connected");
+}
+
+#[test]
+fn proxies_come_from_the_environment() {
+    needs_notary!();
+    let plant = Plant::visit();
+    // A name that only the proxy can resolve; and this machine itself, for which no proxy is asked.
+    let elsewhere = format!("https://notary.test:{}", plant.notary.port());
+    let target = format!("CONNECT notary.test:{} HTTP/1.1", plant.notary.port());
+    for (server, proxied) in [(elsewhere, true), (plant.notary.url(), false)] {
+        let site = Site::with_server(&plant.pki, &server);
+        site.policies(&[policy(&[&plant.alice])]);
+        let (proxy, tunnels) = proxy();
+        let file = site.file("pod.json", &pod(&format!("{PLC}:v1")).to_string());
+        run(site.command("review", &[]).arg(file).env("HTTPS_PROXY", proxy), "").expect(0);
+        let tunnels = tunnels.lock().unwrap();
+        assert_eq!(tunnels.is_empty(), !proxied, "{tunnels:?}");
+        assert!(tunnels.iter().all(|line| *line == target), "{tunnels:?}");
+    }
+}
+
+/// An HTTP proxy that opens tunnels: its URL, and the first line of each request it got.
+fn proxy() -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&lines);
+    thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            let mut head = Vec::new();
+            let mut byte = [0];
+            while !head.ends_with(b"\r\n\r\n") && matches!(client.read(&mut byte), Ok(1)) {
+                head.push(byte[0]);
+            }
+            let line = String::from_utf8_lossy(&head).lines().next().unwrap_or_default().to_owned();
+            let target = line.split(' ').nth(1).unwrap_or_default().replace("notary.test", "127.0.0.1");
+            log.lock().unwrap().push(line);
+            let Ok(mut server) = TcpStream::connect(target) else { continue };
+            let _ = client.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
+            let (mut from, mut to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            thread::spawn(move || {
+                let _ = io::copy(&mut from, &mut to);
+                let _ = to.shutdown(Shutdown::Write);
+            });
+            thread::spawn(move || {
+                let _ = io::copy(&mut server, &mut client);
+                let _ = client.shutdown(Shutdown::Write);
+            });
+        }
+    });
+    (url, lines)
 }

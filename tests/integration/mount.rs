@@ -11,11 +11,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 pub(crate) struct Mount(PathBuf);
 
 impl Mount {
-    /// Mounts at a path, empty.
+    /// The mount at a path; made, and empty, where there was none.
     pub(crate) fn at(path: PathBuf) -> Self {
         fs::create_dir_all(&path).unwrap();
         let mount = Self(path);
-        mount.swap(&[]);
+        if !mount.0.join("..data").exists() {
+            mount.swap(&[]);
+        }
         mount
     }
 

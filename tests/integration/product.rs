@@ -1,5 +1,6 @@
 //! The product under test: its executable, a configuration, and what a cluster mounts into it.
 
+use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -72,6 +73,22 @@ impl Site {
     pub(crate) fn secret(&self, namespace: &str, name: &str, keys: &[(&str, &str)]) -> &Self {
         Mount::at(self.dir.path().join("secrets").join(namespace).join(name)).swap(keys);
         self
+    }
+
+    /// Mounts the serving certificate of a PKI as a TLS Secret; a second call renews it.
+    pub(crate) fn serve_with(&mut self, pki: &Pki) -> &Self {
+        let mount = Mount::at(self.dir.path().join("certs"));
+        let [certificate, key] = [pki.certificate(), pki.key()].map(|file| fs::read_to_string(file).unwrap());
+        mount.swap(&[("tls.crt", &certificate), ("tls.key", &key)]);
+        self.config["tls"] =
+            json!({ "certificate": mount.path().join("tls.crt"), "key": mount.path().join("tls.key") });
+        self
+    }
+
+    /// Breaks the mounted serving certificate, as half a renewal does.
+    pub(crate) fn break_certificate(&self) {
+        let mount = Mount::at(self.dir.path().join("certs"));
+        mount.swap(&[("tls.crt", "-----BEGIN CERTIFICATE-----\n"), ("tls.key", "")]);
     }
 
     /// Writes a file of the test's own.
