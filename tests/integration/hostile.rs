@@ -178,7 +178,7 @@ fn proxies_come_from_the_environment() {
     let plant = Plant::visit();
     // A name that only the proxy can resolve; and this machine itself, for which no proxy is asked.
     let elsewhere = format!("https://notary.test:{}", plant.notary.port());
-    let target = format!("CONNECT notary.test:{} HTTP/1.1", plant.notary.port());
+    let tunnel = format!("CONNECT notary.test:{} ", plant.notary.port());
     for (server, proxied) in [(elsewhere, true), (plant.notary.url(), false)] {
         let site = Site::with_server(&plant.pki, &server);
         site.policies(&[policy(&[&plant.alice])]);
@@ -187,7 +187,7 @@ fn proxies_come_from_the_environment() {
         run(site.command("review", &[]).arg(file).env("HTTPS_PROXY", proxy), "").expect(0);
         let tunnels = tunnels.lock().unwrap();
         assert_eq!(tunnels.is_empty(), !proxied, "{tunnels:?}");
-        assert!(tunnels.iter().all(|line| *line == target), "{tunnels:?}");
+        assert!(tunnels.iter().all(|line| line.starts_with(&tunnel)), "{tunnels:?}");
     }
 }
 
