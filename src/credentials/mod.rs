@@ -1,6 +1,17 @@
 //! Credentials for registries and their token services, and the secrets that policies name: read from mounted
 //! files, re-read when they change, never logged.
 
+mod dockerconfig;
+pub(crate) mod files;
+mod matching;
+mod mounted;
+mod secrets;
+
+pub use dockerconfig::TOKEN_USER;
+pub use files::FileError;
+pub use mounted::MountedCredentials;
+pub use secrets::{SecretError, SecretStore, SignerSecret};
+
 use std::fmt;
 
 /// A secret value. Its `Debug` says nothing.

@@ -12,6 +12,9 @@ pub mod source;
 
 pub mod notary;
 
+pub mod challenge;
+pub mod server_url;
+
 pub use anchor::{Anchor, FirstUse, RootPin};
 pub use gun::{Gun, GunError, RoleName};
 pub use key::{KeyId, SignerKey};

@@ -1,51 +1,15 @@
 //! The trust service: asks a Notary server, verifies, remembers, and answers with one of three verdicts.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::repository::{Judgement, Rejection, RequiredSigner, RoleExpiry, Wanted};
+pub use super::server_url::{PlainHttp, TrustServer, TrustServerError};
 use super::{Anchor, Gun, KeyId};
 use crate::credentials::Credential;
 use crate::deadline::Deadline;
-
-/// The base URL of a trust server: `https://host[:port][/path]`, nothing else (`http` only where the operator
-/// switched plain HTTP on).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TrustServer(String);
-
-impl TrustServer {
-    /// Checks a URL: scheme, host, no user, no query, no fragment; a trailing slash is dropped.
-    pub fn parse(_url: &str, _plain_http: PlainHttp) -> Result<Self, TrustServerError> {
-        todo!()
-    }
-
-    /// The URL, without a trailing slash.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for TrustServer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// May a trust server be spoken to without TLS? For tests on one machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PlainHttp {
-    /// https only.
-    Refused,
-    /// `http://` URLs are taken as well. Dangerous: everything but signatures is then open to whoever listens.
-    DangerouslyAllowed,
-}
-
-/// A URL that cannot be a trust server's.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TrustServerError;
 
 /// What stored trust data may do while the trust server cannot be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,1 +1,200 @@
-//! certificates
+//! Certificates made on the spot: a TLS authority with servers and clients under it, and the X.509 leaves that
+//! Notary's root keys are wrapped in.
+
+use jiff::Timestamp;
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+};
+use time::OffsetDateTime;
+
+use crate::signer::Key;
+
+/// A certificate authority with its key.
+pub struct Authority {
+    pem: String,
+    der: Vec<u8>,
+    issuer: Issuer<'static, KeyPair>,
+    /// Intermediates between this authority and its root, nearest first, this one included. Empty for a root.
+    chain: Vec<String>,
+}
+
+impl Authority {
+    /// A self-signed CA, valid from 1975 to 4096.
+    pub fn new() -> Self {
+        Self::named("Test CA")
+    }
+
+    /// A self-signed CA of this name.
+    pub fn named(name: &str) -> Self {
+        Self::root(name, None)
+    }
+
+    /// A self-signed CA that is valid only in this time.
+    pub fn valid(name: &str, from: Timestamp, until: Timestamp) -> Self {
+        Self::root(name, Some((from, until)))
+    }
+
+    /// An intermediate CA under this one.
+    pub fn intermediate(&self, name: &str) -> Self {
+        self.intermediate_inner(name, None)
+    }
+
+    /// An intermediate CA under this one that is valid only in this time.
+    pub fn intermediate_valid(&self, name: &str, from: Timestamp, until: Timestamp) -> Self {
+        self.intermediate_inner(name, Some((from, until)))
+    }
+
+    /// The CA's certificate.
+    pub fn pem(&self) -> String {
+        self.pem.clone()
+    }
+
+    /// The CA's certificate.
+    pub fn der(&self) -> Vec<u8> {
+        self.der.clone()
+    }
+
+    /// A serving certificate for these DNS names and IP addresses: (chain PEM, PKCS#8 key PEM).
+    pub fn server(&self, names: &[&str]) -> (String, String) {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let common_name = names.first().cloned().unwrap_or_default();
+        let mut params = CertificateParams::new(names).expect("names for a certificate");
+        params.distinguished_name = dn(&common_name);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        self.leaf(params)
+    }
+
+    /// A client certificate: (chain PEM, PKCS#8 key PEM).
+    pub fn client(&self, name: &str) -> (String, String) {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = dn(name);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        self.leaf(params)
+    }
+
+    fn leaf(&self, mut params: CertificateParams) -> (String, String) {
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.use_authority_key_identifier_extension = true;
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key");
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        (certificate.pem() + &self.chain.concat(), key.serialize_pem())
+    }
+
+    fn root(name: &str, validity: Option<(Timestamp, Timestamp)>) -> Self {
+        let params = ca_params(name, validity);
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key");
+        let certificate = params.self_signed(&key).expect("a certificate");
+        Self {
+            pem: certificate.pem(),
+            der: certificate.der().to_vec(),
+            issuer: Issuer::new(params, key),
+            chain: Vec::new(),
+        }
+    }
+
+    fn intermediate_inner(&self, name: &str, validity: Option<(Timestamp, Timestamp)>) -> Self {
+        let params = ca_params(name, validity);
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key");
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        let mut chain = vec![certificate.pem()];
+        chain.extend(self.chain.iter().cloned());
+        Self { pem: certificate.pem(), der: certificate.der().to_vec(), issuer: Issuer::new(params, key), chain }
+    }
+}
+
+impl Default for Authority {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The certificate of a Notary key, as `notary` makes them: a common name, a validity, a purpose.
+#[derive(Clone)]
+pub struct Leaf {
+    common_name: String,
+    validity: Option<(Timestamp, Timestamp)>,
+    purposes: Vec<ExtendedKeyUsagePurpose>,
+    is_ca: bool,
+}
+
+impl Leaf {
+    /// A leaf with this common name (a GUN for root keys), valid from 1975 to 4096, for code signing.
+    pub fn new(common_name: &str) -> Self {
+        Self {
+            common_name: common_name.to_owned(),
+            validity: None,
+            purposes: vec![ExtendedKeyUsagePurpose::CodeSigning],
+            is_ca: false,
+        }
+    }
+
+    /// Valid only in this time.
+    pub fn valid(mut self, from: Timestamp, until: Timestamp) -> Self {
+        self.validity = Some((from, until));
+        self
+    }
+
+    /// For TLS servers as well, which Notary asks for below a CA pin.
+    pub fn server_auth(mut self) -> Self {
+        self.purposes.push(ExtendedKeyUsagePurpose::ServerAuth);
+        self
+    }
+
+    /// Without an extended key usage.
+    pub fn any_purpose(mut self) -> Self {
+        self.purposes.clear();
+        self
+    }
+
+    /// With `CA:TRUE`, which a root key must not have.
+    pub fn ca(mut self) -> Self {
+        self.is_ca = true;
+        self
+    }
+
+    /// Signed by the key that it is for: PEM.
+    pub fn self_signed(&self, key: &Key) -> String {
+        let key = key.rcgen();
+        self.params().self_signed(&*key).expect("a certificate").pem()
+    }
+
+    /// Signed by an authority: PEM, the leaf alone. Append [`Authority::pem`] of an intermediate to bundle it.
+    pub fn signed_by(&self, key: &Key, authority: &Authority) -> String {
+        let key = key.rcgen();
+        self.params().signed_by(&*key, &authority.issuer).expect("a certificate").pem()
+    }
+
+    fn params(&self) -> CertificateParams {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = dn(&self.common_name);
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = self.purposes.clone();
+        params.is_ca = if self.is_ca { IsCa::Ca(BasicConstraints::Unconstrained) } else { IsCa::ExplicitNoCa };
+        set_validity(&mut params, self.validity);
+        params
+    }
+}
+
+fn ca_params(name: &str, validity: Option<(Timestamp, Timestamp)>) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = dn(name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    set_validity(&mut params, validity);
+    params
+}
+
+fn dn(common_name: &str) -> DistinguishedName {
+    let mut name = DistinguishedName::new();
+    name.push(DnType::CommonName, common_name);
+    name
+}
+
+fn set_validity(params: &mut CertificateParams, validity: Option<(Timestamp, Timestamp)>) {
+    if let Some((from, until)) = validity {
+        let time = |t: Timestamp| OffsetDateTime::from_unix_timestamp(t.as_second()).expect("a date");
+        params.not_before = time(from);
+        params.not_after = time(until);
+    }
+}

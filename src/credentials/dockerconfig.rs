@@ -1,0 +1,298 @@
+//! Docker's credential files: `.dockerconfigjson` (`{"auths":{…}}`) and the older `.dockercfg`. Reads bytes; knows no
+//! files, runs no credential helpers.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use serde::Deserialize;
+
+use super::Secret;
+use super::matching::RegistryPattern;
+use crate::text::printable;
+
+/// The user name that stands for "the password is an identity token" (OAuth2 refresh token), as Docker has it.
+pub const TOKEN_USER: &str = "<token>";
+
+/// Most registries in one file.
+const MAX_ENTRIES: usize = 1_000;
+/// Longest user name or password.
+const MAX_FIELD: usize = 16 << 10;
+
+/// Which of the two shapes a file has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    /// `.dockerconfigjson`
+    Json,
+    /// `.dockercfg`
+    Cfg,
+}
+
+/// What one file holds.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct DockerConfig {
+    /// Entries that can be used.
+    pub(super) entries: Vec<Entry>,
+    /// Entries that cannot, in words without secrets.
+    pub(super) problems: Vec<String>,
+}
+
+/// Credentials for one registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// The key as written, safe to print.
+    pub(super) registry: String,
+    /// What it matches.
+    pub(super) pattern: RegistryPattern,
+    /// The user.
+    pub(super) username: String,
+    /// The password, or the identity token where the user is [`TOKEN_USER`].
+    pub(super) password: Secret,
+}
+
+/// Reads a file's bytes.
+pub(super) fn parse(bytes: &[u8], format: Format) -> Result<DockerConfig, DockerConfigError> {
+    let auths: BTreeMap<String, AuthEntry> = match format {
+        Format::Json => {
+            let file: ConfigFile = serde_json::from_slice(bytes).map_err(DockerConfigError::json)?;
+            file.auths.ok_or(DockerConfigError::NoAuths)?
+        }
+        Format::Cfg => serde_json::from_slice(bytes).map_err(DockerConfigError::json)?,
+    };
+    if auths.len() > MAX_ENTRIES {
+        return Err(DockerConfigError::TooMany { found: auths.len() });
+    }
+    let mut config = DockerConfig::default();
+    for (key, auth) in auths {
+        let registry = printable(&key, 200);
+        let Some(pattern) = RegistryPattern::parse(&key) else {
+            config.problems.push(format!("\"{registry}\" is not the name of a registry"));
+            continue;
+        };
+        match auth.sign_in() {
+            Ok(Some((username, password))) => {
+                config.entries.push(Entry { registry, pattern, username, password: Secret::new(password) });
+            }
+            // `{}` is what docker leaves where a credential helper holds the password.
+            Ok(None) => config.problems.push(format!("\"{registry}\" has neither auth nor username and password")),
+            Err(problem) => config.problems.push(format!("\"{registry}\": {problem}")),
+        }
+    }
+    Ok(config)
+}
+
+/// Wire type. Unknown keys (`credsStore`, `HttpHeaders`, …) are not ours.
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(miniserde::Deserialize))]
+struct ConfigFile {
+    auths: Option<BTreeMap<String, AuthEntry>>,
+}
+
+/// Wire type.
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(miniserde::Deserialize))]
+struct AuthEntry {
+    auth: Option<String>,
+    username: Option<String>,
+    password: Option<String>,
+    #[serde(rename = "identitytoken")]
+    identity_token: Option<String>,
+}
+
+impl AuthEntry {
+    /// `auth` beats `username` and `password`; where it cannot be read, they stand in.
+    fn sign_in(self) -> Result<Option<(String, String)>, &'static str> {
+        let auth = self.auth.as_deref().map(str::trim).filter(|auth| !auth.is_empty());
+        let decoded = auth.map(decode_auth);
+        let username = match &decoded {
+            Some(Ok((username, _))) => Some(username.clone()),
+            _ => self.username.filter(|username| !username.is_empty()),
+        };
+        // An identity token takes the password's place (docker login against an OAuth2 registry writes both).
+        if let Some(token) = self.identity_token.filter(|token| !token.is_empty()) {
+            return within_caps((TOKEN_USER.to_owned(), token)).map(Some);
+        }
+        let password = match &decoded {
+            Some(Ok((_, password))) => Some(password.clone()),
+            _ => self.password.filter(|password| !password.is_empty()),
+        };
+        match (username, password, decoded) {
+            (Some(username), Some(password), _) => within_caps((username, password)).map(Some),
+            (_, _, Some(Err(problem))) => Err(problem),
+            _ => Ok(None),
+        }
+    }
+}
+
+fn within_caps(found: (String, String)) -> Result<(String, String), &'static str> {
+    if found.0.len() > MAX_FIELD || found.1.len() > MAX_FIELD {
+        return Err("the user name or the password is too long");
+    }
+    // RFC 7617 §2: neither may hold control characters; the password may hold colons, the user name may not.
+    if found.0.contains(':') || [&found.0, &found.1].iter().any(|text| text.chars().any(char::is_control)) {
+        return Err("the user name or the password has characters that cannot be sent");
+    }
+    Ok(found)
+}
+
+/// base64 of `user:password`, padded or not.
+fn decode_auth(auth: &str) -> Result<(String, String), &'static str> {
+    const LENIENT: GeneralPurpose = GeneralPurpose::new(
+        &base64::alphabet::STANDARD,
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+    );
+    if auth.len() > 2 * MAX_FIELD {
+        return Err("auth is too long");
+    }
+    let bytes = LENIENT.decode(auth).map_err(|_| "auth is not base64")?;
+    let text = String::from_utf8(bytes).map_err(|_| "auth is not base64 of UTF-8 text")?;
+    let (username, password) = text.split_once(':').ok_or("auth is not base64 of user:password")?;
+    if username.is_empty() {
+        return Err("auth names no user");
+    }
+    // Docker's own writer pads with NUL bytes.
+    Ok((username.to_owned(), password.trim_matches('\0').to_owned()))
+}
+
+/// A file that cannot be used at all.
+#[derive(Debug)]
+pub(super) enum DockerConfigError {
+    /// It is not JSON of the expected shape.
+    Json {
+        /// The line, from 1.
+        line: usize,
+        /// The column, from 1.
+        column: usize,
+        /// Not JSON at all, rather than JSON of another shape?
+        syntax: bool,
+    },
+    /// `.dockerconfigjson` without `auths`.
+    NoAuths,
+    /// More registries than are looked at.
+    TooMany {
+        /// How many there are.
+        found: usize,
+    },
+}
+
+impl DockerConfigError {
+    /// serde_json's own words may repeat what stands in the file, which is secret; so only the place is kept.
+    fn json(error: serde_json::Error) -> Self {
+        Self::Json { line: error.line(), column: error.column(), syntax: !error.is_data() }
+    }
+}
+
+impl fmt::Display for DockerConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Json { line, column, syntax: true } => write!(f, "is not JSON (line {line}, column {column})"),
+            Self::Json { line, column, syntax: false } => {
+                write!(f, "is JSON, but not a docker config (line {line}, column {column})")
+            }
+            Self::NoAuths => f.write_str("has no \"auths\""),
+            Self::TooMany { found } => write!(f, "has {found} registries, the most is {MAX_ENTRIES}"),
+        }
+    }
+}
+
+impl std::error::Error for DockerConfigError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(entry: &str) -> DockerConfig {
+        parse(format!(r#"{{"auths":{{"registry.local:9001":{entry}}}}}"#).as_bytes(), Format::Json).unwrap()
+    }
+
+    #[test]
+    fn reads_auth_or_username_and_password() {
+        const TABLE: [(&str, Option<(&str, &str)>); 17] = [
+            (r#"{"auth":"YWxpY2U6c2VjcmV0"}"#, Some(("alice", "secret"))),
+            (r#"{"auth":"YWxpY2U6c2VjcmV0cw=="}"#, Some(("alice", "secrets"))),
+            (r#"{"auth":"YWxpY2U6c2VjcmV0cw"}"#, Some(("alice", "secrets"))),
+            (r#"{"auth":" YWxpY2U6c2VjcmV0cw==\n"}"#, Some(("alice", "secrets"))),
+            // alice:a:b:c
+            (r#"{"auth":"YWxpY2U6YTpiOmM="}"#, Some(("alice", "a:b:c"))),
+            (r#"{"auth":"YWxpY2U6c2VjcmV0","username":"bob","password":"x"}"#, Some(("alice", "secret"))),
+            (r#"{"auth":"%%%","username":"bob","password":"x"}"#, Some(("bob", "x"))),
+            // "alice" without a colon
+            (r#"{"auth":"YWxpY2U=","username":"bob","password":"x"}"#, Some(("bob", "x"))),
+            (r#"{"auth":"","username":"bob","password":"x:y","email":"e"}"#, Some(("bob", "x:y"))),
+            (r#"{"username":"bob","password":"x","auth":null}"#, Some(("bob", "x"))),
+            (r#"{"auth":"YWxpY2U6","identitytoken":"t0k"}"#, Some((TOKEN_USER, "t0k"))),
+            (r#"{"auth":"%%%"}"#, None),
+            (r#"{}"#, None),
+            (r#"{"username":"bob"}"#, None),
+            (r#"{"password":"x"}"#, None),
+            (r#"{"username":"b:ob","password":"x"}"#, None),
+            (r#"{"username":"bob","password":"x\r\ny"}"#, None),
+        ];
+        for (entry, expected) in TABLE {
+            let config = one(entry);
+            let found = config.entries.first().map(|e| (e.username.as_str(), e.password.reveal()));
+            assert_eq!(found, expected, "{entry}");
+            assert_eq!(config.problems.len(), usize::from(expected.is_none()), "{entry}");
+        }
+    }
+
+    #[test]
+    fn one_bad_entry_leaves_the_others() {
+        let text = br#"{"auths":{"":{"username":"a","password":"b"},"quay.io":{"auth":"!"},"docker.io":{"username":"a","password":"b"}}}"#;
+        let config = parse(text, Format::Json).unwrap();
+        assert_eq!(config.entries.len(), 1);
+        assert_eq!(config.problems.len(), 2);
+        assert!(config.problems.iter().any(|p| p.contains("quay.io") && p.contains("base64")), "{:?}", config.problems);
+    }
+
+    #[test]
+    fn the_older_shape_has_no_auths() {
+        let text = br#"{"https://index.docker.io/v1/":{"auth":"YWxpY2U6c2VjcmV0","email":"x"}}"#;
+        assert_eq!(parse(text, Format::Cfg).unwrap().entries.len(), 1);
+        assert!(matches!(parse(text, Format::Json), Err(DockerConfigError::NoAuths)));
+    }
+
+    #[test]
+    fn errors_never_repeat_what_the_file_holds() {
+        const SECRET: &str = "hunter2";
+        for text in [
+            r#"{"auths":{"h":{"password":hunter2}}}"#,
+            r#"{"auths":{"h":"hunter2"}}"#,
+            r#"{"auths":"hunter2"}"#,
+            r#"{"auths":{"h":{"username":"u","password":["hunter2"]}}}"#,
+            "hunter2",
+            "",
+            "\u{0}",
+            "[]",
+        ] {
+            let error = parse(text.as_bytes(), Format::Json).unwrap_err();
+            assert!(!format!("{error} {error:?}").contains(SECRET), "{error:?}");
+        }
+        let config = one(&format!(r#"{{"username":"u","password":"{SECRET}"}}"#));
+        assert!(!format!("{config:?}").contains(SECRET));
+        let config = one(&format!(r#"{{"auth":"{SECRET}"}}"#));
+        assert!(!format!("{config:?}").contains(SECRET));
+    }
+
+    #[test]
+    fn miniserde_reads_the_same() {
+        for text in [
+            r#"{"auths":{"a":{"auth":"x","email":"y"},"b":{}},"credsStore":"z"}"#,
+            r#"{"auths":{"a":{"username":"u","password":"p","identitytoken":"t","auth":null}}}"#,
+            r#"{}"#,
+        ] {
+            let a: ConfigFile = serde_json::from_str(text).unwrap();
+            let b: ConfigFile = miniserde::json::from_str(text).unwrap();
+            let flat = |file: ConfigFile| {
+                file.auths.map(|auths| {
+                    auths
+                        .into_iter()
+                        .map(|(key, e)| (key, e.auth, e.username, e.password, e.identity_token))
+                        .collect::<Vec<_>>()
+                })
+            };
+            assert_eq!(flat(a), flat(b), "{text}");
+        }
+    }
+}

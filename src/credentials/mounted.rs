@@ -1,0 +1,320 @@
+//! Credentials from mounted files: every `.dockerconfigjson` and `.dockercfg` below a directory, as kubelet mounts
+//! secrets. Looked at again at most once a second; a file that has become bad leaves what it held before in force and
+//! is named in denials; files that are gone take their credentials with them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::Credential;
+use super::dockerconfig::{self, Entry, Format};
+use super::files::{Stamp, read_capped};
+
+/// How often the files' stamps are looked at, at most.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
+/// How deep below the directory files are looked for.
+const MAX_DEPTH: usize = 4;
+/// Most directory entries looked at, and most files read.
+const MAX_VISITED: usize = 10_000;
+const MAX_FILES: usize = 500;
+/// Largest file: Kubernetes' own limit for a secret.
+const MAX_FILE: usize = 1 << 20;
+
+/// All mounted credentials. Shared by all workers.
+#[derive(Debug)]
+pub struct MountedCredentials {
+    directory: Option<PathBuf>,
+    check_every: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    held: Arc<Held>,
+    checked: Instant,
+    checking: bool,
+}
+
+/// One state of the directory.
+#[derive(Debug, Default)]
+struct Held {
+    files: BTreeMap<PathBuf, HeldFile>,
+    /// Trouble with the directory itself.
+    problem: Option<String>,
+}
+
+#[derive(Debug)]
+struct HeldFile {
+    stamp: Option<Stamp>,
+    entries: Arc<Vec<Entry>>,
+    problems: Vec<String>,
+}
+
+impl MountedCredentials {
+    /// Reads what there is. No directory, or one that is absent: no credentials.
+    pub fn new(directory: Option<PathBuf>) -> Self {
+        Self::checked_every(directory, CHECK_EVERY)
+    }
+
+    fn checked_every(directory: Option<PathBuf>, check_every: Duration) -> Self {
+        let held = match &directory {
+            Some(directory) => look_again(directory, &Held::default()).unwrap_or_default(),
+            None => Held::default(),
+        };
+        let state = State { held: Arc::new(held), checked: Instant::now(), checking: false };
+        Self { directory, check_every, state: Mutex::new(state) }
+    }
+
+    /// The candidates for an image, most specific first. `name` is normalised and without tag:
+    /// `registry.local:9001/plant/plc`.
+    pub fn candidates(&self, name: &str) -> Vec<Credential> {
+        let held = self.current();
+        let mut found: Vec<(&Path, &Entry)> = Vec::new();
+        for (path, file) in &held.files {
+            found.extend(file.entries.iter().filter(|e| e.pattern.matches(name)).map(|e| (path.as_path(), e)));
+        }
+        // A stable sort: among equals the order of the files' names decides, so that it is the same every time.
+        found.sort_by_key(|(_, entry)| std::cmp::Reverse(entry.pattern.specificity()));
+        let mut candidates: Vec<Credential> = Vec::new();
+        for (path, entry) in found {
+            let known = |c: &Credential| c.username == entry.username && c.password == entry.password;
+            if !candidates.iter().any(known) {
+                candidates.push(Credential {
+                    username: entry.username.clone(),
+                    password: entry.password.clone(),
+                    source: format!("{} (\"{}\")", path.display(), entry.registry),
+                });
+            }
+        }
+        candidates
+    }
+
+    /// What is wrong with the mounted files, for denials and for `check`; no secrets in it.
+    pub fn problems(&self) -> Vec<String> {
+        let held = self.current();
+        let of_files = held.files.iter().flat_map(|(path, file)| {
+            file.problems.iter().map(move |problem| format!("credentials file {} {problem}", path.display()))
+        });
+        held.problem.iter().cloned().chain(of_files).collect()
+    }
+
+    /// What is in force, after looking at the files if that is due. One caller looks; the others do not wait.
+    fn current(&self) -> Arc<Held> {
+        let Some(directory) = &self.directory else { return Arc::clone(&self.lock().held) };
+        let before = {
+            let mut state = self.lock();
+            if state.checking || state.checked.elapsed() < self.check_every {
+                return Arc::clone(&state.held);
+            }
+            state.checking = true;
+            Arc::clone(&state.held)
+        };
+        let after = look_again(directory, &before).map(Arc::new);
+        let mut state = self.lock();
+        state.checking = false;
+        state.checked = Instant::now();
+        if let Some(after) = after {
+            state.held = after;
+        }
+        Arc::clone(&state.held)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The new state of the directory, or `None` where nothing has changed.
+fn look_again(directory: &Path, before: &Held) -> Option<Held> {
+    let mut found = Found::default();
+    match fs::metadata(directory) {
+        Ok(_) => found.walk(directory, 0),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => found.problem = Some(format!("credentials directory {}: {error}", directory.display())),
+    }
+    let same_files = found.files.len() == before.files.len()
+        && found.files.iter().all(|(path, (stamp, _))| before.files.get(path).is_some_and(|file| file.stamp == *stamp));
+    if same_files && found.problem == before.problem {
+        return None;
+    }
+    if let Some(problem) = &found.problem
+        && before.problem.as_ref() != Some(problem)
+    {
+        log::warn!("{problem}");
+    }
+    let mut files = BTreeMap::new();
+    for (path, (stamp, format)) in found.files {
+        let file = match before.files.get(&path) {
+            Some(file) if file.stamp == stamp => {
+                HeldFile { stamp, entries: Arc::clone(&file.entries), problems: file.problems.clone() }
+            }
+            last => read_file(&path, stamp, format, last),
+        };
+        files.insert(path, file);
+    }
+    if found.problem.is_some() {
+        // What could not be looked at is not thereby gone: the last good state stays in force.
+        for (path, file) in &before.files {
+            files.entry(path.clone()).or_insert_with(|| HeldFile {
+                stamp: file.stamp,
+                entries: Arc::clone(&file.entries),
+                problems: file.problems.clone(),
+            });
+        }
+    }
+    Some(Held { files, problem: found.problem })
+}
+
+fn read_file(path: &Path, stamp: Option<Stamp>, format: Format, last: Option<&HeldFile>) -> HeldFile {
+    let read = read_capped(path, MAX_FILE)
+        .map_err(|error| error.to_string())
+        .and_then(|bytes| dockerconfig::parse(&bytes, format).map_err(|error| error.to_string()));
+    let file = match read {
+        Ok(config) => HeldFile { stamp, entries: Arc::new(config.entries), problems: config.problems },
+        Err(problem) => {
+            let kept = last.map(|file| Arc::clone(&file.entries)).unwrap_or_default();
+            let problem =
+                if kept.is_empty() { problem } else { format!("{problem}; what it held before stays in force") };
+            HeldFile { stamp, entries: kept, problems: vec![problem] }
+        }
+    };
+    for problem in &file.problems {
+        log::warn!("credentials file {} {problem}", path.display());
+    }
+    file
+}
+
+/// What a walk found.
+#[derive(Default)]
+struct Found {
+    files: BTreeMap<PathBuf, (Option<Stamp>, Format)>,
+    visited: usize,
+    problem: Option<String>,
+}
+
+impl Found {
+    fn walk(&mut self, directory: &Path, depth: usize) {
+        let entries = match fs::read_dir(directory) {
+            Ok(entries) => entries,
+            Err(error) => {
+                self.problem = Some(format!("credentials directory {}: {error}", directory.display()));
+                return;
+            }
+        };
+        for entry in entries.flatten() {
+            self.visited += 1;
+            if self.visited > MAX_VISITED || self.files.len() >= MAX_FILES {
+                self.problem = Some(format!("credentials directory {}: too many files", directory.display()));
+                return;
+            }
+            let name = entry.file_name();
+            // kubelet keeps the real files in `..data` and links to them; the links are what counts.
+            if name.as_encoded_bytes().starts_with(b"..") {
+                continue;
+            }
+            let format = match name.as_encoded_bytes() {
+                b".dockerconfigjson" => Some(Format::Json),
+                b".dockercfg" => Some(Format::Cfg),
+                _ => None,
+            };
+            let path = entry.path();
+            if let Some(format) = format {
+                let stamp = Stamp::of(&path);
+                self.files.insert(path, (stamp, format));
+            } else if depth < MAX_DEPTH && path.is_dir() {
+                self.walk(&path, depth + 1);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::files::scratch::Scratch;
+    use super::*;
+
+    fn config(registry: &str, user: &str) -> String {
+        format!(r#"{{"auths":{{"{registry}":{{"username":"{user}","password":"p"}}}}}}"#)
+    }
+
+    fn users(credentials: &MountedCredentials, name: &str) -> Vec<String> {
+        credentials.candidates(name).into_iter().map(|c| c.username).collect()
+    }
+
+    fn of(scratch: &Scratch) -> MountedCredentials {
+        MountedCredentials::checked_every(Some(scratch.path().to_owned()), Duration::ZERO)
+    }
+
+    #[test]
+    fn no_directory_means_no_credentials() {
+        assert!(MountedCredentials::new(None).candidates("quay.io/x").is_empty());
+        let scratch = Scratch::new();
+        let absent = MountedCredentials::new(Some(scratch.path().join("absent")));
+        assert!(absent.candidates("quay.io/x").is_empty());
+        assert!(absent.problems().is_empty());
+    }
+
+    #[test]
+    fn finds_files_at_any_depth_and_orders_candidates() {
+        let scratch = Scratch::new();
+        scratch.write("b/.dockerconfigjson", config("registry.local:9001", "bob"));
+        scratch.write("a/.dockerconfigjson", config("registry.local:9001/plant", "alice"));
+        scratch.write("c/d/.dockercfg", r#"{"*.local:9001":{"auth":"Y2Fyb2w6cA"}}"#);
+        scratch.write("e/config.json", config("registry.local:9001", "eve"));
+        scratch.write("f/..data/.dockerconfigjson", config("registry.local:9001", "mallory"));
+        scratch.write("1/2/3/4/5/.dockerconfigjson", config("registry.local:9001", "deep"));
+        let credentials = of(&scratch);
+        assert_eq!(users(&credentials, "registry.local:9001/plant/plc"), ["alice", "bob", "carol"]);
+        assert_eq!(users(&credentials, "registry.local:9001/other"), ["bob", "carol"]);
+        assert!(users(&credentials, "quay.io/plant/plc").is_empty());
+        let source = credentials.candidates("registry.local:9001/plant/plc")[0].source.clone();
+        assert!(source.contains("a/.dockerconfigjson") && source.contains("registry.local:9001/plant"), "{source}");
+    }
+
+    #[test]
+    fn kubelet_swaps_are_seen() {
+        let scratch = Scratch::new();
+        scratch.write("harbor/..1/.dockerconfigjson", config("quay.io", "old"));
+        scratch.write("harbor/..2/.dockerconfigjson", config("quay.io", "new"));
+        let data = scratch.path().join("harbor/..data");
+        std::os::unix::fs::symlink("..1", &data).unwrap();
+        std::os::unix::fs::symlink("..data/.dockerconfigjson", scratch.path().join("harbor/.dockerconfigjson"))
+            .unwrap();
+        let credentials = of(&scratch);
+        assert_eq!(users(&credentials, "quay.io/x"), ["old"]);
+        let next = scratch.path().join("harbor/..tmp");
+        std::os::unix::fs::symlink("..2", &next).unwrap();
+        fs::rename(next, data).unwrap();
+        assert_eq!(users(&credentials, "quay.io/x"), ["new"]);
+    }
+
+    #[test]
+    fn a_bad_file_is_named_and_hurts_no_other() {
+        let scratch = Scratch::new();
+        scratch.write("a/.dockerconfigjson", config("quay.io", "alice"));
+        let bad = scratch.write("b/.dockerconfigjson", config("quay.io", "bob"));
+        let credentials = of(&scratch);
+        assert_eq!(users(&credentials, "quay.io/x"), ["alice", "bob"]);
+        assert!(credentials.problems().is_empty());
+        fs::write(&bad, "{ not json").unwrap();
+        assert_eq!(users(&credentials, "quay.io/x"), ["alice", "bob"], "the last good state stays");
+        let problems = credentials.problems();
+        assert!(problems.len() == 1 && problems[0].contains("b/.dockerconfigjson"), "{problems:?}");
+        fs::write(&bad, "x".repeat(MAX_FILE + 1)).unwrap();
+        assert_eq!(users(&credentials, "quay.io/x"), ["alice", "bob"]);
+        assert!(credentials.problems()[0].contains("larger"), "{:?}", credentials.problems());
+        fs::remove_file(&bad).unwrap();
+        assert_eq!(users(&credentials, "quay.io/x"), ["alice"]);
+        assert!(credentials.problems().is_empty());
+    }
+
+    #[test]
+    fn files_are_looked_at_no_more_than_is_due() {
+        let scratch = Scratch::new();
+        let credentials = MountedCredentials::checked_every(Some(scratch.path().to_owned()), Duration::from_secs(3600));
+        scratch.write("a/.dockerconfigjson", config("quay.io", "alice"));
+        assert!(users(&credentials, "quay.io/x").is_empty());
+    }
+}
