@@ -3,20 +3,23 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use jiff::{SignedDuration, Timestamp};
+use portreeve_test_support::signer::{self as tuf, Repo};
+use portreeve_test_support::trust_server::{Fault, SignIn, TokenService, TrustServer};
 use serde_json::json;
 
-use crate::https::{HttpsServer, Reply, https};
+use crate::https::{HttpsServer, Reply};
 use crate::notary::needs_notary;
 use crate::pki::Pki;
 use crate::plant::{PLC, Plant};
-use crate::process::run;
+use crate::process::{run, wait_until};
 use crate::product::Site;
-use crate::review::{assert_denied, pod, pod_review, policy, policy_for};
+use crate::review::{assert_allowed, assert_denied, pod, pod_review, policy, policy_for};
 
 const REJECTED: i32 = 1;
 const UNAVAILABLE: i32 = 3;
@@ -24,9 +27,28 @@ const UNAVAILABLE: i32 = 3;
 /// Words that only an answer about an unreachable server has.
 const DID_NOT_ANSWER: &str = "the trust server did not answer";
 
-/// Reviews a signed image of a site, from the command line: it ends with this status, and in the words that go with
-/// it. Where either is
-/// right, the words must agree with the status all the same.
+/// A well-signed repository on an in-process server, and a site that asks it.
+struct Stage {
+    server: TrustServer,
+    repo: Repo,
+    site: Site,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let repo = tuf::Signer::new(PLC).signer("alice").release("v1", [7; 32], 1234, &["alice"]).publish();
+        let server = TrustServer::start();
+        server.publish(&repo);
+        let mut site = Site::with_server(&Pki::new(), &server.url());
+        site.config["trust"]["ca"] = json!(site.file("trust-ca.pem", server.ca_pem()));
+        let signer = json!({ "name": "alice", "publicKey": repo.signer_public_key_pem("alice") });
+        site.policies(&[policy_for("registry.local:9001/*", json!({ "enabled": true, "signers": [signer] }))]);
+        Self { server, repo, site }
+    }
+}
+
+/// Reviews a signed image of a site, from the command line: it ends with one of these statuses, and in the words that
+/// go with it.
 #[track_caller]
 fn assert_verdict(site: &Site, statuses: &[i32], what: &str) {
     let file = site.file("pod.json", &pod(&format!("{PLC}:v1")).to_string());
@@ -41,58 +63,85 @@ fn assert_verdict(site: &Site, statuses: &[i32], what: &str) {
 
 #[test]
 fn broken_servers_are_unavailable_and_floods_rejected() {
-    let pki = Pki::new();
-    let loop_for_ever = || {
-        let challenge = r#"Bearer realm="https://localhost:1/token",service="x",scope="repository:x:pull""#;
-        Reply::Whole(401, vec![("Www-Authenticate".into(), challenge.into())], Vec::new())
-    };
+    let stage = Stage::new();
     // What is no metadata at all was said by somebody, but hardly by a Notary server: both verdicts are right.
-    let either = [REJECTED, UNAVAILABLE];
-    let cases: [(&str, Reply, &[i32]); 7] = [
-        ("401 for ever", loop_for_ever(), &[UNAVAILABLE]),
-        ("401 without a challenge", Reply::json(401, &json!({})), &[UNAVAILABLE]),
-        ("500", Reply::typed(500, "text/plain", "oops"), &[UNAVAILABLE]),
-        ("503", Reply::typed(503, "text/plain", "later"), &[UNAVAILABLE]),
-        ("100 MB", Reply::Flood(100 << 20), &[REJECTED]),
-        ("HTML", Reply::typed(200, "text/html", "<html><body>It works!</body></html>"), &either),
-        ("an empty 200", Reply::typed(200, "application/json", ""), &either),
+    let either: &[i32] = &[REJECTED, UNAVAILABLE];
+    let cases: [(Fault, &[i32]); 13] = [
+        (Fault::Reset, &[UNAVAILABLE]),
+        (Fault::ShortBody, &[UNAVAILABLE]),
+        (Fault::ShortChunks, &[UNAVAILABLE]),
+        (Fault::Redirect, &[UNAVAILABLE]),
+        (Fault::Status(429), &[UNAVAILABLE]),
+        (Fault::Status(500), &[UNAVAILABLE]),
+        (Fault::Status(503), &[UNAVAILABLE]),
+        (Fault::Unauthorized, &[UNAVAILABLE]),
+        (Fault::Huge(100 << 20), &[REJECTED]),
+        (Fault::HugeChunked(100 << 20), &[REJECTED]),
+        (Fault::Html, either),
+        (Fault::Body(""), either),
+        (Fault::Body("{}"), &[REJECTED]),
     ];
-    for (what, reply, statuses) in cases {
-        let server = HttpsServer::start(&pki, move |_| reply.clone());
-        let site = Site::with_server(&pki, &server.url());
-        site.policies(&[policy_for("registry.local:9001/*", json!({ "enabled": true }))]);
-        assert_verdict(&site, statuses, what);
-        assert!(server.requests() <= 8, "{what}: asked {} times", server.requests());
+    for (fault, statuses) in cases {
+        for part in ["", "/timestamp.json", "/targets/alice."] {
+            let what = format!("{fault:?} at {part:?}");
+            stage.server.misbehave(part, fault);
+            stage.server.forget_requests();
+            assert_verdict(&stage.site, statuses, &what);
+            let trips = stage.server.round_trips();
+            assert!(trips.len() <= 20, "{what}: {trips:?}");
+            stage.server.behave();
+        }
+    }
+    let file = stage.site.file("pod.json", &pod(&format!("{PLC}:v1")).to_string());
+    stage.site.review(&[], &file).expect(0);
+}
+
+#[test]
+fn metadata_that_has_expired_is_rejected() {
+    let stage = Stage::new();
+    for role in ["root", "timestamp", "snapshot", "targets", "targets/releases", "targets/alice"] {
+        let past = Timestamp::now() - SignedDuration::from_hours(1);
+        let expired = stage.repo.update(|signer| signer.expires(role, past));
+        stage.server.publish(&expired);
+        assert_verdict(&stage.site, &[REJECTED], role);
     }
 }
 
 #[test]
 fn slow_servers_use_up_only_their_own_time() {
-    let pki = Pki::new();
-    let slow = [("silence", Reply::Silence), ("a byte a second", Reply::Drip)]
-        .map(|(what, reply)| (what, HttpsServer::start(&pki, move |_| reply.clone())));
-    for (what, server) in &slow {
-        let site = Site::with_server(&pki, &server.url());
-        site.policies(&[policy_for("registry.local:9001/*", json!({ "enabled": true }))]);
-        let serving = site.serve();
+    let stage = Stage::new();
+    let serving = stage.site.serve();
+    let review = pod_review(&format!("{PLC}:v1"));
+    for fault in [Fault::Stall, Fault::Drip, Fault::DripHead] {
+        stage.server.misbehave("", fault);
         let begin = Instant::now();
-        let answer = serving.admit("/admit?timeout=2s", &pod_review(&format!("{PLC}:v1")));
-        assert!(begin.elapsed() < Duration::from_secs(2), "{what}: {:?}", begin.elapsed());
+        let answer = serving.admit("/admit?timeout=2s", &review);
+        assert!(begin.elapsed() < Duration::from_secs(2), "{fault:?}: {:?}", begin.elapsed());
         assert_denied(&answer, &[DID_NOT_ANSWER]);
+        stage.server.behave();
     }
+    wait_until("a server that has come back to be believed", || {
+        serving.admit("/admit?timeout=5s", &review)["response"]["allowed"] == true
+    });
 }
 
-/// Relays a real Notary server, with the bytes of some files changed on the way. Counts the lies.
-pub(crate) fn relay(plant: &Arc<Plant>, lie: fn(&str, String) -> String) -> (HttpsServer, Arc<AtomicUsize>) {
-    let (behind, lies) = (Arc::clone(plant), Arc::new(AtomicUsize::new(0)));
-    let count = Arc::clone(&lies);
-    let server = HttpsServer::start(&plant.pki, move |request| {
-        let response = https(&behind.pki, behind.notary.port(), &request.method, &request.target, b"");
-        let body = lie(&request.target, response.body.clone());
-        count.fetch_add(usize::from(body != response.body), Ordering::SeqCst);
-        Reply::typed(response.status, "application/json", body)
+#[test]
+fn a_slow_repository_does_not_hold_up_another() {
+    let stage = Stage::new();
+    let slow = "registry.local:9001/plant/slow";
+    stage.server.publish(&tuf::Signer::new(slow).publish());
+    stage.server.misbehave(slow, Fault::Stall);
+    let serving = stage.site.serve();
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            let answer = || serving.admit("/admit?timeout=4s", &pod_review(&format!("{slow}:v1")));
+            scope.spawn(move || assert_denied(&answer(), &[DID_NOT_ANSWER]));
+        }
+        thread::sleep(Duration::from_millis(500)); // by now they are all waiting
+        let begin = Instant::now();
+        assert_allowed(&serving.admit("/admit?timeout=4s", &pod_review(&format!("{PLC}:v1"))));
+        assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
     });
-    (server, lies)
 }
 
 #[test]
@@ -127,14 +176,14 @@ fn a_server_that_lies_is_rejected() {
         }),
     ];
     for (what, lie) in cases {
-        let (server, lies) = relay(&plant, lie);
+        let (server, lies) = plant.relay(lie);
         let site = Site::with_server(&plant.pki, &server.url());
         site.policies(&[policy(&[&plant.alice])]);
         assert_verdict(&site, &[REJECTED], what);
         assert!(lies.load(Ordering::SeqCst) > 0, "{what}: nothing was changed");
     }
     // The relay itself is sound: what it leaves alone is believed.
-    let (server, lies) = relay(&plant, |_, body| body);
+    let (server, lies) = plant.relay(|_, body| body);
     let site = Site::with_server(&plant.pki, &server.url());
     site.policies(&[policy(&[&plant.alice])]);
     let file = site.file("pod.json", &pod(&format!("{PLC}:v1")).to_string());
@@ -147,8 +196,10 @@ fn redirects_are_not_followed() {
     needs_notary!();
     let plant = Plant::visit();
     let real = plant.notary.url();
-    let server = HttpsServer::start(&plant.pki, move |request| {
-        Reply::Whole(307, vec![("Location".into(), format!("{real}{}", request.target))], Vec::new())
+    let server = HttpsServer::start(&plant.pki, move |request| Reply {
+        status: 307,
+        header: ("Location", format!("{real}{}", request.target)),
+        body: String::new(),
     });
     let site = Site::with_server(&plant.pki, &server.url());
     site.policies(&[policy(&[&plant.alice])]);
@@ -157,18 +208,14 @@ fn redirects_are_not_followed() {
 
 #[test]
 fn credentials_go_only_to_https_realms() {
-    let pki = Pki::new();
+    let stage = Stage::new();
     let plain = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     plain.set_nonblocking(true).unwrap();
-    let challenge = format!(r#"Bearer realm="http://{}/token",service="x""#, plain.local_addr().unwrap());
-    let server = HttpsServer::start(&pki, move |_| {
-        Reply::Whole(401, vec![("Www-Authenticate".into(), challenge.clone())], Vec::new())
-    });
-    let site = Site::with_server(&pki, &server.url());
-    site.policies(&[policy_for("registry.local:9001/*", json!({ "enabled": true }))]);
-    site.pull_secret("harbor", "registry.local:9001", "robot", "secret");
-    assert_verdict(&site, &[UNAVAILABLE], "a realm in the clear");
-    assert!(server.requests() > 0);
+    let realm = Some(format!("http://{}/token", plain.local_addr().unwrap()));
+    stage.server.require(SignIn::Bearer(TokenService { realm, ..TokenService::of("robot", "secret") }));
+    stage.site.pull_secret("harbor", "registry.local:9001", "robot", "secret");
+    assert_verdict(&stage.site, &[UNAVAILABLE], "a realm in the clear");
+    assert!(!stage.server.requests().is_empty());
     assert!(plain.accept().is_err(), "somebody connected");
 }
 

@@ -34,24 +34,16 @@ impl Request {
 
 /// What a server says.
 #[derive(Clone, Debug)]
-pub(crate) enum Reply {
-    /// A whole answer: status, headers, body.
-    Whole(u16, Vec<(String, String)>, Vec<u8>),
-    /// Says nothing until the client leaves.
-    Silence,
-    /// Begins a good answer and sends one byte of it a second.
-    Drip,
-    /// A 200 of this many bytes.
-    Flood(u64),
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    /// One header beside those of the message itself.
+    pub(crate) header: (&'static str, String),
+    pub(crate) body: String,
 }
 
 impl Reply {
-    pub(crate) fn json(status: u16, body: &serde_json::Value) -> Self {
-        Self::typed(status, "application/json", body.to_string())
-    }
-
-    pub(crate) fn typed(status: u16, content_type: &str, body: impl Into<Vec<u8>>) -> Self {
-        Self::Whole(status, vec![("Content-Type".into(), content_type.into())], body.into())
+    pub(crate) fn json(status: u16, body: impl ToString) -> Self {
+        Self { status, header: ("Content-Type", "application/json".into()), body: body.to_string() }
     }
 }
 
@@ -77,7 +69,7 @@ impl HttpsServer {
                     return;
                 }
                 let (tls, handler) = (Arc::clone(&tls), Arc::clone(&handler));
-                let (stopping, count) = (Arc::clone(&stopping), Arc::clone(&count));
+                let count = Arc::clone(&count);
                 thread::spawn(move || {
                     let _ = stream.set_read_timeout(Some(PATIENCE));
                     let _ = stream.set_write_timeout(Some(PATIENCE));
@@ -85,7 +77,7 @@ impl HttpsServer {
                     // A client that does not know the CA, or gives up half-way, is none of the test's business here.
                     let Some(request) = read_request(&mut stream) else { return };
                     count.fetch_add(1, Ordering::SeqCst);
-                    let _ = send(&mut stream, handler(&request), &stopping);
+                    let _ = send(&mut stream, &handler(&request));
                     stream.conn.send_close_notify();
                     let _ = stream.flush();
                     let _ = stream.sock.shutdown(Shutdown::Write);
@@ -205,40 +197,11 @@ fn exchange(
     read_response(stream)
 }
 
-fn send(stream: &mut impl Write, reply: Reply, stop: &AtomicBool) -> std::io::Result<()> {
-    match reply {
-        Reply::Whole(status, headers, body) => {
-            let mut head = format!("HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
-            for (name, value) in headers {
-                head.push_str(&format!("{name}: {value}\r\n"));
-            }
-            stream.write_all(&[head.as_bytes(), b"\r\n", &body].concat())?;
-        }
-        Reply::Silence => {
-            while !stop.load(Ordering::SeqCst) {
-                thread::sleep(Duration::from_millis(50));
-            }
-        }
-        Reply::Drip => {
-            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")?;
-            stream.flush()?;
-            while !stop.load(Ordering::SeqCst) {
-                thread::sleep(Duration::from_secs(1));
-                stream.write_all(b"{")?;
-                stream.flush()?;
-            }
-        }
-        Reply::Flood(bytes) => {
-            stream.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {bytes}\r\n\r\n").as_bytes())?;
-            let block = [b' '; 64 << 10];
-            let mut left = bytes;
-            while left > 0 && !stop.load(Ordering::SeqCst) {
-                let length = usize::try_from(left).unwrap().min(block.len());
-                stream.write_all(&block[..length])?;
-                left -= length as u64;
-            }
-        }
-    }
+fn send(stream: &mut impl Write, reply: &Reply) -> std::io::Result<()> {
+    let Reply { status, header: (name, value), body } = reply;
+    let length = body.len();
+    let head = format!("HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length: {length}\r\n{name}: {value}\r\n");
+    stream.write_all(format!("{head}\r\n{body}").as_bytes())?;
     stream.flush()
 }
 

@@ -1,8 +1,10 @@
 //! The plant that most tests visit: one real Notary server with a few signed repositories, shared by all tests that
 //! run at the same time and only read.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use crate::https::{HttpsServer, Reply, https};
 use crate::notary::{Digest, RealNotary, Signer};
 use crate::pki::Pki;
 use crate::product::Site;
@@ -54,5 +56,19 @@ impl Plant {
     /// An installation that asks this plant's server, by configuration.
     pub(crate) fn site(&self) -> Site {
         Site::with_server(&self.pki, &self.notary.url())
+    }
+
+    /// A server that relays this plant's, with the bytes of some files changed on the way: `lie` is given the path
+    /// and the body. The count is that of the bodies it changed.
+    pub(crate) fn relay(self: &Arc<Self>, lie: fn(&str, String) -> String) -> (HttpsServer, Arc<AtomicUsize>) {
+        let (behind, lies) = (Arc::clone(self), Arc::new(AtomicUsize::new(0)));
+        let count = Arc::clone(&lies);
+        let server = HttpsServer::start(&self.pki, move |request| {
+            let response = https(&behind.pki, behind.notary.port(), &request.method, &request.target, b"");
+            let body = lie(&request.target, response.body.clone());
+            count.fetch_add(usize::from(body != response.body), Ordering::SeqCst);
+            Reply::json(response.status, body)
+        });
+        (server, lies)
     }
 }

@@ -303,7 +303,7 @@ fn decisions_are_counted() {
 fn a_cold_repository_is_read_once_and_a_warm_one_not_at_all() {
     needs_notary!();
     let plant = Plant::visit();
-    let (relay, _) = crate::hostile::relay(&plant, |_, body| body);
+    let (relay, _) = plant.relay(|_, body| body);
     let mut site = Site::with_server(&plant.pki, &relay.url());
     site.config["trust"]["refreshAfter"] = json!("1h");
     site.policies(&[policy(&[&plant.alice])]);

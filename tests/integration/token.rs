@@ -107,7 +107,7 @@ impl State {
         let only_post = self.only_post.load(Ordering::SeqCst);
         let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
         if path != "/service/token" {
-            return Reply::json(404, &json!({}));
+            return Reply::json(404, json!({}));
         }
         let (form, known) = match (request.method.as_str(), only_post) {
             ("GET", false) => (parse_form(query), self.knows_basic(request)),
@@ -120,15 +120,15 @@ impl State {
                     && value("password") == self.password;
                 (form, known)
             }
-            _ => return Reply::json(405, &json!({})),
+            _ => return Reply::json(405, json!({})),
         };
         if !known || field(&form, "service") != Some(SERVICE) {
             self.refused.fetch_add(1, Ordering::SeqCst);
-            return Reply::json(401, &json!({ "errors": [{ "code": "UNAUTHORIZED" }] }));
+            return Reply::json(401, json!({ "errors": [{ "code": "UNAUTHORIZED" }] }));
         }
         self.issued.fetch_add(1, Ordering::SeqCst);
         let name = if only_post { "access_token" } else { "token" };
-        Reply::json(200, &json!({ name: self.token(field(&form, "scope").unwrap_or_default()), "expires_in": 300 }))
+        Reply::json(200, json!({ name: self.token(field(&form, "scope").unwrap_or_default()), "expires_in": 300 }))
     }
 
     fn knows_basic(&self, request: &Request) -> bool {
