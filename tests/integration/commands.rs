@@ -10,8 +10,8 @@ use crate::plant::{HMI, PLC, Plant};
 use crate::process::run;
 use crate::product::{Site, executable};
 use crate::review::{
-    assert_allowed, assert_denied, fixture, fixture_json, in_policy, patch, pinned, pod, pod_review, policy,
-    policy_for, replacing, warnings,
+    DID_NOT_ANSWER, assert_allowed, assert_denied, fixture, fixture_json, in_policy, patch, pinned, pod, pod_review,
+    policy, policy_for, replacing, update, warnings,
 };
 
 const ALLOWED: i32 = 0;
@@ -104,6 +104,8 @@ fn one_unsigned_image_denies_the_workload() {
         let container = if name == "review-ephemeral.json" { "debugger" } else { "newcomer" };
         assert_denied(&answer(&site, name, DENIED), &[container, "plant/plc:unsigned", "plant"]);
     }
+    // Error kinds are not told by searching for a number in a text.
+    assert_denied(&answer_for(&site, &format!("{PLC}:v401"), DENIED), &["plant/plc:v401"]);
     // A repository that the server has never heard of is no outage.
     assert_denied(&answer_for(&site, "registry.local:9001/plant/none:v1", DENIED), &["plant/none"]);
     // Another host's images match no policy here, whatever their path.
@@ -145,10 +147,29 @@ fn every_required_signer_must_have_signed_with_the_configured_key() {
     assert_denied(&answer_for(&site, &format!("{PLC}:v1"), DENIED), &["bob"]);
     site.policies(&[policy(&[&impostor])]);
     assert_denied(&answer_for(&site, &format!("{PLC}:v1"), DENIED), &["alice"]);
-    // No signer asked for: plain `targets` repositories count as well.
+    // No signer asked for: plain `targets` repositories count as well, unreleased drafts do not.
     site.policies(&[policy(&[])]);
+    assert_denied(&answer_for(&site, &format!("{HMI}:draft"), DENIED), &["plant/hmi:draft"]);
     let bare = answer_for(&site, "registry.local:9001/plant/bare:v1", ALLOWED);
     assert_eq!(patch(&bare)[0]["value"], pinned("registry.local:9001/plant/bare", &plant.bare));
+}
+
+#[test]
+fn a_key_that_is_listed_but_did_not_sign_does_not_count() {
+    needs_notary!();
+    let pki = Pki::new();
+    let notary = RealNotary::start(&pki);
+    let (alice, impostor, digest) = (Signer::new("alice"), Signer::new("alice"), Digest::of("v1"));
+    notary
+        .repository(PLC)
+        .add_signer(&impostor)
+        .delegate("targets/alice", &alice) // whose private key is not here
+        .sign("v1", &digest, &["targets/releases", "targets/alice"]);
+    let site = Site::with_server(&pki, &notary.url());
+    site.policies(&[policy(&[&alice])]);
+    assert_denied(&answer_for(&site, &format!("{PLC}:v1"), DENIED), &["alice"]);
+    site.policies(&[policy(&[&impostor])]);
+    answer_for(&site, &format!("{PLC}:v1"), ALLOWED);
 }
 
 #[test]
@@ -159,9 +180,15 @@ fn a_portieris_policy_with_a_signer_secret_works_unchanged() {
     site.policy_text(&fs::read_to_string(fixture("policy.yaml")).unwrap());
     site.secret("line-1", "alice-key", &[("name", "alice"), ("publicKey", plant.alice.public_key())]);
     answer(&site, "deployment.yaml", ALLOWED);
-    // The tenant of another namespace has no say, nor any policy.
+    // A wrong key in the secret is a wrong key.
     site.secret("line-1", "alice-key", &[("name", "alice"), ("publicKey", plant.bob.public_key())]);
     assert_denied(&answer(&site, "deployment.yaml", DENIED), &["alice"]);
+    // A cluster policy never takes its keys from the workload's namespace: the tenant would choose them.
+    site.secret("line-1", "alice-key", &[("name", "alice"), ("publicKey", plant.alice.public_key())]);
+    let trust = json!({ "enabled": true, "signerSecrets": [{ "name": "alice-key" }] });
+    site.policies(&[policy_for("registry.local:9001/plant/*", trust)]);
+    let run = site.review(&[], &fixture("deployment.yaml"));
+    assert!(matches!(run.status, Some(DENIED..=UNDECIDED)), "{run:?}");
 }
 
 #[test]
@@ -273,10 +300,15 @@ fn a_server_that_is_gone_leaves_it_undecided() {
     site.policies(&[policy(&[&plant.alice])]);
     plant.notary.stop();
     let answer = answer(&site, "deployment.yaml", UNDECIDED);
-    assert_denied(&answer, &["the trust server did not answer", &plant.notary.url()]);
-    // What is certain is said all the same, and beats what is not.
-    let run = site.review(&[], &fixture("unsigned.yaml"));
-    run.expect(UNDECIDED);
+    assert_denied(&answer, &[DID_NOT_ANSWER, &plant.notary.url()]);
+
+    // Labels and finalizers can be edited all the same; images cannot.
+    let (old, mut labelled) = (pod(&format!("{PLC}:v1")), pod(&format!("{PLC}:v1")));
+    labelled["metadata"]["labels"] = json!({ "shift": "night" });
+    for (new, status) in [(&labelled, ALLOWED), (&pod(&format!("{PLC}:v2")), UNDECIDED)] {
+        let file = site.file("update.json", &update(&old, new).to_string());
+        site.review(&[], &file).expect(status);
+    }
 }
 
 #[test]

@@ -19,13 +19,10 @@ use crate::pki::Pki;
 use crate::plant::{PLC, Plant};
 use crate::process::{run, wait_until};
 use crate::product::Site;
-use crate::review::{assert_allowed, assert_denied, pod, pod_review, policy, policy_for};
+use crate::review::{DID_NOT_ANSWER, assert_allowed, assert_denied, pod, pod_review, policy, policy_for};
 
 const REJECTED: i32 = 1;
 const UNAVAILABLE: i32 = 3;
-
-/// Words that only an answer about an unreachable server has.
-const DID_NOT_ANSWER: &str = "the trust server did not answer";
 
 /// A well-signed repository on an in-process server, and a site that asks it.
 struct Stage {

@@ -12,8 +12,8 @@ use crate::product::Site;
 pub(crate) const PLC: &str = "registry.local:9001/plant/plc";
 pub(crate) const HMI: &str = "registry.local:9001/plant/hmi";
 
-/// Its repositories: `plant/plc` has `v1` by alice, `plant/hmi` has `v1` by alice and bob and `v2` by alice alone,
-/// `plant/bare` has `v1` in plain `targets`.
+/// Its repositories: `plant/plc` has `v1` by alice, `plant/hmi` has `v1` by alice and bob `v2` by alice alone,
+/// and a `draft` that bob signed and nobody released; `plant/bare` has `v1` in plain `targets`.
 pub(crate) struct Plant {
     pub(crate) pki: Arc<Pki>,
     pub(crate) notary: RealNotary,
@@ -48,7 +48,8 @@ impl Plant {
             .add_signer(&alice)
             .add_signer(&bob)
             .sign("v1", &hmi, &["targets/releases", "targets/alice", "targets/bob"])
-            .sign("v2", &Digest::of("hmi v2"), &["targets/releases", "targets/alice"]);
+            .sign("v2", &Digest::of("hmi v2"), &["targets/releases", "targets/alice"])
+            .sign("draft", &Digest::of("hmi draft"), &["targets/bob"]);
         notary.repository("registry.local:9001/plant/bare").sign("v1", &bare, &[]);
         Self { pki, notary, alice, bob, plc, hmi, bare }
     }

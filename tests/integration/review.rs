@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 
 use crate::notary::{Digest, Signer};
 
+/// What a denial says where nobody could tell whether the image is signed, and never where the trust data says no.
+pub(crate) const DID_NOT_ANSWER: &str = "the trust server did not answer";
+
 /// A file of `tests/integration/fixtures`.
 pub(crate) fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/integration/fixtures").join(name)
@@ -40,6 +43,15 @@ pub(crate) fn pod_review(image: &str) -> Value {
             "options": { "apiVersion": "meta.k8s.io/v1", "kind": "CreateOptions" },
         },
     })
+}
+
+/// The AdmissionReview for an UPDATE from one object to another.
+pub(crate) fn update(old: &Value, new: &Value) -> Value {
+    let mut review = pod_review("");
+    review["request"]["operation"] = json!("UPDATE");
+    review["request"]["oldObject"] = old.clone();
+    review["request"]["object"] = new.clone();
+    review
 }
 
 /// A Pod with one container.

@@ -13,8 +13,8 @@ use crate::plant::{PLC, Plant};
 use crate::process::wait_until;
 use crate::product::Site;
 use crate::review::{
-    assert_allowed, assert_denied, fixture, fixture_json, patch, pinned, pod_review, policy, policy_for, replacing,
-    warnings,
+    DID_NOT_ANSWER, assert_allowed, assert_denied, fixture, fixture_json, patch, pinned, pod_review, policy,
+    policy_for, replacing, warnings,
 };
 
 #[test]
@@ -196,20 +196,19 @@ fn stored_data_stands_in_only_where_policy_lets_it() {
     assert_allowed(&strict_serving.admit("/admit", &review));
     assert_allowed(&lenient_serving.admit("/admit", &review));
     plant.notary.stop();
-    let denied = "the trust server did not answer";
     // The first webhook is still under the policy that it read at its start, or has read the lenient one since.
     let answer = lenient_serving.admit("/admit", &review);
     assert_allowed(&answer);
     assert_eq!(patch(&answer)[0]["value"], pinned(PLC, &plant.plc));
     assert!(!warnings(&answer).is_empty(), "stored data that stands in is told: {answer:#}");
     let unseen = lenient_serving.admit("/admit", &pod_review(&format!("{}:v1", crate::plant::HMI)));
-    assert_denied(&unseen, &[denied]);
+    assert_denied(&unseen, &[DID_NOT_ANSWER]);
 
     site.policies(&[policy(&[&plant.alice])]);
     wait_until("the strict policy to be in force", || {
         strict_serving.admit("/admit", &review)["response"]["allowed"] == false
     });
-    assert_denied(&strict_serving.admit("/admit", &review), &[denied]);
+    assert_denied(&strict_serving.admit("/admit", &review), &[DID_NOT_ANSWER]);
 }
 
 #[test]
@@ -225,7 +224,7 @@ fn the_answer_leaves_before_the_caller_gives_up() {
         let target = format!("/admit?timeout={seconds}s");
         let answer = serving.admit(&target, &pod_review(&format!("{PLC}:v1")));
         assert!(begin.elapsed() < Duration::from_secs(seconds), "{:?} of {seconds}s", begin.elapsed());
-        assert_denied(&answer, &["the trust server did not answer"]);
+        assert_denied(&answer, &[DID_NOT_ANSWER]);
     }
     plant.notary.thaw();
     assert_allowed(&serving.admit("/admit?timeout=10s", &pod_review(&format!("{PLC}:v1"))));
