@@ -13,7 +13,7 @@ const MAX_PARAMETERS: usize = 32;
 
 /// One challenge.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Challenge {
+pub(super) enum Challenge {
     /// Docker's token protocol.
     Bearer {
         /// Where to ask for a token. Not checked yet.
@@ -35,7 +35,7 @@ pub enum Challenge {
 
 impl Challenge {
     /// Reads all fields of one response.
-    pub fn parse_all<'a>(fields: impl IntoIterator<Item = &'a str>) -> Result<Vec<Self>, ChallengeError> {
+    pub(super) fn parse_all<'a>(fields: impl IntoIterator<Item = &'a str>) -> Result<Vec<Self>, ChallengeError> {
         let mut challenges = Vec::new();
         for (index, field) in fields.into_iter().enumerate() {
             if index >= MAX_FIELDS || field.len() > MAX_FIELD {
@@ -240,7 +240,7 @@ fn is_quotable(b: u8) -> bool {
 
 /// A challenge that cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ChallengeError {
+pub(super) enum ChallengeError {
     /// It is not what RFC 9110 has.
     Malformed {
         /// The byte at which that shows.

@@ -12,8 +12,16 @@ pub mod source;
 
 pub mod notary;
 
-pub mod challenge;
+mod ca;
+mod challenge;
+mod client;
+mod http;
+mod proxy;
 pub mod server_url;
+mod shelf;
+mod tls;
+mod token;
+mod wire;
 
 pub use anchor::{Anchor, FirstUse, RootPin};
 pub use gun::{Gun, GunError, RoleName};

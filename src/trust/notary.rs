@@ -1,13 +1,25 @@
 //! The trust service: asks a Notary server, verifies, remembers, and answers with one of three verdicts.
+//!
+//! Within `refresh_after` of the server's last word no request is made; after it, one question refreshes and all that
+//! ask the same at that time share what it finds. Nothing that was not verified is ever kept, a failure is never kept,
+//! and what is remembered never goes back behind what was seen.
 
+use std::collections::BTreeSet;
+use std::fmt;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::repository::{Judgement, Rejection, RequiredSigner, RoleExpiry, Wanted};
+pub use super::ca::CaError;
+use super::client::Client;
+use super::http::HttpSetupError;
+pub use super::proxy::ProxyError;
+use super::repository::{Judgement, RefreshError, Rejection, Repository, RequiredSigner, RoleExpiry, Wanted};
 pub use super::server_url::{PlainHttp, TrustServer, TrustServerError};
-use super::{Anchor, Gun, KeyId};
+use super::shelf::{Boarding, Landing, Shelf, Slot};
+use super::{Anchor, Gun, KeyId, RoleName};
 use crate::credentials::Credential;
 use crate::deadline::Deadline;
 
@@ -93,21 +105,302 @@ pub enum Refusal {
 }
 
 /// The trust service. Shared by all workers.
-#[derive(Debug)]
-pub struct Notary {}
+pub struct Notary {
+    client: Client,
+    refresh_after: Duration,
+    shelf: Shelf<Key, Arc<Held>, Terms, Failure>,
+}
+
+/// Most repositories that are remembered.
+const MAX_REPOSITORIES: usize = 5_000;
+/// A remembered rejection is checked with the server again if what it rests on is older than this: a new signature
+/// shows at once, and a workload that is tried again and again costs no more than one refresh in this time.
+const RECHECK_AFTER: Duration = Duration::from_secs(2);
+/// Most signer roles that a refresh looks for on behalf of earlier questions.
+const MAX_ROLES: usize = 32;
+
+/// Credentials are no part of it: trust data holds no secrets, and a verdict does not depend on who fetched the data.
+/// What was verified with one tenant's credentials may therefore answer another tenant's question.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Key {
+    server: TrustServer,
+    gun: Gun,
+    anchor: Anchor,
+}
+
+/// A verified repository.
+struct Held {
+    repository: Repository,
+    /// When the server was last asked whether this is the newest. By the monotonic clock: setting the time of day back
+    /// makes nothing younger.
+    confirmed: Instant,
+    /// The signers that were looked for.
+    roles: BTreeSet<RoleName>,
+}
+
+impl Held {
+    fn age(&self) -> Duration {
+        self.confirmed.elapsed()
+    }
+}
+
+/// On what terms a refresh is made: whose failure it would be.
+struct Terms {
+    roles: BTreeSet<RoleName>,
+    credentials: Vec<Credential>,
+}
+
+/// Why a refresh gave nothing.
+#[derive(Clone)]
+enum Failure {
+    Rejected(Rejection),
+    Unavailable {
+        why: String,
+        /// Was it only that the asker's time was up?
+        out_of_time: bool,
+    },
+}
 
 impl Notary {
     /// A service with nothing remembered. An unreadable CA bundle is an error; an absent one is not.
-    pub fn new(_settings: NotarySettings) -> Result<Self, NotaryError> {
-        todo!()
+    pub fn new(settings: NotarySettings) -> Result<Self, NotaryError> {
+        let client = Client::new(settings.ca, settings.plain_http).map_err(|error| match error {
+            HttpSetupError::Ca(error) => NotaryError::Ca(error),
+            HttpSetupError::Proxy(error) => NotaryError::Proxy(error),
+        })?;
+        Ok(Self { client, refresh_after: settings.refresh_after, shelf: Shelf::new(MAX_REPOSITORIES) })
     }
 
     /// Answers one question, by its deadline. `now` is the time by which expiry is judged.
-    pub fn ask(&self, _question: &Question<'_>, _now: Timestamp) -> Result<Verified, Refusal> {
-        todo!()
+    pub fn ask(&self, question: &Question<'_>, now: Timestamp) -> Result<Verified, Refusal> {
+        let key = Key { server: question.server.clone(), gun: question.gun.clone(), anchor: question.anchor.clone() };
+        let slot = self.shelf.slot(&key);
+        let asking = Asking {
+            notary: self,
+            question,
+            roles: question.signers.iter().map(|signer| signer.role.clone()).collect(),
+            slot: &slot,
+            began: Instant::now(),
+            now,
+        };
+        let answer = asking.answer();
+        self.shelf.tidy(&key, slot);
+        answer
+    }
+}
+
+impl fmt::Debug for Notary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Notary").field("refresh_after", &self.refresh_after).finish_non_exhaustive()
+    }
+}
+
+/// One question while it is being answered.
+struct Asking<'a> {
+    notary: &'a Notary,
+    question: &'a Question<'a>,
+    roles: BTreeSet<RoleName>,
+    slot: &'a Slot<Arc<Held>, Terms, Failure>,
+    began: Instant,
+    now: Timestamp,
+}
+
+impl Asking<'_> {
+    fn answer(&self) -> Result<Verified, Refusal> {
+        let mut remembered_rejection = None;
+        for max_age in [self.notary.refresh_after, RECHECK_AFTER.min(self.notary.refresh_after)] {
+            let (held, origin) = match self.slot.held().filter(|held| self.serves(held, max_age)) {
+                Some(held) => (held, Origin::Remembered),
+                None => match self.bring(max_age) {
+                    Ok(held) => (held, Origin::Fetched),
+                    Err(failure) => return self.without_server(failure, remembered_rejection),
+                },
+            };
+            match self.judge(&held) {
+                Ok(judgement) => return Ok(verified(&held, judgement, origin)),
+                Err(rejection) if held.confirmed >= self.began || held.age() <= RECHECK_AFTER => {
+                    return Err(Refusal::Rejected(rejection));
+                }
+                // Perhaps it was signed a moment ago: nobody is denied before the server was asked.
+                Err(rejection) => remembered_rejection = Some(rejection),
+            }
+        }
+        match remembered_rejection {
+            Some(rejection) => Err(Refusal::Rejected(rejection)),
+            None => Err(Refusal::Unavailable("the trust server was not asked".to_owned())),
+        }
+    }
+
+    /// A repository that the server confirmed no longer ago than `max_age`, from the server or from whoever is asking
+    /// it already.
+    fn bring(&self, max_age: Duration) -> Result<Arc<Held>, Failure> {
+        let deadline = self.deadline_for_asking();
+        loop {
+            if deadline.remaining().is_none() {
+                return Err(self.out_of_time());
+            }
+            let terms = || Terms { roles: self.roles.clone(), credentials: self.question.credentials.to_vec() };
+            match self.slot.board(terms) {
+                Boarding::Lead(pilot) => {
+                    let held = self.slot.held();
+                    // Between our look and now, another one may have brought it.
+                    if let Some(held) = held.as_ref().filter(|held| self.serves(held, max_age)) {
+                        return Ok(Arc::clone(held));
+                    }
+                    let result = self.refresh(held.as_deref(), max_age, deadline).map(Arc::new);
+                    pilot.land(&result);
+                    return result;
+                }
+                Boarding::Wait(flight) => match flight.wait(deadline) {
+                    None => return Err(self.out_of_time()),
+                    Some(Landing::Brought(held))
+                        if held.repository.has_looked_for(&self.roles)
+                            && (held.confirmed >= flight.began || held.age() <= max_age) =>
+                    {
+                        return Ok(held);
+                    }
+                    Some(Landing::Failed(failure)) if self.shares(&failure, &flight.terms) => return Err(failure),
+                    // It was made for other roles or with other credentials, its leader's time was up before ours, or
+                    // its leader is gone: our turn.
+                    Some(_) => {}
+                },
+            }
+        }
+    }
+
+    fn refresh(&self, held: Option<&Held>, max_age: Duration, deadline: Deadline) -> Result<Held, Failure> {
+        let Question { gun, server, anchor, credentials, .. } = *self.question;
+        // A server that is known to be down would be let alone here, before anything is asked of it.
+        let mut source = self.notary.client.source(server, gun, credentials, deadline);
+        let mut roles = self.roles.clone();
+        if let Some(held) = held {
+            // Others' signers are kept up to date too, or two policies for one repository would fetch in turns. What
+            // is wrong with one signer's role denies only those who ask for it.
+            let more: Vec<_> = held.roles.difference(&self.roles).cloned().collect();
+            roles.extend(more.into_iter().take(MAX_ROLES.saturating_sub(self.roles.len())));
+            if held.age() <= max_age
+                && !held.repository.has_looked_for(&self.roles)
+                // Whatever goes wrong here, a whole refresh says better.
+                && let Ok(repository) = held.repository.with_signers(&mut source, &self.roles, self.now)
+            {
+                return Ok(Held { repository, confirmed: held.confirmed, roles });
+            }
+        }
+        let began = Instant::now();
+        let previous = held.map(|held| &held.repository);
+        match Repository::refresh(&mut source, gun, anchor, previous, &roles, self.now) {
+            Ok(repository) => Ok(Held { repository, confirmed: began, roles }),
+            Err(RefreshError::Rejected(rejection)) => Err(Failure::Rejected(rejection)),
+            Err(RefreshError::Unavailable(why)) => {
+                Err(Failure::Unavailable { why, out_of_time: deadline.remaining().is_none() })
+            }
+        }
+    }
+
+    /// The server could not be asked, or what it says is bad.
+    fn without_server(&self, failure: Failure, remembered: Option<Rejection>) -> Result<Verified, Refusal> {
+        let why = match failure {
+            Failure::Rejected(rejection) => return Err(Refusal::Rejected(rejection)),
+            Failure::Unavailable { why, .. } => why,
+        };
+        // What the server said within `refresh_after` still holds.
+        if let Some(rejection) = remembered {
+            return Err(Refusal::Rejected(rejection));
+        }
+        let WhenUnavailable::UseCached { max_stale } = self.question.when_unavailable else {
+            return Err(Refusal::Unavailable(why));
+        };
+        let Some(held) = self.slot.held().filter(|held| held.repository.has_looked_for(&self.roles)) else {
+            return Err(Refusal::Unavailable(format!("{why}; nothing is stored that could stand in")));
+        };
+        let age = held.age();
+        if age > max_stale {
+            return Err(Refusal::Unavailable(format!(
+                "{why}; the stored data was confirmed {} ago, and maxStale allows {}",
+                spoken(age),
+                spoken(max_stale)
+            )));
+        }
+        // TRUST.md, rows 55 and 56: expired data stands in for nothing.
+        match self.judge(&held) {
+            Ok(judgement) => Ok(verified(&held, judgement, Origin::StoodIn { age })),
+            Err(rejection) => Err(Refusal::Rejected(rejection)),
+        }
+    }
+
+    fn judge(&self, held: &Held) -> Result<Judgement, Rejection> {
+        held.repository.judge(self.question.wanted, self.question.signers, self.now)
+    }
+
+    fn serves(&self, held: &Held, max_age: Duration) -> bool {
+        held.age() <= max_age && held.repository.has_looked_for(&self.roles)
+    }
+
+    /// Is another one's failure ours as well?
+    fn shares(&self, failure: &Failure, terms: &Terms) -> bool {
+        match failure {
+            Failure::Rejected(_) => true,
+            Failure::Unavailable { out_of_time, .. } => {
+                !out_of_time
+                    && terms.roles.is_subset(&self.roles)
+                    && terms.credentials.as_slice() == self.question.credentials
+            }
+        }
+    }
+
+    /// Where stored data may stand in, a server that hangs gets half of the time, so that there is an answer.
+    fn deadline_for_asking(&self) -> Deadline {
+        let deadline = self.question.deadline;
+        match (self.question.when_unavailable, deadline.remaining()) {
+            (WhenUnavailable::UseCached { .. }, Some(left)) if self.slot.held().is_some() => deadline.at_most(left / 2),
+            _ => deadline,
+        }
+    }
+
+    fn out_of_time(&self) -> Failure {
+        let why = format!("trust server {}: no answer about {} in time", self.question.server, self.question.gun);
+        Failure::Unavailable { why, out_of_time: true }
+    }
+}
+
+fn verified(held: &Held, judgement: Judgement, origin: Origin) -> Verified {
+    Verified { judgement, origin, expiries: held.repository.expiries(), root_key_ids: held.repository.root_key_ids() }
+}
+
+fn spoken(duration: Duration) -> String {
+    match duration.as_secs() {
+        seconds @ 0..120 => format!("{seconds}s"),
+        seconds @ 120..7_200 => format!("{}m", seconds / 60),
+        seconds => format!("{}h", seconds / 3_600),
     }
 }
 
 /// The service cannot be set up.
 #[derive(Debug)]
-pub enum NotaryError {}
+pub enum NotaryError {
+    /// The CA bundle cannot be used.
+    Ca(CaError),
+    /// The environment's proxy cannot be used.
+    Proxy(ProxyError),
+}
+
+impl fmt::Display for NotaryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ca(error) => error.fmt(f),
+            Self::Proxy(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for NotaryError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Ca(error) => Some(error),
+            Self::Proxy(error) => Some(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

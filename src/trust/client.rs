@@ -1,0 +1,294 @@
+//! The way to a trust server: one repository's metadata over HTTPS, signing in where the server asks for it. Every
+//! candidate credential is tried in order, and what each was answered is told. Decides by status codes and parsed
+//! challenges alone, never by searching text; says nothing of what the metadata means.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::challenge::Challenge;
+use super::http::{Answer, Http, HttpError, HttpSetupError};
+use super::server_url::{PlainHttp, Realm, TrustServer};
+use super::source::{FetchError, MetadataName, MetadataSource};
+use super::token::{TokenKey, Tokens, basic, bearer};
+use super::{Gun, wire};
+use crate::credentials::{Credential, Secret, TOKEN_USER};
+use crate::deadline::Deadline;
+use crate::text::printable;
+
+/// Most servers whose way of signing in is remembered.
+const MAX_OFFERS: usize = 1_000;
+/// Most candidates that are tried for one question.
+const MAX_CANDIDATES: usize = 32;
+
+/// The client: connections, tokens, and how each server wants to be signed in to. Shared by all workers.
+pub(super) struct Client {
+    http: Http,
+    tokens: Tokens,
+    offers: Mutex<HashMap<TrustServer, Offer>>,
+    plain_http: PlainHttp,
+}
+
+/// How a server wants to be signed in to. Remembered, so that only the first request to it is made in vain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Offer {
+    Bearer { realm: Realm, service: Option<String> },
+    Basic,
+}
+
+impl Client {
+    /// A client under the built-in roots and a bundle.
+    pub(super) fn new(ca: Option<PathBuf>, plain_http: PlainHttp) -> Result<Self, HttpSetupError> {
+        Ok(Self::over(Http::new(ca, plain_http)?, plain_http))
+    }
+
+    fn over(http: Http, plain_http: PlainHttp) -> Self {
+        Self { http, tokens: Tokens::default(), offers: Mutex::default(), plain_http }
+    }
+
+    /// One repository's metadata, for one question.
+    pub(super) fn source<'a>(
+        &'a self,
+        server: &'a TrustServer,
+        gun: &'a Gun,
+        credentials: &'a [Credential],
+        deadline: Deadline,
+    ) -> Source<'a> {
+        // Anonymous only where there is nothing else: as kubelet does, which never falls back to it.
+        let candidates = if credentials.is_empty() {
+            vec![None]
+        } else {
+            credentials.iter().take(MAX_CANDIDATES).map(Some).collect()
+        };
+        Source { client: self, server, gun, candidates, deadline, offer: None, pass: None, tried: Vec::new() }
+    }
+
+    fn offer(&self, server: &TrustServer) -> Option<Offer> {
+        self.offers().get(server).cloned()
+    }
+
+    fn remember_offer(&self, server: &TrustServer, offer: &Offer) {
+        let mut offers = self.offers();
+        if offers.len() >= MAX_OFFERS && !offers.contains_key(server) {
+            // Servers come from policies, of which there are few; starting over costs one request for each.
+            offers.clear();
+        }
+        offers.insert(server.clone(), offer.clone());
+    }
+
+    fn forget_offer(&self, server: &TrustServer) {
+        self.offers().remove(server);
+    }
+
+    fn offers(&self) -> MutexGuard<'_, HashMap<TrustServer, Offer>> {
+        self.offers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One repository on one server, for the time of one question.
+pub(super) struct Source<'a> {
+    client: &'a Client,
+    server: &'a TrustServer,
+    gun: &'a Gun,
+    /// `None` stands for nobody.
+    candidates: Vec<Option<&'a Credential>>,
+    deadline: Deadline,
+    offer: Option<Offer>,
+    pass: Option<Pass>,
+    /// What was tried in vain, safe to print.
+    tried: Vec<String>,
+}
+
+/// What opens the server, as far as we know.
+struct Pass {
+    /// The candidate it is for.
+    candidate: usize,
+    authorization: Secret,
+    /// The token, and whether it was kept from an earlier question.
+    token: Option<(TokenKey, Secret, Age)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Age {
+    Kept,
+    Fresh,
+}
+
+impl MetadataSource for Source<'_> {
+    fn fetch(&mut self, name: &MetadataName, cap: usize) -> Result<Vec<u8>, FetchError> {
+        let url = format!("{}/v2/{}/_trust/tuf/{}.json", self.server, self.gun, name.file_stem());
+        if self.pass.is_none()
+            && let Some(offer) = self.client.offer(self.server)
+        {
+            self.offer = Some(offer.clone());
+            self.sign_in(&offer, 0, Age::Kept)?;
+        }
+        // Each round but the last uses up a kept token or a candidate, so this ends.
+        loop {
+            let authorization = self.pass.as_ref().map(|pass| &pass.authorization);
+            let answer = match self.client.http.get(&url, authorization, cap, self.deadline) {
+                Ok(answer) => answer,
+                Err(HttpError::TooLarge { cap }) => return Err(FetchError::TooLarge { cap }),
+                Err(error) => return Err(unavailable(format!("trust server {}: {error}", self.server))),
+            };
+            match answer.status {
+                // A proxy's or a portal's page is nothing that the trust server said.
+                200 if is_web_page(&answer.body) => {
+                    return Err(unavailable(format!("{} sent a web page instead of {name}.json", self.server)));
+                }
+                200 => return Ok(answer.body),
+                404 => return Err(FetchError::NotFound),
+                401 | 403 => self.not_let_in(&answer)?,
+                status => return Err(self.unexpected(name, status, &answer)),
+            }
+        }
+    }
+}
+
+impl Source<'_> {
+    /// The server said 401 or 403: finds the next thing to try, or says that there is none.
+    fn not_let_in(&mut self, answer: &Answer) -> Result<(), FetchError> {
+        let code = wire::error_code(&answer.body).map(|code| format!(" {code}")).unwrap_or_default();
+        let Some(pass) = self.pass.take() else {
+            let offer = self.read_offer(answer, &code)?;
+            self.client.remember_offer(self.server, &offer);
+            self.offer = Some(offer.clone());
+            return self.sign_in(&offer, 0, Age::Kept);
+        };
+        let offer = self.offer.clone();
+        if let Some((key, token, age)) = &pass.token {
+            self.client.tokens.forget(key, token);
+            // A token from before may have been taken back, or the server's key may be new: ask once more.
+            if *age == Age::Kept
+                && let Some(offer) = &offer
+            {
+                return self.sign_in(offer, pass.candidate, Age::Fresh);
+            }
+        }
+        let how = if pass.token.is_some() { "got a token, but " } else { "" };
+        let who = self.describe(pass.candidate);
+        self.tried.push(format!("{who} {how}was answered {}{code}", answer.status));
+        match offer {
+            Some(offer) => self.sign_in(&offer, pass.candidate + 1, Age::Kept),
+            None => Err(self.nothing_left()),
+        }
+    }
+
+    /// Signs in with the first candidate from `first` on that works. `age` is of the tokens that may be used for
+    /// `first`; for later ones kept tokens are fine.
+    fn sign_in(&mut self, offer: &Offer, first: usize, age: Age) -> Result<(), FetchError> {
+        for candidate in first..self.candidates.len() {
+            let credential = self.candidates.get(candidate).copied().flatten();
+            let may_be_kept = age == Age::Kept || candidate != first;
+            match self.pass_for(offer, candidate, credential, may_be_kept) {
+                Ok(pass) => {
+                    self.pass = Some(pass);
+                    return Ok(());
+                }
+                Err(why) => {
+                    let who = self.describe(candidate);
+                    self.tried.push(format!("{who}: {why}"));
+                }
+            }
+        }
+        Err(self.nothing_left())
+    }
+
+    fn pass_for(
+        &self,
+        offer: &Offer,
+        candidate: usize,
+        credential: Option<&Credential>,
+        may_be_kept: bool,
+    ) -> Result<Pass, String> {
+        match offer {
+            Offer::Basic => match credential {
+                None => Err("the server wants a user name and a password".to_owned()),
+                Some(credential) if credential.username == TOKEN_USER => {
+                    Err("an identity token, but the server wants a user name and a password".to_owned())
+                }
+                Some(credential) => {
+                    let authorization = basic(&credential.username, &credential.password);
+                    Ok(Pass { candidate, authorization, token: None })
+                }
+            },
+            Offer::Bearer { realm, service } => {
+                let key = TokenKey::new(realm.clone(), service.clone(), self.gun, credential);
+                let kept = if may_be_kept { self.client.tokens.kept(&key) } else { None };
+                let (token, age) = match kept {
+                    Some(token) => (token, Age::Kept),
+                    None => match self.client.tokens.fetch(&self.client.http, &key, self.deadline) {
+                        Ok(token) => (token, Age::Fresh),
+                        Err(why) => return Err(format!("token service {}: {why}", key.realm())),
+                    },
+                };
+                Ok(Pass { candidate, authorization: bearer(&token), token: Some((key, token, age)) })
+            }
+        }
+    }
+
+    /// What the server's challenge offers.
+    fn read_offer(&self, answer: &Answer, code: &str) -> Result<Offer, FetchError> {
+        let refused = |why: String| unavailable(format!("{} answered {}{code}, and {why}", self.server, answer.status));
+        let challenges = Challenge::parse_all(answer.challenges.iter().map(String::as_str))
+            .map_err(|error| refused(error.to_string()))?;
+        let mut has_basic = false;
+        for challenge in &challenges {
+            match challenge {
+                Challenge::Bearer { realm, service } => {
+                    let realm = Realm::parse(realm, self.client.plain_http)
+                        .map_err(|error| refused(format!("no credentials are sent to its token service: {error}")))?;
+                    return Ok(Offer::Bearer { realm, service: service.clone() });
+                }
+                Challenge::Basic { .. } => has_basic = true,
+                Challenge::Other { .. } => {}
+            }
+        }
+        if has_basic {
+            return Ok(Offer::Basic);
+        }
+        let schemes: Vec<String> = challenges
+            .iter()
+            .filter_map(|challenge| match challenge {
+                Challenge::Other { scheme } => Some(printable(scheme, 40)),
+                _ => None,
+            })
+            .collect();
+        Err(refused(if schemes.is_empty() {
+            "does not say how to sign in".to_owned()
+        } else {
+            format!("wants to be signed in to by {}, which is not supported", schemes.join(", "))
+        }))
+    }
+
+    fn nothing_left(&mut self) -> FetchError {
+        // Perhaps the server has changed its way of signing in: the next question finds out.
+        self.client.forget_offer(self.server);
+        let tried = std::mem::take(&mut self.tried).join("; ");
+        unavailable(format!("trust server {} let nobody in: {tried}", self.server))
+    }
+
+    fn unexpected(&self, name: &MetadataName, status: u16, answer: &Answer) -> FetchError {
+        let code = wire::error_code(&answer.body).map(|code| format!(" {code}")).unwrap_or_default();
+        let redirect = if (300..400).contains(&status) { ", a redirect, and those are not followed" } else { "" };
+        unavailable(format!("trust server {} answered {status}{code} for {name}.json{redirect}", self.server))
+    }
+
+    fn describe(&self, candidate: usize) -> String {
+        match self.candidates.get(candidate).copied().flatten() {
+            Some(credential) => printable(&credential.source, 300),
+            None => "anonymously (no credentials are configured for this registry)".to_owned(),
+        }
+    }
+}
+
+fn unavailable(why: String) -> FetchError {
+    FetchError::Unavailable(why)
+}
+
+fn is_web_page(body: &[u8]) -> bool {
+    body.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'<')
+}
+
+#[cfg(test)]
+mod tests;

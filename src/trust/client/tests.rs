@@ -1,0 +1,379 @@
+//! The client against a real TLS server on a loopback port, well-behaved and otherwise.
+
+use std::time::{Duration, Instant};
+
+use portreeve_test_support::certificates::Authority;
+use portreeve_test_support::trust_server::{Fault, SignIn, TokenService, TrustServer as Server};
+
+use super::*;
+use crate::credentials::files::scratch::Scratch;
+use crate::trust::proxy::Proxies;
+
+const GUN: &str = "registry.local:9001/plant/plc";
+const STEM: &str = "timestamp";
+
+struct Bench {
+    server: Server,
+    scratch: Scratch,
+    client: Client,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self::of(Server::start())
+    }
+
+    fn of(server: Server) -> Self {
+        server.put(GUN, STEM, "{\"signed\":1}");
+        server.put(GUN, "root", "{\"signed\":2}");
+        let scratch = Scratch::new();
+        let ca = scratch.path().join("ca.pem");
+        if !server.ca_pem().is_empty() {
+            scratch.write("ca.pem", server.ca_pem());
+        }
+        let http = Http::checked_every(Some(ca), PlainHttp::Refused, Proxies::default(), Duration::ZERO).unwrap();
+        Self { server, scratch, client: Client::over(http, PlainHttp::Refused) }
+    }
+
+    fn fetch_with(&self, credentials: &[Credential], cap: usize, wait: Duration) -> Result<Vec<u8>, FetchError> {
+        let server = TrustServer::parse(&self.server.url(), PlainHttp::DangerouslyAllowed).unwrap();
+        let gun = Gun::new(GUN).unwrap();
+        let mut source = self.client.source(&server, &gun, credentials, Deadline::after(wait));
+        source.fetch(&MetadataName::Timestamp, cap)
+    }
+
+    fn fetch(&self, credentials: &[Credential]) -> Result<Vec<u8>, FetchError> {
+        self.fetch_with(credentials, 64 << 10, Duration::from_secs(20))
+    }
+
+    fn fetch_within(&self, wait: Duration) -> Result<Vec<u8>, FetchError> {
+        self.fetch_with(&[], 64 << 10, wait)
+    }
+
+    /// The words of an unavailability; anything else fails the test.
+    fn words(&self, credentials: &[Credential]) -> String {
+        words(self.fetch(credentials))
+    }
+}
+
+fn words(result: Result<Vec<u8>, FetchError>) -> String {
+    match result {
+        Err(FetchError::Unavailable(words)) => words,
+        other => panic!("expected unavailable, not {other:?}"),
+    }
+}
+
+fn credential(user: &str, password: &str) -> Credential {
+    Credential { username: user.to_owned(), password: Secret::new(password), source: format!("secret of {user}") }
+}
+
+#[test]
+fn fetches_over_one_connection_and_says_who_it_is() {
+    let bench = Bench::new();
+    assert_eq!(bench.fetch(&[]).unwrap(), b"{\"signed\":1}");
+    assert_eq!(bench.fetch(&[]).unwrap(), b"{\"signed\":1}");
+    assert_eq!(bench.server.connections(), 1);
+    let requests = bench.server.requests();
+    assert_eq!(requests[0].target, format!("/v2/{GUN}/_trust/tuf/timestamp.json"));
+    assert_eq!(requests[0].user_agent.as_deref(), Some(concat!("portreeve/", env!("CARGO_PKG_VERSION"))));
+    assert_eq!(requests[0].authorization, None);
+}
+
+#[test]
+fn asks_again_where_an_idle_connection_was_closed() {
+    let bench = Bench::new();
+    for _ in 0..5 {
+        bench.fetch(&[]).unwrap();
+        bench.server.drop_connections();
+    }
+}
+
+#[test]
+fn an_unknown_ca_is_told() {
+    let bench = Bench::new();
+    let other = Bench { server: Server::start(), ..bench };
+    let words = other.words(&[]);
+    assert!(words.contains("certificate") && words.contains("trust.ca"), "{words}");
+}
+
+#[test]
+fn a_certificate_for_another_host_is_told() {
+    let authority = Authority::new();
+    let (chain, key) = authority.server(&["notary.example"]);
+    let bench = Bench::of(Server::start_with(&chain, &key, authority.pem()));
+    let words = bench.words(&[]);
+    assert!(words.contains("another host name"), "{words}");
+}
+
+#[test]
+fn a_changed_ca_bundle_counts_and_a_bad_one_does_not() {
+    let bench = Bench::new();
+    bench.fetch(&[]).unwrap();
+    bench.scratch.write("ca.pem", "nothing in it");
+    bench.server.drop_connections();
+    bench.fetch(&[]).unwrap();
+    bench.scratch.write("ca.pem", Authority::new().pem());
+    bench.server.drop_connections();
+    assert!(bench.words(&[]).contains("certificate"));
+    bench.scratch.write("ca.pem", bench.server.ca_pem());
+    bench.fetch(&[]).unwrap();
+}
+
+#[test]
+fn plain_http_is_refused_unless_switched_on() {
+    let bench = Bench::of(Server::start_plain());
+    bench.words(&[]);
+    assert_eq!(bench.server.requests().len(), 0);
+    let http = Http::checked_every(None, PlainHttp::DangerouslyAllowed, Proxies::default(), Duration::ZERO).unwrap();
+    let bench = Bench { client: Client::over(http, PlainHttp::DangerouslyAllowed), ..bench };
+    bench.fetch(&[]).unwrap();
+}
+
+#[test]
+fn statuses_are_told_apart() {
+    let bench = Bench::new();
+    for (status, words) in
+        [(500, "500 MADE_UP"), (503, "503"), (400, "400"), (429, "429"), (204, "204"), (301, "redirect"), (403, "403")]
+    {
+        bench.server.misbehave("", Fault::Status(status));
+        let said = bench.words(&[]);
+        assert!(said.contains(words), "{status}: {said}");
+    }
+    bench.server.misbehave("", Fault::Status(404));
+    assert_eq!(bench.fetch(&[]), Err(FetchError::NotFound));
+}
+
+#[test]
+fn a_redirect_is_not_followed() {
+    let bench = Bench::new();
+    bench.server.misbehave("", Fault::Redirect);
+    let said = bench.words(&[]);
+    assert!(said.contains("answered 302") && said.contains("not followed"), "{said}");
+    assert_eq!(bench.server.requests().len(), 1);
+}
+
+#[test]
+fn bodies_are_whole_or_nothing() {
+    let bench = Bench::new();
+    for fault in [Fault::ShortBody, Fault::ShortChunks, Fault::NoLength, Fault::Html, Fault::Gzip, Fault::Reset] {
+        bench.server.misbehave("", fault);
+        let said = bench.words(&[]);
+        assert!(said.contains(&bench.server.url()), "{fault:?}: {said}");
+    }
+}
+
+#[test]
+fn bodies_over_the_cap_are_not_read() {
+    let bench = Bench::new();
+    for fault in [Fault::Huge(100 << 20), Fault::HugeChunked(100 << 20), Fault::HugeChunked((64 << 10) + 1)] {
+        bench.server.misbehave("", fault);
+        let started = Instant::now();
+        assert_eq!(bench.fetch(&[]), Err(FetchError::TooLarge { cap: 64 << 10 }), "{fault:?}");
+        assert!(started.elapsed() < Duration::from_secs(5));
+    }
+    bench.server.behave();
+    bench.server.put(GUN, STEM, vec![b' '; 1000]);
+    let wait = Duration::from_secs(20);
+    assert_eq!(bench.fetch_with(&[], 1000, wait).unwrap().len(), 1000);
+    assert_eq!(bench.fetch_with(&[], 999, wait), Err(FetchError::TooLarge { cap: 999 }));
+}
+
+#[test]
+fn nothing_outlives_the_deadline() {
+    let bench = Bench::new();
+    let token = SignIn::Bearer(TokenService { anonymous: true, ..TokenService::default() });
+    let wait = Duration::from_millis(1500);
+    for (part, fault) in [
+        ("timestamp", Fault::Stall),
+        ("timestamp", Fault::Drip),
+        ("timestamp", Fault::DripHead),
+        ("timestamp", Fault::Delay(Duration::from_secs(4))),
+        ("/token", Fault::Stall),
+        ("/token", Fault::Drip),
+    ] {
+        bench.server.behave();
+        bench.server.require(if part == "/token" { token.clone() } else { SignIn::No });
+        bench.server.misbehave(part, fault);
+        let started = Instant::now();
+        let said = words(bench.fetch_within(wait));
+        let took = started.elapsed();
+        assert!(said.contains("in time"), "{fault:?}: {said}");
+        assert!(
+            took >= wait - Duration::from_millis(50) && took < wait + Duration::from_millis(600),
+            "{fault:?} {took:?}"
+        );
+    }
+}
+
+#[test]
+fn a_silent_port_cannot_hold_the_handshake() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let bench = Bench::new();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    let server = TrustServer::parse(&url, PlainHttp::Refused).unwrap();
+    let gun = Gun::new(GUN).unwrap();
+    let started = Instant::now();
+    let mut source = bench.client.source(&server, &gun, &[], Deadline::after(Duration::from_millis(400)));
+    let said = words(source.fetch(&MetadataName::Timestamp, 100));
+    assert!(said.contains("in time"), "{said}");
+    assert!(started.elapsed() < Duration::from_millis(1500), "{:?}", started.elapsed());
+    drop(listener);
+    let mut source = bench.client.source(&server, &gun, &[], Deadline::after(Duration::from_secs(5)));
+    let said = words(source.fetch(&MetadataName::Timestamp, 100));
+    assert!(said.contains("refused"), "{said}");
+}
+
+#[test]
+fn a_token_is_fetched_once_and_used_until_it_is_refused() {
+    let bench = Bench::new();
+    bench.server.require(SignIn::Bearer(TokenService::of("alice", "s3cret:x")));
+    let alice = [credential("alice", "s3cret:x")];
+    bench.fetch(&alice).unwrap();
+    assert_eq!(bench.server.round_trips(), ["GET timestamp", "GET /token", "GET timestamp"]);
+    let target = bench.server.requests()[1].target.clone();
+    assert!(target.contains("scope=repository%3Aregistry.local%3A9001%2Fplant%2Fplc%3Apull&"), "{target}");
+    assert!(!target.contains("push") && target.contains("service=notary"), "{target}");
+
+    bench.server.forget_requests();
+    bench.fetch(&alice).unwrap();
+    assert_eq!(bench.server.round_trips(), ["GET timestamp"]);
+
+    bench.server.forget_requests();
+    bench.server.revoke_tokens();
+    bench.fetch(&alice).unwrap();
+    assert_eq!(bench.server.round_trips(), ["GET timestamp", "GET /token", "GET timestamp"]);
+}
+
+#[test]
+fn token_services_of_every_kind_are_understood() {
+    let of_alice = || TokenService::of("alice", "secret");
+    let table = [
+        ("access_token", TokenService { field: "access_token", ..of_alice() }, vec![credential("alice", "secret")]),
+        ("POST only", TokenService { get: false, ..of_alice() }, vec![credential("alice", "secret")]),
+        ("no lifetime", TokenService { expires_in: None, ..of_alice() }, vec![credential("alice", "secret")]),
+        ("negative lifetime", TokenService { expires_in: Some(-5), ..of_alice() }, vec![credential("alice", "secret")]),
+        ("endless", TokenService { expires_in: Some(i64::MAX), ..of_alice() }, vec![credential("alice", "secret")]),
+        ("anonymous", TokenService { anonymous: true, ..of_alice() }, vec![]),
+        ("second works", of_alice(), vec![credential("bob", "x"), credential("alice", "secret")]),
+        (
+            "first is powerless",
+            TokenService {
+                users: vec![("bob".into(), "x".into()), ("alice".into(), "secret".into())],
+                powerless: vec!["bob".into()],
+                ..TokenService::default()
+            },
+            vec![credential("bob", "x"), credential("alice", "secret")],
+        ),
+        ("identity token", TokenService::of(TOKEN_USER, "t0k"), vec![credential(TOKEN_USER, "t0k")]),
+        (
+            "other schemes first",
+            TokenService { before_challenge: "Negotiate, Basic realm=\"Bearer realm=x\", ", ..of_alice() },
+            vec![credential("alice", "secret")],
+        ),
+        ("zero lifetime", TokenService { expires_in: Some(0), ..of_alice() }, vec![credential("alice", "secret")]),
+    ];
+    for (what, service, credentials) in table {
+        let bench = Bench::new();
+        bench.server.require(SignIn::Bearer(service));
+        assert!(bench.fetch(&credentials).is_ok(), "{what}: {:?}", bench.fetch(&credentials));
+    }
+}
+
+#[test]
+fn anonymous_tokens_are_kept_too_and_never_used_for_others() {
+    let bench = Bench::new();
+    bench.server.require(SignIn::Bearer(TokenService { anonymous: true, ..TokenService::of("alice", "secret") }));
+    bench.fetch(&[]).unwrap();
+    bench.fetch(&[]).unwrap();
+    assert_eq!(bench.server.count("/token"), 1);
+    bench.fetch(&[credential("alice", "secret")]).unwrap();
+    assert_eq!(bench.server.count("/token"), 2);
+}
+
+#[test]
+fn basic_is_answered_with_each_candidate() {
+    let bench = Bench::new();
+    bench.server.require(SignIn::Basic(vec![("alice".into(), "a:b".into())]));
+    bench.fetch(&[credential("bob", "x"), credential("alice", "a:b")]).unwrap();
+    let said = bench.words(&[]);
+    assert!(said.contains("anonymously") && said.contains("user name and a password"), "{said}");
+}
+
+#[test]
+fn every_candidate_and_its_answer_is_told_but_no_secret() {
+    let bench = Bench::new();
+    bench.server.require(SignIn::Bearer(TokenService {
+        users: vec![("bob".into(), "hunter2".into())],
+        powerless: vec!["bob".into()],
+        ..TokenService::default()
+    }));
+    let said = bench.words(&[credential("alice", "hunter1"), credential("bob", "hunter2")]);
+    assert!(said.contains("secret of alice: token service") && said.contains("answered 401 UNAUTHORIZED"), "{said}");
+    assert!(said.contains("secret of bob got a token, but was answered 401"), "{said}");
+    assert!(!said.contains("hunter") && !said.contains("token-"), "{said}");
+    let said = bench.words(&[]);
+    assert!(said.contains("anonymously (no credentials"), "{said}");
+}
+
+#[test]
+fn refusing_for_ever_ends() {
+    let bench = Bench::new();
+    bench.server.require(SignIn::Bearer(TokenService { anonymous: true, ..TokenService::of("alice", "secret") }));
+    let both = [credential("alice", "secret"), credential("bob", "x")];
+    bench.fetch(&both[..1]).unwrap();
+    bench.server.misbehave("timestamp", Fault::Unauthorized);
+    bench.server.forget_requests();
+    let said = bench.words(&both);
+    assert!(said.contains("let nobody in"), "{said}");
+    assert!(bench.server.requests().len() <= 6, "{:?}", bench.server.round_trips());
+}
+
+#[test]
+fn credentials_go_to_https_realms_only() {
+    let plain = Server::start_plain();
+    let bench = Bench::new();
+    bench.server.require(SignIn::Bearer(TokenService {
+        realm: Some(format!("{}/token", plain.url())),
+        ..TokenService::of("alice", "secret")
+    }));
+    let said = bench.words(&[credential("alice", "secret")]);
+    assert!(said.contains("plain http") && said.contains("no credentials are sent"), "{said}");
+    assert_eq!(plain.connections(), 0);
+}
+
+#[test]
+fn a_token_service_may_not_send_us_elsewhere_or_flood_us() {
+    let bench = Bench::new();
+    bench.server.require(SignIn::Bearer(TokenService::of("alice", "secret")));
+    for (fault, words) in [
+        (Fault::Redirect, "302"),
+        (Fault::Huge(100 << 20), "more than"),
+        (Fault::HugeChunked(100 << 20), "more than"),
+        (Fault::Html, "not a token"),
+        (Fault::Body("{}"), "without a token"),
+        (Fault::Body("{\"token\":\"\"}"), "without a token"),
+        (Fault::Body("{\"token\":\"a b\"}"), "cannot be used"),
+        (Fault::Body("{\"token\":\"a\\r\\nHost: evil\"}"), "cannot be used"),
+        (Fault::Body("[]"), "not a token"),
+        (Fault::Status(500), "500"),
+        (Fault::Unauthorized, "401"),
+        (Fault::Reset, "closed"),
+    ] {
+        bench.server.misbehave("/token", fault);
+        let said = bench.words(&[credential("alice", "secret")]);
+        assert!(said.contains(words), "{fault:?}: {said}");
+    }
+}
+
+#[test]
+fn the_number_401_in_a_name_means_nothing() {
+    let bench = Bench::new();
+    bench.server.put("registry.local/401/unauthorized", "timestamp", "{}");
+    let server = TrustServer::parse(&bench.server.url(), PlainHttp::Refused).unwrap();
+    let gun = Gun::new("registry.local/401/unauthorized").unwrap();
+    let mut source = bench.client.source(&server, &gun, &[], Deadline::after(Duration::from_secs(20)));
+    assert_eq!(source.fetch(&MetadataName::Timestamp, 100).unwrap(), b"{}");
+    bench.server.misbehave("401", Fault::Status(500));
+    let said = words(source.fetch(&MetadataName::Timestamp, 100));
+    assert!(said.contains("answered 500"), "{said}");
+}

@@ -1,0 +1,370 @@
+//! HTTP as trust and token servers are spoken to: no redirects, no cookies, no compression, https unless plain HTTP
+//! is switched on, a cap on every body and one deadline over resolving, connecting, sending and reading. Never logs a
+//! header or a body.
+
+use std::fmt;
+use std::io::{self, Read};
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustls::CertificateError;
+use ureq::http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
+use ureq::unversioned::resolver::DefaultResolver;
+use ureq::unversioned::transport::{ConnectProxyConnector, Connector, TcpConnector};
+use ureq::{Agent, AsSendBody, Body};
+
+use super::ca::{CaError, tls_config};
+use super::proxy::{Proxies, ProxyError};
+use super::server_url::PlainHttp;
+use super::tls::TlsConnector;
+use crate::credentials::Secret;
+use crate::credentials::files::Stamp;
+use crate::deadline::Deadline;
+
+/// Most of an error's body that is read.
+const MAX_ERROR_BODY: usize = 4 << 10;
+/// Buffers of one connection; the largest response head must fit.
+const BUFFER: usize = 32 << 10;
+const MAX_HEAD: usize = 24 << 10;
+/// Idle connections that are kept: a refresh of several repositories on one server uses a few.
+const POOL: usize = 16;
+const POOL_PER_HOST: usize = 8;
+const POOL_AGE: Duration = Duration::from_secs(30);
+/// How often the CA bundle's stamp is looked at, at most.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
+
+/// A client with its connections. Shared by all workers.
+pub(super) struct Http {
+    ca: Option<PathBuf>,
+    plain_http: PlainHttp,
+    proxies: Proxies,
+    check_every: Duration,
+    state: Mutex<State>,
+}
+
+struct State {
+    agent: Agent,
+    stamp: Option<Stamp>,
+    checked: Instant,
+    checking: bool,
+}
+
+/// What a server answered.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// The status.
+    pub(super) status: u16,
+    /// Its `WWW-Authenticate` fields.
+    pub(super) challenges: Vec<String>,
+    /// The body: whole if the status is 200, else its beginning, or nothing.
+    pub(super) body: Vec<u8>,
+}
+
+impl Http {
+    /// A client under the built-in roots and a bundle.
+    pub(super) fn new(ca: Option<PathBuf>, plain_http: PlainHttp) -> Result<Self, HttpSetupError> {
+        let proxies = Proxies::from_environment().map_err(HttpSetupError::Proxy)?;
+        Self::checked_every(ca, plain_http, proxies, CHECK_EVERY)
+    }
+
+    pub(super) fn checked_every(
+        ca: Option<PathBuf>,
+        plain_http: PlainHttp,
+        proxies: Proxies,
+        check_every: Duration,
+    ) -> Result<Self, HttpSetupError> {
+        // The stamp first: a change between the two is then seen at the next look.
+        let stamp = ca.as_deref().and_then(Stamp::of);
+        let agent = new_agent(ca.as_deref(), plain_http).map_err(HttpSetupError::Ca)?;
+        let state = State { agent, stamp, checked: Instant::now(), checking: false };
+        Ok(Self { ca, plain_http, proxies, check_every, state: Mutex::new(state) })
+    }
+
+    /// GETs a URL. `cap` is for the body of a 200.
+    pub(super) fn get(
+        &self,
+        url: &str,
+        authorization: Option<&Secret>,
+        cap: usize,
+        deadline: Deadline,
+    ) -> Result<Answer, HttpError> {
+        let request = || {
+            let mut request =
+                Request::builder().method(Method::GET).uri(url).header(header::ACCEPT, "application/json");
+            if let Some(authorization) = authorization {
+                request = request.header(header::AUTHORIZATION, secret_header(authorization)?);
+            }
+            request.body(()).map_err(|_| HttpError::Request)
+        };
+        match self.run(request()?, cap, deadline) {
+            // A server may close an idle connection in the moment we reuse it; asking again is harmless.
+            Err(HttpError::Disconnected) => self.run(request()?, cap, deadline),
+            answered => answered,
+        }
+    }
+
+    /// POSTs a form to a URL.
+    pub(super) fn post_form(
+        &self,
+        url: &str,
+        form: &Secret,
+        cap: usize,
+        deadline: Deadline,
+    ) -> Result<Answer, HttpError> {
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(url)
+            .header(header::ACCEPT, "application/json")
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(form.reveal().to_owned())
+            .map_err(|_| HttpError::Request)?;
+        self.run(request, cap, deadline)
+    }
+
+    fn run(&self, request: Request<impl AsSendBody>, cap: usize, deadline: Deadline) -> Result<Answer, HttpError> {
+        let agent = self.agent();
+        let left = deadline.remaining().ok_or(HttpError::Timeout)?;
+        let proxy = self.proxy(request.uri());
+        // ureq counts a proxy's resolution, connection and CONNECT each from the start; a third for each keeps their
+        // sum within what is left.
+        let connect = if proxy.is_some() { left / 3 } else { left };
+        let request = agent
+            .configure_request(request)
+            .timeout_global(Some(left))
+            .timeout_connect(Some(connect))
+            .proxy(proxy)
+            .build();
+        let mut response = agent.run(request).map_err(HttpError::from)?;
+        let status = response.status().as_u16();
+        let challenges = response
+            .headers()
+            .get_all(header::WWW_AUTHENTICATE)
+            .iter()
+            // Bytes that are not ASCII text become a field that cannot be read, rather than none at all.
+            .map(|value| value.to_str().unwrap_or("\u{0}").to_owned())
+            .collect();
+        let body = if status == 200 { read_whole(&mut response, cap)? } else { read_beginning(&mut response) };
+        Ok(Answer { status, challenges, body })
+    }
+
+    fn proxy(&self, url: &Uri) -> Option<ureq::Proxy> {
+        self.proxies.to(url).cloned()
+    }
+
+    /// The agent under the CA bundle as it is now. One caller looks at the file; the others do not wait.
+    fn agent(&self) -> Agent {
+        let Some(ca) = self.ca.as_deref() else { return self.lock().agent.clone() };
+        let known = {
+            let mut state = self.lock();
+            if state.checking || state.checked.elapsed() < self.check_every {
+                return state.agent.clone();
+            }
+            state.checking = true;
+            state.stamp
+        };
+        let stamp = Stamp::of(ca);
+        let renewed = (stamp != known).then(|| new_agent(Some(ca), self.plain_http));
+        let mut state = self.lock();
+        state.checking = false;
+        state.checked = Instant::now();
+        match renewed {
+            None => {}
+            Some(Ok(agent)) => {
+                log::info!("CA bundle {} was read again", ca.display());
+                state.stamp = stamp;
+                state.agent = agent;
+            }
+            Some(Err(error)) => {
+                log::error!("{error}; the roots read before stay in force");
+                state.stamp = stamp;
+            }
+        }
+        state.agent.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn new_agent(ca: Option<&std::path::Path>, plain_http: PlainHttp) -> Result<Agent, CaError> {
+    let config = Agent::config_builder()
+        .http_status_as_error(false)
+        .https_only(plain_http == PlainHttp::Refused)
+        .max_redirects(0)
+        .user_agent(concat!("portreeve/", env!("CARGO_PKG_VERSION")))
+        .accept_encoding("identity")
+        .input_buffer_size(BUFFER)
+        .output_buffer_size(BUFFER)
+        .max_response_header_size(MAX_HEAD)
+        .max_idle_connections(POOL)
+        .max_idle_connections_per_host(POOL_PER_HOST)
+        .max_idle_age(POOL_AGE)
+        .proxy(None)
+        .build();
+    let connector =
+        ().chain(ConnectProxyConnector::default())
+            .chain(TcpConnector::default())
+            .chain(TlsConnector::new(tls_config(ca)?));
+    Ok(Agent::with_parts(config, connector, DefaultResolver::default()))
+}
+
+fn secret_header(value: &Secret) -> Result<HeaderValue, HttpError> {
+    let mut header = HeaderValue::from_str(value.reveal()).map_err(|_| HttpError::Request)?;
+    header.set_sensitive(true);
+    Ok(header)
+}
+
+/// The body of a 200: all of it or an error.
+fn read_whole(response: &mut Response<Body>, cap: usize) -> Result<Vec<u8>, HttpError> {
+    if response.headers().get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+        return Err(HttpError::Encoded);
+    }
+    if !says_its_length(response.headers()) {
+        // Where only the connection's end ends the body, a cut-off one looks like a whole one.
+        return Err(HttpError::NoLength);
+    }
+    let limit = u64::try_from(cap).unwrap_or(u64::MAX);
+    if response.body().content_length().is_some_and(|length| length > limit) {
+        return Err(HttpError::TooLarge { cap });
+    }
+    let mut body = Vec::new();
+    let reader = response.body_mut().with_config().limit(limit.saturating_add(2)).reader();
+    reader.take(limit.saturating_add(1)).read_to_end(&mut body).map_err(HttpError::from)?;
+    if body.len() > cap {
+        return Err(HttpError::TooLarge { cap });
+    }
+    Ok(body)
+}
+
+/// The beginning of an error's body: it is only told to people, so trouble in reading it is not trouble.
+fn read_beginning(response: &mut Response<Body>) -> Vec<u8> {
+    let mut body = Vec::new();
+    let limit = u64::try_from(MAX_ERROR_BODY).unwrap_or(u64::MAX);
+    let reader = response.body_mut().with_config().limit(limit.saturating_add(2)).reader();
+    match reader.take(limit.saturating_add(1)).read_to_end(&mut body) {
+        Ok(_) if body.len() <= MAX_ERROR_BODY => body,
+        _ => Vec::new(),
+    }
+}
+
+fn says_its_length(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::CONTENT_LENGTH) || headers.contains_key(header::TRANSFER_ENCODING)
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(super) enum HttpError {
+    /// The deadline passed.
+    Timeout,
+    /// The host's name is not known.
+    HostNotFound,
+    /// The certificate was not accepted.
+    Certificate(CertificateError),
+    /// TLS failed in another way.
+    Tls(rustls::Error),
+    /// The connection broke before the answer was complete.
+    Disconnected,
+    /// Connecting, sending or receiving failed.
+    Io(io::Error),
+    /// The proxy would not connect us.
+    Proxy,
+    /// The body is larger than it may be.
+    TooLarge {
+        /// The cap, in bytes.
+        cap: usize,
+    },
+    /// The body has no length.
+    NoLength,
+    /// The body is compressed, which was not asked for.
+    Encoded,
+    /// The request cannot be made: a URL or a header that HTTP cannot carry.
+    Request,
+    /// The answer is not HTTP, or not as it should be.
+    Protocol(ureq::Error),
+}
+
+impl From<ureq::Error> for HttpError {
+    fn from(error: ureq::Error) -> Self {
+        match error {
+            ureq::Error::Timeout(_) => Self::Timeout,
+            ureq::Error::HostNotFound => Self::HostNotFound,
+            ureq::Error::Rustls(rustls::Error::InvalidCertificate(why)) => Self::Certificate(why),
+            ureq::Error::Rustls(error) => Self::Tls(error),
+            ureq::Error::Io(error) => match error.kind() {
+                io::ErrorKind::UnexpectedEof
+                | io::ErrorKind::ConnectionReset
+                | io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::BrokenPipe => Self::Disconnected,
+                io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => Self::Timeout,
+                _ => Self::Io(error),
+            },
+            ureq::Error::ConnectProxyFailed(_) => Self::Proxy,
+            other => Self::Protocol(other),
+        }
+    }
+}
+
+impl From<io::Error> for HttpError {
+    fn from(error: io::Error) -> Self {
+        // ureq's own error travels inside when a body is read.
+        Self::from(ureq::Error::from(error))
+    }
+}
+
+impl fmt::Display for HttpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Timeout => f.write_str("did not answer in time"),
+            Self::HostNotFound => f.write_str("its host name is not known"),
+            Self::Certificate(why) => write!(f, "its certificate was not accepted: {}", certificate_trouble(why)),
+            Self::Tls(error) => write!(f, "TLS failed: {error}"),
+            Self::Disconnected => f.write_str("closed the connection before the answer was complete"),
+            Self::Io(error) => write!(f, "could not be reached: {error}"),
+            Self::Proxy => f.write_str("the proxy (HTTPS_PROXY) would not connect to it"),
+            Self::TooLarge { cap } => write!(f, "sent more than {cap} bytes"),
+            Self::NoLength => f.write_str("did not say how long its answer is, so that a cut-off one would not show"),
+            Self::Encoded => f.write_str("sent a compressed answer, which was not asked for"),
+            Self::Request => f.write_str("cannot be asked: the URL or the credentials do not fit into HTTP"),
+            Self::Protocol(error) => write!(f, "did not answer as HTTP has it: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for HttpError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Tls(error) => Some(error),
+            Self::Io(error) => Some(error),
+            Self::Protocol(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+fn certificate_trouble(why: &CertificateError) -> String {
+    match why {
+        // A bad signature is what a CA that was made anew under its old name looks like.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "it is not under a CA that is known here (trust.ca adds the CA of a private server)".to_owned()
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "it has expired".to_owned(),
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "it is not valid yet (is the clock right?)".to_owned()
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "it is for another host name".to_owned()
+        }
+        other => other.to_string(),
+    }
+}
+
+/// Why a client cannot be set up.
+#[derive(Debug)]
+pub(super) enum HttpSetupError {
+    /// The CA bundle.
+    Ca(CaError),
+    /// The proxy variables.
+    Proxy(ProxyError),
+}

@@ -1,0 +1,296 @@
+//! What is remembered, and who is fetching it: a bounded shelf of slots, each holding at most one value and at most
+//! one flight at a time. Whoever finds nobody fetching leads; the others wait, each by its own deadline, and share
+//! what the leader brings. A failure is told to those who waited and then forgotten. No lock is held while anybody
+//! fetches, and a leader that panics leaves the slot free.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crate::deadline::Deadline;
+
+/// The shelf. `V` is what is kept, `T` on what terms a flight was made, `E` why one failed.
+pub(super) struct Shelf<K, V, T, E> {
+    capacity: usize,
+    slots: Mutex<Slots<K, V, T, E>>,
+}
+
+struct Slots<K, V, T, E> {
+    by_key: HashMap<K, Shelved<V, T, E>>,
+    /// Counts up with every use; the smallest was used longest ago.
+    clock: u64,
+}
+
+struct Shelved<V, T, E> {
+    slot: Arc<Slot<V, T, E>>,
+    used: u64,
+}
+
+impl<K: Eq + Hash + Clone, V: Clone, T, E: Clone> Shelf<K, V, T, E> {
+    pub(super) fn new(capacity: usize) -> Self {
+        Self { capacity, slots: Mutex::new(Slots { by_key: HashMap::new(), clock: 0 }) }
+    }
+
+    /// The slot of a key. A full shelf gives up the slot that was used longest ago and is in nobody's hands.
+    pub(super) fn slot(&self, key: &K) -> Arc<Slot<V, T, E>> {
+        let mut slots = lock(&self.slots);
+        slots.clock += 1;
+        let used = slots.clock;
+        if let Some(shelved) = slots.by_key.get_mut(key) {
+            shelved.used = used;
+            return Arc::clone(&shelved.slot);
+        }
+        if slots.by_key.len() >= self.capacity {
+            let idle = slots.by_key.iter().filter(|(_, shelved)| Arc::strong_count(&shelved.slot) == 1);
+            let oldest = idle.min_by_key(|(_, shelved)| shelved.used).map(|(key, _)| key.clone());
+            if let Some(oldest) = oldest {
+                slots.by_key.remove(&oldest);
+            }
+        }
+        let slot = Arc::new(Slot { state: Mutex::new(State { held: None, flight: None }) });
+        slots.by_key.insert(key.clone(), Shelved { slot: Arc::clone(&slot), used });
+        slot
+    }
+
+    /// Takes a slot off the shelf if it holds nothing and nobody else has it: names that do not exist push out none
+    /// that do.
+    pub(super) fn tidy(&self, key: &K, slot: Arc<Slot<V, T, E>>) {
+        if slot.held().is_some() {
+            return;
+        }
+        let mut slots = lock(&self.slots);
+        drop(slot);
+        if slots.by_key.get(key).is_some_and(|shelved| Arc::strong_count(&shelved.slot) == 1) {
+            slots.by_key.remove(key);
+        }
+    }
+
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        lock(&self.slots).by_key.len()
+    }
+}
+
+/// One key's place.
+pub(super) struct Slot<V, T, E> {
+    state: Mutex<State<V, T, E>>,
+}
+
+struct State<V, T, E> {
+    held: Option<V>,
+    flight: Option<Arc<Flight<V, T, E>>>,
+}
+
+/// What one finds at a slot.
+pub(super) enum Boarding<'a, V: Clone, T, E: Clone> {
+    /// Nobody is fetching: this caller does.
+    Lead(Pilot<'a, V, T, E>),
+    /// Somebody is.
+    Wait(Arc<Flight<V, T, E>>),
+}
+
+impl<V: Clone, T, E: Clone> Slot<V, T, E> {
+    /// What is held.
+    pub(super) fn held(&self) -> Option<V> {
+        lock(&self.state).held.clone()
+    }
+
+    /// Leads a flight on these terms, or joins the one that is under way.
+    pub(super) fn board(&self, terms: impl FnOnce() -> T) -> Boarding<'_, V, T, E> {
+        let mut state = lock(&self.state);
+        if let Some(flight) = &state.flight {
+            return Boarding::Wait(Arc::clone(flight));
+        }
+        let flight = Arc::new(Flight {
+            terms: terms(),
+            began: Instant::now(),
+            landing: Mutex::new(None),
+            landed: Condvar::new(),
+        });
+        state.flight = Some(Arc::clone(&flight));
+        Boarding::Lead(Pilot { slot: self, flight })
+    }
+}
+
+/// One fetching, seen by those who wait for it.
+pub(super) struct Flight<V, T, E> {
+    /// On what terms it was made.
+    pub(super) terms: T,
+    /// When it began.
+    pub(super) began: Instant,
+    landing: Mutex<Option<Landing<V, E>>>,
+    landed: Condvar,
+}
+
+/// How a flight ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Landing<V, E> {
+    /// It brought this.
+    Brought(V),
+    /// It failed.
+    Failed(E),
+    /// Its leader gave up without a word.
+    Abandoned,
+}
+
+impl<V: Clone, T, E: Clone> Flight<V, T, E> {
+    /// Waits for its end; `None` once the deadline has passed.
+    pub(super) fn wait(&self, deadline: Deadline) -> Option<Landing<V, E>> {
+        let mut landing = lock(&self.landing);
+        loop {
+            if let Some(landing) = &*landing {
+                return Some(landing.clone());
+            }
+            let left = deadline.remaining()?;
+            let waited = self.landed.wait_timeout(landing, left);
+            landing = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+/// The right, and the duty, to end a flight. Dropped without a word, also by a panic, it ends as abandoned.
+pub(super) struct Pilot<'a, V: Clone, T, E: Clone> {
+    slot: &'a Slot<V, T, E>,
+    flight: Arc<Flight<V, T, E>>,
+}
+
+impl<V: Clone, T, E: Clone> Pilot<'_, V, T, E> {
+    /// Ends the flight: what it brought is held from now on, a failure is told to those who wait.
+    pub(super) fn land(self, result: &Result<V, E>) {
+        if let Ok(value) = result {
+            lock(&self.slot.state).held = Some(value.clone());
+        }
+        *lock(&self.flight.landing) = Some(match result {
+            Ok(value) => Landing::Brought(value.clone()),
+            Err(error) => Landing::Failed(error.clone()),
+        });
+    }
+}
+
+impl<V: Clone, T, E: Clone> Drop for Pilot<'_, V, T, E> {
+    fn drop(&mut self) {
+        lock(&self.slot.state).flight = None;
+        lock(&self.flight.landing).get_or_insert(Landing::Abandoned);
+        self.flight.landed.notify_all();
+    }
+}
+
+/// No code that can panic runs under these locks, so a poisoned one is as good as any.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+
+    type TestShelf = Shelf<u32, &'static str, (), &'static str>;
+
+    fn soon() -> Deadline {
+        Deadline::after(Duration::from_secs(10))
+    }
+
+    fn lead<'a>(slot: &'a Slot<&'static str, (), &'static str>) -> Pilot<'a, &'static str, (), &'static str> {
+        match slot.board(|| ()) {
+            Boarding::Lead(pilot) => pilot,
+            Boarding::Wait(_) => panic!("somebody is leading"),
+        }
+    }
+
+    fn join(slot: &Slot<&'static str, (), &'static str>) -> Arc<Flight<&'static str, (), &'static str>> {
+        match slot.board(|| ()) {
+            Boarding::Wait(flight) => flight,
+            Boarding::Lead(_) => panic!("nobody is leading"),
+        }
+    }
+
+    #[test]
+    fn one_leads_and_the_others_share() {
+        let shelf = TestShelf::new(9);
+        let slot = shelf.slot(&1);
+        let pilot = lead(&slot);
+        let flights: Vec<_> = (0..3).map(|_| join(&shelf.slot(&1))).collect();
+        thread::scope(|scope| {
+            let waiting: Vec<_> = flights.iter().map(|flight| scope.spawn(|| flight.wait(soon()))).collect();
+            pilot.land(&Ok("data"));
+            for thread in waiting {
+                assert_eq!(thread.join().unwrap(), Some(Landing::Brought("data")));
+            }
+        });
+        assert_eq!(slot.held(), Some("data"));
+        drop(lead(&slot));
+    }
+
+    #[test]
+    fn a_failure_is_told_but_not_remembered() {
+        let shelf = TestShelf::new(9);
+        let slot = shelf.slot(&1);
+        lead(&slot).land(&Ok("old"));
+        let pilot = lead(&slot);
+        let flight = join(&slot);
+        pilot.land(&Err("why"));
+        assert_eq!(flight.wait(soon()), Some(Landing::Failed("why")));
+        assert_eq!(slot.held(), Some("old"));
+        lead(&slot).land(&Ok("new"));
+        assert_eq!(slot.held(), Some("new"));
+    }
+
+    #[test]
+    fn a_panic_of_the_leader_frees_the_slot() {
+        let shelf = TestShelf::new(9);
+        let slot = shelf.slot(&1);
+        let flight = thread::scope(|scope| {
+            let pilot = lead(&slot);
+            let flight = join(&slot);
+            let thread = scope.spawn(move || {
+                let _pilot = pilot;
+                panic!("made up");
+            });
+            assert!(thread.join().is_err());
+            flight
+        });
+        assert_eq!(flight.wait(soon()), Some(Landing::Abandoned));
+        drop(lead(&slot));
+    }
+
+    #[test]
+    fn waiting_ends_with_the_deadline() {
+        let shelf = TestShelf::new(9);
+        let slot = shelf.slot(&1);
+        let _pilot = lead(&slot);
+        let started = Instant::now();
+        assert_eq!(join(&slot).wait(Deadline::after(Duration::from_millis(50))), None);
+        assert!(started.elapsed() < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn a_full_shelf_gives_up_what_was_used_longest_ago() {
+        let shelf = TestShelf::new(2);
+        lead(&shelf.slot(&1)).land(&Ok("1"));
+        lead(&shelf.slot(&2)).land(&Ok("2"));
+        shelf.slot(&1);
+        lead(&shelf.slot(&3)).land(&Ok("3"));
+        assert_eq!(shelf.len(), 2);
+        assert_eq!(shelf.slot(&1).held(), Some("1"));
+        assert_eq!(shelf.slot(&3).held(), Some("3"));
+        assert_eq!(shelf.slot(&2).held(), None);
+    }
+
+    #[test]
+    fn empty_slots_do_not_stay() {
+        let shelf = TestShelf::new(2);
+        let slot = shelf.slot(&1);
+        shelf.tidy(&1, slot);
+        assert_eq!(shelf.len(), 0);
+        let (one, other) = (shelf.slot(&1), shelf.slot(&1));
+        shelf.tidy(&1, one);
+        assert_eq!(shelf.len(), 1);
+        lead(&other).land(&Ok("1"));
+        shelf.tidy(&1, other);
+        assert_eq!(shelf.len(), 1);
+    }
+}

@@ -1,0 +1,63 @@
+//! The error body that registries, Notary and token services share: `{"errors":[{"code":…}]}`. Only the code is taken,
+//! to be shown; nothing is decided by it.
+
+use serde::Deserialize;
+
+use crate::text::printable;
+
+/// Longest code that is shown.
+const MAX_CODE: usize = 60;
+
+/// The first error's code in an error's body, safe to print.
+pub(super) fn error_code(body: &[u8]) -> Option<String> {
+    let body: ErrorBody = serde_json::from_slice(body).ok()?;
+    let first = body.errors?.into_iter().next()?;
+    first.code.filter(|code| !code.is_empty()).map(|code| printable(&code, MAX_CODE))
+}
+
+/// Wire type.
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(miniserde::Deserialize))]
+struct ErrorBody {
+    errors: Option<Vec<ErrorEntry>>,
+}
+
+/// Wire type.
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(miniserde::Deserialize))]
+struct ErrorEntry {
+    code: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_the_first_code_and_nothing_else() {
+        const TABLE: [(&str, Option<&str>); 8] = [
+            (r#"{"errors":[{"code":"UNAUTHORIZED","message":"m","detail":null}]}"#, Some("UNAUTHORIZED")),
+            (r#"{"errors":[{"code":"A"},{"code":"B"}]}"#, Some("A")),
+            ("{\"errors\":[{\"code\":\"A\\u001b[31m\"}]}", Some("A\u{fffd}[31m")),
+            (r#"{"errors":[]}"#, None),
+            (r#"{"errors":null}"#, None),
+            (r#"{"errors":[{"code":401}]}"#, None),
+            ("<html>", None),
+            ("", None),
+        ];
+        for (body, expected) in TABLE {
+            assert_eq!(error_code(body.as_bytes()).as_deref(), expected, "{body}");
+        }
+        let long = format!(r#"{{"errors":[{{"code":"{}"}}]}}"#, "x".repeat(1000));
+        assert!(error_code(long.as_bytes()).unwrap().chars().count() <= MAX_CODE + 1);
+    }
+
+    #[test]
+    fn miniserde_reads_the_same() {
+        let text = r#"{"errors":[{"code":"A","message":"m","detail":{"x":[1]}},{"message":"n"}]}"#;
+        let a: ErrorBody = serde_json::from_str(text).unwrap();
+        let b: ErrorBody = miniserde::json::from_str(text).unwrap();
+        let codes = |body: ErrorBody| body.errors.unwrap().into_iter().map(|e| e.code).collect::<Vec<_>>();
+        assert_eq!(codes(a), codes(b));
+    }
+}
