@@ -4,4 +4,7 @@ mod digest;
 mod reference;
 
 pub use digest::{Digest, DigestError, Sha256};
+pub(crate) use reference::{
+    DOCKER_HUB, MAX_NAME, MAX_TAG, check_path, check_tag, is_host, normal_host, normal_path, split_tag,
+};
 pub use reference::{Reference, ReferenceError};

@@ -1,51 +1,31 @@
 //! Policies: which images need what. Read strictly from files, selected by namespace and normalised reference.
+//!
+//! directories → `load` → `document` (over `tree` and `fields`, `requirement`) → `set` → a [`Rule`] for an image.
+//! Nothing that asks for a check is ever ignored: what is not understood keeps the whole set from loading.
+
+mod configmap;
+mod document;
+mod fields;
+mod load;
+mod pattern;
+mod problem;
+mod requirement;
+mod set;
+mod tree;
 
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::image::Reference;
+pub use configmap::{Checked, check_data, check_manifests, check_path};
+pub use load::{PolicySource, load};
+pub use pattern::{Pattern, PatternError};
+pub use problem::{Fault, PolicyProblem};
+pub use set::{PolicySet, Selection};
+
 use crate::trust::RootPin;
 use crate::trust::notary::TrustServer;
 use crate::trust::repository::RequiredSigner;
-
-/// All policies in force: immutable, shared, replaced as a whole.
-#[derive(Debug, Default)]
-pub struct PolicySet {}
-
-/// What selection found for one image.
-#[derive(Debug)]
-pub enum Selection<'a> {
-    /// This rule decides.
-    Rule(&'a Rule),
-    /// There are policies for the namespace (or the cluster), but no pattern of theirs matches.
-    NoMatch {
-        /// Whose policies were looked at.
-        scope: Scope,
-        /// How many policies that were.
-        policies: usize,
-    },
-    /// There is no policy at all that could apply.
-    NoPolicy,
-}
-
-impl PolicySet {
-    /// The rule for an image of a workload in `namespace` (empty for none): if any ImagePolicy exists for the
-    /// namespace only those count, else the ClusterImagePolicies.
-    pub fn select(&self, _namespace: &str, _image: &Reference) -> Selection<'_> {
-        todo!()
-    }
-
-    /// How many policies (documents) are in force.
-    pub fn len(&self) -> usize {
-        todo!()
-    }
-
-    /// Is there none?
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
 
 /// Whose policy it is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -74,7 +54,12 @@ pub struct Rule {
 impl Rule {
     /// The policy for people: `ImagePolicy line-1/plant-floor (file, line 7)`.
     pub fn describe(&self) -> String {
-        todo!()
+        format!(
+            "{} ({}, line {})",
+            set::describe_policy(&self.scope, &self.policy),
+            self.place.file.display(),
+            self.place.line
+        )
     }
 }
 
@@ -150,8 +135,19 @@ pub enum UnavailableRule {
 /// `remap: { prefix, signedPrefix }`: an image under `prefix` was signed under `signedPrefix`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remap {
-    /// What the normalised image name begins with.
+    /// What the normalised image name begins with; ends in `/`.
     pub prefix: String,
-    /// What stands there in trust data.
+    /// What stands there in trust data; ends in `/`.
     pub signed_prefix: String,
+}
+
+impl Remap {
+    /// The name that trust data knows an image by: `name`, its prefix exchanged. A name that is not under the prefix
+    /// is its own.
+    pub fn signed_name(&self, name: &str) -> String {
+        match name.strip_prefix(&self.prefix) {
+            Some(rest) => format!("{}{rest}", self.signed_prefix),
+            None => name.to_owned(),
+        }
+    }
 }

@@ -1,6 +1,11 @@
 //! Where trust in a repository's root begins: pins that the operator gave, or the first root that was seen.
 
-use super::key::KeyId;
+use std::fmt;
+
+use jiff::Timestamp;
+
+use super::certificate::{Certificate, pem_blocks};
+use super::key::{KeyId, PublicKey};
 
 /// One pin, as policy gives it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -15,19 +20,16 @@ pub enum RootPin {
 
 impl RootPin {
     /// A certificate pin from PEM text: exactly one certificate.
-    pub fn certificate_from_pem(_pem: &str) -> Result<Self, PinError> {
-        todo!()
+    pub fn certificate_from_pem(pem: &str) -> Result<Self, PinError> {
+        one_certificate(pem).map(|(der, _)| Self::Certificate(der))
     }
 
     /// A CA pin from PEM text: exactly one certificate, which must be a CA.
-    pub fn ca_from_pem(_pem: &str) -> Result<Self, PinError> {
-        todo!()
+    pub fn ca_from_pem(pem: &str) -> Result<Self, PinError> {
+        let (der, certificate) = one_certificate(pem)?;
+        if certificate.is_ca() { Ok(Self::Ca(der)) } else { Err(PinError::NotACa) }
     }
 }
-
-/// A pin that cannot be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PinError;
 
 /// May the first root that is seen be trusted, where no pin is given?
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -47,3 +49,97 @@ pub struct Anchor {
     /// What holds where `pins` is empty.
     pub first_use: FirstUse,
 }
+
+impl Anchor {
+    /// Which kind of pin decides.
+    pub(super) fn kind(&self) -> AnchorKind {
+        let exact = |pin: &RootPin| matches!(pin, RootPin::Certificate(_) | RootPin::KeyId(_));
+        if self.pins.iter().any(exact) {
+            AnchorKind::Key
+        } else if !self.pins.is_empty() {
+            AnchorKind::Ca
+        } else {
+            match self.first_use {
+                FirstUse::Allowed => AnchorKind::FirstUse,
+                FirstUse::Forbidden => AnchorKind::Nothing,
+            }
+        }
+    }
+
+    /// May this root key count? The first kind of pin that is given decides (TRUST.md, rows 2 and 6 to 13).
+    pub(super) fn accepts(&self, key: &PublicKey, now: Timestamp) -> bool {
+        let Some(bundle) = key.bundle() else { return false };
+        match self.kind() {
+            AnchorKind::Key => self.pins.iter().any(|pin| match pin {
+                RootPin::Certificate(der) => bundle.has_leaf(der),
+                RootPin::KeyId(id) => *id == key.id(), // the bundle's ID, not that of the bare key: row 8
+                RootPin::Ca(_) => false,
+            }),
+            AnchorKind::Ca => self.pins.iter().any(|pin| matches!(pin, RootPin::Ca(ca) if bundle.chains_to(ca, now))),
+            AnchorKind::FirstUse => true,
+            AnchorKind::Nothing => false,
+        }
+    }
+}
+
+/// What decides whether a root is trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnchorKind {
+    /// Pinned certificates and key IDs.
+    Key,
+    /// Pinned CAs.
+    Ca,
+    /// The first root that is seen.
+    FirstUse,
+    /// There is no pin, and first use is forbidden.
+    Nothing,
+}
+
+fn one_certificate(pem: &str) -> Result<(Vec<u8>, Certificate), PinError> {
+    let blocks = pem_blocks(pem, 16).ok_or(PinError::Malformed)?;
+    if blocks.iter().any(|block| block.label.ends_with("PRIVATE KEY")) {
+        return Err(PinError::PrivateKey);
+    }
+    match blocks.as_slice() {
+        [block] if block.label == "CERTIFICATE" => {
+            let certificate = Certificate::from_der(&block.der).ok_or(PinError::Malformed)?;
+            Ok((block.der.clone(), certificate))
+        }
+        _ => Err(PinError::NotOneCertificate { found: blocks.len() }),
+    }
+}
+
+/// A pin that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PinError {
+    /// There is not exactly one PEM block `CERTIFICATE`.
+    NotOneCertificate {
+        /// How many blocks there are.
+        found: usize,
+    },
+    /// It is, or holds, a private key.
+    PrivateKey,
+    /// The PEM, or the certificate in it, is broken.
+    Malformed,
+    /// The certificate is not a CA's.
+    NotACa,
+}
+
+impl fmt::Display for PinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotOneCertificate { found } => {
+                write!(f, "expected exactly one PEM block CERTIFICATE, and found {found} PEM blocks")
+            }
+            Self::PrivateKey => {
+                f.write_str("this holds a private key, which belongs with its owner; give the CERTIFICATE")
+            }
+            Self::Malformed => f.write_str("the PEM block, or the certificate in it, is broken"),
+            Self::NotACa => f.write_str(
+                "the certificate is not a CA's (CA:TRUE); to pin this very certificate, use \"certificate\"",
+            ),
+        }
+    }
+}
+
+impl std::error::Error for PinError {}

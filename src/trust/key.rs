@@ -1,9 +1,30 @@
 //! Keys in trust data and their IDs.
+//!
+//! A key is known by its content alone: one that is listed under another ID than its own, that is of a kind we do not
+//! verify, or whose certificate does not go with its type, never counts for anything.
 
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use x509_cert::der::asn1::{Any, BitString, Null, ObjectIdentifier, UintRef};
+use x509_cert::der::{Decode as _, Encode as _, Reader as _, SliceReader};
+use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
+
+use super::certificate::{Bundle, Certificate, pem_blocks};
+use super::json::Value;
 use crate::image::Sha256;
 
 /// The ID of a key: the hash of its canonical JSON (TUF 1.0 §4.2).
 pub type KeyId = Sha256;
+
+const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
+const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
+const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 
 /// A signer's public key, as the operator configured it. Compared by its canonical ID, so that a bare key and a
 /// certificate of it are the same signer.
@@ -15,8 +36,22 @@ pub struct SignerKey {
 impl SignerKey {
     /// From PEM text: one `PUBLIC KEY` (SPKI) or one `CERTIFICATE`; headers such as Docker's `role:` are skipped.
     /// A private key is refused in words that say so.
-    pub fn from_pem(_pem: &str) -> Result<Self, SignerKeyError> {
-        todo!()
+    pub fn from_pem(pem: &str) -> Result<Self, SignerKeyError> {
+        let blocks = pem_blocks(pem, 16).ok_or(SignerKeyError::Malformed)?;
+        if blocks.iter().any(|block| block.label.ends_with("PRIVATE KEY")) {
+            return Err(SignerKeyError::PrivateKey);
+        }
+        let [block] = blocks.as_slice() else { return Err(SignerKeyError::NotOneBlock { found: blocks.len() }) };
+        let material = match block.label.as_str() {
+            "PUBLIC KEY" => Material::from_spki(&block.der),
+            "CERTIFICATE" => Certificate::from_der(&block.der).ok_or(SignerKeyError::Malformed)?.key().cloned(),
+            label => return Err(SignerKeyError::OtherLabel { label: crate::text::printable(label, 40) }),
+        };
+        let material = material.ok_or(SignerKeyError::Unsupported)?;
+        if material.is_weak() {
+            return Err(SignerKeyError::Weak);
+        }
+        Ok(Self { canonical_id: material.canonical_id() })
     }
 
     /// The ID of the bare key.
@@ -25,6 +60,209 @@ impl SignerKey {
     }
 }
 
+/// A key that a role lists and that can count.
+#[derive(Debug)]
+pub(super) struct PublicKey {
+    id: KeyId,
+    canonical_id: KeyId,
+    material: Material,
+    bundle: Option<Bundle>,
+}
+
+impl PublicKey {
+    /// Reads an entry of `keys`. `Err` says what is malformed; `Ok(None)` is a key that never counts.
+    pub(super) fn read(listed_id: &str, entry: &Value<'_>) -> Result<Option<Self>, &'static str> {
+        let keytype = entry.get("keytype").and_then(Value::string).ok_or("a key without a keytype")?;
+        let public = entry.get("keyval").and_then(|keyval| keyval.get("public")).and_then(Value::string);
+        let public = STANDARD.decode(public.ok_or("a key without a public part")?); // strict base64: row 96
+        let public = public.map_err(|_| "a key whose public part is not base64")?;
+        let id = key_id(keytype, &public);
+        // Row 25: known by content, not by whatever name it is listed under.
+        if Sha256::from_hex(listed_id) != Some(id) {
+            return Ok(None);
+        }
+        let (material, bundle) = match keytype {
+            "ecdsa" | "rsa" => (Material::from_spki(&public), None),
+            "ed25519" => (public.try_into().ok().map(Material::Ed25519), None),
+            "ecdsa-x509" | "rsa-x509" => {
+                let bundle = Bundle::from_canonical_pem(&public);
+                (bundle.as_ref().and_then(|bundle| bundle.key().cloned()), bundle)
+            }
+            _ => (None, None),
+        };
+        // Row 21: the type must be the key's own.
+        let material =
+            material.filter(|material| keytype.strip_suffix("-x509").unwrap_or(keytype) == material.keytype());
+        Ok(material.map(|material| Self { id, canonical_id: material.canonical_id(), material, bundle }))
+    }
+
+    pub(super) fn id(&self) -> KeyId {
+        self.id
+    }
+
+    /// The ID of the bare key, whatever certificate is around it.
+    pub(super) fn canonical_id(&self) -> KeyId {
+        self.canonical_id
+    }
+
+    pub(super) fn material(&self) -> &Material {
+        &self.material
+    }
+
+    pub(super) fn bundle(&self) -> Option<&Bundle> {
+        self.bundle.as_ref()
+    }
+}
+
+/// Who signs a role, and how many of them must.
+#[derive(Clone, Debug)]
+pub(super) struct RoleKeys {
+    pub(super) threshold: u64,
+    /// The listed keys that can count.
+    pub(super) keys: BTreeMap<KeyId, Arc<PublicKey>>,
+}
+
+/// Two of them are the same when the same keys can count and as many must.
+impl PartialEq for RoleKeys {
+    fn eq(&self, other: &Self) -> bool {
+        self.threshold == other.threshold && self.keys.keys().eq(other.keys.keys())
+    }
+}
+
+/// The verifiable part of a public key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Material {
+    /// An uncompressed point.
+    P256(Vec<u8>),
+    /// An uncompressed point.
+    P384(Vec<u8>),
+    /// A PKCS#1 `RSAPublicKey`, and the bits of its modulus.
+    Rsa {
+        pkcs1: Vec<u8>,
+        bits: usize,
+    },
+    Ed25519([u8; 32]),
+}
+
+impl Material {
+    /// From a `SubjectPublicKeyInfo` in the one encoding that its key has; `None` for kinds that we do not verify
+    /// (P-521 and all else).
+    pub(super) fn from_spki(der: &[u8]) -> Option<Self> {
+        let info = SubjectPublicKeyInfoOwned::from_der(der).ok()?;
+        let bits = info.subject_public_key.as_bytes()?;
+        let curve = || info.algorithm.parameters.as_ref().and_then(|p| p.decode_as::<ObjectIdentifier>().ok());
+        let material = match info.algorithm.oid {
+            EC if curve() == Some(P256) && bits.len() == 65 && bits.first() == Some(&4) => Self::P256(bits.to_vec()),
+            EC if curve() == Some(P384) && bits.len() == 97 && bits.first() == Some(&4) => Self::P384(bits.to_vec()),
+            RSA => Self::Rsa { pkcs1: bits.to_vec(), bits: modulus_bits(bits)? },
+            ED25519 => Self::Ed25519(bits.try_into().ok()?),
+            _ => return None,
+        };
+        // One key, one encoding, one canonical ID: a second spelling would count as a second key.
+        (material.spki()? == der).then_some(material)
+    }
+
+    /// RSA below 2048 bits; ring would refuse the signature as well.
+    pub(super) fn is_weak(&self) -> bool {
+        matches!(self, Self::Rsa { bits, .. } if *bits < 2048)
+    }
+
+    fn keytype(&self) -> &'static str {
+        match self {
+            Self::P256(_) | Self::P384(_) => "ecdsa",
+            Self::Rsa { .. } => "rsa",
+            Self::Ed25519(_) => "ed25519",
+        }
+    }
+
+    fn canonical_id(&self) -> KeyId {
+        match self {
+            Self::Ed25519(raw) => key_id(self.keytype(), raw),
+            // Encoding what was decoded does not fail; an empty key has an ID of its own that nobody else has.
+            _ => key_id(self.keytype(), &self.spki().unwrap_or_default()),
+        }
+    }
+
+    fn spki(&self) -> Option<Vec<u8>> {
+        let (oid, parameters, bits) = match self {
+            Self::P256(point) => (EC, Some(Any::encode_from(&P256).ok()?), point.as_slice()),
+            Self::P384(point) => (EC, Some(Any::encode_from(&P384).ok()?), point.as_slice()),
+            Self::Rsa { pkcs1, .. } => (RSA, Some(Any::encode_from(&Null).ok()?), pkcs1.as_slice()),
+            Self::Ed25519(raw) => (ED25519, None, raw.as_slice()),
+        };
+        let info = SubjectPublicKeyInfoOwned {
+            algorithm: AlgorithmIdentifierOwned { oid, parameters },
+            subject_public_key: BitString::from_bytes(bits).ok()?,
+        };
+        info.to_der().ok()
+    }
+}
+
+fn modulus_bits(pkcs1: &[u8]) -> Option<usize> {
+    let mut reader = SliceReader::new(pkcs1).ok()?;
+    let bits = reader.sequence(|reader| {
+        let modulus = UintRef::decode(reader)?;
+        UintRef::decode(reader)?;
+        let leading = modulus.as_bytes().first().map_or(8, |byte| byte.leading_zeros() as usize);
+        Ok::<_, x509_cert::der::Error>((8 * modulus.as_bytes().len()).saturating_sub(leading))
+    });
+    reader.is_finished().then_some(bits.ok()?)
+}
+
+/// The hash of `{"keytype":"T","keyval":{"private":null,"public":"B64"}}`; what really stands in `private` or beside
+/// it is ignored, as Notary does.
+fn key_id(keytype: &str, public: &[u8]) -> KeyId {
+    let text = Value::String(keytype.into());
+    let mut form = b"{\"keytype\":".to_vec();
+    form.extend(super::canonical::canonical(&text));
+    form.extend_from_slice(b",\"keyval\":{\"private\":null,\"public\":\"");
+    form.extend_from_slice(STANDARD.encode(public).as_bytes());
+    form.extend_from_slice(b"\"}}");
+    Sha256::of(&form)
+}
+
 /// A signer's key that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SignerKeyError;
+pub enum SignerKeyError {
+    /// It is a private key.
+    PrivateKey,
+    /// There is not exactly one PEM block.
+    NotOneBlock {
+        /// How many there are.
+        found: usize,
+    },
+    /// The PEM block is of another kind.
+    OtherLabel {
+        /// Its label.
+        label: String,
+    },
+    /// The PEM, or what is in it, is broken.
+    Malformed,
+    /// A kind of key that is not verified.
+    Unsupported,
+    /// RSA with fewer than 2048 bits.
+    Weak,
+}
+
+impl fmt::Display for SignerKeyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PrivateKey => f.write_str(
+                "this is a private key, which must stay with its signer; give the PUBLIC KEY or the CERTIFICATE",
+            ),
+            Self::NotOneBlock { found } => {
+                write!(f, "expected exactly one PEM block, PUBLIC KEY or CERTIFICATE, and found {found}")
+            }
+            Self::OtherLabel { label } => {
+                write!(f, "expected a PEM block PUBLIC KEY or CERTIFICATE, and found \"{label}\"")
+            }
+            Self::Malformed => f.write_str("the PEM block is broken"),
+            Self::Unsupported => {
+                f.write_str("the key is of a kind that is not verified; ECDSA P-256, P-384, RSA and Ed25519 are")
+            }
+            Self::Weak => f.write_str("the RSA key has fewer than 2048 bits"),
+        }
+    }
+}
+
+impl std::error::Error for SignerKeyError {}

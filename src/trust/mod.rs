@@ -10,6 +10,15 @@ pub mod key;
 pub mod repository;
 pub mod source;
 
+mod canonical;
+mod certificate;
+mod json;
+mod metadata;
+mod rejection;
+mod root;
+mod signature;
+mod targets;
+
 pub mod notary;
 
 mod ca;
@@ -23,8 +32,8 @@ mod tls;
 mod token;
 mod wire;
 
-pub use anchor::{Anchor, FirstUse, RootPin};
+pub use anchor::{Anchor, FirstUse, PinError, RootPin};
 pub use gun::{Gun, GunError, RoleName};
-pub use key::{KeyId, SignerKey};
-pub use repository::{Repository, VerifiedDigest};
+pub use key::{KeyId, SignerKey, SignerKeyError};
+pub use repository::{RefreshError, Rejection, Repository, VerifiedDigest};
 pub use source::{FetchError, MetadataName, MetadataSource};

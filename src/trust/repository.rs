@@ -1,10 +1,21 @@
 //! A verified repository, and the questions that may be asked of it.
+//!
+//! A refresh asks for as little as is safe. With nothing known before: `root`, `timestamp`, snapshot, targets and the
+//! delegations, one after the other. With an unchanged repository: the timestamp alone. No refresh falls back to older
+//! data by itself; when one fails, there is none.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{Anchor, Gun, KeyId, MetadataSource, RoleName, SignerKey};
+use super::metadata::{FileMeta, Header, SnapshotRole, TimestampRole};
+pub use super::rejection::{NotSigned, Rejection, RootDistrust};
+use super::root::Root;
+use super::source::FetchError;
+use super::targets::TargetsRole;
+use super::{Anchor, Gun, KeyId, MetadataName, MetadataSource, RoleName, SignerKey};
 use crate::image::Sha256;
 
 /// A digest that trust data vouches for. Only [`Repository::judge`] makes one; the patch takes nothing else.
@@ -20,7 +31,31 @@ impl VerifiedDigest {
 
 /// All that was verified of one repository in one refresh: immutable, shared between requests.
 #[derive(Debug)]
-pub struct Repository {}
+pub struct Repository {
+    gun: Gun,
+    root: Arc<Root>,
+    /// When so many of the root's certificates have ended that it is no longer signed by enough of them.
+    certificates_end: Timestamp,
+    timestamp: Arc<TimestampRole>,
+    snapshot: Arc<SnapshotRole>,
+    targets: Arc<TargetsRole>,
+    /// The delegations that were looked for, `targets/releases` always.
+    delegations: BTreeMap<RoleName, Delegation>,
+    /// The newest header of every delegation that was ever verified: none goes back (row 59), even if it went away
+    /// for a while.
+    seen: BTreeMap<RoleName, Header>,
+}
+
+/// What was found of a delegation. What is wrong with one signer's role must not deny those who do not ask for it.
+#[derive(Clone, Debug)]
+enum Delegation {
+    /// Not delegated, or never published.
+    Absent,
+    /// Verified; it may have expired.
+    Held(Arc<TargetsRole>),
+    /// Published, and not to be relied on.
+    Damaged(Rejection),
+}
 
 /// What is asked of a repository: an image by tag, by digest, or by both.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +95,7 @@ pub struct RoleExpiry {
     pub role: String,
     /// Its version.
     pub version: u64,
-    /// Its expiry.
+    /// Its expiry; for the root that of its certificates, if they end earlier.
     pub expires: Timestamp,
 }
 
@@ -69,55 +104,407 @@ impl Repository {
     /// "Reading a repository"). `previous` is what was verified before, under the same anchor: nothing goes back
     /// behind it. `signers` are delegations wanted besides `targets/releases`.
     pub fn refresh(
-        _source: &mut dyn MetadataSource,
-        _gun: &Gun,
-        _anchor: &Anchor,
-        _previous: Option<&Repository>,
-        _signers: &BTreeSet<RoleName>,
-        _now: Timestamp,
+        source: &mut dyn MetadataSource,
+        gun: &Gun,
+        anchor: &Anchor,
+        previous: Option<&Repository>,
+        signers: &BTreeSet<RoleName>,
+        now: Timestamp,
     ) -> Result<Repository, RefreshError> {
-        todo!()
+        let root = match previous {
+            Some(previous) => Arc::clone(&previous.root),
+            None => Arc::new(Root::fetch_newest(source, gun)?),
+        };
+        // Whether there is a newer root is not asked each time. The snapshot lists the root's hash, so a rotation
+        // shows there as a mismatch; whoever could forge that (with the timestamp and snapshot keys, as the server)
+        // could as well answer 404 to the question. Only a root that will not do, or a failure, makes us ask.
+        let mut refresh = Refresh { source, gun, anchor, previous, signers, now };
+        let failure = match refresh.under(&root) {
+            Ok(repository) => return Ok(repository),
+            Err(RefreshError::Unavailable(why)) => return Err(RefreshError::Unavailable(why)),
+            Err(failure) => failure,
+        };
+        // TUF 1.0 §5.3 and TRUST.md, "Reading a repository", 6: refresh the root once, and try again.
+        match Root::walk(Arc::clone(&root), refresh.source, gun) {
+            Ok(newer) if newer.header.version > root.header.version => refresh.under(&newer),
+            // Nothing new, or nobody could say: what was served is no better for it.
+            Ok(_) | Err(RefreshError::Unavailable(_)) => Err(failure),
+            Err(rejected) => Err(rejected),
+        }
     }
 
     /// Adds signers' delegations that the held snapshot lists and that were not fetched yet, asking for nothing else.
     pub fn with_signers(
         &self,
-        _source: &mut dyn MetadataSource,
-        _signers: &BTreeSet<RoleName>,
-        _now: Timestamp,
+        source: &mut dyn MetadataSource,
+        signers: &BTreeSet<RoleName>,
+        now: Timestamp,
     ) -> Result<Repository, RefreshError> {
-        todo!()
+        self.check_expiries(now)?;
+        let mut more = Repository {
+            gun: self.gun.clone(),
+            root: Arc::clone(&self.root),
+            certificates_end: self.certificates_end,
+            timestamp: Arc::clone(&self.timestamp),
+            snapshot: Arc::clone(&self.snapshot),
+            targets: Arc::clone(&self.targets),
+            delegations: self.delegations.clone(),
+            seen: self.seen.clone(),
+        };
+        for role in signers {
+            let held = self.delegations.get(role);
+            if matches!(held, None | Some(Delegation::Damaged(_))) {
+                more.look_for(source, role, None)?;
+            }
+        }
+        Ok(more)
     }
 
     /// Were all of these delegations fetched, or found not to be there, when this was verified?
-    pub fn has_looked_for(&self, _signers: &BTreeSet<RoleName>) -> bool {
-        todo!()
+    pub fn has_looked_for(&self, signers: &BTreeSet<RoleName>) -> bool {
+        signers.iter().all(|role| self.delegations.contains_key(role))
     }
 
     /// Is the image released and signed as required? Expired metadata never counts, so the time is asked for again.
     pub fn judge(
         &self,
-        _wanted: Wanted<'_>,
-        _signers: &[RequiredSigner],
-        _now: Timestamp,
+        wanted: Wanted<'_>,
+        signers: &[RequiredSigner],
+        now: Timestamp,
     ) -> Result<Judgement, Rejection> {
-        todo!()
+        self.check_expiries(now)?;
+        let released = self.released(now)?;
+        let gun = || self.gun.as_str().to_owned();
+        match wanted {
+            Wanted { tag: Some(tag), digest } => {
+                let found = released.get(tag);
+                let found = found.ok_or_else(|| Rejection::NoSuchTag {
+                    gun: gun(),
+                    tag: tag.to_owned(),
+                    role: released.role.to_owned(),
+                })?;
+                let found = found
+                    .ok_or_else(|| Rejection::UnusableTarget { tag: tag.to_owned(), role: released.role.to_owned() })?;
+                if let Some(wanted) = digest.filter(|wanted| *wanted != found) {
+                    return Err(Rejection::DigestMismatch { tag: tag.to_owned(), wanted, released: found });
+                }
+                self.signed(&released, tag, found, signers, now)
+            }
+            Wanted { tag: None, digest: Some(digest) } => {
+                let mut refusal = None;
+                for tag in released.tags_with(digest) {
+                    match self.signed(&released, tag, digest, signers, now) {
+                        Ok(judgement) => return Ok(judgement),
+                        Err(rejection) => refusal = refusal.or(Some(rejection)),
+                    }
+                }
+                let role = released.role.to_owned();
+                Err(refusal.unwrap_or_else(|| Rejection::NoSuchDigest { gun: gun(), digest, role }))
+            }
+            Wanted { tag: None, digest: None } => Err(Rejection::NothingAsked),
+        }
     }
 
     /// When each verified role's metadata ends, root first.
     pub fn expiries(&self) -> Vec<RoleExpiry> {
-        todo!()
+        let expiry = |role: &str, header: &Header| RoleExpiry {
+            role: role.to_owned(),
+            version: header.version,
+            expires: header.expires,
+        };
+        let mut root = expiry("root", &self.root.header);
+        root.expires = root.expires.min(self.certificates_end);
+        let mut all = vec![
+            root,
+            expiry("timestamp", &self.timestamp.header),
+            expiry("snapshot", &self.snapshot.header),
+            expiry("targets", &self.targets.header),
+        ];
+        all.extend(self.delegations.iter().filter_map(|(role, delegation)| match delegation {
+            Delegation::Held(held) => Some(expiry(role.as_str(), &held.header)),
+            Delegation::Absent | Delegation::Damaged(_) => None,
+        }));
+        all
     }
 
     /// The IDs of the root role's keys: what an operator would pin.
     pub fn root_key_ids(&self) -> Vec<KeyId> {
-        todo!()
+        self.root.key_ids()
+    }
+
+    /// The root's version.
+    pub fn root_version(&self) -> u64 {
+        self.root.header.version
+    }
+
+    /// The verified files that a later start can build on, as they were served.
+    pub fn files(&self) -> RepositoryFiles<'_> {
+        RepositoryFiles { root: &self.root.bytes, timestamp: &self.timestamp.bytes, snapshot: &self.snapshot.bytes }
+    }
+
+    /// The roles that every answer relies on.
+    fn check_expiries(&self, now: Timestamp) -> Result<(), Rejection> {
+        self.root.header.check_expiry("root", now)?;
+        if now > self.certificates_end {
+            return Err(Rejection::RootNotTrusted {
+                gun: self.gun.as_str().to_owned(),
+                why: RootDistrust::OutOfDate,
+                keys: self.root.key_ids(),
+            });
+        }
+        self.timestamp.header.check_expiry("timestamp", now)?;
+        self.snapshot.header.check_expiry("snapshot", now)?;
+        self.targets.header.check_expiry("targets", now)
+    }
+
+    /// The role that releases: `targets/releases` if there is one, be it ever so broken, else `targets` (row 70).
+    fn released(&self, now: Timestamp) -> Result<Released<'_>, Rejection> {
+        let role = RoleName::releases();
+        match self.delegations.get(&role) {
+            Some(Delegation::Held(held)) => {
+                held.check_expiry(role.as_str(), now)?;
+                let covers = self.targets.delegation(&role);
+                let covers = covers.ok_or_else(|| Rejection::Vanished { role: role.to_string() })?;
+                Ok(Released { role: "targets/releases", targets: held, covers: Some(covers) })
+            }
+            Some(Delegation::Damaged(rejection)) => Err(rejection.clone()),
+            Some(Delegation::Absent) => Ok(Released { role: "targets", targets: &self.targets, covers: None }),
+            None => Err(Rejection::Missing { role: role.to_string() }), // every refresh looks for it
+        }
+    }
+
+    /// Have all required signers signed this digest under this tag?
+    fn signed(
+        &self,
+        released: &Released<'_>,
+        tag: &str,
+        digest: Sha256,
+        signers: &[RequiredSigner],
+        now: Timestamp,
+    ) -> Result<Judgement, Rejection> {
+        for signer in signers {
+            self.signed_by(signer, tag, digest, now)?;
+        }
+        Ok(Judgement {
+            digest: VerifiedDigest(digest),
+            tag: tag.to_owned(),
+            released_by: released.role.to_owned(),
+            signers: signers.iter().map(|signer| signer.role.clone()).collect(),
+        })
+    }
+
+    /// TRUST.md, "Reading a repository", 8.
+    fn signed_by(&self, signer: &RequiredSigner, tag: &str, digest: Sha256, now: Timestamp) -> Result<(), Rejection> {
+        let role = &signer.role;
+        let not = |why: NotSigned| Rejection::NotSignedBy { role: role.to_string(), why };
+        let tag_name = || tag.to_owned();
+        let held = match self.delegations.get(role) {
+            Some(Delegation::Held(held)) => held,
+            Some(Delegation::Damaged(rejection)) => return Err(rejection.clone()),
+            Some(Delegation::Absent) => return Err(not(NotSigned::NoRole)),
+            None => return Err(not(NotSigned::NotFetched)),
+        };
+        held.check_expiry(role.as_str(), now)?;
+        // That the key is listed proves nothing; its signature was verified, or it is not here.
+        if !signer.keys.iter().any(|key| held.is_signed_by(key.canonical_id())) {
+            return Err(not(NotSigned::OtherKey));
+        }
+        let delegation = self.targets.delegation(role).ok_or_else(|| not(NotSigned::NoRole))?;
+        if !delegation.covers(tag) {
+            return Err(not(NotSigned::NoAuthority { tag: tag_name() }));
+        }
+        match held.tags().get(tag) {
+            Some(Some(signed)) if signed == digest => Ok(()),
+            Some(signed) => Err(not(NotSigned::OtherDigest { tag: tag_name(), released: digest, signed })),
+            None => Err(not(NotSigned::NoTag { tag: tag_name() })),
+        }
+    }
+
+    /// Fetches and verifies a delegation, or finds that it is not there. `carried` is what was verified before.
+    fn look_for(
+        &mut self,
+        source: &mut dyn MetadataSource,
+        role: &RoleName,
+        carried: Option<&Delegation>,
+    ) -> Result<(), RefreshError> {
+        let found = match (self.targets.delegation(role), self.snapshot.delegations.get(role)) {
+            (Some(delegation), Some(file)) => match carried {
+                Some(Delegation::Held(held)) if held.file == *file && held.keys == delegation.keys => {
+                    Delegation::Held(Arc::clone(held))
+                }
+                _ => {
+                    let name = MetadataName::Delegation(role.clone(), file.sha256);
+                    let verified = fetch_listed(source, role.as_str(), &name, file).and_then(|bytes| {
+                        let targets = TargetsRole::open(role.as_str(), &bytes, file, &delegation.keys)?;
+                        targets.header.check_progress(role.as_str(), self.seen.get(role))?;
+                        Ok(targets)
+                    });
+                    match verified {
+                        Ok(targets) => Delegation::Held(Arc::new(targets)),
+                        Err(RefreshError::Rejected(rejection)) => Delegation::Damaged(rejection),
+                        Err(unavailable) => return Err(unavailable),
+                    }
+                }
+            },
+            _ => Delegation::Absent,
+        };
+        if let Delegation::Held(held) = &found {
+            self.seen.insert(role.clone(), held.header);
+        }
+        self.delegations.insert(role.clone(), found);
+        Ok(())
     }
 }
 
-/// Why the trust data says no.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Rejection {}
+/// The role that releases tags.
+struct Released<'a> {
+    role: &'static str,
+    targets: &'a TargetsRole,
+    /// The delegation that limits it; `targets` itself has authority over everything.
+    covers: Option<&'a super::targets::DelegatedRole>,
+}
+
+impl<'a> Released<'a> {
+    fn get(&self, tag: &str) -> Option<Option<Sha256>> {
+        self.targets.tags().get(tag).filter(|_| self.has_authority(tag))
+    }
+
+    fn tags_with(&self, digest: Sha256) -> impl Iterator<Item = &'a str> {
+        self.targets.tags().with_digest(digest).filter(|tag| self.has_authority(tag))
+    }
+
+    fn has_authority(&self, tag: &str) -> bool {
+        self.covers.is_none_or(|delegation| delegation.covers(tag))
+    }
+}
+
+/// The verified files of a repository.
+#[derive(Clone, Copy, Debug)]
+pub struct RepositoryFiles<'a> {
+    /// The root.
+    pub root: &'a [u8],
+    /// The timestamp.
+    pub timestamp: &'a [u8],
+    /// The snapshot.
+    pub snapshot: &'a [u8],
+}
+
+/// One refresh.
+struct Refresh<'a> {
+    source: &'a mut dyn MetadataSource,
+    gun: &'a Gun,
+    anchor: &'a Anchor,
+    previous: Option<&'a Repository>,
+    signers: &'a BTreeSet<RoleName>,
+    now: Timestamp,
+}
+
+impl Refresh<'_> {
+    /// The whole read path under one root.
+    fn under(&mut self, root: &Arc<Root>) -> Result<Repository, RefreshError> {
+        let now = self.now;
+        let certificates_end = root.trusted_until(self.anchor, self.gun, now)?;
+        let timestamp = self.timestamp(root)?;
+        let snapshot = self.snapshot(root, &timestamp.snapshot)?;
+        // TUF has the snapshot list the root in Notary's dialect: this publication was made under this very root.
+        snapshot.root.check("root", &root.bytes)?; // row 61
+        let targets = self.targets(root, &snapshot.targets)?;
+        let mut repository = Repository {
+            gun: self.gun.clone(),
+            root: Arc::clone(root),
+            certificates_end,
+            timestamp,
+            snapshot,
+            targets,
+            delegations: BTreeMap::new(),
+            seen: self.previous.map(|previous| previous.seen.clone()).unwrap_or_default(),
+        };
+        let releases = RoleName::releases();
+        let carried = |role: &RoleName| self.previous.and_then(|previous| previous.delegations.get(role));
+        repository.look_for(self.source, &releases, carried(&releases))?;
+        if repository.seen.contains_key(&releases)
+            && matches!(repository.delegations.get(&releases), Some(Delegation::Absent))
+        {
+            // Row 66: else an old entry of `targets` would be served in its place.
+            return Err(Rejection::Vanished { role: releases.to_string() }.into());
+        }
+        repository.released(now)?; // row 70
+        for role in self.signers.iter().filter(|role| **role != releases) {
+            repository.look_for(self.source, role, carried(role))?;
+        }
+        Ok(repository)
+    }
+
+    fn timestamp(&mut self, root: &Root) -> Result<Arc<TimestampRole>, RefreshError> {
+        let (role, name) = ("timestamp", MetadataName::Timestamp);
+        let too_large = |cap: usize| Rejection::TooLarge { role: role.to_owned(), cap: cap as u64 }; // row 54
+        let bytes = match self.source.fetch(&name, name.cap()) {
+            Ok(bytes) if bytes.len() > name.cap() => return Err(too_large(name.cap()).into()),
+            Ok(bytes) => bytes,
+            Err(FetchError::TooLarge { cap }) => return Err(too_large(cap).into()),
+            // Row 55: a server with a root and without a timestamp is a broken one; it has not said no.
+            Err(FetchError::NotFound) => {
+                return Err(RefreshError::Unavailable(format!("the trust server has no timestamp for {}", self.gun)));
+            }
+            Err(FetchError::Unavailable(why)) => return Err(RefreshError::Unavailable(why)),
+        };
+        let timestamp = TimestampRole::open(bytes, &root.timestamp)?;
+        timestamp.header.check_progress(role, self.previous.map(|previous| &previous.timestamp.header))?;
+        timestamp.header.check_expiry(role, self.now)?;
+        Ok(Arc::new(timestamp))
+    }
+
+    fn snapshot(&mut self, root: &Root, file: &FileMeta) -> Result<Arc<SnapshotRole>, RefreshError> {
+        let role = "snapshot";
+        let previous = self.previous.map(|previous| (&previous.snapshot, &previous.timestamp.snapshot));
+        let snapshot = match previous {
+            Some((held, listed)) if listed == file && held.keys == root.snapshot => Arc::clone(held),
+            _ => {
+                let name = MetadataName::Snapshot(file.sha256);
+                let bytes = fetch_listed(self.source, role, &name, file)?;
+                Arc::new(SnapshotRole::open(bytes, &root.snapshot)?)
+            }
+        };
+        snapshot.header.check_progress(role, self.previous.map(|previous| &previous.snapshot.header))?;
+        snapshot.header.check_expiry(role, self.now)?;
+        Ok(snapshot)
+    }
+
+    fn targets(&mut self, root: &Root, file: &FileMeta) -> Result<Arc<TargetsRole>, RefreshError> {
+        let role = "targets";
+        let targets = match self.previous.map(|previous| &previous.targets) {
+            Some(held) if held.file == *file && held.keys == root.targets => Arc::clone(held),
+            _ => {
+                let bytes = fetch_listed(self.source, role, &MetadataName::Targets(file.sha256), file)?;
+                Arc::new(TargetsRole::open(role, &bytes, file, &root.targets)?)
+            }
+        };
+        targets.header.check_progress(role, self.previous.map(|previous| &previous.targets.header))?;
+        targets.header.check_expiry(role, self.now)?;
+        Ok(targets)
+    }
+}
+
+/// A file that verified metadata lists: the listed bytes, or none.
+fn fetch_listed(
+    source: &mut dyn MetadataSource,
+    role: &str,
+    name: &MetadataName,
+    file: &FileMeta,
+) -> Result<Vec<u8>, RefreshError> {
+    let cap = file.cap(role, name)?;
+    match source.fetch(name, cap) {
+        Ok(bytes) => {
+            file.check(role, &bytes)?;
+            Ok(bytes)
+        }
+        Err(FetchError::NotFound) => Err(Rejection::Missing { role: role.to_owned() }.into()),
+        Err(FetchError::TooLarge { .. }) => {
+            Err(Rejection::Length { role: role.to_owned(), expected: file.length, actual: None }.into())
+        }
+        Err(FetchError::Unavailable(why)) => Err(RefreshError::Unavailable(why)),
+    }
+}
 
 /// Why a refresh gave nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,4 +513,25 @@ pub enum RefreshError {
     Rejected(Rejection),
     /// Nobody could say; what was tried.
     Unavailable(String),
+}
+
+impl From<Rejection> for RefreshError {
+    fn from(rejection: Rejection) -> Self {
+        Self::Rejected(rejection)
+    }
+}
+
+impl fmt::Display for RefreshError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rejected(rejection) => rejection.fmt(f),
+            Self::Unavailable(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for RefreshError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        if let Self::Rejected(rejection) = self { Some(rejection) } else { None }
+    }
 }

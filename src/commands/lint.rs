@@ -1,0 +1,108 @@
+//! `portreeve lint PATH…`: checks policy files, directories of them, and manifests of ConfigMaps that hold them, as
+//! loading would: file, line, column, what is wrong, what was meant. Changes nothing and asks no server.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use crate::policy::{Checked, check_path};
+
+/// What was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LintOutcome {
+    /// Files that were looked at.
+    pub files: usize,
+    /// Policies in them; none is counted where anything is wrong, for then none would be loaded.
+    pub policies: usize,
+    /// What is wrong.
+    pub problems: usize,
+}
+
+impl LintOutcome {
+    /// 0 if all is well, else 2.
+    pub fn exit_status(self) -> u8 {
+        if self.problems == 0 { 0 } else { 2 }
+    }
+}
+
+/// Checks everything below the paths together, as if it were mounted together, and writes what it finds: one line a
+/// problem, `file:line:column: error: …`, and one line that sums up.
+pub fn lint(paths: &[PathBuf], out: &mut dyn Write) -> io::Result<LintOutcome> {
+    let mut checked = Checked::default();
+    for path in paths {
+        check_path(path, &mut checked);
+    }
+    let files = checked.files;
+    let outcome = match checked.finish() {
+        Ok(set) => LintOutcome { files, policies: set.len(), problems: 0 },
+        Err(problems) => {
+            for problem in &problems {
+                writeln!(out, "{}: error: {}", problem.place, problem.message())?;
+            }
+            LintOutcome { files, policies: 0, problems: problems.len() }
+        }
+    };
+    let files = count(outcome.files, "file", "files");
+    match outcome.problems {
+        0 => writeln!(out, "{} in {files}, nothing wrong", count(outcome.policies, "policy", "policies"))?,
+        problems => writeln!(out, "{} in {files}", count(problems, "problem", "problems"))?,
+    }
+    Ok(outcome)
+}
+
+fn count(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    const GOOD: &str =
+        "apiVersion: portreeve/v1\nkind: ClusterImagePolicy\nmetadata: {name: p}\nspec: {repositories: []}\n";
+
+    /// Lints files of these texts in a directory of its own; its path is left out of what is printed.
+    fn run(name: &str, files: &[(&str, &str)]) -> (LintOutcome, String) {
+        let directory = std::env::temp_dir().join(format!("portreeve-lint-{}-{name}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        for (name, text) in files {
+            fs::write(directory.join(name), text).unwrap();
+        }
+        let mut out = Vec::new();
+        let outcome = lint(std::slice::from_ref(&directory), &mut out).unwrap();
+        fs::remove_dir_all(&directory).unwrap();
+        (outcome, String::from_utf8(out).unwrap().replace(&format!("{}/", directory.display()), ""))
+    }
+
+    #[test]
+    fn good_files_are_counted() {
+        let (outcome, out) = run("good", &[("a.yaml", GOOD)]);
+        assert_eq!(outcome, LintOutcome { files: 1, policies: 1, problems: 0 });
+        assert_eq!(outcome.exit_status(), 0);
+        assert_eq!(out, "1 policy in 1 file, nothing wrong\n");
+    }
+
+    #[test]
+    fn bad_files_are_told_line_by_line() {
+        let bad = GOOD.replace("repositories", "repostories");
+        let (outcome, out) = run("bad", &[("a.yaml", GOOD), ("b.yaml", &bad), ("c.txt", "kind: Pod\n")]);
+        assert_eq!((outcome.files, outcome.problems, outcome.exit_status()), (3, 3, 2));
+        let lines: Vec<&str> = out.lines().collect();
+        assert_eq!(
+            lines[1],
+            "b.yaml:4:8: error: unknown field \"repostories\" in spec; did you mean \"repositories\"?"
+        );
+        assert!(lines[0].starts_with("b.yaml:4:7: error: \"repositories\" is missing from spec"), "{out}");
+        assert!(lines[2].starts_with("c.txt:1:7: error: not a policy: kind \"Pod\""), "{out}");
+        assert_eq!(lines[3], "3 problems in 3 files");
+    }
+
+    #[test]
+    fn what_is_not_there_is_a_problem() {
+        let mut out = Vec::new();
+        let outcome = lint(&[PathBuf::from("/nowhere/at/all")], &mut out).unwrap();
+        assert_eq!(outcome.exit_status(), 2);
+        assert_eq!(run("empty", &[]).0.exit_status(), 2);
+    }
+}

@@ -1,0 +1,351 @@
+//! Policies inside ConfigMaps, before they are mounted: for `lint`, and for reviewing ConfigMaps as they are applied.
+//!
+//! Each value of `data` is a policy file. Where a value is a block of text in a manifest, problems are told by the
+//! manifest's own lines; else by the key, and the line within its value.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::document::{self, Document};
+use super::fields::Problems;
+use super::load::{self, FoundFile, finish};
+use super::problem::{At, Fault, PolicyProblem};
+use super::tree::{self, Node, Value};
+use super::{Place, PolicySet};
+use crate::text::printable;
+
+/// What was found in files that are not mounted yet.
+#[derive(Debug, Default)]
+pub struct Checked {
+    /// How many files were looked at.
+    pub files: usize,
+    /// The first of them, to which it is put down if there is no policy at all.
+    first: Option<PathBuf>,
+    documents: Vec<Document>,
+    /// What is wrong so far.
+    pub problems: Vec<PolicyProblem>,
+}
+
+impl Checked {
+    /// Puts all that was found together, which may bring further problems: one pattern in two policies.
+    pub fn finish(mut self) -> Result<PolicySet, Vec<PolicyProblem>> {
+        if self.documents.is_empty() && self.problems.is_empty() {
+            self.problems.push(load::problem(&self.first.unwrap_or_default(), Fault::NoPolicies));
+        }
+        finish(self.documents, self.problems)
+    }
+}
+
+/// Checks the `data` of one ConfigMap by itself: key by key, and all of them together. Problems name the key as file.
+pub fn check_data(data: &BTreeMap<String, String>) -> Result<PolicySet, Vec<PolicyProblem>> {
+    let mut checked = Checked::default();
+    for (key, text) in data {
+        checked.first.get_or_insert_with(|| PathBuf::from(key));
+        let (documents, problems) = document::read_text(text, Path::new(key));
+        checked.documents.extend(documents);
+        checked.problems.extend(problems.into_list());
+    }
+    checked.finish()
+}
+
+/// Checks a file, or every file below a directory: manifests, or policies as they would be mounted.
+pub fn check_path(path: &Path, checked: &mut Checked) {
+    let mut files = Vec::new();
+    if fs::metadata(path).is_ok_and(|metadata| metadata.is_file()) {
+        files.push(FoundFile { shown: path.to_owned(), real: path.to_owned() });
+    } else {
+        let before = checked.problems.len();
+        load::find_files(path, path, load::MAX_DEPTH, &mut files, &mut checked.problems);
+        if files.is_empty() && checked.problems.len() == before {
+            checked.problems.push(load::problem(path, Fault::NoFiles));
+        }
+    }
+    for file in files {
+        checked.files += 1;
+        match load::read_file(&file.real) {
+            Ok(text) => check_manifests(&text, &file.shown, checked),
+            Err(fault) => checked.problems.push(load::problem(&file.shown, fault)),
+        }
+    }
+}
+
+/// Checks a text of manifests: ConfigMaps of policies, policies, and lists of either.
+pub fn check_manifests(text: &str, file: &Path, checked: &mut Checked) {
+    checked.first.get_or_insert_with(|| file.to_owned());
+    let mut problems = Problems::new(file);
+    match tree::parse(text) {
+        Ok(nodes) => {
+            for node in &nodes {
+                for item in document::items_of_list(node).unwrap_or(std::slice::from_ref(node)) {
+                    check_manifest(item, text, file, &mut problems, checked);
+                }
+            }
+        }
+        Err((at, fault)) => problems.report(at, fault),
+    }
+    checked.problems.extend(problems.into_list());
+}
+
+fn check_manifest(node: &Node, text: &str, file: &Path, problems: &mut Problems, checked: &mut Checked) {
+    let word = |field| node.get(field).and_then(Node::text).unwrap_or_default();
+    if (word("apiVersion"), word("kind")) != ("v1", "ConfigMap") {
+        document::read_node(node, &mut checked.documents, problems);
+        return;
+    }
+    if node.get("data").is_none() && node.get("binaryData").is_none() {
+        problems.report(node.at, Fault::Missing { field: "data", inside: "the ConfigMap" });
+    }
+    for (field, decode) in [("data", false), ("binaryData", true)] {
+        let Some(data) = node.get(field) else { continue };
+        let Value::Map(entries) = &data.value else {
+            problems.wrong_type(field, "a mapping", data);
+            continue;
+        };
+        for (key, value) in entries {
+            let Some(typed) = value.text() else {
+                problems.wrong_type(&key.text, "a string", value);
+                continue;
+            };
+            if decode {
+                match decode_binary(typed) {
+                    Ok(decoded) => check_value(&decoded, &Mapping::new(&key.text, None, value.at, file), checked),
+                    Err(fault) => problems.report(value.at, fault),
+                }
+            } else {
+                let block = Block::find(text, typed, value.at);
+                check_value(typed, &Mapping::new(&key.text, block, value.at, file), checked);
+            }
+        }
+    }
+}
+
+/// kubelet writes these as files too.
+fn decode_binary(typed: &str) -> Result<String, Fault> {
+    let compact: String = typed.split_ascii_whitespace().collect();
+    let bytes = STANDARD.decode(compact).map_err(|_| Fault::NotBase64)?;
+    String::from_utf8(bytes).map_err(|_| Fault::NotUtf8)
+}
+
+/// Checks one value; every place it gives is then put into the manifest's terms.
+fn check_value(text: &str, mapping: &Mapping<'_>, checked: &mut Checked) {
+    let (mut documents, problems) = document::read_text(text, mapping.file);
+    for document in &mut documents {
+        mapping.move_place(&mut document.place);
+        document.rules.iter_mut().for_each(|(_, rule)| mapping.move_place(&mut rule.place));
+    }
+    checked.documents.extend(documents);
+    checked.problems.extend(problems.into_list().into_iter().map(|mut problem| {
+        problem.within = Some(mapping.within(&problem.place));
+        mapping.move_place(&mut problem.place);
+        mapping.move_fault(&mut problem.fault);
+        problem
+    }));
+}
+
+/// From lines of a value to lines of the manifest that holds it.
+struct Mapping<'a> {
+    key: &'a str,
+    block: Option<Block>,
+    value: At,
+    file: &'a Path,
+}
+
+impl<'a> Mapping<'a> {
+    fn new(key: &'a str, block: Option<Block>, value: At, file: &'a Path) -> Self {
+        Self { key, block, value, file }
+    }
+
+    /// What the place alone cannot say: the key, and without a block the line within its value.
+    fn within(&self, place: &Place) -> String {
+        let key = printable(self.key, 80);
+        match self.block {
+            Some(_) => key,
+            None => format!("{key}, line {} of its value", place.line),
+        }
+    }
+
+    fn move_place(&self, place: &mut Place) {
+        match &self.block {
+            Some(block) => {
+                place.line += block.lines_before;
+                place.column += block.indent;
+            }
+            None => (place.line, place.column) = (self.value.line, self.value.column),
+        }
+    }
+
+    /// A fault that names a line of its own.
+    fn move_fault(&self, fault: &mut Fault) {
+        if let (Fault::SignerTwice { first, .. }, Some(block)) = (fault, &self.block) {
+            *first += block.lines_before;
+        }
+    }
+}
+
+/// A value that stands in the manifest line by line, indented (`key: |`).
+struct Block {
+    lines_before: usize,
+    indent: usize,
+}
+
+impl Block {
+    /// Is the value there, word for word? Anything else (quotes, folding, an alias) has no lines to map to.
+    fn find(manifest: &str, value: &str, at: At) -> Option<Self> {
+        // The reader gives the place of the first line that is not blank.
+        let leading = value.lines().take_while(|line| line.trim().is_empty()).count();
+        let lines_before = at.line.checked_sub(leading + 1)?;
+        let indent = at.column.checked_sub(1)?;
+        let mut lines = manifest.lines().skip(lines_before);
+        for line in value.lines() {
+            let written = lines.next()?;
+            let blank = line.is_empty() && written.trim().is_empty();
+            let same =
+                written.split_at_checked(indent).is_some_and(|(margin, rest)| margin.trim().is_empty() && rest == line);
+            if !blank && !same {
+                return None;
+            }
+        }
+        // One line may as well be a plain scalar behind its key; then the margin above was not blank.
+        Some(Self { lines_before, indent })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str =
+        "apiVersion: portreeve/v1\nkind: ClusterImagePolicy\nmetadata: {name: p}\nspec: {repositories: []}\n";
+
+    fn check(text: &str) -> Result<usize, Vec<String>> {
+        let mut checked = Checked::default();
+        check_manifests(text, Path::new("m.yaml"), &mut checked);
+        checked.finish().map(|set| set.len()).map_err(|problems| problems.iter().map(ToString::to_string).collect())
+    }
+
+    fn indented(text: &str, indent: usize) -> String {
+        text.lines().map(|line| format!("{}{line}\n", " ".repeat(indent))).collect()
+    }
+
+    #[test]
+    fn problems_are_told_by_the_manifests_own_lines() {
+        let bad = GOOD.replace("repositories: []", "repository: []");
+        let manifest = format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c}}\ndata:\n  good.yaml: |\n{}  bad.yaml: |\n\n    # why\n{}",
+            indented(&GOOD.replace("name: p", "name: q"), 4),
+            indented(&bad, 4),
+        );
+        let problems = check(&manifest).unwrap_err();
+        let line = manifest.lines().position(|line| line.contains("repository:")).unwrap() + 1;
+        let column = manifest.lines().nth(line - 1).unwrap().find("repository:").unwrap() + 1;
+        assert!(
+            problems[1].starts_with(&format!("m.yaml:{line}:{column}: bad.yaml: unknown field \"repository\"")),
+            "{problems:?}"
+        );
+    }
+
+    #[test]
+    fn without_a_block_the_key_and_the_line_are_told() {
+        let value = GOOD.replace("repositories", "repository").replace('\n', "\\n").replace('"', "");
+        let manifest = format!("apiVersion: v1\nkind: ConfigMap\ndata:\n  k: \"{value}\"\n");
+        let problems = check(&manifest).unwrap_err();
+        assert!(problems[1].starts_with("m.yaml:4:6: k, line 4 of its value: unknown field"), "{problems:?}");
+    }
+
+    #[test]
+    fn takes_lists_json_binary_data_and_policies_themselves() {
+        let value = GOOD.replace('\n', "\\n");
+        let json = format!(
+            "{{\"apiVersion\":\"v1\",\"kind\":\"List\",\"items\":[{{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\
+             \"data\":{{\"k\":\"{value}\"}}}}]}}"
+        );
+        assert_eq!(check(&json), Ok(1));
+        let binary = STANDARD.encode(GOOD);
+        assert_eq!(check(&format!("apiVersion: v1\nkind: ConfigMap\nbinaryData: {{k: {binary}}}\n")), Ok(1));
+        assert!(check("apiVersion: v1\nkind: ConfigMap\nbinaryData: {k: \"%\"}\n").is_err());
+        assert_eq!(check(GOOD), Ok(1));
+        assert_eq!(check(&format!("{GOOD}---\n{}", GOOD.replace("name: p", "name: q"))), Ok(2));
+    }
+
+    #[test]
+    fn what_holds_no_policy_is_told() {
+        for (text, expected) in [
+            ("", "no policy"),
+            ("apiVersion: v1\nkind: Pod\n", "m.yaml:2:7: not a policy: kind \"Pod\""),
+            ("apiVersion: v1\nkind: ConfigMap\n", "\"data\" is missing from the ConfigMap"),
+            ("apiVersion: v1\nkind: ConfigMap\ndata: {k: 1}\n", "\"k\" must be a string"),
+            ("apiVersion: v1\nkind: ConfigMap\ndata: []\n", "\"data\" must be a mapping"),
+            ("apiVersion: v1\nkind: ConfigMap\ndata: {k: nonsense}\n", "\"policy\" must be a mapping"),
+            ("apiVersion: v1\nkind: ConfigMap\ndata: {k: \"\"}\n", "no policy"),
+        ] {
+            let problems = check(text).unwrap_err();
+            assert!(problems.iter().any(|problem| problem.contains(expected)), "{text}{problems:?}");
+        }
+    }
+
+    #[test]
+    fn one_config_map_by_itself() {
+        let data = |name: &str, text: &str| BTreeMap::from([(name.to_owned(), text.to_owned())]);
+        assert_eq!(check_data(&data("a.yaml", GOOD)).unwrap().len(), 1);
+        let problems = check_data(&data("a.yaml", "x: 1\nx: 2\n")).unwrap_err();
+        assert_eq!(problems[0].to_string(), "a.yaml:2:1: \"x\" stands twice in one mapping");
+    }
+
+    #[test]
+    fn contradictions_across_keys_have_the_manifests_places() {
+        let policy = |name: &str, on: bool| {
+            let rules = format!("repositories: [{{name: x, policy: {{trust: {{enabled: {on}}}}}}}]");
+            indented(&GOOD.replace("repositories: []", &rules).replace("name: p", &format!("name: {name}")), 4)
+        };
+        let manifest = format!(
+            "apiVersion: v1\nkind: ConfigMap\ndata:\n  a: |\n{}  b: |\n{}",
+            policy("a", true),
+            policy("b", false)
+        );
+        let problems = check(&manifest).unwrap_err();
+        assert!(problems[0].starts_with("m.yaml:13:27: pattern \"x\""), "{problems:?}");
+        assert!(problems[0].contains("ClusterImagePolicy a, m.yaml:8:27"), "{problems:?}");
+    }
+
+    /// Whatever is cut out of manifests, doubled or thrown in, nothing panics.
+    #[test]
+    fn random_damage_never_panics() {
+        let policy = "apiVersion: portreeve/v1\nkind: ImagePolicy\nmetadata: {name: p, namespace: n}\nspec:\n  repositories:\n  \
+             - name: \"reg.io/*\"\n    policy:\n      mode: warn\n      trust:\n        enabled: true\n        \
+             signerSecrets: [{name: a}]\n        roots: [{keyId: ab}]\n        maxStale: 24h\n";
+        let manifest = format!("apiVersion: v1\nkind: ConfigMap\ndata:\n  é.yaml: |\n{}", indented(policy, 4));
+        const PIECES: &[&str] = &[
+            "\0", "\t", "\n", "é", "\u{2028}", "{", "[", "]", "*", "&a ", "*a", "!!str ", "|", ">", "'", "\"", "- ",
+            ": ", "---", "<<: ",
+        ];
+        let mut state = 0x2545_f491_4f6c_dd1d_u64;
+        let mut next = |limit: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            usize::try_from(state % 1_000_003).unwrap() % limit
+        };
+        for _ in 0..2_000 {
+            let mut text: Vec<char> = if next(2) == 0 { policy.chars().collect() } else { manifest.chars().collect() };
+            for _ in 0..=next(4) {
+                let from = next(text.len());
+                let to = (from + next(20)).min(text.len());
+                let piece: Vec<char> = match next(3) {
+                    0 => Vec::new(),
+                    1 => text[from..to].to_vec().repeat(2),
+                    _ => PIECES[next(PIECES.len())].chars().collect(),
+                };
+                text.splice(from..to, piece);
+            }
+            let text: String = text.into_iter().collect();
+            if let Err(problems) = check(&text) {
+                assert!(!problems.is_empty());
+                assert!(problems.iter().all(|problem| !problem.chars().any(char::is_control)), "{problems:?}");
+            }
+        }
+    }
+}

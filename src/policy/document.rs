@@ -1,0 +1,493 @@
+//! Policy documents: `ImagePolicy` and `ClusterImagePolicy` as Portieris has them, and Portreeve's additions, from
+//! text to checked rules.
+//!
+//! Refuses every field that it does not know, in Portieris' documents too: a `trust:` that slipped out of place must
+//! not let everything in. Takes what `kubectl get -o yaml` adds.
+
+use std::path::Path;
+
+use super::fields::Problems;
+use super::pattern::Pattern;
+use super::problem::Fault;
+use super::requirement::read_requirement;
+use super::tree::{self, Node, Value};
+use super::{Place, Requirement, Rule, Scope};
+
+const API_VERSIONS: [&str; 3] =
+    ["portieris.cloud.ibm.com/v1", "securityenforcement.admission.cloud.ibm.com/v1beta1", "portreeve/v1"];
+
+/// Kubernetes' ObjectMeta. Only name and namespace are read; the others come with exported documents.
+const METADATA: &[&str] = &[
+    "name",
+    "namespace",
+    "annotations",
+    "clusterName",
+    "creationTimestamp",
+    "deletionGracePeriodSeconds",
+    "deletionTimestamp",
+    "finalizers",
+    "generateName",
+    "generation",
+    "labels",
+    "managedFields",
+    "ownerReferences",
+    "resourceVersion",
+    "selfLink",
+    "uid",
+];
+
+/// One policy.
+#[derive(Debug)]
+pub(crate) struct Document {
+    pub(crate) scope: Scope,
+    pub(crate) name: String,
+    pub(crate) place: Place,
+    pub(crate) rules: Vec<(Pattern, Rule)>,
+}
+
+/// Reads all policies of a text. What is wrong goes to `problems`; where anything does, the policies are not to be
+/// used.
+pub(crate) fn read_text(text: &str, file: &Path) -> (Vec<Document>, Problems) {
+    let mut problems = Problems::new(file);
+    let mut documents = Vec::new();
+    match tree::parse(text) {
+        Ok(nodes) => nodes.iter().for_each(|node| read_node(node, &mut documents, &mut problems)),
+        Err((at, fault)) => problems.report(at, fault),
+    }
+    (documents, problems)
+}
+
+/// Reads one document, or each item of a list of them (`kubectl get imagepolicies -o yaml`).
+pub(crate) fn read_node(node: &Node, documents: &mut Vec<Document>, problems: &mut Problems) {
+    if let Some(items) = items_of_list(node) {
+        items.iter().for_each(|item| documents.extend(read_policy(item, problems)));
+    } else {
+        documents.extend(read_policy(node, problems));
+    }
+}
+
+/// The items of a `v1` List or a list of policies.
+pub(crate) fn items_of_list(node: &Node) -> Option<&[Node]> {
+    let kind = node.get("kind").and_then(Node::text)?;
+    let version = node.get("apiVersion").and_then(Node::text)?;
+    let is_list = match kind {
+        "List" | "ConfigMapList" => version == "v1",
+        "ImagePolicyList" | "ClusterImagePolicyList" => API_VERSIONS.contains(&version),
+        _ => false,
+    };
+    match &node.get("items").filter(|_| is_list)?.value {
+        Value::List(items) => Some(items),
+        _ => None,
+    }
+}
+
+fn read_policy(node: &Node, problems: &mut Problems) -> Option<Document> {
+    let Value::Map(_) = node.value else {
+        problems.wrong_type("policy", "a mapping", node);
+        return None;
+    };
+    let word = |field| node.get(field).and_then(Node::text).unwrap_or_default();
+    let (api_version, kind) = (word("apiVersion"), word("kind"));
+    if !API_VERSIONS.contains(&api_version) || !matches!(kind, "ImagePolicy" | "ClusterImagePolicy") {
+        let at = node.get("kind").map_or(node.at, |kind| kind.at);
+        problems.report(at, Fault::Kind { api_version: api_version.to_owned(), kind: kind.to_owned() });
+        return None;
+    }
+    problems.mapping(node, "a policy document", &["apiVersion", "kind", "metadata", "spec", "status"]);
+
+    let identity = read_metadata(node, kind, problems);
+    let Some(spec) = node.get("spec") else {
+        problems.report(node.at, Fault::Missing { field: "spec", inside: "a policy document" });
+        return None;
+    };
+    problems.mapping(spec, "spec", &["repositories"])?;
+    if spec.get("repositories").is_none() {
+        problems.report(spec.at, Fault::Missing { field: "repositories", inside: "spec" });
+    }
+    let entries: Vec<_> = problems
+        .list(spec, "repositories")
+        .iter()
+        .filter_map(|entry| read_repository(entry, problems).map(|read| (entry, read)))
+        .collect();
+
+    let (scope, name) = identity?;
+    let rules = entries
+        .into_iter()
+        .map(|(entry, (pattern, typed, requirement))| {
+            let rule = Rule {
+                scope: scope.clone(),
+                policy: name.clone(),
+                place: problems.place(entry.at),
+                pattern: typed,
+                requirement,
+            };
+            (pattern, rule)
+        })
+        .collect();
+    Some(Document { scope, name, place: problems.place(node.at), rules })
+}
+
+fn read_metadata(node: &Node, kind: &str, problems: &mut Problems) -> Option<(Scope, String)> {
+    let Some(metadata) = node.get("metadata") else {
+        problems.report(node.at, Fault::Missing { field: "metadata", inside: "a policy document" });
+        return None;
+    };
+    problems.mapping(metadata, "metadata", METADATA)?;
+    let name = read_name(metadata, "name", 253, problems);
+    let scope = match (kind, metadata.get("namespace")) {
+        ("ImagePolicy", _) => read_name(metadata, "namespace", 63, problems).map(Scope::Namespace),
+        // Were it ignored, a policy meant for one namespace would speak for all.
+        (_, Some(namespace)) => {
+            problems.report(namespace.at, Fault::NamespaceForbidden);
+            None
+        }
+        (_, None) => Some(Scope::Cluster),
+    };
+    Some((scope?, name?))
+}
+
+/// A DNS-1123 name: a namespace that Kubernetes would not take is one that no workload has.
+fn read_name(metadata: &Node, field: &'static str, longest: usize, problems: &mut Problems) -> Option<String> {
+    let (at, text) = problems.required(metadata, field, "metadata")?;
+    let word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let dots = field == "name";
+    let fits = text.len() <= longest
+        && text.bytes().all(|b| word(b) || b == b'-' || (dots && b == b'.'))
+        && text.bytes().next().is_some_and(word)
+        && text.bytes().next_back().is_some_and(word);
+    if !fits {
+        problems.report(at, Fault::Name { field, found: text.to_owned() });
+    }
+    fits.then(|| text.to_owned())
+}
+
+/// One entry of `repositories`: its pattern, normalised and as typed, and what it asks for.
+fn read_repository(entry: &Node, problems: &mut Problems) -> Option<(Pattern, String, Requirement)> {
+    const INSIDE: &str = "an entry of spec.repositories";
+    problems.mapping(entry, INSIDE, &["name", "policy"])?;
+    let pattern = problems.required(entry, "name", INSIDE).and_then(|(at, typed)| match Pattern::parse(typed) {
+        Ok(pattern) => Some((pattern, typed.to_owned())),
+        Err(error) => {
+            problems.report(at, Fault::Pattern(error));
+            None
+        }
+    });
+    let requirement = match entry.get("policy") {
+        None => Some(Requirement::Nothing),
+        Some(policy) => read_requirement(policy, problems),
+    };
+    let ((pattern, typed), requirement) = (pattern?, requirement?);
+    Some((pattern, typed, requirement))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::policy::{Mode, Remap, TrustRule, UnavailableRule};
+
+    const HEAD: &str = "apiVersion: portieris.cloud.ibm.com/v1\nkind: ClusterImagePolicy\nmetadata: {name: p}\nspec:\n";
+
+    fn good(text: &str) -> Vec<Document> {
+        let (documents, problems) = read_text(text, Path::new("f"));
+        let problems: Vec<_> = problems.into_list().iter().map(ToString::to_string).collect();
+        assert_eq!(problems, Vec::<String>::new(), "{text}");
+        documents
+    }
+
+    fn bad(text: &str) -> Vec<String> {
+        let (_, problems) = read_text(text, Path::new("f"));
+        problems.into_list().iter().map(ToString::to_string).collect()
+    }
+
+    fn policy(body: &str) -> String {
+        format!("{HEAD}  repositories:\n  - name: reg.io/*\n    policy:\n{body}")
+    }
+
+    fn trust(text: &str) -> TrustRule {
+        let rule = good(&policy(text)).pop().and_then(|mut document| document.rules.pop()).unwrap().1;
+        match rule.requirement {
+            Requirement::Trust(rule) => *rule,
+            Requirement::Nothing => panic!("{text}: nothing is asked for"),
+        }
+    }
+
+    #[test]
+    fn portieris_documents_work_unchanged() {
+        let documents = good(
+            "apiVersion: securityenforcement.admission.cloud.ibm.com/v1beta1
+kind: ImagePolicy
+metadata:
+  name: signed-only
+  namespace: line-1
+  resourceVersion: \"12\"
+  creationTimestamp: null
+  annotations: {a: b}
+spec:
+  repositories:
+    - name: \"*\"
+      policy:
+        trust:
+          enabled: true
+          signerSecrets:
+          - name: alice-key
+          - name: bob-key
+          - name: alice-key
+        va:
+          enabled: false
+    - name: icr.io/open/*
+      policy:
+    - name: icr.io/open2/*
+    - name: icr.io/open3/*
+      policy: {simple: {requirements: [{type: insecureAcceptAnything}]}, vulnerability: {ICCRVA: {enabled: false}}}
+    - name: icr.io/open4/*
+      policy: {trust: {enabled: false, trustServer: \"\"}, mutateImage: false, va: {}, simple: {}}
+status: {}
+---
+apiVersion: portieris.cloud.ibm.com/v1
+kind: ClusterImagePolicy
+metadata: {name: none}
+spec: {repositories: []}
+",
+        );
+        assert_eq!(documents.len(), 2);
+        assert_eq!(documents[0].scope, Scope::Namespace("line-1".into()));
+        assert_eq!(documents[1].scope, Scope::Cluster);
+        let rules: Vec<&Rule> = documents[0].rules.iter().map(|(_, rule)| rule).collect();
+        let Requirement::Trust(first) = &rules[0].requirement else { panic!() };
+        assert_eq!(first.signer_secrets, ["alice-key", "bob-key"]);
+        assert!(first.mutate_image && first.mode == Mode::Enforce);
+        assert!(rules[1..].iter().all(|rule| rule.requirement == Requirement::Nothing));
+        assert_eq!(rules[0].describe(), "ImagePolicy line-1/signed-only (f, line 11)");
+        assert_eq!((rules[1].place.line, rules[1].place.column), (21, 7));
+    }
+
+    #[test]
+    fn lists_as_kubectl_exports_them() {
+        let item =
+            "{apiVersion: portreeve/v1, kind: ClusterImagePolicy, metadata: {name: a}, spec: {repositories: []}}";
+        assert_eq!(good(&format!("apiVersion: v1\nkind: List\nmetadata: {{}}\nitems:\n- {item}\n- {item}\n")).len(), 2);
+        assert_eq!(bad("apiVersion: v1\nkind: List\nitems: [{kind: Pod, apiVersion: v1}]\n").len(), 1);
+    }
+
+    #[test]
+    fn json_is_as_good() {
+        let text = r#"{"apiVersion":"portreeve/v1","kind":"ClusterImagePolicy","metadata":{"name":"j"},
+            "spec":{"repositories":[{"name":"*","policy":{"trust":{"enabled":true}}}]}}"#;
+        assert_eq!(good(text)[0].rules.len(), 1);
+    }
+
+    #[test]
+    fn every_setting_is_read() {
+        let rule = trust(
+            "      mode: warn
+      mutateImage: false
+      trust:
+        enabled: true
+        trustServer: https://notary.local:4443/
+        roots: [{keyId: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855}]
+        remap: {prefix: \"Registry.local:9001/docker.io/\", signedPrefix: docker.io/}
+        whenUnavailable: useCached
+        maxStale: 24h
+",
+        );
+        assert_eq!(rule.mode, Mode::Warn);
+        assert!(!rule.mutate_image);
+        assert_eq!(rule.server.unwrap().as_str(), "https://notary.local:4443");
+        assert_eq!(rule.roots.len(), 1);
+        let remap = Remap { prefix: "registry.local:9001/docker.io/".into(), signed_prefix: "docker.io/".into() };
+        assert_eq!(remap.signed_name("registry.local:9001/docker.io/library/nginx"), "docker.io/library/nginx");
+        assert_eq!(remap.signed_name("registry.local:9001/docker.iox/nginx"), "registry.local:9001/docker.iox/nginx");
+        assert_eq!(rule.remap, Some(remap));
+        assert_eq!(rule.when_unavailable, Some(UnavailableRule::UseCached));
+        assert_eq!(rule.max_stale, Some(Duration::from_secs(86_400)));
+    }
+
+    /// The `policy` below a repository, and what must be said, each with its place.
+    const BAD_POLICIES: &[(&str, &[&str])] = &[
+        ("      tust: {enabled: true}\n", &["f:8:7: unknown field \"tust\" in policy; did you mean \"trust\"?"]),
+        (
+            "      trust: {enabled: true, trustserver: x}\n",
+            &["f:8:30: unknown field \"trustserver\" in policy.trust; did you mean \"trustServer\"?"],
+        ),
+        (
+            "      trust:\n      enabled: true\n",
+            &[
+                "f:8:12: \"enabled\" is missing",
+                "f:9:7: \"enabled\" does not belong in policy; it belongs under policy.trust: check the indentation",
+            ],
+        ),
+        (
+            "    trust: {enabled: true}\n",
+            &[
+                "f:8:5: \"trust\" does not belong in an entry of spec.repositories; it belongs under policy: check the indentation",
+            ],
+        ),
+        ("      wholly: different\n", &["f:8:7: unknown field \"wholly\" in policy"]),
+        (
+            "      trust: {signers: [], signerSecrets: [{name: a}], roots: []}\n",
+            &[
+                "f:8:24: \"signers\" is empty; remove it",
+                "f:8:24: \"signers\" asks for a check while trust is not enabled",
+                "f:8:43: \"signerSecrets\" asks for a check",
+                "f:8:63: \"roots\" is empty",
+                "f:8:63: \"roots\" asks for a check",
+            ],
+        ),
+        (
+            "      trust: {enabled: false, signerSecrets: [{name: a}]}\n",
+            &["f:8:46: \"signerSecrets\" asks for a check"],
+        ),
+        (
+            "      trust: {trustServer: \"https://n.local\"}\n",
+            &["f:8:14: \"enabled\" is missing from policy.trust; write \"enabled: true\""],
+        ),
+        (
+            "      trust: {enabled: yes}\n",
+            &["f:8:24: \"enabled\" must be true or false, and is a string; write true or false"],
+        ),
+        ("      trust: {enabled: \"true\"}\n", &["f:8:24: \"enabled\" must be true or false"]),
+        ("      trust: true\n", &["f:8:14: \"policy.trust\" must be a mapping, and is true or false"]),
+        ("      - trust: {enabled: true}\n", &["f:8:7: \"policy\" must be a mapping, and is a list"]),
+        (
+            "      simple: {requirements: [{type: reject}]}\n",
+            &["f:8:31: \"simple: reject\" asks for a check that is not supported; remove it"],
+        ),
+        (
+            "      simple: {requirements: [{type: insecureAcceptAnything}, {type: signedBy, keySecret: k}]}\n",
+            &["\"simple: signedBy\""],
+        ),
+        ("      simple: {requirements: [{}]}\n", &["\"simple\" asks"]),
+        ("      va: {enabled: true}\n", &["f:8:11: \"va\" asks for a check"]),
+        ("      va: {account: x}\n", &["\"va\" asks for a check"]),
+        ("      vulnerability: {ICCRVA: {enabled: true}}\n", &["f:8:31: \"vulnerability\" asks for a check"]),
+        ("      vulnerability: true\n", &["\"vulnerability\" must be a mapping"]),
+        ("      mode: lax\n", &["f:8:13: \"mode\" cannot be \"lax\"; it is \"enforce\" or \"warn\""]),
+        ("      mutateImage: no\n", &["f:8:20: \"mutateImage\" must be true or false"]),
+        (
+            "      trust: {enabled: true, whenUnavailable: usecached}\n",
+            &["f:8:47: \"whenUnavailable\" cannot be \"usecached\""],
+        ),
+        ("      trust: {enabled: true, maxStale: 24h}\n", &["f:8:40: \"maxStale\" has no effect"]),
+        ("      trust: {enabled: true, whenUnavailable: deny, maxStale: 24h}\n", &["\"maxStale\" has no effect"]),
+        (
+            "      trust: {enabled: true, whenUnavailable: useCached, maxStale: 0s}\n",
+            &["\"maxStale\" must be above zero"],
+        ),
+        (
+            "      trust: {enabled: true, whenUnavailable: useCached, maxStale: 24}\n",
+            &["\"maxStale\" must be a string, and is a number"],
+        ),
+        (
+            "      trust: {enabled: true, whenUnavailable: useCached, maxStale: -1h}\n",
+            &["\"-1h\" is no duration; write it as"],
+        ),
+        ("      trust: {enabled: true, whenUnavailable: useCached, maxStale: soon}\n", &["\"soon\" is no duration"]),
+        (
+            "      trust: {enabled: true, trustServer: \"http://n.local\"}\n",
+            &["f:8:43: the trust server's URL cannot be used"],
+        ),
+        (
+            "      trust: {enabled: true, signers: [{name: Alice, publicKey: \"\"}]}\n",
+            &[
+                "f:8:47: a signer cannot be called \"Alice\"",
+                "f:8:65: \"publicKey\" is missing from an entry of policy.trust.signers",
+            ],
+        ),
+        ("      trust: {enabled: true, signers: {name: a}}\n", &["\"signers\" must be a list, and is a mapping"]),
+        ("      trust: {enabled: true, signerSecrets: [a]}\n", &["must be a mapping, and is a string"]),
+        ("      trust: {enabled: true, signerSecrets: [{name: ../x}]}\n", &["f:8:53: \"name\" cannot be \"../x\""]),
+        ("      trust: {enabled: true, roots: [{}]}\n", &["f:8:38: an entry of \"roots\" has 0 of the fields"]),
+        ("      trust: {enabled: true, roots: []}\n", &["\"roots\" is empty"]),
+        ("      trust: {enabled: true, roots: [{keyId: a, ca: b}]}\n", &["has 2 of the fields"]),
+        ("      trust: {enabled: true, roots: [{keyId: ABC}]}\n", &["\"keyId\" cannot be \"ABC\"; it is 64 lowercase"]),
+        (
+            "      trust: {enabled: true, remap: {prefix: reg.io/a, signedPrefix: docker.io/}}\n",
+            &["\"prefix\" cannot be \"reg.io/a\""],
+        ),
+        (
+            "      trust: {enabled: true, remap: {prefix: a/, signedPrefix: docker.io/}}\n",
+            &["\"prefix\" cannot be \"a/\""],
+        ),
+        (
+            "      trust: {enabled: true, remap: {prefix: reg.io/}}\n",
+            &["\"signedPrefix\" is missing from policy.trust.remap"],
+        ),
+    ];
+
+    #[test]
+    fn nothing_that_asks_for_a_check_is_ignored() {
+        for (text, expected) in BAD_POLICIES {
+            let found = bad(&policy(text));
+            assert_eq!(found.len(), expected.len(), "{text}{found:#?}");
+            for (found, expected) in found.iter().zip(*expected) {
+                assert!(found.contains(expected), "{text}{found}\n{expected}");
+            }
+        }
+    }
+
+    /// Whole documents, and what must be said.
+    const BAD_DOCUMENTS: &[(&str, &str)] = &[
+        (
+            "apiVersion: portreeve/v1\nkind: ImagePolicy\nmetadata: {name: p}\nspec: {repositories: []}\n",
+            "f:3:11: \"namespace\" is missing from metadata; for all namespaces write a ClusterImagePolicy",
+        ),
+        (
+            "apiVersion: portreeve/v1\nkind: ClusterImagePolicy\nmetadata: {name: p, namespace: n}\nspec: {repositories: []}\n",
+            "f:3:32: a ClusterImagePolicy has no namespace",
+        ),
+        (
+            "apiVersion: portreeve/v1\nkind: ClusterImagePolicy\nmetadata: {}\nspec: {repositories: []}\n",
+            "\"name\" is missing from metadata",
+        ),
+        (
+            "apiVersion: portreeve/v1\nkind: ImagePolicy\nmetadata: {name: p, namespace: Line_1}\nspec: {repositories: []}\n",
+            "\"namespace\" cannot be \"Line_1\"",
+        ),
+        (
+            "apiVersion: portreeve/v1\nkind: ClusterImagePolicy\nspec: {repositories: []}\n",
+            "f:1:1: \"metadata\" is missing",
+        ),
+        ("apiVersion: portreeve/v1\nkind: ClusterImagePolicy\nmetadata: {name: p}\n", "f:1:1: \"spec\" is missing"),
+        (
+            "apiVersion: portreeve/v1\nkind: ClusterImagePolicy\nmetadata: {name: p}\nspec: {}\n",
+            "f:4:7: \"repositories\" is missing from spec",
+        ),
+        (
+            "apiVersion: portreeve/v1\nkind: ClusterImagePolicy\nmetadata: {name: p}\nspec: {repositories: [{}]}\n",
+            "\"name\" is missing from an entry of spec.repositories",
+        ),
+        (
+            "apiVersion: portreeve/v1\nkind: ClusterImagePolicy\nmetadata: {name: p}\nspec: {repositories: [{name: reg.io/}]}\n",
+            "f:4:30: the pattern names no repository after its last slash; end it in \"/*\"",
+        ),
+        (
+            "apiVersion: portreeve/v1\nkind: ClusterImagePolicy\nmetadata: {name: p}\nspec: {repository: []}\n",
+            "did you mean \"repositories\"?",
+        ),
+        (
+            "apiVersion: portreeve/v2\nkind: ClusterImagePolicy\n",
+            "f:2:7: not a policy: kind \"ClusterImagePolicy\", apiVersion \"portreeve/v2\"; a policy has",
+        ),
+        ("apiVersion: v1\nkind: ConfigMap\n", "not a policy: kind \"ConfigMap\""),
+        ("kind: ImagePolicy\n", "not a policy"),
+        ("just text\n", "f:1:1: \"policy\" must be a mapping, and is a string"),
+        ("a: 1\nb: [\n", "f:2:4: not readable as YAML or JSON"),
+        ("a: 1\na: 2\n", "f:2:1: \"a\" stands twice in one mapping"),
+    ];
+
+    #[test]
+    fn what_is_no_policy_is_told() {
+        for (text, expected) in BAD_DOCUMENTS {
+            let found = bad(text);
+            assert!(found.iter().any(|found| found.contains(expected)), "{text}{found:#?}\n{expected}");
+        }
+    }
+
+    #[test]
+    fn all_problems_are_told_at_once() {
+        let found = bad(&policy("      tust: {}\n      mode: lax\n  - name: REG.io/X\n"));
+        assert_eq!(found.len(), 3, "{found:#?}");
+    }
+}

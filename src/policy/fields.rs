@@ -1,0 +1,176 @@
+//! Strict reading of mappings: every key must be known, every value of its type. All that is wrong is collected.
+
+use std::path::{Path, PathBuf};
+
+use super::Place;
+use super::problem::{At, Fault, PolicyProblem};
+use super::tree::{Node, Value};
+use crate::text::nearest;
+
+/// Past this many problems nobody reads on.
+const MAX_PROBLEMS: usize = 500;
+/// The longest unknown field that is compared with known ones.
+const MAX_COMPARED: usize = 40;
+
+/// Where fields belong, for those that are found elsewhere (PORTIERIS.md, fault 21: a misindented `trust:`).
+const HOMES: &[(&str, &str)] = &[
+    ("trust", "policy"),
+    ("mutateImage", "policy"),
+    ("mode", "policy"),
+    ("simple", "policy"),
+    ("vulnerability", "policy"),
+    ("va", "policy"),
+    ("enabled", "policy.trust"),
+    ("trustServer", "policy.trust"),
+    ("signers", "policy.trust"),
+    ("signerSecrets", "policy.trust"),
+    ("roots", "policy.trust"),
+    ("remap", "policy.trust"),
+    ("whenUnavailable", "policy.trust"),
+    ("maxStale", "policy.trust"),
+    ("publicKey", "an entry of policy.trust.signers"),
+    ("certificate", "an entry of policy.trust.roots"),
+    ("keyId", "an entry of policy.trust.roots"),
+    ("ca", "an entry of policy.trust.roots"),
+    ("prefix", "policy.trust.remap"),
+    ("signedPrefix", "policy.trust.remap"),
+    ("policy", "an entry of spec.repositories"),
+    ("repositories", "spec"),
+    ("namespace", "metadata"),
+    ("name", "metadata, or an entry of a list"),
+    ("apiVersion", "the document itself"),
+    ("kind", "the document itself"),
+    ("metadata", "the document itself"),
+    ("spec", "the document itself"),
+];
+
+/// Collects what is wrong in one file.
+#[derive(Debug)]
+pub(crate) struct Problems {
+    file: PathBuf,
+    list: Vec<PolicyProblem>,
+}
+
+impl Problems {
+    pub(crate) fn new(file: &Path) -> Self {
+        Self { file: file.to_owned(), list: Vec::new() }
+    }
+
+    pub(crate) fn report(&mut self, at: At, fault: Fault) {
+        if self.list.len() < MAX_PROBLEMS {
+            self.list.push(PolicyProblem::new(self.place(at), fault));
+        }
+    }
+
+    pub(crate) fn place(&self, at: At) -> Place {
+        at.in_file(&self.file)
+    }
+
+    /// All problems, in the order of their lines.
+    pub(crate) fn into_list(mut self) -> Vec<PolicyProblem> {
+        self.list.sort_by_key(|problem| (problem.place.line, problem.place.column));
+        self.list
+    }
+
+    /// The value if it is a mapping with none but known fields; every other field is reported, and the rest is
+    /// still read.
+    pub(crate) fn mapping<'n>(
+        &mut self,
+        node: &'n Node,
+        inside: &'static str,
+        known: &[&'static str],
+    ) -> Option<&'n Node> {
+        let Value::Map(entries) = &node.value else {
+            self.wrong_type(inside, "a mapping", node);
+            return None;
+        };
+        for (key, _) in entries.iter().filter(|(key, _)| !known.contains(&key.text.as_str())) {
+            if self.list.len() >= MAX_PROBLEMS {
+                break;
+            }
+            let home = HOMES.iter().find(|(field, _)| *field == key.text);
+            let field = key.text.clone();
+            let fault = match home {
+                Some(&(_, belongs)) => Fault::Misplaced { field, inside, belongs },
+                None => {
+                    let everywhere = HOMES.iter().map(|&(field, _)| field);
+                    // Comparing costs length times length; no field is that long.
+                    let near = field.len() <= MAX_COMPARED;
+                    let suggestion = near
+                        .then(|| nearest(&field, known.iter().copied()).or_else(|| nearest(&field, everywhere)))
+                        .flatten();
+                    Fault::Unknown { field, inside, suggestion }
+                }
+            };
+            self.report(key.at, fault);
+        }
+        Some(node)
+    }
+
+    /// The entries of a list that may be absent.
+    pub(crate) fn list<'n>(&mut self, node: &'n Node, field: &'static str) -> &'n [Node] {
+        match node.get(field).map(|node| (node, &node.value)) {
+            None => &[],
+            Some((_, Value::List(items))) => items,
+            Some((node, _)) => {
+                self.wrong_type(field, "a list", node);
+                &[]
+            }
+        }
+    }
+
+    /// A string that may be absent.
+    pub(crate) fn text<'n>(&mut self, node: &'n Node, field: &'static str) -> Option<(At, &'n str)> {
+        let value = node.get(field)?;
+        let text = value.text();
+        if text.is_none() {
+            self.wrong_type(field, "a string", value);
+        }
+        text.map(|text| (value.at, text))
+    }
+
+    /// A string that must be there and not empty.
+    pub(crate) fn required<'n>(
+        &mut self,
+        node: &'n Node,
+        field: &'static str,
+        inside: &'static str,
+    ) -> Option<(At, &'n str)> {
+        let at = node.get(field).map_or(node.at, |value| value.at);
+        if node.get(field).is_none_or(|value| value.text() == Some("")) {
+            self.report(at, Fault::Missing { field, inside });
+            return None;
+        }
+        self.text(node, field)
+    }
+
+    /// A boolean that may be absent.
+    pub(crate) fn boolean(&mut self, node: &Node, field: &'static str) -> Option<bool> {
+        let value = node.get(field)?;
+        if let Value::Bool(value) = value.value {
+            return Some(value);
+        }
+        self.wrong_type(field, "true or false", value);
+        None
+    }
+
+    /// A string that names one of several choices, and may be absent.
+    pub(crate) fn choice<T: Copy>(
+        &mut self,
+        node: &Node,
+        field: &'static str,
+        choices: &[(&str, T)],
+        expected: &'static str,
+    ) -> Option<T> {
+        let (at, text) = self.text(node, field)?;
+        let found = choices.iter().find(|(name, _)| *name == text).map(|&(_, value)| value);
+        if found.is_none() {
+            self.report(at, Fault::Value { field, found: text.to_owned(), expected });
+        }
+        found
+    }
+
+    pub(crate) fn wrong_type(&mut self, field: &str, expected: &'static str, node: &Node) {
+        self.report(node.at, Fault::Type { field: field.to_owned(), expected, actual: node.kind() });
+    }
+}

@@ -1,0 +1,534 @@
+//! Patterns of policies: which images a rule speaks of.
+//!
+//! A pattern is `[host/]path[:tag][@digest]`, normalised as references are, and matched part by part: the host part
+//! against the image's host alone and whole, the path against the path, the tag against the tag. `*` stands for any
+//! run of characters within its part; in the path it may cross `/`.
+//!
+//! - Without a tag (or with `:*`) every tag and every digest matches.
+//! - With a tag, the image must name a matching tag. An image by digest alone names none and does not match: nothing
+//!   ties that digest to the tag.
+//! - With a digest, which must be a whole one, the image must name that digest.
+//!
+//! Refuses, when policies are loaded, whatever could never match an image. Never looks at an image as typed.
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+use std::fmt;
+
+use crate::image::{
+    DOCKER_HUB, Digest, DigestError, MAX_NAME, MAX_TAG, Reference, ReferenceError, check_path, check_tag, is_host,
+    normal_host, normal_path, split_tag,
+};
+use crate::text::printable;
+
+/// A normalised pattern.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Pattern {
+    host: Glob,
+    path: Glob,
+    tag: Option<Glob>,
+    digest: Option<Digest>,
+}
+
+impl Pattern {
+    /// Reads and normalises a pattern.
+    pub fn parse(text: &str) -> Result<Self, PatternError> {
+        if text.is_empty() {
+            return Err(PatternError::Empty);
+        }
+        if text.bytes().all(|b| b == b'*') {
+            return Ok(Self { host: Glob::new("*"), path: Glob::new("*"), tag: None, digest: None });
+        }
+        let (rest, digest) = match text.split_once('@') {
+            Some((_, digest)) if digest.contains('*') => return Err(PatternError::DigestStar),
+            Some((rest, digest)) => (rest, Some(Digest::parse(digest).map_err(PatternError::Digest)?)),
+            None => (text, None),
+        };
+        let (name, tag) = split_tag(rest);
+        let (host, path) = split_host(name);
+        check_path_pattern(path)?;
+        let (host, path) = match host {
+            None => (DOCKER_HUB.to_owned(), normal_path(DOCKER_HUB, path)),
+            Some(host) => {
+                let host = normal_host_pattern(host)?;
+                let path = normal_path_pattern(&host, path);
+                (host, path)
+            }
+        };
+        if host.len() + 1 + path.len() > MAX_NAME {
+            return Err(PatternError::TooLong { length: host.len() + 1 + path.len(), limit: MAX_NAME });
+        }
+        tag.map_or(Ok(()), check_tag_pattern)?;
+        Ok(Self {
+            host: Glob::new(&host),
+            path: Glob::new(&path),
+            tag: tag.map(Glob::new).filter(|tag| !tag.is_everything()),
+            digest,
+        })
+    }
+
+    /// Does the image match?
+    pub fn matches(&self, image: &Reference) -> bool {
+        self.host.matches(image.host())
+            && self.path.matches(image.path())
+            && self.tag.as_ref().is_none_or(|tag| image.tag().is_some_and(|given| tag.matches(given)))
+            && self.digest.is_none_or(|digest| image.digest() == Some(digest))
+    }
+
+    /// The host, if there is no star in it.
+    pub fn exact_host(&self) -> Option<&str> {
+        self.host.literal()
+    }
+
+    /// The path, if there is no star in it.
+    pub fn exact_path(&self) -> Option<&str> {
+        self.path.literal()
+    }
+
+    /// `Less` where this pattern comes before the other: exact before wildcard, then more literal characters. Total
+    /// over different patterns, so that the order of files never decides.
+    pub fn precedence(&self, other: &Self) -> Ordering {
+        let specific = |pattern: &Self| (pattern.is_exact(), pattern.literals());
+        let names = || (&self.host, &self.path, &self.tag).cmp(&(&other.host, &other.path, &other.tag));
+        let digest = |pattern: &Self| pattern.digest.map(|digest| digest.to_string());
+        specific(other).cmp(&specific(self)).then_with(names).then_with(|| digest(self).cmp(&digest(other)))
+    }
+
+    /// Are these two as specific as each other, so that only their spelling tells them apart?
+    pub fn ties_with(&self, other: &Self) -> bool {
+        (self.is_exact(), self.literals()) == (other.is_exact(), other.literals())
+    }
+
+    fn is_exact(&self) -> bool {
+        self.parts().all(|part| part.literal().is_some())
+    }
+
+    /// How many characters are not stars.
+    fn literals(&self) -> usize {
+        self.parts().map(Glob::literals).sum::<usize>() + self.digest.map_or(0, |digest| digest.to_string().len())
+    }
+
+    fn parts(&self) -> impl Iterator<Item = &Glob> {
+        [&self.host, &self.path].into_iter().chain(&self.tag)
+    }
+}
+
+/// The normalised pattern.
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.host, self.path)?;
+        if let Some(tag) = &self.tag {
+            write!(f, ":{tag}")?;
+        }
+        self.digest.map_or(Ok(()), |digest| write!(f, "@{digest}"))
+    }
+}
+
+/// Splits `host/path`. As in a reference, and a star makes a host too, so that `*.icr.io/x` is none of Docker Hub's.
+/// Without a slash there is no host: `icr.io*` speaks of a repository on Docker Hub, not of any `icr.io.evil.com`.
+fn split_host(name: &str) -> (Option<&str>, &str) {
+    match name.split_once('/') {
+        Some((first, rest)) if first.contains('*') || is_host(first) => (Some(first), rest),
+        _ => (None, name),
+    }
+}
+
+fn normal_host_pattern(host: &str) -> Result<String, PatternError> {
+    if !host.contains('*') {
+        return normal_host(host).map_err(PatternError::Reference);
+    }
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'*' | b'.' | b'-' | b':' | b'[' | b']');
+    if host.bytes().all(allowed) && !host.contains("..") && !host.starts_with('.') {
+        Ok(host.to_ascii_lowercase())
+    } else {
+        Err(PatternError::Host { host: host.to_owned() })
+    }
+}
+
+/// What stars leave open cannot be checked, but no character and no empty component that a name cannot have.
+fn check_path_pattern(path: &str) -> Result<(), PatternError> {
+    if path.is_empty() || path.ends_with('/') {
+        return Err(PatternError::EndsInSlash);
+    }
+    if !path.contains('*') {
+        return check_path(path).map_err(PatternError::Reference);
+    }
+    for component in path.split('/') {
+        if component.bytes().any(|b| b.is_ascii_uppercase()) {
+            return Err(PatternError::Reference(ReferenceError::Uppercase { component: component.to_owned() }));
+        }
+        let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'*' | b'.' | b'_' | b'-');
+        if component.is_empty() || !component.bytes().all(allowed) {
+            return Err(PatternError::Reference(ReferenceError::Component { component: component.to_owned() }));
+        }
+    }
+    Ok(())
+}
+
+/// As in a reference a single word is an official image, but `docker.io/*` is all of Docker Hub.
+fn normal_path_pattern<'a>(host: &str, path: &'a str) -> Cow<'a, str> {
+    if path.bytes().all(|b| b == b'*') { path.into() } else { normal_path(host, path) }
+}
+
+fn check_tag_pattern(tag: &str) -> Result<(), PatternError> {
+    let bad = || PatternError::Reference(ReferenceError::Tag { tag: tag.to_owned() });
+    if tag.is_empty() || tag.len() > MAX_TAG {
+        return Err(bad());
+    }
+    // With a letter for each star it must be a tag.
+    check_tag(&tag.replace('*', "x")).map_err(|_| bad())
+}
+
+/// Literal pieces with a star between each two; one piece alone has no star.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Glob {
+    pieces: Vec<Box<str>>,
+}
+
+impl Glob {
+    /// Any text is a glob. Neighbouring stars say no more than one.
+    fn new(text: &str) -> Self {
+        let mut pieces: Vec<Box<str>> = text.split('*').map(Box::from).collect();
+        let last = pieces.len() - 1; // `split` gives at least one piece
+        let mut index = 0;
+        pieces.retain(|piece| {
+            let inner = index != 0 && index != last;
+            index += 1;
+            !(inner && piece.is_empty())
+        });
+        Self { pieces }
+    }
+
+    /// Anchored at both ends. Linear: each piece is taken where it first occurs, and nothing is tried twice, for if
+    /// the rest fits behind a later occurrence it fits behind the first.
+    fn matches(&self, text: &str) -> bool {
+        let [first, middle @ .., last] = self.pieces.as_slice() else {
+            return self.literal() == Some(text);
+        };
+        let Some(mut rest) = text.strip_prefix(&**first).and_then(|rest| rest.strip_suffix(&**last)) else {
+            return false;
+        };
+        for piece in middle {
+            let Some((_, after)) = rest.split_once(&**piece) else {
+                return false;
+            };
+            rest = after;
+        }
+        true
+    }
+
+    fn literal(&self) -> Option<&str> {
+        match self.pieces.as_slice() {
+            [only] => Some(only),
+            _ => None,
+        }
+    }
+
+    fn literals(&self) -> usize {
+        self.pieces.iter().map(|piece| piece.chars().count()).sum()
+    }
+
+    fn is_everything(&self) -> bool {
+        self.literals() == 0 && self.literal().is_none()
+    }
+}
+
+impl fmt::Display for Glob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, piece) in self.pieces.iter().enumerate() {
+            if index > 0 {
+                f.write_str("*")?;
+            }
+            f.write_str(piece)?;
+        }
+        Ok(())
+    }
+}
+
+/// Why a pattern was refused: it could never match an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PatternError {
+    /// There is nothing.
+    Empty,
+    /// The path is empty or ends in `/`.
+    EndsInSlash,
+    /// Too many bytes in host and path.
+    TooLong {
+        /// How many there are.
+        length: usize,
+        /// How many a name may have.
+        limit: usize,
+    },
+    /// The host with stars has characters that no host has.
+    Host {
+        /// As written.
+        host: String,
+    },
+    /// There is a star in the digest.
+    DigestStar,
+    /// The digest is not one.
+    Digest(DigestError),
+    /// A part without a star is not what a reference may have there.
+    Reference(ReferenceError),
+}
+
+impl PatternError {
+    /// What to write instead.
+    pub fn hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Empty => "\"*\" matches every image",
+            Self::EndsInSlash => "end it in \"/*\" to match everything below",
+            Self::DigestStar => "leave the digest out to match every tag and every digest",
+            Self::Reference(ReferenceError::Uppercase { .. }) => "write it in lowercase",
+            Self::Reference(ReferenceError::Component { component }) if component.contains("://") => {
+                "write the registry without a scheme"
+            }
+            Self::Reference(_) | Self::Host { .. } => {
+                "a pattern is [host[:port]/]repository[:tag], with * for any run of characters"
+            }
+            Self::TooLong { .. } | Self::Digest(_) => return None,
+        })
+    }
+}
+
+impl fmt::Display for PatternError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("the pattern is empty"),
+            Self::EndsInSlash => f.write_str("the pattern names no repository after its last slash"),
+            Self::TooLong { length, limit } => {
+                write!(f, "the pattern has {length} bytes, an image name has {limit} at most")
+            }
+            Self::Host { host } => write!(f, "\"{}\" can match no registry host", printable(host, 80)),
+            Self::DigestStar => f.write_str("a digest in a pattern must be a whole one"),
+            Self::Digest(error) => error.fmt(f),
+            Self::Reference(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for PatternError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Digest(error) => Some(error),
+            Self::Reference(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEX: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    /// Pattern, image (`#` stands for a sha256 digest in both), match.
+    const TABLE: &[(&str, &str, bool)] = &[
+        // What Portieris documents promise, and where it goes wrong.
+        ("*", "uk.icr.io/imagesec-demo/alpinegood:demo", true),
+        ("*", "nginx", true),
+        ("*", "localhost:5000/x@#", true),
+        ("uk.icr.io/*", "uk.icr.io/imagesec-demo/alpinegood:demo", true),
+        ("uk.icr.io/imagesec-demo/*", "uk.icr.io/imagesec-demo/alpinegood:demo", true),
+        ("uk.icr.io/imagesec-demo/alpinegood", "uk.icr.io/imagesec-demo/alpinegood:demo", true),
+        ("*.registry.example.com/myorg/*", "us.registry.example.com/myorg/foo:latest", true),
+        ("registry*.example.com/myorg/*", "registry01.example.com/myorg/worker:v1", true),
+        ("*.registry.example.com/myorg/*", "attacker.com/x.registry.example.com/myorg/malware", false),
+        ("registry*.example.com/myorg/*", "registry.attacker.com/x.example.com/myorg/evil", false),
+        ("registry.example.com/myorg/*", "evilreg.io/myorg/foo:latest", false),
+        ("trusted.example.com/*", "evil.io/trusted.example.com/myorg/myimage:demo", false),
+        ("icr.io/ns/img", "icr.io/ns/img@#", true),
+        ("icr.io/ns/img:t", "icr.io/ns/img:t@#", true),
+        ("docker.io/*", "nginx", true),
+        ("icr.io*", "icr.io.evil.com/pwn", false),
+        ("icr.io*", "icr.io/x", false),
+        ("*nginx", "evil.io/x/nginx", false),
+        ("*nginx", "evil/nginx", false),
+        ("*:v1", "evil.io/x:v1", false),
+        ("*:v1", "evil/x:v1", false),
+        // Docker Hub.
+        ("nginx", "docker.io/library/nginx:1", true),
+        ("nginx", "docker.io/evil/nginx", false),
+        ("docker.io/nginx", "nginx:1", true),
+        ("index.docker.io/library/nginx", "nginx", true),
+        ("library/nginx", "nginx", true),
+        ("*nginx", "nginx", true),
+        ("docker.io/ngin*", "nginx", true),
+        ("docker.io/ngin*", "nginxevil/x", false),
+        ("docker.io/*", "bitnami/redis:7", true),
+        ("docker.io/*", "evil.io/docker.io/x", false),
+        ("myorg/*", "docker.io/myorg/a/b", true),
+        ("myorg/*", "evil.io/myorg/a", false),
+        // Hosts: whole, without regard to case, ports included.
+        ("Registry.Example.com/x", "registry.example.com/x", true),
+        ("registry.local/x", "registry.local:9001/x", false),
+        ("registry.local:9001/*", "registry.local:9001/plc/a", true),
+        ("registry.local:*/x", "registry.local:9001/x", true),
+        ("registry.local:*/x", "registry.local/x", false),
+        ("localhost/*", "localhost/x", true),
+        ("localhost/*", "localhost.evil.io/x", false),
+        ("[::1]:5000/*", "[::1]:5000/x", true),
+        ("*/app", "reg.io/app", true),
+        ("*/app", "reg.io/team/app", false),
+        ("*.io/app", "evil.com/x.io/app", false),
+        ("reg*/app", "reg.io/x/app", false),
+        ("*.example.com/*", "example.com/x", false),
+        ("*.example.com/*", "x.example.com.evil.io/x", false),
+        // Paths: anchored, stars cross slashes.
+        ("reg.io/a/*", "reg.io/a/b/c/d", true),
+        ("reg.io/a/*", "reg.io/a", false),
+        ("reg.io/a/*", "reg.io/ab/c", false),
+        ("reg.io/a*", "reg.io/ab/c", true),
+        ("reg.io/*/c", "reg.io/a/b/c", true),
+        ("reg.io/*/c", "reg.io/c", false),
+        ("reg.io/a", "reg.io/a/b", false),
+        ("reg.io/a", "reg.io/b/a", false),
+        // Tags and digests.
+        ("reg.io/a:v1", "reg.io/a:v1", true),
+        ("reg.io/a:v1", "reg.io/a:v10", false),
+        ("reg.io/a:v1", "reg.io/a", false),
+        ("reg.io/a:latest", "reg.io/a", true),
+        ("reg.io/a:v1", "reg.io/a@#", false),
+        ("reg.io/a:*", "reg.io/a@#", true),
+        ("reg.io/a:v*", "reg.io/a@#", false),
+        ("reg.io/a:v*", "reg.io/a:v2-rc.1", true),
+        ("reg.io/a@#", "reg.io/a@#", true),
+        ("reg.io/a@#", "reg.io/a:v1@#", true),
+        ("reg.io/a@#", "reg.io/a:v1", false),
+        ("reg.io/a:v1@#", "reg.io/a@#", false),
+        ("nginx:1.25", "docker.io/library/nginx:1.25", true),
+    ];
+
+    #[test]
+    fn matches_part_by_part() {
+        for &(pattern, image, expected) in TABLE {
+            let digest = format!("sha256:{HEX}");
+            let parsed = Pattern::parse(&pattern.replace('#', &digest)).unwrap_or_else(|e| panic!("{pattern}: {e}"));
+            let reference = Reference::parse(&image.replace('#', &digest)).unwrap();
+            assert_eq!(parsed.matches(&reference), expected, "{pattern} ~ {image}");
+            assert_eq!(Pattern::parse(&parsed.to_string()), Ok(parsed), "{pattern} prints what it reads");
+        }
+    }
+
+    #[test]
+    fn another_digest_does_not_match() {
+        let pattern = Pattern::parse(&format!("reg.io/a@sha256:{HEX}")).unwrap();
+        let image = Reference::parse(&format!("reg.io/a@sha256:{}", "0".repeat(64))).unwrap();
+        assert!(!pattern.matches(&image));
+    }
+
+    #[test]
+    fn refuses_what_could_never_match() {
+        for bad in [
+            "",
+            "/",
+            "reg.io/",
+            "reg.io/a/",
+            "/a",
+            "a//b",
+            "reg.io//*",
+            "reg.io/A",
+            "reg.io/a b",
+            "reg.io/a:",
+            "reg.io/a:-x",
+            "reg.io/a:b:c",
+            "reg.io/a@sha256:*",
+            "reg.io/a@*",
+            "reg.io/a@sha256:00",
+            "reg.io:0/a",
+            "http://reg.io/*",
+            "https://reg.io/*",
+            "re_g.io/a",
+            "*.re_g.io/a",
+            "..*/a",
+            "reg.io/a?",
+            "reg.io/[ab]",
+            "reg.io/é*",
+            "REG/a",
+            "*:",
+            "*:*:*",
+            " *",
+            "*\n",
+            "reg.io/a-",
+            "reg.io/**/",
+        ] {
+            assert!(Pattern::parse(bad).is_err(), "{bad:?}");
+        }
+        assert!(Pattern::parse(&format!("reg.io/{}*", "a".repeat(255))).is_err());
+    }
+
+    #[test]
+    fn the_more_specific_pattern_comes_first() {
+        const ORDER: &[&str] = &[
+            "reg.io/team/app:v1",
+            "reg.io/team/app",
+            "reg.io/team/*:release",
+            "reg.io/team/app:v1*",
+            "reg.io/team/*",
+            "*.io/team/*",
+            "reg.io/*",
+            "*",
+        ];
+        for pair in ORDER.windows(2) {
+            let [first, second] = [pair[0], pair[1]].map(|text| Pattern::parse(text).unwrap());
+            assert_eq!(first.precedence(&second), Ordering::Less, "{first} before {second}");
+            assert_eq!(second.precedence(&first), Ordering::Greater);
+        }
+        let [a, b] = ["reg.io/a*", "reg.io/*a"].map(|text| Pattern::parse(text).unwrap());
+        assert!(a.ties_with(&b) && a.precedence(&b) != Ordering::Equal);
+    }
+
+    #[test]
+    fn one_pattern_has_one_normal_form() {
+        for (one, other) in [
+            ("nginx", "docker.io/library/nginx:*"),
+            ("index.docker.io/a/b", "a/b"),
+            ("REG.io/a", "reg.io/a"),
+            ("reg.io/**", "reg.io/*"),
+            ("*", "*/*"),
+        ] {
+            assert_eq!(Pattern::parse(one), Pattern::parse(other), "{one} = {other}");
+        }
+    }
+
+    /// Every glob and text of a small alphabet, against the obvious recursive matcher.
+    #[test]
+    fn agrees_with_the_obvious_matcher() {
+        fn obvious(pattern: &[u8], text: &[u8]) -> bool {
+            match (pattern, text) {
+                ([], []) => true,
+                ([b'*', p @ ..], _) if obvious(p, text) => true,
+                ([b'*', ..], [_, t @ ..]) => obvious(pattern, t),
+                ([p, ps @ ..], [t, ts @ ..]) => p == t && obvious(ps, ts),
+                _ => false,
+            }
+        }
+        fn words(alphabet: &[char], longest: usize) -> Vec<String> {
+            let mut all = vec![String::new()];
+            let mut from = 0;
+            for _ in 0..longest {
+                let to = all.len();
+                for index in from..to {
+                    all.extend(alphabet.iter().map(|c| format!("{}{c}", all[index])).collect::<Vec<_>>());
+                }
+                from = to;
+            }
+            all
+        }
+        let texts = words(&['a', 'b'], 6);
+        for pattern in words(&['a', 'b', '*'], 5) {
+            let glob = Glob::new(&pattern);
+            for text in &texts {
+                assert_eq!(glob.matches(text), obvious(pattern.as_bytes(), text.as_bytes()), "{pattern:?} {text:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_hostile_pattern_takes_no_time() {
+        let glob = Glob::new(&"*a".repeat(100_000));
+        assert!(!glob.matches(&format!("{}b", "a".repeat(200_000))));
+        assert!(glob.matches(&"a".repeat(200_000)));
+    }
+}

@@ -1,0 +1,375 @@
+//! What can be wrong with policies, in words for the person who wrote them: where, what, and what was meant.
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+use super::Place;
+use super::pattern::PatternError;
+use crate::text::printable;
+use crate::trust::anchor::PinError;
+use crate::trust::key::SignerKeyError;
+use crate::trust::notary::TrustServerError;
+
+/// A line and a column, both from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct At {
+    pub(crate) line: usize,
+    pub(crate) column: usize,
+}
+
+impl At {
+    pub(crate) const START: Self = Self { line: 1, column: 1 };
+
+    pub(crate) fn in_file(self, file: &Path) -> Place {
+        Place { file: file.to_owned(), line: self.line, column: self.column }
+    }
+}
+
+/// One thing that is wrong, and where. Prints as `file:line:column: what; hint`.
+#[derive(Debug)]
+pub struct PolicyProblem {
+    /// Where.
+    pub place: Place,
+    /// In a ConfigMap manifest whose lines could not be mapped: which key, and the line within its value.
+    pub within: Option<String>,
+    /// What.
+    pub fault: Fault,
+}
+
+impl PolicyProblem {
+    pub(crate) fn new(place: Place, fault: Fault) -> Self {
+        Self { place, within: None, fault }
+    }
+}
+
+impl fmt::Display for PolicyProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.place)?;
+        self.fmt_message(f)
+    }
+}
+
+impl PolicyProblem {
+    /// Writes what is wrong and the hint, without the place.
+    fn fmt_message(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(within) = &self.within {
+            write!(f, "{within}: ")?;
+        }
+        write!(f, "{}", self.fault)?;
+        self.fault.hint().map_or(Ok(()), |hint| write!(f, "; {hint}"))
+    }
+
+    /// What is wrong and the hint, without the place.
+    pub fn message(&self) -> impl fmt::Display + '_ {
+        struct Message<'a>(&'a PolicyProblem);
+        impl fmt::Display for Message<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt_message(f)
+            }
+        }
+        Message(self)
+    }
+}
+
+impl std::error::Error for PolicyProblem {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.fault)
+    }
+}
+
+/// What is wrong. What it quotes is untrusted; its `Display` is safe to print.
+#[derive(Debug)]
+pub enum Fault {
+    /// A file or directory cannot be read.
+    Io(io::Error),
+    /// Neither a regular file nor a directory.
+    NotAFile,
+    /// A directory holds no file at all.
+    NoFiles,
+    /// All files together hold no policy.
+    NoPolicies,
+    /// Too many files in the policy directories.
+    TooManyFiles {
+        /// How many there may be.
+        limit: usize,
+    },
+    /// A file, or the text of one key of a ConfigMap, is too large.
+    TooLarge {
+        /// How many bytes it may have.
+        limit: usize,
+    },
+    /// All files together are too large.
+    TooLargeTogether {
+        /// How many bytes they may have.
+        limit: usize,
+    },
+    /// Directories stand too deep in one another.
+    TooDeep {
+        /// How many levels there may be.
+        limit: usize,
+    },
+    /// Not UTF-8.
+    NotUtf8,
+    /// Not base64.
+    NotBase64,
+    /// Not YAML, or beyond what is read of it.
+    Yaml {
+        /// The reader's words.
+        message: String,
+    },
+    /// A key stands twice in one mapping.
+    DuplicateKey {
+        /// The key.
+        key: String,
+    },
+    /// A value is of the wrong type.
+    Type {
+        /// Whose value.
+        field: String,
+        /// What it must be.
+        expected: &'static str,
+        /// What it is.
+        actual: &'static str,
+    },
+    /// A field that nobody knows.
+    Unknown {
+        /// As written.
+        field: String,
+        /// The mapping that it stands in.
+        inside: &'static str,
+        /// The field that was perhaps meant.
+        suggestion: Option<&'static str>,
+    },
+    /// A known field in the wrong mapping: most often a slip of indentation.
+    Misplaced {
+        /// The field.
+        field: String,
+        /// The mapping that it stands in.
+        inside: &'static str,
+        /// The mapping that it belongs in.
+        belongs: &'static str,
+    },
+    /// A field is missing or empty.
+    Missing {
+        /// The field.
+        field: &'static str,
+        /// The mapping that it is missing from.
+        inside: &'static str,
+    },
+    /// A field has a value that is none of those it may have.
+    Value {
+        /// The field.
+        field: &'static str,
+        /// As written.
+        found: String,
+        /// What it may be.
+        expected: &'static str,
+    },
+    /// Neither a policy nor, where one may stand, a ConfigMap.
+    Kind {
+        /// `apiVersion` as written.
+        api_version: String,
+        /// `kind` as written.
+        kind: String,
+    },
+    /// A name that Kubernetes would not take.
+    Name {
+        /// The field.
+        field: &'static str,
+        /// As written.
+        found: String,
+    },
+    /// A ClusterImagePolicy with a namespace.
+    NamespaceForbidden,
+    /// A check is asked for while `enabled` is not true.
+    NotEnabled {
+        /// What asks for it.
+        field: &'static str,
+    },
+    /// `trust` does not say whether it is on.
+    NoSwitch,
+    /// A list of those who must have signed is there, and empty.
+    EmptyList {
+        /// The list.
+        field: &'static str,
+    },
+    /// A check that Portieris could do and Portreeve does not.
+    Unsupported {
+        /// What asks for it.
+        field: String,
+    },
+    /// The pattern could never match.
+    Pattern(PatternError),
+    /// A signer's name cannot be that of a role.
+    SignerName {
+        /// As written.
+        found: String,
+    },
+    /// A signer's key cannot be read.
+    SignerKey(SignerKeyError),
+    /// One signer twice with different keys.
+    SignerTwice {
+        /// The signer.
+        name: String,
+        /// Where it stands first.
+        first: usize,
+    },
+    /// An entry of `roots` has none, or several, of its three fields.
+    RootKinds {
+        /// How many it has.
+        found: usize,
+    },
+    /// A certificate in `roots` cannot be read.
+    Pin(PinError),
+    /// The trust server's URL is none.
+    Server(TrustServerError),
+    /// Not a duration.
+    Duration {
+        /// As written.
+        found: String,
+    },
+    /// `maxStale` where stored data never stands in.
+    StaleWithoutCached,
+    /// `maxStale` of nothing.
+    StaleZero,
+    /// `remap` with something that is no prefix of image names.
+    RemapPrefix {
+        /// The field.
+        field: &'static str,
+        /// As written.
+        found: String,
+    },
+    /// One policy twice, with different rules.
+    PolicyTwice {
+        /// The policy.
+        policy: String,
+        /// Where it stands first.
+        first: Place,
+    },
+    /// One pattern twice in a scope, asking for different things.
+    PatternTwice {
+        /// As written.
+        pattern: String,
+        /// The policy that has it first.
+        policy: String,
+        /// Where it stands first.
+        first: Place,
+    },
+}
+
+impl Fault {
+    /// What was meant, or what to do.
+    pub fn hint(&self) -> Option<String> {
+        let fixed = match self {
+            Self::Unknown { suggestion: Some(known), .. } => return Some(format!("did you mean \"{known}\"?")),
+            Self::Misplaced { belongs, .. } => {
+                return Some(format!("it belongs under {belongs}: check the indentation"));
+            }
+            Self::Value { expected, .. } => return Some(format!("it is {expected}")),
+            Self::NotEnabled { .. } => "set trust.enabled to true, or remove it",
+            Self::NoSwitch => "write \"enabled: true\", or \"enabled: false\" to admit these images unchecked",
+            Self::EmptyList { .. } => "remove it, or name whom to trust",
+            Self::Unsupported { .. } => "remove it; images are checked by trust alone",
+            Self::Missing { field: "namespace", .. } => "for all namespaces write a ClusterImagePolicy",
+            Self::NamespaceForbidden => "remove it, or write an ImagePolicy",
+            Self::Kind { .. } => {
+                "a policy has kind ImagePolicy or ClusterImagePolicy and apiVersion portieris.cloud.ibm.com/v1, \
+                 securityenforcement.admission.cloud.ibm.com/v1beta1 or portreeve/v1"
+            }
+            Self::Type { expected: "a string", actual: "a number" | "true or false", .. } => "put it in quotes",
+            Self::Type { expected: "true or false", .. } => "write true or false, without quotes",
+            Self::SignerTwice { .. } => "give each signer one key, or each key a signer of its own",
+            Self::RootKinds { .. } => "give each entry exactly one of certificate, keyId and ca",
+            Self::Duration { .. } => "write it as 30m, 24h or 1h 30m",
+            Self::StaleWithoutCached => "add \"whenUnavailable: useCached\", or remove it",
+            Self::StaleZero => "to let no stored data stand in, write \"whenUnavailable: deny\"",
+            Self::RemapPrefix { .. } => "write a host and whole path components, ending in \"/\"",
+            Self::NoPolicies => "a ClusterImagePolicy with an empty list of repositories denies everything on purpose",
+            Self::PatternTwice { .. } => "keep one of them",
+            Self::PolicyTwice { .. } => "give each policy a name of its own",
+            Self::Pattern(error) => return error.hint().map(str::to_owned),
+            _ => return None,
+        };
+        Some(fixed.to_owned())
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let quoted = |text: &str| format!("\"{}\"", printable(text, 120));
+        match self {
+            Self::Io(error) => write!(f, "cannot be read: {error}"),
+            Self::NotAFile => f.write_str("is neither a regular file nor a directory"),
+            Self::NoFiles => f.write_str("there is no policy file in this directory"),
+            Self::NoPolicies => f.write_str("there is no policy in these files"),
+            Self::TooManyFiles { limit } => write!(f, "there are more than {limit} policy files"),
+            Self::TooLarge { limit } => write!(f, "there are more than {limit} bytes"),
+            Self::TooLargeTogether { limit } => write!(f, "all policy files together have more than {limit} bytes"),
+            Self::TooDeep { limit } => write!(f, "directories stand more than {limit} levels deep"),
+            Self::NotUtf8 => f.write_str("the text is not UTF-8"),
+            Self::NotBase64 => f.write_str("the value is not base64"),
+            Self::Yaml { message } => write!(f, "not readable as YAML or JSON: {}", printable(message, 300)),
+            Self::DuplicateKey { key } => write!(f, "{} stands twice in one mapping", quoted(key)),
+            Self::Type { field, expected, actual } => {
+                write!(f, "{} must be {expected}, and is {actual}", quoted(field))
+            }
+            Self::Unknown { field, inside, .. } => write!(f, "unknown field {} in {inside}", quoted(field)),
+            Self::Misplaced { field, inside, .. } => write!(f, "{} does not belong in {inside}", quoted(field)),
+            Self::Missing { field, inside } => write!(f, "\"{field}\" is missing from {inside}"),
+            Self::Value { field, found, .. } => write!(f, "\"{field}\" cannot be {}", quoted(found)),
+            Self::Kind { api_version, kind } => {
+                write!(f, "not a policy: kind {}, apiVersion {}", quoted(kind), quoted(api_version))
+            }
+            Self::Name { field, found } => write!(
+                f,
+                "\"{field}\" cannot be {}: Kubernetes' names have lowercase letters, digits, '-' and '.', and begin \
+                 and end with a letter or digit",
+                quoted(found)
+            ),
+            Self::NamespaceForbidden => f.write_str("a ClusterImagePolicy has no namespace"),
+            Self::NotEnabled { field } => write!(f, "\"{field}\" asks for a check while trust is not enabled"),
+            Self::NoSwitch => f.write_str("\"enabled\" is missing from policy.trust"),
+            Self::EmptyList { field } => write!(f, "\"{field}\" is empty"),
+            Self::Unsupported { field } => write!(f, "{} asks for a check that is not supported", quoted(field)),
+            Self::Pattern(error) => error.fmt(f),
+            Self::SignerName { found } => {
+                write!(f, "a signer cannot be called {}: lowercase letters, digits, '-' and '_'", quoted(found))
+            }
+            Self::SignerKey(error) => write!(f, "the signer's key cannot be read: {error}"),
+            Self::SignerTwice { name, first } => {
+                write!(f, "signer {} stands twice with different keys, first on line {first}", quoted(name))
+            }
+            Self::RootKinds { found } => {
+                write!(f, "an entry of \"roots\" has {found} of the fields certificate, keyId and ca")
+            }
+            Self::Pin(error) => write!(f, "the pinned certificate cannot be read: {error}"),
+            Self::Server(error) => write!(f, "the trust server's URL cannot be used: {error}"),
+            Self::Duration { found } => write!(f, "{} is no duration", quoted(found)),
+            Self::StaleWithoutCached => f.write_str("\"maxStale\" has no effect where stored data never stands in"),
+            Self::StaleZero => f.write_str("\"maxStale\" must be above zero"),
+            Self::RemapPrefix { field, found } => {
+                write!(f, "\"{field}\" cannot be {}: it is no prefix of image names", quoted(found))
+            }
+            Self::PolicyTwice { policy, first } => write!(f, "{policy} stands twice, first in {first}"),
+            Self::PatternTwice { pattern, policy, first } => write!(
+                f,
+                "pattern {} asks for something else than the same pattern in {policy}, {first}",
+                quoted(pattern)
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Fault {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io(error) => Some(error),
+            Self::Pattern(error) => Some(error),
+            Self::SignerKey(error) => Some(error),
+            Self::Pin(error) => Some(error),
+            Self::Server(error) => Some(error),
+            _ => None,
+        }
+    }
+}

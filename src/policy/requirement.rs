@@ -1,0 +1,391 @@
+//! The `policy` of a repository: what it asks of an image.
+//!
+//! Whatever asks for a check that would not be made is refused: `signers` while trust is off, `simple` with
+//! requirements, vulnerability checks.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
+use super::fields::Problems;
+use super::problem::Fault;
+use super::tree::{Node, Value};
+use super::{Mode, Remap, Requirement, TrustRule, UnavailableRule};
+use crate::image::{check_path, is_host, normal_host};
+use crate::trust::notary::{PlainHttp, TrustServer};
+use crate::trust::repository::RequiredSigner;
+use crate::trust::{KeyId, RoleName, RootPin, SignerKey};
+
+const POLICY: &[&str] = &["trust", "mutateImage", "mode", "simple", "vulnerability", "va"];
+const TRUST: &[&str] =
+    &["enabled", "trustServer", "signers", "signerSecrets", "roots", "remap", "whenUnavailable", "maxStale"];
+/// Those of [`TRUST`] that ask for a check, and so must not stand where no check is made.
+const DEMANDS: [&str; 3] = ["signers", "signerSecrets", "roots"];
+/// Longer than any metadata lives.
+const LONGEST_STALE: Duration = Duration::from_secs(10 * 366 * 86_400);
+
+/// Reads a `policy`. `None` where it cannot be used; why is in `problems`.
+pub(crate) fn read_requirement(policy: &Node, problems: &mut Problems) -> Option<Requirement> {
+    problems.mapping(policy, "policy", POLICY)?;
+    refuse_unsupported(policy, problems);
+    let mode = problems
+        .choice(policy, "mode", &[("enforce", Mode::Enforce), ("warn", Mode::Warn)], "\"enforce\" or \"warn\"")
+        .unwrap_or_default();
+    let mutate_image = problems.boolean(policy, "mutateImage").unwrap_or(true);
+    let Some(trust) = policy.entry("trust") else {
+        return Some(Requirement::Nothing);
+    };
+    if trust.is_null() {
+        problems.report(trust.at, Fault::NoSwitch); // a forgotten body, or one that slipped out of place
+        return None;
+    }
+    refuse_empty_lists(trust, problems);
+    problems.mapping(trust, "policy.trust", TRUST)?;
+    let enabled = problems.boolean(trust, "enabled");
+    let rule = TrustRule {
+        mode,
+        mutate_image,
+        server: read_server(trust, problems),
+        signers: read_signers(trust, problems),
+        signer_secrets: read_signer_secrets(trust, problems),
+        roots: read_roots(trust, problems),
+        remap: read_remap(trust, problems),
+        when_unavailable: problems.choice(
+            trust,
+            "whenUnavailable",
+            &[("deny", UnavailableRule::Deny), ("useCached", UnavailableRule::UseCached)],
+            "\"deny\" or \"useCached\"",
+        ),
+        max_stale: read_max_stale(trust, problems),
+    };
+    if enabled == Some(true) {
+        return Some(Requirement::Trust(Box::new(rule)));
+    }
+    refuse_disabled_demands(trust, problems);
+    Some(Requirement::Nothing)
+}
+
+/// Trust is off, or nobody said whether it is on: then nothing may stand there that asks for a check (PORTIERIS.md,
+/// fault 21).
+fn refuse_disabled_demands(trust: &Node, problems: &mut Problems) {
+    let demands: Vec<_> = DEMANDS.iter().filter_map(|&field| trust.get(field).map(|node| (field, node))).collect();
+    for (field, node) in &demands {
+        problems.report(node.at, Fault::NotEnabled { field });
+    }
+    if demands.is_empty() && trust.get("enabled").is_none() {
+        problems.report(trust.at, Fault::NoSwitch);
+    }
+}
+
+/// Without a signer any signature counts, and without a pin the first root that is seen is trusted: not what a person
+/// wants who wrote `signers` or `roots`. Portieris' own `signerSecrets` may be empty.
+fn refuse_empty_lists(trust: &Node, problems: &mut Problems) {
+    for field in ["signers", "roots"] {
+        if let Some(list) = trust.entry(field)
+            && (list.is_null() || matches!(&list.value, Value::List(items) if items.is_empty()))
+        {
+            problems.report(list.at, Fault::EmptyList { field });
+        }
+    }
+}
+
+/// Portieris' other checks may stand in a document only where they ask for nothing.
+fn refuse_unsupported(policy: &Node, problems: &mut Problems) {
+    if let Some(simple) = policy.get("simple")
+        && problems.mapping(simple, "policy.simple", &["requirements", "storeURL", "storeSecret"]).is_some()
+    {
+        for requirement in problems.list(simple, "requirements") {
+            let kind = requirement.get("type").and_then(Node::text).unwrap_or_default();
+            if kind != "insecureAcceptAnything" {
+                let field = if kind.is_empty() { "simple".to_owned() } else { format!("simple: {kind}") };
+                problems.report(requirement.at, Fault::Unsupported { field });
+            }
+        }
+    }
+    if let Some(va) = policy.get("va") {
+        refuse_enabled(va, "va", problems);
+    }
+    if let Some(vulnerability) = policy.get("vulnerability") {
+        let Value::Map(checkers) = &vulnerability.value else {
+            problems.wrong_type("vulnerability", "a mapping", vulnerability);
+            return;
+        };
+        for (_, checker) in checkers {
+            refuse_enabled(checker, "vulnerability", problems);
+        }
+    }
+}
+
+/// A checker must be empty, or say `enabled: false`.
+fn refuse_enabled(checker: &Node, field: &str, problems: &mut Problems) {
+    let off = match &checker.value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Map(entries) => {
+            entries.is_empty() || checker.get("enabled").is_some_and(|on| matches!(on.value, Value::Bool(false)))
+        }
+        _ => false,
+    };
+    if !off {
+        problems.report(checker.at, Fault::Unsupported { field: field.to_owned() });
+    }
+}
+
+fn read_server(trust: &Node, problems: &mut Problems) -> Option<TrustServer> {
+    let (at, url) = problems.text(trust, "trustServer")?;
+    // Portieris takes an empty one for none.
+    if url.is_empty() {
+        return None;
+    }
+    TrustServer::parse(url, PlainHttp::Refused).map_err(|error| problems.report(at, Fault::Server(error))).ok()
+}
+
+/// `signers`. One signer twice is fine only with the same key: Portieris let the last win (PORTIERIS.md, fault 8).
+fn read_signers(trust: &Node, problems: &mut Problems) -> Vec<RequiredSigner> {
+    const INSIDE: &str = "an entry of policy.trust.signers";
+    let mut signers: Vec<(usize, RequiredSigner)> = Vec::new();
+    for entry in problems.list(trust, "signers") {
+        if problems.mapping(entry, INSIDE, &["name", "publicKey"]).is_none() {
+            continue;
+        }
+        let role = problems.required(entry, "name", INSIDE).and_then(|(at, name)| {
+            let role = RoleName::of_signer(name);
+            if role.is_none() {
+                problems.report(at, Fault::SignerName { found: name.to_owned() });
+            }
+            role
+        });
+        let key = problems.required(entry, "publicKey", INSIDE).and_then(|(at, pem)| {
+            SignerKey::from_pem(pem).map_err(|error| problems.report(at, Fault::SignerKey(error))).ok()
+        });
+        let (Some(role), Some(key)) = (role, key) else { continue };
+        match signers.iter().find(|(_, signer)| signer.role == role) {
+            None => signers.push((entry.at.line, RequiredSigner { role, keys: vec![key] })),
+            Some((_, signer)) if signer.keys.contains(&key) => {}
+            Some(&(first, _)) => {
+                problems.report(entry.at, Fault::SignerTwice { name: role.signer().to_owned(), first });
+            }
+        }
+    }
+    signers.into_iter().map(|(_, signer)| signer).collect()
+}
+
+fn read_signer_secrets(trust: &Node, problems: &mut Problems) -> Vec<String> {
+    const INSIDE: &str = "an entry of policy.trust.signerSecrets";
+    let mut secrets: Vec<String> = Vec::new();
+    let mut seen = BTreeSet::new();
+    for entry in problems.list(trust, "signerSecrets") {
+        if problems.mapping(entry, INSIDE, &["name"]).is_none() {
+            continue;
+        }
+        let Some((at, name)) = problems.required(entry, "name", INSIDE) else { continue };
+        // It becomes part of a path below the mounted secrets.
+        let word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+        let fits = name.len() <= 253
+            && name.bytes().all(|b| word(b) || b == b'-' || b == b'.')
+            && name.bytes().next().is_some_and(word)
+            && name.bytes().next_back().is_some_and(word);
+        if !fits {
+            problems.report(at, Fault::Name { field: "name", found: name.to_owned() });
+        } else if seen.insert(name) {
+            secrets.push(name.to_owned());
+        }
+    }
+    secrets
+}
+
+fn read_roots(trust: &Node, problems: &mut Problems) -> Vec<RootPin> {
+    const FIELDS: &[&str] = &["certificate", "keyId", "ca"];
+    let mut pins = Vec::new();
+    for entry in problems.list(trust, "roots") {
+        if problems.mapping(entry, "an entry of policy.trust.roots", FIELDS).is_none() {
+            continue;
+        }
+        let given: Vec<_> = FIELDS.iter().copied().filter(|field| entry.get(field).is_some()).collect();
+        let &[field] = given.as_slice() else {
+            problems.report(entry.at, Fault::RootKinds { found: given.len() });
+            continue;
+        };
+        let Some((at, text)) = problems.text(entry, field) else { continue };
+        let pin = match field {
+            "certificate" => RootPin::certificate_from_pem(text).map_err(Fault::Pin),
+            "ca" => RootPin::ca_from_pem(text).map_err(Fault::Pin),
+            _ => KeyId::from_hex(text).map(RootPin::KeyId).ok_or_else(|| Fault::Value {
+                field: "keyId",
+                found: text.to_owned(),
+                expected: "64 lowercase hexadecimal digits",
+            }),
+        };
+        match pin {
+            Ok(pin) if pins.contains(&pin) => {}
+            Ok(pin) => pins.push(pin),
+            Err(fault) => problems.report(at, fault),
+        }
+    }
+    pins
+}
+
+fn read_remap(trust: &Node, problems: &mut Problems) -> Option<Remap> {
+    const INSIDE: &str = "policy.trust.remap";
+    let remap = problems.mapping(trust.get("remap")?, INSIDE, &["prefix", "signedPrefix"])?;
+    let prefix = read_prefix(remap, "prefix", problems);
+    let signed_prefix = read_prefix(remap, "signedPrefix", problems);
+    Some(Remap { prefix: prefix?, signed_prefix: signed_prefix? })
+}
+
+/// A prefix of normalised names. It ends in a slash, so that `reg.io/team` never speaks for `reg.io/team-evil`.
+fn read_prefix(remap: &Node, field: &'static str, problems: &mut Problems) -> Option<String> {
+    let (at, text) = problems.required(remap, field, "policy.trust.remap")?;
+    let normal = text.strip_suffix('/').and_then(|name| {
+        let (host, path) = name.split_once('/').map_or((name, None), |(host, path)| (host, Some(path)));
+        let host = normal_host(host).ok().filter(|host| is_host(host))?;
+        match path {
+            None => Some(format!("{host}/")),
+            Some(path) => check_path(path).is_ok().then(|| format!("{host}/{path}/")),
+        }
+    });
+    if normal.is_none() {
+        problems.report(at, Fault::RemapPrefix { field, found: text.to_owned() });
+    }
+    normal
+}
+
+/// `maxStale`, which only says something where stored data may stand in.
+fn read_max_stale(trust: &Node, problems: &mut Problems) -> Option<Duration> {
+    let (at, text) = problems.text(trust, "maxStale")?;
+    let duration = text.parse::<SignedDuration>().ok().and_then(|duration| Duration::try_from(duration).ok());
+    let Some(duration) = duration.filter(|&duration| duration <= LONGEST_STALE) else {
+        problems.report(at, Fault::Duration { found: text.to_owned() });
+        return None;
+    };
+    if duration.is_zero() {
+        problems.report(at, Fault::StaleZero);
+    }
+    if trust.get("whenUnavailable").and_then(Node::text) != Some("useCached") {
+        problems.report(at, Fault::StaleWithoutCached);
+    }
+    Some(duration)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use portreeve_test_support::certificates::{Authority, Leaf};
+    use portreeve_test_support::signer::Key;
+
+    use super::*;
+
+    /// Reads the text of a `policy`.
+    fn read(text: &str) -> Result<Requirement, Vec<String>> {
+        let nodes = crate::policy::tree::parse(text).unwrap();
+        let mut problems = Problems::new(Path::new("f"));
+        let requirement = read_requirement(&nodes[0], &mut problems);
+        let problems: Vec<_> = problems.into_list().iter().map(ToString::to_string).collect();
+        if problems.is_empty() { Ok(requirement.unwrap()) } else { Err(problems) }
+    }
+
+    fn trust(text: &str) -> TrustRule {
+        match read(text).unwrap() {
+            Requirement::Trust(rule) => *rule,
+            Requirement::Nothing => panic!("{text}: nothing is asked for"),
+        }
+    }
+
+    /// `trust` with these signers, a name and a PEM text each.
+    fn with_signers(signers: &[(&str, &str)]) -> String {
+        let mut text = "trust:\n  enabled: true\n  signers:\n".to_owned();
+        for (name, pem) in signers {
+            text.push_str(&format!("  - name: {name}\n    publicKey: |\n"));
+            pem.lines().for_each(|line| text.push_str(&format!("      {line}\n")));
+        }
+        text
+    }
+
+    #[test]
+    fn signers_have_one_key_each() {
+        let (alice, bob) = (Key::p256(), Key::ed25519());
+        let rule = trust(&with_signers(&[("alice", &alice.public_pem()), ("bob", &bob.public_pem())]));
+        let names: Vec<&str> = rule.signers.iter().map(|signer| signer.role.signer()).collect();
+        assert_eq!(names, ["alice", "bob"]);
+        assert_eq!(rule.signers[0].keys, [SignerKey::from_pem(&alice.public_pem()).unwrap()]);
+        assert!(rule.signers.iter().all(|signer| signer.keys.len() == 1));
+    }
+
+    #[test]
+    fn one_signer_twice_must_have_one_key() {
+        let (one, other) = (Key::p256(), Key::p256());
+        // A certificate of a key is that key.
+        let certificate = Leaf::new("alice").self_signed(&one);
+        let rule = trust(&with_signers(&[("alice", &one.public_pem()), ("alice", &certificate)]));
+        assert_eq!(rule.signers.len(), 1);
+        let problems =
+            read(&with_signers(&[("alice", &one.public_pem()), ("alice", &other.public_pem())])).unwrap_err();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(
+            problems[0].contains("signer \"alice\" stands twice with different keys, first on line 4"),
+            "{problems:?}"
+        );
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_read_is_told_with_its_line() {
+        for (pem, expected) in [
+            (Key::p256().private_pem(), "private key"),
+            ("rubbish".into(), ""),
+            ("-----BEGIN PUBLIC KEY-----".into(), ""),
+        ] {
+            let problems = read(&with_signers(&[("alice", &pem)])).unwrap_err();
+            assert_eq!(problems.len(), 1, "{problems:?}");
+            assert!(problems[0].starts_with("f:6:7: the signer's key cannot be read: "), "{problems:?}");
+            assert!(problems[0].contains(expected), "{problems:?}");
+        }
+    }
+
+    #[test]
+    fn pins_of_every_kind_are_read() {
+        let (authority, key) = (Authority::new(), Key::p256());
+        let leaf = Leaf::new("docker.io/library/app").self_signed(&key);
+        let block = |field: &str, pem: &str| {
+            let lines: String = pem.lines().map(|line| format!("      {line}\n")).collect();
+            format!("  - {field}: |\n{lines}")
+        };
+        let head = "trust:\n  enabled: true\n  roots:\n";
+        let id = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        let text = format!("{head}{}{}  - keyId: {id}\n", block("certificate", &leaf), block("ca", &authority.pem()));
+        let roots = trust(&text).roots;
+        assert_eq!(roots[0], RootPin::certificate_from_pem(&leaf).unwrap());
+        assert_eq!(roots[1], RootPin::Ca(authority.der()));
+        assert_eq!(roots[2], RootPin::KeyId(KeyId::from_hex(id).unwrap()));
+        assert_eq!(roots.len(), 3);
+        assert_eq!(trust(&format!("{head}{0}{0}", block("ca", &authority.pem()))).roots.len(), 1, "the same one twice");
+        let problems = read(&format!("{head}{}", block("ca", &leaf))).unwrap_err();
+        assert!(problems[0].starts_with("f:5:7: the pinned certificate cannot be read: "), "{problems:?}");
+        assert_eq!(problems.len(), 1);
+    }
+
+    #[test]
+    fn a_pin_that_is_not_understood_never_becomes_no_pin() {
+        let null = "trust: {enabled: true, roots: [{ca: null}]}";
+        let problems = read(null).unwrap_err();
+        assert!(problems[0].contains("has 0 of the fields"), "{problems:?}");
+        assert!(read("trust: {enabled: true, roots: [null]}").is_err());
+        assert!(read("trust: {enabled: true, roots: {}}").is_err());
+        for text in ["roots: []", "roots: ", "signers: []", "signers: "] {
+            let problems = read(&format!("trust:\n  enabled: true\n  {text}\n")).unwrap_err();
+            assert_eq!(problems.len(), 1, "{problems:?}");
+            assert!(problems[0].contains("is empty; remove it"), "{problems:?}");
+        }
+        assert!(read("trust: {enabled: true, signerSecrets: []}").is_ok());
+    }
+
+    #[test]
+    fn trust_without_a_body_is_not_trust_switched_off() {
+        for text in ["trust:", "trust: {}", "trust: {enabled: null}"] {
+            let problems = read(text).unwrap_err();
+            assert!(problems[0].contains("\"enabled\" is missing from policy.trust"), "{problems:?}");
+        }
+        assert_eq!(read("trust: {enabled: false}"), Ok(Requirement::Nothing));
+        assert_eq!(read("mutateImage: false"), Ok(Requirement::Nothing));
+    }
+}

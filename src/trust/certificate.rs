@@ -1,0 +1,231 @@
+//! X.509 certificates around Notary's keys, and the PEM text they come in.
+//!
+//! A root key is one PEM bundle: exactly one certificate that is no CA, and first. Notary computes the key's ID from
+//! the bundle as it would write it itself, so text that is not in that very form is refused.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jiff::{SignedDuration, Timestamp};
+use rustls::pki_types::{CertificateDer, UnixTime};
+use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage, anchor_from_trusted_cert};
+use x509_cert::der::asn1::ObjectIdentifier;
+use x509_cert::der::{Decode as _, Encode as _, Tag, Tagged as _};
+use x509_cert::ext::pkix::BasicConstraints;
+
+use super::Gun;
+use super::key::Material;
+
+/// Clocks of signers may run ahead by this much (TRUST.md, rows 14 and 15).
+const NOT_BEFORE_LEEWAY: SignedDuration = SignedDuration::from_hours(24);
+
+/// A bundle is as long as a chain may get; more is nobody's honest root key.
+const BUNDLE: usize = 16;
+
+const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
+
+/// Signature algorithms of certificates that are not weak. SHA-1 and older are missing (row 22), and so is RSA-PSS,
+/// whose parameters would have to be judged one by one.
+const STRONG: [ObjectIdentifier; 7] = [
+    ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.2"), // ecdsa-with-SHA256
+    ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.3"), // ecdsa-with-SHA384
+    ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.4"), // ecdsa-with-SHA512
+    ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.11"), // sha256WithRSAEncryption
+    ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.12"), // sha384WithRSAEncryption
+    ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.13"), // sha512WithRSAEncryption
+    ObjectIdentifier::new_unwrap("1.3.101.112"),         // Ed25519
+];
+
+/// The certificates of one key, leaf first.
+#[derive(Clone, Debug)]
+pub(super) struct Bundle {
+    certificates: Vec<Certificate>,
+}
+
+impl Bundle {
+    /// From PEM text in exactly the form in which Notary writes it: LF, 64 columns, no headers, nothing between.
+    pub(super) fn from_canonical_pem(pem: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(pem).ok()?;
+        let blocks = pem_blocks(text, BUNDLE)?;
+        let written: String = blocks.iter().map(|block| pem_text(&block.label, &block.der)).collect();
+        // Row 21: CRLF, junk or other line lengths give another ID in Notary's own reckoning.
+        if written != text || blocks.iter().any(|block| block.label != "CERTIFICATE") {
+            return None;
+        }
+        let certificates: Option<Vec<_>> = blocks.iter().map(|block| Certificate::from_der(&block.der)).collect();
+        certificates.filter(|certificates| !certificates.is_empty()).map(|certificates| Self { certificates })
+    }
+
+    /// The key of the first certificate.
+    pub(super) fn key(&self) -> Option<&Material> {
+        self.certificates.first().and_then(|leaf| leaf.key.as_ref())
+    }
+
+    /// May this bundle hold a root key of `gun`? Everything but the dates (TRUST.md, "Reading a repository", 2).
+    pub(super) fn is_root_key_of(&self, gun: &Gun) -> bool {
+        let Some((leaf, rest)) = self.certificates.split_first() else { return false };
+        let shape = !leaf.is_ca && rest.iter().all(|certificate| certificate.is_ca); // row 19
+        let strong = self.certificates.iter().all(Certificate::is_strong); // row 22
+        shape && strong && leaf.is_named_for(gun)
+    }
+
+    /// Are all certificates in date? One that is not changes the ID in Notary's reckoning (row 18).
+    pub(super) fn in_date(&self, now: Timestamp) -> bool {
+        self.certificates.iter().all(|certificate| certificate.in_date(now))
+    }
+
+    /// When the first of the certificates ends.
+    pub(super) fn ends(&self) -> Timestamp {
+        self.certificates.iter().map(|certificate| certificate.not_after).min().unwrap_or(Timestamp::MIN)
+    }
+
+    /// Is this the leaf?
+    pub(super) fn has_leaf(&self, der: &[u8]) -> bool {
+        self.certificates.first().is_some_and(|leaf| leaf.der == der)
+    }
+
+    /// Does the leaf chain to this CA, through the bundle's own intermediates?
+    pub(super) fn chains_to(&self, ca: &[u8], now: Timestamp) -> bool {
+        self.chain(ca, now).is_some()
+    }
+
+    fn chain(&self, ca: &[u8], now: Timestamp) -> Option<()> {
+        // webpki takes an anchor as trusted whatever its dates; an expired pin is none (row 12).
+        if !Certificate::from_der(ca)?.in_date(now) {
+            return None;
+        }
+        let (leaf, rest) = self.certificates.split_first()?;
+        let ca = CertificateDer::from(ca);
+        let anchor = anchor_from_trusted_cert(&ca).ok()?;
+        let leaf = CertificateDer::from(leaf.der.as_slice());
+        let leaf = EndEntityCert::try_from(&leaf).ok()?;
+        let intermediates: Vec<_> = rest.iter().map(|c| CertificateDer::from(c.der.as_slice())).collect();
+        let seconds = u64::try_from(now.as_second()).ok()?;
+        let time = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
+        // Row 13: Notary's path check wants serverAuth, where the leaf limits its use at all.
+        let usage = KeyUsage::server_auth();
+        leaf.verify_for_usage(ALL_VERIFICATION_ALGS, &[anchor], &intermediates, time, usage, None, None).ok()?;
+        Some(())
+    }
+}
+
+/// One certificate, as far as trust data cares.
+#[derive(Clone, Debug)]
+pub(super) struct Certificate {
+    der: Vec<u8>,
+    common_name: Option<String>,
+    not_before: Timestamp,
+    not_after: Timestamp,
+    is_ca: bool,
+    strong_signature: bool,
+    key: Option<Material>,
+}
+
+impl Certificate {
+    /// From DER; `None` if it is none.
+    pub(super) fn from_der(der: &[u8]) -> Option<Self> {
+        let certificate = x509_cert::Certificate::from_der(der).ok()?;
+        let tbs = certificate.tbs_certificate();
+        let mut names = tbs.subject().iter().filter(|attribute| attribute.oid == COMMON_NAME);
+        let common_name = match (names.next(), names.next()) {
+            (Some(name), None) if matches!(name.value.tag(), Tag::Utf8String | Tag::PrintableString) => {
+                String::from_utf8(name.value.value().to_vec()).ok()
+            }
+            _ => None, // none, several or in an encoding that nobody writes: it names nothing
+        };
+        let is_ca = match tbs.get_extension::<BasicConstraints>() {
+            Ok(Some((_, constraints))) => constraints.ca,
+            Ok(None) => false,
+            Err(_) => return None,
+        };
+        let time = |time: x509_cert::time::Time| {
+            i64::try_from(time.to_unix_duration().as_secs()).ok().and_then(|s| Timestamp::from_second(s).ok())
+        };
+        Some(Self {
+            der: der.to_vec(),
+            common_name,
+            not_before: time(tbs.validity().not_before)?,
+            not_after: time(tbs.validity().not_after)?,
+            is_ca,
+            strong_signature: STRONG.contains(&certificate.signature_algorithm().oid),
+            key: tbs.subject_public_key_info().to_der().ok().and_then(|spki| Material::from_spki(&spki)),
+        })
+    }
+
+    pub(super) fn is_ca(&self) -> bool {
+        self.is_ca
+    }
+
+    pub(super) fn key(&self) -> Option<&Material> {
+        self.key.as_ref()
+    }
+
+    fn is_strong(&self) -> bool {
+        self.strong_signature && self.key.as_ref().is_some_and(|key| !key.is_weak())
+    }
+
+    /// The common name is the GUN, or a prefix of it ending in `*` (rows 3 to 5).
+    fn is_named_for(&self, gun: &Gun) -> bool {
+        let Some(name) = &self.common_name else { return false };
+        match name.strip_suffix('*') {
+            Some(prefix) => gun.as_str().starts_with(prefix),
+            None => gun.as_str() == name,
+        }
+    }
+
+    fn in_date(&self, now: Timestamp) -> bool {
+        // Saturating: a date at the end of time stays there.
+        let from = self.not_before.checked_sub(NOT_BEFORE_LEEWAY).unwrap_or(Timestamp::MIN);
+        from <= now && now <= self.not_after
+    }
+}
+
+/// One block of PEM text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct PemBlock {
+    pub(super) label: String,
+    pub(super) der: Vec<u8>,
+}
+
+/// The blocks of PEM text, at most `limit`; headers and what stands between blocks are skipped. `None` if a block is
+/// broken.
+pub(super) fn pem_blocks(text: &str, limit: usize) -> Option<Vec<PemBlock>> {
+    let mut blocks = Vec::new();
+    let mut lines = text.lines().map(str::trim_end);
+    while let Some(line) = lines.next() {
+        let Some(label) = line.strip_prefix("-----BEGIN ").and_then(|rest| rest.strip_suffix("-----")) else {
+            continue;
+        };
+        let end = format!("-----END {label}-----");
+        let mut base64 = String::new();
+        loop {
+            let line = lines.next()?;
+            if line == end {
+                break;
+            }
+            // RFC 1421 headers, such as Docker's `role: alice`.
+            if !line.contains(':') {
+                base64.push_str(line);
+            }
+        }
+        if blocks.len() == limit {
+            return None;
+        }
+        blocks.push(PemBlock { label: label.to_owned(), der: STANDARD.decode(base64).ok()? });
+    }
+    Some(blocks)
+}
+
+/// One block as Notary writes it.
+fn pem_text(label: &str, der: &[u8]) -> String {
+    let base64 = STANDARD.encode(der);
+    let mut out = format!("-----BEGIN {label}-----\n");
+    let mut rest = base64.as_str();
+    while !rest.is_empty() {
+        let (line, more) = rest.split_at_checked(64).unwrap_or((rest, ""));
+        out.push_str(line);
+        out.push('\n');
+        rest = more;
+    }
+    out.push_str(&format!("-----END {label}-----\n"));
+    out
+}

@@ -1,0 +1,377 @@
+//! Metadata files: the signed envelope, and typed views of timestamp and snapshot. Every view is built from the very
+//! value that the signatures were checked over.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+
+use super::canonical::canonical;
+use super::json::Value;
+use super::key::{KeyId, PublicKey, RoleKeys};
+use super::rejection::Rejection;
+use super::signature::{Signature, distinct, signers};
+use super::{MetadataName, RoleName};
+use crate::image::Sha256;
+use crate::text::printable;
+
+/// The most keys a role may list, and the most signatures a file may carry: each costs a verification.
+const KEYS: usize = 64;
+
+/// A file that was read, and is to be verified.
+pub(super) struct Envelope<'a> {
+    document: Value<'a>,
+    signatures: Vec<Signature>,
+    message: Vec<u8>,
+}
+
+impl<'a> Envelope<'a> {
+    /// Reads a file of `role`.
+    pub(super) fn read(role: &str, bytes: &'a [u8]) -> Result<Self, Rejection> {
+        let document = Value::read(bytes).map_err(|error| Rejection::Json { role: role.to_owned(), error })?;
+        let malformed = |what: &str| Rejection::structure(role, what);
+        let signed = document.get("signed").filter(|signed| signed.object().is_some());
+        let message = canonical(signed.ok_or_else(|| malformed("there is no object \"signed\""))?);
+        let entries = document.get("signatures").and_then(Value::array);
+        let entries = entries.ok_or_else(|| malformed("there is no list \"signatures\""))?;
+        if entries.len() > KEYS {
+            return Err(malformed("it carries more than 64 signatures"));
+        }
+        let signatures = entries.iter().map(signature).collect::<Result<_, _>>().map_err(malformed)?;
+        Ok(Self { document, signatures, message })
+    }
+
+    /// What was signed.
+    pub(super) fn signed(&self) -> &Value<'a> {
+        self.document.get("signed").unwrap_or(&Value::Null) // `read` has seen it
+    }
+
+    /// The keys of a role that have signed this, as far as they reach the threshold. `keys_of` names the place that
+    /// lists the keys, for the message.
+    pub(super) fn verify(
+        &self,
+        role: &str,
+        keys: &RoleKeys,
+        keys_of: Option<String>,
+    ) -> Result<Vec<Arc<PublicKey>>, Rejection> {
+        let signers = signers(&self.message, &self.signatures, keys);
+        let valid = distinct(signers.iter().map(Arc::as_ref));
+        if valid < keys.threshold {
+            return Err(Rejection::Signatures { role: role.to_owned(), keys_of, threshold: keys.threshold, valid });
+        }
+        Ok(signers)
+    }
+
+    /// The fields that every role has.
+    pub(super) fn header(&self, role: &str, kind: &str) -> Result<Header, Rejection> {
+        let malformed = |what: String| Rejection::structure(role, what);
+        let signed = self.signed();
+        // Row 68: a file of one kind never stands in for another.
+        if signed.get("_type").and_then(Value::string) != Some(kind) {
+            return Err(malformed(format!("its \"_type\" is not \"{kind}\"")));
+        }
+        let version = signed.get("version").and_then(Value::integer).and_then(|n| u64::try_from(n).ok());
+        let version = version.filter(|version| *version >= 1);
+        let expires = signed.get("expires").and_then(Value::string).and_then(rfc3339);
+        Ok(Header {
+            version: version.ok_or_else(|| malformed("its \"version\" is not an integer from 1".to_owned()))?,
+            expires: expires.ok_or_else(|| malformed("its \"expires\" is not an RFC 3339 time".to_owned()))?,
+            content: Sha256::of(&self.message),
+        })
+    }
+}
+
+fn signature(entry: &Value<'_>) -> Result<Signature, &'static str> {
+    let field = |name: &str| entry.get(name).and_then(Value::string);
+    let (Some(key_id), Some(method), Some(sig)) = (field("keyid"), field("method"), field("sig")) else {
+        return Err("a signature lacks its keyid, method or sig");
+    };
+    let bytes = STANDARD.decode(sig).map_err(|_| "a signature is not base64")?;
+    Ok(Signature::new(key_id, method, bytes))
+}
+
+/// What every role's metadata begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Header {
+    pub(super) version: u64,
+    pub(super) expires: Timestamp,
+    /// The hash of the canonical form of what was signed: white space and signatures do not change it.
+    pub(super) content: Sha256,
+}
+
+impl Header {
+    /// Is it unexpired? (TUF 1.0 §5.3.10, §5.4.4, §5.5.6, §5.6.6: a freeze ends here.)
+    pub(super) fn check_expiry(&self, role: &str, now: Timestamp) -> Result<(), Rejection> {
+        if now < self.expires {
+            return Ok(());
+        }
+        Err(Rejection::Expired { role: role.to_owned(), expired: self.expires })
+    }
+
+    /// Is it no older than what was seen before, and the same if it has the same version? (TUF 1.0 §5.4.3, §5.5.5.)
+    pub(super) fn check_progress(&self, role: &str, seen: Option<&Header>) -> Result<(), Rejection> {
+        let Some(seen) = seen else { return Ok(()) };
+        let role = role.to_owned();
+        if self.version < seen.version {
+            return Err(Rejection::Rollback { role, seen: seen.version, offered: self.version });
+        }
+        if self.version == seen.version && self.content != seen.content {
+            return Err(Rejection::Equivocation { role, version: self.version });
+        }
+        Ok(())
+    }
+}
+
+/// Reads `{keyids, threshold}` of a role against the `keys` that stand beside it.
+pub(super) fn role_keys(
+    entry: &Value<'_>,
+    keys: Option<&Value<'_>>,
+    known: &mut KnownKeys,
+) -> Result<RoleKeys, String> {
+    let threshold = entry.get("threshold").and_then(Value::integer).and_then(|n| u64::try_from(n).ok());
+    let threshold = threshold.filter(|n| *n >= 1).ok_or("a role's threshold is not an integer from 1")?;
+    let ids = match entry.get("keyids") {
+        None | Some(Value::Null) => &[], // row 77: such a role can never be trusted, which is no fault of the file
+        Some(ids) => ids.array().ok_or("a role's keyids are not a list")?,
+    };
+    if ids.len() > KEYS {
+        return Err("a role lists more than 64 keys".to_owned());
+    }
+    let mut listed = BTreeMap::new();
+    for id in ids {
+        let id = id.string().ok_or("a keyid is not text")?;
+        let key = match known.get(id) {
+            Some(key) => key.clone(),
+            None => {
+                let entry = keys.and_then(|keys| keys.get(id));
+                let entry = entry.ok_or_else(|| format!("the key {} is listed and not there", printable(id, 64)))?;
+                let key = PublicKey::read(id, entry)?.map(Arc::new);
+                known.insert(id.to_owned(), key.clone());
+                key
+            }
+        };
+        if let Some(key) = key {
+            listed.insert(key.id(), key);
+        }
+    }
+    Ok(RoleKeys { threshold, keys: listed })
+}
+
+/// Keys of one file that were read already; `None` for those that never count.
+pub(super) type KnownKeys = BTreeMap<String, Option<Arc<PublicKey>>>;
+
+/// The canonical IDs of keys.
+pub(super) fn canonical_ids(keys: &[Arc<PublicKey>]) -> Vec<KeyId> {
+    keys.iter().map(|key| key.canonical_id()).collect()
+}
+
+/// What one role's metadata says of another's file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct FileMeta {
+    pub(super) length: u64,
+    pub(super) sha256: Sha256,
+    sha512: Option<[u8; 64]>,
+}
+
+impl FileMeta {
+    fn read(entry: &Value<'_>) -> Result<Self, &'static str> {
+        let length = entry.get("length").and_then(Value::integer).and_then(|n| u64::try_from(n).ok());
+        let length = length.ok_or("a listed length is not an integer from 0")?;
+        let hashes = Hashes::read(entry)?;
+        let sha256 = hashes.sha256.ok_or("a listed file has no sha256 hash")?;
+        Ok(Self { length, sha256, sha512: hashes.sha512 })
+    }
+
+    /// Are these the bytes? Every listed hash of a known algorithm must match (row 62), and the length exactly
+    /// (rows 64 and 65).
+    pub(super) fn check(&self, role: &str, bytes: &[u8]) -> Result<(), Rejection> {
+        let role = || role.to_owned();
+        if bytes.len() as u64 != self.length {
+            return Err(Rejection::Length { role: role(), expected: self.length, actual: Some(bytes.len() as u64) });
+        }
+        if Sha256::of(bytes) != self.sha256 {
+            return Err(Rejection::Hash { role: role(), algorithm: "sha256" });
+        }
+        match self.sha512 {
+            Some(hash) if ring::digest::digest(&ring::digest::SHA512, bytes).as_ref() != hash => {
+                Err(Rejection::Hash { role: role(), algorithm: "sha512" })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The most bytes to ask for: what is listed, within the cap of the file's kind.
+    pub(super) fn cap(&self, role: &str, name: &MetadataName) -> Result<usize, Rejection> {
+        let cap = name.cap();
+        usize::try_from(self.length)
+            .ok()
+            .filter(|length| *length <= cap)
+            .ok_or_else(|| Rejection::TooLarge { role: role.to_owned(), cap: cap as u64 })
+    }
+}
+
+/// The hashes of known algorithms in an entry; others are ignored (row 63).
+pub(super) struct Hashes {
+    pub(super) sha256: Option<Sha256>,
+    sha512: Option<[u8; 64]>,
+}
+
+impl Hashes {
+    pub(super) fn read(entry: &Value<'_>) -> Result<Self, &'static str> {
+        let hashes = entry.get("hashes").filter(|hashes| hashes.object().is_some()).ok_or("an entry has no hashes")?;
+        Ok(Self { sha256: hash(hashes, "sha256")?.map(Sha256::new), sha512: hash(hashes, "sha512")? })
+    }
+}
+
+fn hash<const N: usize>(hashes: &Value<'_>, algorithm: &str) -> Result<Option<[u8; N]>, &'static str> {
+    let Some(value) = hashes.get(algorithm) else { return Ok(None) };
+    let bytes = value.string().and_then(|text| STANDARD.decode(text).ok());
+    let bytes = bytes.ok_or("a hash is not base64")?;
+    bytes.try_into().map(Some).map_err(|_| "a hash has the wrong length")
+}
+
+/// A verified timestamp.
+#[derive(Debug)]
+pub(super) struct TimestampRole {
+    pub(super) bytes: Box<[u8]>,
+    pub(super) header: Header,
+    pub(super) snapshot: FileMeta,
+}
+
+impl TimestampRole {
+    /// Reads and verifies.
+    pub(super) fn open(bytes: Vec<u8>, keys: &RoleKeys) -> Result<Self, Rejection> {
+        let role = "timestamp";
+        let envelope = Envelope::read(role, &bytes)?;
+        envelope.verify(role, keys, None)?;
+        let header = envelope.header(role, "Timestamp")?;
+        let entry = envelope.signed().get("meta").and_then(|meta| meta.get("snapshot"));
+        let entry = entry.ok_or_else(|| Rejection::structure(role, "it does not list the snapshot"))?;
+        let snapshot = FileMeta::read(entry).map_err(|what| Rejection::structure(role, what))?;
+        Ok(Self { bytes: bytes.into(), header, snapshot })
+    }
+}
+
+/// A verified snapshot.
+#[derive(Debug)]
+pub(super) struct SnapshotRole {
+    pub(super) bytes: Box<[u8]>,
+    pub(super) header: Header,
+    /// Who could have signed it: under other keys it must be verified again.
+    pub(super) keys: RoleKeys,
+    pub(super) root: FileMeta,
+    pub(super) targets: FileMeta,
+    /// The direct children of `targets`; others are never asked for.
+    pub(super) delegations: BTreeMap<RoleName, FileMeta>,
+}
+
+impl SnapshotRole {
+    /// Reads and verifies.
+    pub(super) fn open(bytes: Vec<u8>, keys: &RoleKeys) -> Result<Self, Rejection> {
+        let role = "snapshot";
+        let malformed = |what: &str| Rejection::structure(role, what);
+        let envelope = Envelope::read(role, &bytes)?;
+        envelope.verify(role, keys, None)?;
+        let header = envelope.header(role, "Snapshot")?;
+        let meta = envelope.signed().get("meta").and_then(Value::object);
+        let (mut root, mut targets, mut delegations) = (None, None, BTreeMap::new());
+        for (name, entry) in meta.ok_or_else(|| malformed("it has no object \"meta\""))? {
+            let file = || FileMeta::read(entry).map_err(malformed);
+            match name.as_ref() {
+                "root" => root = Some(file()?),
+                "targets" => targets = Some(file()?),
+                _ if entry.object().is_none() => return Err(malformed("an entry is not an object")), // row 75
+                name => {
+                    if let Some(role) = RoleName::parse(name) {
+                        delegations.insert(role, file()?);
+                    }
+                }
+            }
+        }
+        let root = root.ok_or_else(|| malformed("it does not list the root"))?; // row 60
+        let targets = targets.ok_or_else(|| malformed("it does not list targets"))?;
+        Ok(Self { bytes: bytes.into(), header, keys: keys.clone(), root, targets, delegations })
+    }
+}
+
+/// An RFC 3339 time in exactly that shape: `T` and `Z` in capitals, 0 to 9 fractional digits, `Z` or an offset.
+/// (jiff by itself takes much more, such as a space for the `T`, or seconds of 60.)
+pub(super) fn rfc3339(text: &str) -> Option<Timestamp> {
+    let bytes = text.as_bytes();
+    let (date_time, rest) = bytes.split_at_checked(19)?;
+    let shape_fits = |bytes: &[u8], shape: &[u8]| {
+        bytes.len() == shape.len()
+            && bytes.iter().zip(shape).all(|(byte, want)| match want {
+                b'9' => byte.is_ascii_digit(),
+                want => byte == want,
+            })
+    };
+    if !shape_fits(date_time, b"9999-99-99T99:99:99") || text.get(17..19).is_none_or(|seconds| seconds > "59") {
+        return None;
+    }
+    let zone = match rest.strip_prefix(b".") {
+        Some(fraction) => {
+            let digits = fraction.iter().take_while(|byte| byte.is_ascii_digit()).count();
+            fraction.get(digits..).filter(|_| (1..=9).contains(&digits))?
+        }
+        None => rest,
+    };
+    let offset = match zone {
+        b"Z" => true,
+        [b'+' | b'-', time @ ..] => {
+            shape_fits(time, b"99:99") && time.get(..2)? <= b"23".as_slice() && time.get(3..)? <= b"59".as_slice()
+        }
+        _ => false,
+    };
+    if offset { text.parse().ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn expiries_are_rfc_3339_and_nothing_more() {
+        for (text, seconds) in [
+            ("2030-01-02T03:04:05Z", 1_893_553_445),
+            ("2030-01-02T03:04:05.1Z", 1_893_553_445),
+            ("2030-01-02T03:04:05.123456789+01:00", 1_893_549_845),
+            ("2030-01-02T03:04:05-23:59", 1_893_639_785),
+            ("2030-01-02T03:04:05-00:00", 1_893_553_445),
+        ] {
+            assert_eq!(rfc3339(text).map(Timestamp::as_second), Some(seconds), "{text}");
+        }
+        for bad in [
+            "",
+            "2030-01-02",
+            "2030-01-02T03:04:05",
+            "2030-01-02 03:04:05Z",
+            "2030-01-02t03:04:05Z",
+            "2030-01-02T03:04:05z",
+            "2030-01-02T03:04:05.Z",
+            "2030-01-02T03:04:05.1234567890Z",
+            "2030-01-02T03:04:05,1Z",
+            "2030-01-02T03:04Z",
+            "2030-01-02T03:04:60Z",
+            "2030-02-30T03:04:05Z",
+            "2030-01-02T24:00:00Z",
+            "2030-01-02T03:04:05+24:00",
+            "2030-01-02T03:04:05+01",
+            "2030-01-02T03:04:05+0100",
+            "2030-01-02T03:04:05+01:60",
+            "2030-01-02T03:04:05Z[UTC]",
+            "2030-01-02T03:04:05+01:00[Europe/Berlin]",
+            " 2030-01-02T03:04:05Z",
+            "2030-01-02T03:04:05Z ",
+            "+002030-01-02T03:04:05Z",
+            "20300102T030405Z",
+            "1893553445",
+            "2030-01-02T03:04:05ZZ",
+            "２030-01-02T03:04:05Z",
+        ] {
+            assert_eq!(rfc3339(bad), None, "{bad}");
+        }
+    }
+}

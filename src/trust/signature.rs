@@ -1,0 +1,81 @@
+//! Signatures and thresholds: the one place that decides whether enough of the right keys have signed.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use ring::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA256_ASN1, ED25519, RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256,
+    UnparsedPublicKey, VerificationAlgorithm,
+};
+
+use super::key::{KeyId, Material, PublicKey, RoleKeys};
+use crate::image::Sha256;
+
+/// One entry of `signatures`.
+#[derive(Clone, Debug)]
+pub(super) struct Signature {
+    /// `None` for an ID that no key can have.
+    pub(super) key_id: Option<KeyId>,
+    pub(super) method: String,
+    pub(super) bytes: Vec<u8>,
+}
+
+impl Signature {
+    /// From the fields of an entry.
+    pub(super) fn new(key_id: &str, method: &str, bytes: Vec<u8>) -> Self {
+        Self { key_id: Sha256::from_hex(key_id), method: method.to_owned(), bytes }
+    }
+}
+
+/// The keys of a role that have signed `message`. Signatures by keys that the role does not list are passed over.
+pub(super) fn signers(message: &[u8], signatures: &[Signature], role: &RoleKeys) -> Vec<Arc<PublicKey>> {
+    let signed = |key: &PublicKey| {
+        signatures
+            .iter()
+            .filter(|signature| signature.key_id == Some(key.id()))
+            .any(|signature| verifies(key.material(), &signature.method, message, &signature.bytes))
+    };
+    role.keys.values().filter(|key| signed(key)).cloned().collect()
+}
+
+/// How many different keys these are. Two certificates of one key are one (TRUST.md, row 24), and a key that signed
+/// twice is listed once (TUF 1.0 §5.3.5: "each key only once").
+pub(super) fn distinct<'k>(keys: impl IntoIterator<Item = &'k PublicKey>) -> u64 {
+    keys.into_iter().map(PublicKey::canonical_id).collect::<BTreeSet<_>>().len() as u64
+}
+
+fn verifies(key: &Material, method: &str, message: &[u8], signature: &[u8]) -> bool {
+    let is = |name: &str| method.eq_ignore_ascii_case(name); // row 88
+    let check = |algorithm: &'static dyn VerificationAlgorithm, key: &[u8], signature: &[u8]| {
+        UnparsedPublicKey::new(algorithm, key).verify(message, signature).is_ok()
+    };
+    match key {
+        Material::P256(point) if is("ecdsa") => check(&ECDSA_P256_SHA256_FIXED, point, signature),
+        // Notary signs over SHA-256 with every curve; ring takes that for P-384 in DER only.
+        Material::P384(point) if is("ecdsa") => {
+            p384_der(signature).is_some_and(|der| check(&ECDSA_P384_SHA256_ASN1, point, &der))
+        }
+        Material::Rsa { pkcs1, .. } if is("rsapss") => check(&RSA_PSS_2048_8192_SHA256, pkcs1, signature),
+        Material::Rsa { pkcs1, .. } if is("rsapkcs1v15") => check(&RSA_PKCS1_2048_8192_SHA256, pkcs1, signature),
+        Material::Ed25519(raw) if is("eddsa") => check(&ED25519, raw, signature),
+        _ => false, // row 84: a method that is unknown, or another key's
+    }
+}
+
+/// r‖s of exactly 96 bytes as the DER that ring wants. DER itself is refused by its length (row 99).
+fn p384_der(raw: &[u8]) -> Option<Vec<u8>> {
+    let (r, s) = raw.split_at_checked(48).filter(|(_, s)| s.len() == 48)?;
+    let mut body = Vec::with_capacity(102);
+    for number in [r, s] {
+        let zeros = number.iter().take_while(|byte| **byte == 0).count();
+        let digits = number.get(zeros..).filter(|digits| !digits.is_empty())?;
+        let sign = digits.first().is_some_and(|byte| byte & 0x80 != 0);
+        body.push(2); // INTEGER
+        body.push(u8::try_from(digits.len() + usize::from(sign)).ok()?);
+        body.extend(sign.then_some(0));
+        body.extend_from_slice(digits);
+    }
+    let mut der = vec![0x30, u8::try_from(body.len()).ok()?]; // SEQUENCE, at most 102 bytes: one length byte
+    der.extend(body);
+    Some(der)
+}
