@@ -36,7 +36,8 @@ pub struct TlsFiles {
 /// What a client may take of us. Each is named after what it stops.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Open connections, both listeners together; a new one past that is closed at once.
+    /// Open connections, both listeners together; a new one past that is closed at once. An eighth of them, at most 16,
+    /// is the plain listener's own.
     pub connections: usize,
     /// Threads that decide admissions.
     pub workers: usize,
@@ -46,6 +47,8 @@ pub struct Limits {
     pub head_bytes: usize,
     /// Bytes of a request's body; more is answered 413.
     pub request_bytes: usize,
+    /// Bytes of all requests' bodies together, beyond 64 KiB of each; a request that would exceed it is answered 503.
+    pub body_memory: usize,
     /// A TLS handshake must be done by then.
     pub handshake_time: Duration,
     /// A request, head and body, must be there by then, counted from its first byte.
@@ -68,6 +71,7 @@ impl Default for Limits {
             queue: 128,
             head_bytes: 16 << 10,
             request_bytes: 8 << 20,
+            body_memory: 32 << 20,
             handshake_time: Duration::from_secs(5),
             request_time: Duration::from_secs(10),
             answer_time: Duration::from_secs(10),

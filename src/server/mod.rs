@@ -1,13 +1,41 @@
-//! The serving side: gateway → http → handler.
+//! The serving side: gateway → bridge → http → handler.
+//!
+//! The [`gateway`] takes connections and holds them to every limit; the [`bridge`] carries whole requests to tiny_http
+//! and sealed answers back; [`http`] routes them and owns the workers; the [`Handler`] decides. Nothing of the network
+//! reaches the handler but one complete body.
 
+mod bridge;
+mod gateway;
+mod housekeeping;
+mod http;
+mod tls;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use self::bridge::Bridge;
+use self::gateway::{Bound, Gateway};
+use self::http::Dispatcher;
+use self::tls::TlsStore;
 use crate::config::{Limits, TlsFiles};
 use crate::deadline::Deadline;
-use crate::metrics::Metrics;
+use crate::metrics::{Limit, Metrics};
+
+pub use self::housekeeping::{Chore, Housekeeping};
+pub use self::tls::TlsError;
 
 /// Which decision is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Endpoint {
     /// `POST /admit`: decide and patch.
     Admit,
@@ -32,16 +60,17 @@ pub trait Handler: Send + Sync + 'static {
     /// Decides on one request's body, and has answered by the deadline.
     fn admit(&self, endpoint: Endpoint, body: &[u8], deadline: Deadline) -> Answer;
 
-    /// Can it decide? `Err` says why not, for the readiness answer and the log.
+    /// Can it decide? `Err` says why not, for the readiness answer and the log. Asked by every probe, on the thread
+    /// that hands out requests: it must not wait.
     fn ready(&self) -> Result<(), String>;
 }
 
 /// Everything the server is started with.
 pub struct ServerSettings {
     /// The TLS listener's address; port 0 picks a free one.
-    pub listen: std::net::SocketAddr,
+    pub listen: SocketAddr,
     /// The plain listener's address.
-    pub metrics_listen: Option<std::net::SocketAddr>,
+    pub metrics_listen: Option<SocketAddr>,
     /// Certificate, key and client CA.
     pub tls: TlsFiles,
     /// Limits.
@@ -50,4 +79,164 @@ pub struct ServerSettings {
     pub handler: Arc<dyn Handler>,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// What else is looked at now and then, besides the certificate: see [`Housekeeping::INTERVAL`].
+    pub chores: Vec<Chore>,
+}
+
+/// The running server. Dropping it stops it at once; [`Server::drain`] is the polite way.
+pub struct Server {
+    address: SocketAddr,
+    metrics_address: Option<SocketAddr>,
+    gateway: Gateway,
+    bridge: Arc<Bridge>,
+    dispatcher: Arc<Dispatcher>,
+    housekeeping: Option<Housekeeping>,
+    metrics: Arc<Metrics>,
+    drain_time: Duration,
+    stopped: bool,
+}
+
+impl Server {
+    /// Reads the certificate, binds, and serves from then on.
+    pub fn start(settings: ServerSettings) -> Result<Self, StartError> {
+        Self::start_with(settings, Housekeeping::INTERVAL)
+    }
+
+    fn start_with(settings: ServerSettings, interval: Duration) -> Result<Self, StartError> {
+        let ServerSettings { listen, metrics_listen, tls, limits, handler, metrics, mut chores } = settings;
+        let store = Arc::new(TlsStore::load(tls, Arc::clone(&metrics)).map_err(StartError::Tls)?);
+        let bind = |address| Bound::to(address).map_err(|source| StartError::Bind { address, source });
+        let front = bind(listen)?;
+        let side = metrics_listen.map(bind).transpose()?;
+        let (address, metrics_address) = (front.address(), side.as_ref().map(Bound::address));
+        let system = |what| move |source| StartError::System { what, source };
+
+        let dispatcher =
+            Dispatcher::start(&limits, handler, Arc::clone(&metrics)).map_err(system("start the workers"))?;
+        let dispatcher = Arc::new(dispatcher);
+        let bridge = Bridge::open(Arc::clone(&dispatcher)).map_err(system("open the internal socket"))?;
+        let watched = Arc::clone(&store);
+        chores.push(Chore::new("look for a new certificate", move || watched.look()));
+        let housekeeping = Housekeeping::start(interval, chores, Arc::clone(&metrics))
+            .map_err(system("start the housekeeping thread"))?;
+        let gateway =
+            Gateway::open(front, side, &store, &limits, &bridge, &metrics).map_err(system("accept connections"))?;
+        log::info!("listening on {address} (TLS)");
+        if let Some(address) = metrics_address {
+            log::info!("listening on {address} (metrics and probes, in the clear)");
+        }
+        Ok(Self {
+            address,
+            metrics_address,
+            gateway,
+            bridge,
+            dispatcher,
+            housekeeping: Some(housekeeping),
+            metrics,
+            drain_time: limits.drain_time,
+            stopped: false,
+        })
+    }
+
+    /// Where the TLS listener is.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where the plain listener is.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics_address
+    }
+
+    /// Not ready, no new connections, idle ones closed; what is in hand is finished within `limits.drain_time`, and
+    /// the rest is cut. Returns how many connections that were.
+    pub fn drain(mut self) -> usize {
+        let left = self.stop(self.drain_time);
+        if left > 0 {
+            self.metrics.limit(Limit::DrainTime);
+            log::error!("{left} connections were still in use after {:?} and were cut", self.drain_time);
+        }
+        left
+    }
+
+    /// Serves until SIGTERM or SIGINT, then drains. A second signal ends the process at once, with status 1.
+    pub fn run_until_signal(self) -> Result<(), StartError> {
+        let system = |source| StartError::System { what: "listen for signals", source };
+        let second = Arc::new(AtomicBool::new(false));
+        for signal in [SIGTERM, SIGINT] {
+            signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&second)).map_err(system)?;
+        }
+        let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(system)?;
+        let received = signals.forever().next();
+        second.store(true, Ordering::SeqCst);
+        let name = received.and_then(signal_hook::low_level::signal_name).unwrap_or("a signal");
+        log::info!("{name}: finishing what is in hand");
+        self.drain();
+        log::info!("stopped");
+        Ok(())
+    }
+
+    fn stop(&mut self, time: Duration) -> usize {
+        if std::mem::replace(&mut self.stopped, true) {
+            return 0;
+        }
+        self.dispatcher.drain();
+        let left = self.gateway.close(Deadline::after(time));
+        self.dispatcher.stop();
+        self.bridge.stop();
+        drop(self.housekeeping.take());
+        left
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop(Duration::ZERO);
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+/// The server cannot start.
+#[derive(Debug)]
+pub enum StartError {
+    /// Certificate, key or client CA cannot be used.
+    Tls(TlsError),
+    /// An address cannot be listened on.
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The system refuses something that every process needs.
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tls(error) => write!(f, "the serving certificate cannot be used: {error}"),
+            Self::Bind { address, source } => write!(f, "cannot listen on {address}: {source}"),
+            Self::System { what, source } => write!(f, "cannot {what}: {source}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Tls(error) => Some(error),
+            Self::Bind { source, .. } | Self::System { source, .. } => Some(source),
+        }
+    }
 }

@@ -1,0 +1,109 @@
+//! The memory that request bodies may take together. Each alone is capped already, but a hundred clients that each
+//! send the largest one would still end the process.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// What is left for large bodies.
+#[derive(Debug)]
+pub(super) struct BodyMemory {
+    left: AtomicUsize,
+}
+
+/// Every request may have this much without asking: an ordinary admission is never refused because of hoarders.
+const FREE: usize = 64 << 10;
+
+impl BodyMemory {
+    /// `bytes` for everything beyond each request's free part.
+    pub(super) fn new(bytes: usize) -> Self {
+        Self { left: AtomicUsize::new(bytes) }
+    }
+
+    /// A body that is empty yet.
+    pub(super) fn body(&self, length: usize) -> Body<'_> {
+        Body { memory: self, bytes: Vec::new(), length, leased: 0 }
+    }
+}
+
+/// A body that grows as its bytes arrive, never on the client's word alone.
+#[derive(Debug)]
+pub(super) struct Body<'a> {
+    memory: &'a BodyMemory,
+    bytes: Vec<u8>,
+    length: usize,
+    leased: usize,
+}
+
+impl Body<'_> {
+    /// How many bytes are still to come.
+    pub(super) fn missing(&self) -> usize {
+        self.length.saturating_sub(self.bytes.len())
+    }
+
+    /// Takes what has arrived: at most `missing()` bytes.
+    pub(super) fn extend(&mut self, arrived: &[u8]) -> Result<(), NoMemory> {
+        let needed = self.bytes.len().saturating_add(arrived.len());
+        if needed > self.bytes.capacity() {
+            let capacity = self.bytes.capacity().saturating_mul(2).max(FREE).max(needed).min(self.length.max(needed));
+            self.lease(capacity.saturating_sub(FREE))?;
+            self.bytes.try_reserve_exact(capacity - self.bytes.len()).map_err(|_| NoMemory)?;
+        }
+        self.bytes.extend_from_slice(arrived);
+        Ok(())
+    }
+
+    /// The bytes. The lease lasts as long as this body does: whoever got the bytes has its own copy then.
+    pub(super) fn take(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.bytes)
+    }
+
+    fn lease(&mut self, total: usize) -> Result<(), NoMemory> {
+        let more = total.saturating_sub(self.leased);
+        self.memory
+            .left
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(more))
+            .map_err(|_| NoMemory)?;
+        self.leased += more;
+        Ok(())
+    }
+}
+
+impl Drop for Body<'_> {
+    fn drop(&mut self) {
+        self.memory.left.fetch_add(self.leased, Ordering::SeqCst);
+    }
+}
+
+/// All memory for bodies is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NoMemory;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_bodies_share_and_small_ones_are_free() {
+        let memory = BodyMemory::new(FREE);
+        let mut hoard = memory.body(2 * FREE);
+        hoard.extend(&vec![0; FREE]).unwrap();
+        assert_eq!(memory.left.load(Ordering::SeqCst), FREE, "the first part is free");
+        hoard.extend(&[0]).unwrap();
+        assert_eq!(memory.left.load(Ordering::SeqCst), 0);
+        let mut large = memory.body(2 * FREE);
+        assert_eq!(large.extend(&vec![0; FREE + 1]), Err(NoMemory));
+        assert_eq!(large.extend(&vec![0; FREE]), Ok(()));
+        drop(hoard);
+        assert_eq!(memory.left.load(Ordering::SeqCst), FREE, "what was leased comes back");
+        large.extend(&[0]).unwrap();
+    }
+
+    #[test]
+    fn nothing_is_reserved_on_the_client_s_word() {
+        let memory = BodyMemory::new(1 << 40);
+        let mut body = memory.body(1 << 40);
+        body.extend(b"x").unwrap();
+        assert_eq!(body.missing(), (1 << 40) - 1);
+        assert!(body.bytes.capacity() <= FREE);
+        assert_eq!(body.take(), b"x");
+    }
+}

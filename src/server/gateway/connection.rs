@@ -1,0 +1,314 @@
+//! One connection's life: wait, read a whole request, have it answered, write the answer, and again.
+//!
+//! Nothing is passed on before the request is complete and found clean. Each phase has one deadline, and what breaks
+//! a rule gets a short answer, if it was HTTP so far, and the connection's end.
+
+use std::fmt;
+use std::io::{self, Read as _, Write as _};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::bodies::{Body, BodyMemory};
+use super::head::{self, Head, HeadError};
+use super::slots::Slot;
+use super::wire::Wire;
+use crate::config::Limits;
+use crate::metrics::{Limit, Listener, Metrics};
+use crate::server::bridge::{Bridge, Outgoing, Reply};
+use crate::server::http::timeout;
+
+/// What all connections of a listener share.
+pub(super) struct Context {
+    pub(super) listener: Listener,
+    pub(super) limits: Limits,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) bridge: Arc<Bridge>,
+    pub(super) bodies: Arc<BodyMemory>,
+}
+
+impl Context {
+    fn body_bytes(&self) -> usize {
+        match self.listener {
+            Listener::Tls => self.limits.request_bytes,
+            // Nothing is posted there; a small body is read so that the answer can be a proper one.
+            Listener::Plain => self.limits.request_bytes.min(4 << 10),
+        }
+    }
+
+    fn idle_time(&self) -> Duration {
+        match self.listener {
+            Listener::Tls => self.limits.idle_time,
+            // Probes and scrapes dial again readily, and the places are few.
+            Listener::Plain => self.limits.idle_time.min(Duration::from_secs(5)),
+        }
+    }
+
+    /// Kubernetes waits no longer than this, so nobody is left to read a later answer.
+    fn relay_time(&self) -> Duration {
+        self.limits.admission_time.max(timeout::LONGEST) + Duration::from_secs(5)
+    }
+}
+
+/// How long a connection's end may take: time for a client in the middle of sending to see the answer.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Serves a connection until it ends.
+pub(super) fn serve(context: &Context, wire: Wire, slot: &Slot) {
+    let mut connection = Connection { context, slot, wire, buffer: Vec::new() };
+    let end = loop {
+        match connection.request() {
+            Ok(Then::Stay) => {}
+            Ok(Then::Finish) => break Ok(()),
+            Err(End::Refused(refusal)) => break connection.refuse(&refusal),
+            Err(End::Gone(error)) => break Err(error),
+        }
+    };
+    match end {
+        Ok(()) => connection.wire.finish(Instant::now() + LINGER),
+        Err(error) => log::debug!("a connection ended: {error}"),
+    }
+}
+
+struct Connection<'a> {
+    context: &'a Context,
+    slot: &'a Slot,
+    wire: Wire,
+    /// What was read beyond the last request; never more than a head's worth.
+    buffer: Vec<u8>,
+}
+
+/// What comes after an answer.
+enum Then {
+    Stay,
+    Finish,
+}
+
+impl<'a> Connection<'a> {
+    /// One request, from waiting for it to its answer.
+    fn request(&mut self) -> Result<Then, End> {
+        if self.buffer.is_empty() && !self.wait()? {
+            return Ok(Then::Finish);
+        }
+        self.slot.busy();
+        let first_byte = Instant::now();
+        self.wire.set_deadline(first_byte + self.context.limits.request_time);
+        let head = self.head()?;
+        let mut body = self.body(&head)?;
+        let reply = self.relay(&head, body.take(), first_byte)?;
+        drop(body);
+        let stay = head.keep_alive && self.slot.may_stay();
+        self.answer(&reply, stay)?;
+        Ok(if stay { Then::Stay } else { Then::Finish })
+    }
+
+    /// Waits for a request's first bytes; false if there will be none.
+    fn wait(&mut self) -> Result<bool, End> {
+        if !self.slot.idle() {
+            return Ok(false);
+        }
+        self.wire.set_deadline(Instant::now() + self.context.idle_time());
+        match self.fill() {
+            Ok(read) => Ok(read > 0),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => Ok(false),
+            Err(error) => Err(End::Gone(error)),
+        }
+    }
+
+    fn head(&mut self) -> Result<Head, End> {
+        let most = self.context.limits.head_bytes;
+        let mut searched = 0;
+        let end = loop {
+            if !self.buffer.first().copied().is_none_or(head::may_begin) {
+                return Err(HeadError::Malformed("this is not HTTP").into());
+            }
+            if let Some(end) = head::end_of_head(&self.buffer, searched) {
+                break end;
+            }
+            searched = self.buffer.len();
+            if searched >= most {
+                return Err(End::Refused(Refusal::HeadTooLarge(most)));
+            }
+            match self.fill() {
+                Ok(0) => return Err(End::Gone(io::ErrorKind::UnexpectedEof.into())),
+                Ok(_) => {}
+                Err(error) => return Err(too_slow(error)),
+            }
+        };
+        let parsed = head::parse(self.buffer.get(..end).unwrap_or_default());
+        self.buffer.drain(..end);
+        Ok(parsed?)
+    }
+
+    fn body(&mut self, head: &Head) -> Result<Body<'a>, End> {
+        let most = self.context.body_bytes();
+        if head.content_length > most {
+            return Err(End::Refused(Refusal::BodyTooLarge(most)));
+        }
+        if head.expects_continue && head.content_length > 0 && self.buffer.is_empty() {
+            self.wire
+                .write_all(b"HTTP/1.1 100 Continue\r\n\r\n")
+                .and_then(|()| self.wire.flush())
+                .map_err(End::Gone)?;
+        }
+        let context = self.context;
+        let mut body = context.bodies.body(head.content_length);
+        let arrived = body.missing().min(self.buffer.len());
+        body.extend(self.buffer.get(..arrived).unwrap_or_default()).map_err(|_| End::Refused(Refusal::NoMemory))?;
+        self.buffer.drain(..arrived);
+        let mut chunk = [0; 16 << 10];
+        while body.missing() > 0 {
+            let room = body.missing().min(chunk.len());
+            let read = match self.wire.read(chunk.get_mut(..room).unwrap_or_default()) {
+                Ok(0) => return Err(End::Gone(io::ErrorKind::UnexpectedEof.into())),
+                Ok(read) => read,
+                Err(error) => return Err(too_slow(error)),
+            };
+            body.extend(chunk.get(..read).unwrap_or_default()).map_err(|_| End::Refused(Refusal::NoMemory))?;
+        }
+        Ok(body)
+    }
+
+    fn relay(&self, head: &Head, body: Vec<u8>, first_byte: Instant) -> Result<Reply, End> {
+        let request = Outgoing {
+            listener: self.context.listener,
+            method: &head.method,
+            target: &head.target,
+            content_type: head.content_type.as_deref(),
+            body,
+            first_byte,
+        };
+        self.context.bridge.exchange(request, Instant::now() + self.context.relay_time()).map_err(|error| {
+            log::error!("a request got no answer: {error}");
+            End::Refused(if error.is_timeout() { Refusal::NoAnswerInTime } else { Refusal::NoAnswer })
+        })
+    }
+
+    fn answer(&mut self, reply: &Reply, stay: bool) -> Result<(), End> {
+        self.wire.set_deadline(Instant::now() + self.context.limits.answer_time);
+        write_answer(&mut self.wire, reply, stay).map_err(|error| {
+            if error.kind() == io::ErrorKind::TimedOut {
+                self.context.metrics.limit(Limit::AnswerTime);
+            }
+            End::Gone(error)
+        })
+    }
+
+    /// Answers what broke a rule. Where the next request would begin is not known then.
+    fn refuse(&mut self, refusal: &Refusal) -> io::Result<()> {
+        if let Some(limit) = refusal.limit() {
+            self.context.metrics.limit(limit);
+        }
+        log::debug!("a request is refused: {refusal}");
+        let body = format!("{refusal}\n").into_bytes();
+        let reply = Reply {
+            status: refusal.status(),
+            content_type: Some("text/plain; charset=utf-8".to_owned()),
+            allow: None,
+            length: body.len(),
+            body,
+        };
+        self.wire.set_deadline(Instant::now() + self.context.limits.answer_time.min(LINGER));
+        write_answer(&mut self.wire, &reply, false)
+    }
+
+    /// Reads what is there into the buffer, as far as a head may reach.
+    fn fill(&mut self) -> io::Result<usize> {
+        let mut chunk = [0; 4 << 10];
+        let room = self.context.limits.head_bytes.saturating_sub(self.buffer.len()).clamp(1, chunk.len());
+        let read = self.wire.read(chunk.get_mut(..room).unwrap_or_default())?;
+        self.buffer.extend_from_slice(chunk.get(..read).unwrap_or_default());
+        Ok(read)
+    }
+}
+
+/// Status line, headers and body in one write, so that a small answer is one TLS record.
+fn write_answer(wire: &mut Wire, reply: &Reply, stay: bool) -> io::Result<()> {
+    let reason = tiny_http::StatusCode(reply.status).default_reason_phrase();
+    let mut head = format!("HTTP/1.1 {} {reason}\r\nContent-Length: {}\r\n", reply.status, reply.length);
+    for (name, value) in [("Content-Type", &reply.content_type), ("Allow", &reply.allow)] {
+        if let Some(value) = value {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+    }
+    // Said either way: an HTTP/1.0 client assumes the end, a 1.1 client that it may go on.
+    head.push_str(if stay { "Connection: keep-alive\r\n\r\n" } else { "Connection: close\r\n\r\n" });
+    let mut bytes = head.into_bytes();
+    bytes.extend_from_slice(&reply.body);
+    wire.write_all(&bytes)?;
+    wire.flush()
+}
+
+fn too_slow(error: io::Error) -> End {
+    match error.kind() {
+        io::ErrorKind::TimedOut => End::Refused(Refusal::TooSlow),
+        _ => End::Gone(error),
+    }
+}
+
+/// Why a connection ends early.
+enum End {
+    /// It broke a rule, and is told so.
+    Refused(Refusal),
+    /// There is nobody to tell.
+    Gone(io::Error),
+}
+
+impl From<HeadError> for End {
+    fn from(error: HeadError) -> Self {
+        Self::Refused(Refusal::Head(error))
+    }
+}
+
+/// A broken rule.
+#[derive(Debug, PartialEq, Eq)]
+enum Refusal {
+    Head(HeadError),
+    HeadTooLarge(usize),
+    BodyTooLarge(usize),
+    NoMemory,
+    TooSlow,
+    NoAnswer,
+    NoAnswerInTime,
+}
+
+impl Refusal {
+    fn status(&self) -> u16 {
+        match self {
+            Self::Head(error) => error.status(),
+            Self::HeadTooLarge(_) => 431,
+            Self::BodyTooLarge(_) => 413,
+            Self::NoMemory | Self::NoAnswerInTime => 503,
+            Self::TooSlow => 408,
+            Self::NoAnswer => 500,
+        }
+    }
+
+    fn limit(&self) -> Option<Limit> {
+        match self {
+            Self::Head(HeadError::TooManyHeaders | HeadError::TargetTooLong) | Self::HeadTooLarge(_) => {
+                Some(Limit::HeadBytes)
+            }
+            Self::BodyTooLarge(_) => Some(Limit::RequestBytes),
+            Self::NoMemory => Some(Limit::BodyMemory),
+            Self::TooSlow => Some(Limit::RequestTime),
+            Self::NoAnswerInTime => Some(Limit::RelayTime),
+            Self::Head(_) | Self::NoAnswer => None,
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Head(error) => error.fmt(f),
+            Self::HeadTooLarge(most) => write!(f, "request line and headers are longer than {most} bytes; send fewer"),
+            Self::BodyTooLarge(most) => {
+                write!(f, "the body is larger than {most} bytes; shrink the object, or raise limits.requestBytes")
+            }
+            Self::NoMemory => write!(f, "too many large requests at once; try again, or raise limits.bodyMemory"),
+            Self::TooSlow => write!(f, "the request did not arrive in time; send it faster"),
+            Self::NoAnswer => write!(f, "an internal error prevented the answer; see Portreeve's log"),
+            Self::NoAnswerInTime => write!(f, "there was no decision in time; see Portreeve's log"),
+        }
+    }
+}

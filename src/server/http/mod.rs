@@ -1,0 +1,299 @@
+//! From tiny_http to the handler: one thread takes requests in and answers probes and metrics itself, so that they
+//! never wait behind a slow admission; admissions go to a fixed number of workers over a bounded queue.
+//!
+//! It refuses what did not come through the gateway, unknown paths and methods, bodies that are not JSON by their own
+//! account, and admissions that nobody is free to take. It never decides about an image.
+
+pub(super) mod timeout;
+
+use std::io::Read as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tiny_http::{Header, Method, Request, Response, StatusCode};
+
+use super::bridge::{Link, Passport, SEAL_HEADER};
+use super::{Answer, Endpoint, Handler};
+use crate::config::Limits;
+use crate::deadline::Deadline;
+use crate::metrics::{self, Limit, Listener, Metrics, Outcome};
+
+/// Routes requests, and owns the workers.
+pub(super) struct Dispatcher {
+    handler: Arc<dyn Handler>,
+    metrics: Arc<Metrics>,
+    admission_time: Duration,
+    jobs: Mutex<Option<SyncSender<Box<Job>>>>,
+    strangers: SyncSender<Request>,
+    workers: Arc<AtomicUsize>,
+    draining: AtomicBool,
+}
+
+impl Dispatcher {
+    /// Starts the workers.
+    pub(super) fn start(limits: &Limits, handler: Arc<dyn Handler>, metrics: Arc<Metrics>) -> std::io::Result<Self> {
+        let (jobs, queue) = sync_channel(limits.queue);
+        let queue = Arc::new(Mutex::new(queue));
+        let workers = Arc::new(AtomicUsize::new(0));
+        for number in 0..limits.workers.max(1) {
+            let worker = Worker {
+                handler: Arc::clone(&handler),
+                metrics: Arc::clone(&metrics),
+                queue: Arc::clone(&queue),
+                alive: Alive::new(&workers),
+            };
+            thread::Builder::new().name(format!("worker-{number}")).spawn(move || worker.run())?;
+        }
+        let (strangers, turned_away) = sync_channel(STRANGERS);
+        thread::Builder::new().name("strangers".into()).spawn(move || turn_away(&turned_away))?;
+        Ok(Self {
+            handler,
+            metrics,
+            admission_time: limits.admission_time,
+            jobs: Mutex::new(Some(jobs)),
+            strangers,
+            workers,
+            draining: AtomicBool::new(false),
+        })
+    }
+
+    /// Readiness is false from here on.
+    pub(super) fn drain(&self) {
+        self.draining.store(true, Ordering::SeqCst);
+    }
+
+    /// Lets the workers end once the queue is empty.
+    pub(super) fn stop(&self) {
+        drop(self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    /// Takes one request in.
+    pub(super) fn receive(&self, link: &Arc<Link>, request: Request) {
+        let Some(passport) = link.admit(&request) else {
+            return self.refuse_stranger(request);
+        };
+        match self.route(&request, passport) {
+            Route::Here(full) => respond(request, link, full),
+            Route::Admission(endpoint) => self.hand_over(link, request, endpoint, passport),
+        }
+    }
+
+    fn route(&self, request: &Request, passport: Passport) -> Route {
+        let path = request.url().split('?').next().unwrap_or_default();
+        let endpoint = match (passport.listener, path) {
+            (Listener::Tls, "/admit") => Endpoint::Admit,
+            (Listener::Tls, "/validate") => Endpoint::Validate,
+            (_, "/health/liveness") => return Route::Here(read_only(request, || plain(200, "alive\n"))),
+            (_, "/health/readiness") => return Route::Here(read_only(request, || self.readiness())),
+            (Listener::Plain, "/metrics") => return Route::Here(read_only(request, || self.exposition())),
+            (Listener::Tls, _) => {
+                let text = "there is nothing here; try POST /admit, POST /validate, GET /health/liveness or GET \
+                            /health/readiness\n";
+                return Route::Here(plain(404, text).into());
+            }
+            (Listener::Plain, _) => {
+                let text = "there is nothing here; try GET /metrics, GET /health/liveness or GET /health/readiness\n";
+                return Route::Here(plain(404, text).into());
+            }
+        };
+        if *request.method() != Method::Post {
+            return Route::Here(Full { answer: plain(405, "send an AdmissionReview by POST\n"), allow: Some("POST") });
+        }
+        match content_type(request) {
+            Some(other) if !is_json(other) => {
+                Route::Here(plain(415, "send the AdmissionReview with Content-Type: application/json\n").into())
+            }
+            // kube-apiserver always names the type; who tries by hand need not.
+            _ => Route::Admission(endpoint),
+        }
+    }
+
+    fn readiness(&self) -> Answer {
+        let ready = if self.draining.load(Ordering::SeqCst) {
+            Err("shutting down".to_owned())
+        } else if self.workers.load(Ordering::SeqCst) == 0 {
+            Err("no worker is alive".to_owned())
+        } else {
+            catch_unwind(AssertUnwindSafe(|| self.handler.ready())).unwrap_or_else(|_| {
+                self.metrics.panic();
+                Err("the readiness check panicked; see the log".to_owned())
+            })
+        };
+        match ready {
+            Ok(()) => plain(200, "ready\n"),
+            Err(why) => plain(503, format!("not ready: {why}\n")),
+        }
+    }
+
+    fn exposition(&self) -> Answer {
+        Answer { status: 200, content_type: metrics::CONTENT_TYPE, body: self.metrics.render().into_bytes() }
+    }
+
+    /// To the workers; or, if they have too much to do already, a refusal.
+    fn hand_over(&self, link: &Arc<Link>, request: Request, endpoint: Endpoint, passport: Passport) {
+        let budget = timeout::asked(request.url()).map_or(self.admission_time, timeout::budget);
+        // Counted from the request's first byte: the client's own clock had begun by then.
+        let deadline = Deadline::after(budget.saturating_sub(passport.first_byte.elapsed()));
+        let job = Job { request, link: Arc::clone(link), endpoint, deadline, since: passport.first_byte };
+        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(jobs) = jobs.as_ref() else {
+            // The server has stopped, and this connection was cut already.
+            return;
+        };
+        let Err(TrySendError::Full(refused) | TrySendError::Disconnected(refused)) = jobs.try_send(Box::new(job))
+        else {
+            return;
+        };
+        self.metrics.limit(Limit::Queue);
+        self.metrics.admission(endpoint, Outcome::Error, refused.since.elapsed());
+        let text = "too many admissions are waiting already; try again, or raise limits.workers or limits.queue\n";
+        respond(refused.request, link, plain(503, text));
+    }
+
+    /// Whoever knocked without the secret is another process of this network namespace. Its answer is written by a
+    /// thread of its own, because it may choose not to read.
+    fn refuse_stranger(&self, request: Request) {
+        log::warn!("a request that did not come through the gateway was refused");
+        if let Err(TrySendError::Full(request) | TrySendError::Disconnected(request)) = self.strangers.try_send(request)
+        {
+            // Dropping it here would wait for the rest of its body. A flood from inside may cost us a little memory,
+            // but not this thread.
+            std::mem::forget(request);
+        }
+    }
+}
+
+/// Requests of strangers that may wait for their refusal.
+const STRANGERS: usize = 16;
+
+fn turn_away(strangers: &Receiver<Request>) {
+    for request in strangers {
+        let text = "only Portreeve's own gateway may talk to this socket\n";
+        if let Err(error) = request.respond(Response::from_string(text).with_status_code(403)) {
+            log::debug!("a refusal could not be written: {error}");
+        }
+    }
+}
+
+enum Route {
+    Here(Full),
+    Admission(Endpoint),
+}
+
+/// An answer with the one extra header that there is.
+struct Full {
+    answer: Answer,
+    allow: Option<&'static str>,
+}
+
+impl From<Answer> for Full {
+    fn from(answer: Answer) -> Self {
+        Self { answer, allow: None }
+    }
+}
+
+fn read_only(request: &Request, answer: impl FnOnce() -> Answer) -> Full {
+    match request.method() {
+        Method::Get | Method::Head => answer().into(),
+        _ => Full { answer: plain(405, "this path is only for GET and HEAD\n"), allow: Some("GET, HEAD") },
+    }
+}
+
+fn content_type(request: &Request) -> Option<&str> {
+    request.headers().iter().find(|header| header.field.equiv("Content-Type")).map(|header| header.value.as_str())
+}
+
+/// `application/json`, whatever its parameters.
+fn is_json(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default();
+    essence.trim().eq_ignore_ascii_case("application/json")
+}
+
+fn plain(status: u16, text: impl Into<String>) -> Answer {
+    Answer { status, content_type: "text/plain; charset=utf-8", body: text.into().into_bytes() }
+}
+
+fn respond(request: Request, link: &Link, full: impl Into<Full>) {
+    let Full { answer, allow } = full.into();
+    let length = answer.body.len();
+    let headers = [("Content-Type", Some(answer.content_type)), ("Allow", allow), (SEAL_HEADER, Some(link.seal()))];
+    let headers = headers.into_iter().filter_map(|(name, value)| Header::from_bytes(name, value?).ok()).collect();
+    let response = Response::new(StatusCode(answer.status), headers, answer.body.as_slice(), Some(length), None)
+        // Never chunked: the gateway reads by Content-Length.
+        .with_chunked_threshold(usize::MAX);
+    if let Err(error) = request.respond(response) {
+        log::debug!("an answer could not be handed to the gateway: {error}");
+    }
+}
+
+/// An admission that waits for a worker.
+struct Job {
+    request: Request,
+    link: Arc<Link>,
+    endpoint: Endpoint,
+    deadline: Deadline,
+    since: Instant,
+}
+
+struct Worker {
+    handler: Arc<dyn Handler>,
+    metrics: Arc<Metrics>,
+    queue: Arc<Mutex<Receiver<Box<Job>>>>,
+    alive: Alive,
+}
+
+impl Worker {
+    fn run(self) {
+        loop {
+            let job = self.queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            let Ok(job) = job else { break };
+            self.work(*job);
+        }
+        drop(self.alive);
+    }
+
+    fn work(&self, mut job: Job) {
+        let Some(body) = read_body(&mut job.request) else {
+            log::debug!("the gateway gave up on an admission");
+            return;
+        };
+        let decided = catch_unwind(AssertUnwindSafe(|| self.handler.admit(job.endpoint, &body, job.deadline)));
+        drop(body);
+        let answer = decided.unwrap_or_else(|_| {
+            self.metrics.panic();
+            self.metrics.admission(job.endpoint, Outcome::Error, job.since.elapsed());
+            log::error!("an admission panicked; it is answered 500, which denies it where failurePolicy is Fail");
+            plain(500, "an internal error prevented the decision; see Portreeve's log\n")
+        });
+        respond(job.request, &job.link, answer);
+    }
+}
+
+/// The whole body, which the gateway has checked against the limit; `None` if it ends early.
+fn read_body(request: &mut Request) -> Option<Vec<u8>> {
+    let length = request.body_length().unwrap_or(0);
+    let mut body = Vec::new();
+    body.try_reserve_exact(length).ok()?;
+    let read = request.as_reader().take(length as u64).read_to_end(&mut body);
+    (read.ok()? == length).then_some(body)
+}
+
+/// Counts a worker for as long as it lives.
+struct Alive(Arc<AtomicUsize>);
+
+impl Alive {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}

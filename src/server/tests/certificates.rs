@@ -1,0 +1,166 @@
+//! Certificates that are wrong, and certificates that change.
+
+use super::*;
+use crate::server::tls::TlsStore;
+
+fn load(files: &TlsFiles) -> Result<TlsStore, TlsError> {
+    TlsStore::load(files.clone(), Arc::new(Metrics::new()))
+}
+
+#[test]
+fn what_is_wrong_with_the_files_is_told() {
+    let site = Site::start(|_| {});
+    let path = |name: &str| site.dir.join(name);
+    let other = TlsFiles { certificate: path("other.crt"), key: path("other.key"), client_ca: None };
+    issue(&other, "other");
+    std::fs::write(path("damaged"), "-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n").unwrap();
+    std::fs::write(path("not-x509"), "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
+    std::fs::write(path("huge"), vec![b'\n'; (1 << 20) + 1]).unwrap();
+    let good = &site.files;
+    let with = |certificate: &Path, key: &Path, client_ca: Option<&Path>| TlsFiles {
+        certificate: certificate.to_owned(),
+        key: key.to_owned(),
+        client_ca: client_ca.map(Path::to_owned),
+    };
+    let cases = [
+        (with(&path("none"), &good.key, None), "cannot be read", "none"),
+        (with(&good.key, &good.key, None), "holds nothing of what is expected: a PEM certificate chain", "tls.key"),
+        (with(&path("damaged"), &good.key, None), "damaged", "damaged"),
+        (with(&path("not-x509"), &good.key, None), "not X.509", "not-x509"),
+        (with(&path("huge"), &good.key, None), "larger than", "huge"),
+        (with(&good.certificate, &good.certificate, None), "PEM private key", "tls.crt"),
+        (with(&good.certificate, &other.key, None), "does not belong to", "other.key"),
+        (with(&good.certificate, &good.key, Some(&path("none"))), "CA certificates", "none"),
+        (with(&good.certificate, &good.key, Some(&path("not-x509"))), "client CA", "not-x509"),
+    ];
+    for (files, what, file) in cases {
+        let error = load(&files).unwrap_err().to_string();
+        assert!(error.contains(what) && error.contains(file), "{error}");
+    }
+    assert!(load(good).is_ok());
+}
+
+#[test]
+fn every_kind_of_key_is_taken() {
+    let site = Site::start(|_| {});
+    for algorithm in [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ECDSA_P384_SHA384, &rcgen::PKCS_ED25519] {
+        let key = rcgen::KeyPair::generate_for(algorithm).unwrap();
+        let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        replace(&site.files.key, &key.serialize_pem());
+        replace(&site.files.certificate, &params.self_signed(&key).unwrap().pem());
+        assert!(load(&site.files).is_ok(), "{algorithm:?}");
+    }
+    // `openssl ecparam -genkey` writes SEC 1: what PKCS#8 wraps, which for P-256 begins at byte 29.
+    let key = rcgen::KeyPair::generate().unwrap();
+    let sec1 = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, &key.serialize_der()[29..]);
+    let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    replace(&site.files.certificate, &params.self_signed(&key).unwrap().pem());
+    replace(&site.files.key, &format!("-----BEGIN EC PRIVATE KEY-----\n{sec1}\n-----END EC PRIVATE KEY-----\n"));
+    load(&site.files).unwrap();
+}
+
+#[test]
+fn an_ended_certificate_is_served_all_the_same_and_its_end_is_told() {
+    let site = Site::start(|_| {});
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    (params.not_before, params.not_after) = (rcgen::date_time_ymd(2020, 1, 1), rcgen::date_time_ymd(2021, 1, 1));
+    replace(&site.files.key, &key.serialize_pem());
+    replace(&site.files.certificate, &params.self_signed(&key).unwrap().pem());
+    site.wait_for("portreeve_certificate_not_after_timestamp_seconds 1609459200");
+}
+
+#[test]
+fn a_new_certificate_takes_effect_under_load_and_a_bad_one_does_not() {
+    let site = Site::start(|_| {});
+    let stop = AtomicBool::new(false);
+    let asked = AtomicUsize::new(0);
+    let second_name = |client: &mut Client<StreamOwned<ClientConnection, TcpStream>>| {
+        assert_eq!(client.ask(get("/health/liveness")).status, 200);
+        client.stream.conn.peer_certificates().unwrap()[0].clone()
+    };
+    let first = second_name(&mut site.tls());
+    thread::scope(|scope| {
+        // Connections that stay, and new ones all the time that trust whatever was issued.
+        let anyone = |roots: Arc<ClientConfig>| {
+            let stream = TcpStream::connect(site.address).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            let connection = ClientConnection::new(roots, ServerName::try_from("localhost").unwrap()).unwrap();
+            Client { stream: StreamOwned::new(connection, stream), read: Vec::new() }
+        };
+        let files = TlsFiles { certificate: site.dir.join("b.crt"), key: site.dir.join("b.key"), client_ca: None };
+        let second = issue(&files, "second");
+        let both = client(&[first.clone(), second.clone()]);
+        let (stop, asked) = (&stop, &asked);
+        let mut kept = site.tls();
+        scope.spawn(move || {
+            while !stop.load(Ordering::SeqCst) {
+                assert_eq!(kept.ask(post("/admit", "{}")).status, 200);
+                asked.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        let roots = Arc::clone(&both);
+        scope.spawn(move || {
+            while !stop.load(Ordering::SeqCst) {
+                assert_eq!(anyone(Arc::clone(&roots)).ask(post("/admit", "{}")).status, 200);
+                asked.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        // Key first: for a moment the pair does not match, and the old one must stay.
+        replace(&site.files.key, &std::fs::read_to_string(&files.key).unwrap());
+        site.wait_for(r#"portreeve_reloads_total{what="certificate",result="failed"} 1"#);
+        assert_eq!(second_name(&mut anyone(Arc::clone(&both))), first);
+        replace(&site.files.certificate, &std::fs::read_to_string(&files.certificate).unwrap());
+        site.wait_for(r#"portreeve_reloads_total{what="certificate",result="ok"} 1"#);
+        assert_eq!(second_name(&mut anyone(Arc::clone(&both))), second);
+        // A file that is gone is no reason to stop.
+        std::fs::remove_file(&site.files.certificate).unwrap();
+        site.wait_for(r#"portreeve_reloads_total{what="certificate",result="failed"} 2"#);
+        assert_eq!(second_name(&mut anyone(both)), second);
+        let before = asked.load(Ordering::SeqCst);
+        wait_until("the load goes on", || asked.load(Ordering::SeqCst) > before + 4);
+        stop.store(true, Ordering::SeqCst);
+    });
+    assert!(site.counts("portreeve_panics_total 0"));
+}
+
+#[test]
+fn with_a_client_ca_only_its_clients_are_heard() {
+    let mut issued = None;
+    let site = Site::start_with(
+        |_| {},
+        |files| {
+            let key = rcgen::KeyPair::generate().unwrap();
+            let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+            params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+            let ca = params.self_signed(&key).unwrap();
+            let path = files.certificate.with_file_name("clients.crt");
+            std::fs::write(&path, ca.pem()).unwrap();
+            files.client_ca = Some(path);
+            let issuer = rcgen::Issuer::new(params, key);
+            let client_key = rcgen::KeyPair::generate().unwrap();
+            let mut client = rcgen::CertificateParams::new(vec!["apiserver".to_owned()]).unwrap();
+            client.extended_key_usages.push(rcgen::ExtendedKeyUsagePurpose::ClientAuth);
+            let certificate = client.signed_by(&client_key, &issuer).unwrap();
+            issued = Some((certificate.der().clone(), client_key.serialize_der()));
+        },
+    );
+    let mut stranger = site.tls();
+    let heard = stranger.stream.write_all(get("/health/liveness").as_bytes()).is_ok() && !stranger.is_closed();
+    assert!(!heard, "a client without a certificate was answered");
+
+    let (certificate, key) = issued.unwrap();
+    let mut store = RootCertStore::empty();
+    store.add(rustls::pki_types::pem::PemObject::from_pem_file(&site.files.certificate).unwrap()).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(store)
+        .with_client_auth_cert(vec![certificate], rustls::pki_types::PrivatePkcs8KeyDer::from(key).into())
+        .unwrap();
+    let connection = ClientConnection::new(Arc::new(config), ServerName::try_from("localhost").unwrap()).unwrap();
+    let stream = TcpStream::connect(site.address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut client = Client { stream: StreamOwned::new(connection, stream), read: Vec::new() };
+    assert_eq!(client.ask(get("/health/liveness")).status, 200);
+}

@@ -1,0 +1,169 @@
+//! What attackers do, and clients with bugs. Deadlines are short here; lower bounds are never asserted, and upper
+//! bounds are far beyond what is set, but far below what the attack would take unhindered.
+
+use super::*;
+
+const SHORT: Duration = Duration::from_millis(300);
+
+#[test]
+fn a_slow_handshake_is_cut_however_it_drips() {
+    let site = Site::start(|limits| limits.handshake_time = SHORT);
+    let mut silent = TcpStream::connect(site.address).unwrap();
+    let mut dripping = TcpStream::connect(site.address).unwrap();
+    let since = Instant::now();
+    // The beginning of a plausible ClientHello of 512 bytes, a byte every 20 ms: ten seconds, if nobody looks.
+    let hello = [&[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc][..], &[0; 503]].concat();
+    for byte in hello {
+        if dripping.write_all(&[byte]).is_err() {
+            break;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert!(since.elapsed() < Duration::from_secs(6), "{:?}", since.elapsed());
+    silent.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert!(matches!(silent.read(&mut [0; 1]), Ok(0) | Err(_)));
+    site.wait_for(r#"portreeve_limit_hits_total{limit="handshake_time"} 2"#);
+    site.wait_for(r#"portreeve_connections{listener="tls"} 0"#);
+    assert_eq!(site.tls().ask(get("/health/liveness")).status, 200);
+}
+
+#[test]
+fn slow_heads_and_bodies_are_cut_however_they_drip() {
+    let site = Site::start(|limits| limits.request_time = SHORT);
+    let head = "POST /admit HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n";
+    for (at_once, name) in [("G", "head"), (head, "body")] {
+        let mut client = site.tls();
+        client.send(at_once);
+        let since = Instant::now();
+        for _ in 0..500 {
+            let dripped = client.stream.write_all(b"E").and_then(|()| client.stream.flush());
+            if dripped.is_err() || site.metrics.render().contains(r#"limit="request_time""#) {
+                break;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        assert_eq!(client.answer().status, 408, "{name}");
+        assert!(client.is_closed(), "{name}");
+        assert!(since.elapsed() < Duration::from_secs(6), "{name}: {:?}", since.elapsed());
+    }
+    site.wait_for(r#"portreeve_limit_hits_total{limit="request_time"} 2"#);
+}
+
+#[test]
+fn idle_connections_are_closed() {
+    let site = Site::start(|limits| limits.idle_time = SHORT);
+    let mut client = site.tls();
+    assert_eq!(client.ask(get("/health/liveness")).status, 200);
+    assert!(client.is_closed());
+    let mut client = site.plain();
+    assert!(client.is_closed());
+}
+
+#[test]
+fn a_client_that_does_not_read_is_cut() {
+    let site = Site::start(|limits| {
+        (limits.answer_time, limits.request_bytes, limits.body_memory) = (SHORT, 16 << 20, 32 << 20);
+    });
+    let mut client = site.tls();
+    // The echoed answer is larger than what the sockets' buffers can hold.
+    client.send(post("/admit", &"x".repeat(15 << 20)));
+    site.wait_for(r#"portreeve_limit_hits_total{limit="answer_time"} 1"#);
+    site.wait_for(r#"portreeve_connections{listener="tls"} 0"#);
+}
+
+#[test]
+fn what_is_too_large_is_told_so() {
+    let site = Site::start(|limits| (limits.head_bytes, limits.request_bytes) = (1024, 100_000));
+    let mut client = site.tls();
+    assert_eq!(client.ask(post("/admit", &"x".repeat(100_000))).status, 200);
+    // The whole body is sent before the answer is read, as kube-apiserver does it.
+    let seen = client.ask(post("/admit", &"x".repeat(100_001)));
+    assert_eq!(seen.status, 413);
+    assert!(seen.body.contains("100000 bytes"), "{seen:?}");
+    assert!(client.is_closed());
+    let seen = site.tls().ask(format!("GET / HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "y".repeat(2000)));
+    assert_eq!(seen.status, 431);
+    let seen = site.tls().ask("POST /admit HTTP/1.1\r\nHost: x\r\nContent-Length: 18446744073709551616\r\n\r\n");
+    assert_eq!(seen.status, 413);
+    assert_eq!(site.plain().ask(post("/metrics", &"x".repeat(5000))).status, 413, "nothing is posted there");
+    site.wait_for(r#"portreeve_limit_hits_total{limit="request_bytes"} 3"#);
+    site.wait_for(r#"portreeve_limit_hits_total{limit="head_bytes"} 1"#);
+}
+
+#[test]
+fn large_bodies_share_their_memory() {
+    let site = Site::start(|limits| limits.body_memory = 200_000);
+    let mut hoarder = site.tls();
+    let request = post("/admit", &"x".repeat(250_000));
+    let (most, rest) = request.split_at(request.len() - 1);
+    hoarder.send(most);
+    // Once the hoarder's bytes have arrived, a second of the kind finds nothing left; a small one does not need any.
+    wait_until("the second is refused", || site.tls().ask(&request).status == 503);
+    assert_eq!(site.tls().ask(post("/admit", &"x".repeat(60_000))).status, 200);
+    assert_eq!(hoarder.ask(rest).status, 200);
+    wait_until("the memory is given back", || site.tls().ask(&request).status == 200);
+}
+
+#[test]
+fn ambiguous_requests_never_get_through() {
+    let site = Site::start(|_| {});
+    const CASES: [(&str, u16); 6] = [
+        ("POST /admit HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", 411),
+        ("POST /admit HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n{}", 400),
+        ("POST /admit HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}x", 400),
+        ("GET /health/liveness HTTP/1.1\nHost: x\r\n\r\n", 400),
+        ("GET https://localhost/admit HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        ("\u{0}\u{1}\u{2}", 400),
+    ];
+    for (request, status) in CASES {
+        let mut client = site.tls();
+        let seen = client.ask(request);
+        assert_eq!(seen.status, status, "{request:?}");
+        assert!(seen.head.contains("Connection: close\r\n"));
+        assert!(client.is_closed(), "{request:?}: where the next request begins is unknown");
+    }
+    assert!(site.counts(r#"portreeve_admissions_total{endpoint="admit",outcome="error"} 0"#));
+}
+
+#[test]
+fn garbage_and_plain_http_on_the_tls_port_are_closed() {
+    let site = Site::start(|_| {});
+    for garbage in [&b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"[..], &[0xff; 4096], &[0; 1]] {
+        let mut stream = TcpStream::connect(site.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        // A reset may come before everything is written.
+        let _ = stream.write_all(garbage);
+        let _ = stream.shutdown(Shutdown::Write);
+        let _ = stream.read_to_end(&mut Vec::new());
+    }
+    site.wait_for(r#"portreeve_connections{listener="tls"} 0"#);
+    assert_eq!(site.tls().ask(get("/health/liveness")).status, 200);
+}
+
+#[test]
+fn past_the_cap_connections_are_closed_and_the_other_listener_does_not_notice() {
+    let site = Site::start(|limits| limits.connections = 8);
+    let mut kept: Vec<_> = (0..7).map(|_| site.tls()).collect();
+    for client in &mut kept {
+        assert_eq!(client.ask(get("/health/liveness")).status, 200);
+    }
+    let mut extra = TcpStream::connect(site.address).unwrap();
+    extra.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert!(matches!(extra.read(&mut [0; 1]), Ok(0) | Err(_)));
+    site.wait_for(r#"portreeve_limit_hits_total{limit="connections"} 1"#);
+    // One of the eight belongs to probes and metrics, and one only.
+    let mut probe = site.plain();
+    assert_eq!(probe.ask(get("/health/liveness")).status, 200);
+    assert!(site.plain().is_closed());
+    drop(probe);
+    drop(kept.pop());
+    site.wait_for(r#"portreeve_connections{listener="tls"} 6"#);
+    assert_eq!(site.tls().ask(get("/health/liveness")).status, 200, "a place that was freed is given out again");
+}
+
+#[test]
+fn the_private_header_means_nothing_from_outside() {
+    let site = Site::start(|_| {});
+    let forged = "GET /metrics HTTP/1.1\r\nHost: x\r\nX-Portreeve-Gateway: 0 plain 0\r\n\r\n";
+    assert_eq!(site.tls().ask(forged).status, 404);
+}

@@ -1,0 +1,103 @@
+//! Beginning, end, and the internal socket.
+
+use super::*;
+
+#[test]
+fn an_address_in_use_is_named() {
+    let site = Site::start(|_| {});
+    let settings = ServerSettings {
+        listen: site.address,
+        metrics_listen: None,
+        tls: site.files.clone(),
+        limits: Limits::default(),
+        handler: Arc::clone(&site.script) as Arc<dyn Handler>,
+        metrics: Arc::new(Metrics::new()),
+        chores: Vec::new(),
+    };
+    let error = Server::start(settings).unwrap_err();
+    assert!(matches!(error, StartError::Bind { address, .. } if address == site.address), "{error}");
+    assert!(error.to_string().starts_with(&format!("cannot listen on {}", site.address)), "{error}");
+}
+
+#[test]
+fn draining_finishes_what_is_in_hand_and_closes_the_rest() {
+    let mut site = Site::start(|_| {});
+    let mut working = site.tls();
+    working.send(post("/admit", "gate"));
+    site.arrived.recv_timeout(PATIENCE).unwrap();
+    let mut idle = site.tls();
+    assert_eq!(idle.ask(get("/health/liveness")).status, 200);
+    // One that has begun to send is in hand as well; its readiness must be false by then.
+    let mut sending = site.plain();
+    let probe = get("/health/readiness");
+    let (most, rest) = probe.split_at(probe.len() - 2);
+    sending.send(most);
+    site.wait_for(r#"portreeve_connections{listener="plain"} 1"#);
+    thread::sleep(Duration::from_millis(200));
+
+    let server = site.server.take().unwrap();
+    let drained = thread::spawn(move || server.drain());
+    assert!(idle.is_closed(), "an idle connection is closed at once");
+    wait_until("nobody listens", || TcpStream::connect(site.address).is_err());
+    let seen = sending.ask(rest);
+    assert_eq!((seen.status, seen.body.as_str()), (503, "not ready: shutting down\n"));
+    assert!(!drained.is_finished(), "there is still something in hand");
+    site.open_gate.send(()).unwrap();
+    let seen = working.answer();
+    assert!(seen.status == 200 && seen.head.contains("Connection: close\r\n"), "{seen:?}");
+    assert_eq!(drained.join().unwrap(), 0);
+}
+
+#[test]
+fn draining_ends_even_if_a_request_does_not() {
+    let mut site = Site::start(|limits| limits.drain_time = Duration::from_millis(100));
+    let mut stuck = site.tls();
+    stuck.send(post("/admit", "gate"));
+    site.arrived.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(site.server.take().unwrap().drain(), 1);
+    assert!(site.counts(r#"portreeve_limit_hits_total{limit="drain_time"} 1"#));
+    assert!(stuck.is_closed());
+    site.open_gate.send(()).unwrap();
+}
+
+#[test]
+fn strangers_on_the_internal_socket_are_refused() {
+    let site = Site::start(|_| {});
+    let bridge = &site.server.as_ref().unwrap().bridge;
+    let forged = [
+        post("/admit", "{}"),
+        get("/health/liveness"),
+        get("/metrics").replace("Host", "X-Portreeve-Gateway: 00000000000000000000000000000000 plain 0\r\nHost"),
+    ];
+    for request in &forged {
+        let mut stranger = Client { stream: bridge.stranger(), read: Vec::new() };
+        let seen = stranger.ask(request);
+        assert_eq!(seen.status, 403, "{request}");
+        assert!(!seen.head.contains(super::super::bridge::SEAL_HEADER), "a stranger never sees the seal");
+    }
+    // One that announces a body and never sends it does not hold up the others.
+    let mut stranger = Client { stream: bridge.stranger(), read: Vec::new() };
+    stranger.send("POST /admit HTTP/1.1\r\nContent-Length: 100000\r\n\r\n");
+    assert_eq!(site.tls().ask(post("/admit", "{}")).status, 200);
+    assert!(site.counts(r#"portreeve_admissions_total{endpoint="admit",outcome="error"} 0"#));
+}
+
+#[test]
+fn a_dead_internal_socket_is_replaced() {
+    let site = Site::start(|_| {});
+    let mut working = site.tls();
+    working.send(post("/admit", "gate"));
+    site.arrived.recv_timeout(PATIENCE).unwrap();
+    for _ in 0..3 {
+        site.server.as_ref().unwrap().bridge.break_accepting();
+        let mut clients: Vec<_> = (0..4).map(|_| site.tls()).collect();
+        for client in &mut clients {
+            client.send(post("/admit", "{}"));
+        }
+        for client in &mut clients {
+            assert_eq!(client.answer().status, 200);
+        }
+    }
+    site.open_gate.send(()).unwrap();
+    assert_eq!(working.answer().status, 200, "what the dead one had taken is answered");
+}
