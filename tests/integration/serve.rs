@@ -269,9 +269,10 @@ fn a_renewed_certificate_is_served_and_a_broken_one_is_not() {
     site.serve_with(&second);
     wait_until("the renewed certificate to be served", || served_by(&second));
     site.break_certificate();
-    let failed = r#"portreeve_reloads_total{what="certificate",result="failed"} 0"#;
+    let failures = r#"portreeve_reloads_total{what="certificate",result="failed"} "#;
     wait_until("the broken certificate to be noticed", || {
-        !serving.get_plain("/metrics").unwrap().body.contains(failed)
+        let metrics = serving.get_plain("/metrics").unwrap().body;
+        metrics.lines().any(|line| line.strip_prefix(failures).is_some_and(|count| count != "0"))
     });
     assert!(served_by(&second) && serving.is_ready(), "{}", serving.log());
 }
@@ -313,9 +314,10 @@ fn a_cold_repository_is_read_once_and_a_warm_one_not_at_all() {
             scope.spawn(|| assert_allowed(&serving.admit("/admit", &review)));
         }
     });
-    // root, the next root (404), timestamp, snapshot, targets, targets/releases, targets/alice
-    assert_eq!(relay.requests(), 7);
+    // At most: root, the next root (404), timestamp, snapshot, targets, targets/releases, targets/alice.
+    let cold = relay.requests();
+    assert!(cold <= 7, "{cold} requests");
     assert_allowed(&serving.admit("/admit", &review));
     assert_denied(&serving.admit("/admit", &pod_review(&format!("{PLC}:unsigned"))), &["plant/plc:unsigned"]);
-    assert_eq!(relay.requests(), 7);
+    assert_eq!(relay.requests(), cold);
 }
