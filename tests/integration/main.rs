@@ -1,1 +1,22 @@
+//! The product as its users meet it: the real executable, over real sockets, against a real Notary server that the
+//! real Notary client has signed in. Nothing here links against the product.
 
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may end with a panic")]
+
+// What is tested.
+mod access;
+mod commands;
+mod hostile;
+mod serve;
+
+// What tests are made of.
+mod https;
+mod mount;
+mod notary;
+mod pki;
+mod plant;
+mod process;
+mod product;
+mod review;
+mod temp;
+mod token;

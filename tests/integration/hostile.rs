@@ -1,0 +1,268 @@
+//! Trust servers that are slow, broken or lying: what they say is told apart as "rejected" (the data says no) and
+//! "unavailable" (nobody could say), and the answer leaves in time.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+use portreeve_test_support::signer::{self as tuf, Repo};
+use portreeve_test_support::trust_server::{Fault, SignIn, TokenService, TrustServer};
+use serde_json::json;
+
+use crate::https::{HttpsServer, Reply};
+use crate::notary::needs_notary;
+use crate::pki::Pki;
+use crate::plant::{PLC, Plant};
+use crate::process::{run, wait_until};
+use crate::product::Site;
+use crate::review::{DID_NOT_ANSWER, assert_allowed, assert_denied, pod, pod_review, policy, policy_for};
+
+const REJECTED: i32 = 1;
+const UNAVAILABLE: i32 = 3;
+
+/// A well-signed repository on an in-process server, and a site that asks it.
+struct Stage {
+    server: TrustServer,
+    repo: Repo,
+    site: Site,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let repo = tuf::Signer::new(PLC).signer("alice").release("v1", [7; 32], 1234, &["alice"]).publish();
+        let server = TrustServer::start();
+        server.publish(&repo);
+        let mut site = Site::with_server(&Pki::new(), &server.url());
+        site.config["trust"]["ca"] = json!(site.file("trust-ca.pem", server.ca_pem()));
+        let signer = json!({ "name": "alice", "publicKey": repo.signer_public_key_pem("alice") });
+        site.policies(&[policy_for("registry.local:9001/*", json!({ "enabled": true, "signers": [signer] }))]);
+        Self { server, repo, site }
+    }
+}
+
+/// Reviews a signed image of a site, from the command line: it ends with one of these statuses, and in the words that
+/// go with it.
+#[track_caller]
+fn assert_verdict(site: &Site, statuses: &[i32], what: &str) {
+    let file = site.file("pod.json", &pod(&format!("{PLC}:v1")).to_string());
+    let begin = Instant::now();
+    let (ended, answers) = site.answers(&file);
+    assert!(ended.is_some_and(|status| statuses.contains(&status)), "{what}: {ended:?} {answers:#?}");
+    assert_denied(&answers[0], &["plant/plc:v1"]);
+    let said = answers[0].to_string().contains(DID_NOT_ANSWER);
+    assert_eq!(said, ended == Some(UNAVAILABLE), "{what}: {answers:#?}");
+    assert!(begin.elapsed() < Duration::from_secs(15), "{what} took {:?}", begin.elapsed());
+}
+
+#[test]
+fn broken_servers_are_unavailable_and_floods_rejected() {
+    let stage = Stage::new();
+    // What is no metadata at all was said by somebody, but hardly by a Notary server: both verdicts are right.
+    let either: &[i32] = &[REJECTED, UNAVAILABLE];
+    let cases: [(Fault, &[i32]); 13] = [
+        (Fault::Reset, &[UNAVAILABLE]),
+        (Fault::ShortBody, either), // it promises more than the snapshot lists
+        (Fault::ShortChunks, &[UNAVAILABLE]),
+        (Fault::Redirect, &[UNAVAILABLE]),
+        (Fault::Status(429), &[UNAVAILABLE]),
+        (Fault::Status(500), &[UNAVAILABLE]),
+        (Fault::Status(503), &[UNAVAILABLE]),
+        (Fault::Unauthorized, &[UNAVAILABLE]),
+        (Fault::Huge(100 << 20), &[REJECTED]),
+        (Fault::HugeChunked(100 << 20), &[REJECTED]),
+        (Fault::Html, either),
+        (Fault::Body(""), either),
+        (Fault::Body("{}"), &[REJECTED]),
+    ];
+    for (fault, statuses) in cases {
+        for part in ["", "/timestamp.json", "/targets/alice."] {
+            let what = format!("{fault:?} at {part:?}");
+            stage.server.misbehave(part, fault);
+            stage.server.forget_requests();
+            assert_verdict(&stage.site, statuses, &what);
+            let trips = stage.server.round_trips();
+            assert!(trips.len() <= 20, "{what}: {trips:?}");
+            stage.server.behave();
+        }
+    }
+    let file = stage.site.file("pod.json", &pod(&format!("{PLC}:v1")).to_string());
+    stage.site.review(&[], &file).expect(0);
+}
+
+#[test]
+fn metadata_that_has_expired_is_rejected() {
+    let stage = Stage::new();
+    for role in ["root", "timestamp", "snapshot", "targets", "targets/releases", "targets/alice"] {
+        let past = Timestamp::now() - SignedDuration::from_hours(1);
+        let expired = stage.repo.update(|signer| signer.expires(role, past));
+        stage.server.publish(&expired);
+        assert_verdict(&stage.site, &[REJECTED], role);
+    }
+}
+
+#[test]
+fn slow_servers_use_up_only_their_own_time() {
+    let stage = Stage::new();
+    let serving = stage.site.serve();
+    let review = pod_review(&format!("{PLC}:v1"));
+    for fault in [Fault::Stall, Fault::Drip, Fault::DripHead] {
+        stage.server.misbehave("", fault);
+        let begin = Instant::now();
+        let answer = serving.admit("/admit?timeout=2s", &review);
+        assert!(begin.elapsed() < Duration::from_secs(2), "{fault:?}: {:?}", begin.elapsed());
+        assert_denied(&answer, &[DID_NOT_ANSWER]);
+        stage.server.behave();
+    }
+    wait_until("a server that has come back to be believed", || {
+        serving.admit("/admit?timeout=5s", &review)["response"]["allowed"] == true
+    });
+}
+
+#[test]
+fn a_slow_repository_does_not_hold_up_another() {
+    let stage = Stage::new();
+    let slow = "registry.local:9001/plant/slow";
+    stage.server.publish(&tuf::Signer::new(slow).publish());
+    stage.server.misbehave(slow, Fault::Stall);
+    let serving = stage.site.serve();
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            let answer = || serving.admit("/admit?timeout=4s", &pod_review(&format!("{slow}:v1")));
+            scope.spawn(move || assert_denied(&answer(), &[DID_NOT_ANSWER]));
+        }
+        thread::sleep(Duration::from_millis(500)); // by now they are all waiting
+        let begin = Instant::now();
+        assert_allowed(&serving.admit("/admit?timeout=4s", &pod_review(&format!("{PLC}:v1"))));
+        assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+    });
+}
+
+#[test]
+fn a_server_that_lies_is_rejected() {
+    needs_notary!();
+    let plant = Plant::visit();
+    type Lie = fn(&str, String) -> String;
+    let cases: [(&str, Lie); 5] = [
+        ("another digest", |target, body| {
+            // The bytes no longer have the hash that the snapshot gives.
+            if target.contains("targets") { body.replacen("\"length\":1234", "\"length\":1235", 1) } else { body }
+        }),
+        ("a timestamp from nobody", |target, body| {
+            if target.ends_with("/timestamp.json") { body.replacen("\"version\":", "\"version\":1", 1) } else { body }
+        }),
+        ("an expired timestamp, not signed again", |target, body| {
+            if target.ends_with("/timestamp.json") {
+                body.replacen("\"expires\":\"20", "\"expires\":\"19", 1)
+            } else {
+                body
+            }
+        }),
+        ("a second `signed` before the real one", |target, body| {
+            if target.ends_with("/timestamp.json") {
+                body.replacen("{\"signed\":", "{\"signed\":{},\"signed\":", 1)
+            } else {
+                body
+            }
+        }),
+        ("a root without signatures", |target, body| {
+            if target.contains("root") { body.replace("\"sig\":\"", "\"sig\":\"AAAA") } else { body }
+        }),
+    ];
+    for (what, lie) in cases {
+        let (server, lies) = plant.relay(lie);
+        let site = Site::with_server(&plant.pki, &server.url());
+        site.policies(&[policy(&[&plant.alice])]);
+        assert_verdict(&site, &[REJECTED], what);
+        assert!(lies.load(Ordering::SeqCst) > 0, "{what}: nothing was changed");
+    }
+    // The relay itself is sound: what it leaves alone is believed.
+    let (server, lies) = plant.relay(|_, body| body);
+    let site = Site::with_server(&plant.pki, &server.url());
+    site.policies(&[policy(&[&plant.alice])]);
+    let file = site.file("pod.json", &pod(&format!("{PLC}:v1")).to_string());
+    site.review(&[], &file).expect(0);
+    assert_eq!(lies.load(Ordering::SeqCst), 0);
+}
+
+#[test]
+fn redirects_are_not_followed() {
+    needs_notary!();
+    let plant = Plant::visit();
+    let real = plant.notary.url();
+    let server = HttpsServer::start(&plant.pki, move |request| Reply {
+        status: 307,
+        header: ("Location", format!("{real}{}", request.target)),
+        body: String::new(),
+    });
+    let site = Site::with_server(&plant.pki, &server.url());
+    site.policies(&[policy(&[&plant.alice])]);
+    assert_verdict(&site, &[UNAVAILABLE], "a redirect to the right answer");
+}
+
+#[test]
+fn credentials_go_only_to_https_realms() {
+    let stage = Stage::new();
+    let plain = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    plain.set_nonblocking(true).unwrap();
+    let realm = Some(format!("http://{}/token", plain.local_addr().unwrap()));
+    stage.server.require(SignIn::Bearer(TokenService { realm, ..TokenService::of("robot", "secret") }));
+    stage.site.pull_secret("harbor", "registry.local:9001", "robot", "secret");
+    assert_verdict(&stage.site, &[UNAVAILABLE], "a realm in the clear");
+    assert!(!stage.server.requests().is_empty());
+    assert!(plain.accept().is_err(), "somebody connected");
+}
+
+#[test]
+fn proxies_come_from_the_environment() {
+    needs_notary!();
+    let plant = Plant::visit();
+    // A name that only the proxy can resolve; and this machine itself, for which no proxy is asked.
+    let elsewhere = format!("https://notary.test:{}", plant.notary.port());
+    let tunnel = format!("CONNECT notary.test:{} ", plant.notary.port());
+    for (server, proxied) in [(elsewhere, true), (plant.notary.url(), false)] {
+        let site = Site::with_server(&plant.pki, &server);
+        site.policies(&[policy(&[&plant.alice])]);
+        let (proxy, tunnels) = proxy();
+        let file = site.file("pod.json", &pod(&format!("{PLC}:v1")).to_string());
+        run(site.command("review", &[]).arg(file).env("HTTPS_PROXY", proxy), "").expect(0);
+        let tunnels = tunnels.lock().unwrap();
+        assert_eq!(tunnels.is_empty(), !proxied, "{tunnels:?}");
+        assert!(tunnels.iter().all(|line| line.starts_with(&tunnel)), "{tunnels:?}");
+    }
+}
+
+/// An HTTP proxy that opens tunnels: its URL, and the first line of each request it got.
+fn proxy() -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&lines);
+    thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            let mut head = Vec::new();
+            let mut byte = [0];
+            while !head.ends_with(b"\r\n\r\n") && matches!(client.read(&mut byte), Ok(1)) {
+                head.push(byte[0]);
+            }
+            let line = String::from_utf8_lossy(&head).lines().next().unwrap_or_default().to_owned();
+            let target = line.split(' ').nth(1).unwrap_or_default().replace("notary.test", "127.0.0.1");
+            log.lock().unwrap().push(line);
+            let Ok(mut server) = TcpStream::connect(target) else { continue };
+            let _ = client.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
+            let (mut from, mut to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            thread::spawn(move || {
+                let _ = io::copy(&mut from, &mut to);
+                let _ = to.shutdown(Shutdown::Write);
+            });
+            thread::spawn(move || {
+                let _ = io::copy(&mut server, &mut client);
+                let _ = client.shutdown(Shutdown::Write);
+            });
+        }
+    });
+    (url, lines)
+}

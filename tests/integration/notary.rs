@@ -1,0 +1,322 @@
+//! A real Notary server, and repositories signed in it with the real client: the recipe of Docker's own layout.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::pki::Pki;
+use crate::process::{self, free_port, run, wait_until};
+use crate::temp::TempDir;
+use crate::token::TokenService;
+
+const SERVER: &str = "/usr/bin/notary-server";
+const CLIENT: &str = "/usr/bin/notary";
+/// Protects the client's key files, which live as long as the test.
+const PASSPHRASE: &str = "passpass1";
+
+/// Are the real server and client here? Says so plainly if not; in CI their absence fails the test.
+#[track_caller]
+pub(crate) fn available() -> bool {
+    let missing = [
+        (SERVER, "notary-server (Debian package notary)"),
+        (CLIENT, "the notary client (Debian package notary)"),
+        ("/usr/bin/openssl", "openssl (Debian package openssl)"),
+    ]
+    .into_iter()
+    .find(|(program, _)| !Path::new(program).exists());
+    let Some((_, what)) = missing else { return true };
+    assert!(std::env::var_os("CI").is_none_or(|value| value != "true"), "skipped: needs {what}");
+    // Past the test runner's capture, which would swallow it.
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("skipped: needs {what}\n").as_bytes());
+    false
+}
+
+/// Leaves a test whose programs are not installed.
+macro_rules! needs_notary {
+    () => {
+        if !$crate::notary::available() {
+            return;
+        }
+    };
+}
+pub(crate) use needs_notary;
+
+/// A running `notary-server` with storage in memory; killed on drop.
+pub(crate) struct RealNotary {
+    pki: Arc<Pki>,
+    dir: TempDir,
+    port: u16,
+    user: Option<(String, String)>,
+    child: Child,
+}
+
+impl RealNotary {
+    /// Lets everybody in.
+    pub(crate) fn start(pki: &Arc<Pki>) -> Self {
+        Self::launch(pki, None)
+    }
+
+    /// Wants a token of this service, as Harbor's Notary does.
+    pub(crate) fn with_tokens(pki: &Arc<Pki>, tokens: &TokenService) -> Self {
+        Self::launch(pki, Some(tokens))
+    }
+
+    fn launch(pki: &Arc<Pki>, tokens: Option<&TokenService>) -> Self {
+        let dir = TempDir::new();
+        // Another process may take the port between our look at it and the server's start; then we try the next.
+        for _ in 0..5 {
+            let port = free_port();
+            let config = config(pki, port, tokens);
+            let file = dir.write("server.json", config.to_string());
+            let mut child = Command::new(SERVER)
+                .arg("-config")
+                .arg(file)
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            let mut alive = true;
+            wait_until("the Notary server's port to open", || {
+                alive = child.try_wait().unwrap().is_none();
+                !alive || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
+            });
+            if alive {
+                let user = tokens.map(|tokens| (tokens.username().to_owned(), tokens.password().to_owned()));
+                return Self { pki: Arc::clone(pki), dir, port, user, child };
+            }
+        }
+        panic!("notary-server does not start");
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("https://localhost:{}", self.port)
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Ends the server for good: what it held is gone.
+    pub(crate) fn stop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Freezes the server: connections are still taken by the kernel, but nobody answers.
+    pub(crate) fn freeze(&self) {
+        process::signal(&self.child, "STOP");
+    }
+
+    /// Undoes [`RealNotary::freeze`].
+    pub(crate) fn thaw(&self) {
+        process::signal(&self.child, "CONT");
+    }
+
+    /// A new repository in Docker's layout: snapshot and timestamp keys on the server, nothing released yet.
+    pub(crate) fn repository(&self, gun: &str) -> Repository<'_> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let trust = self.dir.directory(&format!("trust-{}", COUNT.fetch_add(1, Ordering::Relaxed)));
+        let repository = Repository { notary: self, gun: gun.to_owned(), trust };
+        repository.client(&["init", "-p", gun], "");
+        repository.client(&["key", "rotate", gun, "snapshot", "-r"], "y\n");
+        repository.client(&["key", "rotate", gun, "timestamp", "-r"], "y\n");
+        repository
+    }
+}
+
+impl Drop for RealNotary {
+    fn drop(&mut self) {
+        let _ = self.child.kill(); // it may have been stopped already
+        let _ = process::wait(&mut self.child, Duration::from_secs(10));
+    }
+}
+
+/// A repository, and the client's directory that holds its keys.
+pub(crate) struct Repository<'a> {
+    notary: &'a RealNotary,
+    gun: String,
+    trust: PathBuf,
+}
+
+impl Repository<'_> {
+    /// What `docker trust signer add` does: the key counts for `targets/releases` and for `targets/<name>`.
+    pub(crate) fn add_signer(&self, signer: &Signer) -> &Self {
+        let role = format!("targets/{}", signer.name);
+        self.client(&["key", "import", path(&signer.key), "--role", &role, "-g", &self.gun], "");
+        self.delegate("targets/releases", signer).delegate(&role, signer)
+    }
+
+    /// Adds a signer's key to a delegation.
+    pub(crate) fn delegate(&self, role: &str, signer: &Signer) -> &Self {
+        self.client(&["delegation", "add", "-p", &self.gun, role, path(&signer.certificate), "--all-paths"], "");
+        self
+    }
+
+    /// Puts a tag into these roles, signed with the keys at hand. No roles: plain `targets`.
+    pub(crate) fn sign(&self, tag: &str, digest: &Digest, roles: &[&str]) -> &Self {
+        let mut args = vec!["addhash", "-p", self.gun.as_str(), tag, "1234", "--sha256", &digest.0];
+        for role in roles {
+            args.extend(["-r", role]);
+        }
+        self.client(&args, "");
+        self
+    }
+
+    /// Takes a tag out of these roles.
+    pub(crate) fn unsign(&self, tag: &str, roles: &[&str]) -> &Self {
+        let mut args = vec!["remove", "-p", self.gun.as_str(), tag];
+        for role in roles {
+            args.extend(["-r", role]);
+        }
+        self.client(&args, "");
+        self
+    }
+
+    /// Gives the repository a new root key, signed by the old one too.
+    pub(crate) fn rotate_root(&self) -> &Self {
+        self.client(&["key", "rotate", &self.gun, "root"], "yes\n");
+        self
+    }
+
+    /// What the real client itself believes: `<tag> sha256:<hex> <size>`.
+    pub(crate) fn lookup(&self, tag: &str) -> String {
+        self.client(&["lookup", &self.gun, tag], "")
+    }
+
+    #[track_caller]
+    fn client(&self, args: &[&str], stdin: &str) -> String {
+        let mut command = Command::new(CLIENT);
+        command
+            .env_clear()
+            .env("HOME", &self.trust)
+            .env("PATH", "/usr/bin:/bin")
+            .args(["-d", path(&self.trust), "-s", &self.notary.url(), "--tlscacert", path(&self.notary.pki.ca())])
+            .args(args);
+        for role in ["ROOT", "TARGETS", "SNAPSHOT", "DELEGATION"] {
+            command.env(format!("NOTARY_{role}_PASSPHRASE"), PASSPHRASE);
+        }
+        if let Some((username, password)) = &self.notary.user {
+            use base64::Engine as _;
+            let plain = format!("{username}:{password}");
+            command.env("NOTARY_AUTH", base64::engine::general_purpose::STANDARD.encode(plain));
+        }
+        run(&mut command, stdin).expect(0).stdout
+    }
+}
+
+/// The kinds of key that signers have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum KeyKind {
+    P256,
+    P384,
+    Rsa2048,
+}
+
+/// Somebody who signs: a key and a certificate, made with OpenSSL as people make them.
+#[derive(Debug)]
+pub(crate) struct Signer {
+    pub(crate) name: String,
+    key: PathBuf,
+    certificate: PathBuf,
+    public_key: String,
+    _dir: TempDir,
+}
+
+impl Signer {
+    pub(crate) fn new(name: &str) -> Self {
+        Self::with_key(name, KeyKind::P256)
+    }
+
+    pub(crate) fn with_key(name: &str, kind: KeyKind) -> Self {
+        let dir = TempDir::new();
+        let (key, certificate) = (dir.path().join("key.pem"), dir.path().join("certificate.pem"));
+        let (algorithm, option) = match kind {
+            KeyKind::P256 => ("EC", "ec_paramgen_curve:prime256v1"),
+            KeyKind::P384 => ("EC", "ec_paramgen_curve:secp384r1"),
+            KeyKind::Rsa2048 => ("RSA", "rsa_keygen_bits:2048"),
+        };
+        openssl(&["genpkey", "-algorithm", algorithm, "-pkeyopt", option, "-out", path(&key)]);
+        let subject = format!("/CN={name}");
+        let days = ["-days", "365", "-subj", &subject];
+        openssl(&[&["req", "-new", "-x509", "-key", path(&key), "-out", path(&certificate)], &days[..]].concat());
+        let public_key = openssl(&["pkey", "-in", path(&key), "-pubout"]);
+        Self { name: name.to_owned(), key, certificate, public_key, _dir: dir }
+    }
+
+    /// The public key in PEM, as a policy or a signer secret holds it.
+    pub(crate) fn public_key(&self) -> &str {
+        &self.public_key
+    }
+
+    /// An entry of a policy's `signers`.
+    pub(crate) fn in_policy(&self) -> Value {
+        json!({ "name": self.name, "publicKey": self.public_key })
+    }
+}
+
+/// The SHA-256 of something that stands for a manifest, in hex.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Digest(String);
+
+impl Digest {
+    pub(crate) fn of(text: &str) -> Self {
+        let hash = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+        Self(hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+}
+
+impl std::fmt::Display for Digest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "sha256:{}", self.0)
+    }
+}
+
+fn config(pki: &Pki, port: u16, tokens: Option<&TokenService>) -> Value {
+    let mut config = json!({
+        "server": {
+            "http_addr": format!("127.0.0.1:{port}"),
+            "tls_key_file": pki.key(),
+            "tls_cert_file": pki.certificate(),
+        },
+        "trust_service": { "type": "local" },
+        "storage": { "backend": "memory" },
+        "logging": { "level": "error" },
+    });
+    if let Some(tokens) = tokens {
+        config["auth"] = tokens.server_settings();
+    }
+    config
+}
+
+fn openssl(args: &[&str]) -> String {
+    run(Command::new("/usr/bin/openssl").args(args), "").expect(0).stdout
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_real_client_signs_as_docker_does() {
+        needs_notary!();
+        let notary = RealNotary::start(&Pki::new());
+        let digest = Digest::of("v1");
+        for kind in [KeyKind::P256, KeyKind::P384, KeyKind::Rsa2048] {
+            let alice = Signer::with_key("alice", kind);
+            let repository = notary.repository(&format!("registry.local:9001/plant/{kind:?}").to_lowercase());
+            repository.add_signer(&alice).sign("v1", &digest, &["targets/releases", "targets/alice"]);
+            assert_eq!(repository.lookup("v1").trim(), format!("v1 {digest} 1234"), "{kind:?}");
+            repository.rotate_root();
+            assert_eq!(repository.lookup("v1").trim(), format!("v1 {digest} 1234"), "{kind:?}");
+        }
+    }
+}

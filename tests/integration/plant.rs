@@ -1,0 +1,75 @@
+//! The plant that most tests visit: one real Notary server with a few signed repositories, shared by all tests that
+//! run at the same time and only read.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use crate::https::{HttpsServer, Reply, https};
+use crate::notary::{Digest, RealNotary, Signer};
+use crate::pki::Pki;
+use crate::product::Site;
+
+pub(crate) const PLC: &str = "registry.local:9001/plant/plc";
+pub(crate) const HMI: &str = "registry.local:9001/plant/hmi";
+
+/// Its repositories: `plant/plc` has `v1` by alice, `plant/hmi` has `v1` by alice and bob `v2` by alice alone,
+/// and a `draft` that bob signed and nobody released; `plant/bare` has `v1` in plain `targets`.
+pub(crate) struct Plant {
+    pub(crate) pki: Arc<Pki>,
+    pub(crate) notary: RealNotary,
+    pub(crate) alice: Signer,
+    pub(crate) bob: Signer,
+    pub(crate) plc: Digest,
+    pub(crate) hmi: Digest,
+    pub(crate) bare: Digest,
+}
+
+impl Plant {
+    /// The plant that others are visiting, or a new one. The last visitor to leave takes it down.
+    pub(crate) fn visit() -> Arc<Self> {
+        static OPEN: Mutex<Weak<Plant>> = Mutex::new(Weak::new());
+        let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+        open.upgrade().unwrap_or_else(|| {
+            let plant = Arc::new(Self::build());
+            *open = Arc::downgrade(&plant);
+            plant
+        })
+    }
+
+    /// A plant of one's own, for a test that stops its server.
+    pub(crate) fn build() -> Self {
+        let pki = Pki::new();
+        let notary = RealNotary::start(&pki);
+        let (alice, bob) = (Signer::new("alice"), Signer::new("bob"));
+        let (plc, hmi, bare) = (Digest::of("plc v1"), Digest::of("hmi v1"), Digest::of("bare v1"));
+        notary.repository(PLC).add_signer(&alice).sign("v1", &plc, &["targets/releases", "targets/alice"]);
+        notary
+            .repository(HMI)
+            .add_signer(&alice)
+            .add_signer(&bob)
+            .sign("v1", &hmi, &["targets/releases", "targets/alice", "targets/bob"])
+            .sign("v2", &Digest::of("hmi v2"), &["targets/releases", "targets/alice"])
+            .sign("draft", &Digest::of("hmi draft"), &["targets/bob"]);
+        notary.repository("registry.local:9001/plant/bare").sign("v1", &bare, &[]);
+        Self { pki, notary, alice, bob, plc, hmi, bare }
+    }
+
+    /// An installation that asks this plant's server, by configuration.
+    pub(crate) fn site(&self) -> Site {
+        Site::with_server(&self.pki, &self.notary.url())
+    }
+
+    /// A server that relays this plant's, with the bytes of some files changed on the way: `lie` is given the path
+    /// and the body. The count is that of the bodies it changed.
+    pub(crate) fn relay(self: &Arc<Self>, lie: fn(&str, String) -> String) -> (HttpsServer, Arc<AtomicUsize>) {
+        let (behind, lies) = (Arc::clone(self), Arc::new(AtomicUsize::new(0)));
+        let count = Arc::clone(&lies);
+        let server = HttpsServer::start(&self.pki, move |request| {
+            let response = https(&behind.pki, behind.notary.port(), &request.method, &request.target, b"");
+            let body = lie(&request.target, response.body.clone());
+            count.fetch_add(usize::from(body != response.body), Ordering::SeqCst);
+            Reply::json(response.status, body)
+        });
+        (server, lies)
+    }
+}

@@ -1,0 +1,240 @@
+//! The product under test: its executable, a configuration, and what a cluster mounts into it.
+
+use std::fs;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use base64::Engine as _;
+use serde_json::{Value, json};
+
+use crate::https::{self, Response};
+use crate::mount::Mount;
+use crate::pki::Pki;
+use crate::process::{self, Run, free_port, run, wait_until};
+use crate::temp::TempDir;
+
+/// One installation: configuration, mounted policies, secrets and credentials.
+pub(crate) struct Site {
+    dir: TempDir,
+    pki: Arc<Pki>,
+    policies: Mount,
+    /// The configuration; a test changes it before it runs anything.
+    pub(crate) config: Value,
+}
+
+impl Site {
+    /// Trusts the test's CA; has no policies, no trust servers and no credentials.
+    pub(crate) fn new(pki: &Arc<Pki>) -> Self {
+        let dir = TempDir::new();
+        let policies = Mount::at(dir.directory("policies"));
+        let config = json!({
+            "tls": { "certificate": pki.certificate(), "key": pki.key() },
+            "policies": [policies.path()],
+            "secrets": dir.directory("secrets"),
+            "credentials": { "mounted": dir.directory("registries") },
+            "trust": { "ca": pki.ca(), "servers": {}, "cache": dir.directory("cache") },
+        });
+        Self { dir, pki: Arc::clone(pki), policies, config }
+    }
+
+    /// A site whose trust server for `registry.local:9001` is this one, by configuration.
+    pub(crate) fn with_server(pki: &Arc<Pki>, url: &str) -> Self {
+        let mut site = Self::new(pki);
+        site.config["trust"]["servers"] = json!({ "registry.local:9001": url });
+        site
+    }
+
+    /// Replaces all policies, as a new version of the ConfigMap does.
+    pub(crate) fn policies(&self, documents: &[Value]) -> &Self {
+        let text: Vec<String> = documents.iter().map(Value::to_string).collect();
+        self.policy_text(&text.join("\n---\n"))
+    }
+
+    /// The same, from text.
+    pub(crate) fn policy_text(&self, text: &str) -> &Self {
+        self.policies.swap(&[("plant.yaml", text)]);
+        self
+    }
+
+    /// Mounts a pull secret.
+    pub(crate) fn pull_secret(&self, name: &str, registry: &str, username: &str, password: &str) -> &Self {
+        let auth = base64::engine::general_purpose::STANDARD.encode(format!("{username}:{password}"));
+        let config = json!({ "auths": { registry: { "auth": auth } } });
+        let mount = Mount::at(self.dir.path().join("registries").join(name));
+        mount.swap(&[(".dockerconfigjson", &config.to_string())]);
+        self
+    }
+
+    /// Mounts a secret that policies may name: `<secrets>/<namespace>/<name>/<key>`.
+    pub(crate) fn secret(&self, namespace: &str, name: &str, keys: &[(&str, &str)]) -> &Self {
+        Mount::at(self.dir.path().join("secrets").join(namespace).join(name)).swap(keys);
+        self
+    }
+
+    /// Mounts the serving certificate of a PKI as a TLS Secret; a second call renews it.
+    pub(crate) fn serve_with(&mut self, pki: &Pki) -> &Self {
+        let mount = Mount::at(self.dir.path().join("certs"));
+        let [certificate, key] = [pki.certificate(), pki.key()].map(|file| fs::read_to_string(file).unwrap());
+        mount.swap(&[("tls.crt", &certificate), ("tls.key", &key)]);
+        self.config["tls"] =
+            json!({ "certificate": mount.path().join("tls.crt"), "key": mount.path().join("tls.key") });
+        self
+    }
+
+    /// Breaks the mounted serving certificate, as half a renewal does.
+    pub(crate) fn break_certificate(&self) {
+        let mount = Mount::at(self.dir.path().join("certs"));
+        mount.swap(&[("tls.crt", "-----BEGIN CERTIFICATE-----\n"), ("tls.key", "")]);
+    }
+
+    /// Writes a file of the test's own.
+    pub(crate) fn file(&self, name: &str, content: &str) -> PathBuf {
+        self.dir.write(&format!("files/{name}"), content)
+    }
+
+    /// The executable, with this site's configuration, and with nothing of the environment that the tests run in.
+    pub(crate) fn command(&self, subcommand: &str, args: &[&str]) -> Command {
+        let config = self.dir.write("portreeve.yaml", self.config.to_string());
+        let mut command = executable();
+        command.arg(subcommand).arg("--config").arg(config).args(args);
+        command
+    }
+
+    /// `portreeve review` of a file.
+    #[track_caller]
+    pub(crate) fn review(&self, args: &[&str], file: &Path) -> Run {
+        run(self.command("review", args).arg(file), "")
+    }
+
+    /// `portreeve review --output json` of a manifest: exit status, and the answers.
+    #[track_caller]
+    pub(crate) fn answers(&self, file: &Path) -> (Option<i32>, Vec<Value>) {
+        let run = self.review(&["--output", "json"], file);
+        let answers = serde_json::Deserializer::from_str(&run.stdout)
+            .into_iter()
+            .collect::<Result<_, _>>()
+            .unwrap_or_else(|error| panic!("{error} in {run:?}"));
+        (run.status, answers)
+    }
+
+    /// Starts the webhook and waits until it is ready.
+    #[track_caller]
+    pub(crate) fn serve(&self) -> Serving {
+        let mut serving = self.start();
+        wait_until("the webhook to be ready", || serving.is_ready() || serving.has_ended());
+        assert!(serving.is_ready(), "the webhook ended:\n{}", serving.log());
+        serving
+    }
+
+    /// Starts the webhook and waits only until it answers anything.
+    #[track_caller]
+    pub(crate) fn start(&self) -> Serving {
+        let (port, plain_port) = (free_port(), free_port());
+        let mut config = self.config.clone();
+        config["listen"] = json!(format!("127.0.0.1:{port}"));
+        config["metricsListen"] = json!(format!("127.0.0.1:{plain_port}"));
+        let config = self.dir.write("serve.yaml", config.to_string());
+        let mut child = executable()
+            .args(["serve", "--config"])
+            .arg(config)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let (mut stderr, lines) = (child.stderr.take().unwrap(), Arc::clone(&log));
+        thread::spawn(move || {
+            let mut block = [0; 4096];
+            while let Ok(length @ 1..) = stderr.read(&mut block) {
+                lines.lock().unwrap().extend_from_slice(&block[..length]);
+            }
+        });
+        let mut serving = Serving { child, port, plain_port, log, pki: Arc::clone(&self.pki) };
+        wait_until("the webhook to be alive", || serving.is_alive() || serving.has_ended());
+        serving
+    }
+}
+
+/// A running webhook; killed on drop.
+pub(crate) struct Serving {
+    child: Child,
+    port: u16,
+    plain_port: u16,
+    log: Arc<Mutex<Vec<u8>>>,
+    pki: Arc<Pki>,
+}
+
+impl Serving {
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// POSTs a body over TLS.
+    #[track_caller]
+    pub(crate) fn post(&self, target: &str, body: &str) -> Response {
+        https::https(&self.pki, self.port, "POST", target, body.as_bytes())
+    }
+
+    /// POSTs an AdmissionReview over TLS and takes the answer apart.
+    #[track_caller]
+    pub(crate) fn admit(&self, target: &str, review: &Value) -> Value {
+        let response = self.post(target, &review.to_string());
+        assert_eq!(response.status, 200, "{response:?}\n{}", self.log());
+        response.json()
+    }
+
+    /// GETs from the TLS listener.
+    #[track_caller]
+    pub(crate) fn get(&self, target: &str) -> Response {
+        https::https(&self.pki, self.port, "GET", target, b"")
+    }
+
+    /// GETs from the plain listener.
+    pub(crate) fn get_plain(&self, target: &str) -> Option<Response> {
+        https::http(self.plain_port, "GET", target, b"")
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.get_plain("/health/readiness").is_some_and(|response| response.status == 200)
+    }
+
+    pub(crate) fn is_alive(&self) -> bool {
+        self.get_plain("/health/liveness").is_some_and(|response| response.status == 200)
+    }
+
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    /// Asks it to end, as kubelet does, and waits: its exit status.
+    #[track_caller]
+    pub(crate) fn terminate(&mut self) -> Option<i32> {
+        process::signal(&self.child, "TERM");
+        process::wait(&mut self.child, Duration::from_secs(30))
+            .unwrap_or_else(|| panic!("SIGTERM did not end it:\n{}", self.log()))
+    }
+
+    /// What it logged so far.
+    pub(crate) fn log(&self) -> String {
+        String::from_utf8_lossy(&self.log.lock().unwrap()).into_owned()
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill(); // it may have ended already
+        let _ = process::wait(&mut self.child, Duration::from_secs(10));
+    }
+}
+
+/// The executable with an empty environment, as in a scratch image.
+pub(crate) fn executable() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portreeve"));
+    command.env_clear();
+    command
+}
