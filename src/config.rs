@@ -155,7 +155,8 @@ impl Config {
 
     fn from_wire(wire: Wire, file: &Path) -> Result<Self, ConfigError> {
         let check = Checker { file };
-        let Wire { listen, metrics_listen, tls, namespace, policies, secrets, credentials, trust, admission, .. } = wire;
+        let Wire { listen, metrics_listen, tls, namespace, policies, secrets, credentials, trust, admission, .. } =
+            wire;
         if credentials.kubernetes == Some(true) {
             return Err(check.wrong("credentials.kubernetes", "true", "false: this version reads mounted files only"));
         }
@@ -174,7 +175,11 @@ impl Config {
         let max_stale = check.duration("trust.maxStale", trust.max_stale, Duration::ZERO)?;
         let when_unavailable = match trust.when_unavailable.unwrap_or(WireUnavailable::Deny) {
             WireUnavailable::UseCached if max_stale.is_zero() => {
-                return Err(check.wrong("trust.maxStale", "0s", "how old stored data may be, such as 24h, with useCached"));
+                return Err(check.wrong(
+                    "trust.maxStale",
+                    "0s",
+                    "how old stored data may be, such as 24h, with useCached",
+                ));
             }
             WireUnavailable::UseCached => WhenUnavailable::UseCached { max_stale },
             WireUnavailable::Deny => WhenUnavailable::Deny,
@@ -273,7 +278,13 @@ impl Checker<'_> {
         Ok(limit)
     }
 
-    fn count(&self, key: &'static str, count: Option<usize>, default: usize, most: usize) -> Result<usize, ConfigError> {
+    fn count(
+        &self,
+        key: &'static str,
+        count: Option<usize>,
+        default: usize,
+        most: usize,
+    ) -> Result<usize, ConfigError> {
         let count = count.unwrap_or(default);
         if count == 0 || count > most {
             return Err(self.wrong(key, count.to_string(), "a number from 1 to 65536 (workers: to 1024)"));
@@ -525,9 +536,15 @@ log: { format: text, level: debug }
         .unwrap();
         assert_eq!(config.metrics_listen, None);
         assert_eq!(config.tls.client_ca, None);
-        assert_eq!(config.trust.when_unavailable, WhenUnavailable::UseCached { max_stale: Duration::from_secs(86_400) });
+        assert_eq!(
+            config.trust.when_unavailable,
+            WhenUnavailable::UseCached { max_stale: Duration::from_secs(86_400) }
+        );
         assert_eq!(config.trust.first_use, FirstUse::Forbidden);
-        assert_eq!((config.limits.connections, config.limits.request_bytes, config.limits.head_bytes), (64, 4 << 20, 8192));
+        assert_eq!(
+            (config.limits.connections, config.limits.request_bytes, config.limits.head_bytes),
+            (64, 4 << 20, 8192)
+        );
         assert_eq!(config.mode, Mode::Warn);
         assert!(config.trust.servers.for_host("registry.local:9001").is_some());
         assert!(config.trust.servers.for_host("docker.io").is_some());

@@ -122,6 +122,9 @@ mod tests {
 
     #[test]
     fn text_keeps_a_message_together() {
-        assert_eq!(line(Format::Text), "1970-01-01T00:00:00.000Z warn: two\n    lines uid=\"a\\\"\\n\" n=\"7\" ok=\"true\"\n");
+        assert_eq!(
+            line(Format::Text),
+            "1970-01-01T00:00:00.000Z warn: two\n    lines uid=\"a\\\"\\n\" n=\"7\" ok=\"true\"\n"
+        );
     }
 }

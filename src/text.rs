@@ -76,7 +76,9 @@ mod tests {
         for bad in ["", "30", "-5s", "forever", "1000000h"] {
             assert_eq!(duration(bad), None, "{bad}");
         }
-        for (text, bytes) in [("8MiB", Some(8 << 20)), ("64Ki", Some(64 << 10)), ("17", Some(17)), (" 1 KiB ", Some(1024))] {
+        for (text, bytes) in
+            [("8MiB", Some(8 << 20)), ("64Ki", Some(64 << 10)), ("17", Some(17)), (" 1 KiB ", Some(1024))]
+        {
             assert_eq!(byte_size(text), bytes, "{text}");
         }
         for bad in ["", "MiB", "8MB", "-1", "99999999999999999999", "18446744073709551615GiB"] {

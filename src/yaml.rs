@@ -70,7 +70,9 @@ fn suggestion(typed: &str, known: &[&'static str]) -> Option<String> {
 /// The reader ends some messages with a place that we print in front.
 fn strip_location(message: &str) -> String {
     match message.rsplit_once(" at line ") {
-        Some((words, place)) if place.bytes().all(|b| b.is_ascii_digit() || b" ,column".contains(&b)) => words.to_owned(),
+        Some((words, place)) if place.bytes().all(|b| b.is_ascii_digit() || b" ,column".contains(&b)) => {
+            words.to_owned()
+        }
         _ => message.to_owned(),
     }
 }
@@ -109,7 +111,9 @@ mod tests {
         ] {
             assert_eq!(read::<Sample>(text).unwrap_err().to_string(), expected);
         }
-        for text in ["trust: yes\n", "trust: true\ntrust: false\n", "mode: -1", "- a", "trust: [", "mode: 1\n---\nmode: 2"] {
+        for text in
+            ["trust: yes\n", "trust: true\ntrust: false\n", "mode: -1", "- a", "trust: [", "mode: 1\n---\nmode: 2"]
+        {
             let error = read::<Sample>(text).unwrap_err();
             assert!(error.line > 0, "{text}: {error:?}");
             assert!(!error.message.contains("line"), "{text}: {error:?}");

@@ -62,7 +62,8 @@ pub fn describe(finding: &ImageFinding) -> String {
 
 /// The verdict in words, with the rule it rests on.
 pub fn verdict(finding: &ImageFinding) -> String {
-    let by = finding.assessment.rule.as_ref().map(|rule| format!(" [{}, pattern \"{}\"]", rule.description, rule.pattern));
+    let by =
+        finding.assessment.rule.as_ref().map(|rule| format!(" [{}, pattern \"{}\"]", rule.description, rule.pattern));
     let by = by.unwrap_or_default();
     match &finding.assessment.verdict {
         Verdict::Unchecked => format!("let in unchecked, as policy says{by}"),
@@ -105,8 +106,11 @@ fn warnings(decision: &Decision) -> Vec<String> {
         },
         _ => None,
     };
-    let mut warnings: Vec<String> =
-        findings.iter().filter_map(warning).map(|words| printable(&words.replace('\n', " "), WARNING_CHARACTERS)).collect();
+    let mut warnings: Vec<String> = findings
+        .iter()
+        .filter_map(warning)
+        .map(|words| printable(&words.replace('\n', " "), WARNING_CHARACTERS))
+        .collect();
     warnings.dedup();
     warnings
 }

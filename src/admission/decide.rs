@@ -168,11 +168,8 @@ impl Decision {
         let mut findings = Vec::with_capacity(images.len());
         for (index, image) in images.iter().enumerate() {
             let is_last_use = images.iter().skip(index + 1).all(|later| later.image != image.image);
-            let assessment = if is_last_use {
-                assessments.remove(image.image)
-            } else {
-                assessments.get(image.image).cloned()
-            };
+            let assessment =
+                if is_last_use { assessments.remove(image.image) } else { assessments.get(image.image).cloned() };
             let assessment = assessment.unwrap_or_else(Assessment::lost);
             let rule = assessment.rule.as_ref();
             if let (Verdict::Verified(verified), Some(reference)) = (&assessment.verdict, &assessment.reference) {

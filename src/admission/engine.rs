@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::answer;
 use super::decide::{Basis, Decision, DecisionRules, decide};
 use super::judge::{Judge, PoliciesInForce, Verdict};
-use super::review::{Review, ReviewError, Response};
+use super::review::{Response, Review, ReviewError};
 use crate::config::Config;
 use crate::credentials::{MountedCredentials, SecretStore};
 use crate::deadline::Deadline;
@@ -80,7 +80,8 @@ impl Engine {
                 (json_answer(&response), outcome, Some((review, decision)))
             }
             Err(ReviewError::Undecodable { version, uid, source }) => {
-                let reason = format!("portreeve: the object cannot be decoded, so that its images are not known: {source}");
+                let reason =
+                    format!("portreeve: the object cannot be decoded, so that its images are not known: {source}");
                 log::warn!(uid = printable(&uid, 64).as_str(); "denied an object that cannot be decoded: {source}");
                 (json_answer(&denied(version, uid, reason)), metrics::Outcome::Denied, None)
             }

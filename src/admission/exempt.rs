@@ -127,10 +127,21 @@ mod tests {
             exemption("CREATE", user, "", &owned(version, kind, controller), "null")
         };
         assert_eq!(child(RS, "apps/v1", "ReplicaSet", ",\"controller\":true"), Some("parent"));
-        assert_eq!(child("system:kube-controller-manager", "v1", "ReplicationController", ",\"controller\":true"), Some("parent"));
+        assert_eq!(
+            child("system:kube-controller-manager", "v1", "ReplicationController", ",\"controller\":true"),
+            Some("parent")
+        );
         // Portieris' fault 1: an owner that a user wrote.
         assert_eq!(child("kubernetes-admin", "batch/v1", "Job", ",\"controller\":true"), None);
-        assert_eq!(child("system:serviceaccount:default:replicaset-controller", "apps/v1", "ReplicaSet", ",\"controller\":true"), None);
+        assert_eq!(
+            child(
+                "system:serviceaccount:default:replicaset-controller",
+                "apps/v1",
+                "ReplicaSet",
+                ",\"controller\":true"
+            ),
+            None
+        );
         assert_eq!(child(RS, "apps/v1", "ReplicaSet", ""), None);
         assert_eq!(child(RS, "apps/v1", "ReplicaSet", ",\"controller\":false"), None);
         assert_eq!(child(RS, "apps.evil.io/v1", "ReplicaSet", ",\"controller\":true"), None);

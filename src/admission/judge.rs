@@ -288,12 +288,7 @@ impl Assessment {
         Self { reference: None, rule: None, verdict: Verdict::Unavailable { reason } }
     }
 
-    fn rejected(
-        reference: Option<Reference>,
-        rule: Option<RuleSummary>,
-        code: &'static str,
-        reason: String,
-    ) -> Self {
+    fn rejected(reference: Option<Reference>, rule: Option<RuleSummary>, code: &'static str, reason: String) -> Self {
         Self { reference, rule, verdict: Verdict::Rejected { code, reason } }
     }
 }

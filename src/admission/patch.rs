@@ -33,7 +33,7 @@ impl Operation {
 }
 
 /// The patch as JSON; `None` where nothing is to be changed.
-pub fn to_json(operations: &[Operation]) -> Option<Vec<u8>> {
+pub(super) fn to_json(operations: &[Operation]) -> Option<Vec<u8>> {
     // Plain structs of strings cannot fail to serialise.
     (!operations.is_empty()).then(|| serde_json::to_vec(operations).unwrap_or_default())
 }

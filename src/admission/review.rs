@@ -233,9 +233,7 @@ impl Review {
         let uid = head.request.as_ref().and_then(|request| request.uid.as_deref());
         match check_head(head.kind.as_deref(), head.api_version.as_deref(), uid) {
             Err(refusal) => refusal,
-            Ok(version) => {
-                ReviewError::Undecodable { version, uid: uid.unwrap_or_default().to_owned(), source: error }
-            }
+            Ok(version) => ReviewError::Undecodable { version, uid: uid.unwrap_or_default().to_owned(), source: error },
         }
     }
 }
@@ -285,8 +283,7 @@ impl Response {
         // The API server refuses a patchType without a patch, so that there are two shapes.
         let json = match &self.patch {
             None => {
-                let response =
-                    WireResponse { uid, allowed: self.allowed, status, warnings, audit_annotations };
+                let response = WireResponse { uid, allowed: self.allowed, status, warnings, audit_annotations };
                 serde_json::to_vec(&WireReview { api_version, kind, response })
             }
             Some(patch) => {

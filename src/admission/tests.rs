@@ -220,9 +220,14 @@ fn a_signed_image_is_let_in_and_pinned_in_every_list() {
         "volumes": [{ "name": "v", "image": { "reference": both } }],
     });
     let at = |prefix: &str| {
-        [("initContainers/0/image", "both"), ("containers/0/image", "v1"), ("containers/2/image", "v1"),
-         ("ephemeralContainers/0/image", "v1"), ("volumes/0/image/reference", "both")]
-            .map(|(path, tag)| (format!("{prefix}/{path}"), pinned(tag)))
+        [
+            ("initContainers/0/image", "both"),
+            ("containers/0/image", "v1"),
+            ("containers/2/image", "v1"),
+            ("ephemeralContainers/0/image", "v1"),
+            ("volumes/0/image/reference", "both"),
+        ]
+        .map(|(path, tag)| (format!("{prefix}/{path}"), pinned(tag)))
     };
     let check = |group: &str, kind: &str, prefix: &str, object: Value| {
         let heard = admit(&engine, &review(group, kind, object));
@@ -231,9 +236,18 @@ fn a_signed_image_is_let_in_and_pinned_in_every_list() {
         assert_allowed(&heard, &expected);
     };
     check("", "Pod", "/spec", json!({ "spec": spec }));
-    check("apps", "Deployment", "/spec/template/spec", json!({ "spec": { "replicas": 0, "template": { "spec": spec } } }));
-    check("batch", "CronJob", "/spec/jobTemplate/spec/template/spec",
-        json!({ "spec": { "jobTemplate": { "spec": { "template": { "spec": spec } } } } }));
+    check(
+        "apps",
+        "Deployment",
+        "/spec/template/spec",
+        json!({ "spec": { "replicas": 0, "template": { "spec": spec } } }),
+    );
+    check(
+        "batch",
+        "CronJob",
+        "/spec/jobTemplate/spec/template/spec",
+        json!({ "spec": { "jobTemplate": { "spec": { "template": { "spec": spec } } } } }),
+    );
     check("", "PodTemplate", "/template/spec", json!({ "template": { "spec": spec } }));
 }
 
@@ -291,7 +305,9 @@ fn signer_secrets_come_from_the_policy_s_own_namespace() {
     let world = World::new();
     // Fault 7: a tenant puts a key of its own where a cluster policy might look.
     world.write("secrets/line-1/alice-key/name", "bob").write("secrets/line-1/alice-key/publicKey", &world.bob);
-    world.write("secrets/portreeve/alice-key/name", "alice").write("secrets/portreeve/alice-key/publicKey", &world.alice);
+    world
+        .write("secrets/portreeve/alice-key/name", "alice")
+        .write("secrets/portreeve/alice-key/publicKey", &world.alice);
     let secrets = json!({ "signerSecrets": [{ "name": "alice-key" }] });
     let heard = admit(&world.simple(&secrets), &pod(&[&tagged("v1")]));
     assert_allowed(&heard, &[(FIRST, pinned("v1"))]);
@@ -381,7 +397,8 @@ fn warn_lets_in_and_says_so() {
 fn mutate_image_can_be_switched_off_and_validate_never_patches() {
     let world = World::new();
     let trust = json!({ "enabled": true, "trustServer": world.server.url() });
-    let engine = world.engine(&[document(None, json!([{ "name": "*", "policy": { "mutateImage": false, "trust": trust } }]))]);
+    let engine =
+        world.engine(&[document(None, json!([{ "name": "*", "policy": { "mutateImage": false, "trust": trust } }]))]);
     assert_allowed(&admit(&engine, &pod(&[&tagged("v1")])), &[]);
     assert_denied(&admit(&engine, &pod(&[&tagged("evil")])), &["evil"]);
     let engine = world.simple(&json!({}));

@@ -238,7 +238,8 @@ mod tests {
     fn kinds_are_known_only_in_their_own_group() {
         assert_eq!(WorkloadKind::of("extensions", "DaemonSet"), Some(WorkloadKind::DaemonSet));
         assert_eq!(WorkloadKind::of("batch", "CronJob"), Some(WorkloadKind::CronJob));
-        for (group, kind) in [("", "Job"), ("batch.example.com", "Job"), ("apps", "Pod"), ("extensions", "StatefulSet")] {
+        for (group, kind) in [("", "Job"), ("batch.example.com", "Job"), ("apps", "Pod"), ("extensions", "StatefulSet")]
+        {
             assert_eq!(WorkloadKind::of(group, kind), None, "{group}/{kind}");
         }
     }

@@ -139,7 +139,13 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
         "check" => {
             needs("an IMAGE")?;
             let images = values.into_iter().map(|value| value.string()).collect::<Result<_, _>>()?;
-            Command::Check { common, output, timeout, namespace: namespace.unwrap_or_else(|| "default".to_owned()), images }
+            Command::Check {
+                common,
+                output,
+                timeout,
+                namespace: namespace.unwrap_or_else(|| "default".to_owned()),
+                images,
+            }
         }
         "lint" => {
             needs("a PATH")?;

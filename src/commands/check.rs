@@ -17,7 +17,13 @@ use crate::text::printable;
 use crate::trust::notary::Origin;
 
 /// Checks every image and prints what was found.
-pub(super) fn run(engine: &Engine, namespace: &str, images: &[String], output: Output, timeout: Duration) -> ExitStatus {
+pub(super) fn run(
+    engine: &Engine,
+    namespace: &str,
+    images: &[String],
+    output: Output,
+    timeout: Duration,
+) -> ExitStatus {
     let mut out = std::io::stdout().lock();
     let mut status = ExitStatus::Allowed;
     for image in images {

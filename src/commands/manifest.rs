@@ -150,7 +150,10 @@ mod tests {
         let Item::Review { label, body } = &items[0] else { panic!() };
         assert_eq!(label, "Deployment n/a");
         let review = Review::parse(body).unwrap();
-        assert_eq!((review.request.kind.group.as_deref(), review.request.namespace.as_deref()), (Some("apps"), Some("n")));
+        assert_eq!(
+            (review.request.kind.group.as_deref(), review.request.namespace.as_deref()),
+            (Some("apps"), Some("n"))
+        );
         assert_eq!(items[1], Item::NotAWorkload { label: "Service default/s".to_owned() });
         assert!(matches!(&items[2], Item::Review { label, .. } if label == "Pod default/p"));
     }

@@ -95,8 +95,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitStatus {
 fn engine(common: &Common) -> Result<(Config, Engine), ExitStatus> {
     let config = common.config().map_err(|error| complain(&error.to_string()))?;
     crate::logging::start(config.log_format, config.log_level.min(log::LevelFilter::Warn));
-    let engine =
-        Engine::new(&config, Arc::new(Metrics::default())).map_err(|error| complain(&error.to_string()))?;
+    let engine = Engine::new(&config, Arc::new(Metrics::default())).map_err(|error| complain(&error.to_string()))?;
     match policy::load(&config.policies) {
         Ok(policies) => engine.policies().replace(policies),
         Err(problems) => {

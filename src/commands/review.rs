@@ -19,16 +19,13 @@ const INPUT_CAP: u64 = 256 << 20;
 /// Reviews every input and prints the results to standard output, problems to standard error.
 pub(super) fn run(engine: &Engine, inputs: &[Input], output: Output, timeout: Duration) -> ExitStatus {
     let mut out = std::io::stdout().lock();
-    inputs.iter().map(|input| review_input(engine, input, output, timeout, &mut out)).fold(ExitStatus::Allowed, ExitStatus::worse)
+    inputs
+        .iter()
+        .map(|input| review_input(engine, input, output, timeout, &mut out))
+        .fold(ExitStatus::Allowed, ExitStatus::worse)
 }
 
-fn review_input(
-    engine: &Engine,
-    input: &Input,
-    output: Output,
-    timeout: Duration,
-    out: &mut impl Write,
-) -> ExitStatus {
+fn review_input(engine: &Engine, input: &Input, output: Output, timeout: Duration, out: &mut impl Write) -> ExitStatus {
     let (name, bytes) = match input {
         Input::File(path) => (path.display().to_string(), read_file(path)),
         Input::StandardInput => ("standard input".to_owned(), read_all(std::io::stdin().lock())),

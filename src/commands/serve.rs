@@ -84,8 +84,8 @@ pub(super) fn run(config: &Config) -> ExitStatus {
             cache.display()
         );
     }
-    let ended = Webhook::start(config)
-        .and_then(|webhook| webhook.server.run_until_signal().map_err(ServeError::Server));
+    let ended =
+        Webhook::start(config).and_then(|webhook| webhook.server.run_until_signal().map_err(ServeError::Server));
     match ended {
         Ok(()) => ExitStatus::Allowed,
         Err(error) => complain(&error.to_string()),

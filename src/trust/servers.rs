@@ -82,7 +82,10 @@ impl fmt::Display for TrustServersError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Pattern { pattern } => {
-                write!(f, "\"{pattern}\" is not a registry: write a host such as registry.local:9001, *.example.com or *")
+                write!(
+                    f,
+                    "\"{pattern}\" is not a registry: write a host such as registry.local:9001, *.example.com or *"
+                )
             }
             Self::Url { pattern, source } => write!(f, "the trust server of \"{pattern}\": {source}"),
         }
@@ -132,7 +135,9 @@ mod tests {
 
     #[test]
     fn a_bad_entry_is_told_at_once() {
-        for (host, url) in [("", "https://a"), ("a/b", "https://a"), ("*a", "https://a"), ("a", "ftp://a"), ("a", "http://a")] {
+        for (host, url) in
+            [("", "https://a"), ("a/b", "https://a"), ("*a", "https://a"), ("a", "ftp://a"), ("a", "http://a")]
+        {
             assert!(servers(&[(host, url)]).is_err(), "{host} {url}");
         }
     }
