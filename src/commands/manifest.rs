@@ -170,7 +170,7 @@ mod tests {
             (&b""[..], "nothing in it to review"),
             (b"---\n", "nothing in it to review"),
             (b"a: 1\n", "document 1 has no apiVersion and kind"),
-            (b"kind: [\n", "2:1: "),
+            (b"kind: [\n", "1:7: "),
             (b"\xff\xfe", "not a text file"),
         ] {
             let error = read(bytes).unwrap_err().to_string();
