@@ -203,7 +203,9 @@ impl Judge {
             Err(Refusal::Rejected(rejection)) => {
                 Verdict::Rejected { code: rejection.code(), reason: format!("{rejection} (asked {server} for {gun})") }
             }
-            Err(Refusal::Unavailable(reason)) => Verdict::Unavailable { reason },
+            Err(Refusal::Unavailable(tried)) => {
+                Verdict::Unavailable { reason: format!("the trust server did not answer for {gun}: {tried}") }
+            }
         })
     }
 
