@@ -29,6 +29,7 @@ mod client;
 mod http;
 mod names;
 mod proxy;
+mod server_certificate;
 mod shelf;
 mod tls;
 mod token;
