@@ -143,3 +143,33 @@ impl fmt::Display for PinError {
 }
 
 impl std::error::Error for PinError {}
+
+#[cfg(test)]
+mod tests {
+    use portreeve_test_support::certificates::Authority;
+    use portreeve_test_support::signer::Key;
+
+    use super::*;
+
+    #[test]
+    fn pins_are_single_certificates() {
+        let ca = Authority::new();
+        let root = String::from_utf8(Key::root("registry.local/plc").public()).unwrap();
+        assert_eq!(RootPin::ca_from_pem(&ca.pem()), Ok(RootPin::Ca(ca.der())));
+        assert_eq!(RootPin::certificate_from_pem(&ca.pem()), Ok(RootPin::Certificate(ca.der())));
+        assert!(RootPin::certificate_from_pem(&root).is_ok());
+        assert_eq!(RootPin::ca_from_pem(&root), Err(PinError::NotACa));
+        for (pem, error) in [
+            (String::new(), PinError::NotOneCertificate { found: 0 }),
+            (ca.pem() + &root, PinError::NotOneCertificate { found: 2 }),
+            (Key::p256().public_pem(), PinError::NotOneCertificate { found: 1 }),
+            (Key::p256().private_pem(), PinError::PrivateKey),
+            (ca.pem().replace("-----END", "---END"), PinError::Malformed),
+            ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned(), PinError::Malformed),
+        ] {
+            assert_eq!(RootPin::certificate_from_pem(&pem), Err(error.clone()), "{pem}");
+            assert_eq!(RootPin::ca_from_pem(&pem), Err(error.clone()), "{pem}");
+            assert!(!error.to_string().is_empty());
+        }
+    }
+}

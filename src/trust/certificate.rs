@@ -229,3 +229,49 @@ fn pem_text(label: &str, der: &[u8]) -> String {
     out.push_str(&format!("-----END {label}-----\n"));
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use portreeve_test_support::certificates::Authority;
+
+    use super::*;
+
+    fn is_root_key(pem: &str) -> bool {
+        let gun = Gun::new("registry.local:9001/plant/plc").unwrap();
+        Bundle::from_canonical_pem(pem.as_bytes()).unwrap().is_root_key_of(&gun)
+    }
+
+    #[test]
+    fn row_022_weak_certificates_hold_no_root_key() {
+        // Three certificates that differ in nothing but their strength.
+        assert!(is_root_key(include_str!("fixtures/sound-root-certificate.pem")));
+        assert!(!is_root_key(include_str!("fixtures/sha1-root-certificate.pem")));
+        assert!(!is_root_key(include_str!("fixtures/rsa-1024-root-certificate.pem")));
+    }
+
+    #[test]
+    fn bundles_are_written_as_notary_writes_them() {
+        let pem = Authority::new().pem();
+        assert!(Bundle::from_canonical_pem(pem.as_bytes()).is_some());
+        assert!(Bundle::from_canonical_pem((pem.clone() + &pem).as_bytes()).is_some());
+        let one_line = {
+            let der = pem_blocks(&pem, 1).unwrap().remove(0).der;
+            format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", STANDARD.encode(der))
+        };
+        for bad in [
+            String::new(),
+            pem.trim_end().to_owned(),
+            format!("{pem}\n"),
+            format!("\n{pem}"),
+            pem.replace('\n', "\r\n"),
+            pem.replace("-----\nM", "-----\nrole: x\n\nM"),
+            pem.replace("CERTIFICATE", "PUBLIC KEY"),
+            pem.replace("CERTIFICATE", "TRUSTED CERTIFICATE"),
+            one_line,
+            pem.repeat(BUNDLE + 1),
+        ] {
+            assert!(Bundle::from_canonical_pem(bad.as_bytes()).is_none(), "{bad}");
+        }
+        assert!(Bundle::from_canonical_pem(b"\xff").is_none());
+    }
+}

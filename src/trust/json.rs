@@ -15,6 +15,10 @@ const DEPTH: usize = 128;
 /// The largest magnitude that every reader of JSON holds exactly (TRUST.md, row 95).
 const EXACT: i64 = 1 << 53;
 
+/// The most values in one document. Small values take many times their bytes in memory, and files are read before
+/// their signatures are known; 75,000 targets are well below half of this.
+const VALUES: usize = 1 << 20;
+
 /// A JSON value. Strings borrow from the input wherever it holds no escape.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Value<'a> {
@@ -31,7 +35,7 @@ impl<'a> Value<'a> {
     /// Reads one document.
     pub(super) fn read(bytes: &'a [u8]) -> Result<Self, JsonError> {
         let text = std::str::from_utf8(bytes).map_err(|e| JsonError { at: e.valid_up_to(), fault: Fault::Utf8 })?;
-        let mut reader = Reader { text, at: 0 };
+        let mut reader = Reader { text, at: 0, values: 0 };
         reader.space();
         let value = reader.value(0)?;
         reader.space();
@@ -65,10 +69,15 @@ impl<'a> Value<'a> {
 struct Reader<'a> {
     text: &'a str,
     at: usize,
+    values: usize,
 }
 
 impl<'a> Reader<'a> {
     fn value(&mut self, depth: usize) -> Result<Value<'a>, JsonError> {
+        self.values += 1;
+        if self.values > VALUES {
+            return Err(self.error(Fault::Values));
+        }
         match self.peek() {
             Some(b'{') => self.object(depth + 1),
             Some(b'[') => self.array(depth + 1),
@@ -275,6 +284,7 @@ enum Fault {
     Surrogate,
     Number,
     Depth,
+    Values,
     DuplicateKey,
 }
 
@@ -288,6 +298,7 @@ impl fmt::Display for JsonError {
             Fault::Surrogate => "half of a surrogate pair",
             Fault::Number => "a number that is not an integer within 2^53",
             Fault::Depth => "nesting 128 levels deep",
+            Fault::Values => "more than a million values",
             Fault::DuplicateKey => "an object with the same key twice",
         };
         write!(f, "{what} at byte {}", self.at)
@@ -398,6 +409,9 @@ mod tests {
         assert_eq!(Value::read(nested("[", "]", 128).as_bytes()).unwrap_err().fault, Fault::Depth);
         let objects = "{\"a\":".repeat(127) + "{}" + &"}".repeat(127);
         assert_eq!(Value::read(objects.as_bytes()).unwrap_err().fault, Fault::Depth);
+        let flat = |values: usize| format!("[{}0]", "0,".repeat(values - 2));
+        assert!(Value::read(flat(VALUES).as_bytes()).is_ok());
+        assert_eq!(Value::read(flat(VALUES + 1).as_bytes()).unwrap_err().fault, Fault::Values);
         assert_eq!(Value::read("[".repeat(1 << 20).as_bytes()).unwrap_err().fault, Fault::Depth);
     }
 }

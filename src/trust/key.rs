@@ -266,3 +266,100 @@ impl fmt::Display for SignerKeyError {
 }
 
 impl std::error::Error for SignerKeyError {}
+
+#[cfg(test)]
+mod tests {
+    use portreeve_test_support::certificates::Leaf;
+    use portreeve_test_support::signer::Key;
+
+    use super::*;
+
+    #[test]
+    fn signer_keys_are_public_keys_or_certificates() {
+        let key = Key::p256();
+        let bare = SignerKey::from_pem(&key.public_pem()).unwrap();
+        assert_eq!(bare.canonical_id().hex(), key.id());
+        assert_eq!(SignerKey::from_pem(&Leaf::new("alice").self_signed(&key)), Ok(bare.clone()));
+        let docker = key.public_pem().replace("KEY-----\n", "KEY-----\nrole: alice\n\n");
+        assert!(docker.contains("role: alice"));
+        let (begin, end) = docker.split_at(docker.find("-----END").unwrap());
+        let docker = format!("{}{end}", begin.replace("-----END PUBLIC KEY-----\nrole: alice\n\n", ""));
+        assert_eq!(SignerKey::from_pem(&docker), Ok(bare.clone()));
+        assert_eq!(SignerKey::from_pem(&key.public_pem().replace('\n', "\r\n")), Ok(bare.clone()));
+        assert_eq!(SignerKey::from_pem(&format!("comment\n{}\n", key.public_pem())), Ok(bare));
+
+        for good in [
+            include_str!("fixtures/p256-public.pem"),
+            include_str!("fixtures/p384-public.pem"),
+            include_str!("fixtures/p384-certificate.pem"),
+            include_str!("fixtures/ed25519-public.pem"),
+        ] {
+            assert!(SignerKey::from_pem(good).is_ok(), "{good}");
+        }
+        let ed25519 = Key::ed25519();
+        assert_eq!(SignerKey::from_pem(&ed25519.public_pem()).unwrap().canonical_id().hex(), ed25519.id());
+        let rsa = Key::rsa_pss();
+        assert_eq!(SignerKey::from_pem(&rsa.public_pem()).unwrap().canonical_id().hex(), rsa.id());
+    }
+
+    #[test]
+    fn other_signer_keys_are_refused_in_words() {
+        let key = Key::p256();
+        let cut = key.public_pem().replace("-----END", "----END");
+        let junk = "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n";
+        let request = "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n";
+        for (pem, error) in [
+            (key.private_pem(), SignerKeyError::PrivateKey),
+            (key.public_pem() + &key.private_pem(), SignerKeyError::PrivateKey),
+            (key.public_pem() + &key.public_pem(), SignerKeyError::NotOneBlock { found: 2 }),
+            (String::new(), SignerKeyError::NotOneBlock { found: 0 }),
+            ("alice".to_owned(), SignerKeyError::NotOneBlock { found: 0 }),
+            (cut, SignerKeyError::Malformed),
+            (junk.replace("AAAA", "%%%%"), SignerKeyError::Malformed),
+            (junk.replace("PUBLIC KEY", "CERTIFICATE"), SignerKeyError::Malformed),
+            (junk.to_owned(), SignerKeyError::Unsupported),
+            (request.to_owned(), SignerKeyError::OtherLabel { label: "CERTIFICATE REQUEST".to_owned() }),
+            (include_str!("fixtures/p521-public.pem").to_owned(), SignerKeyError::Unsupported),
+            (include_str!("fixtures/p256-compressed-public.pem").to_owned(), SignerKeyError::Unsupported),
+            (include_str!("fixtures/rsa-1024-public.pem").to_owned(), SignerKeyError::Weak),
+        ] {
+            assert_eq!(SignerKey::from_pem(&pem), Err(error.clone()), "{pem}");
+            assert!(!error.to_string().is_empty());
+        }
+    }
+
+    #[test]
+    fn ids_come_from_content_alone() {
+        for key in [Key::p256(), Key::rsa_pss(), Key::ed25519(), Key::root("a")] {
+            let text = key.json().to_string();
+            for text in [text.clone(), text.replace("\"private\":null", "\"private\":\"x\",\"more\":1")] {
+                let value = Value::read(text.as_bytes()).unwrap();
+                let read = PublicKey::read(&key.id(), &value).unwrap().unwrap();
+                assert_eq!((read.id().hex(), read.canonical_id().hex()), (key.id(), key.bare().id()));
+                assert!(PublicKey::read(&"0".repeat(64), &value).unwrap().is_none());
+                assert!(PublicKey::read(&key.id().to_uppercase(), &value).unwrap().is_none());
+            }
+        }
+    }
+
+    #[test]
+    fn one_key_has_one_encoding() {
+        let der = |pem: &str| pem_blocks(pem, 1).unwrap().remove(0).der;
+        let mut key = der(include_str!("fixtures/p256-public.pem"));
+        assert!(Material::from_spki(&key).is_some());
+        key.push(0);
+        assert!(Material::from_spki(&key).is_none());
+        // RSA without the NULL that belongs there: the same key under another ID.
+        let rsa = der(&Key::rsa_pss().public_pem());
+        assert!(Material::from_spki(&rsa).is_some());
+        let null = rsa.windows(2).position(|pair| pair == [5, 0]).unwrap();
+        let mut twin = rsa.clone();
+        twin.drain(null..null + 2);
+        twin[3] -= 2; // the outer length, which is two bytes long
+        let algorithm = null - 12;
+        assert_eq!(twin[algorithm], 13);
+        twin[algorithm] = 11;
+        assert!(SubjectPublicKeyInfoOwned::from_der(&twin).is_ok(), "the test's own twin must be sound");
+        assert!(Material::from_spki(&twin).is_none());
+    }
+}

@@ -40,3 +40,6 @@ pub use gun::{Gun, GunError, RoleName};
 pub use key::{KeyId, SignerKey, SignerKeyError};
 pub use repository::{RefreshError, Rejection, Repository, VerifiedDigest};
 pub use source::{FetchError, MetadataName, MetadataSource};
+
+#[cfg(test)]
+mod tests;

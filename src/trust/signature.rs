@@ -79,3 +79,45 @@ fn p384_der(raw: &[u8]) -> Option<Vec<u8>> {
     der.extend(body);
     Some(der)
 }
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
+    use super::*;
+    use crate::trust::certificate::pem_blocks;
+
+    const MESSAGE: &[u8] = b"signed over SHA-256";
+    /// s begins with a zero byte in the first, so that the DER that is built from it is shorter.
+    const P384: [&str; 2] = [
+        "CW2uE8T8GxqdtqDsLcRQU0ejHqYR6K+6sUy73KazEpyRf9Ti6Pyjm6M+Lx5kggIKACTXiCZl02ns5j3UNoEw0FKBQ8KMYVpO8gzUqT0wGLzZEcvIXaNIs5NjAA97nKov",
+        "cEMMFxspxkwBUEQB7ddd933xIQu4JlfatyjAFHxKsc+oTwMDMxl2gqAFIG75cGUUKhQjNOYcp3qIBfVA25peU+lxPHPW6bG0XqigM0c7ZcLWJH6HfCyyeJ2BeIh2elqy",
+    ];
+    const P384_AS_DER: &str = "MGQCMHBDDBcbKcZMAVBEAe3XXfd98SELuCZX2rcowBR8SrHPqE8DAzMZdoKgBSBu+XBlFAIwKhQjNOYcp3qIBfVA25peU+lxPHPW6bG0XqigM0c7ZcLWJH6HfCyyeJ2BeIh2elqy";
+
+    fn p384() -> Material {
+        let pem = include_str!("fixtures/p384-public.pem");
+        Material::from_spki(&pem_blocks(pem, 1).unwrap()[0].der).unwrap()
+    }
+
+    #[test]
+    fn row_100_p384_signs_over_sha_256_in_raw_form() {
+        for signature in P384 {
+            let mut raw = STANDARD.decode(signature).unwrap();
+            assert!(verifies(&p384(), "ecdsa", MESSAGE, &raw));
+            assert!(verifies(&p384(), "EcDsA", MESSAGE, &raw));
+            assert!(!verifies(&p384(), "ecdsa", b"something else", &raw));
+            assert!(!verifies(&p384(), "rsapss", MESSAGE, &raw));
+            raw.push(0);
+            assert!(!verifies(&p384(), "ecdsa", MESSAGE, &raw));
+            raw.truncate(95);
+            assert!(!verifies(&p384(), "ecdsa", MESSAGE, &raw));
+        }
+        // Row 99: the very same signature in DER.
+        assert!(!verifies(&p384(), "ecdsa", MESSAGE, &STANDARD.decode(P384_AS_DER).unwrap()));
+        for hostile in [vec![0; 96], [vec![0; 48], vec![1; 48]].concat(), vec![0xff; 96], Vec::new()] {
+            assert!(!verifies(&p384(), "ecdsa", MESSAGE, &hostile));
+        }
+    }
+}

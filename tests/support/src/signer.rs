@@ -242,7 +242,8 @@ impl Signer {
         for name in names {
             let role = self.role(&name);
             // As on a real server, a delegation is there once something was signed in it.
-            if name == "targets" || (!role.withheld && !(role.targets.is_empty() && role.edits.is_empty())) {
+            let signed_in = !role.targets.is_empty() || !role.edits.is_empty();
+            if name == "targets" || (signed_in && !role.withheld) {
                 let bytes = self.build(&name, |signer| signer.targets_json(&name));
                 self.files.insert(format!("{name}.{}", sha256_hex(&bytes)), bytes.clone());
                 listed.insert(name, bytes);

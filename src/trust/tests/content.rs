@@ -1,0 +1,253 @@
+//! Rows 49 to 69: timestamp, snapshot and targets; hashes, lengths, versions and expiry.
+
+use serde_json::{Value, json};
+
+use super::*;
+
+const ROLES: [&str; 5] = ["timestamp", "snapshot", "targets", "targets/releases", "targets/alice"];
+
+#[test]
+fn row_049_expired_metadata_never_counts() {
+    for role in ROLES {
+        let repo = plant().expires(role, now()).publish();
+        assert_eq!(v1_by_alice(&repo), "expired", "{role}");
+        let repo = plant().expires(role, now() + hours(1)).publish();
+        assert_eq!(v1_by_alice(&repo), "accepted", "{role}");
+        // What was fresh when it was verified is asked again when it is used.
+        let opened = open(&repo).unwrap();
+        let later = opened.judge(tag("v1"), &[as_alice(&repo)], now() + hours(1)).unwrap_err();
+        assert_eq!(later, Rejection::Expired { role: role.to_owned(), expired: now() + hours(1) });
+        // And so is what was carried over from before.
+        let carried = repo.update(|s| s.touch("timestamp").expires("timestamp", now() + hours(9)));
+        let result = Repository::refresh(
+            &mut Server::of(&carried),
+            &gun(),
+            &first_use(),
+            Some(&opened),
+            &alice(),
+            now() + hours(1),
+        );
+        match (role, result) {
+            ("timestamp", result) => assert_eq!(code(result), "accepted"),
+            ("targets/alice", result) => {
+                let refusal = result.unwrap().judge(tag("v1"), &[as_alice(&repo)], now() + hours(1)).unwrap_err();
+                assert_eq!(refusal.code(), "expired");
+            }
+            (_, result) => assert_eq!(code(result), "expired", "{role}"),
+        }
+    }
+    let opened = open(&plant().expires("root", now() + hours(1)).publish()).unwrap();
+    assert_eq!(opened.judge(tag("v1"), &[], now() + hours(1)).unwrap_err().code(), "expired");
+}
+
+#[test]
+fn row_050_expires_is_a_time() {
+    for role in ROLES.into_iter().chain(["root"]) {
+        for bad in [json!(null), json!(""), json!("2031-01-01"), json!(1_893_456_000), json!("2031-01-01 00:00:00Z")] {
+            let repo = plant().edit(role, move |s| s["expires"] = bad.clone()).publish();
+            assert_eq!(v1_by_alice(&repo), "structure", "{role}");
+        }
+        let repo = plant().edit(role, |s| drop(s.as_object_mut().unwrap().remove("expires"))).publish();
+        assert_eq!(v1_by_alice(&repo), "structure", "{role}");
+    }
+}
+
+#[test]
+fn row_051_058_and_059_nothing_goes_back() {
+    let base = ROLES.into_iter().fold(plant(), |signer, role| signer.version(role, 5)).publish();
+    let held = open(&base).unwrap();
+    for role in ROLES {
+        // The versions of the files above it go on as they would.
+        let older = base.update(|s| s.version(role, 4));
+        let result = again(&older, &held).map(|opened| opened.judge(tag("v1"), &[as_alice(&base)], now()));
+        match result {
+            Ok(judged) => assert_eq!((role, judged.unwrap_err().code()), ("targets/alice", "rollback")),
+            Err(error) => assert_eq!(code::<()>(Err(error)), "rollback", "{role}"),
+        }
+        assert_eq!(code(again(&base.update(|s| s.version(role, 6)), &held)), "accepted", "{role}");
+    }
+}
+
+#[test]
+fn a_delegation_does_not_go_back_over_a_gap() {
+    let base = plant().version("targets/alice", 5).publish();
+    let held = open(&base).unwrap();
+    let without = again(&base.update(|s| s.withhold("targets/alice")), &held).unwrap();
+    let refusal = without.judge(tag("v1"), &[as_alice(&base)], now()).unwrap_err();
+    assert!(matches!(refusal, Rejection::NotSignedBy { why: NotSigned::NoRole, .. }), "{refusal}");
+    let back = base.update(|s| s.version("targets/alice", 4).touch("snapshot").version("snapshot", 9));
+    let back = back.update(|s| s.version("timestamp", 9));
+    let opened = again(&back, &without).unwrap();
+    assert_eq!(opened.judge(tag("v1"), &[as_alice(&base)], now()).unwrap_err().code(), "rollback");
+}
+
+#[test]
+fn row_052_one_version_has_one_content() {
+    let base = plant().publish();
+    let held = open(&base).unwrap();
+    assert_eq!(code(again(&base.update(|s| s.version("timestamp", 1)), &held)), "accepted"); // signed anew
+    for role in ROLES {
+        let other = base.update(|s| s.expires(role, now() + hours(33)).version(role, 1));
+        let result = again(&other, &held).map(|opened| opened.judge(tag("v1"), &[as_alice(&base)], now()));
+        match result {
+            Ok(judged) => assert_eq!((role, judged.unwrap_err().code()), ("targets/alice", "equivocation")),
+            Err(error) => assert_eq!(code::<()>(Err(error)), "equivocation", "{role}"),
+        }
+    }
+}
+
+#[test]
+fn row_053_white_space_in_the_timestamp_is_nothing() {
+    let base = plant().publish();
+    let held = open(&base).unwrap();
+    let mut server = Server::of(&base);
+    let value: Value = serde_json::from_slice(&base.bytes("timestamp")).unwrap();
+    server.files.insert("timestamp".to_owned(), serde_json::to_vec_pretty(&value).unwrap());
+    let result = Repository::refresh(&mut server, &gun(), &first_use(), Some(&held), &alice(), now());
+    assert_eq!(code(result), "accepted");
+}
+
+#[test]
+fn row_054_files_have_caps() {
+    let repo = plant().edit_bytes("timestamp", |mut bytes| {
+        bytes.resize((64 << 10) + 1, b' ');
+        bytes
+    });
+    assert_eq!(code(open(&repo.publish())), "too-large");
+    // A snapshot that lists more than any honest file has: nobody even asks for it.
+    let repo = plant().edit("timestamp", |s| s["meta"]["snapshot"]["length"] = json!((16 << 20) + 1)).publish();
+    let mut server = Server::of(&repo);
+    let result = Repository::refresh(&mut server, &gun(), &first_use(), None, &alice(), now());
+    assert_eq!(code(result), "too-large");
+    assert!(!server.asked.contains(&repo.file_of("snapshot")));
+}
+
+#[test]
+fn row_055_and_056_a_server_without_a_timestamp_says_nothing() {
+    let repo = plant().publish();
+    let held = open(&repo).unwrap();
+    for previous in [None, Some(&held)] {
+        let mut server = Server::of(&repo);
+        server.files.remove("timestamp");
+        let result = Repository::refresh(&mut server, &gun(), &first_use(), previous, &alice(), now());
+        assert_eq!(code(result), "unavailable");
+    }
+    assert!(held.judge(tag("v1"), &[], now()).is_ok());
+    assert_eq!(held.judge(tag("v1"), &[], now() + hours(24 * 15)).unwrap_err().code(), "expired");
+}
+
+#[test]
+fn row_057_and_061_files_are_the_listed_ones() {
+    let repo = plant().publish();
+    for role in ["snapshot", "targets", "targets/releases", "targets/alice"] {
+        let mut server = Server::of(&repo);
+        let file = server.files.get_mut(&repo.file_of(role)).unwrap();
+        let last = file.len() - 1;
+        file[last] = b' ';
+        let result = Repository::refresh(&mut server, &gun(), &first_use(), None, &alice(), now());
+        let judged = result.map(|opened| opened.judge(tag("v1"), &[as_alice(&repo)], now()).unwrap_err().code());
+        assert_eq!(judged.unwrap_or_else(|error| code::<()>(Err(error))), "hash", "{role}");
+        server.files.remove(&repo.file_of(role));
+        let result = Repository::refresh(&mut server, &gun(), &first_use(), None, &alice(), now());
+        let judged = result.map(|opened| opened.judge(tag("v1"), &[as_alice(&repo)], now()).unwrap_err().code());
+        assert_eq!(judged.unwrap_or_else(|error| code::<()>(Err(error))), "missing", "{role}");
+    }
+    // Row 61: the root that is served is not the listed one, on first contact too.
+    let other = repo.update(|s| s.touch("root").version("root", 1));
+    let mut server = Server::of(&repo);
+    server.files.insert("root".to_owned(), other.bytes("root"));
+    let result = Repository::refresh(&mut server, &gun(), &first_use(), None, &alice(), now());
+    assert_eq!(code(result), "hash");
+    // A rotation that is published while we read is followed.
+    let rotated = repo.update(|s| s.rotate("root", vec![Key::root(GUN)]));
+    let mut server = Server::of(&rotated);
+    server.files.insert("root".to_owned(), repo.bytes("root"));
+    let result = Repository::refresh(&mut server, &gun(), &first_use(), None, &alice(), now());
+    assert_eq!(result.unwrap().root_version(), 2);
+}
+
+/// Edits what `by` lists of `of`.
+fn listed(by: &'static str, of: &'static str, edit: fn(&mut Value)) -> &'static str {
+    v1_by_alice(&plant().edit(by, move |s| edit(&mut s["meta"][of])).publish())
+}
+
+#[test]
+fn row_060_and_062_to_065_hashes_and_lengths() {
+    for (by, of) in [
+        ("timestamp", "snapshot"),
+        ("snapshot", "root"),
+        ("snapshot", "targets"),
+        ("snapshot", "targets/releases"),
+        ("snapshot", "targets/alice"),
+    ] {
+        let check = |edit: fn(&mut Value), expected: &str| assert_eq!(listed(by, of, edit), expected, "{by}: {of}");
+        check(|m| drop(m["hashes"].as_object_mut().unwrap().remove("sha256")), "structure"); // row 60
+        check(|m| m["hashes"] = json!(null), "structure");
+        check(|m| m["hashes"]["sha256"] = json!("AAAA"), "structure");
+        check(|m| m["hashes"]["sha512"] = json!("not base64"), "structure");
+        check(|m| m["hashes"]["sha512"] = json!("A".repeat(84)), "structure");
+        check(|m| m["hashes"]["sha512"] = json!("A".repeat(86) + "=="), "hash"); // row 62
+        check(|m| drop(m["hashes"].as_object_mut().unwrap().remove("sha512")), "accepted");
+        check(|m| m["hashes"]["md5"] = json!(["whatever"]), "accepted"); // row 63
+        check(|m| m["length"] = json!(m["length"].as_u64().unwrap() + 1), "length"); // row 64
+        check(|m| m["length"] = json!(m["length"].as_u64().unwrap() - 1), "length"); // row 65
+        check(|m| m["length"] = json!(-1), "structure");
+        check(|m| m["length"] = json!(0), "length");
+        check(|m| m["length"] = json!(null), "structure");
+        check(|m| m["extra"] = json!(true), "accepted");
+        if of == "targets/releases" || of == "targets/alice" {
+            check(|m| *m = json!(null), "structure"); // row 75
+        }
+    }
+    let gone = |by: &'static str, of: &'static str| {
+        v1_by_alice(&plant().edit(by, move |s| drop(s["meta"].as_object_mut().unwrap().remove(of))).publish())
+    };
+    assert_eq!(gone("timestamp", "snapshot"), "structure");
+    assert_eq!(gone("snapshot", "root"), "structure");
+    assert_eq!(gone("snapshot", "targets"), "structure");
+}
+
+#[test]
+fn row_068_a_file_is_of_its_own_kind() {
+    for role in ROLES.into_iter().chain(["root"]) {
+        for kind in
+            ["Root", "Targets", "Snapshot", "Timestamp", "targets", "root", "snapshot", "timestamp", "Mirrors", ""]
+        {
+            let repo = plant().publish();
+            let honest: Value = serde_json::from_slice(&repo.bytes(role)).unwrap();
+            let repo = plant().edit(role, move |s| s["_type"] = json!(kind)).publish();
+            let expected = if honest["signed"]["_type"] == json!(kind) { "accepted" } else { "structure" };
+            assert_eq!(v1_by_alice(&repo), expected, "{role} as {kind}");
+        }
+    }
+}
+
+#[test]
+fn row_069_rotated_keys_no_longer_count() {
+    for role in ["timestamp", "snapshot", "targets", "targets/releases"] {
+        let base = plant().publish();
+        let held = open(&base).unwrap();
+        let old = base.keys(role);
+        let revoked = base.update(|s| s.rotate(role, vec![Key::p256()]).sign_with(role, old));
+        assert_eq!(code(again(&revoked, &held)), "signature", "{role}");
+        assert_eq!(code(open(&revoked)), "signature", "{role}");
+        let rotated = base.update(|s| s.rotate(role, vec![Key::p256()]));
+        assert_eq!(code(again(&rotated, &held)), "accepted", "{role}");
+        // The very same file under other keys is verified again, although its hash has not changed.
+        if role == "targets" {
+            let mut server = Server::of(&rotated);
+            let result = Repository::refresh(&mut server, &gun(), &first_use(), Some(&held), &alice(), now());
+            assert!(result.is_ok() && server.asked.contains(&rotated.file_of("targets")));
+        }
+    }
+    // Unchanged bytes, new keys: nothing may be carried over.
+    let base = plant().publish();
+    let held = open(&base).unwrap();
+    let stale = base.update(|s| {
+        s.rotate("root", vec![Key::root(GUN)]).edit("root", |signed| {
+            let id = signed["roles"]["timestamp"]["keyids"].clone();
+            signed["roles"]["targets"]["keyids"] = id;
+        })
+    });
+    assert_eq!(code(again(&stale, &held)), "signature");
+}

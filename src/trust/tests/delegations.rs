@@ -1,0 +1,219 @@
+//! Rows 66 to 83: who releases, who signs, and over which tags.
+
+use serde_json::{Value, json};
+
+use super::*;
+
+fn judge(repo: &Repo, wanted: Wanted<'_>, signers: &[RequiredSigner]) -> Result<Judgement, Rejection> {
+    open(repo).unwrap().judge(wanted, signers, now())
+}
+
+fn why(result: Result<Judgement, Rejection>) -> NotSigned {
+    match result {
+        Err(Rejection::NotSignedBy { why, .. }) => why,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn row_066_a_releases_role_does_not_vanish() {
+    let base = plant().target("targets", "v1", OTHER, 9).publish();
+    let held = open(&base).unwrap();
+    let gone = base.update(|s| s.withhold("targets/releases"));
+    assert_eq!(code(again(&gone, &held)), "vanished");
+    let undelegated = base.update(|s| s.undelegate("targets/releases"));
+    assert_eq!(code(again(&undelegated, &held)), "vanished");
+    // Somebody who leaves takes nothing along but the own signature.
+    let without_alice = base.update(|s| s.undelegate("targets/alice"));
+    let opened = again(&without_alice, &held).unwrap();
+    assert!(opened.judge(tag("v1"), &[], now()).is_ok());
+    assert_eq!(why(opened.judge(tag("v1"), &[as_alice(&base)], now())), NotSigned::NoRole);
+}
+
+#[test]
+fn row_067_without_releases_plain_targets_count() {
+    let repo = Signer::new_at(GUN, now()).target("targets", "v1", DIGEST, 9).publish();
+    let judged = judge(&repo, tag("v1"), &[]).unwrap();
+    assert_eq!((judged.digest.sha256(), judged.released_by.as_str()), (Sha256::new(DIGEST), "targets"));
+    // Delegated, and never published.
+    let repo = plant().withhold("targets/releases").target("targets", "v1", DIGEST, 9).publish();
+    assert_eq!(judge(&repo, tag("v1"), &[as_alice(&repo)]).unwrap().released_by, "targets");
+}
+
+#[test]
+fn row_070_a_broken_releases_role_is_no_reason_to_fall_back() {
+    let both = || plant().target("targets", "v1", DIGEST, 9);
+    assert_eq!(v1_by_alice(&both().publish()), "accepted");
+    assert_eq!(v1_by_alice(&both().expires("targets/releases", now()).publish()), "expired");
+    assert_eq!(v1_by_alice(&both().threshold("targets/releases", 2).publish()), "signature");
+    assert_eq!(v1_by_alice(&both().sign_with("targets/releases", vec![Key::p256()]).publish()), "signature");
+    assert_eq!(v1_by_alice(&both().edit_bytes("targets/releases", |_| b"{}".to_vec()).publish()), "structure");
+}
+
+#[test]
+fn row_071_somebody_elses_broken_role_is_theirs() {
+    let repo = plant().signer("bob").release("v2", DIGEST, 1, &["bob"]).expires("targets/bob", now()).publish();
+    assert_eq!(v1_by_alice(&repo), "accepted");
+    let signers = BTreeSet::from([RoleName::of_signer("alice").unwrap(), RoleName::of_signer("bob").unwrap()]);
+    let opened = Repository::refresh(&mut Server::of(&repo), &gun(), &first_use(), None, &signers, now()).unwrap();
+    assert!(opened.judge(tag("v1"), &[as_alice(&repo)], now()).is_ok());
+    let bob = signer("bob", &[&repo.keys("targets/bob")[0]]);
+    assert_eq!(opened.judge(tag("v2"), &[bob], now()).unwrap_err().code(), "expired");
+    // Broken when it was fetched; asked for again when it may be better.
+    let broken = plant().edit_bytes("targets/alice", |_| b"no".to_vec()).publish();
+    let opened = open(&broken).unwrap();
+    assert!(opened.judge(tag("v1"), &[], now()).is_ok());
+    let mended = broken.update(|s| s.unedit("targets/alice"));
+    assert!(again(&mended, &opened).unwrap().judge(tag("v1"), &[as_alice(&broken)], now()).is_ok());
+}
+
+#[test]
+fn row_072_a_damaged_required_role_denies() {
+    let edited = |edit: fn(&mut Value)| v1_by_alice(&plant().edit_envelope("targets/alice", edit).publish());
+    assert_eq!(edited(|e| e["signatures"] = json!([])), "signature");
+    assert_eq!(edited(|e| e["signatures"] = json!(null)), "structure");
+    assert_eq!(v1_by_alice(&plant().edit_bytes("targets/alice", |_| b"<html>".to_vec()).publish()), "json");
+    // Alice's key under an alias.
+    let repo = plant().edit("targets", |signed| {
+        let keys = signed["delegations"]["keys"].as_object_mut().unwrap();
+        let alice = keys.values().next().unwrap().clone();
+        keys.insert("0".repeat(64), alice);
+        for role in signed["delegations"]["roles"].as_array_mut().unwrap() {
+            if role["name"] == "targets/alice" {
+                role["keyids"] = json!(["0".repeat(64)]);
+            }
+        }
+    });
+    let repo = repo.edit_envelope("targets/alice", |e| e["signatures"][0]["keyid"] = json!("0".repeat(64))).publish();
+    assert_eq!(v1_by_alice(&repo), "signature");
+}
+
+/// Edits the entry of `targets/alice` among the delegations.
+fn delegated(edit: impl Fn(&mut Value) + Send + Sync + 'static) -> &'static str {
+    let repo = plant().edit("targets", move |signed| {
+        for role in signed["delegations"]["roles"].as_array_mut().unwrap() {
+            if role["name"] == "targets/alice" {
+                edit(role);
+            }
+        }
+    });
+    v1_by_alice(&repo.publish())
+}
+
+#[test]
+fn row_073_to_077_delegations_are_sound() {
+    for name in ["targets/Alice", "targets/..", "targets/a/b", "targets", "root", "snapshot/a", "targets/", "alice", ""]
+    {
+        assert_eq!(delegated(move |role| role["name"] = json!(name)), "structure", "{name}");
+    }
+    for threshold in [json!(0), json!(-1), json!(null), json!("1"), json!(1.5)] {
+        let expected = if threshold.is_f64() { "json" } else { "structure" };
+        assert_eq!(delegated(move |role| role["threshold"] = threshold.clone()), expected);
+    }
+    assert_eq!(delegated(|role| role["keyids"] = json!(["unknown"])), "structure"); // row 74
+    assert_eq!(delegated(|role| role["keyids"] = json!([1])), "structure");
+    assert_eq!(delegated(|role| *role = json!(null)), "structure"); // row 75
+    assert_eq!(delegated(|role| role["name"] = json!("targets/releases")), "structure"); // row 76
+    assert_eq!(delegated(|role| role["keyids"] = json!([])), "signature"); // row 77
+    assert_eq!(delegated(|role| drop(role.as_object_mut().unwrap().remove("keyids"))), "signature");
+    assert_eq!(delegated(|role| role["threshold"] = json!(2)), "signature");
+    assert_eq!(delegated(|role| role["paths"] = json!("")), "structure");
+    assert_eq!(delegated(|role| role["extra"] = json!(1)), "accepted");
+    // The same rules for what a delegation delegates further, though it is never used.
+    let repo = plant().edit("targets/alice", |s| s["delegations"]["roles"] = json!([{"name": "targets/x"}])).publish();
+    assert_eq!(v1_by_alice(&repo), "structure");
+    let child = json!([{"name": "targets/alice/x", "threshold": 1, "keyids": [], "paths": [""]}]);
+    let repo = plant().edit("targets/alice", move |s| s["delegations"]["roles"] = child.clone()).publish();
+    assert_eq!(v1_by_alice(&repo), "accepted");
+}
+
+#[test]
+fn row_078_paths_are_prefixes_of_tags() {
+    assert_eq!(delegated(|role| role["paths"] = json!(["v"])), "accepted");
+    assert_eq!(delegated(|role| role["paths"] = json!(["x", "v1"])), "accepted");
+    assert_eq!(delegated(|role| role["paths"] = json!(["v1."])), "not-signed-by");
+    assert_eq!(delegated(|role| role["paths"] = json!([])), "not-signed-by");
+    assert_eq!(delegated(|role| drop(role.as_object_mut().unwrap().remove("paths"))), "not-signed-by");
+    let repo = plant().paths("targets/releases", &["w"]).publish();
+    assert_eq!(v1_by_alice(&repo), "no-such-tag");
+    let digest = Wanted { tag: None, digest: Some(Sha256::new(DIGEST)) };
+    assert_eq!(judge(&repo, digest, &[]).unwrap_err().code(), "no-such-digest");
+}
+
+#[test]
+fn row_081_and_082_only_releases_release() {
+    let repo = plant().target("targets", "v1", OTHER, 9).publish();
+    assert_eq!(judge(&repo, tag("v1"), &[]).unwrap().digest.sha256(), Sha256::new(DIGEST));
+    let repo = plant().target("targets/alice", "v2", DIGEST, 9).target("targets", "v3", DIGEST, 9).publish();
+    for missing in ["v2", "v3", "v", "v1 ", "V1", ""] {
+        assert_eq!(judge(&repo, tag(missing), &[]).unwrap_err().code(), "no-such-tag", "{missing}");
+    }
+}
+
+#[test]
+fn row_083_targets_without_a_usable_digest() {
+    let edited = |edit: fn(&mut Value)| {
+        v1_by_alice(&plant().edit("targets/releases", move |s| edit(&mut s["targets"]["v1"])).publish())
+    };
+    assert_eq!(edited(|t| t["hashes"] = json!({"sha512": "A".repeat(86) + "=="})), "unusable-target");
+    assert_eq!(edited(|t| t["hashes"]["sha256"] = json!("AAAA")), "structure");
+    assert_eq!(edited(|t| t["hashes"] = json!({})), "unusable-target");
+    assert_eq!(edited(|t| t["hashes"] = json!([])), "structure");
+    assert_eq!(edited(|t| t["length"] = json!(-1)), "structure");
+    assert_eq!(edited(|t| *t = json!(null)), "structure");
+    assert_eq!(edited(|t| t["custom"] = json!({"any": ["thing"]})), "accepted");
+    let repo = plant().edit("targets/releases", |s| s["targets"] = json!(null)).publish();
+    assert_eq!(v1_by_alice(&repo), "structure");
+    let repo = plant().edit("targets/alice", |s| s["targets"]["v1"]["hashes"] = json!({})).publish();
+    let why = why(judge(&repo, tag("v1"), &[as_alice(&repo)]));
+    assert!(matches!(why, NotSigned::OtherDigest { signed: None, .. }), "{why}");
+}
+
+#[test]
+fn digests_are_looked_up_among_released_tags() {
+    let repo = plant().release("latest", DIGEST, 9, &[]).release("v2", OTHER, 9, &["alice"]).publish();
+    let wanted = |tag, digest| Wanted { tag, digest: Some(Sha256::new(digest)) };
+    assert_eq!(judge(&repo, wanted(None, DIGEST), &[]).unwrap().tag, "latest");
+    // With a signer, a tag that the signer has signed: not the first one.
+    let judged = judge(&repo, wanted(None, DIGEST), &[as_alice(&repo)]).unwrap();
+    assert_eq!((judged.tag.as_str(), judged.digest.sha256()), ("v1", Sha256::new(DIGEST)));
+    assert_eq!(judge(&repo, wanted(Some("v1"), DIGEST), &[]).unwrap().tag, "v1");
+    let refusal = judge(&repo, wanted(Some("v1"), OTHER), &[]).unwrap_err();
+    assert_eq!(refusal.code(), "digest-mismatch");
+    assert_eq!(judge(&repo, wanted(None, [9; 32]), &[]).unwrap_err().code(), "no-such-digest");
+    let nothing = Wanted { tag: None, digest: None };
+    assert_eq!(judge(&repo, nothing, &[]).unwrap_err().code(), "nothing-asked");
+    let refusal = judge(&repo, tag("latest"), &[as_alice(&repo)]);
+    assert_eq!(why(refusal), NotSigned::NoTag { tag: "latest".to_owned() });
+}
+
+#[test]
+fn a_signer_has_signed_with_the_configured_key() {
+    let repo = plant().publish();
+    let key = repo.keys("targets/alice").remove(0);
+    let stranger = Key::p256();
+    assert!(judge(&repo, tag("v1"), &[signer("alice", &[&stranger, &key])]).is_ok());
+    assert_eq!(why(judge(&repo, tag("v1"), &[signer("alice", &[&stranger])])), NotSigned::OtherKey);
+    assert_eq!(why(judge(&repo, tag("v1"), &[signer("alice", &[])])), NotSigned::OtherKey);
+    // The right key is listed, and another one has signed.
+    let listed = plant().delegate("targets/alice", vec![key.clone(), stranger.clone()]);
+    let listed = listed.sign_with("targets/alice", vec![stranger.clone()]).publish();
+    assert_eq!(why(judge(&listed, tag("v1"), &[signer("alice", &[&key])])), NotSigned::OtherKey);
+    assert!(judge(&listed, tag("v1"), &[signer("alice", &[&stranger])]).is_ok());
+    // A key that signed, and is not listed, does not count either.
+    let unlisted = plant().delegate("targets/alice", vec![key.clone()]);
+    let unlisted = unlisted.sign_with("targets/alice", vec![key.clone(), stranger.clone()]).publish();
+    assert_eq!(why(judge(&unlisted, tag("v1"), &[signer("alice", &[&stranger])])), NotSigned::OtherKey);
+    // In a certificate, it is the same key.
+    let leaf = portreeve_test_support::certificates::Leaf::new("alice").ca().self_signed(&key);
+    let wrapped = plant().delegate("targets/alice", vec![key.with_bundle(leaf)]).publish();
+    assert!(judge(&wrapped, tag("v1"), &[signer("alice", &[&key])]).is_ok());
+    // Both of two must have signed.
+    let two = plant().signer("bob").target("targets/bob", "v1", OTHER, 1).publish();
+    let mut wanted = alice();
+    wanted.insert(RoleName::of_signer("bob").unwrap());
+    let opened = Repository::refresh(&mut Server::of(&two), &gun(), &first_use(), None, &wanted, now()).unwrap();
+    let bob = signer("bob", &[&two.keys("targets/bob")[0]]);
+    let refusal = opened.judge(tag("v1"), &[as_alice(&two), bob], now());
+    assert!(matches!(why(refusal), NotSigned::OtherDigest { .. }));
+}
