@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn many_stars_do_not_make_it_slow() {
         let pattern = "*a".repeat(100);
-        assert!(!glob(&pattern, &"a".repeat(5_000).replace("aaaaa", "aaaab")[..4_000].replace('a', "b")));
+        assert!(!glob(&pattern, &format!("{}b", "a".repeat(5_000))));
         assert!(glob("**a**", "bab") && glob("", "") && !glob("", "a") && glob("*", ""));
     }
 }

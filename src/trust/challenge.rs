@@ -285,7 +285,7 @@ mod tests {
 
     #[test]
     fn reads_what_servers_send() {
-        let table: Vec<(&[&str], Vec<Challenge>)> = vec![
+        let table: [(&[&str], Vec<Challenge>); 14] = [
             (&[], vec![]),
             (&["", " , ,"], vec![]),
             (

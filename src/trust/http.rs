@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 
 use rustls::CertificateError;
 use ureq::http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
-use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{ConnectProxyConnector, Connector, TcpConnector};
 use ureq::{Agent, AsSendBody, Body};
 
 use super::ca::{CaError, tls_config};
+use super::names::Names;
 use super::proxy::{Proxies, ProxyError};
+use super::server_certificate::is_ca_as_server;
 use super::server_url::PlainHttp;
 use super::tls::TlsConnector;
 use crate::credentials::Secret;
@@ -207,7 +208,7 @@ fn new_agent(ca: Option<&std::path::Path>, plain_http: PlainHttp) -> Result<Agen
         ().chain(ConnectProxyConnector::default())
             .chain(TcpConnector::default())
             .chain(TlsConnector::new(tls_config(ca)?));
-    Ok(Agent::with_parts(config, connector, DefaultResolver::default()))
+    Ok(Agent::with_parts(config, connector, Names::default()))
 }
 
 fn secret_header(value: &Secret) -> Result<HeaderValue, HttpError> {
@@ -355,6 +356,10 @@ fn certificate_trouble(why: &CertificateError) -> String {
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             "it is for another host name".to_owned()
+        }
+        other if is_ca_as_server(&rustls::Error::InvalidCertificate(other.clone())) => {
+            "it is a CA's own certificate (put exactly this one into the file of trust.ca, or use one under a CA)"
+                .to_owned()
         }
         other => other.to_string(),
     }

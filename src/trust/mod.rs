@@ -1,6 +1,6 @@
 //! Trust data: who signed what, by Notary v1's metadata (TUF as Notary speaks it).
 //!
-//! The *verifier* (everything but `notary`, `client`, `challenge` and `token`) is pure: bytes, keys and the time come
+//! The *verifier* (the first two groups of modules below) is pure: bytes, keys and the time come
 //! in as arguments, a verified [`Repository`] or a reason comes out. The *service* around it fetches, caches and
 //! shares.
 
@@ -19,14 +19,17 @@ mod root;
 mod signature;
 mod targets;
 
+// The service: it asks, fetches, remembers and shares.
 pub mod notary;
+pub mod server_url;
 
 mod ca;
 mod challenge;
 mod client;
 mod http;
+mod names;
 mod proxy;
-pub mod server_url;
+mod server_certificate;
 mod shelf;
 mod tls;
 mod token;

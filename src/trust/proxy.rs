@@ -23,7 +23,7 @@ impl Proxies {
         Self::from_variables(|name| std::env::var(name).ok())
     }
 
-    fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self, ProxyError> {
+    pub(super) fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self, ProxyError> {
         // As Go has it: the upper-case name is asked first.
         let either = |upper: &'static str, lower: &'static str| {
             variable(upper)

@@ -105,6 +105,21 @@ fn a_certificate_for_another_host_is_told() {
     assert!(words.contains("another host name"), "{words}");
 }
 
+/// As `openssl req -x509` makes them.
+#[test]
+fn a_self_signed_certificate_is_accepted_from_the_bundle() {
+    let mut params = rcgen::CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = params.self_signed(&key).unwrap().pem();
+    let bench = Bench::of(Server::start_with(&certificate, &key.serialize_pem(), certificate.clone()));
+    bench.fetch(&[]).unwrap();
+    bench.scratch.write("ca.pem", Authority::new().pem());
+    bench.server.drop_connections();
+    let said = bench.words(&[]);
+    assert!(said.contains("certificate"), "{said}");
+}
+
 #[test]
 fn a_changed_ca_bundle_counts_and_a_bad_one_does_not() {
     let bench = Bench::new();
@@ -376,4 +391,66 @@ fn the_number_401_in_a_name_means_nothing() {
     bench.server.misbehave("401", Fault::Status(500));
     let said = words(source.fetch(&MetadataName::Timestamp, 100));
     assert!(said.contains("answered 500"), "{said}");
+}
+
+/// A proxy that tunnels every CONNECT to one address, whatever was asked for, and tells what was asked for.
+fn tunnel(to: std::net::SocketAddr) -> (String, std::sync::mpsc::Receiver<String>) {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://user:pa%20ss@{}", listener.local_addr().unwrap());
+    let (tell, asked) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let (mut near, _) = listener.accept().unwrap();
+        let mut head = Vec::new();
+        let mut byte = [0];
+        while !head.ends_with(b"\r\n\r\n") {
+            near.read_exact(&mut byte).unwrap();
+            head.push(byte[0]);
+        }
+        tell.send(String::from_utf8(head).unwrap()).unwrap();
+        near.write_all(b"HTTP/1.1 200 Connected\r\n\r\n").unwrap();
+        let mut far = std::net::TcpStream::connect(to).unwrap();
+        let (mut near_too, mut far_too) = (near.try_clone().unwrap(), far.try_clone().unwrap());
+        std::thread::spawn(move || std::io::copy(&mut near_too, &mut far_too));
+        let _ = std::io::copy(&mut far, &mut near);
+    });
+    (url, asked)
+}
+
+#[test]
+fn goes_through_the_proxy_with_tls_to_the_end() {
+    let authority = Authority::new();
+    let (chain, key) = authority.server(&["notary.example"]);
+    let server = Server::start_with(&chain, &key, authority.pem());
+    server.put(GUN, STEM, "{}");
+    let (url, asked) = tunnel(server.address());
+    let variable = |name: &str| (name == "HTTPS_PROXY").then(|| url.clone());
+    let proxies = Proxies::from_variables(variable).unwrap();
+    let scratch = Scratch::new();
+    let ca = scratch.write("ca.pem", server.ca_pem());
+    let http = Http::checked_every(Some(ca), PlainHttp::Refused, proxies, Duration::ZERO).unwrap();
+    let client = Client::over(http, PlainHttp::Refused);
+    let (server, gun) =
+        (TrustServer::parse("https://notary.example:4443", PlainHttp::Refused).unwrap(), Gun::new(GUN).unwrap());
+    let mut source = client.source(&server, &gun, &[], Deadline::after(Duration::from_secs(20)));
+    assert_eq!(source.fetch(&MetadataName::Timestamp, 100).unwrap(), b"{}");
+    let asked = asked.recv().unwrap();
+    assert!(asked.starts_with("CONNECT notary.example:4443 HTTP/1.1\r\n"), "{asked}");
+    assert!(asked.contains("Proxy-Authorization: Basic dXNlcjpwYSBzcw=="), "{asked}");
+}
+
+#[test]
+fn a_silent_proxy_cannot_outlive_the_deadline() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let proxies = Proxies::from_variables(|name| (name == "HTTPS_PROXY").then(|| url.clone())).unwrap();
+    let http = Http::checked_every(None, PlainHttp::Refused, proxies, Duration::ZERO).unwrap();
+    let client = Client::over(http, PlainHttp::Refused);
+    let (server, gun) =
+        (TrustServer::parse("https://notary.example", PlainHttp::Refused).unwrap(), Gun::new(GUN).unwrap());
+    let started = Instant::now();
+    let mut source = client.source(&server, &gun, &[], Deadline::after(Duration::from_millis(900)));
+    let said = words(source.fetch(&MetadataName::Timestamp, 100));
+    assert!(said.contains("in time"), "{said}");
+    assert!(started.elapsed() < Duration::from_millis(1200), "{:?}", started.elapsed());
 }

@@ -1,1 +1,405 @@
+//! The service end to end: a signed repository on a TLS server, the verifier, and what is remembered between.
 
+use std::sync::Barrier;
+use std::thread;
+
+use portreeve_test_support::signer::{Repo, Signer};
+use portreeve_test_support::trust_server::{Fault, SignIn, TokenService, TrustServer as Server};
+
+use super::*;
+use crate::credentials::Secret;
+use crate::credentials::files::scratch::Scratch;
+use crate::trust::{FirstUse, SignerKey};
+
+const GUN: &str = "registry.local:9001/plant/plc";
+const LONG: Duration = Duration::from_secs(20);
+
+struct Bench {
+    server: Server,
+    _scratch: Scratch,
+    notary: Notary,
+    repo: Repo,
+    url: TrustServer,
+    gun: Gun,
+    anchor: Anchor,
+}
+
+/// What differs between questions.
+struct Ask<'a> {
+    tag: &'a str,
+    signers: &'a [&'a str],
+    credentials: &'a [Credential],
+    when_unavailable: WhenUnavailable,
+    wait: Duration,
+    now: Timestamp,
+}
+
+impl Default for Ask<'_> {
+    fn default() -> Self {
+        Self {
+            tag: "v1",
+            signers: &[],
+            credentials: &[],
+            when_unavailable: WhenUnavailable::Deny,
+            wait: LONG,
+            now: Timestamp::now(),
+        }
+    }
+}
+
+impl Bench {
+    fn new(refresh_after: Duration) -> Self {
+        let repo = Signer::new(GUN)
+            .signer("alice")
+            .signer("bob")
+            .release("v1", [1; 32], 1, &["alice", "bob"])
+            .release("v2", [2; 32], 1, &["bob"])
+            .publish();
+        let server = Server::start();
+        server.publish(&repo);
+        let scratch = Scratch::new();
+        let ca = scratch.write("ca.pem", server.ca_pem());
+        let settings = NotarySettings { ca: Some(ca), refresh_after, plain_http: PlainHttp::Refused };
+        Self {
+            url: TrustServer::parse(&server.url(), PlainHttp::Refused).unwrap(),
+            server,
+            _scratch: scratch,
+            notary: Notary::new(settings).unwrap(),
+            repo,
+            gun: Gun::new(GUN).unwrap(),
+            anchor: Anchor { pins: Vec::new(), first_use: FirstUse::Allowed },
+        }
+    }
+
+    fn ask(&self, ask: &Ask<'_>) -> Result<Verified, Refusal> {
+        let required = |name: &&str| RequiredSigner {
+            role: RoleName::of_signer(name).unwrap(),
+            keys: vec![SignerKey::from_pem(&self.repo.signer_public_key_pem(name)).unwrap()],
+        };
+        let signers: Vec<_> = ask.signers.iter().map(required).collect();
+        let question = Question {
+            gun: &self.gun,
+            server: &self.url,
+            wanted: Wanted { tag: Some(ask.tag), digest: None },
+            anchor: &self.anchor,
+            signers: &signers,
+            credentials: ask.credentials,
+            when_unavailable: ask.when_unavailable,
+            deadline: Deadline::after(ask.wait),
+        };
+        self.notary.ask(&question, ask.now)
+    }
+
+    /// Makes what is remembered look this much older.
+    fn age_by(&self, age: Duration) {
+        let key = Key { server: self.url.clone(), gun: self.gun.clone(), anchor: self.anchor.clone() };
+        let slot = self.notary.shelf.slot(&key);
+        let held = slot.held().expect("something is remembered");
+        let Boarding::Lead(pilot) = slot.board(|| Terms { roles: BTreeSet::new(), credentials: Vec::new() }) else {
+            panic!("somebody is asking");
+        };
+        let repository = Repository::refresh(
+            &mut self.notary.client.source(&self.url, &self.gun, &[], Deadline::after(LONG)),
+            &self.gun,
+            &self.anchor,
+            Some(&held.repository),
+            &held.roles,
+            Timestamp::now(),
+        )
+        .unwrap();
+        let confirmed = held.confirmed.checked_sub(age).expect("the machine has run for that long");
+        pilot.land(&Ok(Arc::new(Held { repository, confirmed, roles: held.roles.clone() })));
+        self.server.forget_requests();
+    }
+}
+
+fn origin(result: &Result<Verified, Refusal>) -> Origin {
+    result.as_ref().expect("verified").origin
+}
+
+fn unavailable(result: Result<Verified, Refusal>) -> String {
+    match result {
+        Err(Refusal::Unavailable(why)) => why,
+        other => panic!("expected unavailable, not {other:?}"),
+    }
+}
+
+fn rejection(result: Result<Verified, Refusal>) -> Rejection {
+    match result {
+        Err(Refusal::Rejected(rejection)) => rejection,
+        other => panic!("expected a rejection, not {other:?}"),
+    }
+}
+
+fn stale(seconds: u64) -> WhenUnavailable {
+    WhenUnavailable::UseCached { max_stale: Duration::from_secs(seconds) }
+}
+
+#[test]
+fn a_cold_question_costs_one_request_a_role_and_a_warm_one_none() {
+    let bench = Bench::new(LONG);
+    let ask = Ask { signers: &["alice"], ..Ask::default() };
+    let answer = bench.ask(&ask).unwrap();
+    assert_eq!(answer.origin, Origin::Fetched);
+    assert_eq!(answer.judgement.digest.sha256().hex(), "01".repeat(32));
+    assert_eq!(answer.judgement.signers, [RoleName::of_signer("alice").unwrap()]);
+    assert!(answer.expiries.iter().any(|expiry| expiry.role == "timestamp"));
+    assert_eq!(answer.root_key_ids.len(), 1);
+    assert_eq!(
+        bench.server.round_trips(),
+        ["GET root", "GET timestamp", "GET snapshot", "GET targets", "GET targets/releases", "GET targets/alice"]
+    );
+    bench.server.forget_requests();
+    assert_eq!(origin(&bench.ask(&ask)), Origin::Remembered);
+    assert_eq!(origin(&bench.ask(&Ask::default())), Origin::Remembered);
+    assert!(bench.server.requests().is_empty());
+}
+
+#[test]
+fn after_refresh_after_only_the_timestamp_is_asked_for() {
+    let bench = Bench::new(Duration::ZERO);
+    let ask = Ask { signers: &["alice"], ..Ask::default() };
+    bench.ask(&ask).unwrap();
+    bench.server.forget_requests();
+    assert_eq!(origin(&bench.ask(&ask)), Origin::Fetched);
+    assert_eq!(bench.server.round_trips(), ["GET timestamp"]);
+}
+
+#[test]
+fn another_signer_costs_its_role_alone() {
+    let bench = Bench::new(LONG);
+    bench.ask(&Ask { signers: &["alice"], ..Ask::default() }).unwrap();
+    bench.server.forget_requests();
+    bench.ask(&Ask { signers: &["bob"], ..Ask::default() }).unwrap();
+    assert_eq!(bench.server.round_trips(), ["GET targets/bob"]);
+    bench.server.forget_requests();
+    bench.ask(&Ask { signers: &["alice", "bob"], ..Ask::default() }).unwrap();
+    assert!(bench.server.requests().is_empty());
+    // Both are kept up to date from now on.
+    bench.age_by(LONG * 2);
+    bench.ask(&Ask { signers: &["alice"], ..Ask::default() }).unwrap();
+    bench.ask(&Ask { signers: &["bob"], ..Ask::default() }).unwrap();
+    assert_eq!(bench.server.round_trips(), ["GET timestamp"]);
+}
+
+#[test]
+fn questions_at_the_same_time_share_one_refresh() {
+    let bench = Bench::new(LONG);
+    bench.server.misbehave("timestamp", Fault::Delay(Duration::from_millis(300)));
+    let barrier = Barrier::new(8);
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..8)
+            .map(|_| {
+                scope.spawn(|| {
+                    barrier.wait();
+                    bench.ask(&Ask::default())
+                })
+            })
+            .collect();
+        for thread in threads {
+            thread.join().unwrap().unwrap();
+        }
+    });
+    assert_eq!(bench.server.count("timestamp"), 1);
+}
+
+#[test]
+fn a_shared_failure_is_told_to_all_and_forgotten() {
+    let bench = Bench::new(LONG);
+    bench.server.misbehave("root", Fault::Delay(Duration::from_millis(300)));
+    bench.server.misbehave("timestamp", Fault::Status(500));
+    let barrier = Barrier::new(4);
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                scope.spawn(|| {
+                    barrier.wait();
+                    bench.ask(&Ask::default())
+                })
+            })
+            .collect();
+        for thread in threads {
+            assert!(unavailable(thread.join().unwrap()).contains("500"));
+        }
+    });
+    assert_eq!(bench.server.count("timestamp"), 1);
+    bench.server.behave();
+    bench.ask(&Ask::default()).unwrap();
+}
+
+#[test]
+fn who_waits_takes_over_when_the_leader_ran_out_of_time() {
+    let bench = Bench::new(LONG);
+    bench.server.misbehave("root", Fault::Stall);
+    thread::scope(|scope| {
+        let leader = scope.spawn(|| bench.ask(&Ask { wait: Duration::from_millis(500), ..Ask::default() }));
+        while bench.server.count("root") == 0 {
+            thread::sleep(Duration::from_millis(5));
+        }
+        bench.server.behave();
+        let waiting = scope.spawn(|| bench.ask(&Ask::default()));
+        assert!(unavailable(leader.join().unwrap()).contains("in time"));
+        assert_eq!(origin(&waiting.join().unwrap()), Origin::Fetched);
+    });
+}
+
+#[test]
+fn who_waits_keeps_to_its_own_deadline() {
+    let bench = Bench::new(LONG);
+    bench.server.misbehave("root", Fault::Stall);
+    thread::scope(|scope| {
+        let leader = scope.spawn(|| bench.ask(&Ask { wait: Duration::from_secs(3), ..Ask::default() }));
+        while bench.server.count("root") == 0 {
+            thread::sleep(Duration::from_millis(5));
+        }
+        let started = Instant::now();
+        unavailable(bench.ask(&Ask { wait: Duration::from_millis(300), ..Ask::default() }));
+        assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+        unavailable(leader.join().unwrap());
+    });
+}
+
+#[test]
+fn one_tenants_bad_credentials_do_not_deny_another() {
+    let bench = Bench::new(LONG);
+    bench.server.require(SignIn::Bearer(TokenService::of("alice", "secret")));
+    bench.server.misbehave("/token", Fault::Delay(Duration::from_millis(300)));
+    let credential = |password: &str| Credential {
+        username: "alice".to_owned(),
+        password: Secret::new(password),
+        source: "a file".to_owned(),
+    };
+    let (bad, good) = ([credential("wrong")], [credential("secret")]);
+    thread::scope(|scope| {
+        let leader = scope.spawn(|| bench.ask(&Ask { credentials: &bad, ..Ask::default() }));
+        while bench.server.count("/token") == 0 {
+            thread::sleep(Duration::from_millis(5));
+        }
+        let waiting = scope.spawn(|| bench.ask(&Ask { credentials: &good, ..Ask::default() }));
+        assert!(unavailable(leader.join().unwrap()).contains("a file"));
+        waiting.join().unwrap().unwrap();
+    });
+    // And what one fetched answers the other: the data is the same.
+    assert_eq!(origin(&bench.ask(&Ask { credentials: &bad, ..Ask::default() })), Origin::Remembered);
+}
+
+#[test]
+fn a_new_tag_is_not_hidden_by_what_is_remembered() {
+    let bench = Bench::new(LONG);
+    bench.ask(&Ask::default()).unwrap();
+    let next = bench.repo.update(|signer| signer.release("v3", [3; 32], 1, &["alice"]));
+    bench.server.publish(&next);
+    bench.server.forget_requests();
+    // Within a moment of the last look, no other one is taken.
+    assert!(matches!(rejection(bench.ask(&Ask { tag: "v3", ..Ask::default() })), Rejection::NoSuchTag { .. }));
+    assert!(bench.server.requests().is_empty());
+    bench.server.publish(&bench.repo);
+    bench.age_by(RECHECK_AFTER * 2);
+    bench.server.publish(&next);
+    assert_eq!(origin(&bench.ask(&Ask { tag: "v3", ..Ask::default() })), Origin::Fetched);
+    // A tag that is not there stays so, at one refresh for many questions.
+    bench.server.forget_requests();
+    for _ in 0..10 {
+        rejection(bench.ask(&Ask { tag: "v9", ..Ask::default() }));
+    }
+    assert!(bench.server.count("timestamp") <= 1, "{:?}", bench.server.round_trips());
+}
+
+#[test]
+fn a_remembered_rejection_holds_while_the_server_is_away() {
+    let mut bench = Bench::new(LONG);
+    bench.ask(&Ask::default()).unwrap();
+    bench.age_by(RECHECK_AFTER * 2);
+    bench.server.stop();
+    assert!(matches!(rejection(bench.ask(&Ask { tag: "v9", ..Ask::default() })), Rejection::NoSuchTag { .. }));
+}
+
+#[test]
+fn verdicts_are_told_apart() {
+    let bench = Bench::new(Duration::ZERO);
+    assert!(matches!(
+        rejection(bench.ask(&Ask { tag: "v2", signers: &["alice"], ..Ask::default() })),
+        Rejection::NotSignedBy { .. }
+    ));
+    bench.server.misbehave("timestamp", Fault::Body("{}"));
+    rejection(bench.ask(&Ask::default()));
+    for fault in [
+        Fault::Html,
+        Fault::Status(500),
+        Fault::Status(404),
+        Fault::Unauthorized,
+        Fault::Reset,
+        Fault::Redirect,
+        Fault::ShortBody,
+    ] {
+        bench.server.misbehave("timestamp", fault);
+        unavailable(bench.ask(&Ask::default()));
+    }
+    bench.server.misbehave("timestamp", Fault::Huge(100 << 20));
+    assert!(matches!(rejection(bench.ask(&Ask::default())), Rejection::TooLarge { .. }));
+    bench.server.behave();
+    bench.ask(&Ask::default()).unwrap();
+    bench.server.remove(GUN);
+    let fresh = Bench::new(LONG);
+    fresh.server.remove(GUN);
+    assert!(matches!(rejection(fresh.ask(&Ask::default())), Rejection::NoTrustData { .. }));
+}
+
+#[test]
+fn stored_data_stands_in_only_as_far_as_the_question_allows() {
+    let mut bench = Bench::new(Duration::from_secs(30));
+    let ask = |when_unavailable| Ask { signers: &["alice"], when_unavailable, ..Ask::default() };
+    bench.ask(&ask(WhenUnavailable::Deny)).unwrap();
+    bench.age_by(Duration::from_secs(60));
+    bench.server.stop();
+    unavailable(bench.ask(&ask(WhenUnavailable::Deny)));
+    assert!(unavailable(bench.ask(&ask(stale(10)))).contains("maxStale"));
+    let Origin::StoodIn { age } = origin(&bench.ask(&ask(stale(3600)))) else { panic!("it was not stored data") };
+    assert!(age >= Duration::from_secs(60) && age < Duration::from_secs(120), "{age:?}");
+    // Expired metadata never counts, however fresh the confirmation.
+    let late = Timestamp::now() + Duration::from_secs(20 * 86_400);
+    assert!(matches!(rejection(bench.ask(&Ask { now: late, ..ask(stale(u64::MAX)) })), Rejection::Expired { .. }));
+    // Data that does not hold the role that is asked for is no answer.
+    let other = Ask { signers: &["alice", "bob"], ..ask(stale(3600)) };
+    assert!(unavailable(bench.ask(&other)).contains("nothing is stored"));
+}
+
+#[test]
+fn a_server_that_hangs_leaves_stored_data_its_time() {
+    let bench = Bench::new(Duration::ZERO);
+    bench.ask(&Ask::default()).unwrap();
+    bench.server.misbehave("timestamp", Fault::Stall);
+    let started = Instant::now();
+    let ask = Ask { when_unavailable: stale(3600), wait: Duration::from_secs(2), ..Ask::default() };
+    assert!(matches!(origin(&bench.ask(&ask)), Origin::StoodIn { .. }));
+    assert!(started.elapsed() < Duration::from_millis(1800), "{:?}", started.elapsed());
+}
+
+#[test]
+fn a_server_that_rejects_itself_is_not_stood_in_for() {
+    let bench = Bench::new(Duration::ZERO);
+    bench.ask(&Ask::default()).unwrap();
+    bench.server.misbehave("timestamp", Fault::Body("{\"signed\":{},\"signatures\":[]}"));
+    rejection(bench.ask(&Ask { when_unavailable: stale(3600), ..Ask::default() }));
+}
+
+#[test]
+fn what_was_seen_is_not_gone_back_behind() {
+    let bench = Bench::new(Duration::ZERO);
+    let next = bench.repo.update(|signer| signer.release("v1", [9; 32], 1, &["alice"]));
+    bench.server.publish(&next);
+    bench.ask(&Ask::default()).unwrap();
+    bench.server.publish(&bench.repo);
+    assert!(matches!(rejection(bench.ask(&Ask::default())), Rejection::Rollback { .. }));
+}
+
+#[test]
+fn repositories_that_do_not_exist_are_not_remembered() {
+    let bench = Bench::new(LONG);
+    bench.server.remove(GUN);
+    rejection(bench.ask(&Ask::default()));
+    let key = Key { server: bench.url.clone(), gun: bench.gun.clone(), anchor: bench.anchor.clone() };
+    let slot = bench.notary.shelf.slot(&key);
+    assert!(slot.held().is_none());
+    assert_eq!(Arc::strong_count(&slot), 2);
+}
