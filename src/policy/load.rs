@@ -416,4 +416,38 @@ mod tests {
         assert!(source.reload_if_changed().unwrap().is_err());
         assert!(source.reload_if_changed().is_some(), "what could not be read is tried again");
     }
+
+    /// kubelet swaps while we read: whatever loads is wholly of one generation.
+    #[test]
+    fn never_half_old_and_half_new() {
+        let scratch = Scratch::new();
+        let rules = |generation: usize, name: &str| {
+            let repositories = format!("repositories: [{{name: reg.io/g{generation}/{name}}}]");
+            policy(name).replace("repositories: []", &repositories)
+        };
+        let mount = |generation: usize| {
+            let files = [("a.yaml", rules(generation, "a")), ("b.yaml", rules(generation, "b"))];
+            scratch.mount(&format!("..{generation}"), &files.each_ref().map(|(name, text)| (*name, text.as_str())));
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            let _ = fs::remove_dir_all(scratch.0.join(format!("..{}", generation.wrapping_sub(1))));
+        };
+        mount(0);
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        let mut loaded = 0;
+        std::thread::scope(|scope| {
+            scope.spawn(|| (1..).take_while(|_| !stop.load(Ordering::Relaxed)).for_each(mount));
+            for _ in 0..300 {
+                if let Ok(set) = load(&scratch.dirs()) {
+                    let generations: Vec<&str> =
+                        set.rules().map(|rule| rule.pattern.split('/').nth(1).unwrap()).collect();
+                    assert_eq!(generations.len(), 2);
+                    assert_eq!(generations[0], generations[1]);
+                    loaded += 1;
+                }
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+        assert!(loaded > 0);
+        assert_eq!(load(&scratch.dirs()).unwrap().len(), 2);
+    }
 }
