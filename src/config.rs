@@ -55,7 +55,7 @@ pub struct Limits {
     pub request_time: Duration,
     /// An answer must have been taken by the client by then.
     pub answer_time: Duration,
-    /// A connection may be idle between requests for this long.
+    /// A connection may be idle between requests for this long; before its first one, for `request_time` at most.
     pub idle_time: Duration,
     /// An admission is answered by then, where the client names no `?timeout=`.
     pub admission_time: Duration,

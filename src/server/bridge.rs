@@ -7,12 +7,17 @@
 //! tiny_http stops accepting for good when one accept fails, and its `Server` must never be dropped while it listens
 //! on an abstract socket (its `Drop` expects a path). So a dead link is replaced by a new one under a new name, with
 //! new secrets; the old one is kept just long enough to answer what it had taken.
+//!
+//! tiny_http also hands two connections to one free thread if they come at once, and the second then waits until the
+//! first is closed. So connections are opened one at a time, each greeted before the next: once the greeting is
+//! answered, the thread is taken.
 
 use std::fmt;
 use std::io::{self, Read as _, Write as _};
 use std::mem::ManuallyDrop;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -91,7 +96,7 @@ impl Bridge {
     fn receive(self: &Arc<Self>, link: &Arc<Link>) {
         while !link.retired.load(Ordering::SeqCst) {
             match link.server.recv() {
-                Ok(request) => self.dispatcher.receive(link, request),
+                Ok(request) => self.dispatch_one(link, request),
                 Err(_) if self.stopping.load(Ordering::SeqCst) => return,
                 Err(error) => {
                     log::error!("the internal HTTP server: {error}");
@@ -104,8 +109,16 @@ impl Bridge {
         // What the dead link had taken is still answered: as long as an exchange holds it, besides this thread.
         while Arc::strong_count(link) > 1 {
             if let Ok(Some(request)) = link.server.recv_timeout(RENEWAL_PAUSE) {
-                self.dispatcher.receive(link, request);
+                self.dispatch_one(link, request);
             }
+        }
+    }
+
+    /// A bug here must not end the only thread that takes requests in.
+    fn dispatch_one(&self, link: &Arc<Link>, request: tiny_http::Request) {
+        if catch_unwind(AssertUnwindSafe(|| self.dispatcher.receive(link, request))).is_err() {
+            self.dispatcher.count_panic();
+            log::error!("a request hit a bug on its way to the workers");
         }
     }
 
@@ -130,6 +143,7 @@ pub(super) struct Link {
     epoch: Instant,
     retired: AtomicBool,
     idle: Mutex<Vec<UnixStream>>,
+    connecting: Mutex<()>,
     #[cfg(test)]
     listener: UnixListener,
 }
@@ -140,6 +154,10 @@ const IDLE_STREAMS: usize = 8;
 const REPLY_HEAD_BYTES: usize = 4 << 10;
 /// Our largest answers are patches and metrics.
 const REPLY_BYTES: usize = 32 << 20;
+/// A greeting is answered by threads that do nothing else; this is for machines with no time to spare.
+const GREETING_TIME: Duration = Duration::from_secs(5);
+/// What a greeting says where a request says where it comes from.
+const HELLO: &str = "hello";
 /// Head and body leave in one write up to here.
 const ONE_WRITE: usize = 16 << 10;
 /// The header that brings the secret in, with what the gateway knows of the request.
@@ -163,6 +181,7 @@ impl Link {
             epoch: Instant::now(),
             retired: AtomicBool::new(false),
             idle: Mutex::default(),
+            connecting: Mutex::default(),
             #[cfg(test)]
             listener: second,
         }))
@@ -173,27 +192,53 @@ impl Link {
         &self.seal
     }
 
-    /// Did the gateway send this request? Then, what it knows of it.
-    pub(super) fn admit(&self, request: &tiny_http::Request) -> Option<Passport> {
+    /// Did the gateway send this request? Then, what it is.
+    pub(super) fn admit(&self, request: &tiny_http::Request) -> Option<Visit> {
         let field = HeaderField::from_str(KNOCK_HEADER).ok()?;
         let header = request.headers().iter().find(|header| header.field == field)?;
         let mut words = header.value.as_str().split(' ');
-        let (knock, listener, micros) = (words.next()?, words.next()?, words.next()?);
+        let (knock, visit) = (words.next()?, words.next()?);
         if !same_secret(knock.as_bytes(), self.knock.as_bytes()) {
             return None;
         }
-        let listener = match listener {
+        let listener = match visit {
             "tls" => Listener::Tls,
             "plain" => Listener::Plain,
+            HELLO => return Some(Visit::Hello),
             _ => return None,
         };
-        let first_byte = self.epoch.checked_add(Duration::from_micros(micros.parse().ok()?))?;
-        Some(Passport { listener, first_byte })
+        let first_byte = self.epoch.checked_add(Duration::from_micros(words.next()?.parse().ok()?))?;
+        Some(Visit::Request(Passport { listener, first_byte }))
     }
 
+    /// A connection that a thread of tiny_http serves. `ConnectionRefused` if there is nobody to serve it.
     fn connect(&self) -> io::Result<UnixStream> {
-        let kept = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        kept.map_or_else(|| UnixStream::connect_addr(&self.address), Ok)
+        let kept = || self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        if let Some(stream) = kept() {
+            return Ok(stream);
+        }
+        let turn = self.connecting.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.retired.load(Ordering::SeqCst) {
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        }
+        // One may have come back while others had their turn.
+        if let Some(stream) = kept() {
+            return Ok(stream);
+        }
+        let stream = self.greet(UnixStream::connect_addr(&self.address)?).map_err(|error| {
+            log::error!("the internal HTTP server does not answer: {error}");
+            io::Error::from(io::ErrorKind::ConnectionRefused)
+        });
+        drop(turn);
+        stream
+    }
+
+    fn greet(&self, stream: UnixStream) -> Result<UnixStream, BridgeError> {
+        let mut stream = Timed::new(stream, Instant::now() + GREETING_TIME);
+        let hello = format!("GET / HTTP/1.1\r\nHost: portreeve\r\n{KNOCK_HEADER}: {} {HELLO}\r\n\r\n", self.knock);
+        stream.write_all(hello.as_bytes())?;
+        self.receive(&mut stream, false)?;
+        Ok(stream.socket)
     }
 
     fn put_back(&self, stream: UnixStream) {
@@ -320,6 +365,15 @@ pub(super) struct Outgoing<'a> {
     pub(super) first_byte: Instant,
 }
 
+/// What comes over a link.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Visit {
+    /// A new connection's greeting; any sealed answer will do.
+    Hello,
+    /// A client's request.
+    Request(Passport),
+}
+
 /// What the gateway knows of a request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Passport {
@@ -437,7 +491,8 @@ mod tests {
 
     fn ask(answer: impl Fn(&Link) -> String) -> Result<Reply, BridgeError> {
         let (link, impostor) = taken_over(answer);
-        let mut stream = Timed::new(link.connect().unwrap(), Instant::now() + Duration::from_millis(500));
+        let stream = UnixStream::connect_addr(&link.address).unwrap();
+        let mut stream = Timed::new(stream, Instant::now() + Duration::from_millis(500));
         let request = Outgoing {
             listener: Listener::Tls,
             method: "POST",

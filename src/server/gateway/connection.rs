@@ -35,11 +35,17 @@ impl Context {
         }
     }
 
-    fn idle_time(&self) -> Duration {
+    /// How long to wait for a request. A client that has not sent any yet gets less: it connected in order to send
+    /// one, and places held for nothing are the cheapest way to keep others out.
+    fn idle_time(&self, served: bool) -> Duration {
+        let idle_time = match served {
+            true => self.limits.idle_time,
+            false => self.limits.idle_time.min(self.limits.request_time),
+        };
         match self.listener {
-            Listener::Tls => self.limits.idle_time,
+            Listener::Tls => idle_time,
             // Probes and scrapes dial again readily, and the places are few.
-            Listener::Plain => self.limits.idle_time.min(Duration::from_secs(5)),
+            Listener::Plain => idle_time.min(Duration::from_secs(5)),
         }
     }
 
@@ -54,7 +60,7 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// Serves a connection until it ends.
 pub(super) fn serve(context: &Context, wire: Wire, slot: &Slot) {
-    let mut connection = Connection { context, slot, wire, buffer: Vec::new() };
+    let mut connection = Connection { context, slot, wire, buffer: Vec::new(), served: false };
     let end = loop {
         match connection.request() {
             Ok(Then::Stay) => {}
@@ -75,6 +81,8 @@ struct Connection<'a> {
     wire: Wire,
     /// What was read beyond the last request; never more than a head's worth.
     buffer: Vec<u8>,
+    /// Has any request been answered?
+    served: bool,
 }
 
 /// What comes after an answer.
@@ -98,6 +106,7 @@ impl<'a> Connection<'a> {
         drop(body);
         let stay = head.keep_alive && self.slot.may_stay();
         self.answer(&reply, stay)?;
+        self.served = true;
         Ok(if stay { Then::Stay } else { Then::Finish })
     }
 
@@ -106,7 +115,7 @@ impl<'a> Connection<'a> {
         if !self.slot.idle() {
             return Ok(false);
         }
-        self.wire.set_deadline(Instant::now() + self.context.idle_time());
+        self.wire.set_deadline(Instant::now() + self.context.idle_time(self.served));
         match self.fill() {
             Ok(read) => Ok(read > 0),
             Err(error) if error.kind() == io::ErrorKind::TimedOut => Ok(false),

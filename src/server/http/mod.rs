@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use tiny_http::{Header, Method, Request, Response, StatusCode};
 
-use super::bridge::{Link, Passport, SEAL_HEADER};
+use super::bridge::{Link, Passport, SEAL_HEADER, Visit};
 use super::{Answer, Endpoint, Handler};
 use crate::config::Limits;
 use crate::deadline::Deadline;
@@ -71,10 +71,17 @@ impl Dispatcher {
         drop(self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
+    /// A bug was contained outside of the workers.
+    pub(super) fn count_panic(&self) {
+        self.metrics.panic();
+    }
+
     /// Takes one request in.
     pub(super) fn receive(&self, link: &Arc<Link>, request: Request) {
-        let Some(passport) = link.admit(&request) else {
-            return self.refuse_stranger(request);
+        let passport = match link.admit(&request) {
+            None => return self.refuse_stranger(request),
+            Some(Visit::Hello) => return respond(request, link, plain(200, "hello\n")),
+            Some(Visit::Request(passport)) => passport,
         };
         match self.route(&request, passport) {
             Route::Here(full) => respond(request, link, full),

@@ -60,6 +60,17 @@ fn idle_connections_are_closed() {
 }
 
 #[test]
+fn who_connects_and_sends_nothing_is_closed_sooner() {
+    let site = Site::start(|limits| (limits.idle_time, limits.request_time) = (PATIENCE * 10, SHORT));
+    let mut served = site.tls();
+    assert_eq!(served.ask(get("/health/liveness")).status, 200);
+    let mut silent = site.tls();
+    silent.stream.conn.complete_io(&mut silent.stream.sock).unwrap();
+    assert!(silent.is_closed());
+    assert_eq!(served.ask(get("/health/liveness")).status, 200, "one that was of use may wait longer");
+}
+
+#[test]
 fn a_client_that_does_not_read_is_cut() {
     let site = Site::start(|limits| {
         (limits.answer_time, limits.request_bytes, limits.body_memory) = (SHORT, 16 << 20, 32 << 20);

@@ -209,3 +209,33 @@ fn a_full_queue_is_answered_at_once_and_probes_go_on() {
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 503, 503]);
 }
+
+#[test]
+fn a_burst_of_slow_admissions_reaches_all_workers() {
+    const BURST: usize = 48;
+    let site = Site::start(|limits| limits.workers = BURST);
+    let mut clients: Vec<_> = (0..BURST).map(|_| site.tls()).collect();
+    for client in &mut clients {
+        assert_eq!(client.ask(get("/health/liveness")).status, 200);
+    }
+    // tiny_http hands two connections to one free thread if they come at once; the second would wait for the first.
+    let start = &std::sync::Barrier::new(BURST);
+    thread::scope(|scope| {
+        for client in &mut clients {
+            scope.spawn(move || {
+                start.wait();
+                client.send(post("/admit", "gate"));
+            });
+        }
+    });
+    for number in 0..BURST {
+        site.arrived.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("only {number} of {BURST} arrived"));
+    }
+    assert_eq!(site.plain().ask(get("/health/liveness")).status, 200);
+    for _ in 0..BURST {
+        site.open_gate.send(()).unwrap();
+    }
+    for client in &mut clients {
+        assert_eq!(client.answer().status, 200);
+    }
+}
