@@ -5,10 +5,13 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustls::client::WebPkiServerVerifier;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
+use super::server_certificate::ServerCertificates;
 use crate::credentials::FileError;
 use crate::credentials::files::read_capped;
 
@@ -17,36 +20,54 @@ const MAX_BUNDLE: usize = 1 << 20;
 
 /// The TLS client's settings under the built-in roots and this bundle. An absent file adds nothing.
 pub(super) fn tls_config(bundle: Option<&Path>) -> Result<Arc<ClientConfig>, CaError> {
+    // The provider is named, so that no feature elsewhere in the tree can choose another one.
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|source| CaError::Tls { source })?
+        // "Dangerous" is any verifier of one's own; ours only adds to WebPKI's rules (see there).
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier(bundle)?))
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
+/// Accepts servers under the built-in roots and this bundle.
+pub(super) fn verifier(bundle: Option<&Path>) -> Result<ServerCertificates, CaError> {
+    let mut own = Vec::new();
     let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     if let Some(path) = bundle {
         match read_capped(path, MAX_BUNDLE) {
-            Ok(pem) => add_bundle(&mut roots, path, &pem)?,
+            Ok(pem) => own = add_bundle(&mut roots, path, &pem)?,
             Err(source) if source.is_not_found() => {
                 log::info!("no CA bundle at {}: only the built-in roots are trusted", path.display());
             }
             Err(source) => return Err(CaError::File { path: path.to_owned(), source }),
         }
     }
-    // The provider is named, so that no feature elsewhere in the tree can choose another one.
-    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|source| CaError::Tls { source })?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Arc::new(config))
+    let rules = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
+        .build()
+        .map_err(|_| CaError::NoRoots)?;
+    Ok(ServerCertificates::new(rules, own))
 }
 
-fn add_bundle(roots: &mut RootCertStore, path: &Path, pem: &[u8]) -> Result<(), CaError> {
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// Adds the bundle's certificates to the roots, and gives them.
+fn add_bundle(roots: &mut RootCertStore, path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, CaError> {
+    let mut certificates = Vec::new();
     let mut number = 0;
     for certificate in CertificateDer::pem_slice_iter(pem) {
         number += 1;
         let certificate = certificate.map_err(|_| CaError::Pem { path: path.to_owned(), number })?;
+        certificates.push(certificate.clone());
         roots.add(certificate).map_err(|source| CaError::Certificate { path: path.to_owned(), number, source })?;
     }
     if number == 0 {
         return Err(CaError::Empty { path: path.to_owned() });
     }
-    Ok(())
+    Ok(certificates)
 }
 
 /// A CA bundle that cannot be used.
@@ -80,6 +101,8 @@ pub enum CaError {
         /// Why.
         source: rustls::Error,
     },
+    /// There are no roots at all.
+    NoRoots,
     /// TLS itself cannot be set up.
     Tls {
         /// Why.
@@ -98,6 +121,7 @@ impl fmt::Display for CaError {
             Self::Certificate { path, number, source } => {
                 write!(f, "CA bundle {}: certificate {number} cannot be used: {source}", path.display())
             }
+            Self::NoRoots => f.write_str("there is no CA that a trust server could be under"),
             Self::Tls { source } => write!(f, "TLS cannot be set up: {source}"),
         }
     }
@@ -108,7 +132,7 @@ impl std::error::Error for CaError {
         match self {
             Self::File { source, .. } => Some(source),
             Self::Certificate { source, .. } | Self::Tls { source } => Some(source),
-            Self::Empty { .. } | Self::Pem { .. } => None,
+            Self::Empty { .. } | Self::Pem { .. } | Self::NoRoots => None,
         }
     }
 }

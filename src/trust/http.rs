@@ -16,6 +16,7 @@ use ureq::{Agent, AsSendBody, Body};
 use super::ca::{CaError, tls_config};
 use super::names::Names;
 use super::proxy::{Proxies, ProxyError};
+use super::server_certificate::is_ca_as_server;
 use super::server_url::PlainHttp;
 use super::tls::TlsConnector;
 use crate::credentials::Secret;
@@ -355,6 +356,10 @@ fn certificate_trouble(why: &CertificateError) -> String {
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             "it is for another host name".to_owned()
+        }
+        other if is_ca_as_server(&rustls::Error::InvalidCertificate(other.clone())) => {
+            "it is a CA's own certificate (put exactly this one into the file of trust.ca, or use one under a CA)"
+                .to_owned()
         }
         other => other.to_string(),
     }

@@ -29,6 +29,7 @@ mod http;
 mod names;
 mod proxy;
 pub mod server_url;
+mod server_certificate;
 mod shelf;
 mod tls;
 mod token;

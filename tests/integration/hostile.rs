@@ -9,40 +9,19 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
-use portreeve_test_support::signer::{self as tuf, Repo};
-use portreeve_test_support::trust_server::{Fault, SignIn, TokenService, TrustServer};
-use serde_json::json;
+use portreeve_test_support::signer as tuf;
+use portreeve_test_support::trust_server::{Fault, SignIn, TokenService};
 
 use crate::https::{HttpsServer, Reply};
 use crate::notary::needs_notary;
-use crate::pki::Pki;
 use crate::plant::{PLC, Plant};
 use crate::process::{run, wait_until};
 use crate::product::Site;
-use crate::review::{DID_NOT_ANSWER, assert_allowed, assert_denied, pod, pod_review, policy, policy_for};
+use crate::review::{DID_NOT_ANSWER, assert_allowed, assert_denied, pod, pod_review, policy};
+use crate::stage::Stage;
 
 const REJECTED: i32 = 1;
 const UNAVAILABLE: i32 = 3;
-
-/// A well-signed repository on an in-process server, and a site that asks it.
-struct Stage {
-    server: TrustServer,
-    repo: Repo,
-    site: Site,
-}
-
-impl Stage {
-    fn new() -> Self {
-        let repo = tuf::Signer::new(PLC).signer("alice").release("v1", [7; 32], 1234, &["alice"]).publish();
-        let server = TrustServer::start();
-        server.publish(&repo);
-        let mut site = Site::with_server(&Pki::new(), &server.url());
-        site.config["trust"]["ca"] = json!(site.file("trust-ca.pem", server.ca_pem()));
-        let signer = json!({ "name": "alice", "publicKey": repo.signer_public_key_pem("alice") });
-        site.policies(&[policy_for("registry.local:9001/*", json!({ "enabled": true, "signers": [signer] }))]);
-        Self { server, repo, site }
-    }
-}
 
 /// Reviews a signed image of a site, from the command line: it ends with one of these statuses, and in the words that
 /// go with it.

@@ -147,8 +147,11 @@ pub(crate) fn http(port: u16, method: &str, target: &str, body: &[u8]) -> Option
     exchange(&mut connect(port).ok()?, method, target, &[], body)
 }
 
-/// A TLS connection of one's own, for requests that no decent client would send.
-pub(crate) fn connect_tls(pki: &Pki, port: u16) -> std::io::Result<StreamOwned<ClientConnection, TcpStream>> {
+/// A client's TLS connection.
+pub(crate) type TlsStream = StreamOwned<ClientConnection, TcpStream>;
+
+/// Opens a connection; what goes over it is the caller's business.
+pub(crate) fn connect_tls(pki: &Pki, port: u16) -> std::io::Result<TlsStream> {
     let name = ServerName::try_from("localhost").unwrap();
     let connection = ClientConnection::new(pki.client(), name).unwrap();
     Ok(StreamOwned::new(connection, connect(port)?))

@@ -18,5 +18,6 @@ mod plant;
 mod process;
 mod product;
 mod review;
+mod stage;
 mod temp;
 mod token;

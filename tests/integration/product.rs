@@ -11,7 +11,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use serde_json::{Value, json};
 
-use crate::https::{self, Response};
+use crate::https::{self, Response, TlsStream};
 use crate::mount::Mount;
 use crate::pki::Pki;
 use crate::process::{self, Run, free_port, run, wait_until};
@@ -172,6 +172,11 @@ pub(crate) struct Serving {
 impl Serving {
     pub(crate) fn port(&self) -> u16 {
         self.port
+    }
+
+    /// A TLS connection, for requests that no decent client would send.
+    pub(crate) fn connect(&self) -> std::io::Result<TlsStream> {
+        https::connect_tls(&self.pki, self.port)
     }
 
     /// POSTs a body over TLS.

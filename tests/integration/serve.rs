@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
+use portreeve_test_support::trust_server::Fault;
 use serde_json::{Value, json};
 
 use crate::https::{connect_tls, read_response};
@@ -16,6 +17,7 @@ use crate::review::{
     DID_NOT_ANSWER, assert_allowed, assert_denied, fixture, fixture_json, patch, pinned, pod_review, policy,
     policy_for, replacing, warnings,
 };
+use crate::stage::Stage;
 
 #[test]
 fn both_versions_are_answered_in_their_own() {
@@ -106,11 +108,11 @@ fn bodies_that_are_no_reviews_are_refused() {
         assert_eq!(serving.post("/validate", body).status, 400, "{body}");
     }
     // One that says it is too large is refused before it is sent.
-    let mut stream = connect_tls(&pki, serving.port()).unwrap();
+    let mut stream = serving.connect().unwrap();
     stream.write_all(b"POST /admit HTTP/1.1\r\nHost: x\r\nContent-Length: 65537\r\n\r\n").unwrap();
     assert_eq!(read_response(&mut stream).unwrap().status, 413);
     // One that does not say so, as soon as it is: by then the client may be cut off in the middle of sending.
-    let mut stream = connect_tls(&pki, serving.port()).unwrap();
+    let mut stream = serving.connect().unwrap();
     stream.write_all(b"POST /admit HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n11000\r\n").unwrap();
     let _ = stream.write_all(&[b' '; 0x11000]).and_then(|()| stream.flush()); // it may hang up before the end
     let refusal = read_response(&mut stream).map(|response| response.status);
@@ -131,25 +133,16 @@ fn sigterm_ends_it_cleanly() {
 
 #[test]
 fn what_is_in_hand_at_sigterm_is_finished() {
-    needs_notary!();
-    let plant = Plant::build();
-    let site = plant.site();
-    site.policies(&[policy(&[&plant.alice])]);
-    let mut serving = site.serve();
-    plant.notary.freeze();
+    let stage = Stage::new();
+    let mut serving = stage.site.serve();
+    stage.server.misbehave("/timestamp.json", Fault::Delay(Duration::from_secs(2)));
     let body = pod_review(&format!("{PLC}:v1")).to_string();
-    let mut stream = connect_tls(&plant.pki, serving.port()).unwrap();
-    let head = format!("POST /admit?timeout=10s HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-    stream.write_all(head.as_bytes()).unwrap();
-    stream.flush().unwrap();
-    std::thread::sleep(Duration::from_millis(300)); // the request is in a worker's hands by now
-    std::thread::scope(|scope| {
-        let ended = scope.spawn(|| serving.terminate());
-        std::thread::sleep(Duration::from_millis(300));
-        plant.notary.thaw();
-        assert_allowed(&read_response(&mut stream).expect("an answer").json());
-        assert_eq!(ended.join().unwrap(), Some(0));
-    });
+    let mut stream = serving.connect().unwrap();
+    let head = format!("POST /admit?timeout=10s HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", body.len());
+    stream.write_all((head + &body).as_bytes()).and_then(|()| stream.flush()).unwrap();
+    wait_until("the trust server to be asked", || stage.server.count("/timestamp.json") > 0);
+    assert_eq!(serving.terminate(), Some(0), "{}", serving.log());
+    assert_allowed(&read_response(&mut stream).expect("an answer").json());
 }
 
 #[test]
@@ -219,7 +212,7 @@ fn the_answer_leaves_before_the_caller_gives_up() {
     site.policies(&[policy(&[&plant.alice])]);
     let serving = site.serve();
     plant.notary.freeze();
-    for seconds in [1, 3] {
+    for seconds in [2, 4] {
         let begin = Instant::now();
         let target = format!("/admit?timeout={seconds}s");
         let answer = serving.admit(&target, &pod_review(&format!("{PLC}:v1")));

@@ -75,10 +75,18 @@ fn strangers_on_the_internal_socket_are_refused() {
         assert_eq!(seen.status, 403, "{request}");
         assert!(!seen.head.contains(super::super::bridge::SEAL_HEADER), "a stranger never sees the seal");
     }
-    // One that announces a body and never sends it does not hold up the others.
-    let mut stranger = Client { stream: bridge.stranger(), read: Vec::new() };
-    stranger.send("POST /admit HTTP/1.1\r\nContent-Length: 100000\r\n\r\n");
-    assert_eq!(site.tls().ask(post("/admit", "{}")).status, 200);
+    // Those who announce a body and never send it hold up nobody, not even more of them than may wait for a refusal.
+    let mut hanging = Vec::new();
+    for _ in 0..24 {
+        let mut stranger = Client { stream: bridge.stranger(), read: Vec::new() };
+        stranger.send("POST /admit HTTP/1.1\r\nContent-Length: 100000\r\n\r\n");
+        hanging.push(stranger);
+        thread::sleep(Duration::from_millis(10));
+    }
+    let mut client = site.tls();
+    // Less than a greeting is given: the link itself must have stayed alive, not have been replaced.
+    client.stream.sock.set_read_timeout(Some(Duration::from_secs(4))).unwrap();
+    assert_eq!(client.ask(post("/admit", "{}")).status, 200);
     assert!(site.counts(r#"portreeve_admissions_total{endpoint="admit",outcome="error"} 0"#));
 }
 

@@ -105,6 +105,21 @@ fn a_certificate_for_another_host_is_told() {
     assert!(words.contains("another host name"), "{words}");
 }
 
+/// As `openssl req -x509` makes them.
+#[test]
+fn a_self_signed_certificate_is_accepted_from_the_bundle() {
+    let mut params = rcgen::CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = params.self_signed(&key).unwrap().pem();
+    let bench = Bench::of(Server::start_with(&certificate, &key.serialize_pem(), certificate.clone()));
+    bench.fetch(&[]).unwrap();
+    bench.scratch.write("ca.pem", Authority::new().pem());
+    bench.server.drop_connections();
+    let said = bench.words(&[]);
+    assert!(said.contains("certificate"), "{said}");
+}
+
 #[test]
 fn a_changed_ca_bundle_counts_and_a_bad_one_does_not() {
     let bench = Bench::new();

@@ -10,21 +10,27 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
+use self::fault::misbehave;
+use self::wire::{Response, Stream, basic, parameters, read_request};
 use crate::certificates::Authority;
 use crate::signer::Repo;
+
+mod fault;
+mod wire;
+
+pub use self::fault::Fault;
+pub use self::wire::Request;
 
 /// What the trust server asks for before it answers.
 #[derive(Clone, Debug, Default)]
@@ -79,60 +85,6 @@ impl Default for TokenService {
             before_challenge: "",
         }
     }
-}
-
-/// What to do instead of answering.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// Say nothing until stopped.
-    Stall,
-    /// Wait this long, then answer as usual.
-    Delay(Duration),
-    /// Send the right answer's head, then its body a byte a second.
-    Drip,
-    /// Send the head itself a byte a second.
-    DripHead,
-    /// Close the connection at once.
-    Reset,
-    /// Promise more bytes than are sent.
-    ShortBody,
-    /// End a chunked body early.
-    ShortChunks,
-    /// Say neither how long the body is nor use chunks.
-    NoLength,
-    /// Send this many bytes, with their length said before.
-    Huge(u64),
-    /// The same in chunks, so that nothing tells the length before.
-    HugeChunked(u64),
-    /// 200 with a web page.
-    Html,
-    /// Claim that the body is gzip.
-    Gzip,
-    /// 302 to itself.
-    Redirect,
-    /// This status, with Notary's error body.
-    Status(u16),
-    /// 401 whatever is sent.
-    Unauthorized,
-    /// 200 with this body.
-    Body(&'static str),
-    /// This many answers as usual, then 500.
-    FailAfter(usize),
-}
-
-/// One request that came.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
-    /// `GET` or `POST`.
-    pub method: String,
-    /// Path and query.
-    pub target: String,
-    /// `Authorization`, as it came.
-    pub authorization: Option<String>,
-    /// `User-Agent`.
-    pub user_agent: Option<String>,
-    /// The body.
-    pub body: String,
 }
 
 /// The running server.
@@ -346,9 +298,6 @@ impl Shared {
     }
 }
 
-trait Stream: Read + Write + Send {}
-impl<T: Read + Write + Send> Stream for T {}
-
 fn accept(listener: &TcpListener, tls: Option<&Arc<ServerConfig>>, shared: &Arc<Shared>) {
     for stream in listener.incoming() {
         if shared.is_stopped() {
@@ -400,139 +349,6 @@ fn serve(stream: &mut dyn Stream, shared: &Shared) -> io::Result<()> {
         None => response.send(stream),
         Some(fault) => misbehave(stream, shared, fault, response, &request.target),
     }
-}
-
-fn misbehave(
-    stream: &mut dyn Stream,
-    shared: &Shared,
-    fault: Fault,
-    response: Response,
-    target: &str,
-) -> io::Result<()> {
-    let over = || Err(io::Error::other("fault"));
-    match fault {
-        Fault::Stall => {
-            shared.sleep(Duration::from_secs(600))?;
-            over()
-        }
-        Fault::Delay(wait) => {
-            shared.sleep(wait)?;
-            response.send(stream)
-        }
-        Fault::Drip => {
-            stream.write_all(response.head().as_bytes())?;
-            drip(stream, shared, &response.body)
-        }
-        Fault::DripHead => drip(stream, shared, response.head().as_bytes()),
-        Fault::Reset => over(),
-        Fault::ShortBody => {
-            let longer = Response { length: Length::Claimed(response.body.len() + 1000), ..response };
-            longer.send(stream)?;
-            over()
-        }
-        Fault::ShortChunks => {
-            stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n")?;
-            stream.flush()?;
-            over()
-        }
-        Fault::NoLength => {
-            Response { length: Length::Unsaid, ..response }.send(stream)?;
-            over()
-        }
-        Fault::Huge(bytes) => {
-            write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {bytes}\r\n\r\n")?;
-            pour(stream, shared, bytes, |stream, piece| stream.write_all(piece))
-        }
-        Fault::HugeChunked(bytes) => {
-            stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")?;
-            pour(stream, shared, bytes, |stream, piece| {
-                write!(stream, "{:x}\r\n", piece.len())?;
-                stream.write_all(piece)?;
-                stream.write_all(b"\r\n")
-            })?;
-            stream.write_all(b"0\r\n\r\n")
-        }
-        Fault::Html => Response::new(200, "<!DOCTYPE html><title>Welcome</title>").typed("text/html").send(stream),
-        Fault::Gzip => {
-            let mut response = response;
-            response.headers.push(("Content-Encoding".to_owned(), "gzip".to_owned()));
-            response.send(stream)
-        }
-        Fault::Redirect => {
-            let mut response = Response::new(302, "");
-            response.headers.push(("Location".to_owned(), target.to_owned()));
-            response.send(stream)
-        }
-        Fault::Status(status) => Response::error(status, "MADE_UP").send(stream),
-        Fault::Unauthorized => {
-            let mut response = shared.state().challenge("");
-            if response.headers.is_empty() {
-                response.headers.push(("WWW-Authenticate".to_owned(), "Basic realm=\"never\"".to_owned()));
-            }
-            response.send(stream)
-        }
-        Fault::Body(text) => Response::new(200, text).send(stream),
-        Fault::FailAfter(_) => response.send(stream),
-    }
-}
-
-fn drip(stream: &mut dyn Stream, shared: &Shared, bytes: &[u8]) -> io::Result<()> {
-    for byte in bytes {
-        stream.write_all(&[*byte])?;
-        stream.flush()?;
-        shared.sleep(Duration::from_secs(1))?;
-    }
-    Ok(())
-}
-
-fn pour(
-    stream: &mut dyn Stream,
-    shared: &Shared,
-    bytes: u64,
-    send: impl Fn(&mut dyn Stream, &[u8]) -> io::Result<()>,
-) -> io::Result<()> {
-    let piece = vec![b' '; 64 << 10];
-    let mut left = bytes;
-    while left > 0 {
-        if shared.is_stopped() {
-            return Err(io::Error::other("stopped"));
-        }
-        let now = usize::try_from(left).unwrap_or(usize::MAX).min(piece.len());
-        send(stream, &piece[..now])?;
-        left -= now as u64;
-    }
-    stream.flush()
-}
-
-fn read_request(stream: &mut dyn Stream) -> io::Result<Request> {
-    let mut head = Vec::new();
-    let mut byte = [0];
-    while !head.ends_with(b"\r\n\r\n") {
-        if head.len() > 64 << 10 || stream.read(&mut byte)? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        head.push(byte[0]);
-    }
-    let head = String::from_utf8_lossy(&head).into_owned();
-    let mut lines = head.split("\r\n");
-    let mut first = lines.next().unwrap_or_default().split(' ');
-    let method = first.next().unwrap_or_default().to_owned();
-    let target = first.next().unwrap_or_default().to_owned();
-    let headers: Vec<(String, String)> = lines
-        .filter_map(|line| line.split_once(':'))
-        .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
-        .collect();
-    let header = |wanted: &str| headers.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.clone());
-    let length = header("content-length").and_then(|length| length.parse::<usize>().ok()).unwrap_or(0).min(1 << 20);
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body)?;
-    Ok(Request {
-        method,
-        target,
-        authorization: header("authorization"),
-        user_agent: header("user-agent"),
-        body: String::from_utf8_lossy(&body).into_owned(),
-    })
 }
 
 impl State {
@@ -621,83 +437,5 @@ impl State {
         self.tokens.insert(token.clone(), opens);
         let expires = service.expires_in.map(|seconds| format!(",\"expires_in\":{seconds}")).unwrap_or_default();
         Response::new(200, format!("{{\"{}\":\"{token}\"{expires}}}", service.field))
-    }
-}
-
-fn basic(authorization: Option<&str>) -> Option<(String, String)> {
-    let bytes = BASE64_STANDARD.decode(authorization?.strip_prefix("Basic ")?).ok()?;
-    let text = String::from_utf8(bytes).ok()?;
-    text.split_once(':').map(|(user, password)| (user.to_owned(), password.to_owned()))
-}
-
-fn parameters(text: &str) -> BTreeMap<String, String> {
-    text.split('&')
-        .filter_map(|pair| pair.split_once('='))
-        .map(|(name, value)| (unescape(name), unescape(value)))
-        .collect()
-}
-
-fn unescape(text: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'%' => {
-                let hex = [rest.next().unwrap_or(b'0'), rest.next().unwrap_or(b'0')];
-                u8::from_str_radix(&String::from_utf8_lossy(&hex), 16).unwrap_or(b'?')
-            }
-            b'+' => b' ',
-            byte => byte,
-        });
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-struct Response {
-    status: u16,
-    headers: Vec<(String, String)>,
-    body: Vec<u8>,
-    length: Length,
-}
-
-enum Length {
-    Right,
-    Claimed(usize),
-    Unsaid,
-}
-
-impl Response {
-    fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
-        Self { status, headers: Vec::new(), body: body.into(), length: Length::Right }
-    }
-
-    fn error(status: u16, code: &str) -> Self {
-        Self::new(status, format!("{{\"errors\":[{{\"code\":\"{code}\",\"message\":\"made up\",\"detail\":null}}]}}"))
-    }
-
-    fn typed(mut self, media_type: &str) -> Self {
-        self.headers.push(("Content-Type".to_owned(), media_type.to_owned()));
-        self
-    }
-
-    fn head(&self) -> String {
-        let mut head = format!("HTTP/1.1 {} Made Up\r\n", self.status);
-        match self.length {
-            Length::Right => head.push_str(&format!("Content-Length: {}\r\n", self.body.len())),
-            Length::Claimed(length) => head.push_str(&format!("Content-Length: {length}\r\n")),
-            Length::Unsaid => {}
-        }
-        for (name, value) in &self.headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
-        }
-        head.push_str("\r\n");
-        head
-    }
-
-    fn send(&self, stream: &mut dyn Stream) -> io::Result<()> {
-        let mut bytes = self.head().into_bytes();
-        bytes.extend_from_slice(&self.body);
-        stream.write_all(&bytes)?;
-        stream.flush()
     }
 }
