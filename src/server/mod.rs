@@ -8,6 +8,7 @@ mod bridge;
 mod gateway;
 mod housekeeping;
 mod http;
+mod link;
 mod tls;
 
 #[cfg(test)]

@@ -14,8 +14,9 @@ use super::slots::Slot;
 use super::wire::Wire;
 use crate::config::Limits;
 use crate::metrics::{Limit, Listener, Metrics};
-use crate::server::bridge::{Bridge, Outgoing, Reply};
+use crate::server::bridge::Bridge;
 use crate::server::http::timeout;
+use crate::server::link::{Outgoing, Reply};
 
 /// What all connections of a listener share.
 pub(super) struct Context {

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use tiny_http::{Header, Method, Request, Response, StatusCode};
 
-use super::bridge::{Link, Passport, SEAL_HEADER, Visit};
+use super::link::{Link, Passport, SEAL_HEADER, Visit};
 use super::{Answer, Endpoint, Handler};
 use crate::config::Limits;
 use crate::deadline::Deadline;

@@ -73,7 +73,7 @@ fn strangers_on_the_internal_socket_are_refused() {
         let mut stranger = Client { stream: bridge.stranger(), read: Vec::new() };
         let seen = stranger.ask(request);
         assert_eq!(seen.status, 403, "{request}");
-        assert!(!seen.head.contains(super::super::bridge::SEAL_HEADER), "a stranger never sees the seal");
+        assert!(!seen.head.contains(super::super::link::SEAL_HEADER), "a stranger never sees the seal");
     }
     // Those who announce a body and never send it hold up nobody, not even more of them than may wait for a refusal.
     let mut hanging = Vec::new();
