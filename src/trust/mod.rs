@@ -20,6 +20,7 @@ mod signature;
 mod targets;
 
 pub mod notary;
+pub mod server_url;
 pub mod servers;
 
 mod ca;
@@ -28,7 +29,6 @@ mod client;
 mod http;
 mod names;
 mod proxy;
-pub mod server_url;
 mod server_certificate;
 mod shelf;
 mod tls;
