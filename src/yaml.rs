@@ -31,9 +31,9 @@ fn options() -> Options {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct YamlError {
     /// From 1; 0 where it is not known.
-    pub line: u32,
+    pub line: u64,
     /// From 1; 0 where it is not known.
-    pub column: u32,
+    pub column: u64,
     /// What is wrong.
     pub message: String,
     /// What was perhaps meant.
@@ -43,7 +43,7 @@ pub struct YamlError {
 impl YamlError {
     fn of(error: &Error) -> Self {
         let error = error.without_snippet();
-        let (line, column) = error.location().map_or((0, 0), |at| (at.line() as u32, at.column() as u32));
+        let (line, column) = error.location().map_or((0, 0), |at| (at.line(), at.column()));
         let (message, hint) = match error {
             Error::SerdeUnknownField { field, expected, .. } => {
                 (format!("unknown field \"{}\"", printable(field, 60)), suggestion(field, expected))

@@ -172,10 +172,10 @@ impl Decision {
                 if is_last_use { assessments.remove(image.image) } else { assessments.get(image.image).cloned() };
             let assessment = assessment.unwrap_or_else(Assessment::lost);
             let rule = assessment.rule.as_ref();
-            if let (Verdict::Verified(verified), Some(reference)) = (&assessment.verdict, &assessment.reference) {
-                if rule.is_some_and(|rule| rule.mutate_image) {
-                    operations.extend(Operation::pin(image, reference, verified.judgement.digest));
-                }
+            if let (Verdict::Verified(verified), Some(reference)) = (&assessment.verdict, &assessment.reference)
+                && rule.is_some_and(|rule| rule.mutate_image)
+            {
+                operations.extend(Operation::pin(image, reference, verified.judgement.digest));
             }
             let mode = if rule.is_some_and(|rule| rule.mode == Mode::Warn) { Mode::Warn } else { rules.mode };
             let mut finding = ImageFinding {

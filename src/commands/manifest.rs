@@ -29,10 +29,10 @@ pub(super) enum Item {
 /// Reads an input.
 pub(super) fn read(bytes: &[u8]) -> Result<Vec<Item>, ManifestError> {
     // A JSON AdmissionReview goes on byte for byte, as it would arrive at the webhook.
-    if let Ok(Head { kind: Some(kind) }) = serde_json::from_slice::<Head>(bytes) {
-        if kind == "AdmissionReview" {
-            return Ok(vec![Item::Review { label: kind, body: bytes.to_vec() }]);
-        }
+    if let Ok(Head { kind: Some(kind) }) = serde_json::from_slice::<Head>(bytes)
+        && kind == "AdmissionReview"
+    {
+        return Ok(vec![Item::Review { label: kind, body: bytes.to_vec() }]);
     }
     let text = std::str::from_utf8(bytes).map_err(ManifestError::NotText)?;
     let documents: Vec<Value> = yaml::read_all(text).map_err(ManifestError::Yaml)?;
@@ -64,12 +64,13 @@ fn add(object: Value, document: usize, items: &mut Vec<Item>) -> Result<(), Mani
         return Ok(());
     }
     if kind.ends_with("List") && object.get("items").is_some_and(Value::is_array) {
-        if let Value::Object(mut list) = object {
-            if let Some(Value::Array(members)) = list.remove("items") {
-                return members.into_iter().try_for_each(|member| add(member, document, items));
-            }
-        }
-        return Ok(());
+        return match object {
+            Value::Object(mut list) => match list.remove("items") {
+                Some(Value::Array(members)) => members.into_iter().try_for_each(|member| add(member, document, items)),
+                _ => Ok(()),
+            },
+            _ => Ok(()),
+        };
     }
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
     let namespace = text("/metadata/namespace").unwrap_or("default");

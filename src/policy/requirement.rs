@@ -6,13 +6,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use jiff::SignedDuration;
-
 use super::fields::Problems;
 use super::problem::Fault;
 use super::tree::{Node, Value};
 use super::{Mode, Remap, Requirement, TrustRule, UnavailableRule};
 use crate::image::{check_path, is_host, normal_host};
+use crate::text::duration;
 use crate::trust::notary::{PlainHttp, TrustServer};
 use crate::trust::repository::RequiredSigner;
 use crate::trust::{KeyId, RoleName, RootPin, SignerKey};
@@ -22,8 +21,6 @@ const TRUST: &[&str] =
     &["enabled", "trustServer", "signers", "signerSecrets", "roots", "remap", "whenUnavailable", "maxStale"];
 /// Those of [`TRUST`] that ask for a check, and so must not stand where no check is made.
 const DEMANDS: [&str; 3] = ["signers", "signerSecrets", "roots"];
-/// Longer than any metadata lives.
-const LONGEST_STALE: Duration = Duration::from_secs(10 * 366 * 86_400);
 
 /// Reads a `policy`. `None` where it cannot be used; why is in `problems`.
 pub(crate) fn read_requirement(policy: &Node, problems: &mut Problems) -> Option<Requirement> {
@@ -253,8 +250,7 @@ fn read_prefix(remap: &Node, field: &'static str, problems: &mut Problems) -> Op
 /// `maxStale`, which only says something where stored data may stand in.
 fn read_max_stale(trust: &Node, problems: &mut Problems) -> Option<Duration> {
     let (at, text) = problems.text(trust, "maxStale")?;
-    let duration = text.parse::<SignedDuration>().ok().and_then(|duration| Duration::try_from(duration).ok());
-    let Some(duration) = duration.filter(|&duration| duration <= LONGEST_STALE) else {
+    let Some(duration) = duration(text) else {
         problems.report(at, Fault::Duration { found: text.to_owned() });
         return None;
     };

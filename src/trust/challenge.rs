@@ -316,7 +316,8 @@ mod tests {
     #[test]
     fn refuses_what_cannot_be_read_to_its_end() {
         use ChallengeError::{Malformed, NoRealm, Repeated, TooLong};
-        const BAD: [(&str, fn(&ChallengeError) -> bool); 14] = [
+        type Is = fn(&ChallengeError) -> bool;
+        const BAD: [(&str, Is); 14] = [
             ("Bearer", |e| *e == NoRealm),
             ("Bearer service=\"x\"", |e| *e == NoRealm),
             ("Bearer realm=\"x", |e| matches!(e, Malformed { .. })),
