@@ -5,6 +5,7 @@
 //! data by itself; when one fails, there is none.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -30,7 +31,6 @@ impl VerifiedDigest {
 }
 
 /// All that was verified of one repository in one refresh: immutable, shared between requests.
-#[derive(Debug)]
 pub struct Repository {
     pub(super) gun: Gun,
     pub(super) root: Arc<Root>,
@@ -353,6 +353,18 @@ impl Repository {
         }
         self.delegations.insert(role.clone(), found);
         Ok(())
+    }
+}
+
+/// Names and versions: the whole would fill a log with megabytes.
+impl fmt::Debug for Repository {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("Repository");
+        out.field("gun", &self.gun.as_str());
+        for role in self.expiries() {
+            out.field(&role.role, &role.version);
+        }
+        out.finish_non_exhaustive()
     }
 }
 

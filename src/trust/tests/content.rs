@@ -149,7 +149,7 @@ fn row_057_and_061_files_are_the_listed_ones() {
     let repo = plant().publish();
     let roles = ["snapshot", "targets", "targets/releases", "targets/alice"];
     for (repo, role) in [&repo, &sha256_alone].into_iter().flat_map(|repo| roles.map(|role| (repo, role))) {
-        let mut server = Server::of(&repo);
+        let mut server = Server::of(repo);
         let file = server.files.get_mut(&repo.file_of(role)).unwrap();
         let expires = file.windows(7).position(|window| window == b"expires").unwrap();
         file[expires + 9..].iter_mut().find(|byte| byte.is_ascii_digit()).unwrap().clone_from(&b'9');
