@@ -84,7 +84,7 @@ impl Anchor {
 
 /// What decides whether a root is trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AnchorKind {
+pub(super) enum AnchorKind {
     /// Pinned certificates and key IDs.
     Key,
     /// Pinned CAs.

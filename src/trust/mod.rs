@@ -14,6 +14,7 @@ mod canonical;
 mod certificate;
 mod json;
 mod metadata;
+mod refresh;
 mod rejection;
 mod root;
 mod signature;
@@ -37,6 +38,7 @@ mod wire;
 
 pub use anchor::{Anchor, FirstUse, PinError, RootPin};
 pub use gun::{Gun, GunError, RoleName};
+pub use json::JsonError;
 pub use key::{KeyId, SignerKey, SignerKeyError};
 pub use repository::{RefreshError, Rejection, Repository, VerifiedDigest};
 pub use source::{FetchError, MetadataName, MetadataSource};

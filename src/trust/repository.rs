@@ -10,10 +10,11 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::metadata::{FileMeta, Header, SnapshotRole, TimestampRole};
+use super::metadata::{Header, SnapshotRole, TimestampRole};
+pub use super::refresh::RefreshError;
+use super::refresh::{Refresh, fetch_listed};
 pub use super::rejection::{NotSigned, Rejection, RootDistrust};
 use super::root::Root;
-use super::source::FetchError;
 use super::targets::TargetsRole;
 use super::{Anchor, Gun, KeyId, MetadataName, MetadataSource, RoleName, SignerKey};
 use crate::image::Sha256;
@@ -30,25 +31,24 @@ impl VerifiedDigest {
 }
 
 /// All that was verified of one repository in one refresh: immutable, shared between requests.
-#[derive(Debug)]
 pub struct Repository {
-    gun: Gun,
-    root: Arc<Root>,
+    pub(super) gun: Gun,
+    pub(super) root: Arc<Root>,
     /// When so many of the root's certificates have ended that it is no longer signed by enough of them.
-    certificates_end: Timestamp,
-    timestamp: Arc<TimestampRole>,
-    snapshot: Arc<SnapshotRole>,
-    targets: Arc<TargetsRole>,
+    pub(super) certificates_end: Timestamp,
+    pub(super) timestamp: Arc<TimestampRole>,
+    pub(super) snapshot: Arc<SnapshotRole>,
+    pub(super) targets: Arc<TargetsRole>,
     /// The delegations that were looked for, `targets/releases` always.
-    delegations: BTreeMap<RoleName, Delegation>,
+    pub(super) delegations: BTreeMap<RoleName, Delegation>,
     /// The newest header of every delegation that was ever verified: none goes back (row 59), even if it went away
     /// for a while.
-    seen: BTreeMap<RoleName, Header>,
+    pub(super) seen: BTreeMap<RoleName, Header>,
 }
 
 /// What was found of a delegation. What is wrong with one signer's role must not deny those who do not ask for it.
 #[derive(Clone, Debug)]
-enum Delegation {
+pub(super) enum Delegation {
     /// Not delegated, or never published.
     Absent,
     /// Verified; it may have expired.
@@ -258,7 +258,7 @@ impl Repository {
     }
 
     /// The role that releases: `targets/releases` if there is one, be it ever so broken, else `targets` (row 70).
-    fn released(&self, now: Timestamp) -> Result<Released<'_>, Rejection> {
+    pub(super) fn released(&self, now: Timestamp) -> Result<Released<'_>, Rejection> {
         let role = RoleName::releases();
         match self.delegations.get(&role) {
             Some(Delegation::Held(held)) => {
@@ -321,7 +321,7 @@ impl Repository {
     }
 
     /// Fetches and verifies a delegation, or finds that it is not there. `carried` is what was verified before.
-    fn look_for(
+    pub(super) fn look_for(
         &mut self,
         source: &mut dyn MetadataSource,
         role: &RoleName,
@@ -356,8 +356,20 @@ impl Repository {
     }
 }
 
+/// Names and versions: the whole would fill a log with megabytes.
+impl fmt::Debug for Repository {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("Repository");
+        out.field("gun", &self.gun.as_str());
+        for role in self.expiries() {
+            out.field(&role.role, &role.version);
+        }
+        out.finish_non_exhaustive()
+    }
+}
+
 /// The role that releases tags.
-struct Released<'a> {
+pub(super) struct Released<'a> {
     role: &'static str,
     targets: &'a TargetsRole,
     /// The delegation that limits it; `targets` itself has authority over everything.
@@ -387,151 +399,4 @@ pub struct RepositoryFiles<'a> {
     pub timestamp: &'a [u8],
     /// The snapshot.
     pub snapshot: &'a [u8],
-}
-
-/// One refresh.
-struct Refresh<'a> {
-    source: &'a mut dyn MetadataSource,
-    gun: &'a Gun,
-    anchor: &'a Anchor,
-    previous: Option<&'a Repository>,
-    signers: &'a BTreeSet<RoleName>,
-    now: Timestamp,
-}
-
-impl Refresh<'_> {
-    /// The whole read path under one root.
-    fn under(&mut self, root: &Arc<Root>) -> Result<Repository, RefreshError> {
-        let now = self.now;
-        let certificates_end = root.trusted_until(self.anchor, self.gun, now)?;
-        let timestamp = self.timestamp(root)?;
-        let snapshot = self.snapshot(root, &timestamp.snapshot)?;
-        // TUF has the snapshot list the root in Notary's dialect: this publication was made under this very root.
-        snapshot.root.check("root", &root.bytes)?; // row 61
-        let targets = self.targets(root, &snapshot.targets)?;
-        let mut repository = Repository {
-            gun: self.gun.clone(),
-            root: Arc::clone(root),
-            certificates_end,
-            timestamp,
-            snapshot,
-            targets,
-            delegations: BTreeMap::new(),
-            seen: self.previous.map(|previous| previous.seen.clone()).unwrap_or_default(),
-        };
-        let releases = RoleName::releases();
-        let carried = |role: &RoleName| self.previous.and_then(|previous| previous.delegations.get(role));
-        repository.look_for(self.source, &releases, carried(&releases))?;
-        if repository.seen.contains_key(&releases)
-            && matches!(repository.delegations.get(&releases), Some(Delegation::Absent))
-        {
-            // Row 66: else an old entry of `targets` would be served in its place.
-            return Err(Rejection::Vanished { role: releases.to_string() }.into());
-        }
-        repository.released(now)?; // row 70
-        for role in self.signers.iter().filter(|role| **role != releases) {
-            repository.look_for(self.source, role, carried(role))?;
-        }
-        Ok(repository)
-    }
-
-    fn timestamp(&mut self, root: &Root) -> Result<Arc<TimestampRole>, RefreshError> {
-        let (role, name) = ("timestamp", MetadataName::Timestamp);
-        let too_large = |cap: usize| Rejection::TooLarge { role: role.to_owned(), cap: cap as u64 }; // row 54
-        let bytes = match self.source.fetch(&name, name.cap()) {
-            Ok(bytes) if bytes.len() > name.cap() => return Err(too_large(name.cap()).into()),
-            Ok(bytes) => bytes,
-            Err(FetchError::TooLarge { cap }) => return Err(too_large(cap).into()),
-            // Row 55: a server with a root and without a timestamp is a broken one; it has not said no.
-            Err(FetchError::NotFound) => {
-                return Err(RefreshError::Unavailable(format!("the trust server has no timestamp for {}", self.gun)));
-            }
-            Err(FetchError::Unavailable(why)) => return Err(RefreshError::Unavailable(why)),
-        };
-        let timestamp = TimestampRole::open(bytes, &root.timestamp)?;
-        timestamp.header.check_progress(role, self.previous.map(|previous| &previous.timestamp.header))?;
-        timestamp.header.check_expiry(role, self.now)?;
-        Ok(Arc::new(timestamp))
-    }
-
-    fn snapshot(&mut self, root: &Root, file: &FileMeta) -> Result<Arc<SnapshotRole>, RefreshError> {
-        let role = "snapshot";
-        let previous = self.previous.map(|previous| (&previous.snapshot, &previous.timestamp.snapshot));
-        let snapshot = match previous {
-            Some((held, listed)) if listed == file && held.keys == root.snapshot => Arc::clone(held),
-            _ => {
-                let name = MetadataName::Snapshot(file.sha256);
-                let bytes = fetch_listed(self.source, role, &name, file)?;
-                Arc::new(SnapshotRole::open(bytes, &root.snapshot)?)
-            }
-        };
-        snapshot.header.check_progress(role, self.previous.map(|previous| &previous.snapshot.header))?;
-        snapshot.header.check_expiry(role, self.now)?;
-        Ok(snapshot)
-    }
-
-    fn targets(&mut self, root: &Root, file: &FileMeta) -> Result<Arc<TargetsRole>, RefreshError> {
-        let role = "targets";
-        let targets = match self.previous.map(|previous| &previous.targets) {
-            Some(held) if held.file == *file && held.keys == root.targets => Arc::clone(held),
-            _ => {
-                let bytes = fetch_listed(self.source, role, &MetadataName::Targets(file.sha256), file)?;
-                Arc::new(TargetsRole::open(role, &bytes, file, &root.targets)?)
-            }
-        };
-        targets.header.check_progress(role, self.previous.map(|previous| &previous.targets.header))?;
-        targets.header.check_expiry(role, self.now)?;
-        Ok(targets)
-    }
-}
-
-/// A file that verified metadata lists: the listed bytes, or none.
-fn fetch_listed(
-    source: &mut dyn MetadataSource,
-    role: &str,
-    name: &MetadataName,
-    file: &FileMeta,
-) -> Result<Vec<u8>, RefreshError> {
-    let cap = file.cap(role, name)?;
-    match source.fetch(name, cap) {
-        Ok(bytes) => {
-            file.check(role, &bytes)?;
-            Ok(bytes)
-        }
-        Err(FetchError::NotFound) => Err(Rejection::Missing { role: role.to_owned() }.into()),
-        Err(FetchError::TooLarge { .. }) => {
-            Err(Rejection::Length { role: role.to_owned(), expected: file.length, actual: None }.into())
-        }
-        Err(FetchError::Unavailable(why)) => Err(RefreshError::Unavailable(why)),
-    }
-}
-
-/// Why a refresh gave nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RefreshError {
-    /// The data says no.
-    Rejected(Rejection),
-    /// Nobody could say; what was tried.
-    Unavailable(String),
-}
-
-impl From<Rejection> for RefreshError {
-    fn from(rejection: Rejection) -> Self {
-        Self::Rejected(rejection)
-    }
-}
-
-impl fmt::Display for RefreshError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Rejected(rejection) => rejection.fmt(f),
-            Self::Unavailable(why) => f.write_str(why),
-        }
-    }
-}
-
-impl std::error::Error for RefreshError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        if let Self::Rejected(rejection) = self { Some(rejection) } else { None }
-    }
 }

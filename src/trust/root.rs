@@ -11,8 +11,8 @@ use jiff::Timestamp;
 
 use super::key::{PublicKey, RoleKeys};
 use super::metadata::{Envelope, Header, KnownKeys, role_keys};
+use super::refresh::RefreshError;
 use super::rejection::{Rejection, RootDistrust};
-use super::repository::RefreshError;
 use super::signature::distinct;
 use super::source::FetchError;
 use super::{Anchor, Gun, KeyId, MetadataName, MetadataSource};

@@ -138,18 +138,27 @@ fn row_055_and_056_a_server_without_a_timestamp_says_nothing() {
 
 #[test]
 fn row_057_and_061_files_are_the_listed_ones() {
+    // Without sha512 beside it, sha256 alone must tell.
+    let drop_sha512 = |s: &mut Value| {
+        for (_, entry) in s["meta"].as_object_mut().unwrap() {
+            entry["hashes"].as_object_mut().unwrap().remove("sha512");
+        }
+    };
+    let sha256_alone = plant().edit("timestamp", drop_sha512).edit("snapshot", drop_sha512).publish();
+    assert_eq!(v1_by_alice(&sha256_alone), "accepted");
     let repo = plant().publish();
-    for role in ["snapshot", "targets", "targets/releases", "targets/alice"] {
-        let mut server = Server::of(&repo);
+    let roles = ["snapshot", "targets", "targets/releases", "targets/alice"];
+    for (repo, role) in [&repo, &sha256_alone].into_iter().flat_map(|repo| roles.map(|role| (repo, role))) {
+        let mut server = Server::of(repo);
         let file = server.files.get_mut(&repo.file_of(role)).unwrap();
-        let last = file.len() - 1;
-        file[last] = b' ';
+        let expires = file.windows(7).position(|window| window == b"expires").unwrap();
+        file[expires + 9..].iter_mut().find(|byte| byte.is_ascii_digit()).unwrap().clone_from(&b'9');
         let result = Repository::refresh(&mut server, &gun(), &first_use(), None, &alice(), now());
-        let judged = result.map(|opened| opened.judge(tag("v1"), &[as_alice(&repo)], now()).unwrap_err().code());
+        let judged = result.map(|opened| opened.judge(tag("v1"), &[as_alice(repo)], now()).unwrap_err().code());
         assert_eq!(judged.unwrap_or_else(|error| code::<()>(Err(error))), "hash", "{role}");
         server.files.remove(&repo.file_of(role));
         let result = Repository::refresh(&mut server, &gun(), &first_use(), None, &alice(), now());
-        let judged = result.map(|opened| opened.judge(tag("v1"), &[as_alice(&repo)], now()).unwrap_err().code());
+        let judged = result.map(|opened| opened.judge(tag("v1"), &[as_alice(repo)], now()).unwrap_err().code());
         assert_eq!(judged.unwrap_or_else(|error| code::<()>(Err(error))), "missing", "{role}");
     }
     // Row 61: the root that is served is not the listed one, on first contact too.

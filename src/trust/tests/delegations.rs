@@ -51,6 +51,30 @@ fn row_070_a_broken_releases_role_is_no_reason_to_fall_back() {
 }
 
 #[test]
+fn a_delegation_is_verified_again_under_other_keys() {
+    let base = plant().publish();
+    let held = open(&base).unwrap();
+    // The file stays what it was; `targets` now says that somebody else signs it.
+    for role in ["targets/alice", "targets/releases"] {
+        let stranger = Key::p256();
+        let rekeyed = base.update(|s| {
+            s.edit("targets", move |signed| {
+                signed["delegations"]["keys"][stranger.id()] = stranger.json();
+                for entry in signed["delegations"]["roles"].as_array_mut().unwrap() {
+                    if entry["name"] == role {
+                        entry["keyids"] = json!([stranger.id()]);
+                    }
+                }
+            })
+        });
+        assert_eq!(rekeyed.file_of(role), base.file_of(role));
+        let judged = again(&rekeyed, &held).map(|opened| opened.judge(tag("v1"), &[as_alice(&base)], now()));
+        let found = judged.map_or_else(|error| code::<()>(Err(error)), |judged| judged.unwrap_err().code());
+        assert_eq!(found, "signature", "{role}");
+    }
+}
+
+#[test]
 fn row_071_somebody_elses_broken_role_is_theirs() {
     let repo = plant().signer("bob").release("v2", DIGEST, 1, &["bob"]).expires("targets/bob", now()).publish();
     assert_eq!(v1_by_alice(&repo), "accepted");

@@ -143,6 +143,7 @@ fn an_honest_repository_is_verified() {
     let roles: Vec<_> = opened.expiries().into_iter().map(|expiry| (expiry.role, expiry.version)).collect();
     let expected = ["root", "timestamp", "snapshot", "targets", "targets/alice", "targets/releases"];
     assert_eq!(roles, expected.map(|role| (role.to_owned(), 1)));
+    assert!(format!("{opened:?}").len() < 300, "{opened:?}");
     assert_eq!(opened.files().root, repo.bytes("root"));
     assert_eq!(opened.files().timestamp, repo.bytes("timestamp"));
     assert_eq!(opened.files().snapshot, repo.bytes("snapshot"));

@@ -244,7 +244,14 @@ fn row_026_and_027_structure_and_room_for_more() {
     }
     assert_eq!(edited(|s| s["roles"]["mirror"] = json!(null)), "structure"); // row 75
     assert_eq!(edited(|s| s["roles"]["snapshot"]["keyids"] = json!(["unknown"])), "structure");
-    assert_eq!(edited(|s| s["roles"]["snapshot"]["keyids"] = json!(vec!["a"; 65])), "structure");
+    let repeated = |times: usize| {
+        plant().edit("root", move |s| {
+            let id = s["roles"]["snapshot"]["keyids"][0].clone();
+            s["roles"]["snapshot"]["keyids"] = json!(vec![id; times]);
+        })
+    };
+    assert_eq!(code(open(&repeated(64).publish())), "accepted");
+    assert_eq!(code(open(&repeated(65).publish())), "structure");
     assert_eq!(edited(|s| s["roles"]["snapshot"]["keyids"] = json!(null)), "signature"); // row 77
     assert_eq!(edited(|s| s["roles"]["snapshot"]["threshold"] = json!(2)), "signature"); // row 77
     assert_eq!(
@@ -287,6 +294,23 @@ fn row_028_to_032_rotations_are_signed_by_old_and_new() {
     };
     assert_eq!(lowered(vec![old.clone(), third.clone()]), "signature");
     assert_eq!(lowered(vec![old, new, third.clone()]), "accepted");
+}
+
+#[test]
+fn a_key_that_could_not_sign_this_root_cannot_sign_the_next() {
+    let (fit, new) = (Key::root(GUN), Key::root(GUN));
+    for unfit in [Key::p256(), Key::root("registry.local:9001/plant/other")] {
+        let keys = vec![fit.clone(), unfit.clone()];
+        let base = rooted(keys);
+        let held = open(&base).unwrap();
+        let next = |old: &Key| {
+            let signing = vec![old.clone(), new.clone()];
+            let next = base.update(|s| s.rotate("root", vec![new.clone()]).sign_with("root", signing));
+            code(again(&next, &held))
+        };
+        assert_eq!(next(&unfit), "signature");
+        assert_eq!(next(&fit), "accepted");
+    }
 }
 
 /// Versions 1 to `last`, a new key in each; the first publication and the newest.

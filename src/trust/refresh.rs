@@ -1,0 +1,165 @@
+//! One refresh: the read path of a repository, from the timestamp down to the delegations, under one root.
+//!
+//! What a verified file lists is asked for by its hash, and taken only whole. What has not changed since the last
+//! refresh, under the same keys, is carried over; its expiry is asked anew.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::metadata::{FileMeta, SnapshotRole, TimestampRole};
+use super::rejection::Rejection;
+use super::repository::{Delegation, Repository};
+use super::root::Root;
+use super::source::FetchError;
+use super::targets::TargetsRole;
+use super::{Anchor, Gun, MetadataName, MetadataSource, RoleName};
+
+/// One refresh.
+pub(super) struct Refresh<'a> {
+    pub(super) source: &'a mut dyn MetadataSource,
+    pub(super) gun: &'a Gun,
+    pub(super) anchor: &'a Anchor,
+    pub(super) previous: Option<&'a Repository>,
+    pub(super) signers: &'a BTreeSet<RoleName>,
+    pub(super) now: Timestamp,
+}
+
+impl Refresh<'_> {
+    /// The whole read path under one root.
+    pub(super) fn under(&mut self, root: &Arc<Root>) -> Result<Repository, RefreshError> {
+        let now = self.now;
+        let certificates_end = root.trusted_until(self.anchor, self.gun, now)?;
+        let timestamp = self.timestamp(root)?;
+        let snapshot = self.snapshot(root, &timestamp.snapshot)?;
+        // TUF has the snapshot list the root in Notary's dialect: this publication was made under this very root.
+        snapshot.root.check("root", &root.bytes)?; // row 61
+        let targets = self.targets(root, &snapshot.targets)?;
+        let mut repository = Repository {
+            gun: self.gun.clone(),
+            root: Arc::clone(root),
+            certificates_end,
+            timestamp,
+            snapshot,
+            targets,
+            delegations: BTreeMap::new(),
+            seen: self.previous.map(|previous| previous.seen.clone()).unwrap_or_default(),
+        };
+        let releases = RoleName::releases();
+        let carried = |role: &RoleName| self.previous.and_then(|previous| previous.delegations.get(role));
+        repository.look_for(self.source, &releases, carried(&releases))?;
+        if repository.seen.contains_key(&releases)
+            && matches!(repository.delegations.get(&releases), Some(Delegation::Absent))
+        {
+            // Row 66: else an old entry of `targets` would be served in its place.
+            return Err(Rejection::Vanished { role: releases.to_string() }.into());
+        }
+        repository.released(now)?; // row 70
+        for role in self.signers.iter().filter(|role| **role != releases) {
+            repository.look_for(self.source, role, carried(role))?;
+        }
+        Ok(repository)
+    }
+
+    fn timestamp(&mut self, root: &Root) -> Result<Arc<TimestampRole>, RefreshError> {
+        let (role, name) = ("timestamp", MetadataName::Timestamp);
+        let too_large = |cap: usize| Rejection::TooLarge { role: role.to_owned(), cap: cap as u64 }; // row 54
+        let bytes = match self.source.fetch(&name, name.cap()) {
+            Ok(bytes) if bytes.len() > name.cap() => return Err(too_large(name.cap()).into()),
+            Ok(bytes) => bytes,
+            Err(FetchError::TooLarge { cap }) => return Err(too_large(cap).into()),
+            // Row 55: a server with a root and without a timestamp is a broken one; it has not said no.
+            Err(FetchError::NotFound) => {
+                return Err(RefreshError::Unavailable(format!("the trust server has no timestamp for {}", self.gun)));
+            }
+            Err(FetchError::Unavailable(why)) => return Err(RefreshError::Unavailable(why)),
+        };
+        let timestamp = TimestampRole::open(bytes, &root.timestamp)?;
+        timestamp.header.check_progress(role, self.previous.map(|previous| &previous.timestamp.header))?;
+        timestamp.header.check_expiry(role, self.now)?;
+        Ok(Arc::new(timestamp))
+    }
+
+    fn snapshot(&mut self, root: &Root, file: &FileMeta) -> Result<Arc<SnapshotRole>, RefreshError> {
+        let role = "snapshot";
+        let previous = self.previous.map(|previous| (&previous.snapshot, &previous.timestamp.snapshot));
+        let snapshot = match previous {
+            Some((held, listed)) if listed == file && held.keys == root.snapshot => Arc::clone(held),
+            _ => {
+                let name = MetadataName::Snapshot(file.sha256);
+                let bytes = fetch_listed(self.source, role, &name, file)?;
+                Arc::new(SnapshotRole::open(bytes, &root.snapshot)?)
+            }
+        };
+        snapshot.header.check_progress(role, self.previous.map(|previous| &previous.snapshot.header))?;
+        snapshot.header.check_expiry(role, self.now)?;
+        Ok(snapshot)
+    }
+
+    fn targets(&mut self, root: &Root, file: &FileMeta) -> Result<Arc<TargetsRole>, RefreshError> {
+        let role = "targets";
+        let targets = match self.previous.map(|previous| &previous.targets) {
+            Some(held) if held.file == *file && held.keys == root.targets => Arc::clone(held),
+            _ => {
+                let bytes = fetch_listed(self.source, role, &MetadataName::Targets(file.sha256), file)?;
+                Arc::new(TargetsRole::open(role, &bytes, file, &root.targets)?)
+            }
+        };
+        targets.header.check_progress(role, self.previous.map(|previous| &previous.targets.header))?;
+        targets.header.check_expiry(role, self.now)?;
+        Ok(targets)
+    }
+}
+
+/// A file that verified metadata lists: the listed bytes, or none.
+pub(super) fn fetch_listed(
+    source: &mut dyn MetadataSource,
+    role: &str,
+    name: &MetadataName,
+    file: &FileMeta,
+) -> Result<Vec<u8>, RefreshError> {
+    let cap = file.cap(role, name)?;
+    match source.fetch(name, cap) {
+        Ok(bytes) => {
+            file.check(role, &bytes)?;
+            Ok(bytes)
+        }
+        Err(FetchError::NotFound) => Err(Rejection::Missing { role: role.to_owned() }.into()),
+        Err(FetchError::TooLarge { .. }) => {
+            Err(Rejection::Length { role: role.to_owned(), expected: file.length, actual: None }.into())
+        }
+        Err(FetchError::Unavailable(why)) => Err(RefreshError::Unavailable(why)),
+    }
+}
+
+/// Why a refresh gave nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RefreshError {
+    /// The data says no.
+    Rejected(Rejection),
+    /// Nobody could say; what was tried.
+    Unavailable(String),
+}
+
+impl From<Rejection> for RefreshError {
+    fn from(rejection: Rejection) -> Self {
+        Self::Rejected(rejection)
+    }
+}
+
+impl fmt::Display for RefreshError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rejected(rejection) => rejection.fmt(f),
+            Self::Unavailable(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for RefreshError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        if let Self::Rejected(rejection) = self { Some(rejection) } else { None }
+    }
+}
