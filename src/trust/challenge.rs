@@ -285,7 +285,8 @@ mod tests {
 
     #[test]
     fn reads_what_servers_send() {
-        let table: [(&[&str], Vec<Challenge>); 14] = [
+        type Row = (&'static [&'static str], Vec<Challenge>);
+        let table: [Row; 14] = [
             (&[], vec![]),
             (&["", " , ,"], vec![]),
             (
