@@ -317,7 +317,8 @@ mod tests {
     #[test]
     fn refuses_what_cannot_be_read_to_its_end() {
         use ChallengeError::{Malformed, NoRealm, Repeated, TooLong};
-        const BAD: [(&str, fn(&ChallengeError) -> bool); 14] = [
+        type Check = fn(&ChallengeError) -> bool;
+        const BAD: [(&str, Check); 14] = [
             ("Bearer", |e| *e == NoRealm),
             ("Bearer service=\"x\"", |e| *e == NoRealm),
             ("Bearer realm=\"x", |e| matches!(e, Malformed { .. })),
