@@ -285,7 +285,8 @@ mod tests {
 
     #[test]
     fn reads_what_servers_send() {
-        let table: [(&[&str], Vec<Challenge>); 14] = [
+        type Row = (&'static [&'static str], Vec<Challenge>);
+        let table: [Row; 14] = [
             (&[], vec![]),
             (&["", " , ,"], vec![]),
             (
@@ -316,8 +317,8 @@ mod tests {
     #[test]
     fn refuses_what_cannot_be_read_to_its_end() {
         use ChallengeError::{Malformed, NoRealm, Repeated, TooLong};
-        type Is = fn(&ChallengeError) -> bool;
-        const BAD: [(&str, Is); 14] = [
+        type Check = fn(&ChallengeError) -> bool;
+        const BAD: [(&str, Check); 14] = [
             ("Bearer", |e| *e == NoRealm),
             ("Bearer service=\"x\"", |e| *e == NoRealm),
             ("Bearer realm=\"x", |e| matches!(e, Malformed { .. })),

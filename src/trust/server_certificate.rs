@@ -136,4 +136,15 @@ mod tests {
             assert_eq!(verdict.is_ok(), expected, "{what}: {verdict:?}");
         }
     }
+
+    #[test]
+    fn dates_hold_for_it_too() {
+        let certificate = certificate("notary.local", ca(), 2001);
+        let at = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        let expired = Error::InvalidCertificate(CertificateError::Expired);
+        let early = Error::InvalidCertificate(CertificateError::NotValidYet);
+        assert_eq!(check_dates(certificate.der(), at(900_000_000)), Ok(()));
+        assert_eq!(check_dates(certificate.der(), at(1_000_000_000)), Err(expired));
+        assert_eq!(check_dates(certificate.der(), at(1_000)), Err(early));
+    }
 }
