@@ -204,7 +204,13 @@ impl Judge {
                 Verdict::Rejected { code: rejection.code(), reason: format!("{rejection} (asked {server} for {gun})") }
             }
             Err(Refusal::Unavailable(tried)) => {
-                Verdict::Unavailable { reason: format!("the trust server did not answer for {gun}: {tried}") }
+                let mut reason = format!("the trust server did not answer for {gun}: {tried}");
+                // A credential that could not be read may be the one that was missing.
+                for problem in self.credentials.problems() {
+                    reason.push_str("; ");
+                    reason.push_str(&problem);
+                }
+                Verdict::Unavailable { reason }
             }
         })
     }

@@ -354,6 +354,9 @@ fn every_credential_is_tried_and_told() {
     let heard = admit(&engine, &pod(&[&tagged("v1")]));
     assert_denied(&heard, &["unavailable", "registries/a"]);
     assert!(!heard.message.contains("hidden-word"), "{}", heard.message);
+    world.write("registries/c/.dockerconfigjson", "{");
+    let heard = admit(&world.simple(&json!({})), &pod(&[&tagged("v1")]));
+    assert_denied(&heard, &["unavailable", "registries/a", "registries/c"]);
     world.write("registries/b/.dockerconfigjson", &config("robot", "right"));
     assert_allowed(&admit(&world.simple(&json!({})), &pod(&[&tagged("v1")])), &[(FIRST, pinned("v1"))]);
 }
