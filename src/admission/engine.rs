@@ -82,18 +82,13 @@ impl Engine {
             Err(ReviewError::Undecodable { version, uid, source }) => {
                 let reason =
                     format!("portreeve: the object cannot be decoded, so that its images are not known: {source}");
-                log::warn!(uid = printable(&uid, 64).as_str(); "denied an object that cannot be decoded: {source}");
                 (json_answer(&denied(version, uid, reason)), metrics::Outcome::Denied, None)
             }
-            Err(error) => {
-                log::warn!("refused a request that is no AdmissionReview: {error}");
-                (Answer::text(400, format!("{error}\n")), metrics::Outcome::Error, None)
-            }
+            Err(error) => (Answer::text(400, format!("{error}\n")), metrics::Outcome::Error, None),
         };
         self.metrics.admission(endpoint, outcome, started.elapsed());
-        if let Some((review, decision)) = &decided {
+        if let Some((_, decision)) = &decided {
             self.count(decision);
-            log_decision(endpoint, review, decision, started);
         }
         (answer, decided)
     }
@@ -128,7 +123,16 @@ impl Engine {
 
 impl Handler for Engine {
     fn admit(&self, endpoint: Endpoint, body: &[u8], deadline: Deadline) -> Answer {
-        self.answer(endpoint, body, deadline).0
+        let started = Instant::now();
+        let (answer, decided) = self.answer(endpoint, body, deadline);
+        match &decided {
+            Some((review, decision)) => log_decision(endpoint, review, decision, started),
+            None => log::warn!(
+                endpoint = endpoint.path(), status = u64::from(answer.status);
+                "refused a request that cannot be decided: {}", printable(&String::from_utf8_lossy(&answer.body), 300)
+            ),
+        }
+        answer
     }
 
     fn ready(&self) -> Result<(), String> {
