@@ -80,8 +80,10 @@ impl Engine {
                 (json_answer(&response), outcome, Some((review, decision)))
             }
             Err(ReviewError::Undecodable { version, uid, source }) => {
-                let reason =
-                    format!("portreeve: the object cannot be decoded, so that its images are not known: {source}");
+                let reason = format!(
+                    "portreeve: the object cannot be decoded, so that its images are not known: {}",
+                    printable(&source.to_string(), 300)
+                );
                 (json_answer(&denied(version, uid, reason)), metrics::Outcome::Denied, None)
             }
             Err(error) => (Answer::text(400, format!("{error}\n")), metrics::Outcome::Error, None),
