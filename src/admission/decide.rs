@@ -103,11 +103,10 @@ pub fn decide(judge: &Judge, rules: &DecisionRules, request: &Request, deadline:
     }
     let mut images = kind.images(object);
     let skips_unchanged = kind == WorkloadKind::Pod || rules.unchanged_templates == UnchangedTemplates::Skip;
-    if request.operation == "UPDATE" && skips_unchanged {
+    if let Some(stored) = request.stored().filter(|_| skips_unchanged) {
         // What a stored pod runs already in the same place is not judged again: it was let in, and a patch of it
         // would restart a running container.
-        let stored = request.old_object.as_ref().map(|old| kind.images(old)).unwrap_or_default();
-        images.retain(|image| !stored.iter().any(|old| image.is_same_use(old)));
+        images = kind.new_images(object, stored);
         if images.is_empty() {
             return Decision::allow(Basis::NothingNew("no image changes"));
         }

@@ -57,6 +57,13 @@ pub struct Request {
     pub old_object: Option<Object>,
 }
 
+impl Request {
+    /// What is stored now, where this is an UPDATE of it. On CREATE an old object is worth nothing.
+    pub fn stored(&self) -> Option<&Object> {
+        self.old_object.as_ref().filter(|_| self.operation == "UPDATE")
+    }
+}
+
 /// A kind in its group and version.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[cfg_attr(test, derive(miniserde::Deserialize))]

@@ -462,6 +462,28 @@ fn owners_count_only_for_trusted_controllers() {
     assert_eq!(heard.audit["exempt"], "made by a trusted controller for ReplicaSet r");
 }
 
+/// A tenant keeps a ReplicaSet from its deletion, gives it other images, and has the Deployment, whose owner is forged,
+/// rolled back to it by the Deployment's own controller.
+#[test]
+fn a_roll_back_brings_in_no_unverified_image() {
+    let world = World::new();
+    let engine = world.simple(&json!({}));
+    let update = |kind: &str, user: &str, metadata: Value| {
+        let object = |image: &str| json!({ "metadata": metadata, "spec": { "template": { "spec": pod_spec(&[&tagged(image)]) } } });
+        let mut update = review("apps", kind, object("evil"));
+        update["request"]["operation"] = "UPDATE".into();
+        update["request"]["oldObject"] = object("v1");
+        update["request"]["userInfo"]["username"] = user.into();
+        admit(&engine, &update)
+    };
+    let deleted = json!({ "deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["example.com/hold"] });
+    assert_denied(&update("ReplicaSet", "alice", deleted), &["evil"]);
+    let forged = json!({ "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "r", "uid": "1", "controller": true });
+    let forged = json!({ "ownerReferences": [forged] });
+    let controller = "system:serviceaccount:kube-system:deployment-controller";
+    assert_denied(&update("Deployment", controller, forged), &["evil"]);
+}
+
 #[test]
 fn what_is_not_ours_is_denied_and_a_deletion_is_not() {
     let world = World::new();
