@@ -363,6 +363,23 @@ spec: {repositories: []}
         ("      va: {account: x}\n", &["\"va\" asks for a check"]),
         ("      vulnerability: {ICCRVA: {enabled: true}}\n", &["f:8:31: \"vulnerability\" asks for a check"]),
         ("      vulnerability: true\n", &["\"vulnerability\" must be a mapping"]),
+        (
+            "      va:\n        enabled: false\n        trust: {enabled: true}\n",
+            &["f:10:9: \"trust\" does not belong in va; it belongs under policy: check the indentation"],
+        ),
+        (
+            "      vulnerability:\n        ICCRVA:\n          enabled: false\n          signerSecrets: [{name: a}]\n",
+            &["f:11:11: \"signerSecrets\" does not belong in vulnerability; it belongs under policy.trust"],
+        ),
+        (
+            "      vulnerability:\n        trust: {enabled: false}\n",
+            &["f:9:9: \"trust\" does not belong in policy.vulnerability; it belongs under policy"],
+        ),
+        (
+            "      simple: {requirements: [{type: insecureAcceptAnything, trust: {enabled: true}}]}\n",
+            &["f:8:62: \"trust\" does not belong in an entry of policy.simple.requirements"],
+        ),
+        ("      mode: enforce\n", &["f:8:13: \"mode\" asks for a check"]),
         ("      mode: lax\n", &["f:8:13: \"mode\" cannot be \"lax\"; it is \"enforce\" or \"warn\""]),
         ("      mutateImage: no\n", &["f:8:20: \"mutateImage\" must be true or false"]),
         (
