@@ -51,6 +51,9 @@ impl YamlError {
             Error::SerdeUnknownVariant { variant, expected, .. } => {
                 (format!("unknown value \"{}\"", printable(variant, 60)), suggestion(variant, expected))
             }
+            Error::DuplicateMappingKey { key: Some(key), .. } => {
+                (format!("\"{}\" stands twice in one mapping", printable(key, 60)), None)
+            }
             Error::SerdeMissingField { field, .. } => (format!("the field \"{field}\" is missing"), None),
             other => (printable(&strip_location(&other.to_string()), 300), None),
         };
@@ -108,6 +111,7 @@ mod tests {
         for (text, expected) in [
             ("mode: 1\ntust: true\n", "2:1: unknown field \"tust\": did you mean \"trust\"?"),
             ("vulnerability: 1\n", "1:1: unknown field \"vulnerability\": known here: trust, mode"),
+            ("trust: true\ntrust: false\n", "2:1: \"trust\" stands twice in one mapping"),
         ] {
             assert_eq!(read::<Sample>(text).unwrap_err().to_string(), expected);
         }
