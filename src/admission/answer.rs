@@ -33,8 +33,7 @@ pub fn response(endpoint: Endpoint, api_version: &str, request: &Request, decisi
 fn denial(request: &Request, decision: &Decision) -> String {
     let findings = match &decision.basis {
         Basis::Images(findings) => findings,
-        Basis::NotOurs(reason) => return format!("portreeve: {reason}"),
-        Basis::Exempt(_) | Basis::NothingNew(_) => return String::new(),
+        basis => return format!("portreeve: {}", basis.in_words().unwrap_or_default()),
     };
     let bad: Vec<&ImageFinding> = findings.iter().filter(|finding| finding.denies).collect();
     let mut message = format!(
@@ -120,14 +119,11 @@ fn audit_annotations(decision: &Decision) -> BTreeMap<String, String> {
     let word = if decision.allowed { "allowed" } else { "denied" };
     let mut annotations = BTreeMap::from([("decision".to_owned(), word.to_owned())]);
     match &decision.basis {
-        Basis::Exempt(exemption) => {
-            annotations.insert("exempt".to_owned(), exemption.to_string());
+        Basis::Exempt(_) | Basis::NothingNew(_) => {
+            annotations.insert("exempt".to_owned(), decision.basis.in_words().unwrap_or_default());
         }
-        Basis::NothingNew(why) => {
-            annotations.insert("exempt".to_owned(), (*why).to_owned());
-        }
-        Basis::NotOurs(reason) => {
-            annotations.insert("reason".to_owned(), reason.clone());
+        Basis::NotOurs(_) | Basis::TooMany { .. } => {
+            annotations.insert("reason".to_owned(), decision.basis.in_words().unwrap_or_default());
         }
         Basis::Images(findings) => {
             let mut digests = Vec::new();

@@ -79,11 +79,10 @@ impl Engine {
                 let outcome = if decision.allowed { metrics::Outcome::Allowed } else { metrics::Outcome::Denied };
                 (json_answer(&response), outcome, Some((review, decision)))
             }
-            Err(ReviewError::Undecodable { version, uid, source }) => {
-                let reason =
-                    format!("portreeve: the object cannot be decoded, so that its images are not known: {source}");
-                log::warn!(uid = printable(&uid, 64).as_str(); "denied an object that cannot be decoded: {source}");
-                (json_answer(&denied(version, uid, reason)), metrics::Outcome::Denied, None)
+            Err(ref error @ ReviewError::Undecodable { version, ref uid, .. }) => {
+                log::warn!(uid = printable(uid, 64).as_str(); "denied: {error}");
+                let denial = denied(version, uid.clone(), format!("portreeve: {error}"));
+                (json_answer(&denial), metrics::Outcome::Denied, None)
             }
             Err(error) => {
                 log::warn!("refused a request that is no AdmissionReview: {error}");
@@ -102,6 +101,7 @@ impl Engine {
         match &decision.basis {
             Basis::Exempt(exemption) => self.metrics.image(metrics::Verdict::Exempt, exemption.code()),
             Basis::NothingNew(_) => self.metrics.image(metrics::Verdict::Exempt, "nothing-new"),
+            Basis::TooMany { .. } => self.metrics.image(metrics::Verdict::Rejected, "too-many-images"),
             Basis::NotOurs(_) => self.metrics.image(metrics::Verdict::Rejected, "not-ours"),
             Basis::Images(findings) => {
                 for finding in findings {
@@ -160,10 +160,8 @@ fn denied(api_version: &str, uid: String, message: String) -> Response {
 fn log_decision(endpoint: Endpoint, review: &Review, decision: &Decision, started: Instant) {
     let request = &review.request;
     let images = match &decision.basis {
-        Basis::Exempt(exemption) => exemption.to_string(),
-        Basis::NothingNew(why) => (*why).to_owned(),
-        Basis::NotOurs(reason) => reason.clone(),
         Basis::Images(findings) => findings.iter().map(answer::describe).collect::<Vec<_>>().join("; "),
+        basis => basis.in_words().unwrap_or_default(),
     };
     let field = |value: &Option<String>| printable(value.as_deref().unwrap_or_default(), 253);
     let user = request.user_info.as_ref().map(|user| field(&user.username)).unwrap_or_default();

@@ -485,6 +485,23 @@ fn a_roll_back_brings_in_no_unverified_image() {
 }
 
 #[test]
+fn more_images_than_anybody_runs_are_denied_unseen() {
+    let world = World::new();
+    let engine = world.simple(&json!({}));
+    let images: Vec<String> = (0..257).map(|n| tagged(&format!("t{n}"))).collect();
+    let images: Vec<&str> = images.iter().map(String::as_str).collect();
+    let heard = admit(&engine, &pod(&images));
+    assert_denied(&heard, &["257 images", "256 are the most"]);
+    assert_eq!(world.server.connections(), 0);
+    // What is stored stays as it is: nothing is decided on.
+    let mut update = pod(&images);
+    update["request"]["operation"] = "UPDATE".into();
+    update["request"]["oldObject"] = update["request"]["object"].clone();
+    assert_allowed(&admit(&engine, &update), &[]);
+    assert_allowed(&admit(&engine, &pod(&vec![pinned("v1").as_str(); 256])), &[]);
+}
+
+#[test]
 fn what_is_not_ours_is_denied_and_a_deletion_is_not() {
     let world = World::new();
     let engine = world.simple(&json!({}));
@@ -523,6 +540,11 @@ fn bad_bodies_are_answered_as_what_they_are() {
     broken["apiVersion"] = "admission.k8s.io/v1beta1".into();
     broken["request"]["object"]["spec"]["containers"] = json!([{ "image": 7 }]);
     assert_denied(&admit(&engine, &broken), &["cannot be decoded"]);
+    // Nothing of it comes back that is long or commands a terminal.
+    broken["request"]["object"]["spec"]["containers"] = "\u{1b}[2J\u{202e}x".repeat(10_000).into();
+    let heard = admit(&engine, &broken);
+    assert_denied(&heard, &["cannot be decoded"]);
+    assert!(heard.message.chars().all(|c| crate::text::visible(c) == c) && heard.message.len() < 1024, "{heard:?}");
 }
 
 #[test]
