@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::credentials::{MountedCredentials, SecretStore};
 use crate::deadline::Deadline;
 use crate::metrics::{self, Metrics};
+use crate::policy::Mode;
 use crate::server::{Answer, Endpoint, Handler};
 use crate::text::printable;
 use crate::trust::notary::{Notary, NotaryError, NotarySettings, Origin};
@@ -64,6 +65,11 @@ impl Engine {
         &self.judge
     }
 
+    /// What the configuration makes of a bad verdict, where the rule would deny.
+    pub fn mode(&self) -> Mode {
+        self.rules.mode
+    }
+
     /// Decides on a review that was read already.
     pub fn decide(&self, review: &Review, deadline: Deadline) -> Decision {
         decide(&self.judge, &self.rules, &review.request, deadline, Timestamp::now())
@@ -90,9 +96,8 @@ impl Engine {
             }
         };
         self.metrics.admission(endpoint, outcome, started.elapsed());
-        if let Some((review, decision)) = &decided {
+        if let Some((_, decision)) = &decided {
             self.count(decision);
-            log_decision(endpoint, review, decision, started);
         }
         (answer, decided)
     }
@@ -128,7 +133,12 @@ impl Engine {
 
 impl Handler for Engine {
     fn admit(&self, endpoint: Endpoint, body: &[u8], deadline: Deadline) -> Answer {
-        self.answer(endpoint, body, deadline).0
+        let started = Instant::now();
+        let (answer, decided) = self.answer(endpoint, body, deadline);
+        if let Some((review, decision)) = &decided {
+            log_decision(endpoint, review, decision, started);
+        }
+        answer
     }
 
     fn ready(&self) -> Result<(), String> {
