@@ -48,7 +48,7 @@ fn review_input(engine: &Engine, input: &Input, output: Output, timeout: Duratio
             }
             Item::NotAWorkload { label } if output == Output::Text => {
                 // A closed pipe is nobody's fault.
-                let _ = writeln!(out, "skipped  {label}: runs no image");
+                let _ = writeln!(out, "skipped  {label}: not a kind that the webhook decides on");
             }
             Item::NotAWorkload { .. } => {}
         }
