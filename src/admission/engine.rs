@@ -8,7 +8,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use super::answer;
-use super::decide::{Basis, Decision, DecisionRules, decide};
+use super::decide::{Basis, Decision, DecisionRules, ImageFinding, decide};
 use super::judge::{Judge, PoliciesInForce, Verdict};
 use super::review::{Response, Review, ReviewError};
 use crate::config::Config;
@@ -175,7 +175,8 @@ fn log_decision(endpoint: Endpoint, review: &Review, decision: &Decision, starte
     };
     let field = |value: &Option<String>| printable(value.as_deref().unwrap_or_default(), 253);
     let user = request.user_info.as_ref().map(|user| field(&user.username)).unwrap_or_default();
-    let level = if decision.allowed { log::Level::Info } else { log::Level::Warn };
+    let is_bad = matches!(&decision.basis, Basis::Images(findings) if findings.iter().any(ImageFinding::is_bad));
+    let level = if decision.allowed && !is_bad { log::Level::Info } else { log::Level::Warn };
     log::log!(
         level,
         uid = printable(&request.uid, 64).as_str(),
