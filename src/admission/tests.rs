@@ -428,6 +428,29 @@ fn an_update_of_a_pod_asks_only_for_what_changes() {
     assert_denied(&admit(&engine, &debug), &["ephemeral container \"debug\""]);
     debug["request"]["object"]["spec"]["ephemeralContainers"][0]["image"] = tagged("v1").into();
     assert_allowed(&admit(&engine, &debug), &[("/spec/ephemeralContainers/0/image", pinned("v1"))]);
+    // Nor is it in another list, or beside another container of the same name, which the API server refuses only later.
+    let evil = json!({ "name": "c0", "image": tagged("evil") });
+    for (list, entry) in [
+        ("initContainers", evil.clone()),
+        ("ephemeralContainers", evil.clone()),
+        ("volumes", json!({ "name": "c0", "image": { "reference": tagged("evil") } })),
+    ] {
+        let mut moved = update(&[&tagged("evil")], &[&tagged("evil")]);
+        moved["request"]["object"]["spec"][list] = json!([entry]);
+        assert_denied(&admit(&engine, &moved), &["1 of 1", "evil"]);
+    }
+    let mut twins = update(&["never/signed"], &["never/signed"]);
+    twins["request"]["object"]["spec"]["containers"].as_array_mut().unwrap().push(evil);
+    assert_denied(&admit(&engine, &twins), &["evil"]);
+    // A subresource that the API server takes no image from may pass, and never with one.
+    for (sub_resource, words) in [("status", "the subresource"), ("resize", "evil"), ("binding", "the subresource")] {
+        let mut unchanged = update(&["never/signed"], &["never/signed"]);
+        unchanged["request"]["subResource"] = sub_resource.into();
+        assert_allowed(&admit(&engine, &unchanged), &[]);
+        let mut changed = update(&["never/signed"], &[&tagged("evil")]);
+        changed["request"]["subResource"] = sub_resource.into();
+        assert_denied(&admit(&engine, &changed), &[words]);
+    }
     // On CREATE an old object is worth nothing.
     let mut create = update(&[&tagged("evil")], &[&tagged("evil")]);
     create["request"]["operation"] = "CREATE".into();

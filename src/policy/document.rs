@@ -502,6 +502,49 @@ spec: {repositories: []}
         }
     }
 
+    /// PORTIERIS.md, fault 21: wherever a `trust:` slips to, it is told; it stands in one place alone.
+    #[test]
+    fn trust_is_refused_at_every_other_level() {
+        use serde_json::{Value, json};
+        let document = json!({
+            "apiVersion": "portreeve/v1", "kind": "ClusterImagePolicy", "metadata": { "name": "p" },
+            "spec": { "repositories": [{ "name": "reg.io/*", "policy": {
+                "simple": { "requirements": [{ "type": "insecureAcceptAnything" }] },
+                "vulnerability": { "ICCRVA": { "enabled": false } },
+                "va": { "enabled": false },
+                "trust": {
+                    "enabled": true,
+                    "signerSecrets": [{ "name": "a" }],
+                    "roots": [{ "keyId": "ab".repeat(32) }],
+                    "remap": { "prefix": "a.io/", "signedPrefix": "b.io/" },
+                },
+            } }] },
+        });
+        good(&document.to_string());
+        fn mappings(value: &Value, at: String, found: &mut Vec<String>) {
+            match value {
+                Value::Object(entries) => {
+                    found.push(at.clone());
+                    entries.iter().for_each(|(key, value)| mappings(value, format!("{at}/{key}"), found));
+                }
+                Value::Array(items) => {
+                    items.iter().enumerate().for_each(|(n, value)| mappings(value, format!("{at}/{n}"), found));
+                }
+                _ => {}
+            }
+        }
+        let mut places = Vec::new();
+        mappings(&document, String::new(), &mut places);
+        places.retain(|place| place != "/spec/repositories/0/policy");
+        assert_eq!(places.len(), 13, "{places:?}");
+        for place in places {
+            let mut slipped = document.clone();
+            slipped.pointer_mut(&place).unwrap()["trust"] = json!({ "enabled": true });
+            let found = bad(&slipped.to_string());
+            assert!(found.iter().any(|found| found.contains("\"trust\" does not belong in")), "{place}: {found:?}");
+        }
+    }
+
     #[test]
     fn all_problems_are_told_at_once() {
         let found = bad(&policy("      tust: {}\n      mode: lax\n  - name: REG.io/X\n"));
