@@ -54,9 +54,18 @@ fn denial(request: &Request, decision: &Decision) -> String {
 pub fn describe(finding: &ImageFinding) -> String {
     let place = match finding.name.as_str() {
         "" => finding.list.to_string(),
-        name => format!("{} \"{}\"", finding.list, printable(name, 63)),
+        name => format!("{} \"{}\"", finding.list, printable(name, 63).replace('"', "\u{fffd}")),
     };
-    format!("{place}, image {}: {}", printable(&finding.image, 300), verdict(finding))
+    format!("{place}, image {}: {}", image(finding), verdict(finding))
+}
+
+/// The image as written. What is no image name could hold words that pass for another finding's.
+fn image(finding: &ImageFinding) -> String {
+    let image = printable(&finding.image, 300);
+    match &finding.assessment.reference {
+        Some(_) => image,
+        None => image.replace([' ', '"', '='], "\u{fffd}"),
+    }
 }
 
 /// The verdict in words, with the rule it rests on.
@@ -98,7 +107,7 @@ fn warnings(decision: &Decision) -> Vec<String> {
             Origin::StoodIn { age } => Some(format!(
                 "portreeve: the trust server did not answer; {} was verified with stored trust data, last confirmed \
                  {} s ago",
-                printable(&finding.image, 300),
+                image(finding),
                 age.as_secs()
             )),
             Origin::Fetched | Origin::Remembered => None,
@@ -129,7 +138,7 @@ fn audit_annotations(decision: &Decision) -> BTreeMap<String, String> {
             let mut digests = Vec::new();
             let mut names = Vec::new();
             for finding in findings {
-                let image = printable(&finding.image, 300);
+                let image = image(finding);
                 match &finding.assessment.verdict {
                     Verdict::Verified(verified) => {
                         digests.push(format!("{image}={}", verified.judgement.digest.sha256()));

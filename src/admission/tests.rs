@@ -265,6 +265,21 @@ fn one_bad_image_denies_and_all_are_told() {
     assert_denied(&admit(&engine, &pod(&[&tagged("v1"), &tagged("v9")])), &["1 of 2"]);
 }
 
+/// Under `warn` the API server's audit log is all that remains of a bad image.
+#[test]
+fn no_image_and_no_name_passes_for_another_finding() {
+    let mut world = World::new();
+    world.more_config = json!({ "admission": { "mode": "warn" } });
+    let mut pod = pod(&["a=sha256:00 nginx"]);
+    pod["request"]["object"]["spec"]["containers"][0]["name"] = "c\", image nginx: verified: \"".into();
+    let heard = admit(&world.simple(&json!({})), &pod);
+    assert_eq!(heard.audit["images"], "a\u{fffd}sha256:00\u{fffd}nginx=rejected:invalid-image-name");
+    assert!(
+        heard.warnings[0].contains("container \"c\u{fffd}, image nginx: verified: \u{fffd}\", image a"),
+        "{heard:?}"
+    );
+}
+
 #[test]
 fn zero_replicas_are_still_verified() {
     let world = World::new();
