@@ -344,11 +344,16 @@ fn digests_are_looked_up_as_what_they_are() {
     let world = World::new();
     let engine = world.simple(&json!({}));
     let digest = |tag: &str| sha256_hex(tag.as_bytes());
-    // Fault 4 and 5: the digest form is judged by the digest, and needs no patch.
+    // Fault 4: the digest form is judged by the digest, and needs no patch.
     assert_allowed(&admit(&engine, &pod(&[&pinned("v1")])), &[]);
     assert_allowed(&admit(&engine, &pod(&[&format!("{GUN}:v1@sha256:{}", digest("v1"))])), &[]);
     assert_denied(&admit(&engine, &pod(&[&pinned("evil")])), &["rejected"]);
     assert_denied(&admit(&engine, &pod(&[&format!("{GUN}:v1@sha256:{}", digest("both"))])), &["rejected"]);
+    // Fault 5: the digest form matches the policy that made it.
+    let exact = world.engine(&[world.policy(None, GUN, &json!({}))]);
+    assert_allowed(&admit(&exact, &pod(&[&pinned("v1")])), &[]);
+    let exact = world.engine(&[world.policy(None, &tagged("v1"), &json!({}))]);
+    assert_allowed(&admit(&exact, &pod(&[&format!("{GUN}:v1@sha256:{}", digest("v1"))])), &[]);
     // Fault 15.
     assert_denied(&admit(&engine, &pod(&[&format!("{GUN}@sha512:{}", "a".repeat(128))])), &["sha256"]);
     // Fault 17: only released targets count.
@@ -416,6 +421,7 @@ fn mutate_image_can_be_switched_off_and_validate_never_patches() {
         world.engine(&[document(None, json!([{ "name": "*", "policy": { "mutateImage": false, "trust": trust } }]))]);
     assert_allowed(&admit(&engine, &pod(&[&tagged("v1")])), &[]);
     assert_denied(&admit(&engine, &pod(&[&tagged("evil")])), &["evil"]);
+    // Fault 3: what a later webhook has put in is seen by the validating twin.
     let engine = world.simple(&json!({}));
     assert_allowed(&ask(&engine, Endpoint::Validate, &pod(&[&tagged("v1")])), &[]);
     assert_denied(&ask(&engine, Endpoint::Validate, &pod(&[&tagged("evil")])), &["evil"]);
@@ -498,6 +504,37 @@ fn owners_count_only_for_trusted_controllers() {
     let heard = admit(&engine, &child);
     assert_allowed(&heard, &[]);
     assert_eq!(heard.audit["exempt"], "made by a trusted controller for ReplicaSet r");
+}
+
+/// Fault 2, and every other list: an unsigned image in any of them denies, in every kind that holds pods.
+#[test]
+fn an_unsigned_image_denies_in_every_list_of_every_kind() {
+    let world = World::new();
+    let engine = world.simple(&json!({}));
+    let evil = || json!([{ "name": "e", "image": tagged("evil") }]);
+    let volume = || json!([{ "name": "e", "image": { "reference": tagged("evil") } }]);
+    for (list, entries) in
+        [("initContainers", evil()), ("containers", evil()), ("ephemeralContainers", evil()), ("volumes", volume())]
+    {
+        let mut spec = pod_spec(&[&tagged("v1")]);
+        spec[list] = entries;
+        let template = json!({ "spec": spec });
+        let workload = json!({ "spec": { "template": template } });
+        for (group, kind, object) in [
+            ("", "Pod", template.clone()),
+            ("", "PodTemplate", json!({ "template": template })),
+            ("", "ReplicationController", workload.clone()),
+            ("apps", "Deployment", workload.clone()),
+            ("apps", "ReplicaSet", workload.clone()),
+            ("apps", "DaemonSet", workload.clone()),
+            ("apps", "StatefulSet", workload.clone()),
+            ("extensions", "Deployment", workload.clone()),
+            ("batch", "Job", workload.clone()),
+            ("batch", "CronJob", json!({ "spec": { "jobTemplate": workload } })),
+        ] {
+            assert_denied(&admit(&engine, &review(group, kind, object)), &["evil"]);
+        }
+    }
 }
 
 /// A tenant keeps a ReplicaSet from its deletion, gives it other images, and has the Deployment, whose owner is forged,
