@@ -57,6 +57,13 @@ pub struct Request {
     pub old_object: Option<Object>,
 }
 
+impl Request {
+    /// What is stored now, where this is an UPDATE of it. On CREATE an old object is worth nothing.
+    pub fn stored(&self) -> Option<&Object> {
+        self.old_object.as_ref().filter(|_| self.operation == "UPDATE")
+    }
+}
+
 /// A kind in its group and version.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[cfg_attr(test, derive(miniserde::Deserialize))]
@@ -391,15 +398,22 @@ impl fmt::Display for ReviewError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let or_none = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".to_owned());
         match self {
-            Self::NotJson(error) => write!(f, "the body is not a JSON object: {error}"),
+            Self::NotJson(error) => write!(f, "the body is not a JSON object: {}", words_of(error)),
             Self::NotAReview { kind } => write!(f, "expected kind {REVIEW_KIND}, found {}", or_none(kind)),
             Self::UnknownVersion { version } => {
                 write!(f, "expected apiVersion {}, found {}", REVIEW_VERSIONS.join(" or "), or_none(version))
             }
             Self::NoRequest => f.write_str("the AdmissionReview has no request with a uid"),
-            Self::Undecodable { source, .. } => write!(f, "the object cannot be decoded: {source}"),
+            Self::Undecodable { source, .. } => {
+                write!(f, "the object cannot be decoded, so that its images are not known: {}", words_of(source))
+            }
         }
     }
+}
+
+/// serde quotes what it did not expect, however long and whatever is in it.
+fn words_of(error: &serde_json::Error) -> String {
+    printable(&error.to_string(), 300)
 }
 
 impl std::error::Error for ReviewError {
