@@ -22,7 +22,7 @@ pub fn response(endpoint: Endpoint, api_version: &str, request: &Request, decisi
         message: if decision.allowed { String::new() } else { denial(request, decision) },
         patch: match endpoint {
             Endpoint::Admit => patch::to_json(&decision.operations),
-            Endpoint::Validate => None,
+            Endpoint::Validate | Endpoint::ValidatePolicy => None,
         },
         warnings: warnings(decision),
         audit_annotations: audit_annotations(decision),

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use super::answer;
 use super::decide::{Basis, Decision, DecisionRules, ImageFinding, decide};
 use super::judge::{Judge, PoliciesInForce, Verdict};
+use super::policy_review;
 use super::review::{Response, Review, ReviewError};
 use crate::config::Config;
 use crate::credentials::{MountedCredentials, SecretStore};
@@ -130,6 +131,11 @@ impl Engine {
 impl Handler for Engine {
     fn admit(&self, endpoint: Endpoint, body: &[u8], deadline: Deadline) -> Answer {
         let started = Instant::now();
+        if endpoint == Endpoint::ValidatePolicy {
+            let (answer, outcome) = policy_review::answer(body);
+            self.metrics.admission(endpoint, outcome, started.elapsed());
+            return answer;
+        }
         let (answer, decided) = self.answer(endpoint, body, deadline);
         match &decided {
             Some((review, decision)) => log_decision(endpoint, review, decision, started),
@@ -149,12 +155,12 @@ impl Handler for Engine {
     }
 }
 
-fn json_answer(response: &Response) -> Answer {
+pub(super) fn json_answer(response: &Response) -> Answer {
     Answer { status: 200, content_type: "application/json", body: response.to_json() }
 }
 
 /// A denial that rests on nothing but the request itself.
-fn denied(api_version: &str, uid: String, message: String) -> Response {
+pub(super) fn denied(api_version: &str, uid: String, message: String) -> Response {
     Response {
         api_version: api_version.to_owned(),
         uid,

@@ -8,6 +8,7 @@ mod engine;
 mod exempt;
 pub mod judge;
 mod patch;
+mod policy_review;
 pub mod review;
 pub(crate) mod workload;
 

@@ -235,7 +235,7 @@ impl Review {
     }
 
     /// Why a body could not be read: only now is it worth a second look.
-    fn explain(body: &[u8], error: serde_json::Error) -> ReviewError {
+    pub(super) fn explain(body: &[u8], error: serde_json::Error) -> ReviewError {
         let Ok(head) = serde_json::from_slice::<ReviewHead>(body) else { return ReviewError::NotJson(error) };
         let uid = head.request.as_ref().and_then(|request| request.uid.as_deref());
         match check_head(head.kind.as_deref(), head.api_version.as_deref(), uid) {
@@ -245,7 +245,12 @@ impl Review {
     }
 }
 
-fn check_head(kind: Option<&str>, version: Option<&str>, uid: Option<&str>) -> Result<&'static str, ReviewError> {
+/// Is this a review that can be answered at all? Gives the version to answer in.
+pub(super) fn check_head(
+    kind: Option<&str>,
+    version: Option<&str>,
+    uid: Option<&str>,
+) -> Result<&'static str, ReviewError> {
     if kind != Some(REVIEW_KIND) {
         return Err(ReviewError::NotAReview { kind: kind.map(|kind| printable(kind, 63)) });
     }

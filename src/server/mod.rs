@@ -42,6 +42,8 @@ pub enum Endpoint {
     Admit,
     /// `POST /validate`: decide, without a patch.
     Validate,
+    /// `POST /validate-policy`: check the policies in a ConfigMap before it is stored.
+    ValidatePolicy,
 }
 
 impl Endpoint {
@@ -50,6 +52,7 @@ impl Endpoint {
         match self {
             Self::Admit => "/admit",
             Self::Validate => "/validate",
+            Self::ValidatePolicy => "/validate-policy",
         }
     }
 }

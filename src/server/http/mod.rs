@@ -94,12 +94,13 @@ impl Dispatcher {
         let endpoint = match (passport.listener, path) {
             (Listener::Tls, "/admit") => Endpoint::Admit,
             (Listener::Tls, "/validate") => Endpoint::Validate,
+            (Listener::Tls, "/validate-policy") => Endpoint::ValidatePolicy,
             (_, "/health/liveness") => return Route::Here(read_only(request, || plain(200, "alive\n"))),
             (_, "/health/readiness") => return Route::Here(read_only(request, || self.readiness())),
             (Listener::Plain, "/metrics") => return Route::Here(read_only(request, || self.exposition())),
             (Listener::Tls, _) => {
-                let text = "there is nothing here; try POST /admit, POST /validate, GET /health/liveness or GET \
-                            /health/readiness\n";
+                let text = "there is nothing here; try POST /admit, POST /validate, POST /validate-policy, GET \
+                            /health/liveness or GET /health/readiness\n";
                 return Route::Here(plain(404, text).into());
             }
             (Listener::Plain, _) => {
