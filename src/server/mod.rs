@@ -121,7 +121,7 @@ impl Server {
     }
 
     fn start_with(settings: ServerSettings, interval: Duration) -> Result<Self, StartError> {
-        let ServerSettings { listen, metrics_listen, tls, limits, handler, metrics, mut chores } = settings;
+        let ServerSettings { listen, metrics_listen, tls, limits, handler, metrics, chores } = settings;
         let store = Arc::new(TlsStore::load(tls, Arc::clone(&metrics)).map_err(StartError::Tls)?);
         let bind = |address| Bound::to(address).map_err(|source| StartError::Bind { address, source });
         let front = bind(listen)?;
@@ -134,8 +134,10 @@ impl Server {
         let dispatcher = Arc::new(dispatcher);
         let bridge = Bridge::open(Arc::clone(&dispatcher)).map_err(system("open the internal socket"))?;
         let watched = Arc::clone(&store);
-        chores.push(Chore::new("look for a new certificate", move || watched.look()));
-        let housekeeping = Housekeeping::start(interval, chores, Arc::clone(&metrics))
+        // First, because it is short: what others bring may not be.
+        let mut all = vec![Chore::new("look for a new certificate", move || watched.look())];
+        all.extend(chores);
+        let housekeeping = Housekeeping::start(interval, all, Arc::clone(&metrics))
             .map_err(system("start the housekeeping thread"))?;
         let gateway =
             Gateway::open(front, side, &store, &limits, &bridge, &metrics).map_err(system("accept connections"))?;
