@@ -58,6 +58,9 @@ fn floods_of_garbage_are_over_when_they_are_over() {
     let over = &over;
     let headers = format!("GET /health/liveness HTTP/1.1\r\nHost: x\r\n{}\r\n", "X-A: b\r\n".repeat(3000));
     let bodies = ["", "{", "null", "\u{0}", "[[[[[[[[", "{\"request\":{\"object\":{}}}"].map(str::to_owned);
+    // Three bytes a container here, fifty there: as many as fit.
+    let crowded =
+        pod_review("x").to_string().replace("\"containers\":[", &format!("\"containers\":[{}", "{},".repeat(2 << 20)));
     let deep = format!("{}{}", "[".repeat(60_000), "]".repeat(60_000));
     let mut raw: Vec<Vec<u8>> = vec![
         vec![0; 100],
@@ -83,7 +86,7 @@ fn floods_of_garbage_are_over_when_they_are_over() {
                 }
             });
         }
-        for body in bodies.iter().chain([&deep]) {
+        for body in bodies.iter().chain([&deep, &crowded]) {
             assert_eq!(serving.post("/admit", body).status, 400, "{body:.20}");
         }
         for _ in 0..20 {
