@@ -91,8 +91,8 @@ pub struct TlsFiles {
 /// What a client may take of us. Each is named after what it stops.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Open connections, both listeners together; a new one past that is closed at once. An eighth of them, at most 16,
-    /// is the plain listener's own.
+    /// Open connections, both listeners together; for a new one past that, the one that has brought nothing for longest
+    /// is closed, or the new one, if all are being answered. An eighth of them, at most 16, is the plain listener's own.
     pub connections: usize,
     /// Threads that decide admissions.
     pub workers: usize,

@@ -9,6 +9,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::density;
 use crate::text::printable;
 
 /// `kind` of every review.
@@ -226,6 +227,10 @@ impl Review {
     /// Reads a review. An error tells apart what is no AdmissionReview at all (HTTP 400) from one whose object we
     /// cannot read (denied, with its uid).
     pub fn parse(body: &[u8]) -> Result<Self, ReviewError> {
+        let parts = density::parts(body);
+        if parts > density::MOST_PARTS {
+            return Err(ReviewError::TooDense { parts });
+        }
         let review: Self = match serde_json::from_slice(body) {
             Ok(review) => review,
             Err(error) => return Err(Self::explain(body, error)),
@@ -388,6 +393,11 @@ pub enum ReviewError {
     },
     /// No request, or one without uid.
     NoRequest,
+    /// So many values in it that they would take far more memory than its bytes.
+    TooDense {
+        /// How many there are.
+        parts: usize,
+    },
     /// A review, but its object is not what Kubernetes calls by that name.
     Undecodable {
         /// The version to answer in.
@@ -409,6 +419,13 @@ impl fmt::Display for ReviewError {
                 write!(f, "expected apiVersion {}, found {}", REVIEW_VERSIONS.join(" or "), or_none(version))
             }
             Self::NoRequest => f.write_str("the AdmissionReview has no request with a uid"),
+            Self::TooDense { parts } => {
+                write!(
+                    f,
+                    "the review holds {parts} values; expected at most {}, shrink the object",
+                    density::MOST_PARTS
+                )
+            }
             Self::Undecodable { source, .. } => {
                 write!(f, "the object cannot be decoded, so that its images are not known: {}", words_of(source))
             }
@@ -425,7 +442,7 @@ impl std::error::Error for ReviewError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::NotJson(error) | Self::Undecodable { source: error, .. } => Some(error),
-            Self::NotAReview { .. } | Self::UnknownVersion { .. } | Self::NoRequest => None,
+            Self::NotAReview { .. } | Self::UnknownVersion { .. } | Self::NoRequest | Self::TooDense { .. } => None,
         }
     }
 }
@@ -474,6 +491,8 @@ mod tests {
         assert!(matches!(parse(&POD.replace("\"AdmissionReview\"", "\"Pod\"")), ReviewError::NotAReview { .. }));
         assert!(matches!(parse(&POD.replace("k8s.io/v1\"", "k8s.io/v2\"")), ReviewError::UnknownVersion { .. }));
         assert!(matches!(parse(&POD.replace("\"u-1\"", "\"\"")), ReviewError::NoRequest));
+        let crowd = POD.replace("[{\"name\":\"c\"", &format!("[{}{{\"name\":\"c\"", "{},".repeat(density::MOST_PARTS)));
+        assert!(matches!(parse(&crowd), ReviewError::TooDense { .. }));
         let head = r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}"#;
         assert!(matches!(parse(head), ReviewError::NoRequest));
         for broken in [

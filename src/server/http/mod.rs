@@ -259,7 +259,11 @@ impl Worker {
         loop {
             let job = self.queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
             let Ok(job) = job else { break };
-            self.work(*job);
+            // The handler's bugs are contained below; one in reading or answering must not end the worker either.
+            if catch_unwind(AssertUnwindSafe(|| self.work(*job))).is_err() {
+                self.metrics.panic();
+                log::error!("a worker hit a bug outside of the decision; the request is answered 500");
+            }
         }
         drop(self.alive);
     }
