@@ -10,8 +10,8 @@ use super::fields::Problems;
 use super::pattern::Pattern;
 use super::problem::Fault;
 use super::requirement::read_requirement;
-use super::tree::{self, Node, Value};
 use super::{Place, Requirement, Rule, Scope};
+use crate::yaml::tree::{self, Caps, Node, Value};
 
 const API_VERSIONS: [&str; 3] =
     ["portieris.cloud.ibm.com/v1", "securityenforcement.admission.cloud.ibm.com/v1beta1", "portreeve/v1"];
@@ -50,9 +50,9 @@ pub(crate) struct Document {
 pub(crate) fn read_text(text: &str, file: &Path) -> (Vec<Document>, Problems) {
     let mut problems = Problems::new(file);
     let mut documents = Vec::new();
-    match tree::parse(text) {
+    match tree::parse(text, Caps::FILE) {
         Ok(nodes) => nodes.iter().for_each(|node| read_node(node, &mut documents, &mut problems)),
-        Err((at, fault)) => problems.report(at, fault),
+        Err(error) => problems.report(error.at, error.fault.into()),
     }
     (documents, problems)
 }

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use super::Place;
-use super::problem::{At, Fault, PolicyProblem};
-use super::tree::{Node, Value};
+use super::problem::{Fault, PolicyProblem};
 use crate::text::nearest;
+use crate::yaml::tree::{At, Node, Value};
 
 /// Past this many problems nobody reads on.
 const MAX_PROBLEMS: usize = 500;
@@ -63,7 +63,7 @@ impl Problems {
     }
 
     pub(crate) fn place(&self, at: At) -> Place {
-        at.in_file(&self.file)
+        Place::new(&self.file, at)
     }
 
     /// All problems, in the order of their lines.

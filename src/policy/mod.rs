@@ -1,6 +1,6 @@
 //! Policies: which images need what. Read strictly from files, selected by namespace and normalised reference.
 //!
-//! directories → `load` → `document` (over `tree` and `fields`, `requirement`) → `set` → a [`Rule`] for an image.
+//! directories → `load` → `document` (over `yaml::tree`, `fields` and `requirement`) → `set` → a [`Rule`] for an image.
 //! Nothing that asks for a check is ever ignored: what is not understood keeps the whole set from loading.
 
 mod configmap;
@@ -11,7 +11,6 @@ mod pattern;
 mod problem;
 mod requirement;
 mod set;
-mod tree;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -27,6 +26,7 @@ use crate::text::printable;
 use crate::trust::RootPin;
 use crate::trust::notary::TrustServer;
 use crate::trust::repository::RequiredSigner;
+use crate::yaml::tree::At;
 
 /// Whose policy it is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -73,6 +73,12 @@ pub struct Place {
     pub line: usize,
     /// The column, from 1.
     pub column: usize,
+}
+
+impl Place {
+    pub(crate) fn new(file: &std::path::Path, at: At) -> Self {
+        Self { file: file.to_owned(), line: at.line, column: at.column }
+    }
 }
 
 impl fmt::Display for Place {

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use super::fields::Problems;
 use super::problem::Fault;
-use super::tree::{Node, Value};
 use super::{Mode, Remap, Requirement, TrustRule, UnavailableRule};
 use crate::image::{check_path, is_host, normal_host};
 use crate::text::duration;
 use crate::trust::notary::{PlainHttp, TrustServer};
 use crate::trust::repository::RequiredSigner;
 use crate::trust::{KeyId, RoleName, RootPin, SignerKey};
+use crate::yaml::tree::{Node, Value};
 
 const POLICY: &[&str] = &["trust", "mutateImage", "mode", "simple", "vulnerability", "va"];
 const TRUST: &[&str] =
@@ -279,7 +279,7 @@ mod tests {
 
     /// Reads the text of a `policy`.
     fn read(text: &str) -> Result<Requirement, Vec<String>> {
-        let nodes = crate::policy::tree::parse(text).unwrap();
+        let nodes = crate::yaml::tree::parse(text, crate::yaml::tree::Caps::FILE).unwrap();
         let mut problems = Problems::new(Path::new("f"));
         let requirement = read_requirement(&nodes[0], &mut problems);
         let problems: Vec<_> = problems.into_list().iter().map(ToString::to_string).collect();
