@@ -103,11 +103,11 @@ impl Root {
     /// proves nothing.
     pub(super) fn trusted_until(&self, anchor: &Anchor, gun: &Gun, now: Timestamp) -> Result<Timestamp, Rejection> {
         let in_date = |key: &PublicKey| is_fit(key, gun) && key.bundle().is_some_and(|bundle| bundle.in_date(now));
-        let pinned = |key: &PublicKey| in_date(key) && anchor.accepts(key, now);
+        let pinned_until = |key: &PublicKey| anchor.accepts_until(key, now).filter(|_| in_date(key));
         self.enough(in_date, || self.distrust(gun, RootDistrust::OutOfDate))?;
-        self.enough(pinned, || self.distrust(gun, RootDistrust::of(anchor.kind())))?;
+        self.enough(|key| pinned_until(key).is_some(), || self.distrust(gun, RootDistrust::of(anchor.kind())))?;
         self.header.check_expiry("root", now)?; // rows 42 and 48
-        Ok(self.certificates_end(pinned))
+        Ok(self.certificates_end(pinned_until))
     }
 
     /// The IDs of the root role's keys.
@@ -126,10 +126,9 @@ impl Root {
     }
 
     /// When so many of the certificates that count have ended that the threshold is no longer met.
-    fn certificates_end(&self, counts: impl Fn(&PublicKey) -> bool) -> Timestamp {
+    fn certificates_end(&self, counts_until: impl Fn(&PublicKey) -> Option<Timestamp>) -> Timestamp {
         let mut ends = BTreeMap::<KeyId, Timestamp>::new();
-        for key in self.signed.iter().filter(|key| counts(key)) {
-            let end = key.bundle().map_or(Timestamp::MIN, |bundle| bundle.ends());
+        for (key, end) in self.signed.iter().filter_map(|key| Some((key, counts_until(key)?))) {
             let latest = ends.entry(key.canonical_id()).or_insert(end);
             *latest = end.max(*latest);
         }

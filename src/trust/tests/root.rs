@@ -427,3 +427,15 @@ fn a_root_past_its_cap_is_refused() {
     });
     assert_eq!(code(open(&repo.publish())), "too-large");
 }
+
+#[test]
+fn a_pinned_ca_that_ends_takes_what_was_verified_with_it() {
+    let key = Key::p256();
+    let ca = Authority::valid("site", now() - hours(10), now() + hours(10));
+    let leaf = Leaf::new(GUN).server_auth().valid(now() - hours(10), now() + hours(1000)).signed_by(&key, &ca);
+    let repo = rooted(vec![key.with_bundle(leaf)]);
+    let opened = open_at(&repo, &pinned(vec![RootPin::ca_from_pem(&ca.pem()).unwrap()]), now()).unwrap();
+    assert!(opened.judge(tag("v1"), &[], now() + hours(10)).is_ok());
+    let refusal = opened.judge(tag("v1"), &[], now() + hours(11)).unwrap_err();
+    assert_eq!(refusal.code(), "root-not-trusted");
+}
