@@ -27,6 +27,7 @@ pub mod servers;
 mod ca;
 mod challenge;
 mod client;
+mod hop;
 mod http;
 mod names;
 mod proxy;

@@ -499,6 +499,21 @@ fn a_dripped_handshake_cannot_outlive_the_deadline() {
     assert!(started.elapsed() < Duration::from_millis(2000), "{:?}", started.elapsed());
 }
 
+#[test]
+fn a_dripping_proxy_cannot_outlive_the_deadline() {
+    let url = format!("http://{}", dripping(b"HTTP/1.1 200 OK\r\nX: ".to_vec(), b'x'));
+    let proxies = Proxies::from_variables(|name| (name == "HTTPS_PROXY").then(|| url.clone())).unwrap();
+    let http = Http::checked_every(None, PlainHttp::Refused, proxies, Duration::ZERO).unwrap();
+    let client = Client::over(http, PlainHttp::Refused);
+    let (server, gun) =
+        (TrustServer::parse("https://notary.example", PlainHttp::Refused).unwrap(), Gun::new(GUN).unwrap());
+    let started = Instant::now();
+    let mut source = client.source(&server, &gun, &[], Deadline::after(Duration::from_millis(900)));
+    let said = words(source.fetch(&MetadataName::Timestamp, 100));
+    assert!(started.elapsed() < Duration::from_millis(2000), "{:?}", started.elapsed());
+    assert!(said.contains("in time"), "{said}");
+}
+
 /// The trust server names the token service, so it could add a scope of its own to ours, and have itself sent a token
 /// that is good for more than reading.
 #[test]
