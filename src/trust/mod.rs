@@ -17,6 +17,7 @@ mod metadata;
 mod refresh;
 mod rejection;
 mod root;
+mod seen;
 mod signature;
 mod targets;
 

@@ -248,6 +248,12 @@ impl Asking<'_> {
                         return Ok(Arc::clone(held));
                     }
                     let result = self.refresh(held.as_deref(), max_age, deadline).map(Arc::new);
+                    if let (Err((_, Some(noted))), Some(held)) = (&result, held) {
+                        // A failed refresh leaves the data, and what it has seen of newer data.
+                        let Held { confirmed, ref roles, .. } = *held;
+                        pilot.hold(Arc::new(Held { repository: noted.clone(), confirmed, roles: roles.clone() }));
+                    }
+                    let result = result.map_err(|(failure, _)| failure);
                     pilot.land(&result);
                     return result;
                 }
@@ -268,7 +274,13 @@ impl Asking<'_> {
         }
     }
 
-    fn refresh(&self, held: Option<&Held>, max_age: Duration, deadline: Deadline) -> Result<Held, Failure> {
+    /// A failure comes with what is to be remembered in place of what is held.
+    fn refresh(
+        &self,
+        held: Option<&Held>,
+        max_age: Duration,
+        deadline: Deadline,
+    ) -> Result<Held, (Failure, Option<Repository>)> {
         let Question { gun, server, anchor, credentials, .. } = *self.question;
         // A server that is known to be down would be let alone here, before anything is asked of it.
         let mut source = self.notary.client.source(server, gun, credentials, deadline);
@@ -279,6 +291,7 @@ impl Asking<'_> {
             let more: Vec<_> = held.roles.difference(&self.roles).cloned().collect();
             roles.extend(more.into_iter().take(MAX_ROLES.saturating_sub(self.roles.len())));
             if held.age() <= max_age
+                && !held.repository.is_superseded()
                 && !held.repository.has_looked_for(&self.roles)
                 // Whatever goes wrong here, a whole refresh says better.
                 && let Ok(repository) = held.repository.with_signers(&mut source, &self.roles, self.now)
@@ -288,11 +301,11 @@ impl Asking<'_> {
         }
         let began = Instant::now();
         let previous = held.map(|held| &held.repository);
-        match Repository::refresh(&mut source, gun, anchor, previous, &roles, self.now) {
+        match Repository::refresh_or_note(&mut source, gun, anchor, previous, &roles, self.now) {
             Ok(repository) => Ok(Held { repository, confirmed: began, roles }),
-            Err(RefreshError::Rejected(rejection)) => Err(Failure::Rejected(rejection)),
-            Err(RefreshError::Unavailable(why)) => {
-                Err(Failure::Unavailable { why, out_of_time: deadline.remaining().is_none() })
+            Err((RefreshError::Rejected(rejection), noted)) => Err((Failure::Rejected(rejection), noted)),
+            Err((RefreshError::Unavailable(why), noted)) => {
+                Err((Failure::Unavailable { why, out_of_time: deadline.remaining().is_none() }, noted))
             }
         }
     }
@@ -313,6 +326,11 @@ impl Asking<'_> {
         let Some(held) = self.slot.held().filter(|held| held.repository.has_looked_for(&self.roles)) else {
             return Err(Refusal::Unavailable(format!("{why}; nothing is stored that could stand in")));
         };
+        if held.repository.is_superseded() {
+            return Err(Refusal::Unavailable(format!(
+                "{why}; newer trust data was seen but could not be read whole, so the stored data may not stand in"
+            )));
+        }
         let age = held.age();
         if age > max_stale {
             return Err(Refusal::Unavailable(format!(
@@ -333,7 +351,7 @@ impl Asking<'_> {
     }
 
     fn serves(&self, held: &Held, max_age: Duration) -> bool {
-        held.age() <= max_age && held.repository.has_looked_for(&self.roles)
+        held.age() <= max_age && !held.repository.is_superseded() && held.repository.has_looked_for(&self.roles)
     }
 
     /// Is another one's failure ours as well?

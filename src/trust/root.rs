@@ -13,6 +13,7 @@ use super::key::{PublicKey, RoleKeys};
 use super::metadata::{Envelope, Header, KnownKeys, role_keys};
 use super::refresh::RefreshError;
 use super::rejection::{Rejection, RootDistrust};
+use super::seen::Seen;
 use super::signature::distinct;
 use super::source::FetchError;
 use super::{Anchor, Gun, KeyId, MetadataName, MetadataSource};
@@ -42,16 +43,19 @@ impl Root {
         }
     }
 
-    /// Follows rotations from a root that was trusted before, up to the newest.
+    /// Follows rotations from a root that was trusted before, up to the newest. Every step is noted: what the keys before
+    /// it have signed away stays signed away, wherever the walk ends.
     pub(super) fn walk(
         mut root: Arc<Self>,
         source: &mut dyn MetadataSource,
         gun: &Gun,
+        seen: &mut Seen,
     ) -> Result<Arc<Self>, RefreshError> {
         for _ in 0..STEPS {
             let next = root.header.version + 1; // at most 2^53 + 1
             let Some(bytes) = fetch(source, &MetadataName::RootVersion(next))? else { return Ok(root) };
             root = Arc::new(Self::read(bytes, Some(&root), gun)?);
+            seen.note_root(&root);
         }
         // One more probe tells "exactly as many as are followed" from "more than that".
         match fetch(source, &MetadataName::RootVersion(root.header.version + 1))? {

@@ -156,6 +156,11 @@ pub(super) struct Pilot<'a, V: Clone, T, E: Clone> {
 }
 
 impl<V: Clone, T, E: Clone> Pilot<'_, V, T, E> {
+    /// Holds this from now on, however the flight ends.
+    pub(super) fn hold(&self, value: V) {
+        lock(&self.slot.state).held = Some(value);
+    }
+
     /// Ends the flight: what it brought is held from now on, a failure is told to those who wait.
     pub(super) fn land(self, result: &Result<V, E>) {
         if let Ok(value) = result {

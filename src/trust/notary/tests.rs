@@ -400,3 +400,24 @@ fn repositories_that_do_not_exist_are_not_remembered() {
     rejection(bench.ask(&Ask::default()));
     assert_eq!(bench.notary.shelf.len(), 0);
 }
+
+#[test]
+fn what_was_superseded_neither_serves_nor_stands_in() {
+    let bench = Bench::new(Duration::from_secs(600));
+    bench.ask(&Ask::default()).unwrap();
+    bench.age_by(RECHECK_AFTER + Duration::from_secs(1));
+    let next = bench.repo.update(|signer| signer.remove_target("targets/releases", "v1").touch("targets"));
+    bench.server.publish(&next);
+    // Another question asks the server again, and sees that there is a newer publication, but not what is in it.
+    bench.server.misbehave("/targets.", Fault::Status(500));
+    let stored = Ask { when_unavailable: stale(3600), ..Ask::default() };
+    assert!(bench.ask(&Ask { tag: "v9", when_unavailable: stale(3600), ..Ask::default() }).is_err());
+    let said = unavailable(bench.ask(&stored));
+    assert!(said.contains("newer trust data was seen"), "{said}");
+    // Nor once nothing can be reached at all.
+    bench.server.misbehave("", Fault::Status(500));
+    let said = unavailable(bench.ask(&stored));
+    assert!(said.contains("newer trust data was seen"), "{said}");
+    bench.server.behave();
+    assert!(matches!(rejection(bench.ask(&stored)), Rejection::NoSuchTag { .. }));
+}
