@@ -111,8 +111,10 @@ pub struct Notary {
     shelf: Shelf<Key, Arc<Held>, Terms, Failure>,
 }
 
-/// Most repositories that are remembered.
+/// Most repositories that are remembered, and most bytes of their metadata: on a public trust server anybody may publish
+/// repositories of many megabytes, and name them all in workloads.
 const MAX_REPOSITORIES: usize = 5_000;
+const MAX_BYTES: u64 = 64 << 20;
 /// A remembered rejection is checked with the server again if what it rests on is older than this: a new signature
 /// shows at once, and a workload that is tried again and again costs no more than one refresh in this time.
 const RECHECK_AFTER: Duration = Duration::from_secs(2);
@@ -168,7 +170,11 @@ impl Notary {
             HttpSetupError::Ca(error) => NotaryError::Ca(error),
             HttpSetupError::Proxy(error) => NotaryError::Proxy(error),
         })?;
-        Ok(Self { client, refresh_after: settings.refresh_after, shelf: Shelf::new(MAX_REPOSITORIES) })
+        Ok(Self {
+            client,
+            refresh_after: settings.refresh_after,
+            shelf: Shelf::new(MAX_REPOSITORIES, MAX_BYTES, |held| held.repository.weight()),
+        })
     }
 
     /// Answers one question, by its deadline. `now` is the time by which expiry is judged.
@@ -291,7 +297,6 @@ impl Asking<'_> {
             let more: Vec<_> = held.roles.difference(&self.roles).cloned().collect();
             roles.extend(more.into_iter().take(MAX_ROLES.saturating_sub(self.roles.len())));
             if held.age() <= max_age
-                && !held.repository.is_superseded()
                 && !held.repository.has_looked_for(&self.roles)
                 // Whatever goes wrong here, a whole refresh says better.
                 && let Ok(repository) = held.repository.with_signers(&mut source, &self.roles, self.now)

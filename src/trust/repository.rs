@@ -239,6 +239,17 @@ impl Repository {
         RepositoryFiles { root: &self.root.bytes, timestamp: &self.timestamp.bytes, snapshot: &self.snapshot.bytes }
     }
 
+    /// How many bytes of metadata this was read from, which is about what it takes in memory.
+    pub fn weight(&self) -> u64 {
+        let held = self.delegations.values().filter_map(|delegation| match delegation {
+            Delegation::Held(held) => Some(held.file.length),
+            Delegation::Absent | Delegation::Damaged(_) => None,
+        });
+        // The root is held twice where a newer one was seen.
+        let kept = 2 * self.root.bytes.len() + self.timestamp.bytes.len() + self.snapshot.bytes.len();
+        held.fold(self.targets.file.length.saturating_add(kept as u64), u64::saturating_add)
+    }
+
     /// The roles that every answer relies on.
     fn check_expiries(&self, now: Timestamp) -> Result<(), Rejection> {
         if self.is_superseded() {
