@@ -16,7 +16,9 @@ pub use super::ca::CaError;
 use super::client::Client;
 use super::http::HttpSetupError;
 pub use super::proxy::ProxyError;
-use super::repository::{Judgement, RefreshError, Rejection, Repository, RequiredSigner, RoleExpiry, Wanted};
+use super::repository::{
+    FailedRefresh, Judgement, RefreshError, Rejection, Repository, RequiredSigner, RoleExpiry, Wanted,
+};
 pub use super::server_url::{PlainHttp, TrustServer, TrustServerError};
 use super::shelf::{Boarding, Landing, Shelf, Slot};
 use super::{Anchor, Gun, KeyId, RoleName};
@@ -254,12 +256,15 @@ impl Asking<'_> {
                         return Ok(Arc::clone(held));
                     }
                     let result = self.refresh(held.as_deref(), max_age, deadline).map(Arc::new);
-                    if let (Err((_, Some(noted))), Some(held)) = (&result, held) {
-                        // A failed refresh leaves the data, and what it has seen of newer data.
-                        let Held { confirmed, ref roles, .. } = *held;
-                        pilot.hold(Arc::new(Held { repository: noted.clone(), confirmed, roles: roles.clone() }));
-                    }
-                    let result = result.map_err(|(failure, _)| failure);
+                    let result = result.map_err(|failed| {
+                        let (failure, noted) = *failed;
+                        if let (Some(repository), Some(held)) = (noted, held) {
+                            // The data stays, with what was seen of newer data.
+                            let (confirmed, roles) = (held.confirmed, held.roles.clone());
+                            pilot.hold(Arc::new(Held { repository, confirmed, roles }));
+                        }
+                        failure
+                    });
                     pilot.land(&result);
                     return result;
                 }
@@ -286,7 +291,7 @@ impl Asking<'_> {
         held: Option<&Held>,
         max_age: Duration,
         deadline: Deadline,
-    ) -> Result<Held, (Failure, Option<Repository>)> {
+    ) -> Result<Held, Box<(Failure, Option<Repository>)>> {
         let Question { gun, server, anchor, credentials, .. } = *self.question;
         // A server that is known to be down would be let alone here, before anything is asked of it.
         let mut source = self.notary.client.source(server, gun, credentials, deadline);
@@ -308,10 +313,14 @@ impl Asking<'_> {
         let previous = held.map(|held| &held.repository);
         match Repository::refresh_or_note(&mut source, gun, anchor, previous, &roles, self.now) {
             Ok(repository) => Ok(Held { repository, confirmed: began, roles }),
-            Err((RefreshError::Rejected(rejection), noted)) => Err((Failure::Rejected(rejection), noted)),
-            Err((RefreshError::Unavailable(why), noted)) => {
-                Err((Failure::Unavailable { why, out_of_time: deadline.remaining().is_none() }, noted))
-            }
+            Err(failed) => Err(Box::new(match *failed {
+                FailedRefresh { error: RefreshError::Rejected(rejection), noted } => {
+                    (Failure::Rejected(rejection), noted)
+                }
+                FailedRefresh { error: RefreshError::Unavailable(why), noted } => {
+                    (Failure::Unavailable { why, out_of_time: deadline.remaining().is_none() }, noted)
+                }
+            })),
         }
     }
 

@@ -47,6 +47,15 @@ pub struct Repository {
     pub(super) seen: Seen,
 }
 
+/// A refresh that gave nothing, and what is to be remembered of it.
+#[derive(Debug)]
+pub struct FailedRefresh {
+    /// Why.
+    pub error: RefreshError,
+    /// What was known before, with what was verified since.
+    pub noted: Option<Repository>,
+}
+
 /// What was found of a delegation. What is wrong with one signer's role must not deny those who do not ask for it.
 #[derive(Clone, Debug)]
 pub(super) enum Delegation {
@@ -112,7 +121,7 @@ impl Repository {
         signers: &BTreeSet<RoleName>,
         now: Timestamp,
     ) -> Result<Repository, RefreshError> {
-        Self::refresh_or_note(source, gun, anchor, previous, signers, now).map_err(|(failure, _)| failure)
+        Self::refresh_or_note(source, gun, anchor, previous, signers, now).map_err(|failed| failed.error)
     }
 
     /// As [`Repository::refresh`]. A failure comes with `previous` as it is to be remembered: what was verified before
@@ -125,12 +134,12 @@ impl Repository {
         previous: Option<&Repository>,
         signers: &BTreeSet<RoleName>,
         now: Timestamp,
-    ) -> Result<Repository, (RefreshError, Option<Repository>)> {
+    ) -> Result<Repository, Box<FailedRefresh>> {
         let seen = previous.map(|previous| previous.seen.clone()).unwrap_or_default();
         let mut refresh = Refresh { source, gun, anchor, previous, seen, signers, now };
-        refresh.run().map_err(|failure| {
+        refresh.run().map_err(|error| {
             let noted = previous.map(|previous| Repository { seen: refresh.seen, ..previous.clone() });
-            (failure, noted)
+            Box::new(FailedRefresh { error, noted })
         })
     }
 

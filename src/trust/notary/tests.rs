@@ -421,3 +421,16 @@ fn what_was_superseded_neither_serves_nor_stands_in() {
     bench.server.behave();
     assert!(matches!(rejection(bench.ask(&stored)), Rejection::NoSuchTag { .. }));
 }
+
+#[test]
+fn one_signers_missing_file_does_not_deny_who_does_not_ask_for_it() {
+    let bench = Bench::new(LONG);
+    bench.server.misbehave("/timestamp", Fault::Delay(Duration::from_millis(500)));
+    bench.server.misbehave("/targets/bob", Fault::Status(500));
+    thread::scope(|scope| {
+        let leader = scope.spawn(|| bench.ask(&Ask { signers: &["bob"], ..Ask::default() }));
+        thread::sleep(Duration::from_millis(200));
+        bench.ask(&Ask::default()).unwrap();
+        unavailable(leader.join().unwrap());
+    });
+}

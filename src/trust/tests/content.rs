@@ -264,8 +264,8 @@ fn row_069_rotated_keys_no_longer_count() {
 /// What a refresh from `server` leaves, when it fails.
 fn noted(server: &mut Server, held: &Repository) -> (&'static str, Repository) {
     let result = Repository::refresh_or_note(server, &gun(), &first_use(), Some(held), &alice(), now());
-    let (failure, noted) = result.expect_err("a failure");
-    (code::<()>(Err(failure)), noted.expect("what is to be remembered"))
+    let failed = *result.expect_err("a failure");
+    (code::<()>(Err(failed.error)), failed.noted.expect("what is to be remembered"))
 }
 
 #[test]

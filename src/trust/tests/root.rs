@@ -455,11 +455,15 @@ fn a_rotation_that_was_seen_once_is_not_hidden_again() {
     without_targets.files.remove(&rotated.file_of("targets"));
     let mut bad_end = Server::of(&twice);
     bad_end.files.insert("3.root".to_owned(), b"{}".to_vec());
-    for (mut server, expected) in [(without_targets, "missing"), (bad_end, "structure")] {
+    bad_end.files.insert("timestamp".to_owned(), b"{}".to_vec());
+    // Nothing but the root itself was seen.
+    let mut root_alone = Server::of(&rotated);
+    root_alone.files.insert("timestamp".to_owned(), b"{}".to_vec());
+    for (mut server, expected) in [(without_targets, "missing"), (bad_end, "structure"), (root_alone, "structure")] {
         let result = Repository::refresh_or_note(&mut server, &gun(), &first_use(), Some(&held), &alice(), now());
-        let (failure, noted) = result.unwrap_err();
-        assert_eq!(code::<()>(Err(failure)), expected);
-        let noted = noted.unwrap();
+        let failed = *result.unwrap_err();
+        assert_eq!(code::<()>(Err(failed.error)), expected);
+        let noted = failed.noted.unwrap();
         assert!(noted.is_superseded());
         assert_ne!(code(again(&forged, &noted)), "accepted");
         assert_eq!(code(again(&twice, &noted)), "accepted");
