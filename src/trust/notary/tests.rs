@@ -429,8 +429,25 @@ fn one_signers_missing_file_does_not_deny_who_does_not_ask_for_it() {
     bench.server.misbehave("/targets/bob", Fault::Status(500));
     thread::scope(|scope| {
         let leader = scope.spawn(|| bench.ask(&Ask { signers: &["bob"], ..Ask::default() }));
-        thread::sleep(Duration::from_millis(200));
+        while bench.server.count("/timestamp") == 0 {
+            thread::sleep(Duration::from_millis(5));
+        }
         bench.ask(&Ask::default()).unwrap();
         unavailable(leader.join().unwrap());
     });
+}
+
+#[test]
+fn who_waits_gets_no_verdict_on_other_signers() {
+    let bench = Bench::new(LONG);
+    bench.server.misbehave("/timestamp", Fault::Delay(Duration::from_millis(500)));
+    thread::scope(|scope| {
+        let leader = scope.spawn(|| bench.ask(&Ask::default()));
+        while bench.server.count("/timestamp") == 0 {
+            thread::sleep(Duration::from_millis(5));
+        }
+        bench.ask(&Ask { signers: &["alice"], ..Ask::default() }).unwrap();
+        leader.join().unwrap().unwrap();
+    });
+    assert_eq!((bench.server.count("/targets/alice"), bench.server.count("/timestamp")), (1, 1));
 }
