@@ -17,6 +17,7 @@ mod metadata;
 mod refresh;
 mod rejection;
 mod root;
+mod seen;
 mod signature;
 mod targets;
 
@@ -27,6 +28,7 @@ pub mod servers;
 mod ca;
 mod challenge;
 mod client;
+mod hop;
 mod http;
 mod names;
 mod proxy;

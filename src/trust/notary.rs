@@ -16,7 +16,9 @@ pub use super::ca::CaError;
 use super::client::Client;
 use super::http::HttpSetupError;
 pub use super::proxy::ProxyError;
-use super::repository::{Judgement, RefreshError, Rejection, Repository, RequiredSigner, RoleExpiry, Wanted};
+use super::repository::{
+    FailedRefresh, Judgement, RefreshError, Rejection, Repository, RequiredSigner, RoleExpiry, Wanted,
+};
 pub use super::server_url::{PlainHttp, TrustServer, TrustServerError};
 use super::shelf::{Boarding, Landing, Shelf, Slot};
 use super::{Anchor, Gun, KeyId, RoleName};
@@ -111,8 +113,10 @@ pub struct Notary {
     shelf: Shelf<Key, Arc<Held>, Terms, Failure>,
 }
 
-/// Most repositories that are remembered.
+/// Most repositories that are remembered, and most bytes of their metadata: on a public trust server anybody may publish
+/// repositories of many megabytes, and name them all in workloads.
 const MAX_REPOSITORIES: usize = 5_000;
+const MAX_BYTES: u64 = 64 << 20;
 /// A remembered rejection is checked with the server again if what it rests on is older than this: a new signature
 /// shows at once, and a workload that is tried again and again costs no more than one refresh in this time.
 const RECHECK_AFTER: Duration = Duration::from_secs(2);
@@ -168,7 +172,11 @@ impl Notary {
             HttpSetupError::Ca(error) => NotaryError::Ca(error),
             HttpSetupError::Proxy(error) => NotaryError::Proxy(error),
         })?;
-        Ok(Self { client, refresh_after: settings.refresh_after, shelf: Shelf::new(MAX_REPOSITORIES) })
+        Ok(Self {
+            client,
+            refresh_after: settings.refresh_after,
+            shelf: Shelf::new(MAX_REPOSITORIES, MAX_BYTES, |held| held.repository.weight()),
+        })
     }
 
     /// Answers one question, by its deadline. `now` is the time by which expiry is judged.
@@ -248,6 +256,15 @@ impl Asking<'_> {
                         return Ok(Arc::clone(held));
                     }
                     let result = self.refresh(held.as_deref(), max_age, deadline).map(Arc::new);
+                    let result = result.map_err(|failed| {
+                        let (failure, noted) = *failed;
+                        if let (Some(repository), Some(held)) = (noted, held) {
+                            // The data stays, with what was seen of newer data.
+                            let (confirmed, roles) = (held.confirmed, held.roles.clone());
+                            pilot.hold(Arc::new(Held { repository, confirmed, roles }));
+                        }
+                        failure
+                    });
                     pilot.land(&result);
                     return result;
                 }
@@ -268,7 +285,13 @@ impl Asking<'_> {
         }
     }
 
-    fn refresh(&self, held: Option<&Held>, max_age: Duration, deadline: Deadline) -> Result<Held, Failure> {
+    /// A failure comes with what is to be remembered in place of what is held.
+    fn refresh(
+        &self,
+        held: Option<&Held>,
+        max_age: Duration,
+        deadline: Deadline,
+    ) -> Result<Held, Box<(Failure, Option<Repository>)>> {
         let Question { gun, server, anchor, credentials, .. } = *self.question;
         // A server that is known to be down would be let alone here, before anything is asked of it.
         let mut source = self.notary.client.source(server, gun, credentials, deadline);
@@ -288,12 +311,16 @@ impl Asking<'_> {
         }
         let began = Instant::now();
         let previous = held.map(|held| &held.repository);
-        match Repository::refresh(&mut source, gun, anchor, previous, &roles, self.now) {
+        match Repository::refresh_or_note(&mut source, gun, anchor, previous, &roles, self.now) {
             Ok(repository) => Ok(Held { repository, confirmed: began, roles }),
-            Err(RefreshError::Rejected(rejection)) => Err(Failure::Rejected(rejection)),
-            Err(RefreshError::Unavailable(why)) => {
-                Err(Failure::Unavailable { why, out_of_time: deadline.remaining().is_none() })
-            }
+            Err(failed) => Err(Box::new(match *failed {
+                FailedRefresh { error: RefreshError::Rejected(rejection), noted } => {
+                    (Failure::Rejected(rejection), noted)
+                }
+                FailedRefresh { error: RefreshError::Unavailable(why), noted } => {
+                    (Failure::Unavailable { why, out_of_time: deadline.remaining().is_none() }, noted)
+                }
+            })),
         }
     }
 
@@ -313,6 +340,11 @@ impl Asking<'_> {
         let Some(held) = self.slot.held().filter(|held| held.repository.has_looked_for(&self.roles)) else {
             return Err(Refusal::Unavailable(format!("{why}; nothing is stored that could stand in")));
         };
+        if held.repository.is_superseded() {
+            return Err(Refusal::Unavailable(format!(
+                "{why}; newer trust data was seen but could not be read whole, so the stored data may not stand in"
+            )));
+        }
         let age = held.age();
         if age > max_stale {
             return Err(Refusal::Unavailable(format!(
@@ -333,7 +365,7 @@ impl Asking<'_> {
     }
 
     fn serves(&self, held: &Held, max_age: Duration) -> bool {
-        held.age() <= max_age && held.repository.has_looked_for(&self.roles)
+        held.age() <= max_age && !held.repository.is_superseded() && held.repository.has_looked_for(&self.roles)
     }
 
     /// Is another one's failure ours as well?

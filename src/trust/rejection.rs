@@ -123,6 +123,11 @@ pub enum Rejection {
         /// The role.
         role: String,
     },
+    /// Newer trust data was verified than this, though not all of it.
+    Superseded {
+        /// The repository.
+        gun: String,
+    },
     /// The tag is not released.
     NoSuchTag {
         /// The repository.
@@ -232,6 +237,7 @@ impl Rejection {
             Self::Hash { .. } => "hash",
             Self::RootNotTrusted { .. } => "root-not-trusted",
             Self::Vanished { .. } => "vanished",
+            Self::Superseded { .. } => "superseded",
             Self::NoSuchTag { .. } => "no-such-tag",
             Self::NoSuchDigest { .. } => "no-such-digest",
             Self::DigestMismatch { .. } => "digest-mismatch",
@@ -310,6 +316,9 @@ impl fmt::Display for Rejection {
                     write!(f, "{comma}key {}", key.hex())?;
                 }
                 if keys.is_empty() { f.write_str("no key that counts") } else { Ok(()) }
+            }
+            Self::Superseded { gun } => {
+                write!(f, "newer trust data for {gun} was seen than this, and it could not be verified to its end")
             }
             Self::Vanished { role } => write!(
                 f,
