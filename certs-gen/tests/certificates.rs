@@ -1,6 +1,6 @@
 //! What certs-gen makes, judged by webpki, by the file system and by a reader of YAML.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may end with a panic")]
+#![expect(clippy::unwrap_used, reason = "a test may end with a panic")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -7,6 +7,8 @@
 mod access;
 mod commands;
 mod hostile;
+mod image;
+mod manifests;
 mod serve;
 
 // What tests are made of.
