@@ -287,6 +287,54 @@ fn a_plain_manifest_is_filled_in() {
     fail(&["--fill", "/nowhere/at.yaml", "--out", dir.text()], &["cannot read /nowhere/at.yaml"]);
 }
 
+/// The product's own manifests, with what certs-gen makes for them.
+#[test]
+fn the_products_manifests_take_it() {
+    let manifests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests");
+    let site = Dir::new();
+    let copied = Command::new("cp").arg("-r").arg(&manifests).arg(&site.0).status().unwrap();
+    assert!(copied.success());
+    let plain = site.path("portreeve.yaml");
+    let certs = site.path("certs");
+    let _ = fs::remove_dir_all(&certs); // somebody's own, copied with the rest
+    let out = succeed(&["--out", certs.to_str().unwrap(), "--fill", plain.to_str().unwrap()]);
+    let bundle = out.lines().find_map(|line| line.strip_prefix("caBundle: ")).unwrap();
+    let judge = |what: &str, text: &str| {
+        let objects: Vec<Value> = serde_saphyr::from_multiple(text).unwrap();
+        let of_kind = |end: &str| -> Vec<&Value> {
+            objects.iter().filter(|object| object["kind"].as_str().is_some_and(|kind| kind.ends_with(end))).collect()
+        };
+        let webhooks = of_kind("WebhookConfiguration");
+        assert_eq!(webhooks.len(), 2, "{what}");
+        for webhook in webhooks {
+            assert_eq!(webhook["webhooks"].as_array().unwrap().len(), 1, "{what}: merged, not added");
+            let client = &webhook["webhooks"][0]["clientConfig"];
+            assert_eq!((&client["caBundle"], &client["service"]["port"]), (&bundle.into(), &443.into()), "{what}");
+        }
+        let mounted = &of_kind("Deployment")[0]["spec"]["template"]["spec"]["volumes"];
+        let mounted = mounted.as_array().unwrap().iter().find(|volume| volume["name"] == "certs").unwrap();
+        let secret = of_kind("Secret");
+        assert_eq!(secret.len(), 1, "{what}");
+        assert_eq!(secret[0]["metadata"]["name"], mounted["secret"]["secretName"], "{what}");
+        assert_eq!(secret[0]["metadata"]["namespace"], "portreeve", "{what}");
+    };
+    judge("plain file", &fs::read_to_string(certs.join("portreeve.yaml")).unwrap());
+
+    let programs = [("kustomize", "build"), ("kubectl", "kustomize")];
+    let there = |program: &str, argument: &str| Command::new(program).args([argument, "--help"]).output().is_ok();
+    let Some((program, argument)) = programs.into_iter().find(|(program, argument)| there(program, argument)) else {
+        // Past the test runner's capture, which would swallow it.
+        let words = b"skipped: needs kustomize, or kubectl 1.21 or newer\n";
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), words);
+        return;
+    };
+    for overlay in ["by-hand", "edge-simplex"] {
+        let made = Command::new(program).arg(argument).arg(site.path("overlays").join(overlay)).output().unwrap();
+        assert!(made.status.success(), "{made:?}");
+        judge(overlay, &String::from_utf8(made.stdout).unwrap());
+    }
+}
+
 #[test]
 fn bad_usage_has_its_own_status() {
     assert_eq!(run(&["--nonsense"]).0, Some(2));

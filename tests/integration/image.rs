@@ -55,8 +55,11 @@ fn the_image_survives_a_registry_and_runs_in_an_empty_root() {
     assert_eq!(fs::metadata(empty.join("portreeve")).unwrap().permissions().mode() & 0o777, 0o755);
 
     // As the image's own user, where nothing else is: no libc, no /etc, no /proc, no /tmp.
+    let path = std::env::var_os("PATH").unwrap();
     let inside = |arguments: &[&str]| {
-        run(Command::new("chroot").arg("--userspec=65532:65532").arg(&empty).args(arguments).env_clear(), "")
+        let mut command = Command::new("chroot");
+        command.env_clear().env("PATH", &path).arg("--userspec=65532:65532").arg(&empty).args(arguments);
+        run(&mut command, "")
     };
     assert_eq!(inside(&["/portreeve", "version"]).expect(0).stdout.trim(), format!("portreeve {version}"));
     fs::create_dir(empty.join("policies")).unwrap();
