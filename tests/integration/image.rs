@@ -1,5 +1,5 @@
 //! The image: made by tools/oci-archive from the static binary, pushed to a real registry, pulled back, and run in an
-//! empty root directory.
+//! empty root directory, with what kubelet puts into one.
 
 use std::fs;
 use std::net::TcpStream;
@@ -7,9 +7,16 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use portreeve_test_support::signer::Signer;
+use portreeve_test_support::trust_server::TrustServer;
 use serde_json::{Value, json};
 
-use crate::process::{free_port, run, wait_until};
+use crate::https::{connect_tls, https};
+use crate::mount::Mount;
+use crate::pki::Pki;
+use crate::plant::PLC;
+use crate::process::{free_port, run, signal, wait, wait_until};
+use crate::review::{assert_allowed, assert_denied, pod_review, policy_for};
 use crate::temp::TempDir;
 
 #[test]
@@ -55,17 +62,84 @@ fn the_image_survives_a_registry_and_runs_in_an_empty_root() {
     assert_eq!(fs::metadata(empty.join("portreeve")).unwrap().permissions().mode() & 0o777, 0o755);
 
     // As the image's own user, where nothing else is: no libc, no /etc, no /proc, no /tmp.
-    let path = std::env::var_os("PATH").unwrap();
     let inside = |arguments: &[&str]| {
         let mut command = Command::new("chroot");
-        command.env_clear().env("PATH", &path).arg("--userspec=65532:65532").arg(&empty).args(arguments);
-        run(&mut command, "")
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap());
+        command.arg("--userspec=65532:65532").arg(&empty).args(arguments);
+        command
     };
-    assert_eq!(inside(&["/portreeve", "version"]).expect(0).stdout.trim(), format!("portreeve {version}"));
-    fs::create_dir(empty.join("policies")).unwrap();
-    fs::write(empty.join("policies/p.yaml"), POLICY).unwrap();
-    inside(&["/portreeve", "lint", "/policies"]).expect(0);
-    inside(&["/portreeve", "check", "--policies", "/policies", "nginx"]).expect(0);
+    let told = run(&mut inside(&["/portreeve", "version"]), "").expect(0).stdout;
+    assert_eq!(told.trim(), format!("portreeve {version}"));
+
+    let entry =
+        config["config"]["Entrypoint"].as_array().unwrap().iter().chain(config["config"]["Cmd"].as_array().unwrap());
+    let entry: Vec<&str> = entry.map(|word| word.as_str().unwrap()).collect();
+    serves(&empty, inside(&entry));
+}
+
+/// Names are resolved, a trust server is asked over TLS, policies and certificate are read again, and SIGTERM ends it.
+fn serves(root: &Path, mut command: Command) {
+    let write = |name: &str, text: &str| {
+        let path = root.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    let repo = Signer::new(PLC).signer("alice").release("v1", [7; 32], 1234, &["alice"]).publish();
+    let server = TrustServer::start();
+    server.publish(&repo);
+    write("etc/hosts", "127.0.0.1 notary.local localhost\n"); // every pod is given one
+    write("etc/portreeve/trust-ca/ca.pem", server.ca_pem());
+    let (pki, port) = (Pki::new(), free_port());
+    let certificate = |pki: &Pki| [pki.certificate(), pki.key()].map(|file| fs::read_to_string(file).unwrap());
+    let certs = Mount::at(root.join("etc/certs"));
+    let [chain, key] = certificate(&pki);
+    certs.swap(&[("tls.crt", &chain), ("tls.key", &key)]);
+    let policies = Mount::at(root.join("etc/portreeve/policies"));
+    let url = server.url().replace("127.0.0.1", "localhost");
+    let trust = policy_for("registry.local:9001/*", json!({ "enabled": true, "trustServer": url }));
+    policies.swap(&[("p.yaml", &trust.to_string())]);
+    let config = json!({
+        "listen": format!("127.0.0.1:{port}"),
+        "metricsListen": "",
+        "trust": { "ca": "/etc/portreeve/trust-ca/ca.pem" },
+    });
+    write("etc/portreeve/config/portreeve.yaml", &config.to_string());
+
+    let mut serving =
+        Serving(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    wait_until("the image to listen", || shakes_hands(&pki, port));
+    let ask = |pki: &Pki, image: &str| -> Value {
+        https(pki, port, "POST", "/admit?timeout=10s", pod_review(image).to_string().as_bytes()).json()
+    };
+    let answer = ask(&pki, &format!("{PLC}:v1"));
+    assert_allowed(&answer);
+    assert!(answer.to_string().contains(&"07".repeat(32)), "{answer}");
+    assert_denied(&ask(&pki, &format!("{PLC}:v2")), &["v2"]);
+
+    policies.swap(&[("p.yaml", &policy_for("registry.local:9001/other", json!({ "enabled": true })).to_string())]);
+    wait_until("the new policy", || ask(&pki, &format!("{PLC}:v1"))["response"]["allowed"] == false);
+    let renewed = Pki::new();
+    let [chain, key] = certificate(&renewed);
+    certs.swap(&[("tls.crt", &chain), ("tls.key", &key)]);
+    wait_until("the new certificate", || shakes_hands(&renewed, port));
+
+    signal(&serving.0, "TERM");
+    assert_eq!(wait(&mut serving.0, std::time::Duration::from_secs(20)), Some(Some(0)));
+}
+
+/// Does somebody answer with a certificate of this CA?
+fn shakes_hands(pki: &Pki, port: u16) -> bool {
+    connect_tls(pki, port).is_ok_and(|mut stream| stream.conn.complete_io(&mut stream.sock).is_ok())
+}
+
+/// A running image; killed on drop.
+struct Serving(Child);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 #[test]
@@ -87,9 +161,6 @@ fn what_cannot_run_in_an_empty_root_becomes_no_image() {
     assert!(refusal.stderr.contains("is there already"), "{refusal:?}");
     assert_eq!(fs::read(there).unwrap(), b"something");
 }
-
-const POLICY: &str = "apiVersion: portreeve/v1\nkind: ClusterImagePolicy\nmetadata: { name: p }\nspec: { repositories: \
-                      [{ name: \"*\" }] }\n";
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
