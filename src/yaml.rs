@@ -7,6 +7,10 @@ use serde_saphyr::{DuplicateKeyPolicy, Error, Options};
 
 use crate::text::{nearest, printable};
 
+/// Streams are whole clusters (`kubectl get -A`): ten thousand workloads have about two million values.
+const MANY_NODES: usize = 4_000_000;
+const MANY_DOCUMENTS: usize = 20_000;
+
 /// Reads one document.
 pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, YamlError> {
     serde_saphyr::from_str_with_options(text, options()).map_err(|error| YamlError::of(&error))
@@ -14,7 +18,13 @@ pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, YamlError> {
 
 /// Reads a stream of documents, separated by `---`.
 pub fn read_all<T: DeserializeOwned>(text: &str) -> Result<Vec<T>, YamlError> {
-    serde_saphyr::from_multiple_with_options(text, options()).map_err(|error| YamlError::of(&error))
+    let mut options = options();
+    options.budget = serde_saphyr::budget! {
+        max_documents: MANY_DOCUMENTS,
+        max_nodes: MANY_NODES,
+        max_events: 4 * MANY_NODES,
+    };
+    serde_saphyr::from_multiple_with_options(text, options).map_err(|error| YamlError::of(&error))
 }
 
 /// Strict where YAML is loose: a key that stands twice is an error, and only `true` and `false` are booleans. The
@@ -51,6 +61,10 @@ impl YamlError {
             Error::SerdeUnknownVariant { variant, expected, .. } => {
                 (format!("unknown value \"{}\"", printable(variant, 60)), suggestion(variant, expected))
             }
+            Error::DuplicateMappingKey { key: Some(key), .. } => {
+                (format!("\"{}\" stands twice in one mapping", printable(key, 60)), None)
+            }
+            Error::Budget { .. } => ("there is too much in it to be read at once".to_owned(), None),
             Error::SerdeMissingField { field, .. } => (format!("the field \"{field}\" is missing"), None),
             other => (printable(&strip_location(&other.to_string()), 300), None),
         };
@@ -104,10 +118,20 @@ mod tests {
     }
 
     #[test]
+    fn a_whole_cluster_is_one_stream() {
+        let document = format!("---\n[{}]\n", "a,".repeat(100));
+        let documents = read_all::<Vec<String>>(&document.repeat(3_000)).unwrap();
+        assert_eq!(documents.len(), 3_000);
+        let error = read_all::<Vec<String>>(&"--- []\n".repeat(MANY_DOCUMENTS + 1)).unwrap_err();
+        assert_eq!(error.message, "there is too much in it to be read at once");
+    }
+
+    #[test]
     fn errors_name_the_place_and_what_was_meant() {
         for (text, expected) in [
             ("mode: 1\ntust: true\n", "2:1: unknown field \"tust\": did you mean \"trust\"?"),
             ("vulnerability: 1\n", "1:1: unknown field \"vulnerability\": known here: trust, mode"),
+            ("trust: true\ntrust: false\n", "2:1: \"trust\" stands twice in one mapping"),
         ] {
             assert_eq!(read::<Sample>(text).unwrap_err().to_string(), expected);
         }

@@ -29,8 +29,9 @@ pub(super) fn run(
     for image in images {
         let now = Timestamp::now();
         let assessment = engine.judge().assess(namespace, image, Deadline::after(timeout), now);
-        status = status.worse(status_of(&assessment));
-        let report = Report::of(image, namespace, &assessment);
+        let mode = mode_of(engine.mode(), &assessment);
+        status = status.worse(status_of(mode, &assessment));
+        let report = Report::of(image, namespace, mode, &assessment);
         let text = match output {
             Output::Text => report.to_text(now),
             // Plain structs of strings and numbers cannot fail to serialise.
@@ -41,8 +42,13 @@ pub(super) fn run(
     status
 }
 
-fn status_of(assessment: &Assessment) -> ExitStatus {
-    if matches!(&assessment.rule, Some(rule) if rule.mode == Mode::Warn) {
+/// Would the webhook deny, or only warn? Either the rule or the configuration can say `warn`.
+fn mode_of(configured: Mode, assessment: &Assessment) -> Mode {
+    if assessment.rule.as_ref().is_some_and(|rule| rule.mode == Mode::Warn) { Mode::Warn } else { configured }
+}
+
+fn status_of(mode: Mode, assessment: &Assessment) -> ExitStatus {
+    if mode == Mode::Warn {
         return ExitStatus::Allowed;
     }
     match assessment.verdict {
@@ -92,7 +98,7 @@ struct Report {
 }
 
 impl Report {
-    fn of(image: &str, namespace: &str, assessment: &Assessment) -> Self {
+    fn of(image: &str, namespace: &str, mode: Mode, assessment: &Assessment) -> Self {
         let rule = assessment.rule.as_ref();
         let mut report = Self {
             image: printable(image, 300),
@@ -107,10 +113,10 @@ impl Report {
             normalised: assessment.reference.as_ref().map(ToString::to_string),
             policy: rule.map(|rule| rule.description.clone()),
             pattern: rule.map(|rule| rule.pattern.clone()),
-            mode: rule.map(|rule| match rule.mode {
-                Mode::Enforce => "enforce",
-                Mode::Warn => "warn",
-            }),
+            mode: match mode {
+                Mode::Enforce => rule.map(|_| "enforce"),
+                Mode::Warn => Some("warn"),
+            },
             trust_server: rule.and_then(|rule| rule.server.clone()),
             gun: rule.and_then(|rule| rule.gun.clone()),
             trust_data: None,
@@ -177,5 +183,23 @@ impl Report {
             let _ = writeln!(text, "  {:20}{id}", "root key to pin");
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warn_of_the_configuration_counts_as_in_the_webhook() {
+        let rejected = Verdict::Rejected { code: "no-policy", reason: String::new() };
+        let assessment = Assessment { reference: None, rule: None, verdict: rejected };
+        for (configured, status, word) in
+            [(Mode::Enforce, ExitStatus::Denied, None), (Mode::Warn, ExitStatus::Allowed, Some("warn"))]
+        {
+            let mode = mode_of(configured, &assessment);
+            assert_eq!(status_of(mode, &assessment), status);
+            assert_eq!(Report::of("x", "n", mode, &assessment).mode, word);
+        }
     }
 }

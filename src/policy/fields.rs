@@ -107,6 +107,17 @@ impl Problems {
         Some(node)
     }
 
+    /// Reports fields of ours in a mapping whose own fields are not ours to know (PORTIERIS.md, fault 21: a `trust:`
+    /// that is indented too far).
+    pub(crate) fn strays(&mut self, node: &Node, inside: &'static str, theirs: &[&str]) {
+        let Value::Map(entries) = &node.value else { return };
+        for (key, _) in entries.iter().filter(|(key, _)| !theirs.contains(&key.text.as_str())) {
+            if let Some(&(_, belongs)) = HOMES.iter().find(|(field, _)| *field == key.text) {
+                self.report(key.at, Fault::Misplaced { field: key.text.clone(), inside, belongs });
+            }
+        }
+    }
+
     /// The entries of a list that may be absent.
     pub(crate) fn list<'n>(&mut self, node: &'n Node, field: &'static str) -> &'n [Node] {
         match node.get(field).map(|node| (node, &node.value)) {

@@ -23,6 +23,7 @@ pub use pattern::{Pattern, PatternError};
 pub use problem::{Fault, PolicyProblem};
 pub use set::{PolicySet, Selection};
 
+use crate::text::printable;
 use crate::trust::RootPin;
 use crate::trust::notary::TrustServer;
 use crate::trust::repository::RequiredSigner;
@@ -57,7 +58,7 @@ impl Rule {
         format!(
             "{} ({}, line {})",
             set::describe_policy(&self.scope, &self.policy),
-            self.place.file.display(),
+            self.place.file_name(),
             self.place.line
         )
     }
@@ -76,7 +77,14 @@ pub struct Place {
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}", self.file.display(), self.line, self.column)
+        write!(f, "{}:{}:{}", self.file_name(), self.line, self.column)
+    }
+}
+
+impl Place {
+    /// The file for people; a checked-out directory can hold names that command a terminal.
+    fn file_name(&self) -> String {
+        printable(&self.file.to_string_lossy(), 4096)
     }
 }
 
