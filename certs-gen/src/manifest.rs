@@ -40,14 +40,17 @@ pub enum Webhook {
 
 /// A strategic merge patch with the caBundle, for kustomize and for `kubectl patch`; webhooks merge by name.
 pub fn patch(issued: &Issued, webhook: Webhook) -> String {
-    let (kind, name) = match webhook {
-        Webhook::Mutating => ("MutatingWebhookConfiguration", "admit.portreeve.svc"),
-        Webhook::Validating => ("ValidatingWebhookConfiguration", "validate.portreeve.svc"),
+    let (kind, names): (_, &[&str]) = match webhook {
+        Webhook::Mutating => ("MutatingWebhookConfiguration", &["admit.portreeve.svc"]),
+        Webhook::Validating => {
+            ("ValidatingWebhookConfiguration", &["validate.portreeve.svc", "policies.portreeve.svc"])
+        }
     };
+    let bundle = ca_bundle(issued);
+    let webhooks: String =
+        names.iter().map(|name| format!("  - name: {name}\n    clientConfig:\n      caBundle: {bundle}\n")).collect();
     format!(
-        "apiVersion: admissionregistration.k8s.io/v1\nkind: {kind}\nmetadata:\n  name: portreeve\nwebhooks:\n  - name: \
-         {name}\n    clientConfig:\n      caBundle: {}\n",
-        ca_bundle(issued)
+        "apiVersion: admissionregistration.k8s.io/v1\nkind: {kind}\nmetadata:\n  name: portreeve\nwebhooks:\n{webhooks}"
     )
 }
 

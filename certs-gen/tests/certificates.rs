@@ -161,14 +161,19 @@ fn the_manifests_hold_what_the_files_hold() {
     }
     assert_eq!(secret["data"].as_object().unwrap().len(), 3, "the CA's key stays out of the cluster");
 
-    for (file, kind, webhook) in [
-        ("ca-bundle-mutating.yaml", "MutatingWebhookConfiguration", "admit.portreeve.svc"),
-        ("ca-bundle-validating.yaml", "ValidatingWebhookConfiguration", "validate.portreeve.svc"),
+    for (file, kind, names) in [
+        ("ca-bundle-mutating.yaml", "MutatingWebhookConfiguration", &["admit.portreeve.svc"][..]),
+        (
+            "ca-bundle-validating.yaml",
+            "ValidatingWebhookConfiguration",
+            &["validate.portreeve.svc", "policies.portreeve.svc"],
+        ),
     ] {
         let patch = dir.yaml(file);
         assert_eq!((&patch["kind"], &patch["metadata"]["name"]), (&kind.into(), &"portreeve".into()));
-        assert_eq!(patch["webhooks"][0]["name"], webhook);
-        assert_eq!(patch["webhooks"][0]["clientConfig"]["caBundle"], bundle);
+        let webhooks = patch["webhooks"].as_array().unwrap();
+        assert_eq!(webhooks.iter().map(|webhook| &webhook["name"]).collect::<Vec<_>>(), names);
+        assert!(webhooks.iter().all(|webhook| webhook["clientConfig"]["caBundle"] == bundle));
     }
     assert_eq!(dir.yaml("kustomization.yaml")["resources"], serde_json::json!(["secret.yaml"]));
 }
@@ -306,9 +311,10 @@ fn the_products_manifests_take_it() {
         };
         let webhooks = of_kind("WebhookConfiguration");
         assert_eq!(webhooks.len(), 2, "{what}");
+        let webhooks: Vec<&Value> = webhooks.iter().flat_map(|object| object["webhooks"].as_array().unwrap()).collect();
+        assert_eq!(webhooks.len(), 3, "{what}: merged, not added");
         for webhook in webhooks {
-            assert_eq!(webhook["webhooks"].as_array().unwrap().len(), 1, "{what}: merged, not added");
-            let client = &webhook["webhooks"][0]["clientConfig"];
+            let client = &webhook["clientConfig"];
             assert_eq!((&client["caBundle"], &client["service"]["port"]), (&bundle.into(), &443.into()), "{what}");
         }
         let mounted = &of_kind("Deployment")[0]["spec"]["template"]["spec"]["volumes"];

@@ -153,6 +153,15 @@ fn the_configuration_and_the_first_policy_start_the_real_webhook() {
             assert_eq!(told, format!("{image}=unchecked"), "nobody may take it for protection");
         }
     }
+    let example = documents(&manifests().join("examples/first-policy.yaml"));
+    for (policies, allowed) in [
+        (find(&base, "ConfigMap", "portreeve-policies").clone(), true),
+        (example[0].clone(), true),
+        (json!({ "metadata": { "name": "x" }, "data": { "p.yaml": "kind: Pod" } }), false),
+    ] {
+        let answer = serving.admit("/validate-policy?timeout=5s", &config_map_review(policies));
+        assert_eq!(answer["response"]["allowed"], allowed, "{answer}");
+    }
     for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
         let path = container(&base)[probe]["httpGet"]["path"].as_str().unwrap();
         assert_eq!(serving.get_plain(path).unwrap().status, 200, "{probe}");
@@ -202,11 +211,7 @@ fn every_policy_passes_lint() {
 #[test]
 fn both_webhooks_ask_about_the_same_and_fail_closed() {
     let base = base();
-    let [mutating, validating] = WEBHOOKS.map(|kind| {
-        let webhooks = array(&find(&base, kind, "portreeve")["webhooks"]);
-        assert_eq!(webhooks.len(), 1, "{kind}");
-        webhooks[0].clone()
-    });
+    let [mutating, validating] = WEBHOOKS.map(|kind| array(&find(&base, kind, "portreeve")["webhooks"])[0].clone());
     let mut twin = mutating.clone();
     twin["name"] = validating["name"].clone();
     twin["clientConfig"]["service"]["path"] = json!("/validate");
@@ -232,6 +237,27 @@ fn both_webhooks_ask_about_the_same_and_fail_closed() {
         assert_eq!(webhook["namespaceSelector"], json!({ "matchExpressions": [own] }), "nobody else is exempt");
         assert!(webhook.get("objectSelector").is_none(), "a tenant writes its own labels");
     }
+}
+
+#[test]
+fn policies_are_looked_over_and_nothing_else_is_and_they_can_always_be_put_right() {
+    let base = base();
+    let webhooks = array(&find(&base, WEBHOOKS[1], "portreeve")["webhooks"]);
+    assert_eq!(array(&find(&base, WEBHOOKS[0], "portreeve")["webhooks"]).len(), 1);
+    assert_eq!(webhooks.len(), 2);
+    let webhook = &webhooks[1];
+    assert_eq!(webhook["clientConfig"]["service"]["path"], "/validate-policy");
+    assert_eq!(webhook["failurePolicy"], "Ignore", "else a broken set could not be replaced while nobody is ready");
+    assert_eq!(webhook["namespaceSelector"], json!({ "matchLabels": { "kubernetes.io/metadata.name": "portreeve" } }));
+    let [rule] = array(&webhook["rules"]) else { panic!("{webhook}") };
+    assert_eq!((&rule["apiGroups"], &rule["resources"]), (&json!([""]), &json!(["configmaps"])));
+    let selects = |object: &Value| {
+        let selector = webhook["objectSelector"]["matchLabels"].as_object().unwrap();
+        selector.iter().all(|(label, value)| &object["metadata"]["labels"][label] == value)
+    };
+    assert!(selects(find(&base, "ConfigMap", "portreeve-policies")));
+    assert!(selects(&documents(&manifests().join("examples/first-policy.yaml"))[0]));
+    assert!(!selects(find(&base, "ConfigMap", "portreeve-config")), "it is no policy");
 }
 
 #[test]
@@ -418,8 +444,10 @@ fn the_plain_file_is_current() {
     for kind in WEBHOOKS {
         // Applied unfilled it must be refused, not lock the cluster: no base64 has a space.
         let object = objects.iter_mut().find(|object| object["kind"] == kind).unwrap();
-        let bundle = object["webhooks"][0]["clientConfig"].as_object_mut().unwrap().remove("caBundle").unwrap();
-        assert!(bundle.as_str().unwrap().contains(' '));
+        for webhook in object["webhooks"].as_array_mut().unwrap() {
+            let bundle = webhook["clientConfig"].as_object_mut().unwrap().remove("caBundle").unwrap();
+            assert!(bundle.as_str().unwrap().contains(' '));
+        }
     }
     assert_eq!(objects, base());
 }
@@ -517,7 +545,9 @@ patches:
     assert_eq!(keys["mountPath"], format!("{directory}/line-1/alice-key"));
     assert_eq!(array(&template["spec"]["volumes"]).len(), 7);
 
-    let policies = &find(&made, "ConfigMap", "portreeve-policies")["data"];
+    let policies = find(&made, "ConfigMap", "portreeve-policies");
+    assert_eq!(policies["metadata"]["labels"]["app.kubernetes.io/component"], "policy", "it is still looked over");
+    let policies = &policies["data"];
     assert_eq!(*policies, json!({ "plant.yaml": "apiVersion: portreeve/v1\n" }), "the first policy is gone");
     for (name, label) in [("portreeve-alerts", "prometheus_rule"), ("portreeve-dashboard", "grafana_dashboard")] {
         assert_eq!(find(&made, "ConfigMap", name)["metadata"]["labels"][label], "1");
@@ -613,6 +643,18 @@ fn find<'a>(objects: &'a [Value], kind: &str, name: &str) -> &'a Value {
 #[track_caller]
 fn array(value: &Value) -> &[Value] {
     value.as_array().unwrap_or_else(|| panic!("{value} is no list"))
+}
+
+fn config_map_review(object: Value) -> Value {
+    json!({
+        "apiVersion": "admission.k8s.io/v1",
+        "kind": "AdmissionReview",
+        "request": {
+            "uid": "u", "kind": { "group": "", "version": "v1", "kind": "ConfigMap" }, "namespace": "portreeve",
+            "name": object["metadata"]["name"], "operation": "CREATE", "userInfo": { "username": "alice" },
+            "object": object,
+        },
+    })
 }
 
 fn container(objects: &[Value]) -> &Value {
