@@ -123,8 +123,14 @@ fn configuration_and_mounts_agree() {
         let at = |pointer: &str| volume.pointer(pointer).and_then(Value::as_str);
         // What may be absent at a first installation must not keep the pods from starting.
         let optional = volume.pointer("/configMap/optional").or(volume.pointer("/secret/optional"));
-        if let (Some(name), None) = (at("/configMap/name"), optional) {
-            find(&base, "ConfigMap", name);
+        match (at("/configMap/name"), optional) {
+            // Applying the manifests again must not put the first policy in the place of the site's own.
+            (Some("portreeve-policies"), None) => {
+                assert_eq!(first_policy()["metadata"]["name"], "portreeve-policies");
+                assert!(base.iter().all(|object| object["metadata"]["name"] != "portreeve-policies"));
+            }
+            (Some(name), None) => drop(find(&base, "ConfigMap", name)),
+            _ => {}
         }
         if let (Some(name), None) = (at("/secret/secretName"), optional) {
             assert_eq!(name, "portreeve-certs");
@@ -143,7 +149,7 @@ fn the_configuration_and_the_first_policy_start_the_real_webhook() {
     }
     site.config["trust"]["ca"] = placed["trust"]["ca"].clone();
     site.config["trust"]["cache"] = placed["trust"]["cache"].clone();
-    site.policy_text(find(&base, "ConfigMap", "portreeve-policies")["data"]["first-install.yaml"].as_str().unwrap());
+    site.policy_text(first_policy()["data"]["first-install.yaml"].as_str().unwrap());
     let serving = site.serve();
     for image in ["nginx", "registry.local:9001/plant/plc:v1"] {
         for endpoint in ["/admit?timeout=10s", "/validate?timeout=10s"] {
@@ -153,9 +159,9 @@ fn the_configuration_and_the_first_policy_start_the_real_webhook() {
             assert_eq!(told, format!("{image}=unchecked"), "nobody may take it for protection");
         }
     }
-    let example = documents(&manifests().join("examples/first-policy.yaml"));
+    let example = documents(&manifests().join("examples/policies.yaml"));
     for (policies, allowed) in [
-        (find(&base, "ConfigMap", "portreeve-policies").clone(), true),
+        (first_policy(), true),
         (example[0].clone(), true),
         (json!({ "metadata": { "name": "x" }, "data": { "p.yaml": "kind: Pod" } }), false),
     ] {
@@ -174,10 +180,7 @@ fn the_configuration_is_read_as_it_stands() {
     let text = find(&base, "ConfigMap", "portreeve-config")["data"]["portreeve.yaml"].as_str().unwrap();
     let config = dir.write("portreeve.yaml", text);
     let policies = dir.directory("policies");
-    dir.write(
-        "policies/p.yaml",
-        find(&base, "ConfigMap", "portreeve-policies")["data"]["first-install.yaml"].as_str().unwrap(),
-    );
+    dir.write("policies/p.yaml", first_policy()["data"]["first-install.yaml"].as_str().unwrap());
     let check = |config: &Path| {
         let mut command = executable();
         command.arg("check").arg("--config").arg(config).arg("--policies").arg(&policies).arg("nginx");
@@ -190,12 +193,12 @@ fn the_configuration_is_read_as_it_stands() {
 
 #[test]
 fn every_policy_passes_lint() {
-    for (file, policies) in [("base/policies.yaml", "1 policy"), ("examples/first-policy.yaml", "2 policies")] {
+    for (file, policies) in [("first-policy.yaml", "1 policy"), ("examples/policies.yaml", "2 policies")] {
         let lint = run(executable().arg("lint").arg(manifests().join(file)), "").expect(0);
         assert!(lint.stdout.contains(policies), "{lint:?}");
     }
     let dir = TempDir::new();
-    let example = documents(&manifests().join("examples/first-policy.yaml"));
+    let example = documents(&manifests().join("examples/policies.yaml"));
     for (name, text) in example[0]["data"].as_object().unwrap() {
         dir.write(name, text.as_str().unwrap());
     }
@@ -255,8 +258,8 @@ fn policies_are_looked_over_and_nothing_else_is_and_they_can_always_be_put_right
         let selector = webhook["objectSelector"]["matchLabels"].as_object().unwrap();
         selector.iter().all(|(label, value)| &object["metadata"]["labels"][label] == value)
     };
-    assert!(selects(find(&base, "ConfigMap", "portreeve-policies")));
-    assert!(selects(&documents(&manifests().join("examples/first-policy.yaml"))[0]));
+    assert!(selects(&first_policy()));
+    assert!(selects(&documents(&manifests().join("examples/policies.yaml"))[0]));
     assert!(!selects(find(&base, "ConfigMap", "portreeve-config")), "it is no policy");
 }
 
@@ -523,9 +526,10 @@ components: [manifests/components/skip-label, manifests/components/monitoring, m
 configMapGenerator:
   - name: portreeve-policies
     namespace: portreeve
-    behavior: replace
     files: [plant.yaml]
-    options: { disableNameSuffixHash: true }
+    options:
+      disableNameSuffixHash: true
+      labels: { app.kubernetes.io/name: portreeve, app.kubernetes.io/component: policy }
 images:
   - name: registry.local:9001/portreeve/portreeve
     newName: registry.example.com/portreeve
@@ -546,9 +550,9 @@ patches:
     assert_eq!(array(&template["spec"]["volumes"]).len(), 7);
 
     let policies = find(&made, "ConfigMap", "portreeve-policies");
-    assert_eq!(policies["metadata"]["labels"]["app.kubernetes.io/component"], "policy", "it is still looked over");
+    assert_eq!(policies["metadata"]["labels"]["app.kubernetes.io/component"], "policy");
     let policies = &policies["data"];
-    assert_eq!(*policies, json!({ "plant.yaml": "apiVersion: portreeve/v1\n" }), "the first policy is gone");
+    assert_eq!(*policies, json!({ "plant.yaml": "apiVersion: portreeve/v1\n" }));
     for (name, label) in [("portreeve-alerts", "prometheus_rule"), ("portreeve-dashboard", "grafana_dashboard")] {
         assert_eq!(find(&made, "ConfigMap", name)["metadata"]["labels"][label], "1");
     }
@@ -622,6 +626,11 @@ fn parse(text: &str) -> Vec<Value> {
 
 fn documents(file: &Path) -> Vec<Value> {
     parse(&fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display())))
+}
+
+/// What is put in place once, by hand.
+fn first_policy() -> Value {
+    documents(&manifests().join("first-policy.yaml")).remove(0)
 }
 
 /// The objects of the base, in order.
