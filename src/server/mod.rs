@@ -34,6 +34,8 @@ use crate::metrics::{Limit, Metrics};
 
 pub use self::housekeeping::{Chore, Housekeeping};
 pub use self::tls::TlsError;
+#[cfg(feature = "fuzzing")]
+pub use self::gateway::fuzz_head;
 
 /// Which decision is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -33,6 +33,13 @@ use crate::config::Limits;
 use crate::deadline::Deadline;
 use crate::metrics::{Limit, Listener, Metrics};
 
+/// The fuzz target's door: method, target, length of the body, and whether another request may follow.
+#[cfg(feature = "fuzzing")]
+pub fn fuzz_head(bytes: &[u8]) -> Option<(String, String, usize, bool)> {
+    let head = head::parse(bytes).ok()?;
+    Some((head.method, head.target, head.content_length, head.keep_alive))
+}
+
 /// Both listeners and all connections.
 pub(super) struct Gateway {
     doors: Vec<Door>,
