@@ -1,6 +1,7 @@
 //! The verifier against TRUST.md's acceptance table, each test named after its row, on repositories that are signed
 //! on the spot.
 
+mod anchor;
 mod content;
 mod delegations;
 mod root;
