@@ -4,6 +4,7 @@
 mod anchor;
 mod content;
 mod delegations;
+mod properties;
 mod root;
 mod wire;
 
@@ -125,6 +126,28 @@ fn v1_by_alice(repo: &Repo) -> &'static str {
         Ok(opened) => opened.judge(tag("v1"), &[as_alice(repo)], now()).map_or_else(|r| r.code(), |_| "accepted"),
         Err(error) => code::<()>(Err(error)),
     }
+}
+
+/// TRUST.md's table has 100 rows, and each is the name of a test: `row_001_…`.
+#[test]
+fn every_row_of_the_acceptance_table_has_a_test() {
+    fn collect(directory: &std::path::Path, rows: &mut BTreeSet<u32>) {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                collect(&path, rows);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                let names = text.lines().filter_map(|line| line.trim_start().strip_prefix("fn row_"));
+                rows.extend(names.filter_map(|name| name.get(..3)?.parse::<u32>().ok()));
+            }
+        }
+    }
+    let mut rows = BTreeSet::new();
+    collect(std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src/trust")), &mut rows);
+    // 47 is about what is kept on disk.
+    let missing: Vec<u32> = (1..=100).filter(|row| !rows.contains(row) && *row != 47).collect();
+    assert!(missing.is_empty(), "no test is named after {missing:?}");
 }
 
 #[test]

@@ -44,8 +44,11 @@ pub fn check(data: &[u8]) {
         // Nothing was verified, so nothing is pinned.
         assert_eq!(body["response"]["patch"], Value::Null);
         if decision.allowed {
-            let json: Value = serde_json::from_slice(data).expect("what was decided on is JSON");
-            allowed_for_a_reason(&json["request"], &review, &decision);
+            match serde_json::from_slice::<Value>(data) {
+                Ok(json) => allowed_for_a_reason(&json["request"], &review, &decision),
+                // In what nobody looks at, the product's reader passes over halves of surrogate pairs.
+                Err(error) => assert!(data.windows(2).any(|pair| pair == b"\\u"), "decided on what is no JSON: {error}"),
+            }
         } else {
             assert!(body["response"]["status"]["message"].as_str().is_some_and(|words| !words.is_empty()), "{body}");
         }

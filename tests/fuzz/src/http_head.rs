@@ -4,7 +4,8 @@
 use portreeve::fuzzing::head;
 
 pub fn check(data: &[u8]) {
-    let Some((method, target, length, _)) = head(data) else { return };
+    let Some((method, target, length, end)) = head(data) else { return };
+    let data = &data[..end];
     let data = data.strip_prefix(b"\r\n").unwrap_or(data);
     assert!(data.ends_with(b"\r\n\r\n"), "a head without its end");
     let text = String::from_utf8_lossy(&data[..data.len() - 4]);
