@@ -32,10 +32,10 @@ use crate::config::{Limits, TlsFiles};
 use crate::deadline::Deadline;
 use crate::metrics::{Limit, Metrics};
 
-pub use self::housekeeping::{Chore, Housekeeping};
-pub use self::tls::TlsError;
 #[cfg(feature = "fuzzing")]
 pub use self::gateway::fuzz_head;
+pub use self::housekeeping::{Chore, Housekeeping};
+pub use self::tls::TlsError;
 
 /// Which decision is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -6,6 +6,7 @@
 // What is tested.
 mod access;
 mod commands;
+mod forgery;
 mod hostile;
 mod serve;
 

@@ -120,9 +120,7 @@ fn row_009_the_longest_patterns_pins_decide_alone() {
     let plant = Pinnable::new();
     let image = crate::image::Reference::parse(&format!("{GUN}:v1")).unwrap();
     let under = |longer: &str, shorter: &str| {
-        let rule = |pattern: &str, id: &str| {
-            json!({"name": pattern, "policy": {"trust": {"enabled": true, "roots": [{"keyId": id}]}}})
-        };
+        let rule = |pattern: &str, id: &str| json!({"name": pattern, "policy": {"trust": {"enabled": true, "roots": [{"keyId": id}]}}});
         let policy = json!({
             "apiVersion": "portreeve/v1", "kind": "ClusterImagePolicy", "metadata": {"name": "p"},
             "spec": {"repositories": [

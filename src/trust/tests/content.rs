@@ -133,6 +133,28 @@ fn row_054_files_have_caps() {
         bytes
     });
     assert_eq!(code(open(&repo.publish())), "too-large");
+    let full = |name: &'static str, length: usize| {
+        plant().edit_bytes(name, move |mut bytes| {
+            bytes.resize(length, b' ');
+            bytes
+        })
+    };
+    assert_eq!(code(open(&full("timestamp", 64 << 10).publish())), "accepted");
+    assert_eq!(code(open(&full("root", 1 << 20).publish())), "accepted");
+    // A source that pays no heed to its cap.
+    struct Careless(BTreeMap<String, Vec<u8>>);
+    impl MetadataSource for Careless {
+        fn fetch(&mut self, name: &MetadataName, _: usize) -> Result<Vec<u8>, FetchError> {
+            self.0.get(&name.file_stem()).cloned().ok_or(FetchError::NotFound)
+        }
+    }
+    for (name, cap) in [("timestamp", 64 << 10), ("root", 1 << 20)] {
+        for (length, expected) in [(cap, "accepted"), (cap + 1, "too-large")] {
+            let mut source = Careless(full(name, length).publish().files().clone());
+            let result = Repository::refresh(&mut source, &gun(), &first_use(), None, &alice(), now());
+            assert_eq!(code(result), expected, "{name}: {length}");
+        }
+    }
     // A snapshot that lists more than any honest file has: nobody even asks for it.
     let repo = plant().edit("timestamp", |s| s["meta"]["snapshot"]["length"] = json!((16 << 20) + 1)).publish();
     let mut server = Server::of(&repo);

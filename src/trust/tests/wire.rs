@@ -45,7 +45,8 @@ fn row_084_the_method_is_the_keys_own() {
         let signer = Signer::new_at(GUN, now()).signer_with("alice", key).release("v1", DIGEST, 1, &["alice"]);
         assert_eq!(v1_by_alice(&signer.clone().publish()), "accepted");
         for method in others {
-            let repo = signer.clone().edit_envelope("targets/alice", move |e| e["signatures"][0]["method"] = json!(method));
+            let repo =
+                signer.clone().edit_envelope("targets/alice", move |e| e["signatures"][0]["method"] = json!(method));
             assert_eq!(v1_by_alice(&repo.publish()), "signature", "{method}");
         }
     }
