@@ -47,7 +47,9 @@ pub fn check(data: &[u8]) {
             match serde_json::from_slice::<Value>(data) {
                 Ok(json) => allowed_for_a_reason(&json["request"], &review, &decision),
                 // In what nobody looks at, the product's reader passes over halves of surrogate pairs.
-                Err(error) => assert!(data.windows(2).any(|pair| pair == b"\\u"), "decided on what is no JSON: {error}"),
+                Err(error) => {
+                    assert!(data.windows(2).any(|pair| pair == b"\\u"), "decided on what is no JSON: {error}")
+                }
             }
         } else {
             assert!(body["response"]["status"]["message"].as_str().is_some_and(|words| !words.is_empty()), "{body}");
@@ -75,7 +77,10 @@ fn allowed_for_a_reason(request: &Value, review: &Review, decision: &Decision) {
         }
         Basis::Exempt(Exemption::MirrorPod) => assert!(user.starts_with("system:node:"), "{user}"),
         Basis::Exempt(Exemption::Child { .. }) => {
-            assert!(user.starts_with("system:serviceaccount:kube-system:") || user.starts_with("system:kube-"), "{user}");
+            assert!(
+                user.starts_with("system:serviceaccount:kube-system:") || user.starts_with("system:kube-"),
+                "{user}"
+            );
         }
         Basis::Images(_) => {
             let mut old = Vec::new();

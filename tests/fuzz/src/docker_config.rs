@@ -15,7 +15,8 @@ pub fn check(data: &[u8]) {
         };
         let Some(auths) = auths.as_object() else { continue };
         // Secrets that are long enough to be told from chance, and stand nowhere that is shown on purpose.
-        let open: String = auths.iter().map(|(key, auth)| format!("{key} {} {}", auth["username"], decoded(auth).0)).collect();
+        let open: String =
+            auths.iter().map(|(key, auth)| format!("{key} {} {}", auth["username"], decoded(auth).0)).collect();
         for auth in auths.values() {
             let given = ["password", "identitytoken", "auth"].into_iter().filter_map(|field| auth[field].as_str());
             for secret in given.map(str::to_owned).chain([decoded(auth).1]) {
@@ -40,5 +41,6 @@ fn decoded(auth: &Value) -> (String, String) {
     let auth = auth["auth"].as_str().unwrap_or_default().trim_end_matches('=');
     let bytes = base64::engine::general_purpose::STANDARD_NO_PAD.decode(auth).unwrap_or_default();
     let text = String::from_utf8(bytes).unwrap_or_default();
-    text.split_once(':').map_or((String::new(), String::new()), |(user, password)| (user.to_owned(), password.to_owned()))
+    text.split_once(':')
+        .map_or((String::new(), String::new()), |(user, password)| (user.to_owned(), password.to_owned()))
 }

@@ -27,7 +27,11 @@ pub fn check(data: &[u8]) {
     }
     // The same image elsewhere, with all of its own name in the path: a host that is not the pattern's never matches.
     let path = image.name().replace([':', '['], "-").replace(']', "");
-    for elsewhere in [format!("attacker.test/{path}"), format!("attacker.test:443/{path}"), format!("attacker.test/{}", image.path())] {
+    for elsewhere in [
+        format!("attacker.test/{path}"),
+        format!("attacker.test:443/{path}"),
+        format!("attacker.test/{}", image.path()),
+    ] {
         let Ok(moved) = Reference::parse(&elsewhere) else { continue };
         if pattern.matches(&moved) {
             assert!(glob::matches(host.as_bytes(), moved.host().as_bytes()), "{typed} lets {elsewhere} in");

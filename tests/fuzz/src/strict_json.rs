@@ -32,7 +32,8 @@ pub fn canonical(json: &Json) -> Vec<u8> {
         Json::Object(members) => {
             let mut members: Vec<_> = members.iter().collect();
             members.sort_by_key(|(key, _)| key.as_bytes());
-            let members: Vec<_> = members.iter().map(|(key, value)| [quoted(key), canonical(value)].join(&b':')).collect();
+            let members: Vec<_> =
+                members.iter().map(|(key, value)| [quoted(key), canonical(value)].join(&b':')).collect();
             [b"{", members.join(&b","[..]).as_slice(), b"}"].concat()
         }
     }

@@ -92,7 +92,7 @@ impl World {
 
     /// The repository after the changes, and the files that are served.
     fn changed(&self, input: &mut Input<'_>, thief: bool) -> (Repo, BTreeMap<String, Vec<u8>>) {
-        let mut served = Vec::new();
+        let (mut served, mut withheld) = (Vec::new(), BTreeSet::new());
         let repo = self.repo.update(|mut signer| {
             for _ in 0..4 {
                 if input.is_done() {
@@ -114,7 +114,10 @@ impl World {
                         signer.edit_bytes(role, move |bytes| edit.apply(bytes))
                     }
                     4 if servers => signer.version(role, u64::from(input.byte())),
-                    4 if thief => signer.withhold(role),
+                    4 if thief => {
+                        withheld.insert(role);
+                        signer.withhold(role)
+                    }
                     4 => signer.threshold(role, u64::from(input.byte() % 4)),
                     _ => {
                         served.push((role, Splice::read(input)));
@@ -125,7 +128,7 @@ impl World {
             signer
         });
         let mut files = repo.files().clone();
-        for (role, splice) in served {
+        for (role, splice) in served.into_iter().filter(|(role, _)| !withheld.contains(role)) {
             if let Some(file) = files.get_mut(&repo.file_of(role)) {
                 *file = splice.apply(std::mem::take(file));
             }
@@ -134,10 +137,8 @@ impl World {
     }
 
     fn ask(&self, opened: &Repository, repo: &Repo, thief: bool, wanted: Wanted<'_>, who: &[&str]) {
-        let required: Vec<_> = who
-            .iter()
-            .map(|name| RequiredSigner { role: role(name), keys: vec![self.keys[name].clone()] })
-            .collect();
+        let required: Vec<_> =
+            who.iter().map(|name| RequiredSigner { role: role(name), keys: vec![self.keys[name].clone()] }).collect();
         let judgement = match opened.judge(wanted, &required, now()) {
             Ok(judgement) => judgement,
             Err(rejection) => return assert!(!rejection.to_string().chars().any(char::is_control), "{rejection}"),
@@ -202,7 +203,8 @@ impl Edit {
         let length = usize::from(input.byte() % 64);
         let text = input.take(length);
         // Any JSON, or the bytes as text.
-        let value = serde_json::from_slice(text).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(text).into()));
+        let value =
+            serde_json::from_slice(text).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(text).into()));
         Self { path, action, value }
     }
 
