@@ -13,7 +13,7 @@ use crate::admission::DEFAULT_TRUSTED_CONTROLLERS;
 use crate::admission::decide::UnchangedTemplates;
 use crate::logging::Format;
 use crate::policy::Mode;
-use crate::text::{byte_size, duration};
+use crate::text::{byte_size, duration, printable};
 use crate::trust::FirstUse;
 use crate::trust::notary::{PlainHttp, WhenUnavailable};
 use crate::trust::servers::{TrustServers, TrustServersError};
@@ -485,7 +485,7 @@ impl fmt::Display for ConfigError {
             Self::Unreadable { file, source } => write!(f, "{}: cannot be read: {source}", file.display()),
             Self::Syntax { file, source } => write!(f, "{}:{source}", file.display()),
             Self::Value { file, key, found, expected } => {
-                write!(f, "{}: {key}: found \"{found}\", expected {expected}", file.display())
+                write!(f, "{}: {key}: found \"{}\", expected {expected}", file.display(), printable(found, 120))
             }
             Self::Servers { file, source } => write!(f, "{}: trust.servers: {source}", file.display()),
         }
@@ -567,6 +567,7 @@ log: { format: text, level: debug }
             ("trust:\n  maxstale: 3s\n", "c.yaml:2:3: unknown field \"maxstale\": did you mean \"maxStale\"?"),
             ("admission: { mode: wran }\n", "c.yaml:1:20: unknown value \"wran\": did you mean \"warn\"?"),
             ("listen: here\n", "c.yaml: listen: found \"here\", expected an address"),
+            ("listen: \"a\\e[31m\\tb\"\n", "c.yaml: listen: found \"a\u{fffd}[31m\u{fffd}b\", expected an address"),
             ("trust: { refreshAfter: 5 }", "c.yaml: trust.refreshAfter: found \"5\", expected a duration"),
             ("trust: { whenUnavailable: useCached }", "c.yaml: trust.maxStale: found \"0s\""),
             ("limits: { workers: 0 }", "c.yaml: limits.workers: found \"0\""),

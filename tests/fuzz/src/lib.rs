@@ -19,8 +19,11 @@ pub mod www_authenticate;
 mod glob;
 mod strict_json;
 
-/// All targets by name.
-pub const TARGETS: [(&str, fn(&[u8])); 11] = [
+/// A target's name, and what it checks.
+type Target = (&'static str, fn(&[u8]));
+
+/// All of them.
+pub const TARGETS: [Target; 11] = [
     ("admission_review", admission_review::check),
     ("canonical_json", canonical_json::check),
     ("configuration", configuration::check),
