@@ -99,10 +99,17 @@ fn code<T>(result: Result<T, RefreshError>) -> &'static str {
     match result {
         Ok(_) => "accepted",
         Err(RefreshError::Rejected(rejection)) => {
-            assert!(!rejection.to_string().is_empty() && !rejection.to_string().ends_with('.'), "{rejection}");
-            rejection.code()
+            let words = rejection.to_string();
+            assert!(!words.is_empty() && !words.ends_with('.') && !words.chars().any(char::is_control), "{words}");
+            let code = rejection.code();
+            let error = RefreshError::Rejected(rejection);
+            assert_eq!((error.to_string(), std::error::Error::source(&error).is_some()), (words, true));
+            code
         }
-        Err(RefreshError::Unavailable(_)) => "unavailable",
+        Err(RefreshError::Unavailable(why)) => {
+            assert_eq!(RefreshError::Unavailable(why.clone()).to_string(), why);
+            "unavailable"
+        }
     }
 }
 
