@@ -250,9 +250,28 @@ fn a_certificate_that_ends_while_we_remember_ends_the_answer() {
     let key = key.with_bundle(Leaf::new(GUN).valid(now() - hours(1), now() + hours(1)).self_signed(&key));
     let opened = open(&rooted(vec![key])).unwrap();
     assert!(opened.judge(tag("v1"), &[], now()).is_ok());
-    let refusal = opened.judge(tag("v1"), &[], now() + hours(2)).unwrap_err();
+    assert!(opened.judge(tag("v1"), &[], now() + hours(1)).is_ok());
+    let refusal = opened.judge(tag("v1"), &[], now() + hours(1) + SignedDuration::from_secs(1)).unwrap_err();
     assert!(matches!(refusal, Rejection::RootNotTrusted { why: RootDistrust::OutOfDate, .. }));
     assert_eq!(opened.expiries()[0].expires, now() + hours(1));
+}
+
+#[test]
+fn the_answer_ends_when_too_few_certificates_are_left() {
+    let keys = || vec![dated(-1, 5), dated(-1, 1), dated(-1, 3)];
+    for (threshold, end) in [(1, 5), (2, 3), (3, 1)] {
+        let keys = keys();
+        let signer = plant().rotate("root", keys.clone()).threshold("root", threshold).sign_with("root", keys);
+        let opened = open(&signer.version("root", 1).publish()).unwrap();
+        assert_eq!(opened.expiries()[0].expires, now() + hours(end), "threshold {threshold}");
+        assert!(opened.judge(tag("v1"), &[], now() + hours(end)).is_ok());
+        assert!(opened.judge(tag("v1"), &[], now() + hours(end) + hours(1)).is_err());
+    }
+    // Of two certificates of one key, which are one key, the later end counts.
+    let one = dated(-1, 1);
+    let twin = one.with_bundle(Leaf::new(GUN).valid(now() - hours(1), now() + hours(4)).self_signed(&one));
+    let opened = open(&rooted(vec![one, twin])).unwrap();
+    assert_eq!(opened.expiries()[0].expires, now() + hours(4));
 }
 
 /// What comes of a root whose only key is in this PEM.

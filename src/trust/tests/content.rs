@@ -141,6 +141,7 @@ fn row_054_files_have_caps() {
     };
     assert_eq!(code(open(&full("timestamp", 64 << 10).publish())), "accepted");
     assert_eq!(code(open(&full("root", 1 << 20).publish())), "accepted");
+    assert_eq!(code(open(&full("snapshot", 16 << 20).publish())), "accepted");
     // A source that pays no heed to its cap.
     struct Careless(BTreeMap<String, Vec<u8>>);
     impl MetadataSource for Careless {
