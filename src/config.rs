@@ -13,7 +13,7 @@ use crate::admission::DEFAULT_TRUSTED_CONTROLLERS;
 use crate::admission::decide::UnchangedTemplates;
 use crate::logging::Format;
 use crate::policy::Mode;
-use crate::text::{byte_size, duration};
+use crate::text::{byte_size, duration, printable};
 use crate::trust::FirstUse;
 use crate::trust::notary::{PlainHttp, WhenUnavailable};
 use crate::trust::servers::{TrustServers, TrustServersError};
@@ -501,7 +501,7 @@ impl fmt::Display for ConfigError {
             Self::Unreadable { file, source } => write!(f, "{}: cannot be read: {source}", file.display()),
             Self::Syntax { file, source } => write!(f, "{}:{source}", file.display()),
             Self::Value { file, key, found, expected } => {
-                write!(f, "{}: {key}: found \"{found}\", expected {expected}", file.display())
+                write!(f, "{}: {key}: found \"{}\", expected {expected}", file.display(), printable(found, 120))
             }
             Self::Servers { file, source } => write!(f, "{}: trust.servers: {source}", file.display()),
         }
@@ -585,6 +585,7 @@ log: { format: text, level: debug }
             ("listen: here\n", "c.yaml: listen: found \"here\", expected an address"),
             ("trust: { refreshAfter: 5 }", "c.yaml:1:24: invalid type: integer `5`, expected a string"),
             ("trust: { refreshAfter: soon }", "c.yaml: trust.refreshAfter: found \"soon\", expected a duration"),
+            ("listen: \"a\\e[31m\\tb\"\n", "c.yaml: listen: found \"a\u{fffd}[31m\u{fffd}b\", expected an address"),
             ("trust: { whenUnavailable: useCached }", "c.yaml: trust.maxStale: found \"0s\""),
             ("limits: { workers: 0 }", "c.yaml: limits.workers: found \"0\""),
             ("limits: { idleTime: 0s }", "c.yaml: limits.idleTime: found \"0s\""),

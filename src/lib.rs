@@ -22,3 +22,7 @@ pub mod logging;
 pub mod metrics;
 pub mod text;
 pub mod yaml;
+
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;

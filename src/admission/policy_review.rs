@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 use super::engine::{denied, json_answer};
-use super::review::{GroupVersionKind, Response, Review, ReviewError, check_head};
+use super::review::{GroupVersionKind, Response, Review, ReviewError, check_head, readable};
 use crate::metrics::Outcome;
 use crate::policy::check_data;
 use crate::server::Answer;
@@ -51,11 +51,7 @@ struct ConfigMap {
 
 /// The answer to a review of a ConfigMap.
 pub(super) fn answer(body: &[u8]) -> (Answer, Outcome) {
-    let review = serde_json::from_slice::<PolicyReview>(body).map_err(|error| Review::explain(body, error));
-    let review = review.and_then(|review| {
-        check_head(Some(&review.kind), Some(&review.api_version), Some(&review.request.uid)).map(|_| review)
-    });
-    match review {
+    match read(body) {
         Ok(review) => decide(&review),
         Err(ReviewError::Undecodable { version, uid, source }) => {
             let reason = format!("portreeve: the ConfigMap cannot be decoded: {}", printable(&source.to_string(), 300));
@@ -63,6 +59,13 @@ pub(super) fn answer(body: &[u8]) -> (Answer, Outcome) {
         }
         Err(error) => (Answer::text(400, format!("{error}\n")), Outcome::Error),
     }
+}
+
+fn read(body: &[u8]) -> Result<PolicyReview, ReviewError> {
+    let text = readable(body)?;
+    let review: PolicyReview = serde_json::from_str(text).map_err(|error| Review::explain(text, error))?;
+    check_head(Some(&review.kind), Some(&review.api_version), Some(&review.request.uid))?;
+    Ok(review)
 }
 
 fn decide(review: &PolicyReview) -> (Answer, Outcome) {

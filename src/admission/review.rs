@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::Error as _};
 
 use super::density;
 use crate::text::printable;
@@ -227,27 +227,34 @@ impl Review {
     /// Reads a review. An error tells apart what is no AdmissionReview at all (HTTP 400) from one whose object we
     /// cannot read (denied, with its uid).
     pub fn parse(body: &[u8]) -> Result<Self, ReviewError> {
-        let parts = density::parts(body);
-        if parts > density::MOST_PARTS {
-            return Err(ReviewError::TooDense { parts });
-        }
-        let review: Self = match serde_json::from_slice(body) {
+        let text = readable(body)?;
+        let review: Self = match serde_json::from_str(text) {
             Ok(review) => review,
-            Err(error) => return Err(Self::explain(body, error)),
+            Err(error) => return Err(Self::explain(text, error)),
         };
         check_head(Some(&review.kind), Some(&review.api_version), Some(&review.request.uid))?;
         Ok(review)
     }
 
     /// Why a body could not be read: only now is it worth a second look.
-    pub(super) fn explain(body: &[u8], error: serde_json::Error) -> ReviewError {
-        let Ok(head) = serde_json::from_slice::<ReviewHead>(body) else { return ReviewError::NotJson(error) };
+    pub(super) fn explain(body: &str, error: serde_json::Error) -> ReviewError {
+        let Ok(head) = serde_json::from_str::<ReviewHead>(body) else { return ReviewError::NotJson(error) };
         let uid = head.request.as_ref().and_then(|request| request.uid.as_deref());
         match check_head(head.kind.as_deref(), head.api_version.as_deref(), uid) {
             Err(refusal) => refusal,
             Ok(version) => ReviewError::Undecodable { version, uid: uid.unwrap_or_default().to_owned(), source: error },
         }
     }
+}
+
+/// A body that may be read as JSON at all: of bounded cost, and UTF-8 throughout (RFC 8259 §8.1), in what we pass over
+/// as well, which serde_json would not look at.
+pub(super) fn readable(body: &[u8]) -> Result<&str, ReviewError> {
+    let parts = density::parts(body);
+    if parts > density::MOST_PARTS {
+        return Err(ReviewError::TooDense { parts });
+    }
+    std::str::from_utf8(body).map_err(|error| ReviewError::NotJson(serde_json::Error::custom(error)))
 }
 
 /// Is this a review that can be answered at all? Gives the version to answer in.
@@ -487,6 +494,11 @@ mod tests {
         let parse = |text: &str| Review::parse(text.as_bytes()).unwrap_err();
         assert!(matches!(parse(""), ReviewError::NotJson(_)));
         assert!(matches!(parse("[]"), ReviewError::NotJson(_)));
+        // Bytes that are not UTF-8, where nobody looks at them.
+        let mut latin = POD.replace("{\"a\":[1,2.5]}", "\"?\"").into_bytes();
+        assert!(Review::parse(&latin).is_ok());
+        *latin.iter_mut().rev().find(|byte| **byte == b'?').unwrap() = 0xe4;
+        assert!(matches!(Review::parse(&latin), Err(ReviewError::NotJson(_))));
         assert!(matches!(parse("{}"), ReviewError::NotAReview { kind: None }));
         assert!(matches!(parse(&POD.replace("\"AdmissionReview\"", "\"Pod\"")), ReviewError::NotAReview { .. }));
         assert!(matches!(parse(&POD.replace("k8s.io/v1\"", "k8s.io/v2\"")), ReviewError::UnknownVersion { .. }));

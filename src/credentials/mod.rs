@@ -46,3 +46,13 @@ pub struct Credential {
     /// Where it stands, for denials: `pull secret "harbor" (…/.dockerconfigjson)`.
     pub source: String,
 }
+
+/// The fuzz target's door: what is made of a `.dockerconfigjson`, or of the older `.dockercfg`.
+#[cfg(feature = "fuzzing")]
+pub fn fuzz_docker_config(bytes: &[u8], old_shape: bool, image: &str) -> Result<(String, usize), String> {
+    use dockerconfig::{Format, parse};
+    let format = if old_shape { Format::Cfg } else { Format::Json };
+    let config = parse(bytes, format).map_err(|error| error.to_string())?;
+    let matching = config.entries.iter().filter(|entry| entry.pattern.matches(image)).count();
+    Ok((format!("{config:?}"), matching))
+}

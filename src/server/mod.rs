@@ -32,6 +32,8 @@ use crate::config::{Limits, TlsFiles};
 use crate::deadline::Deadline;
 use crate::metrics::{Limit, Metrics};
 
+#[cfg(feature = "fuzzing")]
+pub use self::gateway::fuzz_head;
 pub use self::housekeeping::{Chore, Housekeeping};
 pub use self::tls::TlsError;
 

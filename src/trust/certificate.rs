@@ -248,6 +248,7 @@ mod tests {
         let pem = Authority::new().pem();
         assert!(Bundle::from_canonical_pem(pem.as_bytes()).is_some());
         assert!(Bundle::from_canonical_pem((pem.clone() + &pem).as_bytes()).is_some());
+        assert!(Bundle::from_canonical_pem(pem.repeat(BUNDLE).as_bytes()).is_some());
         let one_line = {
             let der = pem_blocks(&pem, 1).unwrap().remove(0).der;
             format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", STANDARD.encode(der))

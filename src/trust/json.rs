@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn row_094_and_095_only_exact_integers() {
+    fn row_094_only_integers() {
         for bad in [
             "01",
             "-01",
@@ -379,14 +379,19 @@ mod tests {
             "0e0",
             "1e400",
             "0.5",
-            "9007199254740993",
-            "-9007199254740993",
             "9223372036854775808",
             "99999999999999999999999999",
             "+1",
         ] {
             let fault = Value::read(bad.as_bytes()).unwrap_err().fault;
             assert_eq!(fault, if bad == "+1" { Fault::Syntax } else { Fault::Number }, "{bad}");
+        }
+    }
+
+    #[test]
+    fn row_095_only_exact_integers() {
+        for bad in ["9007199254740993", "-9007199254740993", "9223372036854775807"] {
+            assert_eq!(Value::read(bad.as_bytes()).unwrap_err().fault, Fault::Number, "{bad}");
         }
     }
 

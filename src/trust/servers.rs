@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::notary::{PlainHttp, TrustServer, TrustServerError};
+use crate::text::printable;
 
 /// The map from registry hosts to trust servers. A value may hold `{registry}` (the host as it stands in the image,
 /// with its port) and `{host}` (without the port).
@@ -82,12 +83,13 @@ impl fmt::Display for TrustServersError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Pattern { pattern } => {
+                let pattern = printable(pattern, 120);
                 write!(
                     f,
                     "\"{pattern}\" is not a registry: write a host such as registry.local:9001, *.example.com or *"
                 )
             }
-            Self::Url { pattern, source } => write!(f, "the trust server of \"{pattern}\": {source}"),
+            Self::Url { pattern, source } => write!(f, "the trust server of \"{}\": {source}", printable(pattern, 120)),
         }
     }
 }

@@ -96,6 +96,13 @@ mod tests {
     ];
     const P384_AS_DER: &str = "MGQCMHBDDBcbKcZMAVBEAe3XXfd98SELuCZX2rcowBR8SrHPqE8DAzMZdoKgBSBu+XBlFAIwKhQjNOYcp3qIBfVA25peU+lxPHPW6bG0XqigM0c7ZcLWJH6HfCyyeJ2BeIh2elqy";
 
+    /// By another key. Both r and s begin with a set bit, so that DER puts a zero byte before them; then r alone.
+    const OTHER_P384: &str = "MHYwEAYHKoZIzj0CAQYFK4EEACIDYgAE7MfXKUXarvv77z3PiE+IgVaVM5AaddoUiDYPv7k9l6U35T1jceSr5+EnCTCqbK27iJ28EA3WyzxeIATUdhkG1MxCit6fjmbxBLXrQPP/g/GzKdnvllib0H+crBw6QTWS";
+    const HIGH_BITS: [&str; 2] = [
+        "pyFbGRb6ijJq5sca2jMIqIg6VErH9j7kslOesGDQD+Y0S9yWz1u3X/RUaQ0WTcp4iBDf9XUy9Xwiiky9Sr7RoXrWIvOu8L+o2LwesOWitkfxxMVO3KYHSw6lFaQAXqHs",
+        "p3Uma2cZ0V/14+36OlqM4ckjuJALc1anKKuDFBmtn/ekN0gPyV+aP7+z+R3ed2nuDFR2I/sXG2ij88RNA2QlTbA+EF14TWiTbRJErGrFDK2Vt++KKLtAomwFEcYKrBFh",
+    ];
+
     fn p384() -> Material {
         let pem = include_str!("fixtures/p384-public.pem");
         Material::from_spki(&pem_blocks(pem, 1).unwrap()[0].der).unwrap()
@@ -112,6 +119,12 @@ mod tests {
             raw.push(0);
             assert!(!verifies(&p384(), "ecdsa", MESSAGE, &raw));
             raw.truncate(95);
+            assert!(!verifies(&p384(), "ecdsa", MESSAGE, &raw));
+        }
+        let other = Material::from_spki(&STANDARD.decode(OTHER_P384).unwrap()).unwrap();
+        for signature in HIGH_BITS {
+            let raw = STANDARD.decode(signature).unwrap();
+            assert!(verifies(&other, "ecdsa", MESSAGE, &raw));
             assert!(!verifies(&p384(), "ecdsa", MESSAGE, &raw));
         }
         // Row 99: the very same signature in DER.

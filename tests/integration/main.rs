@@ -7,6 +7,7 @@
 mod access;
 mod attack;
 mod commands;
+mod forgery;
 mod hostile;
 mod image;
 mod manifests;

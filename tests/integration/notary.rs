@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::pki::Pki;
-use crate::process::{self, free_port, run, wait_until};
+use crate::process::{self, Run, free_port, run, wait_until};
 use crate::temp::TempDir;
 use crate::token::TokenService;
 
@@ -190,13 +190,8 @@ impl Repository<'_> {
 
     #[track_caller]
     fn client(&self, args: &[&str], stdin: &str) -> String {
-        let mut command = Command::new(CLIENT);
-        command
-            .env_clear()
-            .env("HOME", &self.trust)
-            .env("PATH", "/usr/bin:/bin")
-            .args(["-d", path(&self.trust), "-s", &self.notary.url(), "--tlscacert", path(&self.notary.pki.ca())])
-            .args(args);
+        let mut command = client(&self.notary.pki, &self.notary.url(), &self.trust);
+        command.args(args);
         for role in ["ROOT", "TARGETS", "SNAPSHOT", "DELEGATION"] {
             command.env(format!("NOTARY_{role}_PASSPHRASE"), PASSPHRASE);
         }
@@ -207,6 +202,26 @@ impl Repository<'_> {
         }
         run(&mut command, stdin).expect(0).stdout
     }
+}
+
+/// What the real client, which knows nothing yet, believes of a server that is not the real one.
+pub(crate) fn lookup_at(pki: &Pki, url: &str, gun: &str, tag: &str) -> Run {
+    let trust = TempDir::new();
+    run(client(pki, url, trust.path()).args(["lookup", gun, tag]), "")
+}
+
+/// The real client, with its files in this directory.
+fn client(pki: &Pki, url: &str, trust: &Path) -> Command {
+    let mut command = Command::new(CLIENT);
+    command.env_clear().env("HOME", trust).env("PATH", "/usr/bin:/bin").args([
+        "-d",
+        path(trust),
+        "-s",
+        url,
+        "--tlscacert",
+        path(&pki.ca()),
+    ]);
+    command
 }
 
 /// The kinds of key that signers have.

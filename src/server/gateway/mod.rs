@@ -33,6 +33,14 @@ use crate::config::Limits;
 use crate::deadline::Deadline;
 use crate::metrics::{Limit, Listener, Metrics};
 
+/// The fuzz target's door: method, target and length of the body of the head that begins here, and where it ends.
+#[cfg(feature = "fuzzing")]
+pub fn fuzz_head(bytes: &[u8]) -> Option<(String, String, usize, usize)> {
+    let end = end_of_head(bytes, 0)?;
+    let head = head::parse(bytes.get(..end)?).ok()?;
+    Some((head.method, head.target, head.content_length, end))
+}
+
 /// Both listeners and all connections.
 pub(super) struct Gateway {
     doors: Vec<Door>,

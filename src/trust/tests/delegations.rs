@@ -125,30 +125,58 @@ fn delegated(edit: impl Fn(&mut Value) + Send + Sync + 'static) -> &'static str 
 }
 
 #[test]
-fn row_073_to_077_delegations_are_sound() {
+fn row_073_delegations_are_direct_children() {
     for name in ["targets/Alice", "targets/..", "targets/a/b", "targets", "root", "snapshot/a", "targets/", "alice", ""]
     {
         assert_eq!(delegated(move |role| role["name"] = json!(name)), "structure", "{name}");
     }
-    for threshold in [json!(0), json!(-1), json!(null), json!("1"), json!(1.5)] {
-        let expected = if threshold.is_f64() { "json" } else { "structure" };
-        assert_eq!(delegated(move |role| role["threshold"] = threshold.clone()), expected);
-    }
-    assert_eq!(delegated(|role| role["keyids"] = json!(["unknown"])), "structure"); // row 74
-    assert_eq!(delegated(|role| role["keyids"] = json!([1])), "structure");
-    assert_eq!(delegated(|role| *role = json!(null)), "structure"); // row 75
-    assert_eq!(delegated(|role| role["name"] = json!("targets/releases")), "structure"); // row 76
-    assert_eq!(delegated(|role| role["keyids"] = json!([])), "signature"); // row 77
-    assert_eq!(delegated(|role| drop(role.as_object_mut().unwrap().remove("keyids"))), "signature");
-    assert_eq!(delegated(|role| role["threshold"] = json!(2)), "signature");
-    assert_eq!(delegated(|role| role["paths"] = json!("")), "structure");
-    assert_eq!(delegated(|role| role["extra"] = json!(1)), "accepted");
     // The same rules for what a delegation delegates further, though it is never used.
     let repo = plant().edit("targets/alice", |s| s["delegations"]["roles"] = json!([{"name": "targets/x"}])).publish();
     assert_eq!(v1_by_alice(&repo), "structure");
     let child = json!([{"name": "targets/alice/x", "threshold": 1, "keyids": [], "paths": [""]}]);
     let repo = plant().edit("targets/alice", move |s| s["delegations"]["roles"] = child.clone()).publish();
     assert_eq!(v1_by_alice(&repo), "accepted");
+}
+
+#[test]
+fn row_074_delegations_have_a_threshold_and_known_keys() {
+    for threshold in [json!(0), json!(-1), json!(null), json!("1"), json!(1.5)] {
+        let expected = if threshold.is_f64() { "json" } else { "structure" };
+        assert_eq!(delegated(move |role| role["threshold"] = threshold.clone()), expected);
+    }
+    assert_eq!(delegated(|role| role["keyids"] = json!(["unknown"])), "structure");
+    assert_eq!(delegated(|role| role["keyids"] = json!([1])), "structure");
+    assert_eq!(delegated(|role| role["paths"] = json!("")), "structure");
+    assert_eq!(delegated(|role| role["extra"] = json!(1)), "accepted");
+}
+
+#[test]
+fn row_075_no_role_entry_is_null() {
+    assert_eq!(delegated(|role| *role = json!(null)), "structure");
+    let repo = plant().edit("root", |s| s["roles"]["mirror"] = json!(null)).publish();
+    assert_eq!(v1_by_alice(&repo), "structure");
+    for role in ["targets/releases", "targets/alice", "targets/unasked"] {
+        let repo = plant().edit("snapshot", move |s| s["meta"][role] = json!(null)).publish();
+        assert_eq!(v1_by_alice(&repo), "structure", "{role}");
+    }
+}
+
+#[test]
+fn row_076_no_role_is_delegated_twice() {
+    assert_eq!(delegated(|role| role["name"] = json!("targets/releases")), "structure");
+    let repo = plant().edit("targets", |s| {
+        let roles = s["delegations"]["roles"].as_array_mut().unwrap();
+        roles.extend(roles.clone());
+    });
+    assert_eq!(v1_by_alice(&repo.publish()), "structure");
+}
+
+#[test]
+fn row_077_a_threshold_that_cannot_be_met_is_never_met() {
+    assert_eq!(delegated(|role| role["keyids"] = json!([])), "signature");
+    assert_eq!(delegated(|role| drop(role.as_object_mut().unwrap().remove("keyids"))), "signature");
+    assert_eq!(delegated(|role| role["threshold"] = json!(2)), "signature");
+    assert_eq!(delegated(|role| role["threshold"] = json!(1_i64 << 53)), "signature");
 }
 
 #[test]
@@ -164,10 +192,71 @@ fn row_078_paths_are_prefixes_of_tags() {
     assert_eq!(judge(&repo, digest, &[]).unwrap_err().code(), "no-such-digest");
 }
 
+/// A child of `targets/alice` that is signed, listed and served as Notary would have it, with this tag in it; and what
+/// was asked of the server.
+fn with_grandchild(signer: Signer, paths: &'static [&'static str], released: &'static str) -> (Repo, Server) {
+    let key = Key::p256();
+    let (id, json) = (key.id(), key.json());
+    let target = json!({released: {"hashes": {"sha256": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}, "length": 1}});
+    let signed = json!({
+        "_type": "Targets", "version": 1, "expires": "2031-01-01T00:00:00Z", "delegations": {"keys": {}, "roles": []},
+        "targets": target,
+    });
+    let file = serde_json::to_vec(&json!({"signed": signed, "signatures": [key.sign(&signed)]})).unwrap();
+    let meta = portreeve_test_support::signer::file_meta(&file);
+    let repo = signer
+        .edit("targets/alice", move |s| {
+            s["delegations"]["keys"][&id] = json.clone();
+            let role = json!({"name": "targets/alice/x", "threshold": 1, "keyids": [id], "paths": paths});
+            s["delegations"]["roles"] = json!([role]);
+        })
+        .edit("snapshot", move |s| s["meta"]["targets/alice/x"] = meta.clone())
+        .publish();
+    let mut server = Server::of(&repo);
+    server.files.insert(format!("targets/alice/x.{}", Sha256::of(&file).hex()), file);
+    (repo, server)
+}
+
+/// Only a delegation's child could have paths that are wider than its parent's, and no such child is ever used:
+/// `targets`, the parent of all roles that are, has authority over everything.
 #[test]
-fn row_081_and_082_only_releases_release() {
+fn row_079_a_child_has_no_wider_authority_than_its_parent() {
+    let narrow = plant().paths("targets/alice", &["v1"]);
+    let (repo, mut server) = with_grandchild(narrow, &[""], "w1");
+    let opened = Repository::refresh(&mut server, &gun(), &first_use(), None, &alice(), now()).unwrap();
+    assert!(opened.judge(tag("v1"), &[as_alice(&repo)], now()).is_ok());
+    assert_eq!(opened.judge(tag("w1"), &[], now()).unwrap_err().code(), "no-such-tag");
+    assert!(!server.asked.iter().any(|name| name.starts_with("targets/alice/x")), "{:?}", server.asked);
+    // No name of a role leads there.
+    assert_eq!(RoleName::parse("targets/alice/x"), None);
+    assert_eq!(RoleName::of_signer("alice/x"), None);
+}
+
+/// The only parent of a role that is used is `targets`; when that has expired nothing below is even asked for, and
+/// the children of a delegation are out of reach whether it has expired or not.
+#[test]
+fn row_080_children_of_an_expired_parent_are_out_of_reach() {
+    let expired = plant().target("targets", "v1", DIGEST, 9).expires("targets", now()).publish();
+    let mut server = Server::of(&expired);
+    let result = Repository::refresh(&mut server, &gun(), &first_use(), None, &alice(), now());
+    assert_eq!(code(result), "expired");
+    assert!(!server.asked.iter().any(|name| name.starts_with("targets/")), "{:?}", server.asked);
+
+    let (repo, mut server) = with_grandchild(plant().expires("targets/alice", now()), &[""], "v1");
+    let opened = Repository::refresh(&mut server, &gun(), &first_use(), None, &alice(), now()).unwrap();
+    assert_eq!(opened.judge(tag("v1"), &[as_alice(&repo)], now()).unwrap_err().code(), "expired");
+    assert!(!server.asked.iter().any(|name| name.starts_with("targets/alice/x")), "{:?}", server.asked);
+}
+
+#[test]
+fn row_081_releases_come_before_targets() {
     let repo = plant().target("targets", "v1", OTHER, 9).publish();
-    assert_eq!(judge(&repo, tag("v1"), &[]).unwrap().digest.sha256(), Sha256::new(DIGEST));
+    let judged = judge(&repo, tag("v1"), &[]).unwrap();
+    assert_eq!((judged.digest.sha256(), judged.released_by.as_str()), (Sha256::new(DIGEST), "targets/releases"));
+}
+
+#[test]
+fn row_082_no_other_role_releases() {
     let repo = plant().target("targets/alice", "v2", DIGEST, 9).target("targets", "v3", DIGEST, 9).publish();
     for missing in ["v2", "v3", "v", "v1 ", "V1", ""] {
         assert_eq!(judge(&repo, tag(missing), &[]).unwrap_err().code(), "no-such-tag", "{missing}");

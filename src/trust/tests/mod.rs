@@ -1,8 +1,10 @@
 //! The verifier against TRUST.md's acceptance table, each test named after its row, on repositories that are signed
 //! on the spot.
 
+mod anchor;
 mod content;
 mod delegations;
+mod properties;
 mod root;
 mod wire;
 
@@ -97,10 +99,17 @@ fn code<T>(result: Result<T, RefreshError>) -> &'static str {
     match result {
         Ok(_) => "accepted",
         Err(RefreshError::Rejected(rejection)) => {
-            assert!(!rejection.to_string().is_empty() && !rejection.to_string().ends_with('.'), "{rejection}");
-            rejection.code()
+            let words = rejection.to_string();
+            assert!(!words.is_empty() && !words.ends_with('.') && !words.chars().any(char::is_control), "{words}");
+            let code = rejection.code();
+            let error = RefreshError::Rejected(rejection);
+            assert_eq!((error.to_string(), std::error::Error::source(&error).is_some()), (words, true));
+            code
         }
-        Err(RefreshError::Unavailable(_)) => "unavailable",
+        Err(RefreshError::Unavailable(why)) => {
+            assert_eq!(RefreshError::Unavailable(why.clone()).to_string(), why);
+            "unavailable"
+        }
     }
 }
 
@@ -124,6 +133,28 @@ fn v1_by_alice(repo: &Repo) -> &'static str {
         Ok(opened) => opened.judge(tag("v1"), &[as_alice(repo)], now()).map_or_else(|r| r.code(), |_| "accepted"),
         Err(error) => code::<()>(Err(error)),
     }
+}
+
+/// TRUST.md's table has 100 rows, and each is the name of a test: `row_001_…`.
+#[test]
+fn every_row_of_the_acceptance_table_has_a_test() {
+    fn collect(directory: &std::path::Path, rows: &mut BTreeSet<u32>) {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                collect(&path, rows);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                let names = text.lines().filter_map(|line| line.trim_start().strip_prefix("fn row_"));
+                rows.extend(names.filter_map(|name| name.get(..3)?.parse::<u32>().ok()));
+            }
+        }
+    }
+    let mut rows = BTreeSet::new();
+    collect(std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src/trust")), &mut rows);
+    // 47 is about what is kept on disk.
+    let missing: Vec<u32> = (1..=100).filter(|row| !rows.contains(row) && *row != 47).collect();
+    assert!(missing.is_empty(), "no test is named after {missing:?}");
 }
 
 #[test]

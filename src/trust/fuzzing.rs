@@ -1,0 +1,48 @@
+//! Doors for the fuzz targets into what is private here. Nothing in the product goes through them.
+
+use jiff::Timestamp;
+
+use super::Gun;
+use super::certificate::Bundle;
+use super::challenge::Challenge;
+use super::{canonical, json};
+
+/// The canonical form of a document; `None` if it is refused.
+pub fn canonical_json(bytes: &[u8]) -> Option<Vec<u8>> {
+    json::Value::read(bytes).ok().map(|value| canonical::canonical(&value))
+}
+
+/// What is thought of a root key's bundle.
+#[derive(Debug)]
+pub struct RootBundle {
+    /// All but its dates is as it should be.
+    pub is_root_key: bool,
+    /// Its dates are.
+    pub in_date: bool,
+    /// It chains to the CA.
+    pub chains: bool,
+}
+
+/// Reads a root key's PEM; `None` if it is refused.
+pub fn root_bundle(pem: &[u8], gun: &Gun, ca: &[u8], now: Timestamp) -> Option<RootBundle> {
+    let bundle = Bundle::from_canonical_pem(pem)?;
+    let _ = (bundle.key().is_some(), bundle.ends());
+    Some(RootBundle {
+        is_root_key: bundle.is_root_key_of(gun),
+        in_date: bundle.in_date(now),
+        chains: bundle.chains_to(ca, now),
+    })
+}
+
+/// The challenges of one response: (scheme, realm, service).
+pub fn challenges<'a>(
+    fields: impl IntoIterator<Item = &'a str>,
+) -> Option<Vec<(String, Option<String>, Option<String>)>> {
+    let challenges = Challenge::parse_all(fields).ok()?;
+    let parts = |challenge| match challenge {
+        Challenge::Bearer { realm, service } => ("bearer".to_owned(), Some(realm), service),
+        Challenge::Basic { realm } => ("basic".to_owned(), realm, None),
+        Challenge::Other { scheme } => (scheme, None, None),
+    };
+    Some(challenges.into_iter().map(parts).collect())
+}

@@ -1,0 +1,132 @@
+//! Reviews, from their bytes to the answer's. Images of `open.test` are let in unchecked, none of `closed.test` is
+//! signed, no other has a policy; no network is needed. Whatever else is let in, is let in by an exemption.
+
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use portreeve::admission::decide::{Basis, Decision};
+use portreeve::admission::review::Review;
+use portreeve::admission::{Endpoint, Engine, Exemption};
+use portreeve::config::Config;
+use portreeve::deadline::Deadline;
+use portreeve::image::Reference;
+use portreeve::metrics::Metrics;
+use portreeve::policy::{Checked, check_manifests};
+use serde_json::Value;
+
+/// The secret is not there, so the question is refused before anybody is asked.
+const POLICY: &str = r#"
+apiVersion: portreeve/v1
+kind: ClusterImagePolicy
+metadata: { name: fuzz }
+spec:
+  repositories:
+    - name: "open.test/*"
+    - name: "closed.test/*"
+      policy: { trust: { enabled: true, trustServer: "https://127.0.0.1:9", signerSecrets: [{ name: absent }] } }
+"#;
+
+pub fn check(data: &[u8]) {
+    static ENGINE: OnceLock<Engine> = OnceLock::new();
+    let engine = ENGINE.get_or_init(engine);
+    for endpoint in [Endpoint::Admit, Endpoint::Validate] {
+        let (answer, decided) = engine.answer(endpoint, data, Deadline::after(Duration::from_secs(5)));
+        let Some((review, decision)) = decided else {
+            denied_or_refused(answer.status, &answer.body);
+            continue;
+        };
+        let body: Value = serde_json::from_slice(&answer.body).expect("an answer is JSON");
+        assert_eq!((answer.status, &body["kind"]), (200, &Value::from("AdmissionReview")));
+        assert_eq!(body["apiVersion"], Value::from(review.api_version.as_str()));
+        assert_eq!(body["response"]["uid"], Value::from(review.request.uid.as_str()));
+        assert_eq!(body["response"]["allowed"], Value::from(decision.allowed));
+        // Nothing was verified, so nothing is pinned.
+        assert_eq!(body["response"]["patch"], Value::Null);
+        if decision.allowed {
+            match serde_json::from_slice::<Value>(data) {
+                Ok(json) => allowed_for_a_reason(&json["request"], &review, &decision),
+                // In what nobody looks at, the product's reader passes over halves of surrogate pairs.
+                Err(error) => {
+                    assert!(data.windows(2).any(|pair| pair == b"\\u"), "decided on what is no JSON: {error}")
+                }
+            }
+        } else {
+            assert!(body["response"]["status"]["message"].as_str().is_some_and(|words| !words.is_empty()), "{body}");
+        }
+    }
+}
+
+fn denied_or_refused(status: u16, body: &[u8]) {
+    if status == 200 {
+        let body: Value = serde_json::from_slice(body).expect("an answer is JSON");
+        assert_eq!(body["response"]["allowed"], Value::Bool(false));
+    } else {
+        assert_eq!(status, 400);
+    }
+}
+
+/// By an obvious reading of the request.
+fn allowed_for_a_reason(request: &Value, review: &Review, decision: &Decision) {
+    let user = request["userInfo"]["username"].as_str().unwrap_or_default();
+    match &decision.basis {
+        Basis::NotOurs(_) => panic!("let in, and not ours"),
+        Basis::NothingNew(_) => assert!(matches!(review.request.operation.as_str(), "DELETE" | "UPDATE")),
+        Basis::Exempt(Exemption::BeingDeleted) => {
+            assert!(request["oldObject"]["metadata"]["deletionTimestamp"].is_string(), "{request}");
+        }
+        Basis::Exempt(Exemption::MirrorPod) => assert!(user.starts_with("system:node:"), "{user}"),
+        Basis::Exempt(Exemption::Child { .. }) => {
+            assert!(
+                user.starts_with("system:serviceaccount:kube-system:") || user.starts_with("system:kube-"),
+                "{user}"
+            );
+        }
+        Basis::Images(_) => {
+            let mut old = Vec::new();
+            collect(&request["oldObject"], &mut old);
+            let mut images = Vec::new();
+            if let Some(specification) = pod_spec(&request["kind"]["kind"], &request["object"]) {
+                collect(specification, &mut images);
+            }
+            for image in images.into_iter().filter(|image| !image.is_empty()) {
+                let host = Reference::parse(image).expect("an image that was let in").host().to_owned();
+                let unchanged = request["operation"] == "UPDATE" && old.contains(&image);
+                assert!(host == "open.test" || unchanged, "{image} was let in\n{request}");
+            }
+        }
+    }
+}
+
+/// Where the pod is, by kind alone.
+fn pod_spec<'v>(kind: &Value, object: &'v Value) -> Option<&'v Value> {
+    let pointer = match kind.as_str()? {
+        "Pod" => "/spec",
+        "PodTemplate" => "/template/spec",
+        "CronJob" => "/spec/jobTemplate/spec/template/spec",
+        _ => "/spec/template/spec",
+    };
+    object.pointer(pointer)
+}
+
+/// Every image below a value, wherever it stands.
+fn collect<'v>(value: &'v Value, images: &mut Vec<&'v str>) {
+    for list in ["containers", "initContainers", "ephemeralContainers"] {
+        images.extend(value[list].as_array().into_iter().flatten().filter_map(|c| c["image"].as_str()));
+    }
+    images.extend(value["volumes"].as_array().into_iter().flatten().filter_map(|v| v["image"]["reference"].as_str()));
+    if let Value::Object(members) = value {
+        members.values().filter(|member| member.is_object()).for_each(|member| collect(member, images));
+    }
+}
+
+fn engine() -> Engine {
+    let config = r#"{"secrets": "/nonexistent", "credentials": {"mounted": "/nonexistent"}, "namespace": "portreeve",
+                     "trust": {"ca": "/nonexistent"}}"#;
+    let config = Config::parse(config, Path::new("fuzz")).expect("a configuration");
+    let engine = Engine::new(&config, Arc::new(Metrics::new())).expect("an engine");
+    let mut checked = Checked::default();
+    check_manifests(POLICY, Path::new("fuzz.yaml"), &mut checked);
+    engine.policies().replace(checked.finish().expect("policies"));
+    engine
+}

@@ -1,0 +1,64 @@
+//! What the fuzz targets check: each module has one `check`, which takes any bytes at all and panics where the product
+//! breaks a promise. `cargo fuzz` calls it for ever; [`replay`] calls it on the kept inputs, on stable Rust.
+//!
+//! A target that only looks for panics finds little. Each of these also holds the product against a reading of its own
+//! that is slow and obvious, or against an invariant that must hold whatever the input is.
+
+pub mod admission_review;
+pub mod canonical_json;
+pub mod configuration;
+pub mod docker_config;
+pub mod http_head;
+pub mod image_reference;
+pub mod policy_file;
+pub mod policy_pattern;
+pub mod root_bundle;
+pub mod trust_data;
+pub mod www_authenticate;
+
+mod glob;
+mod strict_json;
+
+/// A target's name, and what it checks.
+type Target = (&'static str, fn(&[u8]));
+
+/// All of them.
+pub const TARGETS: [Target; 11] = [
+    ("admission_review", admission_review::check),
+    ("canonical_json", canonical_json::check),
+    ("configuration", configuration::check),
+    ("docker_config", docker_config::check),
+    ("http_head", http_head::check),
+    ("image_reference", image_reference::check),
+    ("policy_file", policy_file::check),
+    ("policy_pattern", policy_pattern::check),
+    ("root_bundle", root_bundle::check),
+    ("trust_data", trust_data::check),
+    ("www_authenticate", www_authenticate::check),
+];
+
+#[cfg(test)]
+mod replay {
+    use std::path::Path;
+
+    /// Every kept input, and every beginning of the short ones: no input may be worse for having been cut off.
+    #[test]
+    fn the_corpus() {
+        for (name, check) in super::TARGETS {
+            let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(name);
+            let mut files: Vec<_> = std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+            files.sort();
+            assert!(!files.is_empty(), "{name} has no corpus");
+            for file in &files {
+                println!("{}", file.display());
+                let bytes = std::fs::read(file).unwrap();
+                check(&bytes);
+                // The others cost an engine or signatures each time.
+                if !matches!(name, "trust_data" | "admission_review") && bytes.len() <= 2048 {
+                    (0..bytes.len()).step_by(bytes.len() / 64 + 1).for_each(|end| check(&bytes[..end]));
+                }
+            }
+            println!("{name}: {} inputs", files.len());
+        }
+    }
+}

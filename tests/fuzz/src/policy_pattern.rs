@@ -1,0 +1,55 @@
+//! Patterns: `pattern`, a line's end, `image`. Against a matcher that is slow and obvious, part by part; above all, a
+//! host is never satisfied by what stands in the path.
+
+use portreeve::image::Reference;
+use portreeve::policy::Pattern;
+
+use crate::glob;
+
+pub fn check(data: &[u8]) {
+    // The slow matcher is exponential in the stars.
+    if data.len() > 300 || data.iter().filter(|byte| **byte == b'*').count() > 6 {
+        return;
+    }
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let (typed, image) = text.split_once('\n').unwrap_or((text, "docker.io/library/nginx"));
+    let pattern = match Pattern::parse(typed) {
+        Ok(pattern) => pattern,
+        Err(error) => return assert!(!error.to_string().is_empty()),
+    };
+    let normal = pattern.to_string();
+    assert_eq!(Pattern::parse(&normal).map(|again| again.to_string()).as_ref(), Ok(&normal), "{typed}");
+    let Ok(image) = Reference::parse(image) else { return };
+    let host = host_of(&normal);
+    assert_eq!(pattern.matches(&image), matches(&normal, &image), "{typed} ({normal}) and {image}");
+    if !typed.bytes().all(|byte| byte == b'*') && !typed.split('/').next().is_some_and(|first| first.contains('*')) {
+        assert!(!host.contains('*'), "a host of {typed} that nobody wrote: {host}");
+    }
+    // The same image elsewhere, with all of its own name in the path: a host that is not the pattern's never matches.
+    let path = image.name().replace([':', '['], "-").replace(']', "");
+    for elsewhere in [
+        format!("attacker.test/{path}"),
+        format!("attacker.test:443/{path}"),
+        format!("attacker.test/{}", image.path()),
+    ] {
+        let Ok(moved) = Reference::parse(&elsewhere) else { continue };
+        if pattern.matches(&moved) {
+            assert!(glob::matches(host.as_bytes(), moved.host().as_bytes()), "{typed} lets {elsewhere} in");
+        }
+    }
+}
+
+fn matches(normal: &str, image: &Reference) -> bool {
+    let (rest, digest) = normal.split_once('@').map_or((normal, None), |(rest, digest)| (rest, Some(digest)));
+    let host = host_of(normal);
+    let rest = &rest[host.len() + 1..];
+    let (path, tag) = rest.split_once(':').map_or((rest, None), |(path, tag)| (path, Some(tag)));
+    glob::matches(host.as_bytes(), image.host().as_bytes())
+        && glob::matches(path.as_bytes(), image.path().as_bytes())
+        && tag.is_none_or(|tag| image.tag().is_some_and(|given| glob::matches(tag.as_bytes(), given.as_bytes())))
+        && digest.is_none_or(|digest| image.digest().is_some_and(|given| given.to_string() == digest))
+}
+
+fn host_of(normal: &str) -> &str {
+    normal.split_once('/').expect("a normal pattern has a host").0
+}
