@@ -65,7 +65,7 @@ pub struct TrustConfig {
     pub ca: PathBuf,
     /// Which trust server speaks for which registry.
     pub servers: TrustServers,
-    /// Where verified metadata is to be kept; this version keeps it in memory only, and says so at start.
+    /// Where verified metadata is kept for the next start; `None`: in memory alone.
     pub cache: Option<PathBuf>,
     /// How old a verified timestamp may be before it is asked for again.
     pub refresh_after: Duration,

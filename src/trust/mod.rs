@@ -12,6 +12,7 @@ pub mod source;
 
 mod canonical;
 mod certificate;
+mod floor;
 mod json;
 mod metadata;
 mod refresh;
@@ -27,11 +28,14 @@ pub mod servers;
 mod ca;
 mod challenge;
 mod client;
+mod directory;
 mod http;
 mod names;
 mod proxy;
+mod recorder;
 mod server_certificate;
 mod shelf;
+mod store;
 mod tls;
 mod token;
 mod wire;
@@ -42,6 +46,7 @@ pub use json::JsonError;
 pub use key::{KeyId, SignerKey, SignerKeyError};
 pub use repository::{RefreshError, Rejection, Repository, VerifiedDigest};
 pub use source::{FetchError, MetadataName, MetadataSource};
+pub use store::{DiskError, StateError, StoredRole, StoredSummary, reset};
 
 #[cfg(test)]
 mod tests;

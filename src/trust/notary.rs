@@ -2,7 +2,7 @@
 //!
 //! Within `refresh_after` of the server's last word no request is made; after it, one question refreshes and all that
 //! ask the same at that time share what it finds. Nothing that was not verified is ever kept, a failure is never kept,
-//! and what is remembered never goes back behind what was seen.
+//! and what is remembered never goes back behind what was seen, by whatever anchor, in whatever earlier process.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -14,14 +14,18 @@ use jiff::Timestamp;
 
 pub use super::ca::CaError;
 use super::client::Client;
+use super::directory::Directory;
 use super::http::HttpSetupError;
 pub use super::proxy::ProxyError;
+use super::recorder::{Record, Recorder};
 use super::repository::{Judgement, RefreshError, Rejection, Repository, RequiredSigner, RoleExpiry, Wanted};
 pub use super::server_url::{PlainHttp, TrustServer, TrustServerError};
 use super::shelf::{Boarding, Landing, Shelf, Slot};
-use super::{Anchor, Gun, KeyId, RoleName};
+use super::store::{Store, StoredSummary};
+use super::{Anchor, Gun, KeyId, MetadataSource, RoleName};
 use crate::credentials::Credential;
 use crate::deadline::Deadline;
+use crate::metrics::Metrics;
 
 /// What stored trust data may do while the trust server cannot be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +49,10 @@ pub struct NotarySettings {
     pub refresh_after: Duration,
     /// May realms and servers be plain HTTP?
     pub plain_http: PlainHttp,
+    /// Where verified trust data is kept for the next start; `None`: in memory alone.
+    pub cache: Option<PathBuf>,
+    /// Where it is counted what became of that.
+    pub metrics: Arc<Metrics>,
 }
 
 /// One question to the service.
@@ -107,6 +115,7 @@ pub enum Refusal {
 /// The trust service. Shared by all workers.
 pub struct Notary {
     client: Client,
+    store: Store,
     refresh_after: Duration,
     shelf: Shelf<Key, Arc<Held>, Terms, Failure>,
 }
@@ -130,7 +139,7 @@ struct Key {
 
 /// A verified repository.
 struct Held {
-    repository: Repository,
+    repository: Arc<Repository>,
     /// When the server was last asked whether this is the newest. By the monotonic clock: setting the time of day back
     /// makes nothing younger.
     confirmed: Instant,
@@ -142,6 +151,14 @@ impl Held {
     fn age(&self) -> Duration {
         self.confirmed.elapsed()
     }
+}
+
+/// What a refresh brought besides the repository: what is to be stored.
+#[derive(Default)]
+struct Brought {
+    record: Record,
+    /// When the server was asked whether this is the newest, by the wall clock.
+    confirmed: Option<Timestamp>,
 }
 
 /// On what terms a refresh is made: whose failure it would be.
@@ -168,7 +185,31 @@ impl Notary {
             HttpSetupError::Ca(error) => NotaryError::Ca(error),
             HttpSetupError::Proxy(error) => NotaryError::Proxy(error),
         })?;
-        Ok(Self { client, refresh_after: settings.refresh_after, shelf: Shelf::new(MAX_REPOSITORIES) })
+        let store = Store::new(settings.cache, settings.metrics);
+        Ok(Self { client, store, refresh_after: settings.refresh_after, shelf: Shelf::new(MAX_REPOSITORIES) })
+    }
+
+    /// What is stored of a repository, for people.
+    pub fn stored(&self, server: &TrustServer, gun: &Gun) -> Option<StoredSummary> {
+        self.store.summary(server, gun)
+    }
+
+    /// A repository's metadata, wherever the server keeps it.
+    pub(super) fn source<'a>(
+        &'a self,
+        server: &'a TrustServer,
+        gun: &'a Gun,
+        credentials: &'a [Credential],
+        deadline: Deadline,
+    ) -> Box<dyn MetadataSource + 'a> {
+        match server.directory() {
+            Some(directory) => Box::new(Directory::new(directory, gun)),
+            None => Box::new(self.client.source(server, gun, credentials, deadline)),
+        }
+    }
+
+    pub(super) fn store(&self) -> &Store {
+        &self.store
     }
 
     /// Answers one question, by its deadline. `now` is the time by which expiry is judged.
@@ -247,8 +288,19 @@ impl Asking<'_> {
                     if let Some(held) = held.as_ref().filter(|held| self.serves(held, max_age)) {
                         return Ok(Arc::clone(held));
                     }
-                    let result = self.refresh(held.as_deref(), max_age, deadline).map(Arc::new);
+                    let (result, brought) = match self.refresh(held.as_deref(), max_age, deadline) {
+                        Ok((held, brought)) => (Ok(Arc::new(held)), brought),
+                        Err(failure) => (Err(failure), Brought::default()),
+                    };
+                    let Question { gun, server, .. } = *self.question;
+                    if let Ok(held) = &result {
+                        self.notary.store.remember(server, gun, &held.repository, brought.confirmed);
+                    }
                     pilot.land(&result);
+                    // After landing: nobody waits for the disk but whoever led.
+                    if let Ok(held) = &result {
+                        self.notary.store.persist(server, gun, &held.repository, brought.record);
+                    }
                     return result;
                 }
                 Boarding::Wait(flight) => match flight.wait(deadline) {
@@ -268,10 +320,11 @@ impl Asking<'_> {
         }
     }
 
-    fn refresh(&self, held: Option<&Held>, max_age: Duration, deadline: Deadline) -> Result<Held, Failure> {
+    fn refresh(&self, held: Option<&Held>, max_age: Duration, deadline: Deadline) -> Result<(Held, Brought), Failure> {
         let Question { gun, server, anchor, credentials, .. } = *self.question;
         // A server that is known to be down would be let alone here, before anything is asked of it.
-        let mut source = self.notary.client.source(server, gun, credentials, deadline);
+        let mut source =
+            Recorder::new(self.notary.source(server, gun, credentials, deadline), self.notary.store.keeps_bytes());
         let mut roles = self.roles.clone();
         if let Some(held) = held {
             // Others' signers are kept up to date too, or two policies for one repository would fetch in turns. What
@@ -283,13 +336,28 @@ impl Asking<'_> {
                 // Whatever goes wrong here, a whole refresh says better.
                 && let Ok(repository) = held.repository.with_signers(&mut source, &self.roles, self.now)
             {
-                return Ok(Held { repository, confirmed: held.confirmed, roles });
+                let held = Held { repository: Arc::new(repository), confirmed: held.confirmed, roles };
+                return Ok((held, Brought { record: source.into_record(), confirmed: None }));
             }
         }
         let began = Instant::now();
-        let previous = held.map(|held| &held.repository);
-        match Repository::refresh(&mut source, gun, anchor, previous, &roles, self.now) {
-            Ok(repository) => Ok(Held { repository, confirmed: began, roles }),
+        let known = self.notary.store.recall(server, gun);
+        let refreshed = match &known {
+            Some(known) => {
+                let more: Vec<_> = known.roles().filter(|role| !roles.contains(role)).cloned().collect();
+                roles.extend(more.into_iter().take(MAX_ROLES.saturating_sub(roles.len())));
+                known.refresh(&mut source, gun, anchor, &roles, self.now)
+            }
+            None => {
+                let previous = held.map(|held| held.repository.as_ref());
+                Repository::refresh(&mut source, gun, anchor, previous, &roles, self.now)
+            }
+        };
+        match refreshed {
+            Ok(repository) => {
+                let brought = Brought { record: source.into_record(), confirmed: Some(self.now) };
+                Ok((Held { repository: Arc::new(repository), confirmed: began, roles }, brought))
+            }
             Err(RefreshError::Rejected(rejection)) => Err(Failure::Rejected(rejection)),
             Err(RefreshError::Unavailable(why)) => {
                 Err(Failure::Unavailable { why, out_of_time: deadline.remaining().is_none() })
@@ -310,10 +378,9 @@ impl Asking<'_> {
         let WhenUnavailable::UseCached { max_stale } = self.question.when_unavailable else {
             return Err(Refusal::Unavailable(why));
         };
-        let Some(held) = self.slot.held().filter(|held| held.repository.has_looked_for(&self.roles)) else {
+        let Some((held, age)) = self.stand_in().map_err(Refusal::Rejected)? else {
             return Err(Refusal::Unavailable(format!("{why}; nothing is stored that could stand in")));
         };
-        let age = held.age();
         if age > max_stale {
             return Err(Refusal::Unavailable(format!(
                 "{why}; the stored data was confirmed {} ago, and maxStale allows {}",
@@ -326,6 +393,21 @@ impl Asking<'_> {
             Ok(judgement) => Ok(verified(&held, judgement, Origin::StoodIn { age })),
             Err(rejection) => Err(Refusal::Rejected(rejection)),
         }
+    }
+
+    /// What this process has verified, or else what an earlier one has stored, and how old that is.
+    fn stand_in(&self) -> Result<Option<(Arc<Held>, Duration)>, Rejection> {
+        if let Some(held) = self.slot.held().filter(|held| held.repository.has_looked_for(&self.roles)) {
+            let age = held.age();
+            return Ok(Some((held, age)));
+        }
+        let Question { gun, server, anchor, .. } = *self.question;
+        let Some(known) = self.notary.store.recall(server, gun) else { return Ok(None) };
+        let found = known.stand_in(anchor, &self.roles, self.now)?;
+        Ok(found.map(|(repository, age)| {
+            let roles = self.roles.clone();
+            (Arc::new(Held { repository: Arc::new(repository), confirmed: self.began, roles }), age)
+        }))
     }
 
     fn judge(&self, held: &Held) -> Result<Judgement, Rejection> {
@@ -352,9 +434,14 @@ impl Asking<'_> {
     fn deadline_for_asking(&self) -> Deadline {
         let deadline = self.question.deadline;
         match (self.question.when_unavailable, deadline.remaining()) {
-            (WhenUnavailable::UseCached { .. }, Some(left)) if self.slot.held().is_some() => deadline.at_most(left / 2),
+            (WhenUnavailable::UseCached { .. }, Some(left)) if self.has_data() => deadline.at_most(left / 2),
             _ => deadline,
         }
+    }
+
+    fn has_data(&self) -> bool {
+        let Question { gun, server, .. } = *self.question;
+        self.slot.held().is_some() || self.notary.store.recall(server, gun).is_some_and(|known| known.has_data())
     }
 
     fn out_of_time(&self) -> Failure {

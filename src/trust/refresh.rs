@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::metadata::{FileMeta, SnapshotRole, TimestampRole};
+use super::metadata::{FileMeta, Header, SnapshotRole, TimestampRole};
 use super::rejection::Rejection;
 use super::repository::{Delegation, Repository};
 use super::root::Root;
@@ -21,17 +21,26 @@ use super::{Anchor, Gun, MetadataName, MetadataSource, RoleName};
 pub(super) struct Refresh<'a> {
     pub(super) source: &'a mut dyn MetadataSource,
     pub(super) gun: &'a Gun,
-    pub(super) anchor: &'a Anchor,
     pub(super) previous: Option<&'a Repository>,
     pub(super) signers: &'a BTreeSet<RoleName>,
-    pub(super) now: Timestamp,
+    /// `None`: expiry is not asked. Only for what is read back, of which nothing is served before it is asked.
+    pub(super) now: Option<Timestamp>,
 }
 
 impl Refresh<'_> {
-    /// The whole read path under one root.
-    pub(super) fn under(&mut self, root: &Arc<Root>) -> Result<Repository, RefreshError> {
-        let now = self.now;
-        let certificates_end = root.trusted_until(self.anchor, self.gun, now)?;
+    /// The whole read path under one root, which must be trusted.
+    pub(super) fn under(
+        &mut self,
+        root: &Arc<Root>,
+        anchor: &Anchor,
+        now: Timestamp,
+    ) -> Result<Repository, RefreshError> {
+        let certificates_end = root.trusted_until(anchor, self.gun, now)?;
+        self.read(root, certificates_end)
+    }
+
+    /// The read path below the root.
+    pub(super) fn read(&mut self, root: &Arc<Root>, certificates_end: Timestamp) -> Result<Repository, RefreshError> {
         let timestamp = self.timestamp(root)?;
         let snapshot = self.snapshot(root, &timestamp.snapshot)?;
         // TUF has the snapshot list the root in Notary's dialect: this publication was made under this very root.
@@ -56,7 +65,9 @@ impl Refresh<'_> {
             // Row 66: else an old entry of `targets` would be served in its place.
             return Err(Rejection::Vanished { role: releases.to_string() }.into());
         }
-        repository.released(now)?; // row 70
+        if let Some(now) = self.now {
+            repository.released(now)?; // row 70
+        }
         for role in self.signers.iter().filter(|role| **role != releases) {
             repository.look_for(self.source, role, carried(role))?;
         }
@@ -78,7 +89,7 @@ impl Refresh<'_> {
         };
         let timestamp = TimestampRole::open(bytes, &root.timestamp)?;
         timestamp.header.check_progress(role, self.previous.map(|previous| &previous.timestamp.header))?;
-        timestamp.header.check_expiry(role, self.now)?;
+        self.check_expiry(role, &timestamp.header)?;
         Ok(Arc::new(timestamp))
     }
 
@@ -94,7 +105,7 @@ impl Refresh<'_> {
             }
         };
         snapshot.header.check_progress(role, self.previous.map(|previous| &previous.snapshot.header))?;
-        snapshot.header.check_expiry(role, self.now)?;
+        self.check_expiry(role, &snapshot.header)?;
         Ok(snapshot)
     }
 
@@ -108,8 +119,12 @@ impl Refresh<'_> {
             }
         };
         targets.header.check_progress(role, self.previous.map(|previous| &previous.targets.header))?;
-        targets.header.check_expiry(role, self.now)?;
+        self.check_expiry(role, &targets.header)?;
         Ok(targets)
+    }
+
+    fn check_expiry(&self, role: &str, header: &Header) -> Result<(), Rejection> {
+        self.now.map_or(Ok(()), |now| header.check_expiry(role, now))
     }
 }
 

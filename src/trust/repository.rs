@@ -31,6 +31,7 @@ impl VerifiedDigest {
 }
 
 /// All that was verified of one repository in one refresh: immutable, shared between requests.
+#[derive(Clone)]
 pub struct Repository {
     pub(super) gun: Gun,
     pub(super) root: Arc<Root>,
@@ -115,22 +116,58 @@ impl Repository {
             Some(previous) => Arc::clone(&previous.root),
             None => Arc::new(Root::fetch_newest(source, gun)?),
         };
+        Self::refresh_from(source, gun, anchor, root, previous, signers, now)
+    }
+
+    /// The same, from a root that was trusted before, even where nothing else is left of that time.
+    pub(super) fn refresh_from(
+        source: &mut dyn MetadataSource,
+        gun: &Gun,
+        anchor: &Anchor,
+        root: Arc<Root>,
+        previous: Option<&Repository>,
+        signers: &BTreeSet<RoleName>,
+        now: Timestamp,
+    ) -> Result<Repository, RefreshError> {
         // Whether there is a newer root is not asked each time. The snapshot lists the root's hash, so a rotation
         // shows there as a mismatch; whoever could forge that (with the timestamp and snapshot keys, as the server)
         // could as well answer 404 to the question. Only a root that will not do, or a failure, makes us ask.
-        let mut refresh = Refresh { source, gun, anchor, previous, signers, now };
-        let failure = match refresh.under(&root) {
+        let mut refresh = Refresh { source, gun, previous, signers, now: Some(now) };
+        let failure = match refresh.under(&root, anchor, now) {
             Ok(repository) => return Ok(repository),
             Err(RefreshError::Unavailable(why)) => return Err(RefreshError::Unavailable(why)),
             Err(failure) => failure,
         };
         // TUF 1.0 §5.3 and TRUST.md, "Reading a repository", 6: refresh the root once, and try again.
         match Root::walk(Arc::clone(&root), refresh.source, gun) {
-            Ok(newer) if newer.header.version > root.header.version => refresh.under(&newer),
+            Ok(newer) if newer.header.version > root.header.version => refresh.under(&newer, anchor, now),
             // Nothing new, or nobody could say: what was served is no better for it.
             Ok(_) | Err(RefreshError::Unavailable(_)) => Err(failure),
             Err(rejected) => Err(rejected),
         }
+    }
+
+    /// Reads back what was verified and stored, with these delegations: all of it is verified again, except that neither
+    /// its expiry nor the anchor is asked. Nothing can be judged by it before [`Repository::under_anchor`].
+    pub(super) fn read_back(
+        source: &mut dyn MetadataSource,
+        gun: &Gun,
+        root: &Arc<Root>,
+        delegations: &BTreeSet<RoleName>,
+    ) -> Result<Self, RefreshError> {
+        let mut refresh = Refresh { source, gun, previous: None, signers: delegations, now: None };
+        let repository = refresh.read(root, Timestamp::MIN)?;
+        let damaged = repository.delegations.values().find_map(|delegation| match delegation {
+            Delegation::Damaged(rejection) => Some(rejection.clone()),
+            Delegation::Held(_) | Delegation::Absent => None,
+        });
+        damaged.map_or(Ok(repository), |rejection| Err(rejection.into()))
+    }
+
+    /// The same data for those who trust by this anchor (row 44: pins apply to a stored root too).
+    pub(super) fn under_anchor(&self, anchor: &Anchor, now: Timestamp) -> Result<Self, Rejection> {
+        let certificates_end = self.root.trusted_until(anchor, &self.gun, now)?;
+        Ok(Self { certificates_end, ..self.clone() })
     }
 
     /// Adds signers' delegations that the held snapshot lists and that were not fetched yet, asking for nothing else.

@@ -59,7 +59,13 @@ impl Bench {
         server.publish(&repo);
         let scratch = Scratch::new();
         let ca = scratch.write("ca.pem", server.ca_pem());
-        let settings = NotarySettings { ca: Some(ca), refresh_after, plain_http: PlainHttp::Refused };
+        let settings = NotarySettings {
+            ca: Some(ca),
+            refresh_after,
+            plain_http: PlainHttp::Refused,
+            cache: None,
+            metrics: Arc::new(Metrics::new()),
+        };
         Self {
             url: TrustServer::parse(&server.url(), PlainHttp::Refused).unwrap(),
             server,
@@ -108,6 +114,7 @@ impl Bench {
         )
         .unwrap();
         let confirmed = held.confirmed.checked_sub(age).expect("the machine has run for that long");
+        let repository = Arc::new(repository);
         pilot.land(&Ok(Arc::new(Held { repository, confirmed, roles: held.roles.clone() })));
         self.server.forget_requests();
     }
