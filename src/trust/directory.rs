@@ -17,11 +17,11 @@ use crate::credentials::FileError;
 use crate::credentials::files::read_capped;
 use crate::text::printable;
 
-/// Whose a flat directory is.
+/// Whose a directory is: its first line. An export lists its files below.
 pub(crate) const OWNER: &str = "gun";
 /// The link that kubelet swaps.
 const KUBELET_LINK: &str = "..data";
-const MAX_OWNER: usize = 4 << 10;
+const MAX_OWNER: usize = 1 << 20;
 
 /// A GUN as one component of a path.
 pub(crate) fn flat_name(gun: &Gun) -> String {
@@ -58,7 +58,11 @@ impl<'a> Directory<'a> {
         }
         // Two names may become the same flat one, and metadata does not say whose it is.
         let owner = self.read(&flat.join(OWNER), MAX_OWNER)?;
-        let owner = owner.map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned());
+        let first_line = |bytes: Vec<u8>| {
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            text.lines().next().unwrap_or_default().trim().to_owned()
+        };
+        let owner = owner.map(first_line);
         match owner {
             Some(owner) if owner == self.gun.as_str() => Ok(Some(flat)),
             Some(_) => Ok(None),

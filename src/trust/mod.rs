@@ -5,6 +5,7 @@
 //! shares.
 
 pub mod anchor;
+pub mod export;
 pub mod gun;
 pub mod key;
 pub mod repository;
@@ -21,6 +22,7 @@ mod root;
 mod signature;
 mod targets;
 
+pub(crate) mod directory;
 pub mod notary;
 pub mod server_url;
 pub mod servers;
@@ -28,7 +30,6 @@ pub mod servers;
 mod ca;
 mod challenge;
 mod client;
-mod directory;
 mod http;
 mod names;
 mod proxy;

@@ -428,6 +428,30 @@ impl Known {
     ) -> Result<Repository, RefreshError> {
         // What was not written for want of its bytes is fetched anew, once, rather than carried over for ever.
         let previous = self.repository.as_deref().filter(|_| !self.incomplete);
+        self.refresh_over(source, gun, anchor, previous, signers, now)
+    }
+
+    /// The same, with every file fetched.
+    pub(super) fn refresh_anew(
+        &self,
+        source: &mut dyn MetadataSource,
+        gun: &Gun,
+        anchor: &Anchor,
+        signers: &BTreeSet<RoleName>,
+        now: Timestamp,
+    ) -> Result<Repository, RefreshError> {
+        self.refresh_over(source, gun, anchor, None, signers, now)
+    }
+
+    fn refresh_over(
+        &self,
+        source: &mut dyn MetadataSource,
+        gun: &Gun,
+        anchor: &Anchor,
+        previous: Option<&Repository>,
+        signers: &BTreeSet<RoleName>,
+        now: Timestamp,
+    ) -> Result<Repository, RefreshError> {
         let mut repository = match &self.root {
             RootMemory::Held(root) => {
                 let root = Arc::clone(root);
@@ -470,11 +494,6 @@ impl Known {
     /// Is there any data that might stand in?
     pub(super) fn has_data(&self) -> bool {
         self.repository.is_some()
-    }
-
-    /// The newest root, where one is remembered.
-    pub(super) fn root(&self) -> Option<Arc<Root>> {
-        if let RootMemory::Held(root) = &self.root { Some(Arc::clone(root)) } else { None }
     }
 
     /// The generation to store; the bytes of it that are in memory are added to the record.

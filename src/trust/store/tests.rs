@@ -277,7 +277,8 @@ fn row_047_a_damaged_root_denies_without_pins() {
     let repo = plant().publish();
     let root = format!("{}.json", Sha256::of(&repo.bytes("root")).hex());
     let spoilt = repo.bytes("timestamp");
-    let damages: [(&str, &dyn Fn(&Path)); 6] = [
+    type Damage<'a> = (&'a str, &'a dyn Fn(&Path));
+    let damages: [Damage<'_>; 6] = [
         ("gone", &|directory| fs::remove_file(directory.join(&root)).unwrap()),
         ("cut short", &|directory| fs::write(directory.join(&root), b"{").unwrap()),
         ("another file", &|directory| fs::write(directory.join(&root), &spoilt).unwrap()),
