@@ -200,7 +200,7 @@ impl Config {
             trust: TrustConfig {
                 ca: trust.ca.unwrap_or_else(|| "/etc/certs/ca.pem".into()),
                 servers,
-                cache: trust.cache,
+                cache: trust.cache.filter(|path| !path.as_os_str().is_empty()),
                 refresh_after: check.duration("trust.refreshAfter", trust.refresh_after, Duration::from_secs(30))?,
                 when_unavailable,
                 first_use: if trust.require_pinned_roots.unwrap_or(false) {

@@ -18,6 +18,8 @@ use crate::deadline::Deadline;
 
 /// Earlier roots that are taken along, for sites that know an old one: as many as are followed in one refresh.
 const EARLIER_ROOTS: usize = 64;
+/// Most delegations of a repository that is stored for having been exported.
+const KEPT_DELEGATIONS: usize = 256;
 
 /// What to export.
 #[derive(Clone, Copy, Debug)]
@@ -94,8 +96,11 @@ impl Notary {
         out.push((MetadataName::Root.file_stem(), files.root.to_vec()));
         let export =
             Export { files: out, expiries: repository.expiries(), root_key_ids: repository.root_key_ids(), left_out };
-        self.store().remember(server, gun, &repository, Some(now));
-        self.store().persist(server, gun, &repository, record);
+        // A server that invents signers does not fill our disk.
+        if published.len() <= KEPT_DELEGATIONS {
+            self.store().remember(server, gun, &repository, Some(now));
+            self.store().persist(server, gun, &repository, record);
+        }
         Ok(export)
     }
 }

@@ -8,6 +8,7 @@ mod access;
 mod commands;
 mod hostile;
 mod serve;
+mod store;
 
 // What tests are made of.
 mod https;

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::state::{State, StateError, Stored};
+use super::state::{MAX_BYTES, State, StateError, Stored};
 use crate::credentials::files::Stamp;
 use crate::image::Sha256;
 use crate::text::printable;
@@ -31,7 +31,6 @@ const NAME: &str = "name";
 const LOCK: &str = "lock";
 /// How files begin that were not finished.
 const UNFINISHED: &str = ".new-";
-const MAX_INDEX: usize = 4 << 20;
 const MAX_NAME: usize = 8 << 10;
 /// How long another process may hold the lock before we give up writing.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
@@ -95,11 +94,11 @@ impl Disk {
         let directory = self.directory(place);
         match fs::symlink_metadata(&directory) {
             Ok(metadata) => check_directory(&directory, &metadata)?,
-            Err(error) if is_absent(&error) => return Ok(None),
-            Err(source) => return Err(DiskError::Io { path: directory, source }),
+            // Nothing is stored, or the whole cache is out of reach: that is told where it is written.
+            Err(_) => return Ok(None),
         }
         let path = directory.join(INDEX);
-        match read_plain(&path, MAX_INDEX) {
+        match read_plain(&path, MAX_BYTES) {
             Ok(bytes) => match State::from_json(&bytes, place.server, place.gun) {
                 Ok(state) => Ok(Some(state)),
                 Err(source) => Err(DiskError::Index { path, source }),
@@ -170,6 +169,10 @@ impl Disk {
     }
 
     fn replace(&self, place: Place<'_>, directory: &Path, bytes: &Record, state: &State) -> Result<(), DiskError> {
+        let index = state.to_json(place.server, place.gun);
+        if !state.fits(&index) {
+            return Err(DiskError::TooMany { path: directory.to_owned() });
+        }
         let name = directory.join(NAME);
         if !name.exists() {
             self.put(directory, &name, format!("{}\n{}\n", place.server, place.gun).as_bytes())?;
@@ -189,7 +192,7 @@ impl Disk {
         if fresh {
             self.sync(directory)?; // the files are there before anything names them
         }
-        self.put(directory, &directory.join(INDEX), &state.to_json(place.server, place.gun))?;
+        self.put(directory, &directory.join(INDEX), &index)?;
         self.sync(directory)
     }
 
@@ -385,6 +388,11 @@ pub enum DiskError {
         /// Where it would be.
         path: PathBuf,
     },
+    /// There are more roles than an index may list.
+    TooMany {
+        /// The repository's directory.
+        path: PathBuf,
+    },
     /// Another process holds the lock for too long.
     Locked {
         /// The lock.
@@ -406,6 +414,9 @@ impl fmt::Display for DiskError {
             Self::NotOurs { path, what } => write!(f, "{} is {what}", Self::place(path)),
             Self::Index { path, source } => write!(f, "{}: {source}", Self::place(path)),
             Self::NoBytes { path } => write!(f, "{} is not at hand", Self::place(path)),
+            Self::TooMany { path } => {
+                write!(f, "{}: the repository has too many roles to be stored", Self::place(path))
+            }
             Self::Locked { path } => write!(f, "{} is held by another process", Self::place(path)),
         }
     }
@@ -416,7 +427,7 @@ impl std::error::Error for DiskError {
         match self {
             Self::Io { source, .. } => Some(source),
             Self::Index { source, .. } => Some(source),
-            Self::NotOurs { .. } | Self::NoBytes { .. } | Self::Locked { .. } => None,
+            Self::NotOurs { .. } | Self::NoBytes { .. } | Self::TooMany { .. } | Self::Locked { .. } => None,
         }
     }
 }

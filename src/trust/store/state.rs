@@ -17,6 +17,8 @@ use crate::trust::server_url::TrustServer;
 const FORMAT: u32 = 1;
 /// Most roles an index may list.
 const MAX_ROLES: usize = 4096;
+/// Most bytes it may have.
+pub(super) const MAX_BYTES: usize = 4 << 20;
 
 /// What is stored of one repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +54,11 @@ impl State {
     /// What orders two generations: later is higher.
     pub(super) fn age_order(&self) -> (u64, u64) {
         (self.floor.version("root"), self.floor.version("timestamp"))
+    }
+
+    /// Can it be read back?
+    pub(super) fn fits(&self, json: &[u8]) -> bool {
+        json.len() <= MAX_BYTES && self.files.len() <= MAX_ROLES && self.floor.entries().count() <= MAX_ROLES
     }
 
     /// As it stands in its file.
