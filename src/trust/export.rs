@@ -99,7 +99,7 @@ impl Notary {
         // A server that invents signers does not fill our disk.
         if published.len() <= KEPT_DELEGATIONS {
             self.store().remember(server, gun, &repository, Some(now));
-            self.store().persist(server, gun, &repository, record);
+            self.store().persist(server, gun, &repository, record, deadline);
         }
         Ok(export)
     }

@@ -299,7 +299,8 @@ impl Asking<'_> {
                     pilot.land(&result);
                     // After landing: nobody waits for the disk but whoever led.
                     if let Ok(held) = &result {
-                        self.notary.store.persist(server, gun, &held.repository, brought.record);
+                        let Question { deadline, .. } = *self.question;
+                        self.notary.store.persist(server, gun, &held.repository, brought.record, deadline);
                     }
                     return result;
                 }

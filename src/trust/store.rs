@@ -24,6 +24,7 @@ use super::root::Root;
 use super::server_url::TrustServer;
 use super::{Anchor, FetchError, Gun, MetadataName, MetadataSource, RoleName};
 use crate::credentials::files::Stamp;
+use crate::deadline::Deadline;
 use crate::image::Sha256;
 use crate::metrics::{Metrics, What};
 use crate::text::printable;
@@ -146,13 +147,22 @@ impl Store {
     }
 
     /// Writes what was remembered to the disk. `record` has what the server gave for it.
-    pub(super) fn persist(&self, server: &TrustServer, gun: &Gun, repository: &Arc<Repository>, record: Record) {
+    pub(super) fn persist(
+        &self,
+        server: &TrustServer,
+        gun: &Gun,
+        repository: &Arc<Repository>,
+        record: Record,
+        deadline: Deadline,
+    ) {
         let Some(disk) = &self.disk else { return };
         let key = (server.clone(), gun.clone());
         let ours = |known: &Arc<Known>| known.repository.as_ref().is_some_and(|held| Arc::ptr_eq(held, repository));
         let Some(known) = self.records().get(&key).filter(ours) else { return };
         let mut known = Known::clone(&known);
-        self.write(disk, Place { server, gun }, &mut known, record);
+        // Whoever asked has an answer already and waits for this no longer than for half of what is left.
+        let patience = deadline.remaining().unwrap_or_default() / 2;
+        self.write(disk, Place { server, gun }, &mut known, record, patience);
         let mut records = self.records();
         if records.get(&key).as_ref().is_some_and(ours) {
             records.insert(key, Arc::new(known));
@@ -215,7 +225,7 @@ impl Store {
         Some(known)
     }
 
-    fn write(&self, disk: &Disk, place: Place<'_>, known: &mut Known, mut record: Record) {
+    fn write(&self, disk: &Disk, place: Place<'_>, known: &mut Known, mut record: Record, patience: Duration) {
         let state = known.to_state(&mut record);
         known.incomplete = false;
         if let Some(old) = &known.on_disk
@@ -232,7 +242,7 @@ impl Store {
             }
         }
         let intact = known.on_disk.is_some();
-        let written = disk.write(place, &record, |current| choose(current, &state, intact));
+        let written = disk.write(place, &record, patience, |current| choose(current, &state, intact));
         match self.heard(written) {
             Some(Written::Done(state, stamp)) => {
                 known.incomplete = !known.is_whole_in(&state);

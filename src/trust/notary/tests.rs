@@ -456,6 +456,20 @@ fn a_restart_while_the_server_is_away_still_admits() {
 }
 
 #[test]
+fn a_server_that_hangs_leaves_stored_data_its_time_after_a_restart() {
+    let mut bench = Bench::new(Duration::ZERO);
+    let cache = bench.cache();
+    bench.restart(Some(&cache));
+    bench.ask(&Ask::default()).unwrap();
+    bench.restart(Some(&cache));
+    bench.server.misbehave("timestamp", Fault::Stall);
+    let started = Instant::now();
+    let ask = Ask { when_unavailable: stale(3600), wait: Duration::from_secs(2), ..Ask::default() };
+    assert!(matches!(origin(&bench.ask(&ask)), Origin::StoodIn { .. }));
+    assert!(started.elapsed() < Duration::from_millis(1800), "{:?}", started.elapsed());
+}
+
+#[test]
 fn a_restart_costs_the_timestamp_alone() {
     let mut bench = Bench::new(LONG);
     let cache = bench.cache();
@@ -524,6 +538,10 @@ fn an_export_is_carried_to_where_there_is_no_server() {
     for role in ["targets", "targets/alice", "targets/bob", "targets/releases", "snapshot", "timestamp", "root"] {
         assert!(stems.contains(&rotated.file_of(role).as_str()), "{role} in {stems:?}");
     }
+    // A root that does not lead to the newest one is not taken along.
+    bench.server.put(GUN, "1.root", Signer::new(GUN).publish().bytes("root"));
+    let without = export(&bench).unwrap();
+    assert!(!without.files.iter().any(|(stem, _)| stem == "1.root"));
     // The way from the first root is there as well.
     assert!(stems.contains(&"1.root") && stems.contains(&"2.root"), "{stems:?}");
     for (stem, bytes) in &exported.files {

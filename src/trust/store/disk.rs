@@ -32,7 +32,7 @@ const LOCK: &str = "lock";
 /// How files begin that were not finished.
 const UNFINISHED: &str = ".new-";
 const MAX_NAME: usize = 8 << 10;
-/// How long another process may hold the lock before we give up writing.
+/// How long another process may hold the lock before we give up writing, at most.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The cache directory.
@@ -119,6 +119,7 @@ impl Disk {
         &self,
         place: Place<'_>,
         bytes: &Record,
+        patience: Duration,
         choose: impl FnOnce(Option<&State>) -> Option<State>,
     ) -> Result<Written, DiskError> {
         let directory = self.directory(place);
@@ -127,7 +128,7 @@ impl Disk {
         let metadata = fs::symlink_metadata(&directory);
         let metadata = metadata.map_err(|source| DiskError::Io { path: directory.clone(), source })?;
         check_directory(&directory, &metadata)?;
-        let _lock = self.lock(&directory)?;
+        let _lock = self.lock(&directory, patience.min(LOCK_PATIENCE))?;
         let current = self.load(place).unwrap_or_else(|error| {
             log::warn!("stored trust data of {}: {error}; it is replaced", place.gun);
             None
@@ -147,7 +148,7 @@ impl Disk {
 
     /// Forgets everything about a repository, in a way that a process notices which remembers it.
     pub(super) fn reset(&self, place: Place<'_>, epoch: u64) -> Result<(), DiskError> {
-        self.write(place, &Record::new(), |_| Some(State::empty(epoch))).map(drop)
+        self.write(place, &Record::new(), LOCK_PATIENCE, |_| Some(State::empty(epoch))).map(drop)
     }
 
     /// Every repository of which anything is stored.
@@ -232,7 +233,7 @@ impl Disk {
         Ok(())
     }
 
-    fn lock(&self, directory: &Path) -> Result<File, DiskError> {
+    fn lock(&self, directory: &Path, patience: Duration) -> Result<File, DiskError> {
         let path = directory.join(LOCK);
         let failed = |source| DiskError::Io { path: path.clone(), source };
         let file = match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
@@ -241,7 +242,7 @@ impl Disk {
             }
             created => created.map_err(failed)?,
         };
-        let end = Instant::now() + LOCK_PATIENCE;
+        let end = Instant::now() + patience;
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(file),

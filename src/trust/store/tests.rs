@@ -34,6 +34,10 @@ fn now() -> Timestamp {
     "2030-01-01T00:00:00Z".parse().unwrap()
 }
 
+fn soon() -> Deadline {
+    Deadline::after(Duration::from_secs(20))
+}
+
 fn later(seconds: i64) -> Timestamp {
     now() + SignedDuration::from_secs(seconds)
 }
@@ -93,7 +97,7 @@ impl Bench {
         };
         let repository = Arc::new(repository);
         store.remember(&self.server, &self.gun, &repository, Some(now));
-        store.persist(&self.server, &self.gun, &repository, source.into_record());
+        store.persist(&self.server, &self.gun, &repository, source.into_record(), soon());
         Ok(repository)
     }
 
@@ -184,8 +188,11 @@ fn no_role_goes_back_across_restarts() {
         match role {
             // A signer's role that went back denies those who ask for that signer.
             "targets/alice" => {
-                let rejection = judge(&found.unwrap(), &new, now()).unwrap_err();
-                assert_eq!(rejection.code(), "rollback", "{role}");
+                let found = found.unwrap();
+                assert_eq!(judge(&found, &new, now()).unwrap_err().code(), "rollback", "{role}");
+                // Nor does it help to ask for the role once more.
+                let found = found.with_signers(&mut Files(&back), &alice(), now()).unwrap();
+                assert_eq!(judge(&found, &new, now()).unwrap_err().code(), "rollback", "{role}");
             }
             _ => assert_eq!(code(found), "rollback", "{role}"),
         }
@@ -199,7 +206,12 @@ fn no_role_goes_back_across_restarts() {
         assert!(!bench.stored().unwrap().1);
         let found = bench.refresh(&bench.start(), &back);
         match role {
-            "targets/alice" => assert_eq!(judge(&found.unwrap(), &new, now()).unwrap_err().code(), "rollback"),
+            "targets/alice" => {
+                let found = found.unwrap();
+                assert_eq!(judge(&found, &new, now()).unwrap_err().code(), "rollback");
+                let found = found.with_signers(&mut Files(&back), &alice(), now()).unwrap();
+                assert_eq!(judge(&found, &new, now()).unwrap_err().code(), "rollback");
+            }
             // The newer root is remembered, and the old snapshot lists another.
             "root" => assert_eq!(code(found), "hash"),
             _ => assert_eq!(code(found), "rollback", "{role}"),
@@ -423,7 +435,7 @@ fn an_older_generation_never_replaces_a_later_one() {
     let known = slow.records().get(&(bench.server.clone(), bench.gun.clone())).unwrap();
     assert_eq!(known.floor.version("timestamp"), 1);
     let repository = known.repository.clone().unwrap();
-    slow.persist(&bench.server, &bench.gun, &repository, Record::new());
+    slow.persist(&bench.server, &bench.gun, &repository, Record::new(), soon());
     assert_eq!(bench.stored(), Some((2, true)));
     // And from then on knows what the other one has seen.
     assert_eq!(code(bench.refresh(&slow, &old)), "rollback");
@@ -467,8 +479,47 @@ fn a_reset_is_noticed_by_who_remembers() {
     assert_eq!(reset(bench.cache(), &bench.gun, &[]).unwrap(), ["https://notary.local"]);
     assert_eq!(code(bench.refresh(&running, &anew)), "accepted");
     assert!(bench.stand_in(now()).unwrap().is_some());
-    // Who had fetched before the reset does not undo it.
     assert_eq!(code(bench.refresh(&bench.start(), &new)), "signature");
+}
+
+#[test]
+fn who_had_fetched_before_a_reset_does_not_undo_it() {
+    let bench = Bench::new();
+    let running = bench.start();
+    let repo = plant().publish();
+    let repository = bench.refresh(&running, &repo).unwrap();
+    reset(bench.cache(), &bench.gun, &[]).unwrap();
+    running.persist(&bench.server, &bench.gun, &repository, Record::new(), soon());
+    assert_eq!(bench.stored(), Some((0, false)));
+    assert_eq!(code(bench.refresh(&running, &plant().publish())), "accepted");
+}
+
+#[test]
+fn what_could_not_be_written_is_remembered_beside_what_others_wrote() {
+    let bench = Bench::new();
+    let old = plant().publish();
+    let new = old.update(|signer| signer.touch("targets/alice"));
+    let other = old.update(|signer| signer.touch("timestamp")).update(|signer| signer.touch("timestamp"));
+    let running = bench.start();
+    *running.disk.as_ref().unwrap().steps.lock().unwrap() = Some(0);
+    bench.refresh(&running, &new).unwrap();
+    bench.refresh(&bench.start(), &other).unwrap();
+    assert_eq!(bench.stored(), Some((3, true)));
+    // The other process has the newer timestamp, and has never seen the newer snapshot.
+    assert_eq!(code(bench.refresh(&running, &other)), "rollback");
+}
+
+#[test]
+fn data_below_its_own_floor_is_not_read_back() {
+    let bench = Bench::new();
+    let repo = plant().publish();
+    bench.refresh(&bench.start(), &repo).unwrap();
+    let mut state: serde_json::Value = serde_json::from_str(&bench.state()).unwrap();
+    state["seen"]["snapshot"]["version"] = 9.into();
+    fs::write(bench.directory().join("state.json"), state.to_string()).unwrap();
+    assert_eq!(bench.stored(), Some((1, false)));
+    assert!(bench.stand_in(now()).unwrap().is_none());
+    assert_eq!(code(bench.refresh(&bench.start(), &repo)), "rollback");
 }
 
 #[test]
