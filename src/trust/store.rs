@@ -243,6 +243,11 @@ impl Store {
         }
         let intact = known.on_disk.is_some();
         let written = disk.write(place, &record, patience, |current| choose(current, &state, intact));
+        let written = match written {
+            // Another process has removed a file that we carried over; we see so at the next look, and fetch it anew.
+            Err(DiskError::NoBytes { .. }) => Ok(Written::Superseded),
+            written => written,
+        };
         match self.heard(written) {
             Some(Written::Done(state, stamp)) => {
                 known.incomplete = !known.is_whole_in(&state);

@@ -489,7 +489,9 @@ fn who_had_fetched_before_a_reset_does_not_undo_it() {
     let repo = plant().publish();
     let repository = bench.refresh(&running, &repo).unwrap();
     reset(bench.cache(), &bench.gun, &[]).unwrap();
-    running.persist(&bench.server, &bench.gun, &repository, Record::new(), soon());
+    let bytes = ["targets", "targets/alice", "targets/releases"].map(|role| repo.bytes(role));
+    let record: Record = bytes.map(|bytes| (Sha256::of(&bytes), bytes)).into();
+    running.persist(&bench.server, &bench.gun, &repository, record, soon());
     assert_eq!(bench.stored(), Some((0, false)));
     assert_eq!(code(bench.refresh(&running, &plant().publish())), "accepted");
 }
@@ -565,6 +567,14 @@ fn names_cannot_lead_out_and_links_are_refused() {
         assert_eq!(fs::read(&secret).unwrap(), b"untouched", "{name}");
         fs::remove_file(&path).unwrap();
     }
+    // A pipe would keep who opens it waiting.
+    let pipe = bench.directory().join("state.json");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let (done, wait) = std::sync::mpsc::channel();
+    let disk = Disk::new(bench.cache());
+    let (server, gun) = (bench.server.clone(), bench.gun.clone());
+    thread::spawn(move || done.send(disk.load(Place { server: &server, gun: &gun }).is_err()));
+    assert_eq!(wait.recv_timeout(Duration::from_secs(10)), Ok(true));
     // A directory that everybody may write was not left like that by us.
     fs::remove_dir_all(bench.directory()).unwrap();
     bench.refresh(&bench.start(), &repo).unwrap();
