@@ -91,8 +91,8 @@ pub struct TlsFiles {
 /// What a client may take of us. Each is named after what it stops.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Open connections, both listeners together; a new one past that is closed at once. An eighth of them, at most 16,
-    /// is the plain listener's own.
+    /// Open connections, both listeners together; for a new one past that, the one that has brought nothing for longest
+    /// is closed, or the new one, if all are being answered. An eighth of them, at most 16, is the plain listener's own.
     pub connections: usize,
     /// Threads that decide admissions.
     pub workers: usize,
@@ -155,8 +155,11 @@ impl Config {
 
     fn from_wire(wire: Wire, file: &Path) -> Result<Self, ConfigError> {
         let check = Checker { file };
-        let Wire { listen, metrics_listen, tls, namespace, policies, secrets, credentials, trust, admission, .. } =
-            wire;
+        let Wire { listen, metrics_listen, namespace, policies, secrets, .. } = wire;
+        // A section whose keys are all commented out is an empty one.
+        let (tls, credentials) = (wire.tls.unwrap_or_default(), wire.credentials.unwrap_or_default());
+        let (trust, admission) = (wire.trust.unwrap_or_default(), wire.admission.unwrap_or_default());
+        let (limits, log) = (wire.limits.unwrap_or_default(), wire.log.unwrap_or_default());
         if credentials.kubernetes == Some(true) {
             return Err(check.wrong("credentials.kubernetes", "true", "false: this version reads mounted files only"));
         }
@@ -193,7 +196,11 @@ impl Config {
                 key: tls.key.unwrap_or_else(|| "/etc/certs/tls.key".into()),
                 client_ca: tls.client_ca.filter(|path| !path.as_os_str().is_empty()),
             },
-            namespace: namespace.unwrap_or_else(own_namespace),
+            namespace: match namespace {
+                None => own_namespace(),
+                Some(name) if is_namespace(&name) => name,
+                Some(name) => return Err(check.wrong("namespace", name, "a namespace: a-z, 0-9 and -, at most 63")),
+            },
             policies: policies.unwrap_or_else(|| vec!["/etc/portreeve/policies".into()]),
             secrets: secrets.unwrap_or_else(|| "/etc/portreeve/secrets".into()),
             registries: credentials.mounted.unwrap_or_else(|| "/etc/portreeve/registries".into()),
@@ -219,13 +226,13 @@ impl Config {
                 WireUnchanged::Verify => UnchangedTemplates::Verify,
                 WireUnchanged::Skip => UnchangedTemplates::Skip,
             },
-            limits: check.limits(wire.limits)?,
-            log_format: match wire.log.format {
+            limits: check.limits(limits)?,
+            log_format: match log.format {
                 None => Format::for_stderr(),
                 Some(WireFormat::Json) => Format::Json,
                 Some(WireFormat::Text) => Format::Text,
             },
-            log_level: match wire.log.level.unwrap_or(WireLevel::Info) {
+            log_level: match log.level.unwrap_or(WireLevel::Info) {
                 WireLevel::Error => log::LevelFilter::Error,
                 WireLevel::Warn => log::LevelFilter::Warn,
                 WireLevel::Info => log::LevelFilter::Info,
@@ -249,6 +256,15 @@ fn read_capped(path: &Path) -> std::io::Result<String> {
 fn own_namespace() -> String {
     let name = std::fs::read_to_string(OWN_NAMESPACE_FILE).unwrap_or_default();
     if name.trim().is_empty() { "portreeve".to_owned() } else { name.trim().to_owned() }
+}
+
+/// A DNS-1123 label. It becomes part of a path below the mounted secrets.
+fn is_namespace(name: &str) -> bool {
+    let word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    (1..=63).contains(&name.len())
+        && name.bytes().all(|b| word(b) || b == b'-')
+        && name.bytes().next().is_some_and(word)
+        && name.bytes().next_back().is_some_and(word)
 }
 
 /// Turns texts into values, and names the key where one is wrong.
@@ -327,15 +343,15 @@ impl Checker<'_> {
 struct Wire {
     listen: Option<String>,
     metrics_listen: Option<String>,
-    tls: WireTls,
+    tls: Option<WireTls>,
     namespace: Option<String>,
     policies: Option<Vec<PathBuf>>,
     secrets: Option<PathBuf>,
-    credentials: WireCredentials,
-    trust: WireTrust,
-    admission: WireAdmission,
-    limits: WireLimits,
-    log: WireLog,
+    credentials: Option<WireCredentials>,
+    trust: Option<WireTrust>,
+    admission: Option<WireAdmission>,
+    limits: Option<WireLimits>,
+    log: Option<WireLog>,
 }
 
 #[derive(Default, Deserialize)]
@@ -552,7 +568,7 @@ log: { format: text, level: debug }
 
     #[test]
     fn nothing_at_all_is_the_defaults() {
-        for text in ["", "# nothing yet\n", "{}"] {
+        for text in ["", "# nothing yet\n", "{}", "tls:\ncredentials:\ntrust:\nadmission:\nlimits:\nlog:\n"] {
             let config = parse(text).unwrap();
             assert_eq!(config.listen.port(), 8000);
             assert_eq!(config.metrics_listen.unwrap().port(), 8080);
@@ -567,13 +583,17 @@ log: { format: text, level: debug }
             ("trust:\n  maxstale: 3s\n", "c.yaml:2:3: unknown field \"maxstale\": did you mean \"maxStale\"?"),
             ("admission: { mode: wran }\n", "c.yaml:1:20: unknown value \"wran\": did you mean \"warn\"?"),
             ("listen: here\n", "c.yaml: listen: found \"here\", expected an address"),
-            ("trust: { refreshAfter: 5 }", "c.yaml: trust.refreshAfter: found \"5\", expected a duration"),
+            ("trust: { refreshAfter: 5 }", "c.yaml:1:24: invalid type: integer `5`, expected a string"),
+            ("trust: { refreshAfter: soon }", "c.yaml: trust.refreshAfter: found \"soon\", expected a duration"),
             ("trust: { whenUnavailable: useCached }", "c.yaml: trust.maxStale: found \"0s\""),
             ("limits: { workers: 0 }", "c.yaml: limits.workers: found \"0\""),
             ("limits: { idleTime: 0s }", "c.yaml: limits.idleTime: found \"0s\""),
             ("limits: { requestBytes: 8MB }", "c.yaml: limits.requestBytes: found \"8MB\""),
             ("credentials: { kubernetes: true }", "c.yaml: credentials.kubernetes"),
             ("trust: { servers: { \"a/b\": \"https://x\" } }", "c.yaml: trust.servers: \"a/b\""),
+            ("namespace: \"\"", "c.yaml: namespace: found \"\", expected a namespace"),
+            ("namespace: ../x", "c.yaml: namespace: found \"../x\""),
+            ("log: {}\nlog: {}", "c.yaml:2:1: \"log\" stands twice in one mapping"),
             ("- a\n", "c.yaml:1:1: "),
         ] {
             let error = parse(text).unwrap_err();

@@ -7,6 +7,8 @@ use std::io::{IsTerminal as _, Write as _};
 use log::kv::{self, Key, Value};
 use log::{LevelFilter, Log, Metadata, Record};
 
+use crate::text::visible;
+
 /// How lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -59,8 +61,11 @@ fn render(format: Format, record: &Record<'_>, now: jiff::Timestamp) -> String {
             let message = quoted(&record.args().to_string());
             format!("{{\"time\":\"{now:.3}\",\"level\":\"{level}\",\"message\":{message}")
         }
-        // Line breaks would let a message pass for two.
-        Format::Text => format!("{now:.3} {level}: {}", record.args().to_string().replace('\n', "\n    ")),
+        // Line breaks would let a message pass for two, and control characters command the terminal.
+        Format::Text => {
+            let lines: Vec<String> = record.args().to_string().split('\n').map(shown).collect();
+            format!("{now:.3} {level}: {}", lines.join("\n    "))
+        }
     };
     let _ = record.key_values().visit(&mut Fields { format, line: &mut line }); // the visitor never fails
     if format == Format::Json {
@@ -84,10 +89,15 @@ impl<'kvs> kv::VisitSource<'kvs> for Fields<'_> {
             (Format::Json, None, None) => {
                 write!(self.line, ",{}:{}", quoted(key.as_str()), quoted(&value.to_string()))
             }
-            (Format::Text, ..) => write!(self.line, " {key}={}", quoted(&value.to_string())),
+            // JSON leaves all but the first 32 control characters as they are.
+            (Format::Text, ..) => write!(self.line, " {key}={}", shown(&quoted(&value.to_string()))),
         };
         Ok(())
     }
+}
+
+fn shown(text: &str) -> String {
+    text.chars().map(visible).collect()
 }
 
 /// A JSON string.
@@ -118,6 +128,17 @@ mod tests {
         assert_eq!(json["level"], "warn");
         assert_eq!(json["message"], "two\nlines");
         assert_eq!((&json["uid"], &json["n"], &json["ok"]), (&"a\"\n".into(), &7.into(), &true.into()));
+    }
+
+    #[test]
+    fn text_commands_no_terminal() {
+        let fields = [("uid", Value::from("\u{1b}[2J\u{9b}2J\u{202e}"))];
+        let record = Record::builder().args(format_args!("a\u{1b}[2J\rb\u{9b}")).key_values(&fields).build();
+        let line = render(Format::Text, &record, jiff::Timestamp::UNIX_EPOCH);
+        assert_eq!(
+            line,
+            "1970-01-01T00:00:00.000Z info: a\u{fffd}[2J\u{fffd}b\u{fffd} uid=\"\\u001b[2J\u{fffd}2J\u{fffd}\"\n"
+        );
     }
 
     #[test]

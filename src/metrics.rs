@@ -110,7 +110,7 @@ impl Metrics {
             "Admissions denied by /admit, under the name that Portieris gives it",
             metrics.portieris_deny.clone(),
         );
-        for endpoint in [Endpoint::Admit, Endpoint::Validate] {
+        for endpoint in [Endpoint::Admit, Endpoint::Validate, Endpoint::ValidatePolicy] {
             for outcome in [Outcome::Allowed, Outcome::Denied, Outcome::Error] {
                 // A series that exists from the start can be alerted on from the start.
                 drop(metrics.admissions.get_or_create(&AdmissionLabels { endpoint, outcome }));
@@ -311,6 +311,7 @@ impl EncodeLabelValue for Endpoint {
         let word = match self {
             Self::Admit => "admit",
             Self::Validate => "validate",
+            Self::ValidatePolicy => "validate-policy",
         };
         word.encode(encoder)
     }

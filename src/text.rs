@@ -16,17 +16,20 @@ pub fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
 
 /// Untrusted text for a log line or a denial: control characters replaced, cut at `limit` characters.
 pub fn printable(text: &str, limit: usize) -> String {
-    let mut out: String =
-        text.chars().take(limit).map(|c| if c.is_control() || is_bidi(c) { '\u{fffd}' } else { c }).collect();
+    let mut out: String = text.chars().take(limit).map(visible).collect();
     if text.chars().nth(limit).is_some() {
         out.push('…');
     }
     out
 }
 
-/// Characters that reorder what stands around them on a terminal.
-fn is_bidi(c: char) -> bool {
-    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
+/// The character, unless a terminal or a reader would not show it as one: controls, line separators, what reorders the
+/// text around it, what has no width.
+pub fn visible(c: char) -> char {
+    let hides = c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+        || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}');
+    if hides { '\u{fffd}' } else { c }
 }
 
 /// A duration as people write it: `30s`, `24h`, `1h 30m`. Nothing negative, at most ten years.
@@ -66,6 +69,9 @@ mod tests {
         assert_eq!(printable("a\u{1b}[31mb\n", 10), "a\u{fffd}[31mb\u{fffd}");
         assert_eq!(printable("abcdef", 3), "abc…");
         assert_eq!(printable("\u{202e}abc", 9), "\u{fffd}abc");
+        for hidden in ['\0', '\u{7f}', '\u{9b}', '\u{200b}', '\u{2028}', '\u{2067}', '\u{feff}', '\u{e0041}'] {
+            assert_eq!(printable(&format!("a{hidden}b"), 9), "a\u{fffd}b", "{hidden:?}");
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub fn response(endpoint: Endpoint, api_version: &str, request: &Request, decisi
         message: if decision.allowed { String::new() } else { denial(request, decision) },
         patch: match endpoint {
             Endpoint::Admit => patch::to_json(&decision.operations),
-            Endpoint::Validate => None,
+            Endpoint::Validate | Endpoint::ValidatePolicy => None,
         },
         warnings: warnings(decision),
         audit_annotations: audit_annotations(decision),
@@ -33,8 +33,7 @@ pub fn response(endpoint: Endpoint, api_version: &str, request: &Request, decisi
 fn denial(request: &Request, decision: &Decision) -> String {
     let findings = match &decision.basis {
         Basis::Images(findings) => findings,
-        Basis::NotOurs(reason) => return format!("portreeve: {reason}"),
-        Basis::Exempt(_) | Basis::NothingNew(_) => return String::new(),
+        basis => return format!("portreeve: {}", basis.in_words().unwrap_or_default()),
     };
     let bad: Vec<&ImageFinding> = findings.iter().filter(|finding| finding.denies).collect();
     let mut message = format!(
@@ -55,9 +54,18 @@ fn denial(request: &Request, decision: &Decision) -> String {
 pub fn describe(finding: &ImageFinding) -> String {
     let place = match finding.name.as_str() {
         "" => finding.list.to_string(),
-        name => format!("{} \"{}\"", finding.list, printable(name, 63)),
+        name => format!("{} \"{}\"", finding.list, printable(name, 63).replace('"', "\u{fffd}")),
     };
-    format!("{place}, image {}: {}", printable(&finding.image, 300), verdict(finding))
+    format!("{place}, image {}: {}", image(finding), verdict(finding))
+}
+
+/// The image as written. What is no image name could hold words that pass for another finding's.
+fn image(finding: &ImageFinding) -> String {
+    let image = printable(&finding.image, 300);
+    match &finding.assessment.reference {
+        Some(_) => image,
+        None => image.replace([' ', '"', '='], "\u{fffd}"),
+    }
 }
 
 /// The verdict in words, with the rule it rests on.
@@ -102,7 +110,7 @@ fn warnings(decision: &Decision) -> Vec<String> {
             Origin::StoodIn { age } => Some(format!(
                 "portreeve: the trust server did not answer; {} was verified with stored trust data, last confirmed \
                  {} s ago",
-                printable(&finding.image, 300),
+                image(finding),
                 age.as_secs()
             )),
             Origin::Fetched | Origin::Remembered => None,
@@ -123,20 +131,17 @@ fn audit_annotations(decision: &Decision) -> BTreeMap<String, String> {
     let word = if decision.allowed { "allowed" } else { "denied" };
     let mut annotations = BTreeMap::from([("decision".to_owned(), word.to_owned())]);
     match &decision.basis {
-        Basis::Exempt(exemption) => {
-            annotations.insert("exempt".to_owned(), exemption.to_string());
+        Basis::Exempt(_) | Basis::NothingNew(_) => {
+            annotations.insert("exempt".to_owned(), decision.basis.in_words().unwrap_or_default());
         }
-        Basis::NothingNew(why) => {
-            annotations.insert("exempt".to_owned(), (*why).to_owned());
-        }
-        Basis::NotOurs(reason) => {
-            annotations.insert("reason".to_owned(), reason.clone());
+        Basis::NotOurs(_) | Basis::TooMany { .. } => {
+            annotations.insert("reason".to_owned(), decision.basis.in_words().unwrap_or_default());
         }
         Basis::Images(findings) => {
             let mut digests = Vec::new();
             let mut names = Vec::new();
             for finding in findings {
-                let image = printable(&finding.image, 300);
+                let image = image(finding);
                 match &finding.assessment.verdict {
                     Verdict::Verified(verified) => {
                         digests.push(format!("{image}={}", verified.judgement.digest.sha256()));

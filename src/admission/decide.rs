@@ -17,6 +17,10 @@ use crate::policy::Mode;
 /// Images of one workload that are verified at the same time.
 const PARALLEL_IMAGES: usize = 8;
 
+/// The most images of one workload. No pod has that many; a body of 8 MiB could name 300,000, and each would be a
+/// request to the trust server and a line in every log.
+const MAX_IMAGES: usize = 256;
+
 /// What decisions are made by, besides what [`Judge`] knows.
 #[derive(Clone, Debug)]
 pub struct DecisionRules {
@@ -59,6 +63,11 @@ pub enum Basis {
     NothingNew(&'static str),
     /// Not something that we can decide on; denied.
     NotOurs(String),
+    /// More images than anybody runs; denied without a look at any.
+    TooMany {
+        /// How many there are.
+        found: usize,
+    },
     /// The verdicts on its images; may be empty where it has none.
     Images(Vec<ImageFinding>),
 }
@@ -76,6 +85,21 @@ pub struct ImageFinding {
     pub assessment: Assessment,
     /// Does it stop the workload? A bad verdict under `warn` does not.
     pub denies: bool,
+}
+
+impl Basis {
+    /// In words, where it is not about single images.
+    pub fn in_words(&self) -> Option<String> {
+        Some(match self {
+            Self::Exempt(exemption) => exemption.to_string(),
+            Self::NothingNew(why) => (*why).to_owned(),
+            Self::NotOurs(reason) => reason.clone(),
+            Self::TooMany { found } => {
+                format!("{found} images in one workload are too many to decide on; {MAX_IMAGES} are the most")
+            }
+            Self::Images(_) => return None,
+        })
+    }
 }
 
 impl ImageFinding {
@@ -103,17 +127,20 @@ pub fn decide(judge: &Judge, rules: &DecisionRules, request: &Request, deadline:
     }
     let mut images = kind.images(object);
     let skips_unchanged = kind == WorkloadKind::Pod || rules.unchanged_templates == UnchangedTemplates::Skip;
-    if request.operation == "UPDATE" && skips_unchanged {
+    if let Some(stored) = request.stored().filter(|_| skips_unchanged) {
         // What a stored pod runs already in the same place is not judged again: it was let in, and a patch of it
         // would restart a running container.
-        let stored = request.old_object.as_ref().map(|old| kind.images(old)).unwrap_or_default();
-        images.retain(|image| !stored.iter().any(|old| image.is_same_use(old)));
+        images = kind.new_images(object, stored);
         if images.is_empty() {
             return Decision::allow(Basis::NothingNew("no image changes"));
         }
     }
     if !matches!((kind, sub_resource), (_, "") | (WorkloadKind::Pod, "ephemeralcontainers" | "resize")) {
         return Decision::not_ours(&request.kind, &format!("the subresource {}", printable(sub_resource)));
+    }
+    if images.len() > MAX_IMAGES {
+        let basis = Basis::TooMany { found: images.len() };
+        return Decision { allowed: false, basis, operations: Vec::new() };
     }
     let namespace = request.namespace.as_deref().unwrap_or_default();
     let assessments = assess_all(judge, namespace, &images, deadline, now);

@@ -8,13 +8,15 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use super::answer;
-use super::decide::{Basis, Decision, DecisionRules, decide};
+use super::decide::{Basis, Decision, DecisionRules, ImageFinding, decide};
 use super::judge::{Judge, PoliciesInForce, Verdict};
+use super::policy_review;
 use super::review::{Response, Review, ReviewError};
 use crate::config::Config;
 use crate::credentials::{MountedCredentials, SecretStore};
 use crate::deadline::Deadline;
 use crate::metrics::{self, Metrics};
+use crate::policy::Mode;
 use crate::server::{Answer, Endpoint, Handler};
 use crate::text::printable;
 use crate::trust::notary::{Notary, NotaryError, NotarySettings, Origin};
@@ -66,6 +68,11 @@ impl Engine {
         &self.judge
     }
 
+    /// What the configuration makes of a bad verdict, where the rule would deny.
+    pub fn mode(&self) -> Mode {
+        self.rules.mode
+    }
+
     /// Decides on a review that was read already.
     pub fn decide(&self, review: &Review, deadline: Deadline) -> Decision {
         decide(&self.judge, &self.rules, &review.request, deadline, Timestamp::now())
@@ -81,21 +88,15 @@ impl Engine {
                 let outcome = if decision.allowed { metrics::Outcome::Allowed } else { metrics::Outcome::Denied };
                 (json_answer(&response), outcome, Some((review, decision)))
             }
-            Err(ReviewError::Undecodable { version, uid, source }) => {
-                let reason =
-                    format!("portreeve: the object cannot be decoded, so that its images are not known: {source}");
-                log::warn!(uid = printable(&uid, 64).as_str(); "denied an object that cannot be decoded: {source}");
-                (json_answer(&denied(version, uid, reason)), metrics::Outcome::Denied, None)
+            Err(ref error @ ReviewError::Undecodable { version, ref uid, .. }) => {
+                let denial = denied(version, uid.clone(), format!("portreeve: {error}"));
+                (json_answer(&denial), metrics::Outcome::Denied, None)
             }
-            Err(error) => {
-                log::warn!("refused a request that is no AdmissionReview: {error}");
-                (Answer::text(400, format!("{error}\n")), metrics::Outcome::Error, None)
-            }
+            Err(error) => (Answer::text(400, format!("{error}\n")), metrics::Outcome::Error, None),
         };
         self.metrics.admission(endpoint, outcome, started.elapsed());
-        if let Some((review, decision)) = &decided {
+        if let Some((_, decision)) = &decided {
             self.count(decision);
-            log_decision(endpoint, review, decision, started);
         }
         (answer, decided)
     }
@@ -104,6 +105,7 @@ impl Engine {
         match &decision.basis {
             Basis::Exempt(exemption) => self.metrics.image(metrics::Verdict::Exempt, exemption.code()),
             Basis::NothingNew(_) => self.metrics.image(metrics::Verdict::Exempt, "nothing-new"),
+            Basis::TooMany { .. } => self.metrics.image(metrics::Verdict::Rejected, "too-many-images"),
             Basis::NotOurs(_) => self.metrics.image(metrics::Verdict::Rejected, "not-ours"),
             Basis::Images(findings) => {
                 for finding in findings {
@@ -130,7 +132,21 @@ impl Engine {
 
 impl Handler for Engine {
     fn admit(&self, endpoint: Endpoint, body: &[u8], deadline: Deadline) -> Answer {
-        self.answer(endpoint, body, deadline).0
+        let started = Instant::now();
+        if endpoint == Endpoint::ValidatePolicy {
+            let (answer, outcome) = policy_review::answer(body);
+            self.metrics.admission(endpoint, outcome, started.elapsed());
+            return answer;
+        }
+        let (answer, decided) = self.answer(endpoint, body, deadline);
+        match &decided {
+            Some((review, decision)) => log_decision(endpoint, review, decision, started),
+            None => log::warn!(
+                endpoint = endpoint.path(), status = u64::from(answer.status);
+                "refused a request that cannot be decided: {}", printable(&String::from_utf8_lossy(&answer.body), 300)
+            ),
+        }
+        answer
     }
 
     fn ready(&self) -> Result<(), String> {
@@ -141,12 +157,12 @@ impl Handler for Engine {
     }
 }
 
-fn json_answer(response: &Response) -> Answer {
+pub(super) fn json_answer(response: &Response) -> Answer {
     Answer { status: 200, content_type: "application/json", body: response.to_json() }
 }
 
 /// A denial that rests on nothing but the request itself.
-fn denied(api_version: &str, uid: String, message: String) -> Response {
+pub(super) fn denied(api_version: &str, uid: String, message: String) -> Response {
     Response {
         api_version: api_version.to_owned(),
         uid,
@@ -162,14 +178,13 @@ fn denied(api_version: &str, uid: String, message: String) -> Response {
 fn log_decision(endpoint: Endpoint, review: &Review, decision: &Decision, started: Instant) {
     let request = &review.request;
     let images = match &decision.basis {
-        Basis::Exempt(exemption) => exemption.to_string(),
-        Basis::NothingNew(why) => (*why).to_owned(),
-        Basis::NotOurs(reason) => reason.clone(),
         Basis::Images(findings) => findings.iter().map(answer::describe).collect::<Vec<_>>().join("; "),
+        basis => basis.in_words().unwrap_or_default(),
     };
     let field = |value: &Option<String>| printable(value.as_deref().unwrap_or_default(), 253);
     let user = request.user_info.as_ref().map(|user| field(&user.username)).unwrap_or_default();
-    let level = if decision.allowed { log::Level::Info } else { log::Level::Warn };
+    let is_bad = matches!(&decision.basis, Basis::Images(findings) if findings.iter().any(ImageFinding::is_bad));
+    let level = if decision.allowed && !is_bad { log::Level::Info } else { log::Level::Warn };
     log::log!(
         level,
         uid = printable(&request.uid, 64).as_str(),

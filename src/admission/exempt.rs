@@ -1,6 +1,6 @@
 //! The ways past the check that need no look at an image: a trusted controller's child, a mirror pod, an object
 //! that is being deleted. Each rests on what the API server itself vouches for (the user's name, the stored object),
-//! never on what the author of the object wrote alone.
+//! never on what the author of the object wrote alone. An UPDATE that brings in an image is never exempt.
 
 use std::fmt;
 
@@ -25,7 +25,8 @@ const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
 /// Why nothing of an object is checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Exemption {
-    /// Made by a trusted controller for an owner that was verified when it was written.
+    /// Made by a trusted controller for an owner that was verified when it was written, of a kind that makes such
+    /// children.
     Child {
         /// The owner.
         owner: String,
@@ -48,8 +49,12 @@ impl Exemption {
 
     /// The exemption of a request, if it has one.
     pub fn of(request: &Request, kind: WorkloadKind, object: &Object, trusted_controllers: &[String]) -> Option<Self> {
+        let stored = request.stored();
+        // A ReplicaSet that a finalizer keeps from its deletion can still be written, and a roll-back copies its template.
+        if stored.is_some_and(|stored| !kind.new_images(object, stored).is_empty()) {
+            return None;
+        }
         // Only the stored object's mark counts: on CREATE a user may write any deletionTimestamp.
-        let stored = request.old_object.as_ref().filter(|_| request.operation == "UPDATE");
         if stored.and_then(|old| old.metadata.as_ref()?.deletion_timestamp.as_deref()).is_some() {
             return Some(Self::BeingDeleted);
         }
@@ -59,17 +64,18 @@ impl Exemption {
         }
         if trusted_controllers.iter().any(|trusted| trusted == username) {
             let owners = object.metadata.as_ref()?.owner_references.as_deref()?;
-            let owner = owners.iter().find(|owner| is_controller(owner))?;
+            let owner = owners.iter().find(|owner| is_maker(owner, kind))?;
             return Some(Self::Child { owner: format!("{} {}", owner.kind, owner.name) });
         }
         None
     }
 }
 
-/// Is this owner the managing controller, of a kind that we verify, in that kind's real API group?
-fn is_controller(owner: &OwnerReference) -> bool {
+/// Is this owner the managing controller, of a kind (in its real API group) that makes such children? A Deployment has
+/// no such owner: one that it names was written by its author, and its own controller rolls it back to other images.
+fn is_maker(owner: &OwnerReference, child: WorkloadKind) -> bool {
     let group = owner.api_version.rsplit_once('/').map_or("", |(group, _)| group);
-    owner.controller == Some(true) && WorkloadKind::of(group, &owner.kind).is_some_and(WorkloadKind::has_children)
+    owner.controller == Some(true) && WorkloadKind::of(group, &owner.kind).is_some_and(|owner| owner.makes(child))
 }
 
 /// A mirror pod is made by the node that it is bound to, and by nobody else: `system:node:<name>` in `system:nodes`.
@@ -103,6 +109,17 @@ mod tests {
     use super::*;
 
     fn exemption(operation: &str, user: &str, groups: &str, object: &str, old: &str) -> Option<&'static str> {
+        exemption_of(WorkloadKind::Pod, operation, user, groups, object, old)
+    }
+
+    fn exemption_of(
+        kind: WorkloadKind,
+        operation: &str,
+        user: &str,
+        groups: &str,
+        object: &str,
+        old: &str,
+    ) -> Option<&'static str> {
         let request: Request = serde_json::from_str(&format!(
             r#"{{"uid":"u","kind":{{"kind":"Pod"}},"operation":"{operation}","object":{object},"oldObject":{old},
                 "userInfo":{{"username":"{user}","groups":[{groups}]}}}}"#
@@ -110,7 +127,7 @@ mod tests {
         .unwrap();
         let trusted: Vec<String> = DEFAULT_TRUSTED_CONTROLLERS.iter().map(|&name| name.to_owned()).collect();
         let object = request.object.as_ref().unwrap();
-        Exemption::of(&request, WorkloadKind::Pod, object, &trusted).map(|exemption| exemption.code())
+        Exemption::of(&request, kind, object, &trusted).map(|exemption| exemption.code())
     }
 
     fn owned(api_version: &str, kind: &str, controller: &str) -> String {
@@ -148,6 +165,54 @@ mod tests {
         assert_eq!(child(RS, "v1", "ReplicaSet", ",\"controller\":true"), None);
         assert_eq!(child(RS, "v1", "Pod", ",\"controller\":true"), None);
         assert_eq!(exemption("CREATE", RS, "", "{}", "null"), None);
+    }
+
+    /// Only these pairs exist; whatever else names an owner had it written by its author.
+    #[test]
+    fn a_child_is_of_a_kind_that_its_owner_makes() {
+        use WorkloadKind::*;
+        const OWNERS: [(&str, &str, WorkloadKind); 7] = [
+            ("v1", "ReplicationController", ReplicationController),
+            ("apps/v1", "Deployment", Deployment),
+            ("apps/v1", "ReplicaSet", ReplicaSet),
+            ("apps/v1", "DaemonSet", DaemonSet),
+            ("apps/v1", "StatefulSet", StatefulSet),
+            ("batch/v1", "Job", Job),
+            ("batch/v1", "CronJob", CronJob),
+        ];
+        const CHILDREN: [WorkloadKind; 9] =
+            [Pod, ReplicationController, PodTemplate, Deployment, ReplicaSet, DaemonSet, StatefulSet, Job, CronJob];
+        let expected = |owner, child| match child {
+            Pod => matches!(owner, ReplicationController | ReplicaSet | DaemonSet | StatefulSet | Job),
+            ReplicaSet => owner == Deployment,
+            Job => owner == CronJob,
+            _ => false,
+        };
+        for (version, kind, owner) in OWNERS {
+            for child in CHILDREN {
+                let object = owned(version, kind, ",\"controller\":true");
+                let found = exemption_of(child, "CREATE", "system:kube-controller-manager", "", &object, "null");
+                assert_eq!(found.is_some(), expected(owner, child), "{child:?} of {owner:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_update_that_brings_in_an_image_is_exempt() {
+        let template = |metadata: &str, image: &str| {
+            let containers = format!(r#""containers":[{{"name":"c","image":"{image}"}}]"#);
+            format!(r#"{{"metadata":{{{metadata}}},"spec":{{"template":{{"spec":{{{containers}}}}}}}}}"#)
+        };
+        let owner = r#""ownerReferences":[{"apiVersion":"apps/v1","kind":"Deployment","name":"d","controller":true}]"#;
+        let deleted = r#""deletionTimestamp":"2026-01-01T00:00:00Z""#;
+        let update = |user, metadata, image| {
+            let (object, old) = (template(metadata, image), template(metadata, "a"));
+            exemption_of(WorkloadKind::ReplicaSet, "UPDATE", user, "", &object, &old)
+        };
+        assert_eq!(update("alice", deleted, "a"), Some("being-deleted"));
+        assert_eq!(update("alice", deleted, "b"), None);
+        assert_eq!(update("system:kube-controller-manager", owner, "a"), Some("parent"));
+        assert_eq!(update("system:kube-controller-manager", owner, "b"), None);
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! Admission: from the bytes of an AdmissionReview to the bytes of its answer. Knows no sockets.
 //!
-//! review → workload → exempt → judge (policy, credentials, trust) → decide → patch → answer
+//! density → review → workload → exempt → judge (policy, credentials, trust) → decide → patch → answer
 
 pub mod answer;
 pub mod decide;
+mod density;
 mod engine;
 mod exempt;
 pub mod judge;
 mod patch;
+mod policy_review;
 pub mod review;
 pub(crate) mod workload;
 

@@ -9,6 +9,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::density;
 use crate::text::printable;
 
 /// `kind` of every review.
@@ -55,6 +56,13 @@ pub struct Request {
     /// The object as it is stored now (UPDATE, DELETE).
     #[serde(rename = "oldObject")]
     pub old_object: Option<Object>,
+}
+
+impl Request {
+    /// What is stored now, where this is an UPDATE of it. On CREATE an old object is worth nothing.
+    pub fn stored(&self) -> Option<&Object> {
+        self.old_object.as_ref().filter(|_| self.operation == "UPDATE")
+    }
 }
 
 /// A kind in its group and version.
@@ -219,6 +227,10 @@ impl Review {
     /// Reads a review. An error tells apart what is no AdmissionReview at all (HTTP 400) from one whose object we
     /// cannot read (denied, with its uid).
     pub fn parse(body: &[u8]) -> Result<Self, ReviewError> {
+        let parts = density::parts(body);
+        if parts > density::MOST_PARTS {
+            return Err(ReviewError::TooDense { parts });
+        }
         let review: Self = match serde_json::from_slice(body) {
             Ok(review) => review,
             Err(error) => return Err(Self::explain(body, error)),
@@ -228,7 +240,7 @@ impl Review {
     }
 
     /// Why a body could not be read: only now is it worth a second look.
-    fn explain(body: &[u8], error: serde_json::Error) -> ReviewError {
+    pub(super) fn explain(body: &[u8], error: serde_json::Error) -> ReviewError {
         let Ok(head) = serde_json::from_slice::<ReviewHead>(body) else { return ReviewError::NotJson(error) };
         let uid = head.request.as_ref().and_then(|request| request.uid.as_deref());
         match check_head(head.kind.as_deref(), head.api_version.as_deref(), uid) {
@@ -238,7 +250,12 @@ impl Review {
     }
 }
 
-fn check_head(kind: Option<&str>, version: Option<&str>, uid: Option<&str>) -> Result<&'static str, ReviewError> {
+/// Is this a review that can be answered at all? Gives the version to answer in.
+pub(super) fn check_head(
+    kind: Option<&str>,
+    version: Option<&str>,
+    uid: Option<&str>,
+) -> Result<&'static str, ReviewError> {
     if kind != Some(REVIEW_KIND) {
         return Err(ReviewError::NotAReview { kind: kind.map(|kind| printable(kind, 63)) });
     }
@@ -376,6 +393,11 @@ pub enum ReviewError {
     },
     /// No request, or one without uid.
     NoRequest,
+    /// So many values in it that they would take far more memory than its bytes.
+    TooDense {
+        /// How many there are.
+        parts: usize,
+    },
     /// A review, but its object is not what Kubernetes calls by that name.
     Undecodable {
         /// The version to answer in.
@@ -391,22 +413,36 @@ impl fmt::Display for ReviewError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let or_none = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".to_owned());
         match self {
-            Self::NotJson(error) => write!(f, "the body is not a JSON object: {error}"),
+            Self::NotJson(error) => write!(f, "the body is not a JSON object: {}", words_of(error)),
             Self::NotAReview { kind } => write!(f, "expected kind {REVIEW_KIND}, found {}", or_none(kind)),
             Self::UnknownVersion { version } => {
                 write!(f, "expected apiVersion {}, found {}", REVIEW_VERSIONS.join(" or "), or_none(version))
             }
             Self::NoRequest => f.write_str("the AdmissionReview has no request with a uid"),
-            Self::Undecodable { source, .. } => write!(f, "the object cannot be decoded: {source}"),
+            Self::TooDense { parts } => {
+                write!(
+                    f,
+                    "the review holds {parts} values; expected at most {}, shrink the object",
+                    density::MOST_PARTS
+                )
+            }
+            Self::Undecodable { source, .. } => {
+                write!(f, "the object cannot be decoded, so that its images are not known: {}", words_of(source))
+            }
         }
     }
+}
+
+/// serde quotes what it did not expect, however long and whatever is in it.
+fn words_of(error: &serde_json::Error) -> String {
+    printable(&error.to_string(), 300)
 }
 
 impl std::error::Error for ReviewError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::NotJson(error) | Self::Undecodable { source: error, .. } => Some(error),
-            Self::NotAReview { .. } | Self::UnknownVersion { .. } | Self::NoRequest => None,
+            Self::NotAReview { .. } | Self::UnknownVersion { .. } | Self::NoRequest | Self::TooDense { .. } => None,
         }
     }
 }
@@ -455,6 +491,8 @@ mod tests {
         assert!(matches!(parse(&POD.replace("\"AdmissionReview\"", "\"Pod\"")), ReviewError::NotAReview { .. }));
         assert!(matches!(parse(&POD.replace("k8s.io/v1\"", "k8s.io/v2\"")), ReviewError::UnknownVersion { .. }));
         assert!(matches!(parse(&POD.replace("\"u-1\"", "\"\"")), ReviewError::NoRequest));
+        let crowd = POD.replace("[{\"name\":\"c\"", &format!("[{}{{\"name\":\"c\"", "{},".repeat(density::MOST_PARTS)));
+        assert!(matches!(parse(&crowd), ReviewError::TooDense { .. }));
         let head = r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}"#;
         assert!(matches!(parse(head), ReviewError::NoRequest));
         for broken in [

@@ -265,6 +265,21 @@ fn one_bad_image_denies_and_all_are_told() {
     assert_denied(&admit(&engine, &pod(&[&tagged("v1"), &tagged("v9")])), &["1 of 2"]);
 }
 
+/// Under `warn` the API server's audit log is all that remains of a bad image.
+#[test]
+fn no_image_and_no_name_passes_for_another_finding() {
+    let mut world = World::new();
+    world.more_config = json!({ "admission": { "mode": "warn" } });
+    let mut pod = pod(&["a=sha256:00 nginx"]);
+    pod["request"]["object"]["spec"]["containers"][0]["name"] = "c\", image nginx: verified: \"".into();
+    let heard = admit(&world.simple(&json!({})), &pod);
+    assert_eq!(heard.audit["images"], "a\u{fffd}sha256:00\u{fffd}nginx=rejected:invalid-image-name");
+    assert!(
+        heard.warnings[0].contains("container \"c\u{fffd}, image nginx: verified: \u{fffd}\", image a"),
+        "{heard:?}"
+    );
+}
+
 #[test]
 fn zero_replicas_are_still_verified() {
     let world = World::new();
@@ -329,11 +344,16 @@ fn digests_are_looked_up_as_what_they_are() {
     let world = World::new();
     let engine = world.simple(&json!({}));
     let digest = |tag: &str| sha256_hex(tag.as_bytes());
-    // Fault 4 and 5: the digest form is judged by the digest, and needs no patch.
+    // Fault 4: the digest form is judged by the digest, and needs no patch.
     assert_allowed(&admit(&engine, &pod(&[&pinned("v1")])), &[]);
     assert_allowed(&admit(&engine, &pod(&[&format!("{GUN}:v1@sha256:{}", digest("v1"))])), &[]);
     assert_denied(&admit(&engine, &pod(&[&pinned("evil")])), &["rejected"]);
     assert_denied(&admit(&engine, &pod(&[&format!("{GUN}:v1@sha256:{}", digest("both"))])), &["rejected"]);
+    // Fault 5: the digest form matches the policy that made it.
+    let exact = world.engine(&[world.policy(None, GUN, &json!({}))]);
+    assert_allowed(&admit(&exact, &pod(&[&pinned("v1")])), &[]);
+    let exact = world.engine(&[world.policy(None, &tagged("v1"), &json!({}))]);
+    assert_allowed(&admit(&exact, &pod(&[&format!("{GUN}:v1@sha256:{}", digest("v1"))])), &[]);
     // Fault 15.
     assert_denied(&admit(&engine, &pod(&[&format!("{GUN}@sha512:{}", "a".repeat(128))])), &["sha256"]);
     // Fault 17: only released targets count.
@@ -404,6 +424,7 @@ fn mutate_image_can_be_switched_off_and_validate_never_patches() {
         world.engine(&[document(None, json!([{ "name": "*", "policy": { "mutateImage": false, "trust": trust } }]))]);
     assert_allowed(&admit(&engine, &pod(&[&tagged("v1")])), &[]);
     assert_denied(&admit(&engine, &pod(&[&tagged("evil")])), &["evil"]);
+    // Fault 3: what a later webhook has put in is seen by the validating twin.
     let engine = world.simple(&json!({}));
     assert_allowed(&ask(&engine, Endpoint::Validate, &pod(&[&tagged("v1")])), &[]);
     assert_denied(&ask(&engine, Endpoint::Validate, &pod(&[&tagged("evil")])), &["evil"]);
@@ -431,6 +452,29 @@ fn an_update_of_a_pod_asks_only_for_what_changes() {
     assert_denied(&admit(&engine, &debug), &["ephemeral container \"debug\""]);
     debug["request"]["object"]["spec"]["ephemeralContainers"][0]["image"] = tagged("v1").into();
     assert_allowed(&admit(&engine, &debug), &[("/spec/ephemeralContainers/0/image", pinned("v1"))]);
+    // Nor is it in another list, or beside another container of the same name, which the API server refuses only later.
+    let evil = json!({ "name": "c0", "image": tagged("evil") });
+    for (list, entry) in [
+        ("initContainers", evil.clone()),
+        ("ephemeralContainers", evil.clone()),
+        ("volumes", json!({ "name": "c0", "image": { "reference": tagged("evil") } })),
+    ] {
+        let mut moved = update(&[&tagged("evil")], &[&tagged("evil")]);
+        moved["request"]["object"]["spec"][list] = json!([entry]);
+        assert_denied(&admit(&engine, &moved), &["1 of 1", "evil"]);
+    }
+    let mut twins = update(&["never/signed"], &["never/signed"]);
+    twins["request"]["object"]["spec"]["containers"].as_array_mut().unwrap().push(evil);
+    assert_denied(&admit(&engine, &twins), &["evil"]);
+    // A subresource that the API server takes no image from may pass, and never with one.
+    for (sub_resource, words) in [("status", "the subresource"), ("resize", "evil"), ("binding", "the subresource")] {
+        let mut unchanged = update(&["never/signed"], &["never/signed"]);
+        unchanged["request"]["subResource"] = sub_resource.into();
+        assert_allowed(&admit(&engine, &unchanged), &[]);
+        let mut changed = update(&["never/signed"], &[&tagged("evil")]);
+        changed["request"]["subResource"] = sub_resource.into();
+        assert_denied(&admit(&engine, &changed), &[words]);
+    }
     // On CREATE an old object is worth nothing.
     let mut create = update(&[&tagged("evil")], &[&tagged("evil")]);
     create["request"]["operation"] = "CREATE".into();
@@ -463,6 +507,76 @@ fn owners_count_only_for_trusted_controllers() {
     let heard = admit(&engine, &child);
     assert_allowed(&heard, &[]);
     assert_eq!(heard.audit["exempt"], "made by a trusted controller for ReplicaSet r");
+}
+
+/// Fault 2, and every other list: an unsigned image in any of them denies, in every kind that holds pods.
+#[test]
+fn an_unsigned_image_denies_in_every_list_of_every_kind() {
+    let world = World::new();
+    let engine = world.simple(&json!({}));
+    let evil = || json!([{ "name": "e", "image": tagged("evil") }]);
+    let volume = || json!([{ "name": "e", "image": { "reference": tagged("evil") } }]);
+    for (list, entries) in
+        [("initContainers", evil()), ("containers", evil()), ("ephemeralContainers", evil()), ("volumes", volume())]
+    {
+        let mut spec = pod_spec(&[&tagged("v1")]);
+        spec[list] = entries;
+        let template = json!({ "spec": spec });
+        let workload = json!({ "spec": { "template": template } });
+        for (group, kind, object) in [
+            ("", "Pod", template.clone()),
+            ("", "PodTemplate", json!({ "template": template })),
+            ("", "ReplicationController", workload.clone()),
+            ("apps", "Deployment", workload.clone()),
+            ("apps", "ReplicaSet", workload.clone()),
+            ("apps", "DaemonSet", workload.clone()),
+            ("apps", "StatefulSet", workload.clone()),
+            ("extensions", "Deployment", workload.clone()),
+            ("batch", "Job", workload.clone()),
+            ("batch", "CronJob", json!({ "spec": { "jobTemplate": workload } })),
+        ] {
+            assert_denied(&admit(&engine, &review(group, kind, object)), &["evil"]);
+        }
+    }
+}
+
+/// A tenant keeps a ReplicaSet from its deletion, gives it other images, and has the Deployment, whose owner is forged,
+/// rolled back to it by the Deployment's own controller.
+#[test]
+fn a_roll_back_brings_in_no_unverified_image() {
+    let world = World::new();
+    let engine = world.simple(&json!({}));
+    let update = |kind: &str, user: &str, metadata: Value| {
+        let object = |image: &str| json!({ "metadata": metadata, "spec": { "template": { "spec": pod_spec(&[&tagged(image)]) } } });
+        let mut update = review("apps", kind, object("evil"));
+        update["request"]["operation"] = "UPDATE".into();
+        update["request"]["oldObject"] = object("v1");
+        update["request"]["userInfo"]["username"] = user.into();
+        admit(&engine, &update)
+    };
+    let deleted = json!({ "deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["example.com/hold"] });
+    assert_denied(&update("ReplicaSet", "alice", deleted), &["evil"]);
+    let forged = json!({ "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "r", "uid": "1", "controller": true });
+    let forged = json!({ "ownerReferences": [forged] });
+    let controller = "system:serviceaccount:kube-system:deployment-controller";
+    assert_denied(&update("Deployment", controller, forged), &["evil"]);
+}
+
+#[test]
+fn more_images_than_anybody_runs_are_denied_unseen() {
+    let world = World::new();
+    let engine = world.simple(&json!({}));
+    let images: Vec<String> = (0..257).map(|n| tagged(&format!("t{n}"))).collect();
+    let images: Vec<&str> = images.iter().map(String::as_str).collect();
+    let heard = admit(&engine, &pod(&images));
+    assert_denied(&heard, &["257 images", "256 are the most"]);
+    assert_eq!(world.server.connections(), 0);
+    // What is stored stays as it is: nothing is decided on.
+    let mut update = pod(&images);
+    update["request"]["operation"] = "UPDATE".into();
+    update["request"]["oldObject"] = update["request"]["object"].clone();
+    assert_allowed(&admit(&engine, &update), &[]);
+    assert_allowed(&admit(&engine, &pod(&vec![pinned("v1").as_str(); 256])), &[]);
 }
 
 #[test]
@@ -504,6 +618,11 @@ fn bad_bodies_are_answered_as_what_they_are() {
     broken["apiVersion"] = "admission.k8s.io/v1beta1".into();
     broken["request"]["object"]["spec"]["containers"] = json!([{ "image": 7 }]);
     assert_denied(&admit(&engine, &broken), &["cannot be decoded"]);
+    // Nothing of it comes back that is long or commands a terminal.
+    broken["request"]["object"]["spec"]["containers"] = "\u{1b}[2J\u{202e}x".repeat(10_000).into();
+    let heard = admit(&engine, &broken);
+    assert_denied(&heard, &["cannot be decoded"]);
+    assert!(heard.message.chars().all(|c| crate::text::visible(c) == c) && heard.message.len() < 1024, "{heard:?}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //!
 //! Every list of a pod's spec that can name an image is here; a list that is forgotten is a hole.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use super::review::{Container, GroupVersionKind, Object, Spec};
@@ -51,9 +52,17 @@ impl WorkloadKind {
         Self::of(kind.group.as_deref().unwrap_or_default(), &kind.kind)
     }
 
-    /// Does it make pods or jobs of its own, so that it can be the controller of a child?
-    pub fn has_children(self) -> bool {
-        !matches!(self, Self::Pod | Self::PodTemplate)
+    /// Does Kubernetes' controller of this kind make objects of that kind, from a template of its own?
+    pub fn makes(self, child: Self) -> bool {
+        match child {
+            Self::Pod => matches!(
+                self,
+                Self::ReplicaSet | Self::ReplicationController | Self::DaemonSet | Self::StatefulSet | Self::Job
+            ),
+            Self::ReplicaSet => self == Self::Deployment,
+            Self::Job => self == Self::CronJob,
+            _ => false,
+        }
     }
 
     /// The pods' spec in an object of this kind, and the JSON pointer (RFC 6901) to it. `None` where there is none:
@@ -74,6 +83,15 @@ impl WorkloadKind {
             | Self::StatefulSet
             | Self::Job => Some(("/spec/template/spec", spec?.template.as_ref()?.spec.as_deref()?)),
         }
+    }
+
+    /// The images that an UPDATE brings in: those that the stored object does not have in the same place.
+    pub fn new_images<'a>(self, object: &'a Object, stored: &Object) -> Vec<ImageUse<'a>> {
+        let known = self.images(stored);
+        let known: HashSet<_> = known.iter().map(|known| (known.list, known.name, known.image)).collect();
+        let mut images = self.images(object);
+        images.retain(|image| !known.contains(&(image.list, image.name, image.image)));
+        images
     }
 
     /// Every image of an object of this kind, in the order in which it would be pulled.
@@ -106,7 +124,7 @@ impl WorkloadKind {
 }
 
 /// The list of a pod's spec that an image stands in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum List {
     /// `initContainers`
     InitContainers,
@@ -167,11 +185,6 @@ impl ImageUse<'_> {
     /// The JSON pointer to the image (RFC 6901).
     pub fn pointer(&self) -> String {
         format!("{}/{}/{}/{}", self.spec_pointer, self.list.field(), self.index, self.list.leaf())
-    }
-
-    /// Is it the same image in the same place of another object?
-    pub fn is_same_use(&self, other: &ImageUse<'_>) -> bool {
-        self.list == other.list && self.name == other.name && self.image == other.image
     }
 }
 

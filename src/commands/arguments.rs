@@ -82,6 +82,8 @@ impl Common {
             config.policies.clone_from(&self.policies);
         }
         if let Some(ca) = &self.trust_ca {
+            // The configured bundle may be absent; one that somebody typed is meant to be there.
+            std::fs::metadata(ca).map_err(|source| ConfigError::Unreadable { file: ca.clone(), source })?;
             config.trust.ca.clone_from(ca);
         }
         if self.cache.is_some() {
@@ -289,6 +291,14 @@ mod tests {
         assert_eq!(wanted, expected);
         assert_eq!(parsed("version"), Ok(Command::Version));
         assert_eq!(parsed("--help"), Ok(Command::Help));
+    }
+
+    #[test]
+    fn a_bundle_that_is_typed_must_be_there() {
+        let config = |ca: &str| Common { trust_ca: Some(ca.into()), ..Common::default() }.config();
+        assert!(matches!(config("/nowhere/ca.pem"), Err(ConfigError::Unreadable { .. })));
+        assert_eq!(config("Cargo.toml").unwrap().trust.ca, PathBuf::from("Cargo.toml"));
+        assert!(Common::default().config().is_ok());
     }
 
     #[test]

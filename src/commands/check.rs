@@ -30,8 +30,10 @@ pub(super) fn run(
     for image in images {
         let now = Timestamp::now();
         let assessment = engine.judge().assess(namespace, image, Deadline::after(timeout), now);
-        status = status.worse(status_of(&assessment));
-        let report = Report::of(image, namespace, &assessment, &engine.judge().notary, now);
+        let mode = mode_of(engine.mode(), &assessment);
+        status = status.worse(status_of(mode, &assessment));
+        let stored = stored(&assessment, &engine.judge().notary, now);
+        let report = Report { stored, ..Report::of(image, namespace, mode, &assessment) };
         let text = match output {
             Output::Text => report.to_text(now),
             // Plain structs of strings and numbers cannot fail to serialise.
@@ -42,8 +44,13 @@ pub(super) fn run(
     status
 }
 
-fn status_of(assessment: &Assessment) -> ExitStatus {
-    if matches!(&assessment.rule, Some(rule) if rule.mode == Mode::Warn) {
+/// Would the webhook deny, or only warn? Either the rule or the configuration can say `warn`.
+fn mode_of(configured: Mode, assessment: &Assessment) -> Mode {
+    if assessment.rule.as_ref().is_some_and(|rule| rule.mode == Mode::Warn) { Mode::Warn } else { configured }
+}
+
+fn status_of(mode: Mode, assessment: &Assessment) -> ExitStatus {
+    if mode == Mode::Warn {
         return ExitStatus::Allowed;
     }
     match assessment.verdict {
@@ -103,6 +110,15 @@ struct Pin {
     key_id: String,
 }
 
+/// What is stored of the repository that was asked about.
+fn stored(assessment: &Assessment, notary: &Notary, now: Timestamp) -> Option<Stored> {
+    // The summary's words are those of a server and a name that were sound; what is stored is looked up by them again.
+    let rule = assessment.rule.as_ref()?;
+    let server = TrustServer::parse(rule.server.as_deref()?, PlainHttp::DangerouslyAllowed).ok()?;
+    let gun = Gun::new(rule.gun.as_deref()?).ok()?;
+    notary.stored(&server, &gun).map(|summary| Stored::of(summary, now))
+}
+
 /// What `trust.cache` holds of the repository.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -145,7 +161,7 @@ impl Stored {
 }
 
 impl Report {
-    fn of(image: &str, namespace: &str, assessment: &Assessment, notary: &Notary, now: Timestamp) -> Self {
+    fn of(image: &str, namespace: &str, mode: Mode, assessment: &Assessment) -> Self {
         let rule = assessment.rule.as_ref();
         let mut report = Self {
             image: printable(image, 300),
@@ -160,10 +176,10 @@ impl Report {
             normalised: assessment.reference.as_ref().map(ToString::to_string),
             policy: rule.map(|rule| rule.description.clone()),
             pattern: rule.map(|rule| rule.pattern.clone()),
-            mode: rule.map(|rule| match rule.mode {
-                Mode::Enforce => "enforce",
-                Mode::Warn => "warn",
-            }),
+            mode: match mode {
+                Mode::Enforce => rule.map(|_| "enforce"),
+                Mode::Warn => Some("warn"),
+            },
             trust_server: rule.and_then(|rule| rule.server.clone()),
             gun: rule.and_then(|rule| rule.gun.clone()),
             trust_data: None,
@@ -177,12 +193,6 @@ impl Report {
             roots_to_pin: Vec::new(),
             stored: None,
         };
-        // They were taken from a server and a name that are sound; what is stored is looked up by them again.
-        let server = report.trust_server.as_deref();
-        let server = server.and_then(|url| TrustServer::parse(url, PlainHttp::DangerouslyAllowed).ok());
-        if let (Some(server), Some(gun)) = (server, report.gun.as_deref().and_then(|gun| Gun::new(gun).ok())) {
-            report.stored = notary.stored(&server, &gun).map(|summary| Stored::of(summary, now));
-        }
         match &assessment.verdict {
             Verdict::Unchecked => {}
             Verdict::Rejected { reason, .. } | Verdict::Unavailable { reason } => report.reason = Some(reason.clone()),
@@ -261,5 +271,23 @@ impl Report {
             }
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warn_of_the_configuration_counts_as_in_the_webhook() {
+        let rejected = Verdict::Rejected { code: "no-policy", reason: String::new() };
+        let assessment = Assessment { reference: None, rule: None, verdict: rejected };
+        for (configured, status, word) in
+            [(Mode::Enforce, ExitStatus::Denied, None), (Mode::Warn, ExitStatus::Allowed, Some("warn"))]
+        {
+            let mode = mode_of(configured, &assessment);
+            assert_eq!(status_of(mode, &assessment), status);
+            assert_eq!(Report::of("x", "n", mode, &assessment).mode, word);
+        }
     }
 }

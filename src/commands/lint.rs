@@ -99,6 +99,12 @@ mod tests {
     }
 
     #[test]
+    fn a_file_s_name_commands_no_terminal() {
+        let (_, out) = run("name", &[("\u{1b}[2J\n.yaml", "kind: Pod\n")]);
+        assert!(out.starts_with("\u{fffd}[2J\u{fffd}.yaml:1:7: error: "), "{out:?}");
+    }
+
+    #[test]
     fn what_is_not_there_is_a_problem() {
         let mut out = Vec::new();
         let outcome = lint(&[PathBuf::from("/nowhere/at/all")], &mut out).unwrap();

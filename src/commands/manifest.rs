@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use crate::admission::workload::WorkloadKind;
@@ -19,7 +20,7 @@ pub(super) enum Item {
         /// The AdmissionReview.
         body: Vec<u8>,
     },
-    /// An object that runs nothing: the webhook is never asked about it.
+    /// An object of a kind that the webhook is never asked about.
     NotAWorkload {
         /// For people: `Service line-1/plc`.
         label: String,
@@ -34,9 +35,15 @@ pub(super) fn read(bytes: &[u8]) -> Result<Vec<Item>, ManifestError> {
     {
         return Ok(vec![Item::Review { label: kind, body: bytes.to_vec() }]);
     }
+    let mut items = Vec::new();
+    if let Some(values) = json_stream(bytes) {
+        for value in values {
+            items.extend(read(value)?);
+        }
+        return Ok(items);
+    }
     let text = std::str::from_utf8(bytes).map_err(ManifestError::NotText)?;
     let documents: Vec<Value> = yaml::read_all(text).map_err(ManifestError::Yaml)?;
-    let mut items = Vec::new();
     for (index, document) in documents.into_iter().enumerate() {
         if !document.is_null() {
             add(document, index + 1, &mut items)?;
@@ -46,6 +53,19 @@ pub(super) fn read(bytes: &[u8]) -> Result<Vec<Item>, ManifestError> {
         return Err(ManifestError::Empty);
     }
     Ok(items)
+}
+
+/// The values of a text that is two or more JSON values one after the other, as `kubectl` and `jq` write them: YAML
+/// knows no such thing. Each is then read by itself, as strictly as any.
+fn json_stream(bytes: &[u8]) -> Option<Vec<&[u8]>> {
+    let mut stream = serde_json::Deserializer::from_slice(bytes).into_iter::<IgnoredAny>();
+    let (mut values, mut start) = (Vec::new(), 0);
+    while let Some(value) = stream.next() {
+        value.ok()?;
+        values.push(bytes.get(start..stream.byte_offset())?);
+        start = stream.byte_offset();
+    }
+    (values.len() > 1).then_some(values)
 }
 
 #[derive(Deserialize)]
@@ -163,6 +183,17 @@ mod tests {
     fn a_json_review_stays_as_it_is() {
         let text = b" {\"kind\": \"AdmissionReview\",\n\"apiVersion\": 7}";
         assert_eq!(read(text).unwrap(), [Item::Review { label: "AdmissionReview".to_owned(), body: text.to_vec() }]);
+    }
+
+    #[test]
+    fn json_values_may_follow_one_another() {
+        let review = r#"{"kind": "AdmissionReview", "apiVersion": 7}"#;
+        let pod = r#"{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}}"#;
+        let items = read(format!("{review}\n{pod}{review}").as_bytes()).unwrap();
+        assert_eq!(items.len(), 3);
+        assert!(matches!(&items[1], Item::Review { label, .. } if label == "Pod default/p"));
+        // A key that stands twice is no better here.
+        assert!(read(format!("{pod}\n{}", pod.replace("\"v1\"", "\"v1\", \"kind\": \"Pod\"")).as_bytes()).is_err());
     }
 
     #[test]

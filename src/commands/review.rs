@@ -48,7 +48,7 @@ fn review_input(engine: &Engine, input: &Input, output: Output, timeout: Duratio
             }
             Item::NotAWorkload { label } if output == Output::Text => {
                 // A closed pipe is nobody's fault.
-                let _ = writeln!(out, "skipped  {label}: runs no image");
+                let _ = writeln!(out, "skipped  {label}: not a kind that the webhook decides on");
             }
             Item::NotAWorkload { .. } => {}
         }
@@ -91,11 +91,12 @@ fn review_item(
 /// One line an image, and one for a decision that looked at none.
 fn text(label: &str, decision: &Decision) -> String {
     let findings = match &decision.basis {
-        Basis::Exempt(exemption) => return format!("allowed  {label}: not checked: {exemption}\n"),
-        Basis::NothingNew(why) => return format!("allowed  {label}: not checked: {why}\n"),
-        Basis::NotOurs(reason) => return format!("denied   {label}: {reason}\n"),
         Basis::Images(findings) if findings.is_empty() => return format!("allowed  {label}: names no image\n"),
         Basis::Images(findings) => findings,
+        basis => {
+            let (word, not_checked) = if decision.allowed { ("allowed", "not checked: ") } else { ("denied", "") };
+            return format!("{word:8} {label}: {not_checked}{}\n", basis.in_words().unwrap_or_default());
+        }
     };
     let line = |finding| {
         let word = match finding {

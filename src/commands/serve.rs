@@ -9,7 +9,7 @@ use crate::admission::{Engine, EngineError};
 use crate::config::Config;
 use crate::metrics::{Metrics, What};
 use crate::policy::PolicySource;
-use crate::server::{Chore, Server, ServerSettings, StartError};
+use crate::server::{Chore, EndSignals, Server, ServerSettings, StartError};
 
 /// A running webhook. Dropping it ends it without ceremony.
 pub struct Webhook {
@@ -78,10 +78,15 @@ fn take_policies(engine: &Engine, metrics: &Metrics, source: &mut PolicySource) 
 /// Runs the webhook until SIGTERM or SIGINT.
 pub(super) fn run(config: &Config) -> ExitStatus {
     crate::logging::start(config.log_format, config.log_level);
-    let ended =
-        Webhook::start(config).and_then(|webhook| webhook.server.run_until_signal().map_err(ServeError::Server));
-    match ended {
-        Ok(()) => ExitStatus::Allowed,
+    let signals = match EndSignals::catch() {
+        Ok(signals) => signals,
+        Err(error) => return complain(&error.to_string()),
+    };
+    match Webhook::start(config) {
+        Ok(webhook) => {
+            webhook.server.run_until(signals);
+            ExitStatus::Allowed
+        }
         Err(error) => complain(&error.to_string()),
     }
 }

@@ -6,5 +6,6 @@ mod reference;
 pub use digest::{Digest, DigestError, Sha256};
 pub(crate) use reference::{
     DOCKER_HUB, MAX_NAME, MAX_TAG, check_path, check_tag, is_host, normal_host, normal_path, split_tag,
+    without_default_port,
 };
 pub use reference::{Reference, ReferenceError};

@@ -163,6 +163,16 @@ pub(crate) fn normal_host(host: &str) -> Result<String, ReferenceError> {
     Ok(if lower == LEGACY_DOCKER_HUB { DOCKER_HUB.to_owned() } else { lower })
 }
 
+/// A normalised host without the port that TLS has anyway: `reg.io:443` is `reg.io`, and neither may slip past a rule
+/// for the other. For comparing alone; a name keeps the port that was typed.
+pub(crate) fn without_default_port(host: &str) -> &str {
+    match host.strip_suffix(":443").filter(|bare| is_host(bare)) {
+        Some(LEGACY_DOCKER_HUB) => DOCKER_HUB,
+        Some(bare) => bare,
+        None => host,
+    }
+}
+
 fn is_domain_component(text: &str) -> bool {
     !text.is_empty()
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')

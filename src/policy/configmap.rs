@@ -13,10 +13,10 @@ use base64::engine::general_purpose::STANDARD;
 use super::document::{self, Document};
 use super::fields::Problems;
 use super::load::{self, FoundFile, finish};
-use super::problem::{At, Fault, PolicyProblem};
-use super::tree::{self, Node, Value};
+use super::problem::{Fault, PolicyProblem};
 use super::{Place, PolicySet};
 use crate::text::printable;
+use crate::yaml::tree::{self, At, Caps, Node, Value};
 
 /// What was found in files that are not mounted yet.
 #[derive(Debug, Default)]
@@ -77,7 +77,7 @@ pub fn check_path(path: &Path, checked: &mut Checked) {
 pub fn check_manifests(text: &str, file: &Path, checked: &mut Checked) {
     checked.first.get_or_insert_with(|| file.to_owned());
     let mut problems = Problems::new(file);
-    match tree::parse(text) {
+    match tree::parse(text, Caps::FILE) {
         Ok(nodes) => {
             for node in &nodes {
                 for item in document::items_of_list(node).unwrap_or(std::slice::from_ref(node)) {
@@ -85,7 +85,7 @@ pub fn check_manifests(text: &str, file: &Path, checked: &mut Checked) {
                 }
             }
         }
-        Err((at, fault)) => problems.report(at, fault),
+        Err(error) => problems.report(error.at, error.fault.into()),
     }
     checked.problems.extend(problems.into_list());
 }

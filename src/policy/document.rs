@@ -10,8 +10,8 @@ use super::fields::Problems;
 use super::pattern::Pattern;
 use super::problem::Fault;
 use super::requirement::read_requirement;
-use super::tree::{self, Node, Value};
 use super::{Place, Requirement, Rule, Scope};
+use crate::yaml::tree::{self, Caps, Node, Value};
 
 const API_VERSIONS: [&str; 3] =
     ["portieris.cloud.ibm.com/v1", "securityenforcement.admission.cloud.ibm.com/v1beta1", "portreeve/v1"];
@@ -50,9 +50,9 @@ pub(crate) struct Document {
 pub(crate) fn read_text(text: &str, file: &Path) -> (Vec<Document>, Problems) {
     let mut problems = Problems::new(file);
     let mut documents = Vec::new();
-    match tree::parse(text) {
+    match tree::parse(text, Caps::FILE) {
         Ok(nodes) => nodes.iter().for_each(|node| read_node(node, &mut documents, &mut problems)),
-        Err((at, fault)) => problems.report(at, fault),
+        Err(error) => problems.report(error.at, error.fault.into()),
     }
     (documents, problems)
 }
@@ -363,6 +363,23 @@ spec: {repositories: []}
         ("      va: {account: x}\n", &["\"va\" asks for a check"]),
         ("      vulnerability: {ICCRVA: {enabled: true}}\n", &["f:8:31: \"vulnerability\" asks for a check"]),
         ("      vulnerability: true\n", &["\"vulnerability\" must be a mapping"]),
+        (
+            "      va:\n        enabled: false\n        trust: {enabled: true}\n",
+            &["f:10:9: \"trust\" does not belong in va; it belongs under policy: check the indentation"],
+        ),
+        (
+            "      vulnerability:\n        ICCRVA:\n          enabled: false\n          signerSecrets: [{name: a}]\n",
+            &["f:11:11: \"signerSecrets\" does not belong in vulnerability; it belongs under policy.trust"],
+        ),
+        (
+            "      vulnerability:\n        trust: {enabled: false}\n",
+            &["f:9:9: \"trust\" does not belong in policy.vulnerability; it belongs under policy"],
+        ),
+        (
+            "      simple: {requirements: [{type: insecureAcceptAnything, trust: {enabled: true}}]}\n",
+            &["f:8:62: \"trust\" does not belong in an entry of policy.simple.requirements"],
+        ),
+        ("      mode: enforce\n", &["f:8:13: \"mode\" asks for a check"]),
         ("      mode: lax\n", &["f:8:13: \"mode\" cannot be \"lax\"; it is \"enforce\" or \"warn\""]),
         ("      mutateImage: no\n", &["f:8:20: \"mutateImage\" must be true or false"]),
         (
@@ -482,6 +499,49 @@ spec: {repositories: []}
         for (text, expected) in BAD_DOCUMENTS {
             let found = bad(text);
             assert!(found.iter().any(|found| found.contains(expected)), "{text}{found:#?}\n{expected}");
+        }
+    }
+
+    /// PORTIERIS.md, fault 21: wherever a `trust:` slips to, it is told; it stands in one place alone.
+    #[test]
+    fn trust_is_refused_at_every_other_level() {
+        use serde_json::{Value, json};
+        let document = json!({
+            "apiVersion": "portreeve/v1", "kind": "ClusterImagePolicy", "metadata": { "name": "p" },
+            "spec": { "repositories": [{ "name": "reg.io/*", "policy": {
+                "simple": { "requirements": [{ "type": "insecureAcceptAnything" }] },
+                "vulnerability": { "ICCRVA": { "enabled": false } },
+                "va": { "enabled": false },
+                "trust": {
+                    "enabled": true,
+                    "signerSecrets": [{ "name": "a" }],
+                    "roots": [{ "keyId": "ab".repeat(32) }],
+                    "remap": { "prefix": "a.io/", "signedPrefix": "b.io/" },
+                },
+            } }] },
+        });
+        good(&document.to_string());
+        fn mappings(value: &Value, at: String, found: &mut Vec<String>) {
+            match value {
+                Value::Object(entries) => {
+                    found.push(at.clone());
+                    entries.iter().for_each(|(key, value)| mappings(value, format!("{at}/{key}"), found));
+                }
+                Value::Array(items) => {
+                    items.iter().enumerate().for_each(|(n, value)| mappings(value, format!("{at}/{n}"), found));
+                }
+                _ => {}
+            }
+        }
+        let mut places = Vec::new();
+        mappings(&document, String::new(), &mut places);
+        places.retain(|place| place != "/spec/repositories/0/policy");
+        assert_eq!(places.len(), 13, "{places:?}");
+        for place in places {
+            let mut slipped = document.clone();
+            slipped.pointer_mut(&place).unwrap()["trust"] = json!({ "enabled": true });
+            let found = bad(&slipped.to_string());
+            assert!(found.iter().any(|found| found.contains("\"trust\" does not belong in")), "{place}: {found:?}");
         }
     }
 

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use super::Place;
-use super::problem::{At, Fault, PolicyProblem};
-use super::tree::{Node, Value};
+use super::problem::{Fault, PolicyProblem};
 use crate::text::nearest;
+use crate::yaml::tree::{At, Node, Value};
 
 /// Past this many problems nobody reads on.
 const MAX_PROBLEMS: usize = 500;
@@ -63,7 +63,7 @@ impl Problems {
     }
 
     pub(crate) fn place(&self, at: At) -> Place {
-        at.in_file(&self.file)
+        Place::new(&self.file, at)
     }
 
     /// All problems, in the order of their lines.
@@ -105,6 +105,17 @@ impl Problems {
             self.report(key.at, fault);
         }
         Some(node)
+    }
+
+    /// Reports fields of ours in a mapping whose own fields are not ours to know (PORTIERIS.md, fault 21: a `trust:`
+    /// that is indented too far).
+    pub(crate) fn strays(&mut self, node: &Node, inside: &'static str, theirs: &[&str]) {
+        let Value::Map(entries) = &node.value else { return };
+        for (key, _) in entries.iter().filter(|(key, _)| !theirs.contains(&key.text.as_str())) {
+            if let Some(&(_, belongs)) = HOMES.iter().find(|(field, _)| *field == key.text) {
+                self.report(key.at, Fault::Misplaced { field: key.text.clone(), inside, belongs });
+            }
+        }
     }
 
     /// The entries of a list that may be absent.

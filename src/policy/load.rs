@@ -12,11 +12,12 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use super::Place;
 use super::document::{self, Document};
-use super::problem::{At, Fault, PolicyProblem};
+use super::problem::{Fault, PolicyProblem};
 use super::set::PolicySet;
-use super::tree::MAX_TEXT;
 use crate::image::Sha256;
+use crate::yaml::tree::{At, MAX_TEXT};
 
 /// Several ConfigMaps below one directory, and folders in them; deeper is a loop of links.
 pub(crate) const MAX_DEPTH: usize = 5;
@@ -207,7 +208,7 @@ pub(crate) fn read_file(path: &Path) -> Result<String, Fault> {
 }
 
 pub(crate) fn problem(file: &Path, fault: Fault) -> PolicyProblem {
-    PolicyProblem::new(At::START.in_file(file), fault)
+    PolicyProblem::new(Place::new(file, At::START), fault)
 }
 
 /// What a change would change: names, links, sizes, times and inodes of everything below the directories. Costs a

@@ -1,6 +1,6 @@
 //! Policies: which images need what. Read strictly from files, selected by namespace and normalised reference.
 //!
-//! directories → `load` → `document` (over `tree` and `fields`, `requirement`) → `set` → a [`Rule`] for an image.
+//! directories → `load` → `document` (over `yaml::tree`, `fields` and `requirement`) → `set` → a [`Rule`] for an image.
 //! Nothing that asks for a check is ever ignored: what is not understood keeps the whole set from loading.
 
 mod configmap;
@@ -11,7 +11,6 @@ mod pattern;
 mod problem;
 mod requirement;
 mod set;
-mod tree;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -23,9 +22,11 @@ pub use pattern::{Pattern, PatternError};
 pub use problem::{Fault, PolicyProblem};
 pub use set::{PolicySet, Selection};
 
+use crate::text::printable;
 use crate::trust::RootPin;
 use crate::trust::notary::TrustServer;
 use crate::trust::repository::RequiredSigner;
+use crate::yaml::tree::At;
 
 /// Whose policy it is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,7 +58,7 @@ impl Rule {
         format!(
             "{} ({}, line {})",
             set::describe_policy(&self.scope, &self.policy),
-            self.place.file.display(),
+            self.place.file_name(),
             self.place.line
         )
     }
@@ -74,9 +75,22 @@ pub struct Place {
     pub column: usize,
 }
 
+impl Place {
+    pub(crate) fn new(file: &std::path::Path, at: At) -> Self {
+        Self { file: file.to_owned(), line: at.line, column: at.column }
+    }
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}", self.file.display(), self.line, self.column)
+        write!(f, "{}:{}:{}", self.file_name(), self.line, self.column)
+    }
+}
+
+impl Place {
+    /// The file for people; a checked-out directory can hold names that command a terminal.
+    fn file_name(&self) -> String {
+        printable(&self.file.to_string_lossy(), 4096)
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A pattern is `[host/]path[:tag][@digest]`, normalised as references are, and matched part by part: the host part
 //! against the image's host alone and whole, the path against the path, the tag against the tag. `*` stands for any
-//! run of characters within its part; in the path it may cross `/`.
+//! run of characters within its part; in the path it may cross `/`. `reg.io` and `reg.io:443` are one host.
 //!
 //! - Without a tag (or with `:*`) every tag and every digest matches.
 //! - With a tag, the image must name a matching tag. An image by digest alone names none and does not match: nothing
@@ -17,7 +17,7 @@ use std::fmt;
 
 use crate::image::{
     DOCKER_HUB, Digest, DigestError, MAX_NAME, MAX_TAG, Reference, ReferenceError, check_path, check_tag, is_host,
-    normal_host, normal_path, split_tag,
+    normal_host, normal_path, split_tag, without_default_port,
 };
 use crate::text::printable;
 
@@ -69,10 +69,18 @@ impl Pattern {
 
     /// Does the image match?
     pub fn matches(&self, image: &Reference) -> bool {
-        self.host.matches(image.host())
-            && self.path.matches(image.path())
+        let (host, path) = compared(image);
+        self.matches_host(host)
+            && self.path.matches(&path)
             && self.tag.as_ref().is_none_or(|tag| image.tag().is_some_and(|given| tag.matches(given)))
             && self.digest.is_none_or(|digest| image.digest() == Some(digest))
+    }
+
+    /// Is it this host, be it typed with or without the default port? Only a star can tell the two spellings apart.
+    fn matches_host(&self, host: &str) -> bool {
+        let has_port = host.rsplit_once(']').map_or(host, |(_, after)| after).contains(':');
+        let has_star = self.host.literal().is_none();
+        self.host.matches(host) || (has_star && !has_port && self.host.matches(&format!("{host}:443")))
     }
 
     /// The host, if there is no star in it.
@@ -113,6 +121,12 @@ impl Pattern {
     }
 }
 
+/// An image's host and path as patterns are compared with them.
+pub(crate) fn compared(image: &Reference) -> (&str, Cow<'_, str>) {
+    let host = without_default_port(image.host());
+    (host, normal_path(host, image.path()))
+}
+
 /// The normalised pattern.
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -135,7 +149,8 @@ fn split_host(name: &str) -> (Option<&str>, &str) {
 
 fn normal_host_pattern(host: &str) -> Result<String, PatternError> {
     if !host.contains('*') {
-        return normal_host(host).map_err(PatternError::Reference);
+        let host = normal_host(host).map_err(PatternError::Reference)?;
+        return Ok(without_default_port(&host).to_owned());
     }
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'*' | b'.' | b'-' | b':' | b'[' | b']');
     if host.bytes().all(allowed) && !host.contains("..") && !host.starts_with('.') {
@@ -365,7 +380,27 @@ mod tests {
         ("registry.local/x", "registry.local:9001/x", false),
         ("registry.local:9001/*", "registry.local:9001/plc/a", true),
         ("registry.local:*/x", "registry.local:9001/x", true),
-        ("registry.local:*/x", "registry.local/x", false),
+        ("registry.local:*/x", "registry.local/x", true),
+        // The default port is no other registry; every other port is.
+        ("reg.io/*", "reg.io:443/x", true),
+        ("reg.io:443/*", "reg.io/x", true),
+        ("reg.io:443/*", "REG.io:443/x", true),
+        ("*.reg.io/*", "a.reg.io:443/x", true),
+        ("*.reg.io:443/*", "a.reg.io/x", true),
+        ("*:443/x", "reg.io/x", true),
+        ("*:443/x", "reg.io:5000/x", false),
+        ("reg.io:*/x", "reg.io:443/x", true),
+        ("[::1]:443/*", "[::1]/x", true),
+        ("[::1]/*", "[::1]:443/x", true),
+        ("docker.io/*", "index.docker.io:443/library/nginx", true),
+        ("nginx", "docker.io:443/nginx", true),
+        ("docker.io:443/nginx", "nginx", true),
+        ("reg:443/x", "reg:443/x", true),
+        ("reg:443/x", "reg/x", false),
+        ("reg.io/*", "reg.io:80/x", false),
+        ("reg.io/*", "reg.io:4430/x", false),
+        ("reg.io:5000/*", "reg.io:443/x", false),
+        ("reg.io:5000/*", "reg.io/x", false),
         ("localhost/*", "localhost/x", true),
         ("localhost/*", "localhost.evil.io/x", false),
         ("[::1]:5000/*", "[::1]:5000/x", true),

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io;
-use std::path::Path;
 
 use super::Place;
 use super::pattern::PatternError;
@@ -10,21 +9,7 @@ use crate::text::printable;
 use crate::trust::anchor::PinError;
 use crate::trust::key::SignerKeyError;
 use crate::trust::notary::TrustServerError;
-
-/// A line and a column, both from 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct At {
-    pub(crate) line: usize,
-    pub(crate) column: usize,
-}
-
-impl At {
-    pub(crate) const START: Self = Self { line: 1, column: 1 };
-
-    pub(crate) fn in_file(self, file: &Path) -> Place {
-        Place { file: file.to_owned(), line: self.line, column: self.column }
-    }
-}
+use crate::yaml::tree::TreeFault;
 
 /// One thing that is wrong, and where. Prints as `file:line:column: what; hint`.
 #[derive(Debug)]
@@ -118,6 +103,8 @@ pub enum Fault {
         /// The reader's words.
         message: String,
     },
+    /// There is more in it than is read.
+    TooMuch,
     /// A key stands twice in one mapping.
     DuplicateKey {
         /// The key.
@@ -258,6 +245,17 @@ pub enum Fault {
     },
 }
 
+impl From<TreeFault> for Fault {
+    fn from(fault: TreeFault) -> Self {
+        match fault {
+            TreeFault::TooLarge { limit } => Self::TooLarge { limit },
+            TreeFault::TooMuch => Self::TooMuch,
+            TreeFault::DuplicateKey { key } => Self::DuplicateKey { key },
+            TreeFault::Syntax { message } => Self::Yaml { message },
+        }
+    }
+}
+
 impl Fault {
     /// What was meant, or what to do.
     pub fn hint(&self) -> Option<String> {
@@ -310,6 +308,7 @@ impl fmt::Display for Fault {
             Self::NotUtf8 => f.write_str("the text is not UTF-8"),
             Self::NotBase64 => f.write_str("the value is not base64"),
             Self::Yaml { message } => write!(f, "not readable as YAML or JSON: {}", printable(message, 300)),
+            Self::TooMuch => f.write_str("there is too much in it to be read at once"),
             Self::DuplicateKey { key } => write!(f, "{} stands twice in one mapping", quoted(key)),
             Self::Type { field, expected, actual } => {
                 write!(f, "{} must be {expected}, and is {actual}", quoted(field))

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use super::fields::Problems;
 use super::problem::Fault;
-use super::tree::{Node, Value};
 use super::{Mode, Remap, Requirement, TrustRule, UnavailableRule};
 use crate::image::{check_path, is_host, normal_host};
 use crate::text::duration;
 use crate::trust::notary::{PlainHttp, TrustServer};
 use crate::trust::repository::RequiredSigner;
 use crate::trust::{KeyId, RoleName, RootPin, SignerKey};
+use crate::yaml::tree::{Node, Value};
 
 const POLICY: &[&str] = &["trust", "mutateImage", "mode", "simple", "vulnerability", "va"];
 const TRUST: &[&str] =
@@ -26,11 +26,13 @@ const DEMANDS: [&str; 3] = ["signers", "signerSecrets", "roots"];
 pub(crate) fn read_requirement(policy: &Node, problems: &mut Problems) -> Option<Requirement> {
     problems.mapping(policy, "policy", POLICY)?;
     refuse_unsupported(policy, problems);
-    let mode = problems
-        .choice(policy, "mode", &[("enforce", Mode::Enforce), ("warn", Mode::Warn)], "\"enforce\" or \"warn\"")
-        .unwrap_or_default();
+    let mode =
+        problems.choice(policy, "mode", &[("enforce", Mode::Enforce), ("warn", Mode::Warn)], "\"enforce\" or \"warn\"");
     let mutate_image = problems.boolean(policy, "mutateImage").unwrap_or(true);
     let Some(trust) = policy.entry("trust") else {
+        if let Some(at) = policy.get("mode").filter(|_| mode == Some(Mode::Enforce)).map(|mode| mode.at) {
+            problems.report(at, Fault::NotEnabled { field: "mode" }); // whoever writes it means something by it
+        }
         return Some(Requirement::Nothing);
     };
     if trust.is_null() {
@@ -41,7 +43,7 @@ pub(crate) fn read_requirement(policy: &Node, problems: &mut Problems) -> Option
     problems.mapping(trust, "policy.trust", TRUST)?;
     let enabled = problems.boolean(trust, "enabled");
     let rule = TrustRule {
-        mode,
+        mode: mode.unwrap_or_default(),
         mutate_image,
         server: read_server(trust, problems),
         signers: read_signers(trust, problems),
@@ -93,6 +95,7 @@ fn refuse_unsupported(policy: &Node, problems: &mut Problems) {
         && problems.mapping(simple, "policy.simple", &["requirements", "storeURL", "storeSecret"]).is_some()
     {
         for requirement in problems.list(simple, "requirements") {
+            problems.strays(requirement, "an entry of policy.simple.requirements", &[]);
             let kind = requirement.get("type").and_then(Node::text).unwrap_or_default();
             if kind != "insecureAcceptAnything" {
                 let field = if kind.is_empty() { "simple".to_owned() } else { format!("simple: {kind}") };
@@ -108,6 +111,7 @@ fn refuse_unsupported(policy: &Node, problems: &mut Problems) {
             problems.wrong_type("vulnerability", "a mapping", vulnerability);
             return;
         };
+        problems.strays(vulnerability, "policy.vulnerability", &[]);
         for (_, checker) in checkers {
             refuse_enabled(checker, "vulnerability", problems);
         }
@@ -115,7 +119,8 @@ fn refuse_unsupported(policy: &Node, problems: &mut Problems) {
 }
 
 /// A checker must be empty, or say `enabled: false`.
-fn refuse_enabled(checker: &Node, field: &str, problems: &mut Problems) {
+fn refuse_enabled(checker: &Node, field: &'static str, problems: &mut Problems) {
+    problems.strays(checker, field, &["enabled"]);
     let off = match &checker.value {
         Value::Null | Value::Bool(false) => true,
         Value::Map(entries) => {
@@ -274,7 +279,7 @@ mod tests {
 
     /// Reads the text of a `policy`.
     fn read(text: &str) -> Result<Requirement, Vec<String>> {
-        let nodes = crate::policy::tree::parse(text).unwrap();
+        let nodes = crate::yaml::tree::parse(text, crate::yaml::tree::Caps::FILE).unwrap();
         let mut problems = Problems::new(Path::new("f"));
         let requirement = read_requirement(&nodes[0], &mut problems);
         let problems: Vec<_> = problems.into_list().iter().map(ToString::to_string).collect();

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::document::Document;
-use super::pattern::Pattern;
+use super::pattern::{self, Pattern};
 use super::problem::{Fault, PolicyProblem};
 use super::{Requirement, Rule, Scope};
 use crate::image::Reference;
@@ -161,9 +161,10 @@ impl Rules {
 
     /// The first by rank that matches. Each bucket is in the order of ranks, so its first match is its best.
     fn find(&self, image: &Reference) -> Option<&Rule> {
+        let (host, path) = pattern::compared(image);
         let buckets = [
-            self.by_name.get(image.name()).map_or(&[][..], Vec::as_slice),
-            self.by_host.get(image.host()).map_or(&[][..], Vec::as_slice),
+            self.by_name.get(&format!("{host}/{path}")).map_or(&[][..], Vec::as_slice),
+            self.by_host.get(host).map_or(&[][..], Vec::as_slice),
             self.any_host.as_slice(),
         ];
         let matches = |rank: &&usize| self.ranked.get(**rank).is_some_and(|(pattern, _)| pattern.matches(image));
@@ -307,6 +308,22 @@ mod tests {
             ["f1:1:1: ImagePolicy n/a stands twice, first in f0:1:1; give each policy a name of its own"]
         );
         assert_eq!(build(&["n/a: x=+ docker.io/x=-"]).unwrap_err().len(), 1);
+    }
+
+    /// `reg.io:443` is the same registry, so that the port must not lead past its rule to a laxer one.
+    #[test]
+    fn the_default_port_escapes_no_rule() {
+        let set = build(&["c: reg.io/*=+ reg.io/app=+ hub.io:443/*=+ docker.io/library/*=+ *=-"]).unwrap();
+        for (image, pattern) in [
+            ("reg.io:443/x", "reg.io/*"),
+            ("REG.io:443/app:v1", "reg.io/app"),
+            ("hub.io/x", "hub.io:443/*"),
+            ("index.docker.io:443/library/nginx", "docker.io/library/*"),
+            ("reg.io:5000/x", "*"),
+        ] {
+            assert_eq!(chosen(&set, "n", image), pattern, "{image}");
+        }
+        assert_eq!(build(&["a: reg.io/x=+ reg.io:443/x=-"]).unwrap_err().len(), 1, "one pattern, two demands");
     }
 
     #[test]

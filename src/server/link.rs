@@ -176,7 +176,11 @@ impl Link {
         };
         bytes.drain(..head);
         if head_only {
-            return Ok(reply);
+            // Anything more would be taken for the beginning of the next answer.
+            return match bytes.is_empty() {
+                true => Ok(reply),
+                false => Err(LinkError::Unreadable("an answer to HEAD has a body")),
+            };
         }
         if reply.length > REPLY_BYTES {
             return Err(LinkError::Unreadable("the answer is too large"));

@@ -42,6 +42,8 @@ pub enum Endpoint {
     Admit,
     /// `POST /validate`: decide, without a patch.
     Validate,
+    /// `POST /validate-policy`: check the policies in a ConfigMap before it is stored.
+    ValidatePolicy,
 }
 
 impl Endpoint {
@@ -50,6 +52,7 @@ impl Endpoint {
         match self {
             Self::Admit => "/admit",
             Self::Validate => "/validate",
+            Self::ValidatePolicy => "/validate-policy",
         }
     }
 }
@@ -121,7 +124,7 @@ impl Server {
     }
 
     fn start_with(settings: ServerSettings, interval: Duration) -> Result<Self, StartError> {
-        let ServerSettings { listen, metrics_listen, tls, limits, handler, metrics, mut chores } = settings;
+        let ServerSettings { listen, metrics_listen, tls, limits, handler, metrics, chores } = settings;
         let store = Arc::new(TlsStore::load(tls, Arc::clone(&metrics)).map_err(StartError::Tls)?);
         let bind = |address| Bound::to(address).map_err(|source| StartError::Bind { address, source });
         let front = bind(listen)?;
@@ -134,8 +137,10 @@ impl Server {
         let dispatcher = Arc::new(dispatcher);
         let bridge = Bridge::open(Arc::clone(&dispatcher)).map_err(system("open the internal socket"))?;
         let watched = Arc::clone(&store);
-        chores.push(Chore::new("look for a new certificate", move || watched.look()));
-        let housekeeping = Housekeeping::start(interval, chores, Arc::clone(&metrics))
+        // First, because it is short: what others bring may not be.
+        let mut all = vec![Chore::new("look for a new certificate", move || watched.look())];
+        all.extend(chores);
+        let housekeeping = Housekeeping::start(interval, all, Arc::clone(&metrics))
             .map_err(system("start the housekeeping thread"))?;
         let gateway =
             Gateway::open(front, side, &store, &limits, &bridge, &metrics).map_err(system("accept connections"))?;
@@ -178,20 +183,15 @@ impl Server {
     }
 
     /// Serves until SIGTERM or SIGINT, then drains. A second signal ends the process at once, with status 1.
-    pub fn run_until_signal(self) -> Result<(), StartError> {
-        let system = |source| StartError::System { what: "listen for signals", source };
-        let second = Arc::new(AtomicBool::new(false));
-        for signal in [SIGTERM, SIGINT] {
-            signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&second)).map_err(system)?;
-        }
-        let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(system)?;
+    pub fn run_until(self, signals: EndSignals) {
+        let EndSignals { mut signals, starting, draining } = signals;
+        starting.store(false, Ordering::SeqCst);
         let received = signals.forever().next();
-        second.store(true, Ordering::SeqCst);
+        draining.store(true, Ordering::SeqCst);
         let name = received.and_then(signal_hook::low_level::signal_name).unwrap_or("a signal");
         log::info!("{name}: finishing what is in hand");
         self.drain();
         log::info!("stopped");
-        Ok(())
     }
 
     fn stop(&mut self, time: Duration) -> usize {
@@ -204,6 +204,31 @@ impl Server {
         self.bridge.stop();
         drop(self.housekeeping.take());
         left
+    }
+}
+
+/// SIGTERM and SIGINT, caught from here on. Make it before anything else: the first process of a container that has
+/// not asked for a signal does not get it, and would be killed only when kubelet's patience ends.
+#[derive(Debug)]
+pub struct EndSignals {
+    signals: Signals,
+    starting: Arc<AtomicBool>,
+    draining: Arc<AtomicBool>,
+}
+
+impl EndSignals {
+    /// Catches them. Until the server runs, a signal ends the process at once, with status 0: nothing is in hand yet.
+    pub fn catch() -> Result<Self, StartError> {
+        let system = |source| StartError::System { what: "listen for signals", source };
+        let (starting, draining) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(false)));
+        // First what remembers a signal, then what ends the process: no moment between them loses one.
+        let signals = Signals::new([SIGTERM, SIGINT]).map_err(system)?;
+        for signal in [SIGTERM, SIGINT] {
+            for (status, when) in [(0, &starting), (1, &draining)] {
+                signal_hook::flag::register_conditional_shutdown(signal, status, Arc::clone(when)).map_err(system)?;
+            }
+        }
+        Ok(Self { signals, starting, draining })
     }
 }
 

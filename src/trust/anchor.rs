@@ -66,19 +66,28 @@ impl Anchor {
         }
     }
 
-    /// May this root key count? The first kind of pin that is given decides (TRUST.md, rows 2 and 6 to 13).
-    pub(super) fn accepts(&self, key: &PublicKey, now: Timestamp) -> bool {
-        let Some(bundle) = key.bundle() else { return false };
-        match self.kind() {
+    /// May this root key count, and until when? The first kind of pin that is given decides (TRUST.md, rows 2 and 6 to
+    /// 13).
+    pub(super) fn accepts_until(&self, key: &PublicKey, now: Timestamp) -> Option<Timestamp> {
+        let bundle = key.bundle()?;
+        let accepted = match self.kind() {
             AnchorKind::Key => self.pins.iter().any(|pin| match pin {
                 RootPin::Certificate(der) => bundle.has_leaf(der),
                 RootPin::KeyId(id) => *id == key.id(), // the bundle's ID, not that of the bare key: row 8
                 RootPin::Ca(_) => false,
             }),
-            AnchorKind::Ca => self.pins.iter().any(|pin| matches!(pin, RootPin::Ca(ca) if bundle.chains_to(ca, now))),
+            AnchorKind::Ca => {
+                // A pinned CA that ends takes its leaves with it, also those that end later (row 12).
+                let ends = self.pins.iter().filter_map(|pin| match pin {
+                    RootPin::Ca(ca) => bundle.chains_to_until(ca, now),
+                    RootPin::Certificate(_) | RootPin::KeyId(_) => None,
+                });
+                return ends.max();
+            }
             AnchorKind::FirstUse => true,
             AnchorKind::Nothing => false,
-        }
+        };
+        accepted.then(|| bundle.ends())
     }
 }
 

@@ -83,16 +83,10 @@ impl Bundle {
         self.certificates.first().is_some_and(|leaf| leaf.der == der)
     }
 
-    /// Does the leaf chain to this CA, through the bundle's own intermediates?
-    pub(super) fn chains_to(&self, ca: &[u8], now: Timestamp) -> bool {
-        self.chain(ca, now).is_some()
-    }
-
-    fn chain(&self, ca: &[u8], now: Timestamp) -> Option<()> {
+    /// Does the leaf chain to this CA, through the bundle's own intermediates? Says until when.
+    pub(super) fn chains_to_until(&self, ca: &[u8], now: Timestamp) -> Option<Timestamp> {
         // webpki takes an anchor as trusted whatever its dates; an expired pin is none (row 12).
-        if !Certificate::from_der(ca)?.in_date(now) {
-            return None;
-        }
+        let pinned = Certificate::from_der(ca).filter(|ca| ca.in_date(now))?;
         let (leaf, rest) = self.certificates.split_first()?;
         let ca = CertificateDer::from(ca);
         let anchor = anchor_from_trusted_cert(&ca).ok()?;
@@ -104,7 +98,7 @@ impl Bundle {
         // Row 13: Notary's path check wants serverAuth, where the leaf limits its use at all.
         let usage = KeyUsage::server_auth();
         leaf.verify_for_usage(ALL_VERIFICATION_ALGS, &[anchor], &intermediates, time, usage, None, None).ok()?;
-        Some(())
+        Some(pinned.not_after.min(self.ends()))
     }
 }
 

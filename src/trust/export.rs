@@ -59,9 +59,9 @@ impl Notary {
         let repository = match self.store().recall(server, gun) {
             // Nothing is carried over, for all bytes are wanted; what was seen before holds none the less.
             Some(known) => known.refresh_anew(&mut source, gun, anchor, &none, now),
-            None => Repository::refresh(&mut source, gun, anchor, None, &none, now),
+            None => Repository::refresh_or_note(&mut source, gun, anchor, None, &none, now),
         };
-        let repository = repository.map_err(refusal)?;
+        let repository = repository.map_err(|failed| refusal(failed.error))?;
         let published: BTreeSet<RoleName> = repository.snapshot.delegations.keys().cloned().collect();
         let repository = Arc::new(repository.with_signers(&mut source, &published, now).map_err(refusal)?);
         let earlier = earlier_roots(&mut source, gun, &repository.root);

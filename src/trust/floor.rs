@@ -16,17 +16,8 @@ pub(super) struct Floor(BTreeMap<String, Header>);
 impl Floor {
     /// What a repository was seen to have.
     pub(super) fn of(repository: &Repository) -> Self {
-        let mut floor = Self::default();
-        for (role, header) in [
-            ("root", repository.root.header),
-            ("timestamp", repository.timestamp.header),
-            ("snapshot", repository.snapshot.header),
-            ("targets", repository.targets.header),
-        ] {
-            floor.0.insert(role.to_owned(), header);
-        }
-        floor.0.extend(repository.seen.iter().map(|(role, header)| (role.to_string(), *header)));
-        floor
+        // The repository's own versions, and whatever a refresh has seen that failed further on.
+        Self(repository.seen.headers().collect())
     }
 
     pub(super) fn from_entries(entries: impl Iterator<Item = (String, Header)>) -> Self {
@@ -83,10 +74,7 @@ impl Floor {
                 Some(Delegation::Absent) if releases => return Err(Rejection::Vanished { role: name.clone() }), // row 66
                 Some(Delegation::Absent | Delegation::Damaged(_)) | None => {}
             }
-            let known = repository.seen.entry(role).or_insert(*seen);
-            if known.version < seen.version {
-                *known = *seen;
-            }
+            repository.seen.raise_delegation(role, *seen);
         }
         Ok(())
     }

@@ -14,6 +14,7 @@ use ureq::unversioned::transport::{ConnectProxyConnector, Connector, TcpConnecto
 use ureq::{Agent, AsSendBody, Body};
 
 use super::ca::{CaError, tls_config};
+use super::hop::HopConnector;
 use super::names::Names;
 use super::proxy::{Proxies, ProxyError};
 use super::server_certificate::is_ca_as_server;
@@ -207,7 +208,8 @@ fn new_agent(ca: Option<&std::path::Path>, plain_http: PlainHttp) -> Result<Agen
     let connector =
         ().chain(ConnectProxyConnector::default())
             .chain(TcpConnector::default())
-            .chain(TlsConnector::new(tls_config(ca)?));
+            .chain(TlsConnector::new(tls_config(ca)?))
+            .chain(HopConnector);
     Ok(Agent::with_parts(config, connector, Names::default()))
 }
 

@@ -19,6 +19,7 @@ mod metadata;
 mod refresh;
 mod rejection;
 mod root;
+mod seen;
 mod signature;
 mod targets;
 
@@ -30,6 +31,7 @@ pub mod servers;
 mod ca;
 mod challenge;
 mod client;
+mod hop;
 mod http;
 mod names;
 mod proxy;

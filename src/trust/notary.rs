@@ -18,7 +18,9 @@ use super::directory::Directory;
 use super::http::HttpSetupError;
 pub use super::proxy::ProxyError;
 use super::recorder::{Record, Recorder};
-use super::repository::{Judgement, RefreshError, Rejection, Repository, RequiredSigner, RoleExpiry, Wanted};
+use super::repository::{
+    FailedRefresh, Judgement, RefreshError, Rejection, Repository, RequiredSigner, RoleExpiry, Wanted,
+};
 pub use super::server_url::{PlainHttp, TrustServer, TrustServerError};
 use super::shelf::{Boarding, Landing, Shelf, Slot};
 use super::store::{Store, StoredSummary};
@@ -120,8 +122,10 @@ pub struct Notary {
     shelf: Shelf<Key, Arc<Held>, Terms, Failure>,
 }
 
-/// Most repositories that are remembered.
+/// Most repositories that are remembered, and most bytes of their metadata: on a public trust server anybody may publish
+/// repositories of many megabytes, and name them all in workloads.
 const MAX_REPOSITORIES: usize = 5_000;
+const MAX_BYTES: u64 = 64 << 20;
 /// A remembered rejection is checked with the server again if what it rests on is older than this: a new signature
 /// shows at once, and a workload that is tried again and again costs no more than one refresh in this time.
 const RECHECK_AFTER: Duration = Duration::from_secs(2);
@@ -153,13 +157,16 @@ impl Held {
     }
 }
 
-/// What a refresh brought besides the repository: what is to be stored.
-#[derive(Default)]
+/// What a refresh brought, to be stored.
 struct Brought {
+    repository: Arc<Repository>,
     record: Record,
     /// When the server was asked whether this is the newest, by the wall clock.
     confirmed: Option<Timestamp>,
 }
+
+/// Why a refresh gave nothing, and what is to be remembered of it.
+type Failed = (Failure, Option<Brought>);
 
 /// On what terms a refresh is made: whose failure it would be.
 struct Terms {
@@ -186,7 +193,12 @@ impl Notary {
             HttpSetupError::Proxy(error) => NotaryError::Proxy(error),
         })?;
         let store = Store::new(settings.cache, settings.metrics);
-        Ok(Self { client, store, refresh_after: settings.refresh_after, shelf: Shelf::new(MAX_REPOSITORIES) })
+        Ok(Self {
+            client,
+            store,
+            refresh_after: settings.refresh_after,
+            shelf: Shelf::new(MAX_REPOSITORIES, MAX_BYTES, |held| held.repository.weight()),
+        })
     }
 
     /// What is stored of a repository, for people.
@@ -288,19 +300,29 @@ impl Asking<'_> {
                     if let Some(held) = held.as_ref().filter(|held| self.serves(held, max_age)) {
                         return Ok(Arc::clone(held));
                     }
-                    let (result, brought) = match self.refresh(held.as_deref(), max_age, deadline) {
-                        Ok((held, brought)) => (Ok(Arc::new(held)), brought),
-                        Err(failure) => (Err(failure), Brought::default()),
-                    };
                     let Question { gun, server, .. } = *self.question;
-                    if let Ok(held) = &result {
-                        self.notary.store.remember(server, gun, &held.repository, brought.confirmed);
+                    let (result, brought) = match self.refresh(held.as_deref(), max_age, deadline) {
+                        Ok((held, brought)) => (Ok(Arc::new(held)), Some(brought)),
+                        Err(failed) => {
+                            let (failure, noted) = *failed;
+                            if let (Some(brought), Some(held)) = (&noted, held) {
+                                // The data stays, with what was seen of newer data. What was noted may be another
+                                // anchor's: only what was verified under this one is held here.
+                                let repository = Arc::new(held.repository.with_seen_of(&brought.repository));
+                                let (confirmed, roles) = (held.confirmed, held.roles.clone());
+                                pilot.hold(Arc::new(Held { repository, confirmed, roles }));
+                            }
+                            (Err(failure), noted)
+                        }
+                    };
+                    if let Some(Brought { repository, confirmed, .. }) = &brought {
+                        self.notary.store.remember(server, gun, repository, *confirmed);
                     }
                     pilot.land(&result);
                     // After landing: nobody waits for the disk but whoever led.
-                    if let Ok(held) = &result {
+                    if let Some(Brought { repository, record, .. }) = brought {
                         let Question { deadline, .. } = *self.question;
-                        self.notary.store.persist(server, gun, &held.repository, brought.record, deadline);
+                        self.notary.store.persist(server, gun, &repository, record, deadline);
                     }
                     return result;
                 }
@@ -321,7 +343,13 @@ impl Asking<'_> {
         }
     }
 
-    fn refresh(&self, held: Option<&Held>, max_age: Duration, deadline: Deadline) -> Result<(Held, Brought), Failure> {
+    /// A failure comes with what is to be remembered in place of what is held.
+    fn refresh(
+        &self,
+        held: Option<&Held>,
+        max_age: Duration,
+        deadline: Deadline,
+    ) -> Result<(Held, Brought), Box<Failed>> {
         let Question { gun, server, anchor, credentials, .. } = *self.question;
         // A server that is known to be down would be let alone here, before anything is asked of it.
         let mut source =
@@ -337,8 +365,10 @@ impl Asking<'_> {
                 // Whatever goes wrong here, a whole refresh says better.
                 && let Ok(repository) = held.repository.with_signers(&mut source, &self.roles, self.now)
             {
-                let held = Held { repository: Arc::new(repository), confirmed: held.confirmed, roles };
-                return Ok((held, Brought { record: source.into_record(), confirmed: None }));
+                let repository = Arc::new(repository);
+                let brought =
+                    Brought { repository: Arc::clone(&repository), record: source.into_record(), confirmed: None };
+                return Ok((Held { repository, confirmed: held.confirmed, roles }, brought));
             }
         }
         let began = Instant::now();
@@ -351,17 +381,33 @@ impl Asking<'_> {
             }
             None => {
                 let previous = held.map(|held| held.repository.as_ref());
-                Repository::refresh(&mut source, gun, anchor, previous, &roles, self.now)
+                Repository::refresh_or_note(&mut source, gun, anchor, previous, &roles, self.now)
             }
         };
         match refreshed {
             Ok(repository) => {
-                let brought = Brought { record: source.into_record(), confirmed: Some(self.now) };
-                Ok((Held { repository: Arc::new(repository), confirmed: began, roles }, brought))
+                let repository = Arc::new(repository);
+                let brought = Brought {
+                    repository: Arc::clone(&repository),
+                    record: source.into_record(),
+                    confirmed: Some(self.now),
+                };
+                Ok((Held { repository, confirmed: began, roles }, brought))
             }
-            Err(RefreshError::Rejected(rejection)) => Err(Failure::Rejected(rejection)),
-            Err(RefreshError::Unavailable(why)) => {
-                Err(Failure::Unavailable { why, out_of_time: deadline.remaining().is_none() })
+            Err(failed) => {
+                let FailedRefresh { error, noted } = *failed;
+                let failure = match error {
+                    RefreshError::Rejected(rejection) => Failure::Rejected(rejection),
+                    RefreshError::Unavailable(why) => {
+                        Failure::Unavailable { why, out_of_time: deadline.remaining().is_none() }
+                    }
+                };
+                let noted = noted.map(|repository| Brought {
+                    repository: Arc::new(repository),
+                    record: source.into_record(),
+                    confirmed: None,
+                });
+                Err(Box::new((failure, noted)))
             }
         }
     }
@@ -382,6 +428,11 @@ impl Asking<'_> {
         let Some((held, age)) = self.stand_in().map_err(Refusal::Rejected)? else {
             return Err(Refusal::Unavailable(format!("{why}; nothing is stored that could stand in")));
         };
+        if held.repository.is_superseded() {
+            return Err(Refusal::Unavailable(format!(
+                "{why}; newer trust data was seen but could not be read whole, so the stored data may not stand in"
+            )));
+        }
         if age > max_stale {
             return Err(Refusal::Unavailable(format!(
                 "{why}; the stored data was confirmed {} ago, and maxStale allows {}",
@@ -416,7 +467,7 @@ impl Asking<'_> {
     }
 
     fn serves(&self, held: &Held, max_age: Duration) -> bool {
-        held.age() <= max_age && held.repository.has_looked_for(&self.roles)
+        held.age() <= max_age && !held.repository.is_superseded() && held.repository.has_looked_for(&self.roles)
     }
 
     /// Is another one's failure ours as well?

@@ -13,6 +13,7 @@ use super::metadata::{FileMeta, Header, SnapshotRole, TimestampRole};
 use super::rejection::Rejection;
 use super::repository::{Delegation, Repository};
 use super::root::Root;
+use super::seen::Seen;
 use super::source::FetchError;
 use super::targets::TargetsRole;
 use super::{Anchor, Gun, MetadataName, MetadataSource, RoleName};
@@ -22,20 +23,41 @@ pub(super) struct Refresh<'a> {
     pub(super) source: &'a mut dyn MetadataSource,
     pub(super) gun: &'a Gun,
     pub(super) previous: Option<&'a Repository>,
+    /// What was seen before, and is being seen now: it stays, however this ends.
+    pub(super) seen: Seen,
     pub(super) signers: &'a BTreeSet<RoleName>,
     /// `None`: expiry is not asked. Only for what is read back, of which nothing is served before it is asked.
     pub(super) now: Option<Timestamp>,
 }
 
 impl Refresh<'_> {
+    /// The whole refresh, from the newest root that was seen.
+    pub(super) fn run(&mut self, anchor: &Anchor, now: Timestamp) -> Result<Repository, RefreshError> {
+        let root = match self.seen.root() {
+            Some(root) => Arc::clone(root),
+            None => Arc::new(Root::fetch_newest(self.source, self.gun)?),
+        };
+        // Whether there is a newer root is not asked each time. The snapshot lists the root's hash, so a rotation
+        // shows there as a mismatch; whoever could forge that (with the timestamp and snapshot keys, as the server)
+        // could as well answer 404 to the question. Only a root that will not do, or a failure, makes us ask.
+        let failure = match self.under(&root, anchor, now) {
+            Ok(repository) => return Ok(repository),
+            Err(RefreshError::Unavailable(why)) => return Err(RefreshError::Unavailable(why)),
+            Err(failure) => failure,
+        };
+        // TUF 1.0 §5.3 and TRUST.md, "Reading a repository", 6: refresh the root once, and try again.
+        match Root::walk(Arc::clone(&root), self.source, self.gun, &mut self.seen) {
+            Ok(newer) if newer.header.version > root.header.version => self.under(&newer, anchor, now),
+            // Nothing new, or nobody could say: what was served is no better for it.
+            Ok(_) | Err(RefreshError::Unavailable(_)) => Err(failure),
+            Err(rejected) => Err(rejected),
+        }
+    }
+
     /// The whole read path under one root, which must be trusted.
-    pub(super) fn under(
-        &mut self,
-        root: &Arc<Root>,
-        anchor: &Anchor,
-        now: Timestamp,
-    ) -> Result<Repository, RefreshError> {
+    fn under(&mut self, root: &Arc<Root>, anchor: &Anchor, now: Timestamp) -> Result<Repository, RefreshError> {
         let certificates_end = root.trusted_until(anchor, self.gun, now)?;
+        self.seen.note_root(root);
         self.read(root, certificates_end)
     }
 
@@ -54,12 +76,18 @@ impl Refresh<'_> {
             snapshot,
             targets,
             delegations: BTreeMap::new(),
-            seen: self.previous.map(|previous| previous.seen.clone()).unwrap_or_default(),
+            seen: self.seen.clone(),
         };
+        let outcome = self.delegations(&mut repository);
+        self.seen = repository.seen.clone();
+        outcome.map(|()| repository)
+    }
+
+    fn delegations(&mut self, repository: &mut Repository) -> Result<(), RefreshError> {
         let releases = RoleName::releases();
         let carried = |role: &RoleName| self.previous.and_then(|previous| previous.delegations.get(role));
         repository.look_for(self.source, &releases, carried(&releases))?;
-        if repository.seen.contains_key(&releases)
+        if repository.seen.has_delegation(&releases)
             && matches!(repository.delegations.get(&releases), Some(Delegation::Absent))
         {
             // Row 66: else an old entry of `targets` would be served in its place.
@@ -71,7 +99,7 @@ impl Refresh<'_> {
         for role in self.signers.iter().filter(|role| **role != releases) {
             repository.look_for(self.source, role, carried(role))?;
         }
-        Ok(repository)
+        Ok(())
     }
 
     fn timestamp(&mut self, root: &Root) -> Result<Arc<TimestampRole>, RefreshError> {
@@ -88,7 +116,7 @@ impl Refresh<'_> {
             Err(FetchError::Unavailable(why)) => return Err(RefreshError::Unavailable(why)),
         };
         let timestamp = TimestampRole::open(bytes, &root.timestamp)?;
-        timestamp.header.check_progress(role, self.previous.map(|previous| &previous.timestamp.header))?;
+        self.seen.note_timestamp(&timestamp)?;
         self.check_expiry(role, &timestamp.header)?;
         Ok(Arc::new(timestamp))
     }
@@ -104,7 +132,7 @@ impl Refresh<'_> {
                 Arc::new(SnapshotRole::open(bytes, &root.snapshot)?)
             }
         };
-        snapshot.header.check_progress(role, self.previous.map(|previous| &previous.snapshot.header))?;
+        self.seen.note_snapshot(&snapshot)?;
         self.check_expiry(role, &snapshot.header)?;
         Ok(snapshot)
     }
@@ -118,7 +146,7 @@ impl Refresh<'_> {
                 Arc::new(TargetsRole::open(role, &bytes, file, &root.targets)?)
             }
         };
-        targets.header.check_progress(role, self.previous.map(|previous| &previous.targets.header))?;
+        self.seen.note_targets(targets.header)?;
         self.check_expiry(role, &targets.header)?;
         Ok(targets)
     }

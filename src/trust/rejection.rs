@@ -130,6 +130,11 @@ pub enum Rejection {
         /// The role.
         role: String,
     },
+    /// Newer trust data was verified than this, though not all of it.
+    Superseded {
+        /// The repository.
+        gun: String,
+    },
     /// The tag is not released.
     NoSuchTag {
         /// The repository.
@@ -243,6 +248,7 @@ impl Rejection {
             Self::RootNotTrusted { .. } => "root-not-trusted",
             Self::StoredRootDamaged { .. } => "stored-root-damaged",
             Self::Vanished { .. } => "vanished",
+            Self::Superseded { .. } => "superseded",
             Self::NoSuchTag { .. } => "no-such-tag",
             Self::NoSuchDigest { .. } => "no-such-digest",
             Self::DigestMismatch { .. } => "digest-mismatch",
@@ -336,6 +342,9 @@ impl fmt::Display for Rejection {
                 "the stored root of {gun} is damaged, so that nobody can say which root was trusted before: {why}; pin \
                  the root in the policy, or, if the damage is explained, {RESET} {gun}"
             ),
+            Self::Superseded { gun } => {
+                write!(f, "newer trust data for {gun} was seen than this, and it could not be verified to its end")
+            }
             Self::Vanished { role } => write!(
                 f,
                 "{role} was published before and is gone from the snapshot; if it was deliberately removed, {RESET} NAME"

@@ -15,6 +15,7 @@ pub use super::refresh::RefreshError;
 use super::refresh::{Refresh, fetch_listed};
 pub use super::rejection::{NotSigned, Rejection, RootDistrust};
 use super::root::Root;
+use super::seen::Seen;
 use super::targets::TargetsRole;
 use super::{Anchor, Gun, KeyId, MetadataName, MetadataSource, RoleName, SignerKey};
 use crate::image::Sha256;
@@ -42,9 +43,17 @@ pub struct Repository {
     pub(super) targets: Arc<TargetsRole>,
     /// The delegations that were looked for, `targets/releases` always.
     pub(super) delegations: BTreeMap<RoleName, Delegation>,
-    /// The newest header of every delegation that was ever verified: none goes back (row 59), even if it went away
-    /// for a while.
-    pub(super) seen: BTreeMap<RoleName, Header>,
+    /// The newest that was verified, this or what came after it: nothing goes back behind it.
+    pub(super) seen: Seen,
+}
+
+/// A refresh that gave nothing, and what is to be remembered of it.
+#[derive(Debug)]
+pub struct FailedRefresh {
+    /// Why.
+    pub error: RefreshError,
+    /// What was known before, with what was verified since.
+    pub noted: Option<Repository>,
 }
 
 /// What was found of a delegation. What is wrong with one signer's role must not deny those who do not ask for it.
@@ -112,39 +121,45 @@ impl Repository {
         signers: &BTreeSet<RoleName>,
         now: Timestamp,
     ) -> Result<Repository, RefreshError> {
-        let root = match previous {
-            Some(previous) => Arc::clone(&previous.root),
-            None => Arc::new(Root::fetch_newest(source, gun)?),
-        };
-        Self::refresh_from(source, gun, anchor, root, previous, signers, now)
+        Self::refresh_or_note(source, gun, anchor, previous, signers, now).map_err(|failed| failed.error)
     }
 
-    /// The same, from a root that was trusted before, even where nothing else is left of that time.
+    /// As [`Repository::refresh`]. A failure comes with `previous` as it is to be remembered: what was verified before
+    /// the refresh failed counts from now on, and may mean that `previous` itself no longer does
+    /// ([`Repository::is_superseded`]).
+    pub fn refresh_or_note(
+        source: &mut dyn MetadataSource,
+        gun: &Gun,
+        anchor: &Anchor,
+        previous: Option<&Repository>,
+        signers: &BTreeSet<RoleName>,
+        now: Timestamp,
+    ) -> Result<Repository, Box<FailedRefresh>> {
+        let seen = previous.map(|previous| previous.seen.clone()).unwrap_or_default();
+        let mut refresh = Refresh { source, gun, previous, seen, signers, now: Some(now) };
+        refresh.run(anchor, now).map_err(|error| {
+            let noted = previous.map(|previous| Repository { seen: refresh.seen, ..previous.clone() });
+            Box::new(FailedRefresh { error, noted })
+        })
+    }
+
+    /// The same, from a root that was trusted before, where nothing else is left of that time.
     pub(super) fn refresh_from(
         source: &mut dyn MetadataSource,
         gun: &Gun,
         anchor: &Anchor,
-        root: Arc<Root>,
-        previous: Option<&Repository>,
+        root: &Arc<Root>,
         signers: &BTreeSet<RoleName>,
         now: Timestamp,
-    ) -> Result<Repository, RefreshError> {
-        // Whether there is a newer root is not asked each time. The snapshot lists the root's hash, so a rotation
-        // shows there as a mismatch; whoever could forge that (with the timestamp and snapshot keys, as the server)
-        // could as well answer 404 to the question. Only a root that will not do, or a failure, makes us ask.
-        let mut refresh = Refresh { source, gun, previous, signers, now: Some(now) };
-        let failure = match refresh.under(&root, anchor, now) {
-            Ok(repository) => return Ok(repository),
-            Err(RefreshError::Unavailable(why)) => return Err(RefreshError::Unavailable(why)),
-            Err(failure) => failure,
-        };
-        // TUF 1.0 §5.3 and TRUST.md, "Reading a repository", 6: refresh the root once, and try again.
-        match Root::walk(Arc::clone(&root), refresh.source, gun) {
-            Ok(newer) if newer.header.version > root.header.version => refresh.under(&newer, anchor, now),
-            // Nothing new, or nobody could say: what was served is no better for it.
-            Ok(_) | Err(RefreshError::Unavailable(_)) => Err(failure),
-            Err(rejected) => Err(rejected),
-        }
+    ) -> Result<Repository, Box<FailedRefresh>> {
+        let seen = Seen::starting_at(root);
+        let mut refresh = Refresh { source, gun, previous: None, seen, signers, now: Some(now) };
+        refresh.run(anchor, now).map_err(|error| Box::new(FailedRefresh { error, noted: None }))
+    }
+
+    /// Was something newer verified than this, in a refresh that failed further on? Then this stands in for nothing.
+    pub fn is_superseded(&self) -> bool {
+        self.seen.is_beyond(&self.root, &self.timestamp)
     }
 
     /// Reads back what was verified and stored, with these delegations: all of it is verified again, except that neither
@@ -155,13 +170,19 @@ impl Repository {
         root: &Arc<Root>,
         delegations: &BTreeSet<RoleName>,
     ) -> Result<Self, RefreshError> {
-        let mut refresh = Refresh { source, gun, previous: None, signers: delegations, now: None };
+        let seen = Seen::starting_at(root);
+        let mut refresh = Refresh { source, gun, previous: None, seen, signers: delegations, now: None };
         let repository = refresh.read(root, Timestamp::MIN)?;
         let damaged = repository.delegations.values().find_map(|delegation| match delegation {
             Delegation::Damaged(rejection) => Some(rejection.clone()),
             Delegation::Held(_) | Delegation::Absent => None,
         });
         damaged.map_or(Ok(repository), |rejection| Err(rejection.into()))
+    }
+
+    /// The same data, with what was seen of newer data by another one.
+    pub(super) fn with_seen_of(&self, other: &Self) -> Self {
+        Self { seen: other.seen.clone(), ..self.clone() }
     }
 
     /// The same data for those who trust by this anchor (row 44: pins apply to a stored root too).
@@ -178,16 +199,7 @@ impl Repository {
         now: Timestamp,
     ) -> Result<Repository, RefreshError> {
         self.check_expiries(now)?;
-        let mut more = Repository {
-            gun: self.gun.clone(),
-            root: Arc::clone(&self.root),
-            certificates_end: self.certificates_end,
-            timestamp: Arc::clone(&self.timestamp),
-            snapshot: Arc::clone(&self.snapshot),
-            targets: Arc::clone(&self.targets),
-            delegations: self.delegations.clone(),
-            seen: self.seen.clone(),
-        };
+        let mut more = self.clone();
         for role in signers {
             let held = self.delegations.get(role);
             if matches!(held, None | Some(Delegation::Damaged(_))) {
@@ -279,8 +291,22 @@ impl Repository {
         RepositoryFiles { root: &self.root.bytes, timestamp: &self.timestamp.bytes, snapshot: &self.snapshot.bytes }
     }
 
+    /// How many bytes of metadata this was read from, which is about what it takes in memory.
+    pub fn weight(&self) -> u64 {
+        let held = self.delegations.values().filter_map(|delegation| match delegation {
+            Delegation::Held(held) => Some(held.file.length),
+            Delegation::Absent | Delegation::Damaged(_) => None,
+        });
+        // The root is held twice where a newer one was seen.
+        let kept = 2 * self.root.bytes.len() + self.timestamp.bytes.len() + self.snapshot.bytes.len();
+        held.fold(self.targets.file.length.saturating_add(kept as u64), u64::saturating_add)
+    }
+
     /// The roles that every answer relies on.
     fn check_expiries(&self, now: Timestamp) -> Result<(), Rejection> {
+        if self.is_superseded() {
+            return Err(Rejection::Superseded { gun: self.gun.as_str().to_owned() });
+        }
         self.root.header.check_expiry("root", now)?;
         if now > self.certificates_end {
             return Err(Rejection::RootNotTrusted {
@@ -373,7 +399,7 @@ impl Repository {
                     let name = MetadataName::Delegation(role.clone(), file.sha256);
                     let verified = fetch_listed(source, role.as_str(), &name, file).and_then(|bytes| {
                         let targets = TargetsRole::open(role.as_str(), &bytes, file, &delegation.keys)?;
-                        targets.header.check_progress(role.as_str(), self.seen.get(role))?;
+                        self.seen.note_delegation(role, targets.header)?;
                         Ok(targets)
                     });
                     match verified {
@@ -385,9 +411,6 @@ impl Repository {
             },
             _ => Delegation::Absent,
         };
-        if let Delegation::Held(held) = &found {
-            self.seen.insert(role.clone(), held.header);
-        }
         self.delegations.insert(role.clone(), found);
         Ok(())
     }

@@ -13,6 +13,7 @@ use super::key::{PublicKey, RoleKeys};
 use super::metadata::{Envelope, Header, KnownKeys, role_keys};
 use super::refresh::RefreshError;
 use super::rejection::{Rejection, RootDistrust};
+use super::seen::Seen;
 use super::signature::distinct;
 use super::source::FetchError;
 use super::{Anchor, Gun, KeyId, MetadataName, MetadataSource};
@@ -42,16 +43,19 @@ impl Root {
         }
     }
 
-    /// Follows rotations from a root that was trusted before, up to the newest.
+    /// Follows rotations from a root that was trusted before, up to the newest. Every step is noted: what the keys before
+    /// it have signed away stays signed away, wherever the walk ends.
     pub(super) fn walk(
         mut root: Arc<Self>,
         source: &mut dyn MetadataSource,
         gun: &Gun,
+        seen: &mut Seen,
     ) -> Result<Arc<Self>, RefreshError> {
         for _ in 0..STEPS {
             let next = root.header.version + 1; // at most 2^53 + 1
             let Some(bytes) = fetch(source, &MetadataName::RootVersion(next))? else { return Ok(root) };
             root = Arc::new(Self::read(bytes, Some(&root), gun)?);
+            seen.note_root(&root);
         }
         // One more probe tells "exactly as many as are followed" from "more than that".
         match fetch(source, &MetadataName::RootVersion(root.header.version + 1))? {
@@ -103,11 +107,11 @@ impl Root {
     /// proves nothing.
     pub(super) fn trusted_until(&self, anchor: &Anchor, gun: &Gun, now: Timestamp) -> Result<Timestamp, Rejection> {
         let in_date = |key: &PublicKey| is_fit(key, gun) && key.bundle().is_some_and(|bundle| bundle.in_date(now));
-        let pinned = |key: &PublicKey| in_date(key) && anchor.accepts(key, now);
+        let pinned_until = |key: &PublicKey| anchor.accepts_until(key, now).filter(|_| in_date(key));
         self.enough(in_date, || self.distrust(gun, RootDistrust::OutOfDate))?;
-        self.enough(pinned, || self.distrust(gun, RootDistrust::of(anchor.kind())))?;
+        self.enough(|key| pinned_until(key).is_some(), || self.distrust(gun, RootDistrust::of(anchor.kind())))?;
         self.header.check_expiry("root", now)?; // rows 42 and 48
-        Ok(self.certificates_end(pinned))
+        Ok(self.certificates_end(pinned_until))
     }
 
     /// The IDs of the root role's keys.
@@ -126,10 +130,9 @@ impl Root {
     }
 
     /// When so many of the certificates that count have ended that the threshold is no longer met.
-    fn certificates_end(&self, counts: impl Fn(&PublicKey) -> bool) -> Timestamp {
+    fn certificates_end(&self, counts_until: impl Fn(&PublicKey) -> Option<Timestamp>) -> Timestamp {
         let mut ends = BTreeMap::<KeyId, Timestamp>::new();
-        for key in self.signed.iter().filter(|key| counts(key)) {
-            let end = key.bundle().map_or(Timestamp::MIN, |bundle| bundle.ends());
+        for (key, end) in self.signed.iter().filter_map(|key| Some((key, counts_until(key)?))) {
             let latest = ends.entry(key.canonical_id()).or_insert(end);
             *latest = end.max(*latest);
         }

@@ -13,6 +13,21 @@ const MAX_URL: usize = 2048;
 /// How the URL of a directory begins.
 const FILE: &str = "file://";
 
+/// Parameters of the token protocol: what a token is for, and who asks for it how.
+const OURS: [&str; 11] = [
+    "scope",
+    "service",
+    "account",
+    "client_id",
+    "offline_token",
+    "grant_type",
+    "access_type",
+    "username",
+    "password",
+    "refresh_token",
+    "access_token",
+];
+
 /// Where trust data comes from: `https://host[:port][/path]` (`http` only where the operator switched plain HTTP on), or
 /// `file:///absolute/directory`, for which no network is used at all.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -89,9 +104,15 @@ pub struct Realm {
 }
 
 impl Realm {
-    /// Checks the realm of a Bearer challenge. Passwords go there, so it is https or nothing.
+    /// Checks the realm of a Bearer challenge. Passwords go there, so it is https or nothing. What we ask for is ours to
+    /// say: a realm that brings a scope of its own would have a trust server sent a token for more than reading.
     pub fn parse(url: &str, plain_http: PlainHttp) -> Result<Self, TrustServerError> {
         let parsed = HttpUrl::parse(url, plain_http)?;
+        if parsed.query.is_some_and(asks_for_itself) {
+            return Err(TrustServerError::NotAllowed {
+                url: shown(url), part: "a parameter (scope, …) that is ours"
+            });
+        }
         let path = if parsed.path.is_empty() { "/" } else { parsed.path };
         Ok(Self {
             base: format!("{}://{}{path}", parsed.scheme.as_str(), parsed.authority),
@@ -147,6 +168,16 @@ fn escape(text: &str, out: &mut String) {
             out.push_str(&format!("%{byte:02X}"));
         }
     }
+}
+
+/// Does a query hold a parameter of the token protocol? Anything that some reader might take for one counts: in any
+/// case, escaped, or behind a semicolon.
+fn asks_for_itself(query: &str) -> bool {
+    query.split(['&', ';']).any(|parameter| {
+        let name = parameter.split_once('=').map_or(parameter, |(name, _)| name);
+        // Nobody needs escapes to name a parameter; so whoever uses them hides one.
+        name.contains(['%', '+']) || OURS.iter().any(|ours| name.eq_ignore_ascii_case(ours))
+    })
 }
 
 /// The parts of an absolute http(s) URL.
@@ -401,6 +432,13 @@ mod tests {
             realm.with_query(&[("service", "a b"), ("scope", "repository:r:5000/x:pull")]),
             "https://harbor.local/service/token?x=1&service=a%20b&scope=repository%3Ar%3A5000%2Fx%3Apull"
         );
+        for query in
+            ["scope=x", "x=1&SCOPE=x", "x;scope=y", "%73cope=x", "+scope=x", "service", "account=a", "a&&scope"]
+        {
+            let realm = Realm::parse(&format!("https://h/token?{query}"), PlainHttp::Refused);
+            assert!(matches!(realm, Err(TrustServerError::NotAllowed { .. })), "{query}");
+        }
+        assert!(Realm::parse("https://h/token?x=scope&myscope=1&y=%20", PlainHttp::Refused).is_ok());
         assert_eq!(Realm::parse("https://h", PlainHttp::Refused).unwrap().with_query(&[("a", "b")]), "https://h/?a=b");
         assert!(matches!(Realm::parse("http://h/t", PlainHttp::Refused), Err(TrustServerError::PlainHttp { .. })));
     }

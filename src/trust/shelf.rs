@@ -1,7 +1,7 @@
 //! What is remembered, and who is fetching it: a bounded shelf of slots, each holding at most one value and at most
 //! one flight at a time. Whoever finds nobody fetching leads; the others wait, each by its own deadline, and share
 //! what the leader brings. A failure is told to those who waited and then forgotten. No lock is held while anybody
-//! fetches, and a leader that panics leaves the slot free.
+//! fetches, and a leader that panics leaves the slot free. What is held is bounded by number and by weight.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -13,6 +13,9 @@ use crate::deadline::Deadline;
 /// The shelf. `V` is what is kept, `T` on what terms a flight was made, `E` why one failed.
 pub(super) struct Shelf<K, V, T, E> {
     capacity: usize,
+    /// The most that all values may weigh together.
+    max_weight: u64,
+    weigh: fn(&V) -> u64,
     slots: Mutex<Slots<K, V, T, E>>,
 }
 
@@ -20,16 +23,39 @@ struct Slots<K, V, T, E> {
     by_key: HashMap<K, Shelved<V, T, E>>,
     /// Counts up with every use; the smallest was used longest ago.
     clock: u64,
+    /// What the values weigh together, as far as they were weighed.
+    weight: u64,
 }
 
 struct Shelved<V, T, E> {
     slot: Arc<Slot<V, T, E>>,
     used: u64,
+    weight: u64,
+}
+
+impl<K: Eq + Hash + Clone, V, T, E> Slots<K, V, T, E> {
+    fn remove(&mut self, key: &K) {
+        if let Some(shelved) = self.by_key.remove(key) {
+            self.weight = self.weight.saturating_sub(shelved.weight);
+        }
+    }
+
+    /// Gives up the slot that was used longest ago and is in nobody's hands, if there is one besides `but`.
+    fn give_one_up(&mut self, but: Option<&K>) -> bool {
+        let idle =
+            self.by_key.iter().filter(|(key, shelved)| Arc::strong_count(&shelved.slot) == 1 && but != Some(*key));
+        let oldest = idle.min_by_key(|(_, shelved)| shelved.used).map(|(key, _)| key.clone());
+        oldest.is_some_and(|oldest| {
+            self.remove(&oldest);
+            true
+        })
+    }
 }
 
 impl<K: Eq + Hash + Clone, V: Clone, T, E: Clone> Shelf<K, V, T, E> {
-    pub(super) fn new(capacity: usize) -> Self {
-        Self { capacity, slots: Mutex::new(Slots { by_key: HashMap::new(), clock: 0 }) }
+    pub(super) fn new(capacity: usize, max_weight: u64, weigh: fn(&V) -> u64) -> Self {
+        let slots = Slots { by_key: HashMap::new(), clock: 0, weight: 0 };
+        Self { capacity, max_weight, weigh, slots: Mutex::new(slots) }
     }
 
     /// The slot of a key. A full shelf gives up the slot that was used longest ago and is in nobody's hands.
@@ -42,28 +68,29 @@ impl<K: Eq + Hash + Clone, V: Clone, T, E: Clone> Shelf<K, V, T, E> {
             return Arc::clone(&shelved.slot);
         }
         if slots.by_key.len() >= self.capacity {
-            let idle = slots.by_key.iter().filter(|(_, shelved)| Arc::strong_count(&shelved.slot) == 1);
-            let oldest = idle.min_by_key(|(_, shelved)| shelved.used).map(|(key, _)| key.clone());
-            if let Some(oldest) = oldest {
-                slots.by_key.remove(&oldest);
-            }
+            slots.give_one_up(None);
         }
         let slot = Arc::new(Slot { state: Mutex::new(State { held: None, flight: None }) });
-        slots.by_key.insert(key.clone(), Shelved { slot: Arc::clone(&slot), used });
+        slots.by_key.insert(key.clone(), Shelved { slot: Arc::clone(&slot), used, weight: 0 });
         slot
     }
 
-    /// Takes a slot off the shelf if it holds nothing and nobody else has it: names that do not exist push out none
-    /// that do.
+    /// Puts a slot back. One that holds nothing, and that nobody else has, leaves the shelf: names that do not exist push
+    /// out none that do. What is held is weighed, and where all of it is too heavy, the oldest goes.
     pub(super) fn tidy(&self, key: &K, slot: Arc<Slot<V, T, E>>) {
-        if slot.held().is_some() {
-            return;
-        }
+        let weight = slot.held().map(|held| (self.weigh)(&held));
         let mut slots = lock(&self.slots);
         drop(slot);
-        if slots.by_key.get(key).is_some_and(|shelved| Arc::strong_count(&shelved.slot) == 1) {
-            slots.by_key.remove(key);
-        }
+        let Some(shelved) = slots.by_key.get_mut(key) else { return };
+        let Some(weight) = weight else {
+            if Arc::strong_count(&shelved.slot) == 1 {
+                slots.remove(key);
+            }
+            return;
+        };
+        let before = std::mem::replace(&mut shelved.weight, weight);
+        slots.weight = slots.weight.saturating_sub(before).saturating_add(weight);
+        while slots.weight > self.max_weight && slots.give_one_up(Some(key)) {}
     }
 
     #[cfg(test)]
@@ -156,6 +183,11 @@ pub(super) struct Pilot<'a, V: Clone, T, E: Clone> {
 }
 
 impl<V: Clone, T, E: Clone> Pilot<'_, V, T, E> {
+    /// Holds this from now on, however the flight ends.
+    pub(super) fn hold(&self, value: V) {
+        lock(&self.slot.state).held = Some(value);
+    }
+
     /// Ends the flight: what it brought is held from now on, a failure is told to those who wait.
     pub(super) fn land(self, result: &Result<V, E>) {
         if let Ok(value) = result {
@@ -210,7 +242,7 @@ mod tests {
 
     #[test]
     fn one_leads_and_the_others_share() {
-        let shelf = TestShelf::new(9);
+        let shelf = TestShelf::new(9, 99, |_| 1);
         let slot = shelf.slot(&1);
         let pilot = lead(&slot);
         let flights: Vec<_> = (0..3).map(|_| join(&shelf.slot(&1))).collect();
@@ -227,7 +259,7 @@ mod tests {
 
     #[test]
     fn a_failure_is_told_but_not_remembered() {
-        let shelf = TestShelf::new(9);
+        let shelf = TestShelf::new(9, 99, |_| 1);
         let slot = shelf.slot(&1);
         lead(&slot).land(&Ok("old"));
         let pilot = lead(&slot);
@@ -241,7 +273,7 @@ mod tests {
 
     #[test]
     fn a_panic_of_the_leader_frees_the_slot() {
-        let shelf = TestShelf::new(9);
+        let shelf = TestShelf::new(9, 99, |_| 1);
         let slot = shelf.slot(&1);
         let flight = thread::scope(|scope| {
             let pilot = lead(&slot);
@@ -259,7 +291,7 @@ mod tests {
 
     #[test]
     fn waiting_ends_with_the_deadline() {
-        let shelf = TestShelf::new(9);
+        let shelf = TestShelf::new(9, 99, |_| 1);
         let slot = shelf.slot(&1);
         let _pilot = lead(&slot);
         let started = Instant::now();
@@ -269,7 +301,7 @@ mod tests {
 
     #[test]
     fn a_full_shelf_gives_up_what_was_used_longest_ago() {
-        let shelf = TestShelf::new(2);
+        let shelf = TestShelf::new(2, 99, |_| 1);
         lead(&shelf.slot(&1)).land(&Ok("1"));
         lead(&shelf.slot(&2)).land(&Ok("2"));
         shelf.slot(&1);
@@ -282,7 +314,7 @@ mod tests {
 
     #[test]
     fn empty_slots_do_not_stay() {
-        let shelf = TestShelf::new(2);
+        let shelf = TestShelf::new(2, 99, |_| 1);
         let slot = shelf.slot(&1);
         shelf.tidy(&1, slot);
         assert_eq!(shelf.len(), 0);
@@ -292,5 +324,29 @@ mod tests {
         lead(&other).land(&Ok("1"));
         shelf.tidy(&1, other);
         assert_eq!(shelf.len(), 1);
+    }
+
+    #[test]
+    fn what_is_too_heavy_together_gives_up_the_oldest() {
+        let shelf = TestShelf::new(9, 10, |value| value.len() as u64);
+        let put = |key: u32, value: &'static str| {
+            let slot = shelf.slot(&key);
+            lead(&slot).land(&Ok(value));
+            shelf.tidy(&key, slot);
+        };
+        let keys = || (1..=4).filter(|key| lock(&shelf.slots).by_key.contains_key(key)).collect::<Vec<_>>();
+        put(1, "1234");
+        put(2, "1234");
+        put(1, "12345");
+        assert_eq!(keys(), [1, 2]);
+        put(3, "12");
+        assert_eq!(keys(), [1, 3], "2 was used longest ago");
+        // One that is in somebody's hands stays, and the newest always does.
+        let held = shelf.slot(&1);
+        put(4, "a value heavier than all");
+        assert_eq!(keys(), [1, 4]);
+        shelf.tidy(&1, held);
+        assert_eq!(keys(), [1]);
+        assert_eq!(lock(&shelf.slots).weight, 5);
     }
 }

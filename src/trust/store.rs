@@ -19,7 +19,7 @@ use super::floor::Floor;
 use super::recorder::Record;
 use super::refresh::RefreshError;
 use super::rejection::Rejection;
-use super::repository::{Delegation, Repository};
+use super::repository::{Delegation, FailedRefresh, Repository};
 use super::root::Root;
 use super::server_url::TrustServer;
 use super::{Anchor, FetchError, Gun, MetadataName, MetadataSource, RoleName};
@@ -440,7 +440,7 @@ impl Known {
         anchor: &Anchor,
         signers: &BTreeSet<RoleName>,
         now: Timestamp,
-    ) -> Result<Repository, RefreshError> {
+    ) -> Result<Repository, Box<FailedRefresh>> {
         // What was not written for want of its bytes is fetched anew, once, rather than carried over for ever.
         let previous = self.repository.as_deref().filter(|_| !self.incomplete);
         self.refresh_over(source, gun, anchor, previous, signers, now)
@@ -454,7 +454,7 @@ impl Known {
         anchor: &Anchor,
         signers: &BTreeSet<RoleName>,
         now: Timestamp,
-    ) -> Result<Repository, RefreshError> {
+    ) -> Result<Repository, Box<FailedRefresh>> {
         self.refresh_over(source, gun, anchor, None, signers, now)
     }
 
@@ -466,18 +466,21 @@ impl Known {
         previous: Option<&Repository>,
         signers: &BTreeSet<RoleName>,
         now: Timestamp,
-    ) -> Result<Repository, RefreshError> {
-        let mut repository = match &self.root {
-            RootMemory::Held(root) => {
-                let root = Arc::clone(root);
-                Repository::refresh_from(source, gun, anchor, root, previous, signers, now)?
+    ) -> Result<Repository, Box<FailedRefresh>> {
+        let failed = |rejection: Rejection| Box::new(FailedRefresh { error: rejection.into(), noted: None });
+        let mut repository = match (&self.root, previous) {
+            (RootMemory::Held(_), Some(previous)) => {
+                Repository::refresh_or_note(source, gun, anchor, Some(previous), signers, now)?
             }
-            RootMemory::Damaged(why) if !matches!(anchor.kind(), AnchorKind::Key | AnchorKind::Ca) => {
-                return Err(damaged_root(gun, why).into()); // row 47
+            (RootMemory::Held(root), None) => Repository::refresh_from(source, gun, anchor, root, signers, now)?,
+            (RootMemory::Damaged(why), _) if !matches!(anchor.kind(), AnchorKind::Key | AnchorKind::Ca) => {
+                return Err(failed(damaged_root(gun, why))); // row 47
             }
-            RootMemory::Damaged(_) | RootMemory::Never => Repository::refresh(source, gun, anchor, None, signers, now)?,
+            (RootMemory::Damaged(_) | RootMemory::Never, _) => {
+                Repository::refresh_or_note(source, gun, anchor, None, signers, now)?
+            }
         };
-        self.floor.hold(&mut repository)?;
+        self.floor.hold(&mut repository).map_err(failed)?;
         Ok(repository)
     }
 

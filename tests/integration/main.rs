@@ -5,6 +5,7 @@
 
 // What is tested.
 mod access;
+mod attack;
 mod commands;
 mod hostile;
 mod serve;

@@ -133,7 +133,20 @@ impl Site {
     /// Starts the webhook and waits only until it answers anything.
     #[track_caller]
     pub(crate) fn start(&self) -> Serving {
-        let (port, plain_port) = (free_port(), free_port());
+        self.start_on(free_port(), free_port())
+    }
+
+    /// Starts the webhook on the ports of one that has ended, and waits until it is ready.
+    #[track_caller]
+    pub(crate) fn serve_again(&self, ended: &Serving) -> Serving {
+        let mut serving = self.start_on(ended.port, ended.plain_port);
+        wait_until("the webhook to be ready", || serving.is_ready() || serving.has_ended());
+        assert!(serving.is_ready(), "the webhook ended:\n{}", serving.log());
+        serving
+    }
+
+    #[track_caller]
+    fn start_on(&self, port: u16, plain_port: u16) -> Serving {
         let mut config = self.config.clone();
         config["listen"] = json!(format!("127.0.0.1:{port}"));
         config["metricsListen"] = json!(format!("127.0.0.1:{plain_port}"));
@@ -172,6 +185,20 @@ pub(crate) struct Serving {
 impl Serving {
     pub(crate) fn port(&self) -> u16 {
         self.port
+    }
+
+    pub(crate) fn plain_port(&self) -> u16 {
+        self.plain_port
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// SIGKILL, and its end.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     /// A TLS connection, for requests that no decent client would send.

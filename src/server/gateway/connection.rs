@@ -71,7 +71,11 @@ pub(super) fn serve(context: &Context, wire: Wire, slot: &Slot) {
         }
     };
     match end {
-        Ok(()) => connection.wire.finish(Instant::now() + LINGER),
+        Ok(()) => {
+            // The answer is written: should its place be needed meanwhile, it may be cut.
+            slot.receiving();
+            connection.wire.finish(Instant::now() + LINGER);
+        }
         Err(error) => log::debug!("a connection ended: {error}"),
     }
 }
@@ -98,11 +102,15 @@ impl<'a> Connection<'a> {
         if self.buffer.is_empty() && !self.wait()? {
             return Ok(Then::Finish);
         }
-        self.slot.busy();
+        self.slot.receiving();
         let first_byte = Instant::now();
         self.wire.set_deadline(first_byte + self.context.limits.request_time);
         let head = self.head()?;
         let mut body = self.body(&head)?;
+        if !self.slot.answering() {
+            // Cut in favour of another connection: nobody would read the answer.
+            return Err(End::Gone(io::ErrorKind::ConnectionAborted.into()));
+        }
         let reply = self.relay(&head, body.take(), first_byte)?;
         drop(body);
         let stay = head.keep_alive && self.slot.may_stay();
@@ -113,7 +121,7 @@ impl<'a> Connection<'a> {
 
     /// Waits for a request's first bytes; false if there will be none.
     fn wait(&mut self) -> Result<bool, End> {
-        if !self.slot.idle() {
+        if !self.slot.waiting() {
             return Ok(false);
         }
         self.wire.set_deadline(Instant::now() + self.context.idle_time(self.served));

@@ -180,7 +180,6 @@ impl Porter {
         let stream = Arc::new(stream);
         let context = Arc::clone(&self.context);
         let Some(slot) = self.slots.take(context.listener, Arc::clone(&stream)) else {
-            context.metrics.limit(Limit::Connections);
             return;
         };
         let tls = self.store.as_ref().map(|store| store.current());

@@ -94,12 +94,13 @@ impl Dispatcher {
         let endpoint = match (passport.listener, path) {
             (Listener::Tls, "/admit") => Endpoint::Admit,
             (Listener::Tls, "/validate") => Endpoint::Validate,
+            (Listener::Tls, "/validate-policy") => Endpoint::ValidatePolicy,
             (_, "/health/liveness") => return Route::Here(read_only(request, || plain(200, "alive\n"))),
             (_, "/health/readiness") => return Route::Here(read_only(request, || self.readiness())),
             (Listener::Plain, "/metrics") => return Route::Here(read_only(request, || self.exposition())),
             (Listener::Tls, _) => {
-                let text = "there is nothing here; try POST /admit, POST /validate, GET /health/liveness or GET \
-                            /health/readiness\n";
+                let text = "there is nothing here; try POST /admit, POST /validate, POST /validate-policy, GET \
+                            /health/liveness or GET /health/readiness\n";
                 return Route::Here(plain(404, text).into());
             }
             (Listener::Plain, _) => {
@@ -258,7 +259,11 @@ impl Worker {
         loop {
             let job = self.queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
             let Ok(job) = job else { break };
-            self.work(*job);
+            // The handler's bugs are contained below; one in reading or answering must not end the worker either.
+            if catch_unwind(AssertUnwindSafe(|| self.work(*job))).is_err() {
+                self.metrics.panic();
+                log::error!("a worker hit a bug outside of the decision; the request is answered 500");
+            }
         }
         drop(self.alive);
     }

@@ -152,24 +152,77 @@ fn garbage_and_plain_http_on_the_tls_port_are_closed() {
 }
 
 #[test]
-fn past_the_cap_connections_are_closed_and_the_other_listener_does_not_notice() {
+fn past_the_cap_who_waits_longest_makes_room() {
     let site = Site::start(|limits| limits.connections = 8);
-    let mut kept: Vec<_> = (0..7).map(|_| site.tls()).collect();
-    for client in &mut kept {
+    // Seven are the TLS listener's: four were of use, one shakes hands, one is sending, one is being answered.
+    let mut served: Vec<_> = (0..4).map(|_| site.tls()).collect();
+    for client in served.iter_mut().rev() {
         assert_eq!(client.ask(get("/health/liveness")).status, 200);
+    }
+    let mut silent = TcpStream::connect(site.address).unwrap();
+    silent.set_read_timeout(Some(PATIENCE)).unwrap();
+    site.wait_for(r#"portreeve_connections{listener="tls"} 5"#);
+    let mut sending = site.tls();
+    sending.send("POST /admit HTTP/1.1\r\n");
+    site.wait_for(r#"portreeve_connections{listener="tls"} 6"#);
+    let mut deciding = site.tls();
+    deciding.send(post("/admit", "gate"));
+    site.arrived.recv_timeout(PATIENCE).unwrap();
+
+    // By now, who has not brought a request is no newcomer any more.
+    thread::sleep(Duration::from_millis(1200));
+
+    // Newcomers get in, and what they push out is what was of no use, then what was of use longest ago.
+    let mut new = Vec::new();
+    for number in 1..=3 {
+        let mut client = site.tls();
+        assert_eq!(client.ask(get("/health/liveness")).status, 200);
+        site.wait_for(&format!("portreeve_limit_hits_total{{limit=\"connections\"}} {number}"));
+        new.push(client);
+    }
+    assert!(matches!(silent.read(&mut [0; 1]), Ok(0) | Err(_)));
+    assert!(sending.is_closed());
+    assert!(served.pop().unwrap().is_closed(), "the last was asked first");
+    for client in &mut served {
+        assert_eq!(client.ask(get("/health/liveness")).status, 200);
+    }
+    site.open_gate.send(()).unwrap();
+    assert_eq!(deciding.answer().status, 200, "what is in hand is never cut");
+    site.wait_for(r#"portreeve_connections{listener="tls"} 7"#);
+}
+
+#[test]
+fn where_all_are_being_answered_the_newcomer_is_closed() {
+    let site = Site::start(|limits| limits.connections = 3);
+    let mut deciding: Vec<_> = (0..2).map(|_| site.tls()).collect();
+    for client in &mut deciding {
+        client.send(post("/admit", "gate"));
+        site.arrived.recv_timeout(PATIENCE).unwrap();
     }
     let mut extra = TcpStream::connect(site.address).unwrap();
     extra.set_read_timeout(Some(PATIENCE)).unwrap();
     assert!(matches!(extra.read(&mut [0; 1]), Ok(0) | Err(_)));
     site.wait_for(r#"portreeve_limit_hits_total{limit="connections"} 1"#);
-    // One of the eight belongs to probes and metrics, and one only.
-    let mut probe = site.plain();
-    assert_eq!(probe.ask(get("/health/liveness")).status, 200);
-    assert!(site.plain().is_closed());
-    drop(probe);
-    drop(kept.pop());
-    site.wait_for(r#"portreeve_connections{listener="tls"} 6"#);
-    assert_eq!(site.tls().ask(get("/health/liveness")).status, 200, "a place that was freed is given out again");
+    // The third belongs to probes and metrics, whatever happens on the other listener.
+    assert_eq!(site.plain().ask(get("/health/liveness")).status, 200);
+    for _ in &deciding {
+        site.open_gate.send(()).unwrap();
+    }
+    for client in &mut deciding {
+        assert_eq!(client.answer().status, 200);
+    }
+}
+
+#[test]
+fn probes_get_through_silent_crowds() {
+    let site = Site::start(|limits| limits.connections = 16);
+    let both = [site.address, site.metrics_address];
+    let crowd: Vec<_> = both.iter().flat_map(|address| [address; 40]).map(TcpStream::connect).collect();
+    for _ in 0..5 {
+        assert_eq!(site.plain().ask(get("/health/readiness")).status, 200);
+        assert_eq!(site.tls().ask(post("/admit", "{}")).status, 200);
+    }
+    drop(crowd);
 }
 
 #[test]

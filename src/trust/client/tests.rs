@@ -467,3 +467,63 @@ fn a_silent_proxy_cannot_outlive_the_deadline() {
     assert!(said.contains("in time"), "{said}");
     assert!(started.elapsed() < Duration::from_millis(2000), "{:?}", started.elapsed());
 }
+
+/// A TCP server that begins TLS records and then drips them, and a proxy that drips the head of its answer.
+fn dripping(first: Vec<u8>, then: u8) -> std::net::SocketAddr {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        while let Ok((mut near, _)) = listener.accept() {
+            let mut hello = [0; 4096];
+            let _ = near.read(&mut hello);
+            let _ = near.write_all(&first);
+            while near.write_all(&[then]).is_ok() {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        }
+    });
+    address
+}
+
+#[test]
+fn a_dripped_handshake_cannot_outlive_the_deadline() {
+    // A handshake record of 16 KiB whose bytes come one by one.
+    let url = format!("https://{}", dripping(vec![22, 3, 3, 0x40, 0, 2, 0, 0x3f, 0xf0], 0));
+    let bench = Bench::new();
+    let (server, gun) = (TrustServer::parse(&url, PlainHttp::Refused).unwrap(), Gun::new(GUN).unwrap());
+    let started = Instant::now();
+    let mut source = bench.client.source(&server, &gun, &[], Deadline::after(Duration::from_millis(900)));
+    let said = words(source.fetch(&MetadataName::Timestamp, 100));
+    assert!(said.contains("in time"), "{said}");
+    assert!(started.elapsed() < Duration::from_millis(2000), "{:?}", started.elapsed());
+}
+
+#[test]
+fn a_dripping_proxy_cannot_outlive_the_deadline() {
+    let url = format!("http://{}", dripping(b"HTTP/1.1 200 OK\r\nX: ".to_vec(), b'x'));
+    let proxies = Proxies::from_variables(|name| (name == "HTTPS_PROXY").then(|| url.clone())).unwrap();
+    let http = Http::checked_every(None, PlainHttp::Refused, proxies, Duration::ZERO).unwrap();
+    let client = Client::over(http, PlainHttp::Refused);
+    let (server, gun) =
+        (TrustServer::parse("https://notary.example", PlainHttp::Refused).unwrap(), Gun::new(GUN).unwrap());
+    let started = Instant::now();
+    let mut source = client.source(&server, &gun, &[], Deadline::after(Duration::from_millis(900)));
+    let said = words(source.fetch(&MetadataName::Timestamp, 100));
+    assert!(started.elapsed() < Duration::from_millis(2000), "{:?}", started.elapsed());
+    assert!(said.contains("in time"), "{said}");
+}
+
+/// The trust server names the token service, so it could add a scope of its own to ours, and have itself sent a token
+/// that is good for more than reading.
+#[test]
+fn a_realm_cannot_widen_the_scope() {
+    let bench = Bench::new();
+    bench.server.require(SignIn::Bearer(TokenService {
+        realm: Some(format!("{}/token?scope=repository%3Ax%3Apush", bench.server.url())),
+        ..TokenService::of("alice", "s3cret:x")
+    }));
+    let said = bench.words(&[credential("alice", "s3cret:x")]);
+    assert_eq!(bench.server.count("/token"), 0, "{said}");
+    assert!(said.contains("scope"), "{said}");
+}

@@ -601,3 +601,54 @@ fn what_does_not_verify_is_not_exported() {
     bench.server.misbehave("", Fault::Status(500));
     assert!(matches!(bench.notary.export(&request, Timestamp::now()), Err(Refusal::Unavailable(_))));
 }
+
+#[test]
+fn what_was_superseded_neither_serves_nor_stands_in() {
+    let bench = Bench::new(Duration::from_secs(600));
+    bench.ask(&Ask::default()).unwrap();
+    bench.age_by(RECHECK_AFTER + Duration::from_secs(1));
+    let next = bench.repo.update(|signer| signer.remove_target("targets/releases", "v1").touch("targets"));
+    bench.server.publish(&next);
+    // Another question asks the server again, and sees that there is a newer publication, but not what is in it.
+    bench.server.misbehave("/targets.", Fault::Status(500));
+    let stored = Ask { when_unavailable: stale(3600), ..Ask::default() };
+    assert!(bench.ask(&Ask { tag: "v9", when_unavailable: stale(3600), ..Ask::default() }).is_err());
+    let said = unavailable(bench.ask(&stored));
+    assert!(said.contains("newer trust data was seen"), "{said}");
+    // Nor once nothing can be reached at all.
+    bench.server.misbehave("", Fault::Status(500));
+    let said = unavailable(bench.ask(&stored));
+    assert!(said.contains("newer trust data was seen"), "{said}");
+    bench.server.behave();
+    assert!(matches!(rejection(bench.ask(&stored)), Rejection::NoSuchTag { .. }));
+}
+
+#[test]
+fn one_signers_missing_file_does_not_deny_who_does_not_ask_for_it() {
+    let bench = Bench::new(LONG);
+    bench.server.misbehave("/timestamp", Fault::Delay(Duration::from_millis(500)));
+    bench.server.misbehave("/targets/bob", Fault::Status(500));
+    thread::scope(|scope| {
+        let leader = scope.spawn(|| bench.ask(&Ask { signers: &["bob"], ..Ask::default() }));
+        while bench.server.count("/timestamp") == 0 {
+            thread::sleep(Duration::from_millis(5));
+        }
+        bench.ask(&Ask::default()).unwrap();
+        unavailable(leader.join().unwrap());
+    });
+}
+
+#[test]
+fn who_waits_gets_no_verdict_on_other_signers() {
+    let bench = Bench::new(LONG);
+    bench.server.misbehave("/timestamp", Fault::Delay(Duration::from_millis(500)));
+    thread::scope(|scope| {
+        let leader = scope.spawn(|| bench.ask(&Ask::default()));
+        while bench.server.count("/timestamp") == 0 {
+            thread::sleep(Duration::from_millis(5));
+        }
+        bench.ask(&Ask { signers: &["alice"], ..Ask::default() }).unwrap();
+        leader.join().unwrap().unwrap();
+    });
+    assert_eq!((bench.server.count("/targets/alice"), bench.server.count("/timestamp")), (1, 1));
+}

@@ -92,7 +92,10 @@ impl Bench {
     ) -> Result<Arc<Repository>, RefreshError> {
         let mut source = crate::trust::recorder::Recorder::new(Box::new(Files(repo)), true);
         let repository = match store.recall(&self.server, &self.gun) {
-            Some(known) => known.refresh(&mut source, &self.gun, anchor, &alice(), now)?,
+            Some(known) => {
+                let refreshed = known.refresh(&mut source, &self.gun, anchor, &alice(), now);
+                refreshed.map_err(|failed| failed.error)?
+            }
             None => Repository::refresh(&mut source, &self.gun, anchor, None, &alice(), now)?,
         };
         let repository = Arc::new(repository);

@@ -260,3 +260,64 @@ fn row_069_rotated_keys_no_longer_count() {
     });
     assert_eq!(code(again(&stale, &held)), "signature");
 }
+
+/// What a refresh from `server` leaves, when it fails.
+fn noted(server: &mut Server, held: &Repository) -> (&'static str, Repository) {
+    let result = Repository::refresh_or_note(server, &gun(), &first_use(), Some(held), &alice(), now());
+    let failed = *result.expect_err("a failure");
+    (code::<()>(Err(failed.error)), failed.noted.expect("what is to be remembered"))
+}
+
+#[test]
+fn a_refresh_that_fails_forgets_nothing_that_it_verified() {
+    let base = plant().publish();
+    let newer = base.update(|s| s.release("v1", OTHER, 5, &["alice"]).touch("targets"));
+    for (role, away, expected) in [
+        ("snapshot", false, "missing"),
+        ("snapshot", true, "unavailable"),
+        ("targets", false, "missing"),
+        ("targets", true, "unavailable"),
+        ("targets/releases", false, "missing"),
+        ("targets/releases", true, "unavailable"),
+        ("targets/alice", true, "unavailable"),
+    ] {
+        let held = open(&base).unwrap();
+        let mut server = Server::of(&newer);
+        let file = newer.file_of(role);
+        if away {
+            server.away.insert(file)
+        } else {
+            server.files.remove(&file).is_some()
+        };
+        let (failure, noted) = noted(&mut server, &held);
+        assert_eq!(failure, expected, "{role}");
+        // The old data no longer counts, and the server cannot go back to it.
+        assert!(noted.is_superseded() && !held.is_superseded());
+        assert_eq!(noted.judge(tag("v1"), &[], now()).unwrap_err().code(), "superseded", "{role}");
+        assert_eq!(code(again(&base, &noted)), "rollback", "{role}");
+        // And all is well once the newer data can be had.
+        let found = again(&newer, &noted).unwrap();
+        assert!(!found.is_superseded());
+        assert_eq!(found.judge(tag("v1"), &[], now()).unwrap().digest.sha256(), Sha256::new(OTHER));
+    }
+    // Where nothing newer was seen, nothing is lost.
+    let held = open(&base).unwrap();
+    let mut server = Server::of(&newer);
+    server.away.insert("timestamp".to_owned());
+    let (_, noted) = noted(&mut server, &held);
+    assert!(!noted.is_superseded() && noted.judge(tag("v1"), &[], now()).is_ok());
+}
+
+#[test]
+fn a_failed_refresh_does_not_forget_each_role_that_it_verified() {
+    let base = ROLES.into_iter().fold(plant(), |signer, role| signer.version(role, 5)).publish();
+    let newer = base.update(|s| ROLES[..4].iter().fold(s, |s, role| s.version(role, 9)).touch("targets/alice"));
+    let mut server = Server::of(&newer);
+    server.away.insert(newer.file_of("targets/alice"));
+    let (_, noted) = noted(&mut server, &open(&base).unwrap());
+    for (index, role) in ROLES[..4].iter().enumerate() {
+        // All above this role goes on; the role itself goes back to between the two.
+        let next = newer.update(|s| ROLES[..index].iter().fold(s, |s, role| s.version(role, 10)).version(role, 7));
+        assert_eq!(code(again(&next, &noted)), "rollback", "{role}");
+    }
+}

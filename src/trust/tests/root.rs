@@ -427,3 +427,45 @@ fn a_root_past_its_cap_is_refused() {
     });
     assert_eq!(code(open(&repo.publish())), "too-large");
 }
+
+#[test]
+fn a_pinned_ca_that_ends_takes_what_was_verified_with_it() {
+    let key = Key::p256();
+    let ca = Authority::valid("site", now() - hours(10), now() + hours(10));
+    let leaf = Leaf::new(GUN).server_auth().valid(now() - hours(10), now() + hours(1000)).signed_by(&key, &ca);
+    let repo = rooted(vec![key.with_bundle(leaf)]);
+    let opened = open_at(&repo, &pinned(vec![RootPin::ca_from_pem(&ca.pem()).unwrap()]), now()).unwrap();
+    assert!(opened.judge(tag("v1"), &[], now() + hours(10)).is_ok());
+    let refusal = opened.judge(tag("v1"), &[], now() + hours(11)).unwrap_err();
+    assert_eq!(refusal.code(), "root-not-trusted");
+}
+
+/// The owner takes a stolen key away. Whoever has it, and can make the refresh that shows so fail, must not get the key
+/// back by hiding the new root again.
+#[test]
+fn a_rotation_that_was_seen_once_is_not_hidden_again() {
+    let base = plant().publish();
+    let stolen = base.keys("targets");
+    let held = open(&base).unwrap();
+    let rotated = base.update(|s| s.rotate("targets", vec![Key::p256()]));
+    let twice = rotated.update(|s| s.rotate("targets", vec![Key::p256()]));
+    let forged = base.update(|s| s.sign_with("targets", stolen).release("v1", OTHER, 5, &["alice"]).touch("targets"));
+    assert_eq!(code(again(&forged, &held)), "accepted", "as long as nobody knows");
+    let mut without_targets = Server::of(&rotated);
+    without_targets.files.remove(&rotated.file_of("targets"));
+    let mut bad_end = Server::of(&twice);
+    bad_end.files.insert("3.root".to_owned(), b"{}".to_vec());
+    bad_end.files.insert("timestamp".to_owned(), b"{}".to_vec());
+    // Nothing but the root itself was seen.
+    let mut root_alone = Server::of(&rotated);
+    root_alone.files.insert("timestamp".to_owned(), b"{}".to_vec());
+    for (mut server, expected) in [(without_targets, "missing"), (bad_end, "structure"), (root_alone, "structure")] {
+        let result = Repository::refresh_or_note(&mut server, &gun(), &first_use(), Some(&held), &alice(), now());
+        let failed = *result.unwrap_err();
+        assert_eq!(code::<()>(Err(failed.error)), expected);
+        let noted = failed.noted.unwrap();
+        assert!(noted.is_superseded());
+        assert_ne!(code(again(&forged, &noted)), "accepted");
+        assert_eq!(code(again(&twice, &noted)), "accepted");
+    }
+}

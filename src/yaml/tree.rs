@@ -8,19 +8,75 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::options::DuplicateKeyPolicy;
-use serde_saphyr::{Error, Location, Spanned, UserMessageFormatter};
+use serde_saphyr::{Error, Location, MessageFormatter as _, Spanned, UserMessageFormatter};
 
-use super::problem::{At, Fault};
+use crate::text::printable;
 
-/// The most bytes a file may have; a ConfigMap has no more either.
+/// How much one text may hold.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Caps {
+    pub(crate) bytes: usize,
+    pub(crate) depth: usize,
+    pub(crate) nodes: usize,
+    pub(crate) documents: usize,
+}
+
+/// The most bytes a file of ours may have; a ConfigMap has no more either.
 pub(crate) const MAX_TEXT: usize = 1 << 20;
-/// Policies are no deeper than ten levels; a list of ConfigMaps neither.
-const MAX_DEPTH: usize = 32;
-/// A megabyte of real policies has about 100,000.
-const MAX_NODES: usize = 250_000;
+
+impl Caps {
+    /// A file of ours. A megabyte of real policies has about 100,000 nodes, and they are no deeper than ten levels; a
+    /// list of ConfigMaps neither.
+    pub(crate) const FILE: Self = Self { bytes: MAX_TEXT, depth: 32, nodes: 250_000, documents: 16_384 };
+
+    /// A whole cluster's manifests (`kubectl get -A`): ten thousand workloads have about two million nodes.
+    pub(crate) const CLUSTER: Self = Self { bytes: 256 << 20, depth: 64, nodes: 4_000_000, documents: 20_000 };
+}
+
 /// What aliases may repeat: enough for shared signers, nothing for a bomb.
 const MAX_REPLAYED: usize = 20_000;
-const MAX_DOCUMENTS: usize = 16_384;
+
+/// A line and a column, both from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct At {
+    pub(crate) line: usize,
+    pub(crate) column: usize,
+}
+
+impl At {
+    pub(crate) const START: Self = Self { line: 1, column: 1 };
+}
+
+/// Why a text could not be read, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TreeError {
+    pub(crate) at: At,
+    pub(crate) fault: TreeFault,
+}
+
+/// Why a text could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum TreeFault {
+    /// More bytes than there may be.
+    TooLarge { limit: usize },
+    /// More of anything else than there may be.
+    TooMuch,
+    /// A key stands twice in one mapping.
+    DuplicateKey { key: String },
+    /// Not YAML; the reader's words.
+    Syntax { message: String },
+}
+
+impl fmt::Display for TreeFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLarge { limit } => write!(f, "there are more than {limit} bytes"),
+            Self::TooMuch => f.write_str("there is too much in it to be read at once"),
+            Self::DuplicateKey { key } => write!(f, "\"{}\" stands twice in one mapping", printable(key, 60)),
+            Self::Syntax { message } => f.write_str(&printable(message, 300)),
+        }
+    }
+}
 
 /// A value and where it stands.
 #[derive(Debug)]
@@ -34,7 +90,8 @@ pub(crate) struct Node {
 pub(crate) enum Value {
     Null,
     Bool(bool),
-    Number,
+    /// `None` for one that JSON does not have, such as `.inf`.
+    Number(Option<serde_json::Number>),
     Text(String),
     List(Vec<Node>),
     Map(Vec<(Key, Node)>),
@@ -48,12 +105,15 @@ pub(crate) struct Key {
 }
 
 impl Node {
+    /// What stands where nothing stands.
+    pub(crate) const NOTHING: Self = Self { at: At::START, value: Value::Null };
+
     /// What it is, for people.
     pub(crate) fn kind(&self) -> &'static str {
         match self.value {
             Value::Null => "nothing",
             Value::Bool(_) => "true or false",
-            Value::Number => "a number",
+            Value::Number(_) => "a number",
             Value::Text(_) => "a string",
             Value::List(_) => "a list",
             Value::Map(_) => "a mapping",
@@ -84,9 +144,9 @@ impl Node {
 }
 
 /// Reads all documents of a text. Empty documents are left out.
-pub(crate) fn parse(text: &str) -> Result<Vec<Node>, (At, Fault)> {
-    if text.len() > MAX_TEXT {
-        return Err((At::START, Fault::TooLarge { limit: MAX_TEXT }));
+pub(crate) fn parse(text: &str, caps: Caps) -> Result<Vec<Node>, TreeError> {
+    if text.len() > caps.bytes {
+        return Err(TreeError { at: At::START, fault: TreeFault::TooLarge { limit: caps.bytes } });
     }
     let options = serde_saphyr::options! {
         with_snippet: false,
@@ -99,16 +159,16 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Node>, (At, Fault)> {
             max_replay_stack_depth: 8,
         },
         budget: serde_saphyr::budget! {
-            max_depth: MAX_DEPTH,
-            max_nodes: MAX_NODES,
-            max_events: 4 * MAX_NODES,
-            max_documents: MAX_DOCUMENTS,
+            max_depth: caps.depth,
+            max_nodes: caps.nodes,
+            max_events: 4 * caps.nodes,
+            max_documents: caps.documents,
             max_aliases: 1_000,
             max_anchors: 1_000,
             max_merge_keys: 100,
             max_recorded_anchor_events: 50_000,
-            max_recorded_anchor_bytes: 4 * MAX_TEXT,
-            max_total_scalar_bytes: 4 * MAX_TEXT,
+            max_recorded_anchor_bytes: 4 * caps.bytes,
+            max_total_scalar_bytes: 4 * caps.bytes,
         },
     };
     serde_saphyr::from_multiple_with_options::<Spanned<Value>>(text, options)
@@ -116,19 +176,16 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Node>, (At, Fault)> {
         .map_err(|error| describe(&error))
 }
 
-/// The place and the words of a reader's error.
-fn describe(error: &Error) -> (At, Fault) {
+/// The place and the words of a reader's error. Its own rendering, with snippets of the text, is never used.
+fn describe(error: &Error) -> TreeError {
+    let error = error.without_snippet();
     let at = error.location().map_or(At::START, At::from);
-    let fault = match error.without_snippet() {
-        Error::DuplicateMappingKey { key: Some(key), .. } => Fault::DuplicateKey { key: key.clone() },
-        other => {
-            let words = other.render_with_formatter(&UserMessageFormatter);
-            // The place is told once, in front.
-            let suffix = format!(" at line {}, column {}", at.line, at.column);
-            Fault::Yaml { message: words.strip_suffix(&suffix).unwrap_or(&words).to_owned() }
-        }
+    let fault = match error {
+        Error::DuplicateMappingKey { key: Some(key), .. } => TreeFault::DuplicateKey { key: key.clone() },
+        Error::Budget { .. } => TreeFault::TooMuch,
+        other => TreeFault::Syntax { message: UserMessageFormatter.format_message(other).into_owned() },
     };
-    (at, fault)
+    TreeError { at, fault }
 }
 
 impl From<Location> for At {
@@ -176,24 +233,24 @@ impl<'de> Visitor<'de> for ValueVisitor {
         Ok(Value::Bool(value))
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Value, E> {
-        Ok(Value::Number)
+    fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
+        Ok(Value::Number(Some(number.into())))
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<Value, E> {
-        Ok(Value::Number)
+    fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
+        Ok(Value::Number(Some(number.into())))
     }
 
-    fn visit_i128<E>(self, _: i128) -> Result<Value, E> {
-        Ok(Value::Number)
+    fn visit_i128<E>(self, number: i128) -> Result<Value, E> {
+        Ok(Value::Number(serde_json::Number::from_i128(number)))
     }
 
-    fn visit_u128<E>(self, _: u128) -> Result<Value, E> {
-        Ok(Value::Number)
+    fn visit_u128<E>(self, number: u128) -> Result<Value, E> {
+        Ok(Value::Number(serde_json::Number::from_u128(number)))
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Value, E> {
-        Ok(Value::Number)
+    fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
+        Ok(Value::Number(serde_json::Number::from_f64(number)))
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Value, E> {
@@ -226,9 +283,13 @@ impl<'de> Visitor<'de> for ValueVisitor {
 mod tests {
     use super::*;
 
+    fn read(text: &str) -> Result<Vec<Node>, TreeError> {
+        parse(text, Caps::FILE)
+    }
+
     #[test]
     fn every_key_and_value_knows_its_place() {
-        let documents = parse("# c\na: 1\n---\nb:\n  - x: y\n    z:\n").unwrap();
+        let documents = read("# c\na: 1\n---\nb:\n  - x: y\n    z:\n").unwrap();
         assert_eq!(documents.len(), 2);
         let Value::Map(entries) = &documents[1].value else { panic!() };
         assert_eq!((entries[0].0.at.line, entries[0].0.at.column), (4, 1));
@@ -242,25 +303,25 @@ mod tests {
 
     #[test]
     fn json_is_read_as_well() {
-        let documents = parse("{\n\t\"a\": [true, null, \"x\\/\\u00e9\", 1.5]\n}\n").unwrap();
+        let documents = read("{\n\t\"a\": [true, null, \"x\\/\\u00e9\", 1.5]\n}\n").unwrap();
         let Value::List(items) = &documents[0].get("a").unwrap().value else { panic!() };
         assert!(matches!(items[0].value, Value::Bool(true)));
         assert!(items[1].is_null());
         assert_eq!(items[2].text(), Some("x/é"));
-        assert!(matches!(items[3].value, Value::Number));
+        assert!(matches!(items[3].value, Value::Number(_)));
     }
 
     #[test]
     fn only_true_and_false_are_booleans() {
         for text in ["yes", "on", "no", "off", "y"] {
-            assert_eq!(parse(&format!("a: {text}")).unwrap()[0].get("a").unwrap().text(), Some(text));
+            assert_eq!(read(&format!("a: {text}")).unwrap()[0].get("a").unwrap().text(), Some(text));
         }
     }
 
     #[test]
     fn empty_documents_are_left_out() {
         for text in ["", "# only a comment\n", "---\n---\n", "\u{feff}", "--- ~\n"] {
-            assert_eq!(parse(text).unwrap().len(), 0, "{text:?}");
+            assert_eq!(read(text).unwrap().len(), 0, "{text:?}");
         }
     }
 
@@ -292,10 +353,10 @@ mod tests {
             &wide,
             &large,
         ] {
-            assert!(parse(bad).is_err(), "{}", bad.chars().take(40).collect::<String>());
+            assert!(read(bad).is_err(), "{}", bad.chars().take(40).collect::<String>());
         }
-        let (at, fault) = parse("x: 1\na: 1\na: 2").unwrap_err();
-        assert_eq!((at.line, at.column), (3, 1));
-        assert!(matches!(fault, Fault::DuplicateKey { .. }), "{fault}");
+        let error = read("x: 1\na: 1\na: 2").unwrap_err();
+        assert_eq!((error.at.line, error.at.column), (3, 1));
+        assert_eq!(error.fault, TreeFault::DuplicateKey { key: "a".to_owned() });
     }
 }
