@@ -6,38 +6,31 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
-
 use crate::issue::Issued;
-use crate::options::{Existing, Options};
+use crate::manifest::{self, FillError, Webhook};
+use crate::options::{Options, Task};
 
-/// Writes the four files; returns their paths, in the order in which they are told.
+/// Writes all files; returns their paths, in the order in which they are told.
 pub fn write(options: &Options, issued: &Issued) -> Result<Vec<PathBuf>, WriteError> {
     let dir = &options.out;
-    fs::create_dir_all(dir).map_err(|source| WriteError::Io { path: dir.clone(), source })?;
-    let files = [
-        (dir.join("ca.crt"), PUBLIC, &issued.ca_certificate),
-        (dir.join("ca.key"), PRIVATE, &issued.ca_key),
-        (dir.join("tls.crt"), PUBLIC, &issued.certificate),
-        (dir.join("tls.key"), PRIVATE, &issued.key),
-    ];
-    if options.existing == Existing::Keep {
+    let files = contents(options, issued)?;
+    if options.task == Task::Make {
         // All of them before any is written: half a set is worth less than none. A dangling link is there, too.
         let there: Vec<_> =
-            files.iter().map(|(path, ..)| path.clone()).filter(|path| path.symlink_metadata().is_ok()).collect();
+            files.iter().map(|file| file.path.clone()).filter(|path| path.symlink_metadata().is_ok()).collect();
         if !there.is_empty() {
             return Err(WriteError::Exist(there));
         }
     }
-    for (path, mode, text) in &files {
-        let written = match options.existing {
-            Existing::Keep => create(path, *mode, text),
-            Existing::Replace => replace(path, *mode, text),
+    fs::create_dir_all(dir).map_err(|source| WriteError::Io { path: dir.clone(), source })?;
+    for file in &files {
+        let written = match options.task {
+            Task::Make => create(&file.path, file.mode, &file.text),
+            Task::Replace | Task::Renew => replace(&file.path, file.mode, &file.text),
         };
-        written.map_err(|source| WriteError::Io { path: path.clone(), source })?;
+        written.map_err(|source| WriteError::Io { path: file.path.clone(), source })?;
     }
-    Ok(files.into_iter().map(|(path, ..)| path).collect())
+    Ok(files.into_iter().map(|file| file.path).collect())
 }
 
 /// What is printed in the end.
@@ -46,19 +39,61 @@ pub fn report(options: &Options, issued: &Issued, written: &[PathBuf]) -> String
     for path in written {
         text.push_str(&format!("wrote {}\n", path.display()));
     }
-    let names = options.names().join(", ");
-    text.push_str(&format!("valid until {} for {names}\n", issued.not_after.date()));
-    text.push_str(&format!("caBundle: {}\n", ca_bundle(issued)));
+    let (end, ca_end, names) = (issued.not_after.date(), issued.ca_not_after.date(), issued.names.join(", "));
+    text.push_str(&format!("valid until {end} (the CA until {ca_end}) for {names}\n"));
+    if options.task == Task::Renew {
+        let secret = options.out.join("secret.yaml");
+        text.push_str(&format!("the CA is the same; next: kubectl apply -f {}\n", secret.display()));
+    }
+    text.push_str(&format!("caBundle: {}\n", manifest::ca_bundle(issued)));
     text
-}
-
-/// `webhooks[].clientConfig.caBundle`: the PEM text in base64.
-pub fn ca_bundle(issued: &Issued) -> String {
-    BASE64_STANDARD.encode(&issued.ca_certificate)
 }
 
 const PUBLIC: u32 = 0o644;
 const PRIVATE: u32 = 0o600;
+
+/// A file to be written.
+struct Content {
+    path: PathBuf,
+    mode: u32,
+    text: String,
+}
+
+/// Everything that is to be written. The certificate comes before its key: whoever looks in between finds two that do not
+/// fit, and looks again.
+fn contents(options: &Options, issued: &Issued) -> Result<Vec<Content>, WriteError> {
+    let file = |name: &str, mode, text: &str| Content { path: options.out.join(name), mode, text: text.to_owned() };
+    let mut files = Vec::new();
+    if let Some(key) = &issued.ca_key {
+        files.push(file("ca.crt", PUBLIC, &issued.ca_certificate));
+        files.push(file("ca.key", PRIVATE, &key.0));
+    }
+    files.extend([
+        file("tls.crt", PUBLIC, &issued.certificate),
+        file("tls.key", PRIVATE, &issued.key.0),
+        file("secret.yaml", PRIVATE, &manifest::secret(issued)),
+        file("ca-bundle-mutating.yaml", PUBLIC, &manifest::patch(issued, Webhook::Mutating)),
+        file("ca-bundle-validating.yaml", PUBLIC, &manifest::patch(issued, Webhook::Validating)),
+        file("kustomization.yaml", PUBLIC, manifest::KUSTOMIZATION),
+    ]);
+    for source in &options.fill {
+        let Some(name) = source.file_name() else { return Err(WriteError::NotAFile { path: source.clone() }) };
+        let path = options.out.join(name);
+        if files.iter().any(|file| file.path == path) || is_same_file(source, &path) {
+            return Err(WriteError::Itself { path });
+        }
+        let manifest = fs::read_to_string(source)
+            .map_err(|error| WriteError::Unreadable { path: source.clone(), source: error })?;
+        let text = manifest::fill(&manifest, issued)
+            .map_err(|error| WriteError::Fill { path: source.clone(), source: error })?;
+        files.push(Content { path, mode: PRIVATE, text });
+    }
+    Ok(files)
+}
+
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    matches!((fs::canonicalize(one), fs::canonicalize(other)), (Ok(one), Ok(other)) if one == other)
+}
 
 /// A new file; fails if anything is there, a link included.
 fn create(path: &Path, mode: u32, text: &str) -> io::Result<()> {
@@ -92,6 +127,30 @@ pub enum WriteError {
         /// Why not.
         source: io::Error,
     },
+    /// A manifest to fill in has no name of its own.
+    NotAFile {
+        /// As it was given.
+        path: PathBuf,
+    },
+    /// A manifest to fill in would be overwritten by the result, or by one of the other files.
+    Itself {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A manifest to fill in cannot be read.
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A manifest cannot be filled in.
+    Fill {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: FillError,
+    },
 }
 
 impl fmt::Display for WriteError {
@@ -101,11 +160,20 @@ impl fmt::Display for WriteError {
                 let paths: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
                 write!(
                     f,
-                    "{} is there already and nothing was written; choose another --out, or replace it with --force",
+                    "{} is there already and nothing was written; choose another --out, renew the certificate with \
+                     --renew, or replace everything with --force",
                     paths.join(", ")
                 )
             }
             Self::Io { path, source } => write!(f, "cannot write {}: {source}", path.display()),
+            Self::NotAFile { path } => write!(f, "--fill {}: not a file", path.display()),
+            Self::Itself { path } => write!(
+                f,
+                "--fill would write its result over {}; choose an --out apart from the manifest",
+                path.display()
+            ),
+            Self::Unreadable { path, source } => write!(f, "cannot read {}: {source}", path.display()),
+            Self::Fill { path, source } => write!(f, "cannot fill in {}: {source}", path.display()),
         }
     }
 }
@@ -113,8 +181,9 @@ impl fmt::Display for WriteError {
 impl std::error::Error for WriteError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Io { source, .. } => Some(source),
-            Self::Exist(_) => None,
+            Self::Io { source, .. } | Self::Unreadable { source, .. } => Some(source),
+            Self::Fill { source, .. } => Some(source),
+            Self::Exist(_) | Self::NotAFile { .. } | Self::Itself { .. } => None,
         }
     }
 }

@@ -9,22 +9,35 @@ use lexopt::prelude::*;
 
 /// `--help`.
 pub const HELP: &str = "\
-Makes a CA and a serving certificate for Portreeve's webhook.
+Makes a CA and a serving certificate for Portreeve's webhook, and the manifests that bring them into the cluster.
 
 Usage: certs-gen [OPTION]...
 
   --service NAME     the webhook's Service (portreeve)
   --namespace NAME   its namespace (portreeve)
   --dns NAME         a further DNS name or IP address; may be given several times
-  --days N           how long the serving certificate is valid (365); the CA is valid for ten years, or N days if
-                     that is longer
+  --days N           how long the serving certificate is valid (365)
+  --ca-days N        how long the CA is valid (3650, or as long as the certificate if that is longer)
   --out DIR          where the files go; made if it is not there (.)
+  --fill FILE        also put the CA and the Secret into this manifest, and write the result to DIR under its name;
+                     may be given several times
+  --renew            a new serving certificate by the CA that is in DIR, for the names that the old one has: the webhook
+                     configurations stay as they are
   --force            replace files that are there already: a new CA, so every caBundle must be replaced too
   --help             this text
   --version          the version
 
-Writes ca.crt, ca.key, tls.crt and tls.key, and prints the caBundle for the webhook configuration. Keep ca.key out
-of the cluster.
+Writes into DIR:
+  ca.crt, ca.key, tls.crt, tls.key               the CA and the certificate; keep ca.key out of the cluster
+  secret.yaml                                    the Secret portreeve-certs with certificate, key and ca.crt
+  ca-bundle-mutating.yaml, -validating.yaml      the caBundle, as patches of the two webhook configurations
+  kustomization.yaml                             the last three as a kustomize component
+
+With kustomize, name DIR under `components:`. Without, either apply what --fill wrote, or
+  kubectl apply -f DIR/secret.yaml
+  kubectl patch mutatingwebhookconfiguration portreeve --patch-file DIR/ca-bundle-mutating.yaml
+  kubectl patch validatingwebhookconfiguration portreeve --patch-file DIR/ca-bundle-validating.yaml
+After --renew, applying secret.yaml is all; Portreeve takes the new certificate without a restart.
 ";
 
 /// What is asked for.
@@ -41,38 +54,46 @@ pub enum Command {
 /// What to make.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// The Service.
-    pub service: String,
-    /// Its namespace.
-    pub namespace: String,
+    /// The Service, if it is named.
+    pub service: Option<String>,
+    /// Its namespace, if it is named.
+    pub namespace: Option<String>,
     /// Further DNS names and IP addresses.
     pub extra: Vec<String>,
     /// The serving certificate's days.
     pub days: u32,
+    /// The CA's days, if they are named.
+    pub ca_days: Option<u32>,
     /// The directory.
     pub out: PathBuf,
-    /// What about files that are there?
-    pub existing: Existing,
+    /// Manifests to fill in.
+    pub fill: Vec<PathBuf>,
+    /// What to do, and what about files that are there.
+    pub task: Task,
 }
 
-/// What about files that are there already?
+/// What to do, and what about files that are there already?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Existing {
-    /// They stay, and nothing is written.
-    Keep,
-    /// They are replaced.
+pub enum Task {
+    /// A new CA; files that are there stay, and nothing is written.
+    Make,
+    /// A new CA; files that are there are replaced.
     Replace,
+    /// A new certificate by the CA that is there.
+    Renew,
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
-            service: "portreeve".to_owned(),
-            namespace: "portreeve".to_owned(),
+            service: None,
+            namespace: None,
             extra: Vec::new(),
             days: 365,
+            ca_days: None,
             out: PathBuf::from("."),
-            existing: Existing::Keep,
+            fill: Vec::new(),
+            task: Task::Make,
         }
     }
 }
@@ -85,33 +106,35 @@ impl Options {
     pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, OptionError> {
         let mut parser = lexopt::Parser::from_iter(arguments);
         let mut options = Self::default();
+        let (mut force, mut renew) = (false, false);
         while let Some(argument) = parser.next()? {
             match argument {
-                Long("service") => options.service = label("--service", parser.value()?)?,
-                Long("namespace") => options.namespace = label("--namespace", parser.value()?)?,
+                Long("service") => options.service = Some(label("--service", parser.value()?)?),
+                Long("namespace") => options.namespace = Some(label("--namespace", parser.value()?)?),
                 Long("dns") => options.extra.push(name(parser.value()?)?),
-                Long("days") => options.days = days(parser.value()?)?,
+                Long("days") => options.days = days("--days", parser.value()?)?,
+                Long("ca-days") => options.ca_days = Some(days("--ca-days", parser.value()?)?),
                 Long("out") => options.out = parser.value()?.into(),
-                Long("force") => options.existing = Existing::Replace,
+                Long("fill") => options.fill.push(parser.value()?.into()),
+                Long("force") => (options.task, force) = (Task::Replace, true),
+                Long("renew") => renew = true,
                 Short('h') | Long("help") => return Ok(Command::Help),
                 Short('V') | Long("version") => return Ok(Command::Version),
                 other => return Err(other.unexpected().into()),
             }
         }
-        Ok(Command::Generate(options))
-    }
-
-    /// All names of the serving certificate, the one that kube-apiserver uses first.
-    pub fn names(&self) -> Vec<String> {
-        let base = format!("{}.{}", self.service, self.namespace);
-        let own = [format!("{base}.svc"), base.clone(), format!("{base}.svc.cluster.local")];
-        let mut names: Vec<String> = Vec::new();
-        for name in own.into_iter().chain(self.extra.iter().cloned()) {
-            if !names.contains(&name) {
-                names.push(name);
+        if renew {
+            for (given, other) in [(force, "--force"), (options.ca_days.is_some(), "--ca-days")] {
+                if given {
+                    return Err(OptionError::NotWithRenew { other });
+                }
             }
+            options.task = Task::Renew;
         }
-        names
+        if let Some(ca_days) = options.ca_days.filter(|&ca_days| ca_days < options.days) {
+            return Err(OptionError::CaEndsFirst { ca_days, days: options.days });
+        }
+        Ok(Command::Generate(options))
     }
 }
 
@@ -132,11 +155,11 @@ fn name(value: OsString) -> Result<String, OptionError> {
     }
 }
 
-fn days(value: OsString) -> Result<u32, OptionError> {
-    let value = text("--days", value)?;
+fn days(option: &'static str, value: OsString) -> Result<u32, OptionError> {
+    let value = text(option, value)?;
     match value.parse() {
         Ok(days @ 1..=MOST_DAYS) => Ok(days),
-        _ => Err(OptionError::NotDays { value }),
+        _ => Err(OptionError::NotDays { option, value }),
     }
 }
 
@@ -175,8 +198,22 @@ pub enum OptionError {
     },
     /// Not a number of days.
     NotDays {
-        /// The value.
+        /// The option.
+        option: &'static str,
+        /// Its value.
         value: String,
+    },
+    /// The CA would be of no use to the certificate's end.
+    CaEndsFirst {
+        /// The CA's days.
+        ca_days: u32,
+        /// The certificate's days.
+        days: u32,
+    },
+    /// An option about a new CA, beside `--renew`, which keeps the old one.
+    NotWithRenew {
+        /// The other option.
+        other: &'static str,
     },
 }
 
@@ -200,8 +237,16 @@ impl fmt::Display for OptionError {
             Self::NotAName { value } => {
                 write!(f, "--dns \"{}\" is neither a DNS name in lower case nor an IP address", value.escape_default())
             }
-            Self::NotDays { value } => {
-                write!(f, "--days \"{}\" is not a number of days; expected 1 to {MOST_DAYS}", value.escape_default())
+            Self::NotDays { option, value } => {
+                write!(f, "{option} \"{}\" is not a number of days; expected 1 to {MOST_DAYS}", value.escape_default())
+            }
+            Self::CaEndsFirst { ca_days, days } => write!(
+                f,
+                "--ca-days {ca_days} is less than the certificate's {days} days; a certificate is worth nothing after its \
+                 CA's end"
+            ),
+            Self::NotWithRenew { other } => {
+                write!(f, "{other} cannot be given with --renew, which keeps the CA that is there")
             }
         }
     }
@@ -228,16 +273,20 @@ mod tests {
     #[test]
     fn all_options_are_read() {
         let expected = Options {
-            service: "gate".into(),
-            namespace: "edge-1".into(),
+            service: Some("gate".into()),
+            namespace: Some("edge-1".into()),
             extra: vec!["gate.example.com".into(), "*.example.com".into(), "::1".into()],
             days: 30,
+            ca_days: Some(90),
             out: "/tmp/x".into(),
-            existing: Existing::Replace,
+            fill: vec!["a.yaml".into(), "b.yaml".into()],
+            task: Task::Replace,
         };
         let line = "--service gate --namespace=edge-1 --dns gate.example.com --dns *.example.com --dns ::1 --days 30 \
-                    --out /tmp/x --force";
+                    --ca-days 90 --out /tmp/x --fill a.yaml --fill b.yaml --force";
         assert_eq!(parse(line), Ok(Command::Generate(expected)));
+        let renewal = Options { task: Task::Renew, ..Options::default() };
+        assert_eq!(parse("--renew"), Ok(Command::Generate(renewal)));
         assert_eq!(parse(""), Ok(Command::Generate(Options::default())));
         assert_eq!(parse("--days x -h"), Err("--days \"x\" is not a number of days; expected 1 to 36500".into()));
         assert_eq!(parse("-h"), Ok(Command::Help));
@@ -266,17 +315,14 @@ mod tests {
             "--what",
             "stray",
             "--force=yes",
+            "--renew --force",
+            "--force --renew",
+            "--renew --ca-days 400",
+            "--ca-days 364",
+            "--days 30 --ca-days 29",
+            "--fill",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }
-    }
-
-    #[test]
-    fn names_are_what_kube_apiserver_calls() {
-        let options = Options { extra: vec!["portreeve.portreeve".into(), "10.0.0.1".into()], ..Options::default() };
-        assert_eq!(
-            options.names(),
-            ["portreeve.portreeve.svc", "portreeve.portreeve", "portreeve.portreeve.svc.cluster.local", "10.0.0.1"]
-        );
     }
 }

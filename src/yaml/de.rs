@@ -69,9 +69,22 @@ impl<'de> Deserializer<'de> for &'de Node {
         }
     }
 
+    /// serde would take a list for a struct, field by field; nobody writes that on purpose.
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, YamlError> {
+        match &self.value {
+            Value::List(_) => Err(YamlError::at(self, "expected a mapping, found a list".to_owned())),
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
     forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple
-        tuple_struct map struct identifier ignored_any
+        tuple_struct map identifier ignored_any
     }
 }
 

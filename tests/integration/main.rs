@@ -8,6 +8,8 @@ mod access;
 mod attack;
 mod commands;
 mod hostile;
+mod image;
+mod manifests;
 mod serve;
 mod store;
 
