@@ -652,3 +652,24 @@ fn who_waits_gets_no_verdict_on_other_signers() {
     });
     assert_eq!((bench.server.count("/targets/alice"), bench.server.count("/timestamp")), (1, 1));
 }
+
+#[test]
+fn what_was_superseded_stands_in_for_nothing_after_a_restart() {
+    let mut bench = Bench::new(Duration::ZERO);
+    let cache = bench.cache();
+    bench.restart(Some(&cache));
+    bench.ask(&Ask::default()).unwrap();
+    let next = bench.repo.update(|signer| signer.remove_target("targets/releases", "v1").touch("targets"));
+    bench.server.publish(&next);
+    // That there is a newer publication is seen, but not what is in it.
+    bench.server.misbehave("/targets.", Fault::Status(500));
+    let stored = Ask { when_unavailable: stale(3600), ..Ask::default() };
+    unavailable(bench.ask(&stored));
+    bench.restart(Some(&cache));
+    bench.server.misbehave("", Fault::Status(500));
+    assert!(unavailable(bench.ask(&stored)).contains("nothing is stored"));
+    // Nor can the server now show the old one again.
+    bench.server.behave();
+    bench.server.publish(&bench.repo);
+    assert!(matches!(rejection(bench.ask(&stored)), Rejection::Rollback { .. }));
+}
