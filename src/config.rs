@@ -65,7 +65,7 @@ pub struct TrustConfig {
     pub ca: PathBuf,
     /// Which trust server speaks for which registry.
     pub servers: TrustServers,
-    /// Where verified metadata is to be kept; this version keeps it in memory only, and says so at start.
+    /// Where verified metadata is kept for the next start; `None`: in memory alone.
     pub cache: Option<PathBuf>,
     /// How old a verified timestamp may be before it is asked for again.
     pub refresh_after: Duration,
@@ -207,7 +207,7 @@ impl Config {
             trust: TrustConfig {
                 ca: trust.ca.unwrap_or_else(|| "/etc/certs/ca.pem".into()),
                 servers,
-                cache: trust.cache,
+                cache: trust.cache.filter(|path| !path.as_os_str().is_empty()),
                 refresh_after: check.duration("trust.refreshAfter", trust.refresh_after, Duration::from_secs(30))?,
                 when_unavailable,
                 first_use: if trust.require_pinned_roots.unwrap_or(false) {

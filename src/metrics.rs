@@ -28,6 +28,7 @@ pub struct Metrics {
     reloads: Family<ReloadLabels, Counter>,
     connections: Family<ListenerLabels, Gauge>,
     panics: Counter,
+    trust_store_failures: Counter,
     certificate_not_after: Gauge,
     portieris_allow: Gauge<u64, AtomicU64>,
     portieris_deny: Gauge<u64, AtomicU64>,
@@ -48,6 +49,7 @@ impl Metrics {
             reloads: Family::default(),
             connections: Family::default(),
             panics: Counter::default(),
+            trust_store_failures: Counter::default(),
             certificate_not_after: Gauge::default(),
             portieris_allow: Gauge::default(),
             portieris_deny: Gauge::default(),
@@ -84,6 +86,11 @@ impl Metrics {
             "portreeve_panics",
             "Requests or chores that hit a bug and were contained",
             metrics.panics.clone(),
+        );
+        registry.register(
+            "portreeve_trust_store_failures",
+            "Times that verified trust data could not be written to trust.cache",
+            metrics.trust_store_failures.clone(),
         );
         registry.register(
             "portreeve_certificate_not_after_timestamp_seconds",
@@ -147,6 +154,11 @@ impl Metrics {
     /// A bug was contained.
     pub fn panic(&self) {
         self.panics.inc();
+    }
+
+    /// Verified trust data could not be stored.
+    pub fn trust_store_failure(&self) {
+        self.trust_store_failures.inc();
     }
 
     /// When the serving certificate now in force ends.
@@ -269,6 +281,8 @@ labels! {
         Credentials => "credentials",
         /// The CA bundle for trust servers.
         TrustCa => "trust_ca",
+        /// Verified trust data that an earlier process, or another one, has stored.
+        StoredTrust => "stored_trust",
     }
 }
 

@@ -89,6 +89,9 @@ fn vouched(verified: &Verified) -> String {
         words.push_str(", signed by ");
         words.push_str(&signers(verified));
     }
+    if let Origin::StoodIn { age } = verified.origin {
+        words.push_str(&format!(", by stored trust data, last confirmed {} s ago", age.as_secs()));
+    }
     words
 }
 

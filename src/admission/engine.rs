@@ -36,6 +36,8 @@ impl Engine {
             ca: Some(config.trust.ca.clone()),
             refresh_after: config.trust.refresh_after,
             plain_http: config.trust.plain_http,
+            cache: config.trust.cache.clone(),
+            metrics: Arc::clone(&metrics),
         })
         .map_err(EngineError::Notary)?;
         let judge = Judge {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use lexopt::{Arg, Parser, ValueExt as _};
 
+use super::export::{Layout, Wanted};
 use crate::config::{Config, ConfigError};
 use crate::text::{duration, nearest};
 
@@ -17,21 +18,24 @@ usage: portreeve COMMAND [OPTIONS]
   serve                                   the webhook
   review [--output text|json] FILE…|-     decide as the webhook would, on AdmissionReviews or manifests
   check [--namespace NS] [--output text|json] IMAGE…
-                                          which policy applies, the digest, who signed, when it expires
+                                          which policy applies, the digest, who signed, when it expires, what to pin
+  check --reset NAME…                     forget the stored trust data of repositories
+  export --gun NAME [--server URL] [--signer NAME]… [--root-key ID]… [--flat] DIR
+                                          write verified trust data for trustServer: file://…
   lint PATH…                              check policy files or ConfigMap manifests
   version                                 print the version
 
-options of serve, review and check (an option beats the file):
+options of serve, review, check and export (an option beats the file):
   --config FILE       configuration, YAML or JSON
   --policies DIR      a directory of policy files; may be given more than once
   --trust-ca FILE     PEM certificates added to the built-in roots
   --cache DIR         where verified trust data is kept
-  --timeout TIME      review, check: how long each may take, such as 10s
+  --timeout TIME      review, check, export: how long each may take, such as 10s
 
 exit status: 0 allowed, 1 denied, 2 bad input or configuration, 3 undecided (no trust server could be reached)";
 
 /// The commands, for suggestions.
-const COMMANDS: [&str; 6] = ["serve", "review", "check", "lint", "version", "help"];
+const COMMANDS: [&str; 7] = ["serve", "review", "check", "export", "lint", "version", "help"];
 
 /// A command with its arguments.
 #[derive(Debug, PartialEq, Eq)]
@@ -39,6 +43,8 @@ pub(super) enum Command {
     Serve(Common),
     Review { common: Common, output: Output, timeout: Option<Duration>, inputs: Vec<Input> },
     Check { common: Common, output: Output, timeout: Option<Duration>, namespace: String, images: Vec<String> },
+    Reset { common: Common, names: Vec<String> },
+    Export { common: Common, timeout: Option<Duration>, wanted: Wanted },
     Lint { paths: Vec<PathBuf> },
     Version,
     Help,
@@ -102,9 +108,12 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
     }
     let (mut common, mut output, mut timeout, mut namespace) = (Common::default(), None, None, None);
     let mut values: Vec<OsString> = Vec::new();
+    let (mut is_reset, mut server, mut gun, mut layout) = (false, None, None, Layout::Server);
+    let (mut signers, mut root_keys) = (Vec::new(), Vec::new());
     while let Some(argument) = parser.next()? {
         let decides = matches!(name.as_str(), "review" | "check");
-        let takes_common = decides || name == "serve";
+        let exports = name == "export";
+        let takes_common = decides || exports || name == "serve";
         match argument {
             Arg::Short('h') | Arg::Long("help") => return Ok(Command::Help),
             Arg::Long("config") if takes_common => common.config = Some(parser.value()?.into()),
@@ -118,7 +127,13 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
                     other => return Err(ArgumentError::wrong("--output", other, "text or json")),
                 });
             }
-            Arg::Long("timeout") if decides => {
+            Arg::Long("reset") if name == "check" => is_reset = true,
+            Arg::Long("server") if exports => server = Some(parser.value()?.string()?),
+            Arg::Long("gun") if exports => gun = Some(parser.value()?.string()?),
+            Arg::Long("signer") if exports => signers.push(parser.value()?.string()?),
+            Arg::Long("root-key") if exports => root_keys.push(parser.value()?.string()?),
+            Arg::Long("flat") if exports => layout = Layout::Flat,
+            Arg::Long("timeout") if decides || exports => {
                 let text = parser.value()?.string()?;
                 let wait = duration(&text).filter(|wait| !wait.is_zero());
                 timeout = Some(wait.ok_or_else(|| ArgumentError::wrong("--timeout", &text, "a time such as 10s"))?);
@@ -137,6 +152,20 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
             needs("a FILE, or - for standard input")?;
             let input = |value: OsString| if value == "-" { Input::StandardInput } else { Input::File(value.into()) };
             Command::Review { common, output, timeout, inputs: values.into_iter().map(input).collect() }
+        }
+        "check" if is_reset => {
+            needs("the NAME of a repository in trust data")?;
+            Command::Reset { common, names: values.into_iter().map(|value| value.string()).collect::<Result<_, _>>()? }
+        }
+        "export" => {
+            let gun = gun.ok_or(ArgumentError::Nothing { what: "--gun NAME" })?;
+            needs("a DIR to write to")?;
+            if let Some(value) = values.get(1) {
+                return Err(lexopt::Error::UnexpectedArgument(value.clone()).into());
+            }
+            let directory = values.swap_remove(0).into();
+            let wanted = Wanted { server, gun, signers, root_keys, layout, directory };
+            Command::Export { common, timeout, wanted }
         }
         "check" => {
             needs("an IMAGE")?;
@@ -245,6 +274,21 @@ mod tests {
         assert_eq!(inputs, [Input::File("a.yaml".into()), Input::StandardInput]);
         let Ok(Command::Check { namespace, images, .. }) = parsed("check -n line-1 nginx") else { panic!() };
         assert_eq!((namespace.as_str(), images), ("line-1", vec!["nginx".to_owned()]));
+        let reset = Command::Reset { common: Common::default(), names: vec!["a/b".to_owned()] };
+        assert_eq!(parsed("check --reset a/b"), Ok(reset));
+        let Ok(Command::Export { wanted, .. }) = parsed("export --server https://n --gun a/b --signer x --flat out")
+        else {
+            panic!()
+        };
+        let expected = Wanted {
+            server: Some("https://n".to_owned()),
+            gun: "a/b".to_owned(),
+            signers: vec!["x".to_owned()],
+            root_keys: Vec::new(),
+            layout: Layout::Flat,
+            directory: "out".into(),
+        };
+        assert_eq!(wanted, expected);
         assert_eq!(parsed("version"), Ok(Command::Version));
         assert_eq!(parsed("--help"), Ok(Command::Help));
     }
@@ -265,6 +309,11 @@ mod tests {
             ("review", "the command needs a FILE, or - for standard input"),
             ("check", "the command needs an IMAGE"),
             ("lint", "the command needs a PATH"),
+            ("check --reset", "the command needs the NAME of a repository in trust data"),
+            ("export out", "the command needs --gun NAME"),
+            ("export --gun a", "the command needs a DIR to write to"),
+            ("export --gun a b c", "unexpected argument \"c\""),
+            ("review --reset f", "invalid option '--reset'"),
             ("review --output xml f", "--output: found \"xml\", expected text or json"),
             ("review --timeout 0s f", "--timeout: found \"0s\", expected a time such as 10s"),
             ("serve --output json", "invalid option '--output'"),

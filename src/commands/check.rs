@@ -14,7 +14,8 @@ use crate::admission::judge::{Assessment, Verdict};
 use crate::deadline::Deadline;
 use crate::policy::Mode;
 use crate::text::printable;
-use crate::trust::notary::Origin;
+use crate::trust::notary::{Notary, Origin, PlainHttp, TrustServer};
+use crate::trust::{Gun, StoredSummary};
 
 /// Checks every image and prints what was found.
 pub(super) fn run(
@@ -31,7 +32,8 @@ pub(super) fn run(
         let assessment = engine.judge().assess(namespace, image, Deadline::after(timeout), now);
         let mode = mode_of(engine.mode(), &assessment);
         status = status.worse(status_of(mode, &assessment));
-        let report = Report::of(image, namespace, mode, &assessment);
+        let stored = stored(&assessment, &engine.judge().notary, now);
+        let report = Report { stored, ..Report::of(image, namespace, mode, &assessment) };
         let text = match output {
             Output::Text => report.to_text(now),
             // Plain structs of strings and numbers cannot fail to serialise.
@@ -95,6 +97,67 @@ struct Report {
     expires: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     root_key_ids: Vec<String>,
+    /// Ready for a policy's `trust.roots`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    roots_to_pin: Vec<Pin>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stored: Option<Stored>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Pin {
+    key_id: String,
+}
+
+/// What is stored of the repository that was asked about.
+fn stored(assessment: &Assessment, notary: &Notary, now: Timestamp) -> Option<Stored> {
+    // The summary's words are those of a server and a name that were sound; what is stored is looked up by them again.
+    let rule = assessment.rule.as_ref()?;
+    let server = TrustServer::parse(rule.server.as_deref()?, PlainHttp::DangerouslyAllowed).ok()?;
+    let gun = Gun::new(rule.gun.as_deref()?).ok()?;
+    notary.stored(&server, &gun).map(|summary| Stored::of(summary, now))
+}
+
+/// What `trust.cache` holds of the repository.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Stored {
+    directory: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    confirmed: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    age_seconds: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    damage: Option<String>,
+    roles: Vec<StoredRole>,
+}
+
+#[derive(Debug, Serialize)]
+struct StoredRole {
+    role: String,
+    version: u64,
+    expires: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
+}
+
+impl Stored {
+    fn of(summary: StoredSummary, now: Timestamp) -> Self {
+        let role = |role: crate::trust::StoredRole| StoredRole {
+            role: role.role,
+            version: role.version,
+            expires: role.expires.to_string(),
+            file: role.file,
+        };
+        Self {
+            directory: printable(&summary.directory.display().to_string(), 400),
+            confirmed: summary.confirmed.map(|time| time.to_string()),
+            age_seconds: summary.confirmed.map(|time| now.duration_since(time).as_secs()),
+            damage: summary.damage.map(|damage| printable(&damage, 500)),
+            roles: summary.roles.into_iter().map(role).collect(),
+        }
+    }
 }
 
 impl Report {
@@ -127,6 +190,8 @@ impl Report {
             signers: Vec::new(),
             expires: BTreeMap::new(),
             root_key_ids: Vec::new(),
+            roots_to_pin: Vec::new(),
+            stored: None,
         };
         match &assessment.verdict {
             Verdict::Unchecked => {}
@@ -147,6 +212,7 @@ impl Report {
                 let ends = verified.expiries.iter().map(|end| (end.role.clone(), end.expires.to_string()));
                 report.expires = ends.collect();
                 report.root_key_ids = verified.root_key_ids.iter().map(|id| id.hex()).collect();
+                report.roots_to_pin = report.root_key_ids.iter().map(|id| Pin { key_id: id.clone() }).collect();
             }
         }
         report
@@ -181,6 +247,28 @@ impl Report {
         }
         for id in &self.root_key_ids {
             let _ = writeln!(text, "  {:20}{id}", "root key to pin");
+        }
+        if let Some(stored) = &self.stored {
+            let age = match (stored.age_seconds, &stored.confirmed) {
+                (Some(age @ 0..), Some(time)) => format!("confirmed {age} s ago ({time})"),
+                (Some(_), Some(time)) => format!("confirmed at {time}, which is in the future: nobody knows its age"),
+                _ => "not confirmed".to_owned(),
+            };
+            let _ = writeln!(text, "  {:20}{}, {age}", "stored", stored.directory);
+            if let Some(damage) = &stored.damage {
+                let _ = writeln!(text, "  {:20}{damage}", "damaged");
+            }
+            for StoredRole { role, version, expires, file } in &stored.roles {
+                let file = file.as_deref().unwrap_or("not kept");
+                let label = format!("stored {role}");
+                let _ = writeln!(text, "  {label:30}version {version}, ends {expires}, {file}");
+            }
+        }
+        if !self.roots_to_pin.is_empty() {
+            text.push_str("  to pin the root, put this under the policy's trust:\n    roots:\n");
+            for Pin { key_id } in &self.roots_to_pin {
+                let _ = writeln!(text, "      - keyId: \"{key_id}\"");
+            }
         }
         text
     }

@@ -2,8 +2,10 @@
 
 mod arguments;
 mod check;
+mod export;
 pub mod lint;
 mod manifest;
+mod reset;
 mod review;
 pub mod serve;
 
@@ -11,6 +13,7 @@ use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::admission::Engine;
 use crate::config::Config;
@@ -76,6 +79,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitStatus {
             Ok(config) => serve::run(&config),
             Err(error) => complain(&error.to_string()),
         },
+        Command::Reset { common, names } => with_config(&common, |config| reset::run(config, &names)),
+        Command::Export { common, timeout, wanted } => {
+            with_config(&common, |config| export::run(config, &wanted, timeout.unwrap_or(EXPORT_TIME)))
+        }
         Command::Review { common, output, timeout, inputs } => match engine(&common) {
             Ok((config, engine)) => {
                 review::run(&engine, &inputs, output, timeout.unwrap_or(config.limits.admission_time))
@@ -88,6 +95,20 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitStatus {
             }
             Err(status) => status,
         },
+    }
+}
+
+/// How long an export may take, where nothing is said: it fetches everything, and nobody waits for it but a person.
+const EXPORT_TIME: Duration = Duration::from_secs(60);
+
+/// Runs a command that needs the configuration and no policies.
+fn with_config(common: &Common, run: impl FnOnce(&Config) -> ExitStatus) -> ExitStatus {
+    match common.config() {
+        Ok(config) => {
+            crate::logging::start(config.log_format, config.log_level.min(log::LevelFilter::Warn));
+            run(&config)
+        }
+        Err(error) => complain(&error.to_string()),
     }
 }
 

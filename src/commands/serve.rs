@@ -78,12 +78,6 @@ fn take_policies(engine: &Engine, metrics: &Metrics, source: &mut PolicySource) 
 /// Runs the webhook until SIGTERM or SIGINT.
 pub(super) fn run(config: &Config) -> ExitStatus {
     crate::logging::start(config.log_format, config.log_level);
-    if let Some(cache) = &config.trust.cache {
-        log::warn!(
-            "trust.cache is {}, but this version keeps verified trust data in memory only: a restart forgets it",
-            cache.display()
-        );
-    }
     let signals = match EndSignals::catch() {
         Ok(signals) => signals,
         Err(error) => return complain(&error.to_string()),

@@ -5,6 +5,7 @@
 //! shares.
 
 pub mod anchor;
+pub mod export;
 pub mod gun;
 pub mod key;
 pub mod repository;
@@ -12,6 +13,7 @@ pub mod source;
 
 mod canonical;
 mod certificate;
+mod floor;
 mod json;
 mod metadata;
 mod refresh;
@@ -21,6 +23,7 @@ mod seen;
 mod signature;
 mod targets;
 
+pub(crate) mod directory;
 pub mod notary;
 pub mod server_url;
 pub mod servers;
@@ -32,8 +35,10 @@ mod hop;
 mod http;
 mod names;
 mod proxy;
+mod recorder;
 mod server_certificate;
 mod shelf;
+mod store;
 mod tls;
 mod token;
 mod wire;
@@ -44,6 +49,7 @@ pub use json::JsonError;
 pub use key::{KeyId, SignerKey, SignerKeyError};
 pub use repository::{RefreshError, Rejection, Repository, VerifiedDigest};
 pub use source::{FetchError, MetadataName, MetadataSource};
+pub use store::{DiskError, StateError, StoredRole, StoredSummary, reset};
 
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;

@@ -2,7 +2,7 @@
 //!
 //! Within `refresh_after` of the server's last word no request is made; after it, one question refreshes and all that
 //! ask the same at that time share what it finds. Nothing that was not verified is ever kept, a failure is never kept,
-//! and what is remembered never goes back behind what was seen.
+//! and what is remembered never goes back behind what was seen, by whatever anchor, in whatever earlier process.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -14,16 +14,20 @@ use jiff::Timestamp;
 
 pub use super::ca::CaError;
 use super::client::Client;
+use super::directory::Directory;
 use super::http::HttpSetupError;
 pub use super::proxy::ProxyError;
+use super::recorder::{Record, Recorder};
 use super::repository::{
     FailedRefresh, Judgement, RefreshError, Rejection, Repository, RequiredSigner, RoleExpiry, Wanted,
 };
 pub use super::server_url::{PlainHttp, TrustServer, TrustServerError};
 use super::shelf::{Boarding, Landing, Shelf, Slot};
-use super::{Anchor, Gun, KeyId, RoleName};
+use super::store::{Store, StoredSummary};
+use super::{Anchor, Gun, KeyId, MetadataSource, RoleName};
 use crate::credentials::Credential;
 use crate::deadline::Deadline;
+use crate::metrics::Metrics;
 
 /// What stored trust data may do while the trust server cannot be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +51,10 @@ pub struct NotarySettings {
     pub refresh_after: Duration,
     /// May realms and servers be plain HTTP?
     pub plain_http: PlainHttp,
+    /// Where verified trust data is kept for the next start; `None`: in memory alone.
+    pub cache: Option<PathBuf>,
+    /// Where it is counted what became of that.
+    pub metrics: Arc<Metrics>,
 }
 
 /// One question to the service.
@@ -109,6 +117,7 @@ pub enum Refusal {
 /// The trust service. Shared by all workers.
 pub struct Notary {
     client: Client,
+    store: Store,
     refresh_after: Duration,
     shelf: Shelf<Key, Arc<Held>, Terms, Failure>,
 }
@@ -134,7 +143,7 @@ struct Key {
 
 /// A verified repository.
 struct Held {
-    repository: Repository,
+    repository: Arc<Repository>,
     /// When the server was last asked whether this is the newest. By the monotonic clock: setting the time of day back
     /// makes nothing younger.
     confirmed: Instant,
@@ -147,6 +156,17 @@ impl Held {
         self.confirmed.elapsed()
     }
 }
+
+/// What a refresh brought, to be stored.
+struct Brought {
+    repository: Arc<Repository>,
+    record: Record,
+    /// When the server was asked whether this is the newest, by the wall clock.
+    confirmed: Option<Timestamp>,
+}
+
+/// Why a refresh gave nothing, and what is to be remembered of it.
+type Failed = (Failure, Option<Brought>);
 
 /// On what terms a refresh is made: whose failure it would be.
 struct Terms {
@@ -172,11 +192,36 @@ impl Notary {
             HttpSetupError::Ca(error) => NotaryError::Ca(error),
             HttpSetupError::Proxy(error) => NotaryError::Proxy(error),
         })?;
+        let store = Store::new(settings.cache, settings.metrics);
         Ok(Self {
             client,
+            store,
             refresh_after: settings.refresh_after,
             shelf: Shelf::new(MAX_REPOSITORIES, MAX_BYTES, |held| held.repository.weight()),
         })
+    }
+
+    /// What is stored of a repository, for people.
+    pub fn stored(&self, server: &TrustServer, gun: &Gun) -> Option<StoredSummary> {
+        self.store.summary(server, gun)
+    }
+
+    /// A repository's metadata, wherever the server keeps it.
+    pub(super) fn source<'a>(
+        &'a self,
+        server: &'a TrustServer,
+        gun: &'a Gun,
+        credentials: &'a [Credential],
+        deadline: Deadline,
+    ) -> Box<dyn MetadataSource + 'a> {
+        match server.directory() {
+            Some(directory) => Box::new(Directory::new(directory, gun)),
+            None => Box::new(self.client.source(server, gun, credentials, deadline)),
+        }
+    }
+
+    pub(super) fn store(&self) -> &Store {
+        &self.store
     }
 
     /// Answers one question, by its deadline. `now` is the time by which expiry is judged.
@@ -255,17 +300,30 @@ impl Asking<'_> {
                     if let Some(held) = held.as_ref().filter(|held| self.serves(held, max_age)) {
                         return Ok(Arc::clone(held));
                     }
-                    let result = self.refresh(held.as_deref(), max_age, deadline).map(Arc::new);
-                    let result = result.map_err(|failed| {
-                        let (failure, noted) = *failed;
-                        if let (Some(repository), Some(held)) = (noted, held) {
-                            // The data stays, with what was seen of newer data.
-                            let (confirmed, roles) = (held.confirmed, held.roles.clone());
-                            pilot.hold(Arc::new(Held { repository, confirmed, roles }));
+                    let Question { gun, server, .. } = *self.question;
+                    let (result, brought) = match self.refresh(held.as_deref(), max_age, deadline) {
+                        Ok((held, brought)) => (Ok(Arc::new(held)), Some(brought)),
+                        Err(failed) => {
+                            let (failure, noted) = *failed;
+                            if let (Some(brought), Some(held)) = (&noted, held) {
+                                // The data stays, with what was seen of newer data. What was noted may be another
+                                // anchor's: only what was verified under this one is held here.
+                                let repository = Arc::new(held.repository.with_seen_of(&brought.repository));
+                                let (confirmed, roles) = (held.confirmed, held.roles.clone());
+                                pilot.hold(Arc::new(Held { repository, confirmed, roles }));
+                            }
+                            (Err(failure), noted)
                         }
-                        failure
-                    });
+                    };
+                    if let Some(Brought { repository, confirmed, .. }) = &brought {
+                        self.notary.store.remember(server, gun, repository, *confirmed);
+                    }
                     pilot.land(&result);
+                    // After landing: nobody waits for the disk but whoever led.
+                    if let Some(Brought { repository, record, .. }) = brought {
+                        let Question { deadline, .. } = *self.question;
+                        self.notary.store.persist(server, gun, &repository, record, deadline);
+                    }
                     return result;
                 }
                 Boarding::Wait(flight) => match flight.wait(deadline) {
@@ -291,10 +349,11 @@ impl Asking<'_> {
         held: Option<&Held>,
         max_age: Duration,
         deadline: Deadline,
-    ) -> Result<Held, Box<(Failure, Option<Repository>)>> {
+    ) -> Result<(Held, Brought), Box<Failed>> {
         let Question { gun, server, anchor, credentials, .. } = *self.question;
         // A server that is known to be down would be let alone here, before anything is asked of it.
-        let mut source = self.notary.client.source(server, gun, credentials, deadline);
+        let mut source =
+            Recorder::new(self.notary.source(server, gun, credentials, deadline), self.notary.store.keeps_bytes());
         let mut roles = self.roles.clone();
         if let Some(held) = held {
             // Others' signers are kept up to date too, or two policies for one repository would fetch in turns. What
@@ -306,21 +365,50 @@ impl Asking<'_> {
                 // Whatever goes wrong here, a whole refresh says better.
                 && let Ok(repository) = held.repository.with_signers(&mut source, &self.roles, self.now)
             {
-                return Ok(Held { repository, confirmed: held.confirmed, roles });
+                let repository = Arc::new(repository);
+                let brought =
+                    Brought { repository: Arc::clone(&repository), record: source.into_record(), confirmed: None };
+                return Ok((Held { repository, confirmed: held.confirmed, roles }, brought));
             }
         }
         let began = Instant::now();
-        let previous = held.map(|held| &held.repository);
-        match Repository::refresh_or_note(&mut source, gun, anchor, previous, &roles, self.now) {
-            Ok(repository) => Ok(Held { repository, confirmed: began, roles }),
-            Err(failed) => Err(Box::new(match *failed {
-                FailedRefresh { error: RefreshError::Rejected(rejection), noted } => {
-                    (Failure::Rejected(rejection), noted)
-                }
-                FailedRefresh { error: RefreshError::Unavailable(why), noted } => {
-                    (Failure::Unavailable { why, out_of_time: deadline.remaining().is_none() }, noted)
-                }
-            })),
+        let known = self.notary.store.recall(server, gun);
+        let refreshed = match &known {
+            Some(known) => {
+                let more: Vec<_> = known.roles().filter(|role| !roles.contains(role)).cloned().collect();
+                roles.extend(more.into_iter().take(MAX_ROLES.saturating_sub(roles.len())));
+                known.refresh(&mut source, gun, anchor, &roles, self.now)
+            }
+            None => {
+                let previous = held.map(|held| held.repository.as_ref());
+                Repository::refresh_or_note(&mut source, gun, anchor, previous, &roles, self.now)
+            }
+        };
+        match refreshed {
+            Ok(repository) => {
+                let repository = Arc::new(repository);
+                let brought = Brought {
+                    repository: Arc::clone(&repository),
+                    record: source.into_record(),
+                    confirmed: Some(self.now),
+                };
+                Ok((Held { repository, confirmed: began, roles }, brought))
+            }
+            Err(failed) => {
+                let FailedRefresh { error, noted } = *failed;
+                let failure = match error {
+                    RefreshError::Rejected(rejection) => Failure::Rejected(rejection),
+                    RefreshError::Unavailable(why) => {
+                        Failure::Unavailable { why, out_of_time: deadline.remaining().is_none() }
+                    }
+                };
+                let noted = noted.map(|repository| Brought {
+                    repository: Arc::new(repository),
+                    record: source.into_record(),
+                    confirmed: None,
+                });
+                Err(Box::new((failure, noted)))
+            }
         }
     }
 
@@ -337,7 +425,7 @@ impl Asking<'_> {
         let WhenUnavailable::UseCached { max_stale } = self.question.when_unavailable else {
             return Err(Refusal::Unavailable(why));
         };
-        let Some(held) = self.slot.held().filter(|held| held.repository.has_looked_for(&self.roles)) else {
+        let Some((held, age)) = self.stand_in().map_err(Refusal::Rejected)? else {
             return Err(Refusal::Unavailable(format!("{why}; nothing is stored that could stand in")));
         };
         if held.repository.is_superseded() {
@@ -345,7 +433,6 @@ impl Asking<'_> {
                 "{why}; newer trust data was seen but could not be read whole, so the stored data may not stand in"
             )));
         }
-        let age = held.age();
         if age > max_stale {
             return Err(Refusal::Unavailable(format!(
                 "{why}; the stored data was confirmed {} ago, and maxStale allows {}",
@@ -358,6 +445,21 @@ impl Asking<'_> {
             Ok(judgement) => Ok(verified(&held, judgement, Origin::StoodIn { age })),
             Err(rejection) => Err(Refusal::Rejected(rejection)),
         }
+    }
+
+    /// What this process has verified, or else what an earlier one has stored, and how old that is.
+    fn stand_in(&self) -> Result<Option<(Arc<Held>, Duration)>, Rejection> {
+        if let Some(held) = self.slot.held().filter(|held| held.repository.has_looked_for(&self.roles)) {
+            let age = held.age();
+            return Ok(Some((held, age)));
+        }
+        let Question { gun, server, anchor, .. } = *self.question;
+        let Some(known) = self.notary.store.recall(server, gun) else { return Ok(None) };
+        let found = known.stand_in(anchor, &self.roles, self.now)?;
+        Ok(found.map(|(repository, age)| {
+            let roles = self.roles.clone();
+            (Arc::new(Held { repository: Arc::new(repository), confirmed: self.began, roles }), age)
+        }))
     }
 
     fn judge(&self, held: &Held) -> Result<Judgement, Rejection> {
@@ -384,9 +486,14 @@ impl Asking<'_> {
     fn deadline_for_asking(&self) -> Deadline {
         let deadline = self.question.deadline;
         match (self.question.when_unavailable, deadline.remaining()) {
-            (WhenUnavailable::UseCached { .. }, Some(left)) if self.slot.held().is_some() => deadline.at_most(left / 2),
+            (WhenUnavailable::UseCached { .. }, Some(left)) if self.has_data() => deadline.at_most(left / 2),
             _ => deadline,
         }
+    }
+
+    fn has_data(&self) -> bool {
+        let Question { gun, server, .. } = *self.question;
+        self.slot.held().is_some() || self.notary.store.recall(server, gun).is_some_and(|known| known.has_data())
     }
 
     fn out_of_time(&self) -> Failure {

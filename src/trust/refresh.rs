@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::metadata::{FileMeta, SnapshotRole, TimestampRole};
+use super::metadata::{FileMeta, Header, SnapshotRole, TimestampRole};
 use super::rejection::Rejection;
 use super::repository::{Delegation, Repository};
 use super::root::Root;
@@ -22,17 +22,17 @@ use super::{Anchor, Gun, MetadataName, MetadataSource, RoleName};
 pub(super) struct Refresh<'a> {
     pub(super) source: &'a mut dyn MetadataSource,
     pub(super) gun: &'a Gun,
-    pub(super) anchor: &'a Anchor,
     pub(super) previous: Option<&'a Repository>,
     /// What was seen before, and is being seen now: it stays, however this ends.
     pub(super) seen: Seen,
     pub(super) signers: &'a BTreeSet<RoleName>,
-    pub(super) now: Timestamp,
+    /// `None`: expiry is not asked. Only for what is read back, of which nothing is served before it is asked.
+    pub(super) now: Option<Timestamp>,
 }
 
 impl Refresh<'_> {
     /// The whole refresh, from the newest root that was seen.
-    pub(super) fn run(&mut self) -> Result<Repository, RefreshError> {
+    pub(super) fn run(&mut self, anchor: &Anchor, now: Timestamp) -> Result<Repository, RefreshError> {
         let root = match self.seen.root() {
             Some(root) => Arc::clone(root),
             None => Arc::new(Root::fetch_newest(self.source, self.gun)?),
@@ -40,25 +40,29 @@ impl Refresh<'_> {
         // Whether there is a newer root is not asked each time. The snapshot lists the root's hash, so a rotation
         // shows there as a mismatch; whoever could forge that (with the timestamp and snapshot keys, as the server)
         // could as well answer 404 to the question. Only a root that will not do, or a failure, makes us ask.
-        let failure = match self.under(&root) {
+        let failure = match self.under(&root, anchor, now) {
             Ok(repository) => return Ok(repository),
             Err(RefreshError::Unavailable(why)) => return Err(RefreshError::Unavailable(why)),
             Err(failure) => failure,
         };
         // TUF 1.0 §5.3 and TRUST.md, "Reading a repository", 6: refresh the root once, and try again.
         match Root::walk(Arc::clone(&root), self.source, self.gun, &mut self.seen) {
-            Ok(newer) if newer.header.version > root.header.version => self.under(&newer),
+            Ok(newer) if newer.header.version > root.header.version => self.under(&newer, anchor, now),
             // Nothing new, or nobody could say: what was served is no better for it.
             Ok(_) | Err(RefreshError::Unavailable(_)) => Err(failure),
             Err(rejected) => Err(rejected),
         }
     }
 
-    /// The whole read path under one root.
-    fn under(&mut self, root: &Arc<Root>) -> Result<Repository, RefreshError> {
-        let now = self.now;
-        let certificates_end = root.trusted_until(self.anchor, self.gun, now)?;
+    /// The whole read path under one root, which must be trusted.
+    fn under(&mut self, root: &Arc<Root>, anchor: &Anchor, now: Timestamp) -> Result<Repository, RefreshError> {
+        let certificates_end = root.trusted_until(anchor, self.gun, now)?;
         self.seen.note_root(root);
+        self.read(root, certificates_end)
+    }
+
+    /// The read path below the root.
+    pub(super) fn read(&mut self, root: &Arc<Root>, certificates_end: Timestamp) -> Result<Repository, RefreshError> {
         let timestamp = self.timestamp(root)?;
         let snapshot = self.snapshot(root, &timestamp.snapshot)?;
         // TUF has the snapshot list the root in Notary's dialect: this publication was made under this very root.
@@ -89,7 +93,9 @@ impl Refresh<'_> {
             // Row 66: else an old entry of `targets` would be served in its place.
             return Err(Rejection::Vanished { role: releases.to_string() }.into());
         }
-        repository.released(self.now)?; // row 70
+        if let Some(now) = self.now {
+            repository.released(now)?; // row 70
+        }
         for role in self.signers.iter().filter(|role| **role != releases) {
             repository.look_for(self.source, role, carried(role))?;
         }
@@ -111,7 +117,7 @@ impl Refresh<'_> {
         };
         let timestamp = TimestampRole::open(bytes, &root.timestamp)?;
         self.seen.note_timestamp(&timestamp)?;
-        timestamp.header.check_expiry(role, self.now)?;
+        self.check_expiry(role, &timestamp.header)?;
         Ok(Arc::new(timestamp))
     }
 
@@ -127,7 +133,7 @@ impl Refresh<'_> {
             }
         };
         self.seen.note_snapshot(&snapshot)?;
-        snapshot.header.check_expiry(role, self.now)?;
+        self.check_expiry(role, &snapshot.header)?;
         Ok(snapshot)
     }
 
@@ -141,8 +147,12 @@ impl Refresh<'_> {
             }
         };
         self.seen.note_targets(targets.header)?;
-        targets.header.check_expiry(role, self.now)?;
+        self.check_expiry(role, &targets.header)?;
         Ok(targets)
+    }
+
+    fn check_expiry(&self, role: &str, header: &Header) -> Result<(), Rejection> {
+        self.now.map_or(Ok(()), |now| header.check_expiry(role, now))
     }
 }
 

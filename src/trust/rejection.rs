@@ -118,6 +118,13 @@ pub enum Rejection {
         /// The IDs of the keys that signed the root.
         keys: Vec<KeyId>,
     },
+    /// The stored root, which shows what was trusted before, cannot be believed.
+    StoredRootDamaged {
+        /// The repository.
+        gun: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// A role that was published before is gone.
     Vanished {
         /// The role.
@@ -218,6 +225,9 @@ pub enum NotSigned {
     },
 }
 
+/// What an operator does who knows why the trust data had to go back.
+const RESET: &str = "reset what is stored with: portreeve check --reset";
+
 impl Rejection {
     /// A short and stable name, for metrics and audit annotations.
     pub fn code(&self) -> &'static str {
@@ -236,6 +246,7 @@ impl Rejection {
             Self::Length { .. } => "length",
             Self::Hash { .. } => "hash",
             Self::RootNotTrusted { .. } => "root-not-trusted",
+            Self::StoredRootDamaged { .. } => "stored-root-damaged",
             Self::Vanished { .. } => "vanished",
             Self::Superseded { .. } => "superseded",
             Self::NoSuchTag { .. } => "no-such-tag",
@@ -285,12 +296,12 @@ impl fmt::Display for Rejection {
             Self::Rollback { role, seen, offered } => write!(
                 f,
                 "the trust server offers version {offered} of the {role} metadata, and version {seen} was seen \
-                 before; if the server was deliberately restored from a backup, reset the stored trust data"
+                 before; if the server was deliberately restored from a backup, {RESET} NAME"
             ),
             Self::Equivocation { role, version } => write!(
                 f,
                 "the trust server offers version {version} of the {role} metadata with other contents than it had \
-                 before; if the repository was deliberately made anew, reset the stored trust data"
+                 before; if the repository was deliberately made anew, {RESET} NAME"
             ),
             Self::RootVersion { expected, actual } => {
                 write!(f, "the file of root version {expected} holds version {actual}")
@@ -315,15 +326,28 @@ impl fmt::Display for Rejection {
                     let comma = if index > 0 { ", " } else { "" };
                     write!(f, "{comma}key {}", key.hex())?;
                 }
-                if keys.is_empty() { f.write_str("no key that counts") } else { Ok(()) }
+                if keys.is_empty() {
+                    f.write_str("no key that counts")?;
+                }
+                match why {
+                    // Row 44: what was stored before the pins were set is held against them too.
+                    RootDistrust::NotPinned | RootDistrust::NotUnderCa => {
+                        write!(f, "; if a root that was trusted before is not to count any more, {RESET} {gun}")
+                    }
+                    _ => Ok(()),
+                }
             }
+            Self::StoredRootDamaged { gun, why } => write!(
+                f,
+                "the stored root of {gun} is damaged, so that nobody can say which root was trusted before: {why}; pin \
+                 the root in the policy, or, if the damage is explained, {RESET} {gun}"
+            ),
             Self::Superseded { gun } => {
                 write!(f, "newer trust data for {gun} was seen than this, and it could not be verified to its end")
             }
             Self::Vanished { role } => write!(
                 f,
-                "{role} was published before and is gone from the snapshot; if it was deliberately removed, reset \
-                 the stored trust data"
+                "{role} was published before and is gone from the snapshot; if it was deliberately removed, {RESET} NAME"
             ),
             Self::NoSuchTag { gun, tag, role } => {
                 write!(f, "the tag \"{}\" of {gun} is not signed: {role} does not list it", printable(tag, 128))

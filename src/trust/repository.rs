@@ -136,16 +136,59 @@ impl Repository {
         now: Timestamp,
     ) -> Result<Repository, Box<FailedRefresh>> {
         let seen = previous.map(|previous| previous.seen.clone()).unwrap_or_default();
-        let mut refresh = Refresh { source, gun, anchor, previous, seen, signers, now };
-        refresh.run().map_err(|error| {
+        let mut refresh = Refresh { source, gun, previous, seen, signers, now: Some(now) };
+        refresh.run(anchor, now).map_err(|error| {
             let noted = previous.map(|previous| Repository { seen: refresh.seen, ..previous.clone() });
             Box::new(FailedRefresh { error, noted })
         })
     }
 
+    /// The same, from a root that was trusted before, where nothing else is left of that time.
+    pub(super) fn refresh_from(
+        source: &mut dyn MetadataSource,
+        gun: &Gun,
+        anchor: &Anchor,
+        root: &Arc<Root>,
+        signers: &BTreeSet<RoleName>,
+        now: Timestamp,
+    ) -> Result<Repository, Box<FailedRefresh>> {
+        let seen = Seen::starting_at(root);
+        let mut refresh = Refresh { source, gun, previous: None, seen, signers, now: Some(now) };
+        refresh.run(anchor, now).map_err(|error| Box::new(FailedRefresh { error, noted: None }))
+    }
+
     /// Was something newer verified than this, in a refresh that failed further on? Then this stands in for nothing.
     pub fn is_superseded(&self) -> bool {
         self.seen.is_beyond(&self.root, &self.timestamp)
+    }
+
+    /// Reads back what was verified and stored, with these delegations: all of it is verified again, except that neither
+    /// its expiry nor the anchor is asked. Nothing can be judged by it before [`Repository::under_anchor`].
+    pub(super) fn read_back(
+        source: &mut dyn MetadataSource,
+        gun: &Gun,
+        root: &Arc<Root>,
+        delegations: &BTreeSet<RoleName>,
+    ) -> Result<Self, RefreshError> {
+        let seen = Seen::starting_at(root);
+        let mut refresh = Refresh { source, gun, previous: None, seen, signers: delegations, now: None };
+        let repository = refresh.read(root, Timestamp::MIN)?;
+        let damaged = repository.delegations.values().find_map(|delegation| match delegation {
+            Delegation::Damaged(rejection) => Some(rejection.clone()),
+            Delegation::Held(_) | Delegation::Absent => None,
+        });
+        damaged.map_or(Ok(repository), |rejection| Err(rejection.into()))
+    }
+
+    /// The same data, with what was seen of newer data by another one.
+    pub(super) fn with_seen_of(&self, other: &Self) -> Self {
+        Self { seen: other.seen.clone(), ..self.clone() }
+    }
+
+    /// The same data for those who trust by this anchor (row 44: pins apply to a stored root too).
+    pub(super) fn under_anchor(&self, anchor: &Anchor, now: Timestamp) -> Result<Self, Rejection> {
+        let certificates_end = self.root.trusted_until(anchor, &self.gun, now)?;
+        Ok(Self { certificates_end, ..self.clone() })
     }
 
     /// Adds signers' delegations that the held snapshot lists and that were not fetched yet, asking for nothing else.

@@ -23,6 +23,28 @@ pub(super) struct Seen {
 }
 
 impl Seen {
+    /// A root that was trusted before, and nothing else.
+    pub(super) fn starting_at(root: &Arc<Root>) -> Self {
+        Self { root: Some(Arc::clone(root)), ..Self::default() }
+    }
+
+    /// The newest header of every role, by the role's name.
+    pub(super) fn headers(&self) -> impl Iterator<Item = (String, Header)> {
+        let root = self.root.as_ref().map(|root| root.header);
+        let timestamp = self.timestamp.as_ref().map(|(header, _)| *header);
+        let base = [("root", root), ("timestamp", timestamp), ("snapshot", self.snapshot), ("targets", self.targets)];
+        let base = base.into_iter().filter_map(|(role, header)| Some((role.to_owned(), header?)));
+        base.chain(self.delegations.iter().map(|(role, header)| (role.to_string(), *header)))
+    }
+
+    /// A delegation that was seen at another time.
+    pub(super) fn raise_delegation(&mut self, role: RoleName, header: Header) {
+        let known = self.delegations.entry(role).or_insert(header);
+        if known.version < header.version {
+            *known = header;
+        }
+    }
+
     /// The newest root.
     pub(super) fn root(&self) -> Option<&Arc<Root>> {
         self.root.as_ref()

@@ -1,13 +1,17 @@
 //! URLs of trust servers and of token services: read strictly, so that what is shown, what is compared and what is
 //! connected to are one and the same. Refuses user information, fragments, dot segments and anything that is not
-//! plain ASCII; never resolves a name.
+//! plain ASCII; never resolves a name and never opens a file.
 
 use std::fmt;
+use std::path::Path;
 
 use crate::text::printable;
 
 /// Longest URL that is looked at.
 const MAX_URL: usize = 2048;
+
+/// How the URL of a directory begins.
+const FILE: &str = "file://";
 
 /// Parameters of the token protocol: what a token is for, and who asks for it how.
 const OURS: [&str; 11] = [
@@ -24,20 +28,51 @@ const OURS: [&str; 11] = [
     "access_token",
 ];
 
-/// The base URL of a trust server: `https://host[:port][/path]`, nothing else (`http` only where the operator
-/// switched plain HTTP on).
+/// Where trust data comes from: `https://host[:port][/path]` (`http` only where the operator switched plain HTTP on), or
+/// `file:///absolute/directory`, for which no network is used at all.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TrustServer(String);
 
 impl TrustServer {
-    /// Checks a URL: scheme, host, no user, no query, no fragment; a trailing slash is dropped.
+    /// Checks a URL: scheme, host, no user, no query, no fragment; a trailing slash is dropped. A directory's has an
+    /// absolute path and no host.
     pub fn parse(url: &str, plain_http: PlainHttp) -> Result<Self, TrustServerError> {
+        if url.get(..FILE.len()).is_some_and(|scheme| scheme.eq_ignore_ascii_case(FILE)) {
+            return Self::parse_file(url);
+        }
         let parsed = HttpUrl::parse(url, plain_http)?;
         if parsed.query.is_some() {
             return Err(TrustServerError::NotAllowed { url: shown(url), part: "a query (?…)" });
         }
         let path = parsed.path.trim_end_matches('/');
         Ok(Self(format!("{}://{}{path}", parsed.scheme.as_str(), parsed.authority)))
+    }
+
+    fn parse_file(url: &str) -> Result<Self, TrustServerError> {
+        let refuse = |part| Err(TrustServerError::NotAllowed { url: shown(url), part });
+        let path = url.get(FILE.len()..).unwrap_or_default();
+        if url.len() > MAX_URL {
+            return refuse("more than 2048 bytes");
+        }
+        if !path.starts_with('/') {
+            return Err(TrustServerError::NoDirectory { url: shown(url) });
+        }
+        // No %, for nothing is unescaped: what is shown is what is opened.
+        let plain = |c: char| c.is_ascii_alphanumeric() || "/-._~!&'()+,;=:@".contains(c);
+        let path = path.trim_end_matches('/');
+        let dotted = |component: &str| component == "." || component == "..";
+        if !path.chars().all(plain) || path.contains("//") || path.split('/').any(dotted) {
+            return refuse("a path that is not plain");
+        }
+        if path.is_empty() {
+            return Err(TrustServerError::NoDirectory { url: shown(url) });
+        }
+        Ok(Self(format!("{FILE}{path}")))
+    }
+
+    /// The directory that it is, if it is one.
+    pub fn directory(&self) -> Option<&Path> {
+        self.0.strip_prefix(FILE).map(Path::new)
     }
 
     /// The URL, without a trailing slash.
@@ -258,6 +293,11 @@ pub enum TrustServerError {
         /// The URL, safe to print.
         url: String,
     },
+    /// It is a directory's, without an absolute path.
+    NoDirectory {
+        /// The URL, safe to print.
+        url: String,
+    },
     /// It is http, which is switched off.
     PlainHttp {
         /// The URL, safe to print.
@@ -280,7 +320,12 @@ pub enum TrustServerError {
 impl fmt::Display for TrustServerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoScheme { url } => write!(f, "\"{url}\" does not begin with https://"),
+            Self::NoScheme { url } => {
+                write!(f, "\"{url}\" does not begin with https:// (or file:///, for a directory)")
+            }
+            Self::NoDirectory { url } => {
+                write!(f, "\"{url}\" names no directory by its absolute path, as in file:///etc/portreeve/trust")
+            }
             Self::PlainHttp { url } => write!(f, "\"{url}\" is plain http, and only https is allowed"),
             Self::Host { url } => write!(f, "\"{url}\" names no host[:port] that could be connected to"),
             Self::NotAllowed { url, part } => write!(f, "\"{url}\" has {part}, which is not allowed there"),
@@ -340,6 +385,37 @@ mod tests {
             assert!(TrustServer::parse(url, PlainHttp::Refused).is_err(), "{url}");
         }
         assert_eq!(TrustServer::parse("http://h:1", PlainHttp::DangerouslyAllowed).unwrap().as_str(), "http://h:1");
+    }
+
+    #[test]
+    fn a_directory_has_an_absolute_plain_path() {
+        for (url, expected) in [
+            ("file:///etc/trust", "/etc/trust"),
+            ("FILE:///etc/trust/", "/etc/trust"),
+            ("file:///srv/registry.local:9001", "/srv/registry.local:9001"),
+        ] {
+            let server = TrustServer::parse(url, PlainHttp::Refused).unwrap();
+            assert_eq!(server.directory(), Some(Path::new(expected)), "{url}");
+            assert_eq!(server.as_str(), format!("file://{expected}"));
+        }
+        for bad in [
+            "file://",
+            "file:///",
+            "file://host/etc",
+            "file://etc/trust",
+            "file:///etc/../root",
+            "file:///etc/./x",
+            "file:///etc//x",
+            "file:///etc/%2e%2e/x",
+            "file:///etc/a b",
+            "file:///etc/ä",
+            "file:///etc?x",
+            "file:///etc#x",
+            "file:/etc",
+        ] {
+            assert!(TrustServer::parse(bad, PlainHttp::DangerouslyAllowed).is_err(), "{bad}");
+        }
+        assert_eq!(TrustServer::parse("https://h/etc", PlainHttp::Refused).unwrap().directory(), None);
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod hostile;
 mod image;
 mod manifests;
 mod serve;
+mod store;
 
 // What tests are made of.
 mod https;

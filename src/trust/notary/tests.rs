@@ -16,7 +16,7 @@ const LONG: Duration = Duration::from_secs(20);
 
 struct Bench {
     server: Server,
-    _scratch: Scratch,
+    scratch: Scratch,
     notary: Notary,
     repo: Repo,
     url: TrustServer,
@@ -59,16 +59,38 @@ impl Bench {
         server.publish(&repo);
         let scratch = Scratch::new();
         let ca = scratch.write("ca.pem", server.ca_pem());
-        let settings = NotarySettings { ca: Some(ca), refresh_after, plain_http: PlainHttp::Refused };
+        let settings = NotarySettings {
+            ca: Some(ca),
+            refresh_after,
+            plain_http: PlainHttp::Refused,
+            cache: None,
+            metrics: Arc::new(Metrics::new()),
+        };
         Self {
             url: TrustServer::parse(&server.url(), PlainHttp::Refused).unwrap(),
             server,
-            _scratch: scratch,
+            scratch,
             notary: Notary::new(settings).unwrap(),
             repo,
             gun: Gun::new(GUN).unwrap(),
             anchor: Anchor { pins: Vec::new(), first_use: FirstUse::Allowed },
         }
+    }
+
+    /// Another process: the same server and settings, with this cache.
+    fn restart(&mut self, cache: Option<&std::path::Path>) {
+        let settings = NotarySettings {
+            ca: Some(self.scratch.path().join("ca.pem")),
+            refresh_after: self.notary.refresh_after,
+            plain_http: PlainHttp::Refused,
+            cache: cache.map(std::path::Path::to_owned),
+            metrics: Arc::new(Metrics::new()),
+        };
+        self.notary = Notary::new(settings).unwrap();
+    }
+
+    fn cache(&self) -> PathBuf {
+        self.scratch.path().join("cache")
     }
 
     fn ask(&self, ask: &Ask<'_>) -> Result<Verified, Refusal> {
@@ -108,6 +130,7 @@ impl Bench {
         )
         .unwrap();
         let confirmed = held.confirmed.checked_sub(age).expect("the machine has run for that long");
+        let repository = Arc::new(repository);
         pilot.land(&Ok(Arc::new(Held { repository, confirmed, roles: held.roles.clone() })));
         self.server.forget_requests();
     }
@@ -402,6 +425,184 @@ fn repositories_that_do_not_exist_are_not_remembered() {
 }
 
 #[test]
+fn a_restart_while_the_server_is_away_still_admits() {
+    let mut bench = Bench::new(Duration::ZERO);
+    let cache = bench.cache();
+    bench.restart(Some(&cache));
+    let ask = |when_unavailable| Ask { signers: &["alice"], when_unavailable, ..Ask::default() };
+    bench.ask(&ask(WhenUnavailable::Deny)).unwrap();
+    bench.server.misbehave("", Fault::Status(503));
+    bench.restart(Some(&cache));
+    unavailable(bench.ask(&ask(WhenUnavailable::Deny)));
+    let found = bench.ask(&ask(stale(3600)));
+    let Origin::StoodIn { age } = origin(&found) else { panic!("{found:?}") };
+    assert!(age < Duration::from_secs(60), "{age:?}");
+    // Too old, from the future, or expired.
+    let at =
+        |seconds: i64| Ask { now: Timestamp::now() + jiff::SignedDuration::from_secs(seconds), ..ask(stale(3600)) };
+    assert!(unavailable(bench.ask(&at(3700))).contains("maxStale allows 60m"));
+    assert!(unavailable(bench.ask(&at(-3600))).contains("nothing is stored"));
+    let late = Ask { when_unavailable: stale(u64::MAX), ..at(20 * 86_400) };
+    assert!(matches!(rejection(bench.ask(&late)), Rejection::Expired { .. }));
+    // Nothing stands in for a role that was not stored, nor under pins that the stored root does not meet.
+    unavailable(bench.ask(&Ask { signers: &["bob"], ..ask(stale(3600)) }));
+    bench.anchor.pins = vec![crate::trust::RootPin::KeyId(KeyId::new([7; 32]))];
+    assert!(matches!(rejection(bench.ask(&ask(stale(3600)))), Rejection::RootNotTrusted { .. }));
+    bench.anchor.pins = vec![crate::trust::RootPin::KeyId(KeyId::from_hex(&bench.repo.root_key_id()).unwrap())];
+    assert!(matches!(origin(&bench.ask(&ask(stale(3600)))), Origin::StoodIn { .. }));
+    // Without the cache nothing is known.
+    bench.restart(None);
+    assert!(unavailable(bench.ask(&ask(stale(3600)))).contains("nothing is stored"));
+}
+
+#[test]
+fn a_server_that_hangs_leaves_stored_data_its_time_after_a_restart() {
+    let mut bench = Bench::new(Duration::ZERO);
+    let cache = bench.cache();
+    bench.restart(Some(&cache));
+    bench.ask(&Ask::default()).unwrap();
+    bench.restart(Some(&cache));
+    bench.server.misbehave("timestamp", Fault::Stall);
+    let started = Instant::now();
+    let ask = Ask { when_unavailable: stale(3600), wait: Duration::from_secs(2), ..Ask::default() };
+    assert!(matches!(origin(&bench.ask(&ask)), Origin::StoodIn { .. }));
+    assert!(started.elapsed() < Duration::from_millis(1800), "{:?}", started.elapsed());
+}
+
+#[test]
+fn a_restart_costs_the_timestamp_alone() {
+    let mut bench = Bench::new(LONG);
+    let cache = bench.cache();
+    bench.restart(Some(&cache));
+    let ask = Ask { signers: &["alice"], ..Ask::default() };
+    bench.ask(&ask).unwrap();
+    bench.restart(Some(&cache));
+    bench.server.forget_requests();
+    assert_eq!(origin(&bench.ask(&ask)), Origin::Fetched);
+    assert_eq!(bench.server.round_trips(), ["GET timestamp"]);
+    // A stored generation is no word of the server's: a bad server is not hidden by it.
+    bench.restart(Some(&cache));
+    bench.server.misbehave("timestamp", Fault::Body("{}"));
+    rejection(bench.ask(&Ask { when_unavailable: stale(3600), ..ask }));
+}
+
+#[test]
+fn what_was_seen_by_one_anchor_binds_every_other() {
+    let mut bench = Bench::new(Duration::ZERO);
+    let next = bench.repo.update(|signer| signer.release("v1", [9; 32], 1, &["alice"]));
+    bench.server.publish(&next);
+    bench.ask(&Ask::default()).unwrap();
+    bench.server.publish(&bench.repo);
+    bench.anchor.pins = vec![crate::trust::RootPin::KeyId(KeyId::from_hex(&bench.repo.root_key_id()).unwrap())];
+    assert!(matches!(rejection(bench.ask(&Ask::default())), Rejection::Rollback { .. }));
+}
+
+#[test]
+fn what_one_policy_asked_for_is_kept_for_the_others() {
+    let mut bench = Bench::new(Duration::ZERO);
+    let cache = bench.cache();
+    bench.restart(Some(&cache));
+    bench.ask(&Ask { signers: &["alice"], ..Ask::default() }).unwrap();
+    bench.anchor.first_use = FirstUse::Forbidden;
+    bench.anchor.pins = vec![crate::trust::RootPin::KeyId(KeyId::from_hex(&bench.repo.root_key_id()).unwrap())];
+    let next = bench.repo.update(|signer| signer.release("v3", [9; 32], 1, &["bob"]));
+    bench.server.publish(&next);
+    bench.ask(&Ask { signers: &["bob"], ..Ask::default() }).unwrap();
+    bench.restart(Some(&cache));
+    bench.server.stop();
+    for signer in ["alice", "bob"] {
+        let ask = Ask { signers: &[signer], tag: "v1", when_unavailable: stale(3600), ..Ask::default() };
+        assert!(matches!(origin(&bench.ask(&ask)), Origin::StoodIn { .. }), "{signer}");
+    }
+}
+
+#[test]
+fn an_export_is_carried_to_where_there_is_no_server() {
+    let mut bench = Bench::new(Duration::ZERO);
+    let rotated = bench.repo.update(|signer| {
+        signer.rotate("root", vec![portreeve_test_support::signer::Key::root(GUN)]).expires("targets", far())
+    });
+    bench.server.publish(&rotated);
+    let export = |bench: &Bench| {
+        let request = crate::trust::export::ExportRequest {
+            gun: &bench.gun,
+            server: &bench.url,
+            anchor: &bench.anchor,
+            credentials: &[],
+            deadline: Deadline::after(LONG),
+        };
+        bench.notary.export(&request, Timestamp::now())
+    };
+    let exported = export(&bench).unwrap();
+    let stems: Vec<_> = exported.files.iter().map(|(stem, _)| stem.as_str()).collect();
+    for role in ["targets", "targets/alice", "targets/bob", "targets/releases", "snapshot", "timestamp", "root"] {
+        assert!(stems.contains(&rotated.file_of(role).as_str()), "{role} in {stems:?}");
+    }
+    // A root that does not lead to the newest one is not taken along.
+    bench.server.put(GUN, "1.root", Signer::new(GUN).publish().bytes("root"));
+    let without = export(&bench).unwrap();
+    assert!(!without.files.iter().any(|(stem, _)| stem == "1.root"));
+    // The way from the first root is there as well.
+    assert!(stems.contains(&"1.root") && stems.contains(&"2.root"), "{stems:?}");
+    for (stem, bytes) in &exported.files {
+        let path = format!("carried/{GUN}/{stem}.json");
+        bench.scratch.write(&path, bytes);
+        assert_eq!(rotated.files().get(stem), Some(bytes), "{stem}");
+    }
+    bench.server.stop();
+    bench.url =
+        TrustServer::parse(&format!("file://{}", bench.scratch.path().join("carried").display()), PlainHttp::Refused)
+            .unwrap();
+    let verified = bench.ask(&Ask { signers: &["alice"], ..Ask::default() }).unwrap();
+    assert_eq!(verified.judgement.digest.sha256().hex(), "01".repeat(32));
+    assert!(matches!(
+        rejection(bench.ask(&Ask { tag: "v2", signers: &["alice"], ..Ask::default() })),
+        Rejection::NotSignedBy { .. }
+    ));
+    assert!(matches!(rejection(bench.ask(&Ask { tag: "no", ..Ask::default() })), Rejection::NoSuchTag { .. }));
+    // A directory goes back as little as a server.
+    for (stem, bytes) in bench.repo.files() {
+        bench.scratch.write(&format!("carried/{GUN}/{stem}.json"), bytes);
+    }
+    assert!(matches!(rejection(bench.ask(&Ask::default())), Rejection::Rollback { .. }));
+    // And data that has ended is as dead in a directory as anywhere.
+    let late = Ask { now: Timestamp::now() + jiff::SignedDuration::from_hours(24 * 20), ..Ask::default() };
+    bench.restart(None);
+    assert!(matches!(rejection(bench.ask(&late)), Rejection::Expired { .. }));
+    // Nothing mounted is a server that is away.
+    std::fs::remove_dir_all(bench.scratch.path().join("carried")).unwrap();
+    bench.restart(None);
+    unavailable(bench.ask(&Ask::default()));
+}
+
+fn far() -> Timestamp {
+    Timestamp::now() + jiff::SignedDuration::from_hours(24 * 365)
+}
+
+#[test]
+fn what_does_not_verify_is_not_exported() {
+    let bench = Bench::new(LONG);
+    let broken =
+        bench.repo.update(|signer| signer.edit_envelope("targets/bob", |e| e["signatures"] = serde_json::json!([])));
+    bench.server.publish(&broken);
+    let request = crate::trust::export::ExportRequest {
+        gun: &bench.gun,
+        server: &bench.url,
+        anchor: &bench.anchor,
+        credentials: &[],
+        deadline: Deadline::after(LONG),
+    };
+    let exported = bench.notary.export(&request, Timestamp::now()).unwrap();
+    let left_out: Vec<_> = exported.left_out.keys().map(RoleName::signer).collect();
+    assert_eq!(left_out, ["bob"]);
+    assert!(!exported.files.iter().any(|(stem, _)| stem.starts_with("targets/bob")));
+    bench.server.publish(&broken.update(|signer| signer.edit_bytes("targets/releases", |_| b"{}".to_vec())));
+    assert!(matches!(bench.notary.export(&request, Timestamp::now()), Err(Refusal::Rejected(_))));
+    bench.server.misbehave("", Fault::Status(500));
+    assert!(matches!(bench.notary.export(&request, Timestamp::now()), Err(Refusal::Unavailable(_))));
+}
+
+#[test]
 fn what_was_superseded_neither_serves_nor_stands_in() {
     let bench = Bench::new(Duration::from_secs(600));
     bench.ask(&Ask::default()).unwrap();
@@ -450,4 +651,25 @@ fn who_waits_gets_no_verdict_on_other_signers() {
         leader.join().unwrap().unwrap();
     });
     assert_eq!((bench.server.count("/targets/alice"), bench.server.count("/timestamp")), (1, 1));
+}
+
+#[test]
+fn what_was_superseded_stands_in_for_nothing_after_a_restart() {
+    let mut bench = Bench::new(Duration::ZERO);
+    let cache = bench.cache();
+    bench.restart(Some(&cache));
+    bench.ask(&Ask::default()).unwrap();
+    let next = bench.repo.update(|signer| signer.remove_target("targets/releases", "v1").touch("targets"));
+    bench.server.publish(&next);
+    // That there is a newer publication is seen, but not what is in it.
+    bench.server.misbehave("/targets.", Fault::Status(500));
+    let stored = Ask { when_unavailable: stale(3600), ..Ask::default() };
+    unavailable(bench.ask(&stored));
+    bench.restart(Some(&cache));
+    bench.server.misbehave("", Fault::Status(500));
+    assert!(unavailable(bench.ask(&stored)).contains("nothing is stored"));
+    // Nor can the server now show the old one again.
+    bench.server.behave();
+    bench.server.publish(&bench.repo);
+    assert!(matches!(rejection(bench.ask(&stored)), Rejection::Rollback { .. }));
 }

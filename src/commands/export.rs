@@ -1,0 +1,409 @@
+//! `portreeve export`: trust data to carry to where there is no server. Fetches a repository's metadata, verifies all of
+//! it, and writes it as a directory that `trustServer: "file:///…"` reads. Refuses to write over anything that is not
+//! an earlier export of the same repository.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{ExitStatus, complain};
+use crate::config::Config;
+use crate::credentials::MountedCredentials;
+use crate::credentials::files::read_text_capped;
+use crate::deadline::Deadline;
+use crate::metrics::Metrics;
+use crate::text::printable;
+use crate::trust::directory::{OWNER, flat_name, flat_stem};
+use crate::trust::export::{Export, ExportRequest};
+use crate::trust::notary::{Notary, NotarySettings, Refusal, TrustServer};
+use crate::trust::{Anchor, FirstUse, Gun, KeyId, RoleName, RootPin};
+
+/// Largest list of an earlier export's files.
+const MAX_OWNER: usize = 1 << 20;
+
+/// What was typed.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Wanted {
+    /// The server's URL; without one, the configuration's for the registry.
+    pub(super) server: Option<String>,
+    /// The repository's name in trust data.
+    pub(super) gun: String,
+    /// Who must have signed something in it.
+    pub(super) signers: Vec<String>,
+    /// IDs of root keys, one of which must have signed the root.
+    pub(super) root_keys: Vec<String>,
+    /// In the form that ConfigMaps can hold?
+    pub(super) layout: Layout,
+    /// Where to.
+    pub(super) directory: PathBuf,
+}
+
+/// How files are named.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// As on a server.
+    #[default]
+    Server,
+    /// Without `/` and `:`.
+    Flat,
+}
+
+/// Exports one repository.
+pub(super) fn run(config: &Config, wanted: &Wanted, timeout: Duration) -> ExitStatus {
+    match export(config, wanted, timeout) {
+        Ok(told) => super::print(told.trim_end()),
+        Err(error) => {
+            complain(&error.to_string());
+            match error {
+                ExportError::Refused(Refusal::Rejected(_)) | ExportError::NoSigner { .. } => ExitStatus::Denied,
+                ExportError::Refused(Refusal::Unavailable(_)) => ExitStatus::Undecided,
+                _ => ExitStatus::BadInput,
+            }
+        }
+    }
+}
+
+fn export(config: &Config, wanted: &Wanted, timeout: Duration) -> Result<String, ExportError> {
+    let bad = |what: &'static str, why: String| ExportError::Argument { what, why };
+    let gun = Gun::new(&wanted.gun).map_err(|error| bad("--gun", error.to_string()))?;
+    let server = match &wanted.server {
+        Some(url) => TrustServer::parse(url, config.trust.plain_http),
+        None => {
+            let host = gun.as_str().split('/').next().unwrap_or_default();
+            let configured = config.trust.servers.for_host(host);
+            configured.ok_or_else(|| bad("--server", format!("is needed: no trust server is configured for {host}")))?
+        }
+    };
+    let server = server.map_err(|error| bad("--server", error.to_string()))?;
+    let mut pins = Vec::new();
+    for id in &wanted.root_keys {
+        let id = KeyId::from_hex(id);
+        pins.push(RootPin::KeyId(id.ok_or_else(|| bad("--root-key", "takes 64 hexadecimal digits".to_owned()))?));
+    }
+    let mut required = BTreeSet::new();
+    for name in &wanted.signers {
+        let role = RoleName::of_signer(name);
+        required.insert(role.ok_or_else(|| bad("--signer", "takes a signer's name: a-z, 0-9, - and _".to_owned()))?);
+    }
+    let notary = Notary::new(NotarySettings {
+        ca: Some(config.trust.ca.clone()),
+        refresh_after: config.trust.refresh_after,
+        plain_http: config.trust.plain_http,
+        cache: config.trust.cache.clone(),
+        metrics: Arc::new(Metrics::new()),
+    })
+    .map_err(|error| bad("the configuration", error.to_string()))?;
+    let credentials = MountedCredentials::new(Some(config.registries.clone())).candidates(gun.as_str());
+    // Where it is used it is verified again, by the pins there; without a pin the first use is here.
+    let anchor = Anchor { first_use: if pins.is_empty() { config.trust.first_use } else { FirstUse::Forbidden }, pins };
+    let now = Timestamp::now();
+    let deadline = Deadline::after(timeout);
+    let request = ExportRequest { gun: &gun, server: &server, anchor: &anchor, credentials: &credentials, deadline };
+    let export = notary.export(&request, now).map_err(ExportError::Refused)?;
+    for role in &required {
+        if !export.expiries.iter().any(|held| held.role == role.as_str()) {
+            let why = export.left_out.get(role).cloned();
+            return Err(ExportError::NoSigner {
+                signer: role.signer().to_owned(),
+                why: why.unwrap_or_else(|| "there is no such signer in this repository".to_owned()),
+            });
+        }
+    }
+    let target = match wanted.layout {
+        Layout::Server => wanted.directory.join(gun.as_str()),
+        Layout::Flat => wanted.directory.join(flat_name(&gun)),
+    };
+    write(&wanted.directory, &target, &gun, &export, wanted.layout)?;
+    Ok(report(&wanted.directory, &target, &gun, &server, &export, now))
+}
+
+fn report(base: &Path, target: &Path, gun: &Gun, server: &TrustServer, export: &Export, now: Timestamp) -> String {
+    use std::fmt::Write as _;
+    let mut text = format!("{gun} of {server} is verified and written to {}\n", target.display());
+    let bytes: usize = export.files.iter().map(|(_, bytes)| bytes.len()).sum();
+    let mut line = |label: &str, value: &str| {
+        let _ = writeln!(text, "  {label:20}{value}"); // writing to a String cannot fail
+    };
+    line("files", &format!("{} ({bytes} bytes)", export.files.len()));
+    let in_days = |end: Timestamp| end.duration_since(now).as_hours() / 24;
+    for end in &export.expiries {
+        let ends = format!("version {}, ends {} (in {} days)", end.version, end.expires, in_days(end.expires));
+        line(&end.role, &ends);
+    }
+    for (role, why) in &export.left_out {
+        line(role.as_str(), &format!("left out: {why}"));
+    }
+    for id in &export.root_key_ids {
+        line("root key to pin", &id.hex());
+    }
+    let essential = ["root", "timestamp", "snapshot", "targets", "targets/releases"];
+    let first = export.expiries.iter().filter(|end| essential.contains(&end.role.as_str())).min_by_key(|e| e.expires);
+    if let Some(first) = first {
+        let days = in_days(first.expires);
+        line("counts until", &format!("{} (in {days} days; {} ends first)", first.expires, first.role));
+    }
+    let base = base.canonicalize().unwrap_or_else(|_| base.to_owned());
+    line("use it with", &format!("trustServer: \"file://{}\", wherever it is carried", base.display()));
+    text
+}
+
+/// Writes an export: a new one at once, by a rename; one over an earlier one file by file, in an order in which either
+/// is found whole at any instant.
+fn write(base: &Path, target: &Path, gun: &Gun, export: &Export, layout: Layout) -> Result<(), ExportError> {
+    let file = |stem: &String| match layout {
+        Layout::Server => format!("{stem}.json"),
+        Layout::Flat => format!("{}.json", flat_stem(stem)),
+    };
+    let files: Vec<(String, &[u8])> = export.files.iter().map(|(stem, bytes)| (file(stem), bytes.as_slice())).collect();
+    let names: BTreeSet<String> = files.iter().map(|(name, _)| name.clone()).collect();
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| ExportError::Io { path, source }
+    };
+    match earlier(target, gun)? {
+        None => {
+            let parent = target.parent().unwrap_or(base);
+            fs::create_dir_all(parent).map_err(failed(parent))?;
+            let fresh = parent.join(format!(".portreeve-export-{}", std::process::id()));
+            let written = fs::create_dir(&fresh).map_err(failed(&fresh)).and_then(|()| {
+                put_all(&fresh, &files)?;
+                put(&fresh, OWNER, owner(gun, &names).as_bytes())?;
+                sync(&fresh)?;
+                fs::rename(&fresh, target).map_err(failed(target))?;
+                sync(parent)
+            });
+            if written.is_err() {
+                let _ = fs::remove_dir_all(&fresh); // half of an export is of no use
+            }
+            written
+        }
+        Some(old) => {
+            // Whatever happens from here on, the next export knows which files are ours.
+            let both = old.union(&names).cloned().collect();
+            put(target, OWNER, owner(gun, &both).as_bytes())?;
+            put_all(target, &files)?;
+            sync(target)?;
+            for stale in old.difference(&names) {
+                let _ = fs::remove_file(target.join(stale)); // of no harm to anybody who reads
+            }
+            put(target, OWNER, owner(gun, &names).as_bytes())?;
+            sync(target)
+        }
+    }
+}
+
+/// The files of an earlier export of this repository; `None` where there is nothing yet.
+fn earlier(target: &Path, gun: &Gun) -> Result<Option<BTreeSet<String>>, ExportError> {
+    let failed = |source| ExportError::Io { path: target.to_owned(), source };
+    let is_empty = match fs::symlink_metadata(target) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+        Ok(metadata) if !metadata.is_dir() => return Err(ExportError::InTheWay { path: target.to_owned() }),
+        // Other repositories may stand below; files may not.
+        Ok(_) => fs::read_dir(target).map_err(failed)?.flatten().all(|entry| entry.path().is_dir()),
+    };
+    let path = target.join(OWNER);
+    match read_text_capped(&path, MAX_OWNER) {
+        Ok(text) => {
+            let mut lines = text.lines();
+            let owner = lines.next().unwrap_or_default().trim();
+            if owner != gun.as_str() {
+                return Err(ExportError::OtherRepository { path, owner: printable(owner, 300) });
+            }
+            Ok(Some(lines.filter(|name| is_plain(name)).map(str::to_owned).collect()))
+        }
+        Err(error) if error.is_not_found() && is_empty => Ok(Some(BTreeSet::new())),
+        Err(_) => Err(ExportError::InTheWay { path: target.to_owned() }),
+    }
+}
+
+/// A file's name that an export may have given. The list may have been on anybody's stick.
+fn is_plain(name: &str) -> bool {
+    let word = |part: &str| {
+        !part.starts_with('.')
+            && !part.is_empty()
+            && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+    };
+    name.ends_with(".json") && word(name.strip_prefix("targets/").unwrap_or(name))
+}
+
+fn owner(gun: &Gun, names: &BTreeSet<String>) -> String {
+    let mut text = format!("{gun}\n");
+    for name in names {
+        text.push_str(name);
+        text.push('\n');
+    }
+    text
+}
+
+fn put_all(directory: &Path, files: &[(String, &[u8])]) -> Result<(), ExportError> {
+    let below = directory.join("targets");
+    if files.iter().any(|(name, _)| name.starts_with("targets/")) {
+        fs::create_dir_all(&below).map_err(|source| ExportError::Io { path: below.clone(), source })?;
+    }
+    files.iter().try_for_each(|(name, bytes)| put(directory, name, bytes))
+}
+
+/// A whole file, or the one that was there.
+fn put(directory: &Path, name: &str, bytes: &[u8]) -> Result<(), ExportError> {
+    let path = directory.join(name);
+    let unfinished = directory.join(format!(".portreeve-new-{}", std::process::id()));
+    let written = (|| {
+        // What a killed export left behind under a process ID that has come round again.
+        let _ = fs::remove_file(&unfinished);
+        let mut file = OpenOptions::new().write(true).create_new(true).open(&unfinished)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&unfinished, &path)
+    })();
+    written.map_err(|source| {
+        let _ = fs::remove_file(&unfinished);
+        ExportError::Io { path, source }
+    })
+}
+
+fn sync(directory: &Path) -> Result<(), ExportError> {
+    let synced = File::open(directory).and_then(|file| file.sync_all());
+    synced.map_err(|source| ExportError::Io { path: directory.to_owned(), source })
+}
+
+/// An export that was not made.
+#[derive(Debug)]
+enum ExportError {
+    /// Something that was typed or configured cannot be used.
+    Argument {
+        /// What.
+        what: &'static str,
+        /// Why.
+        why: String,
+    },
+    /// The trust data says no, or nobody could say.
+    Refused(Refusal),
+    /// A signer that was asked for is not there.
+    NoSigner {
+        /// The signer.
+        signer: String,
+        /// Why.
+        why: String,
+    },
+    /// The directory is an export of another repository.
+    OtherRepository {
+        /// The file that says so.
+        path: PathBuf,
+        /// Whose it is.
+        owner: String,
+    },
+    /// Something stands there that is no export.
+    InTheWay {
+        /// Where.
+        path: PathBuf,
+    },
+    /// A file cannot be written.
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl fmt::Display for ExportError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Argument { what, why } => write!(f, "{what}: {why}"),
+            Self::Refused(Refusal::Rejected(rejection)) => write!(f, "nothing is exported: {rejection}"),
+            Self::Refused(Refusal::Unavailable(why)) => write!(f, "nothing is exported: {why}"),
+            Self::NoSigner { signer, why } => write!(f, "nothing is exported: signer {signer}: {why}"),
+            Self::OtherRepository { path, owner } => {
+                write!(f, "{} says that this is an export of {owner}; choose another directory", path.display())
+            }
+            Self::InTheWay { path } => {
+                write!(
+                    f,
+                    "{} holds something that is no export of trust data; choose another directory",
+                    path.display()
+                )
+            }
+            Self::Io { path, source } => write!(f, "{}: {source}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for ExportError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        if let Self::Io { source, .. } = self { Some(source) } else { None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::credentials::files::scratch::Scratch;
+
+    const GUN: &str = "registry.local:9001/plant/plc";
+
+    fn of(files: &[(&str, &str)]) -> Export {
+        let files = files.iter().map(|(stem, text)| ((*stem).to_owned(), text.as_bytes().to_vec())).collect();
+        Export { files, expiries: Vec::new(), root_key_ids: Vec::new(), left_out: std::collections::BTreeMap::new() }
+    }
+
+    fn read(target: &Path, name: &str) -> Option<String> {
+        fs::read_to_string(target.join(name)).ok()
+    }
+
+    #[test]
+    fn an_export_replaces_its_own_files_and_no_others() {
+        let scratch = Scratch::new();
+        let gun = Gun::new(GUN).unwrap();
+        let target = scratch.path().join(GUN);
+        let write = |export: &Export| write(scratch.path(), &target, &gun, export, Layout::Server);
+        write(&of(&[("targets/releases.1", "a"), ("timestamp", "1"), ("root", "r")])).unwrap();
+        assert_eq!(read(&target, "targets/releases.1.json").as_deref(), Some("a"));
+        // A repository below this one, and somebody's notes.
+        scratch.write(&format!("{GUN}/sub/root.json"), "sub");
+        scratch.write(&format!("{GUN}/notes.txt"), "notes");
+        write(&of(&[("targets/releases.2", "b"), ("timestamp", "2"), ("root", "r")])).unwrap();
+        assert_eq!(read(&target, "targets/releases.1.json"), None);
+        assert_eq!(read(&target, "targets/releases.2.json").as_deref(), Some("b"));
+        assert_eq!(read(&target, "timestamp.json").as_deref(), Some("2"));
+        assert_eq!(read(&target, "sub/root.json").as_deref(), Some("sub"));
+        assert_eq!(read(&target, "notes.txt").as_deref(), Some("notes"));
+        let left: Vec<_> = fs::read_dir(&target).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert!(!left.iter().any(|name| name.to_string_lossy().starts_with('.')), "{left:?}");
+    }
+
+    #[test]
+    fn nothing_of_others_is_written_over() {
+        let scratch = Scratch::new();
+        let (gun, other) = (Gun::new(GUN).unwrap(), Gun::new("registry.local_9001/plant/plc").unwrap());
+        let target = scratch.path().join(flat_name(&gun));
+        assert_eq!(flat_name(&gun), flat_name(&other));
+        let export = of(&[("targets/releases.1", "a"), ("root", "r")]);
+        write(scratch.path(), &target, &gun, &export, Layout::Flat).unwrap();
+        assert_eq!(read(&target, "targets_releases.1.json").as_deref(), Some("a"));
+        let found = write(scratch.path(), &target, &other, &export, Layout::Flat);
+        assert!(matches!(found, Err(ExportError::OtherRepository { .. })), "{found:?}");
+        scratch.write("full/file", "x");
+        let found = write(scratch.path(), &scratch.path().join("full"), &gun, &export, Layout::Flat);
+        assert!(matches!(found, Err(ExportError::InTheWay { .. })), "{found:?}");
+        let found = write(scratch.path(), &scratch.path().join("full/file"), &gun, &export, Layout::Flat);
+        assert!(matches!(found, Err(ExportError::InTheWay { .. })), "{found:?}");
+    }
+
+    #[test]
+    fn a_list_of_files_names_nothing_elsewhere() {
+        for good in ["root.json", "1.root.json", "targets/releases.ab.json", "targets_alice.ab.json"] {
+            assert!(is_plain(good), "{good}");
+        }
+        for bad in ["", "notes.txt", "../x.json", "/etc/x.json", "targets/../x.json", "a/b.json", ".x.json", "targets/"]
+        {
+            assert!(!is_plain(bad), "{bad}");
+        }
+    }
+}

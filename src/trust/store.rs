@@ -1,0 +1,616 @@
+//! What is known of each repository on each server, whoever asks and by whatever anchor: the newest verified data, and
+//! the floor that nothing may go below. Kept in memory, and on disk where a directory is configured.
+//!
+//! Read back, everything is verified again by the verifier itself. Nothing here is served before the anchor and the
+//! expiry were asked. A disk that fails costs the memory of the next start, never an answer.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use self::disk::{Disk, Place, Written};
+use self::state::{State, Stored};
+use super::anchor::AnchorKind;
+use super::floor::Floor;
+use super::recorder::Record;
+use super::refresh::RefreshError;
+use super::rejection::Rejection;
+use super::repository::{Delegation, FailedRefresh, Repository};
+use super::root::Root;
+use super::server_url::TrustServer;
+use super::{Anchor, FetchError, Gun, MetadataName, MetadataSource, RoleName};
+use crate::credentials::files::Stamp;
+use crate::deadline::Deadline;
+use crate::image::Sha256;
+use crate::metrics::{Metrics, What};
+use crate::text::printable;
+
+mod disk;
+mod state;
+
+pub use self::disk::DiskError;
+pub use self::state::StateError;
+
+/// Most repositories that are remembered.
+const MAX_REPOSITORIES: usize = 5_000;
+/// How often the time of the last confirmation alone is written: a warm refresh costs no write.
+const CONFIRM_EVERY: SignedDuration = SignedDuration::from_secs(60);
+/// How often a generation is read anew because another process replaced it in the meantime.
+const READ_ATTEMPTS: usize = 4;
+
+/// The store. Shared by all workers.
+pub(super) struct Store {
+    disk: Option<Disk>,
+    metrics: Arc<Metrics>,
+    known: Mutex<Records>,
+    /// Was it said that nothing can be written? Once is enough.
+    said: AtomicBool,
+}
+
+type Key = (TrustServer, Gun);
+
+#[derive(Default)]
+struct Records {
+    by_key: HashMap<Key, (Arc<Known>, u64)>,
+    /// Counts up with every use; the smallest was used longest ago.
+    clock: u64,
+}
+
+/// What is known of one repository.
+#[derive(Clone)]
+pub(super) struct Known {
+    /// The newest data. `None`: it cannot be read back whole, or there is none yet.
+    repository: Option<Arc<Repository>>,
+    /// The newest root that was trusted.
+    root: RootMemory,
+    floor: Floor,
+    /// When the server last confirmed the data, by the wall clock.
+    confirmed: Option<Timestamp>,
+    epoch: u64,
+    /// What is on the disk, as far as we know.
+    on_disk: Option<State>,
+    stamp: Option<Stamp>,
+    /// Is something of the data not on the disk, because its bytes were not at hand when it was written?
+    incomplete: bool,
+}
+
+/// What became of the stored root.
+#[derive(Clone)]
+enum RootMemory {
+    /// Nothing was stored, or it was reset.
+    Never,
+    Held(Arc<Root>),
+    /// It was stored and cannot be believed: row 47.
+    Damaged(String),
+}
+
+impl Store {
+    /// A store, in memory alone where there is no directory. A directory that cannot be written is a warning.
+    pub(super) fn new(directory: Option<PathBuf>, metrics: Arc<Metrics>) -> Self {
+        let store =
+            Self { disk: directory.map(Disk::new), metrics, known: Mutex::default(), said: AtomicBool::new(false) };
+        if let Some(disk) = &store.disk {
+            store.heard(disk.probe());
+        }
+        store
+    }
+
+    pub(super) fn keeps_bytes(&self) -> bool {
+        self.disk.is_some()
+    }
+
+    /// What is known. Looks at the disk whenever another process has written there.
+    pub(super) fn recall(&self, server: &TrustServer, gun: &Gun) -> Option<Arc<Known>> {
+        let key = (server.clone(), gun.clone());
+        let memory = self.records().get(&key);
+        let Some(disk) = &self.disk else { return memory };
+        let place = Place { server, gun };
+        // The stamp first: a change between the two is seen next time.
+        let stamp = disk.stamp(place);
+        if let Some(known) = memory.as_ref().filter(|known| known.stamp == stamp) {
+            return Some(Arc::clone(known));
+        }
+        let known = match (memory, self.read(disk, place, stamp)) {
+            // A directory that was emptied by hand is not a reset: what was seen stays seen.
+            (memory, None) => return memory,
+            (None, Some(read)) => read,
+            (Some(memory), Some(read)) => memory.joined(read),
+        };
+        let known = Arc::new(known);
+        self.records().insert(key, Arc::clone(&known));
+        Some(known)
+    }
+
+    /// Remembers what was verified: nothing goes behind it from now on. `confirmed` is when the server said that this is
+    /// the newest, or `None` if it was not asked that.
+    pub(super) fn remember(
+        &self,
+        server: &TrustServer,
+        gun: &Gun,
+        repository: &Arc<Repository>,
+        confirmed: Option<Timestamp>,
+    ) {
+        let key = (server.clone(), gun.clone());
+        let mut known = Known::of(Arc::clone(repository), confirmed);
+        let mut records = self.records();
+        if let Some(memory) = records.get(&key) {
+            if memory.floor.version("timestamp") > known.floor.version("timestamp") {
+                return; // another question has brought later data in the meantime
+            }
+            known.follow(&memory);
+        }
+        records.insert(key, Arc::new(known));
+    }
+
+    /// Writes what was remembered to the disk. `record` has what the server gave for it.
+    pub(super) fn persist(
+        &self,
+        server: &TrustServer,
+        gun: &Gun,
+        repository: &Arc<Repository>,
+        record: Record,
+        deadline: Deadline,
+    ) {
+        let Some(disk) = &self.disk else { return };
+        let key = (server.clone(), gun.clone());
+        let ours = |known: &Arc<Known>| known.repository.as_ref().is_some_and(|held| Arc::ptr_eq(held, repository));
+        let Some(known) = self.records().get(&key).filter(ours) else { return };
+        let mut known = Known::clone(&known);
+        // Whoever asked has an answer already and waits for this no longer than for half of what is left.
+        let patience = deadline.remaining().unwrap_or_default() / 2;
+        self.write(disk, Place { server, gun }, &mut known, record, patience);
+        let mut records = self.records();
+        if records.get(&key).as_ref().is_some_and(ours) {
+            records.insert(key, Arc::new(known));
+        }
+    }
+
+    /// What is stored, for people.
+    pub(super) fn summary(&self, server: &TrustServer, gun: &Gun) -> Option<StoredSummary> {
+        let disk = self.disk.as_ref()?;
+        let place = Place { server, gun };
+        let mut summary =
+            StoredSummary { directory: disk.directory(place), confirmed: None, roles: Vec::new(), damage: None };
+        match disk.load(place) {
+            Ok(None) => return None,
+            Ok(Some(state)) => {
+                summary.confirmed = state.confirmed;
+                summary.roles = (state.floor.entries())
+                    .map(|(role, header)| StoredRole {
+                        role: printable(role, 140),
+                        version: header.version,
+                        expires: header.expires,
+                        file: state.files.get(role).map(|file| format!("{}.json", file.sha256.hex())),
+                    })
+                    .collect();
+                if let (_, Some(damage)) = read_back(disk, place, &state) {
+                    summary.damage = Some(damage);
+                }
+            }
+            Err(error) => summary.damage = Some(error.to_string()),
+        }
+        Some(summary)
+    }
+
+    fn read(&self, disk: &Disk, place: Place<'_>, stamp: Option<Stamp>) -> Option<Known> {
+        let mut known = None;
+        for _ in 0..READ_ATTEMPTS {
+            let loaded = disk.load(place);
+            let (found, damage) = match loaded {
+                Ok(None) => return None,
+                Ok(Some(state)) => read_back(disk, place, &state),
+                Err(error) => (Known::damaged(error.to_string()), Some(error.to_string())),
+            };
+            let Some(damage) = damage else {
+                self.metrics.reload(What::StoredTrust, true);
+                return Some(Known { stamp, ..found });
+            };
+            let settled = disk.stamp(place) == stamp;
+            known = Some((Known { stamp, ..found }, damage));
+            if settled {
+                break;
+            }
+            // Another process replaced it while it was read: the next attempt sees the new one whole.
+        }
+        let (known, damage) = known?;
+        self.metrics.reload(What::StoredTrust, false);
+        log::warn!(
+            gun = place.gun.as_str(), server = place.server.as_str();
+            "the stored trust data cannot be used: {damage}"
+        );
+        Some(known)
+    }
+
+    fn write(&self, disk: &Disk, place: Place<'_>, known: &mut Known, mut record: Record, patience: Duration) {
+        let state = known.to_state(&mut record);
+        known.incomplete = false;
+        if let Some(old) = &known.on_disk
+            && old.is_same(&state)
+            && disk.stamp(place) == known.stamp
+        {
+            let recent = match (old.confirmed, state.confirmed) {
+                (Some(old), Some(new)) => old <= new && new.duration_since(old) < CONFIRM_EVERY,
+                (_, None) => true,
+                (None, Some(_)) => false,
+            };
+            if recent {
+                return;
+            }
+        }
+        let intact = known.on_disk.is_some();
+        let written = disk.write(place, &record, patience, |current| choose(current, &state, intact));
+        let written = match written {
+            // Another process has removed a file that we carried over; we see so at the next look, and fetch it anew.
+            Err(DiskError::NoBytes { .. }) => Ok(Written::Superseded),
+            written => written,
+        };
+        match self.heard(written) {
+            Some(Written::Done(state, stamp)) => {
+                known.incomplete = !known.is_whole_in(&state);
+                known.on_disk = Some(state);
+                known.stamp = stamp;
+            }
+            // What is there is looked at before the next refresh.
+            Some(Written::Superseded) | None => known.stamp = None,
+        }
+    }
+
+    /// Says once that nothing can be written, and once that it can again.
+    fn heard<T>(&self, result: Result<T, DiskError>) -> Option<T> {
+        match result {
+            Ok(value) => {
+                if self.said.swap(false, Ordering::Relaxed) {
+                    log::info!("trust.cache can be written again");
+                }
+                Some(value)
+            }
+            Err(error) => {
+                self.metrics.trust_store_failure();
+                if !self.said.swap(true, Ordering::Relaxed) {
+                    log::warn!(
+                        "trust.cache cannot be written: {error}; verified trust data, and with it the protection from \
+                         rollback, lasts only as long as this process"
+                    );
+                }
+                None
+            }
+        }
+    }
+
+    fn records(&self) -> MutexGuard<'_, Records> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner) // nothing under it can panic half-way
+    }
+}
+
+/// Forgets what is stored of a repository, on whatever server, so that a running Portreeve forgets it too: the
+/// servers that it was stored of, for people. `known` are servers that it may have been stored of.
+pub fn reset(directory: PathBuf, gun: &Gun, known: &[TrustServer]) -> Result<Vec<String>, DiskError> {
+    let disk = Disk::new(directory);
+    let mut servers: BTreeSet<TrustServer> = known.iter().cloned().collect();
+    for (server, name) in disk.repositories()? {
+        if name == gun.as_str()
+            && let Ok(server) = TrustServer::parse(&server, super::server_url::PlainHttp::DangerouslyAllowed)
+        {
+            servers.insert(server); // its directory is found by the hash of the two, whatever the file says
+        }
+    }
+    let epoch = u64::try_from(Timestamp::now().as_microsecond()).unwrap_or(1).max(1);
+    let mut done = Vec::new();
+    for server in &servers {
+        let place = Place { server, gun };
+        if disk.directory(place).symlink_metadata().is_ok() {
+            disk.reset(place, epoch)?;
+            done.push(server.to_string());
+        }
+    }
+    Ok(done)
+}
+
+/// Which of two generations is to be on the disk; `None` where it is there already, and intact as far as we know.
+fn choose(current: Option<&State>, ours: &State, intact: bool) -> Option<State> {
+    let Some(current) = current else { return Some(ours.clone()) };
+    if current.epoch > ours.epoch {
+        return None; // it was reset since we looked
+    }
+    if current.epoch < ours.epoch {
+        return Some(ours.clone());
+    }
+    let mut chosen = if current.age_order() > ours.age_order() { current.clone() } else { ours.clone() };
+    chosen.floor.raise(&current.floor);
+    chosen.floor.raise(&ours.floor);
+    if current.age_order() == ours.age_order() {
+        chosen.confirmed = ours.confirmed.or(current.confirmed);
+    }
+    if intact && current.is_same(&chosen) && chosen.confirmed == current.confirmed {
+        return None;
+    }
+    Some(chosen)
+}
+
+/// Verifies a generation again. What is wrong with it, if anything, costs only what is wrong.
+fn read_back(disk: &Disk, place: Place<'_>, state: &State) -> (Known, Option<String>) {
+    let mut known = Known::damaged(String::new());
+    known.root = RootMemory::Never;
+    known.epoch = state.epoch;
+    known.floor = state.floor.clone();
+    if state.files.is_empty() && state.floor == Floor::default() {
+        known.on_disk = Some(state.clone());
+        return (known, None); // it was reset
+    }
+    let mut files = disk.files(place, state);
+    let name = MetadataName::Root;
+    let root = match files.fetch(&name, name.cap()) {
+        Ok(bytes) => Root::read(bytes, None, place.gun).map_err(|rejection| rejection.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    let root = match root {
+        Ok(root) => Arc::new(root),
+        Err(why) => {
+            known.root = RootMemory::Damaged(why.clone());
+            return (known, Some(format!("its root: {why}")));
+        }
+    };
+    known.root = RootMemory::Held(Arc::clone(&root));
+    let delegations: BTreeSet<RoleName> = state.files.keys().filter_map(|role| RoleName::parse(role)).collect();
+    let read = Repository::read_back(&mut files, place.gun, &root, &delegations);
+    let read =
+        read.and_then(|mut repository| state.floor.hold(&mut repository).map(|()| repository).map_err(Into::into));
+    match read {
+        Ok(repository) => {
+            known.repository = Some(Arc::new(repository));
+            known.confirmed = state.confirmed;
+            known.incomplete = false;
+            known.on_disk = Some(state.clone());
+            (known, None)
+        }
+        Err(error) => (known, Some(error.to_string())),
+    }
+}
+
+impl Known {
+    fn of(repository: Arc<Repository>, confirmed: Option<Timestamp>) -> Self {
+        Self {
+            root: RootMemory::Held(Arc::clone(&repository.root)),
+            floor: Floor::of(&repository),
+            repository: Some(repository),
+            confirmed,
+            epoch: 0,
+            on_disk: None,
+            stamp: None,
+            incomplete: false,
+        }
+    }
+
+    fn damaged(why: String) -> Self {
+        Self {
+            repository: None,
+            root: RootMemory::Damaged(why),
+            floor: Floor::default(),
+            confirmed: None,
+            epoch: 0,
+            on_disk: None,
+            stamp: None,
+            incomplete: true,
+        }
+    }
+
+    /// Takes over what earlier knowledge has beyond this.
+    fn follow(&mut self, earlier: &Self) {
+        self.floor.raise(&earlier.floor);
+        self.epoch = earlier.epoch;
+        self.on_disk.clone_from(&earlier.on_disk);
+        self.stamp = earlier.stamp;
+        self.confirmed = self.confirmed.or(earlier.confirmed);
+    }
+
+    /// What this process remembers, and what was found on the disk.
+    fn joined(self: &Arc<Self>, read: Self) -> Self {
+        let order = |known: &Self| (known.floor.version("root"), known.floor.version("timestamp"));
+        if read.epoch != self.epoch && !matches!(read.root, RootMemory::Damaged(_)) {
+            return read; // it was reset: what we remember is what was to be forgotten
+        }
+        let disk_is_better = read.repository.is_some() && (order(&read) > order(self) || self.repository.is_none());
+        let mut joined = if disk_is_better {
+            read
+        } else {
+            Self {
+                repository: self.repository.clone(),
+                root: self.root.clone(),
+                floor: self.floor.clone(),
+                confirmed: self.confirmed,
+                epoch: self.epoch,
+                incomplete: self.incomplete || read.on_disk.is_none(),
+                on_disk: read.on_disk,
+                stamp: read.stamp,
+            }
+        };
+        joined.floor.raise(&self.floor);
+        joined
+    }
+
+    /// Brings the repository up to date from its server.
+    pub(super) fn refresh(
+        &self,
+        source: &mut dyn MetadataSource,
+        gun: &Gun,
+        anchor: &Anchor,
+        signers: &BTreeSet<RoleName>,
+        now: Timestamp,
+    ) -> Result<Repository, Box<FailedRefresh>> {
+        // What was not written for want of its bytes is fetched anew, once, rather than carried over for ever.
+        let previous = self.repository.as_deref().filter(|_| !self.incomplete);
+        self.refresh_over(source, gun, anchor, previous, signers, now)
+    }
+
+    /// The same, with every file fetched.
+    pub(super) fn refresh_anew(
+        &self,
+        source: &mut dyn MetadataSource,
+        gun: &Gun,
+        anchor: &Anchor,
+        signers: &BTreeSet<RoleName>,
+        now: Timestamp,
+    ) -> Result<Repository, Box<FailedRefresh>> {
+        self.refresh_over(source, gun, anchor, None, signers, now)
+    }
+
+    fn refresh_over(
+        &self,
+        source: &mut dyn MetadataSource,
+        gun: &Gun,
+        anchor: &Anchor,
+        previous: Option<&Repository>,
+        signers: &BTreeSet<RoleName>,
+        now: Timestamp,
+    ) -> Result<Repository, Box<FailedRefresh>> {
+        let failed = |rejection: Rejection| Box::new(FailedRefresh { error: rejection.into(), noted: None });
+        let mut repository = match (&self.root, previous) {
+            (RootMemory::Held(_), Some(previous)) => {
+                Repository::refresh_or_note(source, gun, anchor, Some(previous), signers, now)?
+            }
+            (RootMemory::Held(root), None) => Repository::refresh_from(source, gun, anchor, root, signers, now)?,
+            (RootMemory::Damaged(why), _) if !matches!(anchor.kind(), AnchorKind::Key | AnchorKind::Ca) => {
+                return Err(failed(damaged_root(gun, why))); // row 47
+            }
+            (RootMemory::Damaged(_) | RootMemory::Never, _) => {
+                Repository::refresh_or_note(source, gun, anchor, None, signers, now)?
+            }
+        };
+        self.floor.hold(&mut repository).map_err(failed)?;
+        Ok(repository)
+    }
+
+    /// The data as it stands, for somebody who trusts by this anchor, with these signers' roles; `None` where that is
+    /// not stored.
+    pub(super) fn stand_in(
+        &self,
+        anchor: &Anchor,
+        signers: &BTreeSet<RoleName>,
+        now: Timestamp,
+    ) -> Result<Option<(Repository, Duration)>, Rejection> {
+        let Some(repository) = &self.repository else { return Ok(None) };
+        // A time in the future is no time at all: the clock was set back, and nobody can say how old the data is.
+        let age = self.confirmed.and_then(|confirmed| Duration::try_from(now.duration_since(confirmed)).ok());
+        let Some(age) = age else { return Ok(None) };
+        let repository = repository.under_anchor(anchor, now)?;
+        match repository.with_signers(&mut Nowhere, signers, now) {
+            Ok(repository) => Ok(Some((repository, age))),
+            Err(RefreshError::Rejected(rejection)) => Err(rejection),
+            Err(RefreshError::Unavailable(_)) => Ok(None),
+        }
+    }
+
+    /// The delegations that were looked for: whoever refreshes keeps them up to date.
+    pub(super) fn roles(&self) -> impl Iterator<Item = &RoleName> {
+        self.repository.iter().flat_map(|repository| repository.delegations.keys())
+    }
+
+    /// Is there any data that might stand in?
+    pub(super) fn has_data(&self) -> bool {
+        self.repository.is_some()
+    }
+
+    /// The generation to store; the bytes of it that are in memory are added to the record.
+    fn to_state(&self, record: &mut Record) -> State {
+        let mut state =
+            State { epoch: self.epoch, confirmed: self.confirmed, files: BTreeMap::new(), floor: self.floor.clone() };
+        let Some(repository) = &self.repository else { return state };
+        let files = repository.files();
+        for (role, bytes) in [("root", files.root), ("timestamp", files.timestamp), ("snapshot", files.snapshot)] {
+            let sha256 = Sha256::of(bytes);
+            state.files.insert(role.to_owned(), Stored { sha256, length: bytes.len() });
+            record.insert(sha256, bytes.to_vec());
+        }
+        let targets = ("targets".to_owned(), &repository.targets);
+        let held = repository.delegations.iter().filter_map(|(role, delegation)| match delegation {
+            Delegation::Held(held) => Some((role.to_string(), held)),
+            Delegation::Absent | Delegation::Damaged(_) => None,
+        });
+        for (role, held) in std::iter::once(targets).chain(held) {
+            let sha256 = held.file.sha256;
+            let stored = self.on_disk.as_ref().and_then(|old| old.files.get(&role)).copied();
+            let stored = stored.filter(|stored| stored.sha256 == sha256);
+            let length = record.get(&sha256).map(Vec::len).or(stored.map(|stored| stored.length));
+            if let Some(length) = length {
+                state.files.insert(role, Stored { sha256, length });
+            }
+        }
+        state
+    }
+
+    /// Is all of the data in this generation?
+    fn is_whole_in(&self, state: &State) -> bool {
+        self.repository.as_ref().is_none_or(|repository| {
+            let held = repository.delegations.iter().filter(|(_, found)| matches!(found, Delegation::Held(_)));
+            state.files.contains_key("targets")
+                && held.map(|(role, _)| role).all(|role| state.files.contains_key(role.as_str()))
+        })
+    }
+}
+
+fn damaged_root(gun: &Gun, why: &str) -> Rejection {
+    Rejection::StoredRootDamaged { gun: gun.as_str().to_owned(), why: printable(why, 300) }
+}
+
+/// A source that has nothing, and does not say that there is nothing.
+struct Nowhere;
+
+impl MetadataSource for Nowhere {
+    fn fetch(&mut self, name: &MetadataName, _: usize) -> Result<Vec<u8>, FetchError> {
+        Err(FetchError::Unavailable(format!("{name} is not stored")))
+    }
+}
+
+impl Records {
+    fn get(&mut self, key: &Key) -> Option<Arc<Known>> {
+        self.clock += 1;
+        let clock = self.clock;
+        let (known, used) = self.by_key.get_mut(key)?;
+        *used = clock;
+        Some(Arc::clone(known))
+    }
+
+    fn insert(&mut self, key: Key, known: Arc<Known>) {
+        self.clock += 1;
+        if self.by_key.len() >= MAX_REPOSITORIES && !self.by_key.contains_key(&key) {
+            let oldest = self.by_key.iter().min_by_key(|(_, (_, used))| *used).map(|(key, _)| key.clone());
+            if let Some(oldest) = oldest {
+                self.by_key.remove(&oldest);
+            }
+        }
+        self.by_key.insert(key, (known, self.clock));
+    }
+}
+
+/// What is stored of a repository, for people.
+#[derive(Clone, Debug)]
+pub struct StoredSummary {
+    /// Where.
+    pub directory: PathBuf,
+    /// When the server last confirmed it; `None` where it was not, or it was reset.
+    pub confirmed: Option<Timestamp>,
+    /// Every role that was seen.
+    pub roles: Vec<StoredRole>,
+    /// What is wrong with it, if anything.
+    pub damage: Option<String>,
+}
+
+/// A role that was seen.
+#[derive(Clone, Debug)]
+pub struct StoredRole {
+    /// The role.
+    pub role: String,
+    /// The newest version.
+    pub version: u64,
+    /// When that ends.
+    pub expires: Timestamp,
+    /// Its file, if it is stored.
+    pub file: Option<String>,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,183 @@
+//! The index of what is stored of one repository: which files make the newest generation, by hash, and which version
+//! of every role was seen. It is read and replaced as a whole. Believes nothing: what the files hold is verified anew.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::image::Sha256;
+use crate::trust::Gun;
+use crate::trust::floor::Floor;
+use crate::trust::metadata::Header;
+use crate::trust::server_url::TrustServer;
+
+/// The only format there is.
+const FORMAT: u32 = 1;
+/// Most roles an index may list.
+const MAX_ROLES: usize = 4096;
+/// Most bytes it may have.
+pub(super) const MAX_BYTES: usize = 4 << 20;
+
+/// What is stored of one repository.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct State {
+    /// When the repository was last reset by hand; 0 for never. Whoever remembers another one forgets it all.
+    pub(super) epoch: u64,
+    /// When the server last confirmed the timestamp, by the wall clock.
+    pub(super) confirmed: Option<Timestamp>,
+    /// The files, by role.
+    pub(super) files: BTreeMap<String, Stored>,
+    /// The versions that were seen.
+    pub(super) floor: Floor,
+}
+
+/// A stored file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stored {
+    pub(super) sha256: Sha256,
+    pub(super) length: usize,
+}
+
+impl State {
+    /// A repository of which nothing is known.
+    pub(super) fn empty(epoch: u64) -> Self {
+        Self { epoch, confirmed: None, files: BTreeMap::new(), floor: Floor::default() }
+    }
+
+    /// Does this one say all that the other says, but for when it was confirmed?
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        (self.epoch, &self.files, &self.floor) == (other.epoch, &other.files, &other.floor)
+    }
+
+    /// What orders two generations: later is higher.
+    pub(super) fn age_order(&self) -> (u64, u64) {
+        (self.floor.version("root"), self.floor.version("timestamp"))
+    }
+
+    /// Can it be read back?
+    pub(super) fn fits(&self, json: &[u8]) -> bool {
+        json.len() <= MAX_BYTES && self.files.len() <= MAX_ROLES && self.floor.entries().count() <= MAX_ROLES
+    }
+
+    /// As it stands in its file.
+    pub(super) fn to_json(&self, server: &TrustServer, gun: &Gun) -> Vec<u8> {
+        let wire = Wire {
+            format: FORMAT,
+            server: server.as_str().to_owned(),
+            gun: gun.as_str().to_owned(),
+            reset: self.epoch,
+            confirmed: self.confirmed.map(|time| time.to_string()),
+            files: self.files.iter().map(|(role, file)| (role.clone(), WireFile::of(*file))).collect(),
+            seen: self.floor.entries().map(|(role, header)| (role.to_owned(), WireSeen::of(header))).collect(),
+        };
+        // Strings, numbers and maps of them cannot fail to serialise.
+        let mut text = serde_json::to_vec_pretty(&wire).unwrap_or_default();
+        text.push(b'\n');
+        text
+    }
+
+    /// From its file, which must be about this repository.
+    pub(super) fn from_json(bytes: &[u8], server: &TrustServer, gun: &Gun) -> Result<Self, StateError> {
+        let wire: Wire = serde_json::from_slice(bytes).map_err(StateError::Json)?;
+        if wire.format != FORMAT {
+            return Err(StateError::Format { found: wire.format });
+        }
+        if wire.server != server.as_str() || wire.gun != gun.as_str() {
+            return Err(StateError::OtherRepository);
+        }
+        if wire.files.len() > MAX_ROLES || wire.seen.len() > MAX_ROLES {
+            return Err(StateError::Field { field: "files" });
+        }
+        let confirmed = match wire.confirmed {
+            Some(text) => Some(text.parse().map_err(|_| StateError::Field { field: "confirmed" })?),
+            None => None,
+        };
+        let mut files = BTreeMap::new();
+        for (role, file) in wire.files {
+            let sha256 = Sha256::from_hex(&file.sha256).ok_or(StateError::Field { field: "sha256" })?;
+            files.insert(role, Stored { sha256, length: file.length });
+        }
+        let mut seen = Vec::with_capacity(wire.seen.len());
+        for (role, entry) in wire.seen {
+            let content = Sha256::from_hex(&entry.content).ok_or(StateError::Field { field: "content" })?;
+            let expires = entry.expires.parse().map_err(|_| StateError::Field { field: "expires" })?;
+            seen.push((role, Header { version: entry.version, expires, content }));
+        }
+        Ok(Self { epoch: wire.reset, confirmed, files, floor: Floor::from_entries(seen.into_iter()) })
+    }
+}
+
+#[derive(Deserialize, Serialize)]
+struct Wire {
+    format: u32,
+    server: String,
+    gun: String,
+    reset: u64,
+    confirmed: Option<String>,
+    files: BTreeMap<String, WireFile>,
+    seen: BTreeMap<String, WireSeen>,
+}
+
+#[derive(Deserialize, Serialize)]
+struct WireFile {
+    sha256: String,
+    length: usize,
+}
+
+impl WireFile {
+    fn of(file: Stored) -> Self {
+        Self { sha256: file.sha256.hex(), length: file.length }
+    }
+}
+
+#[derive(Deserialize, Serialize)]
+struct WireSeen {
+    version: u64,
+    expires: String,
+    /// The hash of what was signed, in canonical form: one version has one content.
+    content: String,
+}
+
+impl WireSeen {
+    fn of(header: &Header) -> Self {
+        Self { version: header.version, expires: header.expires.to_string(), content: header.content.hex() }
+    }
+}
+
+/// An index that cannot be used.
+#[derive(Debug)]
+pub enum StateError {
+    /// It is not the JSON that was written.
+    Json(serde_json::Error),
+    /// It was written by another version of Portreeve.
+    Format {
+        /// Its format.
+        found: u32,
+    },
+    /// It speaks of another repository or server.
+    OtherRepository,
+    /// A value is none.
+    Field {
+        /// The field.
+        field: &'static str,
+    },
+}
+
+impl fmt::Display for StateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Json(error) => write!(f, "its index is not readable: {error}"),
+            Self::Format { found } => write!(f, "its index has format {found}, and only {FORMAT} is known"),
+            Self::OtherRepository => f.write_str("its index is that of another repository"),
+            Self::Field { field } => write!(f, "its index has a bad \"{field}\""),
+        }
+    }
+}
+
+impl std::error::Error for StateError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        if let Self::Json(error) = self { Some(error) } else { None }
+    }
+}

@@ -1,0 +1,632 @@
+//! What is stored: whole or not at all, verified again, and never gone back behind.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
+use std::thread;
+
+use portreeve_test_support::signer::{Key, Repo, Signer};
+
+use super::*;
+use crate::credentials::files::scratch::Scratch;
+use crate::trust::repository::{RequiredSigner, Wanted};
+use crate::trust::{FirstUse, KeyId, PinError, RootPin, SignerKey};
+
+const GUN: &str = "registry.local:9001/plant/plc";
+
+/// One cache directory, and a server that the test plays itself.
+struct Bench {
+    scratch: Scratch,
+    server: TrustServer,
+    gun: Gun,
+}
+
+/// A server's files.
+struct Files<'a>(&'a Repo);
+
+impl MetadataSource for Files<'_> {
+    fn fetch(&mut self, name: &MetadataName, _: usize) -> Result<Vec<u8>, FetchError> {
+        self.0.files().get(&name.file_stem()).cloned().ok_or(FetchError::NotFound)
+    }
+}
+
+fn now() -> Timestamp {
+    "2030-01-01T00:00:00Z".parse().unwrap()
+}
+
+fn soon() -> Deadline {
+    Deadline::after(Duration::from_secs(20))
+}
+
+fn later(seconds: i64) -> Timestamp {
+    now() + SignedDuration::from_secs(seconds)
+}
+
+fn first_use() -> Anchor {
+    Anchor { pins: Vec::new(), first_use: FirstUse::Allowed }
+}
+
+fn pin(repo: &Repo) -> Anchor {
+    let id = KeyId::from_hex(&repo.root_key_id()).unwrap();
+    Anchor { pins: vec![RootPin::KeyId(id)], first_use: FirstUse::Allowed }
+}
+
+fn alice() -> BTreeSet<RoleName> {
+    BTreeSet::from([RoleName::of_signer("alice").unwrap()])
+}
+
+fn plant() -> Signer {
+    Signer::new_at(GUN, now()).signer("alice").release("v1", [1; 32], 1, &["alice"])
+}
+
+impl Bench {
+    fn new() -> Self {
+        let server = TrustServer::parse("https://notary.local", crate::trust::server_url::PlainHttp::Refused).unwrap();
+        Self { scratch: Scratch::new(), server, gun: Gun::new(GUN).unwrap() }
+    }
+
+    fn cache(&self) -> PathBuf {
+        self.scratch.path().join("cache")
+    }
+
+    /// A process that starts.
+    fn start(&self) -> Store {
+        Store::new(Some(self.cache()), Arc::new(Metrics::new()))
+    }
+
+    fn directory(&self) -> PathBuf {
+        Disk::new(self.cache()).directory(Place { server: &self.server, gun: &self.gun })
+    }
+
+    /// One refresh from a server that has these files.
+    fn refresh(&self, store: &Store, repo: &Repo) -> Result<Arc<Repository>, RefreshError> {
+        self.refresh_at(store, repo, &first_use(), now())
+    }
+
+    fn refresh_at(
+        &self,
+        store: &Store,
+        repo: &Repo,
+        anchor: &Anchor,
+        now: Timestamp,
+    ) -> Result<Arc<Repository>, RefreshError> {
+        let mut source = crate::trust::recorder::Recorder::new(Box::new(Files(repo)), true);
+        let repository = match store.recall(&self.server, &self.gun) {
+            Some(known) => {
+                let refreshed = known.refresh(&mut source, &self.gun, anchor, &alice(), now);
+                refreshed.map_err(|failed| failed.error)?
+            }
+            None => Repository::refresh(&mut source, &self.gun, anchor, None, &alice(), now)?,
+        };
+        let repository = Arc::new(repository);
+        store.remember(&self.server, &self.gun, &repository, Some(now));
+        store.persist(&self.server, &self.gun, &repository, source.into_record(), soon());
+        Ok(repository)
+    }
+
+    /// What stands in for a server that is away, in a process that starts now.
+    fn stand_in(&self, now: Timestamp) -> Result<Option<(Repository, Duration)>, Rejection> {
+        let known = self.start().recall(&self.server, &self.gun);
+        known.map_or(Ok(None), |known| known.stand_in(&first_use(), &alice(), now))
+    }
+
+    /// The versions of the timestamp that are read back, and whether all of it is.
+    fn stored(&self) -> Option<(u64, bool)> {
+        let known = self.start().recall(&self.server, &self.gun)?;
+        Some((known.floor.version("timestamp"), known.has_data()))
+    }
+
+    fn state(&self) -> String {
+        fs::read_to_string(self.directory().join("state.json")).unwrap()
+    }
+}
+
+fn code<T>(result: Result<T, RefreshError>) -> &'static str {
+    match result {
+        Ok(_) => "accepted",
+        Err(RefreshError::Rejected(rejection)) => rejection.code(),
+        Err(RefreshError::Unavailable(_)) => "unavailable",
+    }
+}
+
+fn judge(repository: &Repository, repo: &Repo, now: Timestamp) -> Result<String, Rejection> {
+    let keys = vec![SignerKey::from_pem(&repo.signer_public_key_pem("alice")).unwrap()];
+    let signer = RequiredSigner { role: RoleName::of_signer("alice").unwrap(), keys };
+    let wanted = Wanted { tag: Some("v1"), digest: None };
+    repository.judge(wanted, &[signer], now).map(|judgement| judgement.digest.sha256().hex())
+}
+
+fn files_in(directory: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn what_was_verified_stands_in_after_a_restart() {
+    let bench = Bench::new();
+    let repo = plant().publish();
+    bench.refresh(&bench.start(), &repo).unwrap();
+    let (stored, age) = bench.stand_in(later(3600)).unwrap().unwrap();
+    assert_eq!(age, Duration::from_secs(3600));
+    assert_eq!(judge(&stored, &repo, later(3600)).unwrap(), "01".repeat(32));
+    // A clock that was set back makes nothing young.
+    assert!(bench.stand_in(later(-1)).unwrap().is_none());
+    // And nothing that has ended counts: the timestamp lives for 14 days.
+    assert_eq!(bench.stand_in(later(15 * 86_400)).unwrap_err().code(), "expired");
+    // It is kept from the eyes and hands of others.
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&bench.cache()), mode(&bench.directory())), (0o700, 0o700));
+    for name in files_in(&bench.directory()) {
+        assert_eq!(mode(&bench.directory().join(&name)), 0o600, "{name}");
+    }
+}
+
+#[test]
+fn a_signer_that_nobody_asked_for_is_not_stored() {
+    let bench = Bench::new();
+    let repo = plant().signer("bob").release("v2", [2; 32], 1, &["bob"]).publish();
+    bench.refresh(&bench.start(), &repo).unwrap();
+    let known = bench.start().recall(&bench.server, &bench.gun).unwrap();
+    let signers = |name: &str| BTreeSet::from([RoleName::of_signer(name).unwrap()]);
+    assert!(known.stand_in(&first_use(), &signers("bob"), now()).unwrap().is_none());
+    // That there is no such role, the stored snapshot says.
+    assert!(known.stand_in(&first_use(), &signers("carol"), now()).unwrap().is_some());
+}
+
+#[test]
+fn no_role_goes_back_across_restarts() {
+    for role in ["root", "timestamp", "snapshot", "targets", "targets/releases", "targets/alice"] {
+        let bench = Bench::new();
+        let old = plant().publish();
+        let new = old.update(|signer| signer.touch(role));
+        // The same chain, with this one role at its old version and everything above it newer.
+        let back = match role {
+            "root" => old.clone(),
+            _ => new.update(|signer| signer.version(role, 1).expires(role, later(86_400 * 13))),
+        };
+        bench.refresh(&bench.start(), &new).unwrap();
+        let found = bench.refresh(&bench.start(), &back);
+        match role {
+            // A signer's role that went back denies those who ask for that signer.
+            "targets/alice" => {
+                let found = found.unwrap();
+                assert_eq!(judge(&found, &new, now()).unwrap_err().code(), "rollback", "{role}");
+                // Nor does it help to ask for the role once more.
+                let found = found.with_signers(&mut Files(&back), &alice(), now()).unwrap();
+                assert_eq!(judge(&found, &new, now()).unwrap_err().code(), "rollback", "{role}");
+            }
+            _ => assert_eq!(code(found), "rollback", "{role}"),
+        }
+        // The same without the data, by the versions alone.
+        let hash = |role: &str| {
+            let files = fs::read_to_string(bench.directory().join("state.json")).unwrap();
+            let files: serde_json::Value = serde_json::from_str(&files).unwrap();
+            files["files"][role]["sha256"].as_str().unwrap().to_owned()
+        };
+        fs::remove_file(bench.directory().join(format!("{}.json", hash("snapshot")))).unwrap();
+        assert!(!bench.stored().unwrap().1);
+        let found = bench.refresh(&bench.start(), &back);
+        match role {
+            "targets/alice" => {
+                let found = found.unwrap();
+                assert_eq!(judge(&found, &new, now()).unwrap_err().code(), "rollback");
+                let found = found.with_signers(&mut Files(&back), &alice(), now()).unwrap();
+                assert_eq!(judge(&found, &new, now()).unwrap_err().code(), "rollback");
+            }
+            // The newer root is remembered, and the old snapshot lists another.
+            "root" => assert_eq!(code(found), "hash"),
+            _ => assert_eq!(code(found), "rollback", "{role}"),
+        }
+    }
+}
+
+#[test]
+fn a_releases_role_does_not_vanish_across_restarts() {
+    let bench = Bench::new();
+    let old = plant().target("targets", "v1", [9; 32], 1).publish();
+    bench.refresh(&bench.start(), &old).unwrap();
+    let gone = old.update(|signer| signer.withhold("targets/releases"));
+    assert_eq!(code(bench.refresh(&bench.start(), &gone)), "vanished");
+    // Nor where the data is lost and only the versions are left.
+    for name in files_in(&bench.directory()) {
+        let root = Sha256::of(&old.bytes("root")).hex();
+        if name.ends_with(".json") && name != "state.json" && !name.starts_with(&root) {
+            fs::remove_file(bench.directory().join(name)).unwrap();
+        }
+    }
+    assert_eq!(code(bench.refresh(&bench.start(), &gone)), "vanished");
+    assert_eq!(code(bench.refresh(&bench.start(), &old)), "accepted");
+    assert_eq!(bench.stored(), Some((1, true)));
+}
+
+#[test]
+fn first_use_is_the_first_use_ever() {
+    let bench = Bench::new();
+    let repo = plant().publish();
+    bench.refresh(&bench.start(), &repo).unwrap();
+    // Somebody else's repository under the same name, newer in every number.
+    let stranger = plant().version("root", 5).version("timestamp", 9).version("snapshot", 9).publish();
+    let found = code(bench.refresh(&bench.start(), &stranger));
+    assert!(matches!(found, "signature" | "hash"), "{found}");
+    // The owner's rotation is followed from the stored root.
+    let rotated = repo.update(|signer| signer.rotate("root", vec![Key::root(GUN)]));
+    assert_eq!(code(bench.refresh(&bench.start(), &rotated)), "accepted");
+    assert_eq!(code(bench.refresh(&bench.start(), &repo)), "rollback");
+}
+
+#[test]
+fn row_042_a_stored_root_may_have_expired() {
+    let bench = Bench::new();
+    let repo = plant().expires("root", later(3600)).publish();
+    bench.refresh(&bench.start(), &repo).unwrap();
+    let day = later(86_400);
+    assert_eq!(code(bench.refresh_at(&bench.start(), &repo, &first_use(), day)), "expired");
+    let renewed = repo.update(|signer| signer.expires("root", later(86_400 * 300)));
+    assert_eq!(code(bench.refresh_at(&bench.start(), &renewed, &first_use(), day)), "accepted");
+}
+
+#[test]
+fn row_044_a_stored_root_is_held_against_the_pins() {
+    let bench = Bench::new();
+    let repo = plant().publish();
+    let other = plant().publish();
+    bench.refresh(&bench.start(), &repo).unwrap();
+    assert_eq!(code(bench.refresh_at(&bench.start(), &repo, &pin(&repo), now())), "accepted");
+    // Neither what is stored nor what the server has may count: the operator must decide.
+    for served in [&repo, &other] {
+        let found = bench.refresh_at(&bench.start(), served, &pin(&other), now());
+        let Err(RefreshError::Rejected(rejection)) = found else { panic!("{found:?}") };
+        assert_eq!(rejection.code(), "root-not-trusted");
+        assert!(rejection.to_string().contains(&format!("portreeve check --reset {GUN}")), "{rejection}");
+    }
+    let known = bench.start().recall(&bench.server, &bench.gun).unwrap();
+    assert_eq!(known.stand_in(&pin(&other), &alice(), now()).unwrap_err().code(), "root-not-trusted");
+    reset(bench.cache(), &bench.gun, &[]).unwrap();
+    assert_eq!(code(bench.refresh_at(&bench.start(), &other, &pin(&other), now())), "accepted");
+}
+
+#[test]
+fn row_047_a_damaged_root_denies_without_pins() {
+    let repo = plant().publish();
+    let root = format!("{}.json", Sha256::of(&repo.bytes("root")).hex());
+    let spoilt = repo.bytes("timestamp");
+    type Damage<'a> = (&'a str, &'a dyn Fn(&Path));
+    let damages: [Damage<'_>; 6] = [
+        ("gone", &|directory| fs::remove_file(directory.join(&root)).unwrap()),
+        ("cut short", &|directory| fs::write(directory.join(&root), b"{").unwrap()),
+        ("another file", &|directory| fs::write(directory.join(&root), &spoilt).unwrap()),
+        ("index cut short", &|directory| fs::write(directory.join("state.json"), b"{\"format\":1").unwrap()),
+        ("index empty", &|directory| fs::write(directory.join("state.json"), b"").unwrap()),
+        ("index of another", &|directory| {
+            let text = fs::read_to_string(directory.join("state.json")).unwrap();
+            fs::write(directory.join("state.json"), text.replace("plant/plc", "plant/hmi")).unwrap();
+        }),
+    ];
+    for (what, damage) in damages {
+        let bench = Bench::new();
+        bench.refresh(&bench.start(), &repo).unwrap();
+        damage(&bench.directory());
+        let metrics = Arc::new(Metrics::new());
+        let store = Store::new(Some(bench.cache()), Arc::clone(&metrics));
+        let found = bench.refresh(&store, &repo);
+        let Err(RefreshError::Rejected(rejection)) = found else { panic!("{what}: {found:?}") };
+        assert_eq!(rejection.code(), "stored-root-damaged", "{what}");
+        assert!(rejection.to_string().contains(&format!("portreeve check --reset {GUN}")), "{rejection}");
+        let counted = "portreeve_reloads_total{what=\"stored_trust\",result=\"failed\"} 1";
+        assert!(metrics.render().contains(counted), "{what}");
+        assert!(bench.stand_in(now()).unwrap().is_none(), "{what}");
+        // With pins it starts again from them, and is whole afterwards.
+        assert_eq!(code(bench.refresh_at(&bench.start(), &repo, &pin(&repo), now())), "accepted", "{what}");
+        assert_eq!(code(bench.refresh(&bench.start(), &repo)), "accepted", "{what}");
+        assert!(bench.stand_in(now()).unwrap().is_some(), "{what}");
+    }
+}
+
+#[test]
+fn a_damaged_root_does_not_take_the_versions_along() {
+    let bench = Bench::new();
+    let old = plant().publish();
+    let new = old.update(|signer| signer.touch("timestamp"));
+    bench.refresh(&bench.start(), &new).unwrap();
+    fs::remove_file(bench.directory().join(format!("{}.json", Sha256::of(&new.bytes("root")).hex()))).unwrap();
+    assert_eq!(code(bench.refresh_at(&bench.start(), &old, &pin(&old), now())), "rollback");
+    assert_eq!(code(bench.refresh_at(&bench.start(), &new, &pin(&old), now())), "accepted");
+}
+
+#[test]
+fn damaged_data_is_fetched_anew_under_the_stored_root() {
+    let repo = plant().publish();
+    for role in ["timestamp", "snapshot", "targets", "targets/releases", "targets/alice"] {
+        let bench = Bench::new();
+        bench.refresh(&bench.start(), &repo).unwrap();
+        let file = bench.directory().join(format!("{}.json", Sha256::of(&repo.bytes(role)).hex()));
+        let mut bytes = fs::read(&file).unwrap();
+        bytes[40] ^= 1;
+        fs::write(&file, bytes).unwrap();
+        assert_eq!(bench.stored(), Some((1, false)), "{role}");
+        assert!(bench.stand_in(now()).unwrap().is_none(), "{role}");
+        assert_eq!(code(bench.refresh(&bench.start(), &repo)), "accepted");
+        assert_eq!(bench.stored(), Some((1, true)), "{role}");
+    }
+}
+
+/// The disk fills up, or the process dies, before any one of the operations of a write: what is read afterwards is the
+/// old generation or the new one, whole.
+#[test]
+fn a_write_that_ends_anywhere_leaves_a_whole_generation() {
+    let old = plant().publish();
+    let new = old.update(|signer| signer.release("v1", [2; 32], 1, &["alice"]));
+    let mut outcomes = BTreeSet::new();
+    for steps in 0.. {
+        let bench = Bench::new();
+        bench.refresh(&bench.start(), &old).unwrap();
+        let store = bench.start();
+        *store.disk.as_ref().unwrap().steps.lock().unwrap() = Some(steps);
+        // The answer does not depend on the disk.
+        assert!(bench.refresh(&store, &new).is_ok());
+        let left = store.disk.as_ref().unwrap().steps.lock().unwrap().unwrap();
+        let found = bench.stored();
+        let (stored, _) = bench.stand_in(now()).unwrap().unwrap();
+        let digest = judge(&stored, &old, now()).unwrap();
+        let expected = if found == Some((2, true)) { (2, "02") } else { (1, "01") };
+        assert_eq!(found, Some((expected.0, true)), "after {steps} steps");
+        assert_eq!(digest, expected.1.repeat(32), "after {steps} steps");
+        outcomes.insert(found);
+        // What was left over does not stay for ever, and the next refresh is written.
+        bench.refresh(&bench.start(), &new.update(|signer| signer.touch("timestamp"))).unwrap();
+        assert_eq!(bench.stored(), Some((3, true)));
+        assert!(!files_in(&bench.directory()).iter().any(|name| name.starts_with(".new-")), "after {steps} steps");
+        assert_eq!(files_in(&bench.directory()).len(), 6 + 3);
+        if left > 0 {
+            break;
+        }
+    }
+    assert_eq!(outcomes.len(), 2, "some writes ended before the switch, and some after it");
+}
+
+#[test]
+fn a_first_write_that_ends_anywhere_leaves_nothing_or_all() {
+    let repo = plant().publish();
+    for steps in 0.. {
+        let bench = Bench::new();
+        let store = bench.start();
+        *store.disk.as_ref().unwrap().steps.lock().unwrap() = Some(steps);
+        assert!(bench.refresh(&store, &repo).is_ok());
+        assert!(matches!(bench.stored(), None | Some((1, true))), "after {steps} steps");
+        // The process itself still knows what it saw.
+        assert_eq!(store.recall(&bench.server, &bench.gun).unwrap().floor.version("timestamp"), 1);
+        if store.disk.as_ref().unwrap().steps.lock().unwrap().unwrap() > 0 {
+            return;
+        }
+    }
+}
+
+#[test]
+fn only_what_changed_is_written() {
+    let bench = Bench::new();
+    let store = bench.start();
+    let repo = plant().publish();
+    bench.refresh(&store, &repo).unwrap();
+    let before = bench.state();
+    // Within a minute the same confirmation is not written again.
+    bench.refresh_at(&store, &repo, &first_use(), later(59)).unwrap();
+    assert_eq!(bench.state(), before);
+    bench.refresh_at(&store, &repo, &first_use(), later(61)).unwrap();
+    assert_ne!(bench.state(), before);
+    assert_eq!(bench.stand_in(later(61)).unwrap().unwrap().1, Duration::ZERO);
+    // Files that stay are not touched.
+    let file = bench.directory().join(format!("{}.json", Sha256::of(&repo.bytes("targets")).hex()));
+    let inode = |path: &Path| std::os::unix::fs::MetadataExt::ino(&fs::metadata(path).unwrap());
+    let was = inode(&file);
+    let renewed = repo.update(|signer| signer.touch("timestamp"));
+    bench.refresh_at(&store, &renewed, &first_use(), later(61)).unwrap();
+    assert_eq!(inode(&file), was);
+    assert_eq!(bench.stored(), Some((2, true)));
+}
+
+#[test]
+fn an_older_generation_never_replaces_a_later_one() {
+    let bench = Bench::new();
+    let old = plant().publish();
+    let new = old.update(|signer| signer.touch("timestamp"));
+    let (slow, fast) = (bench.start(), bench.start());
+    bench.refresh(&slow, &old).unwrap();
+    bench.refresh(&fast, &new).unwrap();
+    // The slow one had fetched its data before, and writes it only now.
+    let known = slow.records().get(&(bench.server.clone(), bench.gun.clone())).unwrap();
+    assert_eq!(known.floor.version("timestamp"), 1);
+    let repository = known.repository.clone().unwrap();
+    slow.persist(&bench.server, &bench.gun, &repository, Record::new(), soon());
+    assert_eq!(bench.stored(), Some((2, true)));
+    // And from then on knows what the other one has seen.
+    assert_eq!(code(bench.refresh(&slow, &old)), "rollback");
+}
+
+#[test]
+fn several_at_once_leave_the_latest() {
+    let bench = Bench::new();
+    let mut repos = vec![plant().publish()];
+    for _ in 0..7 {
+        let next = repos.last().unwrap().update(|signer| signer.touch("snapshot"));
+        repos.push(next);
+    }
+    thread::scope(|scope| {
+        for first in 0..4 {
+            let (bench, repos) = (&bench, &repos);
+            scope.spawn(move || {
+                for repo in repos.iter().skip(first) {
+                    // One that is behind the others is refused; nobody is let down otherwise.
+                    let found = code(bench.refresh(&bench.start(), repo));
+                    assert!(matches!(found, "accepted" | "rollback"), "{found}");
+                    assert!(bench.stored().is_some_and(|(_, whole)| whole));
+                }
+            });
+        }
+    });
+    assert_eq!(bench.stored(), Some((8, true)));
+}
+
+#[test]
+fn a_reset_is_noticed_by_who_remembers() {
+    let bench = Bench::new();
+    let running = bench.start();
+    let new = plant().touch("timestamp").publish();
+    bench.refresh(&running, &new).unwrap();
+    let anew = plant().publish();
+    assert_ne!(code(bench.refresh(&running, &anew)), "accepted");
+    let other = Gun::new("registry.local:9001/plant/hmi").unwrap();
+    assert!(reset(bench.cache(), &other, &[]).unwrap().is_empty());
+    assert_ne!(code(bench.refresh(&running, &anew)), "accepted");
+    assert_eq!(reset(bench.cache(), &bench.gun, &[]).unwrap(), ["https://notary.local"]);
+    assert_eq!(code(bench.refresh(&running, &anew)), "accepted");
+    assert!(bench.stand_in(now()).unwrap().is_some());
+    assert_eq!(code(bench.refresh(&bench.start(), &new)), "signature");
+}
+
+#[test]
+fn who_had_fetched_before_a_reset_does_not_undo_it() {
+    let bench = Bench::new();
+    let running = bench.start();
+    let repo = plant().publish();
+    let repository = bench.refresh(&running, &repo).unwrap();
+    reset(bench.cache(), &bench.gun, &[]).unwrap();
+    let bytes = ["targets", "targets/alice", "targets/releases"].map(|role| repo.bytes(role));
+    let record: Record = bytes.map(|bytes| (Sha256::of(&bytes), bytes)).into();
+    running.persist(&bench.server, &bench.gun, &repository, record, soon());
+    assert_eq!(bench.stored(), Some((0, false)));
+    assert_eq!(code(bench.refresh(&running, &plant().publish())), "accepted");
+}
+
+#[test]
+fn what_could_not_be_written_is_remembered_beside_what_others_wrote() {
+    let bench = Bench::new();
+    let old = plant().publish();
+    let new = old.update(|signer| signer.touch("targets/alice"));
+    let other = old.update(|signer| signer.touch("timestamp")).update(|signer| signer.touch("timestamp"));
+    let running = bench.start();
+    *running.disk.as_ref().unwrap().steps.lock().unwrap() = Some(0);
+    bench.refresh(&running, &new).unwrap();
+    bench.refresh(&bench.start(), &other).unwrap();
+    assert_eq!(bench.stored(), Some((3, true)));
+    // The other process has the newer timestamp, and has never seen the newer snapshot.
+    assert_eq!(code(bench.refresh(&running, &other)), "rollback");
+}
+
+#[test]
+fn data_below_its_own_floor_is_not_read_back() {
+    let bench = Bench::new();
+    let repo = plant().publish();
+    bench.refresh(&bench.start(), &repo).unwrap();
+    let mut state: serde_json::Value = serde_json::from_str(&bench.state()).unwrap();
+    state["seen"]["snapshot"]["version"] = 9.into();
+    fs::write(bench.directory().join("state.json"), state.to_string()).unwrap();
+    assert_eq!(bench.stored(), Some((1, false)));
+    assert!(bench.stand_in(now()).unwrap().is_none());
+    assert_eq!(code(bench.refresh(&bench.start(), &repo)), "rollback");
+}
+
+#[test]
+fn a_reset_mends_whatever_is_there() {
+    let bench = Bench::new();
+    let repo = plant().publish();
+    bench.refresh(&bench.start(), &repo).unwrap();
+    fs::write(bench.directory().join("state.json"), b"junk").unwrap();
+    assert_eq!(code(bench.refresh(&bench.start(), &repo)), "stored-root-damaged");
+    // Even where nobody can read whose it was: the server is known from the configuration.
+    fs::write(bench.directory().join("name"), b"junk").unwrap();
+    assert_eq!(reset(bench.cache(), &bench.gun, std::slice::from_ref(&bench.server)).unwrap().len(), 1);
+    assert_eq!(code(bench.refresh(&bench.start(), &repo)), "accepted");
+}
+
+#[test]
+fn names_cannot_lead_out_and_links_are_refused() {
+    let bench = Bench::new();
+    for name in ["a/b/c", "localhost/x", "a", "registry.local:9001/..x/y"] {
+        let gun = Gun::new(name).unwrap();
+        let directory = Disk::new(bench.cache()).directory(Place { server: &bench.server, gun: &gun });
+        assert_eq!(directory.parent(), Some(bench.cache().as_path()), "{name}");
+    }
+    let repo = plant().publish();
+    let outside = bench.scratch.path().join("outside");
+    // The directory itself.
+    fs::create_dir_all(&outside).unwrap();
+    let store = bench.start();
+    symlink(&outside, bench.directory()).unwrap();
+    assert_eq!(code(bench.refresh(&store, &repo)), "stored-root-damaged");
+    bench.refresh_at(&store, &repo, &pin(&repo), now()).unwrap();
+    assert!(files_in(&outside).is_empty());
+    fs::remove_file(bench.directory()).unwrap();
+    // A file that is to be written, and one that is to be read.
+    bench.refresh(&bench.start(), &repo).unwrap();
+    let secret = bench.scratch.write("secret", b"untouched");
+    for name in ["state.json", "lock"] {
+        let path = bench.directory().join(name);
+        fs::remove_file(&path).unwrap();
+        symlink(&secret, &path).unwrap();
+        let next = repo.update(|signer| signer.touch("timestamp"));
+        let _ = bench.refresh_at(&bench.start(), &next, &pin(&repo), now());
+        assert_eq!(fs::read(&secret).unwrap(), b"untouched", "{name}");
+        fs::remove_file(&path).unwrap();
+    }
+    // A pipe would keep who opens it waiting.
+    let pipe = bench.directory().join("state.json");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let (done, wait) = std::sync::mpsc::channel();
+    let disk = Disk::new(bench.cache());
+    let (server, gun) = (bench.server.clone(), bench.gun.clone());
+    thread::spawn(move || done.send(disk.load(Place { server: &server, gun: &gun }).is_err()));
+    assert_eq!(wait.recv_timeout(Duration::from_secs(10)), Ok(true));
+    // A directory that everybody may write was not left like that by us.
+    fs::remove_dir_all(bench.directory()).unwrap();
+    bench.refresh(&bench.start(), &repo).unwrap();
+    fs::set_permissions(bench.directory(), fs::Permissions::from_mode(0o777)).unwrap();
+    assert_eq!(code(bench.refresh(&bench.start(), &repo)), "stored-root-damaged");
+}
+
+#[test]
+fn without_a_directory_memory_lasts_as_long_as_the_process() {
+    let bench = Bench::new();
+    let old = plant().publish();
+    let new = old.update(|signer| signer.touch("timestamp"));
+    let metrics = Arc::new(Metrics::new());
+    let absent = bench.scratch.path().join("not/mounted");
+    for store in [Store::new(None, Arc::clone(&metrics)), Store::new(Some(absent), Arc::clone(&metrics))] {
+        bench.refresh(&store, &new).unwrap();
+        // By whatever anchor.
+        assert_eq!(code(bench.refresh_at(&store, &old, &pin(&old), now())), "rollback");
+        let known = store.recall(&bench.server, &bench.gun).unwrap();
+        assert!(known.stand_in(&pin(&old), &alice(), now()).unwrap().is_some());
+    }
+    assert!(metrics.render().contains("portreeve_trust_store_failures_total 2"), "{}", metrics.render());
+}
+
+#[test]
+fn people_are_told_what_is_stored() {
+    let bench = Bench::new();
+    let repo = plant().publish();
+    assert!(bench.start().summary(&bench.server, &bench.gun).is_none());
+    bench.refresh(&bench.start(), &repo).unwrap();
+    let summary = bench.start().summary(&bench.server, &bench.gun).unwrap();
+    assert_eq!((summary.confirmed, summary.damage), (Some(now()), None));
+    let roles: Vec<_> =
+        summary.roles.iter().map(|role| (role.role.as_str(), role.version, role.file.is_some())).collect();
+    let expected = ["root", "snapshot", "targets", "targets/alice", "targets/releases", "timestamp"];
+    assert_eq!(roles, expected.map(|role| (role, 1, true)));
+    let name = fs::read_to_string(bench.directory().join("name")).unwrap();
+    assert_eq!(name, format!("https://notary.local\n{GUN}\n"));
+    fs::write(bench.directory().join("state.json"), b"junk").unwrap();
+    assert!(bench.start().summary(&bench.server, &bench.gun).unwrap().damage.is_some());
+}
+
+#[test]
+fn a_pinned_certificate_counts_for_what_is_stored() -> Result<(), PinError> {
+    let bench = Bench::new();
+    let repo = plant().publish();
+    bench.refresh(&bench.start(), &repo).unwrap();
+    let pins = vec![RootPin::certificate_from_pem(&repo.root_certificate_pem())?];
+    let anchor = Anchor { pins, first_use: FirstUse::Forbidden };
+    assert_eq!(code(bench.refresh_at(&bench.start(), &repo, &anchor, now())), "accepted");
+    Ok(())
+}
