@@ -274,6 +274,20 @@ fn the_answer_ends_when_too_few_certificates_are_left() {
     assert_eq!(opened.expiries()[0].expires, now() + hours(4));
 }
 
+/// Each of two signatures passes some of the checks; none passes all, and so none counts.
+#[test]
+fn one_key_must_pass_every_check() {
+    let (expired, other) = (dated(-100, -1), Key::root("registry.local:9001/plant/other"));
+    assert_eq!(distrust(open(&rooted(vec![expired.clone(), other]))), Some(RootDistrust::OutOfDate));
+    let valid = dated(-100, 100);
+    let repo = rooted(vec![expired.clone(), valid.clone()]);
+    let under = |key: &Key| {
+        distrust(open_at(&repo, &pinned(vec![RootPin::KeyId(Sha256::from_hex(&key.id()).unwrap())]), now()))
+    };
+    assert_eq!(under(&expired), Some(RootDistrust::NotPinned));
+    assert_eq!(under(&valid), None);
+}
+
 /// What comes of a root whose only key is in this PEM.
 fn in_pem(key: &Key, pem: String) -> &'static str {
     code(open(&rooted(vec![key.with_bundle(pem)])))
