@@ -215,6 +215,7 @@ fn signed_by_one_of(expired: &Key, valid: &Key, signing: &Key) -> Repo {
 fn row_014_certificates_out_of_date_are_refused() {
     assert_eq!(distrust(open(&rooted(vec![dated(-100, -1)]))), Some(RootDistrust::OutOfDate));
     assert_eq!(distrust(open(&rooted(vec![dated(25, 100)]))), Some(RootDistrust::OutOfDate));
+    assert_eq!(code(open(&rooted(vec![dated(-100, 0)]))), "accepted"); // to the last second (RFC 5280 §4.1.2.5)
 }
 
 #[test]
