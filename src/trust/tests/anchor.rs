@@ -215,6 +215,7 @@ fn signed_by_one_of(expired: &Key, valid: &Key, signing: &Key) -> Repo {
 fn row_014_certificates_out_of_date_are_refused() {
     assert_eq!(distrust(open(&rooted(vec![dated(-100, -1)]))), Some(RootDistrust::OutOfDate));
     assert_eq!(distrust(open(&rooted(vec![dated(25, 100)]))), Some(RootDistrust::OutOfDate));
+    assert_eq!(code(open(&rooted(vec![dated(-100, 0)]))), "accepted"); // to the last second (RFC 5280 §4.1.2.5)
 }
 
 #[test]
@@ -272,6 +273,20 @@ fn the_answer_ends_when_too_few_certificates_are_left() {
     let twin = one.with_bundle(Leaf::new(GUN).valid(now() - hours(1), now() + hours(4)).self_signed(&one));
     let opened = open(&rooted(vec![one, twin])).unwrap();
     assert_eq!(opened.expiries()[0].expires, now() + hours(4));
+}
+
+/// Each of two signatures passes some of the checks; none passes all, and so none counts.
+#[test]
+fn one_key_must_pass_every_check() {
+    let (expired, other) = (dated(-100, -1), Key::root("registry.local:9001/plant/other"));
+    assert_eq!(distrust(open(&rooted(vec![expired.clone(), other]))), Some(RootDistrust::OutOfDate));
+    let valid = dated(-100, 100);
+    let repo = rooted(vec![expired.clone(), valid.clone()]);
+    let under = |key: &Key| {
+        distrust(open_at(&repo, &pinned(vec![RootPin::KeyId(Sha256::from_hex(&key.id()).unwrap())]), now()))
+    };
+    assert_eq!(under(&expired), Some(RootDistrust::NotPinned));
+    assert_eq!(under(&valid), None);
 }
 
 /// What comes of a root whose only key is in this PEM.

@@ -151,11 +151,27 @@ fn row_074_delegations_have_a_threshold_and_known_keys() {
 }
 
 #[test]
+fn delegations_are_an_object() {
+    let repo = plant().edit("targets/alice", |s| s["delegations"] = json!([])).publish();
+    assert_eq!(v1_by_alice(&repo), "structure");
+}
+
+#[test]
+fn a_delegation_is_verified_again_under_a_higher_threshold() {
+    let base = plant().publish();
+    let held = open(&base).unwrap();
+    let raised = base.update(|s| s.threshold("targets/alice", 2));
+    assert_eq!(raised.file_of("targets/alice"), base.file_of("targets/alice"));
+    let opened = again(&raised, &held).unwrap();
+    assert_eq!(opened.judge(tag("v1"), &[as_alice(&base)], now()).unwrap_err().code(), "signature");
+}
+
+#[test]
 fn row_075_no_role_entry_is_null() {
     assert_eq!(delegated(|role| *role = json!(null)), "structure");
     let repo = plant().edit("root", |s| s["roles"]["mirror"] = json!(null)).publish();
     assert_eq!(v1_by_alice(&repo), "structure");
-    for role in ["targets/releases", "targets/alice", "targets/unasked"] {
+    for role in ["targets/releases", "targets/alice", "targets/unasked", "mirror"] {
         let repo = plant().edit("snapshot", move |s| s["meta"][role] = json!(null)).publish();
         assert_eq!(v1_by_alice(&repo), "structure", "{role}");
     }

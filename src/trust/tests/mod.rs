@@ -222,6 +222,18 @@ fn signers_may_be_added_later() {
 }
 
 #[test]
+fn a_signers_file_that_came_damaged_is_asked_for_again() {
+    let repo = plant().publish();
+    let mut server = Server::of(&repo);
+    let sound = server.files.insert(repo.file_of("targets/alice"), b"{}".to_vec()).unwrap();
+    let opened = Repository::refresh(&mut server, &gun(), &first_use(), None, &alice(), now()).unwrap();
+    assert_eq!(opened.judge(tag("v1"), &[as_alice(&repo)], now()).unwrap_err().code(), "length");
+    server.files.insert(repo.file_of("targets/alice"), sound);
+    let opened = opened.with_signers(&mut server, &alice(), now()).unwrap();
+    assert!(opened.judge(tag("v1"), &[as_alice(&repo)], now()).is_ok());
+}
+
+#[test]
 fn a_server_without_the_repository_says_no_and_one_that_is_away_says_nothing() {
     let repo = plant().publish();
     let mut server = Server::of(&repo);
