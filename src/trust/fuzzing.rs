@@ -30,7 +30,7 @@ pub fn root_bundle(pem: &[u8], gun: &Gun, ca: &[u8], now: Timestamp) -> Option<R
     Some(RootBundle {
         is_root_key: bundle.is_root_key_of(gun),
         in_date: bundle.in_date(now),
-        chains: bundle.chains_to(ca, now),
+        chains: bundle.chains_to_until(ca, now).is_some(),
     })
 }
 
