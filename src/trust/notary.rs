@@ -447,19 +447,29 @@ impl Asking<'_> {
         }
     }
 
-    /// What this process has verified, or else what an earlier one has stored, and how old that is.
+    /// What this process has verified by this anchor, unless newer data was seen by another; then, or where there is
+    /// none, what is known by whatever anchor. And how old that is.
     fn stand_in(&self) -> Result<Option<(Arc<Held>, Duration)>, Rejection> {
-        if let Some(held) = self.slot.held().filter(|held| held.repository.has_looked_for(&self.roles)) {
-            let age = held.age();
-            return Ok(Some((held, age)));
-        }
         let Question { gun, server, anchor, .. } = *self.question;
-        let Some(known) = self.notary.store.recall(server, gun) else { return Ok(None) };
-        let found = known.stand_in(anchor, &self.roles, self.now)?;
-        Ok(found.map(|(repository, age)| {
-            let roles = self.roles.clone();
-            (Arc::new(Held { repository: Arc::new(repository), confirmed: self.began, roles }), age)
-        }))
+        let held = self.slot.held().filter(|held| held.repository.has_looked_for(&self.roles));
+        let known = self.notary.store.recall(server, gun);
+        let newer = |held: &Held| known.as_ref().is_some_and(|known| known.is_beyond(&held.repository));
+        if let Some(held) = held.as_ref().filter(|held| !held.repository.is_superseded() && !newer(held)) {
+            return Ok(Some((Arc::clone(held), held.age())));
+        }
+        let found = known.as_ref().map_or(Ok(None), |known| known.stand_in(anchor, &self.roles, self.now));
+        match (found, held) {
+            (Ok(Some((repository, age))), _) => {
+                let roles = self.roles.clone();
+                Ok(Some((Arc::new(Held { repository: Arc::new(repository), confirmed: self.began, roles }), age)))
+            }
+            // It says why nothing stands in.
+            (_, Some(held)) if held.repository.is_superseded() => {
+                let age = held.age();
+                Ok(Some((held, age)))
+            }
+            (found, _) => found.map(|_| None),
+        }
     }
 
     fn judge(&self, held: &Held) -> Result<Judgement, Rejection> {

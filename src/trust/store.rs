@@ -114,14 +114,22 @@ impl Store {
         if let Some(known) = memory.as_ref().filter(|known| known.stamp == stamp) {
             return Some(Arc::clone(known));
         }
-        let known = match (memory, self.read(disk, place, stamp)) {
+        let read = self.read(disk, place, stamp);
+        self.take_in(key, read)
+    }
+
+    /// Joins what was read from the disk to what is remembered now: while it was read, another question may have brought
+    /// later data.
+    fn take_in(&self, key: Key, read: Option<Known>) -> Option<Arc<Known>> {
+        let mut records = self.records();
+        let known = match (records.get(&key), read) {
             // A directory that was emptied by hand is not a reset: what was seen stays seen.
             (memory, None) => return memory,
             (None, Some(read)) => read,
             (Some(memory), Some(read)) => memory.joined(read),
         };
         let known = Arc::new(known);
-        self.records().insert(key, Arc::clone(&known));
+        records.insert(key, Arc::clone(&known));
         Some(known)
     }
 
@@ -138,8 +146,12 @@ impl Store {
         let mut known = Known::of(Arc::clone(repository), confirmed);
         let mut records = self.records();
         if let Some(memory) = records.get(&key) {
-            if memory.floor.version("timestamp") > known.floor.version("timestamp") {
-                return; // another question has brought later data in the meantime
+            if memory.is_better_than(&known) {
+                // Another question has brought later data in the meantime; what was seen counts none the less.
+                let mut memory = Known::clone(&memory);
+                memory.floor.raise(&known.floor);
+                records.insert(key, Arc::new(memory));
+                return;
             }
             known.follow(&memory);
         }
@@ -164,7 +176,8 @@ impl Store {
         let patience = deadline.remaining().unwrap_or_default() / 2;
         self.write(disk, Place { server, gun }, &mut known, record, patience);
         let mut records = self.records();
-        if records.get(&key).as_ref().is_some_and(ours) {
+        if let Some(memory) = records.get(&key).filter(ours) {
+            known.floor.raise(&memory.floor); // others may have raised it while we wrote
             records.insert(key, Arc::new(known));
         }
     }
@@ -241,18 +254,20 @@ impl Store {
                 return;
             }
         }
-        let intact = known.on_disk.is_some();
-        let written = disk.write(place, &record, patience, |current| choose(current, &state, intact));
+        let (intact, behind) = (known.on_disk.is_some(), known.is_behind());
+        let written = disk.write(place, &record, patience, |current| choose(current, &state, intact, behind));
         let written = match written {
             // Another process has removed a file that we carried over; we see so at the next look, and fetch it anew.
             Err(DiskError::NoBytes { .. }) => Ok(Written::Superseded),
             written => written,
         };
         match self.heard(written) {
-            Some(Written::Done(state, stamp)) => {
-                known.incomplete = !known.is_whole_in(&state);
-                known.on_disk = Some(state);
-                known.stamp = stamp;
+            Some(Written::Done(written, stamp)) => {
+                known.incomplete = !known.is_whole_in(&written);
+                known.floor.raise(&written.floor); // with what other processes have seen
+                // Where theirs is the later data, it is read before the next refresh.
+                known.stamp = stamp.filter(|_| written.files == state.files);
+                known.on_disk = Some(written);
             }
             // What is there is looked at before the next refresh.
             Some(Written::Superseded) | None => known.stamp = None,
@@ -311,7 +326,8 @@ pub fn reset(directory: PathBuf, gun: &Gun, known: &[TrustServer]) -> Result<Vec
 }
 
 /// Which of two generations is to be on the disk; `None` where it is there already, and intact as far as we know.
-fn choose(current: Option<&State>, ours: &State, intact: bool) -> Option<State> {
+/// `behind`: are our files older than what we have seen? Then they replace none that may be just that.
+fn choose(current: Option<&State>, ours: &State, intact: bool, behind: bool) -> Option<State> {
     let Some(current) = current else { return Some(ours.clone()) };
     if current.epoch > ours.epoch {
         return None; // it was reset since we looked
@@ -319,7 +335,8 @@ fn choose(current: Option<&State>, ours: &State, intact: bool) -> Option<State> 
     if current.epoch < ours.epoch {
         return Some(ours.clone());
     }
-    let mut chosen = if current.age_order() > ours.age_order() { current.clone() } else { ours.clone() };
+    let theirs = current.age_order() > ours.age_order() || (behind && current.age_order() == ours.age_order());
+    let mut chosen = if theirs { current.clone() } else { ours.clone() };
     chosen.floor.raise(&current.floor);
     chosen.floor.raise(&ours.floor);
     if current.age_order() == ours.age_order() {
@@ -407,13 +424,28 @@ impl Known {
         self.confirmed = self.confirmed.or(earlier.confirmed);
     }
 
+    /// Was something newer seen than the data itself?
+    fn is_behind(&self) -> bool {
+        self.repository.as_ref().is_some_and(|repository| repository.is_superseded())
+    }
+
+    /// Has this newer data than the other, or as new and whole?
+    fn is_better_than(&self, other: &Self) -> bool {
+        let (ours, theirs) = (self.floor.version("timestamp"), other.floor.version("timestamp"));
+        ours > theirs || (ours == theirs && other.is_behind() && self.has_data() && !self.is_behind())
+    }
+
     /// What this process remembers, and what was found on the disk.
     fn joined(self: &Arc<Self>, read: Self) -> Self {
         let order = |known: &Self| (known.floor.version("root"), known.floor.version("timestamp"));
-        if read.epoch != self.epoch && !matches!(read.root, RootMemory::Damaged(_)) {
+        if read.epoch > self.epoch {
             return read; // it was reset: what we remember is what was to be forgotten
         }
-        let disk_is_better = read.repository.is_some() && (order(&read) > order(self) || self.repository.is_none());
+        // An index from before a reset is somebody's old copy: it binds nobody.
+        let counts = read.epoch == self.epoch;
+        let seen = if counts { read.floor.clone() } else { Floor::default() };
+        let later = order(&read) > order(self) || (order(&read) == order(self) && self.is_behind());
+        let disk_is_better = counts && read.repository.is_some() && (later || self.repository.is_none());
         let mut joined = if disk_is_better {
             read
         } else {
@@ -429,6 +461,7 @@ impl Known {
             }
         };
         joined.floor.raise(&self.floor);
+        joined.floor.raise(&seen);
         joined
     }
 
@@ -496,6 +529,9 @@ impl Known {
         // A time in the future is no time at all: the clock was set back, and nobody can say how old the data is.
         let age = self.confirmed.and_then(|confirmed| Duration::try_from(now.duration_since(confirmed)).ok());
         let Some(age) = age else { return Ok(None) };
+        if self.is_beyond(repository) {
+            return Ok(None); // another process has seen newer data, and we have not
+        }
         let repository = repository.under_anchor(anchor, now)?;
         match repository.with_signers(&mut Nowhere, signers, now) {
             Ok(repository) => Ok(Some((repository, age))),
@@ -507,6 +543,11 @@ impl Known {
     /// The delegations that were looked for: whoever refreshes keeps them up to date.
     pub(super) fn roles(&self) -> impl Iterator<Item = &RoleName> {
         self.repository.iter().flat_map(|repository| repository.delegations.keys())
+    }
+
+    /// Was anything of this repository seen, by whatever anchor, that is newer than this data?
+    pub(super) fn is_beyond(&self, repository: &Repository) -> bool {
+        self.floor.is_beyond(repository)
     }
 
     /// Is there any data that might stand in?

@@ -514,6 +514,64 @@ fn what_could_not_be_written_is_remembered_beside_what_others_wrote() {
     assert_eq!(code(bench.refresh(&running, &other)), "rollback");
 }
 
+/// Data whose refresh failed after it had seen the other's timestamp.
+fn noted(old: &Arc<Repository>, new: &Arc<Repository>) -> Arc<Repository> {
+    Arc::new(old.with_seen_of(new))
+}
+
+#[test]
+fn what_is_read_slowly_does_not_undo_what_came_meanwhile() {
+    let bench = Bench::new();
+    let old = plant().publish();
+    let store = bench.start();
+    bench.refresh(&store, &old).unwrap();
+    let place = Place { server: &bench.server, gun: &bench.gun };
+    let disk = store.disk.as_ref().unwrap();
+    let read = store.read(disk, place, disk.stamp(place));
+    bench.refresh(&store, &old.update(|signer| signer.touch("timestamp"))).unwrap();
+    let known = store.take_in((bench.server.clone(), bench.gun.clone()), read).unwrap();
+    assert_eq!(known.floor.version("timestamp"), 2);
+    assert_eq!(code(bench.refresh(&store, &old)), "rollback");
+}
+
+#[test]
+fn what_others_have_seen_of_other_roles_counts_here_too() {
+    let bench = Bench::new();
+    let first = plant().publish();
+    let second = first.update(|signer| signer.touch("targets/alice"));
+    let third = second.update(|signer| signer.touch("timestamp"));
+    let (store, other) = (bench.start(), bench.start());
+    bench.refresh(&other, &second).unwrap();
+    // This one never asked for alice, and does not look before it writes.
+    let mut source = crate::trust::recorder::Recorder::new(Box::new(Files(&third)), true);
+    let none = BTreeSet::new();
+    let ours = Repository::refresh(&mut source, &bench.gun, &first_use(), None, &none, now()).unwrap();
+    let ours = Arc::new(ours);
+    store.remember(&bench.server, &bench.gun, &ours, Some(now()));
+    store.persist(&bench.server, &bench.gun, &ours, source.into_record(), soon());
+    let known = store.recall(&bench.server, &bench.gun).unwrap();
+    assert_eq!((known.floor.version("timestamp"), known.floor.version("targets/alice")), (3, 2));
+}
+
+#[test]
+fn what_failed_halfway_replaces_nothing_that_is_whole() {
+    let bench = Bench::new();
+    let old = plant().publish();
+    let new = old.update(|signer| signer.touch("targets"));
+    let (store, other) = (bench.start(), bench.start());
+    let before = bench.refresh(&store, &old).unwrap();
+    let after = bench.refresh(&other, &new).unwrap();
+    // Another process has it whole.
+    let halfway = noted(&before, &after);
+    store.remember(&bench.server, &bench.gun, &halfway, None);
+    store.persist(&bench.server, &bench.gun, &halfway, Record::new(), soon());
+    assert_eq!(bench.stored(), Some((2, true)));
+    assert!(!store.recall(&bench.server, &bench.gun).unwrap().is_behind());
+    // Another question of this process has it whole.
+    other.remember(&bench.server, &bench.gun, &halfway, None);
+    assert!(!other.recall(&bench.server, &bench.gun).unwrap().is_behind());
+}
+
 #[test]
 fn data_below_its_own_floor_is_not_read_back() {
     let bench = Bench::new();
