@@ -37,6 +37,9 @@ pub use self::state::StateError;
 
 /// Most repositories that are remembered.
 const MAX_REPOSITORIES: usize = 5_000;
+/// Most bytes of metadata that are remembered here: what the disk has is read again, of the rest the root and the
+/// versions stay.
+const MAX_WEIGHT: u64 = 64 << 20;
 /// How often the time of the last confirmation alone is written: a warm refresh costs no write.
 const CONFIRM_EVERY: SignedDuration = SignedDuration::from_secs(60);
 /// How often a generation is read anew because another process replaced it in the meantime.
@@ -56,6 +59,8 @@ type Key = (TrustServer, Gun);
 #[derive(Default)]
 struct Records {
     by_key: HashMap<Key, (Arc<Known>, u64)>,
+    /// What all of them weigh together.
+    weight: u64,
     /// Counts up with every use; the smallest was used longest ago.
     clock: u64,
 }
@@ -424,6 +429,17 @@ impl Known {
         self.confirmed = self.confirmed.or(earlier.confirmed);
     }
 
+    /// The root and the versions alone. What the disk has is looked at again.
+    fn without_data(&self) -> Self {
+        Self { repository: None, stamp: None, incomplete: true, ..self.clone() }
+    }
+
+    /// About what it takes in memory.
+    fn weight(&self) -> u64 {
+        let root = if let RootMemory::Held(root) = &self.root { root.bytes.len() as u64 } else { 0 };
+        self.repository.as_ref().map_or(root, |repository| repository.weight())
+    }
+
     /// Was something newer seen than the data itself?
     fn is_behind(&self) -> bool {
         self.repository.as_ref().is_some_and(|repository| repository.is_superseded())
@@ -620,10 +636,33 @@ impl Records {
         if self.by_key.len() >= MAX_REPOSITORIES && !self.by_key.contains_key(&key) {
             let oldest = self.by_key.iter().min_by_key(|(_, (_, used))| *used).map(|(key, _)| key.clone());
             if let Some(oldest) = oldest {
-                self.by_key.remove(&oldest);
+                self.remove(&oldest);
             }
         }
-        self.by_key.insert(key, (known, self.clock));
+        self.remove(&key);
+        self.weight = self.weight.saturating_add(known.weight());
+        self.by_key.insert(key.clone(), (known, self.clock));
+        while self.weight > MAX_WEIGHT && self.lighten(&key) {}
+    }
+
+    fn remove(&mut self, key: &Key) {
+        if let Some((known, _)) = self.by_key.remove(key) {
+            self.weight = self.weight.saturating_sub(known.weight());
+        }
+    }
+
+    /// Gives up the data that was used longest ago, but for this one's; where no data is left, what else is known.
+    fn lighten(&mut self, but: &Key) -> bool {
+        let others = self.by_key.iter().filter(|(key, _)| *key != but);
+        let oldest = others.min_by_key(|(_, (known, used))| (!known.has_data(), *used));
+        let Some((key, (known, used))) = oldest.map(|(key, entry)| (key.clone(), entry.clone())) else { return false };
+        self.remove(&key);
+        if known.has_data() {
+            let light = known.without_data();
+            self.weight = self.weight.saturating_add(light.weight());
+            self.by_key.insert(key, (Arc::new(light), used));
+        }
+        true
     }
 }
 

@@ -688,3 +688,32 @@ fn a_pinned_certificate_counts_for_what_is_stored() -> Result<(), PinError> {
     assert_eq!(code(bench.refresh_at(&bench.start(), &repo, &anchor, now())), "accepted");
     Ok(())
 }
+
+#[test]
+fn what_is_too_heavy_together_gives_up_data_but_no_version() {
+    let bench = Bench::new();
+    let old = plant().publish();
+    let new = old.update(|signer| signer.touch("timestamp"));
+    let key = (bench.server.clone(), bench.gun.clone());
+    let metrics = Arc::new(Metrics::new());
+    for (store, kept) in [(Store::new(None, metrics), false), (bench.start(), true)] {
+        let repository = bench.refresh(&store, &new).unwrap();
+        let other = (bench.server.clone(), Gun::new("another").unwrap());
+        {
+            let mut records = store.records();
+            assert_eq!(records.weight, repository.weight());
+            records.weight += MAX_WEIGHT; // as if there were many more
+            records.insert(other.clone(), Arc::new(Known::damaged(String::new())));
+            // The heaviness is made up, so all that could be given up was.
+            assert_eq!(records.by_key.keys().collect::<Vec<_>>(), [&other]);
+            records.weight = 0;
+            records.insert(key.clone(), Arc::new(Known::of(Arc::clone(&repository), None)));
+            assert!(records.lighten(&other));
+            assert!(records.weight > 0 && records.weight < repository.weight(), "{}", records.weight);
+        }
+        let known = store.recall(&bench.server, &bench.gun).unwrap();
+        assert_eq!(known.has_data(), kept, "the disk has it");
+        assert_eq!(code(bench.refresh(&store, &old)), "rollback");
+        assert_eq!(code(bench.refresh(&store, &new)), "accepted");
+    }
+}
