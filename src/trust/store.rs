@@ -139,18 +139,24 @@ impl Store {
     }
 
     /// Remembers what was verified: nothing goes behind it from now on. `confirmed` is when the server said that this is
-    /// the newest, or `None` if it was not asked that.
+    /// the newest, or `None` if it was not asked that; `epoch` is that of what it was built on. After a reset, nothing
+    /// is remembered that was built on what was there before.
     pub(super) fn remember(
         &self,
         server: &TrustServer,
         gun: &Gun,
         repository: &Arc<Repository>,
         confirmed: Option<Timestamp>,
+        epoch: u64,
     ) {
         let key = (server.clone(), gun.clone());
         let mut known = Known::of(Arc::clone(repository), confirmed);
         let mut records = self.records();
+        known.epoch = epoch;
         if let Some(memory) = records.get(&key) {
+            if memory.epoch != epoch {
+                return;
+            }
             if memory.is_better_than(&known) {
                 // Another question has brought later data in the meantime; what was seen counts none the less.
                 let mut memory = Known::clone(&memory);
@@ -423,7 +429,6 @@ impl Known {
     /// Takes over what earlier knowledge has beyond this.
     fn follow(&mut self, earlier: &Self) {
         self.floor.raise(&earlier.floor);
-        self.epoch = earlier.epoch;
         self.on_disk.clone_from(&earlier.on_disk);
         self.stamp = earlier.stamp;
         self.confirmed = self.confirmed.or(earlier.confirmed);
@@ -559,6 +564,11 @@ impl Known {
     /// The delegations that were looked for: whoever refreshes keeps them up to date.
     pub(super) fn roles(&self) -> impl Iterator<Item = &RoleName> {
         self.repository.iter().flat_map(|repository| repository.delegations.keys())
+    }
+
+    /// When it was last reset: what was built on one epoch counts for nothing in another.
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch
     }
 
     /// Was anything of this repository seen, by whatever anchor, that is newer than this data?

@@ -131,7 +131,7 @@ impl Bench {
         .unwrap();
         let confirmed = held.confirmed.checked_sub(age).expect("the machine has run for that long");
         let repository = Arc::new(repository);
-        pilot.land(&Ok(Arc::new(Held { repository, confirmed, roles: held.roles.clone() })));
+        pilot.land(&Ok(Arc::new(Held { repository, confirmed, roles: held.roles.clone(), epoch: held.epoch })));
         self.server.forget_requests();
     }
 }

@@ -91,7 +91,9 @@ impl Bench {
         now: Timestamp,
     ) -> Result<Arc<Repository>, RefreshError> {
         let mut source = crate::trust::recorder::Recorder::new(Box::new(Files(repo)), true);
-        let repository = match store.recall(&self.server, &self.gun) {
+        let known = store.recall(&self.server, &self.gun);
+        let epoch = known.as_ref().map_or(0, |known| known.epoch());
+        let repository = match known {
             Some(known) => {
                 let refreshed = known.refresh(&mut source, &self.gun, anchor, &alice(), now);
                 refreshed.map_err(|failed| failed.error)?
@@ -99,7 +101,7 @@ impl Bench {
             None => Repository::refresh(&mut source, &self.gun, anchor, None, &alice(), now)?,
         };
         let repository = Arc::new(repository);
-        store.remember(&self.server, &self.gun, &repository, Some(now));
+        store.remember(&self.server, &self.gun, &repository, Some(now), epoch);
         store.persist(&self.server, &self.gun, &repository, source.into_record(), soon());
         Ok(repository)
     }
@@ -547,7 +549,7 @@ fn what_others_have_seen_of_other_roles_counts_here_too() {
     let none = BTreeSet::new();
     let ours = Repository::refresh(&mut source, &bench.gun, &first_use(), None, &none, now()).unwrap();
     let ours = Arc::new(ours);
-    store.remember(&bench.server, &bench.gun, &ours, Some(now()));
+    store.remember(&bench.server, &bench.gun, &ours, Some(now()), 0);
     store.persist(&bench.server, &bench.gun, &ours, source.into_record(), soon());
     let known = store.recall(&bench.server, &bench.gun).unwrap();
     assert_eq!((known.floor.version("timestamp"), known.floor.version("targets/alice")), (3, 2));
@@ -563,12 +565,12 @@ fn what_failed_halfway_replaces_nothing_that_is_whole() {
     let after = bench.refresh(&other, &new).unwrap();
     // Another process has it whole.
     let halfway = noted(&before, &after);
-    store.remember(&bench.server, &bench.gun, &halfway, None);
+    store.remember(&bench.server, &bench.gun, &halfway, None, 0);
     store.persist(&bench.server, &bench.gun, &halfway, Record::new(), soon());
     assert_eq!(bench.stored(), Some((2, true)));
     assert!(!store.recall(&bench.server, &bench.gun).unwrap().is_behind());
     // Another question of this process has it whole.
-    other.remember(&bench.server, &bench.gun, &halfway, None);
+    other.remember(&bench.server, &bench.gun, &halfway, None, 0);
     assert!(!other.recall(&bench.server, &bench.gun).unwrap().is_behind());
 }
 
@@ -716,4 +718,24 @@ fn what_is_too_heavy_together_gives_up_data_but_no_version() {
         assert_eq!(code(bench.refresh(&store, &old)), "rollback");
         assert_eq!(code(bench.refresh(&store, &new)), "accepted");
     }
+}
+
+#[test]
+fn who_builds_on_what_was_reset_does_not_bring_it_back() {
+    let bench = Bench::new();
+    let repo = plant().publish();
+    let store = bench.start();
+    let before = bench.refresh(&store, &repo).unwrap();
+    reset(bench.cache(), &bench.gun, &[]).unwrap();
+    // Somebody else has noticed already.
+    let epoch = store.recall(&bench.server, &bench.gun).unwrap().epoch();
+    assert!(epoch > 0);
+    store.remember(&bench.server, &bench.gun, &before, None, 0);
+    assert!(!store.recall(&bench.server, &bench.gun).unwrap().has_data());
+    // A repository that was made anew is taken.
+    bench.refresh(&store, &plant().publish()).unwrap();
+    // And a reset that the clock puts before the last one is one all the same.
+    let disk = Disk::new(bench.cache());
+    disk.reset(Place { server: &bench.server, gun: &bench.gun }, 1).unwrap();
+    assert!(store.recall(&bench.server, &bench.gun).unwrap().epoch() > epoch);
 }
