@@ -56,7 +56,9 @@ impl Notary {
         let ExportRequest { gun, server, anchor, credentials, deadline } = *request;
         let mut source = Recorder::new(self.source(server, gun, credentials, deadline), true);
         let none = BTreeSet::new();
-        let repository = match self.store().recall(server, gun) {
+        let known = self.store().recall(server, gun);
+        let epoch = known.as_ref().map_or(0, |known| known.epoch());
+        let repository = match known {
             // Nothing is carried over, for all bytes are wanted; what was seen before holds none the less.
             Some(known) => known.refresh_anew(&mut source, gun, anchor, &none, now),
             None => Repository::refresh_or_note(&mut source, gun, anchor, None, &none, now),
@@ -98,7 +100,7 @@ impl Notary {
             Export { files: out, expiries: repository.expiries(), root_key_ids: repository.root_key_ids(), left_out };
         // A server that invents signers does not fill our disk.
         if published.len() <= KEPT_DELEGATIONS {
-            self.store().remember(server, gun, &repository, Some(now));
+            self.store().remember(server, gun, &repository, Some(now), epoch);
             self.store().persist(server, gun, &repository, record, deadline);
         }
         Ok(export)

@@ -33,6 +33,11 @@ impl Floor {
         self.0.get(role).map_or(0, |header| header.version)
     }
 
+    /// Is this above what a repository has or was seen to have? Roles that it was never asked for do not count.
+    pub(super) fn is_beyond(&self, repository: &Repository) -> bool {
+        repository.seen.headers().any(|(role, header)| self.version(&role) > header.version)
+    }
+
     /// Raises this floor to whatever is higher in another.
     pub(super) fn raise(&mut self, other: &Self) {
         for (role, header) in &other.0 {

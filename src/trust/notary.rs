@@ -149,6 +149,8 @@ struct Held {
     confirmed: Instant,
     /// The signers that were looked for.
     roles: BTreeSet<RoleName>,
+    /// The store's epoch that it is of: a reset by hand begins another.
+    epoch: u64,
 }
 
 impl Held {
@@ -163,6 +165,7 @@ struct Brought {
     record: Record,
     /// When the server was asked whether this is the newest, by the wall clock.
     confirmed: Option<Timestamp>,
+    epoch: u64,
 }
 
 /// Why a refresh gave nothing, and what is to be remembered of it.
@@ -310,13 +313,13 @@ impl Asking<'_> {
                                 // anchor's: only what was verified under this one is held here.
                                 let repository = Arc::new(held.repository.with_seen_of(&brought.repository));
                                 let (confirmed, roles) = (held.confirmed, held.roles.clone());
-                                pilot.hold(Arc::new(Held { repository, confirmed, roles }));
+                                pilot.hold(Arc::new(Held { repository, confirmed, roles, epoch: held.epoch }));
                             }
                             (Err(failure), noted)
                         }
                     };
-                    if let Some(Brought { repository, confirmed, .. }) = &brought {
-                        self.notary.store.remember(server, gun, repository, *confirmed);
+                    if let Some(Brought { repository, confirmed, epoch, .. }) = &brought {
+                        self.notary.store.remember(server, gun, repository, *confirmed, *epoch);
                     }
                     pilot.land(&result);
                     // After landing: nobody waits for the disk but whoever led.
@@ -366,13 +369,18 @@ impl Asking<'_> {
                 && let Ok(repository) = held.repository.with_signers(&mut source, &self.roles, self.now)
             {
                 let repository = Arc::new(repository);
-                let brought =
-                    Brought { repository: Arc::clone(&repository), record: source.into_record(), confirmed: None };
-                return Ok((Held { repository, confirmed: held.confirmed, roles }, brought));
+                let brought = Brought {
+                    repository: Arc::clone(&repository),
+                    record: source.into_record(),
+                    confirmed: None,
+                    epoch: held.epoch,
+                };
+                return Ok((Held { repository, confirmed: held.confirmed, roles, epoch: held.epoch }, brought));
             }
         }
         let began = Instant::now();
         let known = self.notary.store.recall(server, gun);
+        let epoch = known.as_ref().map_or(0, |known| known.epoch());
         let refreshed = match &known {
             Some(known) => {
                 let more: Vec<_> = known.roles().filter(|role| !roles.contains(role)).cloned().collect();
@@ -391,8 +399,9 @@ impl Asking<'_> {
                     repository: Arc::clone(&repository),
                     record: source.into_record(),
                     confirmed: Some(self.now),
+                    epoch,
                 };
-                Ok((Held { repository, confirmed: began, roles }, brought))
+                Ok((Held { repository, confirmed: began, roles, epoch }, brought))
             }
             Err(failed) => {
                 let FailedRefresh { error, noted } = *failed;
@@ -406,6 +415,7 @@ impl Asking<'_> {
                     repository: Arc::new(repository),
                     record: source.into_record(),
                     confirmed: None,
+                    epoch,
                 });
                 Err(Box::new((failure, noted)))
             }
@@ -447,19 +457,33 @@ impl Asking<'_> {
         }
     }
 
-    /// What this process has verified, or else what an earlier one has stored, and how old that is.
+    /// What this process has verified by this anchor, unless newer data was seen by another; then, or where there is
+    /// none, what is known by whatever anchor. And how old that is.
     fn stand_in(&self) -> Result<Option<(Arc<Held>, Duration)>, Rejection> {
-        if let Some(held) = self.slot.held().filter(|held| held.repository.has_looked_for(&self.roles)) {
-            let age = held.age();
-            return Ok(Some((held, age)));
-        }
         let Question { gun, server, anchor, .. } = *self.question;
-        let Some(known) = self.notary.store.recall(server, gun) else { return Ok(None) };
-        let found = known.stand_in(anchor, &self.roles, self.now)?;
-        Ok(found.map(|(repository, age)| {
-            let roles = self.roles.clone();
-            (Arc::new(Held { repository: Arc::new(repository), confirmed: self.began, roles }), age)
-        }))
+        let held = self.slot.held().filter(|held| held.repository.has_looked_for(&self.roles));
+        let known = self.notary.store.recall(server, gun);
+        // Or it was reset since.
+        let newer = |held: &Held| {
+            known.as_ref().is_some_and(|known| known.epoch() != held.epoch || known.is_beyond(&held.repository))
+        };
+        if let Some(held) = held.as_ref().filter(|held| !held.repository.is_superseded() && !newer(held)) {
+            return Ok(Some((Arc::clone(held), held.age())));
+        }
+        let found = known.as_ref().map_or(Ok(None), |known| known.stand_in(anchor, &self.roles, self.now));
+        match (found, held) {
+            (Ok(Some((repository, age))), _) => {
+                let epoch = known.as_ref().map_or(0, |known| known.epoch());
+                let (repository, roles) = (Arc::new(repository), self.roles.clone());
+                Ok(Some((Arc::new(Held { repository, confirmed: self.began, roles, epoch }), age)))
+            }
+            // It says why nothing stands in.
+            (_, Some(held)) if held.repository.is_superseded() => {
+                let age = held.age();
+                Ok(Some((held, age)))
+            }
+            (found, _) => found.map(|_| None),
+        }
     }
 
     fn judge(&self, held: &Held) -> Result<Judgement, Rejection> {

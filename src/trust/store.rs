@@ -37,6 +37,9 @@ pub use self::state::StateError;
 
 /// Most repositories that are remembered.
 const MAX_REPOSITORIES: usize = 5_000;
+/// Most bytes of metadata that are remembered here: what the disk has is read again, of the rest the root and the
+/// versions stay.
+const MAX_WEIGHT: u64 = 64 << 20;
 /// How often the time of the last confirmation alone is written: a warm refresh costs no write.
 const CONFIRM_EVERY: SignedDuration = SignedDuration::from_secs(60);
 /// How often a generation is read anew because another process replaced it in the meantime.
@@ -56,6 +59,8 @@ type Key = (TrustServer, Gun);
 #[derive(Default)]
 struct Records {
     by_key: HashMap<Key, (Arc<Known>, u64)>,
+    /// What all of them weigh together.
+    weight: u64,
     /// Counts up with every use; the smallest was used longest ago.
     clock: u64,
 }
@@ -114,32 +119,50 @@ impl Store {
         if let Some(known) = memory.as_ref().filter(|known| known.stamp == stamp) {
             return Some(Arc::clone(known));
         }
-        let known = match (memory, self.read(disk, place, stamp)) {
+        let read = self.read(disk, place, stamp);
+        self.take_in(key, read)
+    }
+
+    /// Joins what was read from the disk to what is remembered now: while it was read, another question may have brought
+    /// later data.
+    fn take_in(&self, key: Key, read: Option<Known>) -> Option<Arc<Known>> {
+        let mut records = self.records();
+        let known = match (records.get(&key), read) {
             // A directory that was emptied by hand is not a reset: what was seen stays seen.
             (memory, None) => return memory,
             (None, Some(read)) => read,
             (Some(memory), Some(read)) => memory.joined(read),
         };
         let known = Arc::new(known);
-        self.records().insert(key, Arc::clone(&known));
+        records.insert(key, Arc::clone(&known));
         Some(known)
     }
 
     /// Remembers what was verified: nothing goes behind it from now on. `confirmed` is when the server said that this is
-    /// the newest, or `None` if it was not asked that.
+    /// the newest, or `None` if it was not asked that; `epoch` is that of what it was built on. After a reset, nothing
+    /// is remembered that was built on what was there before.
     pub(super) fn remember(
         &self,
         server: &TrustServer,
         gun: &Gun,
         repository: &Arc<Repository>,
         confirmed: Option<Timestamp>,
+        epoch: u64,
     ) {
         let key = (server.clone(), gun.clone());
         let mut known = Known::of(Arc::clone(repository), confirmed);
         let mut records = self.records();
+        known.epoch = epoch;
         if let Some(memory) = records.get(&key) {
-            if memory.floor.version("timestamp") > known.floor.version("timestamp") {
-                return; // another question has brought later data in the meantime
+            if memory.epoch != epoch {
+                return;
+            }
+            if memory.is_better_than(&known) {
+                // Another question has brought later data in the meantime; what was seen counts none the less.
+                let mut memory = Known::clone(&memory);
+                memory.floor.raise(&known.floor);
+                records.insert(key, Arc::new(memory));
+                return;
             }
             known.follow(&memory);
         }
@@ -164,7 +187,8 @@ impl Store {
         let patience = deadline.remaining().unwrap_or_default() / 2;
         self.write(disk, Place { server, gun }, &mut known, record, patience);
         let mut records = self.records();
-        if records.get(&key).as_ref().is_some_and(ours) {
+        if let Some(memory) = records.get(&key).filter(ours) {
+            known.floor.raise(&memory.floor); // others may have raised it while we wrote
             records.insert(key, Arc::new(known));
         }
     }
@@ -241,18 +265,20 @@ impl Store {
                 return;
             }
         }
-        let intact = known.on_disk.is_some();
-        let written = disk.write(place, &record, patience, |current| choose(current, &state, intact));
+        let (intact, behind) = (known.on_disk.is_some(), known.is_behind());
+        let written = disk.write(place, &record, patience, |current| choose(current, &state, intact, behind));
         let written = match written {
             // Another process has removed a file that we carried over; we see so at the next look, and fetch it anew.
             Err(DiskError::NoBytes { .. }) => Ok(Written::Superseded),
             written => written,
         };
         match self.heard(written) {
-            Some(Written::Done(state, stamp)) => {
-                known.incomplete = !known.is_whole_in(&state);
-                known.on_disk = Some(state);
-                known.stamp = stamp;
+            Some(Written::Done(written, stamp)) => {
+                known.incomplete = !known.is_whole_in(&written);
+                known.floor.raise(&written.floor); // with what other processes have seen
+                // Where theirs is the later data, it is read before the next refresh.
+                known.stamp = stamp.filter(|_| written.files == state.files);
+                known.on_disk = Some(written);
             }
             // What is there is looked at before the next refresh.
             Some(Written::Superseded) | None => known.stamp = None,
@@ -311,7 +337,8 @@ pub fn reset(directory: PathBuf, gun: &Gun, known: &[TrustServer]) -> Result<Vec
 }
 
 /// Which of two generations is to be on the disk; `None` where it is there already, and intact as far as we know.
-fn choose(current: Option<&State>, ours: &State, intact: bool) -> Option<State> {
+/// `behind`: are our files older than what we have seen? Then they replace none that may be just that.
+fn choose(current: Option<&State>, ours: &State, intact: bool, behind: bool) -> Option<State> {
     let Some(current) = current else { return Some(ours.clone()) };
     if current.epoch > ours.epoch {
         return None; // it was reset since we looked
@@ -319,7 +346,8 @@ fn choose(current: Option<&State>, ours: &State, intact: bool) -> Option<State> 
     if current.epoch < ours.epoch {
         return Some(ours.clone());
     }
-    let mut chosen = if current.age_order() > ours.age_order() { current.clone() } else { ours.clone() };
+    let theirs = current.age_order() > ours.age_order() || (behind && current.age_order() == ours.age_order());
+    let mut chosen = if theirs { current.clone() } else { ours.clone() };
     chosen.floor.raise(&current.floor);
     chosen.floor.raise(&ours.floor);
     if current.age_order() == ours.age_order() {
@@ -401,19 +429,44 @@ impl Known {
     /// Takes over what earlier knowledge has beyond this.
     fn follow(&mut self, earlier: &Self) {
         self.floor.raise(&earlier.floor);
-        self.epoch = earlier.epoch;
         self.on_disk.clone_from(&earlier.on_disk);
         self.stamp = earlier.stamp;
         self.confirmed = self.confirmed.or(earlier.confirmed);
     }
 
+    /// The root and the versions alone. What the disk has is looked at again.
+    fn without_data(&self) -> Self {
+        Self { repository: None, stamp: None, incomplete: true, ..self.clone() }
+    }
+
+    /// About what it takes in memory.
+    fn weight(&self) -> u64 {
+        let root = if let RootMemory::Held(root) = &self.root { root.bytes.len() as u64 } else { 0 };
+        self.repository.as_ref().map_or(root, |repository| repository.weight())
+    }
+
+    /// Was something newer seen than the data itself?
+    fn is_behind(&self) -> bool {
+        self.repository.as_ref().is_some_and(|repository| repository.is_superseded())
+    }
+
+    /// Has this newer data than the other, or as new and whole?
+    fn is_better_than(&self, other: &Self) -> bool {
+        let (ours, theirs) = (self.floor.version("timestamp"), other.floor.version("timestamp"));
+        ours > theirs || (ours == theirs && other.is_behind() && self.has_data() && !self.is_behind())
+    }
+
     /// What this process remembers, and what was found on the disk.
     fn joined(self: &Arc<Self>, read: Self) -> Self {
         let order = |known: &Self| (known.floor.version("root"), known.floor.version("timestamp"));
-        if read.epoch != self.epoch && !matches!(read.root, RootMemory::Damaged(_)) {
+        if read.epoch > self.epoch {
             return read; // it was reset: what we remember is what was to be forgotten
         }
-        let disk_is_better = read.repository.is_some() && (order(&read) > order(self) || self.repository.is_none());
+        // An index from before a reset is somebody's old copy: it binds nobody.
+        let counts = read.epoch == self.epoch;
+        let seen = if counts { read.floor.clone() } else { Floor::default() };
+        let later = order(&read) > order(self) || (order(&read) == order(self) && self.is_behind());
+        let disk_is_better = counts && read.repository.is_some() && (later || self.repository.is_none());
         let mut joined = if disk_is_better {
             read
         } else {
@@ -429,6 +482,7 @@ impl Known {
             }
         };
         joined.floor.raise(&self.floor);
+        joined.floor.raise(&seen);
         joined
     }
 
@@ -496,6 +550,9 @@ impl Known {
         // A time in the future is no time at all: the clock was set back, and nobody can say how old the data is.
         let age = self.confirmed.and_then(|confirmed| Duration::try_from(now.duration_since(confirmed)).ok());
         let Some(age) = age else { return Ok(None) };
+        if self.is_beyond(repository) {
+            return Ok(None); // another process has seen newer data, and we have not
+        }
         let repository = repository.under_anchor(anchor, now)?;
         match repository.with_signers(&mut Nowhere, signers, now) {
             Ok(repository) => Ok(Some((repository, age))),
@@ -507,6 +564,16 @@ impl Known {
     /// The delegations that were looked for: whoever refreshes keeps them up to date.
     pub(super) fn roles(&self) -> impl Iterator<Item = &RoleName> {
         self.repository.iter().flat_map(|repository| repository.delegations.keys())
+    }
+
+    /// When it was last reset: what was built on one epoch counts for nothing in another.
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Was anything of this repository seen, by whatever anchor, that is newer than this data?
+    pub(super) fn is_beyond(&self, repository: &Repository) -> bool {
+        self.floor.is_beyond(repository)
     }
 
     /// Is there any data that might stand in?
@@ -579,10 +646,33 @@ impl Records {
         if self.by_key.len() >= MAX_REPOSITORIES && !self.by_key.contains_key(&key) {
             let oldest = self.by_key.iter().min_by_key(|(_, (_, used))| *used).map(|(key, _)| key.clone());
             if let Some(oldest) = oldest {
-                self.by_key.remove(&oldest);
+                self.remove(&oldest);
             }
         }
-        self.by_key.insert(key, (known, self.clock));
+        self.remove(&key);
+        self.weight = self.weight.saturating_add(known.weight());
+        self.by_key.insert(key.clone(), (known, self.clock));
+        while self.weight > MAX_WEIGHT && self.lighten(&key) {}
+    }
+
+    fn remove(&mut self, key: &Key) {
+        if let Some((known, _)) = self.by_key.remove(key) {
+            self.weight = self.weight.saturating_sub(known.weight());
+        }
+    }
+
+    /// Gives up the data that was used longest ago, but for this one's; where no data is left, what else is known.
+    fn lighten(&mut self, but: &Key) -> bool {
+        let others = self.by_key.iter().filter(|(key, _)| *key != but);
+        let oldest = others.min_by_key(|(_, (known, used))| (!known.has_data(), *used));
+        let Some((key, (known, used))) = oldest.map(|(key, entry)| (key.clone(), entry.clone())) else { return false };
+        self.remove(&key);
+        if known.has_data() {
+            let light = known.without_data();
+            self.weight = self.weight.saturating_add(light.weight());
+            self.by_key.insert(key, (Arc::new(light), used));
+        }
+        true
     }
 }
 

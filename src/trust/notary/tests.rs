@@ -9,7 +9,7 @@ use portreeve_test_support::trust_server::{Fault, SignIn, TokenService, TrustSer
 use super::*;
 use crate::credentials::Secret;
 use crate::credentials::files::scratch::Scratch;
-use crate::trust::{FirstUse, SignerKey};
+use crate::trust::{FirstUse, KeyId, RootPin, SignerKey};
 
 const GUN: &str = "registry.local:9001/plant/plc";
 const LONG: Duration = Duration::from_secs(20);
@@ -131,7 +131,7 @@ impl Bench {
         .unwrap();
         let confirmed = held.confirmed.checked_sub(age).expect("the machine has run for that long");
         let repository = Arc::new(repository);
-        pilot.land(&Ok(Arc::new(Held { repository, confirmed, roles: held.roles.clone() })));
+        pilot.land(&Ok(Arc::new(Held { repository, confirmed, roles: held.roles.clone(), epoch: held.epoch })));
         self.server.forget_requests();
     }
 }
@@ -672,4 +672,26 @@ fn what_was_superseded_stands_in_for_nothing_after_a_restart() {
     bench.server.behave();
     bench.server.publish(&bench.repo);
     assert!(matches!(rejection(bench.ask(&stored)), Rejection::Rollback { .. }));
+}
+
+#[test]
+fn what_another_anchor_has_brought_stands_in_rather_than_what_is_older() {
+    let mut bench = Bench::new(Duration::ZERO);
+    bench.ask(&Ask::default()).unwrap();
+    let next = bench.repo.update(|signer| signer.remove_target("targets/releases", "v1").touch("targets"));
+    bench.server.publish(&next);
+    let id = KeyId::from_hex(&bench.repo.root_key_id()).unwrap();
+    let pinned = Anchor { pins: vec![RootPin::KeyId(id)], first_use: FirstUse::Forbidden };
+    let first_use = std::mem::replace(&mut bench.anchor, pinned);
+    bench.ask(&Ask { tag: "v2", ..Ask::default() }).unwrap();
+    bench.anchor = first_use;
+    bench.server.stop();
+    let stored = || Ask { when_unavailable: stale(3600), ..Ask::default() };
+    // Without the time to ask, and after having asked in vain.
+    for wait in [Duration::ZERO, LONG] {
+        let gone = bench.ask(&Ask { wait, ..stored() });
+        assert!(matches!(rejection(gone), Rejection::NoSuchTag { .. }), "{wait:?}");
+        let there = bench.ask(&Ask { tag: "v2", wait, ..stored() });
+        assert!(matches!(origin(&there), Origin::StoodIn { .. }), "{wait:?}");
+    }
 }

@@ -148,7 +148,9 @@ impl Disk {
 
     /// Forgets everything about a repository, in a way that a process notices which remembers it.
     pub(super) fn reset(&self, place: Place<'_>, epoch: u64) -> Result<(), DiskError> {
-        self.write(place, &Record::new(), LOCK_PATIENCE, |_| Some(State::empty(epoch))).map(drop)
+        // Above an earlier reset's, though the clock was set back since.
+        let above = |current: Option<&State>| current.map_or(epoch, |old| epoch.max(old.epoch.saturating_add(1)));
+        self.write(place, &Record::new(), LOCK_PATIENCE, |current| Some(State::empty(above(current)))).map(drop)
     }
 
     /// Every repository of which anything is stored.

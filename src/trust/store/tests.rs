@@ -91,7 +91,9 @@ impl Bench {
         now: Timestamp,
     ) -> Result<Arc<Repository>, RefreshError> {
         let mut source = crate::trust::recorder::Recorder::new(Box::new(Files(repo)), true);
-        let repository = match store.recall(&self.server, &self.gun) {
+        let known = store.recall(&self.server, &self.gun);
+        let epoch = known.as_ref().map_or(0, |known| known.epoch());
+        let repository = match known {
             Some(known) => {
                 let refreshed = known.refresh(&mut source, &self.gun, anchor, &alice(), now);
                 refreshed.map_err(|failed| failed.error)?
@@ -99,7 +101,7 @@ impl Bench {
             None => Repository::refresh(&mut source, &self.gun, anchor, None, &alice(), now)?,
         };
         let repository = Arc::new(repository);
-        store.remember(&self.server, &self.gun, &repository, Some(now));
+        store.remember(&self.server, &self.gun, &repository, Some(now), epoch);
         store.persist(&self.server, &self.gun, &repository, source.into_record(), soon());
         Ok(repository)
     }
@@ -514,6 +516,65 @@ fn what_could_not_be_written_is_remembered_beside_what_others_wrote() {
     assert_eq!(code(bench.refresh(&running, &other)), "rollback");
 }
 
+/// Data whose refresh failed after it had seen the other's timestamp.
+fn noted(old: &Arc<Repository>, new: &Arc<Repository>) -> Arc<Repository> {
+    Arc::new(old.with_seen_of(new))
+}
+
+#[test]
+fn what_is_read_slowly_does_not_undo_what_came_meanwhile() {
+    let bench = Bench::new();
+    let old = plant().publish();
+    let store = bench.start();
+    bench.refresh(&store, &old).unwrap();
+    let place = Place { server: &bench.server, gun: &bench.gun };
+    let disk = store.disk.as_ref().unwrap();
+    let read = store.read(disk, place, disk.stamp(place));
+    bench.refresh(&store, &old.update(|signer| signer.touch("timestamp"))).unwrap();
+    let known = store.take_in((bench.server.clone(), bench.gun.clone()), read).unwrap();
+    assert_eq!(known.floor.version("timestamp"), 2);
+    assert_eq!(code(bench.refresh(&store, &old)), "rollback");
+}
+
+#[test]
+fn what_others_have_seen_of_other_roles_counts_here_too() {
+    let bench = Bench::new();
+    let first = plant().publish();
+    let second = first.update(|signer| signer.touch("targets/alice"));
+    let third = second.update(|signer| signer.touch("timestamp"));
+    let (store, other) = (bench.start(), bench.start());
+    bench.refresh(&other, &second).unwrap();
+    // This one never asked for alice, and does not look before it writes.
+    let mut source = crate::trust::recorder::Recorder::new(Box::new(Files(&third)), true);
+    let none = BTreeSet::new();
+    let ours = Repository::refresh(&mut source, &bench.gun, &first_use(), None, &none, now()).unwrap();
+    let ours = Arc::new(ours);
+    store.remember(&bench.server, &bench.gun, &ours, Some(now()), 0);
+    store.persist(&bench.server, &bench.gun, &ours, source.into_record(), soon());
+    let known = store.recall(&bench.server, &bench.gun).unwrap();
+    assert_eq!((known.floor.version("timestamp"), known.floor.version("targets/alice")), (3, 2));
+}
+
+#[test]
+fn what_failed_halfway_replaces_nothing_that_is_whole() {
+    let bench = Bench::new();
+    let old = plant().publish();
+    // All files but two are the same, and so at hand for a write of the older data.
+    let new = old.update(|signer| signer.touch("snapshot"));
+    let (store, other) = (bench.start(), bench.start());
+    let before = bench.refresh(&store, &old).unwrap();
+    let after = bench.refresh(&other, &new).unwrap();
+    // Another process has it whole.
+    let halfway = noted(&before, &after);
+    store.remember(&bench.server, &bench.gun, &halfway, None, 0);
+    store.persist(&bench.server, &bench.gun, &halfway, Record::new(), soon());
+    assert_eq!(bench.stored(), Some((2, true)));
+    assert!(!store.recall(&bench.server, &bench.gun).unwrap().is_behind());
+    // Another question of this process has it whole.
+    other.remember(&bench.server, &bench.gun, &halfway, None, 0);
+    assert!(!other.recall(&bench.server, &bench.gun).unwrap().is_behind());
+}
+
 #[test]
 fn data_below_its_own_floor_is_not_read_back() {
     let bench = Bench::new();
@@ -629,4 +690,53 @@ fn a_pinned_certificate_counts_for_what_is_stored() -> Result<(), PinError> {
     let anchor = Anchor { pins, first_use: FirstUse::Forbidden };
     assert_eq!(code(bench.refresh_at(&bench.start(), &repo, &anchor, now())), "accepted");
     Ok(())
+}
+
+#[test]
+fn what_is_too_heavy_together_gives_up_data_but_no_version() {
+    let bench = Bench::new();
+    let old = plant().publish();
+    let new = old.update(|signer| signer.touch("timestamp"));
+    let key = (bench.server.clone(), bench.gun.clone());
+    let metrics = Arc::new(Metrics::new());
+    for (store, kept) in [(Store::new(None, metrics), false), (bench.start(), true)] {
+        let repository = bench.refresh(&store, &new).unwrap();
+        let other = (bench.server.clone(), Gun::new("another").unwrap());
+        {
+            let mut records = store.records();
+            assert_eq!(records.weight, repository.weight());
+            records.weight += MAX_WEIGHT; // as if there were many more
+            records.insert(other.clone(), Arc::new(Known::damaged(String::new())));
+            // The heaviness is made up, so all that could be given up was.
+            assert_eq!(records.by_key.keys().collect::<Vec<_>>(), [&other]);
+            records.weight = 0;
+            records.insert(key.clone(), Arc::new(Known::of(Arc::clone(&repository), None)));
+            assert!(records.lighten(&other));
+            assert!(records.weight > 0 && records.weight < repository.weight(), "{}", records.weight);
+        }
+        let known = store.recall(&bench.server, &bench.gun).unwrap();
+        assert_eq!(known.has_data(), kept, "the disk has it");
+        assert_eq!(code(bench.refresh(&store, &old)), "rollback");
+        assert_eq!(code(bench.refresh(&store, &new)), "accepted");
+    }
+}
+
+#[test]
+fn who_builds_on_what_was_reset_does_not_bring_it_back() {
+    let bench = Bench::new();
+    let repo = plant().publish();
+    let store = bench.start();
+    let before = bench.refresh(&store, &repo).unwrap();
+    reset(bench.cache(), &bench.gun, &[]).unwrap();
+    // Somebody else has noticed already.
+    let epoch = store.recall(&bench.server, &bench.gun).unwrap().epoch();
+    assert!(epoch > 0);
+    store.remember(&bench.server, &bench.gun, &before, None, 0);
+    assert!(!store.recall(&bench.server, &bench.gun).unwrap().has_data());
+    // A repository that was made anew is taken.
+    bench.refresh(&store, &plant().publish()).unwrap();
+    // And a reset that the clock puts before the last one is one all the same.
+    let disk = Disk::new(bench.cache());
+    disk.reset(Place { server: &bench.server, gun: &bench.gun }, 1).unwrap();
+    assert!(store.recall(&bench.server, &bench.gun).unwrap().epoch() > epoch);
 }
