@@ -17,6 +17,9 @@ use crate::text::printable;
 use crate::trust::notary::{Notary, Origin, PlainHttp, TrustServer};
 use crate::trust::{Gun, StoredSummary};
 
+/// The width of what stands in front of values; `targets/<signer>` is the longest.
+const LABEL: usize = 30;
+
 /// Checks every image and prints what was found.
 pub(super) fn run(
     engine: &Engine,
@@ -238,15 +241,16 @@ impl Report {
             ("signed by", &signers),
         ] {
             if let Some(value) = value {
-                let _ = writeln!(text, "  {:20}{}", label, value.replace('\n', "\n                      "));
+                let indent = format!("\n  {:LABEL$}", "");
+                let _ = writeln!(text, "  {label:LABEL$}{}", value.replace('\n', &indent));
             }
         }
         for (role, expires) in &self.expires {
             let days = expires.parse::<Timestamp>().map_or(0, |end| end.duration_since(now).as_hours() / 24);
-            let _ = writeln!(text, "  {:20}{expires} (in {days} days)", format!("{role} ends"));
+            let _ = writeln!(text, "  {:LABEL$}{expires} (in {days} days)", format!("{role} ends"));
         }
         for id in &self.root_key_ids {
-            let _ = writeln!(text, "  {:20}{id}", "root key to pin");
+            let _ = writeln!(text, "  {:LABEL$}{id}", "root key to pin");
         }
         if let Some(stored) = &self.stored {
             let age = match (stored.age_seconds, &stored.confirmed) {
@@ -254,14 +258,14 @@ impl Report {
                 (Some(_), Some(time)) => format!("confirmed at {time}, which is in the future: nobody knows its age"),
                 _ => "not confirmed".to_owned(),
             };
-            let _ = writeln!(text, "  {:20}{}, {age}", "stored", stored.directory);
+            let _ = writeln!(text, "  {:LABEL$}{}, {age}", "stored", stored.directory);
             if let Some(damage) = &stored.damage {
-                let _ = writeln!(text, "  {:20}{damage}", "damaged");
+                let _ = writeln!(text, "  {:LABEL$}{damage}", "damaged");
             }
             for StoredRole { role, version, expires, file } in &stored.roles {
                 let file = file.as_deref().unwrap_or("not kept");
                 let label = format!("stored {role}");
-                let _ = writeln!(text, "  {label:30}version {version}, ends {expires}, {file}");
+                let _ = writeln!(text, "  {label:LABEL$}version {version}, ends {expires}, {file}");
             }
         }
         if !self.roots_to_pin.is_empty() {
