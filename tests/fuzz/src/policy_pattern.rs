@@ -34,7 +34,7 @@ pub fn check(data: &[u8]) {
     ] {
         let Ok(moved) = Reference::parse(&elsewhere) else { continue };
         if pattern.matches(&moved) {
-            assert!(glob::matches(host.as_bytes(), moved.host().as_bytes()), "{typed} lets {elsewhere} in");
+            assert!(host_matches(host, moved.host()), "{typed} lets {elsewhere} in");
         }
     }
 }
@@ -44,10 +44,19 @@ fn matches(normal: &str, image: &Reference) -> bool {
     let host = host_of(normal);
     let rest = &rest[host.len() + 1..];
     let (path, tag) = rest.split_once(':').map_or((rest, None), |(path, tag)| (path, Some(tag)));
-    glob::matches(host.as_bytes(), image.host().as_bytes())
+    host_matches(host, image.host())
         && glob::matches(path.as_bytes(), image.path().as_bytes())
         && tag.is_none_or(|tag| image.tag().is_some_and(|given| glob::matches(tag.as_bytes(), given.as_bytes())))
         && digest.is_none_or(|digest| image.digest().is_some_and(|given| given.to_string() == digest))
+}
+
+/// In any spelling of the image's host: with the default port and without it.
+fn host_matches(pattern: &str, host: &str) -> bool {
+    let bare = host.strip_suffix(":443").unwrap_or(host);
+    let has_port = bare.rsplit_once(']').map_or(bare, |(_, after)| after).contains(':');
+    let with_port = format!("{bare}:443");
+    let spellings = if has_port { vec![bare] } else { vec![bare, &with_port] };
+    spellings.iter().any(|spelling| glob::matches(pattern.as_bytes(), spelling.as_bytes()))
 }
 
 fn host_of(normal: &str) -> &str {
