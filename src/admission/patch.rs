@@ -25,11 +25,6 @@ impl Operation {
         }
         Some(Self { op: "replace", path: image.pointer(), value: reference.pinned_to(digest.sha256()) })
     }
-
-    /// What the image becomes.
-    pub fn value(&self) -> &str {
-        &self.value
-    }
 }
 
 /// The patch as JSON; `None` where nothing is to be changed.

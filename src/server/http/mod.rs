@@ -80,7 +80,7 @@ impl Dispatcher {
     pub(super) fn receive(&self, link: &Arc<Link>, request: Request) {
         let passport = match link.admit(&request) {
             None => return self.refuse_stranger(request),
-            Some(Visit::Hello) => return respond(request, link, plain(200, "hello\n")),
+            Some(Visit::Hello) => return respond(request, link, Answer::text(200, "hello\n")),
             Some(Visit::Request(passport)) => passport,
         };
         match self.route(&request, passport) {
@@ -95,25 +95,28 @@ impl Dispatcher {
             (Listener::Tls, "/admit") => Endpoint::Admit,
             (Listener::Tls, "/validate") => Endpoint::Validate,
             (Listener::Tls, "/validate-policy") => Endpoint::ValidatePolicy,
-            (_, "/health/liveness") => return Route::Here(read_only(request, || plain(200, "alive\n"))),
+            (_, "/health/liveness") => return Route::Here(read_only(request, || Answer::text(200, "alive\n"))),
             (_, "/health/readiness") => return Route::Here(read_only(request, || self.readiness())),
             (Listener::Plain, "/metrics") => return Route::Here(read_only(request, || self.exposition())),
             (Listener::Tls, _) => {
                 let text = "there is nothing here; try POST /admit, POST /validate, POST /validate-policy, GET \
                             /health/liveness or GET /health/readiness\n";
-                return Route::Here(plain(404, text).into());
+                return Route::Here(Answer::text(404, text).into());
             }
             (Listener::Plain, _) => {
                 let text = "there is nothing here; try GET /metrics, GET /health/liveness or GET /health/readiness\n";
-                return Route::Here(plain(404, text).into());
+                return Route::Here(Answer::text(404, text).into());
             }
         };
         if *request.method() != Method::Post {
-            return Route::Here(Full { answer: plain(405, "send an AdmissionReview by POST\n"), allow: Some("POST") });
+            return Route::Here(Full {
+                answer: Answer::text(405, "send an AdmissionReview by POST\n"),
+                allow: Some("POST"),
+            });
         }
         match content_type(request) {
             Some(other) if !is_json(other) => {
-                Route::Here(plain(415, "send the AdmissionReview with Content-Type: application/json\n").into())
+                Route::Here(Answer::text(415, "send the AdmissionReview with Content-Type: application/json\n").into())
             }
             // kube-apiserver always names the type; who tries by hand need not.
             _ => Route::Admission(endpoint),
@@ -132,8 +135,8 @@ impl Dispatcher {
             })
         };
         match ready {
-            Ok(()) => plain(200, "ready\n"),
-            Err(why) => plain(503, format!("not ready: {why}\n")),
+            Ok(()) => Answer::text(200, "ready\n"),
+            Err(why) => Answer::text(503, format!("not ready: {why}\n")),
         }
     }
 
@@ -159,7 +162,7 @@ impl Dispatcher {
         self.metrics.limit(Limit::Queue);
         self.metrics.admission(endpoint, Outcome::Error, refused.since.elapsed());
         let text = "too many admissions are waiting already; try again, or raise limits.workers or limits.queue\n";
-        respond(refused.request, link, plain(503, text));
+        respond(refused.request, link, Answer::text(503, text));
     }
 
     /// Whoever knocked without the secret is another process of this network namespace. Its answer is written by a
@@ -207,7 +210,7 @@ impl From<Answer> for Full {
 fn read_only(request: &Request, answer: impl FnOnce() -> Answer) -> Full {
     match request.method() {
         Method::Get | Method::Head => answer().into(),
-        _ => Full { answer: plain(405, "this path is only for GET and HEAD\n"), allow: Some("GET, HEAD") },
+        _ => Full { answer: Answer::text(405, "this path is only for GET and HEAD\n"), allow: Some("GET, HEAD") },
     }
 }
 
@@ -219,10 +222,6 @@ fn content_type(request: &Request) -> Option<&str> {
 fn is_json(content_type: &str) -> bool {
     let essence = content_type.split(';').next().unwrap_or_default();
     essence.trim().eq_ignore_ascii_case("application/json")
-}
-
-fn plain(status: u16, text: impl Into<String>) -> Answer {
-    Answer { status, content_type: "text/plain; charset=utf-8", body: text.into().into_bytes() }
 }
 
 fn respond(request: Request, link: &Link, full: impl Into<Full>) {
@@ -279,7 +278,7 @@ impl Worker {
             self.metrics.panic();
             self.metrics.admission(job.endpoint, Outcome::Error, job.since.elapsed());
             log::error!("an admission panicked; it is answered 500, which denies it where failurePolicy is Fail");
-            plain(500, "an internal error prevented the decision; see Portreeve's log\n")
+            Answer::text(500, "an internal error prevented the decision; see Portreeve's log\n")
         });
         respond(job.request, &job.link, answer);
     }
