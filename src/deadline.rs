@@ -1,33 +1,52 @@
-//! One deadline a request, handed down to every wait: made once at the edge, never lengthened on the way down.
+//! One deadline a request, handed down to every wait: made once at the edge, never lengthened on the way down. By it
+//! one request's waits are told from another's.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// The moment by which an answer must have left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Deadline(Instant);
+pub struct Deadline {
+    at: Instant,
+    request: RequestId,
+}
+
+/// Tells one request of this process from another. Says nothing to anybody outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(u64);
 
 impl Deadline {
-    /// A deadline `wait` from now. A wait too long for the clock becomes a day.
+    /// The deadline of a new request, `wait` from now. A wait too long for the clock becomes a day.
     pub fn after(wait: Duration) -> Self {
-        let now = Instant::now();
-        Self(now.checked_add(wait).unwrap_or(now + Duration::from_secs(86_400)))
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self { at: from_now(wait), request: RequestId(NEXT.fetch_add(1, Ordering::Relaxed)) }
     }
 
     /// What is left, or `None` once the deadline has passed.
     pub fn remaining(self) -> Option<Duration> {
-        let left = self.0.saturating_duration_since(Instant::now());
+        let left = self.at.saturating_duration_since(Instant::now());
         (!left.is_zero()).then_some(left)
     }
 
     /// The nearer of this deadline and one `wait` from now: for a phase with a limit of its own.
     pub fn at_most(self, wait: Duration) -> Self {
-        self.min(Self::after(wait))
+        Self { at: self.at.min(from_now(wait)), ..self }
     }
 
     /// The moment itself.
     pub fn instant(self) -> Instant {
-        self.0
+        self.at
     }
+
+    /// Whose deadline it is: every phase's of one request.
+    pub fn request(self) -> RequestId {
+        self.request
+    }
+}
+
+fn from_now(wait: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(wait).unwrap_or(now + Duration::from_secs(86_400))
 }
 
 #[cfg(test)]
@@ -41,5 +60,12 @@ mod tests {
         assert!(request.at_most(Duration::ZERO) < request);
         assert_eq!(Deadline::after(Duration::ZERO).remaining(), None);
         assert!(Deadline::after(Duration::MAX).remaining().is_some());
+    }
+
+    #[test]
+    fn a_request_is_known_in_all_its_phases() {
+        let (one, other) = (Deadline::after(Duration::from_secs(1)), Deadline::after(Duration::from_secs(1)));
+        assert_ne!(one.request(), other.request());
+        assert_eq!(one.at_most(Duration::ZERO).request(), one.request());
     }
 }

@@ -29,6 +29,7 @@ pub struct Metrics {
     connections: Family<ListenerLabels, Gauge>,
     panics: Counter,
     trust_store_failures: Counter,
+    trust_server_not_asked: Family<NotAskedLabels, Counter>,
     certificate_not_after: Gauge,
     portieris_allow: Gauge<u64, AtomicU64>,
     portieris_deny: Gauge<u64, AtomicU64>,
@@ -50,6 +51,7 @@ impl Metrics {
             connections: Family::default(),
             panics: Counter::default(),
             trust_store_failures: Counter::default(),
+            trust_server_not_asked: Family::default(),
             certificate_not_after: Gauge::default(),
             portieris_allow: Gauge::default(),
             portieris_deny: Gauge::default(),
@@ -91,6 +93,11 @@ impl Metrics {
             "portreeve_trust_store_failures",
             "Times that verified trust data could not be written to trust.cache",
             metrics.trust_store_failures.clone(),
+        );
+        registry.register(
+            "portreeve_trust_server_not_asked",
+            "Times that a trust server or token service was not asked, by why: it is down, or too many wait for it",
+            metrics.trust_server_not_asked.clone(),
         );
         registry.register(
             "portreeve_certificate_not_after_timestamp_seconds",
@@ -159,6 +166,11 @@ impl Metrics {
     /// Verified trust data could not be stored.
     pub fn trust_store_failure(&self) {
         self.trust_store_failures.inc();
+    }
+
+    /// Somebody would have asked a trust server or a token service, and was not let.
+    pub fn trust_server_not_asked(&self, why: NotAsked) {
+        self.trust_server_not_asked.get_or_create(&NotAskedLabels { why }).inc();
     }
 
     /// When the serving certificate now in force ends.
@@ -287,6 +299,16 @@ labels! {
 }
 
 labels! {
+    /// Why a trust server was not asked.
+    NotAsked {
+        /// It does not answer, which is tried in pauses.
+        Down => "down",
+        /// Half of the workers wait for it already, and it says nothing.
+        Crowded => "crowded",
+    }
+}
+
+labels! {
     /// A listener.
     Listener {
         /// The TLS one.
@@ -346,6 +368,11 @@ struct ReloadLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct NotAskedLabels {
+    why: NotAsked,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ListenerLabels {
     listener: Listener,
 }
@@ -366,6 +393,7 @@ mod tests {
         metrics.connections(Listener::Tls, 3);
         metrics.certificate_not_after(1_900_000_000);
         metrics.panic();
+        metrics.trust_server_not_asked(NotAsked::Crowded);
         let text = metrics.render();
         for line in [
             r#"portreeve_admissions_total{endpoint="admit",outcome="allowed"} 1"#,
@@ -377,6 +405,7 @@ mod tests {
             r#"portreeve_reloads_total{what="policies",result="failed"} 1"#,
             r#"portreeve_connections{listener="tls"} 3"#,
             "portreeve_panics_total 1",
+            r#"portreeve_trust_server_not_asked_total{why="crowded"} 1"#,
             "portreeve_certificate_not_after_timestamp_seconds 1900000000",
             // Portieris counts only what it mutates: /admit.
             "portieris_pod_admission_decision_allow_count 1",

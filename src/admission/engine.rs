@@ -37,6 +37,8 @@ impl Engine {
             refresh_after: config.trust.refresh_after,
             plain_http: config.trust.plain_http,
             cache: config.trust.cache.clone(),
+            workers: config.limits.workers,
+            memory: config.limits.trust_memory,
             metrics: Arc::clone(&metrics),
         })
         .map_err(EngineError::Notary)?;

@@ -96,6 +96,8 @@ fn export(config: &Config, wanted: &Wanted, timeout: Duration) -> Result<String,
         refresh_after: config.trust.refresh_after,
         plain_http: config.trust.plain_http,
         cache: config.trust.cache.clone(),
+        workers: 1,
+        memory: config.limits.trust_memory,
         metrics: Arc::new(Metrics::new()),
     })
     .map_err(|error| bad("the configuration", error.to_string()))?;

@@ -4,26 +4,31 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::challenge::Challenge;
-use super::http::{Answer, Http, HttpError, HttpSetupError};
+use super::http::{Answer, Http, HttpError, HttpSetupError, Peer};
+use super::outage::Outage;
 use super::server_url::{PlainHttp, Realm, TrustServer};
 use super::source::{FetchError, MetadataName, MetadataSource};
-use super::token::{TokenKey, Tokens, basic, bearer};
+use super::token::{TokenError, TokenKey, Tokens, basic, bearer};
 use super::{Gun, wire};
 use crate::credentials::{Credential, Secret, TOKEN_USER};
 use crate::deadline::Deadline;
+use crate::metrics::Metrics;
 use crate::text::printable;
 
 /// Most servers whose way of signing in is remembered.
 const MAX_OFFERS: usize = 1_000;
+/// What took less is not told, where the time is up.
+const WORTH_TELLING: Duration = Duration::from_millis(100);
 /// Most candidates that are tried for one question.
 const MAX_CANDIDATES: usize = 32;
 
 /// The client: connections, tokens, and how each server wants to be signed in to. Shared by all workers.
 pub(super) struct Client {
-    http: Http,
+    http: Arc<Http>,
     tokens: Tokens,
     offers: Mutex<HashMap<TrustServer, Offer>>,
     plain_http: PlainHttp,
@@ -38,12 +43,16 @@ enum Offer {
 
 impl Client {
     /// A client under the built-in roots and a bundle.
-    pub(super) fn new(ca: Option<PathBuf>, plain_http: PlainHttp) -> Result<Self, HttpSetupError> {
-        Ok(Self::over(Http::new(ca, plain_http)?, plain_http))
+    pub(super) fn new(
+        ca: Option<PathBuf>,
+        plain_http: PlainHttp,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, HttpSetupError> {
+        Ok(Self::over(Http::new(ca, plain_http, metrics)?, plain_http))
     }
 
     fn over(http: Http, plain_http: PlainHttp) -> Self {
-        Self { http, tokens: Tokens::default(), offers: Mutex::default(), plain_http }
+        Self { http: Arc::new(http), tokens: Tokens::default(), offers: Mutex::default(), plain_http }
     }
 
     /// One repository's metadata, for one question.
@@ -60,7 +69,31 @@ impl Client {
         } else {
             credentials.iter().take(MAX_CANDIDATES).map(Some).collect()
         };
-        Source { client: self, server, gun, candidates, deadline, offer: None, pass: None, tried: Vec::new() }
+        let (offer, pass, tried) = (None, None, Vec::new());
+        let spent = Spent { began: Instant::now(), tokens: Duration::ZERO };
+        Source {
+            client: self,
+            server,
+            gun,
+            candidates,
+            deadline,
+            offer,
+            pass,
+            tried,
+            all_refused: true,
+            ear: &(),
+            spent,
+        }
+    }
+
+    /// May this server be asked, or is it known to be down? A directory never is.
+    pub(super) fn check(&self, server: &TrustServer) -> Result<(), Outage> {
+        if server.directory().is_some() { Ok(()) } else { self.http.check(&door(server)) }
+    }
+
+    /// Finds out whether this server is down.
+    pub(super) fn suspect(&self, server: &TrustServer) {
+        self.http.suspect(&door(server));
     }
 
     fn offer(&self, server: &TrustServer) -> Option<Offer> {
@@ -85,6 +118,25 @@ impl Client {
     }
 }
 
+/// What Notary answers to everybody: 200, or 401 where it wants to be signed in to.
+fn door(server: &TrustServer) -> String {
+    format!("{server}/v2/")
+}
+
+/// Hears what becomes of a question's requests.
+pub(super) trait Ear {
+    /// The trust server or its token service answered, whatever it was.
+    fn answered(&self);
+    /// They have seen every credential that there is, and take none.
+    fn nobody_let_in(&self);
+}
+
+/// Nobody listens.
+impl Ear for () {
+    fn answered(&self) {}
+    fn nobody_let_in(&self) {}
+}
+
 /// One repository on one server, for the time of one question.
 pub(super) struct Source<'a> {
     client: &'a Client,
@@ -97,6 +149,16 @@ pub(super) struct Source<'a> {
     pass: Option<Pass>,
     /// What was tried in vain, safe to print.
     tried: Vec<String>,
+    /// Was every candidate that was tried seen, and refused?
+    all_refused: bool,
+    ear: &'a dyn Ear,
+    spent: Spent,
+}
+
+/// What the question's time went into.
+struct Spent {
+    began: Instant,
+    tokens: Duration,
 }
 
 /// What opens the server, as far as we know.
@@ -114,6 +176,40 @@ enum Age {
     Fresh,
 }
 
+/// Why one candidate opens nothing.
+struct NoPass {
+    why: String,
+    /// Was it seen, and refused? Else nobody could say.
+    is_refusal: bool,
+}
+
+impl NoPass {
+    fn of(key: &TokenKey, error: &TokenError, took: Duration) -> Self {
+        let mut why = format!("token service {}: {error}", key.realm());
+        if matches!(error, TokenError::Http(HttpError::Timeout)) {
+            why.push_str(&format!(": {:.1} s waiting for the token service", took.as_secs_f64()));
+        }
+        Self { why, is_refusal: error.is_refusal() }
+    }
+}
+
+impl Spent {
+    /// What the time went into, if it is up while a file is waited for.
+    fn words(&self, asked: Instant, name: &MetadataName, offer: Option<&Offer>) -> String {
+        let waited = asked.elapsed();
+        let before = asked.saturating_duration_since(self.began).saturating_sub(self.tokens);
+        let mut words = format!("{:.1} s waiting for {name}.json", waited.as_secs_f64());
+        if let Some(Offer::Bearer { realm, .. }) = offer.filter(|_| self.tokens >= WORTH_TELLING) {
+            let took = self.tokens.as_secs_f64();
+            words.push_str(&format!(", {took:.1} s waiting for the token service {realm}"));
+        }
+        if before >= WORTH_TELLING {
+            words.push_str(&format!(", {:.1} s for what was fetched first", before.as_secs_f64()));
+        }
+        words
+    }
+}
+
 impl MetadataSource for Source<'_> {
     fn fetch(&mut self, name: &MetadataName, cap: usize) -> Result<Vec<u8>, FetchError> {
         let url = format!("{}/v2/{}/_trust/tuf/{}.json", self.server, self.gun, name.file_stem());
@@ -126,9 +222,16 @@ impl MetadataSource for Source<'_> {
         // Each round but the last uses up a kept token or a candidate, so this ends.
         loop {
             let authorization = self.pass.as_ref().map(|pass| &pass.authorization);
-            let answer = match self.client.http.get(&url, authorization, cap, self.deadline) {
+            let asked = Instant::now();
+            let ear = self.ear;
+            let peer = Peer { door: &door(self.server), answered: &|| ear.answered() };
+            let answer = match self.client.http.get(&url, authorization, cap, self.deadline, peer) {
                 Ok(answer) => answer,
                 Err(HttpError::TooLarge { cap }) => return Err(FetchError::TooLarge { cap }),
+                Err(HttpError::Timeout) => {
+                    let spent = self.spent.words(asked, name, self.offer.as_ref());
+                    return Err(unavailable(format!("trust server {}: {}: {spent}", self.server, HttpError::Timeout)));
+                }
                 Err(error) => return Err(unavailable(format!("trust server {}: {error}", self.server))),
             };
             match answer.status {
@@ -145,7 +248,12 @@ impl MetadataSource for Source<'_> {
     }
 }
 
-impl Source<'_> {
+impl<'a> Source<'a> {
+    /// Lets somebody hear what becomes of the requests.
+    pub(super) fn heard_by(self, ear: &'a dyn Ear) -> Self {
+        Self { ear, ..self }
+    }
+
     /// The server said 401 or 403: finds the next thing to try, or says that there is none.
     fn not_let_in(&mut self, answer: &Answer) -> Result<(), FetchError> {
         let code = wire::error_code(&answer.body).map(|code| format!(" {code}")).unwrap_or_default();
@@ -185,7 +293,8 @@ impl Source<'_> {
                     self.pass = Some(pass);
                     return Ok(());
                 }
-                Err(why) => {
+                Err(NoPass { why, is_refusal }) => {
+                    self.all_refused &= is_refusal;
                     let who = self.describe(candidate);
                     self.tried.push(format!("{who}: {why}"));
                 }
@@ -195,17 +304,18 @@ impl Source<'_> {
     }
 
     fn pass_for(
-        &self,
+        &mut self,
         offer: &Offer,
         candidate: usize,
         credential: Option<&Credential>,
         may_be_kept: bool,
-    ) -> Result<Pass, String> {
+    ) -> Result<Pass, NoPass> {
+        let unfit = |why: &str| NoPass { why: why.to_owned(), is_refusal: true };
         match offer {
             Offer::Basic => match credential {
-                None => Err("the server wants a user name and a password".to_owned()),
+                None => Err(unfit("the server wants a user name and a password")),
                 Some(credential) if credential.username == TOKEN_USER => {
-                    Err("an identity token, but the server wants a user name and a password".to_owned())
+                    Err(unfit("an identity token, but the server wants a user name and a password"))
                 }
                 Some(credential) => {
                     let authorization = basic(&credential.username, &credential.password);
@@ -217,10 +327,17 @@ impl Source<'_> {
                 let kept = if may_be_kept { self.client.tokens.kept(&key) } else { None };
                 let (token, age) = match kept {
                     Some(token) => (token, Age::Kept),
-                    None => match self.client.tokens.fetch(&self.client.http, &key, self.deadline) {
-                        Ok(token) => (token, Age::Fresh),
-                        Err(why) => return Err(format!("token service {}: {why}", key.realm())),
-                    },
+                    None => {
+                        let (asked, ear) = (Instant::now(), self.ear);
+                        let fetched =
+                            self.client.tokens.fetch(&self.client.http, &key, self.deadline, &|| ear.answered());
+                        let took = asked.elapsed();
+                        self.spent.tokens += took;
+                        match fetched {
+                            Ok(token) => (token, Age::Fresh),
+                            Err(error) => return Err(NoPass::of(&key, &error, took)),
+                        }
+                    }
                 };
                 Ok(Pass { candidate, authorization: bearer(&token), token: Some((key, token, age)) })
             }
@@ -264,6 +381,9 @@ impl Source<'_> {
     fn nothing_left(&mut self) -> FetchError {
         // Perhaps the server has changed its way of signing in: the next question finds out.
         self.client.forget_offer(self.server);
+        if self.all_refused {
+            self.ear.nobody_let_in();
+        }
         let tried = std::mem::take(&mut self.tried).join("; ");
         unavailable(format!("trust server {} let nobody in: {tried}", self.server))
     }

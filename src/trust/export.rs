@@ -54,7 +54,7 @@ impl Notary {
     /// Fetches and verifies all of a repository.
     pub fn export(&self, request: &ExportRequest<'_>, now: Timestamp) -> Result<Export, Refusal> {
         let ExportRequest { gun, server, anchor, credentials, deadline } = *request;
-        let mut source = Recorder::new(self.source(server, gun, credentials, deadline), true);
+        let mut source = Recorder::new(self.source(server, gun, credentials, deadline, &()), true);
         let none = BTreeSet::new();
         let known = self.store().recall(server, gun);
         let epoch = known.as_ref().map_or(0, |known| known.epoch());

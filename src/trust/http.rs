@@ -1,11 +1,12 @@
 //! HTTP as trust and token servers are spoken to: no redirects, no cookies, no compression, https unless plain HTTP
-//! is switched on, a cap on every body and one deadline over resolving, connecting, sending and reading. Never logs a
-//! header or a body.
+//! is switched on, a cap on every body and one deadline over resolving, connecting, sending and reading. Nobody waits for
+//! a server that is known to be down (`outage`). Never logs a header or a body.
 
+use std::cell::Cell;
 use std::fmt;
 use std::io::{self, Read};
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustls::CertificateError;
@@ -16,6 +17,7 @@ use ureq::{Agent, AsSendBody, Body};
 use super::ca::{CaError, tls_config};
 use super::hop::HopConnector;
 use super::names::Names;
+use super::outage::{Outage, Outages, Times};
 use super::proxy::{Proxies, ProxyError};
 use super::server_certificate::is_ca_as_server;
 use super::server_url::PlainHttp;
@@ -23,6 +25,7 @@ use super::tls::TlsConnector;
 use crate::credentials::Secret;
 use crate::credentials::files::Stamp;
 use crate::deadline::Deadline;
+use crate::metrics::Metrics;
 
 /// Most of an error's body that is read.
 const MAX_ERROR_BODY: usize = 4 << 10;
@@ -42,7 +45,17 @@ pub(super) struct Http {
     plain_http: PlainHttp,
     proxies: Proxies,
     check_every: Duration,
+    outages: Arc<Outages>,
     state: Mutex<State>,
+}
+
+/// Whom a request goes to.
+#[derive(Clone, Copy)]
+pub(super) struct Peer<'a> {
+    /// A URL there that may be asked for without a reason, and that is answered, with whatever status, if anything is.
+    pub(super) door: &'a str,
+    /// Told as soon as there is an answer, whatever it says.
+    pub(super) answered: &'a dyn Fn(),
 }
 
 struct State {
@@ -65,9 +78,13 @@ pub(super) struct Answer {
 
 impl Http {
     /// A client under the built-in roots and a bundle.
-    pub(super) fn new(ca: Option<PathBuf>, plain_http: PlainHttp) -> Result<Self, HttpSetupError> {
+    pub(super) fn new(
+        ca: Option<PathBuf>,
+        plain_http: PlainHttp,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, HttpSetupError> {
         let proxies = Proxies::from_environment().map_err(HttpSetupError::Proxy)?;
-        Self::checked_every(ca, plain_http, proxies, CHECK_EVERY)
+        Self::checked_every(ca, plain_http, proxies, CHECK_EVERY, Outages::new(Times::USUAL, metrics))
     }
 
     pub(super) fn checked_every(
@@ -75,21 +92,23 @@ impl Http {
         plain_http: PlainHttp,
         proxies: Proxies,
         check_every: Duration,
+        outages: Outages,
     ) -> Result<Self, HttpSetupError> {
         // The stamp first: a change between the two is then seen at the next look.
         let stamp = ca.as_deref().and_then(Stamp::of);
         let agent = new_agent(ca.as_deref(), plain_http).map_err(HttpSetupError::Ca)?;
         let state = State { agent, stamp, checked: Instant::now(), checking: false };
-        Ok(Self { ca, plain_http, proxies, check_every, state: Mutex::new(state) })
+        Ok(Self { ca, plain_http, proxies, check_every, outages: Arc::new(outages), state: Mutex::new(state) })
     }
 
     /// GETs a URL. `cap` is for the body of a 200.
     pub(super) fn get(
-        &self,
+        self: &Arc<Self>,
         url: &str,
         authorization: Option<&Secret>,
         cap: usize,
         deadline: Deadline,
+        peer: Peer<'_>,
     ) -> Result<Answer, HttpError> {
         let request = || {
             let mut request =
@@ -99,20 +118,21 @@ impl Http {
             }
             request.body(()).map_err(|_| HttpError::Request)
         };
-        match self.run(request()?, cap, deadline) {
+        self.to_peer(peer, |answered| match self.run(request()?, cap, deadline, answered) {
             // A server may close an idle connection in the moment we reuse it; asking again is harmless.
-            Err(HttpError::Disconnected) => self.run(request()?, cap, deadline),
+            Err(HttpError::Disconnected) => self.run(request()?, cap, deadline, answered),
             answered => answered,
-        }
+        })
     }
 
     /// POSTs a form to a URL.
     pub(super) fn post_form(
-        &self,
+        self: &Arc<Self>,
         url: &str,
         form: &Secret,
         cap: usize,
         deadline: Deadline,
+        peer: Peer<'_>,
     ) -> Result<Answer, HttpError> {
         let request = Request::builder()
             .method(Method::POST)
@@ -121,10 +141,61 @@ impl Http {
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
             .body(form.reveal().to_owned())
             .map_err(|_| HttpError::Request)?;
-        self.run(request, cap, deadline)
+        self.to_peer(peer, |answered| self.run(request, cap, deadline, answered))
     }
 
-    fn run(&self, request: Request<impl AsSendBody>, cap: usize, deadline: Deadline) -> Result<Answer, HttpError> {
+    /// May whoever has this door be asked, or is it known to be down?
+    pub(super) fn check(&self, door: &str) -> Result<(), Outage> {
+        self.outages.check(door)
+    }
+
+    /// Finds out whether whoever has this door is down.
+    pub(super) fn suspect(self: &Arc<Self>, door: &str) {
+        let http = Arc::downgrade(self);
+        self.outages.suspect(door, move |door, wait| Some(http.upgrade()?.knock(door, wait)));
+    }
+
+    /// Nobody waits for a peer that is down, and whoever waited for one in vain has it looked at.
+    fn to_peer(
+        self: &Arc<Self>,
+        peer: Peer<'_>,
+        ask: impl FnOnce(&dyn Fn()) -> Result<Answer, HttpError>,
+    ) -> Result<Answer, HttpError> {
+        self.check(peer.door).map_err(HttpError::Down)?;
+        let began = Instant::now();
+        let heard = Cell::new(false);
+        let result = ask(&|| {
+            heard.set(true);
+            self.outages.answered(peer.door);
+            (peer.answered)();
+        });
+        // An answer that breaks off, drips or is too large is an answer: the repository may be what is wrong with it.
+        if result.is_err() && !heard.get() && self.outages.is_suspicious(began.elapsed()) {
+            self.suspect(peer.door);
+        }
+        result
+    }
+
+    /// Is there any answer, whatever it says?
+    fn knock(&self, door: &str, wait: Duration) -> Result<(), String> {
+        let heard = Cell::new(false);
+        let request = Request::builder().method(Method::GET).uri(door).body(()).map_err(|_| HttpError::Request);
+        let result =
+            request.and_then(|request| self.run(request, MAX_ERROR_BODY, Deadline::after(wait), &|| heard.set(true)));
+        match result {
+            Err(error) if !heard.get() => Err(error.to_string()),
+            _ => Ok(()),
+        }
+    }
+
+    /// One request and its answer. `answered` is told as soon as the answer's head is there.
+    fn run(
+        &self,
+        request: Request<impl AsSendBody>,
+        cap: usize,
+        deadline: Deadline,
+        answered: &dyn Fn(),
+    ) -> Result<Answer, HttpError> {
         let agent = self.agent();
         let left = deadline.remaining().ok_or(HttpError::Timeout)?;
         let proxy = self.proxy(request.uri());
@@ -138,6 +209,7 @@ impl Http {
             .proxy(proxy)
             .build();
         let mut response = agent.run(request).map_err(HttpError::from)?;
+        answered();
         let status = response.status().as_u16();
         let challenges = response
             .headers()
@@ -261,6 +333,8 @@ fn says_its_length(headers: &HeaderMap) -> bool {
 pub(super) enum HttpError {
     /// The deadline passed.
     Timeout,
+    /// Nothing was asked, because nobody is there.
+    Down(Outage),
     /// The host's name is not known.
     HostNotFound,
     /// The certificate was not accepted.
@@ -320,6 +394,7 @@ impl fmt::Display for HttpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Timeout => f.write_str("did not answer in time"),
+            Self::Down(outage) => outage.fmt(f),
             Self::HostNotFound => f.write_str("its host name is not known"),
             Self::Certificate(why) => write!(f, "its certificate was not accepted: {}", certificate_trouble(why)),
             Self::Tls(error) => write!(f, "TLS failed: {error}"),
@@ -338,6 +413,7 @@ impl fmt::Display for HttpError {
 impl std::error::Error for HttpError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
+            Self::Down(outage) => Some(outage),
             Self::Tls(error) => Some(error),
             Self::Io(error) => Some(error),
             Self::Protocol(error) => Some(error),

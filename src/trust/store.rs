@@ -37,9 +37,6 @@ pub use self::state::StateError;
 
 /// Most repositories that are remembered.
 const MAX_REPOSITORIES: usize = 5_000;
-/// Most bytes of metadata that are remembered here: what the disk has is read again, of the rest the root and the
-/// versions stay.
-const MAX_WEIGHT: u64 = 64 << 20;
 /// How often the time of the last confirmation alone is written: a warm refresh costs no write.
 const CONFIRM_EVERY: SignedDuration = SignedDuration::from_secs(60);
 /// How often a generation is read anew because another process replaced it in the meantime.
@@ -59,8 +56,9 @@ type Key = (TrustServer, Gun);
 #[derive(Default)]
 struct Records {
     by_key: HashMap<Key, (Arc<Known>, u64)>,
-    /// What all of them weigh together.
+    /// What all of them weigh together, and may weigh.
     weight: u64,
+    max_weight: u64,
     /// Counts up with every use; the smallest was used longest ago.
     clock: u64,
 }
@@ -94,10 +92,11 @@ enum RootMemory {
 }
 
 impl Store {
-    /// A store, in memory alone where there is no directory. A directory that cannot be written is a warning.
-    pub(super) fn new(directory: Option<PathBuf>, metrics: Arc<Metrics>) -> Self {
-        let store =
-            Self { disk: directory.map(Disk::new), metrics, known: Mutex::default(), said: AtomicBool::new(false) };
+    /// A store, in memory alone where there is no directory. A directory that cannot be written is a warning. No more
+    /// bytes than `max_weight` are remembered: what the disk has is read again, of the rest the root and the versions stay.
+    pub(super) fn new(directory: Option<PathBuf>, max_weight: u64, metrics: Arc<Metrics>) -> Self {
+        let known = Mutex::new(Records { max_weight, ..Records::default() });
+        let store = Self { disk: directory.map(Disk::new), metrics, known, said: AtomicBool::new(false) };
         if let Some(disk) = &store.disk {
             store.heard(disk.probe());
         }
@@ -652,7 +651,7 @@ impl Records {
         self.remove(&key);
         self.weight = self.weight.saturating_add(known.weight());
         self.by_key.insert(key.clone(), (known, self.clock));
-        while self.weight > MAX_WEIGHT && self.lighten(&key) {}
+        while self.weight > self.max_weight && self.lighten(&key) {}
     }
 
     fn remove(&mut self, key: &Key) {

@@ -4,14 +4,14 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 
-use super::http::{Http, HttpError};
+use super::http::{Http, HttpError, Peer};
 use super::server_url::{Realm, form};
 use super::{Gun, wire};
 use crate::credentials::{Credential, Secret, TOKEN_USER};
@@ -83,11 +83,17 @@ impl Tokens {
         }
     }
 
-    /// Asks the token service, and keeps what it gives.
-    pub(super) fn fetch(&self, http: &Http, key: &TokenKey, deadline: Deadline) -> Result<Secret, TokenError> {
+    /// Asks the token service, and keeps what it gives. `answered` is told of every answer.
+    pub(super) fn fetch(
+        &self,
+        http: &Arc<Http>,
+        key: &TokenKey,
+        deadline: Deadline,
+        answered: &dyn Fn(),
+    ) -> Result<Secret, TokenError> {
         // The lifetime counts from before the asking; `issued_at` is by a clock that is not ours.
         let asked = Instant::now();
-        let answer = ask(http, key, deadline)?;
+        let answer = ask(&Service { http, key, deadline, answered })?;
         let token = answer.token.or(answer.access_token).filter(|token| !token.is_empty());
         let token = token.ok_or(TokenError::NoToken)?;
         // RFC 6750 §2.1: b64token. Nothing else gets into a header.
@@ -131,43 +137,61 @@ pub(super) fn basic(username: &str, password: &Secret) -> Secret {
     Secret::new(format!("Basic {}", BASE64_STANDARD.encode(format!("{username}:{}", password.reveal()))))
 }
 
+/// The token service, while it is asked for one token.
+struct Service<'a> {
+    http: &'a Arc<Http>,
+    key: &'a TokenKey,
+    deadline: Deadline,
+    answered: &'a dyn Fn(),
+}
+
 /// GET with Basic or nothing; where there is no GET, POST with a form.
-fn ask(http: &Http, key: &TokenKey, deadline: Deadline) -> Result<TokenAnswer, TokenError> {
+fn ask(service: &Service<'_>) -> Result<TokenAnswer, TokenError> {
+    let key = service.key;
     let mut parameters = key.parameters();
     let answer = match &key.user {
         // An identity token is an OAuth2 refresh token, which only a form can carry.
         Some((user, token)) if user == TOKEN_USER => {
             parameters.extend([("grant_type", "refresh_token"), ("client_id", CLIENT_ID)]);
             parameters.push(("refresh_token", token.reveal()));
-            post(http, key, &parameters, deadline)?
+            service.post(&parameters)?
         }
         Some((user, password)) => {
             let mut query = parameters.clone();
             query.push(("account", user));
             let url = key.realm.with_query(&query);
-            match get(http, &url, Some(&basic(user, password)), deadline) {
+            match service.get(&url, Some(&basic(user, password))) {
                 Err(TokenError::Status { status: 404 | 405, .. }) => {
                     parameters.extend([("grant_type", "password"), ("client_id", CLIENT_ID)]);
                     parameters.extend([("username", user.as_str()), ("password", password.reveal())]);
-                    post(http, key, &parameters, deadline)?
+                    service.post(&parameters)?
                 }
                 answered => answered?,
             }
         }
-        None => get(http, &key.realm.with_query(&parameters), None, deadline)?,
+        None => service.get(&key.realm.with_query(&parameters), None)?,
     };
     serde_json::from_slice(&answer).map_err(|_| TokenError::NotJson)
 }
 
-fn get(http: &Http, url: &str, authorization: Option<&Secret>, deadline: Deadline) -> Result<Vec<u8>, TokenError> {
-    let answer = http.get(url, authorization, MAX_ANSWER, deadline).map_err(TokenError::Http)?;
-    only_ok("GET", answer.status, answer.body)
-}
+impl Service<'_> {
+    fn get(&self, url: &str, authorization: Option<&Secret>) -> Result<Vec<u8>, TokenError> {
+        let answer = self.http.get(url, authorization, MAX_ANSWER, self.deadline, self.peer());
+        let answer = answer.map_err(TokenError::Http)?;
+        only_ok("GET", answer.status, answer.body)
+    }
 
-fn post(http: &Http, key: &TokenKey, parameters: &[(&str, &str)], deadline: Deadline) -> Result<Vec<u8>, TokenError> {
-    let form = Secret::new(form(parameters));
-    let answer = http.post_form(&key.realm.whole(), &form, MAX_ANSWER, deadline).map_err(TokenError::Http)?;
-    only_ok("POST", answer.status, answer.body)
+    fn post(&self, parameters: &[(&str, &str)]) -> Result<Vec<u8>, TokenError> {
+        let form = Secret::new(form(parameters));
+        let answer = self.http.post_form(&self.key.realm.whole(), &form, MAX_ANSWER, self.deadline, self.peer());
+        let answer = answer.map_err(TokenError::Http)?;
+        only_ok("POST", answer.status, answer.body)
+    }
+
+    /// Its door is its address alone: without parameters it says no, which is an answer.
+    fn peer(&self) -> Peer<'_> {
+        Peer { door: self.key.realm.base(), answered: self.answered }
+    }
 }
 
 fn only_ok(method: &'static str, status: u16, body: Vec<u8>) -> Result<Vec<u8>, TokenError> {
@@ -206,6 +230,13 @@ pub(super) enum TokenError {
     NoToken,
     /// Its token cannot be sent in a header.
     BadToken,
+}
+
+impl TokenError {
+    /// Did the service see the credentials, and say no to them?
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(self, Self::Status { status: 401 | 403, .. })
+    }
 }
 
 impl fmt::Display for TokenError {

@@ -7,6 +7,7 @@ use portreeve_test_support::trust_server::{Fault, SignIn, TokenService, TrustSer
 
 use super::*;
 use crate::credentials::files::scratch::Scratch;
+use crate::trust::outage::{Outages, Times};
 use crate::trust::proxy::Proxies;
 
 const GUN: &str = "registry.local:9001/plant/plc";
@@ -31,7 +32,8 @@ impl Bench {
         if !server.ca_pem().is_empty() {
             scratch.write("ca.pem", server.ca_pem());
         }
-        let http = Http::checked_every(Some(ca), PlainHttp::Refused, Proxies::default(), Duration::ZERO).unwrap();
+        let http =
+            Http::checked_every(Some(ca), PlainHttp::Refused, Proxies::default(), Duration::ZERO, outages()).unwrap();
         Self { server, scratch, client: Client::over(http, PlainHttp::Refused) }
     }
 
@@ -54,6 +56,10 @@ impl Bench {
     fn words(&self, credentials: &[Credential]) -> String {
         words(self.fetch(credentials))
     }
+}
+
+fn outages() -> Outages {
+    Outages::new(Times::USUAL, Arc::new(Metrics::new()))
 }
 
 fn words(result: Result<Vec<u8>, FetchError>) -> String {
@@ -148,7 +154,8 @@ fn plain_http_is_refused_unless_switched_on() {
     let bench = Bench::of(Server::start_plain());
     bench.words(&[]);
     assert_eq!(bench.server.requests().len(), 0);
-    let http = Http::checked_every(None, PlainHttp::DangerouslyAllowed, Proxies::default(), Duration::ZERO).unwrap();
+    let http = Http::checked_every(None, PlainHttp::DangerouslyAllowed, Proxies::default(), Duration::ZERO, outages())
+        .unwrap();
     let bench = Bench { client: Client::over(http, PlainHttp::DangerouslyAllowed), ..bench };
     bench.fetch(&[]).unwrap();
 }
@@ -441,7 +448,7 @@ fn goes_through_the_proxy_with_tls_to_the_end() {
     let proxies = Proxies::from_variables(variable).unwrap();
     let scratch = Scratch::new();
     let ca = scratch.write("ca.pem", server.ca_pem());
-    let http = Http::checked_every(Some(ca), PlainHttp::Refused, proxies, Duration::ZERO).unwrap();
+    let http = Http::checked_every(Some(ca), PlainHttp::Refused, proxies, Duration::ZERO, outages()).unwrap();
     let client = Client::over(http, PlainHttp::Refused);
     let (server, gun) =
         (TrustServer::parse("https://notary.example:4443", PlainHttp::Refused).unwrap(), Gun::new(GUN).unwrap());
@@ -457,7 +464,7 @@ fn a_silent_proxy_cannot_outlive_the_deadline() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let proxies = Proxies::from_variables(|name| (name == "HTTPS_PROXY").then(|| url.clone())).unwrap();
-    let http = Http::checked_every(None, PlainHttp::Refused, proxies, Duration::ZERO).unwrap();
+    let http = Http::checked_every(None, PlainHttp::Refused, proxies, Duration::ZERO, outages()).unwrap();
     let client = Client::over(http, PlainHttp::Refused);
     let (server, gun) =
         (TrustServer::parse("https://notary.example", PlainHttp::Refused).unwrap(), Gun::new(GUN).unwrap());
@@ -503,7 +510,7 @@ fn a_dripped_handshake_cannot_outlive_the_deadline() {
 fn a_dripping_proxy_cannot_outlive_the_deadline() {
     let url = format!("http://{}", dripping(b"HTTP/1.1 200 OK\r\nX: ".to_vec(), b'x'));
     let proxies = Proxies::from_variables(|name| (name == "HTTPS_PROXY").then(|| url.clone())).unwrap();
-    let http = Http::checked_every(None, PlainHttp::Refused, proxies, Duration::ZERO).unwrap();
+    let http = Http::checked_every(None, PlainHttp::Refused, proxies, Duration::ZERO, outages()).unwrap();
     let client = Client::over(http, PlainHttp::Refused);
     let (server, gun) =
         (TrustServer::parse("https://notary.example", PlainHttp::Refused).unwrap(), Gun::new(GUN).unwrap());

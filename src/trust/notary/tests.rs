@@ -1,5 +1,7 @@
 //! The service end to end: a signed repository on a TLS server, the verifier, and what is remembered between.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Barrier;
 use std::thread;
 
@@ -9,7 +11,9 @@ use portreeve_test_support::trust_server::{Fault, SignIn, TokenService, TrustSer
 use super::*;
 use crate::credentials::Secret;
 use crate::credentials::files::scratch::Scratch;
-use crate::trust::{FirstUse, KeyId, RootPin, SignerKey};
+use crate::trust::repository::{Rejection, Repository, RequiredSigner, Wanted};
+use crate::trust::shelf::Boarding;
+use crate::trust::{Anchor, FirstUse, KeyId, RoleName, RootPin, SignerKey};
 
 const GUN: &str = "registry.local:9001/plant/plc";
 const LONG: Duration = Duration::from_secs(20);
@@ -64,6 +68,8 @@ impl Bench {
             refresh_after,
             plain_http: PlainHttp::Refused,
             cache: None,
+            workers: 8,
+            memory: 64 << 20,
             metrics: Arc::new(Metrics::new()),
         };
         Self {
@@ -84,6 +90,8 @@ impl Bench {
             refresh_after: self.notary.refresh_after,
             plain_http: PlainHttp::Refused,
             cache: cache.map(std::path::Path::to_owned),
+            workers: 8,
+            memory: 64 << 20,
             metrics: Arc::new(Metrics::new()),
         };
         self.notary = Notary::new(settings).unwrap();

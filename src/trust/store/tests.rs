@@ -12,6 +12,7 @@ use crate::credentials::files::scratch::Scratch;
 use crate::trust::repository::{RequiredSigner, Wanted};
 use crate::trust::{FirstUse, KeyId, PinError, RootPin, SignerKey};
 
+const MAX_WEIGHT: u64 = 64 << 20;
 const GUN: &str = "registry.local:9001/plant/plc";
 
 /// One cache directory, and a server that the test plays itself.
@@ -71,7 +72,7 @@ impl Bench {
 
     /// A process that starts.
     fn start(&self) -> Store {
-        Store::new(Some(self.cache()), Arc::new(Metrics::new()))
+        Store::new(Some(self.cache()), MAX_WEIGHT, Arc::new(Metrics::new()))
     }
 
     fn directory(&self) -> PathBuf {
@@ -311,7 +312,7 @@ fn row_047_a_damaged_root_denies_without_pins() {
         bench.refresh(&bench.start(), &repo).unwrap();
         damage(&bench.directory());
         let metrics = Arc::new(Metrics::new());
-        let store = Store::new(Some(bench.cache()), Arc::clone(&metrics));
+        let store = Store::new(Some(bench.cache()), MAX_WEIGHT, Arc::clone(&metrics));
         let found = bench.refresh(&store, &repo);
         let Err(RefreshError::Rejected(rejection)) = found else { panic!("{what}: {found:?}") };
         assert_eq!(rejection.code(), "stored-root-damaged", "{what}");
@@ -653,7 +654,9 @@ fn without_a_directory_memory_lasts_as_long_as_the_process() {
     let new = old.update(|signer| signer.touch("timestamp"));
     let metrics = Arc::new(Metrics::new());
     let absent = bench.scratch.path().join("not/mounted");
-    for store in [Store::new(None, Arc::clone(&metrics)), Store::new(Some(absent), Arc::clone(&metrics))] {
+    for store in
+        [Store::new(None, MAX_WEIGHT, Arc::clone(&metrics)), Store::new(Some(absent), MAX_WEIGHT, Arc::clone(&metrics))]
+    {
         bench.refresh(&store, &new).unwrap();
         // By whatever anchor.
         assert_eq!(code(bench.refresh_at(&store, &old, &pin(&old), now())), "rollback");
@@ -699,7 +702,7 @@ fn what_is_too_heavy_together_gives_up_data_but_no_version() {
     let new = old.update(|signer| signer.touch("timestamp"));
     let key = (bench.server.clone(), bench.gun.clone());
     let metrics = Arc::new(Metrics::new());
-    for (store, kept) in [(Store::new(None, metrics), false), (bench.start(), true)] {
+    for (store, kept) in [(Store::new(None, MAX_WEIGHT, metrics), false), (bench.start(), true)] {
         let repository = bench.refresh(&store, &new).unwrap();
         let other = (bench.server.clone(), Gun::new("another").unwrap());
         {

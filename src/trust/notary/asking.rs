@@ -1,0 +1,344 @@
+//! One question while it is being answered: from memory, by sharing another one's refresh, or by making one.
+
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::held::{Brought, Cause, Failed, Failure, Held, Key, Terms};
+use super::question::{Origin, Question, Refusal, Verified, WhenUnavailable};
+use super::{MAX_ROLES, Notary, RECHECK_AFTER};
+use crate::deadline::Deadline;
+use crate::metrics::NotAsked;
+use crate::trust::RoleName;
+use crate::trust::client::Ear;
+use crate::trust::crowd::{NoTurn, Turn};
+use crate::trust::recorder::Recorder;
+use crate::trust::repository::{FailedRefresh, Judgement, RefreshError, Rejection, Repository};
+use crate::trust::shelf::{Boarding, Flight, Landing, Slot};
+
+/// One question while it is being answered.
+pub(super) struct Asking<'a> {
+    pub(super) notary: &'a Notary,
+    pub(super) question: &'a Question<'a>,
+    pub(super) key: &'a Key,
+    /// The required signers' roles.
+    pub(super) roles: BTreeSet<RoleName>,
+    pub(super) slot: &'a Slot<Arc<Held>, Terms, Failure>,
+    pub(super) began: Instant,
+    pub(super) now: Timestamp,
+}
+
+impl Asking<'_> {
+    pub(super) fn answer(&self) -> Result<Verified, Refusal> {
+        let mut remembered_rejection = None;
+        for max_age in [self.notary.refresh_after, RECHECK_AFTER.min(self.notary.refresh_after)] {
+            let (held, origin) = match self.slot.held().filter(|held| self.serves(held, max_age)) {
+                Some(held) => (held, Origin::Remembered),
+                None => match self.bring(max_age) {
+                    Ok(held) => (held, Origin::Fetched),
+                    Err(failure) => return self.without_server(failure, remembered_rejection),
+                },
+            };
+            match self.judge(&held) {
+                Ok(judgement) => return Ok(verified(&held, judgement, origin)),
+                Err(rejection) if held.confirmed >= self.began || held.age() <= RECHECK_AFTER => {
+                    return Err(Refusal::Rejected(rejection));
+                }
+                // Perhaps it was signed a moment ago: nobody is denied before the server was asked.
+                Err(rejection) => remembered_rejection = Some(rejection),
+            }
+        }
+        match remembered_rejection {
+            Some(rejection) => Err(Refusal::Rejected(rejection)),
+            None => Err(Refusal::Unavailable("the trust server was not asked".to_owned())),
+        }
+    }
+
+    /// A repository that the server confirmed no longer ago than `max_age`, from the server or from whoever is asking
+    /// it already.
+    fn bring(&self, max_age: Duration) -> Result<Arc<Held>, Failure> {
+        if let Some(failure) = self.known_failure() {
+            return Err(failure);
+        }
+        let deadline = self.deadline_for_asking();
+        loop {
+            if deadline.remaining().is_none() {
+                return Err(self.out_of_time("other images of this request, or the queue, had taken it all before"));
+            }
+            self.check_server()?;
+            match self.slot.board(|| self.terms()) {
+                Boarding::Lead(pilot) => {
+                    let held = self.slot.held();
+                    // Between our look and now, another one may have brought it.
+                    if let Some(held) = held.as_ref().filter(|held| self.serves(held, max_age)) {
+                        return Ok(Arc::clone(held));
+                    }
+                    let Question { gun, server, .. } = *self.question;
+                    let (result, brought) = match self.refresh(held.as_deref(), max_age, deadline) {
+                        Ok((held, brought)) => (Ok(Arc::new(held)), Some(brought)),
+                        Err(failed) => {
+                            let (failure, noted) = *failed;
+                            if let (Some(brought), Some(held)) = (&noted, held) {
+                                // The data stays, with what was seen of newer data. What was noted may be another
+                                // anchor's: only what was verified under this one is held here.
+                                let repository = Arc::new(held.repository.with_seen_of(&brought.repository));
+                                let (confirmed, roles) = (held.confirmed, held.roles.clone());
+                                pilot.hold(Arc::new(Held { repository, confirmed, roles, epoch: held.epoch }));
+                            }
+                            (Err(failure), noted)
+                        }
+                    };
+                    if let Some(Brought { repository, confirmed, epoch, .. }) = &brought {
+                        self.notary.store.remember(server, gun, repository, *confirmed, *epoch);
+                    }
+                    pilot.land(&result);
+                    // After landing: nobody waits for the disk but whoever led.
+                    if let Some(Brought { repository, record, .. }) = brought {
+                        let Question { deadline, .. } = *self.question;
+                        self.notary.store.persist(server, gun, &repository, record, deadline);
+                    }
+                    return result;
+                }
+                Boarding::Wait(flight) => match self.wait(&flight, deadline)? {
+                    Landing::Brought(held)
+                        if held.repository.has_looked_for(&self.roles)
+                            && (held.confirmed >= flight.began || held.age() <= max_age) =>
+                    {
+                        return Ok(held);
+                    }
+                    Landing::Failed(failure) if self.shares(&failure, &flight.terms) => return Err(failure),
+                    // It was made for other roles or with other credentials, its leader's time was up before ours, or
+                    // its leader is gone: our turn.
+                    Landing::Brought(_) | Landing::Failed(_) | Landing::Abandoned => {}
+                },
+            }
+        }
+    }
+
+    /// What the server said of this a moment ago, where that was a definite no.
+    fn known_failure(&self) -> Option<Failure> {
+        let max_age = RECHECK_AFTER.min(self.notary.refresh_after);
+        let is_ours = |failure: &Failure, terms: &Terms| {
+            // That there is no trust data may be what somebody without rights is told.
+            terms.credentials.as_slice() == self.question.credentials && self.shares(failure, terms)
+        };
+        let (failure, epoch) = self.notary.failures.known(self.key, max_age, is_ours)?;
+        let Question { gun, server, .. } = *self.question;
+        // A reset by hand was made for the next question to be asked.
+        let now = self.notary.store.recall(server, gun).map_or(0, |known| known.epoch());
+        (now == epoch).then_some(failure)
+    }
+
+    /// Waits for what another one is fetching.
+    fn wait(
+        &self,
+        flight: &Flight<Arc<Held>, Terms, Failure>,
+        deadline: Deadline,
+    ) -> Result<Landing<Arc<Held>, Failure>, Failure> {
+        let began = Instant::now();
+        let Question { server, .. } = *self.question;
+        let place = self.notary.crowd.stand_by(server, deadline.request());
+        loop {
+            let patience = match server.directory() {
+                Some(_) => Duration::MAX,
+                None => place.patience().map_err(|refused| self.no_turn(&refused, began))?,
+            };
+            if let Some(landing) = flight.wait(deadline.at_most(patience)) {
+                return Ok(landing);
+            }
+            if deadline.remaining().is_none() {
+                let waited = began.elapsed().as_secs_f64();
+                return Err(self.out_of_time(&format!("{waited:.1} s waiting for another request that was asking it")));
+            }
+            self.check_server()?;
+        }
+    }
+
+    /// Waits until we may ask the server; a directory may always be read.
+    fn turn(&self, deadline: Deadline) -> Result<Option<Turn<'_>>, Failure> {
+        let began = Instant::now();
+        let Question { server, .. } = *self.question;
+        if server.directory().is_some() {
+            return Ok(None);
+        }
+        self.notary.crowd.turn(server, deadline).map(Some).map_err(|refused| self.no_turn(&refused, began))
+    }
+
+    /// A server that is down is asked by nobody.
+    fn check_server(&self) -> Result<(), Failure> {
+        let Question { server, .. } = *self.question;
+        self.notary.client.check(server).map_err(|outage| Failure::Unavailable {
+            why: format!("trust server {server}: {outage}"),
+            cause: Cause::Other,
+        })
+    }
+
+    fn no_turn(&self, refused: &NoTurn, began: Instant) -> Failure {
+        let Question { server, .. } = *self.question;
+        match refused {
+            NoTurn::Crowded { .. } => {
+                self.notary.client.suspect(server);
+                self.notary.metrics.trust_server_not_asked(NotAsked::Crowded);
+                Failure::Unavailable { why: format!("trust server {server} {refused}"), cause: Cause::Other }
+            }
+            NoTurn::OutOfTime => {
+                let waited = began.elapsed().as_secs_f64();
+                self.out_of_time(&format!("{waited:.1} s waiting for other requests that were asking it"))
+            }
+        }
+    }
+
+    fn terms(&self) -> Terms {
+        Terms { roles: self.roles.clone(), credentials: self.question.credentials.to_vec() }
+    }
+
+    /// A failure comes with what is to be remembered in place of what is held.
+    fn refresh(
+        &self,
+        held: Option<&Held>,
+        max_age: Duration,
+        deadline: Deadline,
+    ) -> Result<(Held, Brought), Box<Failed>> {
+        let Question { gun, server, anchor, credentials, .. } = *self.question;
+        let turn = self.turn(deadline).map_err(|failure| Box::new((failure, None)))?;
+        let hearing = Hearing { turn, nobody_let_in: Cell::new(false) };
+        let source = self.notary.source(server, gun, credentials, deadline, &hearing);
+        let mut source = Recorder::new(source, self.notary.store.keeps_bytes());
+        let mut roles = self.roles.clone();
+        if let Some(held) = held {
+            // Others' signers are kept up to date too, or two policies for one repository would fetch in turns. What
+            // is wrong with one signer's role denies only those who ask for it.
+            let more: Vec<_> = held.roles.difference(&self.roles).cloned().collect();
+            roles.extend(more.into_iter().take(MAX_ROLES.saturating_sub(self.roles.len())));
+            if held.age() <= max_age
+                && !held.repository.has_looked_for(&self.roles)
+                // Whatever goes wrong here, a whole refresh says better.
+                && let Ok(repository) = held.repository.with_signers(&mut source, &self.roles, self.now)
+            {
+                let repository = Arc::new(repository);
+                let brought = Brought {
+                    repository: Arc::clone(&repository),
+                    record: source.into_record(),
+                    confirmed: None,
+                    epoch: held.epoch,
+                };
+                return Ok((Held { repository, confirmed: held.confirmed, roles, epoch: held.epoch }, brought));
+            }
+        }
+        let began = Instant::now();
+        let known = self.notary.store.recall(server, gun);
+        let epoch = known.as_ref().map_or(0, |known| known.epoch());
+        let refreshed = match &known {
+            Some(known) => {
+                let more: Vec<_> = known.roles().filter(|role| !roles.contains(role)).cloned().collect();
+                roles.extend(more.into_iter().take(MAX_ROLES.saturating_sub(roles.len())));
+                known.refresh(&mut source, gun, anchor, &roles, self.now)
+            }
+            None => {
+                let previous = held.map(|held| held.repository.as_ref());
+                Repository::refresh_or_note(&mut source, gun, anchor, previous, &roles, self.now)
+            }
+        };
+        match refreshed {
+            Ok(repository) => {
+                self.notary.failures.forget(self.key);
+                let repository = Arc::new(repository);
+                let brought = Brought {
+                    repository: Arc::clone(&repository),
+                    record: source.into_record(),
+                    confirmed: Some(self.now),
+                    epoch,
+                };
+                Ok((Held { repository, confirmed: began, roles, epoch }, brought))
+            }
+            Err(failed) => {
+                let FailedRefresh { error, noted } = *failed;
+                let failure = match error {
+                    RefreshError::Rejected(rejection) => Failure::Rejected(rejection),
+                    RefreshError::Unavailable(why) => {
+                        let cause = match (deadline.remaining(), hearing.nobody_let_in.get()) {
+                            (None, _) => Cause::OutOfTime,
+                            (Some(_), true) => Cause::NobodyLetIn,
+                            (Some(_), false) => Cause::Other,
+                        };
+                        Failure::Unavailable { why, cause }
+                    }
+                };
+                self.notary.failures.remember(self.key, &failure, self.terms(), epoch, began);
+                let noted = noted.map(|repository| Brought {
+                    repository: Arc::new(repository),
+                    record: source.into_record(),
+                    confirmed: None,
+                    epoch,
+                });
+                Err(Box::new((failure, noted)))
+            }
+        }
+    }
+
+    pub(super) fn judge(&self, held: &Held) -> Result<Judgement, Rejection> {
+        held.repository.judge(self.question.wanted, self.question.signers, self.now)
+    }
+
+    fn serves(&self, held: &Held, max_age: Duration) -> bool {
+        held.age() <= max_age && !held.repository.is_superseded() && held.repository.has_looked_for(&self.roles)
+    }
+
+    /// Is another one's failure ours as well?
+    fn shares(&self, failure: &Failure, terms: &Terms) -> bool {
+        match failure {
+            Failure::Rejected(_) => true,
+            Failure::Unavailable { cause, .. } => {
+                *cause != Cause::OutOfTime
+                    && terms.roles.is_subset(&self.roles)
+                    && terms.credentials.as_slice() == self.question.credentials
+            }
+        }
+    }
+
+    /// Where stored data may stand in, a server that hangs gets half of the time, so that there is an answer.
+    fn deadline_for_asking(&self) -> Deadline {
+        let deadline = self.question.deadline;
+        match (self.question.when_unavailable, deadline.remaining()) {
+            (WhenUnavailable::UseCached { .. }, Some(left)) if self.has_data() => deadline.at_most(left / 2),
+            _ => deadline,
+        }
+    }
+
+    fn has_data(&self) -> bool {
+        let Question { gun, server, .. } = *self.question;
+        self.slot.held().is_some() || self.notary.store.recall(server, gun).is_some_and(|known| known.has_data())
+    }
+
+    /// The time is up; `what` took it.
+    fn out_of_time(&self, what: &str) -> Failure {
+        let why =
+            format!("trust server {}: no answer about {} in time: {what}", self.question.server, self.question.gun);
+        Failure::Unavailable { why, cause: Cause::OutOfTime }
+    }
+}
+
+/// Hears what the network says to one question.
+struct Hearing<'a> {
+    turn: Option<Turn<'a>>,
+    nobody_let_in: Cell<bool>,
+}
+
+impl Ear for Hearing<'_> {
+    fn answered(&self) {
+        if let Some(turn) = &self.turn {
+            turn.heard();
+        }
+    }
+
+    fn nobody_let_in(&self) {
+        self.nobody_let_in.set(true);
+    }
+}
+
+pub(super) fn verified(held: &Held, judgement: Judgement, origin: Origin) -> Verified {
+    Verified { judgement, origin, expiries: held.repository.expiries(), root_key_ids: held.repository.root_key_ids() }
+}

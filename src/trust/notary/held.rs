@@ -1,0 +1,82 @@
+//! What the service remembers of one repository for one anchor, and how a refresh of it ends.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::TrustServer;
+use crate::credentials::Credential;
+use crate::trust::recorder::Record;
+use crate::trust::repository::{Rejection, Repository};
+use crate::trust::{Anchor, Gun, RoleName};
+
+/// Credentials are no part of it: trust data holds no secrets, and a verdict does not depend on who fetched the data.
+/// What was verified with one tenant's credentials may therefore answer another tenant's question.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    pub(super) server: TrustServer,
+    pub(super) gun: Gun,
+    pub(super) anchor: Anchor,
+}
+
+/// A verified repository.
+pub(super) struct Held {
+    pub(super) repository: Arc<Repository>,
+    /// When the server was last asked whether this is the newest. By the monotonic clock: setting the time of day back
+    /// makes nothing younger.
+    pub(super) confirmed: Instant,
+    /// The signers that were looked for.
+    pub(super) roles: BTreeSet<RoleName>,
+    /// The store's epoch that it is of: a reset by hand begins another.
+    pub(super) epoch: u64,
+}
+
+impl Held {
+    pub(super) fn age(&self) -> Duration {
+        self.confirmed.elapsed()
+    }
+}
+
+/// What a refresh brought, to be stored.
+pub(super) struct Brought {
+    pub(super) repository: Arc<Repository>,
+    pub(super) record: Record,
+    /// When the server was asked whether this is the newest, by the wall clock.
+    pub(super) confirmed: Option<Timestamp>,
+    pub(super) epoch: u64,
+}
+
+/// Why a refresh gave nothing, and what is to be remembered of it.
+pub(super) type Failed = (Failure, Option<Brought>);
+
+/// On what terms a refresh is made: whose failure it would be.
+pub(super) struct Terms {
+    pub(super) roles: BTreeSet<RoleName>,
+    pub(super) credentials: Vec<Credential>,
+}
+
+/// Why a refresh gave nothing.
+#[derive(Clone)]
+pub(super) enum Failure {
+    Rejected(Rejection),
+    Unavailable { why: String, cause: Cause },
+}
+
+/// Why nobody could say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// The asker's time was up, and nothing else.
+    OutOfTime,
+    /// The server, or its token service, knows the asker's credentials and does not take them.
+    NobodyLetIn,
+    Other,
+}
+
+impl Failure {
+    /// Would the same question have the same answer a moment later, unless something is done about it?
+    pub(super) fn is_definite(&self) -> bool {
+        matches!(self, Self::Rejected(_) | Self::Unavailable { cause: Cause::NobodyLetIn, .. })
+    }
+}

@@ -1,0 +1,78 @@
+//! What the service is asked, and what it answers.
+
+use std::time::Duration;
+
+use super::TrustServer;
+use crate::credentials::Credential;
+use crate::deadline::Deadline;
+use crate::trust::repository::{Judgement, Rejection, RequiredSigner, RoleExpiry, Wanted};
+use crate::trust::{Anchor, Gun, KeyId};
+
+/// What stored trust data may do while the trust server cannot be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenUnavailable {
+    /// Nothing: the image is denied as unavailable.
+    Deny,
+    /// Stand in, while it is unexpired and was confirmed by the server no longer ago than this.
+    UseCached {
+        /// The age past which it may not.
+        max_stale: Duration,
+    },
+}
+
+/// One question to the service.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// The repository, in trust data's own name (after `remap`).
+    pub gun: &'a Gun,
+    /// The server to ask.
+    pub server: &'a TrustServer,
+    /// The image.
+    pub wanted: Wanted<'a>,
+    /// Where trust in the root begins.
+    pub anchor: &'a Anchor,
+    /// Who must have signed; empty: any valid publication counts.
+    pub signers: &'a [RequiredSigner],
+    /// Candidates for the trust server's token service, in the order in which to try them; may be empty (anonymous).
+    pub credentials: &'a [Credential],
+    /// May stored data stand in?
+    pub when_unavailable: WhenUnavailable,
+    /// When to have answered.
+    pub deadline: Deadline,
+}
+
+/// Where the data behind a verdict came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The server was asked for this very question.
+    Fetched,
+    /// Verified a moment ago, within `refreshAfter`.
+    Remembered,
+    /// The server is away; stored data stands in. An answer built on this carries a warning.
+    StoodIn {
+        /// How long ago the server last confirmed it.
+        age: Duration,
+    },
+}
+
+/// The image is verified.
+#[derive(Clone, Debug)]
+pub struct Verified {
+    /// Digest, tag and signers.
+    pub judgement: Judgement,
+    /// Where the data came from.
+    pub origin: Origin,
+    /// When each role's metadata ends.
+    pub expiries: Vec<RoleExpiry>,
+    /// The IDs of the root keys.
+    pub root_key_ids: Vec<KeyId>,
+}
+
+/// The image is not verified.
+#[derive(Clone, Debug)]
+pub enum Refusal {
+    /// The trust data says no.
+    Rejected(Rejection),
+    /// Nobody could say; what was tried, safe to print.
+    Unavailable(String),
+}

@@ -1,0 +1,83 @@
+//! What is answered where the server could not be asked: stored data, as far as the question allows it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::asking::{Asking, verified};
+use super::held::{Failure, Held};
+use super::question::{Origin, Question, Refusal, Verified, WhenUnavailable};
+use crate::trust::repository::Rejection;
+
+impl Asking<'_> {
+    /// The server could not be asked, or what it says is bad.
+    pub(super) fn without_server(&self, failure: Failure, remembered: Option<Rejection>) -> Result<Verified, Refusal> {
+        let why = match failure {
+            Failure::Rejected(rejection) => return Err(Refusal::Rejected(rejection)),
+            Failure::Unavailable { why, .. } => why,
+        };
+        // What the server said within `refresh_after` still holds.
+        if let Some(rejection) = remembered {
+            return Err(Refusal::Rejected(rejection));
+        }
+        let WhenUnavailable::UseCached { max_stale } = self.question.when_unavailable else {
+            return Err(Refusal::Unavailable(why));
+        };
+        let Some((held, age)) = self.stand_in().map_err(Refusal::Rejected)? else {
+            return Err(Refusal::Unavailable(format!("{why}; nothing is stored that could stand in")));
+        };
+        if held.repository.is_superseded() {
+            return Err(Refusal::Unavailable(format!(
+                "{why}; newer trust data was seen but could not be read whole, so the stored data may not stand in"
+            )));
+        }
+        if age > max_stale {
+            return Err(Refusal::Unavailable(format!(
+                "{why}; the stored data was confirmed {} ago, and maxStale allows {}",
+                spoken(age),
+                spoken(max_stale)
+            )));
+        }
+        // TRUST.md, rows 55 and 56: expired data stands in for nothing.
+        match self.judge(&held) {
+            Ok(judgement) => Ok(verified(&held, judgement, Origin::StoodIn { age })),
+            Err(rejection) => Err(Refusal::Rejected(rejection)),
+        }
+    }
+
+    /// What this process has verified by this anchor, unless newer data was seen by another; then, or where there is
+    /// none, what is known by whatever anchor. And how old that is.
+    fn stand_in(&self) -> Result<Option<(Arc<Held>, Duration)>, Rejection> {
+        let Question { gun, server, anchor, .. } = *self.question;
+        let held = self.slot.held().filter(|held| held.repository.has_looked_for(&self.roles));
+        let known = self.notary.store.recall(server, gun);
+        // Or it was reset since.
+        let newer = |held: &Held| {
+            known.as_ref().is_some_and(|known| known.epoch() != held.epoch || known.is_beyond(&held.repository))
+        };
+        if let Some(held) = held.as_ref().filter(|held| !held.repository.is_superseded() && !newer(held)) {
+            return Ok(Some((Arc::clone(held), held.age())));
+        }
+        let found = known.as_ref().map_or(Ok(None), |known| known.stand_in(anchor, &self.roles, self.now));
+        match (found, held) {
+            (Ok(Some((repository, age))), _) => {
+                let epoch = known.as_ref().map_or(0, |known| known.epoch());
+                let (repository, roles) = (Arc::new(repository), self.roles.clone());
+                Ok(Some((Arc::new(Held { repository, confirmed: self.began, roles, epoch }), age)))
+            }
+            // It says why nothing stands in.
+            (_, Some(held)) if held.repository.is_superseded() => {
+                let age = held.age();
+                Ok(Some((held, age)))
+            }
+            (found, _) => found.map(|_| None),
+        }
+    }
+}
+
+fn spoken(duration: Duration) -> String {
+    match duration.as_secs() {
+        seconds @ 0..120 => format!("{seconds}s"),
+        seconds @ 120..7_200 => format!("{}m", seconds / 60),
+        seconds => format!("{}h", seconds / 3_600),
+    }
+}
