@@ -51,7 +51,7 @@ impl Client {
         Ok(Self::over(Http::new(ca, plain_http, metrics)?, plain_http))
     }
 
-    fn over(http: Http, plain_http: PlainHttp) -> Self {
+    pub(super) fn over(http: Http, plain_http: PlainHttp) -> Self {
         Self { http: Arc::new(http), tokens: Tokens::default(), offers: Mutex::default(), plain_http }
     }
 
@@ -89,6 +89,12 @@ impl Client {
     /// May this server be asked, or is it known to be down? A directory never is.
     pub(super) fn check(&self, server: &TrustServer) -> Result<(), Outage> {
         if server.directory().is_some() { Ok(()) } else { self.http.check(&door(server)) }
+    }
+
+    /// Is this server in no trouble that we know of?
+    #[cfg(test)]
+    pub(super) fn is_fine(&self, server: &TrustServer) -> bool {
+        self.http.is_fine(&door(server))
     }
 
     /// Finds out whether this server is down.

@@ -3,7 +3,8 @@
 //!
 //! So at most a share of the workers' requests ask one server at a time. The others wait for their turn, or for what
 //! somebody else is fetching, as long as the server answers anybody anything; once it has been silent for a while, those
-//! beyond the share are told so instead. No more than the share is ever kept longer than that.
+//! beyond the share are told so instead. No more than the share is ever kept longer than that; and who would ask goes before
+//! who only waits, so that one repository that stalls does not keep others from the server.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -46,7 +47,7 @@ impl Crowd {
         Self::silent_after(workers, SILENCE)
     }
 
-    fn silent_after(workers: usize, silence: Duration) -> Self {
+    pub(super) fn silent_after(workers: usize, silence: Duration) -> Self {
         Self { share: (workers / 2).max(1), silence, queues: Mutex::default(), moved: Condvar::new() }
     }
 
@@ -57,13 +58,13 @@ impl Crowd {
         let mut queues = self.lock();
         loop {
             let Some(queue) = queues.get_mut(server) else { return Err(NoTurn::OutOfTime) };
-            queue.check(request, self)?;
             if queue.asking.contains_key(&request) || queue.asking.len() < self.share {
                 add(&mut queue.asking, request);
                 drop(queues);
                 drop(waiting);
                 return Ok(Turn { crowd: self, server, request });
             }
+            queue.check(request, self)?;
             let left = deadline.remaining().ok_or(NoTurn::OutOfTime)?;
             let wait = left.min(queue.until_next_check(self));
             queues = self.moved.wait_timeout(queues, wait).unwrap_or_else(PoisonError::into_inner).0;
@@ -126,7 +127,7 @@ impl Queue {
         self.heard.elapsed() >= crowd.silence
     }
 
-    /// May this request go on waiting? Whose own other image asks already keeps no further worker.
+    /// May this request go on waiting without asking? Whose own other image asks already keeps no further worker.
     fn check(&self, request: RequestId, crowd: &Crowd) -> Result<(), NoTurn> {
         let only_waiting = self.waiting.keys().filter(|request| !self.asking.contains_key(request)).count();
         let requests = self.asking.len() + only_waiting;
@@ -138,8 +139,8 @@ impl Queue {
 
     fn until_next_check(&self, crowd: &Crowd) -> Duration {
         let left = crowd.silence.saturating_sub(self.heard.elapsed());
-        // Who may wait for a silent server may do so until somebody moves; it is looked at again all the same.
-        if left.is_zero() { crowd.silence } else { left }
+        // Who may wait for a silent server gives way as soon as somebody asks it who has not tried.
+        if left.is_zero() { crowd.silence / 8 } else { left }
     }
 }
 
@@ -285,7 +286,10 @@ mod tests {
         let waiting = crowd.stand_by(&a, long().request());
         assert!(waiting.patience().is_ok());
         assert!(is_crowded(crowd.stand_by(&a, long().request()).patience()));
-        drop((first, waiting));
+        // But who asks goes first.
+        let third = crowd.turn(&a, long()).unwrap();
+        assert!(is_crowded(waiting.patience()));
+        drop((first, third, waiting));
     }
 
     #[test]

@@ -149,6 +149,11 @@ impl Http {
         self.outages.check(door)
     }
 
+    #[cfg(test)]
+    pub(super) fn is_fine(&self, door: &str) -> bool {
+        self.outages.is_fine(door)
+    }
+
     /// Finds out whether whoever has this door is down.
     pub(super) fn suspect(self: &Arc<Self>, door: &str) {
         let http = Arc::downgrade(self);

@@ -120,6 +120,48 @@ fn a_slow_repository_does_not_hold_up_another() {
     });
 }
 
+/// Eight workers; a server that takes connections and never says a word; and another one that is well.
+#[test]
+fn a_server_that_stalls_does_not_hold_all_workers() {
+    let mut stage = Stage::new();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}", silent.local_addr().unwrap());
+    stage.site.config["trust"]["servers"]["stalling.local"] = json!(url);
+    stage.site.policies(&[
+        policy_for("registry.local:9001/*", json!({ "enabled": true })),
+        policy_for("stalling.local/*", json!({ "enabled": true })),
+    ]);
+    let serving = stage.site.serve();
+    // Three times as many as there are workers, and none of them is read.
+    let crowd: Vec<_> = (0..24)
+        .map(|number| {
+            let body = pod_review(&format!("stalling.local/x{number}:v1")).to_string();
+            let mut stream = serving.connect().unwrap();
+            let head = format!(
+                "POST /admit?timeout=20s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+                 Content-Length: {}\r\n\r\n",
+                body.len()
+            );
+            stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes())).unwrap();
+            stream.flush().unwrap();
+            stream
+        })
+        .collect();
+    for _ in 0..10 {
+        assert_allowed(&serving.admit("/admit?timeout=20s", &pod_review(&format!("{PLC}:v1"))));
+    }
+    // Half of the workers still wait; the other half had better things to do.
+    let metric = |name: &str| serving.metric(name);
+    let denied = metric("portreeve_admissions_total{endpoint=\"admit\",outcome=\"denied\"}");
+    assert!(denied <= 20.0, "{denied}");
+    wait_until("the others to be told", || {
+        metric("portreeve_trust_server_not_asked_total{why=\"crowded\"}")
+            + metric("portreeve_trust_server_not_asked_total{why=\"down\"}")
+            >= 20.0
+    });
+    drop(crowd);
+}
+
 #[test]
 fn a_server_that_lies_is_rejected() {
     needs_notary!();

@@ -15,6 +15,8 @@ use crate::trust::repository::{Rejection, Repository, RequiredSigner, Wanted};
 use crate::trust::shelf::Boarding;
 use crate::trust::{Anchor, FirstUse, KeyId, RoleName, RootPin, SignerKey};
 
+mod load;
+
 const GUN: &str = "registry.local:9001/plant/plc";
 const LONG: Duration = Duration::from_secs(20);
 

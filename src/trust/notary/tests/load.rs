@@ -1,0 +1,255 @@
+//! Crowds, and trust servers that are down, silent or say no: who waits, who does not, and what is asked how often.
+
+use super::*;
+use crate::trust::client::Client;
+use crate::trust::crowd::Crowd;
+use crate::trust::http::Http;
+use crate::trust::outage::{Outages, Times};
+use crate::trust::proxy::Proxies;
+
+const WORKERS: usize = 8;
+/// As [`Times::USUAL`], so short that a test need not wait.
+const SHORT: Times = Times {
+    suspect_after: Duration::from_millis(200),
+    knock: Duration::from_millis(600),
+    first_pause: Duration::from_millis(100),
+    longest_pause: Duration::from_millis(400),
+    forget_after: Duration::from_secs(60),
+};
+
+impl Bench {
+    /// Short times for all that waits for servers.
+    fn hurried(refresh_after: Duration) -> Self {
+        let mut bench = Self::new(refresh_after);
+        let ca = Some(bench.scratch.path().join("ca.pem"));
+        let outages = Outages::new(SHORT, Arc::new(Metrics::new()));
+        let http = Http::checked_every(ca, PlainHttp::Refused, Proxies::default(), LONG, outages).unwrap();
+        bench.notary.client = Client::over(http, PlainHttp::Refused);
+        bench.notary.crowd = Crowd::silent_after(WORKERS, Duration::from_millis(300));
+        bench
+    }
+
+    fn ask_for(&self, gun: &str, ask: &Ask<'_>) -> Result<Verified, Refusal> {
+        let question = Question {
+            gun: &Gun::new(gun).unwrap(),
+            server: &self.url,
+            wanted: Wanted { tag: Some(ask.tag), digest: None },
+            anchor: &self.anchor,
+            signers: &[],
+            credentials: ask.credentials,
+            when_unavailable: ask.when_unavailable,
+            deadline: Deadline::after(ask.wait),
+        };
+        self.notary.ask(&question, ask.now)
+    }
+
+    /// As many workers ask, each for another repository, until so many answers were given: what they were told.
+    fn storm(&self, questions: usize, wait: Duration) -> Vec<String> {
+        let next = std::sync::atomic::AtomicUsize::new(0);
+        let worker = || {
+            let mut told = Vec::new();
+            loop {
+                let number = next.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                if number >= questions {
+                    return told;
+                }
+                let gun = format!("registry.local/storm/{}", number % 50);
+                told.push(unavailable(self.ask_for(&gun, &Ask { wait, ..Ask::default() })));
+            }
+        };
+        thread::scope(|scope| {
+            let workers: Vec<_> = (0..WORKERS).map(|_| scope.spawn(worker)).collect();
+            workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
+        })
+    }
+
+    fn is_down(&self) -> bool {
+        self.notary.client.check(&self.url).is_err()
+    }
+}
+
+fn wait_until(what: &str, holds: impl Fn() -> bool) {
+    let end = Instant::now() + LONG;
+    while !holds() {
+        assert!(Instant::now() < end, "waited in vain: {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn credential(password: &str) -> Credential {
+    Credential { username: "alice".to_owned(), password: Secret::new(password), source: "a file".to_owned() }
+}
+
+#[test]
+fn a_black_hole_costs_no_five_hundred_timeouts() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut bench = Bench::hurried(LONG);
+    bench.url = TrustServer::parse(&format!("https://{}", listener.local_addr().unwrap()), PlainHttp::Refused).unwrap();
+    let told = bench.storm(500, Duration::from_millis(1500));
+    assert_eq!(told.len(), 500);
+    assert!(told.iter().any(|why| why.contains("has answered nobody for")), "{told:?}");
+    wait_until("it to be down", || bench.is_down());
+    let told = bench.storm(500, Duration::from_millis(1500));
+    assert!(
+        told.iter().all(|why| why.contains("did not answer in time") && why.contains("not asked again")),
+        "{told:?}"
+    );
+    // Those who came before anybody knew, and those who knock.
+    listener.set_nonblocking(true).unwrap();
+    let connections = std::iter::from_fn(|| listener.accept().ok()).count();
+    assert!((1..=30).contains(&connections), "{connections} connections for 1000 questions");
+}
+
+#[test]
+fn a_server_that_is_back_is_found_by_itself() {
+    let bench = Bench::hurried(Duration::ZERO);
+    bench.ask(&Ask::default()).unwrap();
+    bench.server.misbehave("", Fault::Stall);
+    let brief = || Ask { wait: Duration::from_millis(900), ..Ask::default() };
+    let said = unavailable(bench.ask(&brief()));
+    assert!(said.contains("s waiting for timestamp.json"), "{said}");
+    wait_until("it to be down", || bench.is_down());
+    // Whoever asks now is told at once, or is served by what is stored, and the server hears nothing of it.
+    bench.server.forget_requests();
+    for _ in 0..50 {
+        let said = unavailable(bench.ask(&Ask::default()));
+        assert!(said.contains("not asked again before it answers"), "{said}");
+        let stored = bench.ask(&Ask { when_unavailable: stale(3600), ..Ask::default() });
+        assert!(matches!(origin(&stored), Origin::StoodIn { .. }));
+    }
+    assert_eq!(bench.server.count("_trust"), 0);
+    // Another server is another matter.
+    let other = Bench::new(LONG);
+    assert!(bench.notary.client.check(&other.url).is_ok());
+    bench.server.behave();
+    wait_until("it to be up", || !bench.is_down());
+    assert_eq!(origin(&bench.ask(&Ask::default())), Origin::Fetched);
+}
+
+#[test]
+fn one_repository_that_stalls_keeps_nobody_from_the_others() {
+    let bench = Bench::hurried(LONG);
+    let slow = "registry.local:9001/plant/slow";
+    bench.server.publish(&Signer::new(slow).publish());
+    bench.server.misbehave(slow, Fault::Stall);
+    let waiting = Ask { wait: Duration::from_secs(3), ..Ask::default() };
+    thread::scope(|scope| {
+        let tenants: Vec<_> = (0..6).map(|_| scope.spawn(|| unavailable(bench.ask_for(slow, &waiting)))).collect();
+        wait_until("somebody to be told", || tenants.iter().any(thread::ScopedJoinHandle::is_finished));
+        // The server is silent, and as many wait for it as may; the rest of it is as good as ever.
+        bench.ask(&Ask::default()).unwrap();
+        assert!(!bench.is_down());
+        let told: Vec<_> = tenants.into_iter().map(|tenant| tenant.join().unwrap()).collect();
+        assert!(told.iter().any(|why| why.contains("has answered nobody for")), "{told:?}");
+        assert!(told.iter().any(|why| why.contains("in time")), "{told:?}");
+    });
+    assert!(!bench.is_down());
+}
+
+#[test]
+fn what_a_tenant_can_bring_about_makes_no_server_suspected() {
+    let bench = Bench::hurried(Duration::ZERO);
+    let suspected = || !bench.notary.client.is_fine(&bench.url);
+    for fault in
+        [Fault::Status(404), Fault::Status(500), Fault::Unauthorized, Fault::Body("{}"), Fault::Huge(100 << 20)]
+    {
+        bench.server.misbehave("timestamp", fault);
+        bench.ask(&Ask::default()).unwrap_err();
+        assert!(!suspected(), "{fault:?}");
+    }
+    // Time that was too short to say anything, an answer that drips, and one that breaks off.
+    bench.server.misbehave("", Fault::Stall);
+    unavailable(bench.ask(&Ask { wait: SHORT.suspect_after / 2, ..Ask::default() }));
+    assert!(!suspected());
+    bench.server.behave();
+    bench.server.misbehave("timestamp", Fault::Drip);
+    unavailable(bench.ask(&Ask { wait: Duration::from_millis(900), ..Ask::default() }));
+    assert!(!suspected());
+    bench.server.behave();
+    bench.ask(&Ask::default()).unwrap();
+}
+
+#[test]
+fn a_token_service_that_is_down_is_its_own_trouble() {
+    let bench = Bench::hurried(Duration::ZERO);
+    bench.server.require(SignIn::Bearer(TokenService::of("alice", "secret")));
+    bench.server.misbehave("/token", Fault::Stall);
+    let credentials = [credential("secret")];
+    let ask = || Ask { credentials: &credentials, wait: Duration::from_millis(900), ..Ask::default() };
+    let said = unavailable(bench.ask(&ask()));
+    assert!(said.contains("s waiting for the token service") && said.contains("/token"), "{said}");
+    wait_until("it to be down", || unavailable(bench.ask(&ask())).contains("not asked again"));
+    assert!(!bench.is_down());
+    bench.server.behave();
+    wait_until("it to be up", || bench.ask(&ask()).is_ok());
+}
+
+#[test]
+fn a_definite_no_costs_one_refresh_however_often_it_is_asked_for() {
+    let bench = Bench::new(LONG);
+    bench.server.remove(GUN);
+    for _ in 0..10 {
+        assert!(matches!(rejection(bench.ask(&Ask::default())), Rejection::NoTrustData { .. }));
+    }
+    assert_eq!(bench.server.round_trips(), ["GET root"]);
+    // It may be what somebody without rights is told.
+    bench.server.publish(&bench.repo);
+    let other = [credential("secret")];
+    bench.ask(&Ask { credentials: &other, ..Ask::default() }).unwrap();
+    // Data that does not verify; and after a moment everything is asked anew.
+    let bench = Bench::new(LONG);
+    bench.server.misbehave("timestamp", Fault::Body("{}"));
+    for _ in 0..10 {
+        rejection(bench.ask(&Ask::default()));
+    }
+    assert_eq!(bench.server.count("timestamp"), 1);
+    bench.server.behave();
+    rejection(bench.ask(&Ask::default()));
+    thread::sleep(RECHECK_AFTER);
+    bench.ask(&Ask::default()).unwrap();
+    // That nobody could say is no such no.
+    let bench = Bench::new(LONG);
+    bench.server.misbehave("timestamp", Fault::Status(500));
+    unavailable(bench.ask(&Ask::default()));
+    bench.server.behave();
+    bench.ask(&Ask::default()).unwrap();
+}
+
+#[test]
+fn credentials_that_are_refused_are_refused_for_a_moment_and_to_nobody_else() {
+    let bench = Bench::new(LONG);
+    bench.server.require(SignIn::Bearer(TokenService::of("alice", "secret")));
+    let (bad, good) = ([credential("wrong")], [credential("secret")]);
+    let ask = || unavailable(bench.ask(&Ask { credentials: &bad, ..Ask::default() }));
+    assert!(ask().contains("a file"));
+    let requests = bench.server.requests().len();
+    for _ in 0..10 {
+        assert!(ask().contains("a file"));
+    }
+    assert_eq!(bench.server.requests().len(), requests);
+    bench.ask(&Ask { credentials: &good, ..Ask::default() }).unwrap();
+    // A token service that fails has not seen them.
+    let bench = Bench::new(LONG);
+    bench.server.require(SignIn::Bearer(TokenService::of("alice", "secret")));
+    bench.server.misbehave("/token", Fault::Status(500));
+    unavailable(bench.ask(&Ask { credentials: &good, ..Ask::default() }));
+    bench.server.behave();
+    bench.ask(&Ask { credentials: &good, ..Ask::default() }).unwrap();
+}
+
+#[test]
+fn a_reset_is_not_hidden_by_what_failed_before_it() {
+    let mut bench = Bench::new(LONG);
+    let cache = bench.cache();
+    bench.restart(Some(&cache));
+    let next = bench.repo.update(|signer| signer.release("v1", [9; 32], 1, &["alice"]));
+    bench.server.publish(&next);
+    bench.ask(&Ask::default()).unwrap();
+    bench.restart(Some(&cache));
+    bench.server.publish(&bench.repo);
+    for _ in 0..3 {
+        assert!(matches!(rejection(bench.ask(&Ask::default())), Rejection::Rollback { .. }));
+    }
+    crate::trust::reset(cache, &bench.gun, &[]).unwrap();
+    bench.ask(&Ask::default()).unwrap();
+}
