@@ -125,3 +125,119 @@ fn check_progress(role: &str, seen: &Header, header: &Header) -> Result<(), Reje
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::image::Sha256;
+    use crate::trust::json::Value;
+    use crate::trust::key::PublicKey;
+
+    fn header(version: u64, content: u8) -> Header {
+        Header { version, expires: Timestamp::MAX, content: Sha256::new([content; 32]) }
+    }
+
+    /// Keys that are told apart by a number.
+    fn keys(numbers: impl IntoIterator<Item = u16>) -> RoleKeys {
+        let key = |number: u16| {
+            let raw = number.to_be_bytes().repeat(16);
+            let public = STANDARD.encode(raw);
+            let text = format!(r#"{{"keytype":"ed25519","keyval":{{"private":null,"public":"{public}"}}}}"#);
+            let id = Sha256::of(text.as_bytes());
+            (id, Arc::new(PublicKey::read(&id.hex(), &Value::read(text.as_bytes()).unwrap()).unwrap().unwrap()))
+        };
+        RoleKeys { threshold: 1, keys: numbers.into_iter().map(key).collect() }
+    }
+
+    fn code(result: Result<(), Rejection>) -> &'static str {
+        result.map_or_else(|rejection| rejection.code(), |()| "accepted")
+    }
+
+    #[test]
+    fn each_key_keeps_its_floor() {
+        let mut floor = Floor::default();
+        let (a, b, both) = (keys([1]), keys([2]), keys([1, 2]));
+        for (keys, header, expected) in [
+            (&a, header(5, 0), "accepted"),
+            (&a, header(5, 0), "accepted"),
+            (&a, header(5, 1), "equivocation"),
+            (&a, header(4, 0), "rollback"),
+            (&both, header(5, 0), "accepted"), // nothing new: it binds by A alone, as before
+            (&b, header(2, 0), "accepted"),
+            (&both, header(4, 0), "rollback"),
+            (&both, header(5, 1), "equivocation"),
+            (&a, header(4, 0), "rollback"),
+            (&both, header(6, 0), "accepted"),
+            (&b, header(5, 0), "rollback"),
+            (&a, header(5, 0), "rollback"),
+            (&keys([3]), header(1, 0), "accepted"),
+        ] {
+            assert_eq!(code(floor.note("targets", keys, header)), expected, "{header:?}");
+        }
+        assert_eq!((floor.version("targets", &a), floor.version("targets", &keys([4]))), (6, 0));
+        assert_eq!(code(floor.note("snapshot", &a, header(1, 0))), "accepted");
+    }
+
+    #[test]
+    fn what_is_bound_to_no_key_binds_all() {
+        let mut floor = Floor::from_entries([("targets".to_owned(), None, header(5, 0))]);
+        for keys in [keys([1]), keys([2])] {
+            assert_eq!(code(floor.note("targets", &keys, header(4, 0))), "rollback");
+            assert_eq!(code(floor.note("targets", &keys, header(5, 1))), "equivocation");
+            assert_eq!(code(floor.note("targets", &keys, header(5, 0))), "accepted");
+            assert_eq!(code(floor.note("targets", &keys, header(6, 0))), "accepted");
+        }
+        assert_eq!(floor.version("targets", &keys([3])), 5);
+    }
+
+    #[test]
+    fn roots_are_bound_to_no_key() {
+        let mut floor = Floor::default();
+        assert_eq!(code(floor.check_root(&header(1, 0))), "accepted");
+        floor.note_root(header(3, 0));
+        floor.note_root(header(2, 0));
+        assert_eq!(floor.root_version(), 3);
+        for (header, expected) in
+            [(header(2, 0), "rollback"), (header(3, 1), "equivocation"), (header(3, 0), "accepted")]
+        {
+            assert_eq!(code(floor.check_root(&header)), expected);
+        }
+        assert_eq!(code(floor.check_root(&header(4, 0))), "accepted");
+    }
+
+    #[test]
+    fn two_floors_make_the_same_one_either_way() {
+        let (mut one, mut other) = (Floor::default(), Floor::default());
+        one.note("targets", &keys([1, 2]), header(5, 0)).unwrap();
+        one.note("targets/alice", &keys([1]), header(1, 0)).unwrap();
+        other.note("targets", &keys([2, 3]), header(7, 0)).unwrap();
+        other.note_root(header(2, 0));
+        let mut joined = one.clone();
+        joined.raise(&other);
+        other.raise(&one);
+        assert_eq!(joined, other);
+        let versions = [1, 2, 3].map(|key| joined.version("targets", &keys([key])));
+        assert_eq!((versions, joined.root_version(), joined.has("targets/alice")), ([5, 7, 7], 2, true));
+        assert_eq!(
+            Floor::from_entries(joined.entries().map(|(role, key, header)| (role.to_owned(), key, *header))),
+            joined
+        );
+    }
+
+    #[test]
+    fn more_keys_than_are_told_apart_are_held_to_the_newest() {
+        let mut floor = Floor::default();
+        floor.note("targets", &keys([1]), header(9, 0)).unwrap();
+        floor.note("targets", &keys(1000..1000 + 255), header(1, 0)).unwrap();
+        assert_eq!(code(floor.note("targets", &keys([2]), header(3, 0))), "accepted");
+        assert_eq!(floor.entries().count(), 1);
+        assert_eq!(code(floor.note("targets", &keys([3]), header(8, 0))), "rollback");
+        assert_eq!(code(floor.note("targets", &keys([3]), header(10, 0))), "accepted");
+    }
+}

@@ -314,7 +314,9 @@ impl Store {
                 known.incomplete = !known.is_whole_in(&written);
                 known.seen.join(&Seen::of(None, written.floor.clone())); // with what other processes have seen
                 // Where theirs is the later data, it is read before the next refresh.
-                known.stamp = stamp.filter(|_| written.files == state.files);
+                let is_known = |files| files == &written.files;
+                let known_before = known.on_disk.as_ref().is_some_and(|old| is_known(&old.files));
+                known.stamp = stamp.filter(|_| known_before || is_known(&state.files));
                 known.on_disk = Some(written);
             }
             // What is there is looked at before the next refresh.
