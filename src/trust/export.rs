@@ -63,7 +63,13 @@ impl Notary {
             Some(known) => known.refresh_anew(&mut source, gun, anchor, &none, now),
             None => Repository::refresh_or_note(&mut source, gun, anchor, None, &none, now),
         };
-        let repository = repository.map_err(|failed| refusal(failed.error))?;
+        let repository = repository.map_err(|failed| {
+            if let Some(seen) = &failed.noted {
+                self.store().note(server, gun, seen, epoch);
+                self.store().persist_noted(server, gun, deadline);
+            }
+            refusal(failed.error)
+        })?;
         let published: BTreeSet<RoleName> = repository.snapshot.delegations.keys().cloned().collect();
         let repository = Arc::new(repository.with_signers(&mut source, &published, now).map_err(refusal)?);
         let earlier = earlier_roots(&mut source, gun, &repository.root);

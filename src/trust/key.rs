@@ -122,6 +122,13 @@ pub(super) struct RoleKeys {
     pub(super) keys: BTreeMap<KeyId, Arc<PublicKey>>,
 }
 
+impl RoleKeys {
+    /// The canonical IDs of the keys that can count.
+    pub(super) fn canonical_ids(&self) -> impl Iterator<Item = KeyId> {
+        self.keys.values().map(|key| key.canonical_id())
+    }
+}
+
 /// Two of them are the same when the same keys can count and as many must.
 impl PartialEq for RoleKeys {
     fn eq(&self, other: &Self) -> bool {

@@ -109,19 +109,6 @@ impl Header {
         }
         Err(Rejection::Expired { role: role.to_owned(), expired: self.expires })
     }
-
-    /// Is it no older than what was seen before, and the same if it has the same version? (TUF 1.0 §5.4.3, §5.5.5.)
-    pub(super) fn check_progress(&self, role: &str, seen: Option<&Header>) -> Result<(), Rejection> {
-        let Some(seen) = seen else { return Ok(()) };
-        let role = role.to_owned();
-        if self.version < seen.version {
-            return Err(Rejection::Rollback { role, seen: seen.version, offered: self.version });
-        }
-        if self.version == seen.version && self.content != seen.content {
-            return Err(Rejection::Equivocation { role, version: self.version });
-        }
-        Ok(())
-    }
 }
 
 /// Reads `{keyids, threshold}` of a role against the `keys` that stand beside it.

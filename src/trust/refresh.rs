@@ -23,7 +23,7 @@ pub(super) struct Refresh<'a> {
     pub(super) source: &'a mut dyn MetadataSource,
     pub(super) gun: &'a Gun,
     pub(super) previous: Option<&'a Repository>,
-    /// What was seen before, and is being seen now: it stays, however this ends.
+    /// What was seen before, by whomever, and is being seen now: it stays, however this ends.
     pub(super) seen: Seen,
     pub(super) signers: &'a BTreeSet<RoleName>,
     /// `None`: expiry is not asked. Only for what is read back, of which nothing is served before it is asked.
@@ -57,6 +57,7 @@ impl Refresh<'_> {
     /// The whole read path under one root, which must be trusted.
     fn under(&mut self, root: &Arc<Root>, anchor: &Anchor, now: Timestamp) -> Result<Repository, RefreshError> {
         let certificates_end = root.trusted_until(anchor, self.gun, now)?;
+        self.seen.floor().check_root(&root.header)?;
         self.seen.note_root(root);
         self.read(root, certificates_end)
     }
@@ -87,7 +88,7 @@ impl Refresh<'_> {
         let releases = RoleName::releases();
         let carried = |role: &RoleName| self.previous.and_then(|previous| previous.delegations.get(role));
         repository.look_for(self.source, &releases, carried(&releases))?;
-        if repository.seen.has_delegation(&releases)
+        if repository.seen.floor().has(releases.as_str())
             && matches!(repository.delegations.get(&releases), Some(Delegation::Absent))
         {
             // Row 66: else an old entry of `targets` would be served in its place.
@@ -116,7 +117,7 @@ impl Refresh<'_> {
             Err(FetchError::Unavailable(why)) => return Err(RefreshError::Unavailable(why)),
         };
         let timestamp = TimestampRole::open(bytes, &root.timestamp)?;
-        self.seen.note_timestamp(&timestamp)?;
+        self.seen.note_timestamp(root, &timestamp)?;
         self.check_expiry(role, &timestamp.header)?;
         Ok(Arc::new(timestamp))
     }
@@ -132,7 +133,7 @@ impl Refresh<'_> {
                 Arc::new(SnapshotRole::open(bytes, &root.snapshot)?)
             }
         };
-        self.seen.note_snapshot(&snapshot)?;
+        self.seen.note(role, &root.snapshot, snapshot.header)?;
         self.check_expiry(role, &snapshot.header)?;
         Ok(snapshot)
     }
@@ -146,7 +147,7 @@ impl Refresh<'_> {
                 Arc::new(TargetsRole::open(role, &bytes, file, &root.targets)?)
             }
         };
-        self.seen.note_targets(targets.header)?;
+        self.seen.note(role, &root.targets, targets.header)?;
         self.check_expiry(role, &targets.header)?;
         Ok(targets)
     }

@@ -10,12 +10,13 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::floor::Floor;
 use super::metadata::{Header, SnapshotRole, TimestampRole};
 pub use super::refresh::RefreshError;
 use super::refresh::{Refresh, fetch_listed};
 pub use super::rejection::{NotSigned, Rejection, RootDistrust};
 use super::root::Root;
-use super::seen::Seen;
+use super::seen::{Age, Seen};
 use super::targets::TargetsRole;
 use super::{Anchor, Gun, KeyId, MetadataName, MetadataSource, RoleName, SignerKey};
 use crate::image::Sha256;
@@ -49,11 +50,12 @@ pub struct Repository {
 
 /// A refresh that gave nothing, and what is to be remembered of it.
 #[derive(Debug)]
-pub struct FailedRefresh {
+pub(super) struct FailedRefresh {
     /// Why.
-    pub error: RefreshError,
-    /// What was known before, with what was verified since.
-    pub noted: Option<Repository>,
+    pub(super) error: RefreshError,
+    /// What was verified all the same, beside what was seen before. `None` on first contact: a root that nothing was ever
+    /// verified under is not held to for having been served once.
+    pub(super) noted: Option<Seen>,
 }
 
 /// What was found of a delegation. What is wrong with one signer's role must not deny those who do not ask for it.
@@ -124,10 +126,9 @@ impl Repository {
         Self::refresh_or_note(source, gun, anchor, previous, signers, now).map_err(|failed| failed.error)
     }
 
-    /// As [`Repository::refresh`]. A failure comes with `previous` as it is to be remembered: what was verified before
-    /// the refresh failed counts from now on, and may mean that `previous` itself no longer does
-    /// ([`Repository::is_superseded`]).
-    pub fn refresh_or_note(
+    /// As [`Repository::refresh`]. A failure comes with what is to be remembered: what was verified before the refresh
+    /// failed counts from now on, and may mean that `previous` itself no longer does ([`Repository::is_superseded`]).
+    pub(super) fn refresh_or_note(
         source: &mut dyn MetadataSource,
         gun: &Gun,
         anchor: &Anchor,
@@ -136,25 +137,23 @@ impl Repository {
         now: Timestamp,
     ) -> Result<Repository, Box<FailedRefresh>> {
         let seen = previous.map(|previous| previous.seen.clone()).unwrap_or_default();
-        let mut refresh = Refresh { source, gun, previous, seen, signers, now: Some(now) };
-        refresh.run(anchor, now).map_err(|error| {
-            let noted = previous.map(|previous| Repository { seen: refresh.seen, ..previous.clone() });
-            Box::new(FailedRefresh { error, noted })
-        })
+        Self::refresh_from(source, gun, anchor, previous, seen, signers, now)
     }
 
-    /// The same, from a root that was trusted before, where nothing else is left of that time.
+    /// The same, from what was `seen` by whomever. `previous` is the data to carry over from, if there is any.
     pub(super) fn refresh_from(
         source: &mut dyn MetadataSource,
         gun: &Gun,
         anchor: &Anchor,
-        root: &Arc<Root>,
+        previous: Option<&Repository>,
+        seen: Seen,
         signers: &BTreeSet<RoleName>,
         now: Timestamp,
     ) -> Result<Repository, Box<FailedRefresh>> {
-        let seen = Seen::starting_at(root);
-        let mut refresh = Refresh { source, gun, previous: None, seen, signers, now: Some(now) };
-        refresh.run(anchor, now).map_err(|error| Box::new(FailedRefresh { error, noted: None }))
+        let was_trusted = seen.root().is_some();
+        let mut refresh = Refresh { source, gun, previous, seen, signers, now: Some(now) };
+        let result = refresh.run(anchor, now);
+        result.map_err(|error| Box::new(FailedRefresh { error, noted: was_trusted.then_some(refresh.seen) }))
     }
 
     /// Was something newer verified than this, in a refresh that failed further on? Then this stands in for nothing.
@@ -162,15 +161,18 @@ impl Repository {
         self.seen.is_beyond(&self.root, &self.timestamp)
     }
 
-    /// Reads back what was verified and stored, with these delegations: all of it is verified again, except that neither
-    /// its expiry nor the anchor is asked. Nothing can be judged by it before [`Repository::under_anchor`].
+    /// Reads back what was verified and stored under this root, with these delegations: all of it is verified again and
+    /// held to the floor, except that neither its expiry nor the anchor is asked. Nothing can be judged by it before
+    /// [`Repository::under_anchor`].
     pub(super) fn read_back(
         source: &mut dyn MetadataSource,
         gun: &Gun,
         root: &Arc<Root>,
+        floor: &Floor,
         delegations: &BTreeSet<RoleName>,
     ) -> Result<Self, RefreshError> {
-        let seen = Seen::starting_at(root);
+        floor.check_root(&root.header)?;
+        let seen = Seen::of(Some(Arc::clone(root)), floor.clone());
         let mut refresh = Refresh { source, gun, previous: None, seen, signers: delegations, now: None };
         let repository = refresh.read(root, Timestamp::MIN)?;
         let damaged = repository.delegations.values().find_map(|delegation| match delegation {
@@ -180,9 +182,32 @@ impl Repository {
         damaged.map_or(Ok(repository), |rejection| Err(rejection.into()))
     }
 
-    /// The same data, with what was seen of newer data by another one.
-    pub(super) fn with_seen_of(&self, other: &Self) -> Self {
-        Self { seen: other.seen.clone(), ..self.clone() }
+    /// The same data, with what was seen of newer data.
+    pub(super) fn with_seen(&self, seen: &Seen) -> Self {
+        let mut repository = self.clone();
+        repository.seen.join(seen);
+        repository
+    }
+
+    /// Is this floor above what was seen here, under the keys that the roles have here? Roles that were never asked for
+    /// do not count.
+    pub(super) fn is_below(&self, floor: &Floor) -> bool {
+        let seen = self.seen.floor();
+        let is_above = |role: &str| {
+            let keys = match role {
+                "timestamp" => Some(&self.root.timestamp),
+                "snapshot" => Some(&self.root.snapshot),
+                "targets" => Some(&self.root.targets),
+                name => RoleName::parse(name).and_then(|role| self.targets.delegation(&role)).map(|role| &role.keys),
+            };
+            keys.is_some_and(|keys| floor.version(role, keys) > seen.version(role, keys))
+        };
+        floor.root_version() > seen.root_version() || seen.roles().any(is_above)
+    }
+
+    /// What orders this among other publications of the repository.
+    pub(super) fn age(&self) -> Age {
+        (self.root.header.version, self.timestamp.header.version)
     }
 
     /// The same data for those who trust by this anchor (row 44: pins apply to a stored root too).
@@ -391,24 +416,28 @@ impl Repository {
         carried: Option<&Delegation>,
     ) -> Result<(), RefreshError> {
         let found = match (self.targets.delegation(role), self.snapshot.delegations.get(role)) {
-            (Some(delegation), Some(file)) => match carried {
-                Some(Delegation::Held(held)) if held.file == *file && held.keys == delegation.keys => {
-                    Delegation::Held(Arc::clone(held))
-                }
-                _ => {
-                    let name = MetadataName::Delegation(role.clone(), file.sha256);
-                    let verified = fetch_listed(source, role.as_str(), &name, file).and_then(|bytes| {
-                        let targets = TargetsRole::open(role.as_str(), &bytes, file, &delegation.keys)?;
-                        self.seen.note_delegation(role, targets.header)?;
-                        Ok(targets)
-                    });
-                    match verified {
-                        Ok(targets) => Delegation::Held(Arc::new(targets)),
-                        Err(RefreshError::Rejected(rejection)) => Delegation::Damaged(rejection),
-                        Err(unavailable) => return Err(unavailable),
+            (Some(delegation), Some(file)) => {
+                let verified = match carried {
+                    Some(Delegation::Held(held)) if held.file == *file && held.keys == delegation.keys => {
+                        Ok(Arc::clone(held))
                     }
+                    _ => {
+                        let name = MetadataName::Delegation(role.clone(), file.sha256);
+                        fetch_listed(source, role.as_str(), &name, file).and_then(|bytes| {
+                            Ok(Arc::new(TargetsRole::open(role.as_str(), &bytes, file, &delegation.keys)?))
+                        })
+                    }
+                };
+                let noted = verified.and_then(|targets| {
+                    self.seen.note(role.as_str(), &delegation.keys, targets.header)?; // row 59
+                    Ok(targets)
+                });
+                match noted {
+                    Ok(targets) => Delegation::Held(targets),
+                    Err(RefreshError::Rejected(rejection)) => Delegation::Damaged(rejection),
+                    Err(unavailable) => return Err(unavailable),
                 }
-            },
+            }
             _ => Delegation::Absent,
         };
         self.delegations.insert(role.clone(), found);

@@ -16,11 +16,13 @@ use self::disk::{Disk, Place, Written};
 use self::state::{State, Stored};
 use super::anchor::AnchorKind;
 use super::floor::Floor;
+use super::metadata::Header;
 use super::recorder::Record;
 use super::refresh::RefreshError;
 use super::rejection::Rejection;
 use super::repository::{Delegation, FailedRefresh, Repository};
 use super::root::Root;
+use super::seen::{Age, Seen};
 use super::server_url::TrustServer;
 use super::{Anchor, FetchError, Gun, MetadataName, MetadataSource, RoleName};
 use crate::credentials::files::Stamp;
@@ -68,9 +70,11 @@ struct Records {
 pub(super) struct Known {
     /// The newest data. `None`: it cannot be read back whole, or there is none yet.
     repository: Option<Arc<Repository>>,
-    /// The newest root that was trusted.
-    root: RootMemory,
-    floor: Floor,
+    /// The newest root that was trusted, and the floor: never below what the data has seen. Without a root nothing was
+    /// ever trusted, or it was reset, unless there is a damage.
+    seen: Seen,
+    /// Why the stored root cannot be believed: row 47. Of no account where a root is known.
+    damage: Option<String>,
     /// When the server last confirmed the data, by the wall clock.
     confirmed: Option<Timestamp>,
     epoch: u64,
@@ -79,16 +83,6 @@ pub(super) struct Known {
     stamp: Option<Stamp>,
     /// Is something of the data not on the disk, because its bytes were not at hand when it was written?
     incomplete: bool,
-}
-
-/// What became of the stored root.
-#[derive(Clone)]
-enum RootMemory {
-    /// Nothing was stored, or it was reset.
-    Never,
-    Held(Arc<Root>),
-    /// It was stored and cannot be believed: row 47.
-    Damaged(String),
 }
 
 impl Store {
@@ -149,17 +143,16 @@ impl Store {
         epoch: u64,
     ) {
         let key = (server.clone(), gun.clone());
-        let mut known = Known::of(Arc::clone(repository), confirmed);
+        let mut known = Known::of(Arc::clone(repository), confirmed, epoch);
         let mut records = self.records();
-        known.epoch = epoch;
         if let Some(memory) = records.get(&key) {
             if memory.epoch != epoch {
                 return;
             }
-            if memory.is_better_than(&known) {
+            if memory.age() > known.age() {
                 // Another question has brought later data in the meantime; what was seen counts none the less.
                 let mut memory = Known::clone(&memory);
-                memory.floor.raise(&known.floor);
+                memory.seen.join(&known.seen);
                 records.insert(key, Arc::new(memory));
                 return;
             }
@@ -168,26 +161,67 @@ impl Store {
         records.insert(key, Arc::new(known));
     }
 
+    /// Remembers what a refresh has seen that failed further on: it binds from now on, whatever data there is.
+    pub(super) fn note(&self, server: &TrustServer, gun: &Gun, seen: &Seen, epoch: u64) {
+        let key = (server.clone(), gun.clone());
+        let mut records = self.records();
+        let mut known = match records.get(&key) {
+            Some(memory) if memory.epoch != epoch => return,
+            Some(memory) => Known::clone(&memory),
+            None => Known { epoch, ..Known::nothing() },
+        };
+        known.seen.join(seen);
+        known.repository = known.repository.map(|repository| Arc::new(repository.with_seen(seen)));
+        records.insert(key, Arc::new(known));
+    }
+
+    /// Writes what was noted to the disk.
+    pub(super) fn persist_noted(&self, server: &TrustServer, gun: &Gun, deadline: Deadline) {
+        let known = self.records().get(&(server.clone(), gun.clone()));
+        let Some(known) = known.filter(|_| self.disk.is_some()) else { return };
+        if known.on_disk.as_ref().is_some_and(|stored| known.seen.floor() == &stored.floor) {
+            return; // a server that fails again and again costs no write
+        }
+        // The root and the floor alone: data that is on the disk stays there, unless it is of an older root.
+        let mut record = Record::new();
+        let state = known.to_state(None, &mut record);
+        self.persist_state(server, gun, &known, &state, &record, deadline);
+    }
+
     /// Writes what was remembered to the disk. `record` has what the server gave for it.
     pub(super) fn persist(
         &self,
         server: &TrustServer,
         gun: &Gun,
         repository: &Arc<Repository>,
-        record: Record,
+        mut record: Record,
+        deadline: Deadline,
+    ) {
+        let ours = |known: &Arc<Known>| known.repository.as_ref().is_some_and(|held| Arc::ptr_eq(held, repository));
+        let Some(known) = self.records().get(&(server.clone(), gun.clone())).filter(ours) else { return };
+        let state = known.to_state(Some(repository), &mut record);
+        self.persist_state(server, gun, &known, &state, &record, deadline);
+    }
+
+    fn persist_state(
+        &self,
+        server: &TrustServer,
+        gun: &Gun,
+        known: &Arc<Known>,
+        state: &State,
+        record: &Record,
         deadline: Deadline,
     ) {
         let Some(disk) = &self.disk else { return };
-        let key = (server.clone(), gun.clone());
-        let ours = |known: &Arc<Known>| known.repository.as_ref().is_some_and(|held| Arc::ptr_eq(held, repository));
-        let Some(known) = self.records().get(&key).filter(ours) else { return };
-        let mut known = Known::clone(&known);
+        let mut known = Known::clone(known);
+        let data = known.repository.as_ref().map(Arc::as_ptr);
         // Whoever asked has an answer already and waits for this no longer than for half of what is left.
         let patience = deadline.remaining().unwrap_or_default() / 2;
-        self.write(disk, Place { server, gun }, &mut known, record, patience);
+        self.write(disk, Place { server, gun }, &mut known, state, record, patience);
         let mut records = self.records();
-        if let Some(memory) = records.get(&key).filter(ours) {
-            known.floor.raise(&memory.floor); // others may have raised it while we wrote
+        let key = (server.clone(), gun.clone());
+        if let Some(memory) = records.get(&key).filter(|memory| memory.repository.as_ref().map(Arc::as_ptr) == data) {
+            known.seen.join(&memory.seen); // others may have raised it while we wrote
             records.insert(key, Arc::new(known));
         }
     }
@@ -202,14 +236,7 @@ impl Store {
             Ok(None) => return None,
             Ok(Some(state)) => {
                 summary.confirmed = state.confirmed;
-                summary.roles = (state.floor.entries())
-                    .map(|(role, header)| StoredRole {
-                        role: printable(role, 140),
-                        version: header.version,
-                        expires: header.expires,
-                        file: state.files.get(role).map(|file| format!("{}.json", file.sha256.hex())),
-                    })
-                    .collect();
+                summary.roles = state.floor.roles().filter_map(|role| StoredRole::of(role, &state)).collect();
                 if let (_, Some(damage)) = read_back(disk, place, &state) {
                     summary.damage = Some(damage);
                 }
@@ -226,7 +253,10 @@ impl Store {
             let (found, damage) = match loaded {
                 Ok(None) => return None,
                 Ok(Some(state)) => read_back(disk, place, &state),
-                Err(error) => (Known::damaged(error.to_string()), Some(error.to_string())),
+                Err(error) => {
+                    let damage = Some(error.to_string());
+                    (Known { damage: damage.clone(), ..Known::nothing() }, damage)
+                }
             };
             let Some(damage) = damage else {
                 self.metrics.reload(What::StoredTrust, true);
@@ -248,11 +278,18 @@ impl Store {
         Some(known)
     }
 
-    fn write(&self, disk: &Disk, place: Place<'_>, known: &mut Known, mut record: Record, patience: Duration) {
-        let state = known.to_state(&mut record);
+    fn write(
+        &self,
+        disk: &Disk,
+        place: Place<'_>,
+        known: &mut Known,
+        state: &State,
+        record: &Record,
+        patience: Duration,
+    ) {
         known.incomplete = false;
         if let Some(old) = &known.on_disk
-            && old.is_same(&state)
+            && old.is_same(state)
             && disk.stamp(place) == known.stamp
         {
             let recent = match (old.confirmed, state.confirmed) {
@@ -264,8 +301,8 @@ impl Store {
                 return;
             }
         }
-        let (intact, behind) = (known.on_disk.is_some(), known.is_behind());
-        let written = disk.write(place, &record, patience, |current| choose(current, &state, intact, behind));
+        let intact = known.on_disk.is_some();
+        let written = disk.write(place, record, patience, |current| choose(current, state, intact));
         let written = match written {
             // Another process has removed a file that we carried over; we see so at the next look, and fetch it anew.
             Err(DiskError::NoBytes { .. }) => Ok(Written::Superseded),
@@ -274,9 +311,11 @@ impl Store {
         match self.heard(written) {
             Some(Written::Done(written, stamp)) => {
                 known.incomplete = !known.is_whole_in(&written);
-                known.floor.raise(&written.floor); // with what other processes have seen
+                known.seen.join(&Seen::of(None, written.floor.clone())); // with what other processes have seen
                 // Where theirs is the later data, it is read before the next refresh.
-                known.stamp = stamp.filter(|_| written.files == state.files);
+                let is_known = |files| files == &written.files;
+                let known_before = known.on_disk.as_ref().is_some_and(|old| is_known(&old.files));
+                known.stamp = stamp.filter(|_| known_before || is_known(&state.files));
                 known.on_disk = Some(written);
             }
             // What is there is looked at before the next refresh.
@@ -335,9 +374,9 @@ pub fn reset(directory: PathBuf, gun: &Gun, known: &[TrustServer]) -> Result<Vec
     Ok(done)
 }
 
-/// Which of two generations is to be on the disk; `None` where it is there already, and intact as far as we know.
-/// `behind`: are our files older than what we have seen? Then they replace none that may be just that.
-fn choose(current: Option<&State>, ours: &State, intact: bool, behind: bool) -> Option<State> {
+/// Which of two generations is to be on the disk; `None` where it is there already, and intact as far as we know. The
+/// later files, and under them the floor of both.
+fn choose(current: Option<&State>, ours: &State, intact: bool) -> Option<State> {
     let Some(current) = current else { return Some(ours.clone()) };
     if current.epoch > ours.epoch {
         return None; // it was reset since we looked
@@ -345,11 +384,10 @@ fn choose(current: Option<&State>, ours: &State, intact: bool, behind: bool) -> 
     if current.epoch < ours.epoch {
         return Some(ours.clone());
     }
-    let theirs = current.age_order() > ours.age_order() || (behind && current.age_order() == ours.age_order());
-    let mut chosen = if theirs { current.clone() } else { ours.clone() };
+    let mut chosen = if current.age() > ours.age() { current.clone() } else { ours.clone() };
     chosen.floor.raise(&current.floor);
     chosen.floor.raise(&ours.floor);
-    if current.age_order() == ours.age_order() {
+    if current.age() == ours.age() {
         chosen.confirmed = ours.confirmed.or(current.confirmed);
     }
     if intact && current.is_same(&chosen) && chosen.confirmed == current.confirmed {
@@ -360,10 +398,8 @@ fn choose(current: Option<&State>, ours: &State, intact: bool, behind: bool) -> 
 
 /// Verifies a generation again. What is wrong with it, if anything, costs only what is wrong.
 fn read_back(disk: &Disk, place: Place<'_>, state: &State) -> (Known, Option<String>) {
-    let mut known = Known::damaged(String::new());
-    known.root = RootMemory::Never;
-    known.epoch = state.epoch;
-    known.floor = state.floor.clone();
+    let seen = Seen::of(None, state.floor.clone());
+    let mut known = Known { epoch: state.epoch, seen, ..Known::nothing() };
     if state.files.is_empty() && state.floor == Floor::default() {
         known.on_disk = Some(state.clone());
         return (known, None); // it was reset
@@ -377,16 +413,17 @@ fn read_back(disk: &Disk, place: Place<'_>, state: &State) -> (Known, Option<Str
     let root = match root {
         Ok(root) => Arc::new(root),
         Err(why) => {
-            known.root = RootMemory::Damaged(why.clone());
+            known.damage = Some(why.clone());
             return (known, Some(format!("its root: {why}")));
         }
     };
-    known.root = RootMemory::Held(Arc::clone(&root));
+    known.seen = Seen::of(Some(Arc::clone(&root)), state.floor.clone());
+    if state.is_without_data() {
+        known.on_disk = Some(state.clone());
+        return (known, None);
+    }
     let delegations: BTreeSet<RoleName> = state.files.keys().filter_map(|role| RoleName::parse(role)).collect();
-    let read = Repository::read_back(&mut files, place.gun, &root, &delegations);
-    let read =
-        read.and_then(|mut repository| state.floor.hold(&mut repository).map(|()| repository).map_err(Into::into));
-    match read {
+    match Repository::read_back(&mut files, place.gun, &root, &state.floor, &delegations) {
         Ok(repository) => {
             known.repository = Some(Arc::new(repository));
             known.confirmed = state.confirmed;
@@ -399,24 +436,16 @@ fn read_back(disk: &Disk, place: Place<'_>, state: &State) -> (Known, Option<Str
 }
 
 impl Known {
-    fn of(repository: Arc<Repository>, confirmed: Option<Timestamp>) -> Self {
-        Self {
-            root: RootMemory::Held(Arc::clone(&repository.root)),
-            floor: Floor::of(&repository),
-            repository: Some(repository),
-            confirmed,
-            epoch: 0,
-            on_disk: None,
-            stamp: None,
-            incomplete: false,
-        }
+    fn of(repository: Arc<Repository>, confirmed: Option<Timestamp>, epoch: u64) -> Self {
+        let seen = repository.seen.clone();
+        Self { repository: Some(repository), seen, confirmed, epoch, incomplete: false, ..Self::nothing() }
     }
 
-    fn damaged(why: String) -> Self {
+    fn nothing() -> Self {
         Self {
             repository: None,
-            root: RootMemory::Damaged(why),
-            floor: Floor::default(),
+            seen: Seen::default(),
+            damage: None,
             confirmed: None,
             epoch: 0,
             on_disk: None,
@@ -427,7 +456,7 @@ impl Known {
 
     /// Takes over what earlier knowledge has beyond this.
     fn follow(&mut self, earlier: &Self) {
-        self.floor.raise(&earlier.floor);
+        self.seen.join(&earlier.seen);
         self.on_disk.clone_from(&earlier.on_disk);
         self.stamp = earlier.stamp;
         self.confirmed = self.confirmed.or(earlier.confirmed);
@@ -440,48 +469,36 @@ impl Known {
 
     /// About what it takes in memory.
     fn weight(&self) -> u64 {
-        let root = if let RootMemory::Held(root) = &self.root { root.bytes.len() as u64 } else { 0 };
+        let root = self.seen.root().map_or(0, |root| root.bytes.len() as u64);
         self.repository.as_ref().map_or(root, |repository| repository.weight())
     }
 
-    /// Was something newer seen than the data itself?
-    fn is_behind(&self) -> bool {
-        self.repository.as_ref().is_some_and(|repository| repository.is_superseded())
-    }
-
-    /// Has this newer data than the other, or as new and whole?
-    fn is_better_than(&self, other: &Self) -> bool {
-        let (ours, theirs) = (self.floor.version("timestamp"), other.floor.version("timestamp"));
-        ours > theirs || (ours == theirs && other.is_behind() && self.has_data() && !self.is_behind())
+    /// How new the data is; `None` where there is none.
+    fn age(&self) -> Option<Age> {
+        self.repository.as_ref().map(|repository| repository.age())
     }
 
     /// What this process remembers, and what was found on the disk.
-    fn joined(self: &Arc<Self>, read: Self) -> Self {
-        let order = |known: &Self| (known.floor.version("root"), known.floor.version("timestamp"));
+    fn joined(&self, read: Self) -> Self {
         if read.epoch > self.epoch {
             return read; // it was reset: what we remember is what was to be forgotten
         }
-        // An index from before a reset is somebody's old copy: it binds nobody.
-        let counts = read.epoch == self.epoch;
-        let seen = if counts { read.floor.clone() } else { Floor::default() };
-        let later = order(&read) > order(self) || (order(&read) == order(self) && self.is_behind());
-        let disk_is_better = counts && read.repository.is_some() && (later || self.repository.is_none());
-        let mut joined = if disk_is_better {
-            read
-        } else {
-            Self {
-                repository: self.repository.clone(),
-                root: self.root.clone(),
-                floor: self.floor.clone(),
-                confirmed: self.confirmed,
-                epoch: self.epoch,
-                incomplete: self.incomplete || read.on_disk.is_none(),
-                on_disk: read.on_disk,
-                stamp: read.stamp,
-            }
+        let mut joined = Self {
+            incomplete: self.incomplete || read.on_disk.is_none(),
+            on_disk: read.on_disk.clone(),
+            stamp: read.stamp,
+            ..self.clone()
         };
-        joined.floor.raise(&self.floor);
-        joined.floor.raise(&seen);
+        // An index from before a reset is somebody's old copy: it binds nobody.
+        if read.epoch == self.epoch {
+            let seen = read.seen.clone();
+            joined.damage = joined.damage.or_else(|| read.damage.clone());
+            if read.age() > self.age() {
+                joined = read;
+            }
+            joined.seen.join(&self.seen);
+            joined.seen.join(&seen);
+        }
         joined
     }
 
@@ -520,21 +537,12 @@ impl Known {
         signers: &BTreeSet<RoleName>,
         now: Timestamp,
     ) -> Result<Repository, Box<FailedRefresh>> {
-        let failed = |rejection: Rejection| Box::new(FailedRefresh { error: rejection.into(), noted: None });
-        let mut repository = match (&self.root, previous) {
-            (RootMemory::Held(_), Some(previous)) => {
-                Repository::refresh_or_note(source, gun, anchor, Some(previous), signers, now)?
-            }
-            (RootMemory::Held(root), None) => Repository::refresh_from(source, gun, anchor, root, signers, now)?,
-            (RootMemory::Damaged(why), _) if !matches!(anchor.kind(), AnchorKind::Key | AnchorKind::Ca) => {
-                return Err(failed(damaged_root(gun, why))); // row 47
-            }
-            (RootMemory::Damaged(_) | RootMemory::Never, _) => {
-                Repository::refresh_or_note(source, gun, anchor, None, signers, now)?
-            }
-        };
-        self.floor.hold(&mut repository).map_err(failed)?;
-        Ok(repository)
+        if let (None, Some(why)) = (self.seen.root(), &self.damage)
+            && !matches!(anchor.kind(), AnchorKind::Key | AnchorKind::Ca)
+        {
+            return Err(Box::new(FailedRefresh { error: damaged_root(gun, why).into(), noted: None })); // row 47
+        }
+        Repository::refresh_from(source, gun, anchor, previous, self.seen.clone(), signers, now)
     }
 
     /// The data as it stands, for somebody who trusts by this anchor, with these signers' roles; `None` where that is
@@ -572,7 +580,7 @@ impl Known {
 
     /// Was anything of this repository seen, by whatever anchor, that is newer than this data?
     pub(super) fn is_beyond(&self, repository: &Repository) -> bool {
-        self.floor.is_beyond(repository)
+        repository.is_below(self.seen.floor())
     }
 
     /// Is there any data that might stand in?
@@ -580,17 +588,25 @@ impl Known {
         self.repository.is_some()
     }
 
-    /// The generation to store; the bytes of it that are in memory are added to the record.
-    fn to_state(&self, record: &mut Record) -> State {
-        let mut state =
-            State { epoch: self.epoch, confirmed: self.confirmed, files: BTreeMap::new(), floor: self.floor.clone() };
-        let Some(repository) = &self.repository else { return state };
-        let files = repository.files();
-        for (role, bytes) in [("root", files.root), ("timestamp", files.timestamp), ("snapshot", files.snapshot)] {
+    /// The generation to store, with this data, or with the newest root alone; the bytes of it that are in memory are added
+    /// to the record.
+    fn to_state(&self, data: Option<&Repository>, record: &mut Record) -> State {
+        let mut files = BTreeMap::new();
+        let mut put = |role: &str, header: Header, bytes: &[u8]| {
             let sha256 = Sha256::of(bytes);
-            state.files.insert(role.to_owned(), Stored { sha256, length: bytes.len() });
+            files.insert(role.to_owned(), Stored { sha256, length: bytes.len(), version: header.version });
             record.insert(sha256, bytes.to_vec());
+        };
+        if let Some(root) = data.map(|repository| &repository.root).or(self.seen.root()) {
+            put("root", root.header, &root.bytes);
         }
+        if let Some(Repository { timestamp, snapshot, .. }) = data {
+            put("timestamp", timestamp.header, &timestamp.bytes);
+            put("snapshot", snapshot.header, &snapshot.bytes);
+        }
+        let confirmed = self.confirmed.filter(|_| data.is_some());
+        let mut state = State { epoch: self.epoch, confirmed, files, floor: self.seen.floor().clone() };
+        let Some(repository) = data else { return state };
         let targets = ("targets".to_owned(), &repository.targets);
         let held = repository.delegations.iter().filter_map(|(role, delegation)| match delegation {
             Delegation::Held(held) => Some((role.to_string(), held)),
@@ -602,7 +618,7 @@ impl Known {
             let stored = stored.filter(|stored| stored.sha256 == sha256);
             let length = record.get(&sha256).map(Vec::len).or(stored.map(|stored| stored.length));
             if let Some(length) = length {
-                state.files.insert(role, Stored { sha256, length });
+                state.files.insert(role, Stored { sha256, length, version: held.header.version });
             }
         }
         state
@@ -693,12 +709,23 @@ pub struct StoredSummary {
 pub struct StoredRole {
     /// The role.
     pub role: String,
-    /// The newest version.
+    /// The stored version; the newest that was seen where none is stored.
     pub version: u64,
     /// When that ends.
     pub expires: Timestamp,
     /// Its file, if it is stored.
     pub file: Option<String>,
+}
+
+impl StoredRole {
+    fn of(role: &str, state: &State) -> Option<Self> {
+        let file = state.files.get(role);
+        let headers = state.floor.entries().filter(|(name, _, _)| *name == role).map(|(_, _, header)| header);
+        let is_stored = |header: &Header| file.is_some_and(|file| file.version == header.version);
+        let header = headers.max_by_key(|header| (is_stored(header), header.version))?;
+        let file = file.map(|file| format!("{}.json", file.sha256.hex()));
+        Some(Self { role: printable(role, 140), version: header.version, expires: header.expires, file })
+    }
 }
 
 #[cfg(test)]

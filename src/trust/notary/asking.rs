@@ -77,28 +77,35 @@ impl Asking<'_> {
                         return Ok(Arc::clone(held));
                     }
                     let Question { gun, server, .. } = *self.question;
+                    let store = &self.notary.store;
+                    let mut noted = None;
                     let (result, brought) = match self.refresh(held.as_deref(), max_age, deadline) {
-                        Ok((held, brought)) => (Ok(Arc::new(held)), Some(brought)),
+                        Ok((held, brought)) => {
+                            store.remember(server, gun, &brought.repository, brought.confirmed, brought.epoch);
+                            (Ok(Arc::new(held)), Some(brought))
+                        }
                         Err(failed) => {
-                            let (failure, noted) = *failed;
-                            if let (Some(brought), Some(held)) = (&noted, held) {
-                                // The data stays, with what was seen of newer data. What was noted may be another
-                                // anchor's: only what was verified under this one is held here.
-                                let repository = Arc::new(held.repository.with_seen_of(&brought.repository));
-                                let (confirmed, roles) = (held.confirmed, held.roles.clone());
-                                pilot.hold(Arc::new(Held { repository, confirmed, roles, epoch: held.epoch }));
+                            let failure;
+                            (failure, noted) = *failed;
+                            if let Some((seen, epoch)) = &noted {
+                                store.note(server, gun, seen, *epoch);
+                                if let Some(held) = held {
+                                    // The data stays, with what was seen of newer data.
+                                    let repository = Arc::new(held.repository.with_seen(seen));
+                                    let (confirmed, roles) = (held.confirmed, held.roles.clone());
+                                    pilot.hold(Arc::new(Held { repository, confirmed, roles, epoch: held.epoch }));
+                                }
                             }
-                            (Err(failure), noted)
+                            (Err(failure), None)
                         }
                     };
-                    if let Some(Brought { repository, confirmed, epoch, .. }) = &brought {
-                        self.notary.store.remember(server, gun, repository, *confirmed, *epoch);
-                    }
                     pilot.land(&result);
                     // After landing: nobody waits for the disk but whoever led.
+                    let Question { deadline, .. } = *self.question;
                     if let Some(Brought { repository, record, .. }) = brought {
-                        let Question { deadline, .. } = *self.question;
-                        self.notary.store.persist(server, gun, &repository, record, deadline);
+                        store.persist(server, gun, &repository, record, deadline);
+                    } else if noted.is_some() {
+                        store.persist_noted(server, gun, deadline);
                     }
                     return result;
                 }
@@ -268,13 +275,7 @@ impl Asking<'_> {
                     }
                 };
                 self.notary.failures.remember(self.key, &failure, self.terms(), epoch, began);
-                let noted = noted.map(|repository| Brought {
-                    repository: Arc::new(repository),
-                    record: source.into_record(),
-                    confirmed: None,
-                    epoch,
-                });
-                Err(Box::new((failure, noted)))
+                Err(Box::new((failure, noted.map(|seen| (seen, epoch)))))
             }
         }
     }

@@ -10,6 +10,7 @@ use super::TrustServer;
 use crate::credentials::Credential;
 use crate::trust::recorder::Record;
 use crate::trust::repository::{Rejection, Repository};
+use crate::trust::seen::Seen;
 use crate::trust::{Anchor, Gun, RoleName};
 
 /// Credentials are no part of it: trust data holds no secrets, and a verdict does not depend on who fetched the data.
@@ -48,8 +49,8 @@ pub(super) struct Brought {
     pub(super) epoch: u64,
 }
 
-/// Why a refresh gave nothing, and what is to be remembered of it.
-pub(super) type Failed = (Failure, Option<Brought>);
+/// Why a refresh gave nothing, and what it has seen all the same, in which of the store's epochs.
+pub(super) type Failed = (Failure, Option<(Seen, u64)>);
 
 /// On what terms a refresh is made: whose failure it would be.
 pub(super) struct Terms {

@@ -11,10 +11,12 @@ use crate::image::Sha256;
 use crate::trust::Gun;
 use crate::trust::floor::Floor;
 use crate::trust::metadata::Header;
+use crate::trust::seen::Age;
 use crate::trust::server_url::TrustServer;
 
-/// The only format there is.
-const FORMAT: u32 = 1;
+/// The format that is written. In the first one no version was bound to keys, and no file had a version.
+const FORMAT: u32 = 2;
+const FORMATS: std::ops::RangeInclusive<u32> = 1..=FORMAT;
 /// Most roles an index may list.
 const MAX_ROLES: usize = 4096;
 /// Most bytes it may have.
@@ -38,6 +40,8 @@ pub(super) struct State {
 pub(super) struct Stored {
     pub(super) sha256: Sha256,
     pub(super) length: usize,
+    /// The version of the role that it has.
+    pub(super) version: u64,
 }
 
 impl State {
@@ -51,27 +55,41 @@ impl State {
         (self.epoch, &self.files, &self.floor) == (other.epoch, &other.files, &other.floor)
     }
 
-    /// What orders two generations: later is higher.
-    pub(super) fn age_order(&self) -> (u64, u64) {
-        (self.floor.version("root"), self.floor.version("timestamp"))
+    /// How new the files are: later is higher, and a newer root outweighs all data under an older one.
+    pub(super) fn age(&self) -> Age {
+        let version = |role: &str| self.files.get(role).map_or(0, |file| file.version);
+        (version("root"), version("timestamp"))
+    }
+
+    /// Is there nothing but a root and a floor?
+    pub(super) fn is_without_data(&self) -> bool {
+        self.files.keys().all(|role| role == "root")
     }
 
     /// Can it be read back?
     pub(super) fn fits(&self, json: &[u8]) -> bool {
-        json.len() <= MAX_BYTES && self.files.len() <= MAX_ROLES && self.floor.entries().count() <= MAX_ROLES
+        json.len() <= MAX_BYTES && self.files.len() <= MAX_ROLES && self.floor.roles().count() <= MAX_ROLES
     }
 
     /// As it stands in its file.
     pub(super) fn to_json(&self, server: &TrustServer, gun: &Gun) -> Vec<u8> {
-        let wire = Wire {
+        let mut wire = Wire {
             format: FORMAT,
             server: server.as_str().to_owned(),
             gun: gun.as_str().to_owned(),
             reset: self.epoch,
             confirmed: self.confirmed.map(|time| time.to_string()),
             files: self.files.iter().map(|(role, file)| (role.clone(), WireFile::of(*file))).collect(),
-            seen: self.floor.entries().map(|(role, header)| (role.to_owned(), WireSeen::of(header))).collect(),
+            seen: BTreeMap::new(),
+            seen_under: BTreeMap::new(),
         };
+        for (role, key, header) in self.floor.entries() {
+            let (role, header) = (role.to_owned(), WireSeen::of(header));
+            match key {
+                None => drop(wire.seen.insert(role, header)),
+                Some(key) => drop(wire.seen_under.entry(role).or_default().insert(key.hex(), header)),
+            }
+        }
         // Strings, numbers and maps of them cannot fail to serialise.
         let mut text = serde_json::to_vec_pretty(&wire).unwrap_or_default();
         text.push(b'\n');
@@ -81,13 +99,13 @@ impl State {
     /// From its file, which must be about this repository.
     pub(super) fn from_json(bytes: &[u8], server: &TrustServer, gun: &Gun) -> Result<Self, StateError> {
         let wire: Wire = serde_json::from_slice(bytes).map_err(StateError::Json)?;
-        if wire.format != FORMAT {
+        if !FORMATS.contains(&wire.format) {
             return Err(StateError::Format { found: wire.format });
         }
         if wire.server != server.as_str() || wire.gun != gun.as_str() {
             return Err(StateError::OtherRepository);
         }
-        if wire.files.len() > MAX_ROLES || wire.seen.len() > MAX_ROLES {
+        if [wire.files.len(), wire.seen.len(), wire.seen_under.len()].into_iter().any(|roles| roles > MAX_ROLES) {
             return Err(StateError::Field { field: "files" });
         }
         let confirmed = match wire.confirmed {
@@ -97,15 +115,20 @@ impl State {
         let mut files = BTreeMap::new();
         for (role, file) in wire.files {
             let sha256 = Sha256::from_hex(&file.sha256).ok_or(StateError::Field { field: "sha256" })?;
-            files.insert(role, Stored { sha256, length: file.length });
+            let version = file.version.or_else(|| wire.seen.get(&role).map(|seen| seen.version)).unwrap_or(0);
+            files.insert(role, Stored { sha256, length: file.length, version });
         }
-        let mut seen = Vec::with_capacity(wire.seen.len());
+        let mut seen = Vec::new();
         for (role, entry) in wire.seen {
-            let content = Sha256::from_hex(&entry.content).ok_or(StateError::Field { field: "content" })?;
-            let expires = entry.expires.parse().map_err(|_| StateError::Field { field: "expires" })?;
-            seen.push((role, Header { version: entry.version, expires, content }));
+            seen.push((role, None, entry.header()?));
         }
-        Ok(Self { epoch: wire.reset, confirmed, files, floor: Floor::from_entries(seen.into_iter()) })
+        for (role, marks) in wire.seen_under {
+            for (key, entry) in marks {
+                let key = Sha256::from_hex(&key).ok_or(StateError::Field { field: "seenUnder" })?;
+                seen.push((role.clone(), Some(key), entry.header()?));
+            }
+        }
+        Ok(Self { epoch: wire.reset, confirmed, files, floor: Floor::from_entries(seen) })
     }
 }
 
@@ -117,18 +140,23 @@ struct Wire {
     reset: u64,
     confirmed: Option<String>,
     files: BTreeMap<String, WireFile>,
+    /// What binds whatever the keys, by role.
     seen: BTreeMap<String, WireSeen>,
+    /// What binds a role while it has a key, by role and the key's canonical ID.
+    #[serde(default, rename = "seenUnder")]
+    seen_under: BTreeMap<String, BTreeMap<String, WireSeen>>,
 }
 
 #[derive(Deserialize, Serialize)]
 struct WireFile {
     sha256: String,
     length: usize,
+    version: Option<u64>,
 }
 
 impl WireFile {
     fn of(file: Stored) -> Self {
-        Self { sha256: file.sha256.hex(), length: file.length }
+        Self { sha256: file.sha256.hex(), length: file.length, version: Some(file.version) }
     }
 }
 
@@ -143,6 +171,12 @@ struct WireSeen {
 impl WireSeen {
     fn of(header: &Header) -> Self {
         Self { version: header.version, expires: header.expires.to_string(), content: header.content.hex() }
+    }
+
+    fn header(&self) -> Result<Header, StateError> {
+        let content = Sha256::from_hex(&self.content).ok_or(StateError::Field { field: "content" })?;
+        let expires = self.expires.parse().map_err(|_| StateError::Field { field: "expires" })?;
+        Ok(Header { version: self.version, expires, content })
     }
 }
 
@@ -169,7 +203,9 @@ impl fmt::Display for StateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Json(error) => write!(f, "its index is not readable: {error}"),
-            Self::Format { found } => write!(f, "its index has format {found}, and only {FORMAT} is known"),
+            Self::Format { found } => {
+                write!(f, "its index has format {found}, and only those up to {FORMAT} are known")
+            }
             Self::OtherRepository => f.write_str("its index is that of another repository"),
             Self::Field { field } => write!(f, "its index has a bad \"{field}\""),
         }

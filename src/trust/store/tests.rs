@@ -116,12 +116,23 @@ impl Bench {
     /// The versions of the timestamp that are read back, and whether all of it is.
     fn stored(&self) -> Option<(u64, bool)> {
         let known = self.start().recall(&self.server, &self.gun)?;
-        Some((known.floor.version("timestamp"), known.has_data()))
+        Some((timestamp_of(&known), known.has_data()))
     }
 
     fn state(&self) -> String {
         fs::read_to_string(self.directory().join("state.json")).unwrap()
     }
+}
+
+/// The version that binds a role with these keys.
+fn version_of(known: &Known, role: &str, keys: &[Key]) -> u64 {
+    let keys: BTreeSet<_> = keys.iter().map(|key| KeyId::from_hex(&key.bare().id())).collect();
+    let marks = known.seen.floor().entries().filter(|(name, key, _)| *name == role && keys.contains(key));
+    marks.map(|(_, _, header)| header.version).max().unwrap_or(0)
+}
+
+fn timestamp_of(known: &Known) -> u64 {
+    known.seen.root().map_or(0, |root| known.seen.floor().version("timestamp", &root.timestamp))
 }
 
 fn code<T>(result: Result<T, RefreshError>) -> &'static str {
@@ -218,8 +229,6 @@ fn no_role_goes_back_across_restarts() {
                 let found = found.with_signers(&mut Files(&back), &alice(), now()).unwrap();
                 assert_eq!(judge(&found, &new, now()).unwrap_err().code(), "rollback");
             }
-            // The newer root is remembered, and the old snapshot lists another.
-            "root" => assert_eq!(code(found), "hash"),
             _ => assert_eq!(code(found), "rollback", "{role}"),
         }
     }
@@ -399,7 +408,7 @@ fn a_first_write_that_ends_anywhere_leaves_nothing_or_all() {
         assert!(bench.refresh(&store, &repo).is_ok());
         assert!(matches!(bench.stored(), None | Some((1, true))), "after {steps} steps");
         // The process itself still knows what it saw.
-        assert_eq!(store.recall(&bench.server, &bench.gun).unwrap().floor.version("timestamp"), 1);
+        assert_eq!(timestamp_of(&store.recall(&bench.server, &bench.gun).unwrap()), 1);
         if store.disk.as_ref().unwrap().steps.lock().unwrap().unwrap() > 0 {
             return;
         }
@@ -439,7 +448,7 @@ fn an_older_generation_never_replaces_a_later_one() {
     bench.refresh(&fast, &new).unwrap();
     // The slow one had fetched its data before, and writes it only now.
     let known = slow.records().get(&(bench.server.clone(), bench.gun.clone())).unwrap();
-    assert_eq!(known.floor.version("timestamp"), 1);
+    assert_eq!(timestamp_of(&known), 1);
     let repository = known.repository.clone().unwrap();
     slow.persist(&bench.server, &bench.gun, &repository, Record::new(), soon());
     assert_eq!(bench.stored(), Some((2, true)));
@@ -517,11 +526,6 @@ fn what_could_not_be_written_is_remembered_beside_what_others_wrote() {
     assert_eq!(code(bench.refresh(&running, &other)), "rollback");
 }
 
-/// Data whose refresh failed after it had seen the other's timestamp.
-fn noted(old: &Arc<Repository>, new: &Arc<Repository>) -> Arc<Repository> {
-    Arc::new(old.with_seen_of(new))
-}
-
 #[test]
 fn what_is_read_slowly_does_not_undo_what_came_meanwhile() {
     let bench = Bench::new();
@@ -533,7 +537,7 @@ fn what_is_read_slowly_does_not_undo_what_came_meanwhile() {
     let read = store.read(disk, place, disk.stamp(place));
     bench.refresh(&store, &old.update(|signer| signer.touch("timestamp"))).unwrap();
     let known = store.take_in((bench.server.clone(), bench.gun.clone()), read).unwrap();
-    assert_eq!(known.floor.version("timestamp"), 2);
+    assert_eq!(timestamp_of(&known), 2);
     assert_eq!(code(bench.refresh(&store, &old)), "rollback");
 }
 
@@ -553,7 +557,7 @@ fn what_others_have_seen_of_other_roles_counts_here_too() {
     store.remember(&bench.server, &bench.gun, &ours, Some(now()), 0);
     store.persist(&bench.server, &bench.gun, &ours, source.into_record(), soon());
     let known = store.recall(&bench.server, &bench.gun).unwrap();
-    assert_eq!((known.floor.version("timestamp"), known.floor.version("targets/alice")), (3, 2));
+    assert_eq!((timestamp_of(&known), version_of(&known, "targets/alice", &third.keys("targets/alice"))), (3, 2));
 }
 
 #[test]
@@ -565,15 +569,23 @@ fn what_failed_halfway_replaces_nothing_that_is_whole() {
     let (store, other) = (bench.start(), bench.start());
     let before = bench.refresh(&store, &old).unwrap();
     let after = bench.refresh(&other, &new).unwrap();
+    let is_superseded =
+        |store: &Store| store.recall(&bench.server, &bench.gun).unwrap().repository.as_ref().unwrap().is_superseded();
     // Another process has it whole.
-    let halfway = noted(&before, &after);
+    store.note(&bench.server, &bench.gun, &after.seen, 0);
+    store.persist_noted(&bench.server, &bench.gun, soon());
+    assert_eq!(bench.stored(), Some((2, true)));
+    assert!(!is_superseded(&store));
+    // Nor does the data that it was noted beside, written late.
+    let halfway = Arc::new(before.with_seen(&after.seen));
     store.remember(&bench.server, &bench.gun, &halfway, None, 0);
     store.persist(&bench.server, &bench.gun, &halfway, Record::new(), soon());
     assert_eq!(bench.stored(), Some((2, true)));
-    assert!(!store.recall(&bench.server, &bench.gun).unwrap().is_behind());
+    assert!(!is_superseded(&store));
     // Another question of this process has it whole.
     other.remember(&bench.server, &bench.gun, &halfway, None, 0);
-    assert!(!other.recall(&bench.server, &bench.gun).unwrap().is_behind());
+    other.note(&bench.server, &bench.gun, &halfway.seen, 0);
+    assert!(!is_superseded(&other));
 }
 
 #[test]
@@ -582,7 +594,9 @@ fn data_below_its_own_floor_is_not_read_back() {
     let repo = plant().publish();
     bench.refresh(&bench.start(), &repo).unwrap();
     let mut state: serde_json::Value = serde_json::from_str(&bench.state()).unwrap();
-    state["seen"]["snapshot"]["version"] = 9.into();
+    let key = repo.keys("snapshot")[0].id();
+    assert_eq!(state["seenUnder"]["snapshot"][&key]["version"], 1);
+    state["seenUnder"]["snapshot"][&key]["version"] = 9.into();
     fs::write(bench.directory().join("state.json"), state.to_string()).unwrap();
     assert_eq!(bench.stored(), Some((1, false)));
     assert!(bench.stand_in(now()).unwrap().is_none());
@@ -709,11 +723,11 @@ fn what_is_too_heavy_together_gives_up_data_but_no_version() {
             let mut records = store.records();
             assert_eq!(records.weight, repository.weight());
             records.weight += MAX_WEIGHT; // as if there were many more
-            records.insert(other.clone(), Arc::new(Known::damaged(String::new())));
+            records.insert(other.clone(), Arc::new(Known::nothing()));
             // The heaviness is made up, so all that could be given up was.
             assert_eq!(records.by_key.keys().collect::<Vec<_>>(), [&other]);
             records.weight = 0;
-            records.insert(key.clone(), Arc::new(Known::of(Arc::clone(&repository), None)));
+            records.insert(key.clone(), Arc::new(Known::of(Arc::clone(&repository), None, 0)));
             assert!(records.lighten(&other));
             assert!(records.weight > 0 && records.weight < repository.weight(), "{}", records.weight);
         }
@@ -742,4 +756,253 @@ fn who_builds_on_what_was_reset_does_not_bring_it_back() {
     let disk = Disk::new(bench.cache());
     disk.reset(Place { server: &bench.server, gun: &bench.gun }, 1).unwrap();
     assert!(store.recall(&bench.server, &bench.gun).unwrap().epoch() > epoch);
+}
+
+/// As high as nobody comes by himself.
+const HIGH: u64 = u32::MAX as u64;
+
+/// What alice's word is worth in what a new process makes of this.
+fn after_restart(bench: &Bench, repo: &Repo) -> &'static str {
+    match bench.refresh(&bench.start(), repo) {
+        Ok(found) => judge(&found, repo, now()).map_or_else(|rejection| rejection.code(), |_| "accepted"),
+        Err(error) => code::<()>(Err(error)),
+    }
+}
+
+#[test]
+fn an_owner_recovers_by_other_keys_across_restarts() {
+    for role in ["timestamp", "snapshot", "targets", "targets/releases", "targets/alice"] {
+        let bench = Bench::new();
+        let base = plant().publish();
+        let driven = base.update(|signer| signer.version(role, HIGH));
+        assert_eq!(after_restart(&bench, &base), "accepted");
+        assert_eq!(after_restart(&bench, &driven), "accepted");
+        let lower = driven.update(|signer| signer.version(role, 2));
+        assert_eq!(after_restart(&bench, &lower), "rollback", "{role}");
+        let both = [driven.keys(role), vec![Key::p256()]].concat();
+        let shared = lower.update(|signer| signer.rotate(role, both).version(role, 2));
+        assert_eq!(after_restart(&bench, &shared), "rollback", "{role}");
+        let recovered = shared.update(|signer| signer.rotate(role, vec![Key::p256()]).version(role, 2));
+        assert_eq!(after_restart(&bench, &recovered), "accepted", "{role}");
+        assert!(bench.stored().unwrap().1, "{role}");
+        assert!(bench.stand_in(now()).unwrap().is_some(), "{role}");
+        assert_ne!(after_restart(&bench, &driven), "accepted", "{role}");
+        let down = recovered.update(|signer| signer.version(role, 1));
+        assert_eq!(after_restart(&bench, &down), "rollback", "{role}");
+        let further = down.update(|signer| signer.version(role, 3));
+        assert_eq!(after_restart(&bench, &further), "accepted", "{role}");
+        // And the keys that were taken away find their floor, should they ever come back.
+        let back = further.update(|signer| signer.rotate(role, driven.keys(role)).version(role, 5));
+        assert_eq!(after_restart(&bench, &back), "rollback", "{role}");
+    }
+}
+
+#[test]
+fn a_recovery_holds_for_every_anchor_and_every_process() {
+    let bench = Bench::new();
+    let base = plant().publish();
+    let driven = base.update(|signer| signer.version("timestamp", HIGH));
+    let (slow, fast) = (bench.start(), bench.start());
+    bench.refresh(&slow, &driven).unwrap();
+    bench.refresh(&fast, &driven).unwrap();
+    let recovered = driven.update(|signer| signer.rotate("timestamp", vec![Key::p256()]).version("timestamp", 3));
+    assert_eq!(code(bench.refresh_at(&fast, &recovered, &pin(&base), now())), "accepted");
+    // The slow one writes late what it has of the time before: neither the data nor the old version comes back.
+    let old = slow.records().get(&(bench.server.clone(), bench.gun.clone())).unwrap().repository.clone().unwrap();
+    slow.persist(&bench.server, &bench.gun, &old, Record::new(), soon());
+    assert_eq!(bench.stored(), Some((3, true)));
+    for store in [&slow, &fast, &bench.start()] {
+        for anchor in [&first_use(), &pin(&base)] {
+            let further = driven.update(|signer| signer.version("timestamp", HIGH + 1));
+            assert_ne!(code(bench.refresh_at(store, &further, anchor, now())), "accepted");
+            let back = recovered.update(|signer| signer.version("timestamp", 2));
+            assert_eq!(code(bench.refresh_at(store, &back, anchor, now())), "rollback");
+            assert_eq!(code(bench.refresh_at(store, &recovered, anchor, now())), "accepted");
+        }
+    }
+}
+
+/// The index as it was written before versions were bound to keys.
+fn in_the_first_format(index: &str) -> String {
+    let mut state: serde_json::Value = serde_json::from_str(index).unwrap();
+    state["format"] = 1.into();
+    let bound = state.as_object_mut().unwrap().remove("seenUnder").unwrap();
+    for (role, marks) in bound.as_object().unwrap() {
+        state["seen"][role] = marks.as_object().unwrap().values().next().unwrap().clone();
+    }
+    for (_, file) in state["files"].as_object_mut().unwrap() {
+        file.as_object_mut().unwrap().remove("version");
+    }
+    state.to_string()
+}
+
+#[test]
+fn a_floor_of_the_first_format_holds_whatever_the_keys() {
+    let bench = Bench::new();
+    let base = plant().publish();
+    let driven = base.update(|signer| signer.version("timestamp", HIGH));
+    bench.refresh(&bench.start(), &driven).unwrap();
+    let first = in_the_first_format(&bench.state());
+    fs::write(bench.directory().join("state.json"), &first).unwrap();
+    assert_eq!(bench.stored(), Some((HIGH, true)));
+    assert!(bench.stand_in(now()).unwrap().is_some());
+    let recovered = driven.update(|signer| signer.rotate("timestamp", vec![Key::p256()]).version("timestamp", 3));
+    for _ in 0..2 {
+        assert_eq!(after_restart(&bench, &recovered), "rollback");
+        assert_eq!(after_restart(&bench, &base), "rollback");
+    }
+    let further = recovered.update(|signer| signer.version("timestamp", HIGH + 1));
+    assert_eq!(after_restart(&bench, &further), "accepted");
+    assert_eq!(bench.stored(), Some((HIGH + 1, true)));
+    // What is not known yet is not guessed at.
+    for (bad, what) in [("\"format\":1", "\"format\":0"), ("\"format\":1", "\"format\":3")] {
+        fs::write(bench.directory().join("state.json"), first.replace(bad, what)).unwrap();
+        assert_eq!(after_restart(&bench, &further), "stored-root-damaged", "{what}");
+    }
+    // A field that is new is passed over, a key that is none is not.
+    bench.refresh_at(&bench.start(), &further, &pin(&further), now()).unwrap();
+    let state = bench.state().replace("\"format\": 2,", "\"format\": 2, \"later\": [],");
+    fs::write(bench.directory().join("state.json"), &state).unwrap();
+    assert_eq!(after_restart(&bench, &further), "accepted");
+    let key = further.keys("targets")[0].id();
+    assert!(state.contains("later") && state.contains(&key));
+    fs::write(bench.directory().join("state.json"), state.replace(&key, "x")).unwrap();
+    assert_eq!(after_restart(&bench, &further), "stored-root-damaged");
+}
+
+/// A refresh that fails: what it has seen is remembered and stored, as the service does it.
+fn fail(bench: &Bench, store: &Store, repo: &Repo, without: &str) -> &'static str {
+    /// A server where some files cannot be had.
+    struct Without<'a>(&'a Repo, &'a str);
+    impl MetadataSource for Without<'_> {
+        fn fetch(&mut self, name: &MetadataName, cap: usize) -> Result<Vec<u8>, FetchError> {
+            match name.file_stem() {
+                stem if stem.starts_with(self.1) => Err(FetchError::Unavailable("away".to_owned())),
+                _ => Files(self.0).fetch(name, cap),
+            }
+        }
+    }
+    let known = store.recall(&bench.server, &bench.gun).unwrap();
+    let failed = *known.refresh(&mut Without(repo, without), &bench.gun, &first_use(), &alice(), now()).unwrap_err();
+    store.note(&bench.server, &bench.gun, &failed.noted.unwrap(), known.epoch());
+    store.persist_noted(&bench.server, &bench.gun, soon());
+    code::<()>(Err(failed.error))
+}
+
+/// The owner takes a stolen key away; whoever has it makes the refresh that shows so fail, and hides the new root again.
+#[test]
+fn a_root_that_was_seen_once_is_not_forgotten_whatever_else_is_lost() {
+    let base = plant().publish();
+    let stolen = base.keys("targets");
+    let rotated = base.update(|signer| signer.rotate("targets", vec![Key::p256()]));
+    let forged = base.update(|signer| {
+        signer.sign_with("targets", stolen.clone()).release("v1", [9; 32], 5, &["alice"]).touch("targets")
+    });
+    let key = |bench: &Bench| (bench.server.clone(), bench.gun.clone());
+    let change = |bench: &Bench, store: &Store, change: &dyn Fn(&Known) -> Known| {
+        let mut records = store.records();
+        let known = records.get(&key(bench)).unwrap();
+        records.insert(key(bench), Arc::new(change(&known)));
+    };
+    for lost in ["nothing", "bytes that were to be written", "the data in memory", "a file on the disk"] {
+        for directory in [true, false] {
+            let bench = Bench::new();
+            let mut store = Store::new(directory.then(|| bench.cache()), 64 << 20, Arc::new(Metrics::new()));
+            bench.refresh(&store, &base).unwrap();
+            match lost {
+                "bytes that were to be written" => {
+                    change(&bench, &store, &|known| Known { incomplete: true, ..known.clone() });
+                }
+                "the data in memory" => {
+                    change(&bench, &store, &|known| Known { stamp: known.stamp, ..known.without_data() });
+                }
+                "a file on the disk" if directory => {
+                    let name = format!("{}.json", Sha256::of(&base.bytes("snapshot")).hex());
+                    fs::remove_file(bench.directory().join(name)).unwrap();
+                    store = bench.start();
+                }
+                _ => {}
+            }
+            assert_eq!(fail(&bench, &store, &rotated, "targets."), "unavailable", "{lost}");
+            let stores = if directory { vec![store, bench.start()] } else { vec![store] };
+            for store in &stores {
+                // Nothing of the old keys counts, neither anew nor as it was.
+                assert_ne!(code(bench.refresh(store, &forged)), "accepted", "{lost}");
+                assert_ne!(code(bench.refresh(store, &base)), "accepted", "{lost}");
+                let known = store.recall(&bench.server, &bench.gun).unwrap();
+                let stood_in = known.stand_in(&first_use(), &alice(), now());
+                assert!(
+                    !matches!(stood_in.map(|found| found.map(|(data, _)| data.is_superseded())), Ok(Some(false))),
+                    "{lost}"
+                );
+            }
+            for store in &stores {
+                assert_eq!(code(bench.refresh(store, &rotated)), "accepted", "{lost}");
+            }
+            // Once more where bytes were to be fetched anew.
+            bench.refresh(&stores[0], &rotated).unwrap();
+            assert!(!directory || bench.stored().unwrap().1, "{lost}");
+        }
+    }
+}
+
+#[test]
+fn a_first_contact_that_fails_binds_nobody() {
+    let bench = Bench::new();
+    let store = bench.start();
+    let stranger = plant().version("timestamp", 9).expires("timestamp", now()).publish();
+    assert_eq!(code(bench.refresh(&store, &stranger)), "expired");
+    assert_eq!(code(bench.refresh(&store, &plant().publish())), "accepted");
+    // Nor does the first one after a reset.
+    reset(bench.cache(), &bench.gun, &[]).unwrap();
+    let known = store.recall(&bench.server, &bench.gun).unwrap();
+    let failed = *known.refresh(&mut Files(&stranger), &bench.gun, &first_use(), &alice(), now()).unwrap_err();
+    assert!(failed.noted.is_none());
+}
+
+#[test]
+fn a_server_that_fails_again_and_again_costs_no_write() {
+    let bench = Bench::new();
+    let store = bench.start();
+    let old = plant().publish();
+    let new = old.update(|signer| signer.touch("snapshot"));
+    bench.refresh(&store, &old).unwrap();
+    let before = bench.state();
+    assert_eq!(fail(&bench, &store, &new, "snapshot"), "unavailable");
+    let after = bench.state();
+    assert_ne!(before, after);
+    *store.disk.as_ref().unwrap().steps.lock().unwrap() = Some(0);
+    assert_eq!(fail(&bench, &store, &new, "snapshot"), "unavailable");
+    assert_eq!(bench.state(), after);
+    assert!(!store.said.load(Ordering::Relaxed), "it was not even tried");
+    // The data is still there for whoever comes back to it, and stands in for nothing.
+    let known = bench.start().recall(&bench.server, &bench.gun).unwrap();
+    assert_eq!(timestamp_of(&known), 2);
+    assert!(known.stand_in(&first_use(), &alice(), now()).unwrap().is_none());
+}
+
+#[test]
+fn what_is_noted_late_brings_nothing_back() {
+    let bench = Bench::new();
+    let store = bench.start();
+    let old = plant().publish();
+    let new = old.update(|signer| signer.touch("snapshot"));
+    let seen = bench.refresh(&store, &new).unwrap().seen.clone();
+    let older = Repository::refresh(&mut Files(&old), &bench.gun, &first_use(), None, &alice(), now()).unwrap();
+    // Somebody else's failure, noted after the newer data came.
+    store.note(&bench.server, &bench.gun, &older.seen, 0);
+    let known = store.recall(&bench.server, &bench.gun).unwrap();
+    assert!(known.stand_in(&first_use(), &alice(), now()).unwrap().is_some());
+    assert_eq!(timestamp_of(&known), 2);
+    // What was seen before a reset.
+    reset(bench.cache(), &bench.gun, &[]).unwrap();
+    assert!(store.recall(&bench.server, &bench.gun).unwrap().epoch() > 0);
+    store.note(&bench.server, &bench.gun, &seen, 0);
+    store.persist_noted(&bench.server, &bench.gun, soon());
+    assert_eq!(code(bench.refresh(&store, &plant().publish())), "accepted");
+    // What was pushed out of memory in the meantime is remembered none the less.
+    let light = Store::new(None, 64 << 20, Arc::new(Metrics::new()));
+    light.note(&bench.server, &bench.gun, &seen, 0);
+    assert_eq!(code(bench.refresh(&light, &old)), "rollback");
+    assert_eq!(code(bench.refresh(&light, &new)), "accepted");
 }

@@ -5,6 +5,7 @@ mod anchor;
 mod content;
 mod delegations;
 mod properties;
+mod recovery;
 mod root;
 mod wire;
 

@@ -335,7 +335,7 @@ fn a_rotation_that_was_seen_once_is_not_hidden_again() {
         let result = Repository::refresh_or_note(&mut server, &gun(), &first_use(), Some(&held), &alice(), now());
         let failed = *result.unwrap_err();
         assert_eq!(code::<()>(Err(failed.error)), expected);
-        let noted = failed.noted.unwrap();
+        let noted = held.with_seen(&failed.noted.unwrap());
         assert!(noted.is_superseded());
         assert_ne!(code(again(&forged, &noted)), "accepted");
         assert_eq!(code(again(&twice, &noted)), "accepted");

@@ -1,0 +1,161 @@
+//! Versions that a thief drove up, and how their owner comes back from there (TUF 1.0 §5.3.11): by other keys alone, and
+//! without a way back for anything that the old keys have signed.
+
+use portreeve_test_support::certificates::Leaf;
+
+use super::*;
+
+const ROLES: [&str; 5] = ["timestamp", "snapshot", "targets", "targets/releases", "targets/alice"];
+/// As high as nobody comes by himself.
+const HIGH: u64 = u32::MAX as u64;
+
+/// What comes of a refresh over what is held, judged with alice as she is in this repository.
+fn judged(repo: &Repo, held: &Repository) -> &'static str {
+    match again(repo, held) {
+        Ok(opened) => opened.judge(tag("v1"), &[as_alice(repo)], now()).map_or_else(|r| r.code(), |_| "accepted"),
+        Err(error) => code::<()>(Err(error)),
+    }
+}
+
+/// A repository with one role at a version that a thief of its keys gave it, and what is held of it.
+fn driven_up(role: &str) -> (Repo, Repository) {
+    let base = plant().publish();
+    let driven = base.update(|s| s.version(role, HIGH));
+    let held = again(&driven, &open(&base).unwrap()).unwrap();
+    assert_eq!(judged(&driven, &held), "accepted");
+    (driven, held)
+}
+
+#[test]
+fn other_keys_begin_below_what_a_thief_drove_up() {
+    for role in ROLES {
+        let (driven, held) = driven_up(role);
+        assert_eq!(judged(&driven.update(|s| s.version(role, 2)), &held), "rollback", "{role}");
+        let recovered = driven.update(|s| s.rotate(role, vec![Key::p256()]).version(role, 2));
+        assert_eq!(judged(&recovered, &held), "accepted", "{role}");
+        // From there on the new keys' versions count.
+        let held = again(&recovered, &held).unwrap();
+        assert_eq!(judged(&recovered.update(|s| s.version(role, 1)), &held), "rollback", "{role}");
+        assert_eq!(judged(&recovered.update(|s| s.version(role, 3)), &held), "accepted", "{role}");
+        let other = recovered.update(|s| s.expires(role, now() + hours(33)).version(role, 2));
+        assert_eq!(judged(&other, &held), "equivocation", "{role}");
+        // The thief's own files do not come back with the numbers.
+        assert_ne!(judged(&driven, &held), "accepted", "{role}");
+    }
+}
+
+#[test]
+fn as_long_as_one_key_is_shared_the_floor_holds() {
+    for role in ROLES {
+        let (driven, held) = driven_up(role);
+        let (old, new) = (driven.keys(role), Key::p256());
+        let both = [old.clone(), vec![new.clone()]].concat();
+        let at = |keys: &[Key], threshold: u64| {
+            driven.update(|s| s.rotate(role, keys.to_vec()).threshold(role, threshold).version(role, 2))
+        };
+        assert_eq!(judged(&at(&both, 1), &held), "rollback", "{role}");
+        assert_eq!(judged(&at(&both, 2), &held), "rollback", "{role}: whatever the threshold");
+        assert_eq!(judged(&at(&old, 1), &held), "rollback", "{role}: a newer root alone changes nothing");
+        // The same key in a certificate is the same key.
+        let wrapped: Vec<Key> = old.iter().map(|key| key.with_bundle(Leaf::new("alice").self_signed(key))).collect();
+        assert_eq!(judged(&at(&wrapped, 1), &held), "rollback", "{role}: a certificate is no other key");
+        assert_eq!(judged(&at(&[new], 1), &held), "accepted", "{role}");
+    }
+}
+
+/// The usual way to change keys: the new one is added, and then the old one is taken away.
+#[test]
+fn a_version_is_not_carried_over_to_a_key_that_was_added_later() {
+    for role in ROLES {
+        let (driven, held) = driven_up(role);
+        let new = Key::p256();
+        let both = [driven.keys(role), vec![new.clone()]].concat();
+        // What was driven up stands as it is; what must be signed anew goes on from there, and both keys sign it.
+        let added = driven
+            .update(|s| s.rotate(role, both).version(role, HIGH + u64::from(matches!(role, "timestamp" | "snapshot"))));
+        let held = again(&added, &held).unwrap();
+        assert_eq!(judged(&added, &held), "accepted", "{role}");
+        assert_eq!(judged(&added.update(|s| s.version(role, 2)), &held), "rollback", "{role}");
+        let recovered = added.update(|s| s.rotate(role, vec![new]).version(role, 2));
+        assert_eq!(judged(&recovered, &held), "accepted", "{role}");
+    }
+}
+
+#[test]
+fn a_key_that_comes_back_finds_its_floor() {
+    for role in ROLES {
+        let (driven, held) = driven_up(role);
+        let old = driven.keys(role);
+        let rotated = driven.update(|s| s.rotate(role, vec![Key::p256()]).version(role, 2));
+        let held = again(&rotated, &held).unwrap();
+        let back = rotated.update(|s| s.rotate(role, old.clone()).version(role, 3));
+        assert_eq!(judged(&back, &held), "rollback", "{role}");
+        assert_eq!(judged(&back.update(|s| s.version(role, HIGH + 1)), &held), "accepted", "{role}");
+        // Though both roots are walked at once.
+        let (driven, held) = driven_up(role);
+        let there_and_back = driven.update(|s| s.rotate(role, vec![Key::p256()]));
+        let there_and_back = there_and_back.update(|s| s.rotate(role, driven.keys(role)).version(role, 3));
+        assert_eq!(judged(&there_and_back, &held), "rollback", "{role}");
+    }
+}
+
+/// Whoever has the keys of `targets`, and not alice's, cannot sink alice's floor to show an older word of hers.
+#[test]
+fn a_thief_of_the_parent_does_not_sink_a_delegations_floor() {
+    let old = plant().publish();
+    let alice_signed = old.bytes("targets/alice");
+    let new = old.update(|s| s.release("v1", OTHER, 5, &["alice"]));
+    let held = again(&new, &open(&old).unwrap()).unwrap();
+    let taken = new.update(|s| s.rotate("targets/alice", vec![Key::p256()]).version("targets/alice", 1));
+    let held = again(&taken, &held).unwrap();
+    let given_back = taken.update(|s| {
+        let s = s.rotate("targets/alice", old.keys("targets/alice"));
+        s.edit_bytes("targets/alice", move |_| alice_signed.clone())
+    });
+    assert_eq!(given_back.file_of("targets/alice"), old.file_of("targets/alice"));
+    assert_eq!(judged(&given_back, &held), "rollback");
+}
+
+/// All that the old keys ever signed, listed and signed for by whoever has all the other keys of today.
+#[test]
+fn nothing_that_the_old_keys_signed_comes_back() {
+    for role in ROLES {
+        let mut history = vec![plant().version(role, 3).publish()];
+        for version in [7, HIGH, HIGH - 1, 1, 9] {
+            let next = history.last().unwrap().update(|s| s.version(role, version).expires(role, now() + hours(300)));
+            history.push(next);
+        }
+        let held = open(&history[0]).unwrap();
+        let rotated = history.last().unwrap().update(|s| s.rotate(role, vec![Key::p256()]).version(role, 2));
+        let held = again(&rotated, &held).unwrap();
+        for repo in &history {
+            let bytes = repo.bytes(role);
+            let replayed = rotated.update(|s| s.edit_bytes(role, move |_| bytes.clone()));
+            for held in [&held, &open(&rotated).unwrap()] {
+                assert_eq!(judged(&replayed, held), "signature", "{role}");
+            }
+            // With everything else of that time as well.
+            assert_ne!(judged(repo, &held), "accepted", "{role}");
+        }
+    }
+}
+
+#[test]
+fn a_root_that_was_seen_in_a_refresh_that_failed_counts_for_the_floor() {
+    for role in ROLES {
+        let (driven, held) = driven_up(role);
+        let recovered = driven.update(|s| s.rotate(role, vec![Key::p256()]).version(role, 2));
+        for away in ["timestamp", "snapshot"] {
+            let mut server = Server::of(&recovered);
+            server.away.insert(recovered.file_of(away));
+            let result = Repository::refresh_or_note(&mut server, &gun(), &first_use(), Some(&held), &alice(), now());
+            let failed = *result.unwrap_err();
+            let noted = held.with_seen(&failed.noted.unwrap());
+            assert_eq!(judged(&recovered, &noted), "accepted", "{role}: {away}");
+            // Whether or not the new root is shown again, the thief's data is over where a root has changed.
+            if !role.contains('/') && away != "timestamp" {
+                assert_ne!(judged(&driven.update(|s| s.version(role, HIGH + 1)), &noted), "accepted", "{role}: {away}");
+            }
+        }
+    }
+}
