@@ -38,7 +38,8 @@ impl Bench {
     fn fetch_with(&self, credentials: &[Credential], cap: usize, wait: Duration) -> Result<Vec<u8>, FetchError> {
         let server = TrustServer::parse(&self.server.url(), PlainHttp::DangerouslyAllowed).unwrap();
         let gun = Gun::new(GUN).unwrap();
-        let mut source = self.client.source(&server, &gun, credentials, Deadline::after(wait));
+        let credentials = Candidates::known(credentials.to_vec());
+        let mut source = self.client.source(&server, &gun, &credentials, Deadline::after(wait));
         source.fetch(&MetadataName::Timestamp, cap)
     }
 
