@@ -7,8 +7,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use jiff::Timestamp;
 
 use crate::credentials::{
-    Candidates, ClusterSecrets, Credential, MountedCredentials, Puller, SecretError, SecretStore, SignerError,
-    SignerSecret, one_after_another,
+    Candidates, ClusterSecrets, Credential, MountedCredentials, NotHad, Puller, SecretError, SecretStore, SignerSecret,
+    one_after_another,
 };
 use crate::deadline::Deadline;
 use crate::image::{Digest, Reference};
@@ -272,10 +272,10 @@ impl Judge {
             (Ok(secret), _) => Ok(secret),
             (Err(SecretError::NotMounted { .. }), Some(cluster)) => {
                 cluster.signer(namespace, name, deadline).map_err(|error| match error {
-                    SignerError::Bad(error) => bad_secret(namespace, name, &error),
-                    SignerError::Unavailable(error) => Refused::Unavailable {
-                        reason: format!("the signer's secret {namespace}/{name} could not be read: {error}"),
-                    },
+                    NotHad::Bad(error) => bad_secret(namespace, name, &format!("it {error}")),
+                    NotHad::Unavailable(error) => {
+                        Refused::Unavailable { reason: format!("the signer's secret {namespace}/{name} {error}") }
+                    }
                 })
             }
             (Err(error), _) => Err(bad_secret(namespace, name, &error.to_string())),

@@ -117,11 +117,8 @@ impl Api {
     }
 
     fn get<T: Object>(&self, kind: Kind, namespace: &str, name: &str, deadline: Deadline) -> Result<T, ApiError> {
-        self.try_get(kind, namespace, name, deadline).map_err(|trouble| ApiError {
-            object: Named { kind, namespace: printable(namespace, 63), name: printable(name, 253) },
-            server: self.server.clone(),
-            trouble,
-        })
+        self.try_get(kind, namespace, name, deadline)
+            .map_err(|trouble| ApiError { server: self.server.clone(), trouble })
     }
 
     fn try_get<T: Object>(&self, kind: Kind, namespace: &str, name: &str, deadline: Deadline) -> Result<T, Trouble> {
@@ -136,7 +133,7 @@ impl Api {
             other => Trouble::Http(other),
         })?;
         if answer.status != 200 {
-            return Err(refusal(&answer));
+            return Err(refusal(&answer, kind, namespace));
         }
         let object: Option<T> = serde_json::from_slice(&answer.body).ok();
         object.filter(|object| object.is_called(namespace, name)).ok_or(Trouble::NotThat)
@@ -168,13 +165,13 @@ fn resource(kind: Kind) -> &'static str {
 
 /// Anything but a 200. What the body says is believed only where it is a `Status`: a proxy's 404 says nothing about a
 /// Secret.
-fn refusal(answer: &Answer) -> Trouble {
+fn refusal(answer: &Answer, kind: Kind, namespace: &str) -> Trouble {
     let status: Option<Status> = serde_json::from_slice(&answer.body).ok();
     let status = status.filter(|status| status.kind.as_deref() == Some("Status"));
     let reason = status.and_then(|status| status.reason).unwrap_or_default();
     match (answer.status, reason.as_str()) {
         (401, "Unauthorized") => Trouble::Unauthorized,
-        (403, "Forbidden") => Trouble::Forbidden,
+        (403, "Forbidden") => Trouble::Forbidden { resource: resource(kind), namespace: namespace.to_owned() },
         (404, "NotFound") => Trouble::NotFound,
         (status, _) => Trouble::Status { status, reason: printable(&reason, 60) },
     }
@@ -270,24 +267,9 @@ struct Status {
     reason: Option<String>,
 }
 
-/// What was asked for, safe to print.
-#[derive(Debug)]
-struct Named {
-    kind: Kind,
-    namespace: String,
-    name: String,
-}
-
-impl fmt::Display for Named {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}/{}", self.kind, self.namespace, self.name)
-    }
-}
-
-/// An object that was not had.
+/// An object that was not had. In words it follows what the object is called: `pull secret line-1/harbor does not exist`.
 #[derive(Debug)]
 pub(super) struct ApiError {
-    object: Named,
     server: ApiUrl,
     trouble: Trouble,
 }
@@ -309,7 +291,7 @@ enum Trouble {
     /// Our token was not accepted.
     Unauthorized,
     /// We have not the right.
-    Forbidden,
+    Forbidden { resource: &'static str, namespace: String },
     /// Another refusal.
     Status { status: u16, reason: String },
     /// The answer is not the object.
@@ -330,44 +312,37 @@ impl ApiError {
 
 impl fmt::Display for ApiError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { object, server, trouble } = self;
+        let Self { server, trouble } = self;
+        match trouble {
+            Trouble::NotAName(error) => return write!(f, "cannot exist: {error}"),
+            Trouble::NotFound => return f.write_str("does not exist"),
+            _ => f.write_str("could not be had: ")?,
+        }
         let api = format!("the Kubernetes API server {server}");
         match trouble {
-            Trouble::NotAName(error) => error.fmt(f),
-            Trouble::NotFound => write!(f, "{object} does not exist"),
-            Trouble::Token { file, source } => write!(
+            Trouble::NotAName(_) | Trouble::NotFound => Ok(()),
+            Trouble::Token { file, source } => {
+                let file = file.display();
+                write!(f, "Portreeve's own service-account token {file} {source}: apply {COMPONENT}")
+            }
+            Trouble::NotAToken { file } => write!(f, "{} holds no service-account token", file.display()),
+            Trouble::Http(error) => write!(f, "{api}: {error}"),
+            Trouble::OtherCa { ca } => write!(f, "{api}: its certificate is not under the CA in {}", ca.display()),
+            Trouble::Unauthorized => {
+                write!(f, "{api} did not accept Portreeve's service-account token (401 Unauthorized)")
+            }
+            Trouble::Forbidden { resource, namespace } => write!(
                 f,
-                "{object} could not be had: Portreeve's own service-account token {} {source}: apply {COMPONENT}",
-                file.display()
+                "{api} does not let Portreeve \"get\" \"{resource}\" in namespace {namespace} (403 Forbidden): apply \
+                 {COMPONENT}, or a Role there"
             ),
-            Trouble::NotAToken { file } => {
-                write!(f, "{object} could not be had: {} holds no service-account token", file.display())
-            }
-            Trouble::Http(error) => write!(f, "{object} could not be had: {api}: {error}"),
-            Trouble::OtherCa { ca } => {
-                write!(f, "{object} could not be had: {api}: its certificate is not under the CA in {}", ca.display())
-            }
-            Trouble::Unauthorized => write!(
-                f,
-                "{object} could not be had: {api} did not accept Portreeve's service-account token (401 Unauthorized)"
-            ),
-            Trouble::Forbidden => {
-                let (resource, namespace) = (resource(object.kind), &object.namespace);
-                write!(
-                    f,
-                    "{object} could not be had: {api} lets Portreeve not \"get\" \"{resource}\" in namespace \
-                     {namespace} (403 Forbidden): apply {COMPONENT}, or a Role there"
-                )
-            }
             Trouble::Status { status, reason } => {
                 let redirect =
                     if (300..400).contains(status) { ", a redirect, and those are not followed" } else { "" };
                 let blank = if reason.is_empty() { "" } else { " " };
-                write!(f, "{object} could not be had: {api} answered {status}{blank}{reason}{redirect}")
+                write!(f, "{api} answered {status}{blank}{reason}{redirect}")
             }
-            Trouble::NotThat => {
-                write!(f, "{object} could not be had: {api} answered with something that is not this {}", object.kind)
-            }
+            Trouble::NotThat => write!(f, "{api} answered with something that is not this object"),
         }
     }
 }
@@ -409,3 +384,6 @@ impl fmt::Display for ApiSetupError {
 }
 
 impl std::error::Error for ApiSetupError {}
+
+#[cfg(test)]
+mod tests;

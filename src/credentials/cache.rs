@@ -34,7 +34,7 @@ type Key = (String, String);
 /// What asking for an object came to.
 pub(super) struct Kept<T> {
     /// The object, or why there is none.
-    pub(super) found: Result<T, ClusterError>,
+    pub(super) found: Result<Arc<T>, ClusterError>,
     /// When it was asked for.
     asked: Instant,
     weight: u64,
@@ -79,10 +79,10 @@ impl<T> Cache<T> {
                         return Some(kept);
                     }
                     let asked = Instant::now();
-                    let found = get(deadline.at_most(GET_TIME));
+                    let found = get(deadline.at_most(GET_TIME)).map(Arc::new);
                     // That one asker's time was up says nothing to the others.
                     let is_ours = deadline.remaining().is_none() && found.as_ref().is_err_and(ClusterError::is_timeout);
-                    let weight = 512 + found.as_ref().map_or(0, self.weigh);
+                    let weight = 512 + found.as_ref().map_or(0, |found| (self.weigh)(found));
                     let kept = Arc::new(Kept { found, asked, weight });
                     pilot.land(&if is_ours { Err(()) } else { Ok(Arc::clone(&kept)) });
                     return Some(kept);

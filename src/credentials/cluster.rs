@@ -3,23 +3,29 @@
 //! other, and taken only if it is of a type for pull secrets. What could not be had is told in words without secrets, and
 //! what could is tried all the same.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Credential;
 use super::api::{Api, ApiError, ApiSettings, ApiSetupError, SecretObject};
-use super::cache::{Cache, KEEP, KEEP_FAILURE, Kept};
+use super::cache::{Cache, KEEP, KEEP_FAILURE};
 use super::candidates::best_first;
 use super::dockerconfig::{self, DockerConfig, DockerConfigError, Format};
+use super::names::{Kind, check};
 use super::secrets::{MAX_KEY, MAX_NAME, SignerSecret};
 use crate::deadline::Deadline;
 use crate::text::printable;
 
 /// Most pull secrets of one pod that are looked at: each is a request to the API server, and a tenant names them.
 const MAX_PULL_SECRETS: usize = 16;
+/// Most credentials of a pod that are tried for one image: each is a request to a token service, and others may be waiting
+/// for what it comes to.
+const MAX_CANDIDATES: usize = 8;
 /// Most faults of one docker config that are told.
 const MAX_TOLD: usize = 3;
+const NO_TIME: &str = "could not be had: there was no time to ask the Kubernetes API server";
 /// The ServiceAccount of a pod that names none.
 const DEFAULT_ACCOUNT: &str = "default";
 
@@ -53,7 +59,7 @@ pub struct ClusterSecrets {
 #[derive(Default)]
 pub struct PullSecrets {
     /// By their names.
-    configs: Vec<(String, Arc<Kept<DockerConfig>>)>,
+    configs: Vec<(String, Arc<DockerConfig>)>,
     /// What is wrong with them or could not be had, for denials; no secrets in it.
     pub problems: Vec<String>,
 }
@@ -78,63 +84,70 @@ impl ClusterSecrets {
     /// The pull secrets of a pod, in the order in which it names them; by the deadline, and in half of the time until
     /// then, so that the rest is left to ask the trust server without them.
     pub fn pull_secrets(&self, puller: &Puller<'_>, deadline: Deadline) -> PullSecrets {
-        let deadline = half_of(deadline);
+        let (namespace, deadline) = (puller.namespace, half_of(deadline));
         let mut found = PullSecrets::default();
         let mut names: Vec<String> = puller.pull_secrets.iter().map(|&name| name.to_owned()).collect();
         if names.is_empty() {
             let account = puller.service_account.filter(|name| !name.is_empty()).unwrap_or(DEFAULT_ACCOUNT);
-            let get = |deadline| Ok(self.api.pull_secrets_of(puller.namespace, account, deadline)?);
-            match self.accounts.get(puller.namespace, account, deadline, &get).as_deref() {
-                Some(Kept { found: Ok(of_account), .. }) => names.clone_from(of_account),
-                Some(Kept { found: Err(error), .. }) => found.problems.push(error.to_string()),
-                None => found.problems.push(out_of_time("ServiceAccount", puller.namespace, account)),
+            let get = |deadline| Ok(self.api.pull_secrets_of(namespace, account, deadline)?);
+            match have(&self.accounts, Kind::ServiceAccount, namespace, account, deadline, &get) {
+                Ok(of_account) => names.clone_from(&of_account),
+                Err(why) => found.problems.push(format!("{} {why}", called("ServiceAccount", namespace, account))),
             }
         }
         // As kubelet has it: a reference without a name is none.
-        names.retain(|name| !name.is_empty());
-        let mut seen = std::collections::BTreeSet::new();
-        names.retain(|name| seen.insert(name.clone()));
+        let mut seen = BTreeSet::new();
+        names.retain(|name| !name.is_empty() && seen.insert(name.clone()));
         if names.len() > MAX_PULL_SECRETS {
-            found.problems.push(format!(
-                "{} pull secrets are named, and only the first {MAX_PULL_SECRETS} were looked at",
-                names.len()
-            ));
-            names.truncate(MAX_PULL_SECRETS);
+            let most = format!("only the first {MAX_PULL_SECRETS} were looked at");
+            found.problems.push(format!("{} pull secrets are named, and {most}", names.len()));
         }
-        for name in names {
-            self.add_pull_secret(puller.namespace, name, deadline, &mut found);
+        for name in names.iter().take(MAX_PULL_SECRETS) {
+            let get = |deadline| docker_config(&self.api.secret(namespace, name, deadline)?);
+            let called = called("pull secret", namespace, name);
+            match have(&self.pull_secrets, Kind::Secret, namespace, name, deadline, &get) {
+                Err(why) => found.problems.push(format!("{called} {why}")),
+                Ok(config) => {
+                    let faults = config.problems.iter().take(MAX_TOLD);
+                    found.problems.extend(faults.map(|fault| format!("{called} {fault}")));
+                    found.configs.push((called, config));
+                }
+            }
         }
         found
     }
 
-    fn add_pull_secret(&self, namespace: &str, name: String, deadline: Deadline, found: &mut PullSecrets) {
-        let get = |deadline| docker_config(&self.api.secret(namespace, &name, deadline)?);
-        let called = format!("pull secret {namespace}/{}", printable(&name, 253));
-        let Some(kept) = self.pull_secrets.get(namespace, &name, deadline, &get) else {
-            return found.problems.push(out_of_time("pull secret", namespace, &name));
-        };
-        match &kept.found {
-            Err(error) => found.problems.push(format!("{called}: {error}")),
-            Ok(config) => {
-                found
-                    .problems
-                    .extend(config.problems.iter().take(MAX_TOLD).map(|problem| format!("{called} {problem}")));
-                found.configs.push((called, kept));
-            }
-        }
-    }
-
     /// A signer's secret.
-    pub fn signer(&self, namespace: &str, name: &str, deadline: Deadline) -> Result<SignerSecret, SignerError> {
-        let deadline = half_of(deadline);
+    pub fn signer(&self, namespace: &str, name: &str, deadline: Deadline) -> Result<SignerSecret, NotHad> {
         let get = |deadline| signer(&self.api.secret(namespace, name, deadline)?);
-        match self.signers.get(namespace, name, deadline, &get).as_deref() {
-            Some(Kept { found: Ok(signer), .. }) => Ok(signer.clone()),
-            Some(Kept { found: Err(error), .. }) if error.is_certain() => Err(SignerError::Bad(error.to_string())),
-            Some(Kept { found: Err(error), .. }) => Err(SignerError::Unavailable(error.to_string())),
-            None => Err(SignerError::Unavailable(out_of_time("Secret", namespace, name))),
-        }
+        let found = have(&self.signers, Kind::Secret, namespace, name, half_of(deadline), &get)?;
+        Ok(SignerSecret::clone(&found))
     }
+}
+
+/// An object, kept or fetched.
+fn have<T>(
+    cache: &Cache<T>,
+    kind: Kind,
+    namespace: &str,
+    name: &str,
+    deadline: Deadline,
+    get: &dyn Fn(Deadline) -> Result<T, ClusterError>,
+) -> Result<Arc<T>, NotHad> {
+    // What no object can be called is kept nowhere: a tenant writes it, at any length.
+    let names = check(Kind::Namespace, namespace).and_then(|()| check(kind, name));
+    names.map_err(|error| NotHad::Bad(format!("cannot exist: {error}")))?;
+    let kept = cache.get(namespace, name, deadline, get).ok_or_else(|| NotHad::Unavailable(NO_TIME.to_owned()))?;
+    match &kept.found {
+        Ok(found) => Ok(Arc::clone(found)),
+        Err(error) if error.is_certain() => Err(NotHad::Bad(error.to_string())),
+        Err(error) => Err(NotHad::Unavailable(error.to_string())),
+    }
+}
+
+/// An object, for people.
+fn called(what: &str, namespace: &str, name: &str) -> String {
+    format!("{what} {}/{}", printable(namespace, 63), printable(name, 253))
 }
 
 impl fmt::Debug for ClusterSecrets {
@@ -146,12 +159,11 @@ impl fmt::Debug for ClusterSecrets {
 impl PullSecrets {
     /// The candidates for an image, most specific first. `name` is normalised and without tag.
     pub fn candidates(&self, name: &str) -> Vec<Credential> {
-        best_first(
-            name,
-            self.configs.iter().flat_map(|(called, kept)| {
-                kept.found.iter().flat_map(|config| &config.entries).map(move |entry| (called, entry))
-            }),
-        )
+        let entries =
+            self.configs.iter().flat_map(|(called, config)| config.entries.iter().map(move |entry| (called, entry)));
+        let mut candidates = best_first(name, entries);
+        candidates.truncate(MAX_CANDIDATES);
+        candidates
     }
 }
 
@@ -188,10 +200,6 @@ fn half_of(deadline: Deadline) -> Deadline {
     deadline.remaining().map_or(deadline, |left| deadline.at_most(left / 2))
 }
 
-fn out_of_time(what: &str, namespace: &str, name: &str) -> String {
-    format!("{what} {namespace}/{}: there was no time to ask the Kubernetes API server for it", printable(name, 253))
-}
-
 fn weight(text: &str) -> u64 {
     64 + text.len() as u64
 }
@@ -206,7 +214,7 @@ fn weight_of_config(config: &DockerConfig) -> u64 {
     of_entries + config.problems.iter().map(|problem| weight(problem)).sum::<u64>()
 }
 
-/// A Secret or ServiceAccount that cannot be used.
+/// A Secret or ServiceAccount that cannot be used. In words it follows what it is called.
 #[derive(Debug)]
 pub(super) enum ClusterError {
     /// It was not had.
@@ -270,11 +278,24 @@ impl std::error::Error for ClusterError {
     }
 }
 
-/// A signer's secret that is not to be had from the cluster.
+/// An object that is not to be had from the cluster. The words follow what it is called.
 #[derive(Debug)]
-pub enum SignerError {
+pub enum NotHad {
     /// There is none, or what is in it cannot be used.
     Bad(String),
     /// Nobody could say: the API server is away, slow, or does not let us.
     Unavailable(String),
 }
+
+impl fmt::Display for NotHad {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bad(why) | Self::Unavailable(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for NotHad {}
+
+#[cfg(test)]
+mod tests;

@@ -16,7 +16,7 @@ mod candidates;
 
 pub use api::{ApiSettings, ApiSetupError, ApiUrl};
 pub use candidates::{Candidates, one_after_another};
-pub use cluster::{ClusterSecrets, PullSecrets, Puller, SignerError};
+pub use cluster::{ClusterSecrets, NotHad, PullSecrets, Puller};
 pub use dockerconfig::TOKEN_USER;
 pub use files::FileError;
 pub use mounted::MountedCredentials;

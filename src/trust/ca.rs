@@ -160,7 +160,7 @@ mod tests {
     fn a_bundle_counts_only_whole() {
         let scratch = Scratch::new();
         let good = Authority::new().pem();
-        let tls_config = |bundle| super::tls_config(BuiltInRoots::Trusted, bundle);
+        let tls_config = |bundle: Option<&Path>| super::tls_config(BuiltInRoots::Trusted, bundle);
         assert!(tls_config(None).is_ok());
         assert!(tls_config(Some(&scratch.path().join("absent"))).is_ok());
         assert!(tls_config(Some(&scratch.write("one", &good))).is_ok());
