@@ -43,8 +43,10 @@ pub struct Config {
     pub secrets: PathBuf,
     /// Docker configs that count for every namespace.
     pub registries: PathBuf,
-    /// How the Kubernetes API is asked for pull secrets and signers' keys; `None`: it is not.
-    pub api: Option<ApiSettings>,
+    /// Is the Kubernetes API asked for pull secrets and signers' keys?
+    pub ask_api: AskApi,
+    /// How it is asked.
+    pub api: ApiSettings,
     /// Trust.
     pub trust: TrustConfig,
     /// `warn`: decide, log, count and warn, but let in.
@@ -78,6 +80,15 @@ pub struct TrustConfig {
     pub first_use: FirstUse,
     /// May trust servers be plain HTTP?
     pub plain_http: PlainHttp,
+}
+
+/// Is the Kubernetes API asked for pull secrets, and for signers' keys that are not mounted?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AskApi {
+    /// Never.
+    No,
+    /// As soon as one is needed.
+    Yes,
 }
 
 /// Files of the serving side.
@@ -204,7 +215,8 @@ impl Config {
             policies: policies.unwrap_or_else(|| vec!["/etc/portreeve/policies".into()]),
             secrets: secrets.unwrap_or_else(|| "/etc/portreeve/secrets".into()),
             registries: credentials.mounted.unwrap_or_else(|| "/etc/portreeve/registries".into()),
-            api: check.api(credentials.kubernetes.unwrap_or(false), credentials.api.unwrap_or_default())?,
+            ask_api: if credentials.kubernetes.unwrap_or(false) { AskApi::Yes } else { AskApi::No },
+            api: check.api(credentials.api.unwrap_or_default())?,
             trust: TrustConfig {
                 ca: trust.ca.unwrap_or_else(|| "/etc/certs/ca.pem".into()),
                 servers,
@@ -320,8 +332,7 @@ impl Checker<'_> {
             .ok_or_else(|| self.wrong(key, text, "a size from 1KiB to 1GiB such as 64KiB or 8MiB"))
     }
 
-    /// What is said of the API is checked also where it is not switched on.
-    fn api(&self, is_on: bool, wire: WireApi) -> Result<Option<ApiSettings>, ConfigError> {
+    fn api(&self, wire: WireApi) -> Result<ApiSettings, ConfigError> {
         let default = ApiSettings::default();
         let server = wire.server.filter(|url| !url.is_empty());
         let server = match server.as_deref().map(|url| (url, ApiUrl::parse(url))) {
@@ -331,9 +342,7 @@ impl Checker<'_> {
             Some((_, known)) => known,
             None => None,
         };
-        let settings =
-            ApiSettings { server, token: wire.token.unwrap_or(default.token), ca: wire.ca.unwrap_or(default.ca) };
-        Ok(is_on.then_some(settings))
+        Ok(ApiSettings { server, token: wire.token.unwrap_or(default.token), ca: wire.ca.unwrap_or(default.ca) })
     }
 
     fn limits(&self, wire: WireLimits) -> Result<Limits, ConfigError> {
@@ -605,12 +614,16 @@ log: { format: text, level: debug }
     #[test]
     fn the_api_is_asked_only_where_it_is_switched_on() {
         for text in ["{}", "credentials: { kubernetes: false, api: { server: \"https://10.96.0.1\" } }"] {
-            assert!(parse(text).unwrap().api.is_none(), "{text}");
+            assert_eq!(parse(text).unwrap().ask_api, AskApi::No, "{text}");
         }
-        let api = parse("credentials: { kubernetes: true, api: { server: \"\" } }").unwrap().api.unwrap();
-        assert_eq!((api.server, api.token), (None, "/var/run/secrets/kubernetes.io/serviceaccount/token".into()));
+        let config = parse("credentials: { kubernetes: true, api: { server: \"\" } }").unwrap();
+        let api = config.api;
+        assert_eq!(
+            (config.ask_api, api.server, api.token),
+            (AskApi::Yes, None, "/var/run/secrets/kubernetes.io/serviceaccount/token".into())
+        );
         let text = "credentials: { kubernetes: true, api: { server: \"https://[fd00::1]:6443/\", token: t, ca: c } }";
-        let api = parse(text).unwrap().api.unwrap();
+        let api = parse(text).unwrap().api;
         assert_eq!(api.server.unwrap().to_string(), "https://[fd00::1]:6443");
         assert_eq!((api.token, api.ca), ("t".into(), "c".into()));
     }

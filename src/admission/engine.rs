@@ -12,7 +12,7 @@ use super::decide::{Basis, Decision, DecisionRules, ImageFinding, decide};
 use super::judge::{Judge, PoliciesInForce, Verdict};
 use super::policy_review;
 use super::review::{Response, Review, ReviewError};
-use crate::config::Config;
+use crate::config::{AskApi, Config};
 use crate::credentials::{ApiSetupError, ClusterSecrets, MountedCredentials, SecretStore};
 use crate::deadline::Deadline;
 use crate::metrics::{self, Metrics};
@@ -45,7 +45,10 @@ impl Engine {
             notary,
             credentials: MountedCredentials::new(Some(config.registries.clone())),
             secrets: SecretStore::new(config.secrets.clone()),
-            cluster: config.api.as_ref().map(ClusterSecrets::new).transpose().map_err(EngineError::Api)?,
+            cluster: match config.ask_api {
+                AskApi::No => None,
+                AskApi::Yes => Some(ClusterSecrets::new(&config.api).map_err(EngineError::Api)?),
+            },
             servers: config.trust.servers.clone(),
             when_unavailable: config.trust.when_unavailable,
             first_use: config.trust.first_use,
