@@ -14,7 +14,7 @@ use super::server_url::{PlainHttp, Realm, TrustServer};
 use super::source::{FetchError, MetadataName, MetadataSource};
 use super::token::{TokenError, TokenKey, Tokens, basic, bearer};
 use super::{Gun, wire};
-use crate::credentials::{Credential, Secret, TOKEN_USER};
+use crate::credentials::{Candidates, Credential, Secret, TOKEN_USER};
 use crate::deadline::Deadline;
 use crate::metrics::Metrics;
 use crate::text::printable;
@@ -60,22 +60,16 @@ impl Client {
         &'a self,
         server: &'a TrustServer,
         gun: &'a Gun,
-        credentials: &'a [Credential],
+        credentials: &'a Candidates<'a>,
         deadline: Deadline,
     ) -> Source<'a> {
-        // Anonymous only where there is nothing else: as kubelet does, which never falls back to it.
-        let candidates = if credentials.is_empty() {
-            vec![None]
-        } else {
-            credentials.iter().take(MAX_CANDIDATES).map(Some).collect()
-        };
         let (offer, pass, tried) = (None, None, Vec::new());
         let spent = Spent { began: Instant::now(), tokens: Duration::ZERO };
         Source {
             client: self,
             server,
             gun,
-            candidates,
+            credentials,
             deadline,
             offer,
             pass,
@@ -148,8 +142,7 @@ pub(super) struct Source<'a> {
     client: &'a Client,
     server: &'a TrustServer,
     gun: &'a Gun,
-    /// `None` stands for nobody.
-    candidates: Vec<Option<&'a Credential>>,
+    credentials: &'a Candidates<'a>,
     deadline: Deadline,
     offer: Option<Offer>,
     pass: Option<Pass>,
@@ -291,8 +284,10 @@ impl<'a> Source<'a> {
     /// Signs in with the first candidate from `first` on that works. `age` is of the tokens that may be used for
     /// `first`; for later ones kept tokens are fine.
     fn sign_in(&mut self, offer: &Offer, first: usize, age: Age) -> Result<(), FetchError> {
-        for candidate in first..self.candidates.len() {
-            let credential = self.candidates.get(candidate).copied().flatten();
+        let mut next = first;
+        while let Some(credential) = self.candidate(next) {
+            let candidate = next;
+            next += 1;
             let may_be_kept = age == Age::Kept || candidate != first;
             match self.pass_for(offer, candidate, credential, may_be_kept) {
                 Ok(pass) => {
@@ -307,6 +302,15 @@ impl<'a> Source<'a> {
             }
         }
         Err(self.nothing_left())
+    }
+
+    /// Whom to try as the `number`th; `Some(None)` stands for nobody, `None` for the end of the list.
+    fn candidate(&self, number: usize) -> Option<Option<&'a Credential>> {
+        match self.credentials.get(self.deadline) {
+            // Anonymous only where there is nothing else: as kubelet does, which never falls back to it.
+            [] => (number == 0).then_some(None),
+            known => known.iter().take(MAX_CANDIDATES).nth(number).map(Some),
+        }
     }
 
     fn pass_for(
@@ -401,7 +405,7 @@ impl<'a> Source<'a> {
     }
 
     fn describe(&self, candidate: usize) -> String {
-        match self.candidates.get(candidate).copied().flatten() {
+        match self.candidate(candidate).flatten() {
             Some(credential) => printable(&credential.source, 300),
             None => "anonymously (no credentials are configured for this registry)".to_owned(),
         }

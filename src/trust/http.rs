@@ -1,6 +1,6 @@
-//! HTTP as trust and token servers are spoken to: no redirects, no cookies, no compression, https unless plain HTTP
-//! is switched on, a cap on every body and one deadline over resolving, connecting, sending and reading. Nobody waits for
-//! a server that is known to be down (`outage`). Never logs a header or a body.
+//! HTTP as trust servers, token services and the Kubernetes API are spoken to: no redirects, no cookies, no compression,
+//! https unless plain HTTP is switched on, a cap on every body and one deadline over resolving, connecting, sending and
+//! reading. Nobody waits for a server that is known to be down (`outage`). Never logs a header or a body.
 
 use std::cell::Cell;
 use std::fmt;
@@ -14,7 +14,7 @@ use ureq::http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header}
 use ureq::unversioned::transport::{ConnectProxyConnector, Connector, TcpConnector};
 use ureq::{Agent, AsSendBody, Body};
 
-use super::ca::{CaError, tls_config};
+use super::ca::{BuiltInRoots, CaError, tls_config};
 use super::hop::HopConnector;
 use super::names::Names;
 use super::outage::{Outage, Outages, Times};
@@ -40,7 +40,8 @@ const POOL_AGE: Duration = Duration::from_secs(30);
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 
 /// A client with its connections. Shared by all workers.
-pub(super) struct Http {
+pub(crate) struct Http {
+    built_in: BuiltInRoots,
     ca: Option<PathBuf>,
     plain_http: PlainHttp,
     proxies: Proxies,
@@ -51,11 +52,11 @@ pub(super) struct Http {
 
 /// Whom a request goes to.
 #[derive(Clone, Copy)]
-pub(super) struct Peer<'a> {
+pub(crate) struct Peer<'a> {
     /// A URL there that may be asked for without a reason, and that is answered, with whatever status, if anything is.
-    pub(super) door: &'a str,
+    pub(crate) door: &'a str,
     /// Told as soon as there is an answer, whatever it says.
-    pub(super) answered: &'a dyn Fn(),
+    pub(crate) answered: &'a dyn Fn(),
 }
 
 struct State {
@@ -67,13 +68,13 @@ struct State {
 
 /// What a server answered.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     /// The status.
-    pub(super) status: u16,
+    pub(crate) status: u16,
     /// Its `WWW-Authenticate` fields.
     pub(super) challenges: Vec<String>,
     /// The body: whole if the status is 200, else its beginning, or nothing.
-    pub(super) body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Http {
@@ -87,7 +88,25 @@ impl Http {
         Self::checked_every(ca, plain_http, proxies, CHECK_EVERY, Outages::new(Times::USUAL, metrics))
     }
 
+    /// A client that believes nobody but this bundle, which must be there, and speaks https alone.
+    pub(crate) fn under_only(ca: PathBuf, metrics: Arc<Metrics>) -> Result<Self, HttpSetupError> {
+        let proxies = Proxies::from_environment().map_err(HttpSetupError::Proxy)?;
+        let outages = Outages::new(Times::USUAL, metrics);
+        Self::set_up(BuiltInRoots::Ignored, Some(ca), PlainHttp::Refused, proxies, CHECK_EVERY, outages)
+    }
+
     pub(super) fn checked_every(
+        ca: Option<PathBuf>,
+        plain_http: PlainHttp,
+        proxies: Proxies,
+        check_every: Duration,
+        outages: Outages,
+    ) -> Result<Self, HttpSetupError> {
+        Self::set_up(BuiltInRoots::Trusted, ca, plain_http, proxies, check_every, outages)
+    }
+
+    fn set_up(
+        built_in: BuiltInRoots,
         ca: Option<PathBuf>,
         plain_http: PlainHttp,
         proxies: Proxies,
@@ -96,13 +115,14 @@ impl Http {
     ) -> Result<Self, HttpSetupError> {
         // The stamp first: a change between the two is then seen at the next look.
         let stamp = ca.as_deref().and_then(Stamp::of);
-        let agent = new_agent(ca.as_deref(), plain_http).map_err(HttpSetupError::Ca)?;
+        let agent = new_agent(built_in, ca.as_deref(), plain_http).map_err(HttpSetupError::Ca)?;
         let state = State { agent, stamp, checked: Instant::now(), checking: false };
-        Ok(Self { ca, plain_http, proxies, check_every, outages: Arc::new(outages), state: Mutex::new(state) })
+        let outages = Arc::new(outages);
+        Ok(Self { built_in, ca, plain_http, proxies, check_every, outages, state: Mutex::new(state) })
     }
 
     /// GETs a URL. `cap` is for the body of a 200.
-    pub(super) fn get(
+    pub(crate) fn get(
         self: &Arc<Self>,
         url: &str,
         authorization: Option<&Secret>,
@@ -243,7 +263,7 @@ impl Http {
             state.stamp
         };
         let stamp = Stamp::of(ca);
-        let renewed = (stamp != known).then(|| new_agent(Some(ca), self.plain_http));
+        let renewed = (stamp != known).then(|| new_agent(self.built_in, Some(ca), self.plain_http));
         let mut state = self.lock();
         state.checking = false;
         state.checked = Instant::now();
@@ -267,7 +287,7 @@ impl Http {
     }
 }
 
-fn new_agent(ca: Option<&std::path::Path>, plain_http: PlainHttp) -> Result<Agent, CaError> {
+fn new_agent(built_in: BuiltInRoots, ca: Option<&std::path::Path>, plain_http: PlainHttp) -> Result<Agent, CaError> {
     let config = Agent::config_builder()
         .http_status_as_error(false)
         .https_only(plain_http == PlainHttp::Refused)
@@ -285,7 +305,7 @@ fn new_agent(ca: Option<&std::path::Path>, plain_http: PlainHttp) -> Result<Agen
     let connector =
         ().chain(ConnectProxyConnector::default())
             .chain(TcpConnector::default())
-            .chain(TlsConnector::new(tls_config(ca)?))
+            .chain(TlsConnector::new(tls_config(built_in, ca)?))
             .chain(HopConnector);
     Ok(Agent::with_parts(config, connector, Names::default()))
 }
@@ -335,7 +355,7 @@ fn says_its_length(headers: &HeaderMap) -> bool {
 
 /// Why there is no answer.
 #[derive(Debug)]
-pub(super) enum HttpError {
+pub(crate) enum HttpError {
     /// The deadline passed.
     Timeout,
     /// Nothing was asked, because nobody is there.
@@ -450,7 +470,7 @@ fn certificate_trouble(why: &CertificateError) -> String {
 
 /// Why a client cannot be set up.
 #[derive(Debug)]
-pub(super) enum HttpSetupError {
+pub(crate) enum HttpSetupError {
     /// The CA bundle.
     Ca(CaError),
     /// The proxy variables.

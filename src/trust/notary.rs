@@ -26,7 +26,7 @@ pub use super::server_url::{PlainHttp, TrustServer, TrustServerError};
 use super::shelf::Shelf;
 use super::store::{Store, StoredSummary};
 use super::{Gun, MetadataSource};
-use crate::credentials::Credential;
+use crate::credentials::Candidates;
 use crate::deadline::Deadline;
 use crate::metrics::Metrics;
 
@@ -126,7 +126,7 @@ impl Notary {
         &'a self,
         server: &'a TrustServer,
         gun: &'a Gun,
-        credentials: &'a [Credential],
+        credentials: &'a Candidates<'a>,
         deadline: Deadline,
         ear: &'a dyn Ear,
     ) -> Box<dyn MetadataSource + 'a> {

@@ -204,7 +204,7 @@ fn jittered(pause: Duration) -> Duration {
 
 /// A server is not asked, because it is down.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Outage {
+pub(crate) struct Outage {
     why: String,
     /// How long ago that was found.
     ago: Duration,

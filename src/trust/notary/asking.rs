@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use super::failures::Known;
 use super::held::{Brought, Cause, Failed, Failure, Held, Key, Terms};
 use super::question::{Origin, Question, Refusal, Verified, WhenUnavailable};
 use super::{MAX_ROLES, Notary, RECHECK_AFTER};
+use crate::credentials::Credential;
 use crate::deadline::Deadline;
 use crate::metrics::NotAsked;
 use crate::trust::RoleName;
@@ -128,15 +130,12 @@ impl Asking<'_> {
     /// What the server said of this a moment ago, where that was a definite no.
     fn known_failure(&self) -> Option<Failure> {
         let max_age = RECHECK_AFTER.min(self.notary.refresh_after);
-        let is_ours = |failure: &Failure, terms: &Terms| {
-            // That there is no trust data may be what somebody without rights is told.
-            terms.credentials.as_slice() == self.question.credentials && self.shares(failure, terms)
-        };
-        let (failure, epoch) = self.notary.failures.known(self.key, max_age, is_ours)?;
+        let Known { failure, terms, tried, epoch, .. } = self.notary.failures.known(self.key, max_age)?;
         let Question { gun, server, .. } = *self.question;
         // A reset by hand was made for the next question to be asked.
         let now = self.notary.store.recall(server, gun).map_or(0, |known| known.epoch());
-        (now == epoch).then_some(failure)
+        // That there is no trust data may be what somebody without rights is told.
+        (now == epoch && self.would_try(tried.as_deref()) && self.shares(&failure, &terms)).then_some(failure)
     }
 
     /// Waits for what another one is fetching.
@@ -180,6 +179,7 @@ impl Asking<'_> {
         self.notary.client.check(server).map_err(|outage| Failure::Unavailable {
             why: format!("trust server {server}: {outage}"),
             cause: Cause::Other,
+            tried: None,
         })
     }
 
@@ -189,7 +189,11 @@ impl Asking<'_> {
             NoTurn::Crowded { .. } => {
                 self.notary.client.suspect(server);
                 self.notary.metrics.trust_server_not_asked(NotAsked::Crowded);
-                Failure::Unavailable { why: format!("trust server {server} {refused}"), cause: Cause::Other }
+                Failure::Unavailable {
+                    why: format!("trust server {server} {refused}"),
+                    cause: Cause::Other,
+                    tried: None,
+                }
             }
             NoTurn::OutOfTime => {
                 let waited = began.elapsed().as_secs_f64();
@@ -199,7 +203,7 @@ impl Asking<'_> {
     }
 
     fn terms(&self) -> Terms {
-        Terms { roles: self.roles.clone(), credentials: self.question.credentials.to_vec() }
+        Terms { roles: self.roles.clone() }
     }
 
     /// A failure comes with what is to be remembered in place of what is held.
@@ -263,6 +267,7 @@ impl Asking<'_> {
             }
             Err(failed) => {
                 let FailedRefresh { error, noted } = *failed;
+                let tried = credentials.seen().map(<[Credential]>::to_vec);
                 let failure = match error {
                     RefreshError::Rejected(rejection) => Failure::Rejected(rejection),
                     RefreshError::Unavailable(why) => {
@@ -271,10 +276,11 @@ impl Asking<'_> {
                             (Some(_), true) => Cause::NobodyLetIn,
                             (Some(_), false) => Cause::Other,
                         };
-                        Failure::Unavailable { why, cause }
+                        Failure::Unavailable { why, cause, tried: tried.clone() }
                     }
                 };
-                self.notary.failures.remember(self.key, &failure, self.terms(), epoch, began);
+                let failed = Known { failure: failure.clone(), terms: self.terms(), tried, epoch, since: began };
+                self.notary.failures.remember(self.key, failed);
                 Err(Box::new((failure, noted.map(|seen| (seen, epoch)))))
             }
         }
@@ -292,12 +298,16 @@ impl Asking<'_> {
     fn shares(&self, failure: &Failure, terms: &Terms) -> bool {
         match failure {
             Failure::Rejected(_) => true,
-            Failure::Unavailable { cause, .. } => {
-                *cause != Cause::OutOfTime
-                    && terms.roles.is_subset(&self.roles)
-                    && terms.credentials.as_slice() == self.question.credentials
+            Failure::Unavailable { cause, tried, .. } => {
+                *cause != Cause::OutOfTime && terms.roles.is_subset(&self.roles) && self.would_try(tried.as_deref())
             }
         }
+    }
+
+    /// Are these our credentials as well? Nobody has any where it never came to signing in.
+    fn would_try(&self, tried: Option<&[Credential]>) -> bool {
+        let Question { credentials, deadline, .. } = *self.question;
+        tried.is_none_or(|tried| tried == credentials.get(deadline))
     }
 
     /// Where stored data may stand in, a server that hangs gets half of the time, so that there is an answer.
@@ -318,7 +328,7 @@ impl Asking<'_> {
     fn out_of_time(&self, what: &str) -> Failure {
         let why =
             format!("trust server {}: no answer about {} in time: {what}", self.question.server, self.question.gun);
-        Failure::Unavailable { why, cause: Cause::OutOfTime }
+        Failure::Unavailable { why, cause: Cause::OutOfTime, tried: None }
     }
 }
 

@@ -10,6 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::held::{Failure, Key, Terms};
+use crate::credentials::Credential;
 
 /// Most failures that are remembered: one that is forgotten early costs a refresh.
 const MAX_FAILURES: usize = 256;
@@ -18,32 +19,29 @@ const MAX_FAILURES: usize = 256;
 #[derive(Default)]
 pub(super) struct Failures(Mutex<HashMap<Key, Known>>);
 
-struct Known {
-    failure: Failure,
-    terms: Terms,
-    epoch: u64,
+/// A failure, and whose it is.
+#[derive(Clone)]
+pub(super) struct Known {
+    pub(super) failure: Failure,
+    pub(super) terms: Terms,
+    /// The credentials that were tried; `None` where it never came to signing in.
+    pub(super) tried: Option<Vec<Credential>>,
+    /// The store's, when it failed.
+    pub(super) epoch: u64,
     /// When the server was asked.
-    since: Instant,
+    pub(super) since: Instant,
 }
 
 impl Failures {
-    /// What is known to fail, if the server was asked no longer ago than `max_age`, and in which epoch of the store.
-    /// `is_ours` says whether a failure on such terms is that of who asks now.
-    pub(super) fn known(
-        &self,
-        key: &Key,
-        max_age: Duration,
-        is_ours: impl FnOnce(&Failure, &Terms) -> bool,
-    ) -> Option<(Failure, u64)> {
-        let known = self.lock();
-        let known = known.get(key)?;
-        let holds = known.since.elapsed() < max_age && is_ours(&known.failure, &known.terms);
-        holds.then(|| (known.failure.clone(), known.epoch))
+    /// What is known to fail, if the server was asked no longer ago than `max_age`. Whose failure it is, is for the caller
+    /// to look at.
+    pub(super) fn known(&self, key: &Key, max_age: Duration) -> Option<Known> {
+        self.lock().get(key).filter(|known| known.since.elapsed() < max_age).cloned()
     }
 
-    /// Remembers a failure, if it is a definite one. `since` is when the server was asked.
-    pub(super) fn remember(&self, key: &Key, failure: &Failure, terms: Terms, epoch: u64, since: Instant) {
-        if !failure.is_definite() {
+    /// Remembers a failure, if it is a definite one.
+    pub(super) fn remember(&self, key: &Key, failed: Known) {
+        if !failed.failure.is_definite() {
             return;
         }
         let mut known = self.lock();
@@ -51,7 +49,7 @@ impl Failures {
             let oldest = known.iter().min_by_key(|(_, known)| known.since).map(|(key, _)| key.clone());
             oldest.map(|oldest| known.remove(&oldest));
         }
-        known.insert(key.clone(), Known { failure: failure.clone(), terms, epoch, since });
+        known.insert(key.clone(), failed);
     }
 
     /// It did not fail this time.
@@ -83,8 +81,8 @@ mod tests {
         }
     }
 
-    fn terms() -> Terms {
-        Terms { roles: BTreeSet::new(), credentials: Vec::new() }
+    fn failed(failure: Failure, since: Instant) -> Known {
+        Known { failure, terms: Terms { roles: BTreeSet::new() }, tried: None, epoch: 7, since }
     }
 
     fn rejected() -> Failure {
@@ -92,13 +90,13 @@ mod tests {
     }
 
     fn unavailable(cause: Cause) -> Failure {
-        Failure::Unavailable { why: String::new(), cause }
+        Failure::Unavailable { why: String::new(), cause, tried: None }
     }
 
     #[test]
     fn definite_failures_are_known_for_a_moment() {
         let failures = Failures::default();
-        let known = |max_age| failures.known(&key(1), max_age, |_, _| true).map(|(_, epoch)| epoch);
+        let known = |max_age| failures.known(&key(1), max_age).map(|known| known.epoch);
         for (failure, remembered) in [
             (rejected(), true),
             (unavailable(Cause::NobodyLetIn), true),
@@ -106,15 +104,14 @@ mod tests {
             (unavailable(Cause::Other), false),
         ] {
             failures.forget(&key(1));
-            failures.remember(&key(1), &failure, terms(), 7, Instant::now());
+            failures.remember(&key(1), failed(failure, Instant::now()));
             assert_eq!(known(LONG), remembered.then_some(7));
         }
-        failures.remember(&key(1), &rejected(), terms(), 7, Instant::now());
+        failures.remember(&key(1), failed(rejected(), Instant::now()));
         assert_eq!(known(Duration::ZERO), None);
-        assert!(failures.known(&key(1), LONG, |_, _| false).is_none(), "another one's failure");
-        assert!(failures.known(&key(2), LONG, |_, _| true).is_none());
+        assert!(failures.known(&key(2), LONG).is_none());
         let before = Instant::now().checked_sub(LONG).unwrap();
-        failures.remember(&key(1), &rejected(), terms(), 7, before);
+        failures.remember(&key(1), failed(rejected(), before));
         assert_eq!(known(LONG), None);
     }
 
@@ -122,10 +119,10 @@ mod tests {
     fn they_are_bounded_and_the_oldest_goes_first() {
         let failures = Failures::default();
         for number in 0..=MAX_FAILURES {
-            failures.remember(&key(number), &rejected(), terms(), 0, Instant::now());
+            failures.remember(&key(number), failed(rejected(), Instant::now()));
         }
         assert_eq!(failures.lock().len(), MAX_FAILURES);
-        assert!(failures.known(&key(0), LONG, |_, _| true).is_none());
-        assert!(failures.known(&key(MAX_FAILURES), LONG, |_, _| true).is_some());
+        assert!(failures.known(&key(0), LONG).is_none());
+        assert!(failures.known(&key(MAX_FAILURES), LONG).is_some());
     }
 }

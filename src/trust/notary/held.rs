@@ -52,17 +52,22 @@ pub(super) struct Brought {
 /// Why a refresh gave nothing, and what it has seen all the same, in which of the store's epochs.
 pub(super) type Failed = (Failure, Option<(Seen, u64)>);
 
-/// On what terms a refresh is made: whose failure it would be.
+/// On what terms a refresh is made.
+#[derive(Clone)]
 pub(super) struct Terms {
     pub(super) roles: BTreeSet<RoleName>,
-    pub(super) credentials: Vec<Credential>,
 }
 
 /// Why a refresh gave nothing.
 #[derive(Clone)]
 pub(super) enum Failure {
     Rejected(Rejection),
-    Unavailable { why: String, cause: Cause },
+    Unavailable {
+        why: String,
+        cause: Cause,
+        /// The credentials that were tried: whose failure it is. `None` where it never came to signing in.
+        tried: Option<Vec<Credential>>,
+    },
 }
 
 /// Why nobody could say.

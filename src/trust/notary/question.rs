@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::TrustServer;
-use crate::credentials::Credential;
+use crate::credentials::Candidates;
 use crate::deadline::Deadline;
 use crate::trust::repository::{Judgement, Rejection, RequiredSigner, RoleExpiry, Wanted};
 use crate::trust::{Anchor, Gun, KeyId};
@@ -33,8 +33,8 @@ pub struct Question<'a> {
     pub anchor: &'a Anchor,
     /// Who must have signed; empty: any valid publication counts.
     pub signers: &'a [RequiredSigner],
-    /// Candidates for the trust server's token service, in the order in which to try them; may be empty (anonymous).
-    pub credentials: &'a [Credential],
+    /// Candidates for the trust server's token service, in the order in which to try them; none: anonymous.
+    pub credentials: &'a Candidates<'a>,
     /// May stored data stand in?
     pub when_unavailable: WhenUnavailable,
     /// When to have answered.

@@ -9,8 +9,8 @@ use portreeve_test_support::signer::{Repo, Signer};
 use portreeve_test_support::trust_server::{Fault, SignIn, TokenService, TrustServer as Server};
 
 use super::*;
-use crate::credentials::Secret;
 use crate::credentials::files::scratch::Scratch;
+use crate::credentials::{Candidates, Credential, Secret};
 use crate::trust::repository::{Rejection, Repository, RequiredSigner, Wanted};
 use crate::trust::shelf::Boarding;
 use crate::trust::{Anchor, FirstUse, KeyId, RoleName, RootPin, SignerKey};
@@ -115,7 +115,7 @@ impl Bench {
             wanted: Wanted { tag: Some(ask.tag), digest: None },
             anchor: &self.anchor,
             signers: &signers,
-            credentials: ask.credentials,
+            credentials: &Candidates::known(ask.credentials.to_vec()),
             when_unavailable: ask.when_unavailable,
             deadline: Deadline::after(ask.wait),
         };
@@ -127,11 +127,11 @@ impl Bench {
         let key = Key { server: self.url.clone(), gun: self.gun.clone(), anchor: self.anchor.clone() };
         let slot = self.notary.shelf.slot(&key);
         let held = slot.held().expect("something is remembered");
-        let Boarding::Lead(pilot) = slot.board(|| Terms { roles: BTreeSet::new(), credentials: Vec::new() }) else {
+        let Boarding::Lead(pilot) = slot.board(|| Terms { roles: BTreeSet::new() }) else {
             panic!("somebody is asking");
         };
         let repository = Repository::refresh(
-            &mut self.notary.client.source(&self.url, &self.gun, &[], Deadline::after(LONG)),
+            &mut self.notary.client.source(&self.url, &self.gun, &Candidates::known(Vec::new()), Deadline::after(LONG)),
             &self.gun,
             &self.anchor,
             Some(&held.repository),
@@ -538,7 +538,7 @@ fn an_export_is_carried_to_where_there_is_no_server() {
             gun: &bench.gun,
             server: &bench.url,
             anchor: &bench.anchor,
-            credentials: &[],
+            credentials: &Candidates::known(Vec::new()),
             deadline: Deadline::after(LONG),
         };
         bench.notary.export(&request, Timestamp::now())
@@ -599,7 +599,7 @@ fn what_does_not_verify_is_not_exported() {
         gun: &bench.gun,
         server: &bench.url,
         anchor: &bench.anchor,
-        credentials: &[],
+        credentials: &Candidates::known(Vec::new()),
         deadline: Deadline::after(LONG),
     };
     let exported = bench.notary.export(&request, Timestamp::now()).unwrap();

@@ -907,7 +907,7 @@ fn a_root_that_was_seen_once_is_not_forgotten_whatever_else_is_lost() {
     for lost in ["nothing", "bytes that were to be written", "the data in memory", "a file on the disk"] {
         for directory in [true, false] {
             let bench = Bench::new();
-            let mut store = Store::new(directory.then(|| bench.cache()), 64 << 20, Arc::new(Metrics::new()));
+            let mut store = Store::new(directory.then(|| bench.cache()), MAX_WEIGHT, Arc::new(Metrics::new()));
             bench.refresh(&store, &base).unwrap();
             match lost {
                 "bytes that were to be written" => {
@@ -1001,7 +1001,7 @@ fn what_is_noted_late_brings_nothing_back() {
     store.persist_noted(&bench.server, &bench.gun, soon());
     assert_eq!(code(bench.refresh(&store, &plant().publish())), "accepted");
     // What was pushed out of memory in the meantime is remembered none the less.
-    let light = Store::new(None, 64 << 20, Arc::new(Metrics::new()));
+    let light = Store::new(None, MAX_WEIGHT, Arc::new(Metrics::new()));
     light.note(&bench.server, &bench.gun, &seen, 0);
     assert_eq!(code(bench.refresh(&light, &old)), "rollback");
     assert_eq!(code(bench.refresh(&light, &new)), "accepted");

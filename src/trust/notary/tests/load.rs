@@ -36,7 +36,7 @@ impl Bench {
             wanted: Wanted { tag: Some(ask.tag), digest: None },
             anchor: &self.anchor,
             signers: &[],
-            credentials: ask.credentials,
+            credentials: &Candidates::known(ask.credentials.to_vec()),
             when_unavailable: ask.when_unavailable,
             deadline: Deadline::after(ask.wait),
         };
