@@ -34,6 +34,8 @@ pub(super) enum Value<'a> {
 impl<'a> Value<'a> {
     /// Reads one document.
     pub(super) fn read(bytes: &'a [u8]) -> Result<Self, JsonError> {
+        #[cfg(test)]
+        BYTES_READ.with(|read| read.set(read.get() + bytes.len()));
         let text = std::str::from_utf8(bytes).map_err(|e| JsonError { at: e.valid_up_to(), fault: Fault::Utf8 })?;
         let mut reader = Reader { text, at: 0, values: 0 };
         reader.space();
@@ -306,6 +308,12 @@ impl fmt::Display for JsonError {
 }
 
 impl std::error::Error for JsonError {}
+
+#[cfg(test)]
+thread_local! {
+    /// Bytes that this thread has read: what is verified once is not read again, and a test can see so.
+    pub(super) static BYTES_READ: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
 
 #[cfg(test)]
 mod tests {

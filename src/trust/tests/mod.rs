@@ -201,6 +201,31 @@ fn an_unchanged_repository_costs_one_request() {
 }
 
 #[test]
+fn every_byte_is_read_once() {
+    let read_by = |work: &mut dyn FnMut()| {
+        let before = json::BYTES_READ.get();
+        work();
+        json::BYTES_READ.get() - before
+    };
+    let mut signer = plant();
+    for number in 0..300 {
+        signer = signer.release(&format!("v2.{number}"), OTHER, 5, &["alice"]);
+    }
+    let repo = signer.publish();
+    let fetched: usize = (["root", "timestamp", "snapshot", "targets", "targets/releases", "targets/alice"].iter())
+        .map(|role| repo.bytes(role).len())
+        .sum();
+    let mut opened = None;
+    assert_eq!(read_by(&mut || opened = open(&repo).ok()), fetched);
+    let opened = opened.unwrap();
+    // Nothing new: the timestamp alone, however much the repository holds.
+    assert_eq!(read_by(&mut || drop(again(&repo, &opened).unwrap())), repo.bytes("timestamp").len());
+    for wanted in [tag("v2.7"), tag("v3"), Wanted { tag: None, digest: Some(Sha256::new(OTHER)) }] {
+        assert_eq!(read_by(&mut || drop(opened.judge(wanted, &[as_alice(&repo)], now()))), 0);
+    }
+}
+
+#[test]
 fn signers_may_be_added_later() {
     let repo = plant().publish();
     let mut server = Server::of(&repo);

@@ -1,0 +1,64 @@
+//! Instructions, counted by callgrind: figures that a busy machine does not change. A program runs under valgrind
+//! uncounted, and is counted only while it does what is asked of it.
+//!
+//! Valgrind knows no SHA instructions, so hashing counts more under it than it costs on a processor that has them.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use crate::scratch::Scratch;
+
+/// Are valgrind and its tools here? Without them, tables have gaps.
+pub(crate) fn is_there() -> bool {
+    let answers = |program: &str| {
+        Command::new(program).arg("--version").stdout(Stdio::null()).status().is_ok_and(|status| status.success())
+    };
+    answers("valgrind") && answers("callgrind_control")
+}
+
+/// The counter of one program.
+pub(crate) struct Counter {
+    scratch: Scratch,
+    dumps: u32,
+}
+
+impl Counter {
+    pub(crate) fn new() -> Self {
+        Self { scratch: Scratch::new("counter"), dumps: 0 }
+    }
+
+    /// The program under valgrind; arguments are to be added.
+    pub(crate) fn command(&self, program: impl Into<PathBuf>) -> Command {
+        let mut command = Command::new("valgrind");
+        command.args(["--quiet", "--tool=callgrind", "--instr-atstart=no"]);
+        command.arg(format!("--callgrind-out-file={}", self.out().display())).arg(program.into());
+        command
+    }
+
+    /// Begins to count the process, which is slow from now on.
+    pub(crate) fn begin(&self, pid: u32) {
+        control(pid, &["-i", "on"]);
+    }
+
+    /// How many instructions the process spends on this work.
+    pub(crate) fn count(&mut self, pid: u32, work: impl FnOnce()) -> u64 {
+        control(pid, &["-z"]);
+        work();
+        control(pid, &["-d"]);
+        self.dumps += 1;
+        let dump = format!("{}.{}", self.out().display(), self.dumps);
+        let text = fs::read_to_string(&dump).unwrap();
+        let totals = text.lines().find_map(|line| line.strip_prefix("totals: ")).unwrap();
+        totals.trim().parse().unwrap()
+    }
+
+    fn out(&self) -> PathBuf {
+        self.scratch.path().join("out")
+    }
+}
+
+fn control(pid: u32, args: &[&str]) {
+    let output = Command::new("callgrind_control").args(args).arg(pid.to_string()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
