@@ -6,6 +6,7 @@
 // What is tested.
 mod access;
 mod attack;
+mod cluster;
 mod commands;
 mod forgery;
 mod hostile;

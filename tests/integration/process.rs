@@ -78,11 +78,22 @@ pub(crate) fn signal(child: &Child, name: &str) {
 
 /// Waits until something holds; fails the test when it does not in time.
 #[track_caller]
-pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE / 3;
+pub(crate) fn wait_until(what: &str, holds: impl FnMut() -> bool) {
+    wait_for(what, PATIENCE / 3, Duration::from_millis(10), holds);
+}
+
+/// The same for what takes its time, and more effort to look at.
+#[track_caller]
+pub(crate) fn wait_patiently(what: &str, holds: impl FnMut() -> bool) {
+    wait_for(what, PATIENCE * 3, Duration::from_millis(200), holds);
+}
+
+#[track_caller]
+fn wait_for(what: &str, patience: Duration, pause: Duration, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + patience;
     while !holds() {
         assert!(Instant::now() < end, "waited in vain: {what}");
-        thread::sleep(Duration::from_millis(10));
+        thread::sleep(pause);
     }
 }
 

@@ -124,10 +124,7 @@ impl Site {
     /// Starts the webhook and waits until it is ready.
     #[track_caller]
     pub(crate) fn serve(&self) -> Serving {
-        let mut serving = self.start();
-        wait_until("the webhook to be ready", || serving.is_ready() || serving.has_ended());
-        assert!(serving.is_ready(), "the webhook ended:\n{}", serving.log());
-        serving
+        self.start().until_ready()
     }
 
     /// Starts the webhook and waits only until it answers anything.
@@ -139,10 +136,7 @@ impl Site {
     /// Starts the webhook on the ports of one that has ended, and waits until it is ready.
     #[track_caller]
     pub(crate) fn serve_again(&self, ended: &Serving) -> Serving {
-        let mut serving = self.start_on(ended.port, ended.plain_port);
-        wait_until("the webhook to be ready", || serving.is_ready() || serving.has_ended());
-        assert!(serving.is_ready(), "the webhook ended:\n{}", serving.log());
-        serving
+        self.start_on(ended.port, ended.plain_port).until_ready()
     }
 
     #[track_caller]
@@ -150,24 +144,9 @@ impl Site {
         let mut config = self.config.clone();
         config["listen"] = json!(format!("127.0.0.1:{port}"));
         config["metricsListen"] = json!(format!("127.0.0.1:{plain_port}"));
-        let config = self.dir.write("serve.yaml", config.to_string());
-        let mut child = executable()
-            .args(["serve", "--config"])
-            .arg(config)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let log = Arc::new(Mutex::new(Vec::new()));
-        let (mut stderr, lines) = (child.stderr.take().unwrap(), Arc::clone(&log));
-        thread::spawn(move || {
-            let mut block = [0; 4096];
-            while let Ok(length @ 1..) = stderr.read(&mut block) {
-                lines.lock().unwrap().extend_from_slice(&block[..length]);
-            }
-        });
-        let mut serving = Serving { child, port, plain_port, log, pki: Arc::clone(&self.pki) };
+        let mut command = executable();
+        command.args(["serve", "--config"]).arg(self.dir.write("serve.yaml", config.to_string()));
+        let mut serving = Serving::start(command, port, plain_port, &self.pki);
         wait_until("the webhook to be alive", || serving.is_alive() || serving.has_ended());
         serving
     }
@@ -183,6 +162,29 @@ pub(crate) struct Serving {
 }
 
 impl Serving {
+    /// Starts a `portreeve serve` that is to listen on these ports, with this PKI's certificate; waits for nothing.
+    pub(crate) fn start(mut command: Command, port: u16, plain_port: u16, pki: &Arc<Pki>) -> Self {
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let (mut stderr, lines) = (child.stderr.take().unwrap(), Arc::clone(&log));
+        thread::spawn(move || {
+            let mut block = [0; 4096];
+            while let Ok(length @ 1..) = stderr.read(&mut block) {
+                lines.lock().unwrap().extend_from_slice(&block[..length]);
+            }
+        });
+        Self { child, port, plain_port, log, pki: Arc::clone(pki) }
+    }
+
+    /// Waits until it is ready; fails the test if it ends instead.
+    #[track_caller]
+    pub(crate) fn until_ready(mut self) -> Self {
+        wait_until("the webhook to be ready", || self.is_ready() || self.has_ended());
+        assert!(self.is_ready(), "the webhook ended:\n{}", self.log());
+        self
+    }
+
     pub(crate) fn port(&self) -> u16 {
         self.port
     }

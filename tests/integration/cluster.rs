@@ -1,0 +1,200 @@
+//! Portreeve in front of a real API server: etcd, kube-apiserver and kube-controller-manager as they are in every
+//! cluster, `manifests/` applied by a real kubectl, real Notary behind it all. There is no node: pods are made, and never
+//! run. What the API server says (denials, warnings) is read from kubectl, and whom Portreeve let pass as what from the
+//! API server's own audit log.
+//!
+//! One cluster for all scenarios, for it takes a while to start: they are the steps of one test. Each tenant's scenario has
+//! a namespace of its own, so they run side by side; what takes Portreeve away from the others comes after them.
+//! `PORTREEVE_CLUSTER=WORD tests/run cluster` runs those whose names contain a word.
+
+mod control_plane;
+mod installation;
+mod kubectl;
+mod tenant;
+
+mod installing;
+mod outage;
+mod policies;
+mod pods;
+mod trust;
+mod workloads;
+
+use std::io::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use self::control_plane::{ControlPlane, Programs};
+use self::installation::Installation;
+use self::kubectl::Kubectl;
+use self::tenant::Tenant;
+use crate::notary::needs_notary;
+use crate::plant::Plant;
+use crate::process::wait_patiently;
+
+/// A name, and what is shown.
+type Scenario = (&'static str, fn(&Cluster));
+
+/// On an empty cluster, in this order. Always run: the others need what they leave behind.
+const FIRST: [Scenario; 4] = [
+    ("every overlay and component is valid", installing::every_overlay_is_valid),
+    ("the plain file is valid once it is filled", installing::the_plain_file_is_valid_once_filled),
+    ("installing as the documentation says", installing::as_the_documentation_says),
+    ("the first policy gives way to the site's", policies::the_first_policy_gives_way),
+];
+
+/// Side by side, the slow ones first.
+const TENANTS: [Scenario; 18] = [
+    ("CronJob and Job", workloads::cron_jobs_and_jobs),
+    ("stored trust data stands in, with a warning", trust::stored_data_stands_in),
+    ("Deployment", workloads::deployments),
+    ("a policy changes through its ConfigMap", policies::changes_take_effect),
+    ("policies with errors are refused", policies::errors_are_refused),
+    ("who may edit policies", policies::only_editors_may_edit),
+    ("ReplicaSet, ReplicationController and PodTemplate", workloads::other_templates),
+    ("StatefulSet", workloads::stateful_sets),
+    ("DaemonSet", workloads::daemon_sets),
+    ("kubectl run", pods::kubectl_run),
+    ("kubectl debug", pods::kubectl_debug),
+    ("init containers and image volumes", pods::every_list_of_images),
+    ("what changes no image passes", pods::what_changes_no_image),
+    ("a forged owner", pods::forged_owners),
+    ("a static pod's mirror, and a forged one", pods::mirror_pods),
+    ("mode: warn", trust::warn_mode),
+    ("the trust server is away", trust::the_server_is_away),
+    ("a signer's key from a Secret", trust::signers_from_secrets),
+];
+
+/// Alone, in this order.
+const LAST: [Scenario; 6] = [
+    ("the certificate is renewed under load", outage::the_certificate_is_renewed_under_load),
+    ("the webhook is down", outage::the_webhook_is_down),
+    ("one node starts again", outage::one_node_starts_again),
+    ("policies are put right while nobody looks", outage::policies_are_put_right),
+    ("controllers as one user", workloads::controllers_as_one_user),
+    ("a clean removal", installing::a_clean_removal),
+];
+
+#[test]
+fn portreeve_holds_in_a_real_cluster() {
+    needs_notary!();
+    let Some(programs) = Programs::find() else { return };
+    let plant = Plant::visit();
+    let cluster = Cluster {
+        control: ControlPlane::start(programs, &plant.pki),
+        installation: Installation::new(&plant.pki),
+        plant,
+        failed: Mutex::default(),
+    };
+    let word = std::env::var("PORTREEVE_CLUSTER").unwrap_or_default();
+    let wanted = |scenario: &&Scenario| scenario.0.contains(&word);
+
+    for scenario in &FIRST {
+        cluster.show(scenario);
+    }
+    let next = AtomicUsize::new(0);
+    let tenants: Vec<&Scenario> = TENANTS.iter().filter(wanted).collect();
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while let Some(scenario) = tenants.get(next.fetch_add(1, Ordering::SeqCst)) {
+                    cluster.show(scenario);
+                }
+            });
+        }
+    });
+    for scenario in LAST.iter().filter(wanted) {
+        cluster.show(scenario);
+    }
+    let failed = cluster.failed.lock().unwrap();
+    assert!(failed.is_empty(), "failed: {}\n--- Portreeve's log\n{}", failed.join(", "), cluster.installation.log());
+}
+
+/// The cluster, and what is in it.
+struct Cluster {
+    control: ControlPlane,
+    installation: Installation,
+    plant: Arc<Plant>,
+    failed: Mutex<Vec<&'static str>>,
+}
+
+impl Cluster {
+    /// Runs one scenario; if it fails, the next ones go on.
+    fn show(&self, (name, scenario): &Scenario) {
+        let start = Instant::now();
+        let outcome = match catch_unwind(AssertUnwindSafe(|| scenario(self))) {
+            Ok(()) => "ok",
+            Err(_) => {
+                self.failed.lock().unwrap().push(name);
+                "FAILED"
+            }
+        };
+        // Past the test runner's capture: the steps are what one wants to read.
+        let line = format!("cluster: {name} ... {outcome}, {:.1} s\n", start.elapsed().as_secs_f64());
+        let _ = std::io::stderr().write_all(line.as_bytes());
+    }
+
+    /// kubectl of the cluster's administrator.
+    fn admin(&self) -> Kubectl {
+        self.control.kubectl("admin")
+    }
+
+    /// A namespace in which alice, an ordinary tenant, may do what the role `edit` lets her.
+    fn tenant(&self, namespace: &'static str) -> Tenant<'_> {
+        Tenant::new(self, namespace)
+    }
+
+    /// What the API server answers to a GET by the administrator; `None` where there is nothing.
+    fn get(&self, path: &str) -> Option<Value> {
+        let response = self.control.ask("GET", path, "");
+        match response.status {
+            404 => None,
+            status => {
+                assert_eq!(status, 200, "{path}: {}", response.body);
+                Some(response.json())
+            }
+        }
+    }
+
+    /// Adds policies under a key of their own, as somebody does who may edit policies, and waits until they count.
+    fn add_policies(&self, key: &str, policies: &[Value]) {
+        let text: Vec<String> = policies.iter().map(Value::to_string).collect();
+        let patch = json!({ "data": { key: text.join("\n---\n") } }).to_string();
+        let editor = self.control.kubectl("editor").within("portreeve");
+        editor.ok(&["patch", "configmap", "portreeve-policies", "--type=merge", "--patch", &patch]);
+        self.take_policies();
+    }
+
+    /// Brings the stored policies to Portreeve, and waits until it has taken them.
+    fn take_policies(&self) {
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let taken = || self.installation.metric("portreeve_reloads_total", &["policies", "\"ok\""]);
+        let before = taken();
+        if self.installation.mount(&self.control).iter().any(|volume| volume == "policies") {
+            wait_patiently("the policies to be taken", || taken() > before);
+        }
+    }
+
+    /// The annotations that Portreeve left in the audit log on requests for a resource of a namespace: the user, and the
+    /// annotations of `/admit`, by their short names.
+    fn decided(&self, namespace: &str, resource: &str, verb: &str) -> Vec<(String, Value)> {
+        let events = self.control.audit().into_iter();
+        let ours = events.filter(|event| {
+            let object = &event["objectRef"];
+            object["namespace"] == namespace && object["resource"] == resource && event["verb"] == verb
+        });
+        ours.map(|event| {
+            let annotations = event["annotations"].as_object().cloned().unwrap_or_default();
+            let ours = annotations.into_iter().filter_map(|(key, value)| {
+                key.strip_prefix("admit.portreeve.svc/").map(|key| (key.to_owned(), value))
+            });
+            (event["user"]["username"].as_str().unwrap().to_owned(), ours.collect::<serde_json::Map<_, _>>().into())
+        })
+        .collect()
+    }
+}

@@ -1,0 +1,235 @@
+//! A control plane without nodes: etcd, kube-apiserver with RBAC and the admission plugins that every cluster has, and
+//! kube-controller-manager with all its controllers. Everything that makes or changes workloads is there; nothing runs
+//! them.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rcgen::KeyPair;
+use serde_json::{Value, json};
+
+use super::kubectl::Kubectl;
+use crate::https::{Response, connect_tls, https_with};
+use crate::pki::Pki;
+use crate::process::{free_port, run, wait, wait_patiently};
+use crate::temp::TempDir;
+
+/// Who may come in, by token: the token, the user's name, the user's groups.
+const USERS: [(&str, &str, &str); 5] = [
+    (ADMIN, "kubernetes-admin", "system:masters"),
+    (CONTROLLERS, "system:kube-controller-manager", ""),
+    ("alice", "alice", ""),
+    ("editor", "editor", "image-policy-editors"),
+    ("node", "system:node:edge-1", "system:nodes"),
+];
+const ADMIN: &str = "admin";
+const CONTROLLERS: &str = "controllers";
+
+/// The executables, and where they were found.
+pub(super) struct Programs {
+    etcd: PathBuf,
+    api_server: PathBuf,
+    controller_manager: PathBuf,
+    kubectl: PathBuf,
+}
+
+impl Programs {
+    /// In the directories that `tests/cluster/build` names. Says so plainly if one is missing; in CI that fails the test.
+    #[track_caller]
+    pub(super) fn find() -> Option<Self> {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/build");
+        let places = run(Command::new(script).arg("--where"), "").expect(0).stdout;
+        let find = |name: &str| {
+            let found = places.lines().map(|place| Path::new(place).join(name)).find(|path| path.exists());
+            if found.is_none() {
+                let words = format!("skipped: needs {name} (tests/cluster/build makes it, or name its directory in KUBEBUILDER_ASSETS)\n");
+                assert!(std::env::var_os("CI").is_none_or(|value| value != "true"), "{words}");
+                // Past the test runner's capture, which would swallow it.
+                let _ = std::io::Write::write_all(&mut std::io::stderr(), words.as_bytes());
+            }
+            found
+        };
+        Some(Self {
+            etcd: find("etcd")?,
+            api_server: find("kube-apiserver")?,
+            controller_manager: find("kube-controller-manager")?,
+            kubectl: find("kubectl")?,
+        })
+    }
+}
+
+/// As whom do the controllers make their requests?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Controllers {
+    /// Each with a service account of its own, as nearly every cluster has it.
+    ServiceAccounts,
+    /// All as `system:kube-controller-manager`.
+    OneUser,
+}
+
+/// A running control plane; killed on drop.
+pub(super) struct ControlPlane {
+    // In the order in which they are to end.
+    controllers: Mutex<Option<Daemon>>,
+    _api_server: Daemon,
+    _etcd: Daemon,
+    programs: Programs,
+    port: u16,
+    pki: Arc<Pki>,
+    dir: TempDir,
+}
+
+impl ControlPlane {
+    /// Serves with this PKI's certificate, under the name `localhost`.
+    pub(super) fn start(programs: Programs, pki: &Arc<Pki>) -> Self {
+        let dir = TempDir::new();
+        let (store, peer, port) = (free_port(), free_port(), free_port());
+        let store = format!("http://127.0.0.1:{store}");
+        let peer = format!("http://127.0.0.1:{peer}");
+        let etcd = Daemon::start(&dir, &programs.etcd, &[
+            ("data-dir", path(&dir.path().join("etcd"))),
+            ("listen-client-urls", &store),
+            ("advertise-client-urls", &store),
+            ("listen-peer-urls", &peer),
+            ("initial-advertise-peer-urls", &peer),
+            ("initial-cluster", &format!("default={peer}")),
+            ("unsafe-no-fsync", "true"),
+            ("log-level", "error"),
+        ]);
+        let tokens: String = USERS
+            .iter()
+            .map(|(token, user, groups)| format!("{token},{user},{user},\"{groups}\"\n"))
+            .collect();
+        let tokens = dir.write("tokens.csv", tokens);
+        let accounts = KeyPair::generate().unwrap();
+        dir.write("accounts.pub", accounts.public_key_pem());
+        let accounts = dir.write("accounts.key", accounts.serialize_pem());
+        let audit = dir.write("audit.json", audit_policy().to_string());
+        let api_server = Daemon::start(&dir, &programs.api_server, &[
+            ("etcd-servers", &store),
+            ("bind-address", "127.0.0.1"),
+            ("advertise-address", "127.0.0.1"),
+            ("endpoint-reconciler-type", "none"), // no endpoint may be a loopback address
+            ("secure-port", &port.to_string()),
+            ("tls-cert-file", path(&pki.certificate())),
+            ("tls-private-key-file", path(&pki.key())),
+            ("token-auth-file", path(&tokens)),
+            ("authorization-mode", "Node,RBAC"),
+            ("enable-admission-plugins", "NodeRestriction"),
+            ("service-account-issuer", "https://kubernetes.default.svc"),
+            ("service-account-key-file", path(&dir.path().join("accounts.pub"))),
+            ("service-account-signing-key-file", path(&accounts)),
+            ("service-cluster-ip-range", "10.96.0.0/24"),
+            ("audit-policy-file", path(&audit)),
+            ("audit-log-path", path(&dir.path().join("audit.log"))),
+        ]);
+        let plane = Self {
+            controllers: Mutex::default(),
+            _api_server: api_server,
+            _etcd: etcd,
+            programs,
+            port,
+            pki: Arc::clone(pki),
+            dir,
+        };
+        for (token, ..) in USERS {
+            plane.dir.write(&format!("{token}.kubeconfig"), plane.kubeconfig(token).to_string());
+        }
+        wait_patiently("the API server to be ready", || {
+            connect_tls(pki, port).is_ok() && plane.ask("GET", "/readyz", "").status == 200
+        });
+        plane.control(Controllers::ServiceAccounts);
+        plane
+    }
+
+    /// Starts the controllers, in the place of those that run.
+    pub(super) fn control(&self, controllers: Controllers) {
+        let own = controllers == Controllers::ServiceAccounts;
+        let mut running = self.controllers.lock().unwrap();
+        drop(running.take());
+        *running = Some(Daemon::start(&self.dir, &self.programs.controller_manager, &[
+            ("kubeconfig", path(&self.dir.path().join(format!("{CONTROLLERS}.kubeconfig")))),
+            ("use-service-account-credentials", &own.to_string()),
+            ("service-account-private-key-file", path(&self.dir.path().join("accounts.key"))),
+            ("root-ca-file", path(&self.pki.ca())),
+            ("leader-elect", "false"),
+            ("kube-api-qps", "200"),
+            ("kube-api-burst", "400"),
+            ("secure-port", "0"),
+        ]));
+    }
+
+    /// Asks the API server as the cluster's administrator.
+    pub(super) fn ask(&self, method: &str, target: &str, body: &str) -> Response {
+        let authorization = format!("Bearer {ADMIN}");
+        https_with(&self.pki, self.port, method, target, &[("Authorization", &authorization)], body.as_bytes())
+    }
+
+    /// kubectl of the user with this token.
+    pub(super) fn kubectl(&self, token: &str) -> Kubectl {
+        Kubectl::new(&self.programs.kubectl, &self.dir.path().join(format!("{token}.kubeconfig")), self.dir.path())
+    }
+
+    /// The audit log so far: one event a request that could have changed something.
+    pub(super) fn audit(&self) -> Vec<Value> {
+        let log = fs::read_to_string(self.dir.path().join("audit.log")).unwrap_or_default();
+        // The last line may be half written.
+        log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    fn kubeconfig(&self, token: &str) -> Value {
+        json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{ "name": "test", "cluster": {
+                "server": format!("https://localhost:{}", self.port), "certificate-authority": self.pki.ca(),
+            }}],
+            "users": [{ "name": token, "user": { "token": token } }],
+            "contexts": [{ "name": "test", "context": { "cluster": "test", "user": token } }],
+            "current-context": "test",
+        })
+    }
+}
+
+fn audit_policy() -> Value {
+    json!({
+        "apiVersion": "audit.k8s.io/v1",
+        "kind": "Policy",
+        "omitStages": ["RequestReceived"],
+        "rules": [{ "level": "None", "verbs": ["get", "list", "watch"] }, { "level": "Metadata" }],
+    })
+}
+
+/// A program that runs until it is dropped, with its words in a file.
+struct Daemon(Child);
+
+impl Daemon {
+    fn start(dir: &TempDir, program: &Path, flags: &[(&str, &str)]) -> Self {
+        let name = program.file_name().unwrap().to_str().unwrap();
+        let log = File::create(dir.path().join(format!("{name}.log"))).unwrap();
+        let child = Command::new(program)
+            .env_clear()
+            .current_dir(dir.path())
+            .args(flags.iter().map(|(flag, value)| format!("--{flag}={value}")))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        Self(child)
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = wait(&mut self.0, Duration::from_secs(10));
+    }
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().unwrap()
+}

@@ -1,0 +1,240 @@
+//! Portreeve in the cluster, by the manifests as they are: what is replaced is the address in the webhook
+//! configurations, for there is no Service network, and what would run its pods. This file is the kubelet: it mounts what
+//! the Deployment mounts, from what is stored in the cluster, and starts the container's command with it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use super::control_plane::ControlPlane;
+use crate::mount::Mount;
+use crate::pki::Pki;
+use crate::process::{free_port, wait_until};
+use crate::product::{Serving, executable};
+use crate::temp::TempDir;
+
+const WEBHOOKS: [(&str, &[&str]); 2] = [
+    ("MutatingWebhookConfiguration", &["admit"]),
+    ("ValidatingWebhookConfiguration", &["validate", "validate-policy"]),
+];
+
+/// A copy of `manifests/` with certificates, and the one pod that runs.
+pub(super) struct Installation {
+    dir: TempDir,
+    /// Where the webhook listens, on this machine.
+    port: u16,
+    plain_port: u16,
+    serving: Mutex<Option<Serving>>,
+    /// What was mounted last, by path: a mount is swapped only when its object has changed.
+    mounted: Mutex<BTreeMap<PathBuf, BTreeMap<String, String>>>,
+    pki: Arc<Pki>,
+}
+
+impl Installation {
+    /// Nothing is in the cluster yet.
+    pub(super) fn new(pki: &Arc<Pki>) -> Self {
+        let dir = TempDir::new();
+        let manifests = repository().join("manifests");
+        let copied = Command::new("cp").arg("-r").arg(manifests).arg(dir.path().join("manifests")).status().unwrap();
+        assert!(copied.success());
+        let _ = fs::remove_dir_all(dir.path().join("manifests/certs")); // somebody's own, made beside the originals
+        Self {
+            dir,
+            port: free_port(),
+            plain_port: free_port(),
+            serving: Mutex::default(),
+            mounted: Mutex::default(),
+            pki: Arc::clone(pki),
+        }
+    }
+
+    /// Makes certificates, as the documentation says: `certs-gen`, with the address that stands for the Service.
+    pub(super) fn certificates(&self, args: &[&str]) {
+        let mut command = Command::new(env!("CARGO"));
+        command.current_dir(repository()).args(["run", "--quiet", "--locked", "--package", "certs-gen", "--"]);
+        // Not `run`: it may have to be built first.
+        let output = command.args(args).arg("--out").arg(self.manifests("certs")).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// A path below the copy of `manifests/`.
+    pub(super) fn manifests(&self, name: &str) -> PathBuf {
+        self.dir.path().join("manifests").join(name)
+    }
+
+    /// A file of the test's own.
+    pub(super) fn file(&self, name: &str, content: &str) -> PathBuf {
+        self.dir.write(&format!("files/{name}"), content)
+    }
+
+    /// An overlay of `manifests/`, with the webhook's address replaced, and with the patch that the documentation gives
+    /// for a signer's key.
+    pub(super) fn overlay(&self, name: &str) -> PathBuf {
+        let addresses = WEBHOOKS
+            .iter()
+            .map(|(kind, paths)| {
+                let operations = paths.iter().enumerate().flat_map(|(at, path)| {
+                    let config = format!("/webhooks/{at}/clientConfig");
+                    let url = format!("https://127.0.0.1:{}/{path}", self.port);
+                    [
+                        json!({ "op": "remove", "path": format!("{config}/service") }),
+                        json!({ "op": "add", "path": format!("{config}/url"), "value": url }),
+                    ]
+                });
+                let patch = operations.collect::<Value>().to_string();
+                json!({ "target": { "kind": kind, "name": "portreeve" }, "patch": patch })
+            });
+        let keys = fs::read_to_string(self.manifests("examples/signer-secrets.yaml")).unwrap();
+        let patches: Vec<Value> = addresses.chain([json!({ "patch": keys })]).collect();
+        self.kustomization(name, &format!("overlays/{name}"), &[], &patches)
+    }
+
+    /// A kustomization of the test's own: this resource and these components of `manifests/`, and patches.
+    pub(super) fn kustomization(
+        &self,
+        name: &str,
+        resource: &str,
+        components: &[&str],
+        patches: &[Value],
+    ) -> PathBuf {
+        let components: Vec<String> = components.iter().map(|name| format!("../../manifests/{name}")).collect();
+        let kustomization = json!({
+            "apiVersion": "kustomize.config.k8s.io/v1beta1",
+            "kind": "Kustomization",
+            "resources": [format!("../../manifests/{resource}")],
+            "components": components,
+            "patches": patches,
+        });
+        let file = self.dir.write(&format!("sites/{name}/kustomization.yaml"), kustomization.to_string());
+        file.parent().unwrap().to_owned()
+    }
+
+    /// Mounts everything that the Deployment mounts, as it is in the cluster now. What has not changed stays; says which
+    /// volumes have.
+    pub(super) fn mount(&self, cluster: &ControlPlane) -> Vec<String> {
+        let mut changed = Vec::new();
+        let mut mounted = self.mounted.lock().unwrap_or_else(PoisonError::into_inner);
+        let pod = &deployment(cluster)["spec"]["template"]["spec"];
+        let volumes = pod["volumes"].as_array().unwrap();
+        for mount in pod["containers"][0]["volumeMounts"].as_array().unwrap() {
+            let volume = volumes.iter().find(|volume| volume["name"] == mount["name"]).unwrap();
+            let place = self.root().join(mount["mountPath"].as_str().unwrap().trim_start_matches('/'));
+            let (object, is_secret) = if let Some(source) = volume.get("configMap") {
+                (stored(cluster, "configmaps", &source["name"], &source["optional"]), false)
+            } else if let Some(source) = volume.get("secret") {
+                (stored(cluster, "secrets", &source["secretName"], &source["optional"]), true)
+            } else {
+                fs::create_dir_all(place).unwrap(); // an empty directory, or a disk
+                continue;
+            };
+            let data = object["data"].as_object().into_iter().flatten();
+            let files: BTreeMap<String, String> = data
+                .map(|(key, value)| {
+                    let text = value.as_str().unwrap();
+                    let text = match volume["name"].as_str() {
+                        _ if is_secret => String::from_utf8(STANDARD.decode(text).unwrap()).unwrap(),
+                        Some("config") => self.here(text),
+                        _ => text.to_owned(),
+                    };
+                    (key.clone(), text)
+                })
+                .collect();
+            if mounted.get(&place) != Some(&files) {
+                let listed: Vec<(&str, &str)> = files.iter().map(|(key, text)| (&**key, &**text)).collect();
+                Mount::at(place.clone()).swap(&listed);
+                mounted.insert(place, files);
+                changed.push(volume["name"].as_str().unwrap().to_owned());
+            }
+        }
+        changed
+    }
+
+    /// Starts the container's command, and waits until it is ready.
+    pub(super) fn serve(&self, cluster: &ControlPlane) {
+        self.start(cluster);
+        wait_until("Portreeve to be ready", || self.is_ready());
+    }
+
+    /// Starts the container's command.
+    pub(super) fn start(&self, cluster: &ControlPlane) {
+        self.mount(cluster);
+        let mut command = executable();
+        for argument in deployment(cluster)["spec"]["template"]["spec"]["containers"][0]["args"].as_array().unwrap() {
+            command.arg(self.here(argument.as_str().unwrap()));
+        }
+        *self.serving() = Some(Serving::start(command, self.port, self.plain_port, &self.pki));
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        self.serving().as_ref().is_some_and(Serving::is_ready)
+    }
+
+    /// Asks it to end, as kubelet does; it does so in order.
+    pub(super) fn stop(&self) {
+        let ended = self.serving().take().map(|mut serving| serving.terminate());
+        assert_eq!(ended, Some(Some(0)));
+    }
+
+    /// The running webhook, if it runs.
+    pub(super) fn serving(&self) -> MutexGuard<'_, Option<Serving>> {
+        self.serving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A metric's sum over all of its labels that have these words in them.
+    pub(super) fn metric(&self, name: &str, labels: &[&str]) -> f64 {
+        let metrics = self.serving().as_ref().unwrap().get_plain("/metrics").unwrap().body;
+        let lines = metrics.lines().filter(|line| line.starts_with(name) && labels.iter().all(|word| line.contains(word)));
+        lines.map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()).sum()
+    }
+
+    /// What the webhook logged.
+    pub(super) fn log(&self) -> String {
+        self.serving().as_ref().map(Serving::log).unwrap_or_default()
+    }
+
+    /// A mounted text, with this machine's paths and ports.
+    fn here(&self, text: &str) -> String {
+        let root = self.root();
+        let mut text = text.to_owned();
+        for directory in ["/etc/", "/var/"] {
+            text = text.replace(directory, &format!("{}{directory}", root.display()));
+        }
+        for (container, port) in [(8000, self.port), (8080, self.plain_port)] {
+            text = text.replace(&format!("0.0.0.0:{container}"), &format!("127.0.0.1:{port}"));
+        }
+        text
+    }
+
+    fn root(&self) -> PathBuf {
+        self.dir.path().join("pod")
+    }
+}
+
+/// Portreeve's Deployment, as it is in the cluster.
+pub(super) fn deployment(cluster: &ControlPlane) -> Value {
+    let response = cluster.ask("GET", "/apis/apps/v1/namespaces/portreeve/deployments/portreeve", "");
+    assert_eq!(response.status, 200, "{}", response.body);
+    response.json()
+}
+
+/// An object that a pod mounts; where it may be absent and is, an empty one.
+fn stored(cluster: &ControlPlane, kind: &str, name: &Value, optional: &Value) -> Value {
+    let response = cluster.ask("GET", &format!("/api/v1/namespaces/portreeve/{kind}/{}", name.as_str().unwrap()), "");
+    match response.status {
+        404 if *optional == true => json!({}),
+        status => {
+            assert_eq!(status, 200, "the pod would wait for it: {}", response.body);
+            response.json()
+        }
+    }
+}
+
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}

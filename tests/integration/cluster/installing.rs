@@ -1,0 +1,171 @@
+//! What is under `manifests/`, put before the real API server: is all of it valid, does it install as the documentation
+//! says, does it leave nothing behind?
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::Cluster;
+use crate::process::{Run, wait_patiently};
+
+const STRICTLY: [&str; 2] = ["--dry-run=server", "--validate=strict"];
+
+pub(super) fn every_overlay_is_valid(cluster: &Cluster) {
+    let (site, admin) = (&cluster.installation, cluster.admin());
+    // Objects of a namespace cannot be tried before the namespace is there; the documentation begins with it as well.
+    admin.ok(&["apply", "--filename", path(&site.manifests("base/namespace.yaml"))]);
+    site.certificates(&["--dns", "127.0.0.1", "--fill", path(&site.manifests("portreeve.yaml"))]);
+    for (kind, plural) in [("Issuer", "issuers"), ("Certificate", "certificates")] {
+        let crd = stand_in(kind, plural).to_string();
+        admin.feed(&["apply", "--filename=-"], &crd).expect(0);
+        let name = format!("crd/{plural}.cert-manager.io");
+        admin.ok(&["wait", "--for=condition=established", "--timeout=50s", &name]);
+    }
+    let apply = |directory: &Path| admin.run(&[&["apply", "--kustomize", path(directory)], &STRICTLY[..]].concat());
+
+    flawless(&apply(&site.manifests("base")), "base");
+    for overlay in directories(&site.manifests("overlays")) {
+        flawless(&apply(&site.manifests(&format!("overlays/{overlay}"))), &overlay);
+    }
+    let components = directories(&site.manifests("components"));
+    assert!(components.len() >= 5, "{components:?}");
+    let components: Vec<String> = components.iter().map(|name| format!("components/{name}")).collect();
+    for component in &components {
+        let alone = site.kustomization(component, "base", &["certs", component], &[]);
+        flawless(&apply(&alone), component);
+    }
+    let all: Vec<&str> = components.iter().map(String::as_str).chain(["certs"]).collect();
+    let keys = fs::read_to_string(site.manifests("examples/signer-secrets.yaml")).unwrap();
+    let together = site.kustomization("together", "base", &all, &[json!({ "patch": keys })]);
+    flawless(&apply(&together), "all components together");
+    for example in ["egress.yaml", "policies.yaml", "policy-editors.yaml"] {
+        let file = site.manifests(&format!("examples/{example}"));
+        flawless(&admin.run(&[&["apply", "--filename", path(&file)], &STRICTLY[..]].concat()), example);
+    }
+
+    // Were the server not strict, or not asked, these would pass as well.
+    let slip = |operation: Value| {
+        let patch = json!([operation]).to_string();
+        let patch = json!({ "target": { "kind": "Deployment", "name": "portreeve" }, "patch": patch });
+        apply(&site.kustomization("slip", "base", &[], &[patch])).expect(1).stderr
+    };
+    let unknown = slip(json!({ "op": "add", "path": "/spec/replicaCount", "value": 3 }));
+    assert!(unknown.contains("unknown field \"spec.replicaCount\""), "{unknown}");
+    let path = "/spec/template/spec/containers/0/volumeMounts/0/name";
+    let invalid = slip(json!({ "op": "replace", "path": path, "value": "absent" }));
+    assert!(invalid.contains("Not found: \"absent\""), "{invalid}");
+}
+
+pub(super) fn the_plain_file_is_valid_once_filled(cluster: &Cluster) {
+    let (site, admin) = (&cluster.installation, cluster.admin());
+    let apply = |name: &str| admin.run(&[&["apply", "--filename", path(&site.manifests(name))], &STRICTLY[..]].concat());
+    let filled = apply("certs/portreeve.yaml");
+    flawless(&filled, "the filled plain file");
+    // As it stands, all but the webhooks is taken: nobody can lock a cluster with it.
+    let unfilled = apply("portreeve.yaml").expect(1);
+    for kind in ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"] {
+        let refused = unfilled.stderr.lines().find(|line| line.contains(kind)).unwrap_or_default();
+        assert!(refused.contains("illegal base64"), "{unfilled:?}");
+    }
+    let lines = |run: &Run| run.stdout.lines().count();
+    assert_eq!(lines(&unfilled) + 2 + 1, lines(&filled), "{unfilled:?}\n{filled:?}"); // the webhooks, and the Secret
+}
+
+pub(super) fn as_the_documentation_says(cluster: &Cluster) {
+    let (site, admin) = (&cluster.installation, cluster.admin());
+    let first = ["create", "--filename", path(&site.manifests("first-policy.yaml"))].map(str::to_owned);
+    let first: Vec<&str> = first.iter().map(String::as_str).collect();
+    admin.ok(&first);
+    let overlay = site.overlay("by-hand");
+    admin.ok(&["apply", "--kustomize", path(&overlay)]);
+    let create = ["create", "deployment", "try", "--image=nginx", "--dry-run=server"];
+
+    // Nobody answers yet, and still Portreeve's own pods are made: under the restricted standard, within their quota.
+    let refused = admin.run(&create).expect(1).stderr;
+    assert!(refused.contains("failed calling webhook \"admit.portreeve.svc\""), "{refused}");
+    wait_patiently("Portreeve's three pods", || own_pods(cluster).len() == 3);
+    for pod in own_pods(cluster) {
+        assert_eq!(pod["spec"]["priorityClassName"], "system-cluster-critical");
+        assert!(pod["spec"]["priority"].as_i64().unwrap() > 1_000_000_000, "the plugin knows the class");
+    }
+    let quota = cluster.get("/api/v1/namespaces/portreeve/resourcequotas/portreeve-critical-pods").unwrap();
+    assert_eq!(quota["status"]["used"]["pods"], "3");
+
+    let ca = format!("--from-file=ca.pem={}", path(&cluster.plant.pki.ca()));
+    admin.ok(&["--namespace=portreeve", "create", "configmap", "portreeve-trust-ca", &ca]);
+    site.serve(&cluster.control);
+    admin.ok(&create);
+    let decided = cluster.decided("default", "deployments", "create");
+    assert_eq!(decided.last().unwrap().1["images"], "nginx=unchecked", "nobody may take it for protection");
+
+    let again = admin.ok(&["apply", "--kustomize", path(&overlay)]);
+    assert!(again.lines().all(|line| line.ends_with(" unchanged")), "{again}");
+    assert_eq!(admin.run(&first).expect(1).stderr.matches("AlreadyExists").count(), 1, "it replaces nothing");
+}
+
+pub(super) fn a_clean_removal(cluster: &Cluster) {
+    let (site, admin) = (&cluster.installation, cluster.admin());
+    let left = |namespaces: &[&str]| {
+        let kinds = admin.ok(&["api-resources", "--verbs=list", "--output=name"]);
+        let kinds = kinds.lines().collect::<Vec<_>>().join(",");
+        admin.ok(&[&["get", &kinds, "--output=name", "--ignore-not-found"], namespaces].concat())
+    };
+    let ours = ["--all-namespaces", "--selector=app.kubernetes.io/part-of=portreeve"];
+    assert!(left(&ours).contains("deployment.apps/portreeve"), "what is not found there proves nothing");
+
+    admin.ok(&["delete", "mutatingwebhookconfiguration,validatingwebhookconfiguration", "portreeve"]);
+    site.stop();
+    admin.ok(&["delete", "--ignore-not-found", "--wait=false", "--kustomize", path(&site.overlay("edge-simplex"))]);
+    wait_patiently("the namespace to be gone", || cluster.get("/api/v1/namespaces/portreeve").is_none());
+    let volume = "/api/v1/persistentvolumes/portreeve-cache";
+    wait_patiently("the volume to be gone", || cluster.get(volume).is_none());
+    assert_eq!(left(&ours), "");
+    assert_eq!(left(&["--namespace=portreeve"]), "");
+    // Nobody is asked any more.
+    admin.ok(&["create", "deployment", "try", "--image=registry.local:9001/plant/plc:unsigned"]);
+}
+
+/// Portreeve's own pods.
+pub(super) fn own_pods(cluster: &Cluster) -> Vec<Value> {
+    cluster.get("/api/v1/namespaces/portreeve/pods").unwrap()["items"].as_array().unwrap().clone()
+}
+
+/// Fails the test unless the API server took everything, and had nothing to remark.
+#[track_caller]
+fn flawless(run: &Run, what: &str) {
+    assert_eq!((run.status, &*run.stderr), (Some(0), ""), "{what}");
+    assert!(run.stdout.contains("server dry run"), "{what}: {run:?}");
+}
+
+/// A kind of cert-manager's, which is not here: what the API server needs to take such an object. It checks no field.
+fn stand_in(kind: &str, plural: &str) -> Value {
+    let schema = json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true });
+    let version = json!({ "name": "v1", "served": true, "storage": true, "schema": { "openAPIV3Schema": schema } });
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": { "name": format!("{plural}.cert-manager.io") },
+        "spec": {
+            "group": "cert-manager.io",
+            "scope": "Namespaced",
+            "names": { "kind": kind, "plural": plural },
+            "versions": [version],
+        },
+    })
+}
+
+fn directories(of: &Path) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(of)
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.path().is_dir())
+        .map(|entry| entry.file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().unwrap()
+}

@@ -1,0 +1,174 @@
+//! Portreeve changing hands, and Portreeve away: what must go on, what must not, and how it comes back.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+
+use serde_json::json;
+
+use super::Cluster;
+use super::installing::own_pods;
+use super::tenant::images;
+use crate::plant::PLC;
+use crate::process::{wait_patiently, wait_until};
+use crate::review::{pinned, pod};
+
+const SIGNED: &str = "registry.local:9001/plant/plc:v1";
+const NOBODY_ANSWERS: &str = "failed calling webhook \"admit.portreeve.svc\"";
+
+/// `certs-gen --renew` and `kubectl apply`, again and again, while pods are made: none may fail for it.
+pub(super) fn the_certificate_is_renewed_under_load(cluster: &Cluster) {
+    let tenant = cluster.tenant("load");
+    let site = &cluster.installation;
+    let target = format!("/api/v1/namespaces/{}/pods?dryRun=All", tenant.namespace);
+    let digest = pinned(PLC, &cluster.plant.plc);
+    let create = |image: &str| {
+        let mut pod = pod(image);
+        pod["metadata"]["namespace"] = json!(tenant.namespace);
+        cluster.control.ask("POST", &target, &pod.to_string())
+    };
+    let (over, admitted) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let taken = || site.metric("portreeve_reloads_total", &["certificate", "\"ok\""]);
+    let secret = site.manifests("certs/secret.yaml");
+    thread::scope(|scope| {
+        // Whatever happens here, the load ends: a scope waits for its threads.
+        let end = End(&over);
+        let load: Vec<_> = (0..4)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut failed = Vec::new();
+                    while !over.load(Ordering::SeqCst) {
+                        let response = create(SIGNED);
+                        if response.status == 201 && response.body.contains(&digest) {
+                            admitted.fetch_add(1, Ordering::SeqCst);
+                        } else {
+                            failed.push(response);
+                        }
+                    }
+                    failed
+                })
+            })
+            .collect();
+        for _ in 0..4 {
+            let (before, so_far) = (taken(), admitted.load(Ordering::SeqCst));
+            site.certificates(&["--renew"]);
+            cluster.admin().ok(&["apply", "--filename", secret.to_str().unwrap()]);
+            assert_eq!(site.mount(&cluster.control), ["certs"]);
+            wait_until("the new certificate to be taken", || taken() > before);
+            wait_until("admissions to go on", || admitted.load(Ordering::SeqCst) > so_far + 20);
+        }
+        drop(end);
+        for thread in load {
+            let failed = thread.join().unwrap();
+            assert!(failed.is_empty(), "{} failed, the first: {:?}", failed.len(), failed[0]);
+        }
+    });
+    let unsigned = create("registry.local:9001/plant/plc:unsigned");
+    assert!(unsigned.status == 403 && unsigned.body.contains("denied the request"), "{unsigned:?}");
+}
+
+/// Raises a flag when it is dropped.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+pub(super) fn the_webhook_is_down(cluster: &Cluster) {
+    let tenant = cluster.tenant("outage");
+    let alice = tenant.alice();
+    alice.ok(&["create", "deployment", "plc", "--image", SIGNED]);
+    alice.ok(&["run", "plc", "--image", SIGNED]);
+    tenant.pods_of("ReplicaSet", 1);
+    cluster.installation.stop();
+
+    let refused = alice.run(&["run", "other", "--image", SIGNED]).expect(1).stderr;
+    assert!(refused.contains(NOBODY_ANSWERS) && refused.contains("connection refused"), "{refused}");
+    // What runs goes on, and may be taken away.
+    alice.ok(&["get", "pods"]);
+    alice.ok(&["delete", "pod", "plc", "--timeout=30s"]);
+    // A controller is told the same, and tries again.
+    alice.ok(&["scale", "deployment/plc", "--replicas=2"]);
+    let told = || alice.ok(&["get", "events", "--field-selector=reason=FailedCreate", "--output=jsonpath={..message}"]);
+    wait_patiently("the controller to be refused", || told().contains(NOBODY_ANSWERS));
+    assert_eq!(tenant.pods().len(), 1);
+    // Portreeve's own pods are made anew by theirs.
+    let own = |pods: &[serde_json::Value]| -> Vec<String> {
+        pods.iter().map(|pod| pod["metadata"]["name"].as_str().unwrap().to_owned()).collect()
+    };
+    let before = own(&own_pods(cluster));
+    cluster.admin().within("portreeve").ok(&["delete", "pod", &before[0], "--timeout=30s"]);
+    wait_patiently("Portreeve's pod to be made anew", || {
+        let now = own(&own_pods(cluster));
+        now.len() == before.len() && !now.contains(&before[0])
+    });
+
+    cluster.installation.serve(&cluster.control);
+    for pod in tenant.pods_of("ReplicaSet", 2) {
+        assert_eq!(images(&pod["spec"]), [&pinned(PLC, &cluster.plant.plc)]);
+    }
+    alice.ok(&["run", "other", "--image", SIGNED]);
+}
+
+/// One node, after a boot: nobody answers yet, and what brings the node up must be made all the same.
+pub(super) fn one_node_starts_again(cluster: &Cluster) {
+    let (site, admin) = (&cluster.installation, cluster.admin());
+    let tenant = cluster.tenant("simplex");
+    for namespace in ["cert-manager", "flux-helm", "platform-deployment-manager", "rook-ceph"] {
+        admin.ok(&["create", "namespace", namespace]);
+    }
+    let made = |namespace: &str| {
+        let kubectl = cluster.admin().within(namespace);
+        kubectl.run(&["create", "deployment", "platform", "--image=registry.local:9001/platform/cni:1", "--dry-run=server"])
+    };
+    let refused = |namespace: &str| made(namespace).expect(1).stderr.contains(NOBODY_ANSWERS);
+    site.stop();
+    assert!(refused("kube-system"), "it is not exempt by hand");
+
+    for (overlay, exempt, others) in [
+        ("starlingx-simplex", &["kube-system", "cert-manager", "flux-helm", "platform-deployment-manager", "rook-ceph"][..], &[][..]),
+        ("edge-simplex", &["kube-system"], &["cert-manager"]),
+    ] {
+        admin.ok(&["apply", "--kustomize", site.overlay(overlay).to_str().unwrap()]);
+        for namespace in exempt {
+            wait_until("the exemption to count", || made(namespace).status == Some(0));
+        }
+        for namespace in others.iter().chain(&[tenant.namespace, "default"]) {
+            wait_until("the others to be refused", || refused(namespace));
+        }
+    }
+    let controllers = cluster.admin().within("kube-system");
+    controllers.ok(&["create", "deployment", "cni", "--image=registry.local:9001/platform/cni:1"]);
+    let pods = || cluster.get("/api/v1/namespaces/kube-system/pods?labelSelector=app%3Dcni").unwrap();
+    wait_patiently("the platform's pod", || pods()["items"].as_array().unwrap().len() == 1);
+
+    // Portreeve's own: a pod that mounts the node's disk, which is bound.
+    let phase = ["get", "persistentvolumeclaim", "portreeve-cache", "--output=jsonpath={.status.phase}"];
+    wait_patiently("the cache to be bound", || cluster.admin().within("portreeve").ok(&phase) == "Bound");
+    wait_patiently("a pod that mounts it", || {
+        let mounts = |pod: &serde_json::Value| pod["spec"]["volumes"].to_string().contains("portreeve-cache");
+        own_pods(cluster).iter().any(mounts)
+    });
+    site.serve(&cluster.control);
+    tenant.alice().ok(&["create", "deployment", "plc", "--image", SIGNED]);
+    tenant.pods_of("ReplicaSet", 1);
+}
+
+/// A set of policies that came past everybody can be replaced, although it keeps Portreeve from getting ready.
+pub(super) fn policies_are_put_right(cluster: &Cluster) {
+    let site = &cluster.installation;
+    let editor = cluster.control.kubectl("editor").within("portreeve");
+    let patch = |value: &str| {
+        let patch = format!("{{\"data\":{{\"slip.yaml\":{value}}}}}");
+        editor.ok(&["patch", "configmap", "portreeve-policies", "--type=merge", "--patch", &patch]);
+    };
+    site.stop();
+    patch("\"kind: [\""); // nobody looks
+    site.start(&cluster.control);
+    wait_until("Portreeve to say that it is not ready", || site.serving().as_ref().unwrap().is_alive());
+    assert!(!site.is_ready());
+    patch("null");
+    site.mount(&cluster.control);
+    wait_until("Portreeve to be ready", || site.is_ready());
+}

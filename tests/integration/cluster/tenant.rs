@@ -1,0 +1,101 @@
+//! A tenant of the cluster: alice, in a namespace where she may do what the built-in role `edit` lets her.
+
+use serde_json::{Value, json};
+
+use super::Cluster;
+use super::kubectl::Kubectl;
+use crate::process::{Run, wait_patiently};
+
+/// A namespace of alice's.
+pub(super) struct Tenant<'a> {
+    pub(super) cluster: &'a Cluster,
+    pub(super) namespace: &'static str,
+}
+
+impl<'a> Tenant<'a> {
+    /// Makes it, and waits until the controllers have given it what every namespace has.
+    pub(super) fn new(cluster: &'a Cluster, namespace: &'static str) -> Self {
+        let admin = cluster.admin();
+        admin.ok(&["create", "namespace", namespace]);
+        admin.within(namespace).ok(&["create", "rolebinding", "alice", "--clusterrole=edit", "--user=alice"]);
+        let account = format!("/api/v1/namespaces/{namespace}/serviceaccounts/default");
+        wait_patiently("the default ServiceAccount", || cluster.get(&account).is_some());
+        Self { cluster, namespace }
+    }
+
+    /// kubectl of alice.
+    pub(super) fn alice(&self) -> Kubectl {
+        self.cluster.control.kubectl("alice").within(self.namespace)
+    }
+
+    /// `kubectl create` of an object by alice.
+    #[track_caller]
+    pub(super) fn create(&self, object: &Value) -> Run {
+        self.alice().feed(&["create", "--filename=-"], &object.to_string())
+    }
+
+    /// An object of the namespace; `None` where there is none.
+    pub(super) fn get(&self, api: &str, path: &str) -> Option<Value> {
+        self.cluster.get(&format!("{api}/namespaces/{}/{path}", self.namespace))
+    }
+
+    /// The Pods of the namespace.
+    pub(super) fn pods(&self) -> Vec<Value> {
+        self.get("/api/v1", "pods").unwrap()["items"].as_array().unwrap().clone()
+    }
+
+    /// Waits until there are so many Pods with this owner.
+    #[track_caller]
+    pub(super) fn pods_of(&self, kind: &str, count: usize) -> Vec<Value> {
+        let owned = || -> Vec<Value> {
+            let is_owned = |pod: &Value| pod["metadata"]["ownerReferences"][0]["kind"] == kind;
+            self.pods().into_iter().filter(is_owned).collect()
+        };
+        wait_patiently(&format!("{count} pods of a {kind} in {}", self.namespace), || owned().len() == count);
+        owned()
+    }
+
+    /// Fails the test unless this controller's requests for a resource were let in as a child of this kind of owner,
+    /// and waits for the first.
+    #[track_caller]
+    pub(super) fn made_by(&self, controller: &str, resource: &str, owner: &str) {
+        let made = || -> Vec<Value> {
+            let all = self.cluster.decided(self.namespace, resource, "create").into_iter();
+            all.filter(|(user, _)| user == controller).map(|(_, annotations)| annotations).collect()
+        };
+        wait_patiently(&format!("{controller} to make {resource}"), || !made().is_empty());
+        for annotations in made() {
+            assert_eq!(annotations["decision"], "allowed", "{annotations}");
+            let exempt = annotations["exempt"].as_str().unwrap_or_default();
+            assert!(exempt.starts_with(&format!("made by a trusted controller for {owner} ")), "{annotations}");
+        }
+    }
+}
+
+/// The images of a pod specification, of all its lists.
+pub(super) fn images(spec: &Value) -> Vec<&str> {
+    let lists = ["initContainers", "containers", "ephemeralContainers"];
+    lists
+        .iter()
+        .flat_map(|list| spec[list].as_array().into_iter().flatten())
+        .map(|container| container["image"].as_str().unwrap())
+        .collect()
+}
+
+/// A pod template with one container.
+pub(super) fn template(image: &str) -> Value {
+    json!({
+        "metadata": { "labels": { "app": "plc" } },
+        "spec": { "containers": [{ "name": "plc", "image": image }] },
+    })
+}
+
+/// An object of a kind.
+pub(super) fn object(api_version: &str, kind: &str, name: &str, spec: Value) -> Value {
+    json!({ "apiVersion": api_version, "kind": kind, "metadata": { "name": name }, "spec": spec })
+}
+
+/// What selects the pods of [`template`].
+pub(super) fn selector() -> Value {
+    json!({ "matchLabels": { "app": "plc" } })
+}

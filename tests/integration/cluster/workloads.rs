@@ -1,0 +1,173 @@
+//! Workloads of every kind, and what the real controllers make of them.
+
+use serde_json::{Value, json};
+
+use super::Cluster;
+use super::control_plane::Controllers;
+use super::kubectl::assert_denied;
+use super::tenant::{images, object, selector, template};
+use crate::plant::{HMI, PLC};
+use crate::process::wait_patiently;
+use crate::review::pinned;
+
+const DEPLOYMENT: &str = "system:serviceaccount:kube-system:deployment-controller";
+const REPLICA_SET: &str = "system:serviceaccount:kube-system:replicaset-controller";
+const REPLICATION: &str = "system:serviceaccount:kube-system:replication-controller";
+const DAEMON_SET: &str = "system:serviceaccount:kube-system:daemon-set-controller";
+const STATEFUL_SET: &str = "system:serviceaccount:kube-system:statefulset-controller";
+const JOB: &str = "system:serviceaccount:kube-system:job-controller";
+const CRON_JOB: &str = "system:serviceaccount:kube-system:cronjob-controller";
+
+const SIGNED: &str = "registry.local:9001/plant/plc:v1";
+const UNSIGNED: &str = "registry.local:9001/plant/plc:unsigned";
+
+pub(super) fn deployments(cluster: &Cluster) {
+    let tenant = cluster.tenant("deployments");
+    let (alice, plc, hmi) = (tenant.alice(), pinned(PLC, &cluster.plant.plc), pinned(HMI, &cluster.plant.hmi));
+    let template_of = |name: &str| {
+        let deployment = tenant.get("/apis/apps/v1", &format!("deployments/{name}")).unwrap();
+        images(&deployment["spec"]["template"]["spec"]).concat()
+    };
+    alice.denied(&["create", "deployment", "bad", "--image", UNSIGNED], &[
+        "1 of 1 image in this Deployment.apps may not run",
+        "container \"plc\", image registry.local:9001/plant/plc:unsigned: rejected: ",
+        "policies/site.yaml",
+    ]);
+    assert_eq!(tenant.get("/apis/apps/v1", "deployments/bad"), None);
+
+    alice.ok(&["create", "deployment", "plc", "--image", SIGNED, "--replicas=2"]);
+    assert_eq!(template_of("plc"), plc);
+    for pod in tenant.pods_of("ReplicaSet", 2) {
+        assert_eq!(images(&pod["spec"]), [&plc]);
+    }
+    tenant.made_by(DEPLOYMENT, "replicasets", "Deployment");
+    tenant.made_by(REPLICA_SET, "pods", "ReplicaSet");
+
+    let unsigned = format!("plc={UNSIGNED}");
+    alice.denied(&["set", "image", "deployment/plc", &unsigned], &["plc:unsigned: rejected: "]);
+    assert_eq!(template_of("plc"), plc);
+    alice.ok(&["set", "image", "deployment/plc", &format!("plc={HMI}:v1")]);
+    assert_eq!(template_of("plc"), hmi);
+    // By digest, from the old ReplicaSet.
+    alice.ok(&["rollout", "undo", "deployment/plc"]);
+    assert_eq!(template_of("plc"), plc);
+    alice.ok(&["rollout", "restart", "deployment/plc"]);
+    alice.ok(&["scale", "deployment/plc", "--replicas=3"]);
+    wait_patiently("the scaled ReplicaSet", || tenant.pods().len() >= 3);
+}
+
+pub(super) fn other_templates(cluster: &Cluster) {
+    let tenant = cluster.tenant("templates");
+    let plc = pinned(PLC, &cluster.plant.plc);
+    let labels = json!({ "app": "plc" });
+    for (api, kind, plural, spec) in [
+        ("apps/v1", "ReplicaSet", "replicasets", json!({ "replicas": 1, "selector": selector() })),
+        ("v1", "ReplicationController", "replicationcontrollers", json!({ "replicas": 1, "selector": labels })),
+    ] {
+        let made = |name: &str, image: &str| {
+            let mut spec = spec.clone();
+            spec["template"] = template(image);
+            tenant.create(&object(api, kind, name, spec))
+        };
+        assert_denied(&made("bad", UNSIGNED), &[&format!("1 of 1 image in this {kind}"), "plc:unsigned"]);
+        made("plc", SIGNED).expect(0);
+        assert_eq!(images(&tenant.pods_of(kind, 1)[0]["spec"]), [&plc], "{kind}");
+        // Out of the way of the next, whose selector is the same.
+        tenant.alice().ok(&["delete", plural, "plc"]);
+    }
+    tenant.made_by(REPLICA_SET, "pods", "ReplicaSet");
+    tenant.made_by(REPLICATION, "pods", "ReplicationController");
+
+    let stored = |name: &str, image: &str| {
+        tenant.create(&json!({
+            "apiVersion": "v1", "kind": "PodTemplate", "metadata": { "name": name }, "template": template(image),
+        }))
+    };
+    assert_denied(&stored("bad", UNSIGNED), &["1 of 1 image in this PodTemplate", "plc:unsigned"]);
+    stored("plc", SIGNED).expect(0);
+    let stored = tenant.get("/api/v1", "podtemplates/plc").unwrap();
+    assert_eq!(images(&stored["template"]["spec"]), [&plc]);
+}
+
+pub(super) fn stateful_sets(cluster: &Cluster) {
+    let tenant = cluster.tenant("stateful-sets");
+    let made = |name: &str, image: &str| {
+        tenant.create(&object("apps/v1", "StatefulSet", name, json!({
+            "replicas": 2,
+            "serviceName": "plc",
+            "podManagementPolicy": "Parallel", // in order, the second waits for the first to run
+            "selector": selector(),
+            "template": template(image),
+        })))
+    };
+    assert_denied(&made("bad", UNSIGNED), &["1 of 1 image in this StatefulSet.apps", "plc:unsigned"]);
+    made("plc", SIGNED).expect(0);
+    for pod in tenant.pods_of("StatefulSet", 2) {
+        assert_eq!(images(&pod["spec"]), [&pinned(PLC, &cluster.plant.plc)]);
+    }
+    tenant.made_by(STATEFUL_SET, "pods", "StatefulSet");
+    let unsigned = format!("plc={UNSIGNED}");
+    tenant.alice().denied(&["set", "image", "statefulset/plc", &unsigned], &["plc:unsigned"]);
+}
+
+pub(super) fn daemon_sets(cluster: &Cluster) {
+    let tenant = cluster.tenant("daemon-sets");
+    let made = |name: &str, image: &str| {
+        let mut template = template(image);
+        template["spec"]["tolerations"] = json!([{ "operator": "Exists" }]); // nothing keeps the node ready
+        tenant.create(&object("apps/v1", "DaemonSet", name, json!({ "selector": selector(), "template": template })))
+    };
+    assert_denied(&made("bad", UNSIGNED), &["1 of 1 image in this DaemonSet.apps", "plc:unsigned"]);
+    made("plc", SIGNED).expect(0);
+    assert_eq!(images(&tenant.pods_of("DaemonSet", 1)[0]["spec"]), [&pinned(PLC, &cluster.plant.plc)]);
+    tenant.made_by(DAEMON_SET, "pods", "DaemonSet");
+    let unsigned = format!("plc={UNSIGNED}");
+    tenant.alice().denied(&["set", "image", "daemonset/plc", &unsigned], &["plc:unsigned"]);
+}
+
+pub(super) fn cron_jobs_and_jobs(cluster: &Cluster) {
+    let tenant = cluster.tenant("jobs");
+    let (alice, plc) = (tenant.alice(), pinned(PLC, &cluster.plant.plc));
+    let every_minute = |name: &str, image: &str| {
+        alice.run(&["create", "cronjob", name, "--schedule=* * * * *", "--image", image])
+    };
+    assert_denied(&every_minute("bad", UNSIGNED), &["1 of 1 image in this CronJob.batch", "plc:unsigned"]);
+    every_minute("plc", SIGNED).expect(0);
+    let job_of = |object: &Value| images(&object["spec"]["template"]["spec"]).concat();
+    let cron_job = tenant.get("/apis/batch/v1", "cronjobs/plc").unwrap();
+    assert_eq!(job_of(&cron_job["spec"]["jobTemplate"]), plc);
+
+    alice.denied(&["create", "job", "bad", "--image", UNSIGNED], &["1 of 1 image in this Job.batch", "plc:unsigned"]);
+    alice.ok(&["create", "job", "plc", "--image", SIGNED]);
+    assert_eq!(job_of(&tenant.get("/apis/batch/v1", "jobs/plc").unwrap()), plc);
+    // kubectl writes a CronJob's ownerReference into it, which counts for nothing; the digest is looked up.
+    alice.ok(&["create", "job", "now", "--from=cronjob/plc"]);
+    assert_eq!(job_of(&tenant.get("/apis/batch/v1", "jobs/now").unwrap()), plc);
+    let decided = cluster.decided("jobs", "jobs", "create");
+    let by_hand = decided.iter().filter(|(user, annotations)| user == "alice" && annotations["decision"] == "allowed");
+    let by_hand: Vec<_> = by_hand.collect();
+    assert_eq!(by_hand.len(), 2, "{decided:?}");
+    assert!(by_hand.iter().all(|(_, annotations)| annotations.get("exempt").is_none()), "{by_hand:?}");
+
+    let pods = || tenant.pods().iter().filter(|pod| images(&pod["spec"]) == [&plc]).count();
+    wait_patiently("the jobs' pods", || pods() >= 2);
+    tenant.made_by(JOB, "pods", "Job");
+    // Within the minute.
+    tenant.made_by(CRON_JOB, "jobs", "CronJob");
+    wait_patiently("the pod of the scheduled job", || pods() >= 3);
+    alice.ok(&["delete", "cronjob", "plc"]);
+}
+
+/// Clusters whose controllers all make their requests as one user.
+pub(super) fn controllers_as_one_user(cluster: &Cluster) {
+    let user = "system:kube-controller-manager";
+    // Alone it may do little: each controller's account has that one's rights.
+    let binding = ["create", "clusterrolebinding", "one-user", "--clusterrole=cluster-admin", "--user", user];
+    cluster.admin().ok(&binding);
+    cluster.control.control(Controllers::OneUser);
+    let tenant = cluster.tenant("one-user");
+    tenant.alice().ok(&["create", "deployment", "plc", "--image", SIGNED]);
+    assert_eq!(images(&tenant.pods_of("ReplicaSet", 1)[0]["spec"]), [&pinned(PLC, &cluster.plant.plc)]);
+    tenant.made_by(user, "replicasets", "Deployment");
+    tenant.made_by(user, "pods", "ReplicaSet");
+}
