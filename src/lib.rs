@@ -20,6 +20,7 @@ pub mod trust;
 pub mod deadline;
 pub mod logging;
 pub mod metrics;
+mod random;
 pub mod text;
 pub mod yaml;
 

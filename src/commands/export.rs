@@ -18,6 +18,7 @@ use crate::credentials::files::read_text_capped;
 use crate::credentials::{Candidates, MountedCredentials};
 use crate::deadline::Deadline;
 use crate::metrics::Metrics;
+use crate::random;
 use crate::text::printable;
 use crate::trust::directory::{OWNER, flat_name, flat_stem};
 use crate::trust::export::{Export, ExportRequest};
@@ -173,7 +174,8 @@ fn write(base: &Path, target: &Path, gun: &Gun, export: &Export, layout: Layout)
         None => {
             let parent = target.parent().unwrap_or(base);
             fs::create_dir_all(parent).map_err(failed(parent))?;
-            let fresh = parent.join(format!(".portreeve-export-{}", std::process::id()));
+            let word = random::word().map_err(failed(parent))?;
+            let fresh = parent.join(format!(".portreeve-export-{word}"));
             let written = fs::create_dir(&fresh).map_err(failed(&fresh)).and_then(|()| {
                 put_all(&fresh, &files)?;
                 put(&fresh, OWNER, owner(gun, &names).as_bytes())?;
@@ -256,10 +258,9 @@ fn put_all(directory: &Path, files: &[(String, &[u8])]) -> Result<(), ExportErro
 /// A whole file, or the one that was there.
 fn put(directory: &Path, name: &str, bytes: &[u8]) -> Result<(), ExportError> {
     let path = directory.join(name);
-    let unfinished = directory.join(format!(".portreeve-new-{}", std::process::id()));
+    let word = random::word().map_err(|source| ExportError::Io { path: path.clone(), source })?;
+    let unfinished = directory.join(format!(".portreeve-new-{word}"));
     let written = (|| {
-        // What a killed export left behind under a process ID that has come round again.
-        let _ = fs::remove_file(&unfinished);
         let mut file = OpenOptions::new().write(true).create_new(true).open(&unfinished)?;
         file.write_all(bytes)?;
         file.sync_all()?;

@@ -11,13 +11,13 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::state::{MAX_BYTES, State, StateError, Stored};
 use crate::credentials::files::Stamp;
 use crate::image::Sha256;
+use crate::random;
 use crate::text::printable;
 use crate::trust::recorder::Record;
 use crate::trust::server_url::TrustServer;
@@ -83,7 +83,7 @@ impl Disk {
     /// Can anything be written here?
     pub(super) fn probe(&self) -> Result<(), DiskError> {
         make_directory(&self.base)?;
-        let path = self.base.join(temporary_name());
+        let path = unfinished(&self.base)?;
         let written = create(&path).and_then(|mut file| file.write_all(b"portreeve\n"));
         let removed = fs::remove_file(&path);
         written.and(removed).map_err(|source| DiskError::Io { path, source })
@@ -202,7 +202,7 @@ impl Disk {
     /// A whole file under its name, or none.
     fn put(&self, directory: &Path, path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
         let failed = |source| DiskError::Io { path: path.to_owned(), source };
-        let unfinished = directory.join(temporary_name());
+        let unfinished = unfinished(directory)?;
         self.step().map_err(failed)?;
         let mut file = create(&unfinished).map_err(failed)?;
         let (first, second) = bytes.split_at(bytes.len() / 2);
@@ -299,9 +299,10 @@ fn file_name(hash: Sha256) -> String {
     format!("{}.json", hash.hex())
 }
 
-fn temporary_name() -> String {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    format!("{UNFINISHED}{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+/// Where a file is put together: a name of its own, whoever else writes in the same directory.
+fn unfinished(directory: &Path) -> Result<PathBuf, DiskError> {
+    let word = random::word().map_err(|source| DiskError::Io { path: directory.to_owned(), source })?;
+    Ok(directory.join(format!("{UNFINISHED}{word}")))
 }
 
 /// A new file of ours; never one that is there already, nor what a link points to.
