@@ -164,12 +164,22 @@ fn assess_all<'a>(
     }
     let share = different.len().div_ceil(PARALLEL_IMAGES);
     thread::scope(|scope| {
-        let lanes: Vec<_> = different
-            .chunks(share)
-            .map(|lane| scope.spawn(move || lane.iter().map(|image| assess(image)).collect::<Vec<_>>()))
-            .collect();
+        let mut lanes = Vec::new();
+        let mut left = Vec::new();
+        for lane in different.chunks(share) {
+            let run = move || lane.iter().map(|image| assess(image)).collect::<Vec<_>>();
+            match thread::Builder::new().name("images".into()).spawn_scoped(scope, run) {
+                Ok(lane) => lanes.push(lane),
+                // The system has no thread to give: what the others leave is done here, one after the other.
+                Err(error) => {
+                    log::warn!("no thread for verifying images side by side: {error}");
+                    left.push(run);
+                }
+            }
+        }
+        let left: Vec<_> = left.into_iter().flat_map(|run| run()).collect();
         // A lane that panicked leaves its images without an assessment, which denies them.
-        lanes.into_iter().filter_map(|lane| lane.join().ok()).flatten().collect()
+        lanes.into_iter().filter_map(|lane| lane.join().ok()).flatten().chain(left).collect()
     })
 }
 

@@ -141,15 +141,22 @@ impl Dispatcher {
     }
 
     fn exposition(&self) -> Answer {
+        // tiny_http's own are counted like this alone.
+        if let Ok(threads) = std::fs::read_dir("/proc/self/task") {
+            self.metrics.threads(threads.count());
+        }
         Answer { status: 200, content_type: metrics::CONTENT_TYPE, body: self.metrics.render().into_bytes() }
     }
 
     /// To the workers; or, if they have too much to do already, a refusal.
     fn hand_over(&self, link: &Arc<Link>, request: Request, endpoint: Endpoint, passport: Passport) {
-        let budget = timeout::asked(request.url()).map_or(self.admission_time, timeout::budget);
+        let asked = timeout::asked(request.url());
+        let budget = asked.map_or(self.admission_time, timeout::budget);
+        let patience = asked.unwrap_or(self.admission_time).min(timeout::LONGEST.max(self.admission_time));
         // Counted from the request's first byte: the client's own clock had begun by then.
-        let deadline = Deadline::after(budget.saturating_sub(passport.first_byte.elapsed()));
-        let job = Job { request, link: Arc::clone(link), endpoint, deadline, since: passport.first_byte };
+        let since = passport.first_byte;
+        let deadline = Deadline::after(budget.saturating_sub(since.elapsed()));
+        let job = Job { request, link: Arc::clone(link), endpoint, deadline, since, patience };
         let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(jobs) = jobs.as_ref() else {
             // The server has stopped, and this connection was cut already.
@@ -244,6 +251,8 @@ struct Job {
     endpoint: Endpoint,
     deadline: Deadline,
     since: Instant,
+    /// How long the client waits, counted from `since`.
+    patience: Duration,
 }
 
 struct Worker {
@@ -268,6 +277,13 @@ impl Worker {
     }
 
     fn work(&self, mut job: Job) {
+        if job.since.elapsed() > job.patience {
+            // Nobody waits for this one any more; those behind it may still have time.
+            self.metrics.limit(Limit::QueueTime);
+            self.metrics.admission(job.endpoint, Outcome::Error, job.since.elapsed());
+            let text = "no worker was free in time; try again, or raise limits.workers\n";
+            return respond(job.request, &job.link, Answer::text(503, text));
+        }
         let Some(body) = read_body(&mut job.request) else {
             log::debug!("the gateway gave up on an admission");
             return;
