@@ -203,10 +203,17 @@ impl Decision {
     ) -> Self {
         let mut operations = Vec::new();
         let mut findings = Vec::with_capacity(images.len());
-        for (index, image) in images.iter().enumerate() {
-            let is_last_use = images.iter().skip(index + 1).all(|later| later.image != image.image);
-            let assessment =
-                if is_last_use { assessments.remove(image.image) } else { assessments.get(image.image).cloned() };
+        let mut uses: BTreeMap<&str, usize> = BTreeMap::new();
+        images.iter().for_each(|image| *uses.entry(image.image).or_default() += 1);
+        for image in images {
+            let uses_left = uses.get_mut(image.image).map_or(0, |uses| {
+                *uses -= 1;
+                *uses
+            });
+            let assessment = match uses_left {
+                0 => assessments.remove(image.image),
+                _ => assessments.get(image.image).cloned(),
+            };
             let assessment = assessment.unwrap_or_else(Assessment::lost);
             let rule = assessment.rule.as_ref();
             if let (Verdict::Verified(verified), Some(reference)) = (&assessment.verdict, &assessment.reference)

@@ -163,6 +163,34 @@ fn the_client_s_timeout_becomes_the_deadline() {
 }
 
 #[test]
+fn reviews_of_policies_wait_for_each_other_and_for_nobody_else() {
+    let site = Site::start(|limits| limits.workers = 1);
+    let mut reviews: Vec<_> = (0..3).map(|_| site.tls()).collect();
+    for client in &mut reviews {
+        client.send(post("/validate-policy", "gate"));
+    }
+    site.arrived.recv_timeout(PATIENCE).unwrap();
+    for _ in 0..3 {
+        assert_eq!(site.tls().ask(post("/admit", "{}")).status, 200);
+    }
+    // And admissions hold up no review.
+    for _ in &reviews {
+        site.open_gate.send(()).unwrap();
+    }
+    for client in &mut reviews {
+        assert_eq!(client.answer().status, 200);
+    }
+    let mut working = site.tls();
+    working.send(post("/validate", "gate"));
+    for _ in 0..3 {
+        site.arrived.recv_timeout(PATIENCE).unwrap();
+    }
+    assert_eq!(site.tls().ask(post("/validate-policy", "{}")).status, 200);
+    site.open_gate.send(()).unwrap();
+    assert_eq!(working.answer().status, 200);
+}
+
+#[test]
 fn who_has_given_up_takes_no_worker_s_time() {
     let site = Site::start(|limits| limits.workers = 1);
     let mut working = site.tls();
