@@ -224,8 +224,8 @@ impl Decision {
             let mode = if rule.is_some_and(|rule| rule.mode == Mode::Warn) { Mode::Warn } else { rules.mode };
             let mut finding = ImageFinding {
                 list: image.list,
-                name: image.name.to_owned(),
-                image: image.image.to_owned(),
+                name: as_told(image.name),
+                image: as_told(image.image),
                 assessment,
                 denies: false,
             };
@@ -238,6 +238,11 @@ impl Decision {
         }
         Self { allowed, basis: Basis::Images(findings), operations }
     }
+}
+
+/// As much of a name as is ever told, and a little more, so that the cut shows: a request may name megabytes.
+fn as_told(name: &str) -> String {
+    name.chars().take(400).collect()
 }
 
 fn printable(text: &str) -> String {

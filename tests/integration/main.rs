@@ -11,7 +11,9 @@ mod forgery;
 mod hostile;
 mod image;
 mod manifests;
+mod scarcity;
 mod serve;
+mod smuggling;
 mod store;
 
 // What tests are made of.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -133,25 +134,41 @@ impl Site {
     /// Starts the webhook and waits only until it answers anything.
     #[track_caller]
     pub(crate) fn start(&self) -> Serving {
-        self.start_on(free_port(), free_port())
+        self.start_on(free_port(), free_port(), executable())
+    }
+
+    /// Starts the webhook as another user, whose processes a test can limit without limiting its own; only for root.
+    /// Waits until it is ready.
+    #[track_caller]
+    pub(crate) fn serve_as(&self, user: u32) -> Serving {
+        // Where the tests are built, that user may not be allowed to look.
+        let copy = self.dir.path().join("portreeve");
+        fs::copy(env!("CARGO_BIN_EXE_portreeve"), &copy).unwrap();
+        let mut command = Command::new("/usr/bin/setpriv");
+        command.env_clear().arg(format!("--reuid={user}")).arg(format!("--regid={user}")).arg("--clear-groups");
+        command.arg(copy);
+        let mut serving = self.start_on(free_port(), free_port(), command);
+        wait_until("the webhook to be ready", || serving.is_ready() || serving.has_ended());
+        assert!(serving.is_ready(), "the webhook ended:\n{}", serving.log());
+        serving
     }
 
     /// Starts the webhook on the ports of one that has ended, and waits until it is ready.
     #[track_caller]
     pub(crate) fn serve_again(&self, ended: &Serving) -> Serving {
-        let mut serving = self.start_on(ended.port, ended.plain_port);
+        let mut serving = self.start_on(ended.port, ended.plain_port, executable());
         wait_until("the webhook to be ready", || serving.is_ready() || serving.has_ended());
         assert!(serving.is_ready(), "the webhook ended:\n{}", serving.log());
         serving
     }
 
     #[track_caller]
-    fn start_on(&self, port: u16, plain_port: u16) -> Serving {
+    fn start_on(&self, port: u16, plain_port: u16, mut command: Command) -> Serving {
         let mut config = self.config.clone();
         config["listen"] = json!(format!("127.0.0.1:{port}"));
         config["metricsListen"] = json!(format!("127.0.0.1:{plain_port}"));
         let config = self.dir.write("serve.yaml", config.to_string());
-        let mut child = executable()
+        let mut child = command
             .args(["serve", "--config"])
             .arg(config)
             .stdin(Stdio::null())
@@ -191,8 +208,31 @@ impl Serving {
         self.plain_port
     }
 
+    pub(crate) fn pki(&self) -> &Arc<Pki> {
+        &self.pki
+    }
+
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Sets one of its limits (`nofile`, `nproc`), as a container's runtime does; the hard one stays.
+    pub(crate) fn limit(&self, what: &str, most: &str) {
+        // In its own user's name: a container's root may not change another's.
+        let user = fs::metadata(format!("/proc/{}", self.id())).unwrap().uid();
+        let mut command = Command::new("/usr/bin/prlimit");
+        if user != fs::metadata("/proc/self").unwrap().uid() {
+            command = Command::new("/usr/bin/setpriv");
+            command.arg(format!("--reuid={user}")).arg(format!("--regid={user}")).arg("--clear-groups");
+            command.arg("/usr/bin/prlimit");
+        }
+        run(command.arg(format!("--pid={}", self.id())).arg(format!("--{what}={most}:")), "").expect(0);
+    }
+
+    /// A counter or gauge, by its name and labels as `/metrics` prints them; `None` while it is not there.
+    pub(crate) fn metric(&self, series: &str) -> Option<u64> {
+        let metrics = self.get_plain("/metrics")?.body;
+        metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
     }
 
     /// SIGKILL, and its end.
