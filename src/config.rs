@@ -122,6 +122,8 @@ pub struct Limits {
     pub trust_memory: usize,
     /// A TLS handshake must be done by then.
     pub handshake_time: Duration,
+    /// A request's head must be there by then, counted from its first byte.
+    pub head_time: Duration,
     /// A request, head and body, must be there by then, counted from its first byte.
     pub request_time: Duration,
     /// An answer must have been taken by the client by then.
@@ -130,7 +132,10 @@ pub struct Limits {
     pub idle_time: Duration,
     /// An admission is answered by then, where the client names no `?timeout=`.
     pub admission_time: Duration,
-    /// Finishing what is in hand after SIGTERM may take this long.
+    /// After SIGTERM, requests are still taken for so long, though not ready any more: other nodes need a moment to
+    /// learn that nobody is to be sent here.
+    pub shutdown_delay: Duration,
+    /// Finishing what is in hand after that may take this long.
     pub drain_time: Duration,
 }
 
@@ -145,10 +150,12 @@ impl Default for Limits {
             body_memory: 32 << 20,
             trust_memory: 16 << 20,
             handshake_time: Duration::from_secs(5),
+            head_time: Duration::from_secs(5),
             request_time: Duration::from_secs(10),
             answer_time: Duration::from_secs(10),
             idle_time: Duration::from_secs(120),
             admission_time: Duration::from_secs(10),
+            shutdown_delay: Duration::ZERO,
             drain_time: Duration::from_secs(20),
         }
     }
@@ -359,10 +366,12 @@ impl Checker<'_> {
             body_memory: self.bytes("limits.bodyMemory", wire.body_memory, default.body_memory)?,
             trust_memory: self.bytes("limits.trustMemory", wire.trust_memory, default.trust_memory)?,
             handshake_time: self.time_limit("limits.handshakeTime", wire.handshake_time, default.handshake_time)?,
+            head_time: self.time_limit("limits.headTime", wire.head_time, default.head_time)?,
             request_time: self.time_limit("limits.requestTime", wire.request_time, default.request_time)?,
             answer_time: self.time_limit("limits.answerTime", wire.answer_time, default.answer_time)?,
             idle_time: self.time_limit("limits.idleTime", wire.idle_time, default.idle_time)?,
             admission_time: self.time_limit("limits.admissionTime", wire.admission_time, default.admission_time)?,
+            shutdown_delay: self.duration("limits.shutdownDelay", wire.shutdown_delay, default.shutdown_delay)?,
             drain_time: self.time_limit("limits.drainTime", wire.drain_time, default.drain_time)?,
         })
     }
@@ -461,10 +470,12 @@ struct WireLimits {
     body_memory: Option<WireSize>,
     trust_memory: Option<WireSize>,
     handshake_time: Option<String>,
+    head_time: Option<String>,
     request_time: Option<String>,
     answer_time: Option<String>,
     idle_time: Option<String>,
     admission_time: Option<String>,
+    shutdown_delay: Option<String>,
     drain_time: Option<String>,
 }
 

@@ -27,6 +27,7 @@ pub struct Metrics {
     limit_hits: Family<LimitLabels, Counter>,
     reloads: Family<ReloadLabels, Counter>,
     connections: Family<ListenerLabels, Gauge>,
+    threads: Gauge,
     panics: Counter,
     trust_store_failures: Counter,
     trust_server_not_asked: Family<NotAskedLabels, Counter>,
@@ -49,6 +50,7 @@ impl Metrics {
             limit_hits: Family::default(),
             reloads: Family::default(),
             connections: Family::default(),
+            threads: Gauge::default(),
             panics: Counter::default(),
             trust_store_failures: Counter::default(),
             trust_server_not_asked: Family::default(),
@@ -84,6 +86,7 @@ impl Metrics {
             metrics.reloads.clone(),
         );
         registry.register("portreeve_connections", "Open connections, by listener", metrics.connections.clone());
+        registry.register("portreeve_threads", "Threads of the process, for whatever work", metrics.threads.clone());
         registry.register(
             "portreeve_panics",
             "Requests or chores that hit a bug and were contained",
@@ -156,6 +159,11 @@ impl Metrics {
     /// How many connections a listener has open now.
     pub fn connections(&self, listener: Listener, open: usize) {
         self.connections.get_or_create(&ListenerLabels { listener }).set(i64::try_from(open).unwrap_or(i64::MAX));
+    }
+
+    /// How many threads there are now.
+    pub fn threads(&self, running: usize) {
+        self.threads.set(i64::try_from(running).unwrap_or(i64::MAX));
     }
 
     /// A bug was contained.
@@ -261,6 +269,8 @@ labels! {
         Accept => "accept",
         /// `limits.handshakeTime`.
         HandshakeTime => "handshake_time",
+        /// `limits.headTime`.
+        HeadTime => "head_time",
         /// `limits.headBytes`.
         HeadBytes => "head_bytes",
         /// `limits.requestBytes`.
@@ -269,12 +279,16 @@ labels! {
         BodyMemory => "body_memory",
         /// `limits.requestTime`.
         RequestTime => "request_time",
+        /// `limits.idleTime`.
+        IdleTime => "idle_time",
         /// `limits.answerTime`.
         AnswerTime => "answer_time",
         /// The answer was not ready by the end of Kubernetes' longest timeout.
         RelayTime => "relay_time",
         /// `limits.queue`.
         Queue => "queue",
+        /// No worker was free before the client had given up.
+        QueueTime => "queue_time",
         /// `limits.drainTime`.
         DrainTime => "drain_time",
     }

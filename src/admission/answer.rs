@@ -13,6 +13,10 @@ use crate::trust::notary::{Origin, Verified};
 /// The most characters of a warning; the API server cuts longer ones itself, and less kindly.
 const WARNING_CHARACTERS: usize = 1024;
 
+/// Images whose reasons are told in one denial; the rest are counted. A request of a few kilobytes would else be
+/// answered by a hundred.
+const TOLD: usize = 50;
+
 /// The response to a request, in the API version that it was asked in.
 pub fn response(endpoint: Endpoint, api_version: &str, request: &Request, decision: &Decision) -> Response {
     Response {
@@ -29,7 +33,7 @@ pub fn response(endpoint: Endpoint, api_version: &str, request: &Request, decisi
     }
 }
 
-/// The denial: one line for each image that stops the workload.
+/// The denial: one line for each image that stops the workload, as far as anybody reads.
 fn denial(request: &Request, decision: &Decision) -> String {
     let findings = match &decision.basis {
         Basis::Images(findings) => findings,
@@ -43,9 +47,12 @@ fn denial(request: &Request, decision: &Decision) -> String {
         if findings.len() == 1 { "" } else { "s" },
         request.kind
     );
-    for finding in bad {
+    for finding in bad.iter().take(TOLD) {
         message.push_str("\n- ");
         message.push_str(&describe(finding));
+    }
+    if bad.len() > TOLD {
+        message.push_str(&format!("\n- and {} more", bad.len() - TOLD));
     }
     message
 }

@@ -166,12 +166,22 @@ fn assess_all<'a>(
     }
     let share = different.len().div_ceil(PARALLEL_IMAGES);
     thread::scope(|scope| {
-        let lanes: Vec<_> = different
-            .chunks(share)
-            .map(|lane| scope.spawn(move || lane.iter().map(|image| assess(image)).collect::<Vec<_>>()))
-            .collect();
+        let mut lanes = Vec::new();
+        let mut left = Vec::new();
+        for lane in different.chunks(share) {
+            let run = move || lane.iter().map(|image| assess(image)).collect::<Vec<_>>();
+            match thread::Builder::new().name("images".into()).spawn_scoped(scope, run) {
+                Ok(lane) => lanes.push(lane),
+                // The system has no thread to give: what the others leave is done here, one after the other.
+                Err(error) => {
+                    log::warn!("no thread for verifying images side by side: {error}");
+                    left.push(run);
+                }
+            }
+        }
+        let left: Vec<_> = left.into_iter().flat_map(|run| run()).collect();
         // A lane that panicked leaves its images without an assessment, which denies them.
-        lanes.into_iter().filter_map(|lane| lane.join().ok()).flatten().collect()
+        lanes.into_iter().filter_map(|lane| lane.join().ok()).flatten().chain(left).collect()
     })
 }
 
@@ -195,10 +205,17 @@ impl Decision {
     ) -> Self {
         let mut operations = Vec::new();
         let mut findings = Vec::with_capacity(images.len());
-        for (index, image) in images.iter().enumerate() {
-            let is_last_use = images.iter().skip(index + 1).all(|later| later.image != image.image);
-            let assessment =
-                if is_last_use { assessments.remove(image.image) } else { assessments.get(image.image).cloned() };
+        let mut uses: BTreeMap<&str, usize> = BTreeMap::new();
+        images.iter().for_each(|image| *uses.entry(image.image).or_default() += 1);
+        for image in images {
+            let uses_left = uses.get_mut(image.image).map_or(0, |uses| {
+                *uses -= 1;
+                *uses
+            });
+            let assessment = match uses_left {
+                0 => assessments.remove(image.image),
+                _ => assessments.get(image.image).cloned(),
+            };
             let assessment = assessment.unwrap_or_else(Assessment::lost);
             let rule = assessment.rule.as_ref();
             if let (Verdict::Verified(verified), Some(reference)) = (&assessment.verdict, &assessment.reference)
@@ -209,8 +226,8 @@ impl Decision {
             let mode = if rule.is_some_and(|rule| rule.mode == Mode::Warn) { Mode::Warn } else { rules.mode };
             let mut finding = ImageFinding {
                 list: image.list,
-                name: image.name.to_owned(),
-                image: image.image.to_owned(),
+                name: as_told(image.name),
+                image: as_told(image.image),
                 assessment,
                 denies: false,
             };
@@ -223,6 +240,11 @@ impl Decision {
         }
         Self { allowed, basis: Basis::Images(findings), operations }
     }
+}
+
+/// As much of a name as is ever told, and a little more, so that the cut shows: a request may name megabytes.
+fn as_told(name: &str) -> String {
+    name.chars().take(400).collect()
 }
 
 fn printable(text: &str) -> String {

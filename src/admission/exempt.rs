@@ -19,9 +19,6 @@ pub const DEFAULT_TRUSTED_CONTROLLERS: [&str; 8] = [
     "system:serviceaccount:kube-system:statefulset-controller",
 ];
 
-/// The annotation by which the kubelet marks its mirror of a static pod.
-const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
-
 /// Why nothing of an object is checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Exemption {
@@ -84,7 +81,7 @@ fn is_mirror_pod(request: &Request, object: &Object, username: &str) -> bool {
         .metadata
         .as_ref()
         .and_then(|metadata| metadata.annotations.as_ref())
-        .is_some_and(|annotations| annotations.contains_key(MIRROR_ANNOTATION));
+        .is_some_and(|annotations| annotations.mirror.is_some());
     let node = object.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).filter(|node| !node.is_empty());
     let groups = request.user_info.as_ref().and_then(|user| user.groups.as_deref()).unwrap_or_default();
     is_marked

@@ -13,6 +13,8 @@ mod policy_review;
 pub mod review;
 pub(crate) mod workload;
 
+#[cfg(feature = "fuzzing")]
+pub use density::fuzz_parts;
 pub use engine::{Engine, EngineError};
 pub use exempt::{DEFAULT_TRUSTED_CONTROLLERS, Exemption};
 

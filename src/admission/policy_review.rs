@@ -16,6 +16,13 @@ use crate::metrics::Outcome;
 use crate::policy::check_data;
 use crate::server::Answer;
 use crate::text::printable;
+use crate::yaml::tree::MAX_TEXT;
+
+/// Keys of one ConfigMap. Each is read by itself, with aliases that may repeat what it holds.
+const KEYS: usize = 100;
+
+/// The longest string in a review: a whole ConfigMap's data, with what JSON escapes of it.
+const LONGEST_STRING: usize = 2 * MAX_TEXT;
 
 /// Problems that are told in one denial; the rest are counted.
 const TOLD: usize = 20;
@@ -62,7 +69,7 @@ pub(super) fn answer(body: &[u8]) -> (Answer, Outcome) {
 }
 
 fn read(body: &[u8]) -> Result<PolicyReview, ReviewError> {
-    let text = readable(body)?;
+    let text = readable(body, LONGEST_STRING)?;
     let review: PolicyReview = serde_json::from_str(text).map_err(|error| Review::explain(text, error))?;
     check_head(Some(&review.kind), Some(&review.api_version), Some(&review.request.uid))?;
     Ok(review)
@@ -115,6 +122,14 @@ fn refusal_of(request: &PolicyRequest) -> Option<String> {
             return Some(format!("binaryData \"{}\" is not text: policies are YAML or JSON", printable(key, 253)));
         };
         files.insert(key.clone(), text);
+    }
+    // As much as the API server takes; but it asks us before it looks, and others may ask as well.
+    let bytes = files.values().map(String::len).fold(0, usize::saturating_add);
+    if bytes > MAX_TEXT || files.len() > KEYS {
+        return Some(format!(
+            "there are {bytes} bytes of policies in {} keys; one ConfigMap may have {MAX_TEXT} bytes in {KEYS} keys",
+            files.len()
+        ));
     }
     let problems = check_data(&files).err()?;
     let mut words = format!("these policies cannot be used ({} problem(s))", problems.len());
@@ -184,6 +199,23 @@ mod tests {
     fn what_is_no_review_gets_400() {
         for body in [&b""[..], b"{}", b"[]", b"{\"kind\":\"AdmissionReview\"}"] {
             assert_eq!(answer(body).0.status, 400);
+        }
+    }
+
+    #[test]
+    fn more_than_a_config_map_may_hold_is_not_read() {
+        let lines = |count: usize| "# nothing but words\n".repeat(count);
+        let files = |count: usize, text: &str| -> BTreeMap<String, String> {
+            (0..count).map(|n| (format!("p{n}.yaml"), if n == 0 { GOOD.to_owned() } else { text.to_owned() })).collect()
+        };
+        for (data, fits) in [
+            (files(KEYS, "# nothing\n"), true),
+            (files(KEYS + 1, "# nothing\n"), false),
+            (files(2, &lines(50_000)), true),
+            (files(3, &lines(50_000)), false),
+        ] {
+            let answer = ask("ConfigMap", "CREATE", &json!({ "data": data }));
+            assert_eq!(answer["allowed"], fits, "{} keys: {}", data.len(), answer["status"]);
         }
     }
 

@@ -9,11 +9,14 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize, de::Error as _};
 
-use super::density;
+use super::density::{self, Density};
 use crate::text::printable;
 
 /// `kind` of every review.
 const REVIEW_KIND: &str = "AdmissionReview";
+
+/// Kubernetes' are UUIDs. It comes back in the answer, which is not to be as long as the request.
+const UID_BYTES: usize = 256;
 
 /// The API versions we speak; the answer is in the version asked.
 const REVIEW_VERSIONS: [&str; 2] = ["admission.k8s.io/v1", "admission.k8s.io/v1beta1"];
@@ -115,13 +118,22 @@ pub struct Object {
 #[cfg_attr(test, derive(miniserde::Deserialize))]
 pub struct Metadata {
     /// Annotations.
-    pub annotations: Option<BTreeMap<String, String>>,
+    pub annotations: Option<Annotations>,
     /// Owners.
     #[serde(rename = "ownerReferences")]
     pub owner_references: Option<Vec<OwnerReference>>,
     /// When deletion was asked for.
     #[serde(rename = "deletionTimestamp")]
     pub deletion_timestamp: Option<String>,
+}
+
+/// The one annotation that decisions look at. A map of them all would take ten times their bytes.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(miniserde::Deserialize))]
+pub struct Annotations {
+    /// Marks the mirror of a static pod.
+    #[serde(rename = "kubernetes.io/config.mirror")]
+    pub mirror: Option<String>,
 }
 
 /// One owner.
@@ -244,7 +256,7 @@ impl Review {
     /// Reads a review. An error tells apart what is no AdmissionReview at all (HTTP 400) from one whose object we
     /// cannot read (denied, with its uid).
     pub fn parse(body: &[u8]) -> Result<Self, ReviewError> {
-        let text = readable(body)?;
+        let text = readable(body, density::LONGEST_STRING)?;
         let review: Self = match serde_json::from_str(text) {
             Ok(review) => review,
             Err(error) => return Err(Self::explain(text, error)),
@@ -266,10 +278,13 @@ impl Review {
 
 /// A body that may be read as JSON at all: of bounded cost, and UTF-8 throughout (RFC 8259 §8.1), in what we pass over
 /// as well, which serde_json would not look at.
-pub(super) fn readable(body: &[u8]) -> Result<&str, ReviewError> {
-    let parts = density::parts(body);
+pub(super) fn readable(body: &[u8], longest_string: usize) -> Result<&str, ReviewError> {
+    let Density { parts, longest } = Density::of(body);
     if parts > density::MOST_PARTS {
         return Err(ReviewError::TooDense { parts });
+    }
+    if longest > longest_string {
+        return Err(ReviewError::TooLong { found: longest, limit: longest_string });
     }
     std::str::from_utf8(body).map_err(|error| ReviewError::NotJson(serde_json::Error::custom(error)))
 }
@@ -286,7 +301,7 @@ pub(super) fn check_head(
     let Some(known) = REVIEW_VERSIONS.into_iter().find(|known| version == Some(known)) else {
         return Err(ReviewError::UnknownVersion { version: version.map(|version| printable(version, 63)) });
     };
-    if uid.is_none_or(str::is_empty) {
+    if uid.is_none_or(|uid| uid.is_empty() || uid.len() > UID_BYTES) {
         return Err(ReviewError::NoRequest);
     }
     Ok(known)
@@ -415,12 +430,19 @@ pub enum ReviewError {
         /// The version, if there is one.
         version: Option<String>,
     },
-    /// No request, or one without uid.
+    /// No request, or one without a uid of a uid's length.
     NoRequest,
     /// So many values in it that they would take far more memory than its bytes.
     TooDense {
         /// How many there are.
         parts: usize,
+    },
+    /// A string that is longer than any in such an object.
+    TooLong {
+        /// Its bytes.
+        found: usize,
+        /// The most that there may be.
+        limit: usize,
     },
     /// A review, but its object is not what Kubernetes calls by that name.
     Undecodable {
@@ -442,13 +464,16 @@ impl fmt::Display for ReviewError {
             Self::UnknownVersion { version } => {
                 write!(f, "expected apiVersion {}, found {}", REVIEW_VERSIONS.join(" or "), or_none(version))
             }
-            Self::NoRequest => f.write_str("the AdmissionReview has no request with a uid"),
+            Self::NoRequest => write!(f, "the AdmissionReview has no request with a uid of 1 to {UID_BYTES} bytes"),
             Self::TooDense { parts } => {
                 write!(
                     f,
                     "the review holds {parts} values; expected at most {}, shrink the object",
                     density::MOST_PARTS
                 )
+            }
+            Self::TooLong { found, limit } => {
+                write!(f, "the review holds a string of {found} bytes; expected at most {limit}, shrink the object")
             }
             Self::Undecodable { source, .. } => {
                 write!(f, "the object cannot be decoded, so that its images are not known: {}", words_of(source))
@@ -466,7 +491,11 @@ impl std::error::Error for ReviewError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::NotJson(error) | Self::Undecodable { source: error, .. } => Some(error),
-            Self::NotAReview { .. } | Self::UnknownVersion { .. } | Self::NoRequest | Self::TooDense { .. } => None,
+            Self::NotAReview { .. }
+            | Self::UnknownVersion { .. }
+            | Self::NoRequest
+            | Self::TooDense { .. }
+            | Self::TooLong { .. } => None,
         }
     }
 }
@@ -523,6 +552,14 @@ mod tests {
         assert!(matches!(parse(&POD.replace("\"u-1\"", "\"\"")), ReviewError::NoRequest));
         let crowd = POD.replace("[{\"name\":\"c\"", &format!("[{}{{\"name\":\"c\"", "{},".repeat(density::MOST_PARTS)));
         assert!(matches!(parse(&crowd), ReviewError::TooDense { .. }));
+        // Where nobody looks at it, and where an error would quote it.
+        for long in ["x", "\u{7f}"] {
+            let with = |length: usize| POD.replace("[1,2.5]", &format!("\"{}\"", long.repeat(length - 1)));
+            assert!(Review::parse(with(density::LONGEST_STRING).as_bytes()).is_ok());
+            assert!(matches!(parse(&with(density::LONGEST_STRING + 1)), ReviewError::TooLong { .. }));
+        }
+        assert!(Review::parse(POD.replace("u-1", &"u".repeat(UID_BYTES)).as_bytes()).is_ok());
+        assert!(matches!(parse(&POD.replace("u-1", &"u".repeat(UID_BYTES + 1))), ReviewError::NoRequest));
         let head = r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}"#;
         assert!(matches!(parse(head), ReviewError::NoRequest));
         for broken in [

@@ -17,6 +17,7 @@ use std::io;
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -71,14 +72,33 @@ impl Bridge {
         if !Arc::ptr_eq(&current, failed) {
             return Ok(Arc::clone(&current));
         }
-        let link = Link::open()?;
-        self.dispatch(Arc::clone(&link))?;
+        let link = self.open_elsewhere()?;
         *current = Arc::clone(&link);
         drop(current);
         log::error!("the internal HTTP server stopped accepting; it was replaced");
         failed.retired.store(true, Ordering::SeqCst);
         failed.server.unblock();
         Ok(link)
+    }
+
+    /// Opens a link on the thread that is to take requests off it. So if there is no thread to be had, no tiny_http is
+    /// left behind that nobody serves; and if tiny_http finds none for itself and panics, it is that thread which ends.
+    fn open_elsewhere(self: &Arc<Self>) -> io::Result<Arc<Link>> {
+        let bridge = Arc::clone(self);
+        let (tell, told) = sync_channel(1);
+        let run = move || match Link::open() {
+            Ok(link) => {
+                let heard = tell.send(Ok(Arc::clone(&link)));
+                drop(tell);
+                if heard.is_ok() {
+                    bridge.receive(&link);
+                }
+            }
+            // Nobody listens if the asking thread is gone, which cannot be.
+            Err(error) => drop(tell.send(Err(error))),
+        };
+        thread::Builder::new().name("dispatch".into()).spawn(run)?;
+        told.recv().unwrap_or_else(|_| Err(io::Error::other("the internal HTTP server got no threads")))
     }
 
     /// Starts the thread that takes requests off a link.

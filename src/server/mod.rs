@@ -33,7 +33,7 @@ use crate::deadline::Deadline;
 use crate::metrics::{Limit, Metrics};
 
 #[cfg(feature = "fuzzing")]
-pub use self::gateway::fuzz_head;
+pub use self::gateway::{fuzz_head, fuzz_requests};
 pub use self::housekeeping::{Chore, Housekeeping};
 pub use self::tls::TlsError;
 
@@ -115,6 +115,7 @@ pub struct Server {
     dispatcher: Arc<Dispatcher>,
     housekeeping: Option<Housekeeping>,
     metrics: Arc<Metrics>,
+    shutdown_delay: Duration,
     drain_time: Duration,
     stopped: bool,
 }
@@ -158,6 +159,7 @@ impl Server {
             dispatcher,
             housekeeping: Some(housekeeping),
             metrics,
+            shutdown_delay: limits.shutdown_delay,
             drain_time: limits.drain_time,
             stopped: false,
         })
@@ -173,9 +175,15 @@ impl Server {
         self.metrics_address
     }
 
-    /// Not ready, no new connections, idle ones closed; what is in hand is finished within `limits.drain_time`, and
-    /// the rest is cut. Returns how many connections that were.
+    /// Not ready, but still there for `limits.shutdown_delay`, until nobody is sent here any more. Then no new
+    /// connections, idle ones closed; what is in hand is finished within `limits.drain_time`, and the rest is cut.
+    /// Returns how many connections that were.
     pub fn drain(mut self) -> usize {
+        if !self.shutdown_delay.is_zero() {
+            self.dispatcher.drain();
+            self.gateway.part();
+            std::thread::sleep(self.shutdown_delay);
+        }
         let left = self.stop(self.drain_time);
         if left > 0 {
             self.metrics.limit(Limit::DrainTime);

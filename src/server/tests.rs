@@ -22,7 +22,8 @@ mod requests;
 /// Far more than anything takes; only there so that a failing test ends.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Answers by what the body says: `panic`, `gate` (waits to be let through), or anything (echoed).
+/// Answers by what the body says: `panic`, `gate` (waits to be let through), `long N` (so many bytes), or anything
+/// (echoed).
 struct Script {
     ready: Mutex<Result<(), String>>,
     arrived: Sender<()>,
@@ -38,6 +39,10 @@ impl Handler for Script {
                 self.gate.lock().unwrap().recv_timeout(PATIENCE).unwrap();
             }
             _ => {}
+        }
+        if let Some(length) = body.strip_prefix(b"long ") {
+            let length = std::str::from_utf8(length).unwrap().parse().unwrap();
+            return Answer::text(200, "x".repeat(length));
         }
         let left = deadline.remaining().map_or(0, |left| left.as_millis());
         let text = format!("{endpoint:?} {} {left} {}", body.len(), String::from_utf8_lossy(body));

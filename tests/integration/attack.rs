@@ -1,16 +1,18 @@
 //! Attacks on the running webhook: crowds, floods, garbage, files that change under it, and its own sudden death.
 //! Through all of them it answers whoever asks decently, holds to its memory, and never says yes by mistake.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{Read as _, Write};
 use std::net::{Shutdown, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::https::{TlsStream, read_response};
+use crate::https::{TlsStream, connect_tls, read_response};
 use crate::pki::Pki;
 use crate::plant::PLC;
 use crate::process::{self, wait_until};
@@ -22,31 +24,64 @@ use portreeve_test_support::trust_server::Fault;
 /// What all of these tests stand under, in KiB.
 const MOST_MEMORY: u64 = 24 << 10;
 
+/// How many slow clients come, and how many at most in a second: 112 in a second would fill every place with newcomers,
+/// of which none can be told from an honest one.
+const CROWD: usize = 1000;
+const PACE: Duration = Duration::from_millis(8);
+
 #[test]
-fn admissions_go_on_among_slow_crowds() {
+fn admissions_go_on_among_a_thousand_slow_connections() {
     let stage = Stage::new();
     let serving = stage.site.serve();
     let review = pod_review(&format!("{PLC}:v1"));
     assert_allowed(&serving.admit("/admit", &review));
-    // Silent from the first byte, silent after half a request, and the same where probes come in.
-    let mut crowd = Vec::new();
-    for number in 0..200 {
-        let port = if number % 4 == 0 { serving.plain_port() } else { serving.port() };
-        crowd.push(TcpStream::connect(("127.0.0.1", port)).unwrap());
-    }
-    let mut halves: Vec<TlsStream> = Vec::new();
-    for _ in 0..60 {
-        let mut half = serving.connect().unwrap();
-        // It may be cut for a later one.
-        let _ = half.write_all(b"POST /admit HTTP/1.1\r\nHost: x\r\n").and_then(|()| half.flush());
-        halves.push(half);
-    }
-    for _ in 0..10 {
-        assert_allowed(&serving.admit("/admit", &review));
-        assert!(serving.is_ready());
-    }
-    drop((crowd, halves));
-    assert_allowed(&serving.admit("/admit", &review));
+    let mut kept = serving.connect().unwrap();
+    let over = AtomicBool::new(false);
+    let watch = MemoryWatch::start(&serving);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut crowd: VecDeque<Box<dyn Write>> = VecDeque::new();
+            for number in 0..CROWD {
+                thread::sleep(PACE);
+                // Silent from the first byte, the same where probes come in, half a request, and a byte now and then.
+                let client: Box<dyn Write> = match number % 4 {
+                    0 => Box::new(TcpStream::connect(("127.0.0.1", serving.port())).unwrap()),
+                    1 => Box::new(TcpStream::connect(("127.0.0.1", serving.plain_port())).unwrap()),
+                    _ => Box::new(serving.connect().unwrap()),
+                };
+                crowd.push_back(client);
+                for (age, client) in crowd.iter_mut().rev().enumerate().take(40) {
+                    let bytes: &[u8] = if age == 0 { b"POST /admit HTTP/1.1\r\nX: " } else { b"y" };
+                    // It may be cut for a later one.
+                    if number % 4 > 1 {
+                        let _ = client.write_all(bytes).and_then(|()| client.flush());
+                    }
+                }
+                // More than there are places, but not more than a process may have descriptors.
+                if crowd.len() > 400 {
+                    crowd.pop_front();
+                }
+            }
+            over.store(true, Ordering::SeqCst);
+        });
+        let mut answered = 0;
+        while !over.load(Ordering::SeqCst) {
+            let begin = Instant::now();
+            // As kube-apiserver does it: on a connection that it keeps, or on a new one.
+            let body = review.to_string();
+            let head = format!("POST /admit?timeout=10s HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", body.len());
+            kept.write_all((head + &body).as_bytes()).and_then(|()| kept.flush()).unwrap();
+            assert_allowed(&read_response(&mut kept).expect("an answer").json());
+            assert_allowed(&serving.admit("/admit?timeout=10s", &review));
+            assert!(serving.is_ready());
+            assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+            answered += 1;
+            thread::sleep(Duration::from_millis(50));
+        }
+        assert!(answered > 0);
+    });
+    assert!(serving.metric(r#"portreeve_limit_hits_total{limit="connections"}"#).is_some_and(|hits| hits > 500));
+    watch.stayed_under(MOST_MEMORY);
 }
 
 #[test]
@@ -57,7 +92,21 @@ fn floods_of_garbage_are_over_when_they_are_over() {
     let over = AtomicBool::new(false);
     let over = &over;
     let headers = format!("GET /health/liveness HTTP/1.1\r\nHost: x\r\n{}\r\n", "X-A: b\r\n".repeat(3000));
-    let bodies = ["", "{", "null", "\u{0}", "[[[[[[[[", "{\"request\":{\"object\":{}}}"].map(str::to_owned);
+    let bodies = [
+        "",
+        "{",
+        "null",
+        "\u{0}",
+        "[[[[[[[[",
+        "{\"request\":{\"object\":{}}}",
+        "\u{feff}{}",
+        "NaN",
+        "a=b&c=d",
+        "---\nkind: AdmissionReview\n",
+        "\u{1f}\u{8b}\u{8}",
+        "{\"kind\":\"AdmissionReview\",\"kind\":\"AdmissionReview\"}",
+    ]
+    .map(str::to_owned);
     // Three bytes a container here, fifty there: as many as fit.
     let crowded =
         pod_review("x").to_string().replace("\"containers\":[", &format!("\"containers\":[{}", "{},".repeat(2 << 20)));
@@ -72,6 +121,14 @@ fn floods_of_garbage_are_over_when_they_are_over() {
     ];
     raw.push(headers.clone().into_bytes());
     thread::scope(|scope| {
+        for _ in 0..2 {
+            // Whole handshakes, and nothing else: they cost us a signature each.
+            scope.spawn(|| {
+                while !over.load(Ordering::SeqCst) {
+                    let _ = serving.connect().and_then(|mut stream| stream.flush());
+                }
+            });
+        }
         for garbage in raw {
             let serving = &serving;
             scope.spawn(move || {
@@ -108,7 +165,7 @@ fn policies_that_change_all_the_time_are_each_whole() {
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
-            // Kubelet is never so fast; half a file is never seen, and a broken one changes nothing.
+            // A hundred times a second: kubelet is never so fast. Half a file is never seen, and a broken one changes nothing.
             for number in 0.. {
                 match number % 3 {
                     0 => stage.site.policies(&[policy_for("registry.local:9001/*", trust.clone())]),
@@ -118,7 +175,7 @@ fn policies_that_change_all_the_time_are_each_whole() {
                 if over.load(Ordering::SeqCst) {
                     return;
                 }
-                thread::sleep(Duration::from_millis(20));
+                thread::sleep(Duration::from_millis(10));
             }
         });
         let end = Instant::now() + Duration::from_secs(5);
@@ -132,20 +189,48 @@ fn policies_that_change_all_the_time_are_each_whole() {
 }
 
 #[test]
-fn after_sudden_death_it_starts_on_the_same_ports() {
-    let stage = Stage::new();
-    let review = pod_review(&format!("{PLC}:v1"));
+fn after_sudden_death_under_load_it_starts_on_the_same_ports_and_remembers() {
+    let mut stage = Stage::new();
+    stage.site.config["trust"]["refreshAfter"] = json!("0s");
+    stage.site.config["trust"]["whenUnavailable"] = json!("useCached");
+    stage.site.config["trust"]["maxStale"] = json!("24h");
+    let (review, unsigned) = (pod_review(&format!("{PLC}:v1")), pod_review(&format!("{PLC}:unsigned")));
     let mut serving = stage.site.serve();
-    for _ in 0..3 {
-        // A request in hand, and the kernel left to tidy up.
-        let mut stream = serving.connect().unwrap();
-        stream.write_all(b"POST /admit HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n").unwrap();
-        stream.flush().unwrap();
-        assert_allowed(&serving.admit("/admit", &review));
-        serving.kill();
-        serving = stage.site.serve_again(&serving);
-        assert_allowed(&serving.admit("/admit", &review));
-    }
+    let (port, over, answers) = (serving.port(), AtomicBool::new(false), AtomicUsize::new(0));
+    let pki = Arc::clone(serving.pki());
+    thread::scope(|scope| {
+        for number in 0..4 {
+            let (review, allowed) = if number % 2 == 0 { (&review, true) } else { (&unsigned, false) };
+            let (pki, over, answers) = (&pki, &over, &answers);
+            scope.spawn(move || {
+                while !over.load(Ordering::SeqCst) {
+                    // While it is dead nobody answers, or only the kernel does. What is answered is right.
+                    let body = review.to_string();
+                    let head = format!("POST /admit HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", body.len());
+                    let Ok(mut stream) = connect_tls(pki, port) else { continue };
+                    if stream.write_all((head + &body).as_bytes()).and_then(|()| stream.flush()).is_err() {
+                        continue;
+                    }
+                    let Some(answer) = read_response(&mut stream) else { continue };
+                    assert_eq!(answer.json()["response"]["allowed"], allowed, "{answer:?}");
+                    answers.fetch_add(1, Ordering::SeqCst);
+                }
+            });
+        }
+        for _ in 0..4 {
+            let before = answers.load(Ordering::SeqCst);
+            wait_until("some answers", || answers.load(Ordering::SeqCst) >= before + 8);
+            serving.kill();
+            serving = stage.site.serve_again(&serving);
+        }
+        over.store(true, Ordering::SeqCst);
+    });
+    // What it had verified before it died is there, and still sound.
+    serving.kill();
+    stage.server.stop();
+    serving = stage.site.serve_again(&serving);
+    assert_allowed(&serving.admit("/admit", &review));
+    assert_denied(&serving.admit("/admit", &unsigned), &["plant/plc:unsigned"]);
 }
 
 #[test]
@@ -191,7 +276,7 @@ fn busy_connections_stay_within_their_memory() {
         probe.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
         assert_eq!(read_response(probe).unwrap().status, 200);
     }
-    let memory = memory(&serving);
+    let memory = memory(serving.id());
     for stream in &mut busy {
         assert_denied(&read_response(stream).expect("an answer in time").json(), &["unseen"]);
     }
@@ -199,9 +284,90 @@ fn busy_connections_stay_within_their_memory() {
     assert!(memory < MOST_MEMORY, "{memory} KiB of its own are resident");
 }
 
+/// What a pod of ours may have (`manifests/base/deployment.yaml`), in KiB.
+const POD_MEMORY: u64 = 128 << 10;
+
+#[test]
+fn what_would_cost_us_far_more_than_its_sender_is_refused() {
+    const LARGE: usize = (8 << 20) - 1000;
+    let stage = Stage::new();
+    let serving = stage.site.serve();
+    let review = pod_review(&format!("{PLC}:v1"));
+    assert_allowed(&serving.admit("/admit", &review));
+    let text = review.to_string();
+    let pods = |object: &str, with: String| text.replacen(object, &with, 1);
+    // A string where an object should be is quoted in the error, each of these six times as long.
+    let quoted = pods("\"spec\":{", format!("\"spec\":\"{}\",\"x\":{{", "\u{7f}".repeat(LARGE)));
+    // A uid comes back in the answer.
+    let echoed = pods("\"uid\":\"", format!("\"uid\":\"{}", "u".repeat(LARGE)));
+    // One megabyte of text, ten of a map.
+    let annotations: String = (0..99_000).map(|number| format!("\"{number}\":\"\",")).collect();
+    let mapped = pods("\"metadata\":{", format!("\"metadata\":{{\"annotations\":{{{annotations}\"z\":\"\"}},"));
+    // Each key may repeat itself a little, by aliases; a thousand keys a thousand times that.
+    let aliases = "a: &a [x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b]\nd: [*c,*c,*c,*c,*c,*c]\n";
+    let mut bomb = review.clone();
+    bomb["request"]["kind"] = json!({ "group": "", "version": "v1", "kind": "ConfigMap" });
+    let keys: BTreeMap<String, &str> = (0..1000).map(|number| (format!("p{number}.yaml"), aliases)).collect();
+    bomb["request"]["object"] = json!({ "data": keys });
+    let cases = [
+        ("/admit", quoted, &[400, 503][..]),
+        ("/admit", echoed, &[400, 503]),
+        ("/admit", mapped, &[200]),
+        ("/validate-policy", bomb.to_string(), &[200]),
+    ];
+    let watch = MemoryWatch::start(&serving);
+    for (path, body, statuses) in &cases {
+        thread::scope(|scope| {
+            for _ in 0..12 {
+                scope.spawn(|| {
+                    let seen = serving.post(path, body);
+                    assert!(statuses.contains(&seen.status), "{path} {:.60}: {seen:?}", body);
+                });
+            }
+            // The others notice nothing of it.
+            let begin = Instant::now();
+            assert_allowed(&serving.admit("/admit?timeout=10s", &review));
+            assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+        });
+    }
+    watch.stayed_under(POD_MEMORY);
+    assert_eq!(serving.metric("portreeve_panics_total"), Some(0));
+}
+
 /// Resident memory that is not backed by files, in KiB.
-fn memory(serving: &Serving) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", serving.id())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+fn memory(id: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap_or("0 kB");
     line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
+}
+
+/// Looks at a webhook's memory all the time. The kernel's own mark of the most there was counts the code as well, of
+/// which a debug build has more than all the rest.
+struct MemoryWatch {
+    over: Arc<AtomicBool>,
+    thread: thread::JoinHandle<u64>,
+}
+
+impl MemoryWatch {
+    fn start(serving: &Serving) -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let (stop, id) = (Arc::clone(&over), serving.id());
+        let thread = thread::spawn(move || {
+            let mut most = 0;
+            while !stop.load(Ordering::SeqCst) {
+                most = most.max(memory(id));
+                thread::sleep(Duration::from_millis(2));
+            }
+            most
+        });
+        Self { over, thread }
+    }
+
+    #[track_caller]
+    fn stayed_under(self, limit: u64) {
+        self.over.store(true, Ordering::SeqCst);
+        let most = self.thread.join().unwrap();
+        eprintln!("{most} KiB of its own at most");
+        assert!((1..limit).contains(&most), "{most} KiB of its own were resident");
+    }
 }

@@ -14,8 +14,8 @@ mod tenant;
 
 mod installing;
 mod outage;
-mod policies;
 mod pods;
+mod policies;
 mod trust;
 mod workloads;
 
@@ -190,9 +190,9 @@ impl Cluster {
         });
         ours.map(|event| {
             let annotations = event["annotations"].as_object().cloned().unwrap_or_default();
-            let ours = annotations.into_iter().filter_map(|(key, value)| {
-                key.strip_prefix("admit.portreeve.svc/").map(|key| (key.to_owned(), value))
-            });
+            let ours = annotations
+                .into_iter()
+                .filter_map(|(key, value)| key.strip_prefix("admit.portreeve.svc/").map(|key| (key.to_owned(), value)));
             (event["user"]["username"].as_str().unwrap().to_owned(), ours.collect::<serde_json::Map<_, _>>().into())
         })
         .collect()

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use portreeve_test_support::signer as tuf;
 use portreeve_test_support::trust_server::{Fault, SignIn, TokenService};
+use serde_json::json;
 
 use crate::https::{HttpsServer, Reply};
 use crate::notary::needs_notary;
@@ -99,6 +100,42 @@ fn slow_servers_use_up_only_their_own_time() {
     wait_until("a server that has come back to be believed", || {
         serving.admit("/admit?timeout=5s", &review)["response"]["allowed"] == true
     });
+}
+
+#[test]
+fn slow_token_services_use_up_only_their_own_time() {
+    let stage = Stage::new();
+    stage.server.require(SignIn::Bearer(TokenService::of("robot", "secret")));
+    stage.site.pull_secret("harbor", "registry.local:9001", "robot", "secret");
+    let serving = stage.site.serve();
+    let review = pod_review(&format!("{PLC}:v1"));
+    // It stalls, drips, never ends, lies about its length, or sends one on to itself for ever.
+    for fault in [Fault::Stall, Fault::Drip, Fault::DripHead, Fault::Huge(1 << 30), Fault::ShortBody, Fault::Redirect] {
+        stage.server.misbehave("/token", fault);
+        let begin = Instant::now();
+        let answer = serving.admit("/admit?timeout=2s", &review);
+        assert!(begin.elapsed() < Duration::from_secs(2), "{fault:?}: {:?}", begin.elapsed());
+        assert_denied(&answer, &[DID_NOT_ANSWER]);
+        assert!(!answer.to_string().contains("secret\""), "{answer}");
+        stage.server.behave();
+    }
+    wait_until("a service that has come back to be believed", || {
+        serving.admit("/admit?timeout=5s", &review)["response"]["allowed"] == true
+    });
+}
+
+#[test]
+fn what_comes_behind_an_answer_is_not_the_next_one() {
+    let mut stage = Stage::new();
+    stage.site.config["trust"]["refreshAfter"] = json!("0s");
+    let serving = stage.site.serve();
+    let (review, unsigned) = (pod_review(&format!("{PLC}:v1")), pod_review(&format!("{PLC}:unsigned")));
+    stage.server.misbehave("", Fault::LongBody);
+    for _ in 0..3 {
+        // "{}" is no metadata: whoever took it for the next answer would reject the image.
+        assert_allowed(&serving.admit("/admit?timeout=10s", &review));
+        assert_denied(&serving.admit("/admit?timeout=10s", &unsigned), &["plant/plc:unsigned"]);
+    }
 }
 
 #[test]

@@ -13,7 +13,9 @@ mod hostile;
 mod image;
 mod manifests;
 mod pull_secrets;
+mod scarcity;
 mod serve;
+mod smuggling;
 mod store;
 
 // What tests are made of.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -130,21 +131,33 @@ impl Site {
     /// Starts the webhook and waits only until it answers anything.
     #[track_caller]
     pub(crate) fn start(&self) -> Serving {
-        self.start_on(free_port(), free_port())
+        self.start_on(free_port(), free_port(), executable())
+    }
+
+    /// Starts the webhook as another user, whose processes a test can limit without limiting its own; only for root.
+    /// Waits until it is ready.
+    #[track_caller]
+    pub(crate) fn serve_as(&self, user: u32) -> Serving {
+        // Where the tests are built, that user may not be allowed to look.
+        let copy = self.dir.path().join("portreeve");
+        fs::copy(env!("CARGO_BIN_EXE_portreeve"), &copy).unwrap();
+        let mut command = Command::new("/usr/bin/setpriv");
+        command.env_clear().arg(format!("--reuid={user}")).arg(format!("--regid={user}")).arg("--clear-groups");
+        command.arg(copy);
+        self.start_on(free_port(), free_port(), command).until_ready()
     }
 
     /// Starts the webhook on the ports of one that has ended, and waits until it is ready.
     #[track_caller]
     pub(crate) fn serve_again(&self, ended: &Serving) -> Serving {
-        self.start_on(ended.port, ended.plain_port).until_ready()
+        self.start_on(ended.port, ended.plain_port, executable()).until_ready()
     }
 
     #[track_caller]
-    fn start_on(&self, port: u16, plain_port: u16) -> Serving {
+    fn start_on(&self, port: u16, plain_port: u16, mut command: Command) -> Serving {
         let mut config = self.config.clone();
         config["listen"] = json!(format!("127.0.0.1:{port}"));
         config["metricsListen"] = json!(format!("127.0.0.1:{plain_port}"));
-        let mut command = executable();
         command.args(["serve", "--config"]).arg(self.dir.write("serve.yaml", config.to_string()));
         let mut serving = Serving::start(command, port, plain_port, &self.pki);
         wait_until("the webhook to be alive", || serving.is_alive() || serving.has_ended());
@@ -164,8 +177,7 @@ pub(crate) struct Serving {
 impl Serving {
     /// Starts a `portreeve serve` that is to listen on these ports, with this PKI's certificate; waits for nothing.
     pub(crate) fn start(mut command: Command, port: u16, plain_port: u16, pki: &Arc<Pki>) -> Self {
-        let mut child =
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
         let (mut stderr, lines) = (child.stderr.take().unwrap(), Arc::clone(&log));
         thread::spawn(move || {
@@ -193,8 +205,31 @@ impl Serving {
         self.plain_port
     }
 
+    pub(crate) fn pki(&self) -> &Arc<Pki> {
+        &self.pki
+    }
+
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Sets one of its limits (`nofile`, `nproc`), as a container's runtime does; the hard one stays.
+    pub(crate) fn limit(&self, what: &str, most: &str) {
+        // In its own user's name: a container's root may not change another's.
+        let user = fs::metadata(format!("/proc/{}", self.id())).unwrap().uid();
+        let mut command = Command::new("/usr/bin/prlimit");
+        if user != fs::metadata("/proc/self").unwrap().uid() {
+            command = Command::new("/usr/bin/setpriv");
+            command.arg(format!("--reuid={user}")).arg(format!("--regid={user}")).arg("--clear-groups");
+            command.arg("/usr/bin/prlimit");
+        }
+        run(command.arg(format!("--pid={}", self.id())).arg(format!("--{what}={most}:")), "").expect(0);
+    }
+
+    /// A counter or gauge, by its name and labels as `/metrics` prints them; `None` while it is not there.
+    pub(crate) fn metric(&self, series: &str) -> Option<u64> {
+        let metrics = self.get_plain("/metrics")?.body;
+        metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
     }
 
     /// SIGKILL, and its end.

@@ -1,5 +1,5 @@
-//! The memory that request bodies may take together. Each alone is capped already, but a hundred clients that each
-//! send the largest one would still end the process.
+//! The memory that requests' bodies, and the answers to them, may take together. Each alone is capped already, but a
+//! hundred clients that each send the largest one, or do not read the answer, would still end the process.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -51,9 +51,14 @@ impl Body<'_> {
         Ok(())
     }
 
-    /// The bytes. The lease lasts as long as this body does: whoever got the bytes has its own copy then.
+    /// The bytes. The lease lasts as long as this body does: until the answer is with the client.
     pub(super) fn take(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.bytes)
+    }
+
+    /// Takes room for an answer of so many bytes instead, if that is more than the body's.
+    pub(super) fn make_room(&mut self, length: usize) -> Result<(), NoMemory> {
+        self.lease(length.saturating_sub(FREE))
     }
 
     fn lease(&mut self, total: usize) -> Result<(), NoMemory> {

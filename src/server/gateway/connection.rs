@@ -4,12 +4,13 @@
 //! a rule gets a short answer, if it was HTTP so far, and the connection's end.
 
 use std::fmt;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::bodies::{Body, BodyMemory};
-use super::head::{self, Head, HeadError};
+use super::bodies::{Body, BodyMemory, NoMemory};
+use super::head::{Head, HeadError};
+use super::intake::{Intake, IntakeError};
 use super::slots::Slot;
 use super::wire::Wire;
 use crate::config::Limits;
@@ -61,7 +62,8 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// Serves a connection until it ends.
 pub(super) fn serve(context: &Context, wire: Wire, slot: &Slot) {
-    let mut connection = Connection { context, slot, wire, buffer: Vec::new(), served: false };
+    let intake = Intake::new(context.limits.head_bytes);
+    let mut connection = Connection { context, slot, wire, intake, served: false };
     let end = loop {
         match connection.request() {
             Ok(Then::Stay) => {}
@@ -84,8 +86,7 @@ struct Connection<'a> {
     context: &'a Context,
     slot: &'a Slot,
     wire: Wire,
-    /// What was read beyond the last request; never more than a head's worth.
-    buffer: Vec<u8>,
+    intake: Intake,
     /// Has any request been answered?
     served: bool,
 }
@@ -99,20 +100,21 @@ enum Then {
 impl<'a> Connection<'a> {
     /// One request, from waiting for it to its answer.
     fn request(&mut self) -> Result<Then, End> {
-        if self.buffer.is_empty() && !self.wait()? {
+        if self.intake.is_empty() && !self.wait()? {
             return Ok(Then::Finish);
         }
         self.slot.receiving();
         let first_byte = Instant::now();
+        let head = self.head(first_byte)?;
         self.wire.set_deadline(first_byte + self.context.limits.request_time);
-        let head = self.head()?;
         let mut body = self.body(&head)?;
         if !self.slot.answering() {
             // Cut in favour of another connection: nobody would read the answer.
             return Err(End::Gone(io::ErrorKind::ConnectionAborted.into()));
         }
         let reply = self.relay(&head, body.take(), first_byte)?;
-        drop(body);
+        // Who does not read its answer holds as much memory as who does not end its request.
+        body.make_room(reply.body.len())?;
         let stay = head.keep_alive && self.slot.may_stay();
         self.answer(&reply, stay)?;
         self.served = true;
@@ -125,36 +127,21 @@ impl<'a> Connection<'a> {
             return Ok(false);
         }
         self.wire.set_deadline(Instant::now() + self.context.idle_time(self.served));
-        match self.fill() {
+        match self.intake.fill(&mut self.wire) {
             Ok(read) => Ok(read > 0),
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                self.context.metrics.limit(Limit::IdleTime);
+                Ok(false)
+            }
             Err(error) => Err(End::Gone(error)),
         }
     }
 
-    fn head(&mut self) -> Result<Head, End> {
-        let most = self.context.limits.head_bytes;
-        let mut searched = 0;
-        let end = loop {
-            if !self.buffer.first().copied().is_none_or(head::may_begin) {
-                return Err(HeadError::Malformed("this is not HTTP").into());
-            }
-            if let Some(end) = head::end_of_head(&self.buffer, searched) {
-                break end;
-            }
-            searched = self.buffer.len();
-            if searched >= most {
-                return Err(End::Refused(Refusal::HeadTooLarge(most)));
-            }
-            match self.fill() {
-                Ok(0) => return Err(End::Gone(io::ErrorKind::UnexpectedEof.into())),
-                Ok(_) => {}
-                Err(error) => return Err(too_slow(error)),
-            }
-        };
-        let parsed = head::parse(self.buffer.get(..end).unwrap_or_default());
-        self.buffer.drain(..end);
-        Ok(parsed?)
+    fn head(&mut self, first_byte: Instant) -> Result<Head, End> {
+        let Limits { head_time, request_time, .. } = self.context.limits;
+        let limit = if head_time < request_time { Limit::HeadTime } else { Limit::RequestTime };
+        self.wire.set_deadline(first_byte + head_time.min(request_time));
+        self.intake.head(&mut self.wire).map_err(|error| End::of(error, limit))
     }
 
     fn body(&mut self, head: &Head) -> Result<Body<'a>, End> {
@@ -162,7 +149,7 @@ impl<'a> Connection<'a> {
         if head.content_length > most {
             return Err(End::Refused(Refusal::BodyTooLarge(most)));
         }
-        if head.expects_continue && head.content_length > 0 && self.buffer.is_empty() {
+        if head.expects_continue && head.content_length > 0 && self.intake.is_empty() {
             self.wire
                 .write_all(b"HTTP/1.1 100 Continue\r\n\r\n")
                 .and_then(|()| self.wire.flush())
@@ -170,19 +157,7 @@ impl<'a> Connection<'a> {
         }
         let context = self.context;
         let mut body = context.bodies.body(head.content_length);
-        let arrived = body.missing().min(self.buffer.len());
-        body.extend(self.buffer.get(..arrived).unwrap_or_default()).map_err(|_| End::Refused(Refusal::NoMemory))?;
-        self.buffer.drain(..arrived);
-        let mut chunk = [0; 16 << 10];
-        while body.missing() > 0 {
-            let room = body.missing().min(chunk.len());
-            let read = match self.wire.read(chunk.get_mut(..room).unwrap_or_default()) {
-                Ok(0) => return Err(End::Gone(io::ErrorKind::UnexpectedEof.into())),
-                Ok(read) => read,
-                Err(error) => return Err(too_slow(error)),
-            };
-            body.extend(chunk.get(..read).unwrap_or_default()).map_err(|_| End::Refused(Refusal::NoMemory))?;
-        }
+        self.intake.body(&mut self.wire, &mut body).map_err(|error| End::of(error, Limit::RequestTime))?;
         Ok(body)
     }
 
@@ -228,18 +203,11 @@ impl<'a> Connection<'a> {
         self.wire.set_deadline(Instant::now() + self.context.limits.answer_time.min(LINGER));
         write_answer(&mut self.wire, &reply, false)
     }
-
-    /// Reads what is there into the buffer, as far as a head may reach.
-    fn fill(&mut self) -> io::Result<usize> {
-        let mut chunk = [0; 4 << 10];
-        let room = self.context.limits.head_bytes.saturating_sub(self.buffer.len()).clamp(1, chunk.len());
-        let read = self.wire.read(chunk.get_mut(..room).unwrap_or_default())?;
-        self.buffer.extend_from_slice(chunk.get(..read).unwrap_or_default());
-        Ok(read)
-    }
 }
 
-/// Status line, headers and body in one write, so that a small answer is one TLS record.
+/// Up to here, status line, headers and body leave in one write, so that a small answer is one TLS record.
+const ONE_WRITE: usize = 16 << 10;
+
 fn write_answer(wire: &mut Wire, reply: &Reply, stay: bool) -> io::Result<()> {
     let reason = tiny_http::StatusCode(reply.status).default_reason_phrase();
     let mut head = format!("HTTP/1.1 {} {reason}\r\nContent-Length: {}\r\n", reply.status, reply.length);
@@ -251,16 +219,15 @@ fn write_answer(wire: &mut Wire, reply: &Reply, stay: bool) -> io::Result<()> {
     // Said either way: an HTTP/1.0 client assumes the end, a 1.1 client that it may go on.
     head.push_str(if stay { "Connection: keep-alive\r\n\r\n" } else { "Connection: close\r\n\r\n" });
     let mut bytes = head.into_bytes();
-    bytes.extend_from_slice(&reply.body);
-    wire.write_all(&bytes)?;
-    wire.flush()
-}
-
-fn too_slow(error: io::Error) -> End {
-    match error.kind() {
-        io::ErrorKind::TimedOut => End::Refused(Refusal::TooSlow),
-        _ => End::Gone(error),
+    if bytes.len() + reply.body.len() <= ONE_WRITE {
+        bytes.extend_from_slice(&reply.body);
+        wire.write_all(&bytes)?;
+    } else {
+        // A copy of a large one would be held for as long as a slow client reads.
+        wire.write_all(&bytes)?;
+        wire.write_all(&reply.body)?;
     }
+    wire.flush()
 }
 
 /// Why a connection ends early.
@@ -271,20 +238,29 @@ enum End {
     Gone(io::Error),
 }
 
-impl From<HeadError> for End {
-    fn from(error: HeadError) -> Self {
-        Self::Refused(Refusal::Head(error))
+impl End {
+    /// What a failed intake means; `limit` is the one that it had to be done by.
+    fn of(error: IntakeError, limit: Limit) -> Self {
+        match error {
+            IntakeError::Io(error) if error.kind() == io::ErrorKind::TimedOut => Self::Refused(Refusal::TooSlow(limit)),
+            IntakeError::Io(error) => Self::Gone(error),
+            refused => Self::Refused(Refusal::Intake(refused)),
+        }
+    }
+}
+
+impl From<NoMemory> for End {
+    fn from(error: NoMemory) -> Self {
+        Self::Refused(Refusal::Intake(error.into()))
     }
 }
 
 /// A broken rule.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Refusal {
-    Head(HeadError),
-    HeadTooLarge(usize),
+    Intake(IntakeError),
     BodyTooLarge(usize),
-    NoMemory,
-    TooSlow,
+    TooSlow(Limit),
     NoAnswer,
     NoAnswerInTime,
 }
@@ -292,25 +268,25 @@ enum Refusal {
 impl Refusal {
     fn status(&self) -> u16 {
         match self {
-            Self::Head(error) => error.status(),
-            Self::HeadTooLarge(_) => 431,
+            Self::Intake(IntakeError::Head(error)) => error.status(),
+            Self::Intake(IntakeError::HeadTooLarge(_)) => 431,
+            Self::Intake(IntakeError::NoMemory) | Self::NoAnswerInTime => 503,
             Self::BodyTooLarge(_) => 413,
-            Self::NoMemory | Self::NoAnswerInTime => 503,
-            Self::TooSlow => 408,
-            Self::NoAnswer => 500,
+            Self::TooSlow(_) => 408,
+            Self::Intake(IntakeError::Io(_)) | Self::NoAnswer => 500,
         }
     }
 
     fn limit(&self) -> Option<Limit> {
         match self {
-            Self::Head(HeadError::TooManyHeaders | HeadError::TargetTooLong) | Self::HeadTooLarge(_) => {
-                Some(Limit::HeadBytes)
-            }
+            Self::Intake(
+                IntakeError::Head(HeadError::TooManyHeaders | HeadError::TargetTooLong) | IntakeError::HeadTooLarge(_),
+            ) => Some(Limit::HeadBytes),
+            Self::Intake(IntakeError::NoMemory) => Some(Limit::BodyMemory),
             Self::BodyTooLarge(_) => Some(Limit::RequestBytes),
-            Self::NoMemory => Some(Limit::BodyMemory),
-            Self::TooSlow => Some(Limit::RequestTime),
+            Self::TooSlow(limit) => Some(*limit),
             Self::NoAnswerInTime => Some(Limit::RelayTime),
-            Self::Head(_) | Self::NoAnswer => None,
+            Self::Intake(IntakeError::Head(_) | IntakeError::Io(_)) | Self::NoAnswer => None,
         }
     }
 }
@@ -318,13 +294,11 @@ impl Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Head(error) => error.fmt(f),
-            Self::HeadTooLarge(most) => write!(f, "request line and headers are longer than {most} bytes; send fewer"),
+            Self::Intake(error) => error.fmt(f),
             Self::BodyTooLarge(most) => {
                 write!(f, "the body is larger than {most} bytes; shrink the object, or raise limits.requestBytes")
             }
-            Self::NoMemory => write!(f, "too many large requests at once; try again, or raise limits.bodyMemory"),
-            Self::TooSlow => write!(f, "the request did not arrive in time; send it faster"),
+            Self::TooSlow(_) => write!(f, "the request did not arrive in time; send it faster"),
             Self::NoAnswer => write!(f, "an internal error prevented the answer; see Portreeve's log"),
             Self::NoAnswerInTime => write!(f, "there was no decision in time; see Portreeve's log"),
         }

@@ -8,6 +8,7 @@
 mod bodies;
 mod connection;
 mod head;
+mod intake;
 mod slots;
 mod wire;
 
@@ -39,6 +40,36 @@ pub fn fuzz_head(bytes: &[u8]) -> Option<(String, String, usize, usize)> {
     let end = end_of_head(bytes, 0)?;
     let head = head::parse(bytes.get(..end)?).ok()?;
     Some((head.method, head.target, head.content_length, end))
+}
+
+/// The fuzz target's door: the requests (method, target, body) that are read, one after the other, off a stream that
+/// gives at most so many bytes a read, by turns; a head may have `head_bytes` bytes, a body `body_bytes`.
+#[cfg(feature = "fuzzing")]
+pub fn fuzz_requests(
+    bytes: &[u8],
+    cuts: &[usize],
+    head_bytes: usize,
+    body_bytes: usize,
+) -> Vec<(String, String, Vec<u8>)> {
+    struct Cut<'a>(&'a [u8], std::iter::Cycle<std::slice::Iter<'a, usize>>);
+    impl io::Read for Cut<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let most = self.1.next().copied().unwrap_or(usize::MAX).clamp(1, buffer.len());
+            io::Read::read(&mut self.0, buffer.get_mut(..most).unwrap_or_default())
+        }
+    }
+    let memory = BodyMemory::new(usize::MAX >> 1);
+    let mut stream = Cut(bytes, cuts.iter().cycle());
+    let mut intake = intake::Intake::new(head_bytes);
+    let mut requests = Vec::new();
+    while let Ok(head) = intake.head(&mut stream) {
+        let mut body = memory.body(head.content_length);
+        if head.content_length > body_bytes || intake.body(&mut stream, &mut body).is_err() {
+            break;
+        }
+        requests.push((head.method, head.target, body.take()));
+    }
+    requests
 }
 
 /// Both listeners and all connections.
@@ -99,6 +130,11 @@ impl Gateway {
             gateway.doors.push(Door::open(plain, porter(Listener::Plain, None))?);
         }
         Ok(gateway)
+    }
+
+    /// From here on each connection ends with its next answer, so that clients turn elsewhere by themselves.
+    pub(super) fn part(&self) {
+        self.slots.part();
     }
 
     /// Stops accepting, ends idle connections, waits for those in use until `deadline`, and cuts the rest. Returns how

@@ -61,6 +61,11 @@ impl Slots {
         Some(Slot { slots: Arc::clone(self), id })
     }
 
+    /// From here on each connection ends with its next answer.
+    pub(super) fn part(&self) {
+        self.lock().parting = true;
+    }
+
     /// Takes no more connections and ends the idle ones. Only their reading side is shut: one that had just begun to
     /// send still gets its answer.
     pub(super) fn close(&self) {
@@ -110,14 +115,15 @@ impl Slot {
         self.enter(Phase::Answering)
     }
 
-    /// Nothing is in hand. False: the end has begun, or the connection was cut; so close.
+    /// Nothing is in hand. False: the end has come, or the connection was cut; so close.
     pub(super) fn waiting(&self) -> bool {
-        self.enter(Phase::Waiting) && self.may_stay()
+        self.enter(Phase::Waiting) && !self.slots.lock().closing
     }
 
     /// May another request follow this one?
     pub(super) fn may_stay(&self) -> bool {
-        !self.slots.lock().closing
+        let open = self.slots.lock();
+        !open.parting && !open.closing
     }
 
     /// False if the connection was cut.
@@ -161,6 +167,9 @@ struct Open {
     connections: HashMap<u64, Connection>,
     next: u64,
     leaving: usize,
+    /// The end is near: nobody is to stay.
+    parting: bool,
+    /// The end has come: nobody gets in.
     closing: bool,
 }
 

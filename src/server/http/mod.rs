@@ -1,5 +1,6 @@
 //! From tiny_http to the handler: one thread takes requests in and answers probes and metrics itself, so that they
-//! never wait behind a slow admission; admissions go to a fixed number of workers over a bounded queue.
+//! never wait behind a slow admission; admissions go to a fixed number of workers over a bounded queue, and reviews of
+//! policies, which are rare and cost far more, to one of their own.
 //!
 //! It refuses what did not come through the gateway, unknown paths and methods, bodies that are not JSON by their own
 //! account, and admissions that nobody is free to take. It never decides about an image.
@@ -27,34 +28,44 @@ pub(super) struct Dispatcher {
     handler: Arc<dyn Handler>,
     metrics: Arc<Metrics>,
     admission_time: Duration,
-    jobs: Mutex<Option<SyncSender<Box<Job>>>>,
+    queues: Mutex<Option<Queues>>,
     strangers: SyncSender<Request>,
     workers: Arc<AtomicUsize>,
     draining: AtomicBool,
 }
 
+/// Where jobs wait.
+struct Queues {
+    admissions: SyncSender<Box<Job>>,
+    policies: SyncSender<Box<Job>>,
+}
+
+/// Reviews of policies that may wait for their one worker.
+const POLICY_QUEUE: usize = 16;
+
 impl Dispatcher {
     /// Starts the workers.
     pub(super) fn start(limits: &Limits, handler: Arc<dyn Handler>, metrics: Arc<Metrics>) -> std::io::Result<Self> {
-        let (jobs, queue) = sync_channel(limits.queue);
-        let queue = Arc::new(Mutex::new(queue));
         let workers = Arc::new(AtomicUsize::new(0));
+        let start = |name: String, queue: &Queue, count: &Arc<AtomicUsize>| {
+            let (handler, metrics) = (Arc::clone(&handler), Arc::clone(&metrics));
+            let worker = Worker { handler, metrics, queue: Arc::clone(queue), alive: Alive::new(count) };
+            thread::Builder::new().name(name).spawn(move || worker.run()).map(drop)
+        };
+        let (admissions, queue) = sync_channel(limits.queue);
+        let queue = Arc::new(Mutex::new(queue));
         for number in 0..limits.workers.max(1) {
-            let worker = Worker {
-                handler: Arc::clone(&handler),
-                metrics: Arc::clone(&metrics),
-                queue: Arc::clone(&queue),
-                alive: Alive::new(&workers),
-            };
-            thread::Builder::new().name(format!("worker-{number}")).spawn(move || worker.run())?;
+            start(format!("worker-{number}"), &queue, &workers)?;
         }
+        let (policies, queue) = sync_channel(POLICY_QUEUE);
+        start("policy-worker".to_owned(), &Arc::new(Mutex::new(queue)), &Arc::default())?;
         let (strangers, turned_away) = sync_channel(STRANGERS);
         thread::Builder::new().name("strangers".into()).spawn(move || turn_away(&turned_away))?;
         Ok(Self {
             handler,
             metrics,
             admission_time: limits.admission_time,
-            jobs: Mutex::new(Some(jobs)),
+            queues: Mutex::new(Some(Queues { admissions, policies })),
             strangers,
             workers,
             draining: AtomicBool::new(false),
@@ -66,9 +77,9 @@ impl Dispatcher {
         self.draining.store(true, Ordering::SeqCst);
     }
 
-    /// Lets the workers end once the queue is empty.
+    /// Lets the workers end once the queues are empty.
     pub(super) fn stop(&self) {
-        drop(self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(self.queues.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
     /// A bug was contained outside of the workers.
@@ -141,21 +152,32 @@ impl Dispatcher {
     }
 
     fn exposition(&self) -> Answer {
+        // tiny_http's own are counted like this alone.
+        if let Ok(threads) = std::fs::read_dir("/proc/self/task") {
+            self.metrics.threads(threads.count());
+        }
         Answer { status: 200, content_type: metrics::CONTENT_TYPE, body: self.metrics.render().into_bytes() }
     }
 
     /// To the workers; or, if they have too much to do already, a refusal.
     fn hand_over(&self, link: &Arc<Link>, request: Request, endpoint: Endpoint, passport: Passport) {
-        let budget = timeout::asked(request.url()).map_or(self.admission_time, timeout::budget);
+        let asked = timeout::asked(request.url());
+        let budget = asked.map_or(self.admission_time, timeout::budget);
+        let patience = asked.unwrap_or(self.admission_time).min(timeout::LONGEST.max(self.admission_time));
         // Counted from the request's first byte: the client's own clock had begun by then.
-        let deadline = Deadline::after(budget.saturating_sub(passport.first_byte.elapsed()));
-        let job = Job { request, link: Arc::clone(link), endpoint, deadline, since: passport.first_byte };
-        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(jobs) = jobs.as_ref() else {
+        let since = passport.first_byte;
+        let deadline = Deadline::after(budget.saturating_sub(since.elapsed()));
+        let job = Job { request, link: Arc::clone(link), endpoint, deadline, since, patience };
+        let queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(queues) = queues.as_ref() else {
             // The server has stopped, and this connection was cut already.
             return;
         };
-        let Err(TrySendError::Full(refused) | TrySendError::Disconnected(refused)) = jobs.try_send(Box::new(job))
+        let queue = match endpoint {
+            Endpoint::Admit | Endpoint::Validate => &queues.admissions,
+            Endpoint::ValidatePolicy => &queues.policies,
+        };
+        let Err(TrySendError::Full(refused) | TrySendError::Disconnected(refused)) = queue.try_send(Box::new(job))
         else {
             return;
         };
@@ -244,12 +266,16 @@ struct Job {
     endpoint: Endpoint,
     deadline: Deadline,
     since: Instant,
+    /// How long the client waits, counted from `since`.
+    patience: Duration,
 }
+
+type Queue = Arc<Mutex<Receiver<Box<Job>>>>;
 
 struct Worker {
     handler: Arc<dyn Handler>,
     metrics: Arc<Metrics>,
-    queue: Arc<Mutex<Receiver<Box<Job>>>>,
+    queue: Queue,
     alive: Alive,
 }
 
@@ -268,6 +294,13 @@ impl Worker {
     }
 
     fn work(&self, mut job: Job) {
+        if job.since.elapsed() > job.patience {
+            // Nobody waits for this one any more; those behind it may still have time.
+            self.metrics.limit(Limit::QueueTime);
+            self.metrics.admission(job.endpoint, Outcome::Error, job.since.elapsed());
+            let text = "no worker was free in time; try again, or raise limits.workers\n";
+            return respond(job.request, &job.link, Answer::text(503, text));
+        }
         let Some(body) = read_body(&mut job.request) else {
             log::debug!("the gateway gave up on an admission");
             return;

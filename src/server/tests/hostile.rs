@@ -29,15 +29,26 @@ fn a_slow_handshake_is_cut_however_it_drips() {
 
 #[test]
 fn slow_heads_and_bodies_are_cut_however_they_drip() {
-    let site = Site::start(|limits| limits.request_time = SHORT);
     let head = "POST /admit HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n";
-    for (at_once, name) in [("G", "head"), (head, "body")] {
+    type Shorten = fn(&mut Limits);
+    let shorten_head: Shorten = |limits| limits.head_time = SHORT;
+    let shorten_all: Shorten = |limits| limits.request_time = SHORT;
+    let cases = [
+        ("G", shorten_head, "head_time"),
+        ("G", shorten_all, "request_time"),
+        (head, shorten_all, "request_time"),
+        // A large body may take its time, if the head did not.
+        (head, |limits: &mut Limits| (limits.head_time, limits.request_time) = (SHORT / 10, SHORT), "request_time"),
+    ];
+    for (at_once, shorten, name) in cases {
+        let site = Site::start(shorten);
+        let limit = format!("limit=\"{name}\"");
         let mut client = site.tls();
         client.send(at_once);
         let since = Instant::now();
         for _ in 0..500 {
             let dripped = client.stream.write_all(b"E").and_then(|()| client.stream.flush());
-            if dripped.is_err() || site.metrics.render().contains(r#"limit="request_time""#) {
+            if dripped.is_err() || site.metrics.render().contains(&limit) {
                 break;
             }
             thread::sleep(Duration::from_millis(20));
@@ -45,8 +56,8 @@ fn slow_heads_and_bodies_are_cut_however_they_drip() {
         assert_eq!(client.answer().status, 408, "{name}");
         assert!(client.is_closed(), "{name}");
         assert!(since.elapsed() < Duration::from_secs(6), "{name}: {:?}", since.elapsed());
+        assert!(site.counts(&format!("portreeve_limit_hits_total{{{limit}}} 1")), "{}", site.metrics.render());
     }
-    site.wait_for(r#"portreeve_limit_hits_total{limit="request_time"} 2"#);
 }
 
 #[test]
@@ -57,6 +68,7 @@ fn idle_connections_are_closed() {
     assert!(client.is_closed());
     let mut client = site.plain();
     assert!(client.is_closed());
+    site.wait_for(r#"portreeve_limit_hits_total{limit="idle_time"} 2"#);
 }
 
 #[test]
@@ -80,6 +92,31 @@ fn a_client_that_does_not_read_is_cut() {
     client.send(post("/admit", &"x".repeat(15 << 20)));
     site.wait_for(r#"portreeve_limit_hits_total{limit="answer_time"} 1"#);
     site.wait_for(r#"portreeve_connections{listener="tls"} 0"#);
+}
+
+#[test]
+fn answers_that_are_not_read_take_of_the_same_memory() {
+    let site = Site::start(|limits| {
+        (limits.answer_time, limits.request_bytes, limits.body_memory) = (PATIENCE, 16 << 20, 16 << 20);
+    });
+    let large = post("/admit", &"x".repeat(15 << 20));
+    let mut lazy = site.tls();
+    // The echoed answer is larger than what the sockets' buffers can hold; it is waited for, but not for ever.
+    lazy.send(&large);
+    wait_until("the answer to be begun", || lazy.stream.sock.peek(&mut [0; 1]).is_ok());
+    let seen = site.tls().ask(&large);
+    assert!(seen.status == 503 && seen.body.contains("limits.bodyMemory"), "{seen:?}");
+    assert_eq!(site.tls().ask(post("/admit", "{}")).status, 200);
+    assert_eq!(lazy.answer().status, 200);
+    wait_until("the memory to be given back", || site.tls().ask(&large).status == 200);
+}
+
+#[test]
+fn an_answer_larger_than_its_request_needs_its_own_memory() {
+    let site = Site::start(|limits| limits.body_memory = 100_000);
+    assert_eq!(site.tls().ask(post("/admit", "long 160000")).status, 200);
+    assert_eq!(site.tls().ask(post("/admit", "long 170000")).status, 503);
+    site.wait_for(r#"portreeve_limit_hits_total{limit="body_memory"} 1"#);
 }
 
 #[test]

@@ -49,6 +49,28 @@ fn draining_finishes_what_is_in_hand_and_closes_the_rest() {
 }
 
 #[test]
+fn before_the_end_there_may_be_a_time_of_grace() {
+    let mut site = Site::start(|limits| limits.shutdown_delay = Duration::from_secs(3));
+    let mut kept = site.tls();
+    assert!(kept.ask(post("/admit", "{}")).head.contains("Connection: keep-alive\r\n"));
+    let mut idle = site.tls();
+    assert_eq!(idle.ask(get("/health/liveness")).status, 200);
+    let server = site.server.take().unwrap();
+    let drained = thread::spawn(move || server.drain());
+    // Not ready, so that nobody new is sent here, but there for whoever still is; and nobody is kept.
+    wait_until("it is not ready", || site.plain().ask(get("/health/readiness")).status == 503);
+    for mut client in [kept, site.tls()] {
+        let seen = client.ask(post("/admit", "{}"));
+        assert!(seen.status == 200 && seen.head.contains("Connection: close\r\n"), "{seen:?}");
+        assert!(client.is_closed());
+    }
+    assert!(!drained.is_finished(), "this machine is too slow for this test");
+    assert_eq!(drained.join().unwrap(), 0);
+    assert!(idle.is_closed());
+    assert!(TcpStream::connect(site.address).is_err());
+}
+
+#[test]
 fn draining_ends_even_if_a_request_does_not() {
     let mut site = Site::start(|limits| limits.drain_time = Duration::from_millis(100));
     let mut stuck = site.tls();

@@ -8,6 +8,7 @@ pub mod admission_review;
 pub mod canonical_json;
 pub mod configuration;
 pub mod docker_config;
+pub mod gateway_request;
 pub mod http_head;
 pub mod image_reference;
 pub mod policy_file;
@@ -23,11 +24,12 @@ mod strict_json;
 type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 12] = [
     ("admission_review", admission_review::check),
     ("canonical_json", canonical_json::check),
     ("configuration", configuration::check),
     ("docker_config", docker_config::check),
+    ("gateway_request", gateway_request::check),
     ("http_head", http_head::check),
     ("image_reference", image_reference::check),
     ("policy_file", policy_file::check),

@@ -59,7 +59,8 @@ pub(super) fn every_overlay_is_valid(cluster: &Cluster) {
 
 pub(super) fn the_plain_file_is_valid_once_filled(cluster: &Cluster) {
     let (site, admin) = (&cluster.installation, cluster.admin());
-    let apply = |name: &str| admin.run(&[&["apply", "--filename", path(&site.manifests(name))], &STRICTLY[..]].concat());
+    let apply =
+        |name: &str| admin.run(&[&["apply", "--filename", path(&site.manifests(name))], &STRICTLY[..]].concat());
     let filled = apply("certs/portreeve.yaml");
     flawless(&filled, "the filled plain file");
     // As it stands, all but the webhooks is taken: nobody can lock a cluster with it.

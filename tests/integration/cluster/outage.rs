@@ -120,14 +120,24 @@ pub(super) fn one_node_starts_again(cluster: &Cluster) {
     }
     let made = |namespace: &str| {
         let kubectl = cluster.admin().within(namespace);
-        kubectl.run(&["create", "deployment", "platform", "--image=registry.local:9001/platform/cni:1", "--dry-run=server"])
+        kubectl.run(&[
+            "create",
+            "deployment",
+            "platform",
+            "--image=registry.local:9001/platform/cni:1",
+            "--dry-run=server",
+        ])
     };
     let refused = |namespace: &str| made(namespace).expect(1).stderr.contains(NOBODY_ANSWERS);
     site.stop();
     assert!(refused("kube-system"), "it is not exempt by hand");
 
     for (overlay, exempt, others) in [
-        ("starlingx-simplex", &["kube-system", "cert-manager", "flux-helm", "platform-deployment-manager", "rook-ceph"][..], &[][..]),
+        (
+            "starlingx-simplex",
+            &["kube-system", "cert-manager", "flux-helm", "platform-deployment-manager", "rook-ceph"][..],
+            &[][..],
+        ),
         ("edge-simplex", &["kube-system"], &["cert-manager"]),
     ] {
         admin.ok(&["apply", "--kustomize", site.overlay(overlay).to_str().unwrap()]);

@@ -126,9 +126,14 @@ pub(super) fn mirror_pods(cluster: &Cluster) {
     let tenant = cluster.tenant("static");
     let node = cluster.get("/api/v1/nodes/edge-1").unwrap();
     let mirror = |name: &str| {
-        let mut pod = object("v1", "Pod", name, json!({
-            "nodeName": "edge-1", "containers": [{ "name": "c", "image": UNSIGNED }],
-        }));
+        let mut pod = object(
+            "v1",
+            "Pod",
+            name,
+            json!({
+                "nodeName": "edge-1", "containers": [{ "name": "c", "image": UNSIGNED }],
+            }),
+        );
         pod["metadata"]["annotations"] = json!({ "kubernetes.io/config.mirror": "f00d" });
         pod["metadata"]["ownerReferences"] = json!([{
             "apiVersion": "v1", "kind": "Node", "name": "edge-1", "uid": node["metadata"]["uid"], "controller": true,

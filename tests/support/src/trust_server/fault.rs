@@ -21,6 +21,8 @@ pub enum Fault {
     Reset,
     /// Promise more bytes than are sent.
     ShortBody,
+    /// Send more bytes than promised: they look like the next answer.
+    LongBody,
     /// End a chunked body early.
     ShortChunks,
     /// Say neither how long the body is nor use chunks.
@@ -72,6 +74,11 @@ pub(super) fn misbehave(
             let longer = Response { length: Length::Claimed(response.body.len() + 1000), ..response };
             longer.send(stream)?;
             over()
+        }
+        Fault::LongBody => {
+            response.send(stream)?;
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")?;
+            stream.flush()
         }
         Fault::ShortChunks => {
             stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n")?;

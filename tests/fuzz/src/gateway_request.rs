@@ -1,0 +1,60 @@
+//! Requests as they come over a connection: one after the other, cut anywhere. However they are cut, they are the same
+//! requests, and the ones that the bytes hold when they are read all at once; and the counter of a body's values never
+//! counts too few.
+
+use portreeve::fuzzing::{head, parts, requests};
+use serde_json::Value;
+
+/// Small, so that the fuzzer finds what lies beyond.
+const HEAD_BYTES: usize = 256;
+const BODY_BYTES: usize = 512;
+
+type Request = (String, String, Vec<u8>);
+
+/// The first byte says how the rest is cut.
+pub fn check(data: &[u8]) {
+    let Some((&seed, stream)) = data.split_first() else { return };
+    let expected = at_once(stream);
+    let seed = usize::from(seed);
+    for cuts in [&[usize::MAX][..], &[1], &[seed, 3], &[seed / 16, seed % 16, 7]] {
+        let seen = requests(stream, cuts, HEAD_BYTES, BODY_BYTES);
+        assert_eq!(seen, expected, "cut by {cuts:?}");
+    }
+    for (_, _, body) in &expected {
+        enough_parts(body);
+    }
+    enough_parts(stream);
+}
+
+/// The requests in a stream that is all there.
+fn at_once(mut stream: &[u8]) -> Vec<Request> {
+    let mut requests = Vec::new();
+    // What cannot begin a request is refused before its head would have to be waited for.
+    while stream.first().is_some_and(|first| first.is_ascii_uppercase() || *first == b'\r') {
+        let within = &stream[..stream.len().min(HEAD_BYTES)];
+        let Some((method, target, length, end)) = head(within) else { break };
+        let Some(body) = stream[end..].get(..length).filter(|body| body.len() <= BODY_BYTES) else { break };
+        requests.push((method, target, body.to_vec()));
+        stream = &stream[end + length..];
+    }
+    requests
+}
+
+/// What is read as JSON takes memory for each of its values: none may be missed.
+fn enough_parts(body: &[u8]) {
+    let counted = parts(body);
+    assert!(counted <= body.len());
+    if let Ok(json) = serde_json::from_slice::<Value>(body) {
+        let values = values(&json);
+        assert!(counted >= values, "{counted} of {values} in {json}");
+    }
+}
+
+/// Every value within another.
+fn values(json: &Value) -> usize {
+    match json {
+        Value::Array(items) => items.iter().map(|item| 1 + values(item)).sum(),
+        Value::Object(members) => members.values().map(|member| 1 + values(member)).sum(),
+        _ => 0,
+    }
+}
