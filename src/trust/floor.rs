@@ -8,6 +8,7 @@ use super::RoleName;
 use super::metadata::Header;
 use super::rejection::Rejection;
 use super::repository::{Delegation, Repository};
+use super::weight::{allocation, map_entry};
 
 /// The newest header of every role, by the role's name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,6 +37,11 @@ impl Floor {
     /// Is this above what a repository has or was seen to have? Roles that it was never asked for do not count.
     pub(super) fn is_beyond(&self, repository: &Repository) -> bool {
         repository.seen.headers().any(|(role, header)| self.version(&role) > header.version)
+    }
+
+    /// What it takes in memory.
+    pub(super) fn weight(&self) -> u64 {
+        self.0.keys().map(|role| map_entry::<String, Header>() + allocation(role.len())).sum()
     }
 
     /// Raises this floor to whatever is higher in another.

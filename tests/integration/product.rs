@@ -231,6 +231,13 @@ impl Serving {
         https::http(self.plain_port, "GET", target, b"")
     }
 
+    /// A series of its metrics, as it stands there with its labels; 0 while there is none.
+    pub(crate) fn metric(&self, series: &str) -> f64 {
+        let metrics = self.get_plain("/metrics").map(|response| response.body).unwrap_or_default();
+        let value = metrics.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok());
+        value.unwrap_or(0.0)
+    }
+
     pub(crate) fn is_ready(&self) -> bool {
         self.get_plain("/health/readiness").is_some_and(|response| response.status == 200)
     }

@@ -12,6 +12,7 @@ use crate::trust::Gun;
 use crate::trust::floor::Floor;
 use crate::trust::metadata::Header;
 use crate::trust::server_url::TrustServer;
+use crate::trust::weight::{allocation, map_entry};
 
 /// The only format there is.
 const FORMAT: u32 = 1;
@@ -54,6 +55,12 @@ impl State {
     /// What orders two generations: later is higher.
     pub(super) fn age_order(&self) -> (u64, u64) {
         (self.floor.version("root"), self.floor.version("timestamp"))
+    }
+
+    /// What it takes in memory.
+    pub(super) fn weight(&self) -> u64 {
+        let files: u64 = self.files.keys().map(|role| map_entry::<String, Stored>() + allocation(role.len())).sum();
+        files + self.floor.weight()
     }
 
     /// Can it be read back?
