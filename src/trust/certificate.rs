@@ -14,6 +14,7 @@ use x509_cert::ext::pkix::BasicConstraints;
 
 use super::Gun;
 use super::key::Material;
+use super::weight::{allocation, place};
 
 /// Clocks of signers may run ahead by this much (TRUST.md, rows 14 and 15).
 const NOT_BEFORE_LEEWAY: SignedDuration = SignedDuration::from_hours(24);
@@ -42,6 +43,11 @@ pub(super) struct Bundle {
 }
 
 impl Bundle {
+    /// About what it takes in memory.
+    pub(super) fn weight(&self) -> u64 {
+        self.certificates.iter().map(|certificate| place::<Certificate>() + allocation(certificate.der.len())).sum()
+    }
+
     /// From PEM text in exactly the form in which Notary writes it: LF, 64 columns, no headers, nothing between.
     pub(super) fn from_canonical_pem(pem: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(pem).ok()?;

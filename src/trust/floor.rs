@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use super::key::{KeyId, RoleKeys};
 use super::metadata::Header;
 use super::rejection::Rejection;
+use super::weight::{allocation, as_u64, map_entry};
 
 /// Most keys of one role that are told apart. A role that goes through more is held to the newest header of them all,
 /// whatever its keys: whoever can change keys at will can deny by that, and sink nothing.
@@ -67,6 +68,13 @@ impl Floor {
     /// Takes note of a root. Those on the way to the newest one may well lie below it.
     pub(super) fn note_root(&mut self, header: Header) {
         raise(self.0.entry(ROOT.to_owned()).or_default(), None, header);
+    }
+
+    /// What it takes in memory.
+    pub(super) fn weight(&self) -> u64 {
+        let marks = |marks: &Marks| as_u64(marks.len()) * map_entry::<Option<KeyId>, Header>();
+        let role = |role: &str| map_entry::<String, Marks>() + allocation(role.len());
+        self.0.iter().map(|(name, found)| role(name) + marks(found)).sum()
     }
 
     /// Raises this floor to whatever is higher in another.

@@ -15,6 +15,7 @@ use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
 
 use super::certificate::{Bundle, Certificate, pem_blocks};
 use super::json::Value;
+use super::weight::{as_u64, map_entry, place};
 use crate::image::Sha256;
 
 /// The ID of a key: the hash of its canonical JSON (TUF 1.0 §4.2).
@@ -70,6 +71,11 @@ pub(super) struct PublicKey {
 }
 
 impl PublicKey {
+    /// What it takes in memory: about twice what there is to it, for a certificate is kept whole and taken apart.
+    pub(super) fn weight(&self) -> u64 {
+        place::<Self>() + 2 * self.bundle.as_ref().map_or(0, Bundle::weight) + 512
+    }
+
     /// Reads an entry of `keys`. `Err` says what is malformed; `Ok(None)` is a key that never counts.
     pub(super) fn read(listed_id: &str, entry: &Value<'_>) -> Result<Option<Self>, &'static str> {
         let keytype = entry.get("keytype").and_then(Value::string).ok_or("a key without a keytype")?;
@@ -126,6 +132,11 @@ impl RoleKeys {
     /// The canonical IDs of the keys that can count.
     pub(super) fn canonical_ids(&self) -> impl Iterator<Item = KeyId> {
         self.keys.values().map(|key| key.canonical_id())
+    }
+
+    /// What it takes in memory, but for the keys themselves.
+    pub(super) fn weight(&self) -> u64 {
+        place::<Self>() + as_u64(self.keys.len()) * map_entry::<KeyId, Arc<PublicKey>>()
     }
 }
 

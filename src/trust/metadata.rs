@@ -13,6 +13,7 @@ use super::json::Value;
 use super::key::{KeyId, PublicKey, RoleKeys};
 use super::rejection::Rejection;
 use super::signature::{Signature, distinct, signers};
+use super::weight::{allocation, as_u64, map_entry, place};
 use super::{MetadataName, RoleName};
 use crate::image::Sha256;
 use crate::text::printable;
@@ -228,6 +229,11 @@ pub(super) struct TimestampRole {
 }
 
 impl TimestampRole {
+    /// What it takes in memory.
+    pub(super) fn weight(&self) -> u64 {
+        place::<Self>() + allocation(self.bytes.len())
+    }
+
     /// Reads and verifies.
     pub(super) fn open(bytes: Vec<u8>, keys: &RoleKeys) -> Result<Self, Rejection> {
         let role = "timestamp";
@@ -255,6 +261,13 @@ pub(super) struct SnapshotRole {
 }
 
 impl SnapshotRole {
+    /// What it takes in memory.
+    pub(super) fn weight(&self) -> u64 {
+        let names: u64 = self.delegations.keys().map(|role| allocation(role.as_str().len())).sum();
+        let entries = as_u64(self.delegations.len()) * map_entry::<RoleName, FileMeta>();
+        place::<Self>() + allocation(self.bytes.len()) + self.keys.weight() + entries + names
+    }
+
     /// Reads and verifies.
     pub(super) fn open(bytes: Vec<u8>, keys: &RoleKeys) -> Result<Self, Rejection> {
         let role = "snapshot";

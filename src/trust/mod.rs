@@ -43,6 +43,7 @@ pub(crate) mod shelf;
 mod store;
 mod tls;
 mod token;
+mod weight;
 mod wire;
 
 pub use anchor::{Anchor, FirstUse, PinError, RootPin};

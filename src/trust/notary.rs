@@ -91,7 +91,7 @@ impl Notary {
             client,
             store,
             refresh_after: settings.refresh_after,
-            shelf: Shelf::new(MAX_REPOSITORIES, half, |held| held.repository.weight()),
+            shelf: Shelf::new(MAX_REPOSITORIES, half, |held| held.weight()),
             crowd: Crowd::new(settings.workers),
             failures: Failures::default(),
             metrics: settings.metrics,

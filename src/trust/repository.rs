@@ -18,6 +18,7 @@ pub use super::rejection::{NotSigned, Rejection, RootDistrust};
 use super::root::Root;
 use super::seen::{Age, Seen};
 use super::targets::TargetsRole;
+use super::weight::{as_u64, map_entry, place};
 use super::{Anchor, Gun, KeyId, MetadataName, MetadataSource, RoleName, SignerKey};
 use crate::image::Sha256;
 
@@ -316,15 +317,20 @@ impl Repository {
         RepositoryFiles { root: &self.root.bytes, timestamp: &self.timestamp.bytes, snapshot: &self.snapshot.bytes }
     }
 
-    /// How many bytes of metadata this was read from, which is about what it takes in memory.
+    /// About what it takes in memory, in bytes.
     pub fn weight(&self) -> u64 {
         let held = self.delegations.values().filter_map(|delegation| match delegation {
-            Delegation::Held(held) => Some(held.file.length),
+            Delegation::Held(held) => Some(held.weight()),
             Delegation::Absent | Delegation::Damaged(_) => None,
         });
-        // The root is held twice where a newer one was seen.
-        let kept = 2 * self.root.bytes.len() + self.timestamp.bytes.len() + self.snapshot.bytes.len();
-        held.fold(self.targets.file.length.saturating_add(kept as u64), u64::saturating_add)
+        // Twice: where a newer root was seen, there are two.
+        let kept = 2 * self.root.weight() + self.timestamp.weight() + self.snapshot.weight() + self.targets.weight();
+        let roles = as_u64(self.delegations.len()) * map_entry::<RoleName, (Delegation, [usize; 4])>();
+        place::<Self>()
+            .saturating_add(kept)
+            .saturating_add(roles)
+            .saturating_add(self.seen.weight())
+            .saturating_add(held.sum())
     }
 
     /// The roles that every answer relies on.

@@ -16,6 +16,7 @@ use super::rejection::{Rejection, RootDistrust};
 use super::seen::Seen;
 use super::signature::distinct;
 use super::source::FetchError;
+use super::weight::{allocation, place};
 use super::{Anchor, Gun, KeyId, MetadataName, MetadataSource};
 
 /// Steps that are followed in one refresh; a server could otherwise keep us walking for ever.
@@ -35,6 +36,14 @@ pub(super) struct Root {
 }
 
 impl Root {
+    /// What it takes in memory.
+    pub(super) fn weight(&self) -> u64 {
+        let roles = [&self.keys, &self.timestamp, &self.snapshot, &self.targets];
+        // A key that signs for two roles counts twice, which is rare.
+        let keys: u64 = roles.iter().flat_map(|role| role.keys.values()).map(|key| key.weight()).sum();
+        place::<Self>() + allocation(self.bytes.len()) + roles.iter().map(|role| role.weight()).sum::<u64>() + keys
+    }
+
     /// The newest root the server has, for first contact.
     pub(super) fn fetch_newest(source: &mut dyn MetadataSource, gun: &Gun) -> Result<Self, RefreshError> {
         match fetch(source, &MetadataName::Root)? {

@@ -31,6 +31,11 @@ struct Publication {
 pub(super) type Age = (u64, u64);
 
 impl Seen {
+    /// What it takes in memory, but for the root.
+    pub(super) fn weight(&self) -> u64 {
+        self.floor.weight()
+    }
+
     /// A root that was trusted before, and a floor.
     pub(super) fn of(root: Option<Arc<Root>>, floor: Floor) -> Self {
         Self { root, publication: None, floor }

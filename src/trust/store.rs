@@ -24,6 +24,7 @@ use super::repository::{Delegation, FailedRefresh, Repository};
 use super::root::Root;
 use super::seen::{Age, Seen};
 use super::server_url::TrustServer;
+use super::weight::place;
 use super::{Anchor, FetchError, Gun, MetadataName, MetadataSource, RoleName};
 use crate::credentials::files::Stamp;
 use crate::deadline::Deadline;
@@ -469,8 +470,10 @@ impl Known {
 
     /// About what it takes in memory.
     fn weight(&self) -> u64 {
-        let root = self.seen.root().map_or(0, |root| root.bytes.len() as u64);
-        self.repository.as_ref().map_or(root, |repository| repository.weight())
+        let root = self.seen.root().map_or(0, |root| root.weight());
+        let data = self.repository.as_ref().map_or(root, |repository| repository.weight());
+        let stored = self.on_disk.as_ref().map_or(0, State::weight);
+        place::<Self>() + data + self.seen.weight() + stored
     }
 
     /// How new the data is; `None` where there is none.
@@ -676,10 +679,12 @@ impl Records {
         }
     }
 
-    /// Gives up the data that was used longest ago, but for this one's; where no data is left, what else is known.
+    /// Gives up the data that was used longest ago, but for this one's. Where no data is left, what else is known of a
+    /// repository goes: first of those that the disk knows, for it is read back; only then what nobody else remembers.
     fn lighten(&mut self, but: &Key) -> bool {
         let others = self.by_key.iter().filter(|(key, _)| *key != but);
-        let oldest = others.min_by_key(|(_, (known, used))| (!known.has_data(), *used));
+        let oldest = others
+            .min_by_key(|(_, (known, used))| (!known.has_data(), !known.has_data() && known.on_disk.is_none(), *used));
         let Some((key, (known, used))) = oldest.map(|(key, entry)| (key.clone(), entry.clone())) else { return false };
         self.remove(&key);
         if known.has_data() {

@@ -7,6 +7,7 @@ use super::json::Value;
 use super::key::{KeyId, RoleKeys};
 use super::metadata::{Envelope, FileMeta, Hashes, Header, KnownKeys, canonical_ids, role_keys};
 use super::rejection::Rejection;
+use super::weight::{allocation, place};
 use crate::image::Sha256;
 use crate::text::printable;
 
@@ -22,6 +23,7 @@ pub(super) struct TargetsRole {
     signers: Vec<KeyId>,
     tags: Tags,
     delegations: Vec<DelegatedRole>,
+    weight: u64,
 }
 
 /// An entry of `delegations.roles`.
@@ -34,6 +36,11 @@ pub(super) struct DelegatedRole {
 }
 
 impl DelegatedRole {
+    fn weight(&self) -> u64 {
+        let paths: u64 = self.paths.iter().map(|path| place::<Box<str>>() + allocation(path.len())).sum();
+        place::<Self>() + allocation(self.name.as_str().len()) + self.keys.weight() + paths
+    }
+
     /// Has it authority over this tag? Without paths it has none (row 78).
     pub(super) fn covers(&self, tag: &str) -> bool {
         self.paths.iter().any(|prefix| tag.starts_with(prefix.as_ref()))
@@ -48,8 +55,15 @@ impl TargetsRole {
         let header = envelope.header(role, "Targets")?;
         let malformed = |what: String| Rejection::structure(role, what);
         let tags = Tags::read(envelope.signed()).map_err(malformed)?;
-        let delegations = delegations(role, envelope.signed()).map_err(malformed)?;
-        Ok(Self { header, file: file.clone(), keys: keys.clone(), signers, tags, delegations })
+        let (delegations, keys_weight) = delegations(role, envelope.signed()).map_err(malformed)?;
+        let delegated: u64 = delegations.iter().map(DelegatedRole::weight).sum();
+        let weight = place::<Self>() + keys.weight() + tags.weight() + delegated + keys_weight;
+        Ok(Self { header, file: file.clone(), keys: keys.clone(), signers, tags, delegations, weight })
+    }
+
+    /// What it takes in memory.
+    pub(super) fn weight(&self) -> u64 {
+        self.weight
     }
 
     pub(super) fn tags(&self) -> &Tags {
@@ -81,6 +95,11 @@ pub(super) struct Tags {
 }
 
 impl Tags {
+    fn weight(&self) -> u64 {
+        let entry = place::<(Box<str>, Option<Sha256>)>() + place::<u32>();
+        self.entries.iter().map(|(tag, _)| entry + allocation(tag.len())).sum()
+    }
+
     fn read(signed: &Value<'_>) -> Result<Self, String> {
         let members = match signed.get("targets") {
             Some(targets) => targets.object().ok_or("its \"targets\" is not an object")?,
@@ -122,17 +141,17 @@ fn digest_at(entries: &[(Box<str>, Option<Sha256>)], index: u32) -> Option<Sha25
     usize::try_from(index).ok().and_then(|index| entries.get(index)).and_then(|(_, digest)| *digest)
 }
 
-/// The delegations of a role: all of its own direct children, each once (rows 73 to 76).
-fn delegations(parent: &str, signed: &Value<'_>) -> Result<Vec<DelegatedRole>, String> {
+/// The delegations of a role: all of its own direct children, each once (rows 73 to 76); and what their keys weigh.
+fn delegations(parent: &str, signed: &Value<'_>) -> Result<(Vec<DelegatedRole>, u64), String> {
     let delegations = match signed.get("delegations") {
-        None | Some(Value::Null) => return Ok(Vec::new()),
+        None | Some(Value::Null) => return Ok((Vec::new(), 0)),
         Some(delegations) => delegations,
     };
     if delegations.object().is_none() {
         return Err("its \"delegations\" is not an object".to_owned());
     }
     let entries = match delegations.get("roles") {
-        None | Some(Value::Null) => return Ok(Vec::new()),
+        None | Some(Value::Null) => return Ok((Vec::new(), 0)),
         Some(roles) => roles.array().ok_or("its delegated roles are not a list")?,
     };
     let mut known = KnownKeys::new();
@@ -159,5 +178,6 @@ fn delegations(parent: &str, signed: &Value<'_>) -> Result<Vec<DelegatedRole>, S
             out.push(DelegatedRole { name: child, keys, paths });
         }
     }
-    Ok(out)
+    let keys_weight = known.values().flatten().map(|key| key.weight()).sum();
+    Ok((out, keys_weight))
 }

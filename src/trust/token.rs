@@ -102,9 +102,7 @@ impl Tokens {
             return Err(TokenError::BadToken);
         }
         let token = Secret::new(token);
-        let said = answer.expires_in.and_then(|seconds| u64::try_from(seconds).ok()).map(Duration::from_secs);
-        let lifetime = said.filter(|said| !said.is_zero()).unwrap_or(LIFETIME).min(MAX_LIFETIME);
-        let until = asked + lifetime.saturating_sub(MARGIN.min(lifetime / 2));
+        let until = asked + usable_for(answer.expires_in);
         self.keep(key.clone(), Kept { token: token.clone(), until });
         Ok(token)
     }
@@ -125,6 +123,13 @@ impl Tokens {
     fn lock(&self) -> MutexGuard<'_, HashMap<TokenKey, Kept>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How long a token is used that has this lifetime by its answer.
+fn usable_for(expires_in: Option<i64>) -> Duration {
+    let said = expires_in.and_then(|seconds| u64::try_from(seconds).ok()).map(Duration::from_secs);
+    let lifetime = said.filter(|said| !said.is_zero()).unwrap_or(LIFETIME).min(MAX_LIFETIME);
+    lifetime.saturating_sub(MARGIN.min(lifetime / 2))
 }
 
 /// The value of `Authorization` for a token.
@@ -302,6 +307,24 @@ mod tests {
         assert!(tokens.kept(&key(2)).is_some());
         tokens.forget(&key(2), &Secret::new("t"));
         assert!(tokens.kept(&key(2)).is_none());
+    }
+
+    #[test]
+    fn a_token_is_given_up_before_it_ends() {
+        for (said, used) in [
+            (Some(300), 285),
+            (Some(31), 16),
+            (Some(30), 15),
+            (Some(20), 10),
+            (Some(3_600), 3_585),
+            (Some(i64::MAX), 3_585),
+            (None, 45),
+            (Some(0), 45),
+            (Some(-1), 45),
+        ] {
+            assert_eq!(usable_for(said), Duration::from_secs(used), "{said:?}");
+        }
+        assert_eq!(usable_for(Some(1)), Duration::from_millis(500));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::notary::needs_notary;
 use crate::plant::{PLC, Plant};
 use crate::process::{run, wait_until};
 use crate::product::Site;
-use crate::review::{DID_NOT_ANSWER, assert_allowed, assert_denied, pod, pod_review, policy};
+use crate::review::{DID_NOT_ANSWER, assert_allowed, assert_denied, pod, pod_review, policy, policy_for};
 use crate::stage::Stage;
 
 const REJECTED: i32 = 1;
@@ -164,10 +164,7 @@ fn a_server_that_stalls_does_not_hold_all_workers() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("https://{}", silent.local_addr().unwrap());
     stage.site.config["trust"]["servers"]["stalling.local"] = json!(url);
-    stage.site.policies(&[
-        policy_for("registry.local:9001/*", json!({ "enabled": true })),
-        policy_for("stalling.local/*", json!({ "enabled": true })),
-    ]);
+    stage.site.policies(&[policy_for("*", json!({ "enabled": true }))]);
     let serving = stage.site.serve();
     // Three times as many as there are workers, and none of them is read.
     let crowd: Vec<_> = (0..24)
@@ -188,13 +185,13 @@ fn a_server_that_stalls_does_not_hold_all_workers() {
         assert_allowed(&serving.admit("/admit?timeout=20s", &pod_review(&format!("{PLC}:v1"))));
     }
     // Half of the workers still wait; the other half had better things to do.
-    let metric = |name: &str| serving.metric(name);
+    let metric = |name: &str| serving.metric(name).unwrap_or(0);
     let denied = metric("portreeve_admissions_total{endpoint=\"admit\",outcome=\"denied\"}");
-    assert!(denied <= 20.0, "{denied}");
+    assert!(denied <= 20, "{denied}");
     wait_until("the others to be told", || {
         metric("portreeve_trust_server_not_asked_total{why=\"crowded\"}")
             + metric("portreeve_trust_server_not_asked_total{why=\"down\"}")
-            >= 20.0
+            >= 20
     });
     drop(crowd);
 }

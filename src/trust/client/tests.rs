@@ -403,6 +403,28 @@ fn a_token_service_may_not_send_us_elsewhere_or_flood_us() {
 }
 
 #[test]
+fn a_token_fits_into_a_head_or_is_not_used() {
+    let bench = Bench::new();
+    bench.server.require(SignIn::Bearer(TokenService::of("alice", "secret")));
+    for (length, words) in [(16 << 10, "got a token, but was answered 401"), ((16 << 10) + 1, "cannot be used")] {
+        let body = format!("{{\"token\":\"{}\"}}", "x".repeat(length));
+        bench.server.misbehave("/token", Fault::Body(body.leak()));
+        let said = bench.words(&[credential("alice", "secret")]);
+        assert!(said.contains(words), "{length}: {said}");
+    }
+}
+
+/// It would be taken for a password, by a server that was never meant to see it.
+#[test]
+fn an_identity_token_is_not_sent_as_a_password() {
+    let bench = Bench::new();
+    bench.server.require(SignIn::Basic(vec![(TOKEN_USER.to_owned(), "t0k".to_owned())]));
+    let said = bench.words(&[credential(TOKEN_USER, "t0k")]);
+    assert!(said.contains("an identity token, but the server wants"), "{said}");
+    assert!(bench.server.requests().iter().all(|request| request.authorization.is_none()));
+}
+
+#[test]
 fn the_number_401_in_a_name_means_nothing() {
     let bench = Bench::new();
     bench.server.put("registry.local/401/unauthorized", "timestamp", "{}");

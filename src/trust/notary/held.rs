@@ -22,6 +22,9 @@ pub(super) struct Key {
     pub(super) anchor: Anchor,
 }
 
+/// A key with a pin or two, a slot and a few names.
+const BESIDE: u64 = 2 << 10;
+
 /// A verified repository.
 pub(super) struct Held {
     pub(super) repository: Arc<Repository>,
@@ -35,6 +38,11 @@ pub(super) struct Held {
 }
 
 impl Held {
+    /// What it takes in memory, with what is kept beside it.
+    pub(super) fn weight(&self) -> u64 {
+        self.repository.weight().saturating_add(BESIDE)
+    }
+
     pub(super) fn age(&self) -> Duration {
         self.confirmed.elapsed()
     }

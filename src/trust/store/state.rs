@@ -13,6 +13,7 @@ use crate::trust::floor::Floor;
 use crate::trust::metadata::Header;
 use crate::trust::seen::Age;
 use crate::trust::server_url::TrustServer;
+use crate::trust::weight::{allocation, map_entry};
 
 /// The format that is written. In the first one no version was bound to keys, and no file had a version.
 const FORMAT: u32 = 2;
@@ -64,6 +65,12 @@ impl State {
     /// Is there nothing but a root and a floor?
     pub(super) fn is_without_data(&self) -> bool {
         self.files.keys().all(|role| role == "root")
+    }
+
+    /// What it takes in memory.
+    pub(super) fn weight(&self) -> u64 {
+        let files: u64 = self.files.keys().map(|role| map_entry::<String, Stored>() + allocation(role.len())).sum();
+        files + self.floor.weight()
     }
 
     /// Can it be read back?

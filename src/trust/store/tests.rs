@@ -721,7 +721,7 @@ fn what_is_too_heavy_together_gives_up_data_but_no_version() {
         let other = (bench.server.clone(), Gun::new("another").unwrap());
         {
             let mut records = store.records();
-            assert_eq!(records.weight, repository.weight());
+            assert!(records.weight > repository.weight());
             records.weight += MAX_WEIGHT; // as if there were many more
             records.insert(other.clone(), Arc::new(Known::nothing()));
             // The heaviness is made up, so all that could be given up was.
@@ -736,6 +736,32 @@ fn what_is_too_heavy_together_gives_up_data_but_no_version() {
         assert_eq!(code(bench.refresh(&store, &old)), "rollback");
         assert_eq!(code(bench.refresh(&store, &new)), "accepted");
     }
+}
+
+#[test]
+fn what_only_memory_knows_is_given_up_last() {
+    let bench = Bench::new();
+    let mut records = Records { max_weight: MAX_WEIGHT, ..Records::default() };
+    let key = |name: &str| (bench.server.clone(), Gun::new(name).unwrap());
+    let repository = bench.refresh(&bench.start(), &plant().publish()).unwrap();
+    let stored = Known { on_disk: Some(State::empty(0)), ..Known::nothing() };
+    records.insert(key("memory"), Arc::new(Known::nothing()));
+    records.insert(key("disk"), Arc::new(stored));
+    records.insert(key("data"), Arc::new(Known::of(repository, None, 0)));
+    let names = |records: &Records| {
+        let mut names: Vec<_> = records.by_key.keys().map(|(_, gun)| gun.as_str().to_owned()).collect();
+        names.sort();
+        names
+    };
+    assert!(records.lighten(&key("new")));
+    assert_eq!(names(&records), ["data", "disk", "memory"]);
+    assert!(!records.by_key[&key("data")].0.has_data());
+    assert!(records.lighten(&key("new")));
+    assert_eq!(names(&records), ["data", "memory"]);
+    assert!(records.lighten(&key("new")));
+    assert_eq!(names(&records), ["data"], "the oldest, as both are known nowhere else");
+    assert!(records.lighten(&key("new")) && !records.lighten(&key("new")));
+    assert_eq!(records.weight, 0);
 }
 
 #[test]

@@ -294,3 +294,43 @@ fn seventy_five_thousand_targets() {
     assert_eq!(judged.tag, "v74321");
     assert_eq!(opened.judge(tag("v74321"), &[], now()).unwrap().digest.sha256(), Sha256::new(digest));
 }
+
+/// Run by itself (`cargo test --lib -- --ignored weights`): other tests take memory too.
+#[test]
+#[ignore = "measures the memory of the whole process"]
+fn weights_are_near_the_truth() {
+    let resident = || {
+        let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+        statm.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
+    };
+    let tags = |count: u32| {
+        let signer = Signer::new_at(GUN, now()).signer("alice");
+        (0..count).fold(signer, |signer, index| {
+            let digest = [u8::try_from(index % 251).unwrap(); 32];
+            signer.target("targets/releases", &format!("v1.2.{index}"), digest, 1234)
+        })
+    };
+    let delegations = (0..64).fold(Signer::new_at(GUN, now()), |signer, index| signer.signer(&format!("s{index}")));
+    let paths: Vec<String> = vec![String::new(); 10_000];
+    let wide = tags(1).edit("targets", move |signed| {
+        signed["delegations"]["roles"][0]["paths"] = serde_json::json!(paths);
+    });
+    let shapes = [
+        ("few tags", tags(3), 2_000),
+        ("tags", tags(2_000), 400),
+        ("delegations", delegations, 1_000),
+        ("paths", wide, 400),
+    ];
+    let mut all = Vec::new(); // what is given back is taken again, and nobody sees it
+    for (shape, signer, copies) in shapes {
+        let repo = signer.publish();
+        drop(open(&repo)); // what is allocated once
+        let before = resident();
+        let held: Vec<_> = (0..copies).map(|_| open(&repo).unwrap()).collect();
+        let (took, weighed) = (resident() - before, held.iter().map(Repository::weight).sum::<u64>());
+        let wire: usize = repo.files().values().map(Vec::len).sum();
+        println!("{shape}: {} bytes each, weighed {}, {wire} on the wire", took / copies, weighed / copies);
+        assert!(weighed * 10 > took * 8 && weighed < took * 3, "{shape}: {took} bytes, weighed {weighed}");
+        all.push(held);
+    }
+}
