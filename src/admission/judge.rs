@@ -2,15 +2,17 @@
 //! `portreeve check` alike.
 
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
 use crate::credentials::{Credential, MountedCredentials, SecretStore, SignerSecret};
 use crate::deadline::Deadline;
 use crate::image::{Digest, Reference};
-use crate::policy::{Mode, PolicySet, Remap, Requirement, Rule, Scope, Selection, TrustRule, UnavailableRule};
+use crate::metrics;
+use crate::policy::{Mode, Place, PolicySet, Remap, Requirement, Rule, Scope, Selection, TrustRule, UnavailableRule};
 use crate::text::printable;
-use crate::trust::notary::{Notary, Question, Refusal, Verified, WhenUnavailable};
+use crate::trust::notary::{Notary, Origin, Question, Refusal, Verified, WhenUnavailable};
 use crate::trust::repository::{RequiredSigner, Wanted};
 use crate::trust::servers::TrustServers;
 use crate::trust::{Anchor, FirstUse, Gun, RoleName, SignerKey};
@@ -59,8 +61,30 @@ pub struct Assessment {
     pub reference: Option<Reference>,
     /// The rule that decided, for people.
     pub rule: Option<RuleSummary>,
+    /// Whose policies decided.
+    pub scope: metrics::Scope,
     /// The verdict.
     pub verdict: Verdict,
+    /// What took the time.
+    pub spent: Spent,
+}
+
+/// How long the parts of one image's assessment took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// Finding its policy.
+    pub policy: Duration,
+    /// Collecting signers' keys and credentials.
+    pub credentials: Duration,
+    /// The question to the trust service; `None` where none was put.
+    pub trust: Option<Duration>,
+}
+
+impl Spent {
+    /// All of it.
+    pub fn total(&self) -> Duration {
+        self.policy + self.credentials + self.trust.unwrap_or_default()
+    }
 }
 
 /// The rule that decided, for people and logs.
@@ -68,6 +92,10 @@ pub struct Assessment {
 pub struct RuleSummary {
     /// `ImagePolicy line-1/plant-floor (file, line 7)`.
     pub description: String,
+    /// `ImagePolicy line-1/plant-floor`.
+    pub policy: String,
+    /// Where the rule stands.
+    pub place: Place,
     /// The pattern that matched.
     pub pattern: String,
     /// Does the rule deny, or only warn?
@@ -101,6 +129,25 @@ pub enum Verdict {
     },
 }
 
+impl Verdict {
+    /// The verdict and its reason as stable words, for metrics and logs; of a verified image, where the data is from.
+    pub fn code(&self) -> (metrics::Verdict, &'static str) {
+        match self {
+            Self::Unchecked => (metrics::Verdict::Unchecked, metrics::REASON_POLICY),
+            Self::Verified(verified) => {
+                let origin = match verified.origin {
+                    Origin::Fetched => "fetched",
+                    Origin::Remembered => "remembered",
+                    Origin::StoodIn { .. } => "stood-in",
+                };
+                (metrics::Verdict::Verified, origin)
+            }
+            Self::Rejected { code, .. } => (metrics::Verdict::Rejected, code),
+            Self::Unavailable { .. } => (metrics::Verdict::Unavailable, metrics::REASON_TRUST_SERVER),
+        }
+    }
+}
+
 impl Judge {
     /// The verdict on one image of a workload in `namespace` (empty: none), by the deadline.
     pub fn assess(&self, namespace: &str, image: &str, deadline: Deadline, now: Timestamp) -> Assessment {
@@ -108,17 +155,21 @@ impl Judge {
             Ok(reference) => reference,
             Err(error) => {
                 let reason = format!("invalid image name \"{}\": {error}", printable(image, 300));
-                return Assessment::rejected(None, None, "invalid-image-name", reason);
+                return Assessment::rejected(None, "invalid-image-name", reason);
             }
         };
         let Some(policies) = self.policies.get() else {
             let reason = "no policies are loaded; the log says what is wrong with them".to_owned();
-            return Assessment { reference: Some(reference), rule: None, verdict: Verdict::Unavailable { reason } };
+            let verdict = Verdict::Unavailable { reason };
+            return Assessment { reference: Some(reference), ..Assessment::of(verdict) };
         };
-        let rule = match policies.select(namespace, &reference) {
+        let began = Instant::now();
+        let selection = policies.select(namespace, &reference);
+        let spent = Spent { policy: began.elapsed(), ..Spent::default() };
+        let rule = match selection {
             Selection::Rule(rule) => rule,
             Selection::NoMatch { scope, policies } => {
-                let whose = match scope {
+                let whose = match &scope {
                     Scope::Namespace(name) => format!("the {policies} ImagePolicy object(s) of namespace {name}"),
                     Scope::Cluster => format!("the {policies} ClusterImagePolicy object(s)"),
                 };
@@ -126,7 +177,9 @@ impl Judge {
                     "no repository pattern in {whose} matches {}; add one, or use an image that is allowed",
                     reference.name()
                 );
-                return Assessment::rejected(Some(reference), None, "no-matching-policy", reason);
+                let scope = metrics::Scope::of(&scope);
+                let rejected = Assessment::rejected(Some(reference), "no-matching-policy", reason);
+                return Assessment { scope, spent, ..rejected };
             }
             Selection::NoPolicy => {
                 let reason = format!(
@@ -134,20 +187,22 @@ impl Judge {
                     printable(namespace, 63),
                     reference.name()
                 );
-                return Assessment::rejected(Some(reference), None, "no-policy", reason);
+                return Assessment { spent, ..Assessment::rejected(Some(reference), "no-policy", reason) };
             }
         };
-        let mut summary = RuleSummary::of(rule);
+        let mut found = Found { summary: RuleSummary::of(rule), spent };
         let verdict = match &rule.requirement {
             Requirement::Nothing => Verdict::Unchecked,
             Requirement::Trust(trust) => {
-                summary.mode = trust.mode;
-                summary.mutate_image = trust.mutate_image;
-                self.ask(rule, trust, &reference, &mut summary, deadline, now)
+                found.summary.mode = trust.mode;
+                found.summary.mutate_image = trust.mutate_image;
+                self.ask(rule, trust, &reference, &mut found, deadline, now)
                     .unwrap_or_else(|Refused { code, reason }| Verdict::Rejected { code, reason })
             }
         };
-        Assessment { reference: Some(reference), rule: Some(summary), verdict }
+        let Found { summary, spent } = found;
+        let scope = metrics::Scope::of(&rule.scope);
+        Assessment { reference: Some(reference), rule: Some(summary), scope, verdict, spent }
     }
 
     /// Puts the question to the trust service. `Err`: the question itself cannot be put.
@@ -156,12 +211,13 @@ impl Judge {
         rule: &Rule,
         trust: &TrustRule,
         image: &Reference,
-        summary: &mut RuleSummary,
+        found: &mut Found,
         deadline: Deadline,
         now: Timestamp,
     ) -> Result<Verdict, Refused> {
         let gun = gun_of(image, trust.remap.as_ref())?;
-        summary.gun = Some(gun.to_string());
+        let began = Instant::now();
+        found.summary.gun = Some(gun.to_string());
         let server = match &trust.server {
             Some(server) => server.clone(),
             None => {
@@ -176,7 +232,7 @@ impl Judge {
                 configured.map_err(|error| Refused { code: "no-trust-server", reason: error.to_string() })?
             }
         };
-        summary.server = Some(server.to_string());
+        found.summary.server = Some(server.to_string());
         let signers = self.required_signers(&rule.scope, trust)?;
         let digest = match image.digest() {
             None => None,
@@ -198,7 +254,10 @@ impl Judge {
             when_unavailable: self.unavailable_rule(trust),
             deadline,
         };
-        Ok(match self.notary.ask(&question, now) {
+        found.spent.credentials = began.elapsed();
+        let asked = self.notary.ask(&question, now);
+        found.spent.trust = Some(began.elapsed().saturating_sub(found.spent.credentials));
+        Ok(match asked {
             Ok(verified) => Verdict::Verified(Box::new(verified)),
             Err(Refusal::Rejected(rejection)) => {
                 Verdict::Rejected { code: rejection.code(), reason: format!("{rejection} (asked {server} for {gun})") }
@@ -284,6 +343,12 @@ fn gun_of(image: &Reference, remap: Option<&Remap>) -> Result<Gun, Refused> {
     Gun::new(&name).map_err(|error| Refused { code: "invalid-image-name", reason: error.to_string() })
 }
 
+/// What is found out on the way to a verdict.
+struct Found {
+    summary: RuleSummary,
+    spent: Spent,
+}
+
 struct Refused {
     code: &'static str,
     reason: String,
@@ -293,11 +358,16 @@ impl Assessment {
     /// An image whose verdict never came, because the lane that was to find it broke.
     pub(super) fn lost() -> Self {
         let reason = "an internal error ended its verification; the log has more".to_owned();
-        Self { reference: None, rule: None, verdict: Verdict::Unavailable { reason } }
+        Self::of(Verdict::Unavailable { reason })
     }
 
-    fn rejected(reference: Option<Reference>, rule: Option<RuleSummary>, code: &'static str, reason: String) -> Self {
-        Self { reference, rule, verdict: Verdict::Rejected { code, reason } }
+    fn rejected(reference: Option<Reference>, code: &'static str, reason: String) -> Self {
+        Self { reference, ..Self::of(Verdict::Rejected { code, reason }) }
+    }
+
+    /// A verdict that rests on no policy.
+    pub(crate) fn of(verdict: Verdict) -> Self {
+        Self { reference: None, rule: None, scope: metrics::Scope::Nobody, verdict, spent: Spent::default() }
     }
 }
 
@@ -305,6 +375,8 @@ impl RuleSummary {
     fn of(rule: &Rule) -> Self {
         Self {
             description: rule.describe(),
+            policy: rule.policy_name(),
+            place: rule.place.clone(),
             pattern: rule.pattern.clone(),
             mode: Mode::Enforce,
             mutate_image: false,

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::challenge::Challenge;
 use super::http::{Answer, Http, HttpError, HttpSetupError};
@@ -14,6 +14,7 @@ use super::token::{TokenKey, Tokens, basic, bearer};
 use super::{Gun, wire};
 use crate::credentials::{Credential, Secret, TOKEN_USER};
 use crate::deadline::Deadline;
+use crate::metrics::{Metrics, Peer};
 use crate::text::printable;
 
 /// Most servers whose way of signing in is remembered.
@@ -38,8 +39,12 @@ enum Offer {
 
 impl Client {
     /// A client under the built-in roots and a bundle.
-    pub(super) fn new(ca: Option<PathBuf>, plain_http: PlainHttp) -> Result<Self, HttpSetupError> {
-        Ok(Self::over(Http::new(ca, plain_http)?, plain_http))
+    pub(super) fn new(
+        ca: Option<PathBuf>,
+        plain_http: PlainHttp,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, HttpSetupError> {
+        Ok(Self::over(Http::new(ca, plain_http, metrics)?, plain_http))
     }
 
     fn over(http: Http, plain_http: PlainHttp) -> Self {
@@ -126,7 +131,7 @@ impl MetadataSource for Source<'_> {
         // Each round but the last uses up a kept token or a candidate, so this ends.
         loop {
             let authorization = self.pass.as_ref().map(|pass| &pass.authorization);
-            let answer = match self.client.http.get(&url, authorization, cap, self.deadline) {
+            let answer = match self.client.http.get(Peer::TrustServer, &url, authorization, cap, self.deadline) {
                 Ok(answer) => answer,
                 Err(HttpError::TooLarge { cap }) => return Err(FetchError::TooLarge { cap }),
                 Err(error) => return Err(unavailable(format!("trust server {}: {error}", self.server))),

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::io::{self, Read};
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustls::CertificateError;
@@ -23,6 +23,7 @@ use super::tls::TlsConnector;
 use crate::credentials::Secret;
 use crate::credentials::files::Stamp;
 use crate::deadline::Deadline;
+use crate::metrics::{Metrics, Peer, RequestOutcome, What};
 
 /// Most of an error's body that is read.
 const MAX_ERROR_BODY: usize = 4 << 10;
@@ -43,6 +44,7 @@ pub(super) struct Http {
     proxies: Proxies,
     check_every: Duration,
     state: Mutex<State>,
+    metrics: Arc<Metrics>,
 }
 
 struct State {
@@ -65,9 +67,13 @@ pub(super) struct Answer {
 
 impl Http {
     /// A client under the built-in roots and a bundle.
-    pub(super) fn new(ca: Option<PathBuf>, plain_http: PlainHttp) -> Result<Self, HttpSetupError> {
+    pub(super) fn new(
+        ca: Option<PathBuf>,
+        plain_http: PlainHttp,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, HttpSetupError> {
         let proxies = Proxies::from_environment().map_err(HttpSetupError::Proxy)?;
-        Self::checked_every(ca, plain_http, proxies, CHECK_EVERY)
+        Ok(Self { metrics, ..Self::checked_every(ca, plain_http, proxies, CHECK_EVERY)? })
     }
 
     pub(super) fn checked_every(
@@ -80,12 +86,13 @@ impl Http {
         let stamp = ca.as_deref().and_then(Stamp::of);
         let agent = new_agent(ca.as_deref(), plain_http).map_err(HttpSetupError::Ca)?;
         let state = State { agent, stamp, checked: Instant::now(), checking: false };
-        Ok(Self { ca, plain_http, proxies, check_every, state: Mutex::new(state) })
+        Ok(Self { ca, plain_http, proxies, check_every, state: Mutex::new(state), metrics: Arc::default() })
     }
 
     /// GETs a URL. `cap` is for the body of a 200.
     pub(super) fn get(
         &self,
+        peer: Peer,
         url: &str,
         authorization: Option<&Secret>,
         cap: usize,
@@ -99,9 +106,9 @@ impl Http {
             }
             request.body(()).map_err(|_| HttpError::Request)
         };
-        match self.run(request()?, cap, deadline) {
+        match self.run(peer, request()?, cap, deadline) {
             // A server may close an idle connection in the moment we reuse it; asking again is harmless.
-            Err(HttpError::Disconnected) => self.run(request()?, cap, deadline),
+            Err(HttpError::Disconnected) => self.run(peer, request()?, cap, deadline),
             answered => answered,
         }
     }
@@ -121,10 +128,33 @@ impl Http {
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
             .body(form.reveal().to_owned())
             .map_err(|_| HttpError::Request)?;
-        self.run(request, cap, deadline)
+        self.run(Peer::TokenService, request, cap, deadline)
     }
 
-    fn run(&self, request: Request<impl AsSendBody>, cap: usize, deadline: Deadline) -> Result<Answer, HttpError> {
+    /// One request, counted.
+    fn run(
+        &self,
+        peer: Peer,
+        request: Request<impl AsSendBody>,
+        cap: usize,
+        deadline: Deadline,
+    ) -> Result<Answer, HttpError> {
+        let began = Instant::now();
+        let answered = self.run_uncounted(request, cap, deadline);
+        let (outcome, bytes) = match &answered {
+            Ok(answer) => (outcome_of(answer.status), answer.body.len()),
+            Err(error) => (error.outcome(), 0),
+        };
+        self.metrics.trust_request(peer, outcome, bytes, began.elapsed());
+        answered
+    }
+
+    fn run_uncounted(
+        &self,
+        request: Request<impl AsSendBody>,
+        cap: usize,
+        deadline: Deadline,
+    ) -> Result<Answer, HttpError> {
         let agent = self.agent();
         let left = deadline.remaining().ok_or(HttpError::Timeout)?;
         let proxy = self.proxy(request.uri());
@@ -174,11 +204,13 @@ impl Http {
             None => {}
             Some(Ok(agent)) => {
                 log::info!("CA bundle {} was read again", ca.display());
+                self.metrics.reload(What::TrustCa, true);
                 state.stamp = stamp;
                 state.agent = agent;
             }
             Some(Err(error)) => {
                 log::error!("{error}; the roots read before stay in force");
+                self.metrics.reload(What::TrustCa, false);
                 state.stamp = stamp;
             }
         }
@@ -252,6 +284,16 @@ fn read_beginning(response: &mut Response<Body>) -> Vec<u8> {
     }
 }
 
+fn outcome_of(status: u16) -> RequestOutcome {
+    match status {
+        200 => RequestOutcome::Ok,
+        401 | 403 => RequestOutcome::Unauthorized,
+        404 => RequestOutcome::NotFound,
+        500..600 => RequestOutcome::ServerError,
+        _ => RequestOutcome::OtherStatus,
+    }
+}
+
 fn says_its_length(headers: &HeaderMap) -> bool {
     headers.contains_key(header::CONTENT_LENGTH) || headers.contains_key(header::TRANSFER_ENCODING)
 }
@@ -286,6 +328,23 @@ pub(super) enum HttpError {
     Request,
     /// The answer is not HTTP, or not as it should be.
     Protocol(ureq::Error),
+}
+
+impl HttpError {
+    /// For metrics.
+    fn outcome(&self) -> RequestOutcome {
+        match self {
+            Self::Timeout => RequestOutcome::Timeout,
+            Self::HostNotFound => RequestOutcome::HostNotFound,
+            Self::Certificate(_) => RequestOutcome::Certificate,
+            Self::Tls(_) => RequestOutcome::Tls,
+            Self::Disconnected => RequestOutcome::Disconnected,
+            Self::Io(_) => RequestOutcome::Unreachable,
+            Self::Proxy => RequestOutcome::Proxy,
+            Self::TooLarge { .. } | Self::NoLength | Self::Encoded => RequestOutcome::Body,
+            Self::Request | Self::Protocol(_) => RequestOutcome::Protocol,
+        }
+    }
 }
 
 impl From<ureq::Error> for HttpError {

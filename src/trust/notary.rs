@@ -27,7 +27,7 @@ use super::store::{Store, StoredSummary};
 use super::{Anchor, Gun, KeyId, MetadataSource, RoleName};
 use crate::credentials::Credential;
 use crate::deadline::Deadline;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Source};
 
 /// What stored trust data may do while the trust server cannot be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,6 +120,7 @@ pub struct Notary {
     store: Store,
     refresh_after: Duration,
     shelf: Shelf<Key, Arc<Held>, Terms, Failure>,
+    metrics: Arc<Metrics>,
 }
 
 /// Most repositories that are remembered, and most bytes of their metadata: on a public trust server anybody may publish
@@ -191,16 +192,19 @@ enum Failure {
 impl Notary {
     /// A service with nothing remembered. An unreadable CA bundle is an error; an absent one is not.
     pub fn new(settings: NotarySettings) -> Result<Self, NotaryError> {
-        let client = Client::new(settings.ca, settings.plain_http).map_err(|error| match error {
-            HttpSetupError::Ca(error) => NotaryError::Ca(error),
-            HttpSetupError::Proxy(error) => NotaryError::Proxy(error),
-        })?;
-        let store = Store::new(settings.cache, settings.metrics);
+        let metrics = settings.metrics;
+        let client =
+            Client::new(settings.ca, settings.plain_http, Arc::clone(&metrics)).map_err(|error| match error {
+                HttpSetupError::Ca(error) => NotaryError::Ca(error),
+                HttpSetupError::Proxy(error) => NotaryError::Proxy(error),
+            })?;
+        let store = Store::new(settings.cache, Arc::clone(&metrics));
         Ok(Self {
             client,
             store,
             refresh_after: settings.refresh_after,
             shelf: Shelf::new(MAX_REPOSITORIES, MAX_BYTES, |held| held.repository.weight()),
+            metrics,
         })
     }
 
@@ -240,6 +244,9 @@ impl Notary {
             now,
         };
         let answer = asking.answer();
+        if matches!(answer, Err(Refusal::Unavailable(_))) {
+            self.metrics.trust_lookup(Source::Nowhere);
+        }
         self.shelf.tidy(&key, slot);
         answer
     }
@@ -266,7 +273,10 @@ impl Asking<'_> {
         let mut remembered_rejection = None;
         for max_age in [self.notary.refresh_after, RECHECK_AFTER.min(self.notary.refresh_after)] {
             let (held, origin) = match self.slot.held().filter(|held| self.serves(held, max_age)) {
-                Some(held) => (held, Origin::Remembered),
+                Some(held) => {
+                    self.notary.metrics.trust_lookup(Source::Remembered);
+                    (held, Origin::Remembered)
+                }
                 None => match self.bring(max_age) {
                     Ok(held) => (held, Origin::Fetched),
                     Err(failure) => return self.without_server(failure, remembered_rejection),
@@ -301,6 +311,7 @@ impl Asking<'_> {
                     let held = self.slot.held();
                     // Between our look and now, another one may have brought it.
                     if let Some(held) = held.as_ref().filter(|held| self.serves(held, max_age)) {
+                        self.notary.metrics.trust_lookup(Source::Shared);
                         return Ok(Arc::clone(held));
                     }
                     let Question { gun, server, .. } = *self.question;
@@ -327,6 +338,9 @@ impl Asking<'_> {
                         let Question { deadline, .. } = *self.question;
                         self.notary.store.persist(server, gun, &repository, record, deadline);
                     }
+                    if result.is_ok() {
+                        self.notary.metrics.trust_lookup(Source::Refreshed);
+                    }
                     return result;
                 }
                 Boarding::Wait(flight) => match flight.wait(deadline) {
@@ -335,6 +349,7 @@ impl Asking<'_> {
                         if held.repository.has_looked_for(&self.roles)
                             && (held.confirmed >= flight.began || held.age() <= max_age) =>
                     {
+                        self.notary.metrics.trust_lookup(Source::Shared);
                         return Ok(held);
                     }
                     Some(Landing::Failed(failure)) if self.shares(&failure, &flight.terms) => return Err(failure),
@@ -355,8 +370,9 @@ impl Asking<'_> {
     ) -> Result<(Held, Brought), Box<Failed>> {
         let Question { gun, server, anchor, credentials, .. } = *self.question;
         // A server that is known to be down would be let alone here, before anything is asked of it.
-        let mut source =
-            Recorder::new(self.notary.source(server, gun, credentials, deadline), self.notary.store.keeps_bytes());
+        let Notary { store, metrics, .. } = self.notary;
+        let source = self.notary.source(server, gun, credentials, deadline);
+        let mut source = Recorder::new(source, store.keeps_bytes()).timed(metrics);
         let mut roles = self.roles.clone();
         if let Some(held) = held {
             // Others' signers are kept up to date too, or two policies for one repository would fetch in turns. What
@@ -452,7 +468,10 @@ impl Asking<'_> {
         }
         // TRUST.md, rows 55 and 56: expired data stands in for nothing.
         match self.judge(&held) {
-            Ok(judgement) => Ok(verified(&held, judgement, Origin::StoodIn { age })),
+            Ok(judgement) => {
+                self.notary.metrics.stood_in(age);
+                Ok(verified(&held, judgement, Origin::StoodIn { age }))
+            }
             Err(rejection) => Err(Refusal::Rejected(rejection)),
         }
     }

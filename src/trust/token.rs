@@ -16,6 +16,7 @@ use super::server_url::{Realm, form};
 use super::{Gun, wire};
 use crate::credentials::{Credential, Secret, TOKEN_USER};
 use crate::deadline::Deadline;
+use crate::metrics::Peer;
 
 /// Largest answer, and longest token in it: a token must fit into one request's head.
 const MAX_ANSWER: usize = 64 << 10;
@@ -160,7 +161,7 @@ fn ask(http: &Http, key: &TokenKey, deadline: Deadline) -> Result<TokenAnswer, T
 }
 
 fn get(http: &Http, url: &str, authorization: Option<&Secret>, deadline: Deadline) -> Result<Vec<u8>, TokenError> {
-    let answer = http.get(url, authorization, MAX_ANSWER, deadline).map_err(TokenError::Http)?;
+    let answer = http.get(Peer::TokenService, url, authorization, MAX_ANSWER, deadline).map_err(TokenError::Http)?;
     only_ok("GET", answer.status, answer.body)
 }
 

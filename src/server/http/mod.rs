@@ -20,7 +20,7 @@ use super::link::{Link, Passport, SEAL_HEADER, Visit};
 use super::{Answer, Endpoint, Handler};
 use crate::config::Limits;
 use crate::deadline::Deadline;
-use crate::metrics::{self, Limit, Listener, Metrics, Outcome};
+use crate::metrics::{self, Counted, InHand, Limit, Listener, Metrics, Outcome, Phase};
 
 /// Routes requests, and owns the workers.
 pub(super) struct Dispatcher {
@@ -141,6 +141,7 @@ impl Dispatcher {
     }
 
     fn exposition(&self) -> Answer {
+        self.metrics.workers(self.workers.load(Ordering::SeqCst));
         Answer { status: 200, content_type: metrics::CONTENT_TYPE, body: self.metrics.render().into_bytes() }
     }
 
@@ -149,7 +150,8 @@ impl Dispatcher {
         let budget = timeout::asked(request.url()).map_or(self.admission_time, timeout::budget);
         // Counted from the request's first byte: the client's own clock had begun by then.
         let deadline = Deadline::after(budget.saturating_sub(passport.first_byte.elapsed()));
-        let job = Job { request, link: Arc::clone(link), endpoint, deadline, since: passport.first_byte };
+        let queued = (Instant::now(), self.metrics.in_hand(InHand::Queued));
+        let job = Job { request, link: Arc::clone(link), endpoint, deadline, since: passport.first_byte, queued };
         let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(jobs) = jobs.as_ref() else {
             // The server has stopped, and this connection was cut already.
@@ -244,6 +246,8 @@ struct Job {
     endpoint: Endpoint,
     deadline: Deadline,
     since: Instant,
+    /// Since when it waits, and that it does.
+    queued: (Instant, Counted),
 }
 
 struct Worker {
@@ -268,6 +272,10 @@ impl Worker {
     }
 
     fn work(&self, mut job: Job) {
+        let (queued, waiting) = job.queued;
+        drop(waiting);
+        self.metrics.phase(Phase::Queue, queued.elapsed());
+        let _deciding = self.metrics.in_hand(InHand::Deciding);
         let Some(body) = read_body(&mut job.request) else {
             log::debug!("the gateway gave up on an admission");
             return;
