@@ -10,7 +10,9 @@ mod commands;
 mod forgery;
 mod hostile;
 mod image;
+mod log;
 mod manifests;
+mod metrics;
 mod serve;
 mod store;
 
