@@ -255,6 +255,7 @@ impl Judge {
             deadline,
         };
         found.spent.credentials = began.elapsed();
+        let is_late = deadline.remaining().is_none();
         let asked = self.notary.ask(&question, now);
         found.spent.trust = Some(began.elapsed().saturating_sub(found.spent.credentials));
         Ok(match asked {
@@ -264,6 +265,12 @@ impl Judge {
             }
             Err(Refusal::Unavailable(tried)) => {
                 let mut reason = format!("the trust server did not answer for {gun}: {tried}");
+                if is_late {
+                    reason.push_str(
+                        "; the time was up before it could be asked: the request had waited for a worker \
+                         (limits.workers), or its timeout is too short",
+                    );
+                }
                 // A credential that could not be read may be the one that was missing.
                 for problem in self.credentials.problems() {
                     reason.push_str("; ");

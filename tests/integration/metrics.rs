@@ -211,7 +211,7 @@ fn selectors(expression: &str) -> Vec<(&str, BTreeMap<&str, &str>)> {
     let mut found = Vec::new();
     for own in ["portreeve_", "process_"] {
         for (at, _) in expression.match_indices(own) {
-            let rest = &expression[at..];
+            let rest = expression.split_at(at).1;
             let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
             let (name, rest) = rest.split_at(end);
             let matchers = rest.strip_prefix('{').map_or("", |rest| rest.split_once('}').unwrap().0);
