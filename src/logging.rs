@@ -1,5 +1,9 @@
 //! Logging to standard error: a JSON object a line, or text for a terminal. Nothing secret and no request body is
-//! ever logged; what comes from outside is escaped by the format.
+//! ever logged; what comes from outside is escaped by the format, so that it can neither pass for another line or field
+//! nor command a terminal.
+//!
+//! A field whose key ends in `:json` holds JSON and stands in JSON lines alone; one that ends in `:text` holds words, and
+//! stands in text lines alone.
 
 use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write as _};
@@ -54,7 +58,7 @@ impl Log for Logger {
     fn flush(&self) {}
 }
 
-fn render(format: Format, record: &Record<'_>, now: jiff::Timestamp) -> String {
+pub(crate) fn render(format: Format, record: &Record<'_>, now: jiff::Timestamp) -> String {
     let level = record.level().as_str().to_ascii_lowercase();
     let mut line = match format {
         Format::Json => {
@@ -69,6 +73,7 @@ fn render(format: Format, record: &Record<'_>, now: jiff::Timestamp) -> String {
     };
     let _ = record.key_values().visit(&mut Fields { format, line: &mut line }); // the visitor never fails
     if format == Format::Json {
+        line = escaped(&line);
         line.push('}');
     }
     line.push('\n');
@@ -82,15 +87,17 @@ struct Fields<'a> {
 
 impl<'kvs> kv::VisitSource<'kvs> for Fields<'_> {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
+        let (key, form) = key.as_str().split_once(':').unwrap_or((key.as_str(), ""));
         // Writing to a String cannot fail.
-        let _ = match (self.format, value.to_u64(), value.to_bool()) {
-            (Format::Json, Some(number), _) => write!(self.line, ",{}:{number}", quoted(key.as_str())),
-            (Format::Json, None, Some(truth)) => write!(self.line, ",{}:{truth}", quoted(key.as_str())),
-            (Format::Json, None, None) => {
-                write!(self.line, ",{}:{}", quoted(key.as_str()), quoted(&value.to_string()))
-            }
-            // JSON leaves all but the first 32 control characters as they are.
-            (Format::Text, ..) => write!(self.line, " {key}={}", shown(&quoted(&value.to_string()))),
+        let _ = match (self.format, form) {
+            (Format::Json, "text") | (Format::Text, "json") => Ok(()),
+            (Format::Json, "json") => write!(self.line, ",{}:{value}", quoted(key)),
+            (Format::Json, _) => match (value.to_u64(), value.to_bool()) {
+                (Some(number), _) => write!(self.line, ",{}:{number}", quoted(key)),
+                (None, Some(truth)) => write!(self.line, ",{}:{truth}", quoted(key)),
+                (None, None) => write!(self.line, ",{}:{}", quoted(key), quoted(&value.to_string())),
+            },
+            (Format::Text, _) => write!(self.line, " {key}={}", shown(&quoted(&value.to_string()))),
         };
         Ok(())
     }
@@ -98,6 +105,22 @@ impl<'kvs> kv::VisitSource<'kvs> for Fields<'_> {
 
 fn shown(text: &str) -> String {
     text.chars().map(visible).collect()
+}
+
+/// JSON without a character that a terminal obeys or hides: JSON itself lets all but the first 32 control characters
+/// stand as they are. Such a character can only be in a string, where its escape says the same.
+fn escaped(json: &str) -> String {
+    let mut out = String::with_capacity(json.len() + 2);
+    for c in json.chars() {
+        if visible(c) == c {
+            out.push(c);
+            continue;
+        }
+        for unit in c.encode_utf16(&mut [0; 2]) {
+            let _ = write!(out, "\\u{unit:04x}"); // writing to a String cannot fail
+        }
+    }
+    out
 }
 
 /// A JSON string.
@@ -139,6 +162,28 @@ mod tests {
             line,
             "1970-01-01T00:00:00.000Z info: a\u{fffd}[2J\u{fffd}b\u{fffd} uid=\"\\u001b[2J\u{fffd}2J\u{fffd}\"\n"
         );
+    }
+
+    #[test]
+    fn json_commands_no_terminal_and_loses_nothing() {
+        let hostile = "\u{1b}[2J\u{7f}\u{9b}2J\u{202e}\u{e0041}\",\"ok\":true";
+        let fields = [("uid", Value::from(hostile))];
+        let now = jiff::Timestamp::UNIX_EPOCH;
+        let line =
+            render(Format::Json, &Record::builder().args(format_args!("{hostile}")).key_values(&fields).build(), now);
+        assert!(line.trim_end().chars().all(|c| visible(c) == c), "{line:?}");
+        let json: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!((&json["uid"], &json["message"], json.get("ok")), (&hostile.into(), &hostile.into(), None));
+    }
+
+    #[test]
+    fn each_format_has_its_own_fields() {
+        let fields = [("images:json", Value::from("[{\"a\":1}]")), ("images:text", Value::from("a is 1"))];
+        let record = Record::builder().args(format_args!("m")).key_values(&fields).build();
+        let lines = [Format::Json, Format::Text].map(|f| render(f, &record, jiff::Timestamp::UNIX_EPOCH));
+        let json: serde_json::Value = serde_json::from_str(&lines[0]).unwrap();
+        assert_eq!(json["images"][0]["a"], 1, "{lines:?}");
+        assert!(lines[1].ends_with(": m images=\"a is 1\"\n"), "{lines:?}");
     }
 
     #[test]

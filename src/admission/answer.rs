@@ -2,6 +2,7 @@
 //! log line.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::decide::{Basis, Decision, ImageFinding};
 use super::judge::Verdict;
@@ -12,6 +13,8 @@ use crate::trust::notary::{Origin, Verified};
 
 /// The most characters of a warning; the API server cuts longer ones itself, and less kindly.
 const WARNING_CHARACTERS: usize = 1024;
+/// A wait that is worth a word.
+const LONG: Duration = Duration::from_millis(500);
 
 /// Images whose reasons are told in one denial; the rest are counted. A request of a few kilobytes would else be
 /// answered by a hundred.
@@ -84,7 +87,15 @@ pub fn verdict(finding: &ImageFinding) -> String {
         Verdict::Unchecked => format!("let in unchecked, as policy says{by}"),
         Verdict::Verified(verified) => format!("verified: {}{by}", vouched(verified)),
         Verdict::Rejected { reason, .. } => format!("rejected: {reason}{by}"),
-        Verdict::Unavailable { reason } => format!("unavailable: {reason}{by}"),
+        Verdict::Unavailable { reason } => format!("unavailable: {reason}{}{by}", waited(finding)),
+    }
+}
+
+/// What took the time, where it took long enough to matter.
+fn waited(finding: &ImageFinding) -> String {
+    match finding.assessment.spent.trust {
+        Some(time) if time >= LONG => format!(" (waited {:.1} s for it)", time.as_secs_f64()),
+        _ => String::new(),
     }
 }
 

@@ -89,6 +89,17 @@ pub struct ImageFinding {
 }
 
 impl Basis {
+    /// A stable word, for metrics and logs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Exempt(exemption) => exemption.code(),
+            Self::NothingNew(_) => "nothing-new",
+            Self::NotOurs(_) => "not-ours",
+            Self::TooMany { .. } => "too-many-images",
+            Self::Images(_) => "images",
+        }
+    }
+
     /// In words, where it is not about single images.
     pub fn in_words(&self) -> Option<String> {
         Some(match self {

@@ -1,25 +1,26 @@
 //! The engine behind `/admit`, `/validate` and the commands: everything that a decision needs, set up once from the
 //! configuration, and the same bytes in and out wherever it is asked from.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
 use super::answer;
-use super::decide::{Basis, Decision, DecisionRules, ImageFinding, decide};
-use super::judge::{Judge, PoliciesInForce, Verdict};
+use super::decide::{Basis, Decision, DecisionRules, decide};
+use super::decision_log::{self, Asked, Came};
+use super::judge::{Judge, PoliciesInForce, Spent};
 use super::policy_review;
 use super::review::{Response, Review, ReviewError};
 use crate::config::{AskApi, Config};
 use crate::credentials::{ApiSetupError, ClusterSecrets, MountedCredentials, SecretStore};
 use crate::deadline::Deadline;
-use crate::metrics::{self, Metrics};
+use crate::metrics::{self, Metrics, Phase};
 use crate::policy::Mode;
 use crate::server::{Answer, Endpoint, Handler};
-use crate::text::printable;
-use crate::trust::notary::{Notary, NotaryError, NotarySettings, Origin};
+use crate::trust::notary::{Notary, NotaryError, NotarySettings};
 
 /// The engine. Shared by all workers.
 #[derive(Debug)]
@@ -45,7 +46,7 @@ impl Engine {
         let judge = Judge {
             policies: PoliciesInForce::default(),
             notary,
-            credentials: MountedCredentials::new(Some(config.registries.clone())),
+            credentials: MountedCredentials::new(Some(config.registries.clone())).counted_by(Arc::clone(&metrics)),
             secrets: SecretStore::new(config.secrets.clone()),
             cluster: match config.ask_api {
                 AskApi::No => None,
@@ -84,54 +85,65 @@ impl Engine {
         decide(&self.judge, &self.rules, &review.request, deadline, Timestamp::now())
     }
 
-    /// The answer's bytes to a request's bytes, with the decision where one was made.
-    pub fn answer(&self, endpoint: Endpoint, body: &[u8], deadline: Deadline) -> (Answer, Option<(Review, Decision)>) {
+    /// The answer's bytes to a request's bytes, with the decision, or why none was made.
+    pub fn answer(
+        &self,
+        endpoint: Endpoint,
+        body: &[u8],
+        deadline: Deadline,
+    ) -> (Answer, Result<(Review, Decision), ReviewError>) {
         let started = Instant::now();
-        let (answer, outcome, decided) = match Review::parse(body) {
+        let parsed = Review::parse(body);
+        self.metrics.phase(Phase::Read, started.elapsed());
+        let (answer, outcome, decided) = match parsed {
             Ok(review) => {
                 let decision = self.decide(&review, deadline);
-                let response = answer::response(endpoint, &review.api_version, &review.request, &decision);
+                let decided = Instant::now();
+                let answer = json_answer(&answer::response(endpoint, &review.api_version, &review.request, &decision));
+                self.metrics.phase(Phase::Answer, decided.elapsed());
                 let outcome = if decision.allowed { metrics::Outcome::Allowed } else { metrics::Outcome::Denied };
-                (json_answer(&response), outcome, Some((review, decision)))
+                (answer, outcome, Ok((review, decision)))
             }
-            Err(ref error @ ReviewError::Undecodable { version, ref uid, .. }) => {
-                let denial = denied(version, uid.clone(), format!("portreeve: {error}"));
-                (json_answer(&denial), metrics::Outcome::Denied, None)
+            Err(error) => {
+                let (answer, outcome) = refusal(&error);
+                (answer, outcome, Err(error))
             }
-            Err(error) => (Answer::text(400, format!("{error}\n")), metrics::Outcome::Error, None),
         };
         self.metrics.admission(endpoint, outcome, started.elapsed());
-        if let Some((_, decision)) = &decided {
+        if let Ok((_, decision)) = &decided {
             self.count(decision);
         }
         (answer, decided)
     }
 
     fn count(&self, decision: &Decision) {
+        let nobody = metrics::Scope::Nobody;
         match &decision.basis {
-            Basis::Exempt(exemption) => self.metrics.image(metrics::Verdict::Exempt, exemption.code()),
-            Basis::NothingNew(_) => self.metrics.image(metrics::Verdict::Exempt, "nothing-new"),
-            Basis::TooMany { .. } => self.metrics.image(metrics::Verdict::Rejected, "too-many-images"),
-            Basis::NotOurs(_) => self.metrics.image(metrics::Verdict::Rejected, "not-ours"),
+            basis @ (Basis::Exempt(_) | Basis::NothingNew(_)) => {
+                self.metrics.image(metrics::Verdict::Exempt, basis.code(), nobody);
+            }
+            basis @ (Basis::TooMany { .. } | Basis::NotOurs(_)) => {
+                self.metrics.image(metrics::Verdict::Rejected, basis.code(), nobody);
+            }
             Basis::Images(findings) => {
+                let mut timed = BTreeSet::new();
                 for finding in findings {
-                    match &finding.assessment.verdict {
-                        Verdict::Unchecked => self.metrics.image(metrics::Verdict::Unchecked, "policy"),
-                        Verdict::Verified(verified) => {
-                            let origin = match verified.origin {
-                                Origin::Fetched => "fetched",
-                                Origin::Remembered => "remembered",
-                                Origin::StoodIn { .. } => "stood-in",
-                            };
-                            self.metrics.image(metrics::Verdict::Verified, origin);
-                        }
-                        Verdict::Rejected { code, .. } => self.metrics.image(metrics::Verdict::Rejected, code),
-                        Verdict::Unavailable { .. } => {
-                            self.metrics.image(metrics::Verdict::Unavailable, "trust-server");
-                        }
+                    let (verdict, reason) = finding.assessment.verdict.code();
+                    self.metrics.image(verdict, reason, finding.assessment.scope);
+                    // One that stands in several places was assessed once.
+                    if timed.insert(finding.image.as_str()) {
+                        self.count_phases(&finding.assessment.spent);
                     }
                 }
             }
+        }
+    }
+
+    fn count_phases(&self, spent: &Spent) {
+        self.metrics.phase(Phase::Policy, spent.policy);
+        if let Some(trust) = spent.trust {
+            self.metrics.phase(Phase::Credentials, spent.credentials);
+            self.metrics.phase(Phase::Trust, trust);
         }
     }
 }
@@ -146,11 +158,11 @@ impl Handler for Engine {
         }
         let (answer, decided) = self.answer(endpoint, body, deadline);
         match &decided {
-            Some((review, decision)) => log_decision(endpoint, review, decision, started),
-            None => log::warn!(
-                endpoint = endpoint.path(), status = u64::from(answer.status);
-                "refused a request that cannot be decided: {}", printable(&String::from_utf8_lossy(&answer.body), 300)
-            ),
+            Ok((review, decision)) => {
+                let asked = Asked::from(&review.request);
+                decision_log::write(endpoint, &asked, &Came::of(decision), started.elapsed());
+            }
+            Err(error) => log_refusal(endpoint, error, error.to_string(), started.elapsed()),
         }
         answer
     }
@@ -180,31 +192,24 @@ pub(super) fn denied(api_version: &str, uid: String, message: String) -> Respons
     }
 }
 
-/// One line a decision: who asked for what, and what each image came to. No secrets, no bodies.
-fn log_decision(endpoint: Endpoint, review: &Review, decision: &Decision, started: Instant) {
-    let request = &review.request;
-    let images = match &decision.basis {
-        Basis::Images(findings) => findings.iter().map(answer::describe).collect::<Vec<_>>().join("; "),
-        basis => basis.in_words().unwrap_or_default(),
+/// The answer to what is no review, or one whose object cannot be read.
+fn refusal(error: &ReviewError) -> (Answer, metrics::Outcome) {
+    match error {
+        ReviewError::Undecodable { version, uid, .. } => {
+            (json_answer(&denied(version, uid.clone(), format!("portreeve: {error}"))), metrics::Outcome::Denied)
+        }
+        error => (Answer::text(400, format!("{error}\n")), metrics::Outcome::Error),
+    }
+}
+
+/// The line for what came to no decision.
+pub(super) fn log_refusal(endpoint: Endpoint, error: &ReviewError, words: String, took: Duration) {
+    let (uid, basis, outcome) = match error {
+        ReviewError::Undecodable { uid, .. } => (uid.as_str(), "undecodable", metrics::Outcome::Denied),
+        _ => ("", "not-a-review", metrics::Outcome::Error),
     };
-    let field = |value: &Option<String>| printable(value.as_deref().unwrap_or_default(), 253);
-    let user = request.user_info.as_ref().map(|user| field(&user.username)).unwrap_or_default();
-    let is_bad = matches!(&decision.basis, Basis::Images(findings) if findings.iter().any(ImageFinding::is_bad));
-    let level = if decision.allowed && !is_bad { log::Level::Info } else { log::Level::Warn };
-    log::log!(
-        level,
-        uid = printable(&request.uid, 64).as_str(),
-        endpoint = endpoint.path(),
-        operation = printable(&request.operation, 16).as_str(),
-        kind = request.kind.to_string().as_str(),
-        namespace = field(&request.namespace).as_str(),
-        name = field(&request.name).as_str(),
-        user = user.as_str(),
-        allowed = decision.allowed,
-        images = images.as_str(),
-        micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        "{}", if decision.allowed { "allowed" } else { "denied" }
-    );
+    let came = Came { outcome, basis, why: Some(words), images: &[] };
+    decision_log::write(endpoint, &Asked { uid, ..Asked::default() }, &came, took);
 }
 
 /// The engine cannot be set up.

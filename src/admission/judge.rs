@@ -3,6 +3,7 @@
 
 use std::cell::OnceCell;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
@@ -12,9 +13,10 @@ use crate::credentials::{
 };
 use crate::deadline::Deadline;
 use crate::image::{Digest, Reference};
-use crate::policy::{Mode, PolicySet, Remap, Requirement, Rule, Scope, Selection, TrustRule, UnavailableRule};
+use crate::metrics;
+use crate::policy::{Mode, Place, PolicySet, Remap, Requirement, Rule, Scope, Selection, TrustRule, UnavailableRule};
 use crate::text::printable;
-use crate::trust::notary::{Notary, Question, Refusal, Verified, WhenUnavailable};
+use crate::trust::notary::{Notary, Origin, Question, Refusal, Verified, WhenUnavailable};
 use crate::trust::repository::{RequiredSigner, Wanted};
 use crate::trust::servers::TrustServers;
 use crate::trust::{Anchor, FirstUse, Gun, RoleName, SignerKey};
@@ -65,8 +67,30 @@ pub struct Assessment {
     pub reference: Option<Reference>,
     /// The rule that decided, for people.
     pub rule: Option<RuleSummary>,
+    /// Whose policies decided.
+    pub scope: metrics::Scope,
     /// The verdict.
     pub verdict: Verdict,
+    /// What took the time.
+    pub spent: Spent,
+}
+
+/// How long the parts of one image's assessment took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// Finding its policy.
+    pub policy: Duration,
+    /// Collecting signers' keys and credentials.
+    pub credentials: Duration,
+    /// The question to the trust service; `None` where none was put.
+    pub trust: Option<Duration>,
+}
+
+impl Spent {
+    /// All of it.
+    pub fn total(&self) -> Duration {
+        self.policy + self.credentials + self.trust.unwrap_or_default()
+    }
 }
 
 /// The rule that decided, for people and logs.
@@ -74,6 +98,10 @@ pub struct Assessment {
 pub struct RuleSummary {
     /// `ImagePolicy line-1/plant-floor (file, line 7)`.
     pub description: String,
+    /// `ImagePolicy line-1/plant-floor`.
+    pub policy: String,
+    /// Where the rule stands.
+    pub place: Place,
     /// The pattern that matched.
     pub pattern: String,
     /// Does the rule deny, or only warn?
@@ -107,6 +135,25 @@ pub enum Verdict {
     },
 }
 
+impl Verdict {
+    /// The verdict and its reason as stable words, for metrics and logs; of a verified image, where the data is from.
+    pub fn code(&self) -> (metrics::Verdict, &'static str) {
+        match self {
+            Self::Unchecked => (metrics::Verdict::Unchecked, metrics::REASON_POLICY),
+            Self::Verified(verified) => {
+                let origin = match verified.origin {
+                    Origin::Fetched => "fetched",
+                    Origin::Remembered => "remembered",
+                    Origin::StoodIn { .. } => "stood-in",
+                };
+                (metrics::Verdict::Verified, origin)
+            }
+            Self::Rejected { code, .. } => (metrics::Verdict::Rejected, code),
+            Self::Unavailable { .. } => (metrics::Verdict::Unavailable, metrics::REASON_TRUST_SERVER),
+        }
+    }
+}
+
 impl Judge {
     /// The verdict on one image of a workload, by the deadline. The puller's namespace may be empty: none.
     pub fn assess(&self, puller: &Puller<'_>, image: &str, deadline: Deadline, now: Timestamp) -> Assessment {
@@ -115,17 +162,21 @@ impl Judge {
             Ok(reference) => reference,
             Err(error) => {
                 let reason = format!("invalid image name \"{}\": {error}", printable(image, 300));
-                return Assessment::rejected(None, None, "invalid-image-name", reason);
+                return Assessment::rejected(None, "invalid-image-name", reason);
             }
         };
         let Some(policies) = self.policies.get() else {
             let reason = "no policies are loaded; the log says what is wrong with them".to_owned();
-            return Assessment { reference: Some(reference), rule: None, verdict: Verdict::Unavailable { reason } };
+            let verdict = Verdict::Unavailable { reason };
+            return Assessment { reference: Some(reference), ..Assessment::of(verdict) };
         };
-        let rule = match policies.select(namespace, &reference) {
+        let began = Instant::now();
+        let selection = policies.select(namespace, &reference);
+        let spent = Spent { policy: began.elapsed(), ..Spent::default() };
+        let rule = match selection {
             Selection::Rule(rule) => rule,
             Selection::NoMatch { scope, policies } => {
-                let whose = match scope {
+                let whose = match &scope {
                     Scope::Namespace(name) => format!("the {policies} ImagePolicy object(s) of namespace {name}"),
                     Scope::Cluster => format!("the {policies} ClusterImagePolicy object(s)"),
                 };
@@ -133,7 +184,9 @@ impl Judge {
                     "no repository pattern in {whose} matches {}; add one, or use an image that is allowed",
                     reference.name()
                 );
-                return Assessment::rejected(Some(reference), None, "no-matching-policy", reason);
+                let scope = metrics::Scope::of(&scope);
+                let rejected = Assessment::rejected(Some(reference), "no-matching-policy", reason);
+                return Assessment { scope, spent, ..rejected };
             }
             Selection::NoPolicy => {
                 let reason = format!(
@@ -141,33 +194,36 @@ impl Judge {
                     printable(namespace, 63),
                     reference.name()
                 );
-                return Assessment::rejected(Some(reference), None, "no-policy", reason);
+                return Assessment { spent, ..Assessment::rejected(Some(reference), "no-policy", reason) };
             }
         };
-        let mut summary = RuleSummary::of(rule);
+        let mut found = Found { summary: RuleSummary::of(rule), spent };
         let verdict = match &rule.requirement {
             Requirement::Nothing => Verdict::Unchecked,
             Requirement::Trust(trust) => {
-                summary.mode = trust.mode;
-                summary.mutate_image = trust.mutate_image;
+                found.summary.mode = trust.mode;
+                found.summary.mutate_image = trust.mutate_image;
                 let asked = Asked { rule, trust, image: &reference, puller };
-                self.ask(&asked, &mut summary, deadline, now).unwrap_or_else(Verdict::from)
+                self.ask(&asked, &mut found, deadline, now).unwrap_or_else(Verdict::from)
             }
         };
-        Assessment { reference: Some(reference), rule: Some(summary), verdict }
+        let Found { summary, spent } = found;
+        let scope = metrics::Scope::of(&rule.scope);
+        Assessment { reference: Some(reference), rule: Some(summary), scope, verdict, spent }
     }
 
     /// Puts the question to the trust service. `Err`: the question itself cannot be put.
     fn ask(
         &self,
         asked: &Asked<'_>,
-        summary: &mut RuleSummary,
+        found: &mut Found,
         deadline: Deadline,
         now: Timestamp,
     ) -> Result<Verdict, Refused> {
         let Asked { rule, trust, image, puller } = *asked;
         let gun = gun_of(image, trust.remap.as_ref())?;
-        summary.gun = Some(gun.to_string());
+        let began = Instant::now();
+        found.summary.gun = Some(gun.to_string());
         let server = match &trust.server {
             Some(server) => server.clone(),
             None => {
@@ -182,7 +238,7 @@ impl Judge {
                 configured.map_err(|error| Refused::Rejected { code: "no-trust-server", reason: error.to_string() })?
             }
         };
-        summary.server = Some(server.to_string());
+        found.summary.server = Some(server.to_string());
         let signers = self.required_signers(&rule.scope, trust, deadline)?;
         let digest = match image.digest() {
             None => None,
@@ -209,7 +265,10 @@ impl Judge {
             when_unavailable: self.unavailable_rule(trust),
             deadline,
         };
-        Ok(match self.notary.ask(&question, now) {
+        found.spent.credentials = began.elapsed();
+        let asked = self.notary.ask(&question, now);
+        found.spent.trust = Some(began.elapsed().saturating_sub(found.spent.credentials));
+        Ok(match asked {
             Ok(verified) => Verdict::Verified(Box::new(verified)),
             Err(Refusal::Rejected(rejection)) => {
                 Verdict::Rejected { code: rejection.code(), reason: format!("{rejection} (asked {server} for {gun})") }
@@ -346,15 +405,26 @@ impl From<Refused> for Verdict {
     }
 }
 
+/// What is found out on the way to a verdict.
+struct Found {
+    summary: RuleSummary,
+    spent: Spent,
+}
+
 impl Assessment {
     /// An image whose verdict never came, because the lane that was to find it broke.
     pub(super) fn lost() -> Self {
         let reason = "an internal error ended its verification; the log has more".to_owned();
-        Self { reference: None, rule: None, verdict: Verdict::Unavailable { reason } }
+        Self::of(Verdict::Unavailable { reason })
     }
 
-    fn rejected(reference: Option<Reference>, rule: Option<RuleSummary>, code: &'static str, reason: String) -> Self {
-        Self { reference, rule, verdict: Verdict::Rejected { code, reason } }
+    fn rejected(reference: Option<Reference>, code: &'static str, reason: String) -> Self {
+        Self { reference, ..Self::of(Verdict::Rejected { code, reason }) }
+    }
+
+    /// A verdict that rests on no policy.
+    pub(crate) fn of(verdict: Verdict) -> Self {
+        Self { reference: None, rule: None, scope: metrics::Scope::Nobody, verdict, spent: Spent::default() }
     }
 }
 
@@ -362,6 +432,8 @@ impl RuleSummary {
     fn of(rule: &Rule) -> Self {
         Self {
             description: rule.describe(),
+            policy: rule.policy_name(),
+            place: rule.place.clone(),
             pattern: rule.pattern.clone(),
             mode: Mode::Enforce,
             mutate_image: false,

@@ -1,9 +1,10 @@
 //! Admission: from the bytes of an AdmissionReview to the bytes of its answer. Knows no sockets.
 //!
-//! density → review → workload → exempt → judge (policy, credentials, trust) → decide → patch → answer
+//! density → review → workload → exempt → judge (policy, credentials, trust) → decide → patch → answer → decision_log
 
 pub mod answer;
 pub mod decide;
+mod decision_log;
 mod density;
 mod engine;
 mod exempt;

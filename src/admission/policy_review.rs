@@ -5,13 +5,16 @@
 //! policies. What several ConfigMaps say together is only known once they are mounted, and told then.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
-use super::engine::{denied, json_answer};
-use super::review::{GroupVersionKind, Response, Review, ReviewError, check_head, readable};
+use super::Endpoint;
+use super::decision_log::{self, Asked, Came};
+use super::engine::{denied, json_answer, log_refusal};
+use super::review::{GroupVersionKind, Response, Review, ReviewError, UserInfo, check_head, readable};
 use crate::metrics::Outcome;
 use crate::policy::check_data;
 use crate::server::Answer;
@@ -45,6 +48,10 @@ struct PolicyRequest {
     name: Option<String>,
     namespace: Option<String>,
     operation: String,
+    #[serde(rename = "dryRun")]
+    dry_run: Option<bool>,
+    #[serde(rename = "userInfo")]
+    user_info: Option<UserInfo>,
     object: Option<ConfigMap>,
 }
 
@@ -58,13 +65,22 @@ struct ConfigMap {
 
 /// The answer to a review of a ConfigMap.
 pub(super) fn answer(body: &[u8]) -> (Answer, Outcome) {
+    let started = Instant::now();
     match read(body) {
-        Ok(review) => decide(&review),
-        Err(ReviewError::Undecodable { version, uid, source }) => {
-            let reason = format!("portreeve: the ConfigMap cannot be decoded: {}", printable(&source.to_string(), 300));
-            (json_answer(&denied(version, uid, reason)), Outcome::Denied)
+        Ok(review) => decide(&review, started),
+        Err(error) => {
+            let (answer, outcome, words) = match &error {
+                ReviewError::Undecodable { version, uid, source } => {
+                    let source = printable(&source.to_string(), 300);
+                    let words = format!("the ConfigMap cannot be decoded: {source}");
+                    let denial = denied(version, uid.clone(), format!("portreeve: {words}"));
+                    (json_answer(&denial), Outcome::Denied, words)
+                }
+                error => (Answer::text(400, format!("{error}\n")), Outcome::Error, error.to_string()),
+            };
+            log_refusal(Endpoint::ValidatePolicy, &error, words, started.elapsed());
+            (answer, outcome)
         }
-        Err(error) => (Answer::text(400, format!("{error}\n")), Outcome::Error),
     }
 }
 
@@ -75,7 +91,7 @@ fn read(body: &[u8]) -> Result<PolicyReview, ReviewError> {
     Ok(review)
 }
 
-fn decide(review: &PolicyReview) -> (Answer, Outcome) {
+fn decide(review: &PolicyReview, started: Instant) -> (Answer, Outcome) {
     let request = &review.request;
     let refusal = match request.operation.as_str() {
         // What is gone asks for nothing; that a last policy is missing is told when the directory is read.
@@ -86,19 +102,26 @@ fn decide(review: &PolicyReview) -> (Answer, Outcome) {
             request.kind
         )),
     };
-    let name = |part: &Option<String>| printable(part.as_deref().unwrap_or_default(), 253);
-    let (namespace, config_map) = (name(&request.namespace), name(&request.name));
-    match refusal {
-        None => {
-            log::info!(namespace = namespace.as_str(), name = config_map.as_str(); "a policy ConfigMap was let in");
-            let response = Response { allowed: true, ..response(review, String::new()) };
-            (json_answer(&response), Outcome::Allowed)
-        }
-        Some(words) => {
-            log::warn!(
-                namespace = namespace.as_str(), name = config_map.as_str(); "a policy ConfigMap was refused: {words}"
-            );
-            (json_answer(&response(review, format!("portreeve: {words}"))), Outcome::Denied)
+    let outcome = if refusal.is_none() { Outcome::Allowed } else { Outcome::Denied };
+    let came = Came { outcome, basis: "policies", why: refusal, images: &[] };
+    decision_log::write(Endpoint::ValidatePolicy, &Asked::from(request), &came, started.elapsed());
+    let response = match came.why {
+        None => Response { allowed: true, ..response(review, String::new()) },
+        Some(words) => response(review, format!("portreeve: {words}")),
+    };
+    (json_answer(&response), outcome)
+}
+
+impl<'a> From<&'a PolicyRequest> for Asked<'a> {
+    fn from(request: &'a PolicyRequest) -> Self {
+        Self {
+            uid: &request.uid,
+            operation: &request.operation,
+            kind: Some(&request.kind),
+            namespace: request.namespace.as_deref(),
+            name: request.name.as_deref(),
+            user: request.user_info.as_ref(),
+            dry_run: request.dry_run == Some(true),
         }
     }
 }

@@ -51,6 +51,9 @@ pub struct Request {
     pub namespace: Option<String>,
     /// `CREATE`, `UPDATE`, `DELETE` or `CONNECT`.
     pub operation: String,
+    /// Is nothing to be stored? Only told.
+    #[serde(rename = "dryRun")]
+    pub dry_run: Option<bool>,
     /// Who asks.
     #[serde(rename = "userInfo")]
     pub user_info: Option<UserInfo>,

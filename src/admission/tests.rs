@@ -401,6 +401,23 @@ fn a_server_that_is_away_is_told_apart_from_data_that_says_no() {
 }
 
 #[test]
+fn a_denial_says_what_took_the_time() {
+    let world = World::new();
+    let engine = world.simple(&json!({}));
+    world.server.misbehave("timestamp", Fault::Stall);
+    let body = pod(&[&tagged("v1")]).to_string();
+    let ask = |time| {
+        let (answer, _) = engine.answer(Endpoint::Admit, body.as_bytes(), Deadline::after(time));
+        String::from_utf8(answer.body).unwrap()
+    };
+    let waited = ask(Duration::from_secs(1));
+    assert!(waited.contains("did not answer in time") && waited.contains(" (waited "), "{waited}");
+    assert!(!waited.contains("before it could be asked"), "{waited}");
+    let late = ask(Duration::ZERO);
+    assert!(late.contains("the time was up before it could be asked"), "{late}");
+}
+
+#[test]
 fn warn_lets_in_and_says_so() {
     let mut world = World::new();
     let policy = |world: &World, mode: &str| {

@@ -286,7 +286,7 @@ mod tests {
     #[test]
     fn warn_of_the_configuration_counts_as_in_the_webhook() {
         let rejected = Verdict::Rejected { code: "no-policy", reason: String::new() };
-        let assessment = Assessment { reference: None, rule: None, verdict: rejected };
+        let assessment = Assessment::of(rejected);
         for (configured, status, word) in
             [(Mode::Enforce, ExitStatus::Denied, None), (Mode::Warn, ExitStatus::Allowed, Some("warn"))]
         {

@@ -72,7 +72,7 @@ fn review_item(
     if output == Output::Json && answer.status == 200 {
         let _ = out.write_all(&answer.body);
     }
-    let Some((_, decision)) = decided else {
+    let Ok((_, decision)) = decided else {
         let words = String::from_utf8_lossy(&answer.body);
         if answer.status != 200 {
             return complain(&format!("{name}: {}", words.trim_end()));

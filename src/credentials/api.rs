@@ -18,7 +18,7 @@ use super::Secret;
 use super::files::{FileError, read_text_capped};
 use super::names::{Kind, NotAName, check};
 use crate::deadline::Deadline;
-use crate::metrics::Metrics;
+use crate::metrics::{self, Metrics};
 use crate::text::printable;
 use crate::trust::http::{Answer, Http, HttpError, HttpSetupError, Peer};
 use crate::trust::notary::{CaError, PlainHttp, ProxyError, TrustServer};
@@ -131,7 +131,7 @@ impl Api {
         check(Kind::Namespace, namespace).and_then(|()| check(kind, name)).map_err(Trouble::NotAName)?;
         let token = self.token()?;
         let url = format!("{}/api/v1/namespaces/{namespace}/{}/{name}", self.server, resource(kind));
-        let peer = Peer { door: &self.door, answered: &|| () };
+        let peer = Peer { kind: metrics::Peer::KubernetesApi, door: &self.door, answered: &|| () };
         let answer = self.http.get(&url, Some(&token), MAX_ANSWER, deadline, peer).map_err(|error| match error {
             HttpError::Certificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
                 Trouble::OtherCa { ca: self.ca.clone() }

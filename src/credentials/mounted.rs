@@ -12,6 +12,7 @@ use super::Credential;
 use super::candidates::best_first;
 use super::dockerconfig::{self, Entry, Format};
 use super::files::{Stamp, read_capped};
+use crate::metrics::{Metrics, What};
 
 /// How often the files' stamps are looked at, at most.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
@@ -29,6 +30,7 @@ pub struct MountedCredentials {
     directory: Option<PathBuf>,
     check_every: Duration,
     state: Mutex<State>,
+    metrics: Option<Arc<Metrics>>,
 }
 
 #[derive(Debug)]
@@ -44,6 +46,12 @@ struct Held {
     files: BTreeMap<PathBuf, HeldFile>,
     /// Trouble with the directory itself.
     problem: Option<String>,
+}
+
+impl Held {
+    fn is_sound(&self) -> bool {
+        self.problem.is_none() && self.files.values().all(|file| file.problems.is_empty())
+    }
 }
 
 #[derive(Debug)]
@@ -65,7 +73,12 @@ impl MountedCredentials {
             None => Held::default(),
         };
         let state = State { held: Arc::new(held), checked: Instant::now(), checking: false };
-        Self { directory, check_every, state: Mutex::new(state) }
+        Self { directory, check_every, state: Mutex::new(state), metrics: None }
+    }
+
+    /// Counts from now on what is read again.
+    pub fn counted_by(self, metrics: Arc<Metrics>) -> Self {
+        Self { metrics: Some(metrics), ..self }
     }
 
     /// The candidates for an image, most specific first. `name` is normalised and without tag:
@@ -104,6 +117,9 @@ impl MountedCredentials {
         state.checking = false;
         state.checked = Instant::now();
         if let Some(after) = after {
+            if let Some(metrics) = &self.metrics {
+                metrics.reload(What::Credentials, after.is_sound());
+            }
             state.held = after;
         }
         Arc::clone(&state.held)

@@ -55,12 +55,12 @@ pub struct Rule {
 impl Rule {
     /// The policy for people: `ImagePolicy line-1/plant-floor (file, line 7)`.
     pub fn describe(&self) -> String {
-        format!(
-            "{} ({}, line {})",
-            set::describe_policy(&self.scope, &self.policy),
-            self.place.file_name(),
-            self.place.line
-        )
+        format!("{} ({}, line {})", self.policy_name(), self.place.file_name(), self.place.line)
+    }
+
+    /// The policy alone: `ImagePolicy line-1/plant-floor`.
+    pub fn policy_name(&self) -> String {
+        set::describe_policy(&self.scope, &self.policy)
     }
 }
 
@@ -89,7 +89,7 @@ impl fmt::Display for Place {
 
 impl Place {
     /// The file for people; a checked-out directory can hold names that command a terminal.
-    fn file_name(&self) -> String {
+    pub(crate) fn file_name(&self) -> String {
         printable(&self.file.to_string_lossy(), 4096)
     }
 }

@@ -16,7 +16,7 @@ use super::token::{TokenError, TokenKey, Tokens, basic, bearer};
 use super::{Gun, wire};
 use crate::credentials::{Candidates, Credential, Secret, TOKEN_USER};
 use crate::deadline::Deadline;
-use crate::metrics::Metrics;
+use crate::metrics::{self, Metrics};
 use crate::text::printable;
 
 /// Most servers whose way of signing in is remembered.
@@ -223,7 +223,8 @@ impl MetadataSource for Source<'_> {
             let authorization = self.pass.as_ref().map(|pass| &pass.authorization);
             let asked = Instant::now();
             let ear = self.ear;
-            let peer = Peer { door: &door(self.server), answered: &|| ear.answered() };
+            let peer =
+                Peer { kind: metrics::Peer::TrustServer, door: &door(self.server), answered: &|| ear.answered() };
             let answer = match self.client.http.get(&url, authorization, cap, self.deadline, peer) {
                 Ok(answer) => answer,
                 Err(HttpError::TooLarge { cap }) => return Err(FetchError::TooLarge { cap }),

@@ -25,7 +25,7 @@ use super::tls::TlsConnector;
 use crate::credentials::Secret;
 use crate::credentials::files::Stamp;
 use crate::deadline::Deadline;
-use crate::metrics::Metrics;
+use crate::metrics::{self, Metrics, RequestOutcome, What};
 
 /// Most of an error's body that is read.
 const MAX_ERROR_BODY: usize = 4 << 10;
@@ -53,6 +53,8 @@ pub(crate) struct Http {
 /// Whom a request goes to.
 #[derive(Clone, Copy)]
 pub(crate) struct Peer<'a> {
+    /// What it is counted as.
+    pub(crate) kind: metrics::Peer,
     /// A URL there that may be asked for without a reason, and that is answered, with whatever status, if anything is.
     pub(crate) door: &'a str,
     /// Told as soon as there is an answer, whatever it says.
@@ -138,9 +140,9 @@ impl Http {
             }
             request.body(()).map_err(|_| HttpError::Request)
         };
-        self.to_peer(peer, |answered| match self.run(request()?, cap, deadline, answered) {
+        self.to_peer(peer, |answered| match self.run(peer.kind, request()?, cap, deadline, answered) {
             // A server may close an idle connection in the moment we reuse it; asking again is harmless.
-            Err(HttpError::Disconnected) => self.run(request()?, cap, deadline, answered),
+            Err(HttpError::Disconnected) => self.run(peer.kind, request()?, cap, deadline, answered),
             answered => answered,
         })
     }
@@ -161,7 +163,7 @@ impl Http {
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
             .body(form.reveal().to_owned())
             .map_err(|_| HttpError::Request)?;
-        self.to_peer(peer, |answered| self.run(request, cap, deadline, answered))
+        self.to_peer(peer, |answered| self.run(peer.kind, request, cap, deadline, answered))
     }
 
     /// May whoever has this door be asked, or is it known to be down?
@@ -205,16 +207,36 @@ impl Http {
     fn knock(&self, door: &str, wait: Duration) -> Result<(), String> {
         let heard = Cell::new(false);
         let request = Request::builder().method(Method::GET).uri(door).body(()).map_err(|_| HttpError::Request);
-        let result =
-            request.and_then(|request| self.run(request, MAX_ERROR_BODY, Deadline::after(wait), &|| heard.set(true)));
+        let result = request.and_then(|request| {
+            self.run_uncounted(request, MAX_ERROR_BODY, Deadline::after(wait), &|| heard.set(true))
+        });
         match result {
             Err(error) if !heard.get() => Err(error.to_string()),
             _ => Ok(()),
         }
     }
 
-    /// One request and its answer. `answered` is told as soon as the answer's head is there.
+    /// One request, counted.
     fn run(
+        &self,
+        kind: metrics::Peer,
+        request: Request<impl AsSendBody>,
+        cap: usize,
+        deadline: Deadline,
+        answered: &dyn Fn(),
+    ) -> Result<Answer, HttpError> {
+        let began = Instant::now();
+        let result = self.run_uncounted(request, cap, deadline, answered);
+        let (outcome, bytes) = match &result {
+            Ok(answer) => (outcome_of(answer.status), answer.body.len()),
+            Err(error) => (error.outcome(), 0),
+        };
+        self.metrics().trust_request(kind, outcome, bytes, began.elapsed());
+        result
+    }
+
+    /// One request and its answer. `answered` is told as soon as the answer's head is there.
+    fn run_uncounted(
         &self,
         request: Request<impl AsSendBody>,
         cap: usize,
@@ -271,15 +293,21 @@ impl Http {
             None => {}
             Some(Ok(agent)) => {
                 log::info!("CA bundle {} was read again", ca.display());
+                self.metrics().reload(What::TrustCa, true);
                 state.stamp = stamp;
                 state.agent = agent;
             }
             Some(Err(error)) => {
                 log::error!("{error}; the roots read before stay in force");
+                self.metrics().reload(What::TrustCa, false);
                 state.stamp = stamp;
             }
         }
         state.agent.clone()
+    }
+
+    fn metrics(&self) -> &Metrics {
+        self.outages.metrics()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -349,6 +377,16 @@ fn read_beginning(response: &mut Response<Body>) -> Vec<u8> {
     }
 }
 
+fn outcome_of(status: u16) -> RequestOutcome {
+    match status {
+        200 => RequestOutcome::Ok,
+        401 | 403 => RequestOutcome::Unauthorized,
+        404 => RequestOutcome::NotFound,
+        500..600 => RequestOutcome::ServerError,
+        _ => RequestOutcome::OtherStatus,
+    }
+}
+
 fn says_its_length(headers: &HeaderMap) -> bool {
     headers.contains_key(header::CONTENT_LENGTH) || headers.contains_key(header::TRANSFER_ENCODING)
 }
@@ -385,6 +423,23 @@ pub(crate) enum HttpError {
     Request,
     /// The answer is not HTTP, or not as it should be.
     Protocol(ureq::Error),
+}
+
+impl HttpError {
+    /// For metrics.
+    fn outcome(&self) -> RequestOutcome {
+        match self {
+            Self::Timeout => RequestOutcome::Timeout,
+            Self::HostNotFound => RequestOutcome::HostNotFound,
+            Self::Certificate(_) => RequestOutcome::Certificate,
+            Self::Tls(_) => RequestOutcome::Tls,
+            Self::Disconnected => RequestOutcome::Disconnected,
+            Self::Io(_) | Self::Down(_) => RequestOutcome::Unreachable,
+            Self::Proxy => RequestOutcome::Proxy,
+            Self::TooLarge { .. } | Self::NoLength | Self::Encoded => RequestOutcome::Body,
+            Self::Request | Self::Protocol(_) => RequestOutcome::Protocol,
+        }
+    }
 }
 
 impl From<ureq::Error> for HttpError {

@@ -28,7 +28,7 @@ use super::store::{Store, StoredSummary};
 use super::{Gun, MetadataSource};
 use crate::credentials::Candidates;
 use crate::deadline::Deadline;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Source};
 
 mod asking;
 mod failures;
@@ -112,6 +112,9 @@ impl Notary {
             now,
         };
         let answer = asking.answer();
+        if matches!(answer, Err(Refusal::Unavailable(_))) {
+            self.metrics.trust_lookup(Source::Nowhere);
+        }
         self.shelf.tidy(&key, slot);
         answer
     }

@@ -80,6 +80,10 @@ impl Outages {
         Self { times, metrics, doors: Mutex::default() }
     }
 
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
     /// May this server be asked?
     pub(super) fn check(&self, door: &str) -> Result<(), Outage> {
         let mut doors = self.lock();

@@ -16,6 +16,7 @@ use super::server_url::{Realm, form};
 use super::{Gun, wire};
 use crate::credentials::{Credential, Secret, TOKEN_USER};
 use crate::deadline::Deadline;
+use crate::metrics;
 
 /// Largest answer, and longest token in it: a token must fit into one request's head.
 const MAX_ANSWER: usize = 64 << 10;
@@ -195,7 +196,7 @@ impl Service<'_> {
 
     /// Its door is its address alone: without parameters it says no, which is an answer.
     fn peer(&self) -> Peer<'_> {
-        Peer { door: self.key.realm.base(), answered: self.answered }
+        Peer { kind: metrics::Peer::TokenService, door: self.key.realm.base(), answered: self.answered }
     }
 }
 

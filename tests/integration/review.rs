@@ -84,6 +84,13 @@ pub(crate) fn policy_for(pattern: &str, trust: Value) -> Value {
     })
 }
 
+/// The same policy as an ImagePolicy of a namespace.
+pub(crate) fn in_namespace(mut policy: Value, namespace: &str) -> Value {
+    policy["kind"] = json!("ImagePolicy");
+    policy["metadata"]["namespace"] = json!(namespace);
+    policy
+}
+
 /// `signers`, with each one's key.
 pub(crate) fn in_policy(signers: &[&Signer]) -> Vec<Value> {
     signers.iter().map(|signer| signer.in_policy()).collect()

@@ -79,7 +79,7 @@ fn without_threads_it_does_with_those_it_has() {
         { "name": "b", "image": format!("{PLC}:v1@{digest}") },
     ]);
     let mut kept: Vec<_> = (0..16).map(|_| connected(&serving, &review)).collect();
-    let threads = serving.metric("portreeve_threads").unwrap();
+    let threads = serving.metric("process_threads").unwrap();
     assert!((20..200).contains(&threads), "{threads} threads");
 
     // Fewer than there are already: not one more is to be had.

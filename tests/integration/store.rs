@@ -135,8 +135,11 @@ fn a_restart_while_the_server_is_away_admits_what_was_admitted() {
     assert_eq!(patch(&answer)[0]["value"], format!("{PLC}@sha256:{}", "07".repeat(32)));
     assert!(warnings(&answer).contains("stored trust data"), "{answer:#}");
     let metrics = serving.get_plain("/metrics").unwrap().body;
-    assert!(metrics.contains(r#"portreeve_images_total{verdict="verified",reason="stood-in"} 1"#), "{metrics}");
-    assert!(serving.log().contains("last confirmed"), "{}", serving.log());
+    assert!(
+        metrics.contains(r#"portreeve_images_total{verdict="verified",reason="stood-in",scope="cluster"} 1"#),
+        "{metrics}"
+    );
+    assert!(serving.log().contains(r#""source":"stood-in","ageSeconds":"#), "{}", serving.log());
     assert_denied(&serving.admit("/admit", &pod_review(&format!("{PLC}:unsigned"))), &["unsigned"]);
     // A policy that does not allow it is not overruled.
     let mut strict = stage.site;

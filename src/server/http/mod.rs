@@ -21,7 +21,7 @@ use super::link::{Link, Passport, SEAL_HEADER, Visit};
 use super::{Answer, Endpoint, Handler};
 use crate::config::Limits;
 use crate::deadline::Deadline;
-use crate::metrics::{self, Limit, Listener, Metrics, Outcome};
+use crate::metrics::{self, Counted, InHand, Limit, Listener, Metrics, Outcome, Phase};
 
 /// Routes requests, and owns the workers.
 pub(super) struct Dispatcher {
@@ -152,10 +152,7 @@ impl Dispatcher {
     }
 
     fn exposition(&self) -> Answer {
-        // tiny_http's own are counted like this alone.
-        if let Ok(threads) = std::fs::read_dir("/proc/self/task") {
-            self.metrics.threads(threads.count());
-        }
+        self.metrics.workers(self.workers.load(Ordering::SeqCst));
         Answer { status: 200, content_type: metrics::CONTENT_TYPE, body: self.metrics.render().into_bytes() }
     }
 
@@ -167,7 +164,8 @@ impl Dispatcher {
         // Counted from the request's first byte: the client's own clock had begun by then.
         let since = passport.first_byte;
         let deadline = Deadline::after(budget.saturating_sub(since.elapsed()));
-        let job = Job { request, link: Arc::clone(link), endpoint, deadline, since, patience };
+        let queued = (Instant::now(), self.metrics.in_hand(InHand::Queued));
+        let job = Job { request, link: Arc::clone(link), endpoint, deadline, since, patience, queued };
         let queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(queues) = queues.as_ref() else {
             // The server has stopped, and this connection was cut already.
@@ -268,6 +266,8 @@ struct Job {
     since: Instant,
     /// How long the client waits, counted from `since`.
     patience: Duration,
+    /// Since when it waits, and that it does.
+    queued: (Instant, Counted),
 }
 
 type Queue = Arc<Mutex<Receiver<Box<Job>>>>;
@@ -294,6 +294,9 @@ impl Worker {
     }
 
     fn work(&self, mut job: Job) {
+        let (queued, waiting) = job.queued;
+        drop(waiting);
+        self.metrics.phase(Phase::Queue, queued.elapsed());
         if job.since.elapsed() > job.patience {
             // Nobody waits for this one any more; those behind it may still have time.
             self.metrics.limit(Limit::QueueTime);
@@ -301,6 +304,7 @@ impl Worker {
             let text = "no worker was free in time; try again, or raise limits.workers\n";
             return respond(job.request, &job.link, Answer::text(503, text));
         }
+        let _deciding = self.metrics.in_hand(InHand::Deciding);
         let Some(body) = read_body(&mut job.request) else {
             log::debug!("the gateway gave up on an admission");
             return;

@@ -130,11 +130,8 @@ fn paths_methods_and_types() {
         assert_eq!(client.ask(&request).status, status, "{request:?}");
     }
     let seen = client.ask(get("/metrics"));
-    assert!(
-        seen.head.contains("Content-Type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n"),
-        "{seen:?}"
-    );
-    assert!(seen.body.ends_with("# EOF\n"));
+    assert!(seen.head.contains("Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n"), "{seen:?}");
+    assert!(seen.body.contains("\nportreeve_workers "));
 }
 
 #[test]
@@ -242,6 +239,8 @@ fn a_full_queue_is_answered_at_once_and_probes_go_on() {
         client.send(post("/admit", "{}"));
     }
     site.wait_for(r#"portreeve_limit_hits_total{limit="queue"} 2"#);
+    assert!(site.counts(r#"portreeve_admissions_in_hand{state="queued"} 1"#));
+    assert!(site.counts(r#"portreeve_admissions_in_hand{state="deciding"} 1"#));
     let mut refused = site.tls();
     let seen = refused.ask(post("/admit", &"x".repeat(100_000)));
     assert_eq!(seen.status, 503);
@@ -253,6 +252,9 @@ fn a_full_queue_is_answered_at_once_and_probes_go_on() {
     let mut statuses: Vec<_> = extra.iter_mut().map(|client| client.answer().status).collect();
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 503, 503]);
+    site.wait_for(r#"portreeve_admissions_in_hand{state="queued"} 0"#);
+    site.wait_for(r#"portreeve_admissions_in_hand{state="deciding"} 0"#);
+    assert!(site.counts(r#"portreeve_phase_duration_seconds_count{phase="queue"} 2"#));
 }
 
 #[test]

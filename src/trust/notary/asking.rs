@@ -13,7 +13,7 @@ use super::question::{Origin, Question, Refusal, Verified, WhenUnavailable};
 use super::{MAX_ROLES, Notary, RECHECK_AFTER};
 use crate::credentials::Credential;
 use crate::deadline::Deadline;
-use crate::metrics::NotAsked;
+use crate::metrics::{NotAsked, Source};
 use crate::trust::RoleName;
 use crate::trust::client::Ear;
 use crate::trust::crowd::{NoTurn, Turn};
@@ -38,7 +38,10 @@ impl Asking<'_> {
         let mut remembered_rejection = None;
         for max_age in [self.notary.refresh_after, RECHECK_AFTER.min(self.notary.refresh_after)] {
             let (held, origin) = match self.slot.held().filter(|held| self.serves(held, max_age)) {
-                Some(held) => (held, Origin::Remembered),
+                Some(held) => {
+                    self.notary.metrics.trust_lookup(Source::Remembered);
+                    (held, Origin::Remembered)
+                }
                 None => match self.bring(max_age) {
                     Ok(held) => (held, Origin::Fetched),
                     Err(failure) => return self.without_server(failure, remembered_rejection),
@@ -68,7 +71,7 @@ impl Asking<'_> {
         let deadline = self.deadline_for_asking();
         loop {
             if deadline.remaining().is_none() {
-                return Err(self.out_of_time("other images of this request, or the queue, had taken it all before"));
+                return Err(self.out_of_time("the time was up before it could be asked: the request had waited for a worker (limits.workers), or for other images of its own"));
             }
             self.check_server()?;
             match self.slot.board(|| self.terms()) {
@@ -76,6 +79,7 @@ impl Asking<'_> {
                     let held = self.slot.held();
                     // Between our look and now, another one may have brought it.
                     if let Some(held) = held.as_ref().filter(|held| self.serves(held, max_age)) {
+                        self.notary.metrics.trust_lookup(Source::Shared);
                         return Ok(Arc::clone(held));
                     }
                     let Question { gun, server, .. } = *self.question;
@@ -109,6 +113,9 @@ impl Asking<'_> {
                     } else if noted.is_some() {
                         store.persist_noted(server, gun, deadline);
                     }
+                    if result.is_ok() {
+                        self.notary.metrics.trust_lookup(Source::Refreshed);
+                    }
                     return result;
                 }
                 Boarding::Wait(flight) => match self.wait(&flight, deadline)? {
@@ -116,6 +123,7 @@ impl Asking<'_> {
                         if held.repository.has_looked_for(&self.roles)
                             && (held.confirmed >= flight.began || held.age() <= max_age) =>
                     {
+                        self.notary.metrics.trust_lookup(Source::Shared);
                         return Ok(held);
                     }
                     Landing::Failed(failure) if self.shares(&failure, &flight.terms) => return Err(failure),
@@ -217,7 +225,7 @@ impl Asking<'_> {
         let turn = self.turn(deadline).map_err(|failure| Box::new((failure, None)))?;
         let hearing = Hearing { turn, nobody_let_in: Cell::new(false) };
         let source = self.notary.source(server, gun, credentials, deadline, &hearing);
-        let mut source = Recorder::new(source, self.notary.store.keeps_bytes());
+        let mut source = Recorder::new(source, self.notary.store.keeps_bytes()).timed(&self.notary.metrics);
         let mut roles = self.roles.clone();
         if let Some(held) = held {
             // Others' signers are kept up to date too, or two policies for one repository would fetch in turns. What

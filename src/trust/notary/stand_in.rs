@@ -39,7 +39,10 @@ impl Asking<'_> {
         }
         // TRUST.md, rows 55 and 56: expired data stands in for nothing.
         match self.judge(&held) {
-            Ok(judgement) => Ok(verified(&held, judgement, Origin::StoodIn { age })),
+            Ok(judgement) => {
+                self.notary.metrics.stood_in(age);
+                Ok(verified(&held, judgement, Origin::StoodIn { age }))
+            }
             Err(rejection) => Err(Refusal::Rejected(rejection)),
         }
     }

@@ -1,0 +1,465 @@
+//! What is counted, and how Prometheus reads it.
+//!
+//! Names are `portreeve_*` and stable; `docs/operations.md` lists them all. Labels come from enums and fixed words alone:
+//! nothing that a tenant or a server writes ever becomes a label, so that nobody can grow the registry.
+
+mod exposition;
+mod labels;
+mod process;
+
+use std::time::{Duration, SystemTime};
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+pub use self::exposition::CONTENT_TYPE;
+use self::exposition::{plain_text, sample};
+use self::labels::Labels;
+pub use self::labels::{
+    InHand, Limit, Listener, NotAsked, Outcome, Peer, Phase, ReloadResult, RequestOutcome, Scope, Source, Verdict, What,
+};
+use crate::server::Endpoint;
+
+type Counters = Family<Labels, Counter>;
+type Gauges = Family<Labels, Gauge>;
+type Histograms = Family<Labels, Histogram>;
+
+/// All metrics of the process; shared, every method may be called from any thread.
+#[derive(Debug)]
+pub struct Metrics {
+    admissions: Counters,
+    admission_seconds: Histograms,
+    phase_seconds: Histograms,
+    images: Counters,
+    trust_lookups: Counters,
+    stood_in_age: Histograms,
+    trust_requests: Counters,
+    trust_received_bytes: Counters,
+    trust_store_failures: Counters,
+    trust_server_not_asked: Counters,
+    reloads: Counters,
+    reload_success: Gauges,
+    certificate_not_after: Gauges,
+    limit_hits: Counters,
+    panics: Counters,
+    connections: Gauges,
+    in_hand: Gauges,
+    workers: Gauges,
+    registry: Registry,
+    started: Duration,
+}
+
+impl Metrics {
+    /// Registers everything, at zero where its labels are known before.
+    pub fn new() -> Self {
+        let mut new = Registration::default();
+        let metrics = Self {
+            // Counters get their `_total` from the encoder, help texts their full stop.
+            admissions: new.counters("portreeve_admissions", "Admission requests answered, by endpoint and outcome"),
+            admission_seconds: new.histograms(
+                "portreeve_admission_duration_seconds",
+                "How long admissions took, by endpoint",
+                admission_buckets,
+            ),
+            phase_seconds: new.histograms(
+                "portreeve_phase_duration_seconds",
+                "How long the parts of admissions took, by phase",
+                phase_buckets,
+            ),
+            images: new
+                .counters("portreeve_images", "Images decided, by verdict, the reason for it and whose policy applied"),
+            trust_lookups: new.counters(
+                "portreeve_trust_lookups",
+                "Questions for a repository's trust data, by where the data came from",
+            ),
+            stood_in_age: new.histograms(
+                "portreeve_stood_in_age_seconds",
+                "How old the trust data was that stood in for a trust server",
+                age_buckets,
+            ),
+            trust_requests: new.counters(
+                "portreeve_trust_requests",
+                "Requests to trust servers, token services and the Kubernetes API, by whom was asked and how it ended",
+            ),
+            trust_received_bytes: new.counters(
+                "portreeve_trust_received_bytes",
+                "Bytes of bodies received from trust servers, token services and the Kubernetes API",
+            ),
+            trust_store_failures: new.counters(
+                "portreeve_trust_store_failures",
+                "Times that verified trust data could not be written to trust.cache",
+            ),
+            trust_server_not_asked: new.counters(
+                "portreeve_trust_server_not_asked",
+                "Times that a server was not asked, by why: it is down, or too many wait for it",
+            ),
+            reloads: new.counters(
+                "portreeve_reloads",
+                "Files re-read after a change, by what they hold and whether they took effect",
+            ),
+            reload_success: new.gauges(
+                "portreeve_reload_success_timestamp_seconds",
+                "When files last took effect, by what they hold, as a Unix time",
+            ),
+            certificate_not_after: new.gauges(
+                "portreeve_certificate_not_after_timestamp_seconds",
+                "When the serving certificate in force ends, as a Unix time",
+            ),
+            limit_hits: new.counters(
+                "portreeve_limit_hits",
+                "Connections and requests that were cut or refused, by the limit they ran into",
+            ),
+            panics: new.counters("portreeve_panics", "Requests or chores that hit a bug and were contained"),
+            connections: new.gauges("portreeve_connections", "Open connections, by listener"),
+            in_hand: new.gauges(
+                "portreeve_admissions_in_hand",
+                "Admissions that are waiting for a worker or being decided now",
+            ),
+            workers: new.gauges("portreeve_workers", "Workers that can decide on admissions"),
+            registry: {
+                new.gauges("portreeve_build_info", "The running version")
+                    .get_or_create(&Labels::one("version", VERSION))
+                    .set(1);
+                new.0
+            },
+            started: since_epoch(),
+        };
+        metrics.create_series();
+        metrics
+    }
+
+    /// A series that exists from the start can be alerted on from the start: the first event is then a rise.
+    fn create_series(&self) {
+        let count = |family: &Counters, labels| drop(family.get_or_create(&labels));
+        for endpoint in [Endpoint::Admit, Endpoint::Validate, Endpoint::ValidatePolicy] {
+            for outcome in Outcome::ALL {
+                count(&self.admissions, of_admission(endpoint, *outcome));
+            }
+            drop(self.admission_seconds.get_or_create(&of_endpoint(endpoint)));
+        }
+        for phase in Phase::ALL {
+            drop(self.phase_seconds.get_or_create(&Labels::one("phase", phase.as_str())));
+        }
+        drop(self.stood_in_age.get_or_create(&Labels::NONE));
+        for scope in [Scope::Namespace, Scope::Cluster] {
+            count(&self.images, of_image(Verdict::Unchecked, REASON_POLICY, scope));
+            count(&self.images, of_image(Verdict::Unavailable, REASON_TRUST_SERVER, scope));
+        }
+        for source in Source::ALL {
+            count(&self.trust_lookups, Labels::one("source", source.as_str()));
+        }
+        for peer in Peer::ALL {
+            for outcome in RequestOutcome::ALL {
+                count(&self.trust_requests, of_request(*peer, *outcome));
+            }
+        }
+        for what in What::ALL {
+            for result in ReloadResult::ALL {
+                count(&self.reloads, of_reload(*what, *result));
+            }
+        }
+        for why in NotAsked::ALL {
+            count(&self.trust_server_not_asked, Labels::one("why", why.as_str()));
+        }
+        for limit in Limit::ALL {
+            count(&self.limit_hits, Labels::one("limit", limit.as_str()));
+        }
+        for family in [&self.trust_received_bytes, &self.trust_store_failures, &self.panics] {
+            count(family, Labels::NONE);
+        }
+        for state in InHand::ALL {
+            drop(self.in_hand.get_or_create(&Labels::one("state", state.as_str())));
+        }
+        for listener in Listener::ALL {
+            self.connections(*listener, 0);
+        }
+    }
+
+    /// One admission was answered.
+    pub fn admission(&self, endpoint: Endpoint, outcome: Outcome, took: Duration) {
+        self.admissions.get_or_create(&of_admission(endpoint, outcome)).inc();
+        self.admission_seconds.get_or_create(&of_endpoint(endpoint)).observe(took.as_secs_f64());
+    }
+
+    /// A part of an admission is over.
+    pub fn phase(&self, phase: Phase, took: Duration) {
+        self.phase_seconds.get_or_create(&Labels::one("phase", phase.as_str())).observe(took.as_secs_f64());
+    }
+
+    /// One image was decided. `reason` is a fixed word such as `no-such-tag`, never text from a request.
+    pub fn image(&self, verdict: Verdict, reason: &'static str, scope: Scope) {
+        self.images.get_or_create(&of_image(verdict, reason, scope)).inc();
+    }
+
+    /// Trust data was looked for.
+    pub fn trust_lookup(&self, source: Source) {
+        self.trust_lookups.get_or_create(&Labels::one("source", source.as_str())).inc();
+    }
+
+    /// Trust data of this age stood in for a server.
+    pub fn stood_in(&self, age: Duration) {
+        self.trust_lookup(Source::StoodIn);
+        self.stood_in_age.get_or_create(&Labels::NONE).observe(age.as_secs_f64());
+    }
+
+    /// A request to a trust server, a token service or the Kubernetes API ended, with so many bytes of body.
+    pub fn trust_request(&self, peer: Peer, outcome: RequestOutcome, bytes: usize, took: Duration) {
+        self.trust_requests.get_or_create(&of_request(peer, outcome)).inc();
+        self.trust_received_bytes.get_or_create(&Labels::NONE).inc_by(u64::try_from(bytes).unwrap_or(u64::MAX));
+        self.phase(Phase::Request, took);
+    }
+
+    /// A limit cut or refused something.
+    pub fn limit(&self, limit: Limit) {
+        self.limit_hits.get_or_create(&Labels::one("limit", limit.as_str())).inc();
+    }
+
+    /// Files were read again after a change.
+    pub fn reload(&self, what: What, ok: bool) {
+        let result = if ok { ReloadResult::Ok } else { ReloadResult::Failed };
+        self.reloads.get_or_create(&of_reload(what, result)).inc();
+        if ok {
+            self.in_force(what);
+        }
+    }
+
+    /// Files took effect, now or at the start.
+    pub fn in_force(&self, what: What) {
+        let now = i64::try_from(since_epoch().as_secs()).unwrap_or(i64::MAX);
+        self.reload_success.get_or_create(&Labels::one("what", what.as_str())).set(now);
+    }
+
+    /// How many connections a listener has open now.
+    pub fn connections(&self, listener: Listener, open: usize) {
+        set(&self.connections, Labels::one("listener", listener.as_str()), open);
+    }
+
+    /// An admission enters a state; it leaves it when what is returned is dropped.
+    pub fn in_hand(&self, state: InHand) -> Counted {
+        let gauge = self.in_hand.get_or_create_owned(&Labels::one("state", state.as_str()));
+        gauge.inc();
+        Counted(gauge)
+    }
+
+    /// How many workers live now.
+    pub fn workers(&self, alive: usize) {
+        set(&self.workers, Labels::NONE, alive);
+    }
+
+    /// A bug was contained.
+    pub fn panic(&self) {
+        self.panics.get_or_create(&Labels::NONE).inc();
+    }
+
+    /// Verified trust data could not be stored.
+    pub fn trust_store_failure(&self) {
+        self.trust_store_failures.get_or_create(&Labels::NONE).inc();
+    }
+
+    /// Somebody would have asked a trust server, a token service or the Kubernetes API, and was not let.
+    pub fn trust_server_not_asked(&self, why: NotAsked) {
+        self.trust_server_not_asked.get_or_create(&Labels::one("why", why.as_str())).inc();
+    }
+
+    /// When the serving certificate that has just taken effect ends.
+    pub fn certificate_not_after(&self, unix_seconds: i64) {
+        self.in_force(What::Certificate);
+        self.certificate_not_after.get_or_create(&Labels::NONE).set(unix_seconds);
+    }
+
+    /// Everything, as [`CONTENT_TYPE`] has it.
+    pub fn render(&self) -> String {
+        let mut open_metrics = String::with_capacity(32 << 10);
+        // Writing into a String cannot fail, and every label here is a fixed word.
+        if prometheus_client::encoding::text::encode(&mut open_metrics, &self.registry).is_err() {
+            log::error!("metrics could not be encoded");
+        }
+        let mut text = plain_text(&open_metrics);
+        for (name, outcome, help) in [
+            (PORTIERIS_ALLOW, Outcome::Allowed, "Admissions allowed by /admit, as Portieris names it."),
+            (PORTIERIS_DENY, Outcome::Denied, "Admissions denied by /admit, as Portieris names it."),
+        ] {
+            let count = self.admissions.get_or_create(&of_admission(Endpoint::Admit, outcome)).get();
+            // A counter's name would have to end in `_total`, and a histogram's alone may end in `_count`.
+            sample(&mut text, name, "untyped", help, count);
+        }
+        process::write(&mut text, self.started);
+        text
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The reason for [`Verdict::Unchecked`].
+pub const REASON_POLICY: &str = "policy";
+/// The reason for [`Verdict::Unavailable`].
+pub const REASON_TRUST_SERVER: &str = "trust-server";
+
+/// Portieris' own two names, for dashboards that carry over. Like it, they count only what mutates.
+const PORTIERIS_ALLOW: &str = "portieris_pod_admission_decision_allow_count";
+const PORTIERIS_DENY: &str = "portieris_pod_admission_decision_deny_count";
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Something that is counted for as long as it lasts.
+#[derive(Debug)]
+pub struct Counted(Gauge);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// Makes families and registers them.
+#[derive(Default)]
+struct Registration(Registry);
+
+impl Registration {
+    fn counters(&mut self, name: &str, help: &str) -> Counters {
+        let family = Counters::default();
+        self.0.register(name, help, family.clone());
+        family
+    }
+
+    fn gauges(&mut self, name: &str, help: &str) -> Gauges {
+        let family = Gauges::default();
+        self.0.register(name, help, family.clone());
+        family
+    }
+
+    fn histograms(&mut self, name: &str, help: &str, buckets: fn() -> Histogram) -> Histograms {
+        let family = Histograms::new_with_constructor(buckets);
+        self.0.register(name, help, family.clone());
+        family
+    }
+}
+
+fn set(family: &Gauges, labels: Labels, value: usize) {
+    family.get_or_create(&labels).set(i64::try_from(value).unwrap_or(i64::MAX));
+}
+
+fn of_endpoint(endpoint: Endpoint) -> Labels {
+    Labels::one("endpoint", word_of(endpoint))
+}
+
+fn of_admission(endpoint: Endpoint, outcome: Outcome) -> Labels {
+    Labels::two(("endpoint", word_of(endpoint)), ("outcome", outcome.as_str()))
+}
+
+fn of_image(verdict: Verdict, reason: &'static str, scope: Scope) -> Labels {
+    Labels::three([("verdict", verdict.as_str()), ("reason", reason), ("scope", scope.as_str())])
+}
+
+fn of_request(peer: Peer, outcome: RequestOutcome) -> Labels {
+    Labels::two(("peer", peer.as_str()), ("outcome", outcome.as_str()))
+}
+
+fn of_reload(what: What, result: ReloadResult) -> Labels {
+    Labels::two(("what", what.as_str()), ("result", result.as_str()))
+}
+
+fn word_of(endpoint: Endpoint) -> &'static str {
+    endpoint.path().trim_start_matches('/')
+}
+
+fn since_epoch() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+}
+
+/// From a warm admission (well under a millisecond) to Kubernetes' longest timeout (30 s).
+fn admission_buckets() -> Histogram {
+    Histogram::new([0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0])
+}
+
+/// Coarser, because there are many phases; and finer at the beginning, because most are short.
+fn phase_buckets() -> Histogram {
+    Histogram::new([0.0001, 0.001, 0.01, 0.05, 0.25, 1.0, 2.5, 10.0])
+}
+
+/// From a minute to a month.
+fn age_buckets() -> Histogram {
+    Histogram::new([60.0, 600.0, 3_600.0, 21_600.0, 86_400.0, 604_800.0, 2_592_000.0])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_has_its_stable_name() {
+        let metrics = Metrics::new();
+        metrics.admission(Endpoint::Admit, Outcome::Allowed, Duration::from_millis(2));
+        metrics.admission(Endpoint::Admit, Outcome::Denied, Duration::from_millis(2));
+        metrics.admission(Endpoint::Validate, Outcome::Denied, Duration::from_millis(2));
+        metrics.phase(Phase::Verify, Duration::from_millis(2));
+        metrics.image(Verdict::Rejected, "no-such-tag", Scope::Cluster);
+        metrics.trust_lookup(Source::Remembered);
+        metrics.stood_in(Duration::from_secs(90));
+        metrics.trust_request(Peer::TokenService, RequestOutcome::Timeout, 7, Duration::from_secs(2));
+        metrics.limit(Limit::Queue);
+        metrics.reload(What::Policies, false);
+        metrics.connections(Listener::Tls, 3);
+        metrics.workers(8);
+        metrics.certificate_not_after(1_900_000_000);
+        metrics.panic();
+        metrics.trust_server_not_asked(NotAsked::Crowded);
+        let (_queued, deciding) = (metrics.in_hand(InHand::Queued), metrics.in_hand(InHand::Deciding));
+        drop(deciding);
+        let text = metrics.render();
+        for line in [
+            r#"portreeve_admissions_total{endpoint="admit",outcome="allowed"} 1"#,
+            r#"portreeve_admissions_total{endpoint="validate",outcome="denied"} 1"#,
+            r#"portreeve_admissions_total{endpoint="validate-policy",outcome="error"} 0"#,
+            r#"portreeve_admission_duration_seconds_bucket{le="0.0025",endpoint="validate"} 1"#,
+            r#"portreeve_phase_duration_seconds_bucket{le="0.01",phase="verify"} 1"#,
+            r#"portreeve_phase_duration_seconds_count{phase="request"} 1"#,
+            r#"portreeve_images_total{verdict="rejected",reason="no-such-tag",scope="cluster"} 1"#,
+            r#"portreeve_images_total{verdict="unavailable",reason="trust-server",scope="namespace"} 0"#,
+            r#"portreeve_trust_lookups_total{source="remembered"} 1"#,
+            r#"portreeve_trust_lookups_total{source="stood_in"} 1"#,
+            r#"portreeve_stood_in_age_seconds_bucket{le="600.0"} 1"#,
+            r#"portreeve_trust_requests_total{peer="token_service",outcome="timeout"} 1"#,
+            r#"portreeve_trust_requests_total{peer="trust_server",outcome="ok"} 0"#,
+            "portreeve_trust_received_bytes_total 7",
+            "portreeve_trust_store_failures_total 0",
+            r#"portreeve_limit_hits_total{limit="queue"} 1"#,
+            r#"portreeve_limit_hits_total{limit="accept"} 0"#,
+            r#"portreeve_reloads_total{what="policies",result="failed"} 1"#,
+            r#"portreeve_connections{listener="tls"} 3"#,
+            r#"portreeve_admissions_in_hand{state="queued"} 1"#,
+            r#"portreeve_admissions_in_hand{state="deciding"} 0"#,
+            "portreeve_workers 8",
+            "portreeve_panics_total 1",
+            r#"portreeve_trust_server_not_asked_total{why="crowded"} 1"#,
+            "portreeve_certificate_not_after_timestamp_seconds 1900000000",
+            // Portieris counts only what it mutates: /admit.
+            "portieris_pod_admission_decision_allow_count 1",
+            "portieris_pod_admission_decision_deny_count 1",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is missing from\n{text}");
+        }
+        assert!(text.contains("portreeve_build_info{version=\""), "{text}");
+    }
+
+    #[test]
+    fn only_what_took_effect_has_a_time_of_success() {
+        let metrics = Metrics::new();
+        metrics.reload(What::Policies, false);
+        assert!(!metrics.render().contains("portreeve_reload_success_timestamp_seconds{"));
+        metrics.reload(What::Policies, true);
+        let before = since_epoch().as_secs();
+        let text = metrics.render();
+        let line = text.lines().find_map(|line| {
+            line.strip_prefix("portreeve_reload_success_timestamp_seconds{what=\"policies\"} ")?.parse::<u64>().ok()
+        });
+        assert!(line.is_some_and(|at| at <= before && before - at < 60), "{text}");
+    }
+}

@@ -1,0 +1,252 @@
+//! What the real executable says of itself to Prometheus, after admissions of every kind; and the alert rules, the
+//! dashboard and the page that speak of it. What needs `promtool` is skipped where it is not installed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use portreeve_test_support::trust_server::{Fault, SignIn, TokenService};
+use serde_json::{Value, json};
+
+use crate::plant::{HMI, PLC};
+use crate::process::{Run, run};
+use crate::review::{
+    DID_NOT_ANSWER, assert_allowed, assert_denied, fixture, fixture_json, in_namespace, pod_review, policy_for,
+};
+use crate::stage::Stage;
+
+#[test]
+fn every_kind_of_admission_is_counted() {
+    let scrape = scrape();
+    for line in [
+        r#"portreeve_admissions_total{endpoint="admit",outcome="allowed"} 4"#,
+        r#"portreeve_admissions_total{endpoint="admit",outcome="denied"} 5"#,
+        r#"portreeve_admissions_total{endpoint="admit",outcome="error"} 1"#,
+        r#"portreeve_admissions_total{endpoint="validate",outcome="allowed"} 1"#,
+        r#"portreeve_admissions_total{endpoint="validate-policy",outcome="denied"} 1"#,
+        r#"portreeve_images_total{verdict="verified",reason="fetched",scope="cluster"} 2"#,
+        r#"portreeve_images_total{verdict="verified",reason="stood-in",scope="cluster"} 1"#,
+        r#"portreeve_images_total{verdict="rejected",reason="no-such-tag",scope="cluster"} 1"#,
+        r#"portreeve_images_total{verdict="rejected",reason="no-matching-policy",scope="cluster"} 1"#,
+        r#"portreeve_images_total{verdict="rejected",reason="not-ours",scope="none"} 1"#,
+        r#"portreeve_images_total{verdict="unavailable",reason="trust-server",scope="cluster"} 1"#,
+        r#"portreeve_images_total{verdict="unchecked",reason="policy",scope="namespace"} 1"#,
+        r#"portreeve_images_total{verdict="exempt",reason="parent",scope="none"} 1"#,
+        r#"portreeve_trust_lookups_total{source="stood_in"} 1"#,
+        r#"portreeve_trust_lookups_total{source="nowhere"} 1"#,
+        "portreeve_stood_in_age_seconds_count 1",
+        r#"portreeve_limit_hits_total{limit="request_bytes"} 1"#,
+        r#"portreeve_reloads_total{what="policies",result="ok"} 1"#,
+        r#"portreeve_admissions_in_hand{state="queued"} 0"#,
+        r#"portreeve_admissions_in_hand{state="deciding"} 0"#,
+        "portreeve_workers 8",
+        "portieris_pod_admission_decision_allow_count 4",
+        "portieris_pod_admission_decision_deny_count 5",
+    ] {
+        assert!(scrape.lines().any(|found| found == line), "no {line} in\n{scrape}");
+    }
+    for series in [
+        r#"portreeve_trust_requests_total{peer="trust_server",outcome="ok"}"#,
+        r#"portreeve_trust_requests_total{peer="trust_server",outcome="unauthorized"}"#,
+        r#"portreeve_trust_requests_total{peer="trust_server",outcome="server_error"}"#,
+        r#"portreeve_trust_requests_total{peer="token_service",outcome="ok"}"#,
+        r#"portreeve_trust_lookups_total{source="refreshed"}"#,
+        "portreeve_trust_received_bytes_total",
+        r#"portreeve_phase_duration_seconds_count{phase="queue"}"#,
+        r#"portreeve_phase_duration_seconds_count{phase="read"}"#,
+        r#"portreeve_phase_duration_seconds_count{phase="policy"}"#,
+        r#"portreeve_phase_duration_seconds_count{phase="credentials"}"#,
+        r#"portreeve_phase_duration_seconds_count{phase="trust"}"#,
+        r#"portreeve_phase_duration_seconds_count{phase="request"}"#,
+        r#"portreeve_phase_duration_seconds_count{phase="verify"}"#,
+        r#"portreeve_phase_duration_seconds_count{phase="answer"}"#,
+        r#"portreeve_reload_success_timestamp_seconds{what="certificate"}"#,
+        "process_resident_memory_bytes",
+        "process_open_fds",
+        "process_start_time_seconds",
+    ] {
+        let value = scrape.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        assert!(value.is_some_and(|value| value.parse::<f64>().is_ok_and(|value| value > 0.0)), "{series}: {value:?}");
+    }
+}
+
+#[test]
+fn promtool_finds_nothing_wrong_with_the_metrics() {
+    let Some(run) = promtool(&["check", "metrics"], scrape()) else { return };
+    let run = run.expect(0);
+    assert_eq!(run.text(), "", "promtool has something to say");
+    // It can say so: this is what it does to a counter by another name.
+    let renamed = scrape().replace("portreeve_panics_total", "portreeve_panics");
+    assert!(promtool(&["check", "metrics"], &renamed).unwrap().text().contains("portreeve_panics"));
+}
+
+#[test]
+fn the_alert_rules_fire_when_they_should_and_only_then() {
+    let rules = monitoring("alerts.yaml");
+    let Some(run) = promtool(&["check", "rules", rules.to_str().unwrap()], "") else { return };
+    run.expect(0);
+    let cases = fixture("alerts.test.yaml");
+    promtool(&["test", "rules", cases.to_str().unwrap()], "").unwrap().expect(0);
+    // None is without a case.
+    let (rules, cases) = (fs::read_to_string(rules).unwrap(), fs::read_to_string(cases).unwrap());
+    let page = fs::read_to_string(root().join("docs/operations.md")).unwrap();
+    for alert in rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
+        assert!(page.contains(&format!("`{alert}`")), "{alert} is not in docs/operations.md");
+        assert!(cases.matches(alert).count() >= 2, "{alert} is not seen both to fire and not to");
+    }
+}
+
+#[test]
+fn alerts_and_dashboard_speak_of_series_that_are_there() {
+    let alerts = fs::read_to_string(monitoring("alerts.yaml")).unwrap();
+    let dashboard: Value = serde_json::from_str(&fs::read_to_string(monitoring("dashboard.json")).unwrap()).unwrap();
+    let mut expressions = vec![alerts];
+    for panel in dashboard["panels"].as_array().unwrap() {
+        expressions.extend(panel["targets"].as_array().unwrap().iter().map(|t| t["expr"].as_str().unwrap().to_owned()));
+    }
+    let mut seen = 0;
+    for expression in &expressions {
+        for (name, matchers) in selectors(expression) {
+            assert!(has_series(scrape(), name, &[]), "{name} in {expression}");
+            for (label, values) in matchers {
+                for value in values.split('|') {
+                    let pair = format!("{label}=\"{value}\"");
+                    assert!(has_series(scrape(), name, &[&pair]), "no {name} has {pair}: {expression}");
+                }
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen > 30, "{seen}");
+}
+
+#[test]
+fn the_page_names_every_metric_with_its_labels_and_no_other() {
+    let page = fs::read_to_string(root().join("docs/operations.md")).unwrap();
+    let said: BTreeSet<&str> = page.split('`').skip(1).step_by(2).collect();
+    let mut there = BTreeSet::new();
+    for line in scrape().lines() {
+        if let Some(typed) = line.strip_prefix("# TYPE ") {
+            let name = typed.split(' ').next().unwrap();
+            assert!(said.contains(name), "{name} is not in docs/operations.md");
+            there.insert(name);
+        }
+        for (label, value) in labels(line) {
+            if !["le", "version"].contains(&label) {
+                assert!(said.contains(label) && said.contains(value), "{label}={value} is not in docs/operations.md");
+            }
+        }
+    }
+    let is_metric = |word: &&&str| ["portreeve_", "portieris_", "process_"].iter().any(|own| word.starts_with(own));
+    for word in said.iter().filter(is_metric) {
+        assert!(there.contains(word), "docs/operations.md speaks of {word}, which is not there");
+    }
+}
+
+/// What the executable says after admissions of every kind.
+fn scrape() -> &'static str {
+    static SCRAPE: OnceLock<String> = OnceLock::new();
+    SCRAPE.get_or_init(|| {
+        let mut stage = Stage::new();
+        stage.server.require(SignIn::Bearer(TokenService { anonymous: true, ..TokenService::default() }));
+        let trust = stage.site.config["trust"].as_object_mut().unwrap();
+        trust.extend([
+            ("refreshAfter".to_owned(), json!("0s")),
+            ("whenUnavailable".to_owned(), json!("useCached")),
+            ("maxStale".to_owned(), json!("24h")),
+        ]);
+        stage.site.config["limits"] = json!({ "requestBytes": "64KiB" });
+        let signer = json!({ "name": "alice", "publicKey": stage.repo.signer_public_key_pem("alice") });
+        let checked = policy_for("registry.local:9001/*", json!({ "enabled": true, "signers": [signer] }));
+        let unchecked = in_namespace(policy_for("*", json!({ "enabled": false })), "line-2");
+        stage.site.policies(&[checked, unchecked]);
+        let serving = stage.site.serve();
+        let admit = |review: &Value| serving.admit("/admit", review);
+        let signed = pod_review(&format!("{PLC}:v1"));
+
+        assert_allowed(&admit(&signed));
+        assert_allowed(&serving.admit("/validate", &signed));
+        assert_denied(&admit(&pod_review(&format!("{PLC}:unsigned"))), &["unsigned"]);
+        assert_denied(&admit(&pod_review("elsewhere.example/app:v1")), &["no repository pattern"]);
+        let mut elsewhere = signed.clone();
+        elsewhere["request"]["namespace"] = json!("line-2");
+        assert_allowed(&admit(&elsewhere));
+        assert_allowed(&admit(&fixture_json("review-child.json")));
+        let mut connect = signed.clone();
+        connect["request"]["operation"] = json!("CONNECT");
+        assert_denied(&admit(&connect), &["CONNECT"]);
+        let mut odd = signed.clone();
+        odd["request"]["object"]["spec"]["containers"] = json!(7);
+        assert_denied(&admit(&odd), &["cannot be decoded"]);
+        assert_eq!(serving.post("/admit", "{}").status, 400);
+        assert_eq!(serving.post("/admit", &" ".repeat(65 << 10)).status, 413);
+        let mut policies = signed.clone();
+        policies["request"]["kind"]["kind"] = json!("ConfigMap");
+        policies["request"]["object"] = json!({ "data": { "p.yaml": "kind: [" } });
+        assert_denied(&serving.admit("/validate-policy", &policies), &["p.yaml"]);
+
+        stage.server.misbehave("", Fault::Status(503));
+        assert_allowed(&admit(&signed));
+        assert_denied(&admit(&pod_review(&format!("{HMI}:v1"))), &[DID_NOT_ANSWER]);
+        serving.get_plain("/metrics").unwrap().body
+    })
+}
+
+/// `promtool` with these arguments and input; `None`, and says so, where it is not installed.
+fn promtool(arguments: &[&str], input: &str) -> Option<Run> {
+    if Command::new("promtool").arg("--version").output().is_ok() {
+        return Some(run(Command::new("promtool").args(arguments), input));
+    }
+    let words = "skipped: needs promtool (Debian package prometheus)\n";
+    assert!(std::env::var_os("CI").is_none_or(|value| value != "true"), "{words}");
+    // Past the test runner's capture, which would swallow it.
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), words.as_bytes());
+    None
+}
+
+/// The selectors of our metrics in an expression: name, and the values (`a|b`) that each label is matched with.
+fn selectors(expression: &str) -> Vec<(&str, BTreeMap<&str, &str>)> {
+    let mut found = Vec::new();
+    for own in ["portreeve_", "process_"] {
+        for (at, _) in expression.match_indices(own) {
+            let rest = expression.split_at(at).1;
+            let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
+            let (name, rest) = rest.split_at(end);
+            let matchers = rest.strip_prefix('{').map_or("", |rest| rest.split_once('}').unwrap().0);
+            let matchers = matchers.split(',').filter_map(|matcher| {
+                let (label, value) = matcher.split_once('"')?;
+                Some((label.trim_end_matches(['=', '!', '~']), value.trim_end_matches('"')))
+            });
+            found.push((name, matchers.collect()));
+        }
+    }
+    found
+}
+
+fn has_series(scrape: &str, name: &str, labels: &[&str]) -> bool {
+    scrape.lines().any(|line| {
+        let family = line.strip_prefix("# TYPE ").is_some_and(|typed| typed.split(' ').next() == Some(name));
+        let sample = line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']));
+        (sample || (family && labels.is_empty())) && labels.iter().all(|label| line.contains(label))
+    })
+}
+
+/// The labels of a sample.
+fn labels(line: &str) -> Vec<(&str, &str)> {
+    let inner = line.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map_or("", |(inner, _)| inner);
+    inner
+        .split(',')
+        .filter_map(|pair| pair.split_once('='))
+        .map(|(label, value)| (label, value.trim_matches('"')))
+        .collect()
+}
+
+fn monitoring(file: &str) -> std::path::PathBuf {
+    root().join("manifests/components/monitoring").join(file)
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
