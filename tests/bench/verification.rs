@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
+use portreeve::credentials::Candidates;
 use portreeve::deadline::Deadline;
 use portreeve::image::Sha256;
 use portreeve::metrics::Metrics;
@@ -220,9 +221,12 @@ impl Work {
                     refresh_after: Duration::from_secs(3600),
                     plain_http: PlainHttp::Refused,
                     cache: None,
+                    workers: 8,
+                    memory: 64 << 20,
                     metrics: Arc::new(Metrics::new()),
                 });
                 let (notary, server) = (notary.unwrap(), case.server());
+                let nobody = Candidates::known(Vec::new());
                 let ask = move || {
                     let question = Question {
                         gun: &case.gun,
@@ -230,7 +234,7 @@ impl Work {
                         wanted: wanted(),
                         anchor: &case.anchor,
                         signers: &case.signers,
-                        credentials: &[],
+                        credentials: &nobody,
                         when_unavailable: WhenUnavailable::Deny,
                         deadline: Deadline::after(Duration::from_secs(60)),
                     };
