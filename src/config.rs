@@ -104,6 +104,8 @@ pub struct Limits {
     pub request_bytes: usize,
     /// Bytes of all requests' bodies together, beyond 64 KiB of each; a request that would exceed it is answered 503.
     pub body_memory: usize,
+    /// Bytes of verified trust data that are stored under `trust.cache`; roots and versions are stored past it too.
+    pub trust_cache: usize,
     /// A TLS handshake must be done by then.
     pub handshake_time: Duration,
     /// A request, head and body, must be there by then, counted from its first byte.
@@ -127,6 +129,7 @@ impl Default for Limits {
             head_bytes: 16 << 10,
             request_bytes: 8 << 20,
             body_memory: 32 << 20,
+            trust_cache: 512 << 20,
             handshake_time: Duration::from_secs(5),
             request_time: Duration::from_secs(10),
             answer_time: Duration::from_secs(10),
@@ -328,6 +331,7 @@ impl Checker<'_> {
             head_bytes: self.bytes("limits.headBytes", wire.head_bytes, default.head_bytes)?,
             request_bytes: self.bytes("limits.requestBytes", wire.request_bytes, default.request_bytes)?,
             body_memory: self.bytes("limits.bodyMemory", wire.body_memory, default.body_memory)?,
+            trust_cache: self.bytes("limits.trustCache", wire.trust_cache, default.trust_cache)?,
             handshake_time: self.time_limit("limits.handshakeTime", wire.handshake_time, default.handshake_time)?,
             request_time: self.time_limit("limits.requestTime", wire.request_time, default.request_time)?,
             answer_time: self.time_limit("limits.answerTime", wire.answer_time, default.answer_time)?,
@@ -420,6 +424,7 @@ struct WireLimits {
     head_bytes: Option<WireSize>,
     request_bytes: Option<WireSize>,
     body_memory: Option<WireSize>,
+    trust_cache: Option<WireSize>,
     handshake_time: Option<String>,
     request_time: Option<String>,
     answer_time: Option<String>,
@@ -545,7 +550,7 @@ trust:
   maxStale: 24h
   requirePinnedRoots: true
 admission: { mode: warn }
-limits: { connections: 64, requestBytes: 4MiB, headBytes: 8192 }
+limits: { connections: 64, requestBytes: 4MiB, headBytes: 8192, trustCache: 64MiB }
 log: { format: text, level: debug }
 "#,
         )
@@ -561,6 +566,7 @@ log: { format: text, level: debug }
             (config.limits.connections, config.limits.request_bytes, config.limits.head_bytes),
             (64, 4 << 20, 8192)
         );
+        assert_eq!(config.limits.trust_cache, 64 << 20);
         assert_eq!(config.mode, Mode::Warn);
         assert!(config.trust.servers.for_host("registry.local:9001").is_some());
         assert!(config.trust.servers.for_host("docker.io").is_some());

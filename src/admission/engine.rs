@@ -37,6 +37,7 @@ impl Engine {
             refresh_after: config.trust.refresh_after,
             plain_http: config.trust.plain_http,
             cache: config.trust.cache.clone(),
+            cache_bytes: config.limits.trust_cache,
             metrics: Arc::clone(&metrics),
         })
         .map_err(EngineError::Notary)?;

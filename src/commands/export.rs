@@ -97,6 +97,7 @@ fn export(config: &Config, wanted: &Wanted, timeout: Duration) -> Result<String,
         refresh_after: config.trust.refresh_after,
         plain_http: config.trust.plain_http,
         cache: config.trust.cache.clone(),
+        cache_bytes: config.limits.trust_cache,
         metrics: Arc::new(Metrics::new()),
     })
     .map_err(|error| bad("the configuration", error.to_string()))?;

@@ -54,6 +54,8 @@ pub struct NotarySettings {
     pub plain_http: PlainHttp,
     /// Where verified trust data is kept for the next start; `None`: in memory alone.
     pub cache: Option<PathBuf>,
+    /// The most bytes of metadata that are kept there; roots and versions are kept of every repository.
+    pub cache_bytes: usize,
     /// Where it is counted what became of that.
     pub metrics: Arc<Metrics>,
 }
@@ -196,7 +198,8 @@ impl Notary {
             HttpSetupError::Ca(error) => NotaryError::Ca(error),
             HttpSetupError::Proxy(error) => NotaryError::Proxy(error),
         })?;
-        let store = Store::new(settings.cache, settings.metrics);
+        let room = u64::try_from(settings.cache_bytes).unwrap_or(u64::MAX);
+        let store = Store::new(settings.cache, settings.metrics).with_room(room);
         Ok(Self {
             client,
             store,

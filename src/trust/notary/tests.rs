@@ -64,6 +64,7 @@ impl Bench {
             refresh_after,
             plain_http: PlainHttp::Refused,
             cache: None,
+            cache_bytes: usize::MAX,
             metrics: Arc::new(Metrics::new()),
         };
         Self {
@@ -84,6 +85,7 @@ impl Bench {
             refresh_after: self.notary.refresh_after,
             plain_http: PlainHttp::Refused,
             cache: cache.map(std::path::Path::to_owned),
+            cache_bytes: usize::MAX,
             metrics: Arc::new(Metrics::new()),
         };
         self.notary = Notary::new(settings).unwrap();

@@ -75,7 +75,11 @@ impl Bench {
     }
 
     fn directory(&self) -> PathBuf {
-        Disk::new(self.cache()).directory(Place { server: &self.server, gun: &self.gun })
+        Disk::new(self.cache()).directory(self.place())
+    }
+
+    fn place(&self) -> Place<'_> {
+        Place { server: &self.server, gun: &self.gun }
     }
 
     /// One refresh from a server that has these files.
@@ -1002,4 +1006,94 @@ fn what_is_noted_late_brings_nothing_back() {
     light.note(&bench.server, &bench.gun, &seen, 0);
     assert_eq!(code(bench.refresh(&light, &old)), "rollback");
     assert_eq!(code(bench.refresh(&light, &new)), "accepted");
+}
+
+#[test]
+fn past_the_bound_the_root_and_the_versions_are_stored_alone() {
+    let mut bench = Bench::new();
+    let repo = plant().publish();
+    bench.refresh(&bench.start(), &repo).unwrap();
+    let size = State::bytes(&Disk::new(bench.cache()).load(bench.place()).unwrap().unwrap());
+    // There is room for this one as it is, and for half of another.
+    let metrics = Arc::new(Metrics::new());
+    let cache = bench.cache();
+    let bounded = |room: u64| Store::new(Some(cache.clone()), Arc::clone(&metrics)).with_room(room);
+    let overhead = Disk::new(bench.cache()).usage() - size;
+    let full = bounded(overhead + size + size / 2);
+    let renewed = repo.update(|signer| signer.touch("timestamp"));
+    bench.refresh(&full, &renewed).unwrap();
+    assert_eq!(bench.stored(), Some((2, true)));
+    assert!(metrics.render().contains("portreeve_trust_store_failures_total 0"));
+    let wider = bounded(overhead + 4 * size);
+
+    bench.gun = Gun::new("registry.local:9001/plant/hmi").unwrap();
+    let other = Signer::new_at(bench.gun.as_str(), now()).signer("alice").release("v1", [1; 32], 1, &["alice"]);
+    let other = other.publish();
+    let new = other.update(|signer| signer.touch("snapshot"));
+    for (round, served) in [&other, &new, &new].into_iter().enumerate() {
+        let mut source = Counting(served, 0);
+        let known = full.recall(&bench.server, &bench.gun);
+        let found = match &known {
+            Some(known) => known.refresh(&mut source, &bench.gun, &first_use(), &alice(), now()).unwrap(),
+            None => Repository::refresh(&mut source, &bench.gun, &first_use(), None, &alice(), now()).unwrap(),
+        };
+        // What is in memory is not fetched again for want of room on the disk.
+        assert_eq!(source.1, [6, 2, 1][round]);
+        let found = Arc::new(found);
+        full.remember(&bench.server, &bench.gun, &found, Some(now()), 0);
+        full.persist(&bench.server, &bench.gun, &found, Record::new(), soon());
+        assert_eq!(judge(&found, served, now()).unwrap(), "01".repeat(32));
+        let known = full.recall(&bench.server, &bench.gun).unwrap();
+        assert!(known.has_data());
+    }
+    assert_eq!(bench.stored(), Some((2, false)));
+    assert!(full.said_full.load(Ordering::Relaxed));
+    assert!(!metrics.render().contains("portreeve_trust_store_failures_total 0"));
+    // A restart knows the root and the versions, and nothing is damaged.
+    let summary = bench.start().summary(&bench.server, &bench.gun).unwrap();
+    assert_eq!((summary.damage, summary.confirmed), (None, None));
+    assert_eq!(code(bench.refresh(&bounded(0), &other)), "rollback");
+    assert!(bench.stand_in(now()).unwrap().is_none());
+    // Where there is room again, the data is fetched once and stored.
+    bench.refresh(&wider, &new).unwrap();
+    assert_eq!(bench.stored(), Some((2, true)));
+    // And goes where there is none any more: what would be read back is older than what was seen.
+    let newest = new.update(|signer| signer.release("v2", [2; 32], 1, &["alice"]));
+    bench.refresh(&bounded(0), &newest).unwrap();
+    assert_eq!(bench.stored(), Some((3, false)));
+    assert_eq!(files_in(&bench.directory()).len(), 2 + 3);
+}
+
+/// A server that counts what it is asked.
+struct Counting<'a>(&'a Repo, usize);
+
+impl MetadataSource for Counting<'_> {
+    fn fetch(&mut self, name: &MetadataName, cap: usize) -> Result<Vec<u8>, FetchError> {
+        self.1 += 1;
+        Files(self.0).fetch(name, cap)
+    }
+}
+
+#[test]
+fn a_part_of_a_publication_replaces_no_whole_one() {
+    let bench = Bench::new();
+    let repo = plant().publish();
+    let (store, other) = (bench.start(), bench.start());
+    bench.refresh(&other, &repo).unwrap();
+    let before = bench.state();
+    // This one has verified the same, and its bytes are not at hand.
+    let found = Repository::refresh(&mut Files(&repo), &bench.gun, &first_use(), None, &alice(), now()).unwrap();
+    let found = Arc::new(found);
+    store.recall(&bench.server, &bench.gun).unwrap();
+    store.remember(&bench.server, &bench.gun, &found, Some(now()), 0);
+    store.persist(&bench.server, &bench.gun, &found, Record::new(), soon());
+    assert_eq!((bench.stored(), bench.state()), (Some((1, true)), before.clone()));
+    // Nor where it has not looked before.
+    let store = bench.start();
+    store.remember(&bench.server, &bench.gun, &found, Some(now()), 0);
+    store.persist(&bench.server, &bench.gun, &found, Record::new(), soon());
+    let renewed = repo.update(|signer| signer.touch("timestamp"));
+    bench.refresh(&store, &renewed).unwrap();
+    bench.refresh(&store, &renewed).unwrap();
+    assert_eq!(bench.stored(), Some((2, true)));
 }
