@@ -350,6 +350,27 @@ fn a_damaged_root_does_not_take_the_versions_along() {
     assert_eq!(code(bench.refresh_at(&bench.start(), &new, &pin(&old), now())), "accepted");
 }
 
+/// The owner took a stolen key away. Whoever has it, and can damage the stored root, does not get it back.
+#[test]
+fn a_damaged_root_does_not_take_its_own_version_along() {
+    let bench = Bench::new();
+    let base = plant().publish();
+    let stolen = base.keys("targets");
+    let rotated = base.update(|signer| signer.rotate("targets", vec![Key::p256()]));
+    bench.refresh(&bench.start(), &rotated).unwrap();
+    fs::remove_file(bench.directory().join(format!("{}.json", Sha256::of(&rotated.bytes("root")).hex()))).unwrap();
+    let forged = base.update(|signer| {
+        let signer = signer.sign_with("targets", stolen).touch("targets").release("v1", [9; 32], 5, &["alice"]);
+        ["timestamp", "snapshot", "targets"].into_iter().fold(signer, |signer, role| signer.version(role, 9))
+    });
+    for _ in 0..2 {
+        let found = bench.refresh_at(&bench.start(), &forged, &pin(&base), now());
+        let Err(RefreshError::Rejected(rejection)) = found else { panic!("{found:?}") };
+        assert_eq!(rejection, Rejection::Rollback { role: "root".to_owned(), seen: 2, offered: 1 });
+    }
+    assert_eq!(code(bench.refresh_at(&bench.start(), &rotated, &pin(&base), now())), "accepted");
+}
+
 #[test]
 fn damaged_data_is_fetched_anew_under_the_stored_root() {
     let repo = plant().publish();
@@ -995,6 +1016,13 @@ fn what_is_noted_late_brings_nothing_back() {
     let known = store.recall(&bench.server, &bench.gun).unwrap();
     assert!(known.stand_in(&first_use(), &alice(), now()).unwrap().is_some());
     assert_eq!(timestamp_of(&known), 2);
+    // An older root takes no newer one's place.
+    let rotated = new.update(|signer| signer.rotate("root", vec![Key::root(GUN)]));
+    bench.refresh(&store, &rotated).unwrap();
+    store.note(&bench.server, &bench.gun, &seen, 0);
+    let known = store.recall(&bench.server, &bench.gun).unwrap();
+    assert_eq!(known.seen.root().unwrap().header.version, 2);
+    assert!(!known.repository.as_ref().unwrap().is_superseded());
     // What was seen before a reset.
     reset(bench.cache(), &bench.gun, &[]).unwrap();
     assert!(store.recall(&bench.server, &bench.gun).unwrap().epoch() > 0);
