@@ -220,7 +220,7 @@ impl Store {
         let mut state = known.to_state(Some(repository), &mut record);
         let before = known.on_disk.as_ref().map_or(0, State::bytes);
         let is_whole = known.is_whole_in(&state);
-        let has_room = self.has_room(disk, before, if is_whole { state.bytes() } else { repository.weight() });
+        let has_room = self.has_room(disk, before, if is_whole { state.bytes() } else { length_of(repository) });
         if !has_room || !is_whole {
             state.leave_out_data(); // all of a publication, or none
         }
@@ -679,6 +679,17 @@ impl Known {
                 && held.map(|(role, _)| role).all(|role| state.files.contains_key(role.as_str()))
         })
     }
+}
+
+/// The bytes of all its files.
+fn length_of(repository: &Repository) -> u64 {
+    let files = repository.files();
+    let kept = [files.root, files.timestamp, files.snapshot].into_iter().map(|bytes| bytes.len() as u64);
+    let held = repository.delegations.values().filter_map(|delegation| match delegation {
+        Delegation::Held(held) => Some(held.file.length),
+        Delegation::Absent | Delegation::Damaged(_) => None,
+    });
+    kept.chain(held).fold(repository.targets.file.length, u64::saturating_add)
 }
 
 fn damaged_root(gun: &Gun, why: &str) -> Rejection {
