@@ -120,6 +120,8 @@ pub struct Limits {
     pub body_memory: usize,
     /// Bytes of verified trust data that are remembered in memory.
     pub trust_memory: usize,
+    /// Bytes of verified trust data that are stored under `trust.cache`; roots and versions are stored past it too.
+    pub trust_cache: usize,
     /// A TLS handshake must be done by then.
     pub handshake_time: Duration,
     /// A request's head must be there by then, counted from its first byte.
@@ -149,6 +151,7 @@ impl Default for Limits {
             request_bytes: 8 << 20,
             body_memory: 32 << 20,
             trust_memory: 16 << 20,
+            trust_cache: 512 << 20,
             handshake_time: Duration::from_secs(5),
             head_time: Duration::from_secs(5),
             request_time: Duration::from_secs(10),
@@ -365,6 +368,7 @@ impl Checker<'_> {
             request_bytes: self.bytes("limits.requestBytes", wire.request_bytes, default.request_bytes)?,
             body_memory: self.bytes("limits.bodyMemory", wire.body_memory, default.body_memory)?,
             trust_memory: self.bytes("limits.trustMemory", wire.trust_memory, default.trust_memory)?,
+            trust_cache: self.bytes("limits.trustCache", wire.trust_cache, default.trust_cache)?,
             handshake_time: self.time_limit("limits.handshakeTime", wire.handshake_time, default.handshake_time)?,
             head_time: self.time_limit("limits.headTime", wire.head_time, default.head_time)?,
             request_time: self.time_limit("limits.requestTime", wire.request_time, default.request_time)?,
@@ -469,6 +473,7 @@ struct WireLimits {
     request_bytes: Option<WireSize>,
     body_memory: Option<WireSize>,
     trust_memory: Option<WireSize>,
+    trust_cache: Option<WireSize>,
     handshake_time: Option<String>,
     head_time: Option<String>,
     request_time: Option<String>,
@@ -597,6 +602,7 @@ trust:
   requirePinnedRoots: true
 admission: { mode: warn }
 limits: { connections: 64, requestBytes: 4MiB, headBytes: 8192, trustMemory: 4MiB }
+limits: { connections: 64, requestBytes: 4MiB, headBytes: 8192, trustCache: 64MiB }
 log: { format: text, level: debug }
 "#,
         )
@@ -613,6 +619,7 @@ log: { format: text, level: debug }
             (64, 4 << 20, 8192)
         );
         assert_eq!(config.limits.trust_memory, 4 << 20);
+        assert_eq!(config.limits.trust_cache, 64 << 20);
         assert_eq!(config.mode, Mode::Warn);
         assert!(config.trust.servers.for_host("registry.local:9001").is_some());
         assert!(config.trust.servers.for_host("docker.io").is_some());

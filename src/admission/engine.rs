@@ -40,6 +40,7 @@ impl Engine {
             cache: config.trust.cache.clone(),
             workers: config.limits.workers,
             memory: config.limits.trust_memory,
+            cache_bytes: config.limits.trust_cache,
             metrics: Arc::clone(&metrics),
         })
         .map_err(EngineError::Notary)?;

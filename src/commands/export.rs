@@ -99,6 +99,7 @@ fn export(config: &Config, wanted: &Wanted, timeout: Duration) -> Result<String,
         cache: config.trust.cache.clone(),
         workers: 1,
         memory: config.limits.trust_memory,
+        cache_bytes: config.limits.trust_cache,
         metrics: Arc::new(Metrics::new()),
     })
     .map_err(|error| bad("the configuration", error.to_string()))?;

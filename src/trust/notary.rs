@@ -52,6 +52,8 @@ pub struct NotarySettings {
     pub workers: usize,
     /// The most bytes of trust data that are remembered in memory.
     pub memory: usize,
+    /// The most bytes of metadata that are kept there; roots and versions are kept of every repository.
+    pub cache_bytes: usize,
     /// Where it is counted what became of that.
     pub metrics: Arc<Metrics>,
 }
@@ -85,8 +87,9 @@ impl Notary {
             HttpSetupError::Proxy(error) => NotaryError::Proxy(error),
         })?;
         // What is held for one anchor and what is known whatever the anchor are mostly the same bytes, counted twice.
+        let room = u64::try_from(settings.cache_bytes).unwrap_or(u64::MAX);
         let half = u64::try_from(settings.memory / 2).unwrap_or(u64::MAX);
-        let store = Store::new(settings.cache, half, Arc::clone(&settings.metrics));
+        let store = Store::new(settings.cache, half, Arc::clone(&settings.metrics)).with_room(room);
         Ok(Self {
             client,
             store,

@@ -13,6 +13,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use self::disk::{Disk, Place, Written};
+use self::room::Room;
 use self::state::{State, Stored};
 use super::anchor::AnchorKind;
 use super::floor::Floor;
@@ -33,6 +34,7 @@ use crate::metrics::{Metrics, What};
 use crate::text::printable;
 
 mod disk;
+mod room;
 mod state;
 
 pub use self::disk::DiskError;
@@ -48,10 +50,13 @@ const READ_ATTEMPTS: usize = 4;
 /// The store. Shared by all workers.
 pub(super) struct Store {
     disk: Option<Disk>,
+    room: Room,
     metrics: Arc<Metrics>,
     known: Mutex<Records>,
     /// Was it said that nothing can be written? Once is enough.
     said: AtomicBool,
+    /// Was it said that there is no room?
+    said_full: AtomicBool,
 }
 
 type Key = (TrustServer, Gun);
@@ -91,11 +96,23 @@ impl Store {
     /// bytes than `max_weight` are remembered: what the disk has is read again, of the rest the root and the versions stay.
     pub(super) fn new(directory: Option<PathBuf>, max_weight: u64, metrics: Arc<Metrics>) -> Self {
         let known = Mutex::new(Records { max_weight, ..Records::default() });
-        let store = Self { disk: directory.map(Disk::new), metrics, known, said: AtomicBool::new(false) };
+        let store = Self {
+            disk: directory.map(Disk::new),
+            room: Room::new(u64::MAX),
+            metrics,
+            known,
+            said: AtomicBool::new(false),
+            said_full: AtomicBool::new(false),
+        };
         if let Some(disk) = &store.disk {
             store.heard(disk.probe());
         }
         store
+    }
+
+    /// The same, where the disk's data may take no more than this.
+    pub(super) fn with_room(self, bytes: u64) -> Self {
+        Self { room: Room::new(bytes), ..self }
     }
 
     pub(super) fn keeps_bytes(&self) -> bool {
@@ -186,7 +203,7 @@ impl Store {
         // The root and the floor alone: data that is on the disk stays there, unless it is of an older root.
         let mut record = Record::new();
         let state = known.to_state(None, &mut record);
-        self.persist_state(server, gun, &known, &state, &record, deadline);
+        self.persist_state(server, gun, Known::clone(&known), &state, &record, deadline);
     }
 
     /// Writes what was remembered to the disk. `record` has what the server gave for it.
@@ -200,21 +217,47 @@ impl Store {
     ) {
         let ours = |known: &Arc<Known>| known.repository.as_ref().is_some_and(|held| Arc::ptr_eq(held, repository));
         let Some(known) = self.records().get(&(server.clone(), gun.clone())).filter(ours) else { return };
-        let state = known.to_state(Some(repository), &mut record);
-        self.persist_state(server, gun, &known, &state, &record, deadline);
+        let Some(disk) = &self.disk else { return };
+        let mut state = known.to_state(Some(repository), &mut record);
+        let before = known.on_disk.as_ref().map_or(0, State::bytes);
+        let is_whole = known.is_whole_in(&state);
+        let has_room = self.has_room(disk, before, if is_whole { state.bytes() } else { length_of(repository) });
+        if !has_room || !is_whole {
+            state.leave_out_data(); // all of a publication, or none
+        }
+        // What was not written for want of its bytes is fetched anew; for want of room, it stays where it is.
+        let mut known = Known::clone(&known);
+        known.incomplete = has_room && !is_whole;
+        self.persist_state(server, gun, known, &state, &record, deadline);
+    }
+
+    /// Says once that there is no room left, and once that there is again.
+    fn has_room(&self, disk: &Disk, before: u64, wanted: u64) -> bool {
+        let has_room = self.room.admits(before, wanted, || disk.usage());
+        if !has_room {
+            self.metrics.trust_store_failure();
+        }
+        match (has_room, self.said_full.swap(!has_room, Ordering::Relaxed)) {
+            (false, false) => log::warn!(
+                "trust.cache is full (limits.trustCache): of further repositories only the root and the versions are kept \
+                 there, so that a restart fetches their data anew"
+            ),
+            (true, true) => log::info!("trust.cache has room again"),
+            _ => {}
+        }
+        has_room
     }
 
     fn persist_state(
         &self,
         server: &TrustServer,
         gun: &Gun,
-        known: &Arc<Known>,
+        mut known: Known,
         state: &State,
         record: &Record,
         deadline: Deadline,
     ) {
         let Some(disk) = &self.disk else { return };
-        let mut known = Known::clone(known);
         let data = known.repository.as_ref().map(Arc::as_ptr);
         // Whoever asked has an answer already and waits for this no longer than for half of what is left.
         let patience = deadline.remaining().unwrap_or_default() / 2;
@@ -288,7 +331,8 @@ impl Store {
         record: &Record,
         patience: Duration,
     ) {
-        known.incomplete = false;
+        // Bytes that are lacking are fetched anew only for a disk that takes them.
+        let lacking = std::mem::take(&mut known.incomplete);
         if let Some(old) = &known.on_disk
             && old.is_same(state)
             && disk.stamp(place) == known.stamp
@@ -299,6 +343,7 @@ impl Store {
                 (None, Some(_)) => false,
             };
             if recent {
+                known.incomplete = lacking;
                 return;
             }
         }
@@ -311,7 +356,8 @@ impl Store {
         };
         match self.heard(written) {
             Some(Written::Done(written, stamp)) => {
-                known.incomplete = !known.is_whole_in(&written);
+                known.incomplete = lacking;
+                self.room.changed(known.on_disk.as_ref().map_or(0, State::bytes), written.bytes());
                 known.seen.join(&Seen::of(None, written.floor.clone())); // with what other processes have seen
                 // Where theirs is the later data, it is read before the next refresh.
                 let is_known = |files| files == &written.files;
@@ -376,7 +422,7 @@ pub fn reset(directory: PathBuf, gun: &Gun, known: &[TrustServer]) -> Result<Vec
 }
 
 /// Which of two generations is to be on the disk; `None` where it is there already, and intact as far as we know. The
-/// later files, and under them the floor of both.
+/// later files, or, of one publication, the more of them; and under them the floor of both.
 fn choose(current: Option<&State>, ours: &State, intact: bool) -> Option<State> {
     let Some(current) = current else { return Some(ours.clone()) };
     if current.epoch > ours.epoch {
@@ -385,7 +431,8 @@ fn choose(current: Option<&State>, ours: &State, intact: bool) -> Option<State> 
     if current.epoch < ours.epoch {
         return Some(ours.clone());
     }
-    let mut chosen = if current.age() > ours.age() { current.clone() } else { ours.clone() };
+    let theirs_are_more = intact && current.age() == ours.age() && current.files.len() > ours.files.len();
+    let mut chosen = if current.age() > ours.age() || theirs_are_more { current.clone() } else { ours.clone() };
     chosen.floor.raise(&current.floor);
     chosen.floor.raise(&ours.floor);
     if current.age() == ours.age() {
@@ -635,6 +682,17 @@ impl Known {
                 && held.map(|(role, _)| role).all(|role| state.files.contains_key(role.as_str()))
         })
     }
+}
+
+/// The bytes of all its files.
+fn length_of(repository: &Repository) -> u64 {
+    let files = repository.files();
+    let kept = [files.root, files.timestamp, files.snapshot].into_iter().map(|bytes| bytes.len() as u64);
+    let held = repository.delegations.values().filter_map(|delegation| match delegation {
+        Delegation::Held(held) => Some(held.file.length),
+        Delegation::Absent | Delegation::Damaged(_) => None,
+    });
+    kept.chain(held).fold(repository.targets.file.length, u64::saturating_add)
 }
 
 fn damaged_root(gun: &Gun, why: &str) -> Rejection {

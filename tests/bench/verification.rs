@@ -223,6 +223,7 @@ impl Work {
                     cache: None,
                     workers: 8,
                     memory: 64 << 20,
+                    cache_bytes: usize::MAX,
                     metrics: Arc::new(Metrics::new()),
                 });
                 let (notary, server) = (notary.unwrap(), case.server());

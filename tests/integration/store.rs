@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Instant;
 
+use portreeve_test_support::signer::{Key, Repo};
 use portreeve_test_support::trust_server::Fault;
 use serde_json::{Value, json};
 
@@ -180,6 +181,47 @@ fn a_cache_that_cannot_be_is_a_warning() {
     let metrics = serving.get_plain("/metrics").unwrap().body;
     assert!(!metrics.contains("portreeve_trust_store_failures_total 0"), "{metrics}");
     check(&stage.site).expect(ALLOWED);
+}
+
+/// TUF 1.0 §5.3.11, by processes that know of each other only what is stored.
+#[test]
+fn an_owner_recovers_from_versions_that_a_thief_drove_up() {
+    let stage = Stage::new();
+    for role in ["timestamp", "snapshot", "targets/releases"] {
+        let publish = |repo: &Repo| {
+            stage.server.publish(repo);
+            check(&stage.site)
+        };
+        fs::remove_dir_all(cache(&stage.site)).unwrap_or_default();
+        publish(&stage.repo).expect(ALLOWED);
+        let driven = stage.repo.update(|signer| signer.version(role, u64::from(u32::MAX)));
+        publish(&driven).expect(ALLOWED);
+        let lower = driven.update(|signer| signer.version(role, 3));
+        let told = publish(&lower).expect(DENIED);
+        assert!(told.stdout.contains("was seen before"), "{told:?}");
+        let recovered = lower.update(|signer| signer.rotate(role, vec![Key::p256()]).version(role, 3));
+        let found = report(&publish(&recovered).expect(ALLOWED));
+        assert_eq!(stored_version(&found, role), 3, "{found:#}");
+        publish(&driven).expect(DENIED);
+        publish(&lower).expect(DENIED);
+        publish(&recovered).expect(ALLOWED);
+    }
+}
+
+#[test]
+fn a_cache_that_is_full_by_its_bound_costs_no_answer_and_no_version() {
+    let mut stage = Stage::new();
+    stage.site.config["limits"] = json!({ "trustCache": "1KiB" });
+    let run = check(&stage.site).expect(ALLOWED);
+    assert!(run.stderr.contains("trust.cache is full"), "{run:?}");
+    let newer = stage.repo.update(|signer| signer.touch("timestamp"));
+    stage.server.publish(&newer);
+    let found = report(&check(&stage.site).expect(ALLOWED));
+    assert_eq!(stored_version(&found, "timestamp"), 2, "{found:#}");
+    assert!(found["stored"].get("damage").is_none(), "{found:#}");
+    stage.server.publish(&stage.repo);
+    let run = check(&stage.site).expect(DENIED);
+    assert!(run.stdout.contains("was seen before"), "{run:?}");
 }
 
 #[test]

@@ -72,6 +72,7 @@ impl Bench {
             cache: None,
             workers: 8,
             memory: 64 << 20,
+            cache_bytes: usize::MAX,
             metrics: Arc::new(Metrics::new()),
         };
         Self {
@@ -94,6 +95,7 @@ impl Bench {
             cache: cache.map(std::path::Path::to_owned),
             workers: 8,
             memory: 64 << 20,
+            cache_bytes: usize::MAX,
             metrics: Arc::new(Metrics::new()),
         };
         self.notary = Notary::new(settings).unwrap();
@@ -682,6 +684,46 @@ fn what_was_superseded_stands_in_for_nothing_after_a_restart() {
     bench.server.behave();
     bench.server.publish(&bench.repo);
     assert!(matches!(rejection(bench.ask(&stored)), Rejection::Rollback { .. }));
+}
+
+#[test]
+fn a_reset_is_noticed_before_anything_is_denied_by_what_was_forgotten() {
+    let mut bench = Bench::new(LONG);
+    let cache = bench.cache();
+    bench.restart(Some(&cache));
+    bench.ask(&Ask::default()).unwrap();
+    bench.age_by(Duration::from_secs(3));
+    bench.server.publish(&Signer::new(GUN).release("v3", [3; 32], 1, &[]).publish());
+    crate::trust::reset(cache, &bench.gun, &[]).unwrap();
+    // Within `refresh_after` it goes on to admit by what it remembers.
+    assert_eq!(origin(&bench.ask(&Ask::default())), Origin::Remembered);
+    assert_eq!(origin(&bench.ask(&Ask { tag: "v3", ..Ask::default() })), Origin::Fetched);
+    assert!(matches!(rejection(bench.ask(&Ask::default())), Rejection::NoSuchTag { .. }));
+}
+
+/// The owner's new root is seen once, in a refresh that fails, by a process that knows root and versions alone.
+#[test]
+fn what_a_failed_refresh_has_seen_outlives_the_process_that_had_no_data() {
+    let mut bench = Bench::new(Duration::ZERO);
+    let cache = bench.cache();
+    bench.restart(Some(&cache));
+    bench.ask(&Ask::default()).unwrap();
+    let timestamp = format!("{}.json", crate::image::Sha256::of(&bench.repo.bytes("timestamp")).hex());
+    let directory = std::fs::read_dir(&cache).unwrap().next().unwrap().unwrap().path();
+    std::fs::remove_file(directory.join(timestamp)).unwrap();
+    let rotated = bench.repo.update(|s| s.rotate("targets", vec![portreeve_test_support::signer::Key::p256()]));
+    bench.server.publish(&rotated);
+    bench.server.misbehave(&rotated.file_of("targets"), Fault::Status(503));
+    bench.restart(Some(&cache));
+    unavailable(bench.ask(&Ask::default()));
+    bench.server.behave();
+    bench.server.publish(&bench.repo);
+    for _ in 0..2 {
+        assert!(matches!(rejection(bench.ask(&Ask::default())), Rejection::Rollback { .. }));
+        bench.restart(Some(&cache));
+    }
+    bench.server.publish(&rotated);
+    bench.ask(&Ask::default()).unwrap();
 }
 
 #[test]

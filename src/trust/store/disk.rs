@@ -153,6 +153,13 @@ impl Disk {
         self.write(place, &Record::new(), LOCK_PATIENCE, |current| Some(State::empty(above(current)))).map(drop)
     }
 
+    /// The bytes of all that is stored.
+    pub(super) fn usage(&self) -> u64 {
+        let entries = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten();
+        let files = entries(&self.base).flat_map(|directory| entries(&directory.path()));
+        files.filter_map(|file| file.metadata().ok()).fold(0, |sum, file| sum.saturating_add(file.len()))
+    }
+
     /// Every repository of which anything is stored.
     pub(super) fn repositories(&self) -> Result<Vec<(String, String)>, DiskError> {
         let mut found = Vec::new();

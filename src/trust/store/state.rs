@@ -62,9 +62,20 @@ impl State {
         (version("root"), version("timestamp"))
     }
 
-    /// Is there nothing but a root and a floor?
+    /// Leaves nothing but the root, the floor, and what says how new the rest was.
+    pub(super) fn leave_out_data(&mut self) {
+        self.files.retain(|role, _| is_kept(role));
+        self.confirmed = None;
+    }
+
+    /// Is there nothing else?
     pub(super) fn is_without_data(&self) -> bool {
-        self.files.keys().all(|role| role == "root")
+        self.files.keys().all(|role| is_kept(role))
+    }
+
+    /// The bytes of its files.
+    pub(super) fn bytes(&self) -> u64 {
+        self.files.values().fold(0, |sum: u64, file| sum.saturating_add(file.length as u64))
     }
 
     /// What it takes in memory.
@@ -137,6 +148,10 @@ impl State {
         }
         Ok(Self { epoch: wire.reset, confirmed, files, floor: Floor::from_entries(seen) })
     }
+}
+
+fn is_kept(role: &str) -> bool {
+    matches!(role, "root" | "timestamp")
 }
 
 #[derive(Deserialize, Serialize)]

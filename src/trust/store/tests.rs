@@ -76,7 +76,11 @@ impl Bench {
     }
 
     fn directory(&self) -> PathBuf {
-        Disk::new(self.cache()).directory(Place { server: &self.server, gun: &self.gun })
+        Disk::new(self.cache()).directory(self.place())
+    }
+
+    fn place(&self) -> Place<'_> {
+        Place { server: &self.server, gun: &self.gun }
     }
 
     /// One refresh from a server that has these files.
@@ -345,6 +349,27 @@ fn a_damaged_root_does_not_take_the_versions_along() {
     fs::remove_file(bench.directory().join(format!("{}.json", Sha256::of(&new.bytes("root")).hex()))).unwrap();
     assert_eq!(code(bench.refresh_at(&bench.start(), &old, &pin(&old), now())), "rollback");
     assert_eq!(code(bench.refresh_at(&bench.start(), &new, &pin(&old), now())), "accepted");
+}
+
+/// The owner took a stolen key away. Whoever has it, and can damage the stored root, does not get it back.
+#[test]
+fn a_damaged_root_does_not_take_its_own_version_along() {
+    let bench = Bench::new();
+    let base = plant().publish();
+    let stolen = base.keys("targets");
+    let rotated = base.update(|signer| signer.rotate("targets", vec![Key::p256()]));
+    bench.refresh(&bench.start(), &rotated).unwrap();
+    fs::remove_file(bench.directory().join(format!("{}.json", Sha256::of(&rotated.bytes("root")).hex()))).unwrap();
+    let forged = base.update(|signer| {
+        let signer = signer.sign_with("targets", stolen).touch("targets").release("v1", [9; 32], 5, &["alice"]);
+        ["timestamp", "snapshot", "targets"].into_iter().fold(signer, |signer, role| signer.version(role, 9))
+    });
+    for _ in 0..2 {
+        let found = bench.refresh_at(&bench.start(), &forged, &pin(&base), now());
+        let Err(RefreshError::Rejected(rejection)) = found else { panic!("{found:?}") };
+        assert_eq!(rejection, Rejection::Rollback { role: "root".to_owned(), seen: 2, offered: 1 });
+    }
+    assert_eq!(code(bench.refresh_at(&bench.start(), &rotated, &pin(&base), now())), "accepted");
 }
 
 #[test]
@@ -1020,6 +1045,13 @@ fn what_is_noted_late_brings_nothing_back() {
     let known = store.recall(&bench.server, &bench.gun).unwrap();
     assert!(known.stand_in(&first_use(), &alice(), now()).unwrap().is_some());
     assert_eq!(timestamp_of(&known), 2);
+    // An older root takes no newer one's place.
+    let rotated = new.update(|signer| signer.rotate("root", vec![Key::root(GUN)]));
+    bench.refresh(&store, &rotated).unwrap();
+    store.note(&bench.server, &bench.gun, &seen, 0);
+    let known = store.recall(&bench.server, &bench.gun).unwrap();
+    assert_eq!(known.seen.root().unwrap().header.version, 2);
+    assert!(!known.repository.as_ref().unwrap().is_superseded());
     // What was seen before a reset.
     reset(bench.cache(), &bench.gun, &[]).unwrap();
     assert!(store.recall(&bench.server, &bench.gun).unwrap().epoch() > 0);
@@ -1031,4 +1063,94 @@ fn what_is_noted_late_brings_nothing_back() {
     light.note(&bench.server, &bench.gun, &seen, 0);
     assert_eq!(code(bench.refresh(&light, &old)), "rollback");
     assert_eq!(code(bench.refresh(&light, &new)), "accepted");
+}
+
+#[test]
+fn past_the_bound_the_root_and_the_versions_are_stored_alone() {
+    let mut bench = Bench::new();
+    let repo = plant().publish();
+    bench.refresh(&bench.start(), &repo).unwrap();
+    let size = State::bytes(&Disk::new(bench.cache()).load(bench.place()).unwrap().unwrap());
+    // There is room for this one as it is, and for half of another.
+    let metrics = Arc::new(Metrics::new());
+    let cache = bench.cache();
+    let bounded = |room: u64| Store::new(Some(cache.clone()), MAX_WEIGHT, Arc::clone(&metrics)).with_room(room);
+    let overhead = Disk::new(bench.cache()).usage() - size;
+    let full = bounded(overhead + size + size / 2);
+    let renewed = repo.update(|signer| signer.touch("timestamp"));
+    bench.refresh(&full, &renewed).unwrap();
+    assert_eq!(bench.stored(), Some((2, true)));
+    assert!(metrics.render().contains("portreeve_trust_store_failures_total 0"));
+    let wider = bounded(overhead + 4 * size);
+
+    bench.gun = Gun::new("registry.local:9001/plant/hmi").unwrap();
+    let other = Signer::new_at(bench.gun.as_str(), now()).signer("alice").release("v1", [1; 32], 1, &["alice"]);
+    let other = other.publish();
+    let new = other.update(|signer| signer.touch("snapshot"));
+    for (round, served) in [&other, &new, &new].into_iter().enumerate() {
+        let mut source = Counting(served, 0);
+        let known = full.recall(&bench.server, &bench.gun);
+        let found = match &known {
+            Some(known) => known.refresh(&mut source, &bench.gun, &first_use(), &alice(), now()).unwrap(),
+            None => Repository::refresh(&mut source, &bench.gun, &first_use(), None, &alice(), now()).unwrap(),
+        };
+        // What is in memory is not fetched again for want of room on the disk.
+        assert_eq!(source.1, [6, 2, 1][round]);
+        let found = Arc::new(found);
+        full.remember(&bench.server, &bench.gun, &found, Some(now()), 0);
+        full.persist(&bench.server, &bench.gun, &found, Record::new(), soon());
+        assert_eq!(judge(&found, served, now()).unwrap(), "01".repeat(32));
+        let known = full.recall(&bench.server, &bench.gun).unwrap();
+        assert!(known.has_data());
+    }
+    assert_eq!(bench.stored(), Some((2, false)));
+    assert!(full.said_full.load(Ordering::Relaxed));
+    assert!(!metrics.render().contains("portreeve_trust_store_failures_total 0"));
+    // A restart knows the root and the versions, and nothing is damaged.
+    let summary = bench.start().summary(&bench.server, &bench.gun).unwrap();
+    assert_eq!((summary.damage, summary.confirmed), (None, None));
+    assert_eq!(code(bench.refresh(&bounded(0), &other)), "rollback");
+    assert!(bench.stand_in(now()).unwrap().is_none());
+    // Where there is room again, the data is fetched once and stored.
+    bench.refresh(&wider, &new).unwrap();
+    assert_eq!(bench.stored(), Some((2, true)));
+    // And goes where there is none any more: what would be read back is older than what was seen.
+    let newest = new.update(|signer| signer.release("v2", [2; 32], 1, &["alice"]));
+    bench.refresh(&bounded(0), &newest).unwrap();
+    assert_eq!(bench.stored(), Some((3, false)));
+    assert_eq!(files_in(&bench.directory()).len(), 2 + 3);
+}
+
+/// A server that counts what it is asked.
+struct Counting<'a>(&'a Repo, usize);
+
+impl MetadataSource for Counting<'_> {
+    fn fetch(&mut self, name: &MetadataName, cap: usize) -> Result<Vec<u8>, FetchError> {
+        self.1 += 1;
+        Files(self.0).fetch(name, cap)
+    }
+}
+
+#[test]
+fn a_part_of_a_publication_replaces_no_whole_one() {
+    let bench = Bench::new();
+    let repo = plant().publish();
+    let (store, other) = (bench.start(), bench.start());
+    bench.refresh(&other, &repo).unwrap();
+    let before = bench.state();
+    // This one has verified the same, and its bytes are not at hand.
+    let found = Repository::refresh(&mut Files(&repo), &bench.gun, &first_use(), None, &alice(), now()).unwrap();
+    let found = Arc::new(found);
+    store.recall(&bench.server, &bench.gun).unwrap();
+    store.remember(&bench.server, &bench.gun, &found, Some(now()), 0);
+    store.persist(&bench.server, &bench.gun, &found, Record::new(), soon());
+    assert_eq!((bench.stored(), bench.state()), (Some((1, true)), before.clone()));
+    // Nor where it has not looked before.
+    let store = bench.start();
+    store.remember(&bench.server, &bench.gun, &found, Some(now()), 0);
+    store.persist(&bench.server, &bench.gun, &found, Record::new(), soon());
+    let renewed = repo.update(|signer| signer.touch("timestamp"));
+    bench.refresh(&store, &renewed).unwrap();
+    bench.refresh(&store, &renewed).unwrap();
+    assert_eq!(bench.stored(), Some((2, true)));
 }
