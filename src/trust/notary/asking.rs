@@ -98,7 +98,7 @@ impl Asking<'_> {
                     // After landing: nobody waits for the disk but whoever led.
                     if let Some(Brought { repository, record, .. }) = brought {
                         let Question { deadline, .. } = *self.question;
-                        self.notary.store.persist(server, gun, &repository, record, deadline);
+                        self.notary.scribe.write(server, gun, &repository, record, deadline);
                     }
                     return result;
                 }
