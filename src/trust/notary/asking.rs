@@ -66,7 +66,10 @@ impl Asking<'_> {
         let deadline = self.deadline_for_asking();
         loop {
             if deadline.remaining().is_none() {
-                return Err(self.out_of_time("other images of this request, or the queue, had taken it all before"));
+                return Err(self.out_of_time(&match self.began.elapsed().as_secs_f64() {
+                    waited @ 0.1.. => format!("{waited:.1} s waiting for other requests that were asking it"),
+                    _ => "other images of this request, or the queue, had taken it all before".to_owned(),
+                }));
             }
             self.check_server()?;
             match self.slot.board(|| self.terms()) {
@@ -75,6 +78,9 @@ impl Asking<'_> {
                     // Between our look and now, another one may have brought it.
                     if let Some(held) = held.as_ref().filter(|held| self.serves(held, max_age)) {
                         return Ok(Arc::clone(held));
+                    }
+                    if let Some(failure) = self.known_failure() {
+                        return Err(failure);
                     }
                     let Question { gun, server, .. } = *self.question;
                     let (result, brought) = match self.refresh(held.as_deref(), max_age, deadline) {
