@@ -15,7 +15,9 @@ use jiff::Timestamp;
 use self::asking::Asking;
 use self::failures::Failures;
 use self::held::{Failure, Held, Key, Terms};
+
 pub use self::question::{Origin, Question, Refusal, Verified, WhenUnavailable};
+use self::scribe::Scribe;
 pub use super::ca::CaError;
 use super::client::{Client, Ear};
 use super::crowd::Crowd;
@@ -34,6 +36,7 @@ mod asking;
 mod failures;
 mod held;
 mod question;
+mod scribe;
 mod stand_in;
 
 /// The service's settings.
@@ -61,7 +64,8 @@ pub struct NotarySettings {
 /// The trust service. Shared by all workers.
 pub struct Notary {
     client: Client,
-    store: Store,
+    store: Arc<Store>,
+    scribe: Scribe,
     refresh_after: Duration,
     shelf: Shelf<Key, Arc<Held>, Terms, Failure>,
     crowd: Crowd,
@@ -90,8 +94,10 @@ impl Notary {
         let room = u64::try_from(settings.cache_bytes).unwrap_or(u64::MAX);
         let half = u64::try_from(settings.memory / 2).unwrap_or(u64::MAX);
         let store = Store::new(settings.cache, half, Arc::clone(&settings.metrics)).with_room(room);
+        let store = Arc::new(store);
         Ok(Self {
             client,
+            scribe: Scribe::new(Arc::clone(&store)),
             store,
             refresh_after: settings.refresh_after,
             shelf: Shelf::new(MAX_REPOSITORIES, half, |held| held.weight()),

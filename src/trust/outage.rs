@@ -64,8 +64,14 @@ struct Trouble {
     knocker: u64,
     /// When somebody last wanted to ask.
     wanted: Instant,
-    /// `None`: suspected.
-    down: Option<Down>,
+    state: State,
+}
+
+enum State {
+    Suspected,
+    Down(Down),
+    /// It was suspected, and did answer. It is not knocked at again at once.
+    Fine(Instant),
 }
 
 struct Down {
@@ -89,7 +95,7 @@ impl Outages {
         let mut doors = self.lock();
         let Some(trouble) = doors.by_url.get_mut(door) else { return Ok(()) };
         trouble.wanted = Instant::now();
-        let Some(down) = &trouble.down else { return Ok(()) };
+        let State::Down(down) = &trouble.state else { return Ok(()) };
         let ago = down.found.elapsed();
         let outage = Outage { why: down.why.clone(), ago, next: down.pause.saturating_sub(ago) };
         drop(doors);
@@ -99,8 +105,8 @@ impl Outages {
 
     /// It answered: whatever it said, it is up.
     pub(super) fn answered(&self, door: &str) {
-        if let Some(Trouble { down: Some(_), .. }) = self.lock().by_url.remove(door) {
-            log::info!("{door} answers again");
+        if let Some(trouble) = self.lock().by_url.get_mut(door) {
+            trouble.ends(door);
         }
     }
 
@@ -116,12 +122,14 @@ impl Outages {
         K: Fn(&str, Duration) -> Option<Result<(), String>> + Send + 'static,
     {
         let mut doors = self.lock();
+        let lately = self.times.first_pause;
+        doors.by_url.retain(|_, trouble| !matches!(trouble.state, State::Fine(since) if since.elapsed() >= lately));
         if doors.by_url.contains_key(door) || doors.by_url.len() >= MAX_DOORS {
             return;
         }
         doors.next_knocker += 1;
         let knocker = Knocker { outages: Arc::clone(self), door: door.to_owned(), id: doors.next_knocker };
-        let trouble = Trouble { knocker: knocker.id, wanted: Instant::now(), down: None };
+        let trouble = Trouble { knocker: knocker.id, wanted: Instant::now(), state: State::Suspected };
         doors.by_url.insert(door.to_owned(), trouble);
         drop(doors);
         // Without a thread the knocker ends here, and the suspicion with it.
@@ -137,31 +145,44 @@ impl Outages {
         if trouble.wanted.elapsed() > self.times.forget_after {
             return None;
         }
-        let pause = match &trouble.down {
-            None => {
+        let pause = match &trouble.state {
+            State::Fine(_) => return None,
+            State::Suspected => {
                 log::warn!("{door} is down: {why}; nobody waits for it until it answers");
                 self.times.first_pause
             }
-            Some(down) => (down.pause * 2).min(self.times.longest_pause),
+            State::Down(down) => (down.pause * 2).min(self.times.longest_pause),
         };
-        trouble.down = Some(Down { found: Instant::now(), why, pause });
+        trouble.state = State::Down(Down { found: Instant::now(), why, pause });
         Some(jittered(pause))
     }
 
     /// Is this server down, as far as we know?
     #[cfg(test)]
     pub(super) fn is_down(&self, door: &str) -> bool {
-        self.lock().by_url.get(door).is_some_and(|trouble| trouble.down.is_some())
+        self.lock().by_url.get(door).is_some_and(|trouble| matches!(trouble.state, State::Down(_)))
     }
 
     /// Is this server known to be in no trouble?
     #[cfg(test)]
     pub(super) fn is_fine(&self, door: &str) -> bool {
-        !self.lock().by_url.contains_key(door)
+        self.lock().by_url.get(door).is_none_or(|trouble| matches!(trouble.state, State::Fine(_)))
     }
 
     fn lock(&self) -> MutexGuard<'_, Doors> {
         self.doors.lock().unwrap_or_else(PoisonError::into_inner) // nothing under it can panic half-way
+    }
+}
+
+impl Trouble {
+    /// It is over, or was none.
+    fn ends(&mut self, door: &str) {
+        match self.state {
+            State::Fine(_) => return,
+            State::Suspected => {}
+            State::Down(_) => log::info!("{door} is asked again"),
+        }
+        self.state = State::Fine(Instant::now());
     }
 }
 
@@ -192,10 +213,8 @@ impl Knocker {
 impl Drop for Knocker {
     fn drop(&mut self) {
         let mut doors = self.outages.lock();
-        if doors.by_url.get(&self.door).is_some_and(|trouble| trouble.knocker == self.id)
-            && let Some(Trouble { down: Some(_), .. }) = doors.by_url.remove(&self.door)
-        {
-            log::info!("{} is asked again", self.door);
+        if let Some(trouble) = doors.by_url.get_mut(&self.door).filter(|trouble| trouble.knocker == self.id) {
+            trouble.ends(&self.door);
         }
     }
 }
@@ -344,6 +363,27 @@ mod tests {
     }
 
     #[test]
+    fn a_server_that_did_answer_is_left_in_peace_for_a_moment() {
+        let knocks = |times: Times| {
+            let outages = Arc::new(Outages::new(times, Arc::new(Metrics::new())));
+            let knocks = Arc::new(AtomicUsize::new(0));
+            for _ in 0..3 {
+                let count = Arc::clone(&knocks);
+                outages.suspect(DOOR, move |_, _| {
+                    count.fetch_add(1, Ordering::SeqCst);
+                    Some(Ok(()))
+                });
+                let bench = Bench { outages: Arc::clone(&outages), find: channel().0, knocks: channel().1 };
+                bench.wait_until(|outages| outages.is_fine(DOOR));
+                thread::sleep(Duration::from_millis(5));
+            }
+            knocks.load(Ordering::SeqCst)
+        };
+        assert_eq!(knocks(SHORT), 3);
+        assert_eq!(knocks(Times { first_pause: Duration::from_secs(60), ..SHORT }), 1);
+    }
+
+    #[test]
     fn whom_nobody_wants_is_not_knocked_at_for_ever() {
         let bench = Bench::suspecting(Times { forget_after: Duration::ZERO, ..SHORT });
         bench.find(Err("did not answer in time"));
@@ -369,7 +409,7 @@ mod tests {
     #[test]
     fn pauses_grow_to_their_bound_and_differ() {
         let outages = Outages::new(Times::USUAL, Arc::new(Metrics::new()));
-        let trouble = Trouble { knocker: 7, wanted: Instant::now(), down: None };
+        let trouble = Trouble { knocker: 7, wanted: Instant::now(), state: State::Suspected };
         outages.lock().by_url.insert(DOOR.to_owned(), trouble);
         let pause = || outages.found_down(DOOR, 7, String::new()).unwrap();
         for seconds in [1, 2, 4, 5, 5] {

@@ -71,7 +71,12 @@ impl Asking<'_> {
         let deadline = self.deadline_for_asking();
         loop {
             if deadline.remaining().is_none() {
-                return Err(self.out_of_time("the time was up before it could be asked: the request had waited for a worker (limits.workers), or for other images of its own"));
+                return Err(self.out_of_time(&match self.began.elapsed().as_secs_f64() {
+                    waited @ 0.1.. => format!("{waited:.1} s waiting for other requests that were asking it"),
+                    _ => "the time was up before it could be asked: the request had waited for a worker \
+                          (limits.workers), or for other images of its own"
+                        .to_owned(),
+                }));
             }
             self.check_server()?;
             match self.slot.board(|| self.terms()) {
@@ -81,6 +86,9 @@ impl Asking<'_> {
                     if let Some(held) = held.as_ref().filter(|held| self.serves(held, max_age)) {
                         self.notary.metrics.trust_lookup(Source::Shared);
                         return Ok(Arc::clone(held));
+                    }
+                    if let Some(failure) = self.known_failure() {
+                        return Err(failure);
                     }
                     let Question { gun, server, .. } = *self.question;
                     let store = &self.notary.store;
@@ -109,9 +117,9 @@ impl Asking<'_> {
                     // After landing: nobody waits for the disk but whoever led.
                     let Question { deadline, .. } = *self.question;
                     if let Some(Brought { repository, record, .. }) = brought {
-                        store.persist(server, gun, &repository, record, deadline);
+                        self.notary.scribe.write(server, gun, &repository, record, deadline);
                     } else if noted.is_some() {
-                        store.persist_noted(server, gun, deadline);
+                        self.notary.scribe.write_noted(server, gun, deadline);
                     }
                     if result.is_ok() {
                         self.notary.metrics.trust_lookup(Source::Refreshed);
