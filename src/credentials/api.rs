@@ -100,6 +100,11 @@ impl Api {
         &self.server
     }
 
+    /// What is wrong with our token now, if anything is: better told at the start than by the first denial.
+    pub(super) fn trouble_with_token(&self) -> Option<ApiError> {
+        self.token().err().map(|trouble| ApiError { server: self.server.clone(), trouble })
+    }
+
     /// One Secret.
     pub(super) fn secret(&self, namespace: &str, name: &str, deadline: Deadline) -> Result<SecretObject, ApiError> {
         self.get(Kind::Secret, namespace, name, deadline)
