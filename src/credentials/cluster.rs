@@ -78,7 +78,10 @@ impl ClusterSecrets {
         keep_failure: Duration,
     ) -> Result<Self, ApiSetupError> {
         let api = Api::new(settings, metrics)?;
-        log::info!("pull secrets and signers' secrets are read from the Kubernetes API server {}", api.server());
+        match api.trouble_with_token() {
+            None => log::info!("pull secrets are read from the Kubernetes API server {}", api.server()),
+            Some(trouble) => log::warn!("pull secrets {trouble}"),
+        }
         Ok(Self {
             api,
             accounts: Cache::keeping(keep, keep_failure, |names| names.iter().map(|name| weight(name)).sum()),
