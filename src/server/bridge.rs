@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 use super::gateway::Timed;
 use super::http::Dispatcher;
 use super::link::{Link, LinkError, Outgoing, Reply};
+use super::threads::spawn;
 
 /// The bridge; shared by all connections.
 pub(super) struct Bridge {
@@ -97,14 +98,14 @@ impl Bridge {
             // Nobody listens if the asking thread is gone, which cannot be.
             Err(error) => drop(tell.send(Err(error))),
         };
-        thread::Builder::new().name("dispatch".into()).spawn(run)?;
+        spawn("dispatch".to_owned(), Box::new(run))?;
         told.recv().unwrap_or_else(|_| Err(io::Error::other("the internal HTTP server got no threads")))
     }
 
     /// Starts the thread that takes requests off a link.
     fn dispatch(self: &Arc<Self>, link: Arc<Link>) -> io::Result<()> {
         let bridge = Arc::clone(self);
-        thread::Builder::new().name("dispatch".into()).spawn(move || bridge.receive(&link)).map(drop)
+        spawn("dispatch".to_owned(), Box::new(move || bridge.receive(&link))).map(drop)
     }
 
     fn receive(self: &Arc<Self>, link: &Arc<Link>) {

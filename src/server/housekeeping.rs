@@ -9,6 +9,7 @@ use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::threads::spawn;
 use crate::metrics::Metrics;
 
 /// Something to do every interval. It should be short: all chores share one thread.
@@ -44,7 +45,7 @@ impl Housekeeping {
     /// Starts the thread. The chores run first after one interval, and then with one interval between two rounds.
     pub fn start(interval: Duration, mut chores: Vec<Chore>, metrics: Arc<Metrics>) -> std::io::Result<Self> {
         let (stop, stopped) = sync_channel::<()>(0);
-        let thread = std::thread::Builder::new().name("housekeeping".into()).spawn(move || {
+        let run = move || {
             while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
                 for chore in &mut chores {
                     if catch_unwind(AssertUnwindSafe(&mut chore.run)).is_err() {
@@ -53,7 +54,8 @@ impl Housekeeping {
                     }
                 }
             }
-        })?;
+        };
+        let thread = spawn("housekeeping".to_owned(), Box::new(run))?;
         Ok(Self { stop: Some(stop), thread: Some(thread) })
     }
 }

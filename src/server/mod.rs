@@ -9,6 +9,7 @@ mod gateway;
 mod housekeeping;
 mod http;
 mod link;
+mod threads;
 mod tls;
 
 #[cfg(test)]

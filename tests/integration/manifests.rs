@@ -404,7 +404,9 @@ fn the_pod_holds_to_the_restricted_standard_and_to_the_budgets() {
     assert!((8..=24).contains(&mebibytes("/requests/memory")));
     assert!((24 + 32..=128).contains(&mebibytes("/limits/memory")));
     // limits.drainTime is 20 s.
-    assert!(spec["terminationGracePeriodSeconds"].as_u64().unwrap() > 20);
+    let delay = configuration(&base)["limits"]["shutdownDelay"].as_str().unwrap().to_owned();
+    let delay: u64 = delay.strip_suffix('s').unwrap().parse().unwrap();
+    assert!(delay >= 2 && spec["terminationGracePeriodSeconds"].as_u64().unwrap() > delay + 20);
 }
 
 #[test]
@@ -580,7 +582,7 @@ fn components_and_a_site_s_own_files_go_together() {
         "apiVersion: kustomize.config.k8s.io/v1beta1
 kind: Kustomization
 resources: [manifests/overlays/cert-manager]
-components: [manifests/components/skip-label, manifests/components/monitoring, manifests/components/prestop-sleep]
+components: [manifests/components/skip-label, manifests/components/monitoring]
 configMapGenerator:
   - name: portreeve-policies
     namespace: portreeve
@@ -600,8 +602,6 @@ patches:
     assert_eq!(template["metadata"]["annotations"]["prometheus.io/port"], "8080");
     let container = &template["spec"]["containers"][0];
     assert_eq!(container["image"], format!("registry.example.com/portreeve:{}", env!("CARGO_PKG_VERSION")));
-    let sleep = container["lifecycle"]["preStop"]["sleep"]["seconds"].as_u64().unwrap();
-    assert!(template["spec"]["terminationGracePeriodSeconds"].as_u64().unwrap() > sleep + 20, "and limits.drainTime");
     let keys = array(&container["volumeMounts"]).iter().find(|mount| mount["name"] == "line-1-alice-key").unwrap();
     let directory = configuration(&made)["secrets"].as_str().unwrap().to_owned();
     assert_eq!(keys["mountPath"], format!("{directory}/line-1/alice-key"));

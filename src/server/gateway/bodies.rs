@@ -51,14 +51,18 @@ impl Body<'_> {
         Ok(())
     }
 
-    /// The bytes. The lease lasts as long as this body does: until the answer is with the client.
+    /// The bytes. The lease stays: whoever got them has them still, or a copy.
     pub(super) fn take(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.bytes)
     }
 
-    /// Takes room for an answer of so many bytes instead, if that is more than the body's.
+    /// The body has gone; from here on the lease is for an answer of so many bytes.
     pub(super) fn make_room(&mut self, length: usize) -> Result<(), NoMemory> {
-        self.lease(length.saturating_sub(FREE))
+        let total = length.saturating_sub(FREE);
+        let over = self.leased.saturating_sub(total);
+        self.memory.left.fetch_add(over, Ordering::SeqCst);
+        self.leased -= over;
+        self.lease(total)
     }
 
     fn lease(&mut self, total: usize) -> Result<(), NoMemory> {
@@ -100,6 +104,11 @@ mod tests {
         drop(hoard);
         assert_eq!(memory.left.load(Ordering::SeqCst), FREE, "what was leased comes back");
         large.extend(&[0]).unwrap();
+        for (answer, left) in [(2 * FREE, 0), (FREE, FREE), (FREE + 1, FREE - 1), (0, FREE)] {
+            assert_eq!(large.make_room(answer), Ok(()));
+            assert_eq!(memory.left.load(Ordering::SeqCst), left);
+        }
+        assert_eq!(large.make_room(2 * FREE + 1), Err(NoMemory));
     }
 
     #[test]

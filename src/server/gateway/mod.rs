@@ -29,6 +29,7 @@ pub(super) use wire::Timed;
 use wire::Wire;
 
 use super::bridge::Bridge;
+use super::threads::{spawn, spawn_small};
 use super::tls::TlsStore;
 use crate::config::Limits;
 use crate::deadline::Deadline;
@@ -164,7 +165,7 @@ impl Door {
     fn open(bound: Bound, porter: Porter) -> io::Result<Self> {
         let closer = TcpStream::from(OwnedFd::from(bound.listener.try_clone()?));
         let name = format!("accept-{}", porter.context.listener.as_str());
-        let thread = thread::Builder::new().name(name).spawn(move || porter.accept(&bound.listener))?;
+        let thread = spawn(name, Box::new(move || porter.accept(&bound.listener)))?;
         Ok(Self { closer, thread })
     }
 
@@ -227,15 +228,15 @@ impl Porter {
             return;
         };
         let tls = self.store.as_ref().map(|store| store.current());
-        let builder = thread::Builder::new().name(format!("{}-client", context.listener.as_str()));
-        let spawned = builder.stack_size(STACK_BYTES).spawn(move || {
+        let name = format!("{}-client", context.listener.as_str());
+        let work = move || {
             let served = catch_unwind(AssertUnwindSafe(|| serve(&context, stream, tls, &slot)));
             if served.is_err() {
                 context.metrics.panic();
                 log::error!("a connection hit a bug and was closed");
             }
-        });
-        if let Err(error) = spawned {
+        };
+        if let Err(error) = spawn_small(STACK_BYTES, name, Box::new(work)) {
             self.context.metrics.limit(Limit::Accept);
             log::error!("a connection got no thread: {error}");
         }

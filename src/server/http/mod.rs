@@ -12,12 +12,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use tiny_http::{Header, Method, Request, Response, StatusCode};
 
 use super::link::{Link, Passport, SEAL_HEADER, Visit};
+use super::threads::spawn;
 use super::{Answer, Endpoint, Handler};
 use crate::config::Limits;
 use crate::deadline::Deadline;
@@ -50,7 +50,7 @@ impl Dispatcher {
         let start = |name: String, queue: &Queue, count: &Arc<AtomicUsize>| {
             let (handler, metrics) = (Arc::clone(&handler), Arc::clone(&metrics));
             let worker = Worker { handler, metrics, queue: Arc::clone(queue), alive: Alive::new(count) };
-            thread::Builder::new().name(name).spawn(move || worker.run()).map(drop)
+            spawn(name, Box::new(move || worker.run())).map(drop)
         };
         let (admissions, queue) = sync_channel(limits.queue);
         let queue = Arc::new(Mutex::new(queue));
@@ -60,7 +60,7 @@ impl Dispatcher {
         let (policies, queue) = sync_channel(POLICY_QUEUE);
         start("policy-worker".to_owned(), &Arc::new(Mutex::new(queue)), &Arc::default())?;
         let (strangers, turned_away) = sync_channel(STRANGERS);
-        thread::Builder::new().name("strangers".into()).spawn(move || turn_away(&turned_away))?;
+        spawn("strangers".to_owned(), Box::new(move || turn_away(&turned_away)))?;
         Ok(Self {
             handler,
             metrics,

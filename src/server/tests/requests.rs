@@ -58,6 +58,18 @@ fn a_client_may_close_its_sending_side() {
     client.stream.shutdown(Shutdown::Write).unwrap();
     assert_eq!(client.answer().status, 200);
     assert!(client.is_closed());
+    // Under TLS that is said in two layers, of which either may come alone.
+    for is_polite in [true, false] {
+        let mut client = site.tls();
+        client.send(post("/admit", "{}"));
+        if is_polite {
+            client.stream.conn.send_close_notify();
+            client.stream.flush().unwrap();
+        }
+        client.stream.sock.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(client.answer().status, 200);
+        assert!(client.is_closed());
+    }
 }
 
 #[test]
