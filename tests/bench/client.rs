@@ -77,9 +77,9 @@ pub(crate) fn is_allowed(answer: &Option<(u16, String)>) -> bool {
     answer.as_ref().is_some_and(|(status, body)| *status == 200 && body.contains("\"allowed\":true"))
 }
 
-/// The whole request for a Pod with these images, with a ten-second timeout.
+/// The whole request for a Pod with these images, with the longest timeout that kube-apiserver has.
 pub(crate) fn request(images: &[String]) -> Vec<u8> {
-    request_with(images, "", 10)
+    request_with(images, "", 30)
 }
 
 /// The same, larger by `padding`, and with another timeout.
