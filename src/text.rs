@@ -16,6 +16,10 @@ pub fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
 
 /// Untrusted text for a log line or a denial: control characters replaced, cut at `limit` characters.
 pub fn printable(text: &str, limit: usize) -> String {
+    // Nearly all that is ever printed, some of it for every image.
+    if text.len() <= limit && text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        return text.to_owned();
+    }
     let mut out: String = text.chars().take(limit).map(visible).collect();
     if text.chars().nth(limit).is_some() {
         out.push('…');

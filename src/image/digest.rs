@@ -98,11 +98,10 @@ fn decode_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
 
 /// Lowercase hexadecimal digits of `bytes`.
 pub(crate) fn encode_hex(bytes: &[u8]) -> String {
-    use fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut out, byte| {
-        let _ = write!(out, "{byte:02x}"); // writing to a String cannot fail
-        out
-    })
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    let mut out = String::with_capacity(2 * bytes.len());
+    out.extend(digits.filter_map(|digit| char::from_digit(digit.into(), 16)));
+    out
 }
 
 /// Why a digest was refused.

@@ -88,6 +88,13 @@ impl Pattern {
         self.host.literal()
     }
 
+    /// The folder in which every image lies that it matches, as far as the path says before its first star: `a/b` for
+    /// `a/b/c*`, nothing for `a*`.
+    pub(super) fn folder(&self) -> &str {
+        let before_star = self.path.pieces.first().map_or("", |piece| piece);
+        before_star.rsplit_once('/').map_or("", |(folder, _)| folder)
+    }
+
     /// The path, if there is no star in it.
     pub fn exact_path(&self) -> Option<&str> {
         self.path.literal()

@@ -46,11 +46,16 @@ fn write(value: &Value<'_>, out: &mut Vec<u8>) {
 
 fn write_string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
-    for &byte in text.as_bytes() {
-        if matches!(byte, b'"' | b'\\') {
-            out.push(b'\\');
+    // By runs: most strings are a single one.
+    let is_escaped = |byte: &u8| matches!(byte, b'"' | b'\\');
+    for run in text.as_bytes().split_inclusive(is_escaped) {
+        match run.split_last() {
+            Some((last, plain)) if is_escaped(last) => {
+                out.extend_from_slice(plain);
+                out.extend_from_slice(&[b'\\', *last]);
+            }
+            _ => out.extend_from_slice(run),
         }
-        out.push(byte);
     }
     out.push(b'"');
 }

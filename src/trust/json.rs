@@ -94,7 +94,8 @@ impl<'a> Reader<'a> {
 
     fn object(&mut self, depth: usize) -> Result<Value<'a>, JsonError> {
         self.open(depth)?;
-        let mut members = Vec::new();
+        // Most objects of trust data are a target or its hashes, and a repository has 75,000 of each.
+        let mut members = Vec::with_capacity(2);
         if !self.take_after_space(b'}') {
             loop {
                 self.space();

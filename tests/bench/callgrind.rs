@@ -1,6 +1,9 @@
 //! Instructions, counted by callgrind: figures that a busy machine does not change. A program runs under valgrind
 //! uncounted, and is counted only while it does what is asked of it.
 //!
+//! `PROFILES=/some/directory` in the environment keeps what was counted there, for `callgrind_annotate`; a program that is
+//! not stripped then shows its functions.
+//!
 //! Valgrind knows no SHA instructions, so hashing counts more under it than it costs on a processor that has them.
 
 use std::fs;
@@ -48,6 +51,10 @@ impl Counter {
         control(pid, &["-d"]);
         self.dumps += 1;
         let dump = format!("{}.{}", self.out().display(), self.dumps);
+        if let Some(kept) = std::env::var_os("PROFILES") {
+            let name = format!("{}-{}", self.scratch.path().file_name().unwrap().display(), self.dumps);
+            fs::copy(&dump, PathBuf::from(kept).join(name)).unwrap();
+        }
         let text = fs::read_to_string(&dump).unwrap();
         let totals = text.lines().find_map(|line| line.strip_prefix("totals: ")).unwrap();
         totals.trim().parse().unwrap()

@@ -28,6 +28,7 @@ pub(crate) fn count(number: u64) -> String {
 /// Three digits and a unit.
 pub(crate) fn time(time: Duration) -> String {
     let (value, unit) = match time.as_secs_f64() {
+        0.0 => return "0".to_owned(),
         seconds if seconds < 1e-6 => (seconds * 1e9, "ns"),
         seconds if seconds < 1e-3 => (seconds * 1e6, "µs"),
         seconds if seconds < 1.0 => (seconds * 1e3, "ms"),

@@ -1,0 +1,141 @@
+//! How a warm admission grows with what there is much of: images in a Pod, policies, targets, repositories.
+
+use std::time::{Duration, Instant};
+
+use portreeve_test_support::signer::{Key, Repo, Signer};
+use portreeve_test_support::trust_server::TrustServer;
+
+use crate::callgrind;
+use crate::client::request;
+use crate::footprint::{image, repository};
+use crate::load::{Connections, Load};
+use crate::table::{self, count, time};
+use crate::warm::instructions;
+use crate::webhook::{REGISTRY, Site, Webhook, mebibytes};
+
+const SPAN: Duration = Duration::from_millis(1500);
+const COUNTED: u32 = 20;
+const HEAD: [&str; 8] = ["", "exec to ready", "first answer", "p50", "p99", "CPU of each", "resident", "instructions"];
+
+pub(crate) fn print() {
+    images();
+    policies();
+    targets();
+    repositories();
+}
+
+fn images() {
+    let trust_server = TrustServer::start();
+    let mut signer = Signer::new(&format!("{REGISTRY}/plant/plc")).signer("alice");
+    for number in 0..64 {
+        signer = signer.release(&format!("v{number}"), [7; 32], 1234, &["alice"]);
+    }
+    let repo = signer.publish();
+    trust_server.publish(&repo);
+    let site = Site::new(&trust_server.url(), trust_server.ca_pem());
+    site.policy_of(&repo);
+    let rows = [1, 4, 16, 64].map(|number| {
+        let images: Vec<_> = (0..number).map(|tag| format!("{REGISTRY}/plant/plc:v{tag}")).collect();
+        row(number, &site, &request(&images))
+    });
+    table_of("images in a Pod", &rows);
+}
+
+/// Every policy is for a repository of its own on one registry, with a star, so that no index by name finds it.
+fn policies() {
+    let trust_server = TrustServer::start();
+    let repo = repository("plant/plc");
+    trust_server.publish(&repo);
+    let key = repo.signer_public_key_pem("alice");
+    let mut rows = Vec::new();
+    for (shape, star) in [("with a star", "*"), ("without", "")] {
+        for number in [10, 1_000, 10_000] {
+            let site = Site::new(&trust_server.url(), trust_server.ca_pem());
+            let patterns = |file: usize| {
+                let numbers = file * 1_000..number.min((file + 1) * 1_000);
+                numbers.map(|number| format!("{REGISTRY}/other-{number}/app{star}")).collect::<Vec<_>>()
+            };
+            for file in 0..number.div_ceil(1_000) {
+                site.policy(&format!("other-{file}"), &patterns(file), ("alice", &key));
+            }
+            // Shorter than all others, and so looked at last.
+            site.policy("plant", &[format!("{REGISTRY}/p*")], ("alice", &key));
+            let mut row = row(number as u64, &site, &request(&[image("plant/plc")]));
+            row[0] = format!("{} {shape}", row[0]);
+            rows.push(row);
+        }
+    }
+    table_of("policies' patterns, the last of which matches", &rows);
+}
+
+fn targets() {
+    let rows = [10, 1_000, 10_000, 75_000].map(|number| {
+        let mut signer = Signer::new(&format!("{REGISTRY}/plant/plc")).signer("alice");
+        for tag in 0..number {
+            signer = signer.release(&format!("v{tag}"), [7; 32], 1234, &["alice"]);
+        }
+        let repo = signer.publish();
+        let trust_server = TrustServer::start();
+        trust_server.publish(&repo);
+        let site = Site::new(&trust_server.url(), trust_server.ca_pem());
+        site.policy_of(&repo);
+        row(number, &site, &request(&[image("plant/plc")]))
+    });
+    table_of("targets in each of two roles", &rows);
+}
+
+/// Here all repositories are asked for before the warm admissions, many at a time; the first answer is to the first of
+/// these requests.
+fn repositories() {
+    let alice = Key::p256();
+    let trust_server = TrustServer::start();
+    let repo = |number: u64| -> Repo {
+        let signer = Signer::new(&format!("{REGISTRY}/plant/app-{number}")).signer_with("alice", alice.clone());
+        signer.release("v1", [7; 32], 1234, &["alice"]).publish()
+    };
+    let mut published = 0;
+    let rows = [1, 50, 500, 5_000].map(|number| {
+        (published..number).for_each(|number| trust_server.publish(&repo(number)));
+        published = number;
+        let site = Site::new(&trust_server.url(), trust_server.ca_pem());
+        site.policy("plant", &[format!("{REGISTRY}/*")], ("alice", &alice.public_pem()));
+        let images: Vec<_> = (0..number).map(|number| image(&format!("plant/app-{number}"))).collect();
+        let fill: Vec<_> = images.chunks(32).map(request).collect();
+        trust_server.forget_requests();
+        row_after(number, &site, &fill, &request(&images[..1]), false)
+    });
+    table_of("repositories in memory", &rows);
+}
+
+fn table_of(what: &str, rows: &[Vec<String>]) {
+    let mut head = HEAD;
+    head[0] = what;
+    table::print(&format!("Warm admissions by {what}"), &head, rows);
+}
+
+fn row(number: u64, site: &Site, request: &[u8]) -> Vec<String> {
+    row_after(number, site, &[], request, callgrind::is_there())
+}
+
+/// `fill` is asked for once each before.
+fn row_after(number: u64, site: &Site, fill: &[Vec<u8>], request: &[u8], is_counted: bool) -> Vec<String> {
+    let webhook = Webhook::start(site);
+    let mut client = webhook.connect();
+    let begin = Instant::now();
+    client.admit(fill.first().map_or(request, Vec::as_slice));
+    let first = begin.elapsed();
+    fill.iter().for_each(|request| client.admit(request));
+    let before = webhook.cpu();
+    let load = Load::run(1, Connections::Kept, SPAN, request, || webhook.connect());
+    let cpu = (webhook.cpu() - before) / load.number();
+    vec![
+        count(number),
+        time(webhook.ready_after),
+        time(first),
+        time(load.quantile(500)),
+        time(load.quantile(990)),
+        time(cpu),
+        mebibytes(webhook.memory().resident),
+        if is_counted { count(instructions(site, request, COUNTED, true)) } else { String::new() },
+    ]
+}

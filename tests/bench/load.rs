@@ -1,0 +1,75 @@
+//! A closed loop: so many clients, each asking again as soon as it is answered, for a while.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::client::{Client, is_allowed};
+
+/// Does a client keep its connection?
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Connections {
+    Kept,
+    New,
+}
+
+/// What came of it.
+pub(crate) struct Load {
+    times: Vec<Duration>,
+    took: Duration,
+}
+
+impl Load {
+    /// Everybody must be allowed.
+    pub(crate) fn run(
+        clients: usize,
+        connections: Connections,
+        span: Duration,
+        request: &[u8],
+        connect: impl Fn() -> Client + Sync,
+    ) -> Self {
+        let over = AtomicBool::new(false);
+        let begin = Instant::now();
+        let mut times: Vec<Duration> = thread::scope(|scope| {
+            let client = || {
+                let mut times = Vec::new();
+                let mut kept = connect();
+                kept.admit(request); // the handshake is no part of a kept connection
+                while !over.load(Ordering::Relaxed) {
+                    let begin = Instant::now();
+                    if connections == Connections::New {
+                        kept = connect();
+                    }
+                    let answer = kept.ask(request);
+                    times.push(begin.elapsed());
+                    assert!(is_allowed(&answer), "{answer:?}");
+                }
+                times
+            };
+            let threads: Vec<_> = (0..clients).map(|_| scope.spawn(client)).collect();
+            thread::sleep(span);
+            over.store(true, Ordering::Relaxed);
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        });
+        let took = begin.elapsed();
+        times.sort();
+        Self { times, took }
+    }
+
+    pub(crate) fn number(&self) -> u32 {
+        u32::try_from(self.times.len()).unwrap()
+    }
+
+    pub(crate) fn per_second(&self) -> f64 {
+        f64::from(self.number()) / self.took.as_secs_f64()
+    }
+
+    /// The time within which so many of a thousand were answered.
+    pub(crate) fn quantile(&self, per_mille: usize) -> Duration {
+        self.times[(self.times.len() * per_mille / 1000).min(self.times.len() - 1)]
+    }
+
+    pub(crate) fn worst(&self) -> Duration {
+        self.quantile(1000)
+    }
+}

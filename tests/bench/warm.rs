@@ -1,0 +1,104 @@
+//! Warm admissions: the trust data is there, everything else is done for each.
+
+use std::time::Duration;
+
+use portreeve_test_support::trust_server::TrustServer;
+
+use crate::callgrind::{self, Counter};
+use crate::client::{Client, request};
+use crate::floor::{Echo, signature_check};
+use crate::footprint::{image, repository};
+use crate::load::{Connections, Load};
+use crate::table::{self, count, ratio, time};
+use crate::webhook::{Site, Webhook};
+
+const SPAN: Duration = Duration::from_secs(4);
+const FLOOR_SPAN: Duration = Duration::from_secs(2);
+const COUNTED: u32 = 200;
+
+pub(crate) fn print() {
+    let trust_server = TrustServer::start();
+    let repo = repository("plant/plc");
+    trust_server.publish(&repo);
+    let site = Site::new(&trust_server.url(), trust_server.ca_pem());
+    site.policy_of(&repo);
+    let request = request(&[image("plant/plc")]);
+
+    let webhook = Webhook::start(&site);
+    let (_, body) = webhook.connect().ask(&request).unwrap();
+    let echo = Echo::start(site.certificate(), &request, &body);
+    let mut rows = Vec::new();
+    for connections in [Connections::Kept, Connections::New] {
+        for clients in [1, 8, 32] {
+            let before = webhook.cpu();
+            let load = Load::run(clients, connections, SPAN, &request, || webhook.connect());
+            let cpu = (webhook.cpu() - before) / load.number();
+            let floor = Load::run(clients, connections, FLOOR_SPAN, &request, || {
+                Client::connect(echo.port(), site.client_config())
+            });
+            rows.push(vec![
+                if connections == Connections::Kept { "kept" } else { "new each time" }.to_owned(),
+                clients.to_string(),
+                format!("{:.0}", load.per_second()),
+                time(load.quantile(500)),
+                time(load.quantile(990)),
+                time(load.quantile(999)),
+                time(load.worst()),
+                time(cpu),
+                format!("{:.0}", floor.per_second()),
+                time(floor.quantile(500)),
+                time(floor.quantile(990)),
+                ratio(load.quantile(500).as_secs_f64(), floor.quantile(500).as_secs_f64()),
+            ]);
+        }
+    }
+    let head = [
+        "connections",
+        "clients",
+        "admissions/s",
+        "p50",
+        "p99",
+        "p99.9",
+        "worst",
+        "CPU of each",
+        "TLS alone/s",
+        "its p50",
+        "its p99",
+        "p50 to TLS alone",
+    ];
+    table::print("Warm admissions of a one-container Pod over TLS", &head, &rows);
+    println!(
+        "\nRequest of {} bytes, answer of {}; one check of a P-256 signature by ring: {}.",
+        count(request.len() as u64),
+        count(body.len() as u64),
+        time(signature_check())
+    );
+    if callgrind::is_there() {
+        let kept = instructions(&site, &request, COUNTED, true);
+        let new = instructions(&site, &request, COUNTED / 4, false);
+        println!(
+            "Instructions of one warm admission, all threads: {} over a kept connection, {} over a new one.",
+            count(kept),
+            count(new)
+        );
+    }
+}
+
+/// The instructions of one warm admission.
+pub(crate) fn instructions(site: &Site, request: &[u8], number: u32, is_kept: bool) -> u64 {
+    let mut counter = Counter::new();
+    let webhook = Webhook::start_counted(site, &counter);
+    let mut client = webhook.connect();
+    client.admit(request);
+    counter.begin(webhook.pid());
+    client.admit(request);
+    let spent = counter.count(webhook.pid(), || {
+        for _ in 0..number {
+            if !is_kept {
+                client = webhook.connect();
+            }
+            client.admit(request);
+        }
+    });
+    spent / u64::from(number)
+}
