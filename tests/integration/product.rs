@@ -164,8 +164,7 @@ pub(crate) struct Serving {
 impl Serving {
     /// Starts a `portreeve serve` that is to listen on these ports, with this PKI's certificate; waits for nothing.
     pub(crate) fn start(mut command: Command, port: u16, plain_port: u16, pki: &Arc<Pki>) -> Self {
-        let mut child =
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
         let (mut stderr, lines) = (child.stderr.take().unwrap(), Arc::clone(&log));
         thread::spawn(move || {

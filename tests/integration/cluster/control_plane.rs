@@ -45,7 +45,9 @@ impl Programs {
         let find = |name: &str| {
             let found = places.lines().map(|place| Path::new(place).join(name)).find(|path| path.exists());
             if found.is_none() {
-                let words = format!("skipped: needs {name} (tests/cluster/build makes it, or name its directory in KUBEBUILDER_ASSETS)\n");
+                let words = format!(
+                    "skipped: needs {name} (tests/cluster/build makes it, or name its directory in KUBEBUILDER_ASSETS)\n"
+                );
                 assert!(std::env::var_os("CI").is_none_or(|value| value != "true"), "{words}");
                 // Past the test runner's capture, which would swallow it.
                 let _ = std::io::Write::write_all(&mut std::io::stderr(), words.as_bytes());
@@ -89,43 +91,49 @@ impl ControlPlane {
         let (store, peer, port) = (free_port(), free_port(), free_port());
         let store = format!("http://127.0.0.1:{store}");
         let peer = format!("http://127.0.0.1:{peer}");
-        let etcd = Daemon::start(&dir, &programs.etcd, &[
-            ("data-dir", path(&dir.path().join("etcd"))),
-            ("listen-client-urls", &store),
-            ("advertise-client-urls", &store),
-            ("listen-peer-urls", &peer),
-            ("initial-advertise-peer-urls", &peer),
-            ("initial-cluster", &format!("default={peer}")),
-            ("unsafe-no-fsync", "true"),
-            ("log-level", "error"),
-        ]);
-        let tokens: String = USERS
-            .iter()
-            .map(|(token, user, groups)| format!("{token},{user},{user},\"{groups}\"\n"))
-            .collect();
+        let etcd = Daemon::start(
+            &dir,
+            &programs.etcd,
+            &[
+                ("data-dir", path(&dir.path().join("etcd"))),
+                ("listen-client-urls", &store),
+                ("advertise-client-urls", &store),
+                ("listen-peer-urls", &peer),
+                ("initial-advertise-peer-urls", &peer),
+                ("initial-cluster", &format!("default={peer}")),
+                ("unsafe-no-fsync", "true"),
+                ("log-level", "error"),
+            ],
+        );
+        let tokens: String =
+            USERS.iter().map(|(token, user, groups)| format!("{token},{user},{user},\"{groups}\"\n")).collect();
         let tokens = dir.write("tokens.csv", tokens);
         let accounts = KeyPair::generate().unwrap();
         dir.write("accounts.pub", accounts.public_key_pem());
         let accounts = dir.write("accounts.key", accounts.serialize_pem());
         let audit = dir.write("audit.json", audit_policy().to_string());
-        let api_server = Daemon::start(&dir, &programs.api_server, &[
-            ("etcd-servers", &store),
-            ("bind-address", "127.0.0.1"),
-            ("advertise-address", "127.0.0.1"),
-            ("endpoint-reconciler-type", "none"), // no endpoint may be a loopback address
-            ("secure-port", &port.to_string()),
-            ("tls-cert-file", path(&pki.certificate())),
-            ("tls-private-key-file", path(&pki.key())),
-            ("token-auth-file", path(&tokens)),
-            ("authorization-mode", "Node,RBAC"),
-            ("enable-admission-plugins", "NodeRestriction"),
-            ("service-account-issuer", "https://kubernetes.default.svc"),
-            ("service-account-key-file", path(&dir.path().join("accounts.pub"))),
-            ("service-account-signing-key-file", path(&accounts)),
-            ("service-cluster-ip-range", "10.96.0.0/24"),
-            ("audit-policy-file", path(&audit)),
-            ("audit-log-path", path(&dir.path().join("audit.log"))),
-        ]);
+        let api_server = Daemon::start(
+            &dir,
+            &programs.api_server,
+            &[
+                ("etcd-servers", &store),
+                ("bind-address", "127.0.0.1"),
+                ("advertise-address", "127.0.0.1"),
+                ("endpoint-reconciler-type", "none"), // no endpoint may be a loopback address
+                ("secure-port", &port.to_string()),
+                ("tls-cert-file", path(&pki.certificate())),
+                ("tls-private-key-file", path(&pki.key())),
+                ("token-auth-file", path(&tokens)),
+                ("authorization-mode", "Node,RBAC"),
+                ("enable-admission-plugins", "NodeRestriction"),
+                ("service-account-issuer", "https://kubernetes.default.svc"),
+                ("service-account-key-file", path(&dir.path().join("accounts.pub"))),
+                ("service-account-signing-key-file", path(&accounts)),
+                ("service-cluster-ip-range", "10.96.0.0/24"),
+                ("audit-policy-file", path(&audit)),
+                ("audit-log-path", path(&dir.path().join("audit.log"))),
+            ],
+        );
         let plane = Self {
             controllers: Mutex::default(),
             _api_server: api_server,
@@ -150,16 +158,20 @@ impl ControlPlane {
         let own = controllers == Controllers::ServiceAccounts;
         let mut running = self.controllers.lock().unwrap();
         drop(running.take());
-        *running = Some(Daemon::start(&self.dir, &self.programs.controller_manager, &[
-            ("kubeconfig", path(&self.dir.path().join(format!("{CONTROLLERS}.kubeconfig")))),
-            ("use-service-account-credentials", &own.to_string()),
-            ("service-account-private-key-file", path(&self.dir.path().join("accounts.key"))),
-            ("root-ca-file", path(&self.pki.ca())),
-            ("leader-elect", "false"),
-            ("kube-api-qps", "200"),
-            ("kube-api-burst", "400"),
-            ("secure-port", "0"),
-        ]));
+        *running = Some(Daemon::start(
+            &self.dir,
+            &self.programs.controller_manager,
+            &[
+                ("kubeconfig", path(&self.dir.path().join(format!("{CONTROLLERS}.kubeconfig")))),
+                ("use-service-account-credentials", &own.to_string()),
+                ("service-account-private-key-file", path(&self.dir.path().join("accounts.key"))),
+                ("root-ca-file", path(&self.pki.ca())),
+                ("leader-elect", "false"),
+                ("kube-api-qps", "200"),
+                ("kube-api-burst", "400"),
+                ("secure-port", "0"),
+            ],
+        ));
     }
 
     /// Asks the API server as the cluster's administrator.

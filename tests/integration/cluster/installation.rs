@@ -76,33 +76,25 @@ impl Installation {
     /// An overlay of `manifests/`, with the webhook's address replaced, and with the patch that the documentation gives
     /// for a signer's key.
     pub(super) fn overlay(&self, name: &str) -> PathBuf {
-        let addresses = WEBHOOKS
-            .iter()
-            .map(|(kind, paths)| {
-                let operations = paths.iter().enumerate().flat_map(|(at, path)| {
-                    let config = format!("/webhooks/{at}/clientConfig");
-                    let url = format!("https://127.0.0.1:{}/{path}", self.port);
-                    [
-                        json!({ "op": "remove", "path": format!("{config}/service") }),
-                        json!({ "op": "add", "path": format!("{config}/url"), "value": url }),
-                    ]
-                });
-                let patch = operations.collect::<Value>().to_string();
-                json!({ "target": { "kind": kind, "name": "portreeve" }, "patch": patch })
+        let addresses = WEBHOOKS.iter().map(|(kind, paths)| {
+            let operations = paths.iter().enumerate().flat_map(|(at, path)| {
+                let config = format!("/webhooks/{at}/clientConfig");
+                let url = format!("https://127.0.0.1:{}/{path}", self.port);
+                [
+                    json!({ "op": "remove", "path": format!("{config}/service") }),
+                    json!({ "op": "add", "path": format!("{config}/url"), "value": url }),
+                ]
             });
+            let patch = operations.collect::<Value>().to_string();
+            json!({ "target": { "kind": kind, "name": "portreeve" }, "patch": patch })
+        });
         let keys = fs::read_to_string(self.manifests("examples/signer-secrets.yaml")).unwrap();
         let patches: Vec<Value> = addresses.chain([json!({ "patch": keys })]).collect();
         self.kustomization(name, &format!("overlays/{name}"), &[], &patches)
     }
 
     /// A kustomization of the test's own: this resource and these components of `manifests/`, and patches.
-    pub(super) fn kustomization(
-        &self,
-        name: &str,
-        resource: &str,
-        components: &[&str],
-        patches: &[Value],
-    ) -> PathBuf {
+    pub(super) fn kustomization(&self, name: &str, resource: &str, components: &[&str], patches: &[Value]) -> PathBuf {
         let components: Vec<String> = components.iter().map(|name| format!("../../manifests/{name}")).collect();
         let kustomization = json!({
             "apiVersion": "kustomize.config.k8s.io/v1beta1",
@@ -111,6 +103,7 @@ impl Installation {
             "components": components,
             "patches": patches,
         });
+        let name = name.replace('/', "-");
         let file = self.dir.write(&format!("sites/{name}/kustomization.yaml"), kustomization.to_string());
         file.parent().unwrap().to_owned()
     }
@@ -177,8 +170,9 @@ impl Installation {
 
     /// Asks it to end, as kubelet does; it does so in order.
     pub(super) fn stop(&self) {
-        let ended = self.serving().take().map(|mut serving| serving.terminate());
-        assert_eq!(ended, Some(Some(0)));
+        if let Some(mut serving) = self.serving().take() {
+            assert_eq!(serving.terminate(), Some(0));
+        }
     }
 
     /// The running webhook, if it runs.
@@ -189,7 +183,8 @@ impl Installation {
     /// A metric's sum over all of its labels that have these words in them.
     pub(super) fn metric(&self, name: &str, labels: &[&str]) -> f64 {
         let metrics = self.serving().as_ref().unwrap().get_plain("/metrics").unwrap().body;
-        let lines = metrics.lines().filter(|line| line.starts_with(name) && labels.iter().all(|word| line.contains(word)));
+        let lines =
+            metrics.lines().filter(|line| line.starts_with(name) && labels.iter().all(|word| line.contains(word)));
         lines.map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()).sum()
     }
 

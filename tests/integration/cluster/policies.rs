@@ -64,7 +64,8 @@ pub(super) fn errors_are_refused(cluster: &Cluster) {
         let patch = json!({ "data": { key: text } }).to_string();
         let run = editor.run(&["patch", "configmap", "portreeve-policies", "--type=merge", "--patch", &patch]);
         assert_eq!(run.status, Some(1), "{run:?}");
-        let denied = "admission webhook \"policies.portreeve.svc\" denied the request: portreeve: these policies cannot";
+        let denied =
+            "admission webhook \"policies.portreeve.svc\" denied the request: portreeve: these policies cannot";
         for word in [&[denied], words].concat() {
             assert!(run.stderr.contains(word), "no {word:?} in {run:?}");
         }

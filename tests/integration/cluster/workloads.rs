@@ -28,11 +28,14 @@ pub(super) fn deployments(cluster: &Cluster) {
         let deployment = tenant.get("/apis/apps/v1", &format!("deployments/{name}")).unwrap();
         images(&deployment["spec"]["template"]["spec"]).concat()
     };
-    alice.denied(&["create", "deployment", "bad", "--image", UNSIGNED], &[
-        "1 of 1 image in this Deployment.apps may not run",
-        "container \"plc\", image registry.local:9001/plant/plc:unsigned: rejected: ",
-        "policies/site.yaml",
-    ]);
+    alice.denied(
+        &["create", "deployment", "bad", "--image", UNSIGNED],
+        &[
+            "1 of 1 image in this Deployment.apps may not run",
+            "container \"plc\", image registry.local:9001/plant/plc:unsigned: rejected: ",
+            "policies/site.yaml",
+        ],
+    );
     assert_eq!(tenant.get("/apis/apps/v1", "deployments/bad"), None);
 
     alice.ok(&["create", "deployment", "plc", "--image", SIGNED, "--replicas=2"]);
@@ -79,9 +82,11 @@ pub(super) fn other_templates(cluster: &Cluster) {
     tenant.made_by(REPLICATION, "pods", "ReplicationController");
 
     let stored = |name: &str, image: &str| {
-        tenant.create(&json!({
+        let object = json!({
             "apiVersion": "v1", "kind": "PodTemplate", "metadata": { "name": name }, "template": template(image),
-        }))
+        });
+        // The role `edit` leaves them out.
+        cluster.admin().within("templates").feed(&["create", "--filename=-"], &object.to_string())
     };
     assert_denied(&stored("bad", UNSIGNED), &["1 of 1 image in this PodTemplate", "plc:unsigned"]);
     stored("plc", SIGNED).expect(0);
@@ -92,13 +97,18 @@ pub(super) fn other_templates(cluster: &Cluster) {
 pub(super) fn stateful_sets(cluster: &Cluster) {
     let tenant = cluster.tenant("stateful-sets");
     let made = |name: &str, image: &str| {
-        tenant.create(&object("apps/v1", "StatefulSet", name, json!({
-            "replicas": 2,
-            "serviceName": "plc",
-            "podManagementPolicy": "Parallel", // in order, the second waits for the first to run
-            "selector": selector(),
-            "template": template(image),
-        })))
+        tenant.create(&object(
+            "apps/v1",
+            "StatefulSet",
+            name,
+            json!({
+                "replicas": 2,
+                "serviceName": "plc",
+                "podManagementPolicy": "Parallel", // in order, the second waits for the first to run
+                "selector": selector(),
+                "template": template(image),
+            }),
+        ))
     };
     assert_denied(&made("bad", UNSIGNED), &["1 of 1 image in this StatefulSet.apps", "plc:unsigned"]);
     made("plc", SIGNED).expect(0);
@@ -128,9 +138,8 @@ pub(super) fn daemon_sets(cluster: &Cluster) {
 pub(super) fn cron_jobs_and_jobs(cluster: &Cluster) {
     let tenant = cluster.tenant("jobs");
     let (alice, plc) = (tenant.alice(), pinned(PLC, &cluster.plant.plc));
-    let every_minute = |name: &str, image: &str| {
-        alice.run(&["create", "cronjob", name, "--schedule=* * * * *", "--image", image])
-    };
+    let every_minute =
+        |name: &str, image: &str| alice.run(&["create", "cronjob", name, "--schedule=* * * * *", "--image", image]);
     assert_denied(&every_minute("bad", UNSIGNED), &["1 of 1 image in this CronJob.batch", "plc:unsigned"]);
     every_minute("plc", SIGNED).expect(0);
     let job_of = |object: &Value| images(&object["spec"]["template"]["spec"]).concat();
