@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use crate::admission::DEFAULT_TRUSTED_CONTROLLERS;
 use crate::admission::decide::UnchangedTemplates;
+use crate::credentials::{ApiSettings, ApiUrl};
 use crate::logging::Format;
 use crate::policy::Mode;
 use crate::text::{byte_size, duration, printable};
@@ -42,6 +43,10 @@ pub struct Config {
     pub secrets: PathBuf,
     /// Docker configs that count for every namespace.
     pub registries: PathBuf,
+    /// Is the Kubernetes API asked for pull secrets and signers' keys?
+    pub ask_api: AskApi,
+    /// How it is asked.
+    pub api: ApiSettings,
     /// Trust.
     pub trust: TrustConfig,
     /// `warn`: decide, log, count and warn, but let in.
@@ -75,6 +80,15 @@ pub struct TrustConfig {
     pub first_use: FirstUse,
     /// May trust servers be plain HTTP?
     pub plain_http: PlainHttp,
+}
+
+/// Is the Kubernetes API asked for pull secrets, and for signers' keys that are not mounted?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AskApi {
+    /// Never.
+    No,
+    /// As soon as one is needed.
+    Yes,
 }
 
 /// Files of the serving side.
@@ -160,9 +174,6 @@ impl Config {
         let (tls, credentials) = (wire.tls.unwrap_or_default(), wire.credentials.unwrap_or_default());
         let (trust, admission) = (wire.trust.unwrap_or_default(), wire.admission.unwrap_or_default());
         let (limits, log) = (wire.limits.unwrap_or_default(), wire.log.unwrap_or_default());
-        if credentials.kubernetes == Some(true) {
-            return Err(check.wrong("credentials.kubernetes", "true", "false: this version reads mounted files only"));
-        }
         let metrics_listen = match metrics_listen.as_deref() {
             None => Some(check.address("metricsListen", "0.0.0.0:8080")?),
             Some("") => None,
@@ -204,6 +215,8 @@ impl Config {
             policies: policies.unwrap_or_else(|| vec!["/etc/portreeve/policies".into()]),
             secrets: secrets.unwrap_or_else(|| "/etc/portreeve/secrets".into()),
             registries: credentials.mounted.unwrap_or_else(|| "/etc/portreeve/registries".into()),
+            ask_api: if credentials.kubernetes.unwrap_or(false) { AskApi::Yes } else { AskApi::No },
+            api: check.api(credentials.api.unwrap_or_default())?,
             trust: TrustConfig {
                 ca: trust.ca.unwrap_or_else(|| "/etc/certs/ca.pem".into()),
                 servers,
@@ -319,6 +332,19 @@ impl Checker<'_> {
             .ok_or_else(|| self.wrong(key, text, "a size from 1KiB to 1GiB such as 64KiB or 8MiB"))
     }
 
+    fn api(&self, wire: WireApi) -> Result<ApiSettings, ConfigError> {
+        let default = ApiSettings::default();
+        let server = wire.server.filter(|url| !url.is_empty());
+        let server = match server.as_deref().map(|url| (url, ApiUrl::parse(url))) {
+            Some((url, None)) => {
+                return Err(self.wrong("credentials.api.server", url, "an address such as https://10.96.0.1:443"));
+            }
+            Some((_, known)) => known,
+            None => None,
+        };
+        Ok(ApiSettings { server, token: wire.token.unwrap_or(default.token), ca: wire.ca.unwrap_or(default.ca) })
+    }
+
     fn limits(&self, wire: WireLimits) -> Result<Limits, ConfigError> {
         let default = Limits::default();
         Ok(Limits {
@@ -367,6 +393,15 @@ struct WireTls {
 struct WireCredentials {
     mounted: Option<PathBuf>,
     kubernetes: Option<bool>,
+    api: Option<WireApi>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+struct WireApi {
+    server: Option<String>,
+    token: Option<PathBuf>,
+    ca: Option<PathBuf>,
 }
 
 #[derive(Default, Deserialize)]
@@ -577,6 +612,23 @@ log: { format: text, level: debug }
     }
 
     #[test]
+    fn the_api_is_asked_only_where_it_is_switched_on() {
+        for text in ["{}", "credentials: { kubernetes: false, api: { server: \"https://10.96.0.1\" } }"] {
+            assert_eq!(parse(text).unwrap().ask_api, AskApi::No, "{text}");
+        }
+        let config = parse("credentials: { kubernetes: true, api: { server: \"\" } }").unwrap();
+        let api = config.api;
+        assert_eq!(
+            (config.ask_api, api.server, api.token),
+            (AskApi::Yes, None, "/var/run/secrets/kubernetes.io/serviceaccount/token".into())
+        );
+        let text = "credentials: { kubernetes: true, api: { server: \"https://[fd00::1]:6443/\", token: t, ca: c } }";
+        let api = parse(text).unwrap().api;
+        assert_eq!(api.server.unwrap().to_string(), "https://[fd00::1]:6443");
+        assert_eq!((api.token, api.ca), ("t".into(), "c".into()));
+    }
+
+    #[test]
     fn mistakes_are_told_with_their_place_and_a_hint() {
         for (text, expected) in [
             ("lisen: x\n", "c.yaml:1:1: unknown field \"lisen\": did you mean \"listen\"?"),
@@ -590,7 +642,9 @@ log: { format: text, level: debug }
             ("limits: { workers: 0 }", "c.yaml: limits.workers: found \"0\""),
             ("limits: { idleTime: 0s }", "c.yaml: limits.idleTime: found \"0s\""),
             ("limits: { requestBytes: 8MB }", "c.yaml: limits.requestBytes: found \"8MB\""),
-            ("credentials: { kubernetes: true }", "c.yaml: credentials.kubernetes"),
+            ("credentials: { api: { server: \"http://h\" } }", "c.yaml: credentials.api.server: found \"http://h\""),
+            ("credentials: { api: { server: \"file:///h\" } }", "c.yaml: credentials.api.server: found"),
+            ("credentials: { api: { tokn: x } }", "c.yaml:1:23: unknown field \"tokn\": did you mean \"token\"?"),
             ("trust: { servers: { \"a/b\": \"https://x\" } }", "c.yaml: trust.servers: \"a/b\""),
             ("namespace: \"\"", "c.yaml: namespace: found \"\", expected a namespace"),
             ("namespace: ../x", "c.yaml: namespace: found \"../x\""),

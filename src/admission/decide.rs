@@ -11,6 +11,7 @@ use super::judge::{Assessment, Judge, Verdict};
 use super::patch::Operation;
 use super::review::{GroupVersionKind, Request};
 use super::workload::{ImageUse, List, WorkloadKind};
+use crate::credentials::Puller;
 use crate::deadline::Deadline;
 use crate::policy::Mode;
 
@@ -143,14 +144,15 @@ pub fn decide(judge: &Judge, rules: &DecisionRules, request: &Request, deadline:
         return Decision { allowed: false, basis, operations: Vec::new() };
     }
     let namespace = request.namespace.as_deref().unwrap_or_default();
-    let assessments = assess_all(judge, namespace, &images, deadline, now);
+    let puller = kind.puller(object, namespace);
+    let assessments = assess_all(judge, &puller, &images, deadline, now);
     Decision::from_images(rules, &images, assessments)
 }
 
 /// Each different image once, side by side.
 fn assess_all<'a>(
     judge: &Judge,
-    namespace: &str,
+    puller: &Puller<'_>,
     images: &[ImageUse<'a>],
     deadline: Deadline,
     now: Timestamp,
@@ -158,7 +160,7 @@ fn assess_all<'a>(
     let mut different: Vec<&str> = images.iter().map(|image| image.image).collect();
     different.sort_unstable();
     different.dedup();
-    let assess = |image: &'a str| (image, judge.assess(namespace, image, deadline, now));
+    let assess = |image: &'a str| (image, judge.assess(puller, image, deadline, now));
     if different.len() <= 1 {
         return different.into_iter().map(assess).collect();
     }

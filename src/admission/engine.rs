@@ -12,8 +12,8 @@ use super::decide::{Basis, Decision, DecisionRules, ImageFinding, decide};
 use super::judge::{Judge, PoliciesInForce, Verdict};
 use super::policy_review;
 use super::review::{Response, Review, ReviewError};
-use crate::config::Config;
-use crate::credentials::{MountedCredentials, SecretStore};
+use crate::config::{AskApi, Config};
+use crate::credentials::{ApiSetupError, ClusterSecrets, MountedCredentials, SecretStore};
 use crate::deadline::Deadline;
 use crate::metrics::{self, Metrics};
 use crate::policy::Mode;
@@ -45,6 +45,10 @@ impl Engine {
             notary,
             credentials: MountedCredentials::new(Some(config.registries.clone())),
             secrets: SecretStore::new(config.secrets.clone()),
+            cluster: match config.ask_api {
+                AskApi::No => None,
+                AskApi::Yes => Some(ClusterSecrets::new(&config.api).map_err(EngineError::Api)?),
+            },
             servers: config.trust.servers.clone(),
             when_unavailable: config.trust.when_unavailable,
             first_use: config.trust.first_use,
@@ -206,12 +210,15 @@ fn log_decision(endpoint: Endpoint, review: &Review, decision: &Decision, starte
 pub enum EngineError {
     /// The trust service cannot.
     Notary(NotaryError),
+    /// The way to the Kubernetes API cannot.
+    Api(ApiSetupError),
 }
 
 impl fmt::Display for EngineError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Notary(error) => error.fmt(f),
+            Self::Api(error) => error.fmt(f),
         }
     }
 }
@@ -220,6 +227,7 @@ impl std::error::Error for EngineError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Notary(error) => Some(error),
+            Self::Api(error) => Some(error),
         }
     }
 }

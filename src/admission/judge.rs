@@ -1,11 +1,15 @@
 //! One image: which policy applies, what it asks for, and whether trust data says so. Used by the webhook and by
 //! `portreeve check` alike.
 
+use std::cell::OnceCell;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use jiff::Timestamp;
 
-use crate::credentials::{Credential, MountedCredentials, SecretStore, SignerSecret};
+use crate::credentials::{
+    Candidates, ClusterSecrets, Credential, MountedCredentials, NotHad, Puller, SecretError, SecretStore, SignerSecret,
+    one_after_another,
+};
 use crate::deadline::Deadline;
 use crate::image::{Digest, Reference};
 use crate::policy::{Mode, PolicySet, Remap, Requirement, Rule, Scope, Selection, TrustRule, UnavailableRule};
@@ -26,6 +30,8 @@ pub struct Judge {
     pub credentials: MountedCredentials,
     /// Mounted signers' keys.
     pub secrets: SecretStore,
+    /// Pull secrets and signers' keys from the Kubernetes API, if that is switched on.
+    pub cluster: Option<ClusterSecrets>,
     /// Default trust servers.
     pub servers: TrustServers,
     /// Where policy does not say.
@@ -102,8 +108,9 @@ pub enum Verdict {
 }
 
 impl Judge {
-    /// The verdict on one image of a workload in `namespace` (empty: none), by the deadline.
-    pub fn assess(&self, namespace: &str, image: &str, deadline: Deadline, now: Timestamp) -> Assessment {
+    /// The verdict on one image of a workload, by the deadline. The puller's namespace may be empty: none.
+    pub fn assess(&self, puller: &Puller<'_>, image: &str, deadline: Deadline, now: Timestamp) -> Assessment {
+        let namespace = puller.namespace;
         let reference = match Reference::parse(image) {
             Ok(reference) => reference,
             Err(error) => {
@@ -143,8 +150,8 @@ impl Judge {
             Requirement::Trust(trust) => {
                 summary.mode = trust.mode;
                 summary.mutate_image = trust.mutate_image;
-                self.ask(rule, trust, &reference, &mut summary, deadline, now)
-                    .unwrap_or_else(|Refused { code, reason }| Verdict::Rejected { code, reason })
+                let asked = Asked { rule, trust, image: &reference, puller };
+                self.ask(&asked, &mut summary, deadline, now).unwrap_or_else(Verdict::from)
             }
         };
         Assessment { reference: Some(reference), rule: Some(summary), verdict }
@@ -153,13 +160,12 @@ impl Judge {
     /// Puts the question to the trust service. `Err`: the question itself cannot be put.
     fn ask(
         &self,
-        rule: &Rule,
-        trust: &TrustRule,
-        image: &Reference,
+        asked: &Asked<'_>,
         summary: &mut RuleSummary,
         deadline: Deadline,
         now: Timestamp,
     ) -> Result<Verdict, Refused> {
+        let Asked { rule, trust, image, puller } = *asked;
         let gun = gun_of(image, trust.remap.as_ref())?;
         summary.gun = Some(gun.to_string());
         let server = match &trust.server {
@@ -171,23 +177,28 @@ impl Judge {
                         "no trust server is known for {host}; set trustServer in the policy or trust.servers in the \
                          configuration"
                     );
-                    Refused { code: "no-trust-server", reason }
+                    Refused::Rejected { code: "no-trust-server", reason }
                 })?;
-                configured.map_err(|error| Refused { code: "no-trust-server", reason: error.to_string() })?
+                configured.map_err(|error| Refused::Rejected { code: "no-trust-server", reason: error.to_string() })?
             }
         };
         summary.server = Some(server.to_string());
-        let signers = self.required_signers(&rule.scope, trust)?;
+        let signers = self.required_signers(&rule.scope, trust, deadline)?;
         let digest = match image.digest() {
             None => None,
             Some(Digest::Sha256(digest)) => Some(digest),
             Some(other @ Digest::Sha512(_)) => {
                 let reason = format!("trust data holds sha256 digests only, so that nothing can vouch for {other}");
-                return Err(Refused { code: "digest-not-signed", reason });
+                return Err(Refused::Rejected { code: "digest-not-signed", reason });
             }
         };
         let anchor = Anchor { pins: trust.roots.clone(), first_use: self.first_use };
-        let credentials = self.credentials_for(image, &gun);
+        let problems = OnceCell::new();
+        let credentials = Candidates::looked_for(|deadline| {
+            let (candidates, trouble) = self.credentials_for(puller, image, &gun, deadline);
+            let _ = problems.set(trouble); // it is looked for once
+            candidates
+        });
         let question = Question {
             gun: &gun,
             server: &server,
@@ -206,7 +217,9 @@ impl Judge {
             Err(Refusal::Unavailable(tried)) => {
                 let mut reason = format!("the trust server did not answer for {gun}: {tried}");
                 // A credential that could not be read may be the one that was missing.
-                for problem in self.credentials.problems() {
+                for problem in
+                    problems.get().cloned().unwrap_or_default().into_iter().chain(self.credentials.problems())
+                {
                     reason.push_str("; ");
                     reason.push_str(&problem);
                 }
@@ -217,17 +230,25 @@ impl Judge {
 
     /// The inline signers and those whose keys stand in secrets. A namespace's policy reads its own namespace; a
     /// cluster policy reads Portreeve's, so that a tenant never chooses the key that the cluster trusts.
-    fn required_signers(&self, scope: &Scope, trust: &TrustRule) -> Result<Vec<RequiredSigner>, Refused> {
+    fn required_signers(
+        &self,
+        scope: &Scope,
+        trust: &TrustRule,
+        deadline: Deadline,
+    ) -> Result<Vec<RequiredSigner>, Refused> {
         let mut signers = trust.signers.clone();
         let namespace = match scope {
             Scope::Namespace(name) => name,
             Scope::Cluster => &self.own_namespace,
         };
         for name in &trust.signer_secrets {
-            let signer = self.signer_in_secret(namespace, name).map_err(|error| Refused {
-                code: "signer-secret",
-                reason: format!("the signer's secret {namespace}/{name} cannot be used: {error}"),
+            let SignerSecret { name: signer, public_key } = self.signer_secret(namespace, name, deadline)?;
+            let bad = |error: String| bad_secret(namespace, name, &error);
+            let role = RoleName::of_signer(&signer).ok_or_else(|| {
+                bad(format!("\"{}\" cannot be a signer's name: only a-z, 0-9, - and _ can", printable(&signer, 128)))
             })?;
+            let key = SignerKey::from_pem(&public_key).map_err(|error| bad(error.to_string()))?;
+            let signer = RequiredSigner { role, keys: vec![key] };
             match signers.iter_mut().find(|known| known.role == signer.role) {
                 // Portieris' fault 8: of two keys for one name, neither wins.
                 Some(known) if known.keys != signer.keys => {
@@ -236,7 +257,7 @@ impl Judge {
                          {namespace}/{name}; name each signer once",
                         signer.role.signer()
                     );
-                    return Err(Refused { code: "signer-secret", reason });
+                    return Err(Refused::Rejected { code: "signer-secret", reason });
                 }
                 Some(_) => {}
                 None => signers.push(signer),
@@ -245,24 +266,36 @@ impl Judge {
         Ok(signers)
     }
 
-    /// A signer from its secret's `name` and `publicKey`.
-    fn signer_in_secret(&self, namespace: &str, secret: &str) -> Result<RequiredSigner, String> {
-        let SignerSecret { name, public_key } =
-            self.secrets.read(namespace, secret).map_err(|error| error.to_string())?;
-        let role = RoleName::of_signer(&name).ok_or_else(|| {
-            format!("\"{}\" cannot be a signer's name: only a-z, 0-9, - and _ can", printable(&name, 128))
-        })?;
-        let key = SignerKey::from_pem(&public_key).map_err(|error| error.to_string())?;
-        Ok(RequiredSigner { role, keys: vec![key] })
+    /// A signer's secret: the mounted one, or else the cluster's.
+    fn signer_secret(&self, namespace: &str, name: &str, deadline: Deadline) -> Result<SignerSecret, Refused> {
+        match (self.secrets.read(namespace, name), &self.cluster) {
+            (Ok(secret), _) => Ok(secret),
+            (Err(SecretError::NotMounted { .. }), Some(cluster)) => {
+                cluster.signer(namespace, name, deadline).map_err(|error| match error {
+                    NotHad::Bad(error) => bad_secret(namespace, name, &format!("it {error}")),
+                    NotHad::Unavailable(error) => {
+                        Refused::Unavailable { reason: format!("the signer's secret {namespace}/{name} {error}") }
+                    }
+                })
+            }
+            (Err(error), _) => Err(bad_secret(namespace, name, &error.to_string())),
+        }
     }
 
-    /// Candidates for the image's own repository first, then for the one that it mirrors.
-    fn credentials_for(&self, image: &Reference, gun: &Gun) -> Vec<Credential> {
-        let mut candidates = self.credentials.candidates(image.name());
-        if gun.as_str() != image.name() {
-            candidates.extend(self.credentials.candidates(gun.as_str()));
-        }
-        candidates
+    /// Candidates for the image's own repository first, then for the one that it mirrors; for each the pod's pull secrets
+    /// first, as kubelet has it. And what is wrong with the pull secrets.
+    fn credentials_for(
+        &self,
+        puller: &Puller<'_>,
+        image: &Reference,
+        gun: &Gun,
+        deadline: Deadline,
+    ) -> (Vec<Credential>, Vec<String>) {
+        let pulled = self.cluster.as_ref().map(|cluster| cluster.pull_secrets(puller, deadline)).unwrap_or_default();
+        let mut names = vec![image.name()];
+        names.extend((gun.as_str() != image.name()).then_some(gun.as_str()));
+        let lists = names.into_iter().flat_map(|name| [pulled.candidates(name), self.credentials.candidates(name)]);
+        (one_after_another(lists), pulled.problems)
     }
 
     fn unavailable_rule(&self, trust: &TrustRule) -> WhenUnavailable {
@@ -278,15 +311,39 @@ impl Judge {
     }
 }
 
+/// One question, before it is put.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    rule: &'a Rule,
+    trust: &'a TrustRule,
+    image: &'a Reference,
+    puller: &'a Puller<'a>,
+}
+
 /// The image's name in trust data.
 fn gun_of(image: &Reference, remap: Option<&Remap>) -> Result<Gun, Refused> {
     let name = remap.map_or_else(|| image.name().to_owned(), |remap| remap.signed_name(image.name()));
-    Gun::new(&name).map_err(|error| Refused { code: "invalid-image-name", reason: error.to_string() })
+    Gun::new(&name).map_err(|error| Refused::Rejected { code: "invalid-image-name", reason: error.to_string() })
 }
 
-struct Refused {
-    code: &'static str,
-    reason: String,
+fn bad_secret(namespace: &str, name: &str, error: &str) -> Refused {
+    let reason = format!("the signer's secret {namespace}/{name} cannot be used: {error}");
+    Refused::Rejected { code: "signer-secret", reason }
+}
+
+/// Why a question cannot be put.
+enum Refused {
+    Rejected { code: &'static str, reason: String },
+    Unavailable { reason: String },
+}
+
+impl From<Refused> for Verdict {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Rejected { code, reason } => Self::Rejected { code, reason },
+            Refused::Unavailable { reason } => Self::Unavailable { reason },
+        }
+    }
 }
 
 impl Assessment {

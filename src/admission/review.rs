@@ -156,6 +156,15 @@ pub struct Spec {
     /// A pod's node.
     #[serde(rename = "nodeName")]
     pub node_name: Option<String>,
+    /// A pod's `imagePullSecrets`.
+    #[serde(rename = "imagePullSecrets")]
+    pub image_pull_secrets: Option<Vec<LocalReference>>,
+    /// A pod's `serviceAccountName`.
+    #[serde(rename = "serviceAccountName")]
+    pub service_account_name: Option<String>,
+    /// The same by its deprecated name, which the API server takes where the other is missing.
+    #[serde(rename = "serviceAccount")]
+    pub service_account: Option<String>,
     /// A controller's `template`.
     pub template: Option<Template>,
     /// A CronJob's `jobTemplate`.
@@ -187,6 +196,14 @@ pub struct Container {
     pub name: Option<String>,
     /// Its image.
     pub image: Option<String>,
+}
+
+/// The name of an object of the same namespace.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(miniserde::Deserialize))]
+pub struct LocalReference {
+    /// Its name.
+    pub name: Option<String>,
 }
 
 /// A volume; only image volumes (KEP-4639) hold anything to run.
@@ -463,7 +480,8 @@ mod tests {
         "namespace":"line-1","operation":"CREATE","userInfo":{"username":"kubernetes-admin"},
         "object":{"metadata":{"annotations":{"a":"b"},"ownerReferences":null},"spec":{"containers":
         [{"name":"c","image":"nginx","ports":[{"containerPort":80}]}],"volumes":[{"name":"v","emptyDir":{}},
-        {"name":"w","image":{"reference":"docs:1"}}]}},"oldObject":null,"dryRun":false,"options":{"a":[1,2.5]}}}"#;
+        {"name":"w","image":{"reference":"docs:1"}}],"imagePullSecrets":[{"name":"harbor"},{}],
+        "serviceAccountName":"plc"}},"oldObject":null,"dryRun":false,"options":{"a":[1,2.5]}}}"#;
 
     #[test]
     fn serde_and_miniserde_read_the_same() {

@@ -16,6 +16,8 @@ use crate::config::Config;
 use crate::deadline::Deadline;
 use crate::metrics::Metrics;
 
+mod cluster;
+
 const GUN: &str = "registry.local:9001/plant/plc";
 
 /// A trust server with one repository, and the engine that asks it.

@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use std::fmt;
 
 use super::review::{Container, GroupVersionKind, Object, Spec};
+use crate::credentials::Puller;
 
 /// A kind that is, or makes, pods. The group is part of it: `Job` of a foreign group is not ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +93,18 @@ impl WorkloadKind {
         let mut images = self.images(object);
         images.retain(|image| !known.contains(&(image.list, image.name, image.image)));
         images
+    }
+
+    /// Who would pull the images of an object of this kind in `namespace`.
+    pub fn puller<'a>(self, object: &'a Object, namespace: &'a str) -> Puller<'a> {
+        let mut puller = Puller::in_namespace(namespace);
+        if let Some((_, spec)) = self.pod_spec(object) {
+            let references = spec.image_pull_secrets.iter().flatten();
+            puller.pull_secrets = references.map(|reference| reference.name.as_deref().unwrap_or_default()).collect();
+            let named = |name: &'a Option<String>| name.as_deref().filter(|name| !name.is_empty());
+            puller.service_account = named(&spec.service_account_name).or_else(|| named(&spec.service_account));
+        }
+        puller
     }
 
     /// Every image of an object of this kind, in the order in which it would be pulled.
@@ -244,6 +257,36 @@ mod tests {
             for kind in [WorkloadKind::ReplicationController, WorkloadKind::CronJob, WorkloadKind::PodTemplate] {
                 assert_eq!(pointers(kind, json), [], "{kind:?} {json}");
             }
+        }
+    }
+
+    #[test]
+    fn the_puller_is_what_the_pod_s_spec_says() {
+        let puller = |kind: WorkloadKind, json: &str| {
+            let object = object(json);
+            let Puller { namespace, pull_secrets, service_account } = kind.puller(&object, "line-1");
+            assert_eq!(namespace, "line-1");
+            (pull_secrets.join(","), service_account.map(str::to_owned))
+        };
+        let account = |name: &str| Some(name.to_owned());
+        let spec =
+            r#"{"imagePullSecrets":[{"name":"a"},{},{"name":"b"}],"serviceAccountName":"plc","serviceAccount":"x"}"#;
+        let expected = ("a,,b".to_owned(), account("plc"));
+        assert_eq!(puller(WorkloadKind::Pod, &format!(r#"{{"metadata":{{}},"spec":{spec}}}"#)), expected);
+        let template = format!(r#"{{"template":{{"spec":{spec}}}}}"#);
+        assert_eq!(puller(WorkloadKind::PodTemplate, &template), expected);
+        assert_eq!(puller(WorkloadKind::Deployment, &format!(r#"{{"spec":{template}}}"#)), expected);
+        let job = format!(r#"{{"spec":{{"jobTemplate":{{"spec":{template}}}}}}}"#);
+        assert_eq!(puller(WorkloadKind::CronJob, &job), expected);
+        // What stands beside the pod's spec is not the pod's.
+        let beside = r#"{"spec":{"serviceAccountName":"x","imagePullSecrets":[{"name":"x"}],"template":{"spec":{}}}}"#;
+        assert_eq!(puller(WorkloadKind::Deployment, beside), (String::new(), None));
+        for (spec, expected) in [
+            (r#"{"serviceAccount":"old"}"#, account("old")),
+            (r#"{"serviceAccountName":"","serviceAccount":""}"#, None),
+            ("{}", None),
+        ] {
+            assert_eq!(puller(WorkloadKind::Pod, &format!(r#"{{"spec":{spec}}}"#)).1, expected, "{spec}");
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use lexopt::{Arg, Parser, ValueExt as _};
 
 use super::export::{Layout, Wanted};
-use crate::config::{Config, ConfigError};
+use crate::config::{AskApi, Config, ConfigError};
 use crate::text::{duration, nearest};
 
 /// What `--help` prints.
@@ -30,6 +30,8 @@ options of serve, review, check and export (an option beats the file):
   --policies DIR      a directory of policy files; may be given more than once
   --trust-ca FILE     PEM certificates added to the built-in roots
   --cache DIR         where verified trust data is kept
+  --kubernetes-credentials
+                      serve, review, check: read pull secrets and signerSecrets from the Kubernetes API
   --timeout TIME      review, check, export: how long each may take, such as 10s
 
 exit status: 0 allowed, 1 denied, 2 bad input or configuration, 3 undecided (no trust server could be reached)";
@@ -72,6 +74,7 @@ pub(super) struct Common {
     policies: Vec<PathBuf>,
     trust_ca: Option<PathBuf>,
     cache: Option<PathBuf>,
+    kubernetes_credentials: bool,
 }
 
 impl Common {
@@ -88,6 +91,9 @@ impl Common {
         }
         if self.cache.is_some() {
             config.trust.cache.clone_from(&self.cache);
+        }
+        if self.kubernetes_credentials {
+            config.ask_api = AskApi::Yes;
         }
         Ok(config)
     }
@@ -120,6 +126,7 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
             Arg::Long("policies") if takes_common => common.policies.push(parser.value()?.into()),
             Arg::Long("trust-ca") if takes_common => common.trust_ca = Some(parser.value()?.into()),
             Arg::Long("cache") if takes_common => common.cache = Some(parser.value()?.into()),
+            Arg::Long("kubernetes-credentials") if decides || name == "serve" => common.kubernetes_credentials = true,
             Arg::Short('o') | Arg::Long("output") if decides => {
                 output = Some(match parser.value()?.string()?.as_str() {
                     "text" => Output::Text,
@@ -302,6 +309,19 @@ mod tests {
     }
 
     #[test]
+    fn the_kubernetes_api_can_be_switched_on() {
+        assert_eq!(Common::default().config().unwrap().ask_api, AskApi::No);
+        for line in ["serve", "review f", "check i"] {
+            let (Command::Serve(common) | Command::Review { common, .. } | Command::Check { common, .. }) =
+                parsed(&format!("{line} --kubernetes-credentials")).unwrap()
+            else {
+                panic!("{line}")
+            };
+            assert_eq!(common.config().unwrap().ask_api, AskApi::Yes, "{line}");
+        }
+    }
+
+    #[test]
     fn mistakes_are_told() {
         for (line, expected) in [
             ("", "no command is given"),
@@ -319,6 +339,7 @@ mod tests {
             ("serve --output json", "invalid option '--output'"),
             ("serve now", "unexpected argument \"now\""),
             ("lint --config c p", "invalid option '--config'"),
+            ("export --kubernetes-credentials --gun a b", "invalid option '--kubernetes-credentials'"),
         ] {
             assert_eq!(parsed(line), Err(expected.to_owned()), "{line}");
         }

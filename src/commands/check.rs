@@ -11,6 +11,7 @@ use super::ExitStatus;
 use super::arguments::Output;
 use crate::admission::Engine;
 use crate::admission::judge::{Assessment, Verdict};
+use crate::credentials::Puller;
 use crate::deadline::Deadline;
 use crate::policy::Mode;
 use crate::text::printable;
@@ -32,7 +33,7 @@ pub(super) fn run(
     let mut status = ExitStatus::Allowed;
     for image in images {
         let now = Timestamp::now();
-        let assessment = engine.judge().assess(namespace, image, Deadline::after(timeout), now);
+        let assessment = engine.judge().assess(&Puller::in_namespace(namespace), image, Deadline::after(timeout), now);
         let mode = mode_of(engine.mode(), &assessment);
         status = status.worse(status_of(mode, &assessment));
         let stored = stored(&assessment, &engine.judge().notary, now);

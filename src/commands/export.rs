@@ -14,8 +14,8 @@ use jiff::Timestamp;
 
 use super::{ExitStatus, complain};
 use crate::config::Config;
-use crate::credentials::MountedCredentials;
 use crate::credentials::files::read_text_capped;
+use crate::credentials::{Candidates, MountedCredentials};
 use crate::deadline::Deadline;
 use crate::metrics::Metrics;
 use crate::text::printable;
@@ -99,7 +99,8 @@ fn export(config: &Config, wanted: &Wanted, timeout: Duration) -> Result<String,
         metrics: Arc::new(Metrics::new()),
     })
     .map_err(|error| bad("the configuration", error.to_string()))?;
-    let credentials = MountedCredentials::new(Some(config.registries.clone())).candidates(gun.as_str());
+    let mounted = MountedCredentials::new(Some(config.registries.clone()));
+    let credentials = Candidates::known(mounted.candidates(gun.as_str()));
     // Where it is used it is verified again, by the pins there; without a pin the first use is here.
     let anchor = Anchor { first_use: if pins.is_empty() { config.trust.first_use } else { FirstUse::Forbidden }, pins };
     let now = Timestamp::now();

@@ -1,5 +1,5 @@
 //! Credentials for registries and their token services, and the secrets that policies name: read from mounted
-//! files, re-read when they change, never logged.
+//! files, re-read when they change, and, if switched on, from the Kubernetes API; never logged.
 
 mod dockerconfig;
 pub(crate) mod files;
@@ -7,9 +7,20 @@ mod matching;
 mod mounted;
 mod secrets;
 
+mod api;
+mod cache;
+mod cluster;
+mod names;
+
+mod candidates;
+
+pub use api::{ApiSettings, ApiSetupError, ApiUrl};
+pub use candidates::{Candidates, one_after_another};
+pub use cluster::{ClusterSecrets, NotHad, PullSecrets, Puller};
 pub use dockerconfig::TOKEN_USER;
 pub use files::FileError;
 pub use mounted::MountedCredentials;
+pub use names::NotAName;
 pub use secrets::{SecretError, SecretStore, SignerSecret};
 
 use std::fmt;

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Credential;
+use super::candidates::best_first;
 use super::dockerconfig::{self, Entry, Format};
 use super::files::{Stamp, read_capped};
 
@@ -71,24 +72,11 @@ impl MountedCredentials {
     /// `registry.local:9001/plant/plc`.
     pub fn candidates(&self, name: &str) -> Vec<Credential> {
         let held = self.current();
-        let mut found: Vec<(&Path, &Entry)> = Vec::new();
-        for (path, file) in &held.files {
-            found.extend(file.entries.iter().filter(|e| e.pattern.matches(name)).map(|e| (path.as_path(), e)));
-        }
-        // A stable sort: among equals the order of the files' names decides, so that it is the same every time.
-        found.sort_by_key(|(_, entry)| std::cmp::Reverse(entry.pattern.specificity()));
-        let mut candidates: Vec<Credential> = Vec::new();
-        for (path, entry) in found {
-            let known = |c: &Credential| c.username == entry.username && c.password == entry.password;
-            if !candidates.iter().any(known) {
-                candidates.push(Credential {
-                    username: entry.username.clone(),
-                    password: entry.password.clone(),
-                    source: format!("{} (\"{}\")", path.display(), entry.registry),
-                });
-            }
-        }
-        candidates
+        // Among equals the order of the files' names decides, so that it is the same every time.
+        best_first(
+            name,
+            held.files.iter().flat_map(|(path, file)| file.entries.iter().map(move |entry| (path.display(), entry))),
+        )
     }
 
     /// What is wrong with the mounted files, for denials and for `check`; no secrets in it.

@@ -6,11 +6,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::files::{FileError, read_text_capped};
-use crate::text::printable;
+use super::names::{Kind, NotAName, check};
 
 /// Largest `name` and largest `publicKey`.
-const MAX_NAME: usize = 1 << 10;
-const MAX_KEY: usize = 64 << 10;
+pub(super) const MAX_NAME: usize = 1 << 10;
+pub(super) const MAX_KEY: usize = 64 << 10;
 
 /// Where signer secrets are mounted.
 #[derive(Clone, Debug)]
@@ -35,13 +35,8 @@ impl SecretStore {
 
     /// Reads one secret.
     pub fn read(&self, namespace: &str, secret: &str) -> Result<SignerSecret, SecretError> {
-        // Kubernetes: a namespace is a DNS-1123 label, a secret a DNS-1123 subdomain. Neither can hold `/` or be `..`.
-        if namespace.contains('.') || !is_dns_subdomain(namespace) || namespace.len() > 63 {
-            return Err(SecretError::NotAName { what: "namespace", name: printable(namespace, 80) });
-        }
-        if !is_dns_subdomain(secret) {
-            return Err(SecretError::NotAName { what: "secret", name: printable(secret, 80) });
-        }
+        check(Kind::Namespace, namespace).map_err(SecretError::NotAName)?;
+        check(Kind::Secret, secret).map_err(SecretError::NotAName)?;
         let directory = self.root.join(namespace).join(secret);
         if !directory.is_dir() {
             return Err(SecretError::NotMounted {
@@ -65,27 +60,11 @@ fn read_key(directory: &Path, secret: &str, key: &'static str, cap: usize) -> Re
     }
 }
 
-/// DNS-1123: labels of lower-case letters, digits and `-`, beginning and ending with a letter or digit.
-fn is_dns_subdomain(name: &str) -> bool {
-    let label = |l: &str| {
-        let edge = |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-        edge(l.as_bytes().first())
-            && edge(l.as_bytes().last())
-            && l.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-    };
-    name.len() <= 253 && name.split('.').all(label)
-}
-
 /// A secret that cannot be had.
 #[derive(Debug)]
 pub enum SecretError {
     /// No Kubernetes object can be called that.
-    NotAName {
-        /// `namespace` or `secret`.
-        what: &'static str,
-        /// The name, safe to print.
-        name: String,
-    },
+    NotAName(NotAName),
     /// There is no directory for it.
     NotMounted {
         /// Its namespace.
@@ -120,7 +99,7 @@ pub enum SecretError {
 impl fmt::Display for SecretError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotAName { what, name } => write!(f, "\"{name}\" cannot be the name of a {what} in Kubernetes"),
+            Self::NotAName(error) => error.fmt(f),
             Self::NotMounted { namespace, secret, directory } => write!(
                 f,
                 "signer secret \"{secret}\" of namespace \"{namespace}\" is not mounted: mount it into Portreeve's pod \
@@ -199,9 +178,9 @@ mod tests {
         let long = "a".repeat(254);
         for name in ["", ".", "..", "../secret", "a/b", "/etc", "A", "a_b", "-a", "a-", "a..b", ".a", "ä", "a\0", &long]
         {
-            assert!(matches!(store.read("line-1", name), Err(SecretError::NotAName { what: "secret", .. })), "{name}");
-            assert!(matches!(store.read(name, "x"), Err(SecretError::NotAName { .. })), "{name}");
+            assert!(matches!(store.read("line-1", name), Err(SecretError::NotAName(_))), "{name}");
+            assert!(matches!(store.read(name, "x"), Err(SecretError::NotAName(_))), "{name}");
         }
-        assert!(matches!(store.read("a.b", "x"), Err(SecretError::NotAName { what: "namespace", .. })));
+        assert!(matches!(store.read("a.b", "x"), Err(SecretError::NotAName(_))));
     }
 }

@@ -18,27 +18,39 @@ use crate::credentials::files::read_capped;
 /// Largest bundle; Mozilla's own is a quarter of it.
 const MAX_BUNDLE: usize = 1 << 20;
 
+/// Do Mozilla's roots count beside the bundle?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BuiltInRoots {
+    /// They do, and the bundle may be absent.
+    Trusted,
+    /// The bundle alone does, and must be there.
+    Ignored,
+}
+
 /// The TLS client's settings under the built-in roots and this bundle. An absent file adds nothing.
-pub(super) fn tls_config(bundle: Option<&Path>) -> Result<Arc<ClientConfig>, CaError> {
+pub(super) fn tls_config(built_in: BuiltInRoots, bundle: Option<&Path>) -> Result<Arc<ClientConfig>, CaError> {
     // The provider is named, so that no feature elsewhere in the tree can choose another one.
     let config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|source| CaError::Tls { source })?
         // "Dangerous" is any verifier of one's own; ours only adds to WebPKI's rules (see there).
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier(bundle)?))
+        .with_custom_certificate_verifier(Arc::new(verifier(built_in, bundle)?))
         .with_no_client_auth();
     Ok(Arc::new(config))
 }
 
 /// Accepts servers under the built-in roots and this bundle.
-pub(super) fn verifier(bundle: Option<&Path>) -> Result<ServerCertificates, CaError> {
+pub(super) fn verifier(built_in: BuiltInRoots, bundle: Option<&Path>) -> Result<ServerCertificates, CaError> {
     let mut own = Vec::new();
-    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    let mut roots = match built_in {
+        BuiltInRoots::Trusted => RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() },
+        BuiltInRoots::Ignored => RootCertStore::empty(),
+    };
     if let Some(path) = bundle {
         match read_capped(path, MAX_BUNDLE) {
             Ok(pem) => own = add_bundle(&mut roots, path, &pem)?,
-            Err(source) if source.is_not_found() => {
+            Err(source) if source.is_not_found() && built_in == BuiltInRoots::Trusted => {
                 log::info!("no CA bundle at {}: only the built-in roots are trusted", path.display());
             }
             Err(source) => return Err(CaError::File { path: path.to_owned(), source }),
@@ -121,7 +133,7 @@ impl fmt::Display for CaError {
             Self::Certificate { path, number, source } => {
                 write!(f, "CA bundle {}: certificate {number} cannot be used: {source}", path.display())
             }
-            Self::NoRoots => f.write_str("there is no CA that a trust server could be under"),
+            Self::NoRoots => f.write_str("there is no CA that a server could be under"),
             Self::Tls { source } => write!(f, "TLS cannot be set up: {source}"),
         }
     }
@@ -148,6 +160,7 @@ mod tests {
     fn a_bundle_counts_only_whole() {
         let scratch = Scratch::new();
         let good = Authority::new().pem();
+        let tls_config = |bundle: Option<&Path>| super::tls_config(BuiltInRoots::Trusted, bundle);
         assert!(tls_config(None).is_ok());
         assert!(tls_config(Some(&scratch.path().join("absent"))).is_ok());
         assert!(tls_config(Some(&scratch.write("one", &good))).is_ok());
@@ -160,5 +173,14 @@ mod tests {
             scratch.write("junk", format!("{good}-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"));
         assert!(matches!(tls_config(Some(&bad)), Err(CaError::Certificate { number: 2, .. })));
         assert!(matches!(tls_config(Some(scratch.path())), Err(CaError::File { .. })));
+    }
+
+    #[test]
+    fn a_bundle_that_stands_alone_must_be_there() {
+        let scratch = Scratch::new();
+        let alone = |bundle: Option<&Path>| tls_config(BuiltInRoots::Ignored, bundle);
+        assert!(alone(Some(&scratch.write("one", Authority::new().pem()))).is_ok());
+        assert!(matches!(alone(Some(&scratch.path().join("absent"))), Err(CaError::File { .. })));
+        assert!(matches!(alone(None), Err(CaError::NoRoots)));
     }
 }

@@ -12,7 +12,7 @@ use super::server_url::{PlainHttp, Realm, TrustServer};
 use super::source::{FetchError, MetadataName, MetadataSource};
 use super::token::{TokenKey, Tokens, basic, bearer};
 use super::{Gun, wire};
-use crate::credentials::{Credential, Secret, TOKEN_USER};
+use crate::credentials::{Candidates, Credential, Secret, TOKEN_USER};
 use crate::deadline::Deadline;
 use crate::text::printable;
 
@@ -51,16 +51,10 @@ impl Client {
         &'a self,
         server: &'a TrustServer,
         gun: &'a Gun,
-        credentials: &'a [Credential],
+        credentials: &'a Candidates<'a>,
         deadline: Deadline,
     ) -> Source<'a> {
-        // Anonymous only where there is nothing else: as kubelet does, which never falls back to it.
-        let candidates = if credentials.is_empty() {
-            vec![None]
-        } else {
-            credentials.iter().take(MAX_CANDIDATES).map(Some).collect()
-        };
-        Source { client: self, server, gun, candidates, deadline, offer: None, pass: None, tried: Vec::new() }
+        Source { client: self, server, gun, credentials, deadline, offer: None, pass: None, tried: Vec::new() }
     }
 
     fn offer(&self, server: &TrustServer) -> Option<Offer> {
@@ -90,8 +84,7 @@ pub(super) struct Source<'a> {
     client: &'a Client,
     server: &'a TrustServer,
     gun: &'a Gun,
-    /// `None` stands for nobody.
-    candidates: Vec<Option<&'a Credential>>,
+    credentials: &'a Candidates<'a>,
     deadline: Deadline,
     offer: Option<Offer>,
     pass: Option<Pass>,
@@ -145,7 +138,7 @@ impl MetadataSource for Source<'_> {
     }
 }
 
-impl Source<'_> {
+impl<'a> Source<'a> {
     /// The server said 401 or 403: finds the next thing to try, or says that there is none.
     fn not_let_in(&mut self, answer: &Answer) -> Result<(), FetchError> {
         let code = wire::error_code(&answer.body).map(|code| format!(" {code}")).unwrap_or_default();
@@ -177,8 +170,10 @@ impl Source<'_> {
     /// Signs in with the first candidate from `first` on that works. `age` is of the tokens that may be used for
     /// `first`; for later ones kept tokens are fine.
     fn sign_in(&mut self, offer: &Offer, first: usize, age: Age) -> Result<(), FetchError> {
-        for candidate in first..self.candidates.len() {
-            let credential = self.candidates.get(candidate).copied().flatten();
+        let mut next = first;
+        while let Some(credential) = self.candidate(next) {
+            let candidate = next;
+            next += 1;
             let may_be_kept = age == Age::Kept || candidate != first;
             match self.pass_for(offer, candidate, credential, may_be_kept) {
                 Ok(pass) => {
@@ -192,6 +187,15 @@ impl Source<'_> {
             }
         }
         Err(self.nothing_left())
+    }
+
+    /// Whom to try as the `number`th; `Some(None)` stands for nobody, `None` for the end of the list.
+    fn candidate(&self, number: usize) -> Option<Option<&'a Credential>> {
+        match self.credentials.get(self.deadline) {
+            // Anonymous only where there is nothing else: as kubelet does, which never falls back to it.
+            [] => (number == 0).then_some(None),
+            known => known.iter().take(MAX_CANDIDATES).nth(number).map(Some),
+        }
     }
 
     fn pass_for(
@@ -275,7 +279,7 @@ impl Source<'_> {
     }
 
     fn describe(&self, candidate: usize) -> String {
-        match self.candidates.get(candidate).copied().flatten() {
+        match self.candidate(candidate).flatten() {
             Some(credential) => printable(&credential.source, 300),
             None => "anonymously (no credentials are configured for this registry)".to_owned(),
         }

@@ -13,7 +13,7 @@ use super::repository::{Delegation, Repository, RoleExpiry};
 use super::root::Root;
 use super::server_url::TrustServer;
 use super::{Anchor, Gun, KeyId, MetadataName, MetadataSource, RoleName};
-use crate::credentials::Credential;
+use crate::credentials::Candidates;
 use crate::deadline::Deadline;
 
 /// Earlier roots that are taken along, for sites that know an old one: as many as are followed in one refresh.
@@ -31,7 +31,7 @@ pub struct ExportRequest<'a> {
     /// Where trust in the root begins.
     pub anchor: &'a Anchor,
     /// Candidates for signing in.
-    pub credentials: &'a [Credential],
+    pub credentials: &'a Candidates<'a>,
     /// When to be done.
     pub deadline: Deadline,
 }

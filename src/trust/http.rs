@@ -1,4 +1,4 @@
-//! HTTP as trust and token servers are spoken to: no redirects, no cookies, no compression, https unless plain HTTP
+//! HTTP as trust servers, token servers and the Kubernetes API are spoken to: no redirects, no cookies, no compression, https unless plain HTTP
 //! is switched on, a cap on every body and one deadline over resolving, connecting, sending and reading. Never logs a
 //! header or a body.
 
@@ -13,7 +13,7 @@ use ureq::http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header}
 use ureq::unversioned::transport::{ConnectProxyConnector, Connector, TcpConnector};
 use ureq::{Agent, AsSendBody, Body};
 
-use super::ca::{CaError, tls_config};
+use super::ca::{BuiltInRoots, CaError, tls_config};
 use super::hop::HopConnector;
 use super::names::Names;
 use super::proxy::{Proxies, ProxyError};
@@ -37,7 +37,8 @@ const POOL_AGE: Duration = Duration::from_secs(30);
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 
 /// A client with its connections. Shared by all workers.
-pub(super) struct Http {
+pub(crate) struct Http {
+    built_in: BuiltInRoots,
     ca: Option<PathBuf>,
     plain_http: PlainHttp,
     proxies: Proxies,
@@ -54,13 +55,13 @@ struct State {
 
 /// What a server answered.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     /// The status.
-    pub(super) status: u16,
+    pub(crate) status: u16,
     /// Its `WWW-Authenticate` fields.
     pub(super) challenges: Vec<String>,
     /// The body: whole if the status is 200, else its beginning, or nothing.
-    pub(super) body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Http {
@@ -70,7 +71,23 @@ impl Http {
         Self::checked_every(ca, plain_http, proxies, CHECK_EVERY)
     }
 
+    /// A client that believes nobody but this bundle, which must be there, and speaks https alone.
+    pub(crate) fn under_only(ca: PathBuf) -> Result<Self, HttpSetupError> {
+        let proxies = Proxies::from_environment().map_err(HttpSetupError::Proxy)?;
+        Self::set_up(BuiltInRoots::Ignored, Some(ca), PlainHttp::Refused, proxies, CHECK_EVERY)
+    }
+
     pub(super) fn checked_every(
+        ca: Option<PathBuf>,
+        plain_http: PlainHttp,
+        proxies: Proxies,
+        check_every: Duration,
+    ) -> Result<Self, HttpSetupError> {
+        Self::set_up(BuiltInRoots::Trusted, ca, plain_http, proxies, check_every)
+    }
+
+    fn set_up(
+        built_in: BuiltInRoots,
         ca: Option<PathBuf>,
         plain_http: PlainHttp,
         proxies: Proxies,
@@ -78,13 +95,13 @@ impl Http {
     ) -> Result<Self, HttpSetupError> {
         // The stamp first: a change between the two is then seen at the next look.
         let stamp = ca.as_deref().and_then(Stamp::of);
-        let agent = new_agent(ca.as_deref(), plain_http).map_err(HttpSetupError::Ca)?;
+        let agent = new_agent(built_in, ca.as_deref(), plain_http).map_err(HttpSetupError::Ca)?;
         let state = State { agent, stamp, checked: Instant::now(), checking: false };
-        Ok(Self { ca, plain_http, proxies, check_every, state: Mutex::new(state) })
+        Ok(Self { built_in, ca, plain_http, proxies, check_every, state: Mutex::new(state) })
     }
 
     /// GETs a URL. `cap` is for the body of a 200.
-    pub(super) fn get(
+    pub(crate) fn get(
         &self,
         url: &str,
         authorization: Option<&Secret>,
@@ -166,7 +183,7 @@ impl Http {
             state.stamp
         };
         let stamp = Stamp::of(ca);
-        let renewed = (stamp != known).then(|| new_agent(Some(ca), self.plain_http));
+        let renewed = (stamp != known).then(|| new_agent(self.built_in, Some(ca), self.plain_http));
         let mut state = self.lock();
         state.checking = false;
         state.checked = Instant::now();
@@ -190,7 +207,7 @@ impl Http {
     }
 }
 
-fn new_agent(ca: Option<&std::path::Path>, plain_http: PlainHttp) -> Result<Agent, CaError> {
+fn new_agent(built_in: BuiltInRoots, ca: Option<&std::path::Path>, plain_http: PlainHttp) -> Result<Agent, CaError> {
     let config = Agent::config_builder()
         .http_status_as_error(false)
         .https_only(plain_http == PlainHttp::Refused)
@@ -208,7 +225,7 @@ fn new_agent(ca: Option<&std::path::Path>, plain_http: PlainHttp) -> Result<Agen
     let connector =
         ().chain(ConnectProxyConnector::default())
             .chain(TcpConnector::default())
-            .chain(TlsConnector::new(tls_config(ca)?))
+            .chain(TlsConnector::new(tls_config(built_in, ca)?))
             .chain(HopConnector);
     Ok(Agent::with_parts(config, connector, Names::default()))
 }
@@ -258,7 +275,7 @@ fn says_its_length(headers: &HeaderMap) -> bool {
 
 /// Why there is no answer.
 #[derive(Debug)]
-pub(super) enum HttpError {
+pub(crate) enum HttpError {
     /// The deadline passed.
     Timeout,
     /// The host's name is not known.
@@ -369,7 +386,7 @@ fn certificate_trouble(why: &CertificateError) -> String {
 
 /// Why a client cannot be set up.
 #[derive(Debug)]
-pub(super) enum HttpSetupError {
+pub(crate) enum HttpSetupError {
     /// The CA bundle.
     Ca(CaError),
     /// The proxy variables.

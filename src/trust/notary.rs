@@ -25,7 +25,7 @@ pub use super::server_url::{PlainHttp, TrustServer, TrustServerError};
 use super::shelf::{Boarding, Landing, Shelf, Slot};
 use super::store::{Store, StoredSummary};
 use super::{Anchor, Gun, KeyId, MetadataSource, RoleName};
-use crate::credentials::Credential;
+use crate::credentials::{Candidates, Credential};
 use crate::deadline::Deadline;
 use crate::metrics::Metrics;
 
@@ -70,8 +70,8 @@ pub struct Question<'a> {
     pub anchor: &'a Anchor,
     /// Who must have signed; empty: any valid publication counts.
     pub signers: &'a [RequiredSigner],
-    /// Candidates for the trust server's token service, in the order in which to try them; may be empty (anonymous).
-    pub credentials: &'a [Credential],
+    /// Candidates for the trust server's token service, in the order in which to try them; none: anonymous.
+    pub credentials: &'a Candidates<'a>,
     /// May stored data stand in?
     pub when_unavailable: WhenUnavailable,
     /// When to have answered.
@@ -171,10 +171,9 @@ struct Brought {
 /// Why a refresh gave nothing, and what is to be remembered of it.
 type Failed = (Failure, Option<Brought>);
 
-/// On what terms a refresh is made: whose failure it would be.
+/// On what terms a refresh is made.
 struct Terms {
     roles: BTreeSet<RoleName>,
-    credentials: Vec<Credential>,
 }
 
 /// Why a refresh gave nothing.
@@ -183,6 +182,8 @@ enum Failure {
     Rejected(Rejection),
     Unavailable {
         why: String,
+        /// The candidates that were tried; `None` where it never came to signing in.
+        credentials: Option<Vec<Credential>>,
         /// Was it only that the asker's time was up?
         out_of_time: bool,
     },
@@ -214,7 +215,7 @@ impl Notary {
         &'a self,
         server: &'a TrustServer,
         gun: &'a Gun,
-        credentials: &'a [Credential],
+        credentials: &'a Candidates<'a>,
         deadline: Deadline,
     ) -> Box<dyn MetadataSource + 'a> {
         match server.directory() {
@@ -295,7 +296,7 @@ impl Asking<'_> {
             if deadline.remaining().is_none() {
                 return Err(self.out_of_time());
             }
-            let terms = || Terms { roles: self.roles.clone(), credentials: self.question.credentials.to_vec() };
+            let terms = || Terms { roles: self.roles.clone() };
             match self.slot.board(terms) {
                 Boarding::Lead(pilot) => {
                     let held = self.slot.held();
@@ -408,7 +409,9 @@ impl Asking<'_> {
                 let failure = match error {
                     RefreshError::Rejected(rejection) => Failure::Rejected(rejection),
                     RefreshError::Unavailable(why) => {
-                        Failure::Unavailable { why, out_of_time: deadline.remaining().is_none() }
+                        let out_of_time = deadline.remaining().is_none();
+                        let credentials = credentials.seen().map(<[Credential]>::to_vec);
+                        Failure::Unavailable { why, credentials, out_of_time }
                     }
                 };
                 let noted = noted.map(|repository| Brought {
@@ -498,10 +501,11 @@ impl Asking<'_> {
     fn shares(&self, failure: &Failure, terms: &Terms) -> bool {
         match failure {
             Failure::Rejected(_) => true,
-            Failure::Unavailable { out_of_time, .. } => {
+            Failure::Unavailable { out_of_time, credentials, .. } => {
+                let Question { credentials: ours, deadline, .. } = *self.question;
                 !out_of_time
                     && terms.roles.is_subset(&self.roles)
-                    && terms.credentials.as_slice() == self.question.credentials
+                    && credentials.as_ref().is_none_or(|tried| tried == ours.get(deadline))
             }
         }
     }
@@ -522,7 +526,7 @@ impl Asking<'_> {
 
     fn out_of_time(&self) -> Failure {
         let why = format!("trust server {}: no answer about {} in time", self.question.server, self.question.gun);
-        Failure::Unavailable { why, out_of_time: true }
+        Failure::Unavailable { why, credentials: None, out_of_time: true }
     }
 }
 

@@ -104,7 +104,7 @@ mod tests {
 
     use super::*;
     use crate::credentials::files::scratch::Scratch;
-    use crate::trust::ca::verifier;
+    use crate::trust::ca::{BuiltInRoots, verifier};
 
     fn certificate(host: &str, is_ca: IsCa, last_year: i32) -> rcgen::Certificate {
         let mut params = CertificateParams::new([host.to_owned()]).unwrap();
@@ -130,7 +130,7 @@ mod tests {
         ];
         for (what, server, bundle, expected) in table {
             let bundle = bundle.unwrap_or(&server).pem();
-            let verifier = verifier(Some(&scratch.write("ca.pem", bundle))).unwrap();
+            let verifier = verifier(BuiltInRoots::Trusted, Some(&scratch.write("ca.pem", bundle))).unwrap();
             let name = ServerName::try_from("notary.local").unwrap();
             let verdict = verifier.verify_server_cert(server.der(), &[], &name, &[], UnixTime::now());
             assert_eq!(verdict.is_ok(), expected, "{what}: {verdict:?}");

@@ -11,7 +11,7 @@ use std::time::Instant;
 use crate::deadline::Deadline;
 
 /// The shelf. `V` is what is kept, `T` on what terms a flight was made, `E` why one failed.
-pub(super) struct Shelf<K, V, T, E> {
+pub(crate) struct Shelf<K, V, T, E> {
     capacity: usize,
     /// The most that all values may weigh together.
     max_weight: u64,
@@ -53,13 +53,13 @@ impl<K: Eq + Hash + Clone, V, T, E> Slots<K, V, T, E> {
 }
 
 impl<K: Eq + Hash + Clone, V: Clone, T, E: Clone> Shelf<K, V, T, E> {
-    pub(super) fn new(capacity: usize, max_weight: u64, weigh: fn(&V) -> u64) -> Self {
+    pub(crate) fn new(capacity: usize, max_weight: u64, weigh: fn(&V) -> u64) -> Self {
         let slots = Slots { by_key: HashMap::new(), clock: 0, weight: 0 };
         Self { capacity, max_weight, weigh, slots: Mutex::new(slots) }
     }
 
     /// The slot of a key. A full shelf gives up the slot that was used longest ago and is in nobody's hands.
-    pub(super) fn slot(&self, key: &K) -> Arc<Slot<V, T, E>> {
+    pub(crate) fn slot(&self, key: &K) -> Arc<Slot<V, T, E>> {
         let mut slots = lock(&self.slots);
         slots.clock += 1;
         let used = slots.clock;
@@ -77,7 +77,7 @@ impl<K: Eq + Hash + Clone, V: Clone, T, E: Clone> Shelf<K, V, T, E> {
 
     /// Puts a slot back. One that holds nothing, and that nobody else has, leaves the shelf: names that do not exist push
     /// out none that do. What is held is weighed, and where all of it is too heavy, the oldest goes.
-    pub(super) fn tidy(&self, key: &K, slot: Arc<Slot<V, T, E>>) {
+    pub(crate) fn tidy(&self, key: &K, slot: Arc<Slot<V, T, E>>) {
         let weight = slot.held().map(|held| (self.weigh)(&held));
         let mut slots = lock(&self.slots);
         drop(slot);
@@ -94,13 +94,13 @@ impl<K: Eq + Hash + Clone, V: Clone, T, E: Clone> Shelf<K, V, T, E> {
     }
 
     #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         lock(&self.slots).by_key.len()
     }
 }
 
 /// One key's place.
-pub(super) struct Slot<V, T, E> {
+pub(crate) struct Slot<V, T, E> {
     state: Mutex<State<V, T, E>>,
 }
 
@@ -110,7 +110,7 @@ struct State<V, T, E> {
 }
 
 /// What one finds at a slot.
-pub(super) enum Boarding<'a, V: Clone, T, E: Clone> {
+pub(crate) enum Boarding<'a, V: Clone, T, E: Clone> {
     /// Nobody is fetching: this caller does.
     Lead(Pilot<'a, V, T, E>),
     /// Somebody is.
@@ -119,12 +119,12 @@ pub(super) enum Boarding<'a, V: Clone, T, E: Clone> {
 
 impl<V: Clone, T, E: Clone> Slot<V, T, E> {
     /// What is held.
-    pub(super) fn held(&self) -> Option<V> {
+    pub(crate) fn held(&self) -> Option<V> {
         lock(&self.state).held.clone()
     }
 
     /// Leads a flight on these terms, or joins the one that is under way.
-    pub(super) fn board(&self, terms: impl FnOnce() -> T) -> Boarding<'_, V, T, E> {
+    pub(crate) fn board(&self, terms: impl FnOnce() -> T) -> Boarding<'_, V, T, E> {
         let mut state = lock(&self.state);
         if let Some(flight) = &state.flight {
             return Boarding::Wait(Arc::clone(flight));
@@ -141,18 +141,18 @@ impl<V: Clone, T, E: Clone> Slot<V, T, E> {
 }
 
 /// One fetching, seen by those who wait for it.
-pub(super) struct Flight<V, T, E> {
+pub(crate) struct Flight<V, T, E> {
     /// On what terms it was made.
-    pub(super) terms: T,
+    pub(crate) terms: T,
     /// When it began.
-    pub(super) began: Instant,
+    pub(crate) began: Instant,
     landing: Mutex<Option<Landing<V, E>>>,
     landed: Condvar,
 }
 
 /// How a flight ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Landing<V, E> {
+pub(crate) enum Landing<V, E> {
     /// It brought this.
     Brought(V),
     /// It failed.
@@ -163,7 +163,7 @@ pub(super) enum Landing<V, E> {
 
 impl<V: Clone, T, E: Clone> Flight<V, T, E> {
     /// Waits for its end; `None` once the deadline has passed.
-    pub(super) fn wait(&self, deadline: Deadline) -> Option<Landing<V, E>> {
+    pub(crate) fn wait(&self, deadline: Deadline) -> Option<Landing<V, E>> {
         let mut landing = lock(&self.landing);
         loop {
             if let Some(landing) = &*landing {
@@ -177,19 +177,19 @@ impl<V: Clone, T, E: Clone> Flight<V, T, E> {
 }
 
 /// The right, and the duty, to end a flight. Dropped without a word, also by a panic, it ends as abandoned.
-pub(super) struct Pilot<'a, V: Clone, T, E: Clone> {
+pub(crate) struct Pilot<'a, V: Clone, T, E: Clone> {
     slot: &'a Slot<V, T, E>,
     flight: Arc<Flight<V, T, E>>,
 }
 
 impl<V: Clone, T, E: Clone> Pilot<'_, V, T, E> {
     /// Holds this from now on, however the flight ends.
-    pub(super) fn hold(&self, value: V) {
+    pub(crate) fn hold(&self, value: V) {
         lock(&self.slot.state).held = Some(value);
     }
 
     /// Ends the flight: what it brought is held from now on, a failure is told to those who wait.
-    pub(super) fn land(self, result: &Result<V, E>) {
+    pub(crate) fn land(self, result: &Result<V, E>) {
         if let Ok(value) = result {
             lock(&self.slot.state).held = Some(value.clone());
         }

@@ -12,6 +12,7 @@ mod forgery;
 mod hostile;
 mod image;
 mod manifests;
+mod pull_secrets;
 mod serve;
 mod store;
 

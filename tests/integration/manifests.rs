@@ -16,6 +16,8 @@ use crate::review::{assert_allowed, pod_review};
 use crate::temp::TempDir;
 
 const WEBHOOKS: [&str; 2] = ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"];
+/// Other kinds that stand in no namespace.
+const CLUSTER_WIDE: [&str; 4] = ["Namespace", "PersistentVolume", "ClusterRole", "ClusterRoleBinding"];
 
 #[test]
 fn every_object_is_named_labelled_and_in_its_namespace() {
@@ -37,9 +39,14 @@ fn every_object_is_named_labelled_and_in_its_namespace() {
             }
             let metadata = &object["metadata"];
             assert!(metadata["name"].as_str().is_some_and(|name| name.starts_with("portreeve")), "{at}");
-            if ["Namespace", "PersistentVolume"].iter().chain(&WEBHOOKS).all(|kind| object["kind"] != **kind) {
-                assert_eq!(metadata["namespace"], "portreeve", "{at}");
-            }
+            let namespace = if CLUSTER_WIDE.iter().chain(&WEBHOOKS).any(|kind| object["kind"] == **kind) {
+                Value::Null
+            } else if name == "api-credentials-by-namespace.yaml" {
+                metadata["namespace"].clone() // rights are given where the secrets are
+            } else {
+                json!("portreeve")
+            };
+            assert_eq!(metadata["namespace"], namespace, "{at}");
             // Patches carry no labels, for they would change nothing.
             if !listed.contains(&format!("path: {name}")) && name != "signer-secrets.yaml" {
                 for label in ["app.kubernetes.io/name", "app.kubernetes.io/part-of"] {
@@ -508,6 +515,81 @@ fn cert_manager_is_told_what_kube_apiserver_calls() {
         assert_eq!(annotations["cert-manager.io/inject-ca-from"], "portreeve/portreeve-serving", "{kind}");
         assert_eq!(exempt(&made, kind), [json!("portreeve"), json!("cert-manager")]);
     }
+}
+
+#[test]
+fn the_rights_to_read_secrets_are_to_get_them_and_nothing_more() {
+    let rights = documents(&manifests().join("components/api-credentials/rights.yaml"));
+    let examples = documents(&manifests().join("examples/api-credentials-by-namespace.yaml"));
+    for role in rights.iter().chain(&examples).filter(|object| object["kind"].as_str().unwrap().ends_with("Role")) {
+        let mut resources = BTreeSet::new();
+        for rule in array(&role["rules"]) {
+            assert_eq!((&rule["apiGroups"], &rule["verbs"]), (&json!([""]), &json!(["get"])), "{role}");
+            resources.extend(array(&rule["resources"]).iter().map(|resource| resource.as_str().unwrap()));
+        }
+        assert_eq!(resources, BTreeSet::from(["secrets", "serviceaccounts"]), "{role}");
+    }
+    let account = json!([{ "kind": "ServiceAccount", "name": "portreeve", "namespace": "portreeve" }]);
+    let is_binding = |object: &&Value| object["kind"].as_str().unwrap().ends_with("RoleBinding");
+    let bindings: Vec<&Value> = rights.iter().chain(&examples).filter(is_binding).collect();
+    assert_eq!(bindings.len(), 3);
+    for binding in bindings {
+        assert_eq!(binding["subjects"], account);
+        let role = &binding["roleRef"];
+        assert_eq!(role["apiGroup"], "rbac.authorization.k8s.io");
+        let is_it = |object: &&Value| {
+            object["kind"] == role["kind"]
+                && object["metadata"]["name"] == role["name"]
+                && (role["kind"] == "ClusterRole"
+                    || object["metadata"]["namespace"] == binding["metadata"]["namespace"])
+        };
+        assert!(rights.iter().chain(&examples).any(|object| is_it(&object)), "{binding} binds nothing that is here");
+    }
+    assert_eq!(find(&base(), "ServiceAccount", "portreeve")["metadata"]["name"], account[0]["name"]);
+    assert!(base().iter().all(|object| !object["kind"].as_str().unwrap().contains("Role")), "the base has no rights");
+}
+
+#[test]
+fn credentials_from_the_api_go_with_a_configuration_of_one_s_own() {
+    let site = TempDir::new();
+    run(Command::new("cp").arg("-r").arg(manifests()).arg(site.path().join("manifests")), "").expect(0);
+    site.write("portreeve.yaml", "namespace: portreeve\n");
+    site.write(
+        "kustomization.yaml",
+        "apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+resources: [manifests/overlays/cert-manager]
+components: [manifests/components/api-credentials]
+configMapGenerator:
+  - name: portreeve-config
+    namespace: portreeve
+    behavior: replace
+    files: [portreeve.yaml]
+    options: { disableNameSuffixHash: true }
+patches:
+  - target: { kind: ClusterRoleBinding, name: portreeve-api-credentials }
+    patch: |
+      $patch: delete
+      apiVersion: rbac.authorization.k8s.io/v1
+      kind: ClusterRoleBinding
+      metadata: { name: portreeve-api-credentials }
+",
+    );
+    let Some(made) = kustomize(site.path()) else { return };
+    let pod = &find(&made, "Deployment", "portreeve")["spec"]["template"]["spec"];
+    assert_eq!(pod["automountServiceAccountToken"], true);
+    assert_eq!(pod["serviceAccountName"], "portreeve");
+    let args: Vec<&str> = array(&container(&made)["args"]).iter().map(|arg| arg.as_str().unwrap()).collect();
+    assert_eq!(args, ["serve", "--config", "/etc/portreeve/config/portreeve.yaml", "--kubernetes-credentials"]);
+    let config = find(&made, "ConfigMap", "portreeve-config");
+    assert_eq!(config["data"], json!({ "portreeve.yaml": "namespace: portreeve\n" }));
+    find(&made, "ClusterRole", "portreeve-api-credentials");
+    assert!(made.iter().all(|object| object["kind"] != "ClusterRoleBinding"), "as the example says");
+    // The executable takes the command line as it stands: it finds out that this is no pod.
+    let dir = TempDir::new();
+    let mut command = executable();
+    command.arg(args[0]).arg("--config").arg(dir.write("c.yaml", "{}")).arg(args[3]);
+    assert!(run(&mut command, "").expect(2).stderr.contains("KUBERNETES_SERVICE_HOST"));
 }
 
 #[test]

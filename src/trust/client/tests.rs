@@ -38,7 +38,8 @@ impl Bench {
     fn fetch_with(&self, credentials: &[Credential], cap: usize, wait: Duration) -> Result<Vec<u8>, FetchError> {
         let server = TrustServer::parse(&self.server.url(), PlainHttp::DangerouslyAllowed).unwrap();
         let gun = Gun::new(GUN).unwrap();
-        let mut source = self.client.source(&server, &gun, credentials, Deadline::after(wait));
+        let credentials = Candidates::known(credentials.to_vec());
+        let mut source = self.client.source(&server, &gun, &credentials, Deadline::after(wait));
         source.fetch(&MetadataName::Timestamp, cap)
     }
 
@@ -237,12 +238,13 @@ fn a_silent_port_cannot_hold_the_handshake() {
     let server = TrustServer::parse(&url, PlainHttp::Refused).unwrap();
     let gun = Gun::new(GUN).unwrap();
     let started = Instant::now();
-    let mut source = bench.client.source(&server, &gun, &[], Deadline::after(Duration::from_millis(400)));
+    let nobody = Candidates::known(Vec::new());
+    let mut source = bench.client.source(&server, &gun, &nobody, Deadline::after(Duration::from_millis(400)));
     let said = words(source.fetch(&MetadataName::Timestamp, 100));
     assert!(said.contains("in time"), "{said}");
     assert!(started.elapsed() < Duration::from_millis(1500), "{:?}", started.elapsed());
     drop(listener);
-    let mut source = bench.client.source(&server, &gun, &[], Deadline::after(Duration::from_secs(5)));
+    let mut source = bench.client.source(&server, &gun, &nobody, Deadline::after(Duration::from_secs(5)));
     let said = words(source.fetch(&MetadataName::Timestamp, 100));
     assert!(said.contains("refused"), "{said}");
 }
@@ -399,7 +401,8 @@ fn the_number_401_in_a_name_means_nothing() {
     bench.server.put("registry.local/401/unauthorized", "timestamp", "{}");
     let server = TrustServer::parse(&bench.server.url(), PlainHttp::Refused).unwrap();
     let gun = Gun::new("registry.local/401/unauthorized").unwrap();
-    let mut source = bench.client.source(&server, &gun, &[], Deadline::after(Duration::from_secs(20)));
+    let nobody = Candidates::known(Vec::new());
+    let mut source = bench.client.source(&server, &gun, &nobody, Deadline::after(Duration::from_secs(20)));
     assert_eq!(source.fetch(&MetadataName::Timestamp, 100).unwrap(), b"{}");
     bench.server.misbehave("401", Fault::Status(500));
     let said = words(source.fetch(&MetadataName::Timestamp, 100));
@@ -445,7 +448,8 @@ fn goes_through_the_proxy_with_tls_to_the_end() {
     let client = Client::over(http, PlainHttp::Refused);
     let (server, gun) =
         (TrustServer::parse("https://notary.example:4443", PlainHttp::Refused).unwrap(), Gun::new(GUN).unwrap());
-    let mut source = client.source(&server, &gun, &[], Deadline::after(Duration::from_secs(20)));
+    let nobody = Candidates::known(Vec::new());
+    let mut source = client.source(&server, &gun, &nobody, Deadline::after(Duration::from_secs(20)));
     assert_eq!(source.fetch(&MetadataName::Timestamp, 100).unwrap(), b"{}");
     let asked = asked.recv().unwrap();
     assert!(asked.starts_with("CONNECT notary.example:4443 HTTP/1.1\r\n"), "{asked}");
@@ -462,7 +466,8 @@ fn a_silent_proxy_cannot_outlive_the_deadline() {
     let (server, gun) =
         (TrustServer::parse("https://notary.example", PlainHttp::Refused).unwrap(), Gun::new(GUN).unwrap());
     let started = Instant::now();
-    let mut source = client.source(&server, &gun, &[], Deadline::after(Duration::from_millis(900)));
+    let nobody = Candidates::known(Vec::new());
+    let mut source = client.source(&server, &gun, &nobody, Deadline::after(Duration::from_millis(900)));
     let said = words(source.fetch(&MetadataName::Timestamp, 100));
     assert!(said.contains("in time"), "{said}");
     assert!(started.elapsed() < Duration::from_millis(2000), "{:?}", started.elapsed());
@@ -493,7 +498,8 @@ fn a_dripped_handshake_cannot_outlive_the_deadline() {
     let bench = Bench::new();
     let (server, gun) = (TrustServer::parse(&url, PlainHttp::Refused).unwrap(), Gun::new(GUN).unwrap());
     let started = Instant::now();
-    let mut source = bench.client.source(&server, &gun, &[], Deadline::after(Duration::from_millis(900)));
+    let nobody = Candidates::known(Vec::new());
+    let mut source = bench.client.source(&server, &gun, &nobody, Deadline::after(Duration::from_millis(900)));
     let said = words(source.fetch(&MetadataName::Timestamp, 100));
     assert!(said.contains("in time"), "{said}");
     assert!(started.elapsed() < Duration::from_millis(2000), "{:?}", started.elapsed());
@@ -508,7 +514,8 @@ fn a_dripping_proxy_cannot_outlive_the_deadline() {
     let (server, gun) =
         (TrustServer::parse("https://notary.example", PlainHttp::Refused).unwrap(), Gun::new(GUN).unwrap());
     let started = Instant::now();
-    let mut source = client.source(&server, &gun, &[], Deadline::after(Duration::from_millis(900)));
+    let nobody = Candidates::known(Vec::new());
+    let mut source = client.source(&server, &gun, &nobody, Deadline::after(Duration::from_millis(900)));
     let said = words(source.fetch(&MetadataName::Timestamp, 100));
     assert!(started.elapsed() < Duration::from_millis(2000), "{:?}", started.elapsed());
     assert!(said.contains("in time"), "{said}");

@@ -7,8 +7,8 @@ use portreeve_test_support::signer::{Repo, Signer};
 use portreeve_test_support::trust_server::{Fault, SignIn, TokenService, TrustServer as Server};
 
 use super::*;
-use crate::credentials::Secret;
 use crate::credentials::files::scratch::Scratch;
+use crate::credentials::{Credential, Secret};
 use crate::trust::{FirstUse, KeyId, RootPin, SignerKey};
 
 const GUN: &str = "registry.local:9001/plant/plc";
@@ -105,7 +105,7 @@ impl Bench {
             wanted: Wanted { tag: Some(ask.tag), digest: None },
             anchor: &self.anchor,
             signers: &signers,
-            credentials: ask.credentials,
+            credentials: &Candidates::known(ask.credentials.to_vec()),
             when_unavailable: ask.when_unavailable,
             deadline: Deadline::after(ask.wait),
         };
@@ -117,11 +117,11 @@ impl Bench {
         let key = Key { server: self.url.clone(), gun: self.gun.clone(), anchor: self.anchor.clone() };
         let slot = self.notary.shelf.slot(&key);
         let held = slot.held().expect("something is remembered");
-        let Boarding::Lead(pilot) = slot.board(|| Terms { roles: BTreeSet::new(), credentials: Vec::new() }) else {
+        let Boarding::Lead(pilot) = slot.board(|| Terms { roles: BTreeSet::new() }) else {
             panic!("somebody is asking");
         };
         let repository = Repository::refresh(
-            &mut self.notary.client.source(&self.url, &self.gun, &[], Deadline::after(LONG)),
+            &mut self.notary.client.source(&self.url, &self.gun, &Candidates::known(Vec::new()), Deadline::after(LONG)),
             &self.gun,
             &self.anchor,
             Some(&held.repository),
@@ -528,7 +528,7 @@ fn an_export_is_carried_to_where_there_is_no_server() {
             gun: &bench.gun,
             server: &bench.url,
             anchor: &bench.anchor,
-            credentials: &[],
+            credentials: &Candidates::known(Vec::new()),
             deadline: Deadline::after(LONG),
         };
         bench.notary.export(&request, Timestamp::now())
@@ -589,7 +589,7 @@ fn what_does_not_verify_is_not_exported() {
         gun: &bench.gun,
         server: &bench.url,
         anchor: &bench.anchor,
-        credentials: &[],
+        credentials: &Candidates::known(Vec::new()),
         deadline: Deadline::after(LONG),
     };
     let exported = bench.notary.export(&request, Timestamp::now()).unwrap();

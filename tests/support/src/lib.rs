@@ -1,7 +1,8 @@
 //! What Portreeve's tests and its quickstart share: an in-process TUF signer, a trust server that can be made to
-//! misbehave, and certificates made on the spot. It knows nothing of the product's own types, so that a mistake
+//! misbehave, as much of a Kubernetes API server as is asked for Secrets, and certificates made on the spot. It knows nothing of the product's own types, so that a mistake
 //! in the product cannot hide itself here.
 
+pub mod api_server;
 pub mod certificates;
 pub mod signer;
 pub mod trust_server;

@@ -103,12 +103,17 @@ struct Shared {
     connections: AtomicUsize,
 }
 
+/// Status and body for a request.
+type Others = Arc<dyn Fn(&Request) -> (u16, Vec<u8>) + Send + Sync>;
+
 #[derive(Default)]
 struct State {
     url: String,
     /// GUN, then file stem.
     files: BTreeMap<String, BTreeMap<String, Vec<u8>>>,
     sign_in: SignIn,
+    /// Answers what is at no path of Notary's: status and body.
+    others: Option<Others>,
     /// Part of a path, and what happens there.
     faults: Vec<(String, Fault)>,
     requests: Vec<Request>,
@@ -187,6 +192,11 @@ impl TrustServer {
     /// Stops serving a repository.
     pub fn remove(&self, gun: &str) {
         self.shared.state().files.remove(gun);
+    }
+
+    /// Answers by this what is at no path of Notary's, so that another kind of server has the same faults.
+    pub fn answer_others(&self, others: impl Fn(&Request) -> (u16, Vec<u8>) + Send + Sync + 'static) {
+        self.shared.state().others = Some(Arc::new(others));
     }
 
     /// Asks for sign-in from now on.
@@ -357,7 +367,13 @@ impl State {
             return self.token(request);
         }
         let Some((gun, file)) = path.strip_prefix("/v2/").and_then(|rest| rest.split_once("/_trust/tuf/")) else {
-            return Response::error(404, "NOT_FOUND");
+            return match &self.others {
+                Some(others) => {
+                    let (status, body) = others(request);
+                    Response::new(status, body).typed("application/json")
+                }
+                None => Response::error(404, "NOT_FOUND"),
+            };
         };
         if request.method != "GET" {
             return Response::error(405, "UNSUPPORTED");

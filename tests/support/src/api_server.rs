@@ -1,0 +1,207 @@
+//! kube-apiserver as a client with a service-account token sees it: GETs of Secrets and ServiceAccounts, bodies and
+//! `Status` objects in its own form, one token that counts, and resources that may not be read. It can misbehave as the
+//! trust server can.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::{Value, json};
+
+use crate::certificates::Authority;
+use crate::trust_server::{Fault, Request, TrustServer};
+
+/// Who asks, in the words of a refusal.
+const USER: &str = "system:serviceaccount:portreeve:portreeve";
+
+/// The running server.
+pub struct ApiServer {
+    server: TrustServer,
+    cluster: Arc<Mutex<Cluster>>,
+}
+
+#[derive(Default)]
+struct Cluster {
+    token: String,
+    /// By path.
+    objects: BTreeMap<String, Value>,
+    /// Namespace and resource.
+    forbidden: BTreeSet<(String, String)>,
+}
+
+impl ApiServer {
+    /// Starts on a free loopback port, under a CA of its own; this token counts.
+    pub fn start(token: &str) -> Self {
+        let cluster = Arc::new(Mutex::new(Cluster { token: token.to_owned(), ..Cluster::default() }));
+        let server = TrustServer::start_under(&Authority::named("kubernetes"));
+        let answering = Arc::clone(&cluster);
+        server.answer_others(move |request| {
+            let (status, body) = answering.lock().unwrap_or_else(PoisonError::into_inner).answer(request);
+            (status, format!("{body}\n").into_bytes())
+        });
+        Self { server, cluster }
+    }
+
+    /// Its URL: `https://127.0.0.1:<port>`.
+    pub fn url(&self) -> String {
+        self.server.url()
+    }
+
+    /// The CA that its certificate is under.
+    pub fn ca_pem(&self) -> &str {
+        self.server.ca_pem()
+    }
+
+    /// From now on only this token counts.
+    pub fn accept_only(&self, token: &str) {
+        self.with(|cluster| token.clone_into(&mut cluster.token));
+    }
+
+    /// Stores a Secret.
+    pub fn secret(&self, namespace: &str, name: &str, kind: &str, data: &[(&str, &str)]) -> &Self {
+        let data: BTreeMap<_, _> = data.iter().map(|(key, value)| (*key, BASE64_STANDARD.encode(value))).collect();
+        let fields = json!({ "f:data": {}, "f:type": {} });
+        let mut object = object("Secret", namespace, name, &fields);
+        object["data"] = json!(data);
+        object["type"] = json!(kind);
+        self.put(namespace, "secrets", name, object)
+    }
+
+    /// Stores a pull secret for one registry.
+    pub fn pull_secret(&self, namespace: &str, name: &str, registry: &str, user: &str, password: &str) -> &Self {
+        let auth = BASE64_STANDARD.encode(format!("{user}:{password}"));
+        let config = json!({ "auths": { registry: { "username": user, "password": password, "auth": auth } } });
+        let data = [(".dockerconfigjson", config.to_string())];
+        self.secret(namespace, name, "kubernetes.io/dockerconfigjson", &[(data[0].0, &data[0].1)])
+    }
+
+    /// Stores a ServiceAccount with these pull secrets.
+    pub fn service_account(&self, namespace: &str, name: &str, pull_secrets: &[&str]) -> &Self {
+        let mut object = object("ServiceAccount", namespace, name, &json!({ "f:imagePullSecrets": {} }));
+        if !pull_secrets.is_empty() {
+            object["imagePullSecrets"] = pull_secrets.iter().map(|name| json!({ "name": name })).collect();
+        }
+        self.put(namespace, "serviceaccounts", name, object)
+    }
+
+    /// Stores anything under a name.
+    pub fn put(&self, namespace: &str, resource: &str, name: &str, object: Value) -> &Self {
+        self.with(|cluster| cluster.objects.insert(path(namespace, resource, name), object));
+        self
+    }
+
+    /// Removes an object.
+    pub fn remove(&self, namespace: &str, resource: &str, name: &str) {
+        self.with(|cluster| cluster.objects.remove(&path(namespace, resource, name)));
+    }
+
+    /// From now on a resource of a namespace may not be read.
+    pub fn forbid(&self, namespace: &str, resource: &str) {
+        self.with(|cluster| cluster.forbidden.insert((namespace.to_owned(), resource.to_owned())));
+    }
+
+    /// Everything may be read again.
+    pub fn forbid_nothing(&self) {
+        self.with(|cluster| cluster.forbidden.clear());
+    }
+
+    /// Misbehaves where the path contains `part`.
+    pub fn misbehave(&self, part: &str, fault: Fault) {
+        self.server.misbehave(part, fault);
+    }
+
+    /// Ends all misbehaviour.
+    pub fn behave(&self) {
+        self.server.behave();
+    }
+
+    /// Every request so far.
+    pub fn requests(&self) -> Vec<Request> {
+        self.server.requests()
+    }
+
+    /// What was asked for so far: `line-1/secrets/harbor`.
+    pub fn asked(&self) -> Vec<String> {
+        let short = |request: Request| match request.target.strip_prefix("/api/v1/namespaces/") {
+            Some(object) => object.to_owned(),
+            None => request.target,
+        };
+        self.requests().into_iter().map(short).collect()
+    }
+
+    /// Empties the log.
+    pub fn forget_requests(&self) {
+        self.server.forget_requests();
+    }
+
+    /// Nothing answers there afterwards.
+    pub fn stop(&mut self) {
+        self.server.stop();
+    }
+
+    fn with<R>(&self, change: impl FnOnce(&mut Cluster) -> R) {
+        change(&mut self.cluster.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl Cluster {
+    fn answer(&self, request: &Request) -> (u16, Value) {
+        if request.authorization.as_deref() != Some(&format!("Bearer {}", self.token)) {
+            return status(401, "Unauthorized", "Unauthorized", None);
+        }
+        let parts: Vec<&str> = request.target.split('/').skip(1).collect();
+        let ["api", "v1", "namespaces", namespace, resource, name] = parts[..] else {
+            return status(404, "NotFound", "the server could not find the requested resource", Some(json!({})));
+        };
+        let details = Some(json!({ "name": name, "kind": resource }));
+        if request.method != "GET" {
+            return status(405, "MethodNotAllowed", "the server does not allow this method", Some(json!({})));
+        }
+        if self.forbidden.contains(&(namespace.to_owned(), resource.to_owned())) {
+            let message = format!(
+                "{resource} \"{name}\" is forbidden: User \"{USER}\" cannot get resource \"{resource}\" in API group \"\" \
+                 in the namespace \"{namespace}\""
+            );
+            return status(403, "Forbidden", &message, details);
+        }
+        match self.objects.get(&request.target) {
+            Some(object) => (200, object.clone()),
+            None => status(404, "NotFound", &format!("{resource} \"{name}\" not found"), details),
+        }
+    }
+}
+
+fn path(namespace: &str, resource: &str, name: &str) -> String {
+    format!("/api/v1/namespaces/{namespace}/{resource}/{name}")
+}
+
+fn object(kind: &str, namespace: &str, name: &str, fields: &Value) -> Value {
+    json!({
+        "kind": kind,
+        "apiVersion": "v1",
+        "metadata": {
+            "name": name,
+            "namespace": namespace,
+            "uid": "0f0c9a3e-7f4e-4d5d-9f58-1f6f4f0d2a11",
+            "resourceVersion": "1234",
+            "creationTimestamp": "2026-01-01T00:00:00Z",
+            "managedFields": [{
+                "manager": "kubectl-create", "operation": "Update", "apiVersion": "v1",
+                "time": "2026-01-01T00:00:00Z", "fieldsType": "FieldsV1", "fieldsV1": fields,
+            }],
+        },
+    })
+}
+
+/// A refusal, as `meta/v1.Status`.
+fn status(code: u16, reason: &str, message: &str, details: Option<Value>) -> (u16, Value) {
+    let mut status = json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message,
+        "reason": reason, "code": code,
+    });
+    if let Some(details) = details {
+        status["details"] = details;
+    }
+    (code, status)
+}
