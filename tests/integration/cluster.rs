@@ -12,6 +12,7 @@ mod installation;
 mod kubectl;
 mod tenant;
 
+mod credentials;
 mod installing;
 mod outage;
 mod pods;
@@ -51,9 +52,10 @@ const FIRST: [Scenario; 4] = [
 ];
 
 /// Side by side, the slow ones first.
-const TENANTS: [Scenario; 18] = [
+const TENANTS: [Scenario; 19] = [
     ("CronJob and Job", workloads::cron_jobs_and_jobs),
     ("stored trust data stands in, with a warning", trust::stored_data_stands_in),
+    ("pull secrets, of a ServiceAccount and of a Pod", credentials::pull_secrets),
     ("Deployment", workloads::deployments),
     ("a policy changes through its ConfigMap", policies::changes_take_effect),
     ("policies with errors are refused", policies::errors_are_refused),

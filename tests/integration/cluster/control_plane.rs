@@ -175,6 +175,10 @@ impl ControlPlane {
         ));
     }
 
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Asks the API server as the cluster's administrator.
     pub(super) fn ask(&self, method: &str, target: &str, body: &str) -> Response {
         let authorization = format!("Bearer {ADMIN}");
