@@ -18,7 +18,7 @@ use super::files::{FileError, read_text_capped};
 use super::names::{Kind, NotAName, check};
 use crate::deadline::Deadline;
 use crate::text::printable;
-use crate::trust::http::{Answer, Http, HttpError, HttpSetupError};
+use crate::trust::http::{Http, HttpError, HttpSetupError};
 use crate::trust::notary::{CaError, PlainHttp, ProxyError, TrustServer};
 
 /// Largest answer. A Secret holds at most 1 MiB, which base64 and its metadata make more of.
@@ -138,7 +138,7 @@ impl Api {
             other => Trouble::Http(other),
         })?;
         if answer.status != 200 {
-            return Err(refusal(&answer, kind, namespace));
+            return Err(refusal(answer.status, &answer.body, kind, namespace));
         }
         let object: Option<T> = serde_json::from_slice(&answer.body).ok();
         object.filter(|object| object.is_called(namespace, name)).ok_or(Trouble::NotThat)
@@ -170,11 +170,11 @@ fn resource(kind: Kind) -> &'static str {
 
 /// Anything but a 200. What the body says is believed only where it is a `Status`: a proxy's 404 says nothing about a
 /// Secret.
-fn refusal(answer: &Answer, kind: Kind, namespace: &str) -> Trouble {
-    let status: Option<Status> = serde_json::from_slice(&answer.body).ok();
-    let status = status.filter(|status| status.kind.as_deref() == Some("Status"));
-    let reason = status.and_then(|status| status.reason).unwrap_or_default();
-    match (answer.status, reason.as_str()) {
+fn refusal(status: u16, body: &[u8], kind: Kind, namespace: &str) -> Trouble {
+    let said: Option<Status> = serde_json::from_slice(body).ok();
+    let said = said.filter(|said| said.kind.as_deref() == Some("Status"));
+    let reason = said.and_then(|said| said.reason).unwrap_or_default();
+    match (status, reason.as_str()) {
         (401, "Unauthorized") => Trouble::Unauthorized,
         (403, "Forbidden") => Trouble::Forbidden { resource: resource(kind), namespace: namespace.to_owned() },
         (404, "NotFound") => Trouble::NotFound,

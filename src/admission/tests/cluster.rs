@@ -57,6 +57,17 @@ fn the_first_bad_the_second_good_and_all_bad_ones_told() {
 }
 
 #[test]
+fn a_pod_s_own_come_before_the_mounted_ones() {
+    let (world, api) = world();
+    api.pull_secret("line-1", "harbor", REGISTRY, "tenant", "wrong");
+    let config = json!({ "auths": { "registry.local:9001/plant": { "username": "site", "password": "wrong" } } });
+    world.write("registries/harbor/.dockerconfigjson", &config.to_string());
+    let heard = admit(&world.simple(&json!({})), &with_pull_secrets(&["harbor"]));
+    assert_denied(&heard, &["line-1/harbor", "registries/harbor"]);
+    assert!(heard.message.find("line-1/harbor") < heard.message.find("registries/harbor"), "{}", heard.message);
+}
+
+#[test]
 fn nobody_is_asked_before_the_trust_server_wants_to_know_who_we_are() {
     let (world, api) = world();
     let unchecked = world.engine(&[document(None, json!([{ "name": "*" }]))]);

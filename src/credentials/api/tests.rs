@@ -130,6 +130,24 @@ fn refusals_are_told_apart() {
 }
 
 #[test]
+fn a_refusal_counts_only_as_a_status_that_fits() {
+    for (status, body, expected) in [
+        (404, r#"{"kind":"Status","reason":"NotFound","details":{"kind":"secrets"}}"#, "does not exist"),
+        (404, r#"{"reason":"NotFound"}"#, "answered 404"),
+        (404, r#"{"kind":"Problem","reason":"NotFound"}"#, "answered 404"),
+        (404, r#"{"errors":[{"code":"NOT_FOUND"}]}"#, "answered 404"),
+        (403, r#"{"kind":"Status","reason":"NotFound"}"#, "answered 403 NotFound"),
+        (503, r#"{"kind":"Status","reason":"NotFound"}"#, "answered 503 NotFound"),
+        (429, r#"{"kind":"Status","reason":"TooManyRequests\u001b[2J"}"#, "answered 429 TooManyRequests\u{fffd}[2J"),
+        (204, "", "answered 204"),
+    ] {
+        let trouble = refusal(status, body.as_bytes(), Kind::Secret, "line-1");
+        let words = ApiError { server: ApiUrl::parse("https://h").unwrap(), trouble }.to_string();
+        assert!(words.ends_with(expected), "{status} {body}: {words}");
+    }
+}
+
+#[test]
 fn nothing_counts_but_the_object_that_was_asked_for() {
     let bench = Bench::new();
     let object = |kind: &str, namespace: &str, name: &str| json!({ "kind": kind, "apiVersion": "v1", "metadata": { "namespace": namespace, "name": name }, "data": {} });

@@ -94,6 +94,10 @@ impl Bench {
     }
 
     fn ask(&self, ask: &Ask<'_>) -> Result<Verified, Refusal> {
+        self.ask_with(ask, &Candidates::known(ask.credentials.to_vec()))
+    }
+
+    fn ask_with(&self, ask: &Ask<'_>, credentials: &Candidates<'_>) -> Result<Verified, Refusal> {
         let required = |name: &&str| RequiredSigner {
             role: RoleName::of_signer(name).unwrap(),
             keys: vec![SignerKey::from_pem(&self.repo.signer_public_key_pem(name)).unwrap()],
@@ -105,7 +109,7 @@ impl Bench {
             wanted: Wanted { tag: Some(ask.tag), digest: None },
             anchor: &self.anchor,
             signers: &signers,
-            credentials: &Candidates::known(ask.credentials.to_vec()),
+            credentials,
             when_unavailable: ask.when_unavailable,
             deadline: Deadline::after(ask.wait),
         };
@@ -248,6 +252,40 @@ fn a_shared_failure_is_told_to_all_and_forgotten() {
     assert_eq!(bench.server.count("timestamp"), 1);
     bench.server.behave();
     bench.ask(&Ask::default()).unwrap();
+}
+
+/// Nobody was asked who it is, so that the failure is not anybody's own.
+#[test]
+fn a_failure_before_any_sign_in_is_shared_whatever_the_credentials() {
+    let bench = Bench::new(LONG);
+    bench.server.misbehave("root", Fault::Delay(Duration::from_millis(300)));
+    bench.server.misbehave("timestamp", Fault::Status(500));
+    let of = |user: &str| {
+        let (username, password) = (user.to_owned(), Secret::new("p"));
+        Candidates::looked_for(move |_| {
+            vec![Credential { username: username.clone(), password: password.clone(), source: String::new() }]
+        })
+    };
+    let barrier = Barrier::new(4);
+    thread::scope(|scope| {
+        let threads: Vec<_> = ["a", "b", "c", "d"]
+            .map(|user| {
+                let (bench, barrier) = (&bench, &barrier);
+                scope.spawn(move || {
+                    barrier.wait();
+                    let credentials = of(user);
+                    let why = unavailable(bench.ask_with(&Ask::default(), &credentials));
+                    assert_eq!(credentials.seen(), None);
+                    why
+                })
+            })
+            .into_iter()
+            .collect();
+        for thread in threads {
+            assert!(thread.join().unwrap().contains("500"));
+        }
+    });
+    assert_eq!(bench.server.count("timestamp"), 1);
 }
 
 #[test]
