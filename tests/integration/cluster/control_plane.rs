@@ -76,7 +76,7 @@ pub(super) enum Controllers {
 pub(super) struct ControlPlane {
     // In the order in which they are to end.
     controllers: Mutex<Option<Daemon>>,
-    _api_server: Daemon,
+    api_server: Mutex<Daemon>,
     _etcd: Daemon,
     programs: Programs,
     port: u16,
@@ -136,7 +136,7 @@ impl ControlPlane {
         );
         let plane = Self {
             controllers: Mutex::default(),
-            _api_server: api_server,
+            api_server: Mutex::new(api_server),
             _etcd: etcd,
             programs,
             port,
@@ -147,6 +147,7 @@ impl ControlPlane {
             plane.dir.write(&format!("{token}.kubeconfig"), plane.kubeconfig(token).to_string());
         }
         wait_patiently("the API server to be ready", || {
+            plane.api_server.lock().unwrap().assert_running();
             connect_tls(pki, port).is_ok() && plane.ask("GET", "/readyz", "").status == 200
         });
         plane.control(Controllers::ServiceAccounts);
@@ -172,6 +173,10 @@ impl ControlPlane {
                 ("secure-port", "0"),
             ],
         ));
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.port
     }
 
     /// Asks the API server as the cluster's administrator.
@@ -216,12 +221,16 @@ fn audit_policy() -> Value {
 }
 
 /// A program that runs until it is dropped, with its words in a file.
-struct Daemon(Child);
+struct Daemon {
+    child: Child,
+    log: PathBuf,
+}
 
 impl Daemon {
     fn start(dir: &TempDir, program: &Path, flags: &[(&str, &str)]) -> Self {
         let name = program.file_name().unwrap().to_str().unwrap();
-        let log = File::create(dir.path().join(format!("{name}.log"))).unwrap();
+        let path = dir.path().join(format!("{name}.log"));
+        let log = File::create(&path).unwrap();
         let child = Command::new(program)
             .env_clear()
             .current_dir(dir.path())
@@ -231,14 +240,23 @@ impl Daemon {
             .stderr(log)
             .spawn()
             .unwrap();
-        Self(child)
+        Self { child, log: path }
+    }
+
+    /// Fails the test, with what the program said last, if it has ended.
+    #[track_caller]
+    fn assert_running(&mut self) {
+        let Some(status) = self.child.try_wait().unwrap() else { return };
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        let last: Vec<&str> = log.lines().rev().take(20).collect();
+        panic!("{} ended ({status}); the last first:\n{}", self.log.display(), last.join("\n"));
     }
 }
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = wait(&mut self.0, Duration::from_secs(10));
+        let _ = self.child.kill(); // it may have ended already
+        let _ = wait(&mut self.child, Duration::from_secs(10));
     }
 }
 

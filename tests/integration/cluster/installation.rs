@@ -24,6 +24,9 @@ const WEBHOOKS: [(&str, &[&str]); 2] = [
     ("ValidatingWebhookConfiguration", &["validate", "validate-policy"]),
 ];
 
+/// Where a container finds its token.
+const SERVICE_ACCOUNT: &str = "var/run/secrets/kubernetes.io/serviceaccount";
+
 /// A copy of `manifests/` with certificates, and the one pod that runs.
 pub(super) struct Installation {
     dir: TempDir,
@@ -73,8 +76,8 @@ impl Installation {
         self.dir.write(&format!("files/{name}"), content)
     }
 
-    /// An overlay of `manifests/`, with the webhook's address replaced, and with the patch that the documentation gives
-    /// for a signer's key.
+    /// An overlay of `manifests/`, with the webhook's address replaced; and as a site's own overlay, with the right to
+    /// read pull secrets and the patch that the documentation gives for a signer's key.
     pub(super) fn overlay(&self, name: &str) -> PathBuf {
         let addresses = WEBHOOKS.iter().map(|(kind, paths)| {
             let operations = paths.iter().enumerate().flat_map(|(at, path)| {
@@ -90,7 +93,7 @@ impl Installation {
         });
         let keys = fs::read_to_string(self.manifests("examples/signer-secrets.yaml")).unwrap();
         let patches: Vec<Value> = addresses.chain([json!({ "patch": keys })]).collect();
-        self.kustomization(name, &format!("overlays/{name}"), &[], &patches)
+        self.kustomization(name, &format!("overlays/{name}"), &["components/api-credentials"], &patches)
     }
 
     /// A kustomization of the test's own: this resource and these components of `manifests/`, and patches.
@@ -103,6 +106,7 @@ impl Installation {
             "components": components,
             "patches": patches,
         });
+        let name = name.replace('/', "-");
         let file = self.dir.write(&format!("sites/{name}/kustomization.yaml"), kustomization.to_string());
         file.parent().unwrap().to_owned()
     }
@@ -157,10 +161,29 @@ impl Installation {
     pub(super) fn start(&self, cluster: &ControlPlane) {
         self.mount(cluster);
         let mut command = executable();
+        // What kubelet tells every container.
+        command.env("KUBERNETES_SERVICE_HOST", "localhost");
+        command.env("KUBERNETES_SERVICE_PORT", cluster.port().to_string());
+        self.service_account(cluster);
         for argument in deployment(cluster)["spec"]["template"]["spec"]["containers"][0]["args"].as_array().unwrap() {
             command.arg(self.here(argument.as_str().unwrap()));
         }
         *self.serving() = Some(Serving::start(command, self.port, self.plain_port, &self.pki));
+    }
+
+    /// Mounts the token of the pod's ServiceAccount, if the pod is to have it.
+    fn service_account(&self, cluster: &ControlPlane) {
+        let pod = &deployment(cluster)["spec"]["template"]["spec"];
+        assert_eq!(pod["automountServiceAccountToken"], true);
+        let account = pod["serviceAccountName"].as_str().unwrap();
+        let request =
+            json!({ "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {} }).to_string();
+        let target = format!("/api/v1/namespaces/portreeve/serviceaccounts/{account}/token");
+        let token = cluster.ask("POST", &target, &request).json();
+        let ca = stored(cluster, "configmaps", &json!("kube-root-ca.crt"), &Value::Null);
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let (token, ca) = (text(&token["status"]["token"]), text(&ca["data"]["ca.crt"]));
+        Mount::at(self.root().join(SERVICE_ACCOUNT)).swap(&[("token", &token), ("ca.crt", &ca)]);
     }
 
     pub(super) fn is_ready(&self) -> bool {
@@ -169,8 +192,9 @@ impl Installation {
 
     /// Asks it to end, as kubelet does; it does so in order.
     pub(super) fn stop(&self) {
-        let ended = self.serving().take().map(|mut serving| serving.terminate());
-        assert_eq!(ended, Some(Some(0)));
+        if let Some(mut serving) = self.serving().take() {
+            assert_eq!(serving.terminate(), Some(0));
+        }
     }
 
     /// The running webhook, if it runs.
@@ -198,6 +222,10 @@ impl Installation {
         for directory in ["/etc/", "/var/"] {
             text = text.replace(directory, &format!("{}{directory}", root.display()));
         }
+        // Where every container finds them, without being told.
+        let account = self.root().join(SERVICE_ACCOUNT);
+        let files = format!("api: {{ token: {0}/token, ca: {0}/ca.crt }}", account.display());
+        text = text.replace("credentials: {", &format!("credentials: {{ {files},"));
         for (container, port) in [(8000, self.port), (8080, self.plain_port)] {
             text = text.replace(&format!("0.0.0.0:{container}"), &format!("127.0.0.1:{port}"));
         }
