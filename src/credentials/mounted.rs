@@ -299,7 +299,12 @@ mod tests {
         let scratch = Scratch::new();
         scratch.write("a/.dockerconfigjson", config("quay.io", "alice"));
         let bad = scratch.write("b/.dockerconfigjson", config("quay.io", "bob"));
-        let credentials = of(&scratch);
+        let metrics = Arc::new(Metrics::new());
+        let counts = |result: &str, count: u32| {
+            let line = format!("portreeve_reloads_total{{what=\"credentials\",result=\"{result}\"}} {count}");
+            metrics.render().lines().any(|found| found == line)
+        };
+        let credentials = of(&scratch).counted_by(Arc::clone(&metrics));
         assert_eq!(users(&credentials, "quay.io/x"), ["alice", "bob"]);
         assert!(credentials.problems().is_empty());
         fs::write(&bad, "{ not json").unwrap();
@@ -309,9 +314,11 @@ mod tests {
         fs::write(&bad, "x".repeat(MAX_FILE + 1)).unwrap();
         assert_eq!(users(&credentials, "quay.io/x"), ["alice", "bob"]);
         assert!(credentials.problems()[0].contains("larger"), "{:?}", credentials.problems());
+        assert!(counts("ok", 0) && counts("failed", 2), "{}", metrics.render());
         fs::remove_file(&bad).unwrap();
         assert_eq!(users(&credentials, "quay.io/x"), ["alice"]);
         assert!(credentials.problems().is_empty());
+        assert!(counts("ok", 1) && counts("failed", 2), "{}", metrics.render());
     }
 
     #[test]

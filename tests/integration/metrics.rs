@@ -6,12 +6,13 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use portreeve_test_support::trust_server::{Fault, SignIn, TokenService};
 use serde_json::{Value, json};
 
 use crate::plant::{HMI, PLC};
-use crate::process::{Run, run};
+use crate::process::{Run, run, wait_until};
 use crate::review::{
     DID_NOT_ANSWER, assert_allowed, assert_denied, fixture, fixture_json, in_namespace, pod_review, policy_for,
 };
@@ -70,6 +71,31 @@ fn every_kind_of_admission_is_counted() {
         let value = scrape.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         assert!(value.is_some_and(|value| value.parse::<f64>().is_ok_and(|value| value > 0.0)), "{series}: {value:?}");
     }
+}
+
+#[test]
+fn one_refreshes_and_the_others_share_or_remember() {
+    let mut stage = Stage::new();
+    stage.site.config["trust"]["refreshAfter"] = json!("1h");
+    let serving = stage.site.serve();
+    let review = pod_review(&format!("{PLC}:v1"));
+    stage.server.misbehave("/timestamp.json", Fault::Delay(Duration::from_secs(1)));
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| assert_allowed(&serving.admit("/admit", &review)));
+        }
+    });
+    assert_allowed(&serving.admit("/admit", &review));
+    let scrape = serving.get_plain("/metrics").unwrap().body;
+    let [refreshed, shared, remembered] = ["refreshed", "shared", "remembered"].map(|source| {
+        let series = format!("portreeve_trust_lookups_total{{source=\"{source}\"}} ");
+        scrape.lines().find_map(|line| line.strip_prefix(&series)?.parse::<u32>().ok()).unwrap()
+    });
+    assert_eq!((refreshed, shared + remembered), (1, 4), "{scrape}");
+    assert!(remembered >= 1, "{scrape}");
+    wait_until("where the data came from to be logged", || {
+        serving.log().contains(r#""source":"fetched""#) && serving.log().contains(r#""source":"remembered""#)
+    });
 }
 
 #[test]

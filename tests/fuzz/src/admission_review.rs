@@ -32,7 +32,7 @@ pub fn check(data: &[u8]) {
     let engine = ENGINE.get_or_init(engine);
     for endpoint in [Endpoint::Admit, Endpoint::Validate] {
         let (answer, decided) = engine.answer(endpoint, data, Deadline::after(Duration::from_secs(5)));
-        let Some((review, decision)) = decided else {
+        let Ok((review, decision)) = decided else {
             denied_or_refused(answer.status, &answer.body);
             continue;
         };
