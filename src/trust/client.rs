@@ -85,6 +85,11 @@ impl Client {
         if server.directory().is_some() { Ok(()) } else { self.http.check(&door(server)) }
     }
 
+    /// The same, for somebody who may wait for the next look at it.
+    pub(super) fn check_or_wait(&self, server: &TrustServer, deadline: Deadline) -> Result<(), Outage> {
+        if server.directory().is_some() { Ok(()) } else { self.http.check_or_wait(&door(server), deadline) }
+    }
+
     /// Is this server in no trouble that we know of?
     #[cfg(test)]
     pub(super) fn is_fine(&self, server: &TrustServer) -> bool {

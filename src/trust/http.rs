@@ -171,6 +171,11 @@ impl Http {
         self.outages.check(door)
     }
 
+    /// The same, for somebody who may wait for the next look at it.
+    pub(super) fn check_or_wait(&self, door: &str, deadline: Deadline) -> Result<(), Outage> {
+        self.outages.check_or_wait(door, deadline)
+    }
+
     #[cfg(test)]
     pub(super) fn is_fine(&self, door: &str) -> bool {
         self.outages.is_fine(door)

@@ -1,6 +1,7 @@
 //! Trust servers and token services that are down. Whoever waited in vain for one makes it *suspected*; then a thread of
 //! ours knocks at its door, and only if it gets no answer in good time the server is *down*: nobody else waits for it until
-//! it answers again, which is tried in short, growing pauses, one knock at a time. Any answer ends it at once.
+//! it answers again, which is tried in short, growing pauses, one knock at a time. Any answer ends it at once. One
+//! question at a time may wait for the next knock, so that a lone one is not denied the moment after a server came back.
 //!
 //! Whether a server is down is never decided by a question: the repository, the credentials and the time of a question
 //! are a tenant's choice, those of a knock are not. A failure that comes at once (connection refused, a bad certificate,
@@ -10,10 +11,11 @@ use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::BuildHasher as _;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::deadline::Deadline;
 use crate::metrics::{Metrics, NotAsked};
 
 /// Most servers that are knocked at, each by a thread: tenants can name made-up servers where a template of
@@ -51,6 +53,7 @@ pub(super) struct Outages {
     times: Times,
     metrics: Arc<Metrics>,
     doors: Mutex<Doors>,
+    turned: Condvar,
 }
 
 #[derive(Default)]
@@ -75,15 +78,25 @@ enum State {
 }
 
 struct Down {
-    /// When the last knock found it so.
+    /// When the last knock began, and when it was found to be in vain.
+    knocked: Instant,
     found: Instant,
     why: String,
     pause: Duration,
+    /// Does a question wait for the next knock?
+    awaited: bool,
+}
+
+impl Down {
+    fn outage(&self) -> Outage {
+        let ago = self.found.elapsed();
+        Outage { why: self.why.clone(), ago, next: self.pause.saturating_sub(ago) }
+    }
 }
 
 impl Outages {
     pub(super) fn new(times: Times, metrics: Arc<Metrics>) -> Self {
-        Self { times, metrics, doors: Mutex::default() }
+        Self { times, metrics, doors: Mutex::default(), turned: Condvar::new() }
     }
 
     pub(super) fn metrics(&self) -> &Metrics {
@@ -96,17 +109,45 @@ impl Outages {
         let Some(trouble) = doors.by_url.get_mut(door) else { return Ok(()) };
         trouble.wanted = Instant::now();
         let State::Down(down) = &trouble.state else { return Ok(()) };
-        let ago = down.found.elapsed();
-        let outage = Outage { why: down.why.clone(), ago, next: down.pause.saturating_sub(ago) };
+        let outage = down.outage();
         drop(doors);
         self.metrics.trust_server_not_asked(NotAsked::Down);
         Err(outage)
+    }
+
+    /// The same, for somebody who may wait for the next knock, if nobody else does.
+    pub(super) fn check_or_wait(&self, door: &str, deadline: Deadline) -> Result<(), Outage> {
+        if let Some(awaited) = self.wait_for_knock(door, deadline) {
+            drop(awaited);
+        }
+        self.check(door)
+    }
+
+    fn wait_for_knock(&self, door: &str, deadline: Deadline) -> Option<Awaited<'_>> {
+        let mut doors = self.lock();
+        let down = doors.down(door)?;
+        // A knock that comes too late is not waited for.
+        if down.awaited || deadline.remaining().is_none_or(|left| down.outage().next >= left) {
+            return None;
+        }
+        down.awaited = true;
+        let awaited = Awaited { outages: self, door: door.to_owned() };
+        let came = Instant::now();
+        // A knock that is under way may have begun before the server came back: it says nothing about now.
+        while let Some(left) = deadline.remaining()
+            && doors.down(door).is_some_and(|down| down.knocked < came)
+        {
+            doors = self.turned.wait_timeout(doors, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        drop(doors);
+        Some(awaited)
     }
 
     /// It answered: whatever it said, it is up.
     pub(super) fn answered(&self, door: &str) {
         if let Some(trouble) = self.lock().by_url.get_mut(door) {
             trouble.ends(door);
+            self.turned.notify_all();
         }
     }
 
@@ -139,21 +180,22 @@ impl Outages {
     }
 
     /// A knock was in vain: the pause before the next one, or `None` where nobody needs it.
-    fn found_down(&self, door: &str, knocker: u64, why: String) -> Option<Duration> {
+    fn found_down(&self, door: &str, knocker: u64, knocked: Instant, why: String) -> Option<Duration> {
         let mut doors = self.lock();
         let trouble = doors.by_url.get_mut(door).filter(|trouble| trouble.knocker == knocker)?;
         if trouble.wanted.elapsed() > self.times.forget_after {
             return None;
         }
-        let pause = match &trouble.state {
+        let (pause, awaited) = match &trouble.state {
             State::Fine(_) => return None,
             State::Suspected => {
                 log::warn!("{door} is down: {why}; nobody waits for it until it answers");
-                self.times.first_pause
+                (self.times.first_pause, false)
             }
-            State::Down(down) => (down.pause * 2).min(self.times.longest_pause),
+            State::Down(down) => ((down.pause * 2).min(self.times.longest_pause), down.awaited),
         };
-        trouble.state = State::Down(Down { found: Instant::now(), why, pause });
+        trouble.state = State::Down(Down { knocked, found: Instant::now(), why, pause, awaited });
+        self.turned.notify_all();
         Some(jittered(pause))
     }
 
@@ -171,6 +213,16 @@ impl Outages {
 
     fn lock(&self) -> MutexGuard<'_, Doors> {
         self.doors.lock().unwrap_or_else(PoisonError::into_inner) // nothing under it can panic half-way
+    }
+}
+
+impl Doors {
+    /// How a server is down, if it is.
+    fn down(&mut self, door: &str) -> Option<&mut Down> {
+        match &mut self.by_url.get_mut(door)?.state {
+            State::Down(down) => Some(down),
+            State::Suspected | State::Fine(_) => None,
+        }
     }
 }
 
@@ -204,7 +256,7 @@ impl Knocker {
                 Some(Err(_)) if began.elapsed() < times.suspect_after.min(times.knock) => return,
                 Some(Err(why)) => why,
             };
-            let Some(pause) = self.outages.found_down(&self.door, self.id, why) else { return };
+            let Some(pause) = self.outages.found_down(&self.door, self.id, began, why) else { return };
             thread::sleep(pause);
         }
     }
@@ -215,6 +267,21 @@ impl Drop for Knocker {
         let mut doors = self.outages.lock();
         if let Some(trouble) = doors.by_url.get_mut(&self.door).filter(|trouble| trouble.knocker == self.id) {
             trouble.ends(&self.door);
+            self.outages.turned.notify_all();
+        }
+    }
+}
+
+/// Somebody who waits for the next knock.
+struct Awaited<'a> {
+    outages: &'a Outages,
+    door: String,
+}
+
+impl Drop for Awaited<'_> {
+    fn drop(&mut self) {
+        if let Some(down) = self.outages.lock().down(&self.door) {
+            down.awaited = false;
         }
     }
 }
@@ -246,176 +313,4 @@ impl fmt::Display for Outage {
 impl std::error::Error for Outage {}
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Barrier;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::sync::mpsc::{Receiver, Sender, channel};
-
-    use super::*;
-
-    const DOOR: &str = "https://notary.local/v2/";
-    /// Pauses so short that a test need not wait, and knocks so long that none ends by itself.
-    const SHORT: Times = Times {
-        suspect_after: Duration::ZERO,
-        knock: Duration::from_secs(60),
-        first_pause: Duration::from_millis(1),
-        longest_pause: Duration::from_millis(4),
-        forget_after: Duration::from_secs(60),
-    };
-
-    /// What each knock finds is sent by the test.
-    struct Bench {
-        outages: Arc<Outages>,
-        find: Sender<Result<(), String>>,
-        knocks: Receiver<()>,
-    }
-
-    impl Bench {
-        fn suspecting(times: Times) -> Self {
-            let outages = Arc::new(Outages::new(times, Arc::new(Metrics::new())));
-            let (find, found) = channel::<Result<(), String>>();
-            let (tell, knocks) = channel();
-            let found = Mutex::new(found);
-            outages.suspect(DOOR, move |_, _| {
-                tell.send(()).ok()?;
-                found.lock().unwrap().recv().ok()
-            });
-            Self { outages, find, knocks }
-        }
-
-        fn find(&self, what: Result<(), &str>) {
-            self.find.send(what.map_err(str::to_owned)).unwrap();
-        }
-
-        fn wait_until(&self, done: impl Fn(&Outages) -> bool) {
-            for _ in 0..2_000 {
-                if done(&self.outages) {
-                    return;
-                }
-                thread::sleep(Duration::from_millis(5));
-            }
-            panic!("it never came to that");
-        }
-    }
-
-    #[test]
-    fn only_a_knock_in_vain_makes_a_server_down_and_one_answer_brings_it_back() {
-        let bench = Bench::suspecting(SHORT);
-        bench.knocks.recv().unwrap();
-        assert_eq!(bench.outages.check(DOOR), Ok(()), "suspicion stops nobody");
-        bench.find(Err("did not answer in time"));
-        bench.wait_until(|outages| outages.is_down(DOOR));
-        let words = bench.outages.check(DOOR).unwrap_err().to_string();
-        assert!(words.starts_with("did not answer in time 0.") && words.contains("not asked again before"), "{words}");
-        assert_eq!(bench.outages.check("https://other.local/v2/"), Ok(()));
-        // It goes on knocking while it is down.
-        bench.find(Err("did not answer in time"));
-        bench.knocks.recv().unwrap();
-        bench.knocks.recv().unwrap();
-        assert!(bench.outages.check(DOOR).is_err());
-        bench.find(Ok(()));
-        bench.wait_until(|outages| outages.is_fine(DOOR));
-        assert_eq!(bench.outages.check(DOOR), Ok(()));
-    }
-
-    #[test]
-    fn a_server_that_answers_a_knock_was_never_down() {
-        let bench = Bench::suspecting(SHORT);
-        bench.find(Ok(()));
-        bench.wait_until(|outages| outages.is_fine(DOOR));
-    }
-
-    #[test]
-    fn a_knock_that_fails_at_once_keeps_nobody_away() {
-        let bench = Bench::suspecting(Times { suspect_after: Duration::from_secs(60), ..SHORT });
-        bench.find(Err("connection refused"));
-        bench.wait_until(|outages| outages.is_fine(DOOR));
-    }
-
-    #[test]
-    fn an_answer_to_anybody_ends_it_at_once() {
-        let bench = Bench::suspecting(Times { first_pause: Duration::from_secs(60), ..SHORT });
-        bench.find(Err("did not answer in time"));
-        bench.wait_until(|outages| outages.is_down(DOOR));
-        bench.outages.answered(DOOR);
-        assert_eq!(bench.outages.check(DOOR), Ok(()));
-        // The old knocker says nothing about a new suspicion.
-        assert_eq!(bench.outages.found_down(DOOR, 1, String::new()), None);
-    }
-
-    #[test]
-    fn one_knocks_however_many_suspect_and_a_panic_ends_it() {
-        let outages = Arc::new(Outages::new(SHORT, Arc::new(Metrics::new())));
-        let knocks = Arc::new(AtomicUsize::new(0));
-        let barrier = Arc::new(Barrier::new(2));
-        for _ in 0..9 {
-            let (knocks, barrier) = (Arc::clone(&knocks), Arc::clone(&barrier));
-            outages.suspect(DOOR, move |_, _| {
-                knocks.fetch_add(1, Ordering::SeqCst);
-                barrier.wait();
-                panic!("made up");
-            });
-        }
-        barrier.wait();
-        let bench = Bench { outages, find: channel().0, knocks: channel().1 };
-        bench.wait_until(|outages| outages.is_fine(DOOR));
-        assert_eq!(knocks.load(Ordering::SeqCst), 1);
-    }
-
-    #[test]
-    fn a_server_that_did_answer_is_left_in_peace_for_a_moment() {
-        let knocks = |times: Times| {
-            let outages = Arc::new(Outages::new(times, Arc::new(Metrics::new())));
-            let knocks = Arc::new(AtomicUsize::new(0));
-            for _ in 0..3 {
-                let count = Arc::clone(&knocks);
-                outages.suspect(DOOR, move |_, _| {
-                    count.fetch_add(1, Ordering::SeqCst);
-                    Some(Ok(()))
-                });
-                let bench = Bench { outages: Arc::clone(&outages), find: channel().0, knocks: channel().1 };
-                bench.wait_until(|outages| outages.is_fine(DOOR));
-                thread::sleep(Duration::from_millis(5));
-            }
-            knocks.load(Ordering::SeqCst)
-        };
-        assert_eq!(knocks(SHORT), 3);
-        assert_eq!(knocks(Times { first_pause: Duration::from_secs(60), ..SHORT }), 1);
-    }
-
-    #[test]
-    fn whom_nobody_wants_is_not_knocked_at_for_ever() {
-        let bench = Bench::suspecting(Times { forget_after: Duration::ZERO, ..SHORT });
-        bench.find(Err("did not answer in time"));
-        bench.wait_until(|outages| outages.is_fine(DOOR));
-    }
-
-    #[test]
-    fn made_up_servers_are_bounded() {
-        let outages = Arc::new(Outages::new(SHORT, Arc::new(Metrics::new())));
-        let (hold, held) = channel::<()>();
-        let held = Arc::new(Mutex::new(held));
-        for number in 0..MAX_DOORS + 5 {
-            let held = Arc::clone(&held);
-            outages.suspect(&format!("https://h{number}/v2/"), move |_, _| {
-                let _ = held.lock().unwrap().recv();
-                None
-            });
-        }
-        assert_eq!(outages.lock().by_url.len(), MAX_DOORS);
-        drop(hold);
-    }
-
-    #[test]
-    fn pauses_grow_to_their_bound_and_differ() {
-        let outages = Outages::new(Times::USUAL, Arc::new(Metrics::new()));
-        let trouble = Trouble { knocker: 7, wanted: Instant::now(), state: State::Suspected };
-        outages.lock().by_url.insert(DOOR.to_owned(), trouble);
-        let pause = || outages.found_down(DOOR, 7, String::new()).unwrap();
-        for seconds in [1, 2, 4, 5, 5] {
-            let (pause, whole) = (pause(), Duration::from_secs(seconds));
-            assert!(pause >= whole * 3 / 4 && pause <= whole, "{pause:?}");
-        }
-        assert!((0..50).map(|_| pause()).collect::<std::collections::BTreeSet<_>>().len() > 5);
-    }
-}
+mod tests;

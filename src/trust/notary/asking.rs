@@ -78,7 +78,7 @@ impl Asking<'_> {
                         .to_owned(),
                 }));
             }
-            self.check_server()?;
+            self.check_server(deadline)?;
             match self.slot.board(|| self.terms()) {
                 Boarding::Lead(pilot) => {
                     let held = self.slot.held();
@@ -175,7 +175,7 @@ impl Asking<'_> {
                 let waited = began.elapsed().as_secs_f64();
                 return Err(self.out_of_time(&format!("{waited:.1} s waiting for another request that was asking it")));
             }
-            self.check_server()?;
+            self.check_server(deadline)?;
         }
     }
 
@@ -189,10 +189,15 @@ impl Asking<'_> {
         self.notary.crowd.turn(server, deadline).map(Some).map_err(|refused| self.no_turn(&refused, began))
     }
 
-    /// A server that is down is asked by nobody.
-    fn check_server(&self) -> Result<(), Failure> {
-        let Question { server, .. } = *self.question;
-        self.notary.client.check(server).map_err(|outage| Failure::Unavailable {
+    /// A server that is down is asked by nobody. Who has stored data does not wait for it to come back either.
+    fn check_server(&self, deadline: Deadline) -> Result<(), Failure> {
+        let Question { server, when_unavailable, .. } = *self.question;
+        let client = &self.notary.client;
+        let checked = match when_unavailable {
+            WhenUnavailable::UseCached { .. } if self.has_data() => client.check(server),
+            WhenUnavailable::UseCached { .. } | WhenUnavailable::Deny => client.check_or_wait(server, deadline),
+        };
+        checked.map_err(|outage| Failure::Unavailable {
             why: format!("trust server {server}: {outage}"),
             cause: Cause::Other,
             tried: None,
