@@ -280,10 +280,21 @@ impl Serving {
         self.child.try_wait().unwrap().is_some()
     }
 
-    /// Asks it to end, as kubelet does, and waits: its exit status.
+    /// Asks it to end, as kubelet does.
+    pub(crate) fn ask_to_end(&self) {
+        process::signal(&self.child, "TERM");
+    }
+
+    /// Asks it to end, and waits: its exit status.
     #[track_caller]
     pub(crate) fn terminate(&mut self) -> Option<i32> {
-        process::signal(&self.child, "TERM");
+        self.ask_to_end();
+        self.wait()
+    }
+
+    /// Waits for its end: its exit status.
+    #[track_caller]
+    pub(crate) fn wait(&mut self) -> Option<i32> {
         process::wait(&mut self.child, Duration::from_secs(30))
             .unwrap_or_else(|| panic!("SIGTERM did not end it:\n{}", self.log()))
     }

@@ -132,6 +132,20 @@ fn sigterm_ends_it_cleanly() {
 }
 
 #[test]
+fn after_sigterm_it_answers_until_nobody_is_sent_to_it() {
+    let mut stage = Stage::new();
+    stage.site.config["limits"] = json!({ "shutdownDelay": "4s" });
+    let mut serving = stage.site.serve();
+    let review = pod_review(&format!("{PLC}:v1"));
+    serving.ask_to_end();
+    wait_until("it to be not ready", || !serving.is_ready());
+    assert!(serving.is_alive(), "{}", serving.log());
+    assert_allowed(&serving.admit("/admit", &review));
+    assert_eq!(serving.wait(), Some(0), "{}", serving.log());
+    assert!(!serving.is_alive());
+}
+
+#[test]
 fn what_is_in_hand_at_sigterm_is_finished() {
     let stage = Stage::new();
     let mut serving = stage.site.serve();
