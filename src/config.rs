@@ -601,8 +601,7 @@ trust:
   maxStale: 24h
   requirePinnedRoots: true
 admission: { mode: warn }
-limits: { connections: 64, requestBytes: 4MiB, headBytes: 8192, trustMemory: 4MiB }
-limits: { connections: 64, requestBytes: 4MiB, headBytes: 8192, trustCache: 64MiB }
+limits: { connections: 64, requestBytes: 4MiB, headBytes: 8192, trustMemory: 4MiB, trustCache: 64MiB }
 log: { format: text, level: debug }
 "#,
         )
