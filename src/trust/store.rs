@@ -221,7 +221,7 @@ impl Store {
         let mut state = known.to_state(Some(repository), &mut record);
         let before = known.on_disk.as_ref().map_or(0, State::bytes);
         let is_whole = known.is_whole_in(&state);
-        let has_room = self.has_room(disk, before, if is_whole { state.bytes() } else { length_of(repository) });
+        let has_room = self.has_room(disk, before, length_of(repository));
         if !has_room || !is_whole {
             state.leave_out_data(); // all of a publication, or none
         }

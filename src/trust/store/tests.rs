@@ -626,6 +626,11 @@ fn data_below_its_own_floor_is_not_read_back() {
     assert_eq!(bench.stored(), Some((1, false)));
     assert!(bench.stand_in(now()).unwrap().is_none());
     assert_eq!(code(bench.refresh(&bench.start(), &repo)), "rollback");
+    state["seenUnder"]["snapshot"][&key]["version"] = 1.into();
+    state["seen"]["root"]["version"] = 2.into();
+    fs::write(bench.directory().join("state.json"), state.to_string()).unwrap();
+    assert_eq!(bench.stored(), Some((1, false)));
+    assert_eq!(code(bench.refresh(&bench.start(), &repo)), "rollback");
 }
 
 #[test]
@@ -921,18 +926,20 @@ fn a_floor_of_the_first_format_holds_whatever_the_keys() {
     assert_eq!(after_restart(&bench, &further), "stored-root-damaged");
 }
 
-/// A refresh that fails: what it has seen is remembered and stored, as the service does it.
-fn fail(bench: &Bench, store: &Store, repo: &Repo, without: &str) -> &'static str {
-    /// A server where some files cannot be had.
-    struct Without<'a>(&'a Repo, &'a str);
-    impl MetadataSource for Without<'_> {
-        fn fetch(&mut self, name: &MetadataName, cap: usize) -> Result<Vec<u8>, FetchError> {
-            match name.file_stem() {
-                stem if stem.starts_with(self.1) => Err(FetchError::Unavailable("away".to_owned())),
-                _ => Files(self.0).fetch(name, cap),
-            }
+/// A server where some files cannot be had.
+struct Without<'a>(&'a Repo, &'a str);
+
+impl MetadataSource for Without<'_> {
+    fn fetch(&mut self, name: &MetadataName, cap: usize) -> Result<Vec<u8>, FetchError> {
+        match name.file_stem() {
+            stem if stem.starts_with(self.1) => Err(FetchError::Unavailable("away".to_owned())),
+            _ => Files(self.0).fetch(name, cap),
         }
     }
+}
+
+/// A refresh that fails: what it has seen is remembered and stored, as the service does it.
+fn fail(bench: &Bench, store: &Store, repo: &Repo, without: &str) -> &'static str {
     let known = store.recall(&bench.server, &bench.gun).unwrap();
     let failed = *known.refresh(&mut Without(repo, without), &bench.gun, &first_use(), &alice(), now()).unwrap_err();
     store.note(&bench.server, &bench.gun, &failed.noted.unwrap(), known.epoch());
@@ -998,6 +1005,27 @@ fn a_root_that_was_seen_once_is_not_forgotten_whatever_else_is_lost() {
 }
 
 #[test]
+fn who_remembers_needs_no_index() {
+    let bench = Bench::new();
+    let old = plant().publish();
+    let new = old.update(|signer| signer.rotate("root", vec![Key::root(GUN)]));
+    let store = bench.start();
+    bench.refresh(&store, &new).unwrap();
+    let before = bench.state();
+    fs::write(bench.directory().join("state.json"), b"junk").unwrap();
+    assert_eq!(code(bench.refresh(&store, &old)), "rollback");
+    assert_eq!(code(bench.refresh(&store, &new)), "accepted");
+    // Somebody's copy of the index from before a reset binds nobody who has seen the reset.
+    reset(bench.cache(), &bench.gun, &[]).unwrap();
+    let anew = plant().publish();
+    bench.refresh(&store, &anew).unwrap();
+    fs::write(bench.directory().join("state.json"), before).unwrap();
+    assert_eq!(code(bench.refresh(&store, &anew)), "accepted");
+    let renewed = anew.update(|signer| signer.touch("timestamp"));
+    assert_eq!(code(bench.refresh(&store, &renewed)), "accepted");
+}
+
+#[test]
 fn a_first_contact_that_fails_binds_nobody() {
     let bench = Bench::new();
     let store = bench.start();
@@ -1052,12 +1080,30 @@ fn what_is_noted_late_brings_nothing_back() {
     let known = store.recall(&bench.server, &bench.gun).unwrap();
     assert_eq!(known.seen.root().unwrap().header.version, 2);
     assert!(!known.repository.as_ref().unwrap().is_superseded());
+    // Nor older data a newer one's, and what was seen beside it counts.
+    let further = rotated.update(|signer| signer.rotate("root", vec![Key::root(GUN)]));
+    let further = Repository::refresh(&mut Files(&further), &bench.gun, &first_use(), None, &alice(), now()).unwrap();
+    let beside = Arc::new(older.with_seen(&further.seen));
+    store.remember(&bench.server, &bench.gun, &beside, Some(now()), 0);
+    let known = store.recall(&bench.server, &bench.gun).unwrap();
+    assert_eq!((known.age(), known.seen.root().unwrap().header.version), (Some((2, 3)), 3));
+    assert!(known.stand_in(&first_use(), &alice(), now()).unwrap().is_none());
     // What was seen before a reset.
     reset(bench.cache(), &bench.gun, &[]).unwrap();
     assert!(store.recall(&bench.server, &bench.gun).unwrap().epoch() > 0);
     store.note(&bench.server, &bench.gun, &seen, 0);
     store.persist_noted(&bench.server, &bench.gun, soon());
     assert_eq!(code(bench.refresh(&store, &plant().publish())), "accepted");
+    // What is remembered again takes nothing back that was noted meanwhile.
+    let memory = Store::new(None, Arc::new(Metrics::new()));
+    let older = Arc::new(older);
+    for noted in [false, true] {
+        if noted {
+            memory.note(&bench.server, &bench.gun, &seen, 0);
+        }
+        memory.remember(&bench.server, &bench.gun, &older, Some(now()), 0);
+    }
+    assert_eq!(code(bench.refresh(&memory, &old)), "rollback");
     // What was pushed out of memory in the meantime is remembered none the less.
     let light = Store::new(None, MAX_WEIGHT, Arc::new(Metrics::new()));
     light.note(&bench.server, &bench.gun, &seen, 0);
@@ -1115,10 +1161,25 @@ fn past_the_bound_the_root_and_the_versions_are_stored_alone() {
     bench.refresh(&wider, &new).unwrap();
     assert_eq!(bench.stored(), Some((2, true)));
     // And goes where there is none any more: what would be read back is older than what was seen.
-    let newest = new.update(|signer| signer.release("v2", [2; 32], 1, &["alice"]));
-    bench.refresh(&bounded(0), &newest).unwrap();
+    let grown = new.update(|signer| signer.release("v2", [2; 32], 1, &["alice"]));
+    let store = bounded(0);
+    bench.refresh(&store, &grown).unwrap();
     assert_eq!(bench.stored(), Some((3, false)));
     assert_eq!(files_in(&bench.directory()).len(), 2 + 3);
+    // The same process, where there is room again and nothing new.
+    let store = store.with_room(u64::MAX);
+    for _ in 0..2 {
+        bench.refresh(&store, &grown).unwrap();
+    }
+    assert_eq!(bench.stored(), Some((3, true)));
+    // What one process writes counts at once.
+    let mut bench = Bench::new();
+    let store = bench.start().with_room(overhead + size + size / 2);
+    bench.refresh(&store, &repo).unwrap();
+    assert_eq!(bench.stored(), Some((1, true)));
+    bench.gun = Gun::new("registry.local:9001/plant/hmi").unwrap();
+    bench.refresh(&store, &other).unwrap();
+    assert_eq!(bench.stored(), Some((1, false)));
 }
 
 /// A server that counts what it is asked.
@@ -1145,12 +1206,81 @@ fn a_part_of_a_publication_replaces_no_whole_one() {
     store.remember(&bench.server, &bench.gun, &found, Some(now()), 0);
     store.persist(&bench.server, &bench.gun, &found, Record::new(), soon());
     assert_eq!((bench.stored(), bench.state()), (Some((1, true)), before.clone()));
-    // Nor where it has not looked before.
+    // Nor what another process has written since we looked.
+    let next = repo.update(|signer| signer.touch("targets"));
+    bench.refresh(&other, &next).unwrap();
+    let found = Repository::refresh(&mut Files(&next), &bench.gun, &first_use(), None, &alice(), now()).unwrap();
+    let found = Arc::new(found);
+    store.remember(&bench.server, &bench.gun, &found, Some(now()), 0);
+    store.persist(&bench.server, &bench.gun, &found, Record::new(), soon());
+    assert_eq!(bench.stored(), Some((2, true)));
+    // Where it has never looked, it is mended later.
     let store = bench.start();
     store.remember(&bench.server, &bench.gun, &found, Some(now()), 0);
     store.persist(&bench.server, &bench.gun, &found, Record::new(), soon());
-    let renewed = repo.update(|signer| signer.touch("timestamp"));
+    let renewed = next.update(|signer| signer.touch("timestamp"));
     bench.refresh(&store, &renewed).unwrap();
     bench.refresh(&store, &renewed).unwrap();
+    assert_eq!(bench.stored(), Some((3, true)));
+}
+
+#[test]
+fn a_disk_that_takes_nothing_makes_nobody_fetch_anything_twice() {
+    let bench = Bench::new();
+    let repo = plant().publish();
+    let store = bench.start();
+    bench.refresh(&store, &repo).unwrap();
+    *store.disk.as_ref().unwrap().steps.lock().unwrap() = Some(0);
+    let next = repo.update(|signer| signer.touch("targets"));
+    for expected in [3, 1, 1] {
+        let known = store.recall(&bench.server, &bench.gun).unwrap();
+        let mut source = Counting(&next, 0);
+        let found = known.refresh(&mut source, &bench.gun, &first_use(), &alice(), now()).unwrap();
+        assert_eq!(source.1, expected);
+        let found = Arc::new(found);
+        store.remember(&bench.server, &bench.gun, &found, Some(now()), 0);
+        store.persist(&bench.server, &bench.gun, &found, Record::new(), soon());
+    }
+    // Once it does, the bytes are fetched anew and stored.
+    *store.disk.as_ref().unwrap().steps.lock().unwrap() = None;
+    bench.refresh(&store, &next).unwrap();
+    bench.refresh(&store, &next).unwrap();
     assert_eq!(bench.stored(), Some((2, true)));
+}
+
+/// Another process has seen the owner take a key away, and could read no more than the root.
+#[test]
+fn what_another_process_has_seen_lets_nothing_older_stand_in() {
+    let bench = Bench::new();
+    let base = plant().publish();
+    let rotated = base.update(|signer| signer.rotate("targets", vec![Key::p256()]));
+    let (store, other) = (bench.start(), bench.start());
+    let held = bench.refresh(&store, &base).unwrap();
+    bench.refresh(&other, &base).unwrap();
+    let stands_in = || {
+        let known = store.recall(&bench.server, &bench.gun).unwrap();
+        (known.stand_in(&first_use(), &alice(), now()).unwrap().is_some(), !known.is_beyond(&held))
+    };
+    assert_eq!(stands_in(), (true, true));
+    assert_eq!(fail(&bench, &other, &rotated, "targets."), "unavailable");
+    assert_eq!(stands_in(), (false, false));
+}
+
+#[test]
+fn a_publication_that_was_confirmed_in_a_refresh_that_failed_still_stands_in() {
+    let bench = Bench::new();
+    let repo = plant().signer("bob").release("v2", [2; 32], 1, &["bob"]).publish();
+    let store = bench.start();
+    bench.refresh(&store, &repo).unwrap();
+    let renewed = repo.update(|signer| signer.touch("timestamp"));
+    let known = store.recall(&bench.server, &bench.gun).unwrap();
+    let both: BTreeSet<RoleName> =
+        ["alice", "bob"].into_iter().map(|name| RoleName::of_signer(name).unwrap()).collect();
+    let mut source = Without(&renewed, "targets/bob");
+    let failed = *known.refresh(&mut source, &bench.gun, &first_use(), &both, now()).unwrap_err();
+    assert_eq!(code::<()>(Err(failed.error)), "unavailable");
+    store.note(&bench.server, &bench.gun, &failed.noted.unwrap(), known.epoch());
+    let known = store.recall(&bench.server, &bench.gun).unwrap();
+    assert_eq!(timestamp_of(&known), 2);
+    assert!(known.stand_in(&first_use(), &alice(), now()).unwrap().is_some());
 }
