@@ -355,4 +355,16 @@ mod tests {
             assert_eq!(Some(found), first, "{image}");
         }
     }
+
+    /// Of many teams' rules, those of other folders are not even tried.
+    #[test]
+    fn a_folder_has_only_its_own_rules() {
+        let teams: Vec<String> = (0..300).map(|team| format!("a.io/team-{team}/app*=+")).collect();
+        let set = build(&[&format!("c: {} a.io/t*=-", teams.join(" "))]).unwrap();
+        let rules = set.cluster.as_ref().unwrap();
+        assert_eq!(rules.by_folder.len(), 301);
+        assert!(rules.by_folder.values().all(|ranks| ranks.len() == 1));
+        assert_eq!(chosen(&set, "n", "a.io/team-7/app-1"), "a.io/team-7/app*");
+        assert_eq!(chosen(&set, "n", "a.io/team-7/other"), "a.io/t*");
+    }
 }
