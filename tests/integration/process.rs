@@ -85,7 +85,7 @@ pub(crate) fn wait_until(what: &str, holds: impl FnMut() -> bool) {
 /// The same for what takes its time, and more effort to look at.
 #[track_caller]
 pub(crate) fn wait_patiently(what: &str, holds: impl FnMut() -> bool) {
-    wait_for(what, PATIENCE * 3, Duration::from_millis(200), holds);
+    wait_for(what, PATIENCE * 2, Duration::from_millis(200), holds);
 }
 
 #[track_caller]
