@@ -1095,7 +1095,7 @@ fn what_is_noted_late_brings_nothing_back() {
     store.persist_noted(&bench.server, &bench.gun, soon());
     assert_eq!(code(bench.refresh(&store, &plant().publish())), "accepted");
     // What is remembered again takes nothing back that was noted meanwhile.
-    let memory = Store::new(None, Arc::new(Metrics::new()));
+    let memory = Store::new(None, MAX_WEIGHT, Arc::new(Metrics::new()));
     let older = Arc::new(older);
     for noted in [false, true] {
         if noted {
