@@ -57,8 +57,9 @@ mod tests {
         room.changed(0, 40);
         assert!(!room.admits(0, 1, || 0));
         // What takes no more than before is no further burden, however full it is.
-        assert!(room.admits(7, 7, || 0));
-        room.changed(40, 0);
+        room.changed(0, 50);
+        assert!(room.admits(7, 7, || 0) && !room.admits(7, 8, || 0));
+        room.changed(90, 0);
         assert!(room.admits(0, 40, || 0) && !room.admits(0, 41, || 0));
         // After a while it is counted again.
         *room.used() =
