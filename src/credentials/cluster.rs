@@ -23,8 +23,9 @@ const MAX_PULL_SECRETS: usize = 16;
 /// Most credentials of a pod that are tried for one image: each is a request to a token service, and others may be waiting
 /// for what it comes to.
 const MAX_CANDIDATES: usize = 8;
-/// Most faults of one docker config that are told.
+/// Most faults of one docker config that are told, and of all pull secrets of a pod: every image's denial repeats them.
 const MAX_TOLD: usize = 3;
+const MAX_PROBLEMS: usize = 8;
 const NO_TIME: &str = "could not be had: there was no time to ask the Kubernetes API server";
 /// The ServiceAccount of a pod that names none.
 const DEFAULT_ACCOUNT: &str = "default";
@@ -116,6 +117,11 @@ impl ClusterSecrets {
                     found.configs.push((called, config));
                 }
             }
+        }
+        if found.problems.len() > MAX_PROBLEMS {
+            let more = found.problems.len() - MAX_PROBLEMS;
+            found.problems.truncate(MAX_PROBLEMS);
+            found.problems.push(format!("and {more} more problems with pull secrets"));
         }
         found
     }
