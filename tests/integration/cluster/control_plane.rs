@@ -170,6 +170,7 @@ impl ControlPlane {
                 ("leader-elect", "false"),
                 ("kube-api-qps", "200"),
                 ("kube-api-burst", "400"),
+                ("pvclaimbinder-sync-period", "2s"),
                 ("secure-port", "0"),
             ],
         ));
