@@ -3,7 +3,9 @@
 //! One reader for all of it, [`tree`]: policies look at the tree itself, so that all that is wrong can be told at
 //! once; configuration and manifests are read from it by serde, so that the first thing that is wrong has its place.
 
+mod builder;
 mod de;
+mod scalar;
 pub(crate) mod tree;
 
 use std::fmt;

@@ -6,10 +6,9 @@
 
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::options::DuplicateKeyPolicy;
-use serde_saphyr::{Error, Location, MessageFormatter as _, Spanned, UserMessageFormatter};
+use granit_parser::{Marker, Parser};
 
+use super::builder::Builder;
 use crate::text::printable;
 
 /// How much one text may hold.
@@ -32,9 +31,6 @@ impl Caps {
     /// A whole cluster's manifests (`kubectl get -A`): ten thousand workloads have about two million nodes.
     pub(crate) const CLUSTER: Self = Self { bytes: 256 << 20, depth: 64, nodes: 4_000_000, documents: 20_000 };
 }
-
-/// What aliases may repeat: enough for shared signers, nothing for a bomb.
-const MAX_REPLAYED: usize = 20_000;
 
 /// A line and a column, both from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +59,7 @@ pub(crate) enum TreeFault {
     TooMuch,
     /// A key stands twice in one mapping.
     DuplicateKey { key: String },
-    /// Not YAML; the reader's words.
+    /// Not YAML, or YAML that nobody needs here; why.
     Syntax { message: String },
 }
 
@@ -78,15 +74,15 @@ impl fmt::Display for TreeFault {
     }
 }
 
-/// A value and where it stands.
-#[derive(Debug)]
+/// A value and where it stands; behind an alias, where it is written, for that is where it must be mended.
+#[derive(Clone, Debug)]
 pub(crate) struct Node {
     pub(crate) at: At,
     pub(crate) value: Value,
 }
 
 /// A value.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Value {
     Null,
     Bool(bool),
@@ -98,7 +94,7 @@ pub(crate) enum Value {
 }
 
 /// A key of a mapping and where it stands.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Key {
     pub(crate) at: At,
     pub(crate) text: String,
@@ -148,134 +144,21 @@ pub(crate) fn parse(text: &str, caps: Caps) -> Result<Vec<Node>, TreeError> {
     if text.len() > caps.bytes {
         return Err(TreeError { at: At::START, fault: TreeFault::TooLarge { limit: caps.bytes } });
     }
-    let options = serde_saphyr::options! {
-        with_snippet: false,
-        strict_booleans: true,
-        reject_unsupported_tags: true,
-        duplicate_keys: DuplicateKeyPolicy::Error,
-        non_finite_float_policy: serde_saphyr::NonFiniteFloatPolicy::PassThrough,
-        alias_limits: serde_saphyr::alias_limits! {
-            max_total_replayed_events: MAX_REPLAYED,
-            max_replay_stack_depth: 8,
-        },
-        budget: serde_saphyr::budget! {
-            max_depth: caps.depth,
-            max_nodes: caps.nodes,
-            max_events: 4 * caps.nodes,
-            max_documents: caps.documents,
-            max_aliases: 1_000,
-            max_anchors: 1_000,
-            max_merge_keys: 100,
-            max_recorded_anchor_events: 50_000,
-            max_recorded_anchor_bytes: 4 * caps.bytes,
-            max_total_scalar_bytes: 4 * caps.bytes,
-        },
-    };
-    serde_saphyr::from_multiple_with_options::<Spanned<Value>>(text, options)
-        .map(|documents| documents.into_iter().map(Node::from).collect())
-        .map_err(|error| describe(&error))
+    let mut builder = Builder::new(caps);
+    for event in Parser::new_from_str(text.strip_prefix('\u{feff}').unwrap_or(text)) {
+        let (event, span) = event.map_err(|error| TreeError {
+            at: error.marker().into(),
+            fault: TreeFault::Syntax { message: error.info().to_string() },
+        })?;
+        let at = At::from(&span.start);
+        builder.take(event, at).map_err(|fault| builder.placed(fault, at))?;
+    }
+    Ok(builder.into_documents())
 }
 
-/// The place and the words of a reader's error. Its own rendering, with snippets of the text, is never used.
-fn describe(error: &Error) -> TreeError {
-    let error = error.without_snippet();
-    let at = error.location().map_or(At::START, At::from);
-    let fault = match error {
-        Error::DuplicateMappingKey { key: Some(key), .. } => TreeFault::DuplicateKey { key: key.clone() },
-        Error::Budget { .. } => TreeFault::TooMuch,
-        other => TreeFault::Syntax { message: UserMessageFormatter.format_message(other).into_owned() },
-    };
-    TreeError { at, fault }
-}
-
-impl From<Location> for At {
-    fn from(location: Location) -> Self {
-        let number = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).max(1);
-        Self { line: number(location.line()), column: number(location.column()) }
-    }
-}
-
-impl From<Spanned<Value>> for Node {
-    fn from(spanned: Spanned<Value>) -> Self {
-        // Behind an alias: where it is written, for that is where it must be mended.
-        Self { at: spanned.defined.into(), value: spanned.value }
-    }
-}
-
-impl<'de> Deserialize<'de> for Value {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ValueVisitor)
-    }
-}
-
-struct ValueVisitor;
-
-impl<'de> Visitor<'de> for ValueVisitor {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a YAML value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_none<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        Value::deserialize(deserializer)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Bool(value))
-    }
-
-    fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
-        Ok(Value::Number(Some(number.into())))
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
-        Ok(Value::Number(Some(number.into())))
-    }
-
-    fn visit_i128<E>(self, number: i128) -> Result<Value, E> {
-        Ok(Value::Number(serde_json::Number::from_i128(number)))
-    }
-
-    fn visit_u128<E>(self, number: u128) -> Result<Value, E> {
-        Ok(Value::Number(serde_json::Number::from_u128(number)))
-    }
-
-    fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
-        Ok(Value::Number(serde_json::Number::from_f64(number)))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
-        Ok(Value::Text(text.to_owned()))
-    }
-
-    fn visit_string<E>(self, text: String) -> Result<Value, E> {
-        Ok(Value::Text(text))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
-        let mut out = Vec::new();
-        while let Some(item) = list.next_element::<Spanned<Value>>()? {
-            out.push(item.into());
-        }
-        Ok(Value::List(out))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
-        let mut out = Vec::new();
-        while let Some(key) = map.next_key::<Spanned<String>>()? {
-            let key = Key { at: key.defined.into(), text: key.value };
-            out.push((key, map.next_value::<Spanned<Value>>()?.into()));
-        }
-        Ok(Value::Map(out))
+impl From<&Marker> for At {
+    fn from(marker: &Marker) -> Self {
+        Self { line: marker.line().max(1), column: marker.col().saturating_add(1) }
     }
 }
 
