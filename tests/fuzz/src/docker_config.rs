@@ -16,7 +16,10 @@ pub fn check(data: &[u8]) {
         let Some(auths) = auths.as_object() else { continue };
         // Secrets that are long enough to be told from chance, and stand nowhere that is shown on purpose.
         let open: String =
-            auths.iter().map(|(key, auth)| format!("{key} {} {}", auth["username"], decoded(auth).0)).collect();
+            // Hosts are shown in small letters as well.
+            (auths.iter())
+                .map(|(key, auth)| format!("{key} {} {} {}", key.to_lowercase(), auth["username"], decoded(auth).0))
+                .collect();
         for auth in auths.values() {
             let given = ["password", "identitytoken", "auth"].into_iter().filter_map(|field| auth[field].as_str());
             for secret in given.map(str::to_owned).chain([decoded(auth).1]) {
