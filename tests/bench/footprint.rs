@@ -28,8 +28,7 @@ pub(crate) fn print() {
     let trust_server = TrustServer::start();
     let repo = repository("plant/plc");
     trust_server.publish(&repo);
-    let mut site = Site::new(&trust_server.url(), trust_server.ca_pem());
-    site.set("trust", "refreshAfter", "1h");
+    let site = Site::new(&trust_server.url(), trust_server.ca_pem());
     site.policy_of(&repo);
 
     let mut ready: Vec<Duration> = (0..STARTS).map(|_| Webhook::start(&site).ready_after).collect();

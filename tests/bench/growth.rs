@@ -41,7 +41,7 @@ fn images() {
     table_of("images in a Pod", &rows);
 }
 
-/// Every policy is for a repository of its own on one registry, with a star, so that no index by name finds it.
+/// As many teams on one registry, each with a pattern of its own, with a star or without.
 fn policies() {
     let trust_server = TrustServer::start();
     let repo = repository("plant/plc");
@@ -84,8 +84,7 @@ fn targets() {
     table_of("targets in each of two roles", &rows);
 }
 
-/// Here all repositories are asked for before the warm admissions, many at a time; the first answer is to the first of
-/// these requests.
+/// All repositories are asked for before the warm admissions, 32 at a time; the first answer is that to the first 32.
 fn repositories() {
     let alice = Key::p256();
     let trust_server = TrustServer::start();

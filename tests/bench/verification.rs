@@ -1,8 +1,8 @@
 //! What verifying trust data costs: that it grows with the bytes and no faster, how far it is from what ring alone needs
 //! for the same bytes, and that data which is verified already is not read again.
 //!
-//! `cargo bench --bench verification` prints tables and judges nothing. Times are the best of several; instructions are
-//! counted where valgrind is there.
+//! `cargo bench --bench verification` prints tables and judges nothing. Times are those on a processor (Linux only);
+//! instructions are counted where valgrind is there.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark may end with a panic")]
 
@@ -17,7 +17,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -96,7 +96,7 @@ impl Figures {
     fn of(number: u32, case: &Case) -> Self {
         eprintln!("measuring {}", case.dir.display());
         let counts = if callgrind::is_there() { case.instructions() } else { BTreeMap::new() };
-        let both = |work| (work, (case.best(work), counts.get(&work).copied()));
+        let both = |work| (work, (case.time(work), counts.get(&work).copied()));
         Self { number, bytes: case.bytes(), works: Work::ALL.into_iter().map(both).collect() }
     }
 
@@ -359,20 +359,19 @@ impl Case {
         TrustServer::parse(&url, PlainHttp::Refused).unwrap()
     }
 
-    /// The best time of several turns.
-    fn best(&self, work: Work) -> Duration {
+    /// The time on a processor of one turn, over half a second of them. What else the machine does hardly counts.
+    fn time(&self, work: Work) -> Duration {
         let mut turn = work.prepared(self);
-        let batch = work.batch();
-        let (begin, mut best) = (Instant::now(), Duration::MAX);
-        for number in 0.. {
-            if number >= 5 && begin.elapsed() > Duration::from_millis(500) {
-                break;
+        turn();
+        let (begin, mut turns) = (on_cpu(), 0);
+        loop {
+            (0..work.batch()).for_each(|_| turn());
+            turns += work.batch();
+            let spent = on_cpu().saturating_sub(begin);
+            if spent > Duration::from_millis(500) {
+                return spent / turns;
             }
-            let begin = Instant::now();
-            (0..batch).for_each(|_| turn());
-            best = best.min(begin.elapsed() / batch);
         }
-        best
     }
 
     /// The instructions of one turn of each work.
@@ -397,6 +396,12 @@ impl Case {
         assert!(child.wait().unwrap().success());
         counts
     }
+}
+
+/// How long this thread was on a processor, to a tick of some milliseconds.
+fn on_cpu() -> Duration {
+    let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
 }
 
 /// The role of a metadata file that a refresh reads.
