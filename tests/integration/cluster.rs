@@ -17,6 +17,7 @@ mod installing;
 mod outage;
 mod pods;
 mod policies;
+mod sidecars;
 mod trust;
 mod workloads;
 
@@ -52,7 +53,7 @@ const FIRST: [Scenario; 4] = [
 ];
 
 /// Side by side, the slow ones first.
-const TENANTS: [Scenario; 19] = [
+const TENANTS: [Scenario; 20] = [
     ("CronJob and Job", workloads::cron_jobs_and_jobs),
     ("stored trust data stands in, with a warning", trust::stored_data_stands_in),
     ("pull secrets, of a ServiceAccount and of a Pod", credentials::pull_secrets),
@@ -67,6 +68,7 @@ const TENANTS: [Scenario; 19] = [
     ("kubectl debug", pods::kubectl_debug),
     ("init containers and image volumes", pods::every_list_of_images),
     ("what changes no image passes", pods::what_changes_no_image),
+    ("another webhook that changes pods", sidecars::a_later_webhook),
     ("a forged owner", pods::forged_owners),
     ("a static pod's mirror, and a forged one", pods::mirror_pods),
     ("mode: warn", trust::warn_mode),

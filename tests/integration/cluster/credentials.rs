@@ -6,14 +6,13 @@ use serde_json::json;
 use super::Cluster;
 use super::kubectl::assert_denied;
 use super::policies::image_policy;
-use super::tenant::{images, object};
+use super::tenant::{SIGNED, images, object};
 use crate::notary::{Digest, RealNotary};
 use crate::plant::PLC;
 use crate::process::wait_patiently;
 use crate::review::pinned;
 use crate::token::TokenService;
 
-const SIGNED: &str = "registry.local:9001/plant/plc:v1";
 const USER: &str = "robot$plant";
 const PASSWORD: &str = "pass:word";
 

@@ -116,13 +116,16 @@ pub(super) fn a_clean_removal(cluster: &Cluster) {
         // Leases, endpoints and events of what was there are named after it, labelled or not.
         all.lines().filter(|name| name.contains("portreeve")).map(str::to_owned).collect()
     };
+    // The one that brings the most along.
+    let overlay = site.overlay("edge-simplex");
+    admin.ok(&["apply", "--kustomize", path(&overlay)]);
     for name in ["namespace/portreeve", "deployment.apps/portreeve", "persistentvolume/portreeve-cache"] {
         assert!(left().iter().any(|found| found == name), "what is not found now proves nothing");
     }
 
     admin.ok(&["delete", "mutatingwebhookconfiguration,validatingwebhookconfiguration", "portreeve"]);
     site.stop();
-    admin.ok(&["delete", "--ignore-not-found", "--wait=false", "--kustomize", path(&site.overlay("edge-simplex"))]);
+    admin.ok(&["delete", "--ignore-not-found", "--wait=false", "--kustomize", path(&overlay)]);
     wait_patiently("the namespace to be gone", || cluster.get("/api/v1/namespaces/portreeve").is_none());
     let volume = "/api/v1/persistentvolumes/portreeve-cache";
     wait_patiently("the volume to be gone", || cluster.get(volume).is_none());

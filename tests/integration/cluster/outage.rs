@@ -8,13 +8,12 @@ use serde_json::json;
 use super::Cluster;
 use super::installing::own_pods;
 use super::policies::image_policy;
-use super::tenant::images;
+use super::tenant::{SIGNED, images};
 use crate::notary::RealNotary;
 use crate::plant::PLC;
 use crate::process::{wait_patiently, wait_until};
 use crate::review::{pinned, pod};
 
-const SIGNED: &str = "registry.local:9001/plant/plc:v1";
 const NOBODY_ANSWERS: &str = "failed calling webhook \"admit.portreeve.svc\"";
 
 /// `certs-gen --renew` and `kubectl apply`, again and again, while pods are made: none may fail for it.

@@ -6,6 +6,10 @@ use super::Cluster;
 use super::kubectl::Kubectl;
 use crate::process::{Run, wait_patiently};
 
+/// An image that alice signed, and one that nobody did.
+pub(super) const SIGNED: &str = "registry.local:9001/plant/plc:v1";
+pub(super) const UNSIGNED: &str = "registry.local:9001/plant/plc:unsigned";
+
 /// A namespace of alice's.
 pub(super) struct Tenant<'a> {
     pub(super) cluster: &'a Cluster,

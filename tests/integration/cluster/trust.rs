@@ -5,13 +5,11 @@ use serde_json::json;
 use super::Cluster;
 use super::kubectl::assert_denied;
 use super::policies::image_policy;
-use super::tenant::images;
+use super::tenant::{UNSIGNED, images};
 use crate::notary::{Digest, RealNotary};
 use crate::plant::{HMI, PLC};
 use crate::process::wait_patiently;
 use crate::review::{DID_NOT_ANSWER, pinned};
-
-const UNSIGNED: &str = "registry.local:9001/plant/plc:unsigned";
 
 pub(super) fn warn_mode(cluster: &Cluster) {
     let tenant = cluster.tenant("warned");

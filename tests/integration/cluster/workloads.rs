@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::Cluster;
 use super::control_plane::Controllers;
 use super::kubectl::assert_denied;
-use super::tenant::{images, object, selector, template};
+use super::tenant::{SIGNED, UNSIGNED, images, object, selector, template};
 use crate::plant::{HMI, PLC};
 use crate::process::wait_patiently;
 use crate::review::pinned;
@@ -17,9 +17,6 @@ const DAEMON_SET: &str = "system:serviceaccount:kube-system:daemon-set-controlle
 const STATEFUL_SET: &str = "system:serviceaccount:kube-system:statefulset-controller";
 const JOB: &str = "system:serviceaccount:kube-system:job-controller";
 const CRON_JOB: &str = "system:serviceaccount:kube-system:cronjob-controller";
-
-const SIGNED: &str = "registry.local:9001/plant/plc:v1";
-const UNSIGNED: &str = "registry.local:9001/plant/plc:unsigned";
 
 pub(super) fn deployments(cluster: &Cluster) {
     let tenant = cluster.tenant("deployments");
