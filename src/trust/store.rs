@@ -216,8 +216,11 @@ impl Store {
         deadline: Deadline,
     ) {
         let ours = |known: &Arc<Known>| known.repository.as_ref().is_some_and(|held| Arc::ptr_eq(held, repository));
-        let Some(known) = self.records().get(&(server.clone(), gun.clone())).filter(ours) else { return };
         let Some(disk) = &self.disk else { return };
+        let Some(known) = self.records().get(&(server.clone(), gun.clone())).filter(ours) else {
+            // It was given up for want of room, or overtaken; what it has seen is to be there after a restart all the same.
+            return self.persist_noted(server, gun, deadline);
+        };
         let mut state = known.to_state(Some(repository), &mut record);
         let before = known.on_disk.as_ref().map_or(0, State::bytes);
         let is_whole = known.is_whole_in(&state);
@@ -350,8 +353,11 @@ impl Store {
         let intact = known.on_disk.is_some();
         let written = disk.write(place, record, patience, |current| choose(current, state, intact));
         let written = match written {
-            // Another process has removed a file that we carried over; we see so at the next look, and fetch it anew.
-            Err(DiskError::NoBytes { .. }) => Ok(Written::Superseded),
+            // Somebody has removed a file that we carried over: all is fetched anew.
+            Err(DiskError::NoBytes { .. }) => {
+                known.incomplete = true;
+                Ok(Written::Superseded)
+            }
             written => written,
         };
         match self.heard(written) {
@@ -390,6 +396,12 @@ impl Store {
                 None
             }
         }
+    }
+
+    /// As if everything had been given up for want of room.
+    #[cfg(test)]
+    pub(super) fn forget_all(&self) {
+        *self.records() = Records { max_weight: u64::MAX, ..Records::default() };
     }
 
     fn records(&self) -> MutexGuard<'_, Records> {
@@ -508,6 +520,18 @@ impl Known {
         self.on_disk.clone_from(&earlier.on_disk);
         self.stamp = earlier.stamp;
         self.confirmed = self.confirmed.or(earlier.confirmed);
+    }
+
+    /// The same, with what somebody else has seen.
+    pub(super) fn with_seen(&self, seen: &Seen) -> Self {
+        let mut known = self.clone();
+        known.seen.join(seen);
+        known
+    }
+
+    /// Is nothing lost if this is given up, but for the time to read it back?
+    fn is_on_disk(&self) -> bool {
+        self.on_disk.as_ref().is_some_and(|stored| stored.epoch == self.epoch && &stored.floor == self.seen.floor())
     }
 
     /// The root and the versions alone. What the disk has is looked at again.
@@ -720,8 +744,9 @@ impl Records {
     fn insert(&mut self, key: Key, known: Arc<Known>) {
         self.clock += 1;
         if self.by_key.len() >= MAX_REPOSITORIES && !self.by_key.contains_key(&key) {
-            let oldest = self.by_key.iter().min_by_key(|(_, (_, used))| *used).map(|(key, _)| key.clone());
-            if let Some(oldest) = oldest {
+            // First of those that the disk knows, for it is read back; only then what nobody else remembers.
+            let oldest = self.by_key.iter().min_by_key(|(_, (known, used))| (!known.is_on_disk(), *used));
+            if let Some(oldest) = oldest.map(|(key, _)| key.clone()) {
                 self.remove(&oldest);
             }
         }
@@ -738,11 +763,11 @@ impl Records {
     }
 
     /// Gives up the data that was used longest ago, but for this one's. Where no data is left, what else is known of a
-    /// repository goes: first of those that the disk knows, for it is read back; only then what nobody else remembers.
+    /// repository goes, in the same order.
     fn lighten(&mut self, but: &Key) -> bool {
         let others = self.by_key.iter().filter(|(key, _)| *key != but);
         let oldest = others
-            .min_by_key(|(_, (known, used))| (!known.has_data(), !known.has_data() && known.on_disk.is_none(), *used));
+            .min_by_key(|(_, (known, used))| (!known.has_data(), !known.has_data() && !known.is_on_disk(), *used));
         let Some((key, (known, used))) = oldest.map(|(key, entry)| (key.clone(), entry.clone())) else { return false };
         self.remove(&key);
         if known.has_data() {

@@ -69,14 +69,12 @@ pub(super) struct Terms {
 /// Why a refresh gave nothing.
 #[derive(Clone)]
 pub(super) enum Failure {
-    Rejected(Rejection),
-    Unavailable {
-        why: String,
-        cause: Cause,
-        /// The credentials that were tried: whose failure it is. `None` where it never came to signing in.
-        tried: Option<Vec<Credential>>,
-    },
+    Rejected { rejection: Rejection, tried: Tried },
+    Unavailable { why: String, cause: Cause, tried: Tried },
 }
+
+/// The credentials that were tried: whose failure it is. `None` where it never came to signing in.
+pub(super) type Tried = Option<Vec<Credential>>;
 
 /// Why nobody could say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +89,12 @@ pub(super) enum Cause {
 impl Failure {
     /// Would the same question have the same answer a moment later, unless something is done about it?
     pub(super) fn is_definite(&self) -> bool {
-        matches!(self, Self::Rejected(_) | Self::Unavailable { cause: Cause::NobodyLetIn, .. })
+        matches!(self, Self::Rejected { .. } | Self::Unavailable { cause: Cause::NobodyLetIn, .. })
+    }
+
+    /// The credentials that were tried.
+    pub(super) fn tried(&self) -> Option<&[Credential]> {
+        let (Self::Rejected { tried, .. } | Self::Unavailable { tried, .. }) = self;
+        tried.as_deref()
     }
 }

@@ -795,6 +795,69 @@ fn what_only_memory_knows_is_given_up_last() {
 }
 
 #[test]
+fn what_the_disk_has_an_older_floor_of_is_given_up_last_as_well() {
+    let bench = Bench::new();
+    let mut records = Records { max_weight: MAX_WEIGHT, ..Records::default() };
+    let key = |name: &str| (bench.server.clone(), Gun::new(name).unwrap());
+    let repository = bench.refresh(&bench.start(), &plant().publish()).unwrap();
+    // It could not be written, as on a disk that is full.
+    let beyond = Known { on_disk: Some(State::empty(0)), ..Known::of(repository, None, 0).without_data() };
+    records.insert(key("beyond"), Arc::new(beyond));
+    let stored = Known { on_disk: Some(State::empty(0)), ..Known::nothing() };
+    records.insert(key("stored"), Arc::new(stored.clone()));
+    assert!(records.lighten(&key("new")));
+    assert_eq!(records.by_key.keys().collect::<Vec<_>>(), [&key("beyond")]);
+    // Nor does it go for being one too many.
+    for number in 0..MAX_REPOSITORIES {
+        records.insert(key(&format!("made-up/{number}")), Arc::new(stored.clone()));
+    }
+    assert_eq!(records.by_key.len(), MAX_REPOSITORIES);
+    assert!(records.by_key.contains_key(&key("beyond")) && !records.by_key.contains_key(&key("made-up/0")));
+}
+
+/// Other repositories are brought, and memory is short, between an answer and its writing.
+#[test]
+fn what_is_given_up_before_it_is_written_leaves_its_floor_on_the_disk() {
+    let bench = Bench::new();
+    let old = plant().publish();
+    let new = old.update(|signer| signer.touch("timestamp"));
+    let store = bench.start();
+    bench.refresh(&store, &old).unwrap();
+    let known = store.recall(&bench.server, &bench.gun).unwrap();
+    let found = known.refresh(&mut Files(&new), &bench.gun, &first_use(), &alice(), now()).unwrap();
+    let found = Arc::new(found);
+    store.remember(&bench.server, &bench.gun, &found, Some(now()), 0);
+    let other = (bench.server.clone(), Gun::new("another").unwrap());
+    assert!(store.records().lighten(&other));
+    store.persist(&bench.server, &bench.gun, &found, Record::new(), soon());
+    assert_eq!(code(bench.refresh(&bench.start(), &old)), "rollback");
+    assert_eq!(code(bench.refresh(&bench.start(), &new)), "accepted");
+}
+
+#[test]
+fn a_directory_that_was_emptied_is_filled_again() {
+    let bench = Bench::new();
+    let mut repo = plant().publish();
+    let store = bench.start();
+    bench.refresh(&store, &repo).unwrap();
+    for entirely in [true, false] {
+        if entirely {
+            fs::remove_dir_all(bench.directory()).unwrap();
+        } else {
+            for file in files_in(&bench.directory()) {
+                fs::remove_file(bench.directory().join(file)).unwrap();
+            }
+        }
+        for _ in 0..2 {
+            repo = repo.update(|signer| signer.touch("timestamp"));
+            bench.refresh(&store, &repo).unwrap();
+        }
+        assert!(bench.stored().is_some_and(|(_, whole)| whole), "{:?}", bench.stored());
+        assert_eq!(bench.stored().unwrap().0, if entirely { 3 } else { 5 });
+    }
+}
+
+#[test]
 fn who_builds_on_what_was_reset_does_not_bring_it_back() {
     let bench = Bench::new();
     let repo = plant().publish();

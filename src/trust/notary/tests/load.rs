@@ -216,6 +216,26 @@ fn a_definite_no_costs_one_refresh_however_often_it_is_asked_for() {
     bench.ask(&Ask::default()).unwrap();
 }
 
+/// There may well be trust data for those who have more rights than whoever asked first.
+#[test]
+fn that_somebody_is_shown_nothing_is_not_told_to_others_who_wait() {
+    let bench = Bench::new(LONG);
+    bench.server.remove(GUN);
+    bench.server.misbehave("root", Fault::Delay(Duration::from_secs(2)));
+    let (without_rights, with_rights) = ([credential("wrong")], [credential("secret")]);
+    let ask = |credentials| bench.ask(&Ask { credentials, ..Ask::default() });
+    thread::scope(|scope| {
+        let first = scope.spawn(|| ask(&without_rights));
+        wait_until("it to be asked", || bench.server.count("root") == 1);
+        thread::sleep(Duration::from_millis(100)); // the answer is made by now, and on its way
+        bench.server.behave();
+        bench.server.publish(&bench.repo);
+        let second = scope.spawn(|| ask(&with_rights));
+        assert!(matches!(rejection(first.join().unwrap()), Rejection::NoTrustData { .. }));
+        second.join().unwrap().unwrap();
+    });
+}
+
 #[test]
 fn credentials_that_are_refused_are_refused_for_a_moment_and_to_nobody_else() {
     let bench = Bench::new(LONG);
@@ -253,4 +273,25 @@ fn a_reset_is_not_hidden_by_what_failed_before_it() {
     }
     crate::trust::reset(cache, &bench.gun, &[]).unwrap();
     bench.ask(&Ask::default()).unwrap();
+}
+
+/// What is known whatever the anchor may have been given up, and begun again by somebody who knew nothing.
+#[test]
+fn what_an_anchor_has_seen_binds_it_whatever_the_store_forgets() {
+    for cached in [false, true] {
+        let mut bench = Bench::new(Duration::ZERO);
+        let cache = bench.cache();
+        bench.restart(cached.then_some(&cache));
+        let next = bench.repo.update(|signer| signer.release("v1", [9; 32], 1, &["alice"]));
+        bench.server.publish(&next);
+        bench.ask(&Ask::default()).unwrap();
+        bench.notary.store.forget_all();
+        let _ = std::fs::remove_dir_all(&cache);
+        bench.server.publish(&bench.repo);
+        let pinned = RootPin::KeyId(KeyId::from_hex(&bench.repo.root_key_id()).unwrap());
+        let first = std::mem::replace(&mut bench.anchor, Anchor { pins: vec![pinned], first_use: FirstUse::Allowed });
+        bench.ask(&Ask::default()).unwrap();
+        bench.anchor = first;
+        assert!(matches!(rejection(bench.ask(&Ask::default())), Rejection::Rollback { .. }));
+    }
 }
