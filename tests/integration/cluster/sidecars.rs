@@ -17,7 +17,7 @@ use crate::review::pinned;
 pub(super) fn a_later_webhook(cluster: &Cluster) {
     let tenant = cluster.tenant("sidecars");
     let signed = format!("{HMI}:v1");
-    let injector = HttpsServer::start(&cluster.plant.pki, |request| inject(request));
+    let injector = HttpsServer::start(&cluster.plant.pki, inject);
     let ca = STANDARD.encode(fs::read(cluster.plant.pki.ca()).unwrap());
     let webhook = json!({
         "name": "sidecar.example.com",
