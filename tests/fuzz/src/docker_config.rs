@@ -16,9 +16,12 @@ pub fn check(data: &[u8]) {
         let Some(auths) = auths.as_object() else { continue };
         // Secrets that are long enough to be told from chance, and stand nowhere that is shown on purpose.
         let open: String =
-            // Hosts are shown in small letters as well.
+            // Hosts are shown in small letters as well, and both as `Debug` escapes them.
             (auths.iter())
-                .map(|(key, auth)| format!("{key} {} {} {}", key.to_lowercase(), auth["username"], decoded(auth).0))
+                .map(|(key, auth)| {
+                    let small = key.to_lowercase();
+                    format!("{key} {key:?} {small} {small:?} {} {}", auth["username"], decoded(auth).0)
+                })
                 .collect();
         for auth in auths.values() {
             let given = ["password", "identitytoken", "auth"].into_iter().filter_map(|field| auth[field].as_str());
