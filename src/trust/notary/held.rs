@@ -69,7 +69,7 @@ pub(super) struct Terms {
 /// Why a refresh gave nothing.
 #[derive(Clone)]
 pub(super) enum Failure {
-    Rejected { rejection: Rejection, tried: Tried },
+    Rejected { rejection: Box<Rejection>, tried: Tried },
     Unavailable { why: String, cause: Cause, tried: Tried },
 }
 

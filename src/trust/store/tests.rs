@@ -7,10 +7,15 @@ use std::thread;
 
 use portreeve_test_support::signer::{Key, Repo, Signer};
 
+use super::records::MAX_REPOSITORIES;
 use super::*;
 use crate::credentials::files::scratch::Scratch;
-use crate::trust::repository::{RequiredSigner, Wanted};
-use crate::trust::{FirstUse, KeyId, PinError, RootPin, SignerKey};
+use crate::image::Sha256;
+use crate::trust::refresh::RefreshError;
+use crate::trust::repository::{Rejection, RequiredSigner, Wanted};
+use crate::trust::{
+    Anchor, FetchError, FirstUse, KeyId, MetadataName, MetadataSource, PinError, RoleName, RootPin, SignerKey,
+};
 
 const MAX_WEIGHT: u64 = 64 << 20;
 const GUN: &str = "registry.local:9001/plant/plc";
@@ -785,7 +790,7 @@ fn what_only_memory_knows_is_given_up_last() {
     };
     assert!(records.lighten(&key("new")));
     assert_eq!(names(&records), ["data", "disk", "memory"]);
-    assert!(!records.by_key[&key("data")].0.has_data());
+    assert!(!records.by_key[&key("data")].known.has_data());
     assert!(records.lighten(&key("new")));
     assert_eq!(names(&records), ["data", "memory"]);
     assert!(records.lighten(&key("new")));
@@ -1349,4 +1354,63 @@ fn a_publication_that_was_confirmed_in_a_refresh_that_failed_still_stands_in() {
     let known = store.recall(&bench.server, &bench.gun).unwrap();
     assert_eq!(timestamp_of(&known), 2);
     assert!(known.stand_in(&first_use(), &alice(), now()).unwrap().is_some());
+}
+
+/// Two processes of several threads each, in which refreshes succeed, fail halfway and are given up at any moment.
+#[test]
+fn nothing_that_happens_at_once_loses_a_version() {
+    let bench = Bench::new();
+    let mut history = vec![plant().publish()];
+    for number in 0..12 {
+        let role = if number % 2 == 0 { "timestamp" } else { "targets" };
+        history.push(history[number].update(|signer| signer.touch(role)));
+    }
+    let newest = history.last().unwrap();
+    let (one, other) = (bench.start(), bench.start());
+    bench.refresh(&one, &history[0]).unwrap();
+    let behave = |store: &Store, repo: &Repo, how: usize| {
+        let known = store.recall(&bench.server, &bench.gun);
+        let before = known.as_ref().map_or(0, |known| timestamp_of(known));
+        let result = match (how % 3, known) {
+            (0, Some(known)) => {
+                let mut source = Without(repo, "snapshot");
+                let failed = known.refresh(&mut source, &bench.gun, &first_use(), &alice(), now());
+                if let Some(seen) = failed.err().and_then(|failed| failed.noted) {
+                    store.note(&bench.server, &bench.gun, &seen, known.epoch());
+                    store.persist_noted(&bench.server, &bench.gun, soon());
+                }
+                "failed"
+            }
+            (1, _) => {
+                let other = (bench.server.clone(), Gun::new("another").unwrap());
+                let mut records = store.records();
+                let key = (bench.server.clone(), bench.gun.clone());
+                // As far as it goes without a disk that fails: what is nowhere else goes last.
+                while records.get(&key).is_some_and(|known| known.has_data() || known.is_on_disk()) {
+                    records.lighten(&other);
+                }
+                "forgotten"
+            }
+            _ => code(bench.refresh(store, repo)),
+        };
+        let after = store.recall(&bench.server, &bench.gun).map_or(0, |known| timestamp_of(&known));
+        assert!(after >= before, "{before} to {after}: {result}");
+    };
+    thread::scope(|scope| {
+        for number in 0..6 {
+            let (store, history, behave) = (if number % 2 == 0 { &one } else { &other }, &history, &behave);
+            scope.spawn(move || {
+                for (step, repo) in history.iter().enumerate() {
+                    behave(store, repo, number + step);
+                }
+            });
+        }
+    });
+    for store in [&one, &other, &bench.start()] {
+        let known = store.recall(&bench.server, &bench.gun).unwrap();
+        assert!(timestamp_of(&known) >= 11, "{}", timestamp_of(&known));
+        assert_eq!(code(bench.refresh(store, newest)), "accepted");
+        assert_eq!(code(bench.refresh(store, &history[0])), "rollback");
+    }
+    assert_eq!(bench.stored(), Some((13, true)));
 }

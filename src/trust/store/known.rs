@@ -1,0 +1,321 @@
+//! What is known of one repository, whoever asks and by whatever anchor: how it is made, joined, read back and stored.
+//! It never serves anything by itself: the anchor and the expiry are asked first.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::disk::{Disk, Place};
+use super::state::{State, Stored};
+use crate::credentials::files::Stamp;
+use crate::image::Sha256;
+use crate::text::printable;
+use crate::trust::anchor::AnchorKind;
+use crate::trust::floor::Floor;
+use crate::trust::metadata::Header;
+use crate::trust::recorder::Record;
+use crate::trust::refresh::RefreshError;
+use crate::trust::rejection::Rejection;
+use crate::trust::repository::{Delegation, FailedRefresh, Repository};
+use crate::trust::root::Root;
+use crate::trust::seen::{Age, Seen};
+use crate::trust::weight::place;
+use crate::trust::{Anchor, FetchError, Gun, MetadataName, MetadataSource, RoleName};
+
+/// What is known of one repository.
+#[derive(Clone)]
+pub(in crate::trust) struct Known {
+    /// The newest data. `None`: it cannot be read back whole, or there is none yet.
+    pub(super) repository: Option<Arc<Repository>>,
+    /// The newest root that was trusted, and the floor: never below what the data has seen. Without a root nothing was
+    /// ever trusted, or it was reset, unless there is a damage.
+    pub(super) seen: Seen,
+    /// Why the stored root cannot be believed: row 47. Of no account where a root is known.
+    pub(super) damage: Option<String>,
+    /// When the server last confirmed the data, by the wall clock.
+    pub(super) confirmed: Option<Timestamp>,
+    pub(super) epoch: u64,
+    /// What is on the disk, as far as we know.
+    pub(super) on_disk: Option<State>,
+    pub(super) stamp: Option<Stamp>,
+    /// Is something of the data not on the disk, because its bytes were not at hand when it was written?
+    pub(super) incomplete: bool,
+}
+
+/// Verifies a generation again. What is wrong with it, if anything, costs only what is wrong.
+pub(super) fn read_back(disk: &Disk, place: Place<'_>, state: &State) -> (Known, Option<String>) {
+    let seen = Seen::of(None, state.floor.clone());
+    let mut known = Known { epoch: state.epoch, seen, ..Known::nothing() };
+    if state.files.is_empty() && state.floor == Floor::default() {
+        known.on_disk = Some(state.clone());
+        return (known, None); // it was reset
+    }
+    let mut files = disk.files(place, state);
+    let name = MetadataName::Root;
+    let root = match files.fetch(&name, name.cap()) {
+        Ok(bytes) => Root::read(bytes, None, place.gun).map_err(|rejection| rejection.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    let root = match root {
+        Ok(root) => Arc::new(root),
+        Err(why) => {
+            known.damage = Some(why.clone());
+            return (known, Some(format!("its root: {why}")));
+        }
+    };
+    known.seen = Seen::of(Some(Arc::clone(&root)), state.floor.clone());
+    if state.is_without_data() {
+        known.on_disk = Some(state.clone());
+        return (known, None);
+    }
+    let delegations: BTreeSet<RoleName> = state.files.keys().filter_map(|role| RoleName::parse(role)).collect();
+    match Repository::read_back(&mut files, place.gun, &root, &state.floor, &delegations) {
+        Ok(repository) => {
+            known.repository = Some(Arc::new(repository));
+            known.confirmed = state.confirmed;
+            known.incomplete = false;
+            known.on_disk = Some(state.clone());
+            (known, None)
+        }
+        Err(error) => (known, Some(error.to_string())),
+    }
+}
+
+impl Known {
+    pub(super) fn of(repository: Arc<Repository>, confirmed: Option<Timestamp>, epoch: u64) -> Self {
+        let seen = repository.seen.clone();
+        Self { repository: Some(repository), seen, confirmed, epoch, incomplete: false, ..Self::nothing() }
+    }
+
+    pub(super) fn nothing() -> Self {
+        Self {
+            repository: None,
+            seen: Seen::default(),
+            damage: None,
+            confirmed: None,
+            epoch: 0,
+            on_disk: None,
+            stamp: None,
+            incomplete: true,
+        }
+    }
+
+    /// Takes over what earlier knowledge has beyond this.
+    pub(super) fn follow(&mut self, earlier: &Self) {
+        self.seen.join(&earlier.seen);
+        self.on_disk.clone_from(&earlier.on_disk);
+        self.stamp = earlier.stamp;
+        self.confirmed = self.confirmed.or(earlier.confirmed);
+    }
+
+    /// The same, with what somebody else has seen.
+    pub(in crate::trust) fn with_seen(&self, seen: &Seen) -> Self {
+        let mut known = self.clone();
+        known.seen.join(seen);
+        known
+    }
+
+    /// Is nothing lost if this is given up, but for the time to read it back?
+    pub(super) fn is_on_disk(&self) -> bool {
+        self.on_disk.as_ref().is_some_and(|stored| stored.epoch == self.epoch && &stored.floor == self.seen.floor())
+    }
+
+    /// The root and the versions alone. What the disk has is looked at again.
+    pub(super) fn without_data(&self) -> Self {
+        Self { repository: None, stamp: None, incomplete: true, ..self.clone() }
+    }
+
+    /// About what it takes in memory.
+    pub(super) fn weight(&self) -> u64 {
+        let root = self.seen.root().map_or(0, |root| root.weight());
+        let data = self.repository.as_ref().map_or(root, |repository| repository.weight());
+        let stored = self.on_disk.as_ref().map_or(0, State::weight);
+        place::<Self>() + data + self.seen.weight() + stored
+    }
+
+    /// How new the data is; `None` where there is none.
+    pub(super) fn age(&self) -> Option<Age> {
+        self.repository.as_ref().map(|repository| repository.age())
+    }
+
+    /// What this process remembers, and what was found on the disk.
+    pub(super) fn joined(&self, read: Self) -> Self {
+        if read.epoch > self.epoch {
+            return read; // it was reset: what we remember is what was to be forgotten
+        }
+        let mut joined = Self {
+            incomplete: self.incomplete || read.on_disk.is_none(),
+            on_disk: read.on_disk.clone(),
+            stamp: read.stamp,
+            ..self.clone()
+        };
+        // An index from before a reset is somebody's old copy: it binds nobody.
+        if read.epoch == self.epoch {
+            let seen = read.seen.clone();
+            joined.damage = joined.damage.or_else(|| read.damage.clone());
+            if read.age() > self.age() {
+                joined = read;
+            }
+            joined.seen.join(&self.seen);
+            joined.seen.join(&seen);
+        }
+        joined
+    }
+
+    /// Brings the repository up to date from its server.
+    pub(in crate::trust) fn refresh(
+        &self,
+        source: &mut dyn MetadataSource,
+        gun: &Gun,
+        anchor: &Anchor,
+        signers: &BTreeSet<RoleName>,
+        now: Timestamp,
+    ) -> Result<Repository, Box<FailedRefresh>> {
+        // What was not written for want of its bytes is fetched anew, once, rather than carried over for ever.
+        let previous = self.repository.as_deref().filter(|_| !self.incomplete);
+        self.refresh_over(source, gun, anchor, previous, signers, now)
+    }
+
+    /// The same, with every file fetched.
+    pub(in crate::trust) fn refresh_anew(
+        &self,
+        source: &mut dyn MetadataSource,
+        gun: &Gun,
+        anchor: &Anchor,
+        signers: &BTreeSet<RoleName>,
+        now: Timestamp,
+    ) -> Result<Repository, Box<FailedRefresh>> {
+        self.refresh_over(source, gun, anchor, None, signers, now)
+    }
+
+    pub(super) fn refresh_over(
+        &self,
+        source: &mut dyn MetadataSource,
+        gun: &Gun,
+        anchor: &Anchor,
+        previous: Option<&Repository>,
+        signers: &BTreeSet<RoleName>,
+        now: Timestamp,
+    ) -> Result<Repository, Box<FailedRefresh>> {
+        if let (None, Some(why)) = (self.seen.root(), &self.damage)
+            && !matches!(anchor.kind(), AnchorKind::Key | AnchorKind::Ca)
+        {
+            return Err(Box::new(FailedRefresh { error: damaged_root(gun, why).into(), noted: None })); // row 47
+        }
+        Repository::refresh_from(source, gun, anchor, previous, self.seen.clone(), signers, now)
+    }
+
+    /// The data as it stands, for somebody who trusts by this anchor, with these signers' roles; `None` where that is
+    /// not stored.
+    pub(in crate::trust) fn stand_in(
+        &self,
+        anchor: &Anchor,
+        signers: &BTreeSet<RoleName>,
+        now: Timestamp,
+    ) -> Result<Option<(Repository, Duration)>, Rejection> {
+        let Some(repository) = &self.repository else { return Ok(None) };
+        // A time in the future is no time at all: the clock was set back, and nobody can say how old the data is.
+        let age = self.confirmed.and_then(|confirmed| Duration::try_from(now.duration_since(confirmed)).ok());
+        let Some(age) = age else { return Ok(None) };
+        if self.is_beyond(repository) {
+            return Ok(None); // another process has seen newer data, and we have not
+        }
+        let repository = repository.under_anchor(anchor, now)?;
+        match repository.with_signers(&mut Nowhere, signers, now) {
+            Ok(repository) => Ok(Some((repository, age))),
+            Err(RefreshError::Rejected(rejection)) => Err(rejection),
+            Err(RefreshError::Unavailable(_)) => Ok(None),
+        }
+    }
+
+    /// The delegations that were looked for: whoever refreshes keeps them up to date.
+    pub(in crate::trust) fn roles(&self) -> impl Iterator<Item = &RoleName> {
+        self.repository.iter().flat_map(|repository| repository.delegations.keys())
+    }
+
+    /// When it was last reset: what was built on one epoch counts for nothing in another.
+    pub(in crate::trust) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Was anything of this repository seen, by whatever anchor, that is newer than this data?
+    pub(in crate::trust) fn is_beyond(&self, repository: &Repository) -> bool {
+        repository.is_below(self.seen.floor())
+    }
+
+    /// Is there any data that might stand in?
+    pub(in crate::trust) fn has_data(&self) -> bool {
+        self.repository.is_some()
+    }
+
+    /// The generation to store, with this data, or with the newest root alone; the bytes of it that are in memory are added
+    /// to the record.
+    pub(super) fn to_state(&self, data: Option<&Repository>, record: &mut Record) -> State {
+        let mut files = BTreeMap::new();
+        let mut put = |role: &str, header: Header, bytes: &[u8]| {
+            let sha256 = Sha256::of(bytes);
+            files.insert(role.to_owned(), Stored { sha256, length: bytes.len(), version: header.version });
+            record.insert(sha256, bytes.to_vec());
+        };
+        if let Some(root) = data.map(|repository| &repository.root).or(self.seen.root()) {
+            put("root", root.header, &root.bytes);
+        }
+        if let Some(Repository { timestamp, snapshot, .. }) = data {
+            put("timestamp", timestamp.header, &timestamp.bytes);
+            put("snapshot", snapshot.header, &snapshot.bytes);
+        }
+        let confirmed = self.confirmed.filter(|_| data.is_some());
+        let mut state = State { epoch: self.epoch, confirmed, files, floor: self.seen.floor().clone() };
+        let Some(repository) = data else { return state };
+        let targets = ("targets".to_owned(), &repository.targets);
+        let held = repository.delegations.iter().filter_map(|(role, delegation)| match delegation {
+            Delegation::Held(held) => Some((role.to_string(), held)),
+            Delegation::Absent | Delegation::Damaged(_) => None,
+        });
+        for (role, held) in std::iter::once(targets).chain(held) {
+            let sha256 = held.file.sha256;
+            let stored = self.on_disk.as_ref().and_then(|old| old.files.get(&role)).copied();
+            let stored = stored.filter(|stored| stored.sha256 == sha256);
+            let length = record.get(&sha256).map(Vec::len).or(stored.map(|stored| stored.length));
+            if let Some(length) = length {
+                state.files.insert(role, Stored { sha256, length, version: held.header.version });
+            }
+        }
+        state
+    }
+
+    /// Is all of the data in this generation?
+    pub(super) fn is_whole_in(&self, state: &State) -> bool {
+        self.repository.as_ref().is_none_or(|repository| {
+            let held = repository.delegations.iter().filter(|(_, found)| matches!(found, Delegation::Held(_)));
+            state.files.contains_key("targets")
+                && held.map(|(role, _)| role).all(|role| state.files.contains_key(role.as_str()))
+        })
+    }
+}
+
+/// The bytes of all its files.
+pub(super) fn length_of(repository: &Repository) -> u64 {
+    let files = repository.files();
+    let kept = [files.root, files.timestamp, files.snapshot].into_iter().map(|bytes| bytes.len() as u64);
+    let held = repository.delegations.values().filter_map(|delegation| match delegation {
+        Delegation::Held(held) => Some(held.file.length),
+        Delegation::Absent | Delegation::Damaged(_) => None,
+    });
+    kept.chain(held).fold(repository.targets.file.length, u64::saturating_add)
+}
+
+fn damaged_root(gun: &Gun, why: &str) -> Rejection {
+    Rejection::StoredRootDamaged { gun: gun.as_str().to_owned(), why: printable(why, 300) }
+}
+
+/// A source that has nothing, and does not say that there is nothing.
+struct Nowhere;
+
+impl MetadataSource for Nowhere {
+    fn fetch(&mut self, name: &MetadataName, _: usize) -> Result<Vec<u8>, FetchError> {
+        Err(FetchError::Unavailable(format!("{name} is not stored")))
+    }
+}
