@@ -11,7 +11,7 @@ use super::failures::Known;
 use super::held::{Brought, Cause, Failed, Failure, Held, Key, Terms};
 use super::question::{Origin, Question, Refusal, Verified, WhenUnavailable};
 use super::{MAX_ROLES, Notary, RECHECK_AFTER};
-use crate::credentials::Credential;
+use crate::credentials::Fingerprint;
 use crate::deadline::Deadline;
 use crate::metrics::{NotAsked, Source};
 use crate::trust::RoleName;
@@ -151,7 +151,7 @@ impl Asking<'_> {
         // A reset by hand was made for the next question to be asked.
         let now = self.notary.store.recall(server, gun).map_or(0, |known| known.epoch());
         // That there is no trust data may be what somebody without rights is told.
-        (now == epoch && self.would_try(tried.as_deref()) && self.shares(&failure, &terms)).then_some(failure)
+        (now == epoch && self.would_try(tried) && self.shares(&failure, &terms)).then_some(failure)
     }
 
     /// Waits for what another one is fetching.
@@ -288,7 +288,7 @@ impl Asking<'_> {
             }
             Err(failed) => {
                 let FailedRefresh { error, noted } = *failed;
-                let tried = credentials.seen().map(<[Credential]>::to_vec);
+                let tried = credentials.seen().map(Fingerprint::of);
                 let failure = match error {
                     RefreshError::Rejected(rejection) => Failure::Rejected(rejection),
                     RefreshError::Unavailable(why) => {
@@ -297,7 +297,7 @@ impl Asking<'_> {
                             (Some(_), true) => Cause::NobodyLetIn,
                             (Some(_), false) => Cause::Other,
                         };
-                        Failure::Unavailable { why, cause, tried: tried.clone() }
+                        Failure::Unavailable { why, cause, tried }
                     }
                 };
                 let failed = Known { failure: failure.clone(), terms: self.terms(), tried, epoch, since: began };
@@ -320,15 +320,15 @@ impl Asking<'_> {
         match failure {
             Failure::Rejected(_) => true,
             Failure::Unavailable { cause, tried, .. } => {
-                *cause != Cause::OutOfTime && terms.roles.is_subset(&self.roles) && self.would_try(tried.as_deref())
+                *cause != Cause::OutOfTime && terms.roles.is_subset(&self.roles) && self.would_try(*tried)
             }
         }
     }
 
     /// Are these our credentials as well? Nobody has any where it never came to signing in.
-    fn would_try(&self, tried: Option<&[Credential]>) -> bool {
+    fn would_try(&self, tried: Option<Fingerprint>) -> bool {
         let Question { credentials, deadline, .. } = *self.question;
-        tried.is_none_or(|tried| tried == credentials.get(deadline))
+        tried.is_none_or(|tried| tried == Fingerprint::of(credentials.get(deadline)))
     }
 
     /// Where stored data may stand in, a server that hangs gets half of the time, so that there is an answer.

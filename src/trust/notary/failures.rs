@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::held::{Failure, Key, Terms};
-use crate::credentials::Credential;
+use crate::credentials::Fingerprint;
 
 /// Most failures that are remembered: one that is forgotten early costs a refresh.
 const MAX_FAILURES: usize = 256;
@@ -25,7 +25,7 @@ pub(super) struct Known {
     pub(super) failure: Failure,
     pub(super) terms: Terms,
     /// The credentials that were tried; `None` where it never came to signing in.
-    pub(super) tried: Option<Vec<Credential>>,
+    pub(super) tried: Option<Fingerprint>,
     /// The store's, when it failed.
     pub(super) epoch: u64,
     /// When the server was asked.

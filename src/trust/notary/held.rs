@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::TrustServer;
-use crate::credentials::Credential;
+use crate::credentials::Fingerprint;
 use crate::trust::recorder::Record;
 use crate::trust::repository::{Rejection, Repository};
 use crate::trust::seen::Seen;
@@ -74,7 +74,7 @@ pub(super) enum Failure {
         why: String,
         cause: Cause,
         /// The credentials that were tried: whose failure it is. `None` where it never came to signing in.
-        tried: Option<Vec<Credential>>,
+        tried: Option<Fingerprint>,
     },
 }
 
