@@ -25,7 +25,8 @@ impl RegistryPattern {
         let key = key.trim();
         let rest = strip_scheme(key);
         let (host_port, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let host_port = host_port.to_ascii_lowercase();
+        // Kubelet takes the key for a URL, and a user in it for no part of the host.
+        let host_port = host_port.rsplit_once('@').map_or(host_port, |(_, host_port)| host_port).to_ascii_lowercase();
         let (host, port) = split_port(&host_port);
         if host.is_empty() || host.len() > 253 {
             return None;
