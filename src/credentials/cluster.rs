@@ -249,11 +249,11 @@ fn weight(text: &str) -> u64 {
 }
 
 fn weight_of_config(config: &DockerConfig) -> u64 {
-    // A pattern holds the registry's name once more, in pieces.
+    // A pattern holds all of the registry's name, up to its cap.
     let of_entries: u64 = config
         .entries
         .iter()
-        .map(|entry| 512 + 4 * weight(&entry.registry) + weight(&entry.username) + weight(entry.password.reveal()))
+        .map(|entry| 1024 + weight(&entry.registry) + weight(&entry.username) + weight(entry.password.reveal()))
         .sum();
     of_entries + config.problems.iter().map(|problem| weight(problem)).sum::<u64>()
 }
