@@ -146,12 +146,11 @@ impl Asking<'_> {
     /// What the server said of this a moment ago, where that was a definite no.
     fn known_failure(&self) -> Option<Failure> {
         let max_age = RECHECK_AFTER.min(self.notary.refresh_after);
-        let Known { failure, terms, tried, epoch, .. } = self.notary.failures.known(self.key, max_age)?;
+        let Known { failure, terms, epoch, .. } = self.notary.failures.known(self.key, max_age)?;
         let Question { gun, server, .. } = *self.question;
         // A reset by hand was made for the next question to be asked.
         let now = self.notary.store.recall(server, gun).map_or(0, |known| known.epoch());
-        // That there is no trust data may be what somebody without rights is told.
-        (now == epoch && self.would_try(tried) && self.shares(&failure, &terms)).then_some(failure)
+        (now == epoch && self.shares(&failure, &terms)).then_some(failure)
     }
 
     /// Waits for what another one is fetching.
@@ -290,7 +289,7 @@ impl Asking<'_> {
                 let FailedRefresh { error, noted } = *failed;
                 let tried = credentials.seen().map(Fingerprint::of);
                 let failure = match error {
-                    RefreshError::Rejected(rejection) => Failure::Rejected(rejection),
+                    RefreshError::Rejected(rejection) => Failure::Rejected { rejection, tried },
                     RefreshError::Unavailable(why) => {
                         let cause = match (deadline.remaining(), hearing.nobody_let_in.get()) {
                             (None, _) => Cause::OutOfTime,
@@ -300,7 +299,7 @@ impl Asking<'_> {
                         Failure::Unavailable { why, cause, tried }
                     }
                 };
-                let failed = Known { failure: failure.clone(), terms: self.terms(), tried, epoch, since: began };
+                let failed = Known { failure: failure.clone(), terms: self.terms(), epoch, since: began };
                 self.notary.failures.remember(self.key, failed);
                 Err(Box::new((failure, noted.map(|seen| (seen, epoch)))))
             }
@@ -318,7 +317,7 @@ impl Asking<'_> {
     /// Is another one's failure ours as well?
     fn shares(&self, failure: &Failure, terms: &Terms) -> bool {
         match failure {
-            Failure::Rejected(_) => true,
+            Failure::Rejected { tried, .. } => self.would_try(*tried),
             Failure::Unavailable { cause, tried, .. } => {
                 *cause != Cause::OutOfTime && terms.roles.is_subset(&self.roles) && self.would_try(*tried)
             }

@@ -10,7 +10,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::held::{Failure, Key, Terms};
-use crate::credentials::Fingerprint;
 
 /// Most failures that are remembered: one that is forgotten early costs a refresh.
 const MAX_FAILURES: usize = 256;
@@ -24,8 +23,6 @@ pub(super) struct Failures(Mutex<HashMap<Key, Known>>);
 pub(super) struct Known {
     pub(super) failure: Failure,
     pub(super) terms: Terms,
-    /// The credentials that were tried; `None` where it never came to signing in.
-    pub(super) tried: Option<Fingerprint>,
     /// The store's, when it failed.
     pub(super) epoch: u64,
     /// When the server was asked.
@@ -82,11 +79,11 @@ mod tests {
     }
 
     fn failed(failure: Failure, since: Instant) -> Known {
-        Known { failure, terms: Terms { roles: BTreeSet::new() }, tried: None, epoch: 7, since }
+        Known { failure, terms: Terms { roles: BTreeSet::new() }, epoch: 7, since }
     }
 
     fn rejected() -> Failure {
-        Failure::Rejected(Rejection::NothingAsked)
+        Failure::Rejected { rejection: Rejection::NothingAsked, tried: None }
     }
 
     fn unavailable(cause: Cause) -> Failure {

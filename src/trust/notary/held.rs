@@ -69,7 +69,11 @@ pub(super) struct Terms {
 /// Why a refresh gave nothing.
 #[derive(Clone)]
 pub(super) enum Failure {
-    Rejected(Rejection),
+    Rejected {
+        rejection: Rejection,
+        /// As below: that there is no trust data may be what somebody without rights is told.
+        tried: Option<Fingerprint>,
+    },
     Unavailable {
         why: String,
         cause: Cause,
@@ -91,6 +95,6 @@ pub(super) enum Cause {
 impl Failure {
     /// Would the same question have the same answer a moment later, unless something is done about it?
     pub(super) fn is_definite(&self) -> bool {
-        matches!(self, Self::Rejected(_) | Self::Unavailable { cause: Cause::NobodyLetIn, .. })
+        matches!(self, Self::Rejected { .. } | Self::Unavailable { cause: Cause::NobodyLetIn, .. })
     }
 }
