@@ -289,7 +289,7 @@ impl Asking<'_> {
                 let FailedRefresh { error, noted } = *failed;
                 let tried = credentials.seen().map(Fingerprint::of);
                 let failure = match error {
-                    RefreshError::Rejected(rejection) => Failure::Rejected { rejection, tried },
+                    RefreshError::Rejected(rejection) => Failure::Rejected { rejection: Box::new(rejection), tried },
                     RefreshError::Unavailable(why) => {
                         let cause = match (deadline.remaining(), hearing.nobody_let_in.get()) {
                             (None, _) => Cause::OutOfTime,

@@ -83,7 +83,7 @@ mod tests {
     }
 
     fn rejected() -> Failure {
-        Failure::Rejected { rejection: Rejection::NothingAsked, tried: None }
+        Failure::Rejected { rejection: Box::new(Rejection::NothingAsked), tried: None }
     }
 
     fn unavailable(cause: Cause) -> Failure {

@@ -70,7 +70,7 @@ pub(super) struct Terms {
 #[derive(Clone)]
 pub(super) enum Failure {
     Rejected {
-        rejection: Rejection,
+        rejection: Box<Rejection>,
         /// As below: that there is no trust data may be what somebody without rights is told.
         tried: Option<Fingerprint>,
     },

@@ -12,7 +12,7 @@ impl Asking<'_> {
     /// The server could not be asked, or what it says is bad.
     pub(super) fn without_server(&self, failure: Failure, remembered: Option<Rejection>) -> Result<Verified, Refusal> {
         let why = match failure {
-            Failure::Rejected { rejection, .. } => return Err(Refusal::Rejected(rejection)),
+            Failure::Rejected { rejection, .. } => return Err(Refusal::Rejected(*rejection)),
             Failure::Unavailable { why, .. } => why,
         };
         // What the server said within `refresh_after` still holds.
