@@ -18,6 +18,7 @@ pub mod credentials;
 pub mod trust;
 
 pub mod deadline;
+mod density;
 pub mod logging;
 pub mod metrics;
 mod random;

@@ -17,8 +17,14 @@ const WARNING_CHARACTERS: usize = 1024;
 const LONG: Duration = Duration::from_millis(500);
 
 /// Images whose reasons are told in one denial; the rest are counted. A request of a few kilobytes would else be
-/// answered by a hundred.
+/// answered by a hundred. The same holds for warnings.
 const TOLD: usize = 50;
+/// The most characters of one image's reason, and the most bytes of all of them: what is wrong with a pod's pull secrets is
+/// told with each of its images.
+const REASON_CHARACTERS: usize = 4_000;
+const TOLD_BYTES: usize = 48 << 10;
+/// The most bytes of one audit annotation: Kubernetes keeps 256 KiB of all annotations together.
+const AUDIT_BYTES: usize = 8 << 10;
 
 /// The response to a request, in the API version that it was asked in.
 pub fn response(endpoint: Endpoint, api_version: &str, request: &Request, decision: &Decision) -> Response {
@@ -50,14 +56,37 @@ fn denial(request: &Request, decision: &Decision) -> String {
         if findings.len() == 1 { "" } else { "s" },
         request.kind
     );
-    for finding in bad.iter().take(TOLD) {
+    let (told, left) = as_fits(bad.iter().map(|finding| cut(describe(finding))), TOLD, TOLD_BYTES);
+    for line in told {
         message.push_str("\n- ");
-        message.push_str(&describe(finding));
+        message.push_str(&line);
     }
-    if bad.len() > TOLD {
-        message.push_str(&format!("\n- and {} more", bad.len() - TOLD));
+    if left > 0 {
+        message.push_str(&format!("\n- and {left} more"));
     }
     message
+}
+
+/// So many of the words as there is room for, and how many are left out; those are not even made.
+fn as_fits(words: impl ExactSizeIterator<Item = String>, most: usize, mut room: usize) -> (Vec<String>, usize) {
+    let all = words.len();
+    let mut told = Vec::new();
+    for words in words.take(most) {
+        let Some(rest) = room.checked_sub(words.len()) else { break };
+        room = rest;
+        told.push(words);
+    }
+    let left = all - told.len();
+    (told, left)
+}
+
+/// Long words, cut; they may have several lines.
+fn cut(mut words: String) -> String {
+    if let Some((end, _)) = words.char_indices().nth(REASON_CHARACTERS) {
+        words.truncate(end);
+        words.push('…');
+    }
+    words
 }
 
 /// One finding in a line: container, image, policy, reason, what to do.
@@ -141,6 +170,10 @@ fn warnings(decision: &Decision) -> Vec<String> {
         .map(|words| printable(&words.replace('\n', " "), WARNING_CHARACTERS))
         .collect();
     warnings.dedup();
+    let (mut warnings, left) = as_fits(warnings.into_iter(), TOLD, TOLD_BYTES);
+    if left > 0 {
+        warnings.push(format!("portreeve: and {left} more images to warn of"));
+    }
     warnings
 }
 
@@ -173,11 +206,68 @@ fn audit_annotations(decision: &Decision) -> BTreeMap<String, String> {
                 }
             }
             for (key, values) in [("images", digests), ("signers", names)] {
-                if !values.is_empty() {
-                    annotations.insert(key.to_owned(), values.join(" "));
+                if values.is_empty() {
+                    continue;
                 }
+                let most = values.len();
+                let (mut told, left) = as_fits(values.into_iter(), most, AUDIT_BYTES - most);
+                told.extend((left > 0).then(|| format!("and {left} more")));
+                annotations.insert(key.to_owned(), told.join(" "));
             }
         }
     }
     annotations
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::decide::ImageFinding;
+    use super::super::judge::Assessment;
+    use super::super::workload::List;
+    use super::*;
+
+    const KIND: &str = r#"{"uid":"u","kind":{"kind":"Pod"},"operation":"CREATE"}"#;
+
+    fn decision(count: usize, image: &str, reason: &str, denies: bool) -> Decision {
+        let finding = |number: usize| ImageFinding {
+            list: List::Containers,
+            name: format!("c{number}"),
+            image: format!("{number}/{image}"),
+            assessment: Assessment::of(Verdict::Rejected { code: "no-such-tag", reason: reason.to_owned() }),
+            denies,
+        };
+        Decision { allowed: !denies, basis: Basis::Images((0..count).map(finding).collect()), operations: Vec::new() }
+    }
+
+    fn answer(decision: &Decision) -> Response {
+        response(Endpoint::Admit, "admission.k8s.io/v1", &serde_json::from_str(KIND).unwrap(), decision)
+    }
+
+    /// Kubernetes keeps at most 256 KiB of an object's annotations, and the audit log every byte of an answer's.
+    #[test]
+    fn an_answer_stays_short_however_many_images_there_are() {
+        for (image, reason) in [("x", "no"), (&*"\u{10ffff}".repeat(400), &*"\u{10ffff}".repeat(20_000))] {
+            for denies in [true, false] {
+                let answer = answer(&decision(256, image, reason, denies));
+                let audit: usize = answer.audit_annotations.values().map(String::len).sum();
+                assert!(audit <= 20 << 10, "{audit}");
+                let length = answer.to_json().len();
+                assert!(length < 150 << 10, "{length} bytes");
+                let told = answer.message.lines().count() + answer.warnings.len();
+                assert!((4..=TOLD + 2).contains(&told), "{told}");
+                let last =
+                    if denies { answer.message.lines().last() } else { answer.warnings.last().map(|last| &**last) };
+                assert!(last.is_some_and(|last| last.contains(" more")), "what is left out is counted: {last:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn few_images_are_told_in_full() {
+        let few = answer(&decision(3, "x", "no", true));
+        assert_eq!(few.message.lines().count(), 4, "{few:?}");
+        let images = "0/x=rejected:no-such-tag 1/x=rejected:no-such-tag 2/x=rejected:no-such-tag";
+        assert_eq!(few.audit_annotations["images"], images);
+        assert_eq!(answer(&decision(3, "x", "no", false)).warnings.len(), 3);
+    }
 }

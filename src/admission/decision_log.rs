@@ -142,7 +142,9 @@ impl fmt::Display for ImagesAsJson<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[")?;
         let mut separator = "";
-        for entry in worst_first(self.0, |finding| serde_json::to_string(&Image::of(finding)).unwrap_or_default()) {
+        for entry in worst_first(self.0, MAX_IMAGES_BYTES, |finding| {
+            serde_json::to_string(&Image::of(finding)).unwrap_or_default()
+        }) {
             write!(f, "{separator}{entry}")?;
             separator = ",";
         }
@@ -155,16 +157,21 @@ struct ImagesAsText<'a>(&'a [ImageFinding]);
 
 impl fmt::Display for ImagesAsText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let entries = worst_first(self.0, |finding| printable(&answer::describe(finding), MAX_WORDS));
+        // The format puts it in quotes, which may double it.
+        let room = MAX_IMAGES_BYTES / 2;
+        let entries = worst_first(self.0, room, |finding| printable(&answer::describe(finding), MAX_WORDS));
         f.write_str(&entries.collect::<Vec<_>>().join("; "))
     }
 }
 
 /// What each finding is written as: those that deny first, and as many as there is room for.
-fn worst_first(findings: &[ImageFinding], write: impl Fn(&ImageFinding) -> String) -> impl Iterator<Item = String> {
+fn worst_first(
+    findings: &[ImageFinding],
+    mut room: usize,
+    write: impl Fn(&ImageFinding) -> String,
+) -> impl Iterator<Item = String> {
     let bad = findings.iter().filter(|finding| finding.is_bad());
     let good = findings.iter().filter(|finding| !finding.is_bad());
-    let mut room = MAX_IMAGES_BYTES;
     bad.chain(good).map(write).take_while(move |entry| {
         let fits = room.checked_sub(entry.len());
         room = fits.unwrap_or_default();
@@ -346,6 +353,14 @@ mod tests {
         };
         let mut images: Vec<_> = (0..200).map(|_| finding(&long, Verdict::Unchecked)).collect();
         images.push(finding("the-bad-one", rejected(&long)));
+        for words in ["\\", "\"", "\u{10ffff}"] {
+            let hostile: Vec<_> =
+                (0..256).map(|_| finding(&words.repeat(400), rejected(&words.repeat(2_000)))).collect();
+            for format in [Format::Json, Format::Text] {
+                let line = line(format, &asked, &hostile);
+                assert!(line.len() < 16 << 10, "{} bytes", line.len());
+            }
+        }
         for format in [Format::Json, Format::Text] {
             let line = line(format, &asked, &images);
             assert!(line.len() < 16 << 10, "{} bytes", line.len());

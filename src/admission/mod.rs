@@ -5,7 +5,6 @@
 pub mod answer;
 pub mod decide;
 mod decision_log;
-mod density;
 mod engine;
 mod exempt;
 pub mod judge;
@@ -14,8 +13,6 @@ mod policy_review;
 pub mod review;
 pub(crate) mod workload;
 
-#[cfg(feature = "fuzzing")]
-pub use density::fuzz_parts;
 pub use engine::{Engine, EngineError};
 pub use exempt::{DEFAULT_TRUSTED_CONTROLLERS, Exemption};
 

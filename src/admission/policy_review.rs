@@ -218,6 +218,16 @@ mod tests {
         assert_eq!(ask("ConfigMap", "CREATE", &json!({ "data": { "p.yaml": 7 } }))["allowed"], false);
     }
 
+    /// A file whose name begins with a dot is passed over where it is mounted, and the policy in it would count for nothing.
+    #[test]
+    fn a_policy_that_would_be_passed_over_is_refused() {
+        let strict = GOOD.replace("name: p", "name: strict").replace("\"*\"", "\"registry.local/*\"");
+        let answer = ask("ConfigMap", "CREATE", &json!({ "data": { "p.yaml": GOOD, ".strict.yaml": strict } }));
+        assert_eq!(answer["allowed"], false);
+        let message = answer["status"]["message"].as_str().unwrap();
+        assert!(message.contains(".strict.yaml:1:1: ") && message.contains("begins with a dot"), "{message}");
+    }
+
     #[test]
     fn what_is_no_review_gets_400() {
         for body in [&b""[..], b"{}", b"[]", b"{\"kind\":\"AdmissionReview\"}"] {

@@ -9,7 +9,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize, de::Error as _};
 
-use super::density::{self, Density};
+use crate::density::{self, Density};
 use crate::text::printable;
 
 /// `kind` of every review.

@@ -18,6 +18,7 @@ use super::Secret;
 use super::files::{FileError, read_text_capped};
 use super::names::{Kind, NotAName, check};
 use crate::deadline::Deadline;
+use crate::density::Density;
 use crate::metrics::{self, Metrics};
 use crate::text::printable;
 use crate::trust::http::{Http, HttpError, HttpSetupError, Peer};
@@ -25,6 +26,8 @@ use crate::trust::notary::{CaError, PlainHttp, ProxyError, TrustServer};
 
 /// Largest answer. A Secret holds at most 1 MiB, which base64 and its metadata make more of.
 const MAX_ANSWER: usize = 3 << 20;
+/// Most values in it. A tenant writes it, and a megabyte of empty ones would take ten while it is read.
+const MAX_PARTS: usize = 20_000;
 /// Longest token: it must fit into a request's head.
 const MAX_TOKEN: usize = 16 << 10;
 /// What has to be applied for any of this to be allowed.
@@ -145,6 +148,9 @@ impl Api {
         })?;
         if answer.status != 200 {
             return Err(refusal(answer.status, &answer.body, kind, namespace));
+        }
+        if Density::of(&answer.body).parts > MAX_PARTS {
+            return Err(Trouble::TooDense);
         }
         let object: Option<T> = serde_json::from_slice(&answer.body).ok();
         object.filter(|object| object.is_called(namespace, name)).ok_or(Trouble::NotThat)
@@ -305,6 +311,8 @@ enum Trouble {
     Forbidden { resource: &'static str, namespace: String },
     /// Another refusal.
     Status { status: u16, reason: String },
+    /// There is more in it than is read.
+    TooDense,
     /// The answer is not the object.
     NotThat,
 }
@@ -332,6 +340,7 @@ impl fmt::Display for ApiError {
         let api = format!("the Kubernetes API server {server}");
         match trouble {
             Trouble::NotAName(_) | Trouble::NotFound => Ok(()),
+            Trouble::TooDense => write!(f, "{api}: the object has more than {MAX_PARTS} values"),
             Trouble::Token { file, source } => {
                 let file = file.display();
                 write!(f, "Portreeve's own service-account token {file} {source}: apply {COMPONENT}")

@@ -8,6 +8,7 @@ use std::fmt::{self, Display};
 use super::dockerconfig::Entry;
 use super::{Credential, Secret};
 use crate::deadline::Deadline;
+use crate::image::Sha256;
 
 /// Candidates in the order in which to try them. They are looked for once, and only if somebody asks: most questions
 /// are answered without signing in anywhere.
@@ -78,6 +79,32 @@ pub fn one_after_another(lists: impl IntoIterator<Item = Vec<Credential>>) -> Ve
     candidates
 }
 
+/// Which credentials these are, without them: to be kept and compared. A tenant's may have hundreds of kilobytes, and no
+/// password is to stay longer than it is used.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Fingerprint(Sha256);
+
+impl Fingerprint {
+    /// Of these, in their order. Where they stand counts too: it is told with a failure.
+    pub fn of(credentials: &[Credential]) -> Self {
+        let mut bytes = Vec::new();
+        for Credential { username, password, source } in credentials {
+            for part in [username.as_str(), password.reveal(), source.as_str()] {
+                // With its length, so that no two lists are the same bytes.
+                bytes.extend_from_slice(&part.len().to_le_bytes());
+                bytes.extend_from_slice(part.as_bytes());
+            }
+        }
+        Self(Sha256::of(&bytes))
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fingerprint(…)")
+    }
+}
+
 fn knows(candidates: &[Credential], username: &str, password: &Secret) -> bool {
     candidates.iter().any(|known| known.username == username && known.password == *password)
 }
@@ -106,6 +133,35 @@ mod tests {
         assert_eq!(candidates.get(soon), candidates.seen().unwrap());
         assert_eq!(looks.get(), 1);
         assert!(!format!("{candidates:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn a_fingerprint_tells_lists_apart_and_nothing_else() {
+        let of = |list: &[(&str, &str, &str)]| {
+            let credentials = list.iter().map(|&(user, password, source)| Credential {
+                username: user.to_owned(),
+                password: Secret::new(password),
+                source: source.to_owned(),
+            });
+            Fingerprint::of(&credentials.collect::<Vec<_>>())
+        };
+        let lists: [&[(&str, &str, &str)]; 9] = [
+            &[],
+            &[("", "", "")],
+            &[("a", "b", "c")],
+            &[("ab", "", "c")],
+            &[("a", "bc", "")],
+            &[("a", "b", "d")],
+            &[("x", "b", "c")],
+            &[("a", "b", "c"), ("x", "b", "c")],
+            &[("x", "b", "c"), ("a", "b", "c")],
+        ];
+        for (at, one) in lists.iter().enumerate() {
+            for (other_at, other) in lists.iter().enumerate() {
+                assert_eq!(of(one) == of(other), at == other_at, "{one:?} {other:?}");
+            }
+        }
+        assert_eq!(format!("{:?}", of(&[("a", "b", "c")])), "Fingerprint(…)");
     }
 
     #[test]

@@ -3,7 +3,6 @@
 //! other, and taken only if it is of a type for pull secrets. What could not be had is told in words without secrets, and
 //! what could is tried all the same.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,23 +95,28 @@ impl ClusterSecrets {
     pub fn pull_secrets(&self, puller: &Puller<'_>, deadline: Deadline) -> PullSecrets {
         let (namespace, deadline) = (puller.namespace, half_of(deadline));
         let mut found = PullSecrets::default();
-        let mut names: Vec<String> = puller.pull_secrets.iter().map(|&name| name.to_owned()).collect();
-        if names.is_empty() {
+        let of_account;
+        let names = if puller.pull_secrets.is_empty() {
             let account = puller.service_account.filter(|name| !name.is_empty()).unwrap_or(DEFAULT_ACCOUNT);
             let get = |deadline| Ok(self.api.pull_secrets_of(namespace, account, deadline)?);
             match have(&self.accounts, Kind::ServiceAccount, namespace, account, deadline, &get) {
-                Ok(of_account) => names.clone_from(&of_account),
-                Err(why) => found.problems.push(format!("{} {why}", called("ServiceAccount", namespace, account))),
+                Ok(kept) => {
+                    of_account = kept;
+                    first_names(of_account.iter().map(String::as_str))
+                }
+                Err(why) => {
+                    found.problems.push(format!("{} {why}", called("ServiceAccount", namespace, account)));
+                    Names::default()
+                }
             }
-        }
-        // As kubelet has it: a reference without a name is none.
-        let mut seen = BTreeSet::new();
-        names.retain(|name| !name.is_empty() && seen.insert(name.clone()));
-        if names.len() > MAX_PULL_SECRETS {
+        } else {
+            first_names(puller.pull_secrets.iter().copied())
+        };
+        if names.are_more {
             let most = format!("only the first {MAX_PULL_SECRETS} were looked at");
-            found.problems.push(format!("{} pull secrets are named, and {most}", names.len()));
+            found.problems.push(format!("more than {MAX_PULL_SECRETS} pull secrets are named, and {most}"));
         }
-        for name in names.iter().take(MAX_PULL_SECRETS) {
+        for name in names.first {
             let get = |deadline| docker_config(&self.api.secret(namespace, name, deadline)?);
             let called = called("pull secret", namespace, name);
             match have(&self.pull_secrets, Kind::Secret, namespace, name, deadline, &get) {
@@ -138,6 +142,31 @@ impl ClusterSecrets {
         let found = have(&self.signers, Kind::Secret, namespace, name, half_of(deadline), &get)?;
         Ok(SignerSecret::clone(&found))
     }
+}
+
+/// Names of pull secrets, as many as are looked at.
+#[derive(Default)]
+struct Names<'a> {
+    first: Vec<&'a str>,
+    are_more: bool,
+}
+
+/// The first different names. A request may name tens of thousands, and every one of its images is asked for: no more of
+/// them are touched than are used, and none is copied.
+fn first_names<'a>(names: impl Iterator<Item = &'a str>) -> Names<'a> {
+    let mut found = Names::default();
+    // As kubelet has it: a reference without a name is none.
+    for name in names.filter(|name| !name.is_empty()) {
+        if found.first.contains(&name) {
+            continue;
+        }
+        if found.first.len() == MAX_PULL_SECRETS {
+            found.are_more = true;
+            break;
+        }
+        found.first.push(name);
+    }
+    found
 }
 
 /// An object, kept or fetched.
@@ -220,11 +249,11 @@ fn weight(text: &str) -> u64 {
 }
 
 fn weight_of_config(config: &DockerConfig) -> u64 {
-    // A pattern holds the registry's name once more, in pieces.
+    // A pattern holds all of the registry's name, up to its cap.
     let of_entries: u64 = config
         .entries
         .iter()
-        .map(|entry| 512 + 4 * weight(&entry.registry) + weight(&entry.username) + weight(entry.password.reveal()))
+        .map(|entry| 1024 + weight(&entry.registry) + weight(&entry.username) + weight(entry.password.reveal()))
         .sum();
     of_entries + config.problems.iter().map(|problem| weight(problem)).sum::<u64>()
 }

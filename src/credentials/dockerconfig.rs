@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::Secret;
 use super::matching::RegistryPattern;
+use crate::density::Density;
 use crate::text::printable;
 
 /// The user name that stands for "the password is an identity token" (OAuth2 refresh token), as Docker has it.
@@ -17,6 +18,9 @@ pub const TOKEN_USER: &str = "<token>";
 
 /// Most registries in one file.
 const MAX_ENTRIES: usize = 1_000;
+/// Most values in one file: an entry has four, with what Docker writes beside them. A megabyte of `"a":{},` would else
+/// take twenty while it is read.
+const MAX_PARTS: usize = 20 * MAX_ENTRIES;
 /// Longest user name or password.
 const MAX_FIELD: usize = 16 << 10;
 
@@ -53,6 +57,9 @@ pub(super) struct Entry {
 
 /// Reads a file's bytes.
 pub(super) fn parse(bytes: &[u8], format: Format) -> Result<DockerConfig, DockerConfigError> {
+    if Density::of(bytes).parts > MAX_PARTS {
+        return Err(DockerConfigError::TooMuch);
+    }
     let auths: BTreeMap<String, AuthEntry> = match format {
         Format::Json => {
             let file: ConfigFile = serde_json::from_slice(bytes).map_err(DockerConfigError::json)?;
@@ -65,7 +72,11 @@ pub(super) fn parse(bytes: &[u8], format: Format) -> Result<DockerConfig, Docker
     }
     let mut config = DockerConfig::default();
     for (key, auth) in auths {
-        let registry = printable(&key, 200);
+        // Some write `https://user:password@registry`.
+        let registry = match key.rsplit_once('@') {
+            None => printable(&key, 200),
+            Some((_, rest)) => format!("…@{}", printable(rest, 200)),
+        };
         let Some(pattern) = RegistryPattern::parse(&key) else {
             config.problems.push(format!("\"{registry}\" is not the name of a registry"));
             continue;
@@ -169,6 +180,8 @@ pub(super) enum DockerConfigError {
     },
     /// `.dockerconfigjson` without `auths`.
     NoAuths,
+    /// More in it than is read.
+    TooMuch,
     /// More registries than are looked at.
     TooMany {
         /// How many there are.
@@ -191,6 +204,7 @@ impl fmt::Display for DockerConfigError {
                 write!(f, "is JSON, but not a docker config (line {line}, column {column})")
             }
             Self::NoAuths => f.write_str("has no \"auths\""),
+            Self::TooMuch => write!(f, "has far more in it than {MAX_ENTRIES} registries need"),
             Self::TooMany { found } => write!(f, "has {found} registries, the most is {MAX_ENTRIES}"),
         }
     }
@@ -244,6 +258,39 @@ mod tests {
         assert_eq!(config.entries.len(), 1);
         assert_eq!(config.problems.len(), 2);
         assert!(config.problems.iter().any(|p| p.contains("quay.io") && p.contains("base64")), "{:?}", config.problems);
+    }
+
+    #[test]
+    fn what_stands_in_a_key_s_address_is_told_to_nobody() {
+        for key in
+            ["https://alice:hunter2@registry.local/v2/", "alice:hunter2@registry.local", "a:hunter2/@registry.local"]
+        {
+            for (entry, is_good) in
+                [("{}", false), (r#"{"auth":"!"}"#, false), (r#"{"username":"a","password":"b"}"#, true)]
+            {
+                let config = parse(format!(r#"{{"auths":{{"{key}":{entry}}}}}"#).as_bytes(), Format::Json).unwrap();
+                assert_eq!((config.entries.len(), config.problems.is_empty()), (usize::from(is_good), is_good));
+                let told: Vec<_> = config.entries.iter().map(|entry| &entry.registry).chain(&config.problems).collect();
+                assert!(!format!("{told:?}").contains("hunter2"), "{told:?}");
+                assert!(told[0].contains("@registry.local"), "{told:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_would_take_many_times_its_bytes_is_not_read() {
+        let flood = |start: &str, one: &str, end: &str| format!("{start}{}{end}", one.repeat(50_000));
+        for text in [flood(r#"{"auths":{"a":{}"#, r#","a":{}"#, "}}"), flood(r#"{"auths":{},"x":[0"#, ",0", "]}")] {
+            assert!(matches!(parse(text.as_bytes(), Format::Json), Err(DockerConfigError::TooMuch)));
+        }
+        let most: Vec<String> = (0..MAX_ENTRIES)
+            .map(|n| {
+                format!(r#""r{n}.local":{{"auth":"YTpi","username":"a","password":"b","email":"a@b","x":{{"y":1}}}}"#)
+            })
+            .collect();
+        let most = |more: &str| parse(format!(r#"{{"auths":{{{}{more}}}}}"#, most.join(",")).as_bytes(), Format::Json);
+        assert_eq!(most("").unwrap().entries.len(), MAX_ENTRIES);
+        assert!(matches!(most(r#","z":{}"#), Err(DockerConfigError::TooMany { .. })));
     }
 
     #[test]

@@ -9,23 +9,30 @@ use std::cmp::Reverse;
 /// Docker Hub under its many names.
 const DOCKER_HUB: [&str; 4] = ["docker.io", "index.docker.io", "registry-1.docker.io", "registry.docker.io"];
 
-/// A key of a docker config, ready to be compared with image names.
+/// The longest key: no image has a longer host (253) and repository (255). A tenant may write it.
+const MAX_KEY: usize = 600;
+
+/// A key of a docker config, ready to be compared with image names. In few pieces: there may be a thousand of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct RegistryPattern {
-    /// The host's labels, each possibly with `*` in it.
-    labels: Vec<String>,
+    /// The host, each of its labels possibly with `*` in it.
+    host: String,
     port: Option<String>,
-    /// Components of the path; none: the whole registry.
-    path: Vec<String>,
+    /// Whole components of the path; empty: the whole registry.
+    path: String,
 }
 
 impl RegistryPattern {
     /// Reads a key; `None` for one that can match nothing.
     pub(super) fn parse(key: &str) -> Option<Self> {
         let key = key.trim();
+        if key.len() > MAX_KEY {
+            return None;
+        }
         let rest = strip_scheme(key);
         let (host_port, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let host_port = host_port.to_ascii_lowercase();
+        // Kubelet takes the key for a URL, and a user in it for no part of the host.
+        let host_port = host_port.rsplit_once('@').map_or(host_port, |(_, host_port)| host_port).to_ascii_lowercase();
         let (host, port) = split_port(&host_port);
         if host.is_empty() || host.len() > 253 {
             return None;
@@ -37,9 +44,9 @@ impl RegistryPattern {
         };
         let host = if DOCKER_HUB.contains(&host) { "docker.io" } else { host };
         Some(Self {
-            labels: host.split('.').map(str::to_owned).collect(),
+            host: host.to_owned(),
             port: port.map(str::to_owned),
-            path: path.split('/').filter(|component| !component.is_empty()).map(str::to_owned).collect(),
+            path: components(path).collect::<Vec<_>>().join("/"),
         })
     }
 
@@ -49,21 +56,23 @@ impl RegistryPattern {
         let host_port = host_port.to_ascii_lowercase();
         let (host, port) = split_port(&host_port);
         // A star stands for a part of one label, never for several: `*.io` is not `evil.example.io`.
-        let labels: Vec<&str> = host.split('.').collect();
-        let mut components = path.split('/');
+        let mut of_image = path.split('/');
         self.port.as_deref() == port
-            && self.labels.len() == labels.len()
-            && self.labels.iter().zip(labels).all(|(pattern, label)| glob(pattern, label))
-            && self.path.iter().all(|component| components.next() == Some(component))
+            && self.host.split('.').count() == host.split('.').count()
+            && self.host.split('.').zip(host.split('.')).all(|(pattern, label)| glob(pattern, label))
+            && components(&self.path).all(|component| of_image.next() == Some(component))
     }
 
     /// How narrow it is: more path first, then more literal host, then fewer stars. Greater is more specific.
     pub(super) fn specificity(&self) -> (usize, usize, Reverse<usize>) {
-        let count = |wanted: fn(&u8) -> bool| {
-            self.labels.iter().flat_map(|label| label.as_bytes()).filter(|b| wanted(b)).count()
-        };
-        (self.path.len(), count(|b| *b != b'*'), Reverse(count(|b| *b == b'*')))
+        let count = |wanted: fn(&u8) -> bool| self.host.bytes().filter(wanted).count();
+        let literal = count(|b| !b"*.".contains(b));
+        (components(&self.path).count(), literal, Reverse(count(|b| *b == b'*')))
     }
+}
+
+fn components(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/').filter(|component| !component.is_empty())
 }
 
 fn strip_scheme(key: &str) -> &str {
@@ -118,7 +127,7 @@ mod tests {
 
     #[test]
     fn keys_match_as_kubelet_has_it() {
-        const TABLE: [(&str, &str, bool); 34] = [
+        const TABLE: [(&str, &str, bool); 37] = [
             ("registry.local:9001", "registry.local:9001/plant/plc", true),
             ("https://registry.local:9001", "registry.local:9001/plant/plc", true),
             ("https://registry.local:9001/", "registry.local:9001/plant/plc", true),
@@ -139,6 +148,9 @@ mod tests {
             ("quay.io/team", "quay.io/team-of-others/app", false),
             ("quay.io/team/app/more", "quay.io/team/app", false),
             ("quay.io/team", "quay.io/other/team", false),
+            ("quay.io//team/", "quay.io/team/app", true),
+            ("a:b@quay.io/team", "quay.io/team/app", true),
+            ("us.example", "us.example.com/x", false),
             ("*.example.com", "us.example.com/x", true),
             ("*.example.com", "example.com/x", false),
             ("*.example.com", "a.b.example.com/x", false),
@@ -158,7 +170,9 @@ mod tests {
             let pattern = RegistryPattern::parse(key).unwrap();
             assert_eq!(pattern.matches(name), expected, "{key} {name}");
         }
-        for key in ["", "  ", "https://", "/x", ":9001"] {
+        let longest = format!("registry.local/{}", "x".repeat(MAX_KEY - 15));
+        assert!(RegistryPattern::parse(&longest).is_some());
+        for key in ["", "  ", "https://", "/x", ":9001", &format!("{longest}x")] {
             assert_eq!(RegistryPattern::parse(key), None, "{key}");
         }
     }

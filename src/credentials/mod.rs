@@ -15,7 +15,7 @@ mod names;
 mod candidates;
 
 pub use api::{ApiSettings, ApiSetupError, ApiUrl};
-pub use candidates::{Candidates, one_after_another};
+pub use candidates::{Candidates, Fingerprint, one_after_another};
 pub use cluster::{ClusterSecrets, NotHad, PullSecrets, Puller};
 pub use dockerconfig::TOKEN_USER;
 pub use files::FileError;

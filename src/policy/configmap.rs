@@ -45,6 +45,9 @@ pub fn check_data(data: &BTreeMap<String, String>) -> Result<PolicySet, Vec<Poli
     let mut checked = Checked::default();
     for (key, text) in data {
         checked.first.get_or_insert_with(|| PathBuf::from(key));
+        if is_passed_over(key) {
+            checked.problems.push(load::problem(Path::new(key), Fault::PassedOver));
+        }
         let (documents, problems) = document::read_text(text, Path::new(key));
         checked.documents.extend(documents);
         checked.problems.extend(problems.into_list());
@@ -110,6 +113,9 @@ fn check_manifest(node: &Node, text: &str, file: &Path, problems: &mut Problems,
                 problems.wrong_type(&key.text, "a string", value);
                 continue;
             };
+            if is_passed_over(&key.text) {
+                problems.report(value.at, Fault::PassedOver);
+            }
             if decode {
                 match decode_binary(typed) {
                     Ok(decoded) => check_value(&decoded, &Mapping::new(&key.text, None, value.at, file), checked),
@@ -121,6 +127,11 @@ fn check_manifest(node: &Node, text: &str, file: &Path, problems: &mut Problems,
             }
         }
     }
+}
+
+/// Mounted, a file of such a name would not be read (`load`), and what it asks for would count for nothing.
+fn is_passed_over(key: &str) -> bool {
+    key.starts_with('.')
 }
 
 /// kubelet writes these as files too.

@@ -74,6 +74,8 @@ pub enum Fault {
     NoFiles,
     /// All files together hold no policy.
     NoPolicies,
+    /// The name of a key is one that is passed over once it is a file.
+    PassedOver,
     /// Too many files in the policy directories.
     TooManyFiles {
         /// How many there may be.
@@ -285,6 +287,7 @@ impl Fault {
             Self::RemapPrefix { .. } => "write a host and whole path components, ending in \"/\"",
             Self::NoPolicies => "a ClusterImagePolicy with an empty list of repositories denies everything on purpose",
             Self::PatternTwice { .. } => "keep one of them",
+            Self::PassedOver => "call it policy.yaml, or the like",
             Self::PolicyTwice { .. } => "give each policy a name of its own",
             Self::Pattern(error) => return error.hint().map(str::to_owned),
             _ => return None,
@@ -301,6 +304,9 @@ impl fmt::Display for Fault {
             Self::NotAFile => f.write_str("is neither a regular file nor a directory"),
             Self::NoFiles => f.write_str("there is no policy file in this directory"),
             Self::NoPolicies => f.write_str("there is no policy in these files"),
+            Self::PassedOver => {
+                f.write_str("its name begins with a dot, so that it would not be read once it is mounted")
+            }
             Self::TooManyFiles { limit } => write!(f, "there are more than {limit} policy files"),
             Self::TooLarge { limit } => write!(f, "there are more than {limit} bytes"),
             Self::TooLargeTogether { limit } => write!(f, "all policy files together have more than {limit} bytes"),

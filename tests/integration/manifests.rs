@@ -407,6 +407,13 @@ fn the_pod_holds_to_the_restricted_standard_and_to_the_budgets() {
     let delay = configuration(&base)["limits"]["shutdownDelay"].as_str().unwrap().to_owned();
     let delay: u64 = delay.strip_suffix('s').unwrap().parse().unwrap();
     assert!(delay >= 2 && spec["terminationGracePeriodSeconds"].as_u64().unwrap() > delay + 20);
+    // kubelet counts blocks, and evicts the pod whose volume grows beyond its size: tenants would choose the moment.
+    let number = |text: &Value, unit: &str| -> u64 {
+        text.as_str().and_then(|text| text.strip_suffix(unit)).unwrap_or_else(|| panic!("{text}")).parse().unwrap()
+    };
+    let room = number(&configuration(&base)["limits"]["trustCache"], "MiB");
+    let volume = array(&spec["volumes"]).iter().find(|volume| volume["name"] == "cache").unwrap();
+    assert!(1024 * number(&volume["emptyDir"]["sizeLimit"], "Gi") >= 8 * room);
 }
 
 #[test]

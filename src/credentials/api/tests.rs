@@ -167,6 +167,23 @@ fn nothing_counts_but_the_object_that_was_asked_for() {
     }
 }
 
+/// A tenant's Secret or ServiceAccount of a megabyte of next to nothing.
+#[test]
+fn what_would_take_many_times_its_bytes_is_not_read() {
+    let bench = Bench::new();
+    let keys: Vec<String> = (0..=MAX_PARTS).map(|n| format!("k{n}")).collect();
+    let data: Vec<(&str, &str)> = keys.iter().map(|key| (key.as_str(), "")).collect();
+    bench.server.secret("line-1", "harbor", "Opaque", &data[..MAX_PARTS / 2]);
+    bench.ask().unwrap();
+    bench.server.secret("line-1", "harbor", "Opaque", &data);
+    let error = bench.ask().unwrap_err();
+    assert!(error.to_string().contains("more than 20000 values") && !error.is_absence(), "{error}");
+    let names: Vec<&str> = keys.iter().map(String::as_str).collect();
+    bench.server.service_account("line-1", "plc", &names);
+    let error = bench.api.pull_secrets_of("line-1", "plc", Deadline::after(LONG)).unwrap_err();
+    assert!(error.to_string().contains("more than 20000 values"), "{error}");
+}
+
 #[test]
 fn hostile_answers_are_cut_and_told() {
     let bench = Bench::new();

@@ -145,7 +145,7 @@ fn a_tenant_cannot_have_more_asked_and_tried_than_is_reasonable() {
     let found = bench.find(&puller(&names));
     assert_eq!(bench.server.asked().len(), MAX_PULL_SECRETS);
     assert_eq!(users(&found), &names[..MAX_CANDIDATES]);
-    assert!(found.problems[0].contains("100 pull secrets are named"), "{found:?}");
+    assert!(found.problems[0].contains("more than 16 pull secrets are named"), "{found:?}");
     bench.server.forbid("line-1", "secrets");
     let found = bench.find(&puller(&names));
     assert_eq!(found.problems.len(), MAX_PROBLEMS + 1);

@@ -11,7 +11,7 @@ use super::failures::Known;
 use super::held::{Brought, Cause, Failed, Failure, Held, Key, Terms};
 use super::question::{Origin, Question, Refusal, Verified, WhenUnavailable};
 use super::{MAX_ROLES, Notary, RECHECK_AFTER};
-use crate::credentials::Credential;
+use crate::credentials::Fingerprint;
 use crate::deadline::Deadline;
 use crate::metrics::{NotAsked, Source};
 use crate::trust::RoleName;
@@ -291,7 +291,7 @@ impl Asking<'_> {
             }
             Err(failed) => {
                 let FailedRefresh { error, noted } = *failed;
-                let tried = credentials.seen().map(<[Credential]>::to_vec);
+                let tried = credentials.seen().map(Fingerprint::of);
                 let failure = match error {
                     RefreshError::Rejected(rejection) => Failure::Rejected { rejection: Box::new(rejection), tried },
                     RefreshError::Unavailable(why) => {
@@ -329,9 +329,9 @@ impl Asking<'_> {
     }
 
     /// Are these our credentials as well? Nobody has any where it never came to signing in.
-    fn would_try(&self, tried: Option<&[Credential]>) -> bool {
+    fn would_try(&self, tried: Option<Fingerprint>) -> bool {
         let Question { credentials, deadline, .. } = *self.question;
-        tried.is_none_or(|tried| tried == credentials.get(deadline))
+        tried.is_none_or(|tried| tried == Fingerprint::of(credentials.get(deadline)))
     }
 
     /// Where stored data may stand in, a server that hangs gets half of the time, so that there is an answer.

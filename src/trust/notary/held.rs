@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::TrustServer;
-use crate::credentials::Credential;
+use crate::credentials::Fingerprint;
 use crate::trust::recorder::Record;
 use crate::trust::repository::{Rejection, Repository};
 use crate::trust::seen::Seen;
@@ -73,8 +73,8 @@ pub(super) enum Failure {
     Unavailable { why: String, cause: Cause, tried: Tried },
 }
 
-/// The credentials that were tried: whose failure it is. `None` where it never came to signing in.
-pub(super) type Tried = Option<Vec<Credential>>;
+/// Which credentials were tried: whose failure it is. `None` where it never came to signing in.
+pub(super) type Tried = Option<Fingerprint>;
 
 /// Why nobody could say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,9 +92,9 @@ impl Failure {
         matches!(self, Self::Rejected { .. } | Self::Unavailable { cause: Cause::NobodyLetIn, .. })
     }
 
-    /// The credentials that were tried.
-    pub(super) fn tried(&self) -> Option<&[Credential]> {
+    /// Which credentials were tried.
+    pub(super) fn tried(&self) -> Option<Fingerprint> {
         let (Self::Rejected { tried, .. } | Self::Unavailable { tried, .. }) = self;
-        tried.as_deref()
+        *tried
     }
 }

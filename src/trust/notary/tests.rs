@@ -356,6 +356,34 @@ fn one_tenants_bad_credentials_do_not_deny_another() {
     assert_eq!(origin(&bench.ask(&Ask { credentials: &bad, ..Ask::default() })), Origin::Remembered);
 }
 
+/// A server may say of what somebody has no right to that it does not exist: others find out for themselves.
+#[test]
+fn what_does_not_exist_for_one_tenant_may_for_another() {
+    let bench = Bench::new(LONG);
+    let users = ["alice", "bob"].map(|user| (user.to_owned(), "secret".to_owned()));
+    bench.server.require(SignIn::Bearer(TokenService { users: users.to_vec(), ..TokenService::of("", "") }));
+    bench.server.misbehave("/token", Fault::Delay(Duration::from_millis(500)));
+    bench.server.remove(bench.gun.as_str());
+    let of = |user: &str| Credential {
+        username: user.to_owned(),
+        password: Secret::new("secret"),
+        source: "a file".to_owned(),
+    };
+    let (alice, bob) = ([of("alice")], [of("bob")]);
+    thread::scope(|scope| {
+        let leader = scope.spawn(|| bench.ask(&Ask { credentials: &alice, ..Ask::default() }));
+        while bench.server.count("/token") == 0 {
+            thread::sleep(Duration::from_millis(5));
+        }
+        let waiting = scope.spawn(|| bench.ask(&Ask { credentials: &bob, ..Ask::default() }));
+        rejection(leader.join().unwrap());
+        rejection(waiting.join().unwrap());
+    });
+    assert_eq!(bench.server.count("/token"), 2, "each was asked for");
+    rejection(bench.ask(&Ask { credentials: &bob, ..Ask::default() }));
+    assert_eq!(bench.server.count("/token"), 2, "the same one is told the same");
+}
+
 #[test]
 fn a_new_tag_is_not_hidden_by_what_is_remembered() {
     let bench = Bench::new(LONG);

@@ -38,9 +38,10 @@ pub fn check(data: &[u8]) {
 }
 
 /// Words that are always shown.
-const FIXED: &str = "DockerConfig { entries: [], problems: [] } Entry registry pattern RegistryPattern labels port path \
+const FIXED: &str = "DockerConfig { entries: [], problems: [] } Entry registry pattern RegistryPattern host port path \
                      username password Secret(…) has neither auth nor username and password is not the name of a registry \
-                     auth is not base64 of user:password auth is not base64 of UTF-8 text auth names no user";
+                     auth is not base64 of user:password auth is not base64 of UTF-8 text auth names no user has far more in it than 1000 registries \
+                     need";
 
 fn decoded(auth: &Value) -> (String, String) {
     use base64::Engine as _;

@@ -4,23 +4,23 @@
 
 /// What a JSON text holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Density {
+pub(crate) struct Density {
     /// How many values there are at most: every one but the first of its list or mapping follows a comma, and the
     /// first stands behind a bracket. What is within strings does not count.
-    pub(super) parts: usize,
+    pub(crate) parts: usize,
     /// The bytes of the longest string, as it is written.
-    pub(super) longest: usize,
+    pub(crate) longest: usize,
 }
 
 /// Many times what the largest real workload has, old and new together: a thousand variables make about 10,000.
-pub(super) const MOST_PARTS: usize = 100_000;
+pub(crate) const MOST_PARTS: usize = 100_000;
 
 /// The longest string in a workload. All annotations together have at most 256 KiB, before JSON escapes them, and Linux
 /// takes no longer argument or variable than 128 KiB.
-pub(super) const LONGEST_STRING: usize = 512 << 10;
+pub(crate) const LONGEST_STRING: usize = 512 << 10;
 
 impl Density {
-    pub(super) fn of(json: &[u8]) -> Self {
+    pub(crate) fn of(json: &[u8]) -> Self {
         let mut density = Self { parts: 0, longest: 0 };
         let mut bytes = json.iter();
         while let Some(byte) = bytes.next() {
