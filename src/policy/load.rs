@@ -2,7 +2,8 @@
 //!
 //! kubelet mounts a ConfigMap as a directory in which `..data` links to a dated directory with the files, and every
 //! name links through `..data`; an update replaces that one link. So the link is followed once and all files are read
-//! behind it: never half of the old and half of the new. Names that begin with a dot are kubelet's own, and skipped.
+//! behind it: never half of the old and half of the new. Names that begin with two dots are kubelet's own, and
+//! skipped; so is what begins with one, but for a ConfigMap's key, which somebody wrote to be read.
 //!
 //! All or nothing: one bad file, and there is no set. Whoever holds the last good one keeps it.
 
@@ -149,6 +150,7 @@ pub(crate) fn find_files(
     // Followed once: what it names now is what is read, whatever kubelet does meanwhile.
     let data = fs::canonicalize(real.join("..data")).ok().filter(|data| data.is_dir());
     if let Some(data) = &data {
+        problems.extend(dotted_keys(data).iter().map(|key| problem(&shown.join(key), Fault::PassedOver)));
         find_files(shown, data, depth - 1, files, problems);
     }
     let mut entries = match entry_names(real) {
@@ -178,6 +180,13 @@ pub(crate) fn find_files(
             return;
         }
     }
+}
+
+/// The keys of a mounted ConfigMap that begin with a dot; none may begin with two.
+fn dotted_keys(data: &Path) -> Vec<PathBuf> {
+    let names = fs::read_dir(data).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    let dotted = names.filter(|name| name.as_bytes().starts_with(b".") && !name.as_bytes().starts_with(b".."));
+    dotted.take(MAX_PROBLEMS).map(PathBuf::from).collect()
 }
 
 /// The names in a directory that do not begin with a dot.
@@ -362,6 +371,21 @@ mod tests {
         symlink("nowhere", scratch.0.join("f.yaml")).unwrap();
         let problems = faults(load(&scratch.dirs()));
         assert_eq!(problems.len(), 5, "{problems:#?}");
+    }
+
+    /// Applied while nobody looked it over, it would else count for nothing, and a laxer policy in its place.
+    #[test]
+    fn a_key_that_begins_with_a_dot_is_not_passed_over_in_silence() {
+        let scratch = Scratch::new();
+        scratch.mount("..2026_01", &[("a.yaml", &policy("a")), (".strict.yaml", &policy("b"))]);
+        let problems = faults(load(&scratch.dirs()));
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(
+            problems[0].contains("/.strict.yaml:1:1: ") && problems[0].contains("begins with a dot"),
+            "{problems:?}"
+        );
+        scratch.mount("..2026_02", &[("a.yaml", &policy("a"))]);
+        assert_eq!(load(&scratch.dirs()).unwrap().len(), 1);
     }
 
     #[test]
