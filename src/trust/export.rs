@@ -107,7 +107,7 @@ impl Notary {
         // A server that invents signers does not fill our disk.
         if published.len() <= KEPT_DELEGATIONS {
             self.store().remember(server, gun, &repository, Some(now), epoch);
-            self.store().persist(server, gun, &repository, record, deadline);
+            self.store().persist(server, gun, &repository, epoch, record, deadline);
         }
         Ok(export)
     }

@@ -169,19 +169,25 @@ impl Store {
         self.persist_state(server, gun, Known::clone(&known), &state, &record, deadline);
     }
 
-    /// Writes what was remembered to the disk. `record` has what the server gave for it.
+    /// Writes what was remembered to the disk, in which epoch it was. `record` has what the server gave for it.
     pub(super) fn persist(
         &self,
         server: &TrustServer,
         gun: &Gun,
         repository: &Arc<Repository>,
+        epoch: u64,
         mut record: Record,
         deadline: Deadline,
     ) {
         let ours = |known: &Arc<Known>| known.repository.as_ref().is_some_and(|held| Arc::ptr_eq(held, repository));
         let Some(disk) = &self.disk else { return };
-        let Some(known) = self.records().get(&(server.clone(), gun.clone())).filter(ours) else {
+        let remembered = self.records().get(&(server.clone(), gun.clone()));
+        let is_gone = remembered.is_none();
+        let Some(known) = remembered.filter(ours) else {
             // It was given up for want of room, or overtaken; what it has seen is to be there after a restart all the same.
+            if is_gone {
+                self.note(server, gun, &repository.seen, epoch);
+            }
             return self.persist_noted(server, gun, deadline);
         };
         let mut state = known.to_state(Some(repository), &mut record);

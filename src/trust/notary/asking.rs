@@ -116,8 +116,8 @@ impl Asking<'_> {
                     pilot.land(&result);
                     // After landing: nobody waits for the disk but whoever led.
                     let Question { deadline, .. } = *self.question;
-                    if let Some(Brought { repository, record, .. }) = brought {
-                        self.notary.scribe.write(server, gun, &repository, record, deadline);
+                    if let Some(Brought { repository, record, epoch, .. }) = brought {
+                        self.notary.scribe.write(server, gun, &repository, epoch, record, deadline);
                     } else if noted.is_some() {
                         self.notary.scribe.write_noted(server, gun, deadline);
                     }

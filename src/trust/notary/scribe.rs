@@ -33,6 +33,7 @@ impl Scribe {
         server: &TrustServer,
         gun: &Gun,
         repository: &Arc<Repository>,
+        epoch: u64,
         record: Record,
         deadline: Deadline,
     ) {
@@ -41,7 +42,7 @@ impl Scribe {
         }
         let (store, server, gun, repository) =
             (Arc::clone(&self.store), server.clone(), gun.clone(), Arc::clone(repository));
-        self.run(deadline, move || store.persist(&server, &gun, &repository, record, deadline));
+        self.run(deadline, move || store.persist(&server, &gun, &repository, epoch, record, deadline));
     }
 
     /// Writes what a failed refresh has seen.
