@@ -92,8 +92,8 @@ fn slow_servers_use_up_only_their_own_time() {
     for fault in [Fault::Stall, Fault::Drip, Fault::DripHead] {
         stage.server.misbehave("", fault);
         let begin = Instant::now();
-        let answer = serving.admit("/admit?timeout=2s", &review);
-        assert!(begin.elapsed() < Duration::from_secs(2), "{fault:?}: {:?}", begin.elapsed());
+        let answer = serving.admit("/admit?timeout=4s", &review);
+        assert!(begin.elapsed() < Duration::from_secs(4), "{fault:?}: {:?}", begin.elapsed());
         assert_denied(&answer, &[DID_NOT_ANSWER]);
         stage.server.behave();
     }
@@ -113,8 +113,8 @@ fn slow_token_services_use_up_only_their_own_time() {
     for fault in [Fault::Stall, Fault::Drip, Fault::DripHead, Fault::Huge(1 << 30), Fault::ShortBody, Fault::Redirect] {
         stage.server.misbehave("/token", fault);
         let begin = Instant::now();
-        let answer = serving.admit("/admit?timeout=2s", &review);
-        assert!(begin.elapsed() < Duration::from_secs(2), "{fault:?}: {:?}", begin.elapsed());
+        let answer = serving.admit("/admit?timeout=4s", &review);
+        assert!(begin.elapsed() < Duration::from_secs(4), "{fault:?}: {:?}", begin.elapsed());
         assert_denied(&answer, &[DID_NOT_ANSWER]);
         assert!(!answer.to_string().contains("secret\""), "{answer}");
         stage.server.behave();
@@ -153,7 +153,7 @@ fn a_slow_repository_does_not_hold_up_another() {
         thread::sleep(Duration::from_millis(500)); // by now they are all waiting
         let begin = Instant::now();
         assert_allowed(&serving.admit("/admit?timeout=4s", &pod_review(&format!("{PLC}:v1"))));
-        assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+        assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
     });
 }
 
