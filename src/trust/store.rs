@@ -13,7 +13,8 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use self::disk::{Disk, Place, Written};
-use self::known::{Known, length_of, read_back};
+pub(super) use self::known::Known;
+use self::known::{length_of, read_back};
 use self::records::{Key, Records};
 use self::room::Room;
 use self::state::State;

@@ -20,6 +20,7 @@ use crate::trust::crowd::{NoTurn, Turn};
 use crate::trust::recorder::Recorder;
 use crate::trust::repository::{FailedRefresh, Judgement, RefreshError, Rejection, Repository};
 use crate::trust::shelf::{Boarding, Flight, Landing, Slot};
+use crate::trust::store::Known as StoredKnown;
 
 /// One question while it is being answered.
 pub(super) struct Asking<'a> {
@@ -266,17 +267,28 @@ impl Asking<'_> {
             _ => known,
         });
         let epoch = known.as_ref().map_or(0, |known| known.epoch());
-        let refreshed = match &known {
-            Some(known) => {
-                let more: Vec<_> = known.roles().filter(|role| !roles.contains(role)).cloned().collect();
-                roles.extend(more.into_iter().take(MAX_ROLES.saturating_sub(roles.len())));
-                known.refresh(&mut source, gun, anchor, &roles, self.now)
-            }
+        if let Some(known) = &known {
+            let more: Vec<_> = known.roles().filter(|role| !roles.contains(role)).cloned().collect();
+            roles.extend(more.into_iter().take(MAX_ROLES.saturating_sub(roles.len())));
+        }
+        let mut attempt = |known: Option<&StoredKnown>, roles: &BTreeSet<RoleName>| match known {
+            Some(known) => known.refresh(&mut source, gun, anchor, roles, self.now),
             None => {
                 let previous = held.map(|held| held.repository.as_ref());
-                Repository::refresh_or_note(&mut source, gun, anchor, previous, &roles, self.now)
+                Repository::refresh_or_note(&mut source, gun, anchor, previous, roles, self.now)
             }
         };
+        let mut refreshed = attempt(known.as_deref(), &roles);
+        // What cannot be had may be another one's signer alone. What was seen meanwhile holds.
+        if let (Some(known), Err(failed)) = (&known, &refreshed)
+            && matches!(failed.error, RefreshError::Unavailable(_))
+            && roles != self.roles
+            && deadline.remaining().is_some()
+        {
+            let known = failed.noted.as_ref().map_or_else(|| Arc::clone(known), |seen| Arc::new(known.with_seen(seen)));
+            roles.clone_from(&self.roles);
+            refreshed = attempt(Some(&known), &roles);
+        }
         match refreshed {
             Ok(repository) => {
                 self.notary.failures.forget(self.key);

@@ -595,6 +595,25 @@ fn what_one_policy_asked_for_is_kept_for_the_others() {
 }
 
 #[test]
+fn a_signers_role_that_cannot_be_had_denies_only_those_who_ask_for_it() {
+    let bench = Bench::new(Duration::ZERO);
+    let ask = |signer: &'static str| bench.ask(&Ask { signers: &[signer], tag: "v1", ..Ask::default() });
+    ask("bob").unwrap();
+    let rotated = bench.repo.update(|signer| {
+        signer
+            .release("v3", [9; 32], 1, &["bob"])
+            .rotate("timestamp", vec![portreeve_test_support::signer::Key::p256()])
+    });
+    bench.server.publish(&rotated);
+    bench.server.misbehave("targets/bob", Fault::Status(500));
+    ask("alice").unwrap();
+    unavailable(ask("bob"));
+    ask("alice").unwrap();
+    bench.server.behave();
+    ask("bob").unwrap();
+}
+
+#[test]
 fn an_export_is_carried_to_where_there_is_no_server() {
     let mut bench = Bench::new(Duration::ZERO);
     let rotated = bench.repo.update(|signer| {
