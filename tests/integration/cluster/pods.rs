@@ -86,7 +86,8 @@ pub(super) fn what_changes_no_image(cluster: &Cluster) {
     assert!(tenant.pods()[0]["metadata"]["deletionTimestamp"].is_string());
     alice.ok(&["patch", "pod", "plc", "--type=merge", "--patch", &finalizers("null")]);
     assert!(tenant.pods().is_empty());
-    let exempt = cluster.decided("unchanged", "pods", "patch");
+    let mut exempt = cluster.decided("unchanged", "pods", "patch");
+    exempt.retain(|(user, _)| user == "alice"); // a controller may clean up as well
     assert_eq!(exempt.len(), 3, "{exempt:?}");
     assert!(exempt.iter().all(|(_, annotations)| annotations["exempt"].is_string()), "{exempt:?}");
     assert_eq!(exempt[2].1["exempt"], "the object is being deleted");
