@@ -5,6 +5,7 @@
 //! expiry were asked. A disk that fails costs the memory of the next start, never an answer.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -356,15 +357,20 @@ impl Store {
                 Some(value)
             }
             Err(error) => {
-                self.metrics.trust_store_failure();
-                if !self.said.swap(true, Ordering::Relaxed) {
-                    log::warn!(
-                        "trust.cache cannot be written: {error}; verified trust data, and with it the protection from \
-                         rollback, lasts only as long as this process"
-                    );
-                }
+                self.not_written(&error);
                 None
             }
+        }
+    }
+
+    /// Counts that something was not written, and says so once.
+    pub(super) fn not_written(&self, why: &dyn fmt::Display) {
+        self.metrics.trust_store_failure();
+        if !self.said.swap(true, Ordering::Relaxed) {
+            log::warn!(
+                "trust.cache cannot be written: {why}; verified trust data, and with it the protection from rollback, \
+                 lasts only as long as this process"
+            );
         }
     }
 

@@ -57,8 +57,7 @@ impl Scribe {
     fn run(&self, deadline: Deadline, write: impl FnOnce() + Send + 'static) {
         let place = Place(Arc::clone(&self.writers));
         if self.writers.fetch_add(1, Ordering::SeqCst) >= MAX_WRITERS {
-            log::warn!("the disk under trust.cache is too slow: verified trust data was not written");
-            return;
+            return self.store.not_written(&"the disk is too slow");
         }
         let (tell, written) = channel::<()>();
         let job = move || {
@@ -67,8 +66,7 @@ impl Scribe {
             drop(tell);
         };
         if let Err(error) = thread::Builder::new().name("scribe".into()).spawn(job) {
-            log::warn!("no thread to write verified trust data with: {error}");
-            return;
+            return self.store.not_written(&error);
         }
         let patience = deadline.remaining().unwrap_or_default() / 2;
         if written.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
@@ -95,8 +93,8 @@ mod tests {
     use super::*;
     use crate::metrics::Metrics;
 
-    fn scribe() -> Scribe {
-        Scribe::new(Arc::new(Store::new(None, 0, Arc::new(Metrics::new()))))
+    fn scribe(metrics: &Arc<Metrics>) -> Scribe {
+        Scribe::new(Arc::new(Store::new(None, 0, Arc::clone(metrics))))
     }
 
     fn wait_until(holds: impl Fn() -> bool) {
@@ -109,7 +107,7 @@ mod tests {
 
     #[test]
     fn who_brought_it_waits_until_it_is_written() {
-        let scribe = scribe();
+        let scribe = scribe(&Arc::default());
         let written = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&written);
         scribe.run(Deadline::after(Duration::from_secs(60)), move || {
@@ -123,7 +121,8 @@ mod tests {
 
     #[test]
     fn a_disk_that_does_not_answer_holds_nobody_and_few_threads() {
-        let scribe = scribe();
+        let metrics = Arc::new(Metrics::new());
+        let scribe = scribe(&metrics);
         let (release, held) = channel::<()>();
         let release: Mutex<Option<Sender<()>>> = Mutex::new(Some(release));
         let held = Arc::new(Mutex::new(held));
@@ -136,6 +135,7 @@ mod tests {
             });
         }
         assert_eq!(scribe.writers.load(Ordering::SeqCst), MAX_WRITERS);
+        assert!(metrics.render().contains("portreeve_trust_store_failures_total 9"), "{}", metrics.render());
         drop(release.lock().unwrap().take());
         wait_until(|| scribe.writers.load(Ordering::SeqCst) == 0);
         assert_eq!(written.load(Ordering::SeqCst), MAX_WRITERS);

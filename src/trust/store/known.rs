@@ -190,7 +190,7 @@ impl Known {
         self.refresh_over(source, gun, anchor, None, signers, now)
     }
 
-    pub(super) fn refresh_over(
+    fn refresh_over(
         &self,
         source: &mut dyn MetadataSource,
         gun: &Gun,
