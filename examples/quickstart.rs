@@ -79,7 +79,7 @@ fn run() -> Result<usize, Failure> {
     let api_server = ApiServer::new(&authority, webhook.address().port());
 
     heading("4. What the API server asks, and what it hears");
-    let pinned = format!("registry.local:9001/plant/plc@sha256:{}", hex(&plc_digest));
+    let pinned = format!("registry.local:9001/plant/plc:v1@sha256:{}", hex(&plc_digest));
     let mut wrong = 0;
     wrong += api_server.expect(
         "a signed Deployment is let in, pinned to the digest that was signed",

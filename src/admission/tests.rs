@@ -169,7 +169,13 @@ fn tagged(tag: &str) -> String {
     format!("{GUN}:{tag}")
 }
 
+/// As a patch has it.
 fn pinned(tag: &str) -> String {
+    format!("{GUN}:{tag}@sha256:{}", sha256_hex(tag.as_bytes()))
+}
+
+/// The same digest without its tag.
+fn by_digest(tag: &str) -> String {
     format!("{GUN}@sha256:{}", sha256_hex(tag.as_bytes()))
 }
 
@@ -347,15 +353,24 @@ fn digests_are_looked_up_as_what_they_are() {
     let engine = world.simple(&json!({}));
     let digest = |tag: &str| sha256_hex(tag.as_bytes());
     // Fault 4: the digest form is judged by the digest, and needs no patch.
+    assert_allowed(&admit(&engine, &pod(&[&by_digest("v1")])), &[]);
     assert_allowed(&admit(&engine, &pod(&[&pinned("v1")])), &[]);
-    assert_allowed(&admit(&engine, &pod(&[&format!("{GUN}:v1@sha256:{}", digest("v1"))])), &[]);
-    assert_denied(&admit(&engine, &pod(&[&pinned("evil")])), &["rejected"]);
+    assert_denied(&admit(&engine, &pod(&[&by_digest("evil")])), &["rejected"]);
     assert_denied(&admit(&engine, &pod(&[&format!("{GUN}:v1@sha256:{}", digest("both"))])), &["rejected"]);
     // Fault 5: the digest form matches the policy that made it.
     let exact = world.engine(&[world.policy(None, GUN, &json!({}))]);
-    assert_allowed(&admit(&exact, &pod(&[&pinned("v1")])), &[]);
+    assert_allowed(&admit(&exact, &pod(&[&by_digest("v1")])), &[]);
     let exact = world.engine(&[world.policy(None, &tagged("v1"), &json!({}))]);
-    assert_allowed(&admit(&exact, &pod(&[&format!("{GUN}:v1@sha256:{}", digest("v1"))])), &[]);
+    assert_allowed(&admit(&exact, &pod(&[&pinned("v1")])), &[]);
+    // The patch keeps the tag, so that a pattern with a tag, or a part of one, matches it again.
+    for pattern in [tagged("v1"), tagged("v*"), tagged("*1")] {
+        let engine = world.engine(&[world.policy(None, &pattern, &json!({}))]);
+        let heard = admit(&engine, &pod(&[&tagged("v1")]));
+        assert_allowed(&heard, &[(FIRST, pinned("v1"))]);
+        let patched = pod(&[&heard.patch[0].1]);
+        assert_allowed(&ask(&engine, Endpoint::Validate, &patched), &[]);
+        assert_allowed(&admit(&engine, &patched), &[]);
+    }
     // Fault 15.
     assert_denied(&admit(&engine, &pod(&[&format!("{GUN}@sha512:{}", "a".repeat(128))])), &["sha256"]);
     // Fault 17: only released targets count.

@@ -91,9 +91,11 @@ impl Reference {
         self.digest
     }
 
-    /// `<name>@sha256:<hex>`.
+    /// `<name>:<tag>@sha256:<hex>`, without a tag where the reference names none. The tag stays in it: people still see it,
+    /// and a rule with that tag in its pattern still matches.
     pub fn pinned_to(&self, digest: Sha256) -> String {
-        format!("{}@{digest}", self.name)
+        let tag = self.tag.as_ref().map(|tag| format!(":{tag}")).unwrap_or_default();
+        format!("{}{tag}@{digest}", self.name)
     }
 }
 
@@ -477,7 +479,19 @@ mod tests {
     #[test]
     fn pins_to_a_digest() {
         let reference = Reference::parse("nginx:1.25").unwrap();
-        assert_eq!(reference.pinned_to(Sha256::of(b"")), format!("docker.io/library/nginx@sha256:{HEX}"));
+        assert_eq!(reference.pinned_to(Sha256::of(b"")), format!("docker.io/library/nginx:1.25@sha256:{HEX}"));
+        let pinned = |text: &str| Reference::parse(text).unwrap().pinned_to(Sha256::of(b""));
+        assert_eq!(
+            pinned("nginx"),
+            format!("docker.io/library/nginx:latest@sha256:{HEX}"),
+            "an implied tag is written"
+        );
+        let again = format!("reg.io:443/a:v1@sha256:{HEX}");
+        assert_eq!(
+            (pinned("reg.io:443/a:v1"), pinned(&again)),
+            (again.clone(), again),
+            "what is pinned stays as it is"
+        );
     }
 
     /// Nothing that can be typed makes it panic, and what it takes it prints and reads again.

@@ -11,7 +11,7 @@ use crate::process::run;
 use crate::product::{Site, executable};
 use crate::review::{
     DID_NOT_ANSWER, assert_allowed, assert_denied, fixture, fixture_json, in_policy, patch, pinned, pod, pod_review,
-    policy, policy_for, replacing, update, warnings,
+    policy, policy_for, replacing, update, warnings, with_digest,
 };
 
 const ALLOWED: i32 = 0;
@@ -198,12 +198,12 @@ fn digests_must_be_released_ones() {
     let site = plant.site();
     site.policies(&[policy(&[&plant.alice])]);
     let unknown = Digest::of("something else");
+    answer_for(&site, &with_digest(PLC, &plant.plc), ALLOWED);
     answer_for(&site, &pinned(PLC, &plant.plc), ALLOWED);
-    answer_for(&site, &pinned(&format!("{PLC}:v1"), &plant.plc), ALLOWED);
+    assert_denied(&answer_for(&site, &with_digest(PLC, &unknown), DENIED), &["plant/plc"]);
     assert_denied(&answer_for(&site, &pinned(PLC, &unknown), DENIED), &["plant/plc"]);
-    assert_denied(&answer_for(&site, &pinned(&format!("{PLC}:v1"), &unknown), DENIED), &["plant/plc"]);
     // The digest is released, but under another tag.
-    assert_denied(&answer_for(&site, &pinned(&format!("{PLC}:v2"), &plant.plc), DENIED), &["plant/plc"]);
+    assert_denied(&answer_for(&site, &with_digest(&format!("{PLC}:v2"), &plant.plc), DENIED), &["plant/plc"]);
     for bad in ["registry.local:9001/plant/plc@sha256:abc", "registry.local:9001/Plant&/x", "?"] {
         assert_denied(&answer_for(&site, bad, DENIED), &["plc"]);
     }
@@ -271,7 +271,7 @@ fn docker_hub_can_be_asked_elsewhere() {
     site.config["trust"]["servers"] = json!({ "docker.io": notary.url() });
     site.policies(&[policy_for("docker.io/*", json!({ "enabled": true }))]);
     let answer = answer_for(&site, "nginx", ALLOWED);
-    assert_eq!(patch(&answer)[0]["value"], pinned("docker.io/library/nginx", &digest));
+    assert_eq!(patch(&answer)[0]["value"], with_digest("docker.io/library/nginx:latest", &digest));
 }
 
 #[test]

@@ -70,7 +70,7 @@ fn a_second_targets_object_fools_the_real_client_and_not_us() {
             assert_eq!(ended, Some(status), "{role}: {answers:#?}");
             if status == 0 {
                 assert_allowed(&answers[0]);
-                assert_eq!(patch(&answers[0])[0]["value"], format!("{PLC}@sha256:{}", "11".repeat(32)));
+                assert_eq!(patch(&answers[0])[0]["value"], format!("{PLC}:v1@sha256:{}", "11".repeat(32)));
             } else {
                 assert_denied(&answers[0], &[&format!("plant/plc:{tag}")]);
             }

@@ -96,9 +96,14 @@ pub(crate) fn in_policy(signers: &[&Signer]) -> Vec<Value> {
     signers.iter().map(|signer| signer.in_policy()).collect()
 }
 
-/// `<name>@sha256:<hex>`, as a patch has it.
+/// `<reference>@sha256:<hex>`.
+pub(crate) fn with_digest(reference: &str, digest: &Digest) -> String {
+    format!("{reference}@{digest}")
+}
+
+/// The tag `v1` of a repository as a patch has it: `<name>:v1@sha256:<hex>`.
 pub(crate) fn pinned(name: &str, digest: &Digest) -> String {
-    format!("{name}@{digest}")
+    with_digest(&format!("{name}:v1"), digest)
 }
 
 /// A patch that replaces images.

@@ -15,7 +15,7 @@ use crate::process::wait_until;
 use crate::product::Site;
 use crate::review::{
     DID_NOT_ANSWER, assert_allowed, assert_denied, fixture, fixture_json, patch, pinned, pod_review, policy,
-    policy_for, replacing, warnings,
+    policy_for, replacing, warnings, with_digest,
 };
 use crate::stage::Stage;
 
@@ -177,7 +177,7 @@ fn a_root_rotated_between_two_admissions_is_followed() {
     assert_eq!(patch(&admit("v1"))[0]["value"], pinned(PLC, &first));
     assert_denied(&admit("v2"), &["plant/plc:v2"]);
     repository.rotate_root().rotate_root().sign("v2", &second, &roles);
-    assert_eq!(patch(&admit("v2"))[0]["value"], pinned(PLC, &second));
+    assert_eq!(patch(&admit("v2"))[0]["value"], with_digest(&format!("{PLC}:v2"), &second));
     assert_eq!(patch(&admit("v1"))[0]["value"], pinned(PLC, &first));
     repository.unsign("v1", &roles);
     assert_denied(&admit("v1"), &["plant/plc:v1"]);

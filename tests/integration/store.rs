@@ -133,7 +133,7 @@ fn a_restart_while_the_server_is_away_admits_what_was_admitted() {
     let serving = stage.site.serve();
     let answer = serving.admit("/admit", &review);
     assert_allowed(&answer);
-    assert_eq!(patch(&answer)[0]["value"], format!("{PLC}@sha256:{}", "07".repeat(32)));
+    assert_eq!(patch(&answer)[0]["value"], format!("{PLC}:v1@sha256:{}", "07".repeat(32)));
     assert!(warnings(&answer).contains("stored trust data"), "{answer:#}");
     let metrics = serving.get_plain("/metrics").unwrap().body;
     assert!(
