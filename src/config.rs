@@ -53,7 +53,7 @@ pub struct Config {
     pub mode: Mode,
     /// Users whose children of verified owners pass.
     pub trusted_controllers: Vec<String>,
-    /// Are unchanged pod templates verified again on UPDATE?
+    /// Are the images of a pod template verified by an UPDATE that changes none of them?
     pub unchanged_templates: UnchangedTemplates,
     /// Limits.
     pub limits: Limits,
@@ -248,7 +248,7 @@ impl Config {
                 WireMode::Warn => Mode::Warn,
             },
             trusted_controllers: admission.trusted_controllers.unwrap_or_else(default_controllers),
-            unchanged_templates: match admission.unchanged_templates.unwrap_or(WireUnchanged::Verify) {
+            unchanged_templates: match admission.unchanged_templates.unwrap_or(WireUnchanged::Skip) {
                 WireUnchanged::Verify => UnchangedTemplates::Verify,
                 WireUnchanged::Skip => UnchangedTemplates::Skip,
             },

@@ -29,19 +29,19 @@ pub struct DecisionRules {
     pub mode: Mode,
     /// Users whose children of verified owners pass.
     pub trusted_controllers: Vec<String>,
-    /// What an UPDATE of a pod template asks for, where its images stay what they were.
+    /// Are the images of a pod template verified by an UPDATE that changes none of them?
     pub unchanged_templates: UnchangedTemplates,
 }
 
-/// Are images of a pod template verified again when it is written without a change to them?
+/// Are the images of a pod template verified by an UPDATE that changes none of them?
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum UnchangedTemplates {
-    /// On every write.
+    /// No. Labels, owners and replicas can be written while the trust server is away. An image whose signature was
+    /// withdrawn stays until somebody changes the template's images.
     #[default]
-    Verify,
-    /// Only images that change: labels can be edited while the trust server is away, but an image whose signature
-    /// was withdrawn stays until somebody changes it.
     Skip,
+    /// Yes, on every write. Nothing is patched then: a field that the write leaves alone may be immutable.
+    Verify,
 }
 
 /// The decision on one request.
@@ -138,13 +138,18 @@ pub fn decide(judge: &Judge, rules: &DecisionRules, request: &Request, deadline:
         return Decision::allow(Basis::Exempt(exemption));
     }
     let mut images = kind.images(object);
-    let skips_unchanged = kind == WorkloadKind::Pod || rules.unchanged_templates == UnchangedTemplates::Skip;
-    if let Some(stored) = request.stored().filter(|_| skips_unchanged) {
-        // What a stored pod runs already in the same place is not judged again: it was let in, and a patch of it
-        // would restart a running container.
-        images = kind.new_images(object, stored);
-        if images.is_empty() {
+    let mut changes_images = true;
+    if let Some(stored) = request.stored() {
+        let new = kind.new_images(object, stored);
+        changes_images = !new.is_empty();
+        let is_pod = kind == WorkloadKind::Pod;
+        if !changes_images && (is_pod || rules.unchanged_templates == UnchangedTemplates::Skip) {
             return Decision::allow(Basis::NothingNew("no image changes"));
+        }
+        // An image that a stored pod runs already in the same place is not judged again: it was let in, and a patch of
+        // it would restart a running container. A template with any new image makes new pods of all of its images.
+        if is_pod {
+            images = new;
         }
     }
     if !matches!((kind, sub_resource), (_, "") | (WorkloadKind::Pod, "ephemeralcontainers" | "resize")) {
@@ -157,7 +162,12 @@ pub fn decide(judge: &Judge, rules: &DecisionRules, request: &Request, deadline:
     let namespace = request.namespace.as_deref().unwrap_or_default();
     let puller = kind.puller(object, namespace);
     let assessments = assess_all(judge, &puller, &images, deadline, now);
-    Decision::from_images(rules, &images, assessments)
+    let mut decision = Decision::from_images(rules, &images, assessments);
+    if !changes_images {
+        // The template of a Job is immutable, and the API server refuses a patch of it.
+        decision.operations.clear();
+    }
+    decision
 }
 
 /// Each different image once, side by side.

@@ -515,18 +515,106 @@ fn an_update_of_a_pod_asks_only_for_what_changes() {
     assert_denied(&admit(&engine, &create), &["evil"]);
 }
 
+/// An UPDATE of an object of each kind that holds a template: the object now, and the stored one.
+fn template_updates(metadata: &Value, images: &[&str], stored: &[&str]) -> Vec<Value> {
+    let update = |(group, kind): (&str, &str)| {
+        let object = |images: &[&str], replicas: u32| {
+            let template = json!({ "spec": pod_spec(images) });
+            match kind {
+                "PodTemplate" => json!({ "template": template }),
+                "CronJob" => json!({ "spec": { "jobTemplate": { "spec": { "template": template } } } }),
+                _ => json!({ "spec": { "replicas": replicas, "template": template } }),
+            }
+        };
+        let mut update = review(group, kind, object(images, 0));
+        update["request"]["operation"] = "UPDATE".into();
+        update["request"]["oldObject"] = object(stored, 3);
+        update["request"]["oldObject"]["metadata"] = metadata.clone();
+        update
+    };
+    let kinds = [
+        ("", "PodTemplate"),
+        ("", "ReplicationController"),
+        ("apps", "Deployment"),
+        ("apps", "ReplicaSet"),
+        ("apps", "DaemonSet"),
+        ("apps", "StatefulSet"),
+        ("batch", "Job"),
+        ("batch", "CronJob"),
+    ];
+    kinds.map(update).into()
+}
+
+/// Labels, replicas, and the owner that the garbage collector takes away: nothing new can run.
 #[test]
-fn templates_are_verified_on_every_write_unless_configured_otherwise() {
+fn an_update_of_a_template_that_changes_no_image_passes_without_a_question() {
     let mut world = World::new();
-    let object = json!({ "spec": { "template": { "spec": pod_spec(&[&tagged("evil")]) } } });
-    let mut update = review("apps", "Deployment", object.clone());
-    update["request"]["operation"] = "UPDATE".into();
-    update["request"]["oldObject"] = object;
-    assert_denied(&admit(&world.simple(&json!({})), &update), &["evil"]);
-    world.more_config = json!({ "admission": { "unchangedTemplates": "skip" } });
-    assert_allowed(&admit(&world.simple(&json!({})), &update), &[]);
-    update["request"]["oldObject"]["spec"]["template"]["spec"]["containers"][0]["image"] = tagged("v1").into();
-    assert_denied(&admit(&world.simple(&json!({})), &update), &["evil"]);
+    let engine = world.simple(&json!({}));
+    world.server.stop();
+    let owner = json!({ "apiVersion": "apps/v1", "kind": "Deployment", "name": "d", "uid": "1", "controller": true });
+    let owned = json!({ "ownerReferences": [owner] });
+    for image in [tagged("v1"), tagged("evil"), pinned("gone")] {
+        for endpoint in [Endpoint::Admit, Endpoint::Validate] {
+            for update in template_updates(&owned, &[&image, "a"], &[&image, "a"]) {
+                let heard = ask(&engine, endpoint, &update);
+                assert_allowed(&heard, &[]);
+                assert_eq!(heard.audit["exempt"], "no image changes");
+            }
+            // Nor does one that takes an image away.
+            for update in template_updates(&json!({}), &[&image], &[&image, "a"]) {
+                assert_allowed(&ask(&engine, endpoint, &update), &[]);
+            }
+        }
+    }
+    assert_eq!(world.server.connections(), 0);
+}
+
+#[test]
+fn an_update_of_a_template_that_changes_an_image_is_judged_whole() {
+    let world = World::new();
+    let engine = world.simple(&json!({}));
+    let (v1, both, evil) = (tagged("v1"), tagged("both"), tagged("evil"));
+    for update in template_updates(&json!({}), &[&v1, &both], &[&v1, &v1]) {
+        let heard = admit(&engine, &update);
+        assert!(heard.allowed, "{heard:?}");
+        let values: Vec<&str> = heard.patch.iter().map(|(_, value)| value.as_str()).collect();
+        assert_eq!(values, [pinned("v1"), pinned("both")]);
+    }
+    for (images, stored) in [
+        ([&v1, &evil], [&v1, &v1]),
+        // One that was let in before makes new pods with the new one.
+        ([&evil, &both], [&evil, &v1]),
+        // The same images in each other's places are others.
+        ([&v1, &evil], [&evil, &v1]),
+        ([&evil, &evil], [&evil, &v1]),
+    ] {
+        for update in template_updates(&json!({}), &[images[0], images[1]], &[stored[0], stored[1]]) {
+            assert_denied(&admit(&engine, &update), &["evil"]);
+        }
+    }
+    // Without the stored object nobody knows what changes.
+    for mut update in template_updates(&json!({}), &[&evil], &[&evil]) {
+        update["request"].as_object_mut().unwrap().remove("oldObject");
+        assert_denied(&admit(&engine, &update), &["evil"]);
+    }
+}
+
+/// The template of a Job is immutable: the API server refuses a patch of an object whose labels change.
+#[test]
+fn templates_may_be_verified_on_every_write_and_are_patched_only_with_a_new_image() {
+    let mut world = World::new();
+    world.more_config = json!({ "admission": { "unchangedTemplates": "verify" } });
+    let engine = world.simple(&json!({}));
+    let (v1, both, evil) = (tagged("v1"), tagged("both"), tagged("evil"));
+    for update in template_updates(&json!({}), &[&v1], &[&v1]) {
+        assert_allowed(&admit(&engine, &update), &[]);
+    }
+    for update in template_updates(&json!({}), &[&both], &[&v1]) {
+        assert_eq!(admit(&engine, &update).patch.len(), 1);
+    }
+    for update in template_updates(&json!({}), &[&evil], &[&evil]) {
+        assert_denied(&admit(&engine, &update), &["evil"]);
+    }
 }
 
 #[test]

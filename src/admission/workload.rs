@@ -2,7 +2,7 @@
 //!
 //! Every list of a pod's spec that can name an image is here; a list that is forgotten is a hole.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fmt;
 
 use super::review::{Container, GroupVersionKind, Object, Spec};
@@ -86,13 +86,15 @@ impl WorkloadKind {
         }
     }
 
-    /// The images that an UPDATE brings in: those that the stored object does not have in the same place.
+    /// The images that an UPDATE brings in: those that the stored object does not have in the same place. A place is a
+    /// list and a name; the elements of a list that share a name are told apart by their order.
     pub fn new_images<'a>(self, object: &'a Object, stored: &Object) -> Vec<ImageUse<'a>> {
         let known = self.images(stored);
-        let known: HashSet<_> = known.iter().map(|known| (known.list, known.name, known.image)).collect();
-        let mut images = self.images(object);
-        images.retain(|image| !known.contains(&(image.list, image.name, image.image)));
-        images
+        let known: HashMap<_, _> = places(&known).zip(known.iter().map(|known| known.image)).collect();
+        let images = self.images(object);
+        let new =
+            |(place, image): (Place<'_>, &ImageUse<'a>)| (known.get(&place) != Some(&image.image)).then_some(*image);
+        places(&images).zip(&images).filter_map(new).collect()
     }
 
     /// Who would pull the images of an object of this kind in `namespace`.
@@ -134,6 +136,18 @@ impl WorkloadKind {
             })
             .collect()
     }
+}
+
+/// Where an image stands: the list, the name, and how many of that name stand before it.
+type Place<'a> = (List, &'a str, usize);
+
+fn places<'a>(images: &[ImageUse<'a>]) -> impl Iterator<Item = Place<'a>> {
+    let mut seen = HashMap::new();
+    images.iter().map(move |image| {
+        let count = seen.entry((image.list, image.name)).or_insert(0_usize);
+        *count += 1;
+        (image.list, image.name, *count)
+    })
 }
 
 /// The list of a pod's spec that an image stands in.
@@ -257,6 +271,31 @@ mod tests {
             for kind in [WorkloadKind::ReplicationController, WorkloadKind::CronJob, WorkloadKind::PodTemplate] {
                 assert_eq!(pointers(kind, json), [], "{kind:?} {json}");
             }
+        }
+    }
+
+    #[test]
+    fn an_image_is_new_where_it_did_not_stand() {
+        let spec = |containers: &[(&str, &str)]| {
+            let containers: Vec<_> =
+                containers.iter().map(|(name, image)| format!(r#"{{"name":"{name}","image":"{image}"}}"#)).collect();
+            object(&format!(r#"{{"spec":{{"containers":[{}]}}}}"#, containers.join(",")))
+        };
+        for (now, stored, expected) in [
+            (&[("c", "a")][..], &[("c", "a")][..], &[][..]),
+            (&[("c", "b")], &[("c", "a")], &["b"]),
+            (&[("d", "a")], &[("c", "a")], &["a"]),
+            (&[("d", "b"), ("c", "a")], &[("c", "a"), ("d", "b")], &[]),
+            (&[("c", "a")], &[("c", "a"), ("d", "b")], &[]),
+            // Elements that share a name are told apart by their order, and each counts once.
+            (&[("c", "a"), ("c", "b")], &[("c", "a"), ("c", "b")], &[]),
+            (&[("c", "b"), ("c", "a")], &[("c", "a"), ("c", "b")], &["b", "a"]),
+            (&[("c", "a"), ("c", "a")], &[("c", "a")], &["a"]),
+            (&[("", "a"), ("", "b")], &[("", "a")], &["b"]),
+        ] {
+            let (now, stored) = (spec(now), spec(stored));
+            let new = WorkloadKind::Pod.new_images(&now, &stored);
+            assert_eq!(new.iter().map(|new| new.image).collect::<Vec<_>>(), expected);
         }
     }
 

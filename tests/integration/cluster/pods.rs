@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::Cluster;
 use super::kubectl::assert_denied;
+use super::policies::image_policy;
 use super::tenant::{SIGNED, Tenant, UNSIGNED, images, object, selector, template};
 use crate::plant::{HMI, PLC};
 use crate::review::pinned;
@@ -91,6 +92,25 @@ pub(super) fn what_changes_no_image(cluster: &Cluster) {
     assert_eq!(exempt.len(), 3, "{exempt:?}");
     assert!(exempt.iter().all(|(_, annotations)| annotations["exempt"].is_string()), "{exempt:?}");
     assert_eq!(exempt[2].1["exempt"], "the object is being deleted");
+
+    // What a Job runs is immutable: where it was stored unpinned, a patch of it would keep its labels from being written.
+    let policy = |server: &str, mutate: bool| {
+        let mut policy = image_policy("unchanged", json!({ "enabled": true, "trustServer": server }));
+        policy["spec"]["repositories"][0]["policy"]["mutateImage"] = json!(mutate);
+        cluster.add_policies("unchanged.yaml", &[policy]);
+    };
+    let notary = cluster.plant.notary.url();
+    policy(&notary, false);
+    alice.ok(&["create", "job", "plc", "--image", SIGNED]);
+    alice.ok(&["create", "deployment", "plc", "--image", SIGNED]);
+    policy(&notary, true);
+    alice.ok(&["label", "job", "plc", "line=1"]);
+    // And nobody waits for a trust server that is away.
+    policy("https://127.0.0.1:1", true);
+    alice.ok(&["label", "deployment", "plc", "line=1"]);
+    alice.ok(&["scale", "deployment", "plc", "--replicas=0"]);
+    alice.denied(&["create", "job", "other", "--image", SIGNED], &["unavailable: "]);
+    policy(&notary, true);
 
     // An image of a running pod may be replaced; that is looked at.
     alice.ok(&["run", "hmi", "--image", &format!("{HMI}:v1")]);
