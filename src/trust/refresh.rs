@@ -95,7 +95,7 @@ impl Refresh<'_> {
             return Err(Rejection::Vanished { role: releases.to_string() }.into());
         }
         if let Some(now) = self.now {
-            repository.released(now)?; // row 70
+            repository.releasing(now)?; // row 70
         }
         for role in self.signers.iter().filter(|role| **role != releases) {
             repository.look_for(self.source, role, carried(role))?;

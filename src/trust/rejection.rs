@@ -142,7 +142,7 @@ pub enum Rejection {
         /// The tag.
         tag: String,
         /// Where it was looked for.
-        role: String,
+        roles: Vec<&'static str>,
     },
     /// No released tag has the digest.
     NoSuchDigest {
@@ -151,7 +151,7 @@ pub enum Rejection {
         /// The digest.
         digest: Sha256,
         /// Where it was looked for.
-        role: String,
+        roles: Vec<&'static str>,
     },
     /// The tag is released with another digest.
     DigestMismatch {
@@ -349,11 +349,12 @@ impl fmt::Display for Rejection {
                 f,
                 "{role} was published before and is gone from the snapshot; if it was deliberately removed, {RESET} NAME"
             ),
-            Self::NoSuchTag { gun, tag, role } => {
-                write!(f, "the tag \"{}\" of {gun} is not signed: {role} does not list it", printable(tag, 128))
+            Self::NoSuchTag { gun, tag, roles } => {
+                let tag = printable(tag, 128);
+                write!(f, "the tag \"{tag}\" of {gun} is not signed: it is not listed in {}", roles.join(" or in "))
             }
-            Self::NoSuchDigest { gun, digest, role } => {
-                write!(f, "{digest} of {gun} is not signed: no tag in {role} has this digest")
+            Self::NoSuchDigest { gun, digest, roles } => {
+                write!(f, "{digest} of {gun} is not signed: no tag in {} has this digest", roles.join(" or in "))
             }
             Self::DigestMismatch { tag, wanted, released } => write!(
                 f,

@@ -248,33 +248,34 @@ impl Repository {
         now: Timestamp,
     ) -> Result<Judgement, Rejection> {
         self.check_expiries(now)?;
-        let released = self.released(now)?;
+        let releasing = self.releasing(now)?;
         let gun = || self.gun.as_str().to_owned();
+        let roles = || releasing.iter().map(|role| role.name).collect();
         match wanted {
             Wanted { tag: Some(tag), digest } => {
-                let found = released.get(tag);
-                let found = found.ok_or_else(|| Rejection::NoSuchTag {
-                    gun: gun(),
-                    tag: tag.to_owned(),
-                    role: released.role.to_owned(),
-                })?;
+                // Docker's order, tag by tag (row 101): the first role that lists the tag decides.
+                let found = releasing.iter().find_map(|role| Some((role, role.get(tag)?)));
+                let (role, found) =
+                    found.ok_or_else(|| Rejection::NoSuchTag { gun: gun(), tag: tag.to_owned(), roles: roles() })?;
                 let found = found
-                    .ok_or_else(|| Rejection::UnusableTarget { tag: tag.to_owned(), role: released.role.to_owned() })?;
+                    .ok_or_else(|| Rejection::UnusableTarget { tag: tag.to_owned(), role: role.name.to_owned() })?;
                 if let Some(wanted) = digest.filter(|wanted| *wanted != found) {
                     return Err(Rejection::DigestMismatch { tag: tag.to_owned(), wanted, released: found });
                 }
-                self.signed(&released, tag, found, signers, now)
+                self.signed(role, tag, found, signers, now)
             }
             Wanted { tag: None, digest: Some(digest) } => {
                 let mut refusal = None;
-                for tag in released.tags_with(digest) {
-                    match self.signed(&released, tag, digest, signers, now) {
-                        Ok(judgement) => return Ok(judgement),
-                        Err(rejection) => refusal = refusal.or(Some(rejection)),
+                // Whichever of them lists it (row 102): what was pinned while `targets` released it goes on running.
+                for role in &releasing {
+                    for tag in role.tags_with(digest) {
+                        match self.signed(role, tag, digest, signers, now) {
+                            Ok(judgement) => return Ok(judgement),
+                            Err(rejection) => refusal = refusal.or(Some(rejection)),
+                        }
                     }
                 }
-                let role = released.role.to_owned();
-                Err(refusal.unwrap_or_else(|| Rejection::NoSuchDigest { gun: gun(), digest, role }))
+                Err(refusal.unwrap_or_else(|| Rejection::NoSuchDigest { gun: gun(), digest, roles: roles() }))
             }
             Wanted { tag: None, digest: None } => Err(Rejection::NothingAsked),
         }
@@ -351,18 +352,20 @@ impl Repository {
         self.targets.header.check_expiry("targets", now)
     }
 
-    /// The role that releases: `targets/releases` if there is one, be it ever so broken, else `targets` (row 70).
-    pub(super) fn released(&self, now: Timestamp) -> Result<Released<'_>, Rejection> {
+    /// The roles that release, in the order in which they are asked: `targets/releases`, if there is one, and `targets`.
+    /// A `targets/releases` that cannot be relied on is a rejection, and no reason to ask `targets` (row 70).
+    pub(super) fn releasing(&self, now: Timestamp) -> Result<Vec<Releasing<'_>>, Rejection> {
         let role = RoleName::releases();
+        let targets = Releasing { name: "targets", targets: &self.targets, covers: None };
         match self.delegations.get(&role) {
             Some(Delegation::Held(held)) => {
                 held.check_expiry(role.as_str(), now)?;
                 let covers = self.targets.delegation(&role);
                 let covers = covers.ok_or_else(|| Rejection::Vanished { role: role.to_string() })?;
-                Ok(Released { role: "targets/releases", targets: held, covers: Some(covers) })
+                Ok(vec![Releasing { name: "targets/releases", targets: held, covers: Some(covers) }, targets])
             }
             Some(Delegation::Damaged(rejection)) => Err(rejection.clone()),
-            Some(Delegation::Absent) => Ok(Released { role: "targets", targets: &self.targets, covers: None }),
+            Some(Delegation::Absent) => Ok(vec![targets]),
             None => Err(Rejection::Missing { role: role.to_string() }), // every refresh looks for it
         }
     }
@@ -370,7 +373,7 @@ impl Repository {
     /// Have all required signers signed this digest under this tag?
     fn signed(
         &self,
-        released: &Released<'_>,
+        role: &Releasing<'_>,
         tag: &str,
         digest: Sha256,
         signers: &[RequiredSigner],
@@ -382,7 +385,7 @@ impl Repository {
         Ok(Judgement {
             digest: VerifiedDigest(digest),
             tag: tag.to_owned(),
-            released_by: released.role.to_owned(),
+            released_by: role.name.to_owned(),
             signers: signers.iter().map(|signer| signer.role.clone()).collect(),
         })
     }
@@ -463,15 +466,15 @@ impl fmt::Debug for Repository {
     }
 }
 
-/// The role that releases tags.
-pub(super) struct Released<'a> {
-    role: &'static str,
+/// A role that releases tags.
+pub(super) struct Releasing<'a> {
+    name: &'static str,
     targets: &'a TargetsRole,
     /// The delegation that limits it; `targets` itself has authority over everything.
     covers: Option<&'a super::targets::DelegatedRole>,
 }
 
-impl<'a> Released<'a> {
+impl<'a> Releasing<'a> {
     fn get(&self, tag: &str) -> Option<Option<Sha256>> {
         self.targets.tags().get(tag).filter(|_| self.has_authority(tag))
     }

@@ -166,6 +166,31 @@ fn a_delegation_is_verified_again_under_a_higher_threshold() {
     assert_eq!(opened.judge(tag("v1"), &[as_alice(&base)], now()).unwrap_err().code(), "signature");
 }
 
+/// The neutral element as a key, for which the neutral element and zero are a signature of everything.
+#[test]
+fn row_104_a_key_of_small_order_signs_nothing() {
+    use base64::Engine as _;
+    let encode = |bytes: &[u8]| base64::engine::general_purpose::STANDARD.encode(bytes);
+    let (mut neutral, mut signature) = ([0; 32], [0; 64]);
+    (neutral[0], signature[0]) = (1, 1);
+    let key = json!({"keytype": "ed25519", "keyval": {"private": null, "public": encode(&neutral)}});
+    let id = portreeve_test_support::signer::sha256_hex(&portreeve_test_support::signer::canonical(&key));
+    for role in ["targets/releases", "targets/alice"] {
+        let (listed, key) = (id.clone(), key.clone());
+        let forged = json!({"keyid": id, "method": "eddsa", "sig": encode(&signature)});
+        let repo = plant().edit("targets", move |signed| {
+            signed["delegations"]["keys"][&listed] = key.clone();
+            for entry in signed["delegations"]["roles"].as_array_mut().unwrap() {
+                if entry["name"] == role {
+                    entry["keyids"] = json!([listed]);
+                }
+            }
+        });
+        let repo = repo.edit_envelope(role, move |envelope| envelope["signatures"] = json!([forged])).publish();
+        assert_eq!(v1_by_alice(&repo), "signature", "{role}");
+    }
+}
+
 #[test]
 fn row_075_no_role_entry_is_null() {
     assert_eq!(delegated(|role| *role = json!(null)), "structure");
@@ -273,10 +298,71 @@ fn row_081_releases_come_before_targets() {
 
 #[test]
 fn row_082_no_other_role_releases() {
-    let repo = plant().target("targets/alice", "v2", DIGEST, 9).target("targets", "v3", DIGEST, 9).publish();
-    for missing in ["v2", "v3", "v", "v1 ", "V1", ""] {
+    let repo = plant().target("targets/alice", "v2", OTHER, 9).publish();
+    for missing in ["v2", "v", "v1 ", "V1", ""] {
         assert_eq!(judge(&repo, tag(missing), &[]).unwrap_err().code(), "no-such-tag", "{missing}");
     }
+    let digest = Wanted { tag: None, digest: Some(Sha256::new(OTHER)) };
+    assert_eq!(judge(&repo, digest, &[]).unwrap_err().code(), "no-such-digest");
+}
+
+/// Signed with the repository's own key, before the first delegation was made.
+fn with_old_release() -> Signer {
+    plant().target("targets", "v0", OTHER, 9)
+}
+
+#[test]
+fn row_101_a_tag_that_releases_does_not_list_is_looked_for_in_targets() {
+    let repo = with_old_release().publish();
+    let judged = judge(&repo, tag("v0"), &[]).unwrap();
+    assert_eq!((judged.digest.sha256(), judged.released_by.as_str()), (Sha256::new(OTHER), "targets"));
+    assert_eq!(judge(&repo, tag("v1"), &[]).unwrap().released_by, "targets/releases");
+    // A tag outside the paths of `targets/releases` is not listed there: it has no authority over it (row 78).
+    let narrow = with_old_release().target("targets/releases", "v0", DIGEST, 9).paths("targets/releases", &["v1"]);
+    assert_eq!(judge(&narrow.publish(), tag("v0"), &[]).unwrap().digest.sha256(), Sha256::new(OTHER));
+    // An entry there that is of no use is an entry all the same.
+    let unusable = with_old_release().target("targets/releases", "v0", OTHER, 9);
+    let unusable = unusable.edit("targets/releases", |s| s["targets"]["v0"]["hashes"] = json!({})).publish();
+    assert_eq!(judge(&unusable, tag("v0"), &[]).unwrap_err().code(), "unusable-target");
+    // No reason to ask `targets`: row 70.
+    let broken = [
+        with_old_release().expires("targets/releases", now()),
+        with_old_release().threshold("targets/releases", 2),
+        with_old_release().edit_bytes("targets/releases", |_| b"{}".to_vec()),
+    ];
+    let codes = broken.map(|signer| code(open(&signer.publish())));
+    assert_eq!(codes, ["expired", "signature", "structure"]);
+    let held = open(&repo).unwrap();
+    assert_eq!(code(again(&repo.update(|s| s.withhold("targets/releases")), &held)), "vanished");
+    // Whoever must have signed must have signed this digest (rule 8).
+    assert_eq!(why(judge(&repo, tag("v0"), &[as_alice(&repo)])), NotSigned::NoTag { tag: "v0".to_owned() });
+    let other = with_old_release().target("targets/alice", "v0", DIGEST, 9).publish();
+    assert!(matches!(why(judge(&other, tag("v0"), &[as_alice(&other)])), NotSigned::OtherDigest { .. }));
+    let same = with_old_release().target("targets/alice", "v0", OTHER, 9).publish();
+    assert!(judge(&same, tag("v0"), &[as_alice(&same)]).is_ok());
+    let refusal = judge(&repo, tag("v9"), &[]).unwrap_err().to_string();
+    assert!(refusal.ends_with("it is not listed in targets/releases or in targets"), "{refusal}");
+}
+
+#[test]
+fn row_102_a_digest_counts_if_either_role_lists_it() {
+    let repo = with_old_release().publish();
+    let digest = |digest| Wanted { tag: None, digest: Some(Sha256::new(digest)) };
+    let judged = judge(&repo, digest(OTHER), &[]).unwrap();
+    assert_eq!((judged.tag.as_str(), judged.released_by.as_str()), ("v0", "targets"));
+    assert_eq!(judge(&repo, digest(DIGEST), &[]).unwrap().released_by, "targets/releases");
+    // Also where `targets/releases` has moved the tag since.
+    let moved = with_old_release().target("targets/releases", "v0", DIGEST, 9).publish();
+    assert_eq!(judge(&moved, digest(OTHER), &[]).unwrap().released_by, "targets");
+    let both = Wanted { tag: Some("v0"), ..digest(OTHER) };
+    assert_eq!(judge(&moved, both, &[]).unwrap_err().code(), "digest-mismatch");
+    assert!(judge(&repo, both, &[]).is_ok());
+    assert_eq!(why(judge(&repo, digest(OTHER), &[as_alice(&repo)])), NotSigned::NoTag { tag: "v0".to_owned() });
+    // The signer's tag may be in either role.
+    let later = with_old_release().release("v2", OTHER, 9, &["alice"]).publish();
+    assert_eq!(judge(&later, digest(OTHER), &[as_alice(&later)]).unwrap().tag, "v2");
+    let expired = with_old_release().expires("targets/releases", now()).publish();
+    assert_eq!(code(open(&expired)), "expired");
 }
 
 #[test]
