@@ -5,7 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 
 use super::certificate::{Certificate, pem_blocks};
-use super::key::{KeyId, PublicKey};
+use super::key::{KeyId, Material, PublicKey};
 
 /// One pin, as policy gives it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -27,7 +27,11 @@ impl RootPin {
     /// A CA pin from PEM text: exactly one certificate, which must be a CA.
     pub fn ca_from_pem(pem: &str) -> Result<Self, PinError> {
         let (der, certificate) = one_certificate(pem)?;
-        if certificate.is_ca() { Ok(Self::Ca(der)) } else { Err(PinError::NotACa) }
+        match (certificate.is_ca(), certificate.may_issue()) {
+            (false, _) => Err(PinError::NotACa),
+            (true, false) => Err(PinError::MayNotIssue),
+            (true, true) => Ok(Self::Ca(der)),
+        }
     }
 }
 
@@ -112,6 +116,9 @@ fn one_certificate(pem: &str) -> Result<(Vec<u8>, Certificate), PinError> {
     match blocks.as_slice() {
         [block] if block.label == "CERTIFICATE" => {
             let certificate = Certificate::from_der(&block.der).ok_or(PinError::Malformed)?;
+            if certificate.key().is_some_and(Material::is_weak) {
+                return Err(PinError::Weak);
+            }
             Ok((block.der.clone(), certificate))
         }
         _ => Err(PinError::NotOneCertificate { found: blocks.len() }),
@@ -132,6 +139,10 @@ pub enum PinError {
     Malformed,
     /// The certificate is not a CA's.
     NotACa,
+    /// The CA's certificate does not allow its key to sign certificates.
+    MayNotIssue,
+    /// The certificate's key is too weak to be trusted.
+    Weak,
 }
 
 impl fmt::Display for PinError {
@@ -146,6 +157,14 @@ impl fmt::Display for PinError {
             Self::Malformed => f.write_str("the PEM block, or the certificate in it, is broken"),
             Self::NotACa => f.write_str(
                 "the certificate is not a CA's (CA:TRUE); to pin this very certificate, use \"certificate\"",
+            ),
+            Self::MayNotIssue => f.write_str(
+                "the CA's certificate does not allow its key to sign certificates (its keyUsage lacks keyCertSign); \
+                 issue it anew",
+            ),
+            Self::Weak => f.write_str(
+                "the certificate's key is weak (RSA with fewer than 2048 bits, or Ed25519 of small order); make a new \
+                 key pair",
             ),
         }
     }

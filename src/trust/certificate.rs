@@ -7,10 +7,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::{SignedDuration, Timestamp};
 use rustls::pki_types::{CertificateDer, UnixTime};
-use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage, anchor_from_trusted_cert};
+use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage, VerifiedPath, anchor_from_trusted_cert};
 use x509_cert::der::asn1::ObjectIdentifier;
-use x509_cert::der::{Decode as _, Encode as _, Tag, Tagged as _};
-use x509_cert::ext::pkix::BasicConstraints;
+use x509_cert::der::{Decode as _, Encode as _, Reader as _, SliceReader, Tag, Tagged as _};
+use x509_cert::ext::pkix;
 
 use super::Gun;
 use super::key::Material;
@@ -91,19 +91,28 @@ impl Bundle {
 
     /// Does the leaf chain to this CA, through the bundle's own intermediates? Says until when.
     pub(super) fn chains_to_until(&self, ca: &[u8], now: Timestamp) -> Option<Timestamp> {
-        // webpki takes an anchor as trusted whatever its dates; an expired pin is none (row 12).
-        let pinned = Certificate::from_der(ca).filter(|ca| ca.in_date(now))?;
+        // webpki takes an anchor as trusted whatever its dates and constraints; an expired pin is none (row 12).
+        let pinned = Certificate::from_der(ca).filter(|ca| ca.in_date(now) && ca.may_issue)?;
         let (leaf, rest) = self.certificates.split_first()?;
         let ca = CertificateDer::from(ca);
         let anchor = anchor_from_trusted_cert(&ca).ok()?;
         let leaf = CertificateDer::from(leaf.der.as_slice());
         let leaf = EndEntityCert::try_from(&leaf).ok()?;
-        let intermediates: Vec<_> = rest.iter().map(|c| CertificateDer::from(c.der.as_slice())).collect();
+        // webpki does not look at the key usage of an issuer (RFC 5280 §6.1.4 (n); row 105).
+        let issuers = rest.iter().filter(|certificate| certificate.may_issue);
+        let intermediates: Vec<_> = issuers.map(|c| CertificateDer::from(c.der.as_slice())).collect();
         let seconds = u64::try_from(now.as_second()).ok()?;
         let time = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
         // Row 13: Notary's path check wants serverAuth, where the leaf limits its use at all.
         let usage = KeyUsage::server_auth();
-        leaf.verify_for_usage(ALL_VERIFICATION_ALGS, &[anchor], &intermediates, time, usage, None, None).ok()?;
+        // It asks the intermediates for their path length, but not the anchor (RFC 5280 §4.2.1.9).
+        let fits = |path: &VerifiedPath<'_>| match pinned.path_length {
+            Some(most) if path.intermediate_certificates().count() > usize::from(most) => {
+                Err(webpki::Error::PathLenConstraintViolated)
+            }
+            _ => Ok(()),
+        };
+        leaf.verify_for_usage(ALL_VERIFICATION_ALGS, &[anchor], &intermediates, time, usage, None, Some(&fits)).ok()?;
         Some(pinned.not_after.min(self.ends()))
     }
 }
@@ -116,6 +125,10 @@ pub(super) struct Certificate {
     not_before: Timestamp,
     not_after: Timestamp,
     is_ca: bool,
+    /// Is it allowed to sign certificates, where it limits the use of its key at all?
+    may_issue: bool,
+    /// How many intermediates may follow it.
+    path_length: Option<u8>,
     strong_signature: bool,
     key: Option<Material>,
 }
@@ -123,7 +136,10 @@ pub(super) struct Certificate {
 impl Certificate {
     /// From DER; `None` if it is none.
     pub(super) fn from_der(der: &[u8]) -> Option<Self> {
-        let certificate = x509_cert::Certificate::from_der(der).ok()?;
+        let certificate = match x509_cert::Certificate::from_der(der) {
+            Ok(certificate) => certificate,
+            Err(_) => x509_cert::Certificate::from_der(&without_early_dates(der)?).ok()?,
+        };
         let tbs = certificate.tbs_certificate();
         let mut names = tbs.subject().iter().filter(|attribute| attribute.oid == COMMON_NAME);
         let common_name = match (names.next(), names.next()) {
@@ -132,20 +148,21 @@ impl Certificate {
             }
             _ => None, // none, several or in an encoding that nobody writes: it names nothing
         };
-        let is_ca = match tbs.get_extension::<BasicConstraints>() {
-            Ok(Some((_, constraints))) => constraints.ca,
-            Ok(None) => false,
-            Err(_) => return None,
-        };
+        let constraints = tbs.get_extension::<pkix::BasicConstraints>().ok()?.map(|(_, constraints)| constraints);
+        let usage = tbs.get_extension::<pkix::KeyUsage>().ok()?.map(|(_, usage)| usage);
+        // The last days of the year 9999, which stand for no end at all (RFC 5280 §4.1.2.5), are past jiff's last time.
         let time = |time: x509_cert::time::Time| {
-            i64::try_from(time.to_unix_duration().as_secs()).ok().and_then(|s| Timestamp::from_second(s).ok())
+            let seconds = i64::try_from(time.to_unix_duration().as_secs()).unwrap_or(i64::MAX);
+            Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX)
         };
         Some(Self {
             der: der.to_vec(),
             common_name,
-            not_before: time(tbs.validity().not_before)?,
-            not_after: time(tbs.validity().not_after)?,
-            is_ca,
+            not_before: time(tbs.validity().not_before),
+            not_after: time(tbs.validity().not_after),
+            is_ca: constraints.as_ref().is_some_and(|constraints| constraints.ca),
+            may_issue: usage.is_none_or(|usage| usage.key_cert_sign()),
+            path_length: constraints.and_then(|constraints| constraints.path_len_constraint),
             strong_signature: STRONG.contains(&certificate.signature_algorithm().oid),
             key: tbs.subject_public_key_info().to_der().ok().and_then(|spki| Material::from_spki(&spki)),
         })
@@ -153,6 +170,10 @@ impl Certificate {
 
     pub(super) fn is_ca(&self) -> bool {
         self.is_ca
+    }
+
+    pub(super) fn may_issue(&self) -> bool {
+        self.may_issue
     }
 
     pub(super) fn key(&self) -> Option<&Material> {
@@ -177,6 +198,44 @@ impl Certificate {
         let from = self.not_before.checked_sub(NOT_BEFORE_LEEWAY).unwrap_or(Timestamp::MIN);
         from <= now && now <= self.not_after
     }
+}
+
+/// The certificate with its dates before 1970, which x509-cert does not read, replaced by the beginning of 1970. For
+/// reading alone: signatures are verified over the original. `None` if it has no such dates.
+fn without_early_dates(der: &[u8]) -> Option<Vec<u8>> {
+    let mut reader = SliceReader::new(der).ok()?;
+    let mut dates = Vec::new();
+    // What follows the dates is not read here, which is an error to the reader, and none to us.
+    let _ = reader.sequence(|certificate| {
+        certificate.sequence(|tbs| {
+            while Tag::peek(tbs)? != Tag::Integer {
+                tbs.tlv_bytes()?; // the version
+            }
+            for _ in ["serial number", "signature", "issuer"] {
+                tbs.tlv_bytes()?;
+            }
+            tbs.sequence(|validity| {
+                for _ in ["not before", "not after"] {
+                    let date = validity.tlv_bytes()?;
+                    dates.push((usize::try_from(validity.position())?, date.to_vec()));
+                }
+                Ok::<_, x509_cert::der::Error>(())
+            })
+        })
+    });
+    let mut patched = der.to_vec();
+    for (end, date) in &dates {
+        let [tag, length, digits @ ..] = date.as_slice() else { return None };
+        let is_early = match tag {
+            0x17 => (b"50".as_slice()..b"70").contains(&digits.get(..2)?), // UTCTime: 1950 to 2049
+            _ => digits < b"1970".as_slice(),
+        };
+        if is_early && digits.iter().rev().skip(1).all(u8::is_ascii_digit) && digits.last() == Some(&b'Z') {
+            let first: &[u8] = if *length == 13 { b"700101000000Z" } else { b"19700101000000Z" };
+            patched.get_mut(end.checked_sub(first.len())?..*end)?.copy_from_slice(first);
+        }
+    }
+    (patched != der).then_some(patched)
 }
 
 /// One block of PEM text.

@@ -49,8 +49,10 @@ impl SignerKey {
             label => return Err(SignerKeyError::OtherLabel { label: crate::text::printable(label, 40) }),
         };
         let material = material.ok_or(SignerKeyError::Unsupported)?;
-        if material.is_weak() {
-            return Err(SignerKeyError::Weak);
+        match &material {
+            Material::Ed25519(_) if material.is_weak() => return Err(SignerKeyError::SmallOrder),
+            _ if material.is_weak() => return Err(SignerKeyError::Weak),
+            _ => {}
         }
         Ok(Self { canonical_id: material.canonical_id() })
     }
@@ -97,8 +99,8 @@ impl PublicKey {
             _ => (None, None),
         };
         // Row 21: the type must be the key's own.
-        let material =
-            material.filter(|material| keytype.strip_suffix("-x509").unwrap_or(keytype) == material.keytype());
+        let is_of_type = |material: &Material| keytype.strip_suffix("-x509").unwrap_or(keytype) == material.keytype();
+        let material = material.filter(|material| is_of_type(material) && !material.is_weak());
         Ok(material.map(|material| Self { id, canonical_id: material.canonical_id(), material, bundle }))
     }
 
@@ -180,9 +182,14 @@ impl Material {
         (material.spki()? == der).then_some(material)
     }
 
-    /// RSA below 2048 bits; ring would refuse the signature as well.
+    /// RSA below 2048 bits, whose signatures ring would refuse as well; Ed25519 keys for which anybody can sign, whose
+    /// signatures ring takes.
     pub(super) fn is_weak(&self) -> bool {
-        matches!(self, Self::Rsa { bits, .. } if *bits < 2048)
+        match self {
+            Self::Rsa { bits, .. } => *bits < 2048,
+            Self::Ed25519(raw) => has_small_order(raw),
+            Self::P256(_) | Self::P384(_) => false,
+        }
     }
 
     fn keytype(&self) -> &'static str {
@@ -213,6 +220,32 @@ impl Material {
             subject_public_key: BitString::from_bytes(bits).ok()?,
         };
         info.to_der().ok()
+    }
+}
+
+/// The y coordinates of the points of order 8 on Ed25519's curve, little-endian (RFC 8032 §5.1).
+const ORDER_8: [[u8; 32]; 2] = [
+    [
+        0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98, 0xf0, 0xd5, 0xdf,
+        0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53, 0xfc, 0x05,
+    ],
+    [
+        0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67, 0x0f, 0x2a, 0x20,
+        0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac, 0x03, 0x7a,
+    ],
+];
+
+/// Is this Ed25519 key a point of order 1, 2, 4 or 8, in whatever encoding? Whoever knows that can sign for it without
+/// any secret (row 104). An encoding that is not the point's only one (RFC 8032 §5.1.3: y below 2^255 - 19) counts with
+/// them: it would be a second ID of the same key.
+fn has_small_order(raw: &[u8; 32]) -> bool {
+    let mut y = *raw;
+    let [first, middle @ .., last] = &mut y;
+    *last &= 0x7f; // without the sign of x
+    match (*first, *last) {
+        (0 | 1, 0) => middle.iter().all(|byte| *byte == 0), // 0 and 1: orders 4 and 1
+        (0xec.., 0x7f) => middle.iter().all(|byte| *byte == u8::MAX), // -1: order 2; and all above it
+        _ => ORDER_8.contains(&y),
     }
 }
 
@@ -260,6 +293,8 @@ pub enum SignerKeyError {
     Unsupported,
     /// RSA with fewer than 2048 bits.
     Weak,
+    /// Ed25519 of small order.
+    SmallOrder,
 }
 
 impl fmt::Display for SignerKeyError {
@@ -279,6 +314,9 @@ impl fmt::Display for SignerKeyError {
                 f.write_str("the key is of a kind that is not verified; ECDSA P-256, P-384, RSA and Ed25519 are")
             }
             Self::Weak => f.write_str("the RSA key has fewer than 2048 bits"),
+            Self::SmallOrder => f.write_str(
+                "the Ed25519 key has small order: anybody can make signatures that it accepts; make a new key pair",
+            ),
         }
     }
 }
@@ -343,6 +381,57 @@ mod tests {
         ] {
             assert_eq!(SignerKey::from_pem(&pem), Err(error.clone()), "{pem}");
             assert!(!error.to_string().is_empty());
+        }
+    }
+
+    /// Every encoding of a point of small order, and encodings that are no point's own.
+    fn small_order() -> Vec<[u8; 32]> {
+        let last = |first: u8| {
+            let mut y = [0xff; 32];
+            (y[0], y[31]) = (first, 0x7f);
+            y
+        };
+        let (zero, mut one) = ([0; 32], [0; 32]);
+        one[0] = 1;
+        let mut all = vec![zero, one, ORDER_8[0], ORDER_8[1]];
+        all.extend((0xec..=0xff).map(last)); // -1, then 2^255 - 19 and all above it
+        let signed = all.clone().into_iter().map(|mut y| {
+            y[31] |= 0x80;
+            y
+        });
+        all.extend(signed);
+        all
+    }
+
+    #[test]
+    fn row_104_ed25519_keys_of_small_order_are_nobodys() {
+        let message = b"anything";
+        let mut forged = 0;
+        for raw in small_order() {
+            let material = Material::Ed25519(raw);
+            let pem = format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", {
+                STANDARD.encode(material.spki().unwrap())
+            });
+            assert_eq!(SignerKey::from_pem(&pem), Err(SignerKeyError::SmallOrder), "{raw:02x?}");
+            let public = STANDARD.encode(raw);
+            let entry = format!(r#"{{"keytype":"ed25519","keyval":{{"private":null,"public":"{public}"}}}}"#);
+            let id = Sha256::of(entry.as_bytes()).hex();
+            let value = Value::read(entry.as_bytes()).unwrap();
+            assert!(PublicKey::read(&id, &value).unwrap().is_none(), "{raw:02x?}");
+            // R the neutral element, S zero: who has no secret signs with it.
+            let mut signature = [0; 64];
+            signature[0] = 1;
+            let ring = ring::signature::UnparsedPublicKey::new(&ring::signature::ED25519, raw);
+            forged += usize::from(ring.verify(message, &signature).is_ok());
+        }
+        assert!(forged > 0, "ring refuses them by itself now");
+        for honest in [Key::ed25519(), Key::ed25519()] {
+            assert!(SignerKey::from_pem(&honest.public_pem()).is_ok());
+        }
+        for y in [2, 3, 0xee] {
+            let mut raw = [0; 32];
+            (raw[0], raw[31]) = (y, 0x7f);
+            assert!(!has_small_order(&raw), "{y}");
         }
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
+use jiff::civil::DateTime;
 
 use super::canonical::canonical;
 use super::json::Value;
@@ -325,7 +326,13 @@ pub(super) fn rfc3339(text: &str) -> Option<Timestamp> {
         }
         _ => false,
     };
-    if offset { text.parse().ok() } else { None }
+    if !offset {
+        return None;
+    }
+    // The last hours of the year 9999, which stand for no end at all, are past jiff's last time (row 106).
+    let is_last =
+        || text.starts_with("9999-12-3") && text.get(..19).is_some_and(|text| text.parse::<DateTime>().is_ok());
+    text.parse().ok().or_else(|| is_last().then_some(Timestamp::MAX))
 }
 
 #[cfg(test)]
@@ -336,6 +343,8 @@ mod tests {
     fn expiries_are_rfc_3339_and_nothing_more() {
         for (text, seconds) in [
             ("2030-01-02T03:04:05Z", 1_893_553_445),
+            ("9999-12-31T23:59:59Z", 253_402_207_200), // jiff's last second
+            ("9999-12-31T23:59:59.999999999-23:59", 253_402_207_200),
             ("2030-01-02T03:04:05.1Z", 1_893_553_445),
             ("2030-01-02T03:04:05.123456789+01:00", 1_893_549_845),
             ("2030-01-02T03:04:05-23:59", 1_893_639_785),
@@ -361,6 +370,9 @@ mod tests {
             "2030-01-02T03:04:05+01",
             "2030-01-02T03:04:05+0100",
             "2030-01-02T03:04:05+01:60",
+            "9999-12-32T00:00:00Z",
+            "9999-12-31T24:00:00Z",
+            "9999-12-31T23:60:00Z",
             "2030-01-02T03:04:05Z[UTC]",
             "2030-01-02T03:04:05+01:00[Europe/Berlin]",
             " 2030-01-02T03:04:05Z",

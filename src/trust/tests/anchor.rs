@@ -199,6 +199,68 @@ fn row_013_a_leaf_for_code_signing_alone_does_not_chain() {
     assert_eq!(under_ca(&key, Leaf::new(GUN).signed_by(&key, &ca), &ca), "root-not-trusted");
 }
 
+#[test]
+fn row_105_a_chain_keeps_the_limits_that_its_cas_set() {
+    let (ca, key) = (Authority::named("site"), Key::p256());
+    let leaf = Leaf::new(GUN).server_auth();
+    let above = ca.intermediate_followed_by("above", 0);
+    let below = above.intermediate("below");
+    assert_eq!(under_ca(&key, leaf.signed_by(&key, &above) + &above.pem(), &ca), "accepted");
+    assert_eq!(
+        under_ca(&key, leaf.signed_by(&key, &below) + &below.pem() + &above.pem(), &ca),
+        "root-not-trusted",
+        "one intermediate too many below an intermediate"
+    );
+    // The pinned CA's own limit.
+    for (allowed, one, two) in
+        [(0, "root-not-trusted", "root-not-trusted"), (1, "accepted", "root-not-trusted"), (2, "accepted", "accepted")]
+    {
+        let ca = Authority::followed_by("narrow", allowed);
+        let above = ca.intermediate("above");
+        let below = above.intermediate("below");
+        assert_eq!(under_ca(&key, leaf.signed_by(&key, &ca), &ca), "accepted");
+        assert_eq!(under_ca(&key, leaf.signed_by(&key, &above) + &above.pem(), &ca), one, "{allowed}");
+        let bundle = leaf.signed_by(&key, &below) + &below.pem() + &above.pem();
+        assert_eq!(under_ca(&key, bundle, &ca), two, "{allowed}");
+    }
+    // A CA whose key may not sign certificates.
+    let mute = ca.intermediate_without_cert_sign("mute");
+    assert_eq!(under_ca(&key, leaf.signed_by(&key, &mute) + &mute.pem(), &ca), "root-not-trusted");
+    let beside = ca.intermediate("middle");
+    let bundle = leaf.signed_by(&key, &beside) + &mute.pem() + &beside.pem();
+    assert_eq!(under_ca(&key, bundle, &ca), "accepted", "one that is not used does no harm");
+    let mute = Authority::without_cert_sign("mute");
+    assert_eq!(RootPin::ca_from_pem(&mute.pem()), Err(PinError::MayNotIssue));
+    let bundle = leaf.signed_by(&key, &mute);
+    let pins = pinned(vec![RootPin::Ca(mute.der())]);
+    assert_eq!(code(open_at(&rooted(vec![key.with_bundle(bundle)]), &pins, now())), "root-not-trusted");
+}
+
+#[test]
+fn row_106_dates_at_the_ends_of_time_are_dates() {
+    let key = Key::p256();
+    let leaf = Leaf::new(GUN).server_auth().valid_from_1969_for_ever();
+    let root = key.with_bundle(leaf.self_signed(&key));
+    let endless = |signer: Signer| {
+        let roles = ["root", "timestamp", "snapshot", "targets", "targets/releases", "targets/alice"];
+        roles
+            .into_iter()
+            .fold(signer, |signer, role| signer.edit(role, |signed| signed["expires"] = json!("9999-12-31T23:59:59Z")))
+    };
+    let repo = endless(plant().rotate("root", vec![root.clone()]).version("root", 1)).publish();
+    let opened = open(&repo).unwrap();
+    assert!(opened.judge(tag("v1"), &[as_alice(&repo)], now()).is_ok());
+    assert!(opened.expiries().iter().all(|role| role.expires == Timestamp::MAX), "{:?}", opened.expiries());
+    let pin = RootPin::KeyId(Sha256::from_hex(&root.id()).unwrap());
+    assert_eq!(code(open_at(&repo, &pinned(vec![pin]), now())), "accepted");
+    // An end before 1970 is an end.
+    let over = "1969-12-31T23:59:59Z".parse::<Timestamp>().unwrap();
+    let leaf = Leaf::new(GUN).valid(over - hours(1), over).self_signed(&key);
+    assert_eq!(distrust(open(&rooted(vec![key.with_bundle(leaf)]))), Some(RootDistrust::OutOfDate));
+    let expired = plant().edit("timestamp", |signed| signed["expires"] = json!("1969-12-31T23:59:59Z")).publish();
+    assert_eq!(code(open(&expired)), "expired");
+}
+
 /// A root key whose certificate is valid from so many hours after now until so many.
 fn dated(from: i64, until: i64) -> Key {
     let key = Key::p256();

@@ -45,6 +45,26 @@ impl Authority {
         self.intermediate_inner(name, Some((from, until)))
     }
 
+    /// An intermediate CA under this one that allows so many intermediates below it.
+    pub fn intermediate_followed_by(&self, name: &str, intermediates: u8) -> Self {
+        self.certify(constrained(name, intermediates))
+    }
+
+    /// A self-signed CA that allows so many intermediates below it.
+    pub fn followed_by(name: &str, intermediates: u8) -> Self {
+        Self::self_signed(constrained(name, intermediates))
+    }
+
+    /// An intermediate CA under this one whose key may not sign certificates.
+    pub fn intermediate_without_cert_sign(&self, name: &str) -> Self {
+        self.certify(without_cert_sign(name))
+    }
+
+    /// A self-signed CA whose key may not sign certificates.
+    pub fn without_cert_sign(name: &str) -> Self {
+        Self::self_signed(without_cert_sign(name))
+    }
+
     /// The CA's certificate.
     pub fn pem(&self) -> String {
         self.pem.clone()
@@ -82,7 +102,10 @@ impl Authority {
     }
 
     fn root(name: &str, validity: Option<(Timestamp, Timestamp)>) -> Self {
-        let params = ca_params(name, validity);
+        Self::self_signed(ca_params(name, validity.map(|(from, until)| (time(from), time(until)))))
+    }
+
+    fn self_signed(params: CertificateParams) -> Self {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key");
         let certificate = params.self_signed(&key).expect("a certificate");
         Self {
@@ -94,7 +117,10 @@ impl Authority {
     }
 
     fn intermediate_inner(&self, name: &str, validity: Option<(Timestamp, Timestamp)>) -> Self {
-        let params = ca_params(name, validity);
+        self.certify(ca_params(name, validity.map(|(from, until)| (time(from), time(until)))))
+    }
+
+    fn certify(&self, params: CertificateParams) -> Self {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key");
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
         let mut chain = vec![certificate.pem()];
@@ -113,7 +139,7 @@ impl Default for Authority {
 #[derive(Clone)]
 pub struct Leaf {
     common_name: String,
-    validity: Option<(Timestamp, Timestamp)>,
+    validity: Option<(OffsetDateTime, OffsetDateTime)>,
     purposes: Vec<ExtendedKeyUsagePurpose>,
     is_ca: bool,
 }
@@ -131,7 +157,15 @@ impl Leaf {
 
     /// Valid only in this time.
     pub fn valid(mut self, from: Timestamp, until: Timestamp) -> Self {
-        self.validity = Some((from, until));
+        self.validity = Some((time(from), time(until)));
+        self
+    }
+
+    /// Valid from the last day of 1969, as a board without a clock dates it, to the last second of 9999, which stands for
+    /// no end at all (RFC 5280 §4.1.2.5).
+    pub fn valid_from_1969_for_ever(mut self) -> Self {
+        let seconds = |seconds| OffsetDateTime::from_unix_timestamp(seconds).expect("a date");
+        self.validity = Some((seconds(-3_600), seconds(253_402_300_799)));
         self
     }
 
@@ -176,7 +210,19 @@ impl Leaf {
     }
 }
 
-fn ca_params(name: &str, validity: Option<(Timestamp, Timestamp)>) -> CertificateParams {
+fn constrained(name: &str, intermediates: u8) -> CertificateParams {
+    let mut params = ca_params(name, None);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(intermediates));
+    params
+}
+
+fn without_cert_sign(name: &str) -> CertificateParams {
+    let mut params = ca_params(name, None);
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::CrlSign];
+    params
+}
+
+fn ca_params(name: &str, validity: Option<(OffsetDateTime, OffsetDateTime)>) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = dn(name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -191,10 +237,13 @@ fn dn(common_name: &str) -> DistinguishedName {
     name
 }
 
-fn set_validity(params: &mut CertificateParams, validity: Option<(Timestamp, Timestamp)>) {
+fn set_validity(params: &mut CertificateParams, validity: Option<(OffsetDateTime, OffsetDateTime)>) {
     if let Some((from, until)) = validity {
-        let time = |t: Timestamp| OffsetDateTime::from_unix_timestamp(t.as_second()).expect("a date");
-        params.not_before = time(from);
-        params.not_after = time(until);
+        params.not_before = from;
+        params.not_after = until;
     }
+}
+
+fn time(time: Timestamp) -> OffsetDateTime {
+    OffsetDateTime::from_unix_timestamp(time.as_second()).expect("a date")
 }
