@@ -46,15 +46,16 @@ pub fn response(endpoint: Endpoint, api_version: &str, request: &Request, decisi
 fn denial(request: &Request, decision: &Decision) -> String {
     let findings = match &decision.basis {
         Basis::Images(findings) => findings,
-        basis => return format!("portreeve: {}", basis.in_words().unwrap_or_default()),
+        basis => return format!("portreeve denied {}: {}", object(request), basis.in_words().unwrap_or_default()),
     };
     let bad: Vec<&ImageFinding> = findings.iter().filter(|finding| finding.denies).collect();
     let mut message = format!(
-        "portreeve: {} of {} image{} in this {} may not run",
+        "portreeve denied {}: {} of {} image{} {} not trusted",
+        object(request),
         bad.len(),
         findings.len(),
         if findings.len() == 1 { "" } else { "s" },
-        request.kind
+        if bad.len() == 1 { "is" } else { "are" },
     );
     let (told, left) = as_fits(bad.iter().map(|finding| cut(describe(finding))), TOLD, TOLD_BYTES);
     for line in told {
@@ -65,6 +66,17 @@ fn denial(request: &Request, decision: &Decision) -> String {
         message.push_str(&format!("\n- and {left} more"));
     }
     message
+}
+
+/// The object of a request: `Deployment line-1/plc`. A name that the API server has still to generate is left out.
+fn object(request: &Request) -> String {
+    let (kind, name) = (printable(&request.kind.kind, 63), printable(request.name.as_deref().unwrap_or_default(), 253));
+    match (request.namespace.as_deref().map(|namespace| printable(namespace, 63)), name.as_str()) {
+        (None, "") => kind,
+        (None, name) => format!("{kind} {name}"),
+        (Some(namespace), "") => format!("{kind} in namespace {namespace}"),
+        (Some(namespace), name) => format!("{kind} {namespace}/{name}"),
+    }
 }
 
 /// So many of the words as there is room for, and how many are left out; those are not even made.
@@ -113,7 +125,7 @@ pub fn verdict(finding: &ImageFinding) -> String {
         finding.assessment.rule.as_ref().map(|rule| format!(" [{}, pattern \"{}\"]", rule.description, rule.pattern));
     let by = by.unwrap_or_default();
     match &finding.assessment.verdict {
-        Verdict::Unchecked => format!("let in unchecked, as policy says{by}"),
+        Verdict::Unchecked => format!("not checked: the policy requires no signature{by}"),
         Verdict::Verified(verified) => format!("verified: {}{by}", vouched(verified)),
         Verdict::Rejected { reason, .. } => format!("rejected: {reason}{by}"),
         Verdict::Unavailable { reason } => format!("unavailable: {reason}{}{by}", waited(finding)),
@@ -151,7 +163,9 @@ fn warnings(decision: &Decision) -> Vec<String> {
     let Basis::Images(findings) = &decision.basis else { return Vec::new() };
     let warning = |finding: &ImageFinding| match &finding.assessment.verdict {
         Verdict::Rejected { .. } | Verdict::Unavailable { .. } if !finding.denies => {
-            Some(format!("portreeve lets this in only because it is set to warn: {}", describe(finding)))
+            // Another image may deny all the same.
+            let lets = if decision.allowed { "lets this in" } else { "does not deny this image" };
+            Some(format!("portreeve {lets} only because it is set to warn: {}", describe(finding)))
         }
         Verdict::Verified(verified) => match verified.origin {
             Origin::StoodIn { age } => Some(format!(
@@ -177,10 +191,9 @@ fn warnings(decision: &Decision) -> Vec<String> {
     warnings
 }
 
-/// Decision, digests and signers for the audit log. Values stay short: the log keeps each of them for every request.
+/// Digests and signers for the audit log; the response adds the decision. Values stay short: the log keeps each of them for every request.
 fn audit_annotations(decision: &Decision) -> BTreeMap<String, String> {
-    let word = if decision.allowed { "allowed" } else { "denied" };
-    let mut annotations = BTreeMap::from([("decision".to_owned(), word.to_owned())]);
+    let mut annotations = BTreeMap::new();
     match &decision.basis {
         Basis::Exempt(_) | Basis::NothingNew(_) => {
             annotations.insert("exempt".to_owned(), decision.basis.in_words().unwrap_or_default());

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::exempt::Exemption;
 use super::judge::{Assessment, Judge, Verdict};
 use super::patch::Operation;
-use super::review::{GroupVersionKind, Request};
+use super::review::Request;
 use super::workload::{ImageUse, List, WorkloadKind};
 use crate::credentials::Puller;
 use crate::deadline::Deadline;
@@ -126,14 +126,14 @@ pub fn decide(judge: &Judge, rules: &DecisionRules, request: &Request, deadline:
     match request.operation.as_str() {
         "CREATE" | "UPDATE" => {}
         "DELETE" => return Decision::allow(Basis::NothingNew("a deletion starts nothing")),
-        other => return Decision::not_ours(&request.kind, &format!("the operation {}", printable(other))),
+        other => return Decision::not_ours(&format!("the operation {}", printable(other))),
     }
     let kind = match WorkloadKind::of_request(&request.kind) {
         Some(kind) => kind,
-        None => return Decision::not_ours(&request.kind, "this kind"),
+        None => return Decision::not_ours("this kind"),
     };
     let sub_resource = request.sub_resource.as_deref().unwrap_or_default();
-    let Some(object) = &request.object else { return Decision::not_ours(&request.kind, "a request without an object") };
+    let Some(object) = &request.object else { return Decision::not_ours("a request without an object") };
     if let Some(exemption) = Exemption::of(request, kind, object, &rules.trusted_controllers) {
         return Decision::allow(Basis::Exempt(exemption));
     }
@@ -153,7 +153,7 @@ pub fn decide(judge: &Judge, rules: &DecisionRules, request: &Request, deadline:
         }
     }
     if !matches!((kind, sub_resource), (_, "") | (WorkloadKind::Pod, "ephemeralcontainers" | "resize")) {
-        return Decision::not_ours(&request.kind, &format!("the subresource {}", printable(sub_resource)));
+        return Decision::not_ours(&format!("the subresource {}", printable(sub_resource)));
     }
     if images.len() > MAX_IMAGES {
         let basis = Basis::TooMany { found: images.len() };
@@ -211,10 +211,10 @@ impl Decision {
         Self { allowed: true, basis, operations: Vec::new() }
     }
 
-    fn not_ours(kind: &GroupVersionKind, what: &str) -> Self {
+    fn not_ours(what: &str) -> Self {
         let reason = format!(
-            "{kind}: {what} is not something that Portreeve can decide on; correct the webhook configuration's rules so \
-             that it is not sent here"
+            "{what} is not something that Portreeve can decide on; correct the webhook configuration's rules so that it \
+             is not sent here"
         );
         Self { allowed: false, basis: Basis::NotOurs(reason), operations: Vec::new() }
     }

@@ -1,7 +1,7 @@
 //! The engine behind `/admit`, `/validate` and the commands: everything that a decision needs, set up once from the
 //! configuration, and the same bytes in and out wherever it is asked from.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -189,7 +189,7 @@ pub(super) fn denied(api_version: &str, uid: String, message: String) -> Respons
         message,
         patch: None,
         warnings: Vec::new(),
-        audit_annotations: [("decision".to_owned(), "denied".to_owned())].into(),
+        audit_annotations: BTreeMap::new(),
     }
 }
 

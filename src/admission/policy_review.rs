@@ -180,11 +180,19 @@ mod tests {
             "request": { "uid": "u-1", "kind": { "group": "", "version": "v1", "kind": kind }, "name": "policies",
                          "namespace": "portreeve", "operation": operation, "object": object },
         });
-        let (answer, _) = answer(review.to_string().as_bytes());
+        let (answer, outcome) = answer(review.to_string().as_bytes());
         assert_eq!(answer.status, 200);
         let answer: Value = serde_json::from_slice(&answer.body).unwrap();
-        assert_eq!(answer["response"]["uid"], "u-1");
-        answer["response"].clone()
+        let response = &answer["response"];
+        assert_eq!(response["uid"], "u-1");
+        // All that is told agrees, whatever the decision.
+        let (word, code) = if response["allowed"] == true { ("allowed", 200) } else { ("denied", 403) };
+        assert_eq!(
+            (&response["auditAnnotations"]["decision"], &response["status"]["code"]),
+            (&json!(word), &json!(code))
+        );
+        assert_eq!(outcome.as_str(), word);
+        response.clone()
     }
 
     #[test]

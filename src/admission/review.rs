@@ -325,7 +325,7 @@ pub struct Response {
     pub patch: Option<Vec<u8>>,
     /// Shown by `kubectl`.
     pub warnings: Vec<String>,
-    /// Kept in the API server's audit log.
+    /// Kept in the API server's audit log, beside the decision, which is told as [`Self::allowed`] has it.
     pub audit_annotations: BTreeMap<String, String>,
 }
 
@@ -338,7 +338,9 @@ impl Response {
             Status { code: 403, status: "Failure", reason: "Forbidden", message: self.message.clone() }
         };
         let (api_version, kind, uid) = (self.api_version.clone(), REVIEW_KIND, self.uid.clone());
-        let (warnings, audit_annotations) = (self.warnings.clone(), self.audit_annotations.clone());
+        let (warnings, mut audit_annotations) = (self.warnings.clone(), self.audit_annotations.clone());
+        let decision = if self.allowed { "allowed" } else { "denied" };
+        audit_annotations.insert("decision".to_owned(), decision.to_owned());
         // The API server refuses a patchType without a patch, so that there are two shapes.
         let json = match &self.patch {
             None => {
@@ -593,8 +595,13 @@ mod tests {
         response.patch = Some(b"[]".to_vec());
         let json: serde_json::Value = serde_json::from_slice(&response.to_json()).unwrap();
         assert_eq!((&json["response"]["patchType"], &json["response"]["patch"]), (&"JSONPatch".into(), &"W10=".into()));
+        let told = |json: &serde_json::Value| {
+            let response = &json["response"];
+            (response["status"]["code"].clone(), response["auditAnnotations"]["decision"].clone())
+        };
+        assert_eq!(told(&json), (200.into(), "allowed".into()));
         response.allowed = false;
         let json: serde_json::Value = serde_json::from_slice(&response.to_json()).unwrap();
-        assert_eq!(json["response"]["status"]["code"], 403);
+        assert_eq!(told(&json), (403.into(), "denied".into()));
     }
 }

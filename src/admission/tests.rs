@@ -264,7 +264,16 @@ fn one_bad_image_denies_and_all_are_told() {
     let world = World::new();
     let engine = world.simple(&json!({}));
     let heard = admit(&engine, &pod(&[&tagged("v1"), &tagged("evil"), "Invalid&Image%Name"]));
-    assert_denied(&heard, &["2 of 3 images", "container \"c1\"", "evil", "container \"c2\"", "invalid image name"]);
+    assert_denied(
+        &heard,
+        &[
+            "portreeve denied Pod in namespace line-1: 2 of 3 images are not trusted\n",
+            "container \"c1\"",
+            "evil",
+            "container \"c2\"",
+            "invalid image name",
+        ],
+    );
     assert!(!heard.message.contains("\"c0\""), "{}", heard.message);
     let mut unsigned_init = pod(&[&tagged("v1")]);
     unsigned_init["request"]["object"]["spec"]["initContainers"] = json!([{ "name": "i", "image": tagged("evil") }]);
@@ -443,6 +452,13 @@ fn warn_lets_in_and_says_so() {
     let heard = admit(&engine, &pod(&[&tagged("evil"), &tagged("v1")]));
     assert_allowed(&heard, &[("/spec/containers/1/image", pinned("v1"))]);
     assert!(heard.warnings[0].contains("evil"), "{heard:?}");
+    // What is denied for another image is let in for none.
+    let trust = json!({ "enabled": true, "trustServer": world.server.url() });
+    let rule = |pattern: &str, mode: &str| json!({ "name": pattern, "policy": { "mode": mode, "trust": trust } });
+    let engine = world.engine(&[document(None, json!([rule("*", "warn"), rule("docker.io/*", "enforce")]))]);
+    let heard = admit(&engine, &pod(&[&tagged("evil"), "nginx"]));
+    assert_denied(&heard, &["1 of 2 images is not trusted", "nginx"]);
+    assert!(heard.warnings[0].starts_with("portreeve does not deny this image only because"), "{heard:?}");
     world.more_config = json!({ "admission": { "mode": "warn" } });
     let engine = world.engine(&[policy(&world, "enforce")]);
     let heard = admit(&engine, &pod(&[&tagged("evil")]));

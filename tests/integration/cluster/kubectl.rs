@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::process::{Run, run};
 
 /// What the API server says before the words of a denial.
-const DENIED: &str = "admission webhook \"admit.portreeve.svc\" denied the request: portreeve: ";
+const DENIED: &str = "admission webhook \"admit.portreeve.svc\" denied the request: portreeve denied ";
 
 /// kubectl with one user's credentials.
 pub(super) struct Kubectl {

@@ -14,7 +14,10 @@ pub(super) fn kubectl_run(cluster: &Cluster) {
     let tenant = cluster.tenant("run");
     let alice = tenant.alice();
     let unsigned = ["run", "bad", "--image", UNSIGNED];
-    alice.denied(&unsigned, &["1 of 1 image in this Pod may not run", "container \"bad\"", "plc:unsigned: rejected: "]);
+    alice.denied(
+        &unsigned,
+        &["Pod run/bad: 1 of 1 image is not trusted", "container \"bad\"", "plc:unsigned: rejected: "],
+    );
     alice.denied(&[&unsigned[..], &["--dry-run=server"]].concat(), &["plc:unsigned"]);
     alice.denied(&["run", "bad", "--image=nginx"], &["image nginx: rejected: "]);
     alice.run(&["run", "bad", "--image=registry.local:9001/plant/PLC:v1"]).expect(1);

@@ -50,7 +50,10 @@ pub(super) fn a_later_webhook(cluster: &Cluster) {
         images(&spec(&name)) == [&plc, &hmi]
     });
     let refused = run("bad", UNSIGNED).expect(1).stderr;
-    assert!(refused.contains(".portreeve.svc\" denied the request: portreeve: 1 of 2 images"), "{refused}");
+    assert!(
+        refused.contains(".portreeve.svc\" denied the request: portreeve denied Pod sidecars/bad: 1 of 2 images is"),
+        "{refused}"
+    );
     assert!(refused.contains("container \"sidecar\", image registry.local:9001/plant/plc:unsigned"), "{refused}");
     assert_eq!(tenant.get("/api/v1", "pods/bad"), None);
     cluster.admin().ok(&["delete", "mutatingwebhookconfiguration", "sidecar"]);

@@ -28,7 +28,7 @@ pub(super) fn deployments(cluster: &Cluster) {
     alice.denied(
         &["create", "deployment", "bad", "--image", UNSIGNED],
         &[
-            "1 of 1 image in this Deployment.apps may not run",
+            "portreeve denied Deployment deployments/bad: 1 of 1 image is not trusted",
             "container \"plc\", image registry.local:9001/plant/plc:unsigned: rejected: ",
             "policies/site.yaml",
         ],
@@ -69,7 +69,10 @@ pub(super) fn other_templates(cluster: &Cluster) {
             spec["template"] = template(image);
             tenant.create(&object(api, kind, name, spec))
         };
-        assert_denied(&made("bad", UNSIGNED), &[&format!("1 of 1 image in this {kind}"), "plc:unsigned"]);
+        assert_denied(
+            &made("bad", UNSIGNED),
+            &[&format!("portreeve denied {kind} templates/bad: 1 of 1 image is"), "plc:unsigned"],
+        );
         made("plc", SIGNED).expect(0);
         assert_eq!(images(&tenant.pods_of(kind, 1)[0]["spec"]), [&plc], "{kind}");
         // Out of the way of the next, whose selector is the same.
@@ -85,7 +88,7 @@ pub(super) fn other_templates(cluster: &Cluster) {
         // The role `edit` leaves them out.
         cluster.admin().within("templates").feed(&["create", "--filename=-"], &object.to_string())
     };
-    assert_denied(&stored("bad", UNSIGNED), &["1 of 1 image in this PodTemplate", "plc:unsigned"]);
+    assert_denied(&stored("bad", UNSIGNED), &["PodTemplate templates/bad: 1 of 1 image is", "plc:unsigned"]);
     stored("plc", SIGNED).expect(0);
     let stored = tenant.get("/api/v1", "podtemplates/plc").unwrap();
     assert_eq!(images(&stored["template"]["spec"]), [&plc]);
@@ -107,7 +110,7 @@ pub(super) fn stateful_sets(cluster: &Cluster) {
             }),
         ))
     };
-    assert_denied(&made("bad", UNSIGNED), &["1 of 1 image in this StatefulSet.apps", "plc:unsigned"]);
+    assert_denied(&made("bad", UNSIGNED), &["StatefulSet stateful-sets/bad: 1 of 1 image is", "plc:unsigned"]);
     made("plc", SIGNED).expect(0);
     for pod in tenant.pods_of("StatefulSet", 2) {
         assert_eq!(images(&pod["spec"]), [&pinned(PLC, &cluster.plant.plc)]);
@@ -124,7 +127,7 @@ pub(super) fn daemon_sets(cluster: &Cluster) {
         template["spec"]["tolerations"] = json!([{ "operator": "Exists" }]); // nothing keeps the node ready
         tenant.create(&object("apps/v1", "DaemonSet", name, json!({ "selector": selector(), "template": template })))
     };
-    assert_denied(&made("bad", UNSIGNED), &["1 of 1 image in this DaemonSet.apps", "plc:unsigned"]);
+    assert_denied(&made("bad", UNSIGNED), &["DaemonSet daemon-sets/bad: 1 of 1 image is", "plc:unsigned"]);
     made("plc", SIGNED).expect(0);
     assert_eq!(images(&tenant.pods_of("DaemonSet", 1)[0]["spec"]), [&pinned(PLC, &cluster.plant.plc)]);
     tenant.made_by(DAEMON_SET, "pods", "DaemonSet");
@@ -137,13 +140,13 @@ pub(super) fn cron_jobs_and_jobs(cluster: &Cluster) {
     let (alice, plc) = (tenant.alice(), pinned(PLC, &cluster.plant.plc));
     let every_minute =
         |name: &str, image: &str| alice.run(&["create", "cronjob", name, "--schedule=* * * * *", "--image", image]);
-    assert_denied(&every_minute("bad", UNSIGNED), &["1 of 1 image in this CronJob.batch", "plc:unsigned"]);
+    assert_denied(&every_minute("bad", UNSIGNED), &["CronJob jobs/bad: 1 of 1 image is", "plc:unsigned"]);
     every_minute("plc", SIGNED).expect(0);
     let job_of = |object: &Value| images(&object["spec"]["template"]["spec"]).concat();
     let cron_job = tenant.get("/apis/batch/v1", "cronjobs/plc").unwrap();
     assert_eq!(job_of(&cron_job["spec"]["jobTemplate"]), plc);
 
-    alice.denied(&["create", "job", "bad", "--image", UNSIGNED], &["1 of 1 image in this Job.batch", "plc:unsigned"]);
+    alice.denied(&["create", "job", "bad", "--image", UNSIGNED], &["Job jobs/bad: 1 of 1 image is", "plc:unsigned"]);
     alice.ok(&["create", "job", "plc", "--image", SIGNED]);
     assert_eq!(job_of(&tenant.get("/apis/batch/v1", "jobs/plc").unwrap()), plc);
     // kubectl writes a CronJob's ownerReference into it, which counts for nothing; the digest is looked up.
