@@ -194,10 +194,7 @@ impl Config {
         };
         let plain_http =
             if trust.allow_plain_http.unwrap_or(false) { PlainHttp::DangerouslyAllowed } else { PlainHttp::Refused };
-        let mut servers: BTreeMap<String, String> =
-            TrustServers::DEFAULTS.iter().map(|&(host, url)| (host.to_owned(), url.to_owned())).collect();
-        servers.extend(trust.servers.unwrap_or_default());
-        let servers = TrustServers::new(servers, plain_http)
+        let servers = TrustServers::new(trust.servers.unwrap_or_default(), plain_http)
             .map_err(|source| ConfigError::Servers { file: file.to_owned(), source })?;
         let max_stale = check.duration("trust.maxStale", trust.max_stale, Duration::ZERO)?;
         let when_unavailable = match trust.when_unavailable.unwrap_or(WireUnavailable::Deny) {

@@ -16,7 +16,7 @@ use crate::image::{Digest, Reference};
 use crate::metrics;
 use crate::policy::{Mode, Place, PolicySet, Remap, Requirement, Rule, Scope, Selection, TrustRule, UnavailableRule};
 use crate::text::printable;
-use crate::trust::notary::{Notary, Origin, Question, Refusal, Verified, WhenUnavailable};
+use crate::trust::notary::{Notary, Origin, Question, Refusal, TrustServer, Verified, WhenUnavailable};
 use crate::trust::repository::{RequiredSigner, Wanted};
 use crate::trust::servers::TrustServers;
 use crate::trust::{Anchor, FirstUse, Gun, RoleName, SignerKey};
@@ -220,23 +220,13 @@ impl Judge {
         deadline: Deadline,
         now: Timestamp,
     ) -> Result<Verdict, Refused> {
-        let Asked { rule, trust, image, puller } = *asked;
+        let Asked { rule, trust, image, .. } = *asked;
         let gun = gun_of(image, trust.remap.as_ref())?;
         let began = Instant::now();
         found.summary.gun = Some(gun.to_string());
         let server = match &trust.server {
             Some(server) => server.clone(),
-            None => {
-                let host = gun.as_str().split('/').next().unwrap_or_default();
-                let configured = self.servers.for_host(host).ok_or_else(|| {
-                    let reason = format!(
-                        "no trust server is known for {host}; set trustServer in the policy or trust.servers in the \
-                         configuration"
-                    );
-                    Refused::Rejected { code: "no-trust-server", reason }
-                })?;
-                configured.map_err(|error| Refused::Rejected { code: "no-trust-server", reason: error.to_string() })?
-            }
+            None => self.server_of(gun.host())?,
         };
         found.summary.server = Some(server.to_string());
         let signers = self.required_signers(&rule.scope, trust, deadline)?;
@@ -251,7 +241,7 @@ impl Judge {
         let anchor = Anchor { pins: trust.roots.clone(), first_use: self.first_use };
         let problems = OnceCell::new();
         let credentials = Candidates::looked_for(|deadline| {
-            let (candidates, trouble) = self.credentials_for(puller, image, &gun, deadline);
+            let (candidates, trouble) = self.credentials_for(asked, &server, &gun, deadline);
             let _ = problems.set(trouble); // it is looked for once
             candidates
         });
@@ -271,7 +261,9 @@ impl Judge {
         Ok(match asked {
             Ok(verified) => Verdict::Verified(Box::new(verified)),
             Err(Refusal::Rejected(rejection)) => {
-                Verdict::Rejected { code: rejection.code(), reason: format!("{rejection} (asked {server} for {gun})") }
+                let slip = server.slip().map(|slip| format!("; {slip}")).unwrap_or_default();
+                let reason = format!("{rejection} (asked {server} for {gun}{slip})");
+                Verdict::Rejected { code: rejection.code(), reason }
             }
             Err(Refusal::Unavailable(tried)) => {
                 let mut reason = format!("the trust server did not answer for {gun}: {tried}");
@@ -341,20 +333,44 @@ impl Judge {
         }
     }
 
+    /// The server that the configuration names for a registry.
+    fn server_of(&self, host: &str) -> Result<TrustServer, Refused> {
+        let configured = self.servers.for_host(host).ok_or_else(|| {
+            let reason = format!(
+                "no trust server is known for {host}; set trustServer in the policy or trust.servers in the configuration"
+            );
+            Refused::Rejected { code: "no-trust-server", reason }
+        })?;
+        configured.map_err(|error| Refused::Rejected { code: "no-trust-server", reason: error.to_string() })
+    }
+
     /// Candidates for the image's own repository first, then for the one that it mirrors; for each the pod's pull secrets
-    /// first, as kubelet has it. And what is wrong with the pull secrets.
+    /// first, as kubelet has it. And what is wrong with the pull secrets. Credentials go only to a server that policy or
+    /// configuration names for their registry: one that was found by the signed name never sees those of the mirror.
     fn credentials_for(
         &self,
-        puller: &Puller<'_>,
-        image: &Reference,
+        asked: &Asked<'_>,
+        server: &TrustServer,
         gun: &Gun,
         deadline: Deadline,
     ) -> (Vec<Credential>, Vec<String>) {
-        let pulled = self.cluster.as_ref().map(|cluster| cluster.pull_secrets(puller, deadline)).unwrap_or_default();
-        let mut names = vec![image.name()];
-        names.extend((gun.as_str() != image.name()).then_some(gun.as_str()));
+        let Asked { trust, image, puller, .. } = *asked;
+        let mut pulled =
+            self.cluster.as_ref().map(|cluster| cluster.pull_secrets(puller, deadline)).unwrap_or_default();
+        let mut problems = std::mem::take(&mut pulled.problems);
+        let mut names = Vec::new();
+        if trust.server.is_some() || self.server_of(image.host()).is_ok_and(|own| own == *server) {
+            names.push(image.repository());
+        } else {
+            problems.push(format!(
+                "credentials for {} are not sent to {server}, which was found by the signed name; set trustServer in the \
+                 policy if they are meant for it",
+                image.host()
+            ));
+        }
+        names.extend((names.first() != Some(&gun.as_str())).then_some(gun.as_str()));
         let lists = names.into_iter().flat_map(|name| [pulled.candidates(name), self.credentials.candidates(name)]);
-        (one_after_another(lists), pulled.problems)
+        (one_after_another(lists), problems)
     }
 
     fn unavailable_rule(&self, trust: &TrustRule) -> WhenUnavailable {
@@ -381,8 +397,11 @@ struct Asked<'a> {
 
 /// The image's name in trust data.
 fn gun_of(image: &Reference, remap: Option<&Remap>) -> Result<Gun, Refused> {
-    let name = remap.map_or_else(|| image.name().to_owned(), |remap| remap.signed_name(image.name()));
-    Gun::new(&name).map_err(|error| Refused::Rejected { code: "invalid-image-name", reason: error.to_string() })
+    let invalid = |reason: String| Refused::Rejected { code: "invalid-image-name", reason };
+    let signed = remap.map(|remap| remap.signed(image)).transpose().map_err(|error| {
+        invalid(format!("the policy's remap makes no name of {} that could be signed: {error}", image.repository()))
+    })?;
+    Gun::of(signed.as_ref().unwrap_or(image)).map_err(|error| invalid(error.to_string()))
 }
 
 fn bad_secret(namespace: &str, name: &str, error: &str) -> Refused {

@@ -17,6 +17,7 @@ use crate::deadline::Deadline;
 use crate::metrics::Metrics;
 
 mod cluster;
+mod hosts;
 
 const GUN: &str = "registry.local:9001/plant/plc";
 

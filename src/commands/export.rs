@@ -72,11 +72,11 @@ pub(super) fn run(config: &Config, wanted: &Wanted, timeout: Duration) -> ExitSt
 
 fn export(config: &Config, wanted: &Wanted, timeout: Duration) -> Result<String, ExportError> {
     let bad = |what: &'static str, why: String| ExportError::Argument { what, why };
-    let gun = Gun::new(&wanted.gun).map_err(|error| bad("--gun", error.to_string()))?;
+    let gun = super::gun_of(&wanted.gun).map_err(|why| bad("--gun", why))?;
     let server = match &wanted.server {
         Some(url) => TrustServer::parse(url, config.trust.plain_http),
         None => {
-            let host = gun.as_str().split('/').next().unwrap_or_default();
+            let host = gun.host();
             let configured = config.trust.servers.for_host(host);
             configured.ok_or_else(|| bad("--server", format!("is needed: no trust server is configured for {host}")))?
         }
@@ -110,7 +110,13 @@ fn export(config: &Config, wanted: &Wanted, timeout: Duration) -> Result<String,
     let now = Timestamp::now();
     let deadline = Deadline::after(timeout);
     let request = ExportRequest { gun: &gun, server: &server, anchor: &anchor, credentials: &credentials, deadline };
-    let export = notary.export(&request, now).map_err(ExportError::Refused)?;
+    let export = notary.export(&request, now).map_err(|refusal| {
+        ExportError::Refused(match refusal {
+            // A credential that could not be read may be the one that was missing.
+            Refusal::Unavailable(why) => Refusal::Unavailable([vec![why], mounted.problems()].concat().join("; ")),
+            rejected @ Refusal::Rejected(_) => rejected,
+        })
+    })?;
     for role in &required {
         if !export.expiries.iter().any(|held| held.role == role.as_str()) {
             let why = export.left_out.get(role).cloned();

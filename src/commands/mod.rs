@@ -17,8 +17,10 @@ use std::time::Duration;
 
 use crate::admission::Engine;
 use crate::config::Config;
+use crate::image::Reference;
 use crate::metrics::Metrics;
 use crate::policy;
+use crate::trust::Gun;
 use arguments::{Command, Common};
 
 pub use arguments::{ArgumentError, USAGE};
@@ -135,6 +137,12 @@ fn lint_paths(paths: &[std::path::PathBuf]) -> ExitStatus {
         Ok(outcome) if outcome.problems == 0 => ExitStatus::Allowed,
         Ok(_) | Err(_) => ExitStatus::BadInput,
     }
+}
+
+/// A repository's name in trust data, as somebody typed it: `nginx` is `docker.io/library/nginx`.
+fn gun_of(name: &str) -> Result<Gun, String> {
+    let image = Reference::parse(name).map_err(|error| error.to_string())?;
+    Gun::of(&image).map_err(|error| error.to_string())
 }
 
 /// To standard output; a closed pipe is nobody's fault.

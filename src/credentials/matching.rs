@@ -2,9 +2,11 @@
 //! `https://registry.local:9001/v2/`, `*.example.com/team`, `https://index.docker.io/v1/`.
 //!
 //! Stricter than kubelet in one point: a path covers whole components, so that `registry.local/team` is not sent
-//! along for `registry.local/team-of-others`.
+//! along for `registry.local/team-of-others`. Laxer in one: `registry.local` and `registry.local:443` are one registry.
 
 use std::cmp::Reverse;
+
+use crate::image::{one_spelling, split_port};
 
 /// Docker Hub under its many names.
 const DOCKER_HUB: [&str; 4] = ["docker.io", "index.docker.io", "registry-1.docker.io", "registry.docker.io"];
@@ -33,6 +35,7 @@ impl RegistryPattern {
         let (host_port, path) = rest.split_once('/').unwrap_or((rest, ""));
         // Kubelet takes the key for a URL, and a user in it for no part of the host.
         let host_port = host_port.rsplit_once('@').map_or(host_port, |(_, host_port)| host_port).to_ascii_lowercase();
+        let host_port = one_spelling(&host_port);
         let (host, port) = split_port(&host_port);
         if host.is_empty() || host.len() > 253 {
             return None;
@@ -42,7 +45,7 @@ impl RegistryPattern {
             ("v1" | "v2", below) => below,
             _ => path,
         };
-        let host = if DOCKER_HUB.contains(&host) { "docker.io" } else { host };
+        let host = if DOCKER_HUB.contains(&host) && port.is_none() { "docker.io" } else { host };
         Some(Self {
             host: host.to_owned(),
             port: port.map(str::to_owned),
@@ -54,6 +57,7 @@ impl RegistryPattern {
     pub(super) fn matches(&self, name: &str) -> bool {
         let (host_port, path) = name.split_once('/').unwrap_or((name, ""));
         let host_port = host_port.to_ascii_lowercase();
+        let host_port = one_spelling(&host_port);
         let (host, port) = split_port(&host_port);
         // A star stands for a part of one label, never for several: `*.io` is not `evil.example.io`.
         let mut of_image = path.split('/');
@@ -84,13 +88,6 @@ fn strip_scheme(key: &str) -> &str {
         }
     }
     key
-}
-
-fn split_port(host_port: &str) -> (&str, Option<&str>) {
-    match host_port.rsplit_once(':') {
-        Some((host, port)) if !port.contains(']') => (host, Some(port)),
-        _ => (host_port, None),
-    }
 }
 
 /// `*` stands for any characters, also none. Linear: only the last star is ever tried again.
@@ -127,7 +124,7 @@ mod tests {
 
     #[test]
     fn keys_match_as_kubelet_has_it() {
-        const TABLE: [(&str, &str, bool); 37] = [
+        const TABLE: [(&str, &str, bool); 51] = [
             ("registry.local:9001", "registry.local:9001/plant/plc", true),
             ("https://registry.local:9001", "registry.local:9001/plant/plc", true),
             ("https://registry.local:9001/", "registry.local:9001/plant/plc", true),
@@ -165,6 +162,21 @@ mod tests {
             ("[::1]:5000", "[::1]:5000/x", true),
             ("v2", "v2/x", true),
             ("localhost", "localhost/x", true),
+            // One registry with and without the default port.
+            ("reg.io", "reg.io:443/x", true),
+            ("reg.io:443", "reg.io/x", true),
+            ("https://reg.io:443/v2/", "reg.io/x", true),
+            ("reg.io:443/team", "reg.io/team/x", true),
+            ("reg.io:443", "reg.io:5000/x", false),
+            ("reg.io:5000", "reg.io/x", false),
+            ("*.reg.io:443", "a.reg.io/x", true),
+            ("reg:443", "reg:443/x", true),
+            ("*:443", "localhost/x", true),
+            ("https://index.docker.io:443/v1/", "docker.io/library/nginx", true),
+            ("registry-1.docker.io:443", "docker.io/library/nginx", true),
+            ("index.docker.io:5000", "index.docker.io:5000/x", true),
+            ("[FD00:0::1]:9001", "[fd00::1]:9001/x", true),
+            ("[fd00::1]:9002", "[fd00::1]:9001/x", false),
         ];
         for (key, name, expected) in TABLE {
             let pattern = RegistryPattern::parse(key).unwrap();

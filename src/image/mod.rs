@@ -1,11 +1,10 @@
 //! Names of images: references as people write them, normalised the way Docker and containerd do, and digests.
 
 mod digest;
+mod host;
 mod reference;
 
 pub use digest::{Digest, DigestError, Sha256};
-pub(crate) use reference::{
-    DOCKER_HUB, MAX_NAME, MAX_TAG, check_path, check_tag, is_host, normal_host, normal_path, split_tag,
-    without_default_port,
-};
+pub(crate) use host::{DOCKER_HUB, is_host, normal_host, one_spelling, split_port};
+pub(crate) use reference::{MAX_NAME, MAX_TAG, check_path, check_tag, normal_path, split_tag};
 pub use reference::{Reference, ReferenceError};

@@ -6,15 +6,11 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::net::Ipv6Addr;
 
+use super::host::{DOCKER_HUB, is_host, normal_host, one_spelling};
 use super::{Digest, DigestError, Sha256};
 use crate::text::printable;
 
-/// The registry that a name without a host speaks of.
-pub(crate) const DOCKER_HUB: &str = "docker.io";
-/// Docker Hub's old name, which Docker still reads as [`DOCKER_HUB`].
-const LEGACY_DOCKER_HUB: &str = "index.docker.io";
 /// Where Docker Hub keeps the images that are named by a single word.
 pub(crate) const OFFICIAL: &str = "library";
 /// The longest whole name (host and path) that registries take.
@@ -28,6 +24,8 @@ const MAX_TEXT: usize = 1024;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Reference {
     name: String,
+    /// [`Reference::repository`], where it is not the name.
+    repository: Option<String>,
     tag: Option<String>,
     digest: Option<Digest>,
 }
@@ -56,29 +54,36 @@ impl Reference {
         let (host, path) = split_host(typed_name);
         let host = normal_host(host)?;
         check_path(path)?;
-        let path = normal_path(&host, path);
-        let name = format!("{host}/{path}");
+        let spelling = one_spelling(&host);
+        let repository = format!("{spelling}/{}", normal_path(&spelling, path));
+        let name = format!("{host}/{}", normal_path(&host, path));
         if name.len() > MAX_NAME {
             return Err(ReferenceError::TooLong { length: name.len(), limit: MAX_NAME });
         }
         // Only a reference that says nothing else means `latest`; a digest alone names no tag.
         let tag = typed_tag.or(digest.is_none().then_some("latest")).map(str::to_owned);
-        Ok(Self { name, tag, digest })
+        let repository = Some(repository).filter(|repository| *repository != name);
+        Ok(Self { name, repository, tag, digest })
     }
 
-    /// Normalised name, `docker.io/library/nginx`.
+    /// Normalised name, with the port that was typed: `docker.io/library/nginx`, `reg.io:443/app`.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The registry's host, with port.
-    pub fn host(&self) -> &str {
-        self.name.split_once('/').map_or("", |(host, _)| host)
+    /// The name by which the repository is compared and known, whichever way its host is spelled: `reg.io/app`.
+    pub fn repository(&self) -> &str {
+        self.repository.as_deref().unwrap_or(&self.name)
     }
 
-    /// The repository's path, without host.
+    /// The registry's host in its one spelling.
+    pub fn host(&self) -> &str {
+        self.repository().split_once('/').map_or("", |(host, _)| host)
+    }
+
+    /// The path of [`Self::repository`], without host.
     pub fn path(&self) -> &str {
-        self.name.split_once('/').map_or("", |(_, path)| path)
+        self.repository().split_once('/').map_or("", |(_, path)| path)
     }
 
     /// The tag: as given, or `latest` where neither tag nor digest is given.
@@ -125,67 +130,6 @@ fn split_host(name: &str) -> (&str, &str) {
         Some((first, rest)) if is_host(first) => (first, rest),
         _ => (DOCKER_HUB, name),
     }
-}
-
-/// Must this first component be a host?
-pub(crate) fn is_host(first: &str) -> bool {
-    first.contains(['.', ':']) || first == "localhost" || first.chars().any(char::is_uppercase)
-}
-
-/// Checks a host and lowers its case: DNS tells no case apart, so neither may a policy, or `REG.io/app` would slip
-/// past the rule for `reg.io`.
-pub(crate) fn normal_host(host: &str) -> Result<String, ReferenceError> {
-    let bad = || ReferenceError::Host { host: host.to_owned() };
-    let port = if let Some(rest) = host.strip_prefix('[') {
-        let (address, after) = rest.split_once(']').ok_or_else(bad)?;
-        // No zones and no dotted tails: Docker's grammar takes hexadecimal digits and colons alone.
-        if !address.bytes().all(|b| b.is_ascii_hexdigit() || b == b':') || address.parse::<Ipv6Addr>().is_err() {
-            return Err(bad());
-        }
-        match after.strip_prefix(':') {
-            Some(port) => Some(port),
-            None if after.is_empty() => None,
-            None => return Err(bad()),
-        }
-    } else {
-        let (domain, port) = host.split_once(':').map_or((host, None), |(domain, port)| (domain, Some(port)));
-        if !domain.split('.').all(is_domain_component) {
-            return Err(bad());
-        }
-        port
-    };
-    if let Some(port) = port {
-        check_port(port).ok_or_else(|| ReferenceError::Port { port: port.to_owned() })?;
-    }
-    let lower = host.to_ascii_lowercase();
-    if !is_host(&lower) {
-        // `REG/app` lives on the host `reg`; written in lower case it would be Docker Hub's `reg/app`, another image.
-        return Err(ReferenceError::HostByCase { host: host.to_owned() });
-    }
-    Ok(if lower == LEGACY_DOCKER_HUB { DOCKER_HUB.to_owned() } else { lower })
-}
-
-/// A normalised host without the port that TLS has anyway: `reg.io:443` is `reg.io`, and neither may slip past a rule
-/// for the other. For comparing alone; a name keeps the port that was typed.
-pub(crate) fn without_default_port(host: &str) -> &str {
-    match host.strip_suffix(":443").filter(|bare| is_host(bare)) {
-        Some(LEGACY_DOCKER_HUB) => DOCKER_HUB,
-        Some(bare) => bare,
-        None => host,
-    }
-}
-
-fn is_domain_component(text: &str) -> bool {
-    !text.is_empty()
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-        && !text.starts_with('-')
-        && !text.ends_with('-')
-}
-
-/// 1 to 65535, no sign, no leading zero: one port has one spelling.
-fn check_port(port: &str) -> Option<()> {
-    let digits = port.bytes().all(|b| b.is_ascii_digit()) && !port.starts_with('0');
-    (digits && port.parse::<u16>().is_ok()).then_some(())
 }
 
 /// Checks a repository's path.

@@ -22,6 +22,7 @@ pub use pattern::{Pattern, PatternError};
 pub use problem::{Fault, PolicyProblem};
 pub use set::{PolicySet, Selection};
 
+use crate::image::{Reference, ReferenceError};
 use crate::text::printable;
 use crate::trust::RootPin;
 use crate::trust::notary::TrustServer;
@@ -156,12 +157,12 @@ pub struct Remap {
 }
 
 impl Remap {
-    /// The name that trust data knows an image by: `name`, its prefix exchanged. A name that is not under the prefix
-    /// is its own.
-    pub fn signed_name(&self, name: &str) -> String {
-        match name.strip_prefix(&self.prefix) {
-            Some(rest) => format!("{}{rest}", self.signed_prefix),
-            None => name.to_owned(),
+    /// The image that trust data knows this one by: its name with the prefix exchanged, normalised again. A name that is
+    /// not under the prefix is its own.
+    pub fn signed(&self, image: &Reference) -> Result<Reference, ReferenceError> {
+        match image.repository().strip_prefix(&self.prefix) {
+            Some(rest) => Reference::parse(&format!("{}{rest}", self.signed_prefix)),
+            None => Ok(image.clone()),
         }
     }
 }

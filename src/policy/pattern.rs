@@ -17,7 +17,7 @@ use std::fmt;
 
 use crate::image::{
     DOCKER_HUB, Digest, DigestError, MAX_NAME, MAX_TAG, Reference, ReferenceError, check_path, check_tag, is_host,
-    normal_host, normal_path, split_tag, without_default_port,
+    normal_host, normal_path, one_spelling, split_tag,
 };
 use crate::text::printable;
 
@@ -71,7 +71,7 @@ impl Pattern {
     pub fn matches(&self, image: &Reference) -> bool {
         let (host, path) = compared(image);
         self.matches_host(host)
-            && self.path.matches(&path)
+            && self.path.matches(path)
             && self.tag.as_ref().is_none_or(|tag| image.tag().is_some_and(|given| tag.matches(given)))
             && self.digest.is_none_or(|digest| image.digest() == Some(digest))
     }
@@ -129,9 +129,8 @@ impl Pattern {
 }
 
 /// An image's host and path as patterns are compared with them.
-pub(crate) fn compared(image: &Reference) -> (&str, Cow<'_, str>) {
-    let host = without_default_port(image.host());
-    (host, normal_path(host, image.path()))
+pub(crate) fn compared(image: &Reference) -> (&str, &str) {
+    (image.host(), image.path())
 }
 
 /// The normalised pattern.
@@ -157,7 +156,7 @@ fn split_host(name: &str) -> (Option<&str>, &str) {
 fn normal_host_pattern(host: &str) -> Result<String, PatternError> {
     if !host.contains('*') {
         let host = normal_host(host).map_err(PatternError::Reference)?;
-        return Ok(without_default_port(&host).to_owned());
+        return Ok(one_spelling(&host).into_owned());
     }
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'*' | b'.' | b'-' | b':' | b'[' | b']');
     if host.bytes().all(allowed) && !host.contains("..") && !host.starts_with('.') {
@@ -399,6 +398,9 @@ mod tests {
         ("reg.io:*/x", "reg.io:443/x", true),
         ("[::1]:443/*", "[::1]/x", true),
         ("[::1]/*", "[::1]:443/x", true),
+        ("[fd00::1]:9001/*", "[FD00:0::0001]:9001/x", true),
+        ("[fd00:0:0::1]:9001/*", "[fd00::1]:9001/x", true),
+        ("[fd00::1]:9001/*", "[fd00::2]:9001/x", false),
         ("docker.io/*", "index.docker.io:443/library/nginx", true),
         ("nginx", "docker.io:443/nginx", true),
         ("docker.io:443/nginx", "nginx", true),

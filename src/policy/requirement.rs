@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::fields::Problems;
 use super::problem::Fault;
 use super::{Mode, Remap, Requirement, TrustRule, UnavailableRule};
-use crate::image::{check_path, is_host, normal_host};
+use crate::image::{MAX_NAME, check_path, normal_host, one_spelling};
 use crate::text::duration;
 use crate::trust::notary::{PlainHttp, TrustServer};
 use crate::trust::repository::RequiredSigner;
@@ -240,12 +240,14 @@ fn read_prefix(remap: &Node, field: &'static str, problems: &mut Problems) -> Op
     let (at, text) = problems.required(remap, field, "policy.trust.remap")?;
     let normal = text.strip_suffix('/').and_then(|name| {
         let (host, path) = name.split_once('/').map_or((name, None), |(host, path)| (host, Some(path)));
-        let host = normal_host(host).ok().filter(|host| is_host(host))?;
+        let host = normal_host(host).ok()?;
+        let host = one_spelling(&host);
         match path {
             None => Some(format!("{host}/")),
             Some(path) => check_path(path).is_ok().then(|| format!("{host}/{path}/")),
         }
     });
+    let normal = normal.filter(|prefix| prefix.len() < MAX_NAME);
     if normal.is_none() {
         problems.report(at, Fault::RemapPrefix { field, found: text.to_owned() });
     }
@@ -378,6 +380,55 @@ mod tests {
             assert!(problems[0].contains("is empty; remove it"), "{problems:?}");
         }
         assert!(read("trust: {enabled: true, signerSecrets: []}").is_ok());
+    }
+
+    fn remap(prefix: &str, signed_prefix: &str) -> Result<Requirement, Vec<String>> {
+        read(&format!("trust: {{enabled: true, remap: {{prefix: '{prefix}', signedPrefix: '{signed_prefix}'}}}}"))
+    }
+
+    #[test]
+    fn a_remapped_name_is_normalised_on_both_sides() {
+        const TABLE: [(&str, &str, &str, &str); 12] = [
+            ("harbor.local/proxy/", "docker.io/", "harbor.local/proxy/nginx:1.27", "docker.io/library/nginx"),
+            ("harbor.local/proxy/", "docker.io/", "harbor.local/proxy/library/nginx", "docker.io/library/nginx"),
+            ("harbor.local/proxy/", "docker.io/", "harbor.local/proxy/bitnami/redis", "docker.io/bitnami/redis"),
+            ("harbor.local/proxy/", "index.docker.io:443/", "harbor.local/proxy/nginx", "docker.io/library/nginx"),
+            ("harbor.local/proxy/", "Reg.io:443/a/", "harbor.local/proxy/b", "reg.io/a/b"),
+            // No spelling of the host escapes it.
+            ("harbor.local/proxy/", "reg.io/", "Harbor.local:443/proxy/app", "reg.io/app"),
+            ("harbor.local:443/proxy/", "reg.io/", "harbor.local/proxy/app", "reg.io/app"),
+            ("[fd00:0::1]:9001/", "reg.io/", "[FD00::1]:9001/app", "reg.io/app"),
+            ("docker.io/", "reg.io/", "index.docker.io:443/nginx", "reg.io/library/nginx"),
+            // Whole components, and nothing else.
+            ("reg.io/docker.io/", "docker.io/", "reg.io/docker.iox/nginx", "reg.io/docker.iox/nginx"),
+            ("reg.io/a/", "docker.io/", "reg.io/a", "reg.io/a"),
+            ("reg.io/", "docker.io/", "reg.io:5000/a", "reg.io:5000/a"),
+        ];
+        for (prefix, signed_prefix, image, expected) in TABLE {
+            let Requirement::Trust(rule) = remap(prefix, signed_prefix).unwrap() else { panic!("{prefix}") };
+            let image = crate::image::Reference::parse(image).unwrap();
+            let signed = rule.remap.unwrap().signed(&image).unwrap();
+            assert_eq!(signed.repository(), expected, "{prefix} {signed_prefix} {image}");
+        }
+    }
+
+    #[test]
+    fn a_remap_that_gives_no_name_is_refused() {
+        let long = format!("reg.io/{}/", "a".repeat(247));
+        for (prefix, signed_prefix) in [
+            ("reg.io/a", "docker.io/"),
+            ("a/", "docker.io/"),
+            ("reg.io/", "library/"),
+            ("reg.io/", "docker.io/A/"),
+            ("reg.io/", "docker.io//"),
+            ("reg.io/", "docker.io/a:1/"),
+            ("reg.io/", long.as_str()),
+        ] {
+            assert!(remap(prefix, signed_prefix).is_err(), "{prefix} {signed_prefix}");
+        }
+        let Ok(Requirement::Trust(rule)) = remap("a.io/", "b.io/a/very/long/way/") else { panic!("it is a prefix") };
+        let image = crate::image::Reference::parse(&format!("a.io/{}", "x".repeat(245))).unwrap();
+        assert!(rule.remap.unwrap().signed(&image).is_err());
     }
 
     #[test]

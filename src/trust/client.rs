@@ -23,6 +23,8 @@ use crate::text::printable;
 const MAX_OFFERS: usize = 1_000;
 /// What took less is not told, where the time is up.
 const WORTH_TELLING: Duration = Duration::from_millis(100);
+/// What Notary says of a file, and of a repository, that it does not have.
+const METADATA_NOT_FOUND: &str = "METADATA_NOT_FOUND";
 /// Most candidates that are tried for one question.
 const MAX_CANDIDATES: usize = 32;
 
@@ -245,7 +247,9 @@ impl MetadataSource for Source<'_> {
                     return Err(unavailable(format!("{} sent a web page instead of {name}.json", self.server)));
                 }
                 200 => return Ok(answer.body),
-                404 => return Err(FetchError::NotFound),
+                404 if wire::error_code(&answer.body).as_deref() == Some(METADATA_NOT_FOUND) => {
+                    return Err(FetchError::NotFound);
+                }
                 401 | 403 => self.not_let_in(&answer)?,
                 status => return Err(self.unexpected(name, status, &answer)),
             }
@@ -406,8 +410,16 @@ impl<'a> Source<'a> {
 
     fn unexpected(&self, name: &MetadataName, status: u16, answer: &Answer) -> FetchError {
         let code = wire::error_code(&answer.body).map(|code| format!(" {code}")).unwrap_or_default();
-        let redirect = if (300..400).contains(&status) { ", a redirect, and those are not followed" } else { "" };
-        unavailable(format!("trust server {} answered {status}{code} for {name}.json{redirect}", self.server))
+        let more = match status {
+            300..400 => ", a redirect, and those are not followed",
+            // TRUST.md, row 108: an ingress, a registry or a proxy says so of a path, and not of trust data.
+            404 => {
+                ", which is not how a Notary server says that there is no trust data: this is no Notary server; check \
+                 its address, and what stands in front of it"
+            }
+            _ => "",
+        };
+        unavailable(format!("trust server {} answered {status}{code} for {name}.json{more}", self.server))
     }
 
     fn describe(&self, candidate: usize) -> String {

@@ -25,7 +25,7 @@ const MAX_OWNER: usize = 1 << 20;
 
 /// A GUN as one component of a path.
 pub(crate) fn flat_name(gun: &Gun) -> String {
-    gun.as_str().replace(['/', ':'], "_")
+    gun.as_str().replace(['/', ':', '[', ']'], "_")
 }
 
 /// A file's name without `/`. A role's name has exactly one, so that two never become the same.

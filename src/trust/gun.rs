@@ -2,34 +2,45 @@
 
 use std::fmt;
 
+use crate::image::{Reference, normal_host, one_spelling};
 use crate::text::printable;
 
-/// A repository's name in trust data: the normalised image name without tag, `docker.io/library/nginx`.
+/// A repository's name in trust data: the normalised image name without tag, `docker.io/library/nginx`. Its host is in
+/// its one spelling, so that `reg.io:443/x` and `reg.io/x` never have trust data of their own each (TRUST.md, row 103).
 /// It goes into URLs and file names, so nothing but what an image name may hold is let in.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Gun(String);
 
 impl Gun {
-    /// Checks a name: 1 to 255 bytes, components of letters, digits, `.`, `_`, `-` (and a port in the first),
-    /// none empty, `.` or `..`.
+    /// Checks a name: 1 to 255 bytes, components of letters, digits, `.`, `_`, `-` (in the first also a port, or an IPv6
+    /// address in brackets), none empty, `.` or `..`.
     pub fn new(name: &str) -> Result<Self, GunError> {
         let error = || GunError { name: printable(name, 300) };
-        if name.is_empty() || name.len() > 255 {
+        let (first, below) = name.split_once('/').map_or((name, None), |(first, below)| (first, Some(below)));
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        let fits = |part: &str| !part.is_empty() && part != "." && part != ".." && part.chars().all(allowed);
+        let is_address = first.starts_with('[') && normal_host(first).is_ok();
+        if !(is_address || fits(&first.replace(':', ""))) || !below.is_none_or(|below| below.split('/').all(fits)) {
             return Err(error());
         }
-        for (index, component) in name.split('/').enumerate() {
-            let allowed =
-                |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') || (c == ':' && index == 0);
-            if component.is_empty() || component == "." || component == ".." || !component.chars().all(allowed) {
-                return Err(error());
-            }
-        }
-        Ok(Self(name.to_owned()))
+        let host = one_spelling(first);
+        let name = below.map_or_else(|| host.to_string(), |below| format!("{host}/{below}"));
+        if name.len() > 255 { Err(error()) } else { Ok(Self(name)) }
+    }
+
+    /// The name in trust data of an image as people write it: `nginx` is `docker.io/library/nginx`.
+    pub fn of(image: &Reference) -> Result<Self, GunError> {
+        Self::new(image.repository())
     }
 
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The registry's host.
+    pub fn host(&self) -> &str {
+        self.0.split_once('/').map_or(&self.0, |(host, _)| host)
     }
 }
 
@@ -98,13 +109,55 @@ mod tests {
 
     #[test]
     fn guns_are_safe_in_urls_and_paths() {
-        for good in ["docker.io/library/nginx", "registry.local:9001/plant/plc", "a", "localhost/x_y.z-1"] {
+        for good in
+            ["docker.io/library/nginx", "registry.local:9001/plant/plc", "a", "localhost/x_y.z-1", "[fd00::1]:9001/x"]
+        {
             assert_eq!(Gun::new(good).unwrap().as_str(), good);
         }
         let long = "a".repeat(256);
-        for bad in ["", "/", "a/", "/a", "a//b", "a/../b", "..", "a/./b", "a b", "a%2fb", "a?b", "a/b:c", "ä", &long] {
+        for bad in [
+            "",
+            "/",
+            "a/",
+            "/a",
+            "a//b",
+            "a/../b",
+            "..",
+            "a/./b",
+            "a b",
+            "a%2fb",
+            "a?b",
+            "a/b:c",
+            "ä",
+            &long,
+            ":/a",
+            "[fd00::1/x",
+            "[fd00::1]x/y",
+            "[..]/x",
+            "[::1]/[::1]",
+            "a/[x]",
+            "[/../]/x",
+        ] {
             assert!(Gun::new(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn row_103_one_host_with_and_without_its_default_port() {
+        for (one, other) in [
+            ("reg.io:443/x", "reg.io/x"),
+            ("[FD00:0::1]:443/x", "[fd00::1]/x"),
+            ("index.docker.io:443/library/nginx", "nginx"),
+            ("docker.io:443/nginx:1", "docker.io/library/nginx"),
+            ("Reg.io:443/x", "reg.io/x"),
+        ] {
+            let of = |image: &str| Gun::of(&Reference::parse(image).unwrap()).unwrap();
+            assert_eq!(of(one), of(other), "{one}");
+            assert_eq!(of(one).as_str(), Gun::new(of(one).as_str()).unwrap().as_str());
+        }
+        assert_eq!(Gun::new("reg.io:443/x"), Gun::new("reg.io/x"));
+        assert_ne!(Gun::new("reg.io:5000/x"), Gun::new("reg.io/x"));
+        assert_eq!(Gun::new("reg:443/x").unwrap().host(), "reg:443");
     }
 
     #[test]

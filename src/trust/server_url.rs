@@ -79,6 +79,14 @@ impl TrustServer {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// What is legal in it and was hardly meant: Notary's own path, which is added to the address.
+    pub fn slip(&self) -> Option<&'static str> {
+        let path = self.0.split_once("://").and_then(|(_, rest)| rest.find('/').and_then(|at| rest.get(at..)));
+        let path = path.filter(|_| self.directory().is_none()).unwrap_or_default();
+        (path.ends_with("/v2") || path.contains("/_trust"))
+            .then_some("a trust server's address ends before /v2, which is added to it")
+    }
 }
 
 impl fmt::Display for TrustServer {
@@ -385,6 +393,22 @@ mod tests {
             assert!(TrustServer::parse(url, PlainHttp::Refused).is_err(), "{url}");
         }
         assert_eq!(TrustServer::parse("http://h:1", PlainHttp::DangerouslyAllowed).unwrap().as_str(), "http://h:1");
+    }
+
+    #[test]
+    fn notarys_own_path_in_an_address_is_a_slip() {
+        for (url, is_slip) in [
+            ("https://n.io/v2/", true),
+            ("https://n.io/notary/v2", true),
+            ("https://n.io/v2/x/_trust/tuf", true),
+            ("https://n.io/notary", false),
+            ("https://v2", false),
+            ("https://n.io", false),
+            ("file:///trust/v2", false),
+        ] {
+            let server = TrustServer::parse(url, PlainHttp::Refused).unwrap();
+            assert_eq!(server.slip().is_some(), is_slip, "{url}");
+        }
     }
 
     #[test]

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::notary::{PlainHttp, TrustServer, TrustServerError};
+use crate::image::{one_spelling, split_port};
 use crate::text::printable;
 
-/// The map from registry hosts to trust servers. A value may hold `{registry}` (the host as it stands in the image,
-/// with its port) and `{host}` (without the port).
+/// The map from registry hosts to trust servers. A value may hold `{registry}` (the host with its port, if that is not
+/// the default one) and `{host}` (without any port).
 #[derive(Clone, Debug)]
 pub struct TrustServers {
     entries: BTreeMap<String, String>,
@@ -24,7 +25,8 @@ impl TrustServers {
         ("*.icr.io", "https://{registry}:4443"),
     ];
 
-    /// Checks every entry, so that a mistake is told at start and not in the first denial.
+    /// Checks every entry, so that a mistake is told at start and not in the first denial. What the entries do not name
+    /// is as [`Self::DEFAULTS`] has it.
     pub fn new(entries: BTreeMap<String, String>, plain_http: PlainHttp) -> Result<Self, TrustServersError> {
         let mut checked = BTreeMap::new();
         for (pattern, url) in entries {
@@ -34,13 +36,20 @@ impl TrustServers {
             }
             TrustServer::parse(&fill(&url, "registry.invalid"), plain_http)
                 .map_err(|source| TrustServersError::Url { pattern: pattern.clone(), source })?;
-            checked.insert(pattern.to_ascii_lowercase(), url);
+            let host = one_spelling(&pattern.to_ascii_lowercase()).into_owned();
+            if checked.insert(host, url).is_some() {
+                return Err(TrustServersError::Twice { pattern });
+            }
+        }
+        for (host, url) in Self::DEFAULTS {
+            checked.entry(host.to_owned()).or_insert_with(|| url.to_owned());
         }
         Ok(Self { entries: checked, plain_http })
     }
 
     /// The trust server for a registry's host; `None` where nothing is configured for it.
     pub fn for_host(&self, host: &str) -> Option<Result<TrustServer, TrustServerError>> {
+        let host = &*one_spelling(host);
         let exact = self.entries.get(host);
         let url = exact.or_else(|| {
             let matching = self.entries.iter().filter(|(pattern, _)| match pattern.strip_prefix('*') {
@@ -54,12 +63,7 @@ impl TrustServers {
 }
 
 fn fill(url: &str, registry: &str) -> String {
-    let host = match registry.rsplit_once(':') {
-        // The last colon of a bare IPv6 address is no port's.
-        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
-        _ => registry,
-    };
-    url.replace("{registry}", registry).replace("{host}", host)
+    url.replace("{registry}", registry).replace("{host}", split_port(registry).0)
 }
 
 /// An entry that cannot be used.
@@ -68,6 +72,11 @@ pub enum TrustServersError {
     /// The key is neither a host nor `*.suffix` nor `*`.
     Pattern {
         /// The key.
+        pattern: String,
+    },
+    /// Another key is the same registry.
+    Twice {
+        /// One of the two.
         pattern: String,
     },
     /// The value is not a trust server's URL.
@@ -89,6 +98,11 @@ impl fmt::Display for TrustServersError {
                     "\"{pattern}\" is not a registry: write a host such as registry.local:9001, *.example.com or *"
                 )
             }
+            Self::Twice { pattern } => write!(
+                f,
+                "\"{}\" stands there twice: a registry is the same with and without its default port, 443",
+                printable(pattern, 120)
+            ),
             Self::Url { pattern, source } => write!(f, "the trust server of \"{}\": {source}", printable(pattern, 120)),
         }
     }
@@ -97,7 +111,7 @@ impl fmt::Display for TrustServersError {
 impl std::error::Error for TrustServersError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Pattern { .. } => None,
+            Self::Pattern { .. } | Self::Twice { .. } => None,
             Self::Url { source, .. } => Some(source),
         }
     }
@@ -114,15 +128,24 @@ mod tests {
 
     #[test]
     fn the_nearest_entry_decides() {
-        let mut entries = TrustServers::DEFAULTS.to_vec();
-        entries.push(("registry.local:9001", "https://{host}:4443"));
-        entries.push(("*.de.icr.io", "https://notary.de"));
-        let servers = servers(&entries).unwrap();
+        let servers = servers(&[
+            ("registry.local:9001", "https://{host}:4443"),
+            ("*.de.icr.io", "https://notary.de"),
+            ("[fd00:0::1]:9001", "https://{host}:4443"),
+            ("harbor.local:443", "https://{registry}:4443"),
+        ])
+        .unwrap();
         for (host, url) in [
             ("docker.io", Some("https://notary.docker.io")),
             ("quay.io", Some("https://quay.io:443")),
             ("icr.io", Some("https://icr.io:4443")),
             ("uk.icr.io", Some("https://uk.icr.io:4443")),
+            ("uk.icr.io:443", Some("https://uk.icr.io:4443")),
+            ("uk.icr.io:5000", None),
+            ("index.docker.io:443", Some("https://notary.docker.io")),
+            ("[fd00::1]:9001", Some("https://[fd00::1]:4443")),
+            ("[fd00::1]", None),
+            ("harbor.local", Some("https://harbor.local:4443")),
             ("a.de.icr.io", Some("https://notary.de")),
             ("registry.local:9001", Some("https://registry.local:4443")),
             ("registry.local", None),
@@ -141,6 +164,17 @@ mod tests {
             [("", "https://a"), ("a/b", "https://a"), ("*a", "https://a"), ("a", "ftp://a"), ("a", "http://a")]
         {
             assert!(servers(&[(host, url)]).is_err(), "{host} {url}");
+        }
+        let twice = servers(&[("reg.io", "https://a"), ("reg.io:443", "https://b")]);
+        assert!(matches!(twice, Err(TrustServersError::Twice { .. })));
+    }
+
+    #[test]
+    fn a_default_gives_way_to_an_entry_in_any_spelling() {
+        for own in ["docker.io", "docker.io:443", "Docker.io", "index.docker.io"] {
+            let servers = servers(&[(own, "https://notary.local")]).unwrap();
+            assert_eq!(servers.for_host("docker.io").unwrap().unwrap().as_str(), "https://notary.local", "{own}");
+            assert!(servers.for_host("quay.io").is_some());
         }
     }
 }

@@ -1,5 +1,4 @@
-//! The error body that registries, Notary and token services share: `{"errors":[{"code":…}]}`. Only the code is taken,
-//! to be shown; nothing is decided by it.
+//! The error body that registries, Notary and token services share: `{"errors":[{"code":…}]}`. Only the code is taken.
 
 use serde::Deserialize;
 

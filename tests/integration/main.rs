@@ -10,6 +10,7 @@ mod cluster;
 mod commands;
 mod forgery;
 mod hostile;
+mod hosts;
 mod image;
 mod log;
 mod manifests;

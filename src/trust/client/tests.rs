@@ -171,8 +171,36 @@ fn statuses_are_told_apart() {
         let said = bench.words(&[]);
         assert!(said.contains(words), "{status}: {said}");
     }
-    bench.server.misbehave("", Fault::Status(404));
-    assert_eq!(bench.fetch(&[]), Err(FetchError::NotFound));
+}
+
+#[test]
+fn row_108_only_a_notary_server_says_that_there_is_no_trust_data() {
+    let bench = Bench::new();
+    for (body, code) in [
+        ("<html><center>404 Not Found</center></html>", ""),
+        ("404 page not found\n", ""),
+        ("default backend - 404", ""),
+        ("", ""),
+        ("{}", ""),
+        (r#"{"errors":[]}"#, ""),
+        (r#"{"errors":[{"code":"NAME_UNKNOWN","message":"repository name not known to registry"}]}"#, " NAME_UNKNOWN"),
+        (r#"{"errors":[{"code":"NOT_FOUND","message":"artifact METADATA_NOT_FOUND"}]}"#, " NOT_FOUND"),
+        (r#"{"errors":[{"message":"METADATA_NOT_FOUND"}]}"#, ""),
+        (r#"{"code":"METADATA_NOT_FOUND"}"#, ""),
+    ] {
+        bench.server.misbehave("", Fault::Page(404, body));
+        let said = bench.words(&[]);
+        let expected = format!("trust server {} answered 404{code} for timestamp.json, ", bench.server.url());
+        assert!(said.starts_with(&expected) && said.contains("this is no Notary server"), "{body}: {said}");
+    }
+    // As notary-server 0.7.0 says it of a repository, a version and a path.
+    for detail in ["", r#","detail":{}"#, r#","detail":null"#] {
+        let body = format!(
+            r#"{{"errors":[{{"code":"METADATA_NOT_FOUND","message":"You have requested metadata that does not exist."{detail}}}]}}"#
+        );
+        bench.server.misbehave("", Fault::Page(404, body.leak()));
+        assert_eq!(bench.fetch(&[]), Err(FetchError::NotFound));
+    }
 }
 
 #[test]

@@ -39,6 +39,8 @@ pub enum Fault {
     Redirect,
     /// This status, with Notary's error body.
     Status(u16),
+    /// This status with this body.
+    Page(u16, &'static str),
     /// 401 whatever is sent.
     Unauthorized,
     /// 200 with this body.
@@ -114,6 +116,7 @@ pub(super) fn misbehave(
             response.send(stream)
         }
         Fault::Status(status) => Response::error(status, "MADE_UP").send(stream),
+        Fault::Page(status, body) => Response::new(status, body).send(stream),
         Fault::Unauthorized => {
             let mut response = shared.state().challenge("");
             if response.headers.is_empty() {

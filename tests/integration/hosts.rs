@@ -1,0 +1,67 @@
+//! Hosts in each spelling, signed by the real client: an IPv6 address, the default port, Docker Hub's short names.
+
+use crate::notary::{Digest, RealNotary, Signer, needs_notary};
+use crate::pki::Pki;
+use crate::process::run;
+use crate::product::Site;
+use crate::review::{patch, pod, policy_for};
+use crate::token::TokenService;
+
+/// The image after `review` has patched it.
+#[track_caller]
+fn patched(site: &Site, image: &str) -> serde_json::Value {
+    let file = site.file("pod.json", &pod(image).to_string());
+    let (ended, answers) = site.answers(&file);
+    assert_eq!(ended, Some(0), "{answers:#?}");
+    patch(&answers[0])[0]["value"].clone()
+}
+
+#[test]
+fn a_registry_at_an_ipv6_address() {
+    needs_notary!();
+    let pki = Pki::new();
+    let notary = RealNotary::start(&pki);
+    let (alice, digest) = (Signer::new("alice"), Digest::of("v1"));
+    let gun = "[fd00::1]:9001/plant/plc";
+    notary.repository(gun).add_signer(&alice).sign("v1", &digest, &["targets/releases", "targets/alice"]);
+    let mut site = Site::new(&pki);
+    site.config["trust"]["servers"] = serde_json::json!({ "[FD00:0::1]:9001": notary.url() });
+    let trust = serde_json::json!({ "enabled": true, "signers": [alice.in_policy()] });
+    site.policies(&[policy_for("[fd00::1]:9001/plant/*", trust)]);
+    for image in [gun, "[fd00:0:0::1]:9001/plant/plc"] {
+        assert_eq!(patched(&site, &format!("{image}:v1")), format!("{image}:v1@{digest}"));
+    }
+    // Both forms of an export can be carried and read.
+    for layout in [&[][..], &["--flat"]] {
+        let stick = site.file("stick/.keep", "").with_file_name(format!("stick-{}", layout.len()));
+        let mut args = vec!["--gun", gun];
+        args.extend(layout);
+        args.push(stick.to_str().unwrap());
+        run(&mut site.command("export", &args), "").expect(0);
+        let trust = serde_json::json!({ "enabled": true, "trustServer": format!("file://{}", stick.display()) });
+        site.policies(&[policy_for("*", trust)]);
+        assert_eq!(patched(&site, &format!("{gun}:v1")), format!("{gun}:v1@{digest}"));
+    }
+}
+
+#[test]
+fn an_export_takes_the_names_and_the_credentials_that_the_webhook_takes() {
+    needs_notary!();
+    let pki = Pki::new();
+    let tokens = TokenService::start(&pki, "hub", "hub-word");
+    let notary = RealNotary::with_tokens(&pki, &tokens);
+    notary.repository("docker.io/library/nginx").sign("1.27", &Digest::of("nginx"), &[]);
+    let site = Site::new(&pki);
+    let export = |gun: &str| {
+        let stick = site.file("stick/.keep", "").with_file_name("out");
+        run(&mut site.command("export", &["--server", &notary.url(), "--gun", gun, stick.to_str().unwrap()]), "")
+    };
+    export("nginx").expect(3);
+    site.pull_secret("hub", "https://index.docker.io:443/v1/", "hub", "hub-word");
+    for gun in ["nginx", "docker.io/nginx", "index.docker.io:443/library/nginx", "docker.io/library/nginx:1.27"] {
+        let told = export(gun).expect(0).stdout;
+        assert!(told.starts_with("docker.io/library/nginx of "), "{told}");
+    }
+    let told = export("alpine").expect(1);
+    assert!(told.stderr.contains("docker.io/library/alpine"), "{}", told.stderr);
+}
