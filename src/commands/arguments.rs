@@ -16,7 +16,8 @@ pub const USAGE: &str = "\
 usage: portreeve COMMAND [OPTIONS]
 
   serve                                   the webhook
-  review [--output text|json] FILE…|-     decide as the webhook would, on AdmissionReviews or manifests
+  review [--namespace NS] [--output text|json] FILE…|-
+                                          decide as the webhook would, on AdmissionReviews or manifests
   check [--namespace NS] [--output text|json] IMAGE…
                                           which policy applies, the digest, who signed, when it expires, what to pin
   check --reset NAME…                     forget the stored trust data of repositories
@@ -43,7 +44,7 @@ const COMMANDS: [&str; 7] = ["serve", "review", "check", "export", "lint", "vers
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Command {
     Serve(Common),
-    Review { common: Common, output: Output, timeout: Option<Duration>, inputs: Vec<Input> },
+    Review { common: Common, output: Output, timeout: Option<Duration>, namespace: String, inputs: Vec<Input> },
     Check { common: Common, output: Output, timeout: Option<Duration>, namespace: String, images: Vec<String> },
     Reset { common: Common, names: Vec<String> },
     Export { common: Common, timeout: Option<Duration>, wanted: Wanted },
@@ -145,7 +146,7 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
                 let wait = duration(&text).filter(|wait| !wait.is_zero());
                 timeout = Some(wait.ok_or_else(|| ArgumentError::wrong("--timeout", &text, "a time such as 10s"))?);
             }
-            Arg::Short('n') | Arg::Long("namespace") if name == "check" => {
+            Arg::Short('n') | Arg::Long("namespace") if decides => {
                 namespace = Some(parser.value()?.string()?);
             }
             Arg::Value(value) => values.push(value),
@@ -153,12 +154,13 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
         }
     }
     let output = output.unwrap_or_default();
+    let namespace = namespace.unwrap_or_else(|| "default".to_owned());
     let needs = |what: &'static str| if values.is_empty() { Err(ArgumentError::Nothing { what }) } else { Ok(()) };
     Ok(match name.as_str() {
         "review" => {
             needs("a FILE, or - for standard input")?;
             let input = |value: OsString| if value == "-" { Input::StandardInput } else { Input::File(value.into()) };
-            Command::Review { common, output, timeout, inputs: values.into_iter().map(input).collect() }
+            Command::Review { common, output, timeout, namespace, inputs: values.into_iter().map(input).collect() }
         }
         "check" if is_reset => {
             needs("the NAME of a repository in trust data")?;
@@ -177,13 +179,7 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
         "check" => {
             needs("an IMAGE")?;
             let images = values.into_iter().map(|value| value.string()).collect::<Result<_, _>>()?;
-            Command::Check {
-                common,
-                output,
-                timeout,
-                namespace: namespace.unwrap_or_else(|| "default".to_owned()),
-                images,
-            }
+            Command::Check { common, output, timeout, namespace, images }
         }
         "lint" => {
             needs("a PATH")?;
@@ -274,10 +270,14 @@ mod tests {
     fn commands_and_options() {
         let common = Common { config: Some("c".into()), policies: vec!["p".into(), "q".into()], ..Common::default() };
         assert_eq!(parsed("serve --config c --policies p --policies=q"), Ok(Command::Serve(common)));
-        let Ok(Command::Review { output, inputs, timeout, .. }) = parsed("review -o json --timeout 3s a.yaml -") else {
+        let Ok(Command::Review { output, inputs, timeout, namespace, .. }) =
+            parsed("review -o json --timeout 3s a.yaml -")
+        else {
             panic!()
         };
-        assert_eq!((output, timeout), (Output::Json, Some(Duration::from_secs(3))));
+        assert_eq!((output, timeout, namespace.as_str()), (Output::Json, Some(Duration::from_secs(3)), "default"));
+        let named = parsed("review --namespace line-1 a.yaml");
+        assert!(matches!(named, Ok(Command::Review { namespace, .. }) if namespace == "line-1"));
         assert_eq!(inputs, [Input::File("a.yaml".into()), Input::StandardInput]);
         let Ok(Command::Check { namespace, images, .. }) = parsed("check -n line-1 nginx") else { panic!() };
         assert_eq!((namespace.as_str(), images), ("line-1", vec!["nginx".to_owned()]));

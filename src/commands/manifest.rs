@@ -1,4 +1,7 @@
 //! What `review` takes: AdmissionReviews as they are, and Kubernetes manifests as the API server would send them.
+//!
+//! No workload is passed over for a slip: an object that is nearly of a kind that the webhook decides on is an error, and so
+//! is what stands beside the items of a list.
 
 use std::fmt;
 
@@ -7,8 +10,27 @@ use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use crate::admission::workload::WorkloadKind;
-use crate::text::printable;
+use crate::text::{nearest, printable};
+use crate::yaml::list::{self, Identity};
+use crate::yaml::tree::{self, At, Node};
 use crate::yaml::{self, YamlError};
+
+/// The kind of a review.
+const REVIEW: &str = "AdmissionReview";
+
+/// The kinds that are decided on, as people write them today.
+const KINDS: [Identity<'static>; 10] = [
+    ("v1", "Pod"),
+    ("v1", "ReplicationController"),
+    ("v1", "PodTemplate"),
+    ("apps/v1", "Deployment"),
+    ("apps/v1", "ReplicaSet"),
+    ("apps/v1", "DaemonSet"),
+    ("apps/v1", "StatefulSet"),
+    ("batch/v1", "Job"),
+    ("batch/v1", "CronJob"),
+    ("admission.k8s.io/v1", REVIEW),
+];
 
 /// One thing found in an input.
 #[derive(Debug, PartialEq, Eq)]
@@ -27,27 +49,27 @@ pub(super) enum Item {
     },
 }
 
-/// Reads an input.
-pub(super) fn read(bytes: &[u8]) -> Result<Vec<Item>, ManifestError> {
+/// Reads an input. `namespace` is that of manifests that name none.
+pub(super) fn read(bytes: &[u8], namespace: &str) -> Result<Vec<Item>, ManifestError> {
     // A JSON AdmissionReview goes on byte for byte, as it would arrive at the webhook.
     if let Ok(Head { kind: Some(kind) }) = serde_json::from_slice::<Head>(bytes)
-        && kind == "AdmissionReview"
+        && kind == REVIEW
     {
-        return Ok(vec![Item::Review { label: kind, body: bytes.to_vec() }]);
+        let asked = serde_json::from_slice::<Asked>(bytes).ok();
+        let label = asked.map_or(kind, |asked| asked.request.label());
+        return Ok(vec![Item::Review { label, body: bytes.to_vec() }]);
     }
     let mut items = Vec::new();
     if let Some(values) = json_stream(bytes) {
-        for value in values {
-            items.extend(read(value)?);
+        for (index, value) in values.into_iter().enumerate() {
+            let of_value = |source| ManifestError::InStream { value: index + 1, source: Box::new(source) };
+            items.extend(read(value, namespace).map_err(of_value)?);
         }
         return Ok(items);
     }
     let text = std::str::from_utf8(bytes).map_err(ManifestError::NotText)?;
-    let documents: Vec<Value> = yaml::read_all(text).map_err(ManifestError::Yaml)?;
-    for (index, document) in documents.into_iter().enumerate() {
-        if !document.is_null() {
-            add(document, index + 1, &mut items)?;
-        }
+    for document in &yaml::documents(text).map_err(ManifestError::Yaml)? {
+        add(document, list::identity(document), namespace, &mut items)?;
     }
     if items.is_empty() {
         return Err(ManifestError::Empty);
@@ -73,61 +95,150 @@ struct Head {
     kind: Option<String>,
 }
 
-fn add(object: Value, document: usize, items: &mut Vec<Item>) -> Result<(), ManifestError> {
-    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
-    let (Some(api_version), Some(kind)) = (text("/apiVersion"), text("/kind")) else {
-        return Err(ManifestError::NotAnObject { document });
-    };
-    if kind == "AdmissionReview" {
-        let label = kind.to_owned();
-        items.push(Item::Review { label, body: object.to_string().into_bytes() });
-        return Ok(());
+/// As much of a review as names its object.
+#[derive(Deserialize)]
+struct Asked {
+    request: AskedFor,
+}
+
+#[derive(Deserialize)]
+struct AskedFor {
+    kind: Head,
+    namespace: Option<String>,
+    name: Option<String>,
+}
+
+impl AskedFor {
+    fn label(&self) -> String {
+        label(self.kind.kind.as_deref().unwrap_or(REVIEW), self.namespace.as_deref(), self.name.as_deref())
     }
-    if kind.ends_with("List") && object.get("items").is_some_and(Value::is_array) {
-        return match object {
-            Value::Object(mut list) => match list.remove("items") {
-                Some(Value::Array(members)) => members.into_iter().try_for_each(|member| add(member, document, items)),
-                _ => Ok(()),
-            },
-            _ => Ok(()),
+}
+
+/// An object, for people.
+fn label(kind: &str, namespace: Option<&str>, name: Option<&str>) -> String {
+    let (kind, name) = (printable(kind, 63), printable(name.unwrap_or("(unnamed)"), 253));
+    match namespace {
+        Some(namespace) => format!("{kind} {}/{name}", printable(namespace, 63)),
+        None => format!("{kind} {name}"),
+    }
+}
+
+/// Adds an object of this identity, or all items of a list.
+fn add(
+    object: &Node,
+    identity: Option<Identity<'_>>,
+    default_namespace: &str,
+    items: &mut Vec<Item>,
+) -> Result<(), ManifestError> {
+    let Some((api_version, kind)) = identity else { return Err(ManifestError::NotAnObject { at: object.at }) };
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    let wrong = |at, what| Err(ManifestError::BadList { at, kind: kind.to_owned(), what });
+    // A custom resource may be called AllowList, and have `items` as it likes.
+    let has_items = matches!(object.get("items"), Some(Node { value: tree::Value::List(_), .. }));
+    if kind.ends_with("List") && (has_items || is_kubernetes_own(group)) {
+        let tree::Value::Map(fields) = &object.value else { return Err(ManifestError::NotAnObject { at: object.at }) };
+        if let Some((field, _)) = fields.iter().find(|(field, _)| !list::FIELDS.contains(&field.text.as_str())) {
+            return wrong(field.at, format!("\"{}\" beside its items counts for nothing", printable(&field.text, 60)));
+        }
+        return match object.entry("items").map(|items| (items.at, &items.value)) {
+            Some((_, tree::Value::List(members))) => members.iter().try_for_each(|item| {
+                add(item, list::identity_of_item(item, (api_version, kind)), default_namespace, items)
+            }),
+            // As Go prints a list of nothing.
+            Some((_, tree::Value::Null)) => Ok(()),
+            Some((at, _)) => wrong(at, "its \"items\" are no list".to_owned()),
+            None => wrong(object.at, "it has no \"items\"".to_owned()),
         };
     }
-    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    let namespace = text("/metadata/namespace").unwrap_or("default");
-    let name = text("/metadata/name").or_else(|| text("/metadata/generateName")).unwrap_or("(unnamed)");
-    let label = format!("{} {}/{}", printable(kind, 63), printable(namespace, 63), printable(name, 253));
-    if WorkloadKind::of(group, kind).is_none() {
+    let known = WorkloadKind::of(group, kind).is_some() || (group == "admission.k8s.io" && kind == REVIEW);
+    if !known && let Some(meant) = near_miss(group, kind) {
+        let at = object.get("kind").map_or(object.at, |kind| kind.at);
+        return Err(ManifestError::NearMiss { at, api_version: api_version.to_owned(), kind: kind.to_owned(), meant });
+    }
+    if has_items && is_kubernetes_own(group) {
+        return wrong(object.at, "it has \"items\", and the kind of a list ends in List".to_owned());
+    }
+    let value: Value = yaml::of_node(object).map_err(ManifestError::Yaml)?;
+    if kind == REVIEW {
+        let label =
+            serde_json::from_value::<Asked>(value.clone()).map_or(kind.to_owned(), |asked| asked.request.label());
+        items.push(Item::Review { label, body: value.to_string().into_bytes() });
+        return Ok(());
+    }
+    let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let namespace = text("/metadata/namespace").unwrap_or(default_namespace);
+    let name = text("/metadata/name").or_else(|| text("/metadata/generateName"));
+    let label = label(kind, Some(namespace), name);
+    if !known {
         items.push(Item::NotAWorkload { label });
         return Ok(());
     }
     let review = json!({
         "apiVersion": "admission.k8s.io/v1",
-        "kind": "AdmissionReview",
+        "kind": REVIEW,
         "request": {
             "uid": format!("review-{}", items.len() + 1),
             "kind": { "group": group, "version": version, "kind": kind },
-            "name": name,
+            "name": name.unwrap_or("(unnamed)"),
             "namespace": namespace,
             "operation": "CREATE",
             "userInfo": { "username": "portreeve-review" },
-            "object": object,
+            "object": value,
         },
     });
     items.push(Item::Review { label, body: review.to_string().into_bytes() });
     Ok(())
 }
 
-/// An input that holds nothing to decide on.
+/// Is this a group that only Kubernetes itself has? A custom resource's has a dot.
+fn is_kubernetes_own(group: &str) -> bool {
+    !group.contains('.') || group.ends_with(".k8s.io")
+}
+
+/// The kind that was probably meant, where Kubernetes itself has no such kind but nearly one that is decided on.
+fn near_miss(group: &str, kind: &str) -> Option<Identity<'static>> {
+    let meant = nearest(kind, KINDS.map(|(_, kind)| kind)).filter(|_| is_kubernetes_own(group))?;
+    KINDS.into_iter().find(|(_, kind)| *kind == meant)
+}
+
+/// An input that cannot be decided on.
 #[derive(Debug)]
 pub(super) enum ManifestError {
     /// Not UTF-8.
     NotText(std::str::Utf8Error),
     /// Neither YAML nor JSON.
     Yaml(YamlError),
-    /// A document without `apiVersion` and `kind`.
+    /// Something without `apiVersion` and `kind`.
     NotAnObject {
-        /// Which document of the stream, from 1.
-        document: usize,
+        /// Where.
+        at: At,
+    },
+    /// A list that is not wholly read.
+    BadList {
+        /// Where.
+        at: At,
+        /// The list's kind.
+        kind: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A kind that Kubernetes does not have, and nearly one that is decided on.
+    NearMiss {
+        /// Where.
+        at: At,
+        /// As written.
+        api_version: String,
+        /// As written.
+        kind: String,
+        /// What was probably meant.
+        meant: Identity<'static>,
+    },
+    /// Something is wrong with one of several JSON values.
+    InStream {
+        /// Which, from 1.
+        value: usize,
+        /// What.
+        source: Box<ManifestError>,
     },
     /// No document at all.
     Empty,
@@ -135,12 +246,25 @@ pub(super) enum ManifestError {
 
 impl fmt::Display for ManifestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = |at: &At| format!("{}:{}", at.line, at.column);
         match self {
             Self::NotText(error) => write!(f, "not a text file: {error}"),
             Self::Yaml(error) => error.fmt(f),
-            Self::NotAnObject { document } => {
-                write!(f, "document {document} has no apiVersion and kind: expected a Kubernetes object")
+            Self::NotAnObject { at } => {
+                write!(f, "{}: this has no apiVersion and kind: expected a Kubernetes object", place(at))
             }
+            Self::BadList { at, kind, what } => {
+                write!(f, "{}: {what} (in a {}): take it out, or correct the kind", place(at), printable(kind, 63))
+            }
+            Self::NearMiss { at, api_version, kind, meant: (version, known) } => {
+                let (api_version, kind) = (printable(api_version, 63), printable(kind, 63));
+                write!(
+                    f,
+                    "{}: Kubernetes has no {kind} in {api_version}; did you mean kind {known} in apiVersion {version}?",
+                    place(at)
+                )
+            }
+            Self::InStream { value, source } => write!(f, "value {value}: {source}"),
             Self::Empty => f.write_str("nothing in it to review"),
         }
     }
@@ -151,62 +275,11 @@ impl std::error::Error for ManifestError {
         match self {
             Self::NotText(error) => Some(error),
             Self::Yaml(error) => Some(error),
-            Self::NotAnObject { .. } | Self::Empty => None,
+            Self::InStream { source, .. } => Some(source),
+            Self::NotAnObject { .. } | Self::BadList { .. } | Self::NearMiss { .. } | Self::Empty => None,
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::admission::review::Review;
-
-    #[test]
-    fn a_stream_of_manifests_becomes_reviews() {
-        let text = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a, namespace: n}\nspec: {template: {spec: \
-                    {containers: [{name: c, image: x}]}}}\n---\n---\napiVersion: v1\nkind: Service\nmetadata: {name: s}\n\
-                    ---\napiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Pod, metadata: {name: p}}\n";
-        let items = read(text.as_bytes()).unwrap();
-        assert_eq!(items.len(), 3);
-        let Item::Review { label, body } = &items[0] else { panic!() };
-        assert_eq!(label, "Deployment n/a");
-        let review = Review::parse(body).unwrap();
-        assert_eq!(
-            (review.request.kind.group.as_deref(), review.request.namespace.as_deref()),
-            (Some("apps"), Some("n"))
-        );
-        assert_eq!(items[1], Item::NotAWorkload { label: "Service default/s".to_owned() });
-        assert!(matches!(&items[2], Item::Review { label, .. } if label == "Pod default/p"));
-    }
-
-    #[test]
-    fn a_json_review_stays_as_it_is() {
-        let text = b" {\"kind\": \"AdmissionReview\",\n\"apiVersion\": 7}";
-        assert_eq!(read(text).unwrap(), [Item::Review { label: "AdmissionReview".to_owned(), body: text.to_vec() }]);
-    }
-
-    #[test]
-    fn json_values_may_follow_one_another() {
-        let review = r#"{"kind": "AdmissionReview", "apiVersion": 7}"#;
-        let pod = r#"{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}}"#;
-        let items = read(format!("{review}\n{pod}{review}").as_bytes()).unwrap();
-        assert_eq!(items.len(), 3);
-        assert!(matches!(&items[1], Item::Review { label, .. } if label == "Pod default/p"));
-        // A key that stands twice is no better here.
-        assert!(read(format!("{pod}\n{}", pod.replace("\"v1\"", "\"v1\", \"kind\": \"Pod\"")).as_bytes()).is_err());
-    }
-
-    #[test]
-    fn what_is_no_manifest_is_told() {
-        for (bytes, expected) in [
-            (&b""[..], "nothing in it to review"),
-            (b"---\n", "nothing in it to review"),
-            (b"a: 1\n", "document 1 has no apiVersion and kind"),
-            (b"kind: [\n", "1:7: "),
-            (b"\xff\xfe", "not a text file"),
-        ] {
-            let error = read(bytes).unwrap_err().to_string();
-            assert!(error.starts_with(expected), "{error}");
-        }
-    }
-}
+mod tests;

@@ -85,9 +85,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitStatus {
         Command::Export { common, timeout, wanted } => {
             with_config(&common, |config| export::run(config, &wanted, timeout.unwrap_or(EXPORT_TIME)))
         }
-        Command::Review { common, output, timeout, inputs } => match engine(&common) {
+        Command::Review { common, output, timeout, namespace, inputs } => match engine(&common) {
             Ok((config, engine)) => {
-                review::run(&engine, &inputs, output, timeout.unwrap_or(config.limits.admission_time))
+                review::run(&engine, &namespace, &inputs, output, timeout.unwrap_or(config.limits.admission_time))
             }
             Err(status) => status,
         },

@@ -17,21 +17,28 @@ use crate::deadline::Deadline;
 const INPUT_CAP: u64 = 256 << 20;
 
 /// Reviews every input and prints the results to standard output, problems to standard error.
-pub(super) fn run(engine: &Engine, inputs: &[Input], output: Output, timeout: Duration) -> ExitStatus {
+pub(super) fn run(engine: &Engine, namespace: &str, inputs: &[Input], output: Output, timeout: Duration) -> ExitStatus {
     let mut out = std::io::stdout().lock();
     inputs
         .iter()
-        .map(|input| review_input(engine, input, output, timeout, &mut out))
+        .map(|input| review_input(engine, namespace, input, output, timeout, &mut out))
         .fold(ExitStatus::Allowed, ExitStatus::worse)
 }
 
-fn review_input(engine: &Engine, input: &Input, output: Output, timeout: Duration, out: &mut impl Write) -> ExitStatus {
+fn review_input(
+    engine: &Engine,
+    namespace: &str,
+    input: &Input,
+    output: Output,
+    timeout: Duration,
+    out: &mut impl Write,
+) -> ExitStatus {
     let (name, bytes) = match input {
         Input::File(path) => (path.display().to_string(), read_file(path)),
         Input::StandardInput => ("standard input".to_owned(), read_all(std::io::stdin().lock())),
     };
     let items = match bytes {
-        Ok(bytes) => manifest::read(&bytes),
+        Ok(bytes) => manifest::read(&bytes, namespace),
         Err(error) => return complain(&format!("{name}: cannot be read: {error}")),
     };
     let items = match items {
@@ -72,15 +79,15 @@ fn review_item(
     if output == Output::Json && answer.status == 200 {
         let _ = out.write_all(&answer.body);
     }
-    let Ok((_, decision)) = decided else {
-        let words = String::from_utf8_lossy(&answer.body);
-        if answer.status != 200 {
-            return complain(&format!("{name}: {}", words.trim_end()));
+    let decision = match decided {
+        Ok((_, decision)) => decision,
+        Err(error) if answer.status != 200 => return complain(&format!("{name}: {error}")),
+        Err(error) => {
+            if output == Output::Text {
+                let _ = writeln!(out, "denied   {label}: {error}");
+            }
+            return ExitStatus::Denied;
         }
-        if output == Output::Text {
-            let _ = writeln!(out, "denied   {label}: the object cannot be decoded; see --output json");
-        }
-        return ExitStatus::Denied;
     };
     if output == Output::Text {
         let _ = out.write_all(text(label, &decision).as_bytes());

@@ -16,6 +16,7 @@ use super::load::{self, FoundFile, finish};
 use super::problem::{Fault, PolicyProblem};
 use super::{Place, PolicySet};
 use crate::text::printable;
+use crate::yaml::list::Identity;
 use crate::yaml::tree::{self, At, Caps, Node, Value};
 
 /// What was found in files that are not mounted yet.
@@ -83,8 +84,8 @@ pub fn check_manifests(text: &str, file: &Path, checked: &mut Checked) {
     match tree::parse(text, Caps::FILE) {
         Ok(nodes) => {
             for node in &nodes {
-                for item in document::items_of_list(node).unwrap_or(std::slice::from_ref(node)) {
-                    check_manifest(item, text, file, &mut problems, checked);
+                for (item, identity) in document::items_of(node, &mut problems) {
+                    check_manifest(item, identity, text, file, &mut problems, checked);
                 }
             }
         }
@@ -93,10 +94,16 @@ pub fn check_manifests(text: &str, file: &Path, checked: &mut Checked) {
     checked.problems.extend(problems.into_list());
 }
 
-fn check_manifest(node: &Node, text: &str, file: &Path, problems: &mut Problems, checked: &mut Checked) {
-    let word = |field| node.get(field).and_then(Node::text).unwrap_or_default();
-    if (word("apiVersion"), word("kind")) != ("v1", "ConfigMap") {
-        document::read_node(node, &mut checked.documents, problems);
+fn check_manifest(
+    node: &Node,
+    identity: Identity<'_>,
+    text: &str,
+    file: &Path,
+    problems: &mut Problems,
+    checked: &mut Checked,
+) {
+    if identity != ("v1", "ConfigMap") {
+        checked.documents.extend(document::read_policy(node, identity, problems));
         return;
     }
     if node.get("data").is_none() && node.get("binaryData").is_none() {

@@ -11,6 +11,7 @@ use super::pattern::Pattern;
 use super::problem::Fault;
 use super::requirement::read_requirement;
 use super::{Place, Requirement, Rule, Scope};
+use crate::yaml::list::{self, Identity};
 use crate::yaml::tree::{self, Caps, Node, Value};
 
 const API_VERSIONS: [&str; 3] =
@@ -59,17 +60,24 @@ pub(crate) fn read_text(text: &str, file: &Path) -> (Vec<Document>, Problems) {
 
 /// Reads one document, or each item of a list of them (`kubectl get imagepolicies -o yaml`).
 pub(crate) fn read_node(node: &Node, documents: &mut Vec<Document>, problems: &mut Problems) {
-    if let Some(items) = items_of_list(node) {
-        items.iter().for_each(|item| documents.extend(read_policy(item, problems)));
-    } else {
-        documents.extend(read_policy(node, problems));
+    for (item, identity) in items_of(node, problems) {
+        documents.extend(read_policy(item, identity, problems));
     }
 }
 
-/// The items of a `v1` List or a list of policies.
-pub(crate) fn items_of_list(node: &Node) -> Option<&[Node]> {
-    let kind = node.get("kind").and_then(Node::text)?;
-    let version = node.get("apiVersion").and_then(Node::text)?;
+/// The items of a list of policies or ConfigMaps, or else the document itself; each with its `apiVersion` and `kind`.
+pub(crate) fn items_of<'n>(node: &'n Node, problems: &mut Problems) -> Vec<(&'n Node, Identity<'n>)> {
+    let words = |node: &'n Node| {
+        let word = |field| node.get(field).and_then(Node::text).unwrap_or_default();
+        (word("apiVersion"), word("kind"))
+    };
+    let own = words(node);
+    let Some(items) = items_of_list(node, own) else { return vec![(node, own)] };
+    problems.mapping(node, "a list", &list::FIELDS);
+    items.iter().map(|item| (item, list::identity_of_item(item, own).unwrap_or_else(|| words(item)))).collect()
+}
+
+fn items_of_list<'n>(node: &'n Node, (version, kind): Identity<'_>) -> Option<&'n [Node]> {
     let is_list = match kind {
         "List" | "ConfigMapList" => version == "v1",
         "ImagePolicyList" | "ClusterImagePolicyList" => API_VERSIONS.contains(&version),
@@ -81,13 +89,12 @@ pub(crate) fn items_of_list(node: &Node) -> Option<&[Node]> {
     }
 }
 
-fn read_policy(node: &Node, problems: &mut Problems) -> Option<Document> {
+/// Reads one policy.
+pub(crate) fn read_policy(node: &Node, (api_version, kind): Identity<'_>, problems: &mut Problems) -> Option<Document> {
     let Value::Map(_) = node.value else {
         problems.wrong_type("policy", "a mapping", node);
         return None;
     };
-    let word = |field| node.get(field).and_then(Node::text).unwrap_or_default();
-    let (api_version, kind) = (word("apiVersion"), word("kind"));
     if !API_VERSIONS.contains(&api_version) || !matches!(kind, "ImagePolicy" | "ClusterImagePolicy") {
         let at = node.get("kind").map_or(node.at, |kind| kind.at);
         problems.report(at, Fault::Kind { api_version: api_version.to_owned(), kind: kind.to_owned() });
@@ -269,6 +276,16 @@ spec: {repositories: []}
             "{apiVersion: portreeve/v1, kind: ClusterImagePolicy, metadata: {name: a}, spec: {repositories: []}}";
         assert_eq!(good(&format!("apiVersion: v1\nkind: List\nmetadata: {{}}\nitems:\n- {item}\n- {item}\n")).len(), 2);
         assert_eq!(bad("apiVersion: v1\nkind: List\nitems: [{kind: Pod, apiVersion: v1}]\n").len(), 1);
+        // As the API server answers it: what each item is, the list says.
+        let raw = item.replace("apiVersion: portreeve/v1, kind: ClusterImagePolicy, ", "");
+        assert_eq!(good(&format!("apiVersion: portreeve/v1\nkind: ClusterImagePolicyList\nitems: [{raw}]\n")).len(), 1);
+        assert_eq!(bad(&format!("apiVersion: v1\nkind: List\nitems: [{raw}]\n")).len(), 1);
+        let half = item.replace("kind: ClusterImagePolicy, ", "");
+        assert_eq!(bad(&format!("apiVersion: portreeve/v1\nkind: ClusterImagePolicyList\nitems: [{half}]\n")).len(), 1);
+        // What stands beside the items would count for nothing.
+        let beside = format!("apiVersion: v1\nkind: List\nitems:\n- {item}\nspec: {{repositories: []}}\n");
+        let told = bad(&beside);
+        assert!(told.len() == 1 && told[0].starts_with("f:5:1: \"spec\" does not belong in a list"), "{told:?}");
     }
 
     #[test]

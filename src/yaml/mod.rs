@@ -5,6 +5,7 @@
 
 mod builder;
 mod de;
+pub(crate) mod list;
 mod scalar;
 pub(crate) mod tree;
 
@@ -25,9 +26,14 @@ pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, YamlError> {
     }
 }
 
-/// Reads a stream of documents, separated by `---`; empty ones are left out.
-pub fn read_all<T: DeserializeOwned>(text: &str) -> Result<Vec<T>, YamlError> {
-    tree::parse(text, Caps::CLUSTER)?.iter().map(de::read).collect()
+/// The documents of a stream of manifests, separated by `---`; empty ones are left out.
+pub(crate) fn documents(text: &str) -> Result<Vec<Node>, YamlError> {
+    Ok(tree::parse(text, Caps::CLUSTER)?)
+}
+
+/// Reads a part of a document.
+pub(crate) fn of_node<T: DeserializeOwned>(node: &Node) -> Result<T, YamlError> {
+    de::read(node)
 }
 
 /// What is wrong in a text, and where.
@@ -128,7 +134,9 @@ mod tests {
         assert_eq!(sample.inner.unwrap().word, Some(Word::Enforce));
         assert_eq!(sample.list.unwrap(), ["a", "1"]);
         assert_eq!(read::<Option<Sample>>("# nothing\n").unwrap(), None);
-        let values = read_all::<serde_json::Value>("a: [1, -2, 1.5, null, yes, {b: \"x\"}]\n---\n---\n7\n").unwrap();
+        let text = "a: [1, -2, 1.5, null, yes, {b: \"x\"}]\n---\n---\n7\n";
+        let values: Vec<serde_json::Value> =
+            documents(text).unwrap().iter().map(|document| of_node(document).unwrap()).collect();
         assert_eq!(values, [serde_json::json!({ "a": [1, -2, 1.5, null, "yes", { "b": "x" }] }), 7.into()]);
     }
 

@@ -93,6 +93,41 @@ fn several_documents_and_standard_input_are_read() {
     run(&mut site.command("review", &["-"]), &json).expect(ALLOWED);
 }
 
+/// What is piped in from a cluster, and what nobody would have noticed to be passed over.
+#[test]
+fn lists_are_read_whole_and_slips_are_told() {
+    needs_notary!();
+    let plant = Plant::visit();
+    let site = plant.site();
+    site.policies(&[policy(&[])]);
+    let review =
+        |args: &[&str], input: &Value| run(&mut site.command("review", &[args, &["-"]].concat()), &input.to_string());
+    let pod = |name: &str, tag: &str| {
+        let container = json!({ "name": "c", "image": format!("{PLC}:{tag}") });
+        json!({ "metadata": { "name": name }, "spec": { "containers": [container] } })
+    };
+    let list = |items: &[Value]| json!({ "apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": items });
+    let told = review(&["--namespace", "line-1"], &list(&[pod("a", "v1"), pod("b", "unsigned")])).expect(DENIED).stdout;
+    let lines: Vec<&str> = told.lines().collect();
+    assert!(
+        lines[0].starts_with("allowed  Pod line-1/a: ") && lines[1].starts_with("denied   Pod line-1/b: "),
+        "{told}"
+    );
+    let mut beside = list(&[pod("a", "v1")]);
+    beside["spec"] = pod("b", "unsigned")["spec"].clone();
+    let told = review(&[], &beside).expect(BAD_INPUT).stderr;
+    assert!(told.contains("standard input: 1:") && told.contains("\"spec\" beside its items"), "{told}");
+    let near = json!({ "apiVersion": "app/v1", "kind": "Deployment", "metadata": { "name": "a" } });
+    let told = review(&[], &near).expect(BAD_INPUT).stderr;
+    assert!(told.contains("did you mean kind Deployment in apiVersion apps/v1?"), "{told}");
+    // Of an object that cannot be decoded, its name is told, and why.
+    let mut broken = pod("broken", "v1");
+    broken["spec"]["containers"][0]["image"] = 7.into();
+    let told = review(&[], &list(&[broken])).expect(DENIED).stdout;
+    assert!(told.starts_with("denied   Pod default/broken: the object cannot be decoded"), "{told}");
+    assert!(told.contains("invalid type: integer `7`"), "{told}");
+}
+
 #[test]
 fn one_unsigned_image_denies_the_workload() {
     needs_notary!();
