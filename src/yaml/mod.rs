@@ -26,6 +26,11 @@ pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, YamlError> {
     }
 }
 
+/// Reads all documents of a stream of manifests.
+pub fn read_all<T: DeserializeOwned>(text: &str) -> Result<Vec<T>, YamlError> {
+    documents(text)?.iter().map(of_node).collect()
+}
+
 /// The documents of a stream of manifests, separated by `---`; empty ones are left out.
 pub(crate) fn documents(text: &str) -> Result<Vec<Node>, YamlError> {
     Ok(tree::parse(text, Caps::CLUSTER)?)
@@ -135,8 +140,7 @@ mod tests {
         assert_eq!(sample.list.unwrap(), ["a", "1"]);
         assert_eq!(read::<Option<Sample>>("# nothing\n").unwrap(), None);
         let text = "a: [1, -2, 1.5, null, yes, {b: \"x\"}]\n---\n---\n7\n";
-        let values: Vec<serde_json::Value> =
-            documents(text).unwrap().iter().map(|document| of_node(document).unwrap()).collect();
+        let values = read_all::<serde_json::Value>(text).unwrap();
         assert_eq!(values, [serde_json::json!({ "a": [1, -2, 1.5, null, "yes", { "b": "x" }] }), 7.into()]);
     }
 
