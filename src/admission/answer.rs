@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::decide::{Basis, Decision, ImageFinding};
-use super::judge::Verdict;
+use super::judge::{Assessment, RuleSummary, Verdict};
 use super::review::{Request, Response};
 use super::{Endpoint, patch};
 use crate::text::printable;
@@ -119,16 +119,27 @@ fn image(finding: &ImageFinding) -> String {
     }
 }
 
-/// The verdict in words, with the rule it rests on.
-pub fn verdict(finding: &ImageFinding) -> String {
-    let by =
-        finding.assessment.rule.as_ref().map(|rule| format!(" [{}, pattern \"{}\"]", rule.description, rule.pattern));
-    let by = by.unwrap_or_default();
-    match &finding.assessment.verdict {
+/// The verdict in words, with the rule it rests on, and what other rules say to the same effect.
+fn verdict(finding: &ImageFinding) -> String {
+    let Assessment { rule, verdict, others, .. } = &finding.assessment;
+    let mut words = by_rule(rule.as_ref(), verdict, &waited(finding));
+    for other in others.iter().filter(|other| other.verdict.is_bad() == verdict.is_bad()) {
+        if !matches!(other.verdict, Verdict::Unchecked) {
+            words.push_str("; ");
+            words.push_str(&by_rule(Some(&other.rule), &other.verdict, ""));
+        }
+    }
+    words
+}
+
+/// What one rule says, in words.
+fn by_rule(rule: Option<&RuleSummary>, verdict: &Verdict, waited: &str) -> String {
+    let by = rule.map(|rule| format!(" [{}, pattern \"{}\"]", rule.description, rule.pattern)).unwrap_or_default();
+    match verdict {
         Verdict::Unchecked => format!("not checked: the policy requires no signature{by}"),
         Verdict::Verified(verified) => format!("verified: {}{by}", vouched(verified)),
         Verdict::Rejected { reason, .. } => format!("rejected: {reason}{by}"),
-        Verdict::Unavailable { reason } => format!("unavailable: {reason}{}{by}", waited(finding)),
+        Verdict::Unavailable { reason } => format!("unavailable: {reason}{waited}{by}"),
     }
 }
 
@@ -235,7 +246,6 @@ fn audit_annotations(decision: &Decision) -> BTreeMap<String, String> {
 #[cfg(test)]
 mod tests {
     use super::super::decide::ImageFinding;
-    use super::super::judge::Assessment;
     use super::super::workload::List;
     use super::*;
 

@@ -7,7 +7,7 @@ use std::thread;
 use jiff::Timestamp;
 
 use super::exempt::Exemption;
-use super::judge::{Assessment, Judge, Verdict};
+use super::judge::{Assessment, Judge};
 use super::patch::Operation;
 use super::review::Request;
 use super::workload::{ImageUse, List, WorkloadKind};
@@ -117,7 +117,7 @@ impl Basis {
 impl ImageFinding {
     /// Is the verdict bad, whether it denies or only warns?
     pub fn is_bad(&self) -> bool {
-        matches!(self.assessment.verdict, Verdict::Rejected { .. } | Verdict::Unavailable { .. })
+        self.assessment.verdict.is_bad()
     }
 }
 
@@ -239,10 +239,8 @@ impl Decision {
             };
             let assessment = assessment.unwrap_or_else(Assessment::lost);
             let rule = assessment.rule.as_ref();
-            if let (Verdict::Verified(verified), Some(reference)) = (&assessment.verdict, &assessment.reference)
-                && rule.is_some_and(|rule| rule.mutate_image)
-            {
-                operations.extend(Operation::pin(image, reference, verified.judgement.digest));
+            if let (Some(digest), Some(reference)) = (assessment.pin, &assessment.reference) {
+                operations.extend(Operation::pin(image, reference, digest));
             }
             let mode = if rule.is_some_and(|rule| rule.mode == Mode::Warn) { Mode::Warn } else { rules.mode };
             let mut finding = ImageFinding {

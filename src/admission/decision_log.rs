@@ -10,6 +10,7 @@ use log::{Level, Record};
 use serde::Serialize;
 
 use super::answer;
+use super::combine::RuleVerdict;
 use super::decide::{Basis, Decision, ImageFinding};
 use super::judge::Verdict;
 use super::review::{GroupVersionKind, Request, UserInfo};
@@ -24,6 +25,8 @@ const MAX_IMAGES_BYTES: usize = 10 << 10;
 const MAX_WORDS: usize = 1_000;
 /// Most signers that are named.
 const MAX_SIGNERS: usize = 16;
+/// Most rules that are named besides the one that decided.
+const MAX_OTHERS: usize = 4;
 
 /// Who asked for what, as far as it could be read.
 #[derive(Debug, Default)]
@@ -217,7 +220,27 @@ struct Image<'a> {
     /// What is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<String>,
+    /// What other rules say that were asked as well.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    others: Vec<Other<'a>>,
     micros: u64,
+}
+
+/// What another rule says of the image.
+#[derive(Serialize)]
+struct Other<'a> {
+    policy: &'a str,
+    pattern: String,
+    verdict: &'static str,
+    reason: &'static str,
+}
+
+impl<'a> Other<'a> {
+    fn of(other: &'a RuleVerdict) -> Self {
+        let (verdict, reason) = other.verdict.code();
+        let pattern = printable(&other.rule.pattern, 300);
+        Self { policy: &other.rule.policy, pattern, verdict: verdict.as_str(), reason }
+    }
 }
 
 impl<'a> Image<'a> {
@@ -244,6 +267,7 @@ impl<'a> Image<'a> {
             source: None,
             age_seconds: None,
             message: None,
+            others: assessment.others.iter().take(MAX_OTHERS).map(Other::of).collect(),
             micros: micros(assessment.spent.total()),
         };
         match &assessment.verdict {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use super::combine::{Combined, RuleVerdict};
 use crate::credentials::{
     Candidates, ClusterSecrets, Credential, MountedCredentials, NotHad, Puller, SecretError, SecretStore, SignerSecret,
     one_after_another,
@@ -19,7 +20,7 @@ use crate::text::printable;
 use crate::trust::notary::{Notary, Origin, Question, Refusal, TrustServer, Verified, WhenUnavailable};
 use crate::trust::repository::{RequiredSigner, Wanted};
 use crate::trust::servers::TrustServers;
-use crate::trust::{Anchor, FirstUse, Gun, RoleName, SignerKey};
+use crate::trust::{Anchor, FirstUse, Gun, RoleName, SignerKey, VerifiedDigest};
 
 /// Everything that one image's verdict depends on.
 #[derive(Debug)]
@@ -67,10 +68,15 @@ pub struct Assessment {
     pub reference: Option<Reference>,
     /// The rule that decided, for people.
     pub rule: Option<RuleSummary>,
+    /// What other rules say that were asked as well: those that are equally specific, and for a digest alone those that its
+    /// name could match with a tag.
+    pub others: Vec<RuleVerdict>,
     /// Whose policies decided.
     pub scope: metrics::Scope,
     /// The verdict.
     pub verdict: Verdict,
+    /// The digest to pin the image to, if a rule that has verified it asks for that.
+    pub pin: Option<VerifiedDigest>,
     /// What took the time.
     pub spent: Spent,
 }
@@ -136,6 +142,11 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// Does it stand against the image?
+    pub fn is_bad(&self) -> bool {
+        matches!(self, Self::Rejected { .. } | Self::Unavailable { .. })
+    }
+
     /// The verdict and its reason as stable words, for metrics and logs; of a verified image, where the data is from.
     pub fn code(&self) -> (metrics::Verdict, &'static str) {
         match self {
@@ -173,8 +184,15 @@ impl Judge {
         let began = Instant::now();
         let selection = policies.select(namespace, &reference);
         let spent = Spent { policy: began.elapsed(), ..Spent::default() };
-        let rule = match selection {
-            Selection::Rule(rule) => rule,
+        let alternatives = match selection {
+            Selection::Rules(alternatives) => alternatives,
+            Selection::TooMany => {
+                let reason = format!(
+                    "more rules match {} than are ever asked about one image; name it with its tag, or write fewer rules",
+                    reference.name()
+                );
+                return Assessment { spent, ..Assessment::rejected(Some(reference), "too-many-rules", reason) };
+            }
             Selection::NoMatch { scope, policies } => {
                 let whose = match &scope {
                     Scope::Namespace(name) => format!("the {policies} ImagePolicy object(s) of namespace {name}"),
@@ -197,38 +215,53 @@ impl Judge {
                 return Assessment { spent, ..Assessment::rejected(Some(reference), "no-policy", reason) };
             }
         };
-        let mut found = Found { summary: RuleSummary::of(rule), spent };
+        let asking = Asking { image: &reference, puller, deadline, now };
+        let mut spent = spent;
+        let mut combined = Combined::default();
+        let mut scope = metrics::Scope::Nobody;
+        for rules in alternatives {
+            scope = rules.first().map_or(scope, |rule| metrics::Scope::of(&rule.scope));
+            let verdicts = rules.iter().map(|rule| self.judge_by(rule, &asking, &mut spent)).collect();
+            combined = combined.or(Combined::all_of(verdicts));
+            if combined.is_good() {
+                break;
+            }
+        }
+        Assessment::by_rules(reference, scope, combined, spent)
+    }
+
+    /// What one rule says of the image.
+    fn judge_by(&self, rule: &Rule, asking: &Asking<'_>, spent: &mut Spent) -> RuleVerdict {
+        let mut summary = RuleSummary::of(rule);
         let verdict = match &rule.requirement {
             Requirement::Nothing => Verdict::Unchecked,
             Requirement::Trust(trust) => {
-                found.summary.mode = trust.mode;
-                found.summary.mutate_image = trust.mutate_image;
-                let asked = Asked { rule, trust, image: &reference, puller };
-                self.ask(&asked, &mut found, deadline, now).unwrap_or_else(Verdict::from)
+                summary.mode = trust.mode;
+                summary.mutate_image = trust.mutate_image;
+                self.ask(rule, trust, asking, &mut summary, spent).unwrap_or_else(Verdict::from)
             }
         };
-        let Found { summary, spent } = found;
-        let scope = metrics::Scope::of(&rule.scope);
-        Assessment { reference: Some(reference), rule: Some(summary), scope, verdict, spent }
+        RuleVerdict { rule: summary, verdict }
     }
 
     /// Puts the question to the trust service. `Err`: the question itself cannot be put.
     fn ask(
         &self,
-        asked: &Asked<'_>,
-        found: &mut Found,
-        deadline: Deadline,
-        now: Timestamp,
+        rule: &Rule,
+        trust: &TrustRule,
+        asking: &Asking<'_>,
+        summary: &mut RuleSummary,
+        spent: &mut Spent,
     ) -> Result<Verdict, Refused> {
-        let Asked { rule, trust, image, .. } = *asked;
+        let Asking { image, deadline, now, .. } = *asking;
         let gun = gun_of(image, trust.remap.as_ref())?;
         let began = Instant::now();
-        found.summary.gun = Some(gun.to_string());
+        summary.gun = Some(gun.to_string());
         let server = match &trust.server {
             Some(server) => server.clone(),
             None => self.server_of(gun.host())?,
         };
-        found.summary.server = Some(server.to_string());
+        summary.server = Some(server.to_string());
         let signers = self.required_signers(&rule.scope, trust, deadline)?;
         let digest = match image.digest() {
             None => None,
@@ -241,7 +274,7 @@ impl Judge {
         let anchor = Anchor { pins: trust.roots.clone(), first_use: self.first_use };
         let problems = OnceCell::new();
         let credentials = Candidates::looked_for(|deadline| {
-            let (candidates, trouble) = self.credentials_for(asked, &server, &gun, deadline);
+            let (candidates, trouble) = self.credentials_for(trust, asking, &server, &gun, deadline);
             let _ = problems.set(trouble); // it is looked for once
             candidates
         });
@@ -255,9 +288,10 @@ impl Judge {
             when_unavailable: self.unavailable_rule(trust),
             deadline,
         };
-        found.spent.credentials = began.elapsed();
+        let collected = began.elapsed();
         let asked = self.notary.ask(&question, now);
-        found.spent.trust = Some(began.elapsed().saturating_sub(found.spent.credentials));
+        spent.credentials += collected;
+        spent.trust = Some(spent.trust.unwrap_or_default() + began.elapsed().saturating_sub(collected));
         Ok(match asked {
             Ok(verified) => Verdict::Verified(Box::new(verified)),
             Err(Refusal::Rejected(rejection)) => {
@@ -349,12 +383,13 @@ impl Judge {
     /// configuration names for their registry: one that was found by the signed name never sees those of the mirror.
     fn credentials_for(
         &self,
-        asked: &Asked<'_>,
+        trust: &TrustRule,
+        asking: &Asking<'_>,
         server: &TrustServer,
         gun: &Gun,
         deadline: Deadline,
     ) -> (Vec<Credential>, Vec<String>) {
-        let Asked { trust, image, puller, .. } = *asked;
+        let Asking { image, puller, .. } = *asking;
         let mut pulled =
             self.cluster.as_ref().map(|cluster| cluster.pull_secrets(puller, deadline)).unwrap_or_default();
         let mut problems = std::mem::take(&mut pulled.problems);
@@ -386,13 +421,13 @@ impl Judge {
     }
 }
 
-/// One question, before it is put.
+/// What every rule is asked with.
 #[derive(Clone, Copy)]
-struct Asked<'a> {
-    rule: &'a Rule,
-    trust: &'a TrustRule,
+struct Asking<'a> {
     image: &'a Reference,
     puller: &'a Puller<'a>,
+    deadline: Deadline,
+    now: Timestamp,
 }
 
 /// The image's name in trust data.
@@ -424,12 +459,6 @@ impl From<Refused> for Verdict {
     }
 }
 
-/// What is found out on the way to a verdict.
-struct Found {
-    summary: RuleSummary,
-    spent: Spent,
-}
-
 impl Assessment {
     /// An image whose verdict never came, because the lane that was to find it broke.
     pub(super) fn lost() -> Self {
@@ -443,7 +472,23 @@ impl Assessment {
 
     /// A verdict that rests on no policy.
     pub(crate) fn of(verdict: Verdict) -> Self {
-        Self { reference: None, rule: None, scope: metrics::Scope::Nobody, verdict, spent: Spent::default() }
+        Self {
+            reference: None,
+            rule: None,
+            others: Vec::new(),
+            scope: metrics::Scope::Nobody,
+            verdict,
+            pin: None,
+            spent: Spent::default(),
+        }
+    }
+
+    fn by_rules(reference: Reference, scope: metrics::Scope, combined: Combined, spent: Spent) -> Self {
+        let Combined { verdicts, pin } = combined;
+        let mut verdicts = verdicts.into_iter();
+        let Some(RuleVerdict { rule, verdict }) = verdicts.next() else { return Self::lost() };
+        let (rule, others) = (Some(rule), verdicts.collect());
+        Self { reference: Some(reference), rule, others, scope, verdict, pin, spent }
     }
 }
 

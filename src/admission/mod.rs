@@ -1,8 +1,9 @@
 //! Admission: from the bytes of an AdmissionReview to the bytes of its answer. Knows no sockets.
 //!
-//! density → review → workload → exempt → judge (policy, credentials, trust) → decide → patch → answer → decision_log
+//! density → review → workload → exempt → judge (policy, credentials, trust), combine → decide → patch → answer → decision_log
 
 pub mod answer;
+pub mod combine;
 pub mod decide;
 mod decision_log;
 mod engine;

@@ -18,6 +18,7 @@ use crate::metrics::Metrics;
 
 mod cluster;
 mod hosts;
+mod rules;
 
 const GUN: &str = "registry.local:9001/plant/plc";
 

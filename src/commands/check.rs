@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::ExitStatus;
 use super::arguments::Output;
 use crate::admission::Engine;
+use crate::admission::combine::RuleVerdict;
 use crate::admission::judge::{Assessment, Verdict};
 use crate::credentials::Puller;
 use crate::deadline::Deadline;
@@ -64,6 +65,16 @@ fn status_of(mode: Mode, assessment: &Assessment) -> ExitStatus {
     }
 }
 
+/// A verdict in a word.
+fn word(verdict: &Verdict) -> &'static str {
+    match verdict {
+        Verdict::Unchecked => "unchecked",
+        Verdict::Verified(_) => "verified",
+        Verdict::Rejected { .. } => "rejected",
+        Verdict::Unavailable { .. } => "unavailable",
+    }
+}
+
 /// What is printed about one image.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -106,6 +117,33 @@ struct Report {
     roots_to_pin: Vec<Pin>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stored: Option<Stored>,
+    /// What other rules say that were asked as well.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    others: Vec<Other>,
+}
+
+/// What another rule says of the image.
+#[derive(Debug, Serialize)]
+struct Other {
+    policy: String,
+    pattern: String,
+    verdict: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+impl Other {
+    fn of(RuleVerdict { rule, verdict }: &RuleVerdict) -> Self {
+        Self {
+            policy: rule.description.clone(),
+            pattern: rule.pattern.clone(),
+            verdict: word(verdict),
+            reason: match verdict {
+                Verdict::Rejected { reason, .. } | Verdict::Unavailable { reason } => Some(reason.clone()),
+                Verdict::Verified(_) | Verdict::Unchecked => None,
+            },
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -170,12 +208,7 @@ impl Report {
         let mut report = Self {
             image: printable(image, 300),
             namespace: printable(namespace, 63),
-            verdict: match assessment.verdict {
-                Verdict::Unchecked => "unchecked",
-                Verdict::Verified(_) => "verified",
-                Verdict::Rejected { .. } => "rejected",
-                Verdict::Unavailable { .. } => "unavailable",
-            },
+            verdict: word(&assessment.verdict),
             reason: None,
             normalised: assessment.reference.as_ref().map(ToString::to_string),
             policy: rule.map(|rule| rule.description.clone()),
@@ -196,6 +229,7 @@ impl Report {
             root_key_ids: Vec::new(),
             roots_to_pin: Vec::new(),
             stored: None,
+            others: assessment.others.iter().map(Other::of).collect(),
         };
         match &assessment.verdict {
             Verdict::Unchecked => {}
@@ -245,6 +279,10 @@ impl Report {
                 let indent = format!("\n  {:LABEL$}", "");
                 let _ = writeln!(text, "  {label:LABEL$}{}", value.replace('\n', &indent));
             }
+        }
+        for Other { policy, pattern, verdict, reason } in &self.others {
+            let reason = reason.as_ref().map(|reason| format!(": {}", reason.replace('\n', " "))).unwrap_or_default();
+            let _ = writeln!(text, "  {:LABEL$}{verdict} by {policy}, pattern \"{pattern}\"{reason}", "also");
         }
         for (role, expires) in &self.expires {
             let days = expires.parse::<Timestamp>().map_or(0, |end| end.duration_since(now).as_hours() / 24);

@@ -1,6 +1,6 @@
 //! Policies: which images need what. Read strictly from files, selected by namespace and normalised reference.
 //!
-//! directories → `load` → `document` (over `yaml::tree`, `fields` and `requirement`) → `set` → a [`Rule`] for an image.
+//! directories → `load` → `document` (over `yaml::tree`, `fields` and `requirement`) → `set` → `selection` → the [`Rule`]s for an image.
 //! Nothing that asks for a check is ever ignored: what is not understood keeps the whole set from loading.
 
 mod configmap;
@@ -10,6 +10,7 @@ mod load;
 mod pattern;
 mod problem;
 mod requirement;
+mod selection;
 mod set;
 
 use std::fmt;

@@ -5,8 +5,8 @@
 //! run of characters within its part; in the path it may cross `/`. `reg.io` and `reg.io:443` are one host.
 //!
 //! - Without a tag (or with `:*`) every tag and every digest matches.
-//! - With a tag, the image must name a matching tag. An image by digest alone names none and does not match: nothing
-//!   ties that digest to the tag.
+//! - With a tag, the image must name a matching tag. An image by digest alone names none: it could have any tag, and
+//!   matches. Which of several such rules decides is said in `selection`.
 //! - With a digest, which must be a whole one, the image must name that digest.
 //!
 //! Refuses, when policies are loaded, whatever could never match an image. Never looks at an image as typed.
@@ -67,13 +67,31 @@ impl Pattern {
         })
     }
 
-    /// Does the image match?
+    /// Does the image match? An image by digest alone matches whatever the pattern says of tags.
     pub fn matches(&self, image: &Reference) -> bool {
         let (host, path) = compared(image);
-        self.matches_host(host)
+        let matches_tag = match (&self.tag, image.tag()) {
+            (Some(tag), Some(given)) => tag.matches(given),
+            _ => true,
+        };
+        matches_tag
+            && self.matches_host(host)
             && self.path.matches(path)
-            && self.tag.as_ref().is_none_or(|tag| image.tag().is_some_and(|given| tag.matches(given)))
             && self.digest.is_none_or(|digest| image.digest() == Some(digest))
+    }
+
+    /// Does it match every tag?
+    pub(super) fn matches_every_tag(&self) -> bool {
+        self.tag.is_none()
+    }
+
+    /// Does it match every tag that the other matches?
+    pub(super) fn covers_tags_of(&self, other: &Self) -> bool {
+        match (&self.tag, &other.tag) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(tag), Some(other)) => tag.covers(other),
+        }
     }
 
     /// Is it this host, be it typed with or without the default port? Only a star can tell the two spellings apart.
@@ -236,6 +254,12 @@ impl Glob {
             rest = after;
         }
         true
+    }
+
+    /// Does it match everything that the other matches? A star of the other is taken as a character that stands in no
+    /// pattern: only a star can match it, and a star that does matches everything in its place.
+    fn covers(&self, other: &Self) -> bool {
+        self.matches(&other.pieces.join("\0"))
     }
 
     fn literal(&self) -> Option<&str> {
@@ -433,14 +457,16 @@ mod tests {
         ("reg.io/a:v1", "reg.io/a:v10", false),
         ("reg.io/a:v1", "reg.io/a", false),
         ("reg.io/a:latest", "reg.io/a", true),
-        ("reg.io/a:v1", "reg.io/a@#", false),
+        ("reg.io/a:v1", "reg.io/a@#", true),
         ("reg.io/a:*", "reg.io/a@#", true),
-        ("reg.io/a:v*", "reg.io/a@#", false),
+        ("reg.io/a:v*", "reg.io/a@#", true),
+        ("reg.io/a:v*", "reg.io/a:x@#", false),
         ("reg.io/a:v*", "reg.io/a:v2-rc.1", true),
         ("reg.io/a@#", "reg.io/a@#", true),
         ("reg.io/a@#", "reg.io/a:v1@#", true),
         ("reg.io/a@#", "reg.io/a:v1", false),
-        ("reg.io/a:v1@#", "reg.io/a@#", false),
+        ("reg.io/a:v1@#", "reg.io/a@#", true),
+        ("reg.io/a:v1@#", "reg.io/a:v2@#", false),
         ("nginx:1.25", "docker.io/library/nginx:1.25", true),
     ];
 
@@ -565,6 +591,17 @@ mod tests {
             let glob = Glob::new(&pattern);
             for text in &texts {
                 assert_eq!(glob.matches(text), obvious(pattern.as_bytes(), text.as_bytes()), "{pattern:?} {text:?}");
+            }
+        }
+        // One glob covers another if it matches all that the other matches.
+        let patterns: Vec<Glob> = words(&['a', 'b', '*'], 4).iter().map(|pattern| Glob::new(pattern)).collect();
+        let texts = words(&['a', 'b', 'c'], 5);
+        let matched: Vec<Vec<bool>> =
+            patterns.iter().map(|glob| texts.iter().map(|text| glob.matches(text)).collect()).collect();
+        for (one, by_one) in patterns.iter().zip(&matched) {
+            for (other, by_other) in patterns.iter().zip(&matched) {
+                let covers = by_one.iter().zip(by_other).all(|(one, other)| *one || !*other);
+                assert_eq!(one.covers(other), covers, "{one} {other}");
             }
         }
     }

@@ -46,7 +46,7 @@ fn matches(normal: &str, image: &Reference) -> bool {
     let (path, tag) = rest.split_once(':').map_or((rest, None), |(path, tag)| (path, Some(tag)));
     host_matches(host, image.host())
         && glob::matches(path.as_bytes(), image.path().as_bytes())
-        && tag.is_none_or(|tag| image.tag().is_some_and(|given| glob::matches(tag.as_bytes(), given.as_bytes())))
+        && tag.is_none_or(|tag| image.tag().is_none_or(|given| glob::matches(tag.as_bytes(), given.as_bytes())))
         && digest.is_none_or(|digest| image.digest().is_some_and(|given| given.to_string() == digest))
 }
 

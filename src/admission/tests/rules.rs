@@ -1,0 +1,154 @@
+//! Several rules for one image: which of them decide, and what they come to together.
+
+use super::*;
+
+/// A rule that asks the world's server.
+fn rule(world: &World, pattern: &str, mode: &str, trust: &Value) -> Value {
+    let mut asked = json!({ "enabled": true, "trustServer": world.server.url() });
+    asked.as_object_mut().unwrap().extend(trust.as_object().unwrap().clone());
+    json!({ "name": pattern, "policy": { "mode": mode, "trust": asked } })
+}
+
+fn unchecked(pattern: &str) -> Value {
+    json!({ "name": pattern, "policy": {} })
+}
+
+/// Engines with these rules in one policy, in the opposite order, and in a policy each.
+fn in_every_order(world: &World, rules: &[Value]) -> Vec<Engine> {
+    let turned: Vec<Value> = rules.iter().rev().cloned().collect();
+    let mut engines = vec![
+        world.engine(&[document(None, rules.to_vec().into())]),
+        world.engine(&[document(None, turned.clone().into())]),
+    ];
+    for order in [rules.to_vec(), turned] {
+        let named = |(index, rule): (usize, &Value)| {
+            let mut document = document(None, json!([rule]));
+            document["metadata"]["name"] = format!("p{index}").into();
+            document
+        };
+        engines.push(world.engine(&order.iter().enumerate().map(named).collect::<Vec<_>>()));
+        std::fs::remove_dir_all(world.directory.join("policies")).unwrap();
+    }
+    engines
+}
+
+/// A digest that nobody signed must not go past the rule for its tags to a laxer one.
+#[test]
+fn no_digest_leads_past_a_rule_for_tags() {
+    let world = World::new();
+    let strict = |mode: &str| rule(&world, &format!("{GUN}:v*"), mode, &json!({}));
+    for engine in in_every_order(&world, &[strict("enforce"), unchecked("*")]) {
+        let unsigned = admit(&engine, &pod(&[&by_digest("evil")]));
+        assert_denied(&unsigned, &["rejected", "plc:v*"]);
+        assert_allowed(&admit(&engine, &pod(&[&by_digest("v1")])), &[]);
+        assert_allowed(&admit(&engine, &pod(&[&tagged("other")])), &[]);
+    }
+    for engine in in_every_order(&world, &[strict("warn"), unchecked("*")]) {
+        let heard = admit(&engine, &pod(&[&by_digest("evil")]));
+        assert_allowed(&heard, &[]);
+        assert!(heard.warnings[0].contains("rejected"), "{heard:?}");
+    }
+}
+
+/// Where several rules are equally strict, a digest that one of them lets in is let in.
+#[test]
+fn for_a_digest_one_of_several_rules_is_enough() {
+    let world = World::new();
+    let signed_by = |name: &str, key: &str| json!({ "signers": [{ "name": name, "publicKey": key }] });
+    let rules = [
+        rule(&world, &format!("{GUN}:b*"), "enforce", &signed_by("bob", &world.bob)),
+        rule(&world, &format!("{GUN}:v*"), "enforce", &signed_by("alice", &world.alice)),
+        unchecked("*"),
+    ];
+    for engine in in_every_order(&world, &rules) {
+        assert_allowed(&admit(&engine, &pod(&[&by_digest("v1")])), &[]);
+        let heard = admit(&engine, &pod(&[&by_digest("hidden")]));
+        assert_denied(&heard, &["plc:b*", "plc:v*", "1 of 1"]);
+        let heard = admit(&engine, &pod(&[&tagged("b1")]));
+        assert_denied(&heard, &["plc:b*"]);
+        assert!(!heard.message.contains("plc:v*"), "{}", heard.message);
+    }
+    // Nobody can say: one of them has no server that answers.
+    let away = json!({ "trustServer": "https://127.0.0.1:9" });
+    let rules = [
+        rule(&world, &format!("{GUN}:b*"), "enforce", &away),
+        rule(&world, &format!("{GUN}:v*"), "enforce", &json!({})),
+    ];
+    for engine in in_every_order(&world, &rules) {
+        let heard = admit(&engine, &pod(&[&by_digest("evil")]));
+        assert_denied(&heard, &["unavailable: the trust server did not answer", "rejected: "]);
+        assert!(heard.audit["images"].as_str().unwrap().ends_with("=unavailable"), "{heard:?}");
+        assert_allowed(&admit(&engine, &pod(&[&by_digest("v1")])), &[]);
+    }
+}
+
+/// Equally specific rules must all hold, each in its own mode; the alphabet does not choose.
+#[test]
+fn equally_specific_rules_must_all_hold_each_in_its_mode() {
+    let world = World::new();
+    let (alice, bob) = (
+        json!({ "signers": [{ "name": "alice", "publicKey": world.alice }] }),
+        json!({ "signers": [{ "name": "bob", "publicKey": world.bob }] }),
+    );
+    let [one, other] = [GUN.replace("plc", "*plc"), GUN.replace("plc", "plc*")];
+    for (one, other) in [(&one, &other), (&other, &one)] {
+        // Both deny.
+        for engine in
+            in_every_order(&world, &[rule(&world, one, "enforce", &alice), rule(&world, other, "enforce", &bob)])
+        {
+            assert_allowed(&admit(&engine, &pod(&[&tagged("both")])), &[(FIRST, pinned("both"))]);
+            assert_denied(&admit(&engine, &pod(&[&tagged("v1")])), &["bob"]);
+        }
+        // One denies, the other warns.
+        for engine in in_every_order(&world, &[rule(&world, one, "warn", &bob), rule(&world, other, "enforce", &alice)])
+        {
+            let heard = admit(&engine, &pod(&[&tagged("v1")]));
+            assert_allowed(&heard, &[(FIRST, pinned("v1"))]);
+            assert!(heard.warnings[0].contains("bob"), "{heard:?}");
+            assert_denied(&admit(&engine, &pod(&[&tagged("evil")])), &["evil"]);
+        }
+        // With signers and without, checked and unchecked: what asks for more must hold too.
+        for laxer in [rule(&world, one, "enforce", &json!({})), unchecked(one)] {
+            for engine in in_every_order(&world, &[laxer, rule(&world, other, "enforce", &bob)]) {
+                assert_denied(&admit(&engine, &pod(&[&tagged("v1")])), &["bob"]);
+                assert_allowed(&admit(&engine, &pod(&[&tagged("both")])), &[(FIRST, pinned("both"))]);
+            }
+        }
+        // One that leaves the tag and one that pins it.
+        let mut leaves = rule(&world, one, "enforce", &json!({}));
+        leaves["policy"]["mutateImage"] = false.into();
+        for engine in in_every_order(&world, &[leaves, rule(&world, other, "enforce", &alice)]) {
+            assert_allowed(&admit(&engine, &pod(&[&tagged("v1")])), &[(FIRST, pinned("v1"))]);
+        }
+    }
+}
+
+/// Two rules that ask two servers, which have signed different things under one tag.
+#[test]
+fn rules_that_verify_different_digests_let_nothing_in() {
+    let world = World::new();
+    let authority = Authority::new();
+    let server = TrustServer::start_under(&authority);
+    server.publish(&Signer::new(GUN).signer("alice").release("v1", sha256(b"other"), 100, &["alice"]).publish());
+    let both = [std::fs::read_to_string(world.directory.join("ca.pem")).unwrap(), authority.pem()];
+    world.write("ca.pem", &both.join("\n"));
+    let elsewhere = json!({ "trustServer": server.url() });
+    let [one, other] = [GUN.replace("plc", "*plc"), GUN.replace("plc", "plc*")];
+    let rules =
+        |modes: [&str; 2]| [rule(&world, &one, modes[0], &elsewhere), rule(&world, &other, modes[1], &json!({}))];
+    for engine in in_every_order(&world, &rules(["enforce", "enforce"])) {
+        assert_denied(&admit(&engine, &pod(&[&tagged("v1")])), &["different digests"]);
+        // The digest says which is meant; then the other server says no.
+        assert_denied(&admit(&engine, &pod(&[&pinned("v1")])), &["rejected"]);
+    }
+    for engine in in_every_order(&world, &rules(["warn", "enforce"])) {
+        let heard = admit(&engine, &pod(&[&tagged("v1")]));
+        assert_allowed(&heard, &[(FIRST, pinned("v1"))]);
+        assert!(heard.warnings[0].contains("different digests"), "{heard:?}");
+    }
+    for engine in in_every_order(&world, &rules(["warn", "warn"])) {
+        let heard = admit(&engine, &pod(&[&tagged("v1")]));
+        assert_allowed(&heard, &[]);
+        assert!(heard.warnings[0].contains("different digests"), "{heard:?}");
+    }
+}

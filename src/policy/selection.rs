@@ -1,0 +1,219 @@
+//! Which rules of one scope decide on an image.
+//!
+//! Of all rules whose pattern matches, the most specific ones decide: exact patterns before those with a star, then those
+//! with more literal characters. Equally specific rules decide together: each of them must hold. Names and the order of
+//! files never matter.
+//!
+//! A reference by digest alone names no tag. It is judged by every rule that could decide on its name with some tag: the
+//! strictest of them count, and one of those is enough. So no digest leads past a strict rule to a laxer one.
+//!
+//! A look-up tries only patterns whose host and folder could match, so that 10,000 rules for as many teams cost no more
+//! than ten.
+
+use std::collections::HashMap;
+
+use super::document::Document;
+use super::pattern::{self, Pattern};
+use super::problem::{Fault, PolicyProblem};
+use super::set::describe_policy;
+use super::{Requirement, Rule};
+use crate::image::Reference;
+
+/// The most rules that are compared with one another for one image, and the most that are asked about it. Each can cost a
+/// request to a server of its own.
+const MAX_CANDIDATES: usize = 256;
+const MAX_ASKED: usize = 32;
+
+/// What was found for one image.
+#[derive(Debug)]
+pub(super) enum Found<'a> {
+    /// These decide: all of an inner list must hold, and one inner list is enough.
+    Rules(Vec<Vec<&'a Rule>>),
+    /// More than are ever asked.
+    TooMany,
+    /// No pattern matches.
+    Nothing,
+}
+
+/// The rules of one scope, the most specific first, and where to look for those that could match.
+#[derive(Debug, Default)]
+pub(super) struct Rules {
+    policies: usize,
+    ranked: Vec<Ranked>,
+    /// Ranks by `host/path`, for patterns with a star in neither.
+    by_name: HashMap<String, Vec<usize>>,
+    /// Ranks by `host/folder`, for patterns with a star in the path alone.
+    by_folder: HashMap<String, Vec<usize>>,
+    /// Ranks of patterns with a star in the host.
+    any_host: Vec<usize>,
+}
+
+#[derive(Debug)]
+struct Ranked {
+    /// The same for rules that are equally specific; 0 for the most specific.
+    class: usize,
+    pattern: Pattern,
+    rule: Rule,
+}
+
+impl Rules {
+    /// Ranks the rules of one scope. The same pattern twice must ask for the same, and is kept once.
+    pub(super) fn build(documents: Vec<Document>, problems: &mut Vec<PolicyProblem>) -> Self {
+        let mut rules = Self { policies: documents.len(), ..Self::default() };
+        let mut sorted: Vec<(Pattern, Rule)> = documents.into_iter().flat_map(|document| document.rules).collect();
+        sorted.sort_by(|(a, first), (b, second)| a.precedence(b).then_with(|| order(first).cmp(&order(second))));
+        for (pattern, rule) in sorted {
+            let class = match rules.ranked.last() {
+                None => 0,
+                Some(last) if last.pattern == pattern => {
+                    if last.rule.requirement != rule.requirement {
+                        let fault = Fault::PatternTwice {
+                            pattern: rule.pattern.clone(),
+                            policy: describe_policy(&last.rule.scope, &last.rule.policy),
+                            first: last.rule.place.clone(),
+                        };
+                        problems.push(PolicyProblem::new(rule.place, fault));
+                    }
+                    continue;
+                }
+                Some(last) => last.class + usize::from(!last.pattern.ties_with(&pattern)),
+            };
+            rules.ranked.push(Ranked { class, pattern, rule });
+        }
+        for (rank, Ranked { pattern, .. }) in rules.ranked.iter().enumerate() {
+            match (pattern.exact_host(), pattern.exact_path()) {
+                (Some(host), Some(path)) => rules.by_name.entry(format!("{host}/{path}")).or_default().push(rank),
+                (Some(host), None) => {
+                    rules.by_folder.entry(format!("{host}/{}", pattern.folder())).or_default().push(rank);
+                }
+                (None, _) => rules.any_host.push(rank),
+            }
+        }
+        rules
+    }
+
+    /// How many policies they are from.
+    pub(super) fn policies(&self) -> usize {
+        self.policies
+    }
+
+    /// All rules, the most specific first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Rule> {
+        self.ranked.iter().map(|ranked| &ranked.rule)
+    }
+
+    /// How many rules each folder has.
+    #[cfg(test)]
+    pub(super) fn folders(&self) -> Vec<usize> {
+        self.by_folder.values().map(Vec::len).collect()
+    }
+
+    /// The rules that decide on an image.
+    pub(super) fn find(&self, image: &Reference) -> Found<'_> {
+        let candidates = self.candidates(image);
+        if candidates.len() > MAX_CANDIDATES {
+            return Found::TooMany;
+        }
+        let alternatives = match (candidates.as_slice(), image.tag()) {
+            ([], _) => return Found::Nothing,
+            ([only], _) => vec![vec![&only.rule]],
+            (all, Some(_)) => vec![different(all.iter().copied())],
+            (all, None) => strictest(by_tags(all)),
+        };
+        if alternatives.iter().map(Vec::len).sum::<usize>() > MAX_ASKED {
+            return Found::TooMany;
+        }
+        Found::Rules(alternatives)
+    }
+
+    /// The rules that could decide, by rank. Each bucket is in the order of ranks, so that a rule that matches whatever the
+    /// tag ends the search behind its class.
+    fn candidates(&self, image: &Reference) -> Vec<&Ranked> {
+        let (host, path) = pattern::compared(image);
+        let name = format!("{host}/{path}");
+        // The folders that the image lies in: `host/`, `host/a`, `host/a/b`.
+        let top = name.get(..=host.len());
+        let below = path.match_indices('/').filter_map(|(at, _)| name.get(..host.len() + 1 + at));
+        let folders = top.into_iter().chain(below).filter_map(|folder| self.by_folder.get(folder));
+        let buckets = self.by_name.get(&name).into_iter().chain(folders).chain([&self.any_host]);
+        let mut last = usize::MAX;
+        let mut ranks = Vec::new();
+        for bucket in buckets {
+            for &rank in bucket {
+                let Some(ranked) = self.ranked.get(rank).filter(|ranked| ranked.class <= last) else { break };
+                if ranked.pattern.matches(image) {
+                    ranks.push(rank);
+                    if image.tag().is_some() || ranked.pattern.matches_every_tag() {
+                        last = ranked.class;
+                    }
+                }
+            }
+        }
+        ranks.sort_unstable();
+        ranks.iter().filter_map(|&rank| self.ranked.get(rank)).take_while(|ranked| ranked.class <= last).collect()
+    }
+}
+
+/// For an image without a tag: one list for each set of tags that the rules tell apart. A rule that others shadow, whatever
+/// tag it matches, never decides.
+fn by_tags<'a>(candidates: &[&'a Ranked]) -> Vec<Vec<&'a Rule>> {
+    let mut lists: Vec<Vec<&Rule>> = Vec::new();
+    for one in candidates {
+        let mut covering = candidates.iter().filter(|other| other.pattern.covers_tags_of(&one.pattern)).peekable();
+        if covering.peek().is_some_and(|first| first.class < one.class) {
+            continue;
+        }
+        let list = different(covering.filter(|other| other.class == one.class).copied());
+        let same = |known: &Vec<&Rule>| {
+            known.len() == list.len() && known.iter().zip(&list).all(|(a, b)| a.requirement == b.requirement)
+        };
+        if !lists.iter().any(same) {
+            lists.push(list);
+        }
+    }
+    lists
+}
+
+/// Those lists alone that hold the strictest rule.
+fn strictest(mut lists: Vec<Vec<&Rule>>) -> Vec<Vec<&Rule>> {
+    let of_list = |list: &Vec<&Rule>| list.iter().map(|rule| rule.requirement.strictness()).max();
+    let most = lists.iter().map(of_list).max();
+    lists.retain(|list| Some(of_list(list)) == most);
+    lists
+}
+
+/// Each different requirement once.
+fn different<'a>(candidates: impl Iterator<Item = &'a Ranked>) -> Vec<&'a Rule> {
+    let mut rules: Vec<&Rule> = Vec::new();
+    for Ranked { rule, .. } in candidates {
+        if !rules.iter().any(|known| known.requirement == rule.requirement) {
+            rules.push(rule);
+        }
+    }
+    rules
+}
+
+/// How much a requirement asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Strictness {
+    /// Nothing.
+    Unchecked,
+    /// A check that warns.
+    Warned,
+    /// A check that denies.
+    Enforced,
+}
+
+impl Requirement {
+    pub(super) fn strictness(&self) -> Strictness {
+        match self {
+            Self::Nothing => Strictness::Unchecked,
+            Self::Trust(rule) if rule.mode == super::Mode::Warn => Strictness::Warned,
+            Self::Trust(_) => Strictness::Enforced,
+        }
+    }
+}
+
+fn order(rule: &Rule) -> (&std::path::Path, usize, usize) {
+    (&rule.place.file, rule.place.line, rule.place.column)
+}
