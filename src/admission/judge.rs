@@ -296,7 +296,8 @@ impl Judge {
             Ok(verified) => Verdict::Verified(Box::new(verified)),
             Err(Refusal::Rejected(rejection)) => {
                 let slip = server.slip().map(|slip| format!("; {slip}")).unwrap_or_default();
-                let reason = format!("{rejection} (asked {server} for {gun}{slip})");
+                let told = rejection.told_of(server.keeper());
+                let reason = format!("{told} (asked {server} for {gun}{slip})");
                 Verdict::Rejected { code: rejection.code(), reason }
             }
             Err(Refusal::Unavailable(tried)) => {

@@ -68,10 +68,15 @@ impl Bundle {
 
     /// May this bundle hold a root key of `gun`? Everything but the dates (TRUST.md, "Reading a repository", 2).
     pub(super) fn is_root_key_of(&self, gun: &Gun) -> bool {
-        let Some((leaf, rest)) = self.certificates.split_first() else { return false };
+        self.root_key_of().is_some_and(|name| names(name, gun))
+    }
+
+    /// The name of the repositories whose root key this may be.
+    pub(super) fn root_key_of(&self) -> Option<&str> {
+        let (leaf, rest) = self.certificates.split_first()?;
         let shape = !leaf.is_ca && rest.iter().all(|certificate| certificate.is_ca); // row 19
         let strong = self.certificates.iter().all(Certificate::is_strong); // row 22
-        shape && strong && leaf.is_named_for(gun)
+        leaf.common_name.as_deref().filter(|_| shape && strong)
     }
 
     /// Are all certificates in date? One that is not changes the ID in Notary's reckoning (row 18).
@@ -184,19 +189,18 @@ impl Certificate {
         self.strong_signature && self.key.as_ref().is_some_and(|key| !key.is_weak())
     }
 
-    /// The common name is the GUN, or a prefix of it ending in `*` (rows 3 to 5).
-    fn is_named_for(&self, gun: &Gun) -> bool {
-        let Some(name) = &self.common_name else { return false };
-        match name.strip_suffix('*') {
-            Some(prefix) => gun.as_str().starts_with(prefix),
-            None => gun.as_str() == name,
-        }
-    }
-
     fn in_date(&self, now: Timestamp) -> bool {
         // Saturating: a date at the end of time stays there.
         let from = self.not_before.checked_sub(NOT_BEFORE_LEEWAY).unwrap_or(Timestamp::MIN);
         from <= now && now <= self.not_after
+    }
+}
+
+/// Is this common name the GUN, or a prefix of it that ends in `*` (rows 3 to 5)?
+fn names(common_name: &str, gun: &Gun) -> bool {
+    match common_name.strip_suffix('*') {
+        Some(prefix) => gun.as_str().starts_with(prefix),
+        None => gun.as_str() == common_name,
     }
 }
 

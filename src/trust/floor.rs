@@ -84,6 +84,16 @@ impl Floor {
         }
     }
 
+    /// A role of which the other has the same version with other contents, for the same key.
+    pub(super) fn contradicts(&self, other: &Self) -> Option<&str> {
+        let mut entries = self.entries();
+        let differs = |(role, key, header): &(&str, Option<KeyId>, &Header)| {
+            let seen = other.0.get(*role).and_then(|marks| marks.get(key).or_else(|| marks.get(&None)));
+            seen.is_some_and(|seen| seen.version == header.version && seen.content != header.content)
+        };
+        entries.find(differs).map(|(role, _, _)| role)
+    }
+
     /// The version that binds a role with these keys; 0 where none does.
     pub(super) fn version(&self, role: &str, keys: &RoleKeys) -> u64 {
         self.binding(role, keys).map(|header| header.version).max().unwrap_or(0)

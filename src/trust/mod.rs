@@ -50,6 +50,7 @@ pub use anchor::{Anchor, FirstUse, PinError, RootPin};
 pub use gun::{Gun, GunError, RoleName};
 pub use json::JsonError;
 pub use key::{KeyId, SignerKey, SignerKeyError};
+pub use rejection::Keeper;
 pub use repository::{RefreshError, Rejection, Repository, VerifiedDigest};
 pub use source::{FetchError, MetadataName, MetadataSource};
 pub use store::{DiskError, StateError, StoredRole, StoredSummary, reset};

@@ -110,16 +110,27 @@ impl Refresh<'_> {
             Ok(bytes) if bytes.len() > name.cap() => return Err(too_large(name.cap()).into()),
             Ok(bytes) => bytes,
             Err(FetchError::TooLarge { cap }) => return Err(too_large(cap).into()),
-            // Row 55: a server with a root and without a timestamp is a broken one; it has not said no.
-            Err(FetchError::NotFound) => {
-                return Err(RefreshError::Unavailable(format!("the trust server has no timestamp for {}", self.gun)));
-            }
+            Err(FetchError::NotFound) => return Err(self.without_timestamp()),
             Err(FetchError::Unavailable(why)) => return Err(RefreshError::Unavailable(why)),
         };
         let timestamp = TimestampRole::open(bytes, &root.timestamp)?;
         self.seen.note_timestamp(root, &timestamp)?;
         self.check_expiry(role, &timestamp.header)?;
         Ok(Arc::new(timestamp))
+    }
+
+    /// The server has no timestamp for a repository whose root it had, a moment ago or in earlier days.
+    fn without_timestamp(&mut self) -> RefreshError {
+        let name = MetadataName::Root;
+        match self.source.fetch(&name, name.cap()) {
+            // Row 107: it says itself that there is nothing any more.
+            Err(FetchError::NotFound) => Rejection::Deleted { gun: self.gun.as_str().to_owned() }.into(),
+            Err(FetchError::Unavailable(why)) => RefreshError::Unavailable(why),
+            // Row 55: a server with a root and without a timestamp is a broken one; it has not said no.
+            Ok(_) | Err(FetchError::TooLarge { .. }) => {
+                RefreshError::Unavailable(format!("the trust server has no timestamp for {}", self.gun))
+            }
+        }
     }
 
     fn snapshot(&mut self, root: &Root, file: &FileMeta) -> Result<Arc<SnapshotRole>, RefreshError> {

@@ -19,6 +19,11 @@ pub enum Rejection {
         /// The repository.
         gun: String,
     },
+    /// The server had trust data for the repository, and has none any more.
+    Deleted {
+        /// The repository.
+        gun: String,
+    },
     /// Metadata lists a file that the server does not have.
     Missing {
         /// The role.
@@ -181,12 +186,17 @@ pub enum Rejection {
 }
 
 /// Why a root is not trusted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RootDistrust {
     /// There is no pin, and first use is forbidden.
     NoAnchor,
     /// Too few keys have a certificate fit for this repository's root.
     Certificate,
+    /// Too few keys have a certificate that names this repository; the others' would do for another one.
+    OtherRepository {
+        /// What one of those certificates names.
+        name: String,
+    },
     /// Too few keys have a certificate that is in date.
     OutOfDate,
     /// Too few keys are pinned, or have a pinned certificate.
@@ -233,6 +243,7 @@ impl Rejection {
     pub fn code(&self) -> &'static str {
         match self {
             Self::NoTrustData { .. } => "no-trust-data",
+            Self::Deleted { .. } => "deleted",
             Self::Missing { .. } => "missing",
             Self::TooLarge { .. } => "too-large",
             Self::Json { .. } => "json",
@@ -263,16 +274,68 @@ impl Rejection {
     }
 }
 
+/// Where trust data is kept, for the words of a rejection: what is to be done differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeper {
+    /// A trust server, which renews timestamps by itself.
+    Server,
+    /// A directory (`file://`), into which exported data is carried.
+    Directory,
+}
+
+impl fmt::Display for Keeper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Server => "the trust server",
+            Self::Directory => "the directory",
+        })
+    }
+}
+
+/// What brings new data into a directory.
+const CARRY: &str = "export it anew from its trust server and carry it in";
+
+/// As from a trust server. Of other data, [`Rejection::told_of`] speaks.
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.tell(Keeper::Server, f)
+    }
+}
+
+/// A rejection in the words that fit the place where the data is kept.
+struct Told<'a>(&'a Rejection, Keeper);
+
+impl fmt::Display for Told<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.tell(self.1, f)
+    }
+}
+
+impl Rejection {
+    /// In words that fit the place where the data is kept.
+    pub fn told_of(&self, keeper: Keeper) -> impl fmt::Display {
+        Told(self, keeper)
+    }
+
+    fn tell(&self, keeper: Keeper, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_server = keeper == Keeper::Server;
         match self {
-            Self::NoTrustData { gun } => write!(
+            Self::NoTrustData { gun } if is_server => write!(
                 f,
                 "the trust server has no trust data for {gun}: nothing in it was ever signed; sign the image, or \
                  correct its name"
             ),
+            Self::NoTrustData { gun } => {
+                write!(f, "the directory has no trust data for {gun}; {CARRY}, or correct the image's name")
+            }
+            Self::Deleted { gun } => write!(
+                f,
+                "{keeper} has no trust data for {gun} any more, which it had before: it was deleted there; if that was \
+                 a mistake, restore it; if the repository is signed anew, {RESET} {gun}"
+            ),
             Self::Missing { role } => {
-                write!(f, "the trust server lists {role} metadata that it does not have; publish the repository anew")
+                let advice = if is_server { "publish the repository anew" } else { CARRY };
+                write!(f, "{keeper} lists {role} metadata that it does not have; {advice}")
             }
             Self::TooLarge { role, cap } => write!(f, "the {role} metadata is larger than its cap of {cap} bytes"),
             Self::Json { role, error } => write!(f, "the {role} metadata is not valid JSON: {error}"),
@@ -282,25 +345,45 @@ impl fmt::Display for Rejection {
                 if let Some(place) = keys_of {
                     write!(f, " (those of {place})")?;
                 }
-                write!(f, ", and {threshold} must have signed")
+                write!(f, ", and {threshold} must have signed; ")?;
+                match (role.as_str(), keys_of) {
+                    ("root", Some(_)) => write!(
+                        f,
+                        "keys that were trusted before have not signed the new root; if the repository was deliberately \
+                         made anew, {RESET} NAME"
+                    ),
+                    ("root", None) => f.write_str("its owner must sign the root with all the keys that it wants"),
+                    ("timestamp" | "snapshot" | "targets", _) => write!(
+                        f,
+                        "the root that is trusted lists other keys for it; if keys were changed, publish the repository \
+                         with the new ones; if the repository was deliberately made anew, {RESET} NAME"
+                    ),
+                    (role, _) => write!(
+                        f,
+                        "where a key was replaced, a signer that {role} has now must sign it anew: notary witness -p \
+                         NAME {role}"
+                    ),
+                }
             }
             Self::Expired { role, expired } => {
                 write!(f, "the {role} metadata expired on {expired}")?;
                 match role.as_str() {
-                    "timestamp" => {
+                    "timestamp" if is_server => {
                         f.write_str("; the trust server renews it by itself: check the server and the clocks")
                     }
-                    _ => f.write_str("; its owner must sign it anew"),
+                    "timestamp" => write!(f, "; data in a directory is not renewed by itself: {CARRY}"),
+                    _ if is_server => f.write_str("; its owner must sign it anew"),
+                    _ => write!(f, "; its owner must sign it anew; then {CARRY}"),
                 }
             }
             Self::Rollback { role, seen, offered } => write!(
                 f,
-                "the trust server offers version {offered} of the {role} metadata, and version {seen} was seen \
-                 before; if the server was deliberately restored from a backup, {RESET} NAME"
+                "{keeper} offers version {offered} of the {role} metadata, and version {seen} was seen \
+                 before; if older data was deliberately restored, from a backup or so, {RESET} NAME"
             ),
             Self::Equivocation { role, version } => write!(
                 f,
-                "the trust server offers version {version} of the {role} metadata with other contents than it had \
+                "{keeper} offers version {version} of the {role} metadata with other contents than it had \
                  before; if the repository was deliberately made anew, {RESET} NAME"
             ),
             Self::RootVersion { expected, actual } => {
@@ -386,6 +469,14 @@ impl fmt::Display for RootDistrust {
             Self::Certificate => {
                 "its keys lack a sound certificate with the repository's name as common name (one leaf, no CA, no \
                  SHA-1, RSA of 2048 bits or more)"
+            }
+            Self::OtherRepository { name } => {
+                return write!(
+                    f,
+                    "its certificate is for another repository, \"{}\"; sign the image under its own name, or give the \
+                     policy a remap if it is a mirror's",
+                    printable(name, 256)
+                );
             }
             Self::OutOfDate => "the certificates of its keys are out of date; its owner must rotate the root",
             Self::NotPinned => "its keys are not those that the policy pins",

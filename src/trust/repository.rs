@@ -162,9 +162,10 @@ impl Repository {
         self.seen.is_beyond(&self.root, &self.timestamp)
     }
 
-    /// Reads back what was verified and stored under this root, with these delegations: all of it is verified again and
-    /// held to the floor, except that neither its expiry nor the anchor is asked. Nothing can be judged by it before
-    /// [`Repository::under_anchor`].
+    /// Reads back what was verified and stored under this root, with these delegations: all of it is verified again, except
+    /// that neither its expiry nor the anchor is asked. Nothing can be judged by it before [`Repository::under_anchor`],
+    /// and, where the floor lies above it, not even then ([`Repository::is_superseded`]): a refresh that failed further on has
+    /// seen newer data, and has left this as it was.
     pub(super) fn read_back(
         source: &mut dyn MetadataSource,
         gun: &Gun,
@@ -172,15 +173,24 @@ impl Repository {
         floor: &Floor,
         delegations: &BTreeSet<RoleName>,
     ) -> Result<Self, RefreshError> {
-        floor.check_root(&root.header)?;
-        let seen = Seen::of(Some(Arc::clone(root)), floor.clone());
+        let mut seen = Seen::default();
+        seen.note_root(root);
         let mut refresh = Refresh { source, gun, previous: None, seen, signers: delegations, now: None };
-        let repository = refresh.read(root, Timestamp::MIN)?;
+        let mut repository = refresh.read(root, Timestamp::MIN)?;
         let damaged = repository.delegations.values().find_map(|delegation| match delegation {
             Delegation::Damaged(rejection) => Some(rejection.clone()),
             Delegation::Held(_) | Delegation::Absent => None,
         });
-        damaged.map_or(Ok(repository), |rejection| Err(rejection.into()))
+        if let Some(rejection) = damaged {
+            return Err(rejection.into());
+        }
+        if let Some(role) = repository.seen.floor().contradicts(floor) {
+            return Err(RefreshError::Unavailable(format!("its {role} is not the one that was verified")));
+        }
+        if repository.is_below(floor) {
+            repository.seen.note_newer(root, floor);
+        }
+        Ok(repository)
     }
 
     /// The same data, with what was seen of newer data.
@@ -203,7 +213,10 @@ impl Repository {
             };
             keys.is_some_and(|keys| floor.version(role, keys) > seen.version(role, keys))
         };
-        floor.root_version() > seen.root_version() || seen.roles().any(is_above)
+        // Row 66: a role that releases, and was seen, is part of all newer data.
+        let releases = RoleName::releases();
+        let lacks_releases = floor.has(releases.as_str()) && !seen.has(releases.as_str());
+        floor.root_version() > seen.root_version() || lacks_releases || seen.roles().any(is_above)
     }
 
     /// What orders this among other publications of the repository.

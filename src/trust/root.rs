@@ -105,7 +105,7 @@ impl Root {
         }
         let root = Self { bytes: bytes.into(), header, timestamp, snapshot, targets, keys, signed };
         // A link of the chain must be a root of this repository; dates and pins are for its end.
-        root.enough(|key| is_fit(key, gun), || root.distrust(gun, RootDistrust::Certificate))?;
+        root.enough(|key| is_fit(key, gun), || root.distrust(gun, root.unfit()))?;
         Ok(root)
     }
 
@@ -149,6 +149,13 @@ impl Root {
         ends.sort_by(|a, b| b.cmp(a));
         let last = usize::try_from(self.keys.threshold).ok().and_then(|n| ends.get(n.checked_sub(1)?).copied());
         last.unwrap_or(Timestamp::MIN)
+    }
+
+    /// Why the certificates will not do: they name another repository, or are unsound.
+    fn unfit(&self) -> RootDistrust {
+        let names = self.signed.iter().filter_map(|key| key.bundle()?.root_key_of());
+        let name = names.map(str::to_owned).find(|name| !name.is_empty());
+        name.map_or(RootDistrust::Certificate, |name| RootDistrust::OtherRepository { name })
     }
 
     /// The keys that may sign the next root: dates are not asked of them, or nobody could recover from an expired

@@ -23,7 +23,8 @@ pub(super) struct Seen {
 #[derive(Clone, Debug)]
 struct Publication {
     age: Age,
-    snapshot: FileMeta,
+    /// `None`: it was seen in an earlier process, which left no more of it than its versions.
+    snapshot: Option<FileMeta>,
 }
 
 /// The versions of a publication's root and timestamp: what orders two of them. Timestamps may begin again under a newer
@@ -63,8 +64,14 @@ impl Seen {
     pub(super) fn note_timestamp(&mut self, root: &Root, timestamp: &TimestampRole) -> Result<(), Rejection> {
         self.floor.note("timestamp", &root.timestamp, timestamp.header)?;
         let age = (root.header.version, timestamp.header.version);
-        self.publication = Some(Publication { age, snapshot: timestamp.snapshot.clone() });
+        self.publication = Some(Publication { age, snapshot: Some(timestamp.snapshot.clone()) });
         Ok(())
+    }
+
+    /// A floor above this data: an earlier process has seen a newer publication.
+    pub(super) fn note_newer(&mut self, root: &Root, floor: &Floor) {
+        let age = (floor.root_version(), floor.version("timestamp", &root.timestamp));
+        self.publication = Some(Publication { age, snapshot: None });
     }
 
     /// The same for any role below it, and the keys that it has.
@@ -87,6 +94,6 @@ impl Seen {
     /// Was there a newer root, or another publication, than these?
     pub(super) fn is_beyond(&self, root: &Root, timestamp: &TimestampRole) -> bool {
         self.root.as_ref().is_some_and(|seen| seen.header.version > root.header.version)
-            || self.publication.as_ref().is_some_and(|newest| newest.snapshot != timestamp.snapshot)
+            || self.publication.as_ref().is_some_and(|newest| newest.snapshot.as_ref() != Some(&timestamp.snapshot))
     }
 }

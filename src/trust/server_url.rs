@@ -5,6 +5,7 @@
 use std::fmt;
 use std::path::Path;
 
+use super::Keeper;
 use crate::text::printable;
 
 /// Longest URL that is looked at.
@@ -73,6 +74,11 @@ impl TrustServer {
     /// The directory that it is, if it is one.
     pub fn directory(&self) -> Option<&Path> {
         self.0.strip_prefix(FILE).map(Path::new)
+    }
+
+    /// What it is, for the words of a rejection.
+    pub fn keeper(&self) -> Keeper {
+        if self.directory().is_some() { Keeper::Directory } else { Keeper::Server }
     }
 
     /// The URL, without a trailing slash.

@@ -147,14 +147,36 @@ impl Repository<'_> {
     /// What `docker trust signer add` does: the key counts for `targets/releases` and for `targets/<name>`.
     pub(crate) fn add_signer(&self, signer: &Signer) -> &Self {
         let role = format!("targets/{}", signer.name);
-        self.client(&["key", "import", path(&signer.key), "--role", &role, "-g", &self.gun], "");
-        self.delegate("targets/releases", signer).delegate(&role, signer)
+        self.import(signer, &role).delegate("targets/releases", signer).delegate(&role, signer)
+    }
+
+    /// Puts a signer's key beside the repository's own, to sign with.
+    pub(crate) fn import(&self, signer: &Signer, role: &str) -> &Self {
+        self.client(&["key", "import", path(&signer.key), "--role", role, "-g", &self.gun], "");
+        self
     }
 
     /// Adds a signer's key to a delegation.
     pub(crate) fn delegate(&self, role: &str, signer: &Signer) -> &Self {
         self.client(&["delegation", "add", "-p", &self.gun, role, path(&signer.certificate), "--all-paths"], "");
         self
+    }
+
+    /// Takes the keys of a delegation away and gives it another: what the old ones signed stays as it is.
+    pub(crate) fn replace_delegate(&self, role: &str, signer: &Signer) -> &Self {
+        self.client(&["delegation", "remove", "-p", "-y", &self.gun, role], "");
+        self.delegate(role, signer)
+    }
+
+    /// Signs a delegation as it stands with the keys that it has now.
+    pub(crate) fn witness(&self, role: &str) -> &Self {
+        self.client(&["witness", "-p", &self.gun, role], "");
+        self
+    }
+
+    /// Deletes the repository on the server, and here.
+    pub(crate) fn delete(&self) {
+        self.client(&["delete", "--remote", &self.gun], "");
     }
 
     /// Puts a tag into these roles, signed with the keys at hand. No roles: plain `targets`.

@@ -13,7 +13,7 @@ use portreeve_test_support::trust_server::Fault;
 use serde_json::{Value, json};
 
 use crate::mount::Mount;
-use crate::notary::needs_notary;
+use crate::notary::{Digest, needs_notary};
 use crate::plant::{HMI, PLC, Plant};
 use crate::process::{Run, run};
 use crate::product::Site;
@@ -336,7 +336,7 @@ fn trust_data_is_carried_to_where_there_is_no_server() {
     for (image, word) in [
         (format!("{PLC}:unsigned"), "unsigned"),
         (format!("{HMI}:draft"), "draft"),
-        ("registry.local:9001/plant/bare:v1".to_owned(), "no trust data"),
+        ("registry.local:9001/plant/bare:v1".to_owned(), "the directory has no trust data"),
         ("registry.local:9001/plant/rotated:v1".to_owned(), "alice"),
     ] {
         assert_denied(&serving.admit("/admit", &pod_review(&image)), &[word]);
@@ -366,4 +366,59 @@ fn a_restart_does_not_forget_what_a_real_server_had() {
     let report = report(&check(&site).expect(ALLOWED));
     assert!(report["trustData"].as_str().unwrap().starts_with("stored"), "{report:#}");
     assert_eq!(report["digest"], plant.plc.to_string());
+}
+
+/// A site in which stored data may stand in for an hour, before a real server.
+fn patient_plant() -> (Plant, Site) {
+    let plant = Plant::build();
+    let mut site = plant.site();
+    site.config["trust"]["whenUnavailable"] = json!("useCached");
+    site.config["trust"]["maxStale"] = json!("1h");
+    (plant, site)
+}
+
+#[test]
+fn a_signers_new_key_that_has_signed_nothing_yet_is_no_damage() {
+    needs_notary!();
+    let (plant, site) = patient_plant();
+    site.policies(&[policy_for("registry.local:9001/plant/*", json!({ "enabled": true }))]);
+    let gun = "registry.local:9001/plant/handover";
+    let repository = plant.notary.repository(gun);
+    let digest = Digest::of("v1");
+    repository.add_signer(&plant.alice).sign("v1", &digest, &["targets/releases", "targets/alice"]);
+    let check = || run(&mut site.command("check", &["--output", "json", &format!("{gun}:v1")]), "");
+    check().expect(ALLOWED);
+    repository.replace_delegate("targets/releases", &plant.bob);
+    let first = report(&check().expect(DENIED));
+    for _ in 0..2 {
+        let run = check().expect(DENIED);
+        let again = report(&run);
+        assert_eq!(again["reason"], first["reason"], "{again:#}");
+        assert!(again["stored"].get("damage").is_none(), "{again:#}");
+        for word in ["seen before", "reset", "damage", "cannot be used"] {
+            assert!(!run.stderr.contains(word) && !again["reason"].as_str().unwrap().contains(word), "{run:?}");
+        }
+    }
+    // Once the new key has signed, all is well.
+    repository.import(&plant.bob, "targets/releases").witness("targets/releases");
+    check().expect(ALLOWED);
+}
+
+#[test]
+fn what_was_deleted_at_the_server_stands_in_for_nothing() {
+    needs_notary!();
+    let (plant, site) = patient_plant();
+    site.policies(&[policy_for("registry.local:9001/plant/*", json!({ "enabled": true }))]);
+    let gun = "registry.local:9001/plant/withdrawn";
+    let repository = plant.notary.repository(gun);
+    repository.sign("v1", &Digest::of("v1"), &[]);
+    let check = || run(&mut site.command("check", &["--output", "json", &format!("{gun}:v1")]), "");
+    check().expect(ALLOWED);
+    repository.delete();
+    for _ in 0..2 {
+        let report = report(&check().expect(DENIED));
+        assert_eq!(report["verdict"], "rejected", "{report:#}");
+        let reason = report["reason"].as_str().unwrap();
+        assert!(reason.contains("deleted") && reason.contains("portreeve check --reset"), "{reason}");
+    }
 }

@@ -22,13 +22,13 @@ impl Asking<'_> {
         let WhenUnavailable::UseCached { max_stale } = self.question.when_unavailable else {
             return Err(Refusal::Unavailable(why));
         };
+        let superseded = "newer trust data was seen but could not be read whole, so the stored data may not stand in";
         let Some((held, age)) = self.stand_in().map_err(Refusal::Rejected)? else {
-            return Err(Refusal::Unavailable(format!("{why}; nothing is stored that could stand in")));
+            let why_not = if self.has_superseded() { superseded } else { "nothing is stored that could stand in" };
+            return Err(Refusal::Unavailable(format!("{why}; {why_not}")));
         };
         if held.repository.is_superseded() {
-            return Err(Refusal::Unavailable(format!(
-                "{why}; newer trust data was seen but could not be read whole, so the stored data may not stand in"
-            )));
+            return Err(Refusal::Unavailable(format!("{why}; {superseded}")));
         }
         if age > max_stale {
             return Err(Refusal::Unavailable(format!(
@@ -45,6 +45,11 @@ impl Asking<'_> {
             }
             Err(rejection) => Err(Refusal::Rejected(rejection)),
         }
+    }
+
+    fn has_superseded(&self) -> bool {
+        let Question { gun, server, .. } = *self.question;
+        self.notary.store.recall(server, gun).is_some_and(|known| known.is_superseded())
     }
 
     /// What this process has verified by this anchor, unless newer data was seen by another; then, or where there is

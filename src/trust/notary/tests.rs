@@ -764,7 +764,7 @@ fn what_was_superseded_stands_in_for_nothing_after_a_restart() {
     unavailable(bench.ask(&stored));
     bench.restart(Some(&cache));
     bench.server.misbehave("", Fault::Status(500));
-    assert!(unavailable(bench.ask(&stored)).contains("nothing is stored"));
+    assert!(unavailable(bench.ask(&stored)).contains("newer trust data was seen"));
     // Nor can the server now show the old one again.
     bench.server.behave();
     bench.server.publish(&bench.repo);

@@ -219,8 +219,8 @@ impl Known {
         // A time in the future is no time at all: the clock was set back, and nobody can say how old the data is.
         let age = self.confirmed.and_then(|confirmed| Duration::try_from(now.duration_since(confirmed)).ok());
         let Some(age) = age else { return Ok(None) };
-        if self.is_beyond(repository) {
-            return Ok(None); // another process has seen newer data, and we have not
+        if self.is_superseded() {
+            return Ok(None); // newer data was seen, perhaps by another process, and not read to its end
         }
         let repository = repository.under_anchor(anchor, now)?;
         match repository.with_signers(&mut Nowhere, signers, now) {
@@ -243,6 +243,11 @@ impl Known {
     /// Was anything of this repository seen, by whatever anchor, that is newer than this data?
     pub(in crate::trust) fn is_beyond(&self, repository: &Repository) -> bool {
         repository.is_below(self.seen.floor())
+    }
+
+    /// Is there data, older than what was seen?
+    pub(in crate::trust) fn is_superseded(&self) -> bool {
+        self.repository.as_ref().is_some_and(|repository| repository.is_superseded() || self.is_beyond(repository))
     }
 
     /// Is there any data that might stand in?

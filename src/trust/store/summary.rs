@@ -40,7 +40,8 @@ impl StoredRole {
         let headers = state.floor.entries().filter(|(name, _, _)| *name == role).map(|(_, _, header)| header);
         let is_stored = |header: &Header| file.is_some_and(|file| file.version == header.version);
         let header = headers.max_by_key(|header| (is_stored(header), header.version))?;
-        let file = file.map(|file| format!("{}.json", file.sha256.hex()));
+        // Where newer data was seen and not stored, the older file is none of this version.
+        let file = file.filter(|file| file.version == header.version).map(|file| format!("{}.json", file.sha256.hex()));
         Some(Self { role: printable(role, 140), version: header.version, expires: header.expires, file })
     }
 }

@@ -619,7 +619,7 @@ fn what_failed_halfway_replaces_nothing_that_is_whole() {
 }
 
 #[test]
-fn data_below_its_own_floor_is_not_read_back() {
+fn data_below_its_own_floor_stands_in_for_nothing() {
     let bench = Bench::new();
     let repo = plant().publish();
     bench.refresh(&bench.start(), &repo).unwrap();
@@ -628,14 +628,65 @@ fn data_below_its_own_floor_is_not_read_back() {
     assert_eq!(state["seenUnder"]["snapshot"][&key]["version"], 1);
     state["seenUnder"]["snapshot"][&key]["version"] = 9.into();
     fs::write(bench.directory().join("state.json"), state.to_string()).unwrap();
-    assert_eq!(bench.stored(), Some((1, false)));
     assert!(bench.stand_in(now()).unwrap().is_none());
     assert_eq!(code(bench.refresh(&bench.start(), &repo)), "rollback");
     state["seenUnder"]["snapshot"][&key]["version"] = 1.into();
     state["seen"]["root"]["version"] = 2.into();
     fs::write(bench.directory().join("state.json"), state.to_string()).unwrap();
-    assert_eq!(bench.stored(), Some((1, false)));
+    assert!(bench.stand_in(now()).unwrap().is_none());
     assert_eq!(code(bench.refresh(&bench.start(), &repo)), "rollback");
+    // Another content than the one that was verified is damage.
+    state["seen"]["root"]["version"] = 1.into();
+    state["seenUnder"]["snapshot"][&key]["content"] = "0".repeat(64).into();
+    fs::write(bench.directory().join("state.json"), state.to_string()).unwrap();
+    let damage = bench.start().summary(&bench.server, &bench.gun).unwrap().damage.unwrap();
+    assert_eq!(damage, "its snapshot is not the one that was verified");
+    assert!(bench.stand_in(now()).unwrap().is_none());
+    assert_eq!(code(bench.refresh(&bench.start(), &repo)), "equivocation");
+}
+
+/// A refresh that fails further on leaves what is stored as it was, and says what is wrong with what the server offers.
+#[test]
+fn row_109_a_refresh_that_failed_half_way_is_no_damage() {
+    let base = plant().publish();
+    type Change<'a> = &'a dyn Fn(Signer) -> Signer;
+    let changes: [(&str, &str, Change<'_>); 5] = [
+        // A signer's key was replaced, and nothing is signed with the new one yet (notary#1500).
+        ("signature", "nothing", &|signer| {
+            let old = base.bytes("targets/releases");
+            signer.rotate("targets/releases", vec![Key::p256()]).edit_bytes("targets/releases", move |_| old.clone())
+        }),
+        ("expired", "nothing", &|signer| signer.expires("targets", now()).touch("timestamp")),
+        ("unavailable", "snapshot", &|signer| signer.touch("snapshot")),
+        ("unavailable", "targets.", &|signer| signer.touch("targets")),
+        ("unavailable", "targets/releases.", &|signer| signer.touch("targets/releases").touch("targets")),
+    ];
+    for (expected, without, change) in changes {
+        let bench = Bench::new();
+        let mut store = bench.start();
+        bench.refresh(&store, &base).unwrap();
+        let halfway = base.update(change);
+        for round in 0..3 {
+            assert_eq!(fail(&bench, &store, &halfway, without), expected, "{without} {round}");
+            let metrics = Arc::new(Metrics::new());
+            store = Store::new(Some(bench.cache()), MAX_WEIGHT, Arc::clone(&metrics));
+            let summary = store.summary(&bench.server, &bench.gun).unwrap();
+            assert_eq!(summary.damage, None, "{without} {round}");
+            let timestamp = summary.roles.iter().find(|role| role.role == "timestamp").unwrap();
+            assert_eq!((timestamp.version, timestamp.file.is_some()), (2, false), "the one that was seen");
+            // It stands in for nothing, as before the restart.
+            let known = store.recall(&bench.server, &bench.gun).unwrap();
+            assert!(known.has_data() && known.is_superseded());
+            assert!(known.stand_in(&first_use(), &alice(), now()).unwrap().is_none());
+            let failed = r#"portreeve_reloads_total{what="stored_trust",result="failed"} 0"#;
+            assert!(metrics.render().contains(failed), "{without} {round}");
+        }
+        // The versions that were seen bind.
+        assert_eq!(code(bench.refresh(&store, &base)), "rollback", "{without}");
+        let mended = base.update(|signer| signer.version("timestamp", 3).version("snapshot", 3).version("targets", 3));
+        let mended = mended.update(|signer| signer.version("targets/releases", 3));
+        assert_eq!(code(bench.refresh(&store, &mended)), "accepted", "{without}");
+    }
 }
 
 #[test]

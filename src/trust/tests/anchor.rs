@@ -24,7 +24,10 @@ fn row_002_without_first_use_and_pins_there_is_no_anchor() {
 #[test]
 fn row_003_a_certificate_of_another_repository_is_refused() {
     for other in ["registry.local:9001/plant/other", "registry.local:9001/plant", "registry.local:9001/plant/plc2"] {
-        assert_eq!(distrust(open(&named(other))), Some(RootDistrust::Certificate), "{other}");
+        let result = open(&named(other));
+        let words = result.as_ref().unwrap_err().to_string();
+        assert!(words.contains(&format!("for another repository, \"{other}\"")), "{words}");
+        assert_eq!(distrust(result), Some(RootDistrust::OtherRepository { name: other.to_owned() }));
     }
 }
 
@@ -46,7 +49,9 @@ fn row_005_the_common_name_is_compared_exactly() {
         "*plc",
         "**",
     ] {
-        assert_eq!(distrust(open(&named(bad))), Some(RootDistrust::Certificate), "{bad}");
+        let other = RootDistrust::OtherRepository { name: bad.to_owned() };
+        let expected = if bad.is_empty() { RootDistrust::Certificate } else { other };
+        assert_eq!(distrust(open(&named(bad))), Some(expected), "{bad}");
     }
 }
 

@@ -181,6 +181,60 @@ fn row_055_a_server_without_a_timestamp_says_nothing() {
 }
 
 #[test]
+fn advice_fits_the_role_and_the_place_of_the_data() {
+    let expired = |role: &str| Rejection::Expired { role: role.to_owned(), expired: now() };
+    let signatures = |role: &str, keys_of: Option<&str>| Rejection::Signatures {
+        role: role.to_owned(),
+        keys_of: keys_of.map(str::to_owned),
+        threshold: 1,
+        valid: 0,
+    };
+    for (rejection, keeper, words) in [
+        (expired("timestamp"), Keeper::Server, "the trust server renews it by itself"),
+        (expired("timestamp"), Keeper::Directory, "not renewed by itself: export it anew from its trust server"),
+        (expired("targets"), Keeper::Server, "its owner must sign it anew"),
+        (expired("targets"), Keeper::Directory, "its owner must sign it anew; then export it anew"),
+        (signatures("targets/releases", None), Keeper::Server, "notary witness -p NAME targets/releases"),
+        (
+            signatures("timestamp", None),
+            Keeper::Server,
+            "if keys were changed, publish the repository with the new ones",
+        ),
+        (signatures("root", Some("root version 1")), Keeper::Server, "deliberately made anew, reset what is stored"),
+    ] {
+        let told = rejection.told_of(keeper).to_string();
+        assert!(told.contains(words), "{told}");
+        assert_eq!(told.contains("the trust server"), keeper == Keeper::Server && words.contains("the trust server"));
+        assert_eq!(rejection.to_string() == told, keeper == Keeper::Server);
+    }
+}
+
+#[test]
+fn row_107_what_was_deleted_is_gone() {
+    let repo = plant().publish();
+    let held = open(&repo).unwrap();
+    let mut server = Server::of(&repo);
+    server.files.clear();
+    let mut deleted = || Repository::refresh(&mut server, &gun(), &first_use(), Some(&held), &alice(), now());
+    assert_eq!(code(deleted()), "deleted");
+    let words = deleted().unwrap_err().to_string();
+    for word in ["the trust server", GUN, "deleted", "portreeve check --reset registry.local:9001/plant/plc"] {
+        assert!(words.contains(word), "{words}");
+    }
+    // Whoever cannot say so has not said so.
+    let mut server = Server::of(&repo);
+    server.files.remove("timestamp");
+    server.away.insert("root".to_owned());
+    let result = Repository::refresh(&mut server, &gun(), &first_use(), Some(&held), &alice(), now());
+    assert_eq!(code(result), "unavailable");
+    let mut server = Server::of(&repo);
+    server.files.clear();
+    server.away.insert("timestamp".to_owned());
+    let result = Repository::refresh(&mut server, &gun(), &first_use(), Some(&held), &alice(), now());
+    assert_eq!(code(result), "unavailable");
+}
+
+#[test]
 fn row_056_expired_data_never_stands_in() {
     let held = open(&plant().publish()).unwrap();
     assert_eq!(held.judge(tag("v1"), &[], now() + hours(24 * 15)).unwrap_err().code(), "expired");
