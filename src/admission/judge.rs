@@ -15,7 +15,9 @@ use crate::credentials::{
 use crate::deadline::Deadline;
 use crate::image::{Digest, Reference};
 use crate::metrics;
-use crate::policy::{Mode, Place, PolicySet, Remap, Requirement, Rule, Scope, Selection, TrustRule, UnavailableRule};
+use crate::policy::{
+    MAX_DENIAL, Mode, Place, PolicySet, Remap, Requirement, Rule, Scope, Selection, TrustRule, UnavailableRule,
+};
 use crate::text::printable;
 use crate::trust::notary::{Notary, Origin, Question, Refusal, TrustServer, Verified, WhenUnavailable};
 use crate::trust::repository::{RequiredSigner, Wanted};
@@ -235,6 +237,10 @@ impl Judge {
         let mut summary = RuleSummary::of(rule);
         let verdict = match &rule.requirement {
             Requirement::Nothing => Verdict::Unchecked,
+            Requirement::Denied(why) => {
+                let reason = format!("denied by policy: {}", printable(why, MAX_DENIAL));
+                Verdict::Rejected { code: "denied-by-policy", reason }
+            }
             Requirement::Trust(trust) => {
                 summary.mode = trust.mode;
                 summary.mutate_image = trust.mutate_image;

@@ -216,7 +216,7 @@ mod tests {
         let rule = good(&policy(text)).pop().and_then(|mut document| document.rules.pop()).unwrap().1;
         match rule.requirement {
             Requirement::Trust(rule) => *rule,
-            Requirement::Nothing => panic!("{text}: nothing is asked for"),
+            other => panic!("{text}: {other:?}"),
         }
     }
 
@@ -343,7 +343,7 @@ spec: {repositories: []}
         (
             "      trust: {signers: [], signerSecrets: [{name: a}], roots: []}\n",
             &[
-                "f:8:24: \"signers\" is empty; remove it",
+                "f:8:24: \"signers\" is empty; name who must have signed",
                 "f:8:24: \"signers\" asks for a check while trust is not enabled",
                 "f:8:43: \"signerSecrets\" asks for a check",
                 "f:8:63: \"roots\" is empty",
@@ -366,8 +366,8 @@ spec: {repositories: []}
         ("      trust: true\n", &["f:8:14: \"policy.trust\" must be a mapping, and is true or false"]),
         ("      - trust: {enabled: true}\n", &["f:8:7: \"policy\" must be a mapping, and is a list"]),
         (
-            "      simple: {requirements: [{type: reject}]}\n",
-            &["f:8:31: \"simple: reject\" asks for a check that is not supported; remove it"],
+            "      simple: {requirements: [{type: sigstoreSigned}]}\n",
+            &["f:8:31: \"simple: sigstoreSigned\" asks for a check that is not supported; "],
         ),
         (
             "      simple: {requirements: [{type: insecureAcceptAnything}, {type: signedBy, keySecret: k}]}\n",

@@ -18,6 +18,8 @@ const HOMES: &[(&str, &str)] = &[
     ("mutateImage", "policy"),
     ("mode", "policy"),
     ("simple", "policy"),
+    ("deny", "policy"),
+    ("message", "policy.deny"),
     ("vulnerability", "policy"),
     ("va", "policy"),
     ("enabled", "policy.trust"),

@@ -21,6 +21,7 @@ pub use configmap::{Checked, check_data, check_manifests, check_path};
 pub use load::{PolicySource, load};
 pub use pattern::{Pattern, PatternError};
 pub use problem::{Fault, PolicyProblem};
+pub use requirement::MAX_DENIAL;
 pub use set::{PolicySet, Selection};
 
 use crate::image::{Reference, ReferenceError};
@@ -101,6 +102,8 @@ impl Place {
 pub enum Requirement {
     /// Nothing: the image is let in unchecked, and no network call is made for it.
     Nothing,
+    /// That no such image runs. The words say why, and what to do instead.
+    Denied(String),
     /// Signed trust data.
     Trust(Box<TrustRule>),
 }

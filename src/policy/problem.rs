@@ -183,6 +183,16 @@ pub enum Fault {
         /// The list.
         field: &'static str,
     },
+    /// Something stands beside a denial that it could only weaken or mean nothing for.
+    BesideDenial {
+        /// What.
+        field: &'static str,
+    },
+    /// A denial's message is too long.
+    LongMessage {
+        /// How many characters it may have.
+        limit: usize,
+    },
     /// A check that Portieris could do and Portreeve does not.
     Unsupported {
         /// What asks for it.
@@ -267,12 +277,27 @@ impl Fault {
                 return Some(format!("it belongs under {belongs}: check the indentation"));
             }
             Self::Value { expected, .. } => return Some(format!("it is {expected}")),
-            Self::NotEnabled { .. } => "set trust.enabled to true, or remove it",
+            Self::NotEnabled { .. } => "set trust.enabled to true; while it is not, these images are let in unchecked",
             Self::NoSwitch => "write \"enabled: true\", or \"enabled: false\" to admit these images unchecked",
-            Self::EmptyList { .. } => "remove it, or name whom to trust",
-            Self::Unsupported { .. } => "remove it; images are checked by trust alone",
+            Self::EmptyList { field: "roots" } => {
+                "pin a root, or remove it: then the first root that is seen is trusted"
+            }
+            Self::EmptyList { .. } => "name who must have signed, or remove it: then anybody's signature is enough",
+            Self::BesideDenial { .. } => {
+                "to deny these images write the denial alone; to let some in, write a policy without it"
+            }
+            Self::LongMessage { .. } => "say in a line what to do instead",
+            Self::Unsupported { .. } => {
+                "images are checked by \"trust\" alone: ask for that, or write \"deny\" to keep these images out; if this \
+                 field is only taken away, they are let in unchecked"
+            }
+            Self::Missing { field: "message", .. } => {
+                "say why nothing under this pattern may run, and what to use instead"
+            }
             Self::Missing { field: "namespace", .. } => "for all namespaces write a ClusterImagePolicy",
-            Self::NamespaceForbidden => "remove it, or write an ImagePolicy",
+            Self::NamespaceForbidden => {
+                "write an ImagePolicy for this namespace, or remove it to speak for every namespace without one"
+            }
             Self::Kind { .. } => {
                 "a policy has kind ImagePolicy or ClusterImagePolicy and apiVersion portieris.cloud.ibm.com/v1, \
                  securityenforcement.admission.cloud.ibm.com/v1beta1 or portreeve/v1"
@@ -286,7 +311,7 @@ impl Fault {
             Self::StaleZero => "to let no stored data stand in, write \"whenUnavailable: deny\"",
             Self::RemapPrefix { .. } => "write a host and whole path components, ending in \"/\"",
             Self::NoPolicies => "a ClusterImagePolicy with an empty list of repositories denies everything on purpose",
-            Self::PatternTwice { .. } => "keep one of them",
+            Self::PatternTwice { .. } => "keep the one that asks for what these images must have",
             Self::PassedOver => "call it policy.yaml, or the like",
             Self::PolicyTwice { .. } => "give each policy a name of its own",
             Self::Pattern(error) => return error.hint().map(str::to_owned),
@@ -333,6 +358,10 @@ impl fmt::Display for Fault {
                 quoted(found)
             ),
             Self::NamespaceForbidden => f.write_str("a ClusterImagePolicy has no namespace"),
+            Self::BesideDenial { field } => {
+                write!(f, "\"{field}\" stands beside a denial, under which nothing may run whatever else is asked for")
+            }
+            Self::LongMessage { limit } => write!(f, "\"message\" has more than {limit} characters"),
             Self::NotEnabled { field } => write!(f, "\"{field}\" asks for a check while trust is not enabled"),
             Self::NoSwitch => f.write_str("\"enabled\" is missing from policy.trust"),
             Self::EmptyList { field } => write!(f, "\"{field}\" is empty"),

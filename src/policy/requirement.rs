@@ -1,7 +1,7 @@
 //! The `policy` of a repository: what it asks of an image.
 //!
-//! Whatever asks for a check that would not be made is refused: `signers` while trust is off, `simple` with
-//! requirements, vulnerability checks.
+//! Whatever asks for a check that would not be made is refused: `signers` while trust is off, `simple` with requirements
+//! other than `reject`, vulnerability checks.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -16,25 +16,67 @@ use crate::trust::repository::RequiredSigner;
 use crate::trust::{KeyId, RoleName, RootPin, SignerKey};
 use crate::yaml::tree::{Node, Value};
 
-const POLICY: &[&str] = &["trust", "mutateImage", "mode", "simple", "vulnerability", "va"];
+const POLICY: &[&str] = &["trust", "mutateImage", "mode", "deny", "simple", "vulnerability", "va"];
 const TRUST: &[&str] =
     &["enabled", "trustServer", "signers", "signerSecrets", "roots", "remap", "whenUnavailable", "maxStale"];
 /// Those of [`TRUST`] that ask for a check, and so must not stand where no check is made.
 const DEMANDS: [&str; 3] = ["signers", "signerSecrets", "roots"];
 
+/// The most characters of a denial's message.
+pub const MAX_DENIAL: usize = 500;
+
 /// Reads a `policy`. `None` where it cannot be used; why is in `problems`.
 pub(crate) fn read_requirement(policy: &Node, problems: &mut Problems) -> Option<Requirement> {
     problems.mapping(policy, "policy", POLICY)?;
-    refuse_unsupported(policy, problems);
+    if let Some(deny) = policy.entry("deny") {
+        return read_denial(policy, deny, problems);
+    }
+    let rejects = refuse_unsupported(policy, problems);
     let mode =
         problems.choice(policy, "mode", &[("enforce", Mode::Enforce), ("warn", Mode::Warn)], "\"enforce\" or \"warn\"");
     let mutate_image = problems.boolean(policy, "mutateImage").unwrap_or(true);
-    let Some(trust) = policy.entry("trust") else {
-        if let Some(at) = policy.get("mode").filter(|_| mode == Some(Mode::Enforce)).map(|mode| mode.at) {
-            problems.report(at, Fault::NotEnabled { field: "mode" }); // whoever writes it means something by it
+    if rejects {
+        if let Some(at) = policy.get("mode").filter(|_| mode == Some(Mode::Warn)).map(|mode| mode.at) {
+            problems.report(at, Fault::BesideDenial { field: "mode" });
         }
-        return Some(Requirement::Nothing);
-    };
+        // Whatever else stands there is looked over: it may have slipped out of place.
+        let _ = policy.entry("trust").map(|trust| read_trust(trust, mode, mutate_image, problems));
+        let why = "this policy has the requirement \"reject\", under which no image may run; use an image that another \
+                   pattern allows";
+        return Some(Requirement::Denied(why.to_owned()));
+    }
+    if let Some(trust) = policy.entry("trust") {
+        return read_trust(trust, mode, mutate_image, problems);
+    }
+    if let Some(at) = policy.get("mode").filter(|_| mode == Some(Mode::Enforce)).map(|mode| mode.at) {
+        problems.report(at, Fault::NotEnabled { field: "mode" }); // whoever writes it means something by it
+    }
+    Some(Requirement::Nothing)
+}
+
+/// `deny`, which stands alone: no check could let anything in beside it, and a denial that only warns is none.
+fn read_denial(policy: &Node, deny: &Node, problems: &mut Problems) -> Option<Requirement> {
+    const INSIDE: &str = "policy.deny";
+    for &field in POLICY.iter().filter(|field| **field != "deny") {
+        if let Some(node) = policy.get(field) {
+            problems.report(node.at, Fault::BesideDenial { field });
+        }
+    }
+    let (at, message) =
+        problems.mapping(deny, INSIDE, &["message"]).and_then(|deny| problems.required(deny, "message", INSIDE))?;
+    if message.trim().is_empty() {
+        problems.report(at, Fault::Missing { field: "message", inside: INSIDE });
+        return None;
+    }
+    if message.chars().count() > MAX_DENIAL {
+        problems.report(at, Fault::LongMessage { limit: MAX_DENIAL });
+        return None;
+    }
+    Some(Requirement::Denied(message.trim().to_owned()))
+}
+
+/// `trust`, with what stands beside it.
+fn read_trust(trust: &Node, mode: Option<Mode>, mutate_image: bool, problems: &mut Problems) -> Option<Requirement> {
     if trust.is_null() {
         problems.report(trust.at, Fault::NoSwitch); // a forgotten body, or one that slipped out of place
         return None;
@@ -89,15 +131,18 @@ fn refuse_empty_lists(trust: &Node, problems: &mut Problems) {
     }
 }
 
-/// Portieris' other checks may stand in a document only where they ask for nothing.
-fn refuse_unsupported(policy: &Node, problems: &mut Problems) {
+/// Portieris' other checks may stand in a document only where they ask for nothing, or for a denial: is it that?
+fn refuse_unsupported(policy: &Node, problems: &mut Problems) -> bool {
+    let mut rejects = false;
     if let Some(simple) = policy.get("simple")
         && problems.mapping(simple, "policy.simple", &["requirements", "storeURL", "storeSecret"]).is_some()
     {
         for requirement in problems.list(simple, "requirements") {
             problems.strays(requirement, "an entry of policy.simple.requirements", &[]);
             let kind = requirement.get("type").and_then(Node::text).unwrap_or_default();
-            if kind != "insecureAcceptAnything" {
+            if kind == "reject" {
+                rejects = true;
+            } else if kind != "insecureAcceptAnything" {
                 let field = if kind.is_empty() { "simple".to_owned() } else { format!("simple: {kind}") };
                 problems.report(requirement.at, Fault::Unsupported { field });
             }
@@ -109,13 +154,14 @@ fn refuse_unsupported(policy: &Node, problems: &mut Problems) {
     if let Some(vulnerability) = policy.get("vulnerability") {
         let Value::Map(checkers) = &vulnerability.value else {
             problems.wrong_type("vulnerability", "a mapping", vulnerability);
-            return;
+            return rejects;
         };
         problems.strays(vulnerability, "policy.vulnerability", &[]);
         for (_, checker) in checkers {
             refuse_enabled(checker, "vulnerability", problems);
         }
     }
+    rejects
 }
 
 /// A checker must be empty, or say `enabled: false`.
@@ -291,7 +337,7 @@ mod tests {
     fn trust(text: &str) -> TrustRule {
         match read(text).unwrap() {
             Requirement::Trust(rule) => *rule,
-            Requirement::Nothing => panic!("{text}: nothing is asked for"),
+            other => panic!("{text}: {other:?}"),
         }
     }
 
@@ -377,7 +423,8 @@ mod tests {
         for text in ["roots: []", "roots: ", "signers: []", "signers: "] {
             let problems = read(&format!("trust:\n  enabled: true\n  {text}\n")).unwrap_err();
             assert_eq!(problems.len(), 1, "{problems:?}");
-            assert!(problems[0].contains("is empty; remove it"), "{problems:?}");
+            assert!(problems[0].contains("is empty; "), "{problems:?}");
+            assert!(problems[0].contains("or remove it: then"), "{problems:?}");
         }
         assert!(read("trust: {enabled: true, signerSecrets: []}").is_ok());
     }
@@ -429,6 +476,79 @@ mod tests {
         let Ok(Requirement::Trust(rule)) = remap("a.io/", "b.io/a/very/long/way/") else { panic!("it is a prefix") };
         let image = crate::image::Reference::parse(&format!("a.io/{}", "x".repeat(245))).unwrap();
         assert!(rule.remap.unwrap().signed(&image).is_err());
+    }
+
+    #[test]
+    fn a_denial_stands_alone_and_has_a_message() {
+        let denied = |text: &str| match read(text) {
+            Ok(Requirement::Denied(why)) => why,
+            other => panic!("{text}: {other:?}"),
+        };
+        assert_eq!(denied("deny: {message: \" use the site's mirror \"}"), "use the site's mirror");
+        assert_eq!(denied(&format!("deny: {{message: {}}}", "x".repeat(MAX_DENIAL))).len(), MAX_DENIAL);
+        for (text, expected) in [
+            ("deny: {}", "\"message\" is missing from policy.deny; say why"),
+            ("deny: {message: \"\"}", "\"message\" is missing from policy.deny"),
+            ("deny: {message: \"  \"}", "\"message\" is missing from policy.deny"),
+            ("deny: {message: null}", "\"message\" is missing"),
+            ("deny: {message: 7}", "\"message\" must be a string"),
+            ("deny:", "\"policy.deny\" must be a mapping, and is nothing"),
+            ("deny: true", "\"policy.deny\" must be a mapping"),
+            ("deny: {message: x, mode: warn}", "\"mode\" does not belong in policy.deny"),
+            ("{deny: {message: x}, mode: warn}", "\"mode\" stands beside a denial"),
+            ("{deny: {message: x}, mode: enforce}", "\"mode\" stands beside a denial"),
+            ("{deny: {message: x}, mutateImage: false}", "\"mutateImage\" stands beside a denial"),
+            ("{deny: {message: x}, trust: {enabled: true}}", "\"trust\" stands beside a denial"),
+            ("{deny: {message: x}, simple: {}}", "\"simple\" stands beside a denial"),
+            ("message: x", "\"message\" does not belong in policy; it belongs under policy.deny"),
+        ] {
+            let problems = read(text).unwrap_err();
+            assert!(problems[0].contains(expected), "{text}: {problems:?}");
+        }
+        let long = format!("deny: {{message: {}}}", "x".repeat(MAX_DENIAL + 1));
+        assert!(read(&long).unwrap_err()[0].contains("more than 500 characters"));
+    }
+
+    /// What Portieris refuses every image by.
+    #[test]
+    fn the_requirement_reject_denies() {
+        for text in [
+            "simple: {requirements: [{type: reject}]}",
+            "simple: {requirements: [{type: insecureAcceptAnything}, {type: reject}]}",
+            "{simple: {requirements: [{type: reject}]}, mode: enforce, mutateImage: false}",
+            "{simple: {requirements: [{type: reject}], storeURL: x}, trust: {enabled: true}, vulnerability: {}}",
+            "{simple: {requirements: [{type: reject}]}, trust: {enabled: false}}",
+        ] {
+            assert!(matches!(read(text), Ok(Requirement::Denied(_))), "{text}: {:?}", read(text));
+        }
+        for (text, expected) in [
+            ("{simple: {requirements: [{type: reject}]}, mode: warn}", "\"mode\" stands beside a denial"),
+            ("simple: {requirements: [{type: reject}, {type: signedBy}]}", "\"simple: signedBy\" asks for a check"),
+            ("{simple: {requirements: [{type: reject}]}, trust: {tust: 1}}", "unknown field"),
+        ] {
+            let problems = read(text).unwrap_err();
+            assert!(problems.iter().any(|problem| problem.contains(expected)), "{text}: {problems:?}");
+        }
+    }
+
+    /// Whoever follows an advice must know what it leaves unchecked.
+    #[test]
+    fn no_advice_leads_to_less_without_saying_so() {
+        for text in [
+            "simple: {requirements: [{type: signedBy, keySecret: k}]}",
+            "simple: {requirements: [{}]}",
+            "va: {enabled: true}",
+            "vulnerability: {ICCRVA: {enabled: true}}",
+            "trust: {enabled: false, signers: [{name: a, publicKey: b}]}",
+            "trust: {signerSecrets: [{name: a}]}",
+            "mode: enforce",
+            "trust: {}",
+        ] {
+            let problems = read(text).unwrap_err();
+            let advice = problems.iter().find(|problem| problem.contains("unchecked"));
+            assert!(advice.is_some(), "{text}: {problems:?}");
+            assert!(!problems.iter().any(|problem| problem.contains("remove it;") || problem.ends_with("remove it")));
+        }
     }
 
     #[test]

@@ -202,12 +202,15 @@ pub(super) enum Strictness {
     Warned,
     /// A check that denies.
     Enforced,
+    /// That no such image runs.
+    Denied,
 }
 
 impl Requirement {
     pub(super) fn strictness(&self) -> Strictness {
         match self {
             Self::Nothing => Strictness::Unchecked,
+            Self::Denied(_) => Strictness::Denied,
             Self::Trust(rule) if rule.mode == super::Mode::Warn => Strictness::Warned,
             Self::Trust(_) => Strictness::Enforced,
         }

@@ -152,3 +152,34 @@ fn rules_that_verify_different_digests_let_nothing_in() {
         assert!(heard.warnings[0].contains("different digests"), "{heard:?}");
     }
 }
+
+/// What policy denies is denied in its own words, and no server is asked.
+#[test]
+fn a_denial_is_told_in_the_policy_s_words() {
+    let mut world = World::new();
+    let words = "use the site's mirror\u{1b}[2J";
+    let deny = |pattern: &str| json!({ "name": pattern, "policy": { "deny": { "message": words } } });
+    let reject =
+        |pattern: &str| json!({ "name": pattern, "policy": { "simple": { "requirements": [{ "type": "reject" }] } } });
+    for rules in [[deny("docker.io/*"), unchecked("*")], [unchecked("docker.io/library/nginx"), deny("*")]] {
+        let engine = world.engine(&[document(None, json!(rules))]);
+        let heard = admit(&engine, &pod(&["bitnami/redis"]));
+        assert_denied(
+            &heard,
+            &["rejected: denied by policy: use the site's mirror\u{fffd}[2J [ClusterImagePolicy p ("],
+        );
+        assert_eq!(heard.audit["images"], "bitnami/redis=rejected:denied-by-policy");
+    }
+    let engine = world.engine(&[document(None, json!([reject("*")]))]);
+    assert_denied(&admit(&engine, &pod(&[&tagged("v1")])), &["denied by policy", "\"reject\""]);
+    assert_eq!(world.server.connections(), 0);
+    // A check that is equally specific and holds does not help.
+    let [one, other] = [GUN.replace("plc", "*plc"), GUN.replace("plc", "plc*")];
+    for engine in in_every_order(&world, &[deny(&one), rule(&world, &other, "enforce", &json!({})), unchecked("*")]) {
+        assert_denied(&admit(&engine, &pod(&[&tagged("v1")])), &["denied by policy"]);
+    }
+    world.more_config = json!({ "admission": { "mode": "warn" } });
+    let heard = admit(&world.engine(&[document(None, json!([deny("*")]))]), &pod(&["nginx"]));
+    assert_allowed(&heard, &[]);
+    assert!(heard.warnings[0].contains("denied by policy"), "{heard:?}");
+}

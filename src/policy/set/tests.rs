@@ -5,8 +5,8 @@ use super::*;
 use crate::policy::document::read_text;
 use crate::policy::load::finish;
 
-/// Documents of `kind namespace/name: pattern=+ pattern=-`; one file a document. `+` asks for trust, `~` warns, and any other
-/// word is a trust server of that name.
+/// Documents of `kind namespace/name: pattern=+ pattern=-`; one file a document. `+` asks for trust, `~` warns, `!` denies, any
+/// other word is a trust server of that name.
 fn build(policies: &[&str]) -> Result<PolicySet, Vec<String>> {
     let mut documents = Vec::new();
     let mut problems = Vec::new();
@@ -24,6 +24,7 @@ fn build(policies: &[&str]) -> Result<PolicySet, Vec<String>> {
                 "-" => "trust: {enabled: false}".to_owned(),
                 "+" => "trust: {enabled: true}".to_owned(),
                 "~" => "mode: warn, trust: {enabled: true}".to_owned(),
+                "!" => "deny: {message: use the mirror}".to_owned(),
                 server => format!("trust: {{enabled: true, trustServer: \"https://{server}\"}}"),
             };
             text.push_str(&format!("  - {{name: \"{pattern}\", policy: {{{policy}}}}}\n"));
@@ -129,6 +130,9 @@ fn a_digest_alone_is_judged_by_the_strictest_rules_of_its_name() {
         ("plc:v*=~ *=-", "plc:v*"),
         ("plc:v*=~ plc*=+", "plc*"),
         ("plc:v1=- plc:v*=- plc*=-", "plc:v1"),
+        ("plc:v*=! plc:r*=+ *=-", "plc:v*"),
+        ("plc:v*=- *=!", "*"),
+        ("plc=+ *=!", "plc"),
         // What is more specific for every tag decides alone. A pattern without a star comes before any with one.
         ("plc=- *=+ docker.io/*=+", "plc"),
         ("plc=~ library/*:v*=+", "plc"),
@@ -198,7 +202,7 @@ fn contradictions_name_both_places() {
     assert_eq!(
         problems,
         ["f1:7:5: pattern \"REG.io/x:*\" asks for something else than the same pattern in ClusterImagePolicy a, \
-          f0:6:5; keep one of them"]
+          f0:6:5; keep the one that asks for what these images must have"]
     );
     let problems = build(&["n/a: x=+", "n/a: x=-"]).unwrap_err();
     assert_eq!(problems, ["f1:1:1: ImagePolicy n/a stands twice, first in f0:1:1; give each policy a name of its own"]);

@@ -19,12 +19,20 @@ pub fn check(data: &[u8]) {
     let Ok(documents) = portreeve::yaml::read_all::<Value>(text) else { return };
     let repositories: Vec<&Value> = documents.iter().flat_map(repositories).collect();
     let enabled = |repository: &&&Value| repository["policy"]["trust"]["enabled"] == Value::Bool(true);
+    let denies = |repository: &&&Value| {
+        let requirements = repository["policy"]["simple"]["requirements"].as_array();
+        let rejects = requirements.into_iter().flatten().any(|requirement| requirement["type"] == "reject");
+        rejects || !repository["policy"]["deny"].is_null()
+    };
+    let (denying, repositories): (Vec<&Value>, Vec<&Value>) =
+        repositories.iter().partition(|repository| denies(&repository));
     let (asking, others) =
         (repositories.iter().filter(enabled).count(), repositories.iter().filter(|r| !enabled(r)).count());
-    let (mut trusting, mut nothing) = (0, 0);
+    let (mut trusting, mut nothing, mut denied) = (0, 0, 0);
     for rule in set.rules() {
         match rule.requirement {
             Requirement::Trust(_) => trusting += 1,
+            Requirement::Denied(_) => denied += 1,
             Requirement::Nothing => nothing += 1,
         }
     }
@@ -33,6 +41,7 @@ pub fn check(data: &[u8]) {
         trusting <= asking && (trusting > 0) == (asking > 0),
         "{asking} ask for trust, {trusting} rules do\n{text}"
     );
+    assert!((denied > 0) == !denying.is_empty() && denied <= denying.len(), "{denying:?} deny, {denied} rules do\n{text}");
     assert!(nothing <= others && (nothing > 0) == (others > 0), "{others} ask for nothing, {nothing} rules do\n{text}");
 }
 
