@@ -54,7 +54,7 @@ impl Notary {
     /// Fetches and verifies all of a repository.
     pub fn export(&self, request: &ExportRequest<'_>, now: Timestamp) -> Result<Export, Refusal> {
         let ExportRequest { gun, server, anchor, credentials, deadline } = *request;
-        let mut source = Recorder::new(self.source(server, gun, credentials, deadline, &()), true);
+        let mut source = Recorder::new(self.source(server, gun, credentials, deadline, &()), true, deadline);
         let none = BTreeSet::new();
         let known = self.store().recall(server, gun);
         let epoch = known.as_ref().map_or(0, |known| known.epoch());
@@ -126,9 +126,11 @@ fn earlier_roots(source: &mut dyn MetadataSource, gun: &Gun, newest: &Arc<Root>)
     for version in (1..newest.header.version).rev().take(EARLIER_ROOTS) {
         let name = MetadataName::RootVersion(version);
         let Ok(bytes) = source.fetch(&name, name.cap()) else { break };
-        let Ok(older) = Root::read(bytes, None, gun) else { break };
+        let Ok(older) = Root::read(bytes, None, gun, &|| source.is_late()) else { break };
         let next = chain.last().unwrap_or(newest);
-        if older.header.version != version || Root::read(next.bytes.to_vec(), Some(&older), gun).is_err() {
+        if older.header.version != version
+            || Root::read(next.bytes.to_vec(), Some(&older), gun, &|| source.is_late()).is_err()
+        {
             break;
         }
         chain.push(Arc::new(older));

@@ -154,7 +154,7 @@ mod tests {
 
     use super::*;
     use crate::image::Sha256;
-    use crate::trust::json::Value;
+    use crate::trust::json::Document;
     use crate::trust::key::PublicKey;
 
     fn header(version: u64, content: u8) -> Header {
@@ -168,7 +168,8 @@ mod tests {
             let public = STANDARD.encode(raw);
             let text = format!(r#"{{"keytype":"ed25519","keyval":{{"private":null,"public":"{public}"}}}}"#);
             let id = Sha256::of(text.as_bytes());
-            (id, Arc::new(PublicKey::read(&id.hex(), &Value::read(text.as_bytes()).unwrap()).unwrap().unwrap()))
+            let document = Document::of(text.as_bytes()).unwrap();
+            (id, Arc::new(PublicKey::read(&id.hex(), document.root()).unwrap().unwrap()))
         };
         RoleKeys { threshold: 1, keys: numbers.into_iter().map(key).collect() }
     }

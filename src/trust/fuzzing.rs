@@ -9,7 +9,9 @@ use super::{canonical, json};
 
 /// The canonical form of a document; `None` if it is refused.
 pub fn canonical_json(bytes: &[u8]) -> Option<Vec<u8>> {
-    json::Value::read(bytes).ok().map(|value| canonical::canonical(&value))
+    let document = json::Document::of(bytes).ok()?;
+    let allowance = json::Allowance { values: usize::MAX, memory: usize::MAX, is_late: &|| false };
+    canonical::canonical(document.root(), allowance).ok().map(|form| form.bytes(bytes).to_vec())
 }
 
 /// What is thought of a root key's bundle.

@@ -13,6 +13,7 @@ use x509_cert::der::asn1::{Any, BitString, Null, ObjectIdentifier, UintRef};
 use x509_cert::der::{Decode as _, Encode as _, Reader as _, SliceReader};
 use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
 
+use super::canonical::canonical_string;
 use super::certificate::{Bundle, Certificate, pem_blocks};
 use super::json::Value;
 use super::weight::{as_u64, map_entry, place};
@@ -79,7 +80,7 @@ impl PublicKey {
     }
 
     /// Reads an entry of `keys`. `Err` says what is malformed; `Ok(None)` is a key that never counts.
-    pub(super) fn read(listed_id: &str, entry: &Value<'_>) -> Result<Option<Self>, &'static str> {
+    pub(super) fn read(listed_id: &str, entry: Value<'_>) -> Result<Option<Self>, &'static str> {
         let keytype = entry.get("keytype").and_then(Value::string).ok_or("a key without a keytype")?;
         let public = entry.get("keyval").and_then(|keyval| keyval.get("public")).and_then(Value::string);
         let public = STANDARD.decode(public.ok_or("a key without a public part")?); // strict base64: row 96
@@ -263,9 +264,8 @@ fn modulus_bits(pkcs1: &[u8]) -> Option<usize> {
 /// The hash of `{"keytype":"T","keyval":{"private":null,"public":"B64"}}`; what really stands in `private` or beside
 /// it is ignored, as Notary does.
 fn key_id(keytype: &str, public: &[u8]) -> KeyId {
-    let text = Value::String(keytype.into());
     let mut form = b"{\"keytype\":".to_vec();
-    form.extend(super::canonical::canonical(&text));
+    form.extend(canonical_string(keytype));
     form.extend_from_slice(b",\"keyval\":{\"private\":null,\"public\":\"");
     form.extend_from_slice(STANDARD.encode(public).as_bytes());
     form.extend_from_slice(b"\"}}");
@@ -328,6 +328,7 @@ mod tests {
     use portreeve_test_support::certificates::Leaf;
     use portreeve_test_support::signer::Key;
 
+    use super::super::json::Document;
     use super::*;
 
     #[test]
@@ -440,11 +441,12 @@ mod tests {
         for key in [Key::p256(), Key::rsa_pss(), Key::ed25519(), Key::root("a")] {
             let text = key.json().to_string();
             for text in [text.clone(), text.replace("\"private\":null", "\"private\":\"x\",\"more\":1")] {
-                let value = Value::read(text.as_bytes()).unwrap();
-                let read = PublicKey::read(&key.id(), &value).unwrap().unwrap();
+                let document = Document::of(text.as_bytes()).unwrap();
+                let value = document.root();
+                let read = PublicKey::read(&key.id(), value).unwrap().unwrap();
                 assert_eq!((read.id().hex(), read.canonical_id().hex()), (key.id(), key.bare().id()));
-                assert!(PublicKey::read(&"0".repeat(64), &value).unwrap().is_none());
-                assert!(PublicKey::read(&key.id().to_uppercase(), &value).unwrap().is_none());
+                assert!(PublicKey::read(&"0".repeat(64), value).unwrap().is_none());
+                assert!(PublicKey::read(&key.id().to_uppercase(), value).unwrap().is_none());
             }
         }
     }

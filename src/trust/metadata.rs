@@ -4,16 +4,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use base64::{DecodeSliceError, Engine as _};
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 
-use super::canonical::canonical;
-use super::json::Value;
+use super::canonical::{Form, canonical};
+use super::json::{Allowance, Document, JsonError, Value};
 use super::key::{KeyId, PublicKey, RoleKeys};
+use super::refresh::RefreshError;
 use super::rejection::Rejection;
 use super::signature::{Signature, distinct, signers};
+use super::source::{most_values, reading_memory};
 use super::weight::{allocation, as_u64, map_entry, place};
 use super::{MetadataName, RoleName};
 use crate::image::Sha256;
@@ -21,54 +23,75 @@ use crate::text::printable;
 
 /// The most keys a role may list, and the most signatures a file may carry: each costs a verification.
 const KEYS: usize = 64;
+/// The most keys of one file: each is taken apart, and looked for among all of them.
+const KEYS_IN_FILE: usize = 4096;
 
 /// A file that was read, and is to be verified.
 pub(super) struct Envelope<'a> {
-    document: Value<'a>,
+    role: &'a str,
+    bytes: &'a [u8],
+    document: Document<'a>,
     signatures: Vec<Signature>,
-    message: Vec<u8>,
+    message: Form,
+    is_late: &'a dyn Fn() -> bool,
 }
 
 impl<'a> Envelope<'a> {
-    /// Reads a file of `role`.
-    pub(super) fn read(role: &str, bytes: &'a [u8]) -> Result<Self, Rejection> {
-        let document = Value::read(bytes).map_err(|error| Rejection::Json { role: role.to_owned(), error })?;
+    /// Reads a file of `role`, within what such a file may take. Its time is up when `is_late` says so.
+    pub(super) fn read(role: &'a str, bytes: &'a [u8], is_late: &'a dyn Fn() -> bool) -> Result<Self, RefreshError> {
+        let (values, memory) = (most_values(role, bytes.len()), reading_memory(bytes.len()));
+        let failed = |error: JsonError| match error.is_late() {
+            true => late(role),
+            false => Rejection::Json { role: role.to_owned(), error }.into(),
+        };
+        let document = Document::read(bytes, Allowance { values, memory, is_late }).map_err(failed)?;
         let malformed = |what: &str| Rejection::structure(role, what);
-        let signed = document.get("signed").filter(|signed| signed.object().is_some());
-        let message = canonical(signed.ok_or_else(|| malformed("there is no object \"signed\""))?);
-        let entries = document.get("signatures").and_then(Value::array);
+        let signed = document.root().get("signed").filter(|signed| signed.object().is_some());
+        let signed = signed.ok_or_else(|| malformed("there is no object \"signed\""))?;
+        let left = Allowance { values, memory: memory.saturating_sub(document.memory()), is_late };
+        let message = canonical(signed, left).map_err(failed)?;
+        let entries = document.root().get("signatures").and_then(Value::array);
         let entries = entries.ok_or_else(|| malformed("there is no list \"signatures\""))?;
-        if entries.len() > KEYS {
-            return Err(malformed("it carries more than 64 signatures"));
+        if entries.clone().count() > KEYS {
+            return Err(malformed("it carries more than 64 signatures").into());
         }
-        let signatures = entries.iter().map(signature).collect::<Result<_, _>>().map_err(malformed)?;
-        Ok(Self { document, signatures, message })
+        let signatures = entries.map(signature).collect::<Result<_, _>>().map_err(malformed)?;
+        Ok(Self { role, bytes, document, signatures, message, is_late })
     }
 
     /// What was signed.
-    pub(super) fn signed(&self) -> &Value<'a> {
-        self.document.get("signed").unwrap_or(&Value::Null) // `read` has seen it
+    pub(super) fn signed(&self) -> Value<'_> {
+        self.document.root().get("signed").unwrap_or(self.document.root()) // `read` has seen it
+    }
+
+    pub(super) fn role(&self) -> &str {
+        self.role
+    }
+
+    fn message(&self) -> &[u8] {
+        self.message.bytes(self.bytes)
+    }
+
+    /// Ends what takes too long.
+    pub(super) fn check_time(&self) -> Result<(), RefreshError> {
+        if (self.is_late)() { Err(late(self.role)) } else { Ok(()) }
     }
 
     /// The keys of a role that have signed this, as far as they reach the threshold. `keys_of` names the place that
     /// lists the keys, for the message.
-    pub(super) fn verify(
-        &self,
-        role: &str,
-        keys: &RoleKeys,
-        keys_of: Option<String>,
-    ) -> Result<Vec<Arc<PublicKey>>, Rejection> {
-        let signers = signers(&self.message, &self.signatures, keys);
+    pub(super) fn verify(&self, keys: &RoleKeys, keys_of: Option<String>) -> Result<Vec<Arc<PublicKey>>, RefreshError> {
+        let signers = signers(self.message(), &self.signatures, keys, || self.check_time())?;
         let valid = distinct(signers.iter().map(Arc::as_ref));
         if valid < keys.threshold {
-            return Err(Rejection::Signatures { role: role.to_owned(), keys_of, threshold: keys.threshold, valid });
+            let (role, threshold) = (self.role.to_owned(), keys.threshold);
+            return Err(Rejection::Signatures { role, keys_of, threshold, valid }.into());
         }
         Ok(signers)
     }
 
     /// The fields that every role has.
-    pub(super) fn header(&self, role: &str, kind: &str) -> Result<Header, Rejection> {
-        let malformed = |what: String| Rejection::structure(role, what);
+    pub(super) fn header(&self, kind: &str) -> Result<Header, Rejection> {
+        let malformed = |what: String| Rejection::structure(self.role, what);
         let signed = self.signed();
         // Row 68: a file of one kind never stands in for another.
         if signed.get("_type").and_then(Value::string) != Some(kind) {
@@ -80,12 +103,17 @@ impl<'a> Envelope<'a> {
         Ok(Header {
             version: version.ok_or_else(|| malformed("its \"version\" is not an integer from 1".to_owned()))?,
             expires: expires.ok_or_else(|| malformed("its \"expires\" is not an RFC 3339 time".to_owned()))?,
-            content: Sha256::of(&self.message),
+            content: Sha256::of(self.message()),
         })
     }
 }
 
-fn signature(entry: &Value<'_>) -> Result<Signature, &'static str> {
+/// Nothing is wrong with the file, as far as was seen; nobody could say in time.
+fn late(role: &str) -> RefreshError {
+    RefreshError::Unavailable(format!("the time was up while the {role} metadata was verified"))
+}
+
+fn signature(entry: Value<'_>) -> Result<Signature, &'static str> {
     let field = |name: &str| entry.get(name).and_then(Value::string);
     let (Some(key_id), Some(method), Some(sig)) = (field("keyid"), field("method"), field("sig")) else {
         return Err("a signature lacks its keyid, method or sig");
@@ -114,26 +142,24 @@ impl Header {
 }
 
 /// Reads `{keyids, threshold}` of a role against the `keys` that stand beside it.
-pub(super) fn role_keys(
-    entry: &Value<'_>,
-    keys: Option<&Value<'_>>,
-    known: &mut KnownKeys,
-) -> Result<RoleKeys, String> {
+pub(super) fn role_keys(entry: Value<'_>, keys: Option<Value<'_>>, known: &mut KnownKeys) -> Result<RoleKeys, String> {
     let threshold = entry.get("threshold").and_then(Value::integer).and_then(|n| u64::try_from(n).ok());
     let threshold = threshold.filter(|n| *n >= 1).ok_or("a role's threshold is not an integer from 1")?;
-    let ids = match entry.get("keyids") {
-        None | Some(Value::Null) => &[], // row 77: such a role can never be trusted, which is no fault of the file
-        Some(ids) => ids.array().ok_or("a role's keyids are not a list")?,
-    };
-    if ids.len() > KEYS {
-        return Err("a role lists more than 64 keys".to_owned());
-    }
     let mut listed = BTreeMap::new();
-    for id in ids {
+    // Row 77: without keyids such a role can never be trusted, which is no fault of the file.
+    let ids = entry.get("keyids").filter(|ids| !ids.is_null());
+    let ids = ids.map(|ids| ids.array().ok_or("a role's keyids are not a list")).transpose()?;
+    for (index, id) in ids.into_iter().flatten().enumerate() {
+        if index == KEYS {
+            return Err("a role lists more than 64 keys".to_owned());
+        }
         let id = id.string().ok_or("a keyid is not text")?;
         let key = match known.get(id) {
             Some(key) => key.clone(),
             None => {
+                if known.len() == KEYS_IN_FILE {
+                    return Err("its roles list more than 4096 different keys".to_owned());
+                }
                 let entry = keys.and_then(|keys| keys.get(id));
                 let entry = entry.ok_or_else(|| format!("the key {} is listed and not there", printable(id, 64)))?;
                 let key = PublicKey::read(id, entry)?.map(Arc::new);
@@ -146,6 +172,15 @@ pub(super) fn role_keys(
         }
     }
     Ok(RoleKeys { threshold, keys: listed })
+}
+
+/// The keys that stand in a file for its roles.
+pub(super) fn listed_keys(place: Value<'_>) -> Result<Option<Value<'_>>, String> {
+    let keys = place.get("keys");
+    match keys.and_then(Value::object).is_some_and(|mut keys| keys.nth(KEYS_IN_FILE).is_some()) {
+        true => Err("it has more than 4096 keys".to_owned()),
+        false => Ok(keys),
+    }
 }
 
 /// Keys of one file that were read already; `None` for those that never count.
@@ -165,7 +200,7 @@ pub(super) struct FileMeta {
 }
 
 impl FileMeta {
-    fn read(entry: &Value<'_>) -> Result<Self, &'static str> {
+    fn read(entry: Value<'_>) -> Result<Self, &'static str> {
         let length = entry.get("length").and_then(Value::integer).and_then(|n| u64::try_from(n).ok());
         let length = length.ok_or("a listed length is not an integer from 0")?;
         let hashes = Hashes::read(entry)?;
@@ -208,17 +243,22 @@ pub(super) struct Hashes {
 }
 
 impl Hashes {
-    pub(super) fn read(entry: &Value<'_>) -> Result<Self, &'static str> {
+    pub(super) fn read(entry: Value<'_>) -> Result<Self, &'static str> {
         let hashes = entry.get("hashes").filter(|hashes| hashes.object().is_some()).ok_or("an entry has no hashes")?;
         Ok(Self { sha256: hash(hashes, "sha256")?.map(Sha256::new), sha512: hash(hashes, "sha512")? })
     }
 }
 
-fn hash<const N: usize>(hashes: &Value<'_>, algorithm: &str) -> Result<Option<[u8; N]>, &'static str> {
+fn hash<const N: usize>(hashes: Value<'_>, algorithm: &str) -> Result<Option<[u8; N]>, &'static str> {
     let Some(value) = hashes.get(algorithm) else { return Ok(None) };
-    let bytes = value.string().and_then(|text| STANDARD.decode(text).ok());
-    let bytes = bytes.ok_or("a hash is not base64")?;
-    bytes.try_into().map(Some).map_err(|_| "a hash has the wrong length")
+    let mut bytes = [0; 66]; // as many as 64 may take while they are decoded
+    let length = value.string().map(|text| STANDARD.decode_slice(text, &mut bytes));
+    match length {
+        Some(Ok(length)) => bytes.get(..length).and_then(|bytes| bytes.try_into().ok()).map(Some),
+        Some(Err(DecodeSliceError::OutputSliceTooSmall)) => None,
+        Some(Err(DecodeSliceError::DecodeError(_))) | None => return Err("a hash is not base64"),
+    }
+    .ok_or("a hash has the wrong length")
 }
 
 /// A verified timestamp.
@@ -236,14 +276,15 @@ impl TimestampRole {
     }
 
     /// Reads and verifies.
-    pub(super) fn open(bytes: Vec<u8>, keys: &RoleKeys) -> Result<Self, Rejection> {
+    pub(super) fn open(bytes: Vec<u8>, keys: &RoleKeys, is_late: &dyn Fn() -> bool) -> Result<Self, RefreshError> {
         let role = "timestamp";
-        let envelope = Envelope::read(role, &bytes)?;
-        envelope.verify(role, keys, None)?;
-        let header = envelope.header(role, "Timestamp")?;
+        let envelope = Envelope::read(role, &bytes, is_late)?;
+        envelope.verify(keys, None)?;
+        let header = envelope.header("Timestamp")?;
         let entry = envelope.signed().get("meta").and_then(|meta| meta.get("snapshot"));
         let entry = entry.ok_or_else(|| Rejection::structure(role, "it does not list the snapshot"))?;
         let snapshot = FileMeta::read(entry).map_err(|what| Rejection::structure(role, what))?;
+        drop(envelope);
         Ok(Self { bytes: bytes.into(), header, snapshot })
     }
 }
@@ -270,20 +311,20 @@ impl SnapshotRole {
     }
 
     /// Reads and verifies.
-    pub(super) fn open(bytes: Vec<u8>, keys: &RoleKeys) -> Result<Self, Rejection> {
+    pub(super) fn open(bytes: Vec<u8>, keys: &RoleKeys, is_late: &dyn Fn() -> bool) -> Result<Self, RefreshError> {
         let role = "snapshot";
         let malformed = |what: &str| Rejection::structure(role, what);
-        let envelope = Envelope::read(role, &bytes)?;
-        envelope.verify(role, keys, None)?;
-        let header = envelope.header(role, "Snapshot")?;
+        let envelope = Envelope::read(role, &bytes, is_late)?;
+        envelope.verify(keys, None)?;
+        let header = envelope.header("Snapshot")?;
         let meta = envelope.signed().get("meta").and_then(Value::object);
         let (mut root, mut targets, mut delegations) = (None, None, BTreeMap::new());
         for (name, entry) in meta.ok_or_else(|| malformed("it has no object \"meta\""))? {
             let file = || FileMeta::read(entry).map_err(malformed);
-            match name.as_ref() {
+            match name {
                 "root" => root = Some(file()?),
                 "targets" => targets = Some(file()?),
-                _ if entry.object().is_none() => return Err(malformed("an entry is not an object")), // row 75
+                _ if entry.object().is_none() => return Err(malformed("an entry is not an object").into()), // row 75
                 name => {
                     if let Some(role) = RoleName::parse(name) {
                         delegations.insert(role, file()?);
@@ -293,6 +334,7 @@ impl SnapshotRole {
         }
         let root = root.ok_or_else(|| malformed("it does not list the root"))?; // row 60
         let targets = targets.ok_or_else(|| malformed("it does not list targets"))?;
+        drop(envelope);
         Ok(Self { bytes: bytes.into(), header, keys: keys.clone(), root, targets, delegations })
     }
 }

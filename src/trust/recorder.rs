@@ -1,10 +1,11 @@
-//! Takes down what a source gives, so that verified bytes can be stored without being kept in memory for ever. Judges
-//! nothing: whoever uses the record looks in it for the hashes that were verified.
+//! Stands between a source and the verifier: keeps what was verified, so that it can be stored without being in memory
+//! for ever, and looks at the clock. Judges nothing.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::{FetchError, MetadataName, MetadataSource};
+use crate::deadline::Deadline;
 use crate::image::Sha256;
 use crate::metrics::{Metrics, Phase};
 
@@ -13,6 +14,7 @@ pub(super) struct Recorder<'a> {
     source: Box<dyn MetadataSource + 'a>,
     keeps: bool,
     record: Record,
+    deadline: Deadline,
     began: Instant,
     /// How long the source took, all in all.
     waited: Duration,
@@ -20,15 +22,14 @@ pub(super) struct Recorder<'a> {
     metrics: Option<&'a Metrics>,
 }
 
-/// Files by the hash that was asked for. Only those are here that are asked for by hash: the others stay in the
-/// verified repository itself.
+/// Verified targets roles by their hash. The other files stay in the verified repository itself.
 pub(super) type Record = BTreeMap<Sha256, Vec<u8>>;
 
 impl<'a> Recorder<'a> {
-    /// `keeps`: is there any use for the bytes?
-    pub(super) fn new(source: Box<dyn MetadataSource + 'a>, keeps: bool) -> Self {
+    /// `keeps`: is there any use for the bytes? Verifying ends with the deadline.
+    pub(super) fn new(source: Box<dyn MetadataSource + 'a>, keeps: bool, deadline: Deadline) -> Self {
         let (record, began, waited) = (Record::new(), Instant::now(), Duration::ZERO);
-        Self { source, keeps, record, began, waited, gave: false, metrics: None }
+        Self { source, keeps, record, deadline, began, waited, gave: false, metrics: None }
     }
 
     /// Counts how long the use of what the source gave took, which is the verifier's time.
@@ -49,13 +50,17 @@ impl MetadataSource for Recorder<'_> {
         self.waited += began.elapsed();
         let bytes = fetched?;
         self.gave = true;
-        match name {
-            MetadataName::Targets(hash) | MetadataName::Delegation(_, hash) if self.keeps => {
-                self.record.insert(*hash, bytes.clone());
-            }
-            _ => {}
-        }
         Ok(bytes)
+    }
+
+    fn keep(&mut self, hash: Sha256, bytes: Vec<u8>) {
+        if self.keeps {
+            self.record.insert(hash, bytes);
+        }
+    }
+
+    fn is_late(&self) -> bool {
+        self.deadline.remaining().is_none()
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::key::RoleKeys;
 use super::metadata::{FileMeta, Header, SnapshotRole, TimestampRole};
 use super::rejection::Rejection;
 use super::repository::{Delegation, Repository};
@@ -113,7 +114,7 @@ impl Refresh<'_> {
             Err(FetchError::NotFound) => return Err(self.without_timestamp()),
             Err(FetchError::Unavailable(why)) => return Err(RefreshError::Unavailable(why)),
         };
-        let timestamp = TimestampRole::open(bytes, &root.timestamp)?;
+        let timestamp = TimestampRole::open(bytes, &root.timestamp, &|| self.source.is_late())?;
         self.seen.note_timestamp(root, &timestamp)?;
         self.check_expiry(role, &timestamp.header)?;
         Ok(Arc::new(timestamp))
@@ -141,7 +142,7 @@ impl Refresh<'_> {
             _ => {
                 let name = MetadataName::Snapshot(file.sha256);
                 let bytes = fetch_listed(self.source, role, &name, file)?;
-                Arc::new(SnapshotRole::open(bytes, &root.snapshot)?)
+                Arc::new(SnapshotRole::open(bytes, &root.snapshot, &|| self.source.is_late())?)
             }
         };
         self.seen.note(role, &root.snapshot, snapshot.header)?;
@@ -153,10 +154,7 @@ impl Refresh<'_> {
         let role = "targets";
         let targets = match self.previous.map(|previous| &previous.targets) {
             Some(held) if held.file == *file && held.keys == root.targets => Arc::clone(held),
-            _ => {
-                let bytes = fetch_listed(self.source, role, &MetadataName::Targets(file.sha256), file)?;
-                Arc::new(TargetsRole::open(role, &bytes, file, &root.targets)?)
-            }
+            _ => Arc::new(open_listed(self.source, role, &MetadataName::Targets(file.sha256), file, &root.targets)?),
         };
         self.seen.note(role, &root.targets, targets.header)?;
         self.check_expiry(role, &targets.header)?;
@@ -168,8 +166,22 @@ impl Refresh<'_> {
     }
 }
 
+/// A targets role that verified metadata lists.
+pub(super) fn open_listed(
+    source: &mut dyn MetadataSource,
+    role: &str,
+    name: &MetadataName,
+    file: &FileMeta,
+    keys: &RoleKeys,
+) -> Result<TargetsRole, RefreshError> {
+    let bytes = fetch_listed(source, role, name, file)?;
+    let targets = TargetsRole::open(role, &bytes, file, keys, &|| source.is_late())?;
+    source.keep(file.sha256, bytes);
+    Ok(targets)
+}
+
 /// A file that verified metadata lists: the listed bytes, or none.
-pub(super) fn fetch_listed(
+fn fetch_listed(
     source: &mut dyn MetadataSource,
     role: &str,
     name: &MetadataName,

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use super::floor::Floor;
 use super::metadata::{Header, SnapshotRole, TimestampRole};
 pub use super::refresh::RefreshError;
-use super::refresh::{Refresh, fetch_listed};
+use super::refresh::{Refresh, open_listed};
 pub use super::rejection::{NotSigned, Rejection, RootDistrust};
 use super::root::Root;
 use super::seen::{Age, Seen};
@@ -445,9 +445,7 @@ impl Repository {
                     }
                     _ => {
                         let name = MetadataName::Delegation(role.clone(), file.sha256);
-                        fetch_listed(source, role.as_str(), &name, file).and_then(|bytes| {
-                            Ok(Arc::new(TargetsRole::open(role.as_str(), &bytes, file, &delegation.keys)?))
-                        })
+                        open_listed(source, role.as_str(), &name, file, &delegation.keys).map(Arc::new)
                     }
                 };
                 let noted = verified.and_then(|targets| {

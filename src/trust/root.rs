@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::json::Value;
 use super::key::{PublicKey, RoleKeys};
-use super::metadata::{Envelope, Header, KnownKeys, role_keys};
+use super::metadata::{Envelope, Header, KnownKeys, listed_keys, role_keys};
 use super::refresh::RefreshError;
 use super::rejection::{Rejection, RootDistrust};
 use super::seen::Seen;
@@ -47,7 +48,7 @@ impl Root {
     /// The newest root the server has, for first contact.
     pub(super) fn fetch_newest(source: &mut dyn MetadataSource, gun: &Gun) -> Result<Self, RefreshError> {
         match fetch(source, &MetadataName::Root)? {
-            Some(bytes) => Ok(Self::read(bytes, None, gun)?),
+            Some(bytes) => Self::read(bytes, None, gun, &|| source.is_late()),
             None => Err(Rejection::NoTrustData { gun: gun.as_str().to_owned() }.into()),
         }
     }
@@ -63,7 +64,7 @@ impl Root {
         for _ in 0..STEPS {
             let next = root.header.version + 1; // at most 2^53 + 1
             let Some(bytes) = fetch(source, &MetadataName::RootVersion(next))? else { return Ok(root) };
-            root = Arc::new(Self::read(bytes, Some(&root), gun)?);
+            root = Arc::new(Self::read(bytes, Some(&root), gun, &|| source.is_late())?);
             seen.note_root(&root);
         }
         // One more probe tells "exactly as many as are followed" from "more than that".
@@ -74,35 +75,44 @@ impl Root {
     }
 
     /// Reads a root: signed by its own keys and, if it follows another, by that one's as well (TUF 1.0 §5.3.4).
-    pub(super) fn read(bytes: Vec<u8>, previous: Option<&Self>, gun: &Gun) -> Result<Self, Rejection> {
+    pub(super) fn read(
+        bytes: Vec<u8>,
+        previous: Option<&Self>,
+        gun: &Gun,
+        is_late: &dyn Fn() -> bool,
+    ) -> Result<Self, RefreshError> {
         let role = "root";
         let malformed = |what: String| Rejection::structure(role, what);
-        let envelope = Envelope::read(role, &bytes)?;
+        let envelope = Envelope::read(role, &bytes, is_late)?;
         if let Some(previous) = previous {
             let place = format!("root version {}", previous.header.version);
-            envelope.verify(role, &previous.keys_fit_for(gun), Some(place))?; // rows 29, 32 and 46
+            envelope.verify(&previous.keys_fit_for(gun), Some(place))?; // rows 29, 32 and 46
         }
-        let roles = envelope.signed().get("roles").filter(|roles| roles.object().is_some());
+        let roles = envelope.signed().get("roles").and_then(Value::object);
         let roles = roles.ok_or_else(|| malformed("it has no object \"roles\"".to_owned()))?;
-        let listed = envelope.signed().get("keys");
+        let listed = listed_keys(envelope.signed()).map_err(malformed)?;
         let mut known = KnownKeys::new();
         let mut found = BTreeMap::new();
-        for (name, entry) in roles.object().unwrap_or_default() {
+        for (name, entry) in roles {
+            envelope.check_time()?;
             // Every entry must be sound (row 75), though only four are used.
-            let keys = role_keys(entry, listed, &mut known);
-            found.insert(name.as_ref(), keys.map_err(malformed)?);
+            let keys = role_keys(entry, listed, &mut known).map_err(malformed)?;
+            if ["root", "timestamp", "snapshot", "targets"].contains(&name) {
+                found.insert(name, keys);
+            }
         }
         let mut role_of = |name: &str| found.remove(name).ok_or_else(|| malformed(format!("it lacks the role {name}")));
         let (keys, timestamp) = (role_of("root")?, role_of("timestamp")?);
         let (snapshot, targets) = (role_of("snapshot")?, role_of("targets")?);
-        let signed = envelope.verify(role, &keys, None)?; // rows 30 and 31
-        let header = envelope.header(role, "Root")?;
+        let signed = envelope.verify(&keys, None)?; // rows 30 and 31
+        let header = envelope.header("Root")?;
         if let Some(previous) = previous {
             let expected = previous.header.version + 1;
             if header.version != expected {
-                return Err(Rejection::RootVersion { expected, actual: header.version }); // rows 37 to 40
+                return Err(Rejection::RootVersion { expected, actual: header.version }.into()); // rows 37 to 40
             }
         }
+        drop(envelope);
         let root = Self { bytes: bytes.into(), header, timestamp, snapshot, targets, keys, signed };
         // A link of the chain must be a root of this repository; dates and pins are for its end.
         root.enough(|key| is_fit(key, gun), || root.distrust(gun, root.unfit()))?;

@@ -28,14 +28,24 @@ impl Signature {
 }
 
 /// The keys of a role that have signed `message`. Signatures by keys that the role does not list are passed over.
-pub(super) fn signers(message: &[u8], signatures: &[Signature], role: &RoleKeys) -> Vec<Arc<PublicKey>> {
-    let signed = |key: &PublicKey| {
-        signatures
-            .iter()
-            .filter(|signature| signature.key_id == Some(key.id()))
-            .any(|signature| verifies(key.material(), &signature.method, message, &signature.bytes))
-    };
-    role.keys.values().filter(|key| signed(key)).cloned().collect()
+/// `check_time` is asked before each verification: it hashes the whole message.
+pub(super) fn signers<E>(
+    message: &[u8],
+    signatures: &[Signature],
+    role: &RoleKeys,
+    check_time: impl Fn() -> Result<(), E>,
+) -> Result<Vec<Arc<PublicKey>>, E> {
+    let mut signed = Vec::new();
+    for key in role.keys.values() {
+        for signature in signatures.iter().filter(|signature| signature.key_id == Some(key.id())) {
+            check_time()?;
+            if verifies(key.material(), &signature.method, message, &signature.bytes) {
+                signed.push(Arc::clone(key));
+                break;
+            }
+        }
+    }
+    Ok(signed)
 }
 
 /// How many different keys these are. Two certificates of one key are one (TRUST.md, row 24), and a key that signed

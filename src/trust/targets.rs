@@ -1,15 +1,21 @@
 //! A targets role, top level or delegated: which tags have which digests, and who else may say so.
 
+use std::cmp::Ordering;
+
 use jiff::Timestamp;
 
 use super::RoleName;
 use super::json::Value;
 use super::key::{KeyId, RoleKeys};
-use super::metadata::{Envelope, FileMeta, Hashes, Header, KnownKeys, canonical_ids, role_keys};
+use super::metadata::{Envelope, FileMeta, Hashes, Header, KnownKeys, canonical_ids, listed_keys, role_keys};
+use super::refresh::RefreshError;
 use super::rejection::Rejection;
 use super::weight::{allocation, place};
 use crate::image::Sha256;
 use crate::text::printable;
+
+/// The most roles that one may delegate to: a signer each.
+const ROLES: usize = 1024;
 
 /// A verified targets role.
 #[derive(Debug)]
@@ -32,30 +38,34 @@ pub(super) struct DelegatedRole {
     pub(super) name: RoleName,
     pub(super) keys: RoleKeys,
     /// String prefixes of the tags that it may sign.
-    paths: Vec<Box<str>>,
+    paths: Packed,
 }
 
 impl DelegatedRole {
     fn weight(&self) -> u64 {
-        let paths: u64 = self.paths.iter().map(|path| place::<Box<str>>() + allocation(path.len())).sum();
-        place::<Self>() + allocation(self.name.as_str().len()) + self.keys.weight() + paths
+        place::<Self>() + allocation(self.name.as_str().len()) + self.keys.weight() + self.paths.weight()
     }
 
     /// Has it authority over this tag? Without paths it has none (row 78).
     pub(super) fn covers(&self, tag: &str) -> bool {
-        self.paths.iter().any(|prefix| tag.starts_with(prefix.as_ref()))
+        self.paths.iter().any(|prefix| tag.starts_with(prefix))
     }
 }
 
 impl TargetsRole {
     /// Reads and verifies a file that has the listed hashes.
-    pub(super) fn open(role: &str, bytes: &[u8], file: &FileMeta, keys: &RoleKeys) -> Result<Self, Rejection> {
-        let envelope = Envelope::read(role, bytes)?;
-        let signers = canonical_ids(&envelope.verify(role, keys, None)?);
-        let header = envelope.header(role, "Targets")?;
-        let malformed = |what: String| Rejection::structure(role, what);
-        let tags = Tags::read(envelope.signed()).map_err(malformed)?;
-        let (delegations, keys_weight) = delegations(role, envelope.signed()).map_err(malformed)?;
+    pub(super) fn open(
+        role: &str,
+        bytes: &[u8],
+        file: &FileMeta,
+        keys: &RoleKeys,
+        is_late: &dyn Fn() -> bool,
+    ) -> Result<Self, RefreshError> {
+        let envelope = Envelope::read(role, bytes, is_late)?;
+        let signers = canonical_ids(&envelope.verify(keys, None)?);
+        let header = envelope.header("Targets")?;
+        let tags = Tags::read(&envelope)?;
+        let (delegations, keys_weight) = delegations(role, &envelope)?;
         let delegated: u64 = delegations.iter().map(DelegatedRole::weight).sum();
         let weight = place::<Self>() + keys.weight() + tags.weight() + delegated + keys_weight;
         Ok(Self { header, file: file.clone(), keys: keys.clone(), signers, tags, delegations, weight })
@@ -85,94 +95,171 @@ impl TargetsRole {
     }
 }
 
-/// Tags and their digests, as small as they get: a repository may have 75,000.
+/// Tags and their digests, as small as they get, in few allocations: a repository may have 75,000.
 #[derive(Debug, Default)]
 pub(super) struct Tags {
-    /// Sorted by tag. `None` for a target without a sha256 digest, which is of no use to anybody (row 83).
-    entries: Vec<(Box<str>, Option<Sha256>)>,
-    /// Indices into `entries`, sorted by digest and then by tag.
+    /// Sorted.
+    names: Packed,
+    /// For each name the place of its digest. [`UNUSABLE`] for a target without a sha256 digest, which is of no use to
+    /// anybody (row 83).
+    places: Vec<u32>,
+    digests: Vec<Sha256>,
+    /// Indices of the names with a digest, sorted by it and then by name.
     by_digest: Vec<u32>,
 }
 
+const UNUSABLE: u32 = u32::MAX;
+
 impl Tags {
     fn weight(&self) -> u64 {
-        let entry = place::<(Box<str>, Option<Sha256>)>() + place::<u32>();
-        self.entries.iter().map(|(tag, _)| entry + allocation(tag.len())).sum()
+        let numbers = (self.places.len() + self.by_digest.len()) * size_of::<u32>();
+        self.names.weight() + allocation(numbers) + allocation(self.digests.len() * size_of::<Sha256>())
     }
 
-    fn read(signed: &Value<'_>) -> Result<Self, String> {
-        let members = match signed.get("targets") {
-            Some(targets) => targets.object().ok_or("its \"targets\" is not an object")?,
-            None => return Err("it has no \"targets\"".to_owned()),
-        };
-        let mut entries = Vec::with_capacity(members.len());
-        for (tag, target) in members {
+    fn read(envelope: &Envelope<'_>) -> Result<Self, RefreshError> {
+        let malformed = |what: String| Rejection::structure(envelope.role(), what);
+        let targets = envelope.signed().get("targets").ok_or_else(|| malformed("it has no \"targets\"".to_owned()))?;
+        let members = targets.object();
+        let members = members.ok_or_else(|| malformed("its \"targets\" is not an object".to_owned()))?;
+        let mut tags = Self::default();
+        let (count, bytes) = members.clone().fold((0, 0), |(count, bytes), (tag, _)| (count + 1, bytes + tag.len()));
+        tags.names.reserve(count, bytes);
+        tags.places.reserve_exact(count);
+        tags.digests.reserve_exact(count);
+        for (number, (tag, target)) in (0u32..).zip(members) {
+            if number.is_multiple_of(1024) {
+                envelope.check_time()?;
+            }
             let length = target.get("length").and_then(Value::integer);
             if length.is_none_or(|length| length < 0) {
-                return Err(format!("the length of \"{}\" is not an integer from 0", printable(tag, 128)));
+                let tag = printable(tag, 128);
+                return Err(malformed(format!("the length of \"{tag}\" is not an integer from 0")).into());
             }
-            let hashes = Hashes::read(target).map_err(|what| format!("{what} (\"{}\")", printable(tag, 128)))?;
-            entries.push((Box::from(tag.as_ref()), hashes.sha256));
+            let hashes = Hashes::read(target);
+            let hashes = hashes.map_err(|what| malformed(format!("{what} (\"{}\")", printable(tag, 128))))?;
+            tags.names.push(tag);
+            tags.places
+                .push(u32::try_from(tags.digests.len()).ok().filter(|_| hashes.sha256.is_some()).unwrap_or(UNUSABLE));
+            tags.by_digest.extend(hashes.sha256.map(|_| number));
+            tags.digests.extend(hashes.sha256);
         }
-        let mut by_digest: Vec<u32> = (0u32..).take(entries.len()).collect();
-        by_digest.sort_by_key(|index| digest_at(&entries, *index)); // stable: tags stay in order
-        Ok(Self { entries, by_digest })
+        let (places, digests) = (&tags.places, &tags.digests);
+        tags.by_digest.sort_by_key(|name| digest_of(places, digests, *name)); // stable: names stay in order
+        envelope.check_time()?;
+        tags.digests.shrink_to_fit();
+        tags.by_digest.shrink_to_fit();
+        Ok(tags)
+    }
+
+    fn digest(&self, name: u32) -> Option<Sha256> {
+        digest_of(&self.places, &self.digests, name)
     }
 
     /// The target of exactly this tag: `None` if there is none, `Some(None)` if it has no usable digest.
     pub(super) fn get(&self, tag: &str) -> Option<Option<Sha256>> {
-        let index = self.entries.binary_search_by(|(name, _)| name.as_bytes().cmp(tag.as_bytes())).ok()?;
-        self.entries.get(index).map(|(_, digest)| *digest)
+        self.names.find(tag).map(|name| self.digest(name))
     }
 
     /// The tags with this digest, in lexicographic order.
     pub(super) fn with_digest(&self, digest: Sha256) -> impl Iterator<Item = &str> {
-        let first = self.by_digest.partition_point(|index| digest_at(&self.entries, *index) < Some(digest));
-        self.by_digest
-            .iter()
-            .skip(first)
-            .filter_map(|index| self.entries.get(usize::try_from(*index).ok()?))
-            .take_while(move |(_, found)| *found == Some(digest))
-            .map(|(tag, _)| tag.as_ref())
+        let first = self.by_digest.partition_point(|name| self.digest(*name) < Some(digest));
+        let from = self.by_digest.iter().skip(first).copied();
+        from.take_while(move |name| self.digest(*name) == Some(digest)).filter_map(|name| self.names.get(name))
     }
 }
 
-fn digest_at(entries: &[(Box<str>, Option<Sha256>)], index: u32) -> Option<Sha256> {
-    usize::try_from(index).ok().and_then(|index| entries.get(index)).and_then(|(_, digest)| *digest)
+fn digest_of(places: &[u32], digests: &[Sha256], name: u32) -> Option<Sha256> {
+    let place = places.get(usize::try_from(name).ok()?)?;
+    digests.get(usize::try_from(*place).ok()?).copied()
+}
+
+/// Many short texts in one long one.
+#[derive(Debug, Default)]
+struct Packed {
+    text: String,
+    /// Where each ends.
+    ends: Vec<u32>,
+}
+
+impl Packed {
+    fn reserve(&mut self, count: usize, bytes: usize) {
+        self.text.reserve_exact(bytes);
+        self.ends.reserve_exact(count);
+    }
+
+    fn push(&mut self, text: &str) {
+        self.text.push_str(text);
+        // A file has at most 16 MiB.
+        self.ends.push(u32::try_from(self.text.len()).unwrap_or(u32::MAX));
+    }
+
+    fn get(&self, index: u32) -> Option<&str> {
+        let index = usize::try_from(index).ok()?;
+        let start = if index == 0 { 0 } else { usize::try_from(*self.ends.get(index - 1)?).ok()? };
+        self.text.get(start..usize::try_from(*self.ends.get(index)?).ok()?)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &str> {
+        (0u32..).map_while(|index| self.get(index))
+    }
+
+    /// The index of this text, where all are sorted.
+    fn find(&self, text: &str) -> Option<u32> {
+        let (mut low, mut high) = (0, u32::try_from(self.ends.len()).ok()?);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.get(middle)?.as_bytes().cmp(text.as_bytes()) {
+                Ordering::Less => low = middle + 1,
+                Ordering::Equal => return Some(middle),
+                Ordering::Greater => high = middle,
+            }
+        }
+        None
+    }
+
+    fn weight(&self) -> u64 {
+        allocation(self.text.capacity()) + allocation(self.ends.capacity() * size_of::<u32>())
+    }
 }
 
 /// The delegations of a role: all of its own direct children, each once (rows 73 to 76); and what their keys weigh.
-fn delegations(parent: &str, signed: &Value<'_>) -> Result<(Vec<DelegatedRole>, u64), String> {
-    let delegations = match signed.get("delegations") {
-        None | Some(Value::Null) => return Ok((Vec::new(), 0)),
+fn delegations(parent: &str, envelope: &Envelope<'_>) -> Result<(Vec<DelegatedRole>, u64), RefreshError> {
+    let malformed = |what: String| Rejection::structure(parent, what);
+    let not = |what: &str| malformed(what.to_owned());
+    let delegations = match envelope.signed().get("delegations").filter(|delegations| !delegations.is_null()) {
+        None => return Ok((Vec::new(), 0)),
+        Some(delegations) if delegations.object().is_none() => {
+            return Err(not("its \"delegations\" is not an object").into());
+        }
         Some(delegations) => delegations,
     };
-    if delegations.object().is_none() {
-        return Err("its \"delegations\" is not an object".to_owned());
-    }
-    let entries = match delegations.get("roles") {
-        None | Some(Value::Null) => return Ok((Vec::new(), 0)),
-        Some(roles) => roles.array().ok_or("its delegated roles are not a list")?,
+    let entries = match delegations.get("roles").filter(|roles| !roles.is_null()) {
+        None => return Ok((Vec::new(), 0)),
+        Some(roles) => roles.array().ok_or_else(|| not("its delegated roles are not a list"))?,
     };
+    let listed = listed_keys(delegations).map_err(malformed)?;
     let mut known = KnownKeys::new();
     let mut seen = std::collections::BTreeSet::new();
-    let mut out = Vec::with_capacity(entries.len());
+    let mut out = Vec::new();
     for entry in entries {
-        let name = entry.get("name").and_then(Value::string).ok_or("a delegated role has no name")?;
-        let child = name.strip_prefix(parent).and_then(|rest| rest.strip_prefix('/')).and_then(RoleName::of_signer);
-        let child = child.ok_or_else(|| format!("\"{}\" is no direct child of {parent}", printable(name, 128)))?;
-        if !seen.insert(child.clone()) {
-            return Err(format!("the role \"{name}\" is delegated twice"));
+        envelope.check_time()?;
+        if seen.len() == ROLES {
+            return Err(not("it delegates to more than 1024 roles").into());
         }
-        let keys = role_keys(entry, delegations.get("keys"), &mut known)?;
-        let paths = match entry.get("paths") {
-            None | Some(Value::Null) => Vec::new(),
-            Some(paths) => {
-                let paths = paths.array().ok_or("a delegated role's paths are not a list")?;
-                let text = |path: &Value<'_>| path.string().map(Box::from).ok_or("a path is not text");
-                paths.iter().map(text).collect::<Result<_, _>>()?
+        let name = entry.get("name").and_then(Value::string).ok_or_else(|| not("a delegated role has no name"))?;
+        let child = name.strip_prefix(parent).and_then(|rest| rest.strip_prefix('/')).and_then(RoleName::of_signer);
+        let child =
+            child.ok_or_else(|| malformed(format!("\"{}\" is no direct child of {parent}", printable(name, 128))))?;
+        if !seen.insert(child.clone()) {
+            return Err(malformed(format!("the role \"{name}\" is delegated twice")).into());
+        }
+        let keys = role_keys(entry, listed, &mut known).map_err(malformed)?;
+        let mut paths = Packed::default();
+        if let Some(listed) = entry.get("paths").filter(|paths| !paths.is_null()) {
+            for path in listed.array().ok_or_else(|| not("a delegated role's paths are not a list"))? {
+                paths.push(path.string().ok_or_else(|| not("a path is not text"))?);
             }
-        };
+        }
         // What a delegation delegates further is checked, and never used.
         if parent == "targets" {
             out.push(DelegatedRole { name: child, keys, paths });

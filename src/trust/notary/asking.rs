@@ -238,7 +238,7 @@ impl Asking<'_> {
         let turn = self.turn(deadline).map_err(|failure| Box::new((failure, None)))?;
         let hearing = Hearing { turn, nobody_let_in: Cell::new(false) };
         let source = self.notary.source(server, gun, credentials, deadline, &hearing);
-        let mut source = Recorder::new(source, self.notary.store.keeps_bytes()).timed(&self.notary.metrics);
+        let mut source = Recorder::new(source, self.notary.store.keeps_bytes(), deadline).timed(&self.notary.metrics);
         let mut roles = self.roles.clone();
         if let Some(held) = held {
             // Others' signers are kept up to date too, or two policies for one repository would fetch in turns. What

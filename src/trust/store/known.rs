@@ -55,7 +55,7 @@ pub(super) fn read_back(disk: &Disk, place: Place<'_>, state: &State) -> (Known,
     let mut files = disk.files(place, state);
     let name = MetadataName::Root;
     let root = match files.fetch(&name, name.cap()) {
-        Ok(bytes) => Root::read(bytes, None, place.gun).map_err(|rejection| rejection.to_string()),
+        Ok(bytes) => Root::read(bytes, None, place.gun, &|| false).map_err(|rejection| rejection.to_string()),
         Err(error) => Err(error.to_string()),
     };
     let root = match root {

@@ -100,7 +100,11 @@ impl Bench {
         anchor: &Anchor,
         now: Timestamp,
     ) -> Result<Arc<Repository>, RefreshError> {
-        let mut source = crate::trust::recorder::Recorder::new(Box::new(Files(repo)), true);
+        let mut source = crate::trust::recorder::Recorder::new(
+            Box::new(Files(repo)),
+            true,
+            crate::deadline::Deadline::after(Duration::MAX),
+        );
         let known = store.recall(&self.server, &self.gun);
         let epoch = known.as_ref().map_or(0, |known| known.epoch());
         let repository = match known {
@@ -580,7 +584,11 @@ fn what_others_have_seen_of_other_roles_counts_here_too() {
     let (store, other) = (bench.start(), bench.start());
     bench.refresh(&other, &second).unwrap();
     // This one never asked for alice, and does not look before it writes.
-    let mut source = crate::trust::recorder::Recorder::new(Box::new(Files(&third)), true);
+    let mut source = crate::trust::recorder::Recorder::new(
+        Box::new(Files(&third)),
+        true,
+        crate::deadline::Deadline::after(Duration::MAX),
+    );
     let none = BTreeSet::new();
     let ours = Repository::refresh(&mut source, &bench.gun, &first_use(), None, &none, now()).unwrap();
     let ours = Arc::new(ours);

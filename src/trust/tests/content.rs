@@ -450,3 +450,33 @@ fn a_failed_refresh_does_not_forget_each_role_that_it_verified() {
         assert_eq!(code(again(&next, &noted)), "rollback", "{role}");
     }
 }
+
+#[test]
+fn row_110_a_value_costs_little_before_signatures_are_known() {
+    // Three bytes each on the wire, eight in memory: a million of them in what a signer may write as he likes.
+    let repo = plant().edit("targets/releases", |signed| {
+        signed["targets"]["v1"]["custom"] = Value::Array(vec![json!({}); 1_000_000]);
+    });
+    let repo = repo.publish();
+    let bytes = repo.bytes("targets/releases");
+    assert!(super::json::Document::of(&bytes).unwrap().memory() < 9_000_000);
+    assert_eq!(v1_by_alice(&repo), "accepted");
+    // Nobody has signed these: they are not even read to their end.
+    let crowds: [(&str, usize); 4] =
+        [("root", 300_000), ("timestamp", 20_000), ("snapshot", 100_000), ("targets/releases", 1_100_000)];
+    for (role, values) in crowds {
+        let crowd = format!("{{\"signed\":{{\"x\":[{}0]}},\"signatures\":[]}}", "{},".repeat(values));
+        assert!(crowd.len() < 1 << 20 || role.starts_with("targets") || role == "snapshot");
+        let repo = plant().edit_bytes(role, move |_| crowd.clone().into_bytes()).publish();
+        let Err(RefreshError::Rejected(rejection)) =
+            open(&repo).and_then(|held| Ok(held.judge(tag("v1"), &[], now())?))
+        else {
+            panic!("{role} was accepted")
+        };
+        assert!(rejection.to_string().contains("more values than a file of this kind may have"), "{rejection}");
+    }
+    // What Notary's client writes is far below all of that.
+    let signers = (0..64).fold(plant(), |signer, number| signer.signer(&format!("signer-{number}"))).publish();
+    let rotated = signers.update(|signer| signer.rotate("root", (0..64).map(|_| Key::root(GUN)).collect()));
+    assert_eq!((v1_by_alice(&signers), v1_by_alice(&rotated)), ("accepted", "accepted"));
+}

@@ -33,23 +33,25 @@ struct Opener {
 impl Opener {
     fn new() -> Self {
         let repo = plant().publish();
-        let root = Root::read(repo.bytes("root"), None, &gun()).unwrap();
-        let snapshot = SnapshotRole::open(repo.bytes("snapshot"), &root.snapshot).unwrap();
+        let root = Root::read(repo.bytes("root"), None, &gun(), &|| false).unwrap();
+        let snapshot = SnapshotRole::open(repo.bytes("snapshot"), &root.snapshot, &|| false).unwrap();
         let bytes = repo.bytes("targets");
-        let targets = TargetsRole::open("targets", &bytes, &snapshot.targets, &root.targets).unwrap();
+        let targets = TargetsRole::open("targets", &bytes, &snapshot.targets, &root.targets, &|| false).unwrap();
         Self { repo, root, snapshot, targets }
     }
 
     /// What these bytes say when they stand for this role's file: nothing, or what hash the signed content has.
     fn content(&self, role: &str, bytes: &[u8]) -> Option<Sha256> {
         let header = match role {
-            "root" => Root::read(bytes.to_vec(), None, &gun()).ok()?.header,
-            "timestamp" => TimestampRole::open(bytes.to_vec(), &self.root.timestamp).ok()?.header,
-            "snapshot" => SnapshotRole::open(bytes.to_vec(), &self.root.snapshot).ok()?.header,
-            "targets" => TargetsRole::open(role, bytes, &self.snapshot.targets, &self.root.targets).ok()?.header,
+            "root" => Root::read(bytes.to_vec(), None, &gun(), &|| false).ok()?.header,
+            "timestamp" => TimestampRole::open(bytes.to_vec(), &self.root.timestamp, &|| false).ok()?.header,
+            "snapshot" => SnapshotRole::open(bytes.to_vec(), &self.root.snapshot, &|| false).ok()?.header,
+            "targets" => {
+                TargetsRole::open(role, bytes, &self.snapshot.targets, &self.root.targets, &|| false).ok()?.header
+            }
             delegation => {
                 let keys = &self.targets.delegation(&RoleName::parse(delegation).unwrap()).unwrap().keys;
-                TargetsRole::open(delegation, bytes, &self.snapshot.targets, keys).ok()?.header
+                TargetsRole::open(delegation, bytes, &self.snapshot.targets, keys, &|| false).ok()?.header
             }
         };
         Some(header.content)
