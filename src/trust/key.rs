@@ -417,8 +417,9 @@ mod tests {
             let public = STANDARD.encode(raw);
             let entry = format!(r#"{{"keytype":"ed25519","keyval":{{"private":null,"public":"{public}"}}}}"#);
             let id = Sha256::of(entry.as_bytes()).hex();
-            let value = Value::read(entry.as_bytes()).unwrap();
-            assert!(PublicKey::read(&id, &value).unwrap().is_none(), "{raw:02x?}");
+            let document = Document::of(entry.as_bytes()).unwrap();
+            let value = document.root();
+            assert!(PublicKey::read(&id, value).unwrap().is_none(), "{raw:02x?}");
             // R the neutral element, S zero: who has no secret signs with it.
             let mut signature = [0; 64];
             signature[0] = 1;

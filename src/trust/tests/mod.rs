@@ -295,6 +295,50 @@ fn seventy_five_thousand_targets() {
     assert_eq!(opened.judge(tag("v74321"), &[], now()).unwrap().digest.sha256(), Sha256::new(digest));
 }
 
+/// A server whose answers are there at once, and a clock that says so many times that there is still time.
+struct Hurried(Server, std::cell::Cell<usize>);
+
+impl MetadataSource for Hurried {
+    fn fetch(&mut self, name: &MetadataName, cap: usize) -> Result<Vec<u8>, FetchError> {
+        self.0.fetch(name, cap)
+    }
+
+    fn is_late(&self) -> bool {
+        let left = self.1.get();
+        self.1.set(left.saturating_sub(1));
+        left == 0
+    }
+}
+
+#[test]
+fn verifying_ends_with_the_time_and_says_no_word_of_the_data() {
+    let mut signer = plant();
+    for number in 0..3_000 {
+        signer = signer.release(&format!("v2.{number}"), OTHER, 5, &["alice"]);
+    }
+    // Whoever signs may sign often: each signature hashes the whole file.
+    let repo = signer.edit_envelope("targets/releases", |envelope| {
+        let signatures = envelope["signatures"].as_array_mut().unwrap();
+        let wrong = serde_json::json!({"keyid": signatures[0]["keyid"], "method": "ecdsa", "sig": "AAAA"});
+        (0..63).for_each(|_| signatures.insert(0, wrong.clone()));
+    });
+    let repo = repo.publish();
+    let mut looks = 0;
+    loop {
+        let mut source = Hurried(Server::of(&repo), std::cell::Cell::new(looks));
+        match Repository::refresh(&mut source, &gun(), &first_use(), None, &alice(), now()) {
+            Ok(opened) => {
+                assert_eq!(code(opened.judge(tag("v1"), &[as_alice(&repo)], now()).map_err(Into::into)), "accepted");
+                break;
+            }
+            Err(RefreshError::Unavailable(why)) => assert!(why.contains("the time was up"), "{why}"),
+            Err(RefreshError::Rejected(rejection)) => panic!("after {looks} looks: {rejection}"),
+        }
+        looks += 1;
+    }
+    assert!(looks > 100, "it was looked at {looks} times");
+}
+
 /// Run by itself (`cargo test --lib -- --ignored weights`): other tests take memory too.
 #[test]
 #[ignore = "measures the memory of the whole process"]
