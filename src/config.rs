@@ -13,6 +13,7 @@ use crate::admission::DEFAULT_TRUSTED_CONTROLLERS;
 use crate::admission::decide::UnchangedTemplates;
 use crate::credentials::{ApiSettings, ApiUrl};
 use crate::logging::Format;
+use crate::object_name::is_dns_label;
 use crate::policy::Mode;
 use crate::text::{byte_size, duration, printable};
 use crate::trust::FirstUse;
@@ -219,7 +220,7 @@ impl Config {
             },
             namespace: match namespace {
                 None => own_namespace(),
-                Some(name) if is_namespace(&name) => name,
+                Some(name) if is_dns_label(&name) => name,
                 Some(name) => return Err(check.wrong("namespace", name, "a namespace: a-z, 0-9 and -, at most 63")),
             },
             policies: policies.unwrap_or_else(|| vec!["/etc/portreeve/policies".into()]),
@@ -279,15 +280,6 @@ fn read_capped(path: &Path) -> std::io::Result<String> {
 fn own_namespace() -> String {
     let name = std::fs::read_to_string(OWN_NAMESPACE_FILE).unwrap_or_default();
     if name.trim().is_empty() { "portreeve".to_owned() } else { name.trim().to_owned() }
-}
-
-/// A DNS-1123 label. It becomes part of a path below the mounted secrets.
-fn is_namespace(name: &str) -> bool {
-    let word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-    (1..=63).contains(&name.len())
-        && name.bytes().all(|b| word(b) || b == b'-')
-        && name.bytes().next().is_some_and(word)
-        && name.bytes().next_back().is_some_and(word)
 }
 
 /// Turns texts into values, and names the key where one is wrong.

@@ -21,6 +21,7 @@ pub mod deadline;
 mod density;
 pub mod logging;
 pub mod metrics;
+mod object_name;
 mod random;
 pub mod text;
 pub mod yaml;

@@ -337,7 +337,7 @@ impl Judge {
             let SignerSecret { name: signer, public_key } = self.signer_secret(namespace, name, deadline)?;
             let bad = |error: String| bad_secret(namespace, name, &error);
             let role = RoleName::of_signer(&signer).ok_or_else(|| {
-                bad(format!("\"{}\" cannot be a signer's name: only a-z, 0-9, - and _ can", printable(&signer, 128)))
+                bad(format!("a signer cannot be called \"{}\": {}", printable(&signer, 128), RoleName::SIGNER_RULE))
             })?;
             let key = SignerKey::from_pem(&public_key).map_err(|error| bad(error.to_string()))?;
             let signer = RequiredSigner { role, keys: vec![key] };

@@ -90,7 +90,9 @@ fn export(config: &Config, wanted: &Wanted, timeout: Duration) -> Result<String,
     let mut required = BTreeSet::new();
     for name in &wanted.signers {
         let role = RoleName::of_signer(name);
-        required.insert(role.ok_or_else(|| bad("--signer", "takes a signer's name: a-z, 0-9, - and _".to_owned()))?);
+        required.insert(
+            role.ok_or_else(|| bad("--signer", format!("takes the name of a signer: {}", RoleName::SIGNER_RULE)))?,
+        );
     }
     let notary = Notary::new(NotarySettings {
         ca: Some(config.trust.ca.clone()),

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::object_name::{is_dns_label, is_dns_subdomain};
 use crate::text::printable;
 
 /// What a name is for.
@@ -27,22 +28,11 @@ impl fmt::Display for Kind {
 
 /// Can an object of this kind have this name?
 pub(super) fn check(kind: Kind, name: &str) -> Result<(), NotAName> {
-    let is_label = kind == Kind::Namespace;
-    if is_dns_subdomain(name) && !(is_label && (name.len() > 63 || name.contains('.'))) {
-        return Ok(());
-    }
-    Err(NotAName { kind, name: printable(name, 80) })
-}
-
-/// DNS-1123: labels of lower-case letters, digits and `-`, beginning and ending with a letter or digit.
-fn is_dns_subdomain(name: &str) -> bool {
-    let label = |l: &str| {
-        let edge = |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-        edge(l.as_bytes().first())
-            && edge(l.as_bytes().last())
-            && l.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    let fits = match kind {
+        Kind::Namespace => is_dns_label(name),
+        Kind::Secret | Kind::ServiceAccount => is_dns_subdomain(name),
     };
-    name.len() <= 253 && name.split('.').all(label)
+    if fits { Ok(()) } else { Err(NotAName { kind, name: printable(name, 80) }) }
 }
 
 /// No object of Kubernetes can be called that.
@@ -66,30 +56,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_kubernetes_own() {
-        let (long, longest) = ("a".repeat(64), "a".repeat(253));
-        for (name, of_namespace, of_secret) in [
-            ("line-1", true, true),
-            ("0", true, true),
-            ("a.b-c.d", false, true),
-            (&long, false, true),
-            (&longest, false, true),
-            (&format!("{longest}a"), false, false),
-            ("", false, false),
-            (".", false, false),
-            ("..", false, false),
-            ("a..b", false, false),
-            ("-a", false, false),
-            ("a-", false, false),
-            ("a_b", false, false),
-            ("A", false, false),
-            ("\u{e4}", false, false),
-            ("a/b", false, false),
-            ("a%2fb", false, false),
-            ("a?b", false, false),
-            ("a\0", false, false),
-            ("a\nb", false, false),
-        ] {
+    fn each_kind_has_its_rule() {
+        for (name, of_namespace, of_secret) in [("line-1", true, true), ("a.b", false, true), ("a..b", false, false)] {
             assert_eq!(check(Kind::Namespace, name).is_ok(), of_namespace, "{name}");
             assert_eq!(check(Kind::Secret, name).is_ok(), of_secret, "{name}");
             assert_eq!(check(Kind::ServiceAccount, name).is_ok(), of_secret, "{name}");

@@ -11,6 +11,7 @@ use super::pattern::Pattern;
 use super::problem::Fault;
 use super::requirement::read_requirement;
 use super::{Place, Requirement, Rule, Scope};
+use crate::object_name::{is_dns_label, is_dns_subdomain};
 use crate::yaml::list::{self, Identity};
 use crate::yaml::tree::{self, Caps, Node, Value};
 
@@ -140,9 +141,9 @@ fn read_metadata(node: &Node, kind: &str, problems: &mut Problems) -> Option<(Sc
         return None;
     };
     problems.mapping(metadata, "metadata", METADATA)?;
-    let name = read_name(metadata, "name", 253, problems);
+    let name = read_name(metadata, "name", is_dns_subdomain, problems);
     let scope = match (kind, metadata.get("namespace")) {
-        ("ImagePolicy", _) => read_name(metadata, "namespace", 63, problems).map(Scope::Namespace),
+        ("ImagePolicy", _) => read_name(metadata, "namespace", is_dns_label, problems).map(Scope::Namespace),
         // Were it ignored, a policy meant for one namespace would speak for all.
         (_, Some(namespace)) => {
             problems.report(namespace.at, Fault::NamespaceForbidden);
@@ -153,19 +154,14 @@ fn read_metadata(node: &Node, kind: &str, problems: &mut Problems) -> Option<(Sc
     Some((scope?, name?))
 }
 
-/// A DNS-1123 name: a namespace that Kubernetes would not take is one that no workload has.
-fn read_name(metadata: &Node, field: &'static str, longest: usize, problems: &mut Problems) -> Option<String> {
+/// A name: a namespace that Kubernetes would not take is one that no workload has.
+fn read_name(metadata: &Node, field: &'static str, fits: fn(&str) -> bool, problems: &mut Problems) -> Option<String> {
     let (at, text) = problems.required(metadata, field, "metadata")?;
-    let word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-    let dots = field == "name";
-    let fits = text.len() <= longest
-        && text.bytes().all(|b| word(b) || b == b'-' || (dots && b == b'.'))
-        && text.bytes().next().is_some_and(word)
-        && text.bytes().next_back().is_some_and(word);
-    if !fits {
+    if !fits(text) {
         problems.report(at, Fault::Name { field, found: text.to_owned() });
+        return None;
     }
-    fits.then(|| text.to_owned())
+    Some(text.to_owned())
 }
 
 /// One entry of `repositories`: its pattern, normalised and as typed, and what it asks for.

@@ -6,6 +6,7 @@ use std::io;
 use super::Place;
 use super::pattern::PatternError;
 use crate::text::printable;
+use crate::trust::RoleName;
 use crate::trust::anchor::PinError;
 use crate::trust::key::SignerKeyError;
 use crate::trust::notary::TrustServerError;
@@ -353,8 +354,8 @@ impl fmt::Display for Fault {
             }
             Self::Name { field, found } => write!(
                 f,
-                "\"{field}\" cannot be {}: Kubernetes' names have lowercase letters, digits, '-' and '.', and begin \
-                 and end with a letter or digit",
+                "\"{field}\" cannot be {}: Kubernetes' names have lowercase letters, digits and '-', each part between \
+                 two dots begins and ends with a letter or digit, and a namespace has no dot",
                 quoted(found)
             ),
             Self::NamespaceForbidden => f.write_str("a ClusterImagePolicy has no namespace"),
@@ -368,7 +369,7 @@ impl fmt::Display for Fault {
             Self::Unsupported { field } => write!(f, "{} asks for a check that is not supported", quoted(field)),
             Self::Pattern(error) => error.fmt(f),
             Self::SignerName { found } => {
-                write!(f, "a signer cannot be called {}: lowercase letters, digits, '-' and '_'", quoted(found))
+                write!(f, "a signer cannot be called {}: {}", quoted(found), RoleName::SIGNER_RULE)
             }
             Self::SignerKey(error) => write!(f, "the signer's key cannot be read: {error}"),
             Self::SignerTwice { name, first } => {

@@ -10,6 +10,7 @@ use super::fields::Problems;
 use super::problem::Fault;
 use super::{Mode, Remap, Requirement, TrustRule, UnavailableRule};
 use crate::image::{MAX_NAME, check_path, normal_host, one_spelling};
+use crate::object_name::is_dns_subdomain;
 use crate::text::duration;
 use crate::trust::notary::{PlainHttp, TrustServer};
 use crate::trust::repository::RequiredSigner;
@@ -228,12 +229,7 @@ fn read_signer_secrets(trust: &Node, problems: &mut Problems) -> Vec<String> {
         }
         let Some((at, name)) = problems.required(entry, "name", INSIDE) else { continue };
         // It becomes part of a path below the mounted secrets.
-        let word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-        let fits = name.len() <= 253
-            && name.bytes().all(|b| word(b) || b == b'-' || b == b'.')
-            && name.bytes().next().is_some_and(word)
-            && name.bytes().next_back().is_some_and(word);
-        if !fits {
+        if !is_dns_subdomain(name) {
             problems.report(at, Fault::Name { field: "name", found: name.to_owned() });
         } else if seen.insert(name) {
             secrets.push(name.to_owned());
@@ -476,6 +472,24 @@ mod tests {
         let Ok(Requirement::Trust(rule)) = remap("a.io/", "b.io/a/very/long/way/") else { panic!("it is a prefix") };
         let image = crate::image::Reference::parse(&format!("a.io/{}", "x".repeat(245))).unwrap();
         assert!(rule.remap.unwrap().signed(&image).is_err());
+    }
+
+    #[test]
+    fn a_secret_s_name_is_one_that_kubernetes_takes() {
+        assert!(read("trust: {enabled: true, signerSecrets: [{name: alice.key-1}]}").is_ok());
+        for name in ["x..y.-z", "a.-b", "a-.b", "a..b", ".a", "a_b"] {
+            let problems =
+                read(&format!("trust: {{enabled: true, signerSecrets: [{{name: \"{name}\"}}]}}")).unwrap_err();
+            assert!(problems[0].starts_with(&format!("f:1:47: \"name\" cannot be \"{name}\"")), "{problems:?}");
+        }
+    }
+
+    /// It is the role that tags are released in: every image would count as signed by it.
+    #[test]
+    fn releases_is_no_signer() {
+        let problems = read(&with_signers(&[("releases", &Key::p256().public_pem())])).unwrap_err();
+        assert!(problems[0].starts_with("f:4:11: a signer cannot be called \"releases\": "), "{problems:?}");
+        assert_eq!(problems.len(), 1);
     }
 
     #[test]

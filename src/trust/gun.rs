@@ -75,15 +75,24 @@ impl RoleName {
         Self("targets/releases".to_owned())
     }
 
-    /// The role of the signer called `name`.
+    /// What a signer may be called.
+    pub const SIGNER_RULE: &str = "a signer's name has lowercase letters, digits, '-' and '_', and is not \"releases\", \
+                                   the role that tags are released in, whoever signed them";
+
+    /// The role of the signer called `name`. `releases` is none: every released image would count as signed by it.
     pub fn of_signer(name: &str) -> Option<Self> {
+        Self::child_of_targets(name).filter(|role| *role != Self::releases())
+    }
+
+    /// The role `targets/<name>`, be it a signer's or `releases`.
+    pub(super) fn child_of_targets(name: &str) -> Option<Self> {
         let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
         (!name.is_empty() && name.len() <= 128 && name.bytes().all(allowed)).then(|| Self(format!("targets/{name}")))
     }
 
     /// From a whole role name, `targets/<name>`.
     pub fn parse(role: &str) -> Option<Self> {
-        role.strip_prefix("targets/").and_then(Self::of_signer)
+        role.strip_prefix("targets/").and_then(Self::child_of_targets)
     }
 
     /// The whole role name.
@@ -164,7 +173,7 @@ mod tests {
     fn role_names_are_direct_children_of_targets() {
         assert_eq!(RoleName::of_signer("alice").unwrap().as_str(), "targets/alice");
         assert_eq!(RoleName::parse("targets/releases"), Some(RoleName::releases()));
-        for bad in ["", "Alice", "a/b", "..", "a b", "a."] {
+        for bad in ["", "Alice", "a/b", "..", "a b", "a.", "releases"] {
             assert_eq!(RoleName::of_signer(bad), None, "{bad}");
         }
         for bad in ["targets", "targets/", "root", "snapshot/x", "targets/a/b"] {

@@ -247,7 +247,8 @@ fn delegations(parent: &str, envelope: &Envelope<'_>) -> Result<(Vec<DelegatedRo
             return Err(not("it delegates to more than 1024 roles").into());
         }
         let name = entry.get("name").and_then(Value::string).ok_or_else(|| not("a delegated role has no name"))?;
-        let child = name.strip_prefix(parent).and_then(|rest| rest.strip_prefix('/')).and_then(RoleName::of_signer);
+        let child =
+            name.strip_prefix(parent).and_then(|rest| rest.strip_prefix('/')).and_then(RoleName::child_of_targets);
         let child =
             child.ok_or_else(|| malformed(format!("\"{}\" is no direct child of {parent}", printable(name, 128))))?;
         if !seen.insert(child.clone()) {

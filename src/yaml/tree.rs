@@ -1,7 +1,7 @@
 //! YAML (and so JSON) text as a tree in which every value knows its line and column, so that all that is wrong in a
 //! file can be told at once, each with its place.
 //!
-//! Refuses duplicate keys, unknown tags and YAML 1.1's `yes` and `no` as booleans; caps size, depth, nodes and
+//! Refuses duplicate keys, unknown tags, carriage returns that end a line alone, and YAML 1.1's `yes` and `no` as booleans; caps size, depth, nodes and
 //! aliases, so that no file outgrows its bytes. It knows nothing of policies.
 
 use std::fmt;
@@ -144,6 +144,7 @@ pub(crate) fn parse(text: &str, caps: Caps) -> Result<Vec<Node>, TreeError> {
     if text.len() > caps.bytes {
         return Err(TreeError { at: At::START, fault: TreeFault::TooLarge { limit: caps.bytes } });
     }
+    refuse_lone_returns(text)?;
     let mut builder = Builder::new(caps);
     for event in Parser::new_from_str(text.strip_prefix('\u{feff}').unwrap_or(text)) {
         let (event, span) = event.map_err(|error| TreeError {
@@ -154,6 +155,19 @@ pub(crate) fn parse(text: &str, caps: Caps) -> Result<Vec<Node>, TreeError> {
         builder.take(event, at).map_err(|fault| builder.placed(fault, at))?;
     }
     Ok(builder.into_documents())
+}
+
+/// YAML 1.2.2 §5.4 ends a line, and a comment, at a carriage return without a line feed. Many editors and `git diff` do not:
+/// what they show as the rest of a comment would be read.
+fn refuse_lone_returns(text: &str) -> Result<(), TreeError> {
+    let lone = |&(at, _): &(usize, &str)| !text.get(at + 1..).is_some_and(|rest| rest.starts_with('\n'));
+    let Some((end, _)) = text.match_indices('\r').find(lone) else { return Ok(()) };
+    let before = text.get(..end).unwrap_or_default();
+    let line = before.rsplit('\n').next().unwrap_or_default();
+    let at = At { line: before.matches('\n').count() + 1, column: line.chars().count() + 1 };
+    let message = "a carriage return without a line feed stands in this line: YAML begins a new line there, which most editors \
+                   do not show";
+    Err(TreeError { at, fault: TreeFault::Syntax { message: message.to_owned() } })
 }
 
 impl From<&Marker> for At {
@@ -199,6 +213,24 @@ mod tests {
         for text in ["yes", "on", "no", "off", "y"] {
             assert_eq!(read(&format!("a: {text}")).unwrap()[0].get("a").unwrap().text(), Some(text));
         }
+    }
+
+    /// What an editor shows as the rest of a comment must not be read as a line of its own.
+    #[test]
+    fn a_lone_carriage_return_is_refused_with_its_line() {
+        for (text, line, column) in [
+            ("a: 1\r\n# no rule:\rb: 2\r\n", 2, 11),
+            ("# é\ra: 1\n", 1, 4),
+            ("a: \"x\ry\"\n", 1, 6),
+            ("a: |\n  x\r  y\n", 2, 4),
+            ("a: 1\r", 1, 5),
+            ("a: 1\r\r\n", 1, 5),
+        ] {
+            let error = read(text).unwrap_err();
+            assert_eq!((error.at.line, error.at.column), (line, column), "{text:?}");
+            assert!(error.fault.to_string().contains("carriage return"), "{error:?}");
+        }
+        assert_eq!(read("# c\r\na: 1\r\nb: \"x\\ry\"\r\n").unwrap().len(), 1);
     }
 
     #[test]
