@@ -93,7 +93,7 @@ fn items_of_list<'n>(node: &'n Node, (version, kind): Identity<'_>) -> Option<&'
 /// Reads one policy.
 pub(crate) fn read_policy(node: &Node, (api_version, kind): Identity<'_>, problems: &mut Problems) -> Option<Document> {
     let Value::Map(_) = node.value else {
-        problems.wrong_type("policy", "a mapping", node);
+        problems.report(node.at, Fault::NotAPolicy { actual: node.kind() });
         return None;
     };
     if !API_VERSIONS.contains(&api_version) || !matches!(kind, "ImagePolicy" | "ClusterImagePolicy") {
@@ -335,6 +335,10 @@ spec: {repositories: []}
                 "f:8:5: \"trust\" does not belong in an entry of spec.repositories; it belongs under policy: check the indentation",
             ],
         ),
+        (
+            "      simpleStore: {storeURL: x}\n",
+            &["f:8:7: unknown field \"simpleStore\" in policy; it is where Portieris looks for simple signatures"],
+        ),
         ("      wholly: different\n", &["f:8:7: unknown field \"wholly\" in policy"]),
         (
             "      trust: {signers: [], signerSecrets: [{name: a}], roots: []}\n",
@@ -491,6 +495,10 @@ spec: {repositories: []}
             "f:4:30: the pattern names no repository after its last slash; end it in \"/*\"",
         ),
         (
+            "apiVersion: portreeve/v1\nkind: ClusterImagePolicy\nmetadata: {name: p}\nspec: {repositories: [{name: \"https://reg.io/*\"}]}\n",
+            "f:4:30: the pattern begins with \"https://\", which no image name does; write it as images are named",
+        ),
+        (
             "apiVersion: portreeve/v1\nkind: ClusterImagePolicy\nmetadata: {name: p}\nspec: {repository: []}\n",
             "did you mean \"repositories\"?",
         ),
@@ -500,7 +508,7 @@ spec: {repositories: []}
         ),
         ("apiVersion: v1\nkind: ConfigMap\n", "not a policy: kind \"ConfigMap\""),
         ("kind: ImagePolicy\n", "not a policy"),
-        ("just text\n", "f:1:1: \"policy\" must be a mapping, and is a string"),
+        ("just text\n", "f:1:1: not a policy, but a string"),
         ("a: 1\nb: [\n", "f:2:4: not readable as YAML or JSON"),
         ("a: 1\na: 2\n", "f:2:1: \"a\" stands twice in one mapping"),
     ];

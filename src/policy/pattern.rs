@@ -36,6 +36,9 @@ impl Pattern {
         if text.is_empty() {
             return Err(PatternError::Empty);
         }
+        if let Some((scheme, _)) = text.split_once("://") {
+            return Err(PatternError::Scheme { scheme: scheme.to_owned() });
+        }
         if text.bytes().all(|b| b == b'*') {
             return Ok(Self { host: Glob::new("*"), path: Glob::new("*"), tag: None, digest: None });
         }
@@ -309,6 +312,11 @@ pub enum PatternError {
         /// As written.
         host: String,
     },
+    /// It is a URL.
+    Scheme {
+        /// Its scheme.
+        scheme: String,
+    },
     /// There is a star in the digest.
     DigestStar,
     /// The digest is not one.
@@ -325,9 +333,7 @@ impl PatternError {
             Self::EndsInSlash => "end it in \"/*\" to match everything below",
             Self::DigestStar => "leave the digest out to match every tag and every digest",
             Self::Reference(ReferenceError::Uppercase { .. }) => "write it in lowercase",
-            Self::Reference(ReferenceError::Component { component }) if component.contains("://") => {
-                "write the registry without a scheme"
-            }
+            Self::Scheme { .. } => "write it as images are named: registry.local:9001/plant/*",
             Self::Reference(_) | Self::Host { .. } => {
                 "a pattern is [host[:port]/]repository[:tag], with * for any run of characters"
             }
@@ -345,6 +351,9 @@ impl fmt::Display for PatternError {
                 write!(f, "the pattern has {length} bytes, an image name has {limit} at most")
             }
             Self::Host { host } => write!(f, "\"{}\" can match no registry host", printable(host, 80)),
+            Self::Scheme { scheme } => {
+                write!(f, "the pattern begins with \"{}://\", which no image name does", printable(scheme, 40))
+            }
             Self::DigestStar => f.write_str("a digest in a pattern must be a whole one"),
             Self::Digest(error) => error.fmt(f),
             Self::Reference(error) => error.fmt(f),

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::Path;
 
 use super::Place;
 use super::pattern::PatternError;
@@ -43,7 +44,21 @@ impl PolicyProblem {
             write!(f, "{within}: ")?;
         }
         write!(f, "{}", self.fault)?;
-        self.fault.hint().map_or(Ok(()), |hint| write!(f, "; {hint}"))
+        if let Some(hint) = self.fault.hint() {
+            write!(f, "; {hint}")?;
+        }
+        if self.is_in_other_text() {
+            f.write_str("; every file and every key here is read as policies: keep other texts elsewhere")?;
+        }
+        Ok(())
+    }
+
+    /// Is it a file or key such as `notes.txt`, which was never meant as a policy?
+    fn is_in_other_text(&self) -> bool {
+        let unreadable = matches!(self.fault, Fault::NotAPolicy { .. } | Fault::Yaml { .. } | Fault::Kind { .. });
+        let key = self.within.as_deref().and_then(|within| within.split(", ").next()).map(Path::new);
+        let ending = key.unwrap_or(&self.place.file).extension();
+        unreadable && ending.is_some_and(|ending| !["yaml", "yml", "json"].iter().any(|known| ending == *known))
     }
 
     /// What is wrong and the hint, without the place.
@@ -119,6 +134,11 @@ pub enum Fault {
         field: String,
         /// What it must be.
         expected: &'static str,
+        /// What it is.
+        actual: &'static str,
+    },
+    /// A whole document that is no mapping.
+    NotAPolicy {
         /// What it is.
         actual: &'static str,
     },
@@ -273,6 +293,9 @@ impl Fault {
     /// What was meant, or what to do.
     pub fn hint(&self) -> Option<String> {
         let fixed = match self {
+            Self::Unknown { field, .. } if field == "simpleStore" => {
+                "it is where Portieris looks for simple signatures, which are not checked here"
+            }
             Self::Unknown { suggestion: Some(known), .. } => return Some(format!("did you mean \"{known}\"?")),
             Self::Misplaced { belongs, .. } => {
                 return Some(format!("it belongs under {belongs}: check the indentation"));
@@ -342,6 +365,7 @@ impl fmt::Display for Fault {
             Self::Yaml { message } => write!(f, "not readable as YAML or JSON: {}", printable(message, 300)),
             Self::TooMuch => f.write_str("there is too much in it to be read at once"),
             Self::DuplicateKey { key } => write!(f, "{} stands twice in one mapping", quoted(key)),
+            Self::NotAPolicy { actual } => write!(f, "not a policy, but {actual}"),
             Self::Type { field, expected, actual } => {
                 write!(f, "{} must be {expected}, and is {actual}", quoted(field))
             }
