@@ -297,7 +297,10 @@ mod tests {
             ("apiVersion: v1\nkind: ConfigMap\n", "\"data\" is missing from the ConfigMap"),
             ("apiVersion: v1\nkind: ConfigMap\ndata: {k: 1}\n", "\"k\" must be a string"),
             ("apiVersion: v1\nkind: ConfigMap\ndata: []\n", "\"data\" must be a mapping"),
-            ("apiVersion: v1\nkind: ConfigMap\ndata: {k: nonsense}\n", "k, line 1 of its value: not a policy, but a string"),
+            (
+                "apiVersion: v1\nkind: ConfigMap\ndata: {k: nonsense}\n",
+                "k, line 1 of its value: not a policy, but a string",
+            ),
             (
                 "apiVersion: v1\nkind: ConfigMap\ndata:\n  notes.txt: |\n    ask: bob: or alice\n",
                 "notes.txt: not readable as YAML or JSON: ",
