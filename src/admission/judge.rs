@@ -306,6 +306,7 @@ impl Judge {
                 let reason = format!("{told} (asked {server} for {gun}{slip})");
                 Verdict::Rejected { code: rejection.code(), reason }
             }
+            Err(Refusal::NotRead(why)) => Verdict::Unavailable { reason: format!("{gun} cannot be judged: {why}") },
             Err(Refusal::Unavailable(tried)) => {
                 let mut reason = format!("the trust server did not answer for {gun}: {tried}");
                 // A credential that could not be read may be the one that was missing.

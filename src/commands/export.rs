@@ -63,7 +63,7 @@ pub(super) fn run(config: &Config, wanted: &Wanted, timeout: Duration) -> ExitSt
             complain(&error.to_string());
             match error {
                 ExportError::Refused(Refusal::Rejected(_)) | ExportError::NoSigner { .. } => ExitStatus::Denied,
-                ExportError::Refused(Refusal::Unavailable(_)) => ExitStatus::Undecided,
+                ExportError::Refused(Refusal::Unavailable(_) | Refusal::NotRead(_)) => ExitStatus::Undecided,
                 _ => ExitStatus::BadInput,
             }
         }
@@ -116,7 +116,7 @@ fn export(config: &Config, wanted: &Wanted, timeout: Duration) -> Result<String,
         ExportError::Refused(match refusal {
             // A credential that could not be read may be the one that was missing.
             Refusal::Unavailable(why) => Refusal::Unavailable([vec![why], mounted.problems()].concat().join("; ")),
-            rejected @ Refusal::Rejected(_) => rejected,
+            other @ (Refusal::Rejected(_) | Refusal::NotRead(_)) => other,
         })
     })?;
     for role in &required {
@@ -331,7 +331,7 @@ impl fmt::Display for ExportError {
         match self {
             Self::Argument { what, why } => write!(f, "{what}: {why}"),
             Self::Refused(Refusal::Rejected(rejection)) => write!(f, "nothing is exported: {rejection}"),
-            Self::Refused(Refusal::Unavailable(why)) => write!(f, "nothing is exported: {why}"),
+            Self::Refused(Refusal::Unavailable(why) | Refusal::NotRead(why)) => write!(f, "nothing is exported: {why}"),
             Self::NoSigner { signer, why } => write!(f, "nothing is exported: signer {signer}: {why}"),
             Self::OtherRepository { path, owner } => {
                 write!(f, "{} says that this is an export of {owner}; choose another directory", path.display())

@@ -56,7 +56,10 @@ impl Notary {
         let ExportRequest { gun, server, anchor, credentials, deadline } = *request;
         let mut source = Recorder::new(self.source(server, gun, credentials, deadline, &()), true, deadline);
         let none = BTreeSet::new();
-        let known = self.store().recall(server, gun);
+        let known = self.store().recall(server, gun, deadline);
+        if let Some(why) = known.as_ref().and_then(|known| known.why_unreadable()) {
+            return Err(Refusal::NotRead(why.to_owned()));
+        }
         let epoch = known.as_ref().map_or(0, |known| known.epoch());
         let repository = match known {
             // Nothing is carried over, for all bytes are wanted; what was seen before holds none the less.

@@ -121,7 +121,7 @@ impl Notary {
             now,
         };
         let answer = asking.answer();
-        if matches!(answer, Err(Refusal::Unavailable(_))) {
+        if matches!(answer, Err(Refusal::Unavailable(_) | Refusal::NotRead(_))) {
             self.metrics.trust_lookup(Source::Nowhere);
         }
         self.shelf.tidy(&key, slot);

@@ -16,6 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 use self::disk::{Disk, Place, Written};
 pub(super) use self::known::Known;
 use self::known::{length_of, read_back};
+use self::readers::Readers;
 use self::records::{Key, Records};
 use self::room::Room;
 use self::state::State;
@@ -30,6 +31,7 @@ use crate::metrics::{Metrics, What};
 
 mod disk;
 mod known;
+mod readers;
 mod records;
 mod room;
 mod state;
@@ -46,7 +48,8 @@ const READ_ATTEMPTS: usize = 4;
 
 /// The store. Shared by all workers.
 pub(super) struct Store {
-    disk: Option<Disk>,
+    disk: Option<Arc<Disk>>,
+    readers: Readers,
     room: Room,
     metrics: Arc<Metrics>,
     known: Mutex<Records>,
@@ -54,6 +57,8 @@ pub(super) struct Store {
     said: AtomicBool,
     /// Was it said that there is no room?
     said_full: AtomicBool,
+    /// Was it said that it cannot be read?
+    said_unreadable: AtomicBool,
 }
 
 impl Store {
@@ -62,12 +67,14 @@ impl Store {
     pub(super) fn new(directory: Option<PathBuf>, max_weight: u64, metrics: Arc<Metrics>) -> Self {
         let known = Mutex::new(Records { max_weight, ..Records::default() });
         let store = Self {
-            disk: directory.map(Disk::new),
+            disk: directory.map(|directory| Arc::new(Disk::new(directory))),
+            readers: Readers::default(),
             room: Room::new(u64::MAX),
             metrics,
             known,
             said: AtomicBool::new(false),
             said_full: AtomicBool::new(false),
+            said_unreadable: AtomicBool::new(false),
         };
         if let Some(disk) = &store.disk {
             store.heard(disk.probe());
@@ -84,33 +91,52 @@ impl Store {
         self.disk.is_some()
     }
 
-    /// What is known. Looks at the disk whenever another process has written there.
-    pub(super) fn recall(&self, server: &TrustServer, gun: &Gun) -> Option<Arc<Known>> {
+    /// What is known. Looks at the disk whenever another process has written there, for no longer than half of what is left
+    /// of the time: a volume may not answer at all.
+    pub(super) fn recall(&self, server: &TrustServer, gun: &Gun, deadline: Deadline) -> Option<Arc<Known>> {
         let key = (server.clone(), gun.clone());
         let memory = self.records().get(&key);
         let Some(disk) = &self.disk else { return memory };
-        let place = Place { server, gun };
-        // The stamp first: a change between the two is seen next time.
-        let stamp = disk.stamp(place);
-        if let Some(known) = memory.as_ref().filter(|known| known.stamp == stamp) {
-            return Some(Arc::clone(known));
+        let before = memory.as_ref().map(|known| known.stamp);
+        let (looking, metrics, place) = (Arc::clone(disk), Arc::clone(&self.metrics), key.clone());
+        let look = move || {
+            let place = Place { server: &place.0, gun: &place.1 };
+            // The stamp first: a change between the two is seen next time.
+            let stamp = looking.stamp(place);
+            (before != Some(stamp)).then(|| read(&looking, &metrics, place, stamp))
+        };
+        match self.readers.run(deadline.remaining().unwrap_or_default() / 2, look) {
+            Some(None) => memory,
+            Some(Some(read)) => self.take_in(key, read),
+            // What this process has seen itself is enough to go on.
+            None => memory.or_else(|| self.take_in(key, Some(Known::unreadable(&"it does not answer")))),
         }
-        let read = self.read(disk, place, stamp);
-        self.take_in(key, read)
     }
 
     /// Joins what was read from the disk to what is remembered now: while it was read, another question may have brought
     /// later data.
     fn take_in(&self, key: Key, read: Option<Known>) -> Option<Arc<Known>> {
+        let why = read.as_ref().and_then(|read| read.unreadable.as_deref());
+        if let Some(why) = why
+            && !self.said_unreadable.swap(true, Ordering::Relaxed)
+        {
+            log::warn!("{why}; until then, repositories that this process has not verified itself are denied");
+        }
         let mut records = self.records();
         let known = match (records.get(&key), read) {
             // A directory that was emptied by hand is not a reset: what was seen stays seen.
             (memory, None) => return memory,
+            (Some(memory), Some(read)) if read.unreadable.is_some() => return Some(memory),
+            (None, Some(read)) if read.unreadable.is_some() => return Some(Arc::new(read)),
             (None, Some(read)) => read,
             (Some(memory), Some(read)) => memory.joined(read),
         };
         let known = Arc::new(known);
         records.insert(key, Arc::clone(&known));
+        drop(records);
+        if self.said_unreadable.swap(false, Ordering::Relaxed) {
+            log::info!("trust.cache can be read again");
+        }
         Some(known)
     }
 
@@ -264,38 +290,6 @@ impl Store {
         Some(summary)
     }
 
-    fn read(&self, disk: &Disk, place: Place<'_>, stamp: Option<Stamp>) -> Option<Known> {
-        let mut known = None;
-        for _ in 0..READ_ATTEMPTS {
-            let loaded = disk.load(place);
-            let (found, damage) = match loaded {
-                Ok(None) => return None,
-                Ok(Some(state)) => read_back(disk, place, &state),
-                Err(error) => {
-                    let damage = Some(error.to_string());
-                    (Known { damage: damage.clone(), ..Known::nothing() }, damage)
-                }
-            };
-            let Some(damage) = damage else {
-                self.metrics.reload(What::StoredTrust, true);
-                return Some(Known { stamp, ..found });
-            };
-            let settled = disk.stamp(place) == stamp;
-            known = Some((Known { stamp, ..found }, damage));
-            if settled {
-                break;
-            }
-            // Another process replaced it while it was read: the next attempt sees the new one whole.
-        }
-        let (known, damage) = known?;
-        self.metrics.reload(What::StoredTrust, false);
-        log::warn!(
-            gun = place.gun.as_str(), server = place.server.as_str();
-            "the stored trust data cannot be used: {damage}"
-        );
-        Some(known)
-    }
-
     fn write(
         &self,
         disk: &Disk,
@@ -383,6 +377,42 @@ impl Store {
     fn records(&self) -> MutexGuard<'_, Records> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner) // nothing under it can panic half-way
     }
+}
+
+/// What the disk has; `None` where that is nothing.
+fn read(disk: &Disk, metrics: &Metrics, place: Place<'_>, stamp: Option<Stamp>) -> Option<Known> {
+    let mut known = None;
+    for _ in 0..READ_ATTEMPTS {
+        let loaded = disk.load(place);
+        let (found, damage) = match loaded {
+            Ok(None) => return None,
+            Ok(Some(state)) => read_back(disk, place, &state),
+            Err(error) if error.is_of_the_disk() => (Known::unreadable(&error), Some(error.to_string())),
+            Err(error) => {
+                let damage = Some(error.to_string());
+                (Known { damage: damage.clone(), ..Known::nothing() }, damage)
+            }
+        };
+        let Some(damage) = damage else {
+            metrics.reload(What::StoredTrust, true);
+            return Some(Known { stamp, ..found });
+        };
+        let settled = disk.stamp(place) == stamp;
+        known = Some((Known { stamp, ..found }, damage));
+        if settled {
+            break;
+        }
+        // Another process replaced it while it was read: the next attempt sees the new one whole.
+    }
+    let (known, damage) = known?;
+    metrics.reload(What::StoredTrust, false);
+    if known.unreadable.is_none() {
+        log::warn!(
+            gun = place.gun.as_str(), server = place.server.as_str();
+            "the stored trust data cannot be used: {damage}"
+        );
+    }
+    Some(known)
 }
 
 /// Forgets what is stored of a repository, on whatever server, so that a running Portreeve forgets it too: the

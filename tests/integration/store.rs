@@ -183,6 +183,29 @@ fn a_cache_that_cannot_be_is_a_warning() {
     check(&stage.site).expect(ALLOWED);
 }
 
+#[test]
+fn a_cache_that_cannot_be_read_is_told_and_denies() {
+    let mut stage = Stage::new();
+    let circle = cache(&stage.site).with_file_name("circle");
+    std::os::unix::fs::symlink(&circle, &circle).unwrap();
+    stage.site.config["trust"]["cache"] = json!(circle);
+    let run = check(&stage.site).expect(UNDECIDED);
+    let reason = report(&run)["reason"].as_str().unwrap().to_owned();
+    for word in ["cannot be judged", "trust.cache cannot be read", "circle", "mend the disk"] {
+        assert!(reason.contains(word), "{reason}");
+    }
+    assert!(!reason.contains("trust server"), "{reason}");
+    let serving = stage.site.serve();
+    for _ in 0..2 {
+        assert_denied(&serving.admit("/admit", &pod_review(&image())), &["trust.cache cannot be read"]);
+    }
+    assert_eq!(serving.log().matches("trust.cache cannot be read").count(), 3, "once, and in two decisions");
+    let metrics = serving.get_plain("/metrics").unwrap().body;
+    assert!(!metrics.contains(r#"portreeve_reloads_total{what="stored_trust",result="failed"} 0"#), "{metrics}");
+    fs::remove_file(&circle).unwrap();
+    assert_allowed(&serving.admit("/admit", &pod_review(&image())));
+}
+
 /// TUF 1.0 §5.3.11, by processes that know of each other only what is stored.
 #[test]
 fn an_owner_recovers_from_versions_that_a_thief_drove_up() {

@@ -148,9 +148,8 @@ impl Asking<'_> {
     fn known_failure(&self) -> Option<Failure> {
         let max_age = RECHECK_AFTER.min(self.notary.refresh_after);
         let Known { failure, terms, epoch, .. } = self.notary.failures.known(self.key, max_age)?;
-        let Question { gun, server, .. } = *self.question;
         // A reset by hand was made for the next question to be asked.
-        let now = self.notary.store.recall(server, gun).map_or(0, |known| known.epoch());
+        let now = self.recall().map_or(0, |known| known.epoch());
         (now == epoch && self.shares(&failure, &terms)).then_some(failure)
     }
 
@@ -261,7 +260,13 @@ impl Asking<'_> {
             }
         }
         let began = Instant::now();
-        let known = self.notary.store.recall(server, gun).map(|known| match held {
+        let known = self.recall();
+        // Nobody is asked what cannot be held against what was seen.
+        if let Some(why) = known.as_ref().and_then(|known| known.why_unreadable()) {
+            let failure = Failure::Unavailable { why: why.to_owned(), cause: Cause::NotRead, tried: None };
+            return Err(Box::new((failure, None)));
+        }
+        let known = known.map(|known| match held {
             // The store may have given up for want of room what this anchor has seen, and begun again.
             Some(held) if held.epoch == known.epoch() => Arc::new(known.with_seen(&held.repository.seen)),
             _ => known,
@@ -356,8 +361,13 @@ impl Asking<'_> {
     }
 
     fn has_data(&self) -> bool {
-        let Question { gun, server, .. } = *self.question;
-        self.slot.held().is_some() || self.notary.store.recall(server, gun).is_some_and(|known| known.has_data())
+        self.slot.held().is_some() || self.recall().is_some_and(|known| known.has_data())
+    }
+
+    /// What is known of the repository, by whatever anchor.
+    pub(super) fn recall(&self) -> Option<Arc<StoredKnown>> {
+        let Question { gun, server, deadline, .. } = *self.question;
+        self.notary.store.recall(server, gun, deadline)
     }
 
     /// The time is up; `what` took it.

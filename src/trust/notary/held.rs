@@ -83,6 +83,8 @@ pub(super) enum Cause {
     OutOfTime,
     /// The server, or its token service, knows the asker's credentials and does not take them.
     NobodyLetIn,
+    /// What was seen before cannot be read, so that nothing can be held against it.
+    NotRead,
     Other,
 }
 

@@ -75,4 +75,6 @@ pub enum Refusal {
     Rejected(Rejection),
     /// Nobody could say; what was tried, safe to print.
     Unavailable(String),
+    /// Nobody can say what was verified before, and so which version may count; what is wrong with the disk.
+    NotRead(String),
 }

@@ -4,27 +4,35 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::asking::{Asking, verified};
-use super::held::{Failure, Held};
-use super::question::{Origin, Question, Refusal, Verified, WhenUnavailable};
+use super::held::{Cause, Failure, Held};
+use super::question::{Origin, Refusal, Verified, WhenUnavailable};
 use crate::trust::repository::Rejection;
 
 impl Asking<'_> {
     /// The server could not be asked, or what it says is bad.
     pub(super) fn without_server(&self, failure: Failure, remembered: Option<Rejection>) -> Result<Verified, Refusal> {
-        let why = match failure {
+        let (why, cause) = match failure {
             Failure::Rejected { rejection, .. } => return Err(Refusal::Rejected(*rejection)),
-            Failure::Unavailable { why, .. } => why,
+            Failure::Unavailable { why, cause, .. } => (why, cause),
         };
         // What the server said within `refresh_after` still holds.
         if let Some(rejection) = remembered {
             return Err(Refusal::Rejected(rejection));
+        }
+        if cause == Cause::NotRead {
+            return Err(Refusal::NotRead(why));
         }
         let WhenUnavailable::UseCached { max_stale } = self.question.when_unavailable else {
             return Err(Refusal::Unavailable(why));
         };
         let superseded = "newer trust data was seen but could not be read whole, so the stored data may not stand in";
         let Some((held, age)) = self.stand_in().map_err(Refusal::Rejected)? else {
-            let why_not = if self.has_superseded() { superseded } else { "nothing is stored that could stand in" };
+            let known = self.recall();
+            let why_not = match &known {
+                Some(known) if known.is_superseded() => superseded,
+                Some(known) => known.why_unreadable().unwrap_or("nothing is stored that could stand in"),
+                None => "nothing is stored that could stand in",
+            };
             return Err(Refusal::Unavailable(format!("{why}; {why_not}")));
         };
         if held.repository.is_superseded() {
@@ -47,17 +55,12 @@ impl Asking<'_> {
         }
     }
 
-    fn has_superseded(&self) -> bool {
-        let Question { gun, server, .. } = *self.question;
-        self.notary.store.recall(server, gun).is_some_and(|known| known.is_superseded())
-    }
-
     /// What this process has verified by this anchor, unless newer data was seen by another; then, or where there is
     /// none, what is known by whatever anchor. And how old that is.
     fn stand_in(&self) -> Result<Option<(Arc<Held>, Duration)>, Rejection> {
-        let Question { gun, server, anchor, .. } = *self.question;
+        let anchor = self.question.anchor;
         let held = self.slot.held().filter(|held| held.repository.has_looked_for(&self.roles));
-        let known = self.notary.store.recall(server, gun);
+        let known = self.recall();
         // Or it was reset since.
         let newer = |held: &Held| {
             known.as_ref().is_some_and(|known| known.epoch() != held.epoch || known.is_beyond(&held.repository))

@@ -772,6 +772,27 @@ fn what_was_superseded_stands_in_for_nothing_after_a_restart() {
 }
 
 #[test]
+fn a_cache_that_cannot_be_read_is_nobodys_first_use() {
+    let mut bench = Bench::new(Duration::ZERO);
+    let circle = bench.scratch.path().join("circle");
+    std::os::unix::fs::symlink(&circle, &circle).unwrap();
+    bench.restart(Some(&circle));
+    let stored = Ask { when_unavailable: stale(3600), ..Ask::default() };
+    for ask in [&Ask::default(), &stored, &stored] {
+        let refusal = bench.ask(ask).unwrap_err();
+        let Refusal::NotRead(why) = refusal else { panic!("{refusal:?}") };
+        assert!(why.contains("trust.cache cannot be read") && why.contains("circle"), "{why}");
+    }
+    // With the server away, both are told.
+    bench.server.misbehave("", Fault::Status(500));
+    assert!(matches!(bench.ask(&stored), Err(Refusal::NotRead(_) | Refusal::Unavailable(_))));
+    bench.server.behave();
+    // It counts as soon as it can be read.
+    std::fs::remove_file(&circle).unwrap();
+    bench.ask(&Ask::default()).unwrap();
+}
+
+#[test]
 fn a_reset_is_noticed_before_anything_is_denied_by_what_was_forgotten() {
     let mut bench = Bench::new(LONG);
     let cache = bench.cache();

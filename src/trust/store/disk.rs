@@ -42,6 +42,9 @@ pub(super) struct Disk {
     /// What is left of the file operations that a test lets happen.
     #[cfg(test)]
     pub(super) steps: std::sync::Mutex<Option<usize>>,
+    /// What a test lets happen before anything is read.
+    #[cfg(test)]
+    pub(super) reading: std::sync::Mutex<Option<fn() -> io::Result<()>>>,
 }
 
 /// Which repository on which server.
@@ -66,6 +69,8 @@ impl Disk {
             base,
             #[cfg(test)]
             steps: std::sync::Mutex::new(None),
+            #[cfg(test)]
+            reading: std::sync::Mutex::new(None),
         }
     }
 
@@ -92,10 +97,12 @@ impl Disk {
     /// The index; `None` where nothing is stored.
     pub(super) fn load(&self, place: Place<'_>) -> Result<Option<State>, DiskError> {
         let directory = self.directory(place);
-        match fs::symlink_metadata(&directory) {
+        match self.may_read().and_then(|()| fs::symlink_metadata(&directory)) {
             Ok(metadata) => check_directory(&directory, &metadata)?,
-            // Nothing is stored, or the whole cache is out of reach: that is told where it is written.
-            Err(_) => return Ok(None),
+            // There is nothing, or nothing can be: that is told where it is written.
+            Err(error) if is_absent(&error) || error.kind() == io::ErrorKind::NotADirectory => return Ok(None),
+            // Anything else says nothing of what was stored.
+            Err(source) => return Err(DiskError::Io { path: directory, source }),
         }
         let path = directory.join(INDEX);
         match read_plain(&path, MAX_BYTES) {
@@ -262,6 +269,19 @@ impl Disk {
         }
     }
 
+    /// Stands before each look at the disk; a test lets it fail, or take its time.
+    #[cfg_attr(not(test), expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "tests let it fail"))]
+    fn may_read(&self) -> io::Result<()> {
+        #[cfg(test)]
+        {
+            let reading = *self.reading.lock().unwrap();
+            if let Some(reading) = reading {
+                return reading();
+            }
+        }
+        Ok(())
+    }
+
     /// Stands before each change to the disk; a test ends them after any number.
     #[cfg_attr(not(test), expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "tests count the steps"))]
     fn step(&self) -> io::Result<()> {
@@ -282,6 +302,23 @@ pub(super) struct Files<'a> {
     files: &'a BTreeMap<String, Stored>,
 }
 
+impl Files<'_> {
+    /// The root that is listed; `None` if there is none.
+    pub(super) fn root(&self) -> Option<Result<Vec<u8>, DiskError>> {
+        let name = MetadataName::Root;
+        self.files.get("root").map(|stored| self.read(stored, name.cap()))
+    }
+
+    fn read(&self, stored: &Stored, cap: usize) -> Result<Vec<u8>, DiskError> {
+        let path = self.directory.join(file_name(stored.sha256));
+        let bytes = read_plain(&path, cap.min(stored.length))?;
+        if Sha256::of(&bytes) != stored.sha256 {
+            return Err(DiskError::NotOurs { path, what: "changed" });
+        }
+        Ok(bytes)
+    }
+}
+
 impl MetadataSource for Files<'_> {
     fn fetch(&mut self, name: &MetadataName, cap: usize) -> Result<Vec<u8>, FetchError> {
         let (role, listed) = match name {
@@ -293,12 +330,7 @@ impl MetadataSource for Files<'_> {
         };
         let stored = self.files.get(role).filter(|file| listed.is_none_or(|hash| hash == file.sha256));
         let stored = stored.ok_or_else(|| FetchError::Unavailable(format!("{role} is not stored")))?;
-        let path = self.directory.join(file_name(stored.sha256));
-        let bytes = read_plain(&path, cap.min(stored.length)).map_err(|e| FetchError::Unavailable(e.to_string()))?;
-        if Sha256::of(&bytes) != stored.sha256 {
-            return Err(FetchError::Unavailable(format!("{} was changed", path.display())));
-        }
-        Ok(bytes)
+        self.read(stored, cap).map_err(|error| FetchError::Unavailable(error.to_string()))
     }
 }
 
@@ -412,6 +444,11 @@ pub enum DiskError {
 }
 
 impl DiskError {
+    /// Is it the disk that fails, rather than what is on it? Then nobody knows what was stored. What is absent is not.
+    pub(super) fn is_of_the_disk(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if !is_absent(source))
+    }
+
     /// For people, with the path made safe to print.
     fn place(path: &Path) -> String {
         printable(&path.display().to_string(), 400)

@@ -2,6 +2,7 @@
 //! It never serves anything by itself: the anchor and the expiry are asked first.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ pub(in crate::trust) struct Known {
     pub(super) seen: Seen,
     /// Why the stored root cannot be believed: row 47. Of no account where a root is known.
     pub(super) damage: Option<String>,
+    /// Why nobody knows what is stored. It is never remembered: the next question looks again.
+    pub(super) unreadable: Option<String>,
     /// When the server last confirmed the data, by the wall clock.
     pub(super) confirmed: Option<Timestamp>,
     pub(super) epoch: u64,
@@ -53,10 +56,11 @@ pub(super) fn read_back(disk: &Disk, place: Place<'_>, state: &State) -> (Known,
         return (known, None); // it was reset
     }
     let mut files = disk.files(place, state);
-    let name = MetadataName::Root;
-    let root = match files.fetch(&name, name.cap()) {
-        Ok(bytes) => Root::read(bytes, None, place.gun, &|| false).map_err(|rejection| rejection.to_string()),
-        Err(error) => Err(error.to_string()),
+    let root = match files.root() {
+        Some(Ok(bytes)) => Root::read(bytes, None, place.gun, &|| false).map_err(|rejection| rejection.to_string()),
+        Some(Err(error)) if error.is_of_the_disk() => return (Known::unreadable(&error), Some(error.to_string())),
+        Some(Err(error)) => Err(error.to_string()),
+        None => Err("root is not stored".to_owned()),
     };
     let root = match root {
         Ok(root) => Arc::new(root),
@@ -94,12 +98,27 @@ impl Known {
             repository: None,
             seen: Seen::default(),
             damage: None,
+            unreadable: None,
             confirmed: None,
             epoch: 0,
             on_disk: None,
             stamp: None,
             incomplete: true,
         }
+    }
+
+    /// What is known where the disk fails: less than nothing, for what was seen may bind.
+    pub(super) fn unreadable(why: &dyn fmt::Display) -> Self {
+        let why = format!(
+            "trust.cache cannot be read: {why}; nobody can say what was verified before: mend the disk, or the owner and \
+             mode of the directory"
+        );
+        Self { unreadable: Some(why), ..Self::nothing() }
+    }
+
+    /// Why nobody knows what was seen, if so.
+    pub(in crate::trust) fn why_unreadable(&self) -> Option<&str> {
+        self.unreadable.as_deref()
     }
 
     /// Takes over what earlier knowledge has beyond this.
@@ -199,6 +218,9 @@ impl Known {
         signers: &BTreeSet<RoleName>,
         now: Timestamp,
     ) -> Result<Repository, Box<FailedRefresh>> {
+        if let Some(why) = &self.unreadable {
+            return Err(Box::new(FailedRefresh { error: RefreshError::Unavailable(why.clone()), noted: None }));
+        }
         if let (None, Some(why)) = (self.seen.root(), &self.damage)
             && !matches!(anchor.kind(), AnchorKind::Key | AnchorKind::Ca)
         {
@@ -242,7 +264,7 @@ impl Known {
 
     /// Was anything of this repository seen, by whatever anchor, that is newer than this data?
     pub(in crate::trust) fn is_beyond(&self, repository: &Repository) -> bool {
-        repository.is_below(self.seen.floor())
+        self.unreadable.is_some() || repository.is_below(self.seen.floor())
     }
 
     /// Is there data, older than what was seen?

@@ -105,7 +105,7 @@ impl Bench {
             true,
             crate::deadline::Deadline::after(Duration::MAX),
         );
-        let known = store.recall(&self.server, &self.gun);
+        let known = store.recall(&self.server, &self.gun, soon());
         let epoch = known.as_ref().map_or(0, |known| known.epoch());
         let repository = match known {
             Some(known) => {
@@ -122,13 +122,13 @@ impl Bench {
 
     /// What stands in for a server that is away, in a process that starts now.
     fn stand_in(&self, now: Timestamp) -> Result<Option<(Repository, Duration)>, Rejection> {
-        let known = self.start().recall(&self.server, &self.gun);
+        let known = self.start().recall(&self.server, &self.gun, soon());
         known.map_or(Ok(None), |known| known.stand_in(&first_use(), &alice(), now))
     }
 
     /// The versions of the timestamp that are read back, and whether all of it is.
     fn stored(&self) -> Option<(u64, bool)> {
-        let known = self.start().recall(&self.server, &self.gun)?;
+        let known = self.start().recall(&self.server, &self.gun, soon())?;
         Some((timestamp_of(&known), known.has_data()))
     }
 
@@ -195,7 +195,7 @@ fn a_signer_that_nobody_asked_for_is_not_stored() {
     let bench = Bench::new();
     let repo = plant().signer("bob").release("v2", [2; 32], 1, &["bob"]).publish();
     bench.refresh(&bench.start(), &repo).unwrap();
-    let known = bench.start().recall(&bench.server, &bench.gun).unwrap();
+    let known = bench.start().recall(&bench.server, &bench.gun, soon()).unwrap();
     let signers = |name: &str| BTreeSet::from([RoleName::of_signer(name).unwrap()]);
     assert!(known.stand_in(&first_use(), &signers("bob"), now()).unwrap().is_none());
     // That there is no such role, the stored snapshot says.
@@ -306,7 +306,7 @@ fn row_044_a_stored_root_is_held_against_the_pins() {
         assert_eq!(rejection.code(), "root-not-trusted");
         assert!(rejection.to_string().contains(&format!("portreeve check --reset {GUN}")), "{rejection}");
     }
-    let known = bench.start().recall(&bench.server, &bench.gun).unwrap();
+    let known = bench.start().recall(&bench.server, &bench.gun, soon()).unwrap();
     assert_eq!(known.stand_in(&pin(&other), &alice(), now()).unwrap_err().code(), "root-not-trusted");
     reset(bench.cache(), &bench.gun, &[]).unwrap();
     assert_eq!(code(bench.refresh_at(&bench.start(), &other, &pin(&other), now())), "accepted");
@@ -442,7 +442,7 @@ fn a_first_write_that_ends_anywhere_leaves_nothing_or_all() {
         assert!(bench.refresh(&store, &repo).is_ok());
         assert!(matches!(bench.stored(), None | Some((1, true))), "after {steps} steps");
         // The process itself still knows what it saw.
-        assert_eq!(timestamp_of(&store.recall(&bench.server, &bench.gun).unwrap()), 1);
+        assert_eq!(timestamp_of(&store.recall(&bench.server, &bench.gun, soon()).unwrap()), 1);
         if store.disk.as_ref().unwrap().steps.lock().unwrap().unwrap() > 0 {
             return;
         }
@@ -568,7 +568,7 @@ fn what_is_read_slowly_does_not_undo_what_came_meanwhile() {
     bench.refresh(&store, &old).unwrap();
     let place = Place { server: &bench.server, gun: &bench.gun };
     let disk = store.disk.as_ref().unwrap();
-    let read = store.read(disk, place, disk.stamp(place));
+    let read = read(disk, &store.metrics, place, disk.stamp(place));
     bench.refresh(&store, &old.update(|signer| signer.touch("timestamp"))).unwrap();
     let known = store.take_in((bench.server.clone(), bench.gun.clone()), read).unwrap();
     assert_eq!(timestamp_of(&known), 2);
@@ -594,7 +594,7 @@ fn what_others_have_seen_of_other_roles_counts_here_too() {
     let ours = Arc::new(ours);
     store.remember(&bench.server, &bench.gun, &ours, Some(now()), 0);
     store.persist(&bench.server, &bench.gun, &ours, 0, source.into_record(), soon());
-    let known = store.recall(&bench.server, &bench.gun).unwrap();
+    let known = store.recall(&bench.server, &bench.gun, soon()).unwrap();
     assert_eq!((timestamp_of(&known), version_of(&known, "targets/alice", &third.keys("targets/alice"))), (3, 2));
 }
 
@@ -607,8 +607,9 @@ fn what_failed_halfway_replaces_nothing_that_is_whole() {
     let (store, other) = (bench.start(), bench.start());
     let before = bench.refresh(&store, &old).unwrap();
     let after = bench.refresh(&other, &new).unwrap();
-    let is_superseded =
-        |store: &Store| store.recall(&bench.server, &bench.gun).unwrap().repository.as_ref().unwrap().is_superseded();
+    let is_superseded = |store: &Store| {
+        store.recall(&bench.server, &bench.gun, soon()).unwrap().repository.as_ref().unwrap().is_superseded()
+    };
     // Another process has it whole.
     store.note(&bench.server, &bench.gun, &after.seen, 0);
     store.persist_noted(&bench.server, &bench.gun, soon());
@@ -683,7 +684,7 @@ fn row_109_a_refresh_that_failed_half_way_is_no_damage() {
             let timestamp = summary.roles.iter().find(|role| role.role == "timestamp").unwrap();
             assert_eq!((timestamp.version, timestamp.file.is_some()), (2, false), "the one that was seen");
             // It stands in for nothing, as before the restart.
-            let known = store.recall(&bench.server, &bench.gun).unwrap();
+            let known = store.recall(&bench.server, &bench.gun, soon()).unwrap();
             assert!(known.has_data() && known.is_superseded());
             assert!(known.stand_in(&first_use(), &alice(), now()).unwrap().is_none());
             let failed = r#"portreeve_reloads_total{what="stored_trust",result="failed"} 0"#;
@@ -695,6 +696,78 @@ fn row_109_a_refresh_that_failed_half_way_is_no_damage() {
         let mended = mended.update(|signer| signer.version("targets/releases", 3));
         assert_eq!(code(bench.refresh(&store, &mended)), "accepted", "{without}");
     }
+}
+
+/// Only absence is absence. A disk that fails says nothing of what was stored, and what was seen may bind.
+#[test]
+fn a_disk_that_cannot_be_read_is_no_first_use() {
+    use std::io;
+    let bench = Bench::new();
+    let repo = plant().publish();
+    let newer = repo.update(|signer| signer.touch("timestamp"));
+    bench.refresh(&bench.start(), &newer).unwrap();
+    let faults: [fn() -> io::Result<()>; 2] =
+        [|| Err(io::ErrorKind::PermissionDenied.into()), || Err(io::Error::from_raw_os_error(5))];
+    for fault in faults {
+        let store = bench.start();
+        *store.disk.as_ref().unwrap().reading.lock().unwrap() = Some(fault);
+        for anchor in [first_use(), pin(&repo)] {
+            let failed = bench.refresh_at(&store, &repo, &anchor, now()).unwrap_err();
+            let RefreshError::Unavailable(why) = failed else { panic!("{failed:?}") };
+            let path = bench.directory().display().to_string();
+            assert!(why.starts_with("trust.cache cannot be read: ") && why.contains(&path), "{why}");
+        }
+        let known = store.recall(&bench.server, &bench.gun, soon()).unwrap();
+        assert!(known.stand_in(&first_use(), &alice(), now()).unwrap().is_none());
+        assert!(store.said_unreadable.load(Ordering::Relaxed));
+        // It is not remembered: as soon as the disk can be read, what was seen binds.
+        *store.disk.as_ref().unwrap().reading.lock().unwrap() = None;
+        assert_eq!(code(bench.refresh(&store, &repo)), "rollback");
+        assert_eq!(code(bench.refresh(&store, &newer)), "accepted");
+        assert!(!store.said_unreadable.load(Ordering::Relaxed));
+        // Who remembers needs no disk.
+        *store.disk.as_ref().unwrap().reading.lock().unwrap() = Some(fault);
+        let other = bench.start();
+        bench.refresh(&other, &newer.update(|signer| signer.touch("snapshot"))).unwrap();
+        assert_eq!(code(bench.refresh(&store, &repo)), "rollback");
+        assert_eq!(code(bench.refresh(&store, &newer)), "accepted");
+        let _ = fs::remove_dir_all(bench.directory());
+        bench.refresh(&bench.start(), &newer).unwrap();
+    }
+    // As the system itself has it.
+    let circle = bench.scratch.path().join("circle");
+    symlink(&circle, &circle).unwrap();
+    let long = bench.scratch.path().join("x".repeat(300));
+    for base in [circle, long] {
+        let store = Store::new(Some(base), MAX_WEIGHT, Arc::new(Metrics::new()));
+        assert_eq!(code(bench.refresh(&store, &newer)), "unavailable");
+    }
+    // The root's file alone.
+    let root = bench.directory().join(format!("{}.json", Sha256::of(&newer.bytes("root")).hex()));
+    fs::remove_file(&root).unwrap();
+    assert_eq!(code(bench.refresh(&bench.start(), &newer)), "stored-root-damaged", "it is gone, and nothing else");
+    // What is not there was never there.
+    let absent = bench.scratch.path().join("no/such/cache");
+    let store = Store::new(Some(absent), MAX_WEIGHT, Arc::new(Metrics::new()));
+    assert_eq!(code(bench.refresh(&store, &newer)), "accepted");
+}
+
+#[test]
+fn a_disk_that_does_not_answer_keeps_nobody_past_the_deadline() {
+    let bench = Bench::new();
+    let repo = plant().publish();
+    bench.refresh(&bench.start(), &repo).unwrap();
+    let store = bench.start();
+    *store.disk.as_ref().unwrap().reading.lock().unwrap() = Some(|| {
+        thread::sleep(Duration::from_secs(3));
+        Ok(())
+    });
+    let began = std::time::Instant::now();
+    let known = store.recall(&bench.server, &bench.gun, Deadline::after(Duration::from_millis(400))).unwrap();
+    assert!(known.why_unreadable().is_some_and(|why| why.contains("does not answer")));
+    // Nobody waits again for what another has waited for in vain.
+    assert!(store.recall(&bench.server, &bench.gun, soon()).unwrap().why_unreadable().is_some());
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
 }
 
 #[test]
@@ -768,7 +841,7 @@ fn without_a_directory_memory_lasts_as_long_as_the_process() {
         bench.refresh(&store, &new).unwrap();
         // By whatever anchor.
         assert_eq!(code(bench.refresh_at(&store, &old, &pin(&old), now())), "rollback");
-        let known = store.recall(&bench.server, &bench.gun).unwrap();
+        let known = store.recall(&bench.server, &bench.gun, soon()).unwrap();
         assert!(known.stand_in(&pin(&old), &alice(), now()).unwrap().is_some());
     }
     assert!(metrics.render().contains("portreeve_trust_store_failures_total 2"), "{}", metrics.render());
@@ -825,7 +898,7 @@ fn what_is_too_heavy_together_gives_up_data_but_no_version() {
             assert!(records.lighten(&other));
             assert!(records.weight > 0 && records.weight < repository.weight(), "{}", records.weight);
         }
-        let known = store.recall(&bench.server, &bench.gun).unwrap();
+        let known = store.recall(&bench.server, &bench.gun, soon()).unwrap();
         assert_eq!(known.has_data(), kept, "the disk has it");
         assert_eq!(code(bench.refresh(&store, &old)), "rollback");
         assert_eq!(code(bench.refresh(&store, &new)), "accepted");
@@ -888,7 +961,7 @@ fn what_is_given_up_before_it_is_written_leaves_its_floor_on_the_disk() {
         let new = old.update(|signer| signer.touch("timestamp"));
         let store = bench.start();
         bench.refresh(&store, &old).unwrap();
-        let known = store.recall(&bench.server, &bench.gun).unwrap();
+        let known = store.recall(&bench.server, &bench.gun, soon()).unwrap();
         let found = known.refresh(&mut Files(&new), &bench.gun, &first_use(), &alice(), now()).unwrap();
         let found = Arc::new(found);
         store.remember(&bench.server, &bench.gun, &found, Some(now()), 0);
@@ -932,16 +1005,16 @@ fn who_builds_on_what_was_reset_does_not_bring_it_back() {
     let before = bench.refresh(&store, &repo).unwrap();
     reset(bench.cache(), &bench.gun, &[]).unwrap();
     // Somebody else has noticed already.
-    let epoch = store.recall(&bench.server, &bench.gun).unwrap().epoch();
+    let epoch = store.recall(&bench.server, &bench.gun, soon()).unwrap().epoch();
     assert!(epoch > 0);
     store.remember(&bench.server, &bench.gun, &before, None, 0);
-    assert!(!store.recall(&bench.server, &bench.gun).unwrap().has_data());
+    assert!(!store.recall(&bench.server, &bench.gun, soon()).unwrap().has_data());
     // A repository that was made anew is taken.
     bench.refresh(&store, &plant().publish()).unwrap();
     // And a reset that the clock puts before the last one is one all the same.
     let disk = Disk::new(bench.cache());
     disk.reset(Place { server: &bench.server, gun: &bench.gun }, 1).unwrap();
-    assert!(store.recall(&bench.server, &bench.gun).unwrap().epoch() > epoch);
+    assert!(store.recall(&bench.server, &bench.gun, soon()).unwrap().epoch() > epoch);
 }
 
 /// As high as nobody comes by himself.
@@ -1070,7 +1143,7 @@ impl MetadataSource for Without<'_> {
 
 /// A refresh that fails: what it has seen is remembered and stored, as the service does it.
 fn fail(bench: &Bench, store: &Store, repo: &Repo, without: &str) -> &'static str {
-    let known = store.recall(&bench.server, &bench.gun).unwrap();
+    let known = store.recall(&bench.server, &bench.gun, soon()).unwrap();
     let failed = *known.refresh(&mut Without(repo, without), &bench.gun, &first_use(), &alice(), now()).unwrap_err();
     store.note(&bench.server, &bench.gun, &failed.noted.unwrap(), known.epoch());
     store.persist_noted(&bench.server, &bench.gun, soon());
@@ -1117,7 +1190,7 @@ fn a_root_that_was_seen_once_is_not_forgotten_whatever_else_is_lost() {
                 // Nothing of the old keys counts, neither anew nor as it was.
                 assert_ne!(code(bench.refresh(store, &forged)), "accepted", "{lost}");
                 assert_ne!(code(bench.refresh(store, &base)), "accepted", "{lost}");
-                let known = store.recall(&bench.server, &bench.gun).unwrap();
+                let known = store.recall(&bench.server, &bench.gun, soon()).unwrap();
                 let stood_in = known.stand_in(&first_use(), &alice(), now());
                 assert!(
                     !matches!(stood_in.map(|found| found.map(|(data, _)| data.is_superseded())), Ok(Some(false))),
@@ -1164,7 +1237,7 @@ fn a_first_contact_that_fails_binds_nobody() {
     assert_eq!(code(bench.refresh(&store, &plant().publish())), "accepted");
     // Nor does the first one after a reset.
     reset(bench.cache(), &bench.gun, &[]).unwrap();
-    let known = store.recall(&bench.server, &bench.gun).unwrap();
+    let known = store.recall(&bench.server, &bench.gun, soon()).unwrap();
     let failed = *known.refresh(&mut Files(&stranger), &bench.gun, &first_use(), &alice(), now()).unwrap_err();
     assert!(failed.noted.is_none());
 }
@@ -1185,7 +1258,7 @@ fn a_server_that_fails_again_and_again_costs_no_write() {
     assert_eq!(bench.state(), after);
     assert!(!store.said.load(Ordering::Relaxed), "it was not even tried");
     // The data is still there for whoever comes back to it, and stands in for nothing.
-    let known = bench.start().recall(&bench.server, &bench.gun).unwrap();
+    let known = bench.start().recall(&bench.server, &bench.gun, soon()).unwrap();
     assert_eq!(timestamp_of(&known), 2);
     assert!(known.stand_in(&first_use(), &alice(), now()).unwrap().is_none());
 }
@@ -1200,14 +1273,14 @@ fn what_is_noted_late_brings_nothing_back() {
     let older = Repository::refresh(&mut Files(&old), &bench.gun, &first_use(), None, &alice(), now()).unwrap();
     // Somebody else's failure, noted after the newer data came.
     store.note(&bench.server, &bench.gun, &older.seen, 0);
-    let known = store.recall(&bench.server, &bench.gun).unwrap();
+    let known = store.recall(&bench.server, &bench.gun, soon()).unwrap();
     assert!(known.stand_in(&first_use(), &alice(), now()).unwrap().is_some());
     assert_eq!(timestamp_of(&known), 2);
     // An older root takes no newer one's place.
     let rotated = new.update(|signer| signer.rotate("root", vec![Key::root(GUN)]));
     bench.refresh(&store, &rotated).unwrap();
     store.note(&bench.server, &bench.gun, &seen, 0);
-    let known = store.recall(&bench.server, &bench.gun).unwrap();
+    let known = store.recall(&bench.server, &bench.gun, soon()).unwrap();
     assert_eq!(known.seen.root().unwrap().header.version, 2);
     assert!(!known.repository.as_ref().unwrap().is_superseded());
     // Nor older data a newer one's, and what was seen beside it counts.
@@ -1215,12 +1288,12 @@ fn what_is_noted_late_brings_nothing_back() {
     let further = Repository::refresh(&mut Files(&further), &bench.gun, &first_use(), None, &alice(), now()).unwrap();
     let beside = Arc::new(older.with_seen(&further.seen));
     store.remember(&bench.server, &bench.gun, &beside, Some(now()), 0);
-    let known = store.recall(&bench.server, &bench.gun).unwrap();
+    let known = store.recall(&bench.server, &bench.gun, soon()).unwrap();
     assert_eq!((known.age(), known.seen.root().unwrap().header.version), (Some((2, 3)), 3));
     assert!(known.stand_in(&first_use(), &alice(), now()).unwrap().is_none());
     // What was seen before a reset.
     reset(bench.cache(), &bench.gun, &[]).unwrap();
-    assert!(store.recall(&bench.server, &bench.gun).unwrap().epoch() > 0);
+    assert!(store.recall(&bench.server, &bench.gun, soon()).unwrap().epoch() > 0);
     store.note(&bench.server, &bench.gun, &seen, 0);
     store.persist_noted(&bench.server, &bench.gun, soon());
     assert_eq!(code(bench.refresh(&store, &plant().publish())), "accepted");
@@ -1265,7 +1338,7 @@ fn past_the_bound_the_root_and_the_versions_are_stored_alone() {
     let new = other.update(|signer| signer.touch("snapshot"));
     for (round, served) in [&other, &new, &new].into_iter().enumerate() {
         let mut source = Counting(served, 0);
-        let known = full.recall(&bench.server, &bench.gun);
+        let known = full.recall(&bench.server, &bench.gun, soon());
         let found = match &known {
             Some(known) => known.refresh(&mut source, &bench.gun, &first_use(), &alice(), now()).unwrap(),
             None => Repository::refresh(&mut source, &bench.gun, &first_use(), None, &alice(), now()).unwrap(),
@@ -1276,7 +1349,7 @@ fn past_the_bound_the_root_and_the_versions_are_stored_alone() {
         full.remember(&bench.server, &bench.gun, &found, Some(now()), 0);
         full.persist(&bench.server, &bench.gun, &found, 0, Record::new(), soon());
         assert_eq!(judge(&found, served, now()).unwrap(), "01".repeat(32));
-        let known = full.recall(&bench.server, &bench.gun).unwrap();
+        let known = full.recall(&bench.server, &bench.gun, soon()).unwrap();
         assert!(known.has_data());
     }
     assert_eq!(bench.stored(), Some((2, false)));
@@ -1332,7 +1405,7 @@ fn a_part_of_a_publication_replaces_no_whole_one() {
     // This one has verified the same, and its bytes are not at hand.
     let found = Repository::refresh(&mut Files(&repo), &bench.gun, &first_use(), None, &alice(), now()).unwrap();
     let found = Arc::new(found);
-    store.recall(&bench.server, &bench.gun).unwrap();
+    store.recall(&bench.server, &bench.gun, soon()).unwrap();
     store.remember(&bench.server, &bench.gun, &found, Some(now()), 0);
     store.persist(&bench.server, &bench.gun, &found, 0, Record::new(), soon());
     assert_eq!((bench.stored(), bench.state()), (Some((1, true)), before.clone()));
@@ -1363,7 +1436,7 @@ fn a_disk_that_takes_nothing_makes_nobody_fetch_anything_twice() {
     *store.disk.as_ref().unwrap().steps.lock().unwrap() = Some(0);
     let next = repo.update(|signer| signer.touch("targets"));
     for expected in [3, 1, 1] {
-        let known = store.recall(&bench.server, &bench.gun).unwrap();
+        let known = store.recall(&bench.server, &bench.gun, soon()).unwrap();
         let mut source = Counting(&next, 0);
         let found = known.refresh(&mut source, &bench.gun, &first_use(), &alice(), now()).unwrap();
         assert_eq!(source.1, expected);
@@ -1390,7 +1463,7 @@ fn what_another_process_has_seen_lets_nothing_older_stand_in() {
         let held = bench.refresh(&store, &base).unwrap();
         bench.refresh(&other, &base).unwrap();
         let stands_in = || {
-            let known = store.recall(&bench.server, &bench.gun).unwrap();
+            let known = store.recall(&bench.server, &bench.gun, soon()).unwrap();
             (known.stand_in(&first_use(), &alice(), now()).unwrap().is_some(), !known.is_beyond(&held))
         };
         assert_eq!(stands_in(), (true, true));
@@ -1406,14 +1479,14 @@ fn a_publication_that_was_confirmed_in_a_refresh_that_failed_still_stands_in() {
     let store = bench.start();
     bench.refresh(&store, &repo).unwrap();
     let renewed = repo.update(|signer| signer.touch("timestamp"));
-    let known = store.recall(&bench.server, &bench.gun).unwrap();
+    let known = store.recall(&bench.server, &bench.gun, soon()).unwrap();
     let both: BTreeSet<RoleName> =
         ["alice", "bob"].into_iter().map(|name| RoleName::of_signer(name).unwrap()).collect();
     let mut source = Without(&renewed, "targets/bob");
     let failed = *known.refresh(&mut source, &bench.gun, &first_use(), &both, now()).unwrap_err();
     assert_eq!(code::<()>(Err(failed.error)), "unavailable");
     store.note(&bench.server, &bench.gun, &failed.noted.unwrap(), known.epoch());
-    let known = store.recall(&bench.server, &bench.gun).unwrap();
+    let known = store.recall(&bench.server, &bench.gun, soon()).unwrap();
     assert_eq!(timestamp_of(&known), 2);
     assert!(known.stand_in(&first_use(), &alice(), now()).unwrap().is_some());
 }
@@ -1431,7 +1504,7 @@ fn nothing_that_happens_at_once_loses_a_version() {
     let (one, other) = (bench.start(), bench.start());
     bench.refresh(&one, &history[0]).unwrap();
     let behave = |store: &Store, repo: &Repo, how: usize| {
-        let known = store.recall(&bench.server, &bench.gun);
+        let known = store.recall(&bench.server, &bench.gun, soon());
         let before = known.as_ref().map_or(0, |known| timestamp_of(known));
         let result = match (how % 3, known) {
             (0, Some(known)) => {
@@ -1455,7 +1528,7 @@ fn nothing_that_happens_at_once_loses_a_version() {
             }
             _ => code(bench.refresh(store, repo)),
         };
-        let after = store.recall(&bench.server, &bench.gun).map_or(0, |known| timestamp_of(&known));
+        let after = store.recall(&bench.server, &bench.gun, soon()).map_or(0, |known| timestamp_of(&known));
         assert!(after >= before, "{before} to {after}: {result}");
     };
     thread::scope(|scope| {
@@ -1469,7 +1542,7 @@ fn nothing_that_happens_at_once_loses_a_version() {
         }
     });
     for store in [&one, &other, &bench.start()] {
-        let known = store.recall(&bench.server, &bench.gun).unwrap();
+        let known = store.recall(&bench.server, &bench.gun, soon()).unwrap();
         assert!(timestamp_of(&known) >= 11, "{}", timestamp_of(&known));
         assert_eq!(code(bench.refresh(store, newest)), "accepted");
         assert_eq!(code(bench.refresh(store, &history[0])), "rollback");

@@ -1,0 +1,119 @@
+//! Looks at the disk on threads of their own: a volume that does not answer must not keep a worker past its deadline.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
+
+/// Most looks at the same time. A disk that has so many of them waiting does not answer.
+const MAX_READERS: usize = 32;
+/// How long a look may take while an earlier one was waited for in vain and has not come back.
+const SHORT: Duration = Duration::from_millis(100);
+
+/// Nobody has given up waiting for a look, and it has not ended.
+const WAITED_FOR: u8 = 0;
+const GIVEN_UP: u8 = 1;
+const ENDED: u8 = 2;
+
+/// The readers.
+#[derive(Default)]
+pub(super) struct Readers(Arc<Counts>);
+
+#[derive(Default)]
+struct Counts {
+    /// How many looks there are.
+    running: AtomicUsize,
+    /// How many of them nobody waits for any more.
+    stuck: AtomicUsize,
+}
+
+impl Readers {
+    /// What a look gives, if it gives it in time.
+    pub(super) fn run<T: Send + 'static>(
+        &self,
+        patience: Duration,
+        look: impl Fn() -> T + Send + Sync + 'static,
+    ) -> Option<T> {
+        let running = Running::one_more(&self.0);
+        if self.0.running.load(Ordering::SeqCst) > MAX_READERS {
+            return None;
+        }
+        let patience = if self.0.stuck.load(Ordering::SeqCst) > 0 { patience.min(SHORT) } else { patience };
+        let (tell, told) = channel();
+        let (look, state) = (Arc::new(look), Arc::clone(&running.state));
+        let ours = Arc::clone(&look);
+        let job = move || {
+            let found = ours();
+            drop(running);
+            let _ = tell.send(found); // perhaps nobody waits any more
+        };
+        if thread::Builder::new().name("cache".into()).spawn(job).is_err() {
+            return Some(look()); // without threads to spare, it is looked without one
+        }
+        let found = told.recv_timeout(patience).ok();
+        if found.is_none() && state.swap(GIVEN_UP, Ordering::SeqCst) == WAITED_FOR {
+            self.0.stuck.fetch_add(1, Ordering::SeqCst);
+        }
+        found
+    }
+}
+
+/// A look, until it ends, in whatever way.
+struct Running {
+    counts: Arc<Counts>,
+    state: Arc<AtomicU8>,
+}
+
+impl Running {
+    fn one_more(counts: &Arc<Counts>) -> Self {
+        counts.running.fetch_add(1, Ordering::SeqCst);
+        Self { counts: Arc::clone(counts), state: Arc::new(AtomicU8::new(WAITED_FOR)) }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.counts.running.fetch_sub(1, Ordering::SeqCst);
+        if self.state.swap(ENDED, Ordering::SeqCst) == GIVEN_UP {
+            self.counts.stuck.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Barrier, Mutex};
+    use std::time::Instant;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn a_disk_that_does_not_answer_is_waited_for_once() {
+        let readers = Readers::default();
+        assert_eq!(readers.run(LONG, || 7), Some(7));
+        assert_eq!(readers.run(LONG, || -> u8 { panic!("made up") }), None);
+        assert_eq!(readers.0.stuck.load(Ordering::SeqCst), 0);
+        let hang = Arc::new(Barrier::new(MAX_READERS + 1));
+        let began = Instant::now();
+        for _ in 0..MAX_READERS {
+            let hang = Arc::clone(&hang);
+            assert!(readers.run(Duration::from_millis(20), move || hang.wait().is_leader()).is_none());
+        }
+        assert!(began.elapsed() < LONG);
+        assert_eq!(readers.0.stuck.load(Ordering::SeqCst), MAX_READERS);
+        let ran = Arc::new(Mutex::new(false));
+        let mark = Arc::clone(&ran);
+        assert!(readers.run(LONG, move || *mark.lock().unwrap() = true).is_none());
+        assert!(!*ran.lock().unwrap(), "no thread more");
+        hang.wait();
+        let end = Instant::now() + LONG;
+        while readers.0.running.load(Ordering::SeqCst) > 0 {
+            assert!(Instant::now() < end);
+            thread::sleep(Duration::from_millis(2));
+        }
+        assert_eq!((readers.run(LONG, || 7), readers.0.stuck.load(Ordering::SeqCst)), (Some(7), 0));
+    }
+}
