@@ -23,6 +23,7 @@ pub mod logging;
 pub mod metrics;
 mod object_name;
 mod random;
+mod recheck;
 pub mod text;
 pub mod yaml;
 

@@ -6,13 +6,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Credential;
 use super::candidates::best_first;
 use super::dockerconfig::{self, Entry, Format};
 use super::files::{Stamp, read_capped};
 use crate::metrics::{Metrics, What};
+use crate::recheck::Recheck;
 
 /// How often the files' stamps are looked at, at most.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
@@ -28,16 +29,9 @@ const MAX_FILE: usize = 1 << 20;
 #[derive(Debug)]
 pub struct MountedCredentials {
     directory: Option<PathBuf>,
-    check_every: Duration,
-    state: Mutex<State>,
+    recheck: Recheck,
+    held: Mutex<Arc<Held>>,
     metrics: Option<Arc<Metrics>>,
-}
-
-#[derive(Debug)]
-struct State {
-    held: Arc<Held>,
-    checked: Instant,
-    checking: bool,
 }
 
 /// One state of the directory.
@@ -72,8 +66,7 @@ impl MountedCredentials {
             Some(directory) => look_again(directory, &Held::default()).unwrap_or_default(),
             None => Held::default(),
         };
-        let state = State { held: Arc::new(held), checked: Instant::now(), checking: false };
-        Self { directory, check_every, state: Mutex::new(state), metrics: None }
+        Self { directory, recheck: Recheck::every(check_every), held: Mutex::new(Arc::new(held)), metrics: None }
     }
 
     /// Counts from now on what is read again.
@@ -103,30 +96,19 @@ impl MountedCredentials {
 
     /// What is in force, after looking at the files if that is due. One caller looks; the others do not wait.
     fn current(&self) -> Arc<Held> {
-        let Some(directory) = &self.directory else { return Arc::clone(&self.lock().held) };
-        let before = {
-            let mut state = self.lock();
-            if state.checking || state.checked.elapsed() < self.check_every {
-                return Arc::clone(&state.held);
-            }
-            state.checking = true;
-            Arc::clone(&state.held)
-        };
-        let after = look_again(directory, &before).map(Arc::new);
-        let mut state = self.lock();
-        state.checking = false;
-        state.checked = Instant::now();
-        if let Some(after) = after {
-            if let Some(metrics) = &self.metrics {
-                metrics.reload(What::Credentials, after.is_sound());
-            }
-            state.held = after;
+        let look = self.directory.as_ref().and_then(|directory| Some((directory, self.recheck.due()?)));
+        let held = Arc::clone(&self.lock());
+        let Some((directory, _look)) = look else { return held };
+        let Some(after) = look_again(directory, &held).map(Arc::new) else { return held };
+        if let Some(metrics) = &self.metrics {
+            metrics.reload(What::Credentials, after.is_sound());
         }
-        Arc::clone(&state.held)
+        *self.lock() = Arc::clone(&after);
+        after
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Arc<Held>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

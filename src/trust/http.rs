@@ -26,6 +26,7 @@ use crate::credentials::Secret;
 use crate::credentials::files::Stamp;
 use crate::deadline::Deadline;
 use crate::metrics::{self, Metrics, RequestOutcome, What};
+use crate::recheck::Recheck;
 
 /// Most of an error's body that is read.
 const MAX_ERROR_BODY: usize = 4 << 10;
@@ -45,7 +46,7 @@ pub(crate) struct Http {
     ca: Option<PathBuf>,
     plain_http: PlainHttp,
     proxies: Proxies,
-    check_every: Duration,
+    recheck: Recheck,
     outages: Arc<Outages>,
     state: Mutex<State>,
 }
@@ -61,11 +62,10 @@ pub(crate) struct Peer<'a> {
     pub(crate) answered: &'a dyn Fn(),
 }
 
+#[derive(Clone)]
 struct State {
     agent: Agent,
     stamp: Option<Stamp>,
-    checked: Instant,
-    checking: bool,
 }
 
 /// What a server answered.
@@ -118,9 +118,10 @@ impl Http {
         // The stamp first: a change between the two is then seen at the next look.
         let stamp = ca.as_deref().and_then(Stamp::of);
         let agent = new_agent(built_in, ca.as_deref(), plain_http).map_err(HttpSetupError::Ca)?;
-        let state = State { agent, stamp, checked: Instant::now(), checking: false };
+        let state = State { agent, stamp };
         let outages = Arc::new(outages);
-        Ok(Self { built_in, ca, plain_http, proxies, check_every, outages, state: Mutex::new(state) })
+        let recheck = Recheck::every(check_every);
+        Ok(Self { built_in, ca, plain_http, proxies, recheck, outages, state: Mutex::new(state) })
     }
 
     /// GETs a URL. `cap` is for the body of a 200.
@@ -280,20 +281,12 @@ impl Http {
 
     /// The agent under the CA bundle as it is now. One caller looks at the file; the others do not wait.
     fn agent(&self) -> Agent {
-        let Some(ca) = self.ca.as_deref() else { return self.lock().agent.clone() };
-        let known = {
-            let mut state = self.lock();
-            if state.checking || state.checked.elapsed() < self.check_every {
-                return state.agent.clone();
-            }
-            state.checking = true;
-            state.stamp
-        };
+        let look = self.ca.as_deref().and_then(|ca| Some((ca, self.recheck.due()?)));
+        let State { agent, stamp: known } = self.lock().clone();
+        let Some((ca, _look)) = look else { return agent };
         let stamp = Stamp::of(ca);
         let renewed = (stamp != known).then(|| new_agent(self.built_in, Some(ca), self.plain_http));
         let mut state = self.lock();
-        state.checking = false;
-        state.checked = Instant::now();
         match renewed {
             None => {}
             Some(Ok(agent)) => {

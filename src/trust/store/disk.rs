@@ -44,8 +44,12 @@ pub(super) struct Disk {
     pub(super) steps: std::sync::Mutex<Option<usize>>,
     /// What a test lets happen before anything is read.
     #[cfg(test)]
-    pub(super) reading: std::sync::Mutex<Option<fn() -> io::Result<()>>>,
+    pub(super) reading: std::sync::Mutex<Option<Reading>>,
 }
+
+/// What a test has happen before anything is read.
+#[cfg(test)]
+type Reading = fn() -> io::Result<()>;
 
 /// Which repository on which server.
 #[derive(Clone, Copy)]
@@ -274,7 +278,7 @@ impl Disk {
     fn may_read(&self) -> io::Result<()> {
         #[cfg(test)]
         {
-            let reading = *self.reading.lock().unwrap();
+            let reading = self.reading.lock().map_or(None, |reading| *reading);
             if let Some(reading) = reading {
                 return reading();
             }
