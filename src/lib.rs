@@ -25,6 +25,7 @@ mod object_name;
 mod random;
 mod recheck;
 pub mod text;
+pub mod waiting;
 pub mod yaml;
 
 #[cfg(feature = "fuzzing")]

@@ -2,6 +2,7 @@
 //! collected; one bad image denies the workload.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use jiff::Timestamp;
@@ -17,6 +18,9 @@ use crate::policy::Mode;
 
 /// Images of one workload that are verified at the same time.
 const PARALLEL_IMAGES: usize = 8;
+/// And of all workloads, beside one of each: workloads that wait for a slow trust server are many, and keep what they have.
+const LANES: usize = 64;
+static LANES_IN_USE: AtomicUsize = AtomicUsize::new(0);
 
 /// The most images of one workload. No pod has that many; a body of 8 MiB could name 300,000, and each would be a
 /// request to the trust server and a line in every log.
@@ -191,9 +195,17 @@ fn assess_all<'a>(
         let mut left = Vec::new();
         for lane in different.chunks(share) {
             let run = move || lane.iter().map(|image| assess(image)).collect::<Vec<_>>();
-            match thread::Builder::new().name("images".into()).spawn_scoped(scope, run) {
+            // Without a thread of its own it is done here, one image after the other.
+            let Some(place) = Lane::take() else {
+                left.push(run);
+                continue;
+            };
+            let run_there = move || {
+                let _place = place;
+                run()
+            };
+            match thread::Builder::new().name("images".into()).spawn_scoped(scope, run_there) {
                 Ok(lane) => lanes.push(lane),
-                // The system has no thread to give: what the others leave is done here, one after the other.
                 Err(error) => {
                     log::warn!("no thread for verifying images side by side: {error}");
                     left.push(run);
@@ -204,6 +216,22 @@ fn assess_all<'a>(
         // A lane that panicked leaves its images without an assessment, which denies them.
         lanes.into_iter().filter_map(|lane| lane.join().ok()).flatten().chain(left).collect()
     })
+}
+
+/// One of [`LANES`], until it is dropped.
+struct Lane;
+
+impl Lane {
+    fn take() -> Option<Self> {
+        let free = |used: usize| (used < LANES).then_some(used + 1);
+        LANES_IN_USE.fetch_update(Ordering::SeqCst, Ordering::SeqCst, free).ok().map(|_| Self)
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        LANES_IN_USE.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Decision {

@@ -21,6 +21,7 @@ use crate::metrics::{self, Metrics, Phase};
 use crate::policy::Mode;
 use crate::server::{Answer, Endpoint, Handler};
 use crate::trust::notary::{Notary, NotaryError, NotarySettings};
+use crate::waiting::Waiting;
 
 /// The engine. Shared by all workers.
 #[derive(Debug)]
@@ -28,17 +29,20 @@ pub struct Engine {
     judge: Judge,
     rules: DecisionRules,
     metrics: Arc<Metrics>,
+    waiting: Arc<Waiting>,
 }
 
 impl Engine {
     /// An engine with no policies in force yet.
     pub fn new(config: &Config, metrics: Arc<Metrics>) -> Result<Self, EngineError> {
+        let waiting = Arc::new(Waiting::new(config.limits.connections));
         let notary = Notary::new(NotarySettings {
             ca: Some(config.trust.ca.clone()),
             refresh_after: config.trust.refresh_after,
             plain_http: config.trust.plain_http,
             cache: config.trust.cache.clone(),
             workers: config.limits.workers,
+            waiting: Arc::clone(&waiting),
             memory: config.limits.trust_memory,
             cache_bytes: config.limits.trust_cache,
             metrics: Arc::clone(&metrics),
@@ -63,12 +67,17 @@ impl Engine {
             trusted_controllers: config.trusted_controllers.clone(),
             unchanged_templates: config.unchanged_templates,
         };
-        Ok(Self { judge, rules, metrics })
+        Ok(Self { judge, rules, metrics, waiting })
     }
 
     /// The policies in force.
     pub fn policies(&self) -> &PoliciesInForce {
         &self.judge.policies
+    }
+
+    /// The requests that wait for somebody else's server.
+    pub fn waiting(&self) -> &Arc<Waiting> {
+        &self.waiting
     }
 
     /// The judge of single images.

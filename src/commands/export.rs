@@ -24,6 +24,7 @@ use crate::trust::directory::{OWNER, flat_name, flat_stem};
 use crate::trust::export::{Export, ExportRequest};
 use crate::trust::notary::{Notary, NotarySettings, Refusal, TrustServer};
 use crate::trust::{Anchor, FirstUse, Gun, KeyId, RoleName, RootPin};
+use crate::waiting::Waiting;
 
 /// Largest list of an earlier export's files.
 const MAX_OWNER: usize = 1 << 20;
@@ -100,6 +101,7 @@ fn export(config: &Config, wanted: &Wanted, timeout: Duration) -> Result<String,
         plain_http: config.trust.plain_http,
         cache: config.trust.cache.clone(),
         workers: 1,
+        waiting: Arc::new(Waiting::new(1)),
         memory: config.limits.trust_memory,
         cache_bytes: config.limits.trust_cache,
         metrics: Arc::new(Metrics::new()),

@@ -28,12 +28,14 @@ impl Webhook {
             let (engine, metrics) = (Arc::clone(&engine), Arc::clone(&metrics));
             Chore::new("policies", move || take_policies(&engine, &metrics, &mut policies))
         };
+        let waiting = Arc::clone(engine.waiting());
         let server = Server::start(ServerSettings {
             listen: config.listen,
             metrics_listen: config.metrics_listen,
             tls: config.tls.clone(),
             limits: config.limits.clone(),
             handler: engine,
+            waiting,
             metrics,
             chores: vec![chore],
         })

@@ -32,6 +32,7 @@ use self::tls::TlsStore;
 use crate::config::{Limits, TlsFiles};
 use crate::deadline::Deadline;
 use crate::metrics::{Limit, Metrics};
+use crate::waiting::Waiting;
 
 #[cfg(feature = "fuzzing")]
 pub use self::gateway::{fuzz_head, fuzz_requests};
@@ -101,6 +102,8 @@ pub struct ServerSettings {
     pub limits: Limits,
     /// Decides.
     pub handler: Arc<dyn Handler>,
+    /// Where the handler says which requests wait for somebody else's server, and need no worker meanwhile.
+    pub waiting: Arc<Waiting>,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// What else is looked at now and then, besides the certificate: see [`Housekeeping::INTERVAL`].
@@ -128,7 +131,7 @@ impl Server {
     }
 
     fn start_with(settings: ServerSettings, interval: Duration) -> Result<Self, StartError> {
-        let ServerSettings { listen, metrics_listen, tls, limits, handler, metrics, chores } = settings;
+        let ServerSettings { listen, metrics_listen, tls, limits, handler, waiting, metrics, chores } = settings;
         let store = Arc::new(TlsStore::load(tls, Arc::clone(&metrics)).map_err(StartError::Tls)?);
         let bind = |address| Bound::to(address).map_err(|source| StartError::Bind { address, source });
         let front = bind(listen)?;
@@ -137,7 +140,7 @@ impl Server {
         let system = |what| move |source| StartError::System { what, source };
 
         let dispatcher =
-            Dispatcher::start(&limits, handler, Arc::clone(&metrics)).map_err(system("start the workers"))?;
+            Dispatcher::start(&limits, handler, &waiting, Arc::clone(&metrics)).map_err(system("start the workers"))?;
         let dispatcher = Arc::new(dispatcher);
         let bridge = Bridge::open(Arc::clone(&dispatcher)).map_err(system("open the internal socket"))?;
         let watched = Arc::clone(&store);

@@ -93,6 +93,7 @@ impl Site {
             tls: files.clone(),
             limits,
             handler: Arc::clone(&script) as Arc<dyn Handler>,
+            waiting: Arc::new(Waiting::new(9)),
             metrics: Arc::clone(&metrics),
             chores: Vec::new(),
         };

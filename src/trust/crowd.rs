@@ -1,10 +1,14 @@
-//! How many requests wait for one trust server. A server that stalls keeps whoever has asked it for as long as they can
-//! wait, and would so keep every worker from images that need another server, or none.
+//! How many requests wait for one trust server. Whoever waits keeps no worker (`crate::waiting`), but its connection, of
+//! which there are not many; and a server that is asked by all of them at once becomes slower still.
 //!
-//! So at most a share of the workers' requests ask one server at a time. The others wait for their turn, or for what
-//! somebody else is fetching, as long as the server answers anybody anything; once it has been silent for a while, those
-//! beyond the share are told so instead. No more than the share is ever kept longer than that; and who would ask goes before
-//! who only waits, so that one repository that stalls does not keep others from the server.
+//! So at most half as many requests as there are workers ask one server at a time. The others wait for their turn, or for
+//! what another request is fetching, but not always to their deadline:
+//! - Once a server has been silent for [`PATIENCE`], no more requests wait for it than may ask it. A request that would
+//!   ask goes before one that only waits, so that one repository that stalls does not keep others from the server.
+//! - A request that has waited for so long is told to go, if more requests wait for this server than there are places
+//!   left for all others. One slow server so holds half of the places at most, two of them a third each, and there
+//!   are always some left for requests that need another server, or none. What is over sooner is bounded by nothing: a
+//!   rollout waits whole for its one repository.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -14,8 +18,9 @@ use std::time::{Duration, Instant};
 use super::server_url::TrustServer;
 use crate::deadline::{Deadline, RequestId};
 
-/// After this time without an answer to anybody a server is silent: long enough for three round trips by satellite.
-const SILENCE: Duration = Duration::from_secs(2);
+/// After this time without an answer to anybody a server is silent, and a request that has waited for so long is one of
+/// those that are looked at: long enough for three round trips by satellite.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// How long it is remembered that a server was silent when the last one left it.
 const MEMORY: Duration = Duration::from_secs(30);
 /// Most servers of which that is remembered.
@@ -24,7 +29,9 @@ const MAX_SERVERS: usize = 1_000;
 /// All that wait, by the server. Shared by all workers.
 pub(super) struct Crowd {
     share: usize,
-    silence: Duration,
+    /// How many requests there can be at once; all servers share them.
+    places: usize,
+    patience: Duration,
     queues: Mutex<HashMap<TrustServer, Queue>>,
     moved: Condvar,
 }
@@ -42,13 +49,21 @@ struct Queue {
 type Counted = BTreeMap<RequestId, usize>;
 
 impl Crowd {
-    /// A crowd of so many workers' requests.
-    pub(super) fn new(workers: usize) -> Self {
-        Self::silent_after(workers, SILENCE)
+    /// A crowd of at most `places` requests, of which half as many as there are workers may ask one server.
+    pub(super) fn new(workers: usize, places: usize) -> Self {
+        Self {
+            share: (workers / 2).max(1),
+            places,
+            patience: PATIENCE,
+            queues: Mutex::default(),
+            moved: Condvar::new(),
+        }
     }
 
-    pub(super) fn silent_after(workers: usize, silence: Duration) -> Self {
-        Self { share: (workers / 2).max(1), silence, queues: Mutex::default(), moved: Condvar::new() }
+    /// The same, with another patience.
+    #[cfg(test)]
+    pub(super) fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// Waits for the request's turn to ask the server.
@@ -64,9 +79,9 @@ impl Crowd {
                 drop(waiting);
                 return Ok(Turn { crowd: self, server, request });
             }
-            queue.check(request, self)?;
+            let again = self.check(&queues, server, request, waiting.since)?;
             let left = deadline.remaining().ok_or(NoTurn::OutOfTime)?;
-            let wait = left.min(queue.until_next_check(self));
+            let wait = left.min(again);
             queues = self.moved.wait_timeout(queues, wait).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
@@ -88,7 +103,33 @@ impl Crowd {
             queue.heard = now;
         }
         add(&mut queue.waiting, request);
-        StandBy { crowd: self, server, request }
+        StandBy { crowd: self, server, request, since: now }
+    }
+
+    /// May this request go on waiting without asking? If so, when to look again. A request whose other image asks stays:
+    /// its place is taken anyway.
+    fn check(
+        &self,
+        queues: &HashMap<TrustServer, Queue>,
+        server: &TrustServer,
+        request: RequestId,
+        since: Instant,
+    ) -> Result<Duration, NoTurn> {
+        let Some(queue) = queues.get(server) else { return Ok(self.patience) };
+        let (silent, waited) = (queue.heard.elapsed(), since.elapsed());
+        if !queue.asking.contains_key(&request) {
+            let here = queue.requests();
+            if silent >= self.patience && here > self.share {
+                return Err(NoTurn::Silent { share: self.share, silent });
+            }
+            let all: usize = queues.values().map(Queue::requests).sum();
+            if waited >= self.patience && here > self.places.saturating_sub(all) {
+                return Err(NoTurn::Crowded { others: here - 1, waited });
+            }
+        }
+        // From then on the answer may change whenever another request comes.
+        let left = self.patience.saturating_sub(silent.max(waited));
+        Ok(if left.is_zero() { self.patience / 8 } else { left })
     }
 
     fn leave(&self, server: &TrustServer, request: RequestId, of: fn(&mut Queue) -> &mut Counted) {
@@ -102,7 +143,7 @@ impl Crowd {
             }
         }
         queue.left = Instant::now();
-        if queue.is_empty() && !queue.is_silent(self) {
+        if queue.is_empty() && queue.heard.elapsed() < self.patience {
             queues.remove(server);
         }
         drop(queues);
@@ -123,24 +164,9 @@ impl Queue {
         self.asking.is_empty() && self.waiting.is_empty()
     }
 
-    fn is_silent(&self, crowd: &Crowd) -> bool {
-        self.heard.elapsed() >= crowd.silence
-    }
-
-    /// May this request go on waiting without asking? Whose own other image asks already keeps no further worker.
-    fn check(&self, request: RequestId, crowd: &Crowd) -> Result<(), NoTurn> {
-        let only_waiting = self.waiting.keys().filter(|request| !self.asking.contains_key(request)).count();
-        let requests = self.asking.len() + only_waiting;
-        if self.is_silent(crowd) && requests > crowd.share && !self.asking.contains_key(&request) {
-            return Err(NoTurn::Crowded { share: crowd.share, silent: self.heard.elapsed() });
-        }
-        Ok(())
-    }
-
-    fn until_next_check(&self, crowd: &Crowd) -> Duration {
-        let left = crowd.silence.saturating_sub(self.heard.elapsed());
-        // Who may wait for a silent server gives way as soon as somebody asks it who has not tried.
-        if left.is_zero() { crowd.silence / 8 } else { left }
+    /// How many requests ask or wait.
+    fn requests(&self) -> usize {
+        self.asking.len() + self.waiting.keys().filter(|request| !self.asking.contains_key(request)).count()
     }
 }
 
@@ -171,15 +197,13 @@ pub(super) struct StandBy<'a> {
     crowd: &'a Crowd,
     server: &'a TrustServer,
     request: RequestId,
+    since: Instant,
 }
 
 impl StandBy<'_> {
     /// How long to wait before this is asked again, if one may wait at all.
     pub(super) fn patience(&self) -> Result<Duration, NoTurn> {
-        let queues = self.crowd.lock();
-        let Some(queue) = queues.get(self.server) else { return Ok(self.crowd.silence) };
-        queue.check(self.request, self.crowd)?;
-        Ok(queue.until_next_check(self.crowd))
+        self.crowd.check(&self.crowd.lock(), self.server, self.request, self.since)
     }
 }
 
@@ -192,12 +216,19 @@ impl Drop for StandBy<'_> {
 /// A server may not be asked, or not waited for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum NoTurn {
-    /// It is silent, and as many as may wait for it do.
-    Crowded {
+    /// It is silent, and as many as may wait for it then do.
+    Silent {
         /// How many that are.
         share: usize,
         /// For how long it has been silent.
         silent: Duration,
+    },
+    /// It is slow, and its requests would leave no place for others.
+    Crowded {
+        /// How many other requests wait for it.
+        others: usize,
+        /// For how long this one has waited.
+        waited: Duration,
     },
     /// The turn did not come before the deadline.
     OutOfTime,
@@ -206,11 +237,17 @@ pub(super) enum NoTurn {
 impl fmt::Display for NoTurn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Crowded { share, silent } => write!(
+            Self::Silent { share, silent } => write!(
                 f,
                 "has answered nobody for {:.1} s, and {share} other request(s) wait for it already, which is as many as \
                  may (half of limits.workers)",
                 silent.as_secs_f64()
+            ),
+            Self::Crowded { others, waited } => write!(
+                f,
+                "is slow: this request has waited for {:.1} s, and {others} others wait for it too, which is more than \
+                 the places left for other images (limits.connections)",
+                waited.as_secs_f64()
             ),
             Self::OutOfTime => f.write_str("the turn to ask it did not come in time"),
         }
@@ -221,6 +258,7 @@ impl std::error::Error for NoTurn {}
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::thread;
 
     use super::*;
@@ -232,18 +270,22 @@ mod tests {
         TrustServer::parse(&format!("https://{name}"), PlainHttp::Refused).unwrap()
     }
 
+    fn crowd(workers: usize, patience: Duration) -> Crowd {
+        Crowd::new(workers, 999).with_patience(patience)
+    }
+
     fn long() -> Deadline {
         Deadline::after(Duration::from_secs(20))
     }
 
-    fn is_crowded<T>(result: Result<T, NoTurn>) -> bool {
-        matches!(result, Err(NoTurn::Crowded { .. }))
+    fn is_silent<T>(result: Result<T, NoTurn>) -> bool {
+        matches!(result, Err(NoTurn::Silent { .. }))
     }
 
     #[test]
     fn half_of_the_workers_ask_and_at_least_one() {
         for (workers, share) in [(8, 4), (3, 1), (2, 1), (1, 1), (0, 1)] {
-            let (crowd, a, b) = (Crowd::silent_after(workers, NEVER), server("a"), server("b"));
+            let (crowd, a, b) = (crowd(workers, NEVER), server("a"), server("b"));
             let turns: Vec<_> = (0..share).map(|_| crowd.turn(&a, long()).unwrap()).collect();
             let late = Deadline::after(Duration::from_millis(20));
             assert!(matches!(crowd.turn(&a, late), Err(NoTurn::OutOfTime)), "{workers}");
@@ -257,7 +299,7 @@ mod tests {
 
     #[test]
     fn a_request_counts_once_however_many_images_it_asks_for() {
-        let (crowd, a) = (Crowd::silent_after(2, NEVER), server("a"));
+        let (crowd, a) = (crowd(2, NEVER), server("a"));
         let request = long();
         let turns: Vec<_> = (0..8).map(|_| crowd.turn(&a, request).unwrap()).collect();
         assert_eq!(turns.len(), 8);
@@ -267,14 +309,14 @@ mod tests {
 
     #[test]
     fn whoever_is_beyond_the_share_waits_only_while_the_server_speaks() {
-        let (crowd, a) = (Crowd::silent_after(4, Duration::from_millis(200)), server("a"));
+        let (crowd, a) = (crowd(4, Duration::from_millis(200)), server("a"));
         let turns = [crowd.turn(&a, long()).unwrap(), crowd.turn(&a, long()).unwrap()];
         let waiting = crowd.stand_by(&a, long().request());
         let own = crowd.stand_by(&a, turns[0].request);
         assert!(waiting.patience().is_ok());
-        assert!(is_crowded(crowd.turn(&a, long())), "it became silent while we waited");
-        assert!(is_crowded(crowd.turn(&a, long())), "at once");
-        assert!(is_crowded(waiting.patience()));
+        assert!(is_silent(crowd.turn(&a, long())), "it became silent while we waited");
+        assert!(is_silent(crowd.turn(&a, long())), "at once");
+        assert!(is_silent(waiting.patience()));
         assert!(own.patience().is_ok(), "its worker is kept anyway");
         turns[0].heard();
         assert!(waiting.patience().is_ok());
@@ -285,16 +327,53 @@ mod tests {
         thread::sleep(Duration::from_millis(300));
         let waiting = crowd.stand_by(&a, long().request());
         assert!(waiting.patience().is_ok());
-        assert!(is_crowded(crowd.stand_by(&a, long().request()).patience()));
+        assert!(is_silent(crowd.stand_by(&a, long().request()).patience()));
         // But who asks goes first.
         let third = crowd.turn(&a, long()).unwrap();
-        assert!(is_crowded(waiting.patience()));
+        assert!(is_silent(waiting.patience()));
         drop((first, third, waiting));
     }
 
     #[test]
+    fn one_slow_server_leaves_places_for_the_others() {
+        let crowd = Crowd::new(2, 12).with_patience(Duration::from_millis(100));
+        let (a, b) = (server("a"), server("b"));
+        let (turns, heard) =
+            ([crowd.turn(&a, long()).unwrap(), crowd.turn(&b, long()).unwrap()], AtomicBool::new(true));
+        thread::scope(|scope| {
+            // Both are slow, and neither is silent.
+            scope.spawn(|| {
+                while heard.load(Ordering::SeqCst) {
+                    turns.iter().for_each(Turn::heard);
+                    thread::sleep(Duration::from_millis(5));
+                }
+            });
+            let wait = |server| crowd.stand_by(server, long().request());
+            let stay = |waiting: &mut Vec<StandBy<'_>>| {
+                thread::sleep(Duration::from_millis(150));
+                while let Some(at) = waiting.iter().position(|waiting| waiting.patience().is_err()) {
+                    assert!(matches!(waiting[at].patience(), Err(NoTurn::Crowded { .. })));
+                    waiting.remove(at);
+                }
+            };
+            // Six of the twelve places are one's, where nobody else wants any: one asks, five wait, one waits for b.
+            let mut of_a: Vec<_> = (0..10).map(|_| wait(&a)).collect();
+            assert!(of_a.iter().all(|waiting| waiting.patience().is_ok()), "what is over soon is bounded by nothing");
+            stay(&mut of_a);
+            assert_eq!(of_a.len(), 4);
+            // Where two are slow, each has a third.
+            let mut of_b: Vec<_> = (0..10).map(|_| wait(&b)).collect();
+            stay(&mut of_b);
+            stay(&mut of_a);
+            stay(&mut of_b);
+            assert_eq!((of_a.len(), of_b.len()), (3, 2));
+            heard.store(false, Ordering::SeqCst);
+        });
+    }
+
+    #[test]
     fn a_turn_comes_when_another_one_leaves() {
-        let (crowd, a) = (Crowd::silent_after(2, NEVER), server("a"));
+        let (crowd, a) = (crowd(2, NEVER), server("a"));
         let first = crowd.turn(&a, long()).unwrap();
         thread::scope(|scope| {
             let second = scope.spawn(|| crowd.turn(&a, long()).is_ok());
@@ -308,12 +387,12 @@ mod tests {
 
     #[test]
     fn silence_outlives_those_who_heard_it() {
-        let (crowd, a) = (Crowd::silent_after(4, Duration::from_millis(50)), server("a"));
+        let (crowd, a) = (crowd(4, Duration::from_millis(50)), server("a"));
         let turn = crowd.turn(&a, long()).unwrap();
         thread::sleep(Duration::from_millis(80));
         drop(turn);
         let turns = [crowd.turn(&a, long()).unwrap(), crowd.turn(&a, long()).unwrap()];
-        assert!(is_crowded(crowd.turn(&a, long())), "the next ones do not begin anew");
+        assert!(is_silent(crowd.turn(&a, long())), "the next ones do not begin anew");
         turns[0].heard();
         drop(turns);
         assert!(crowd.lock().is_empty());

@@ -31,6 +31,7 @@ use super::{Gun, MetadataSource};
 use crate::credentials::Candidates;
 use crate::deadline::Deadline;
 use crate::metrics::{Metrics, Source};
+use crate::waiting::Waiting;
 
 mod asking;
 mod failures;
@@ -51,8 +52,10 @@ pub struct NotarySettings {
     pub plain_http: PlainHttp,
     /// Where verified trust data is kept for the next start; `None`: in memory alone.
     pub cache: Option<PathBuf>,
-    /// How many requests are decided at the same time: half of them may wait for one trust server.
+    /// How many requests are decided at the same time: half as many may ask one trust server at once.
     pub workers: usize,
+    /// Is told which requests wait for a trust server.
+    pub waiting: Arc<Waiting>,
     /// The most bytes of trust data that are remembered in memory.
     pub memory: usize,
     /// The most bytes of metadata that are kept there; roots and versions are kept of every repository.
@@ -69,6 +72,7 @@ pub struct Notary {
     refresh_after: Duration,
     shelf: Shelf<Key, Arc<Held>, Terms, Failure>,
     crowd: Crowd,
+    waiting: Arc<Waiting>,
     failures: Failures,
     metrics: Arc<Metrics>,
 }
@@ -101,7 +105,8 @@ impl Notary {
             store,
             refresh_after: settings.refresh_after,
             shelf: Shelf::new(MAX_REPOSITORIES, half, |held| held.weight()),
-            crowd: Crowd::new(settings.workers),
+            crowd: Crowd::new(settings.workers, settings.waiting.places()),
+            waiting: settings.waiting,
             failures: Failures::default(),
             metrics: settings.metrics,
         })

@@ -31,6 +31,7 @@ use portreeve::trust::repository::{RequiredSigner, Wanted};
 use portreeve::trust::{
     Anchor, FetchError, FirstUse, Gun, MetadataName, MetadataSource, Repository, RoleName, SignerKey,
 };
+use portreeve::waiting::Waiting;
 use portreeve_test_support::signer::{Key, Repo, Signer, canonical};
 use ring::digest::{SHA256, SHA512, digest};
 use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
@@ -222,6 +223,7 @@ impl Work {
                     plain_http: PlainHttp::Refused,
                     cache: None,
                     workers: 8,
+                    waiting: Arc::new(Waiting::new(128)),
                     memory: 64 << 20,
                     cache_bytes: usize::MAX,
                     metrics: Arc::new(Metrics::new()),

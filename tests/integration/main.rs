@@ -15,6 +15,7 @@ mod image;
 mod log;
 mod manifests;
 mod metrics;
+mod neighbours;
 mod pull_secrets;
 mod scarcity;
 mod serve;

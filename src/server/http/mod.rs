@@ -5,15 +5,17 @@
 //! It refuses what did not come through the gateway, unknown paths and methods, bodies that are not JSON by their own
 //! account, and admissions that nobody is free to take. It never decides about an image.
 
+mod pool;
 pub(super) mod timeout;
 
 use std::io::Read as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use self::pool::Pool;
 use tiny_http::{Header, Method, Request, Response, StatusCode};
 
 use super::link::{Link, Passport, SEAL_HEADER, Visit};
@@ -22,22 +24,17 @@ use super::{Answer, Endpoint, Handler};
 use crate::config::Limits;
 use crate::deadline::Deadline;
 use crate::metrics::{self, Counted, InHand, Limit, Listener, Metrics, Outcome, Phase};
+use crate::waiting::Waiting;
 
 /// Routes requests, and owns the workers.
 pub(super) struct Dispatcher {
     handler: Arc<dyn Handler>,
     metrics: Arc<Metrics>,
     admission_time: Duration,
-    queues: Mutex<Option<Queues>>,
+    admissions: Arc<Pool<Box<Job>>>,
+    policies: Arc<Pool<Box<Job>>>,
     strangers: SyncSender<Request>,
-    workers: Arc<AtomicUsize>,
     draining: AtomicBool,
-}
-
-/// Where jobs wait.
-struct Queues {
-    admissions: SyncSender<Box<Job>>,
-    policies: SyncSender<Box<Job>>,
 }
 
 /// Reviews of policies that may wait for their one worker.
@@ -45,29 +42,34 @@ const POLICY_QUEUE: usize = 16;
 
 impl Dispatcher {
     /// Starts the workers.
-    pub(super) fn start(limits: &Limits, handler: Arc<dyn Handler>, metrics: Arc<Metrics>) -> std::io::Result<Self> {
-        let workers = Arc::new(AtomicUsize::new(0));
-        let start = |name: String, queue: &Queue, count: &Arc<AtomicUsize>| {
-            let (handler, metrics) = (Arc::clone(&handler), Arc::clone(&metrics));
-            let worker = Worker { handler, metrics, queue: Arc::clone(queue), alive: Alive::new(count) };
-            spawn(name, Box::new(move || worker.run())).map(drop)
+    pub(super) fn start(
+        limits: &Limits,
+        handler: Arc<dyn Handler>,
+        waiting: &Waiting,
+        metrics: Arc<Metrics>,
+    ) -> std::io::Result<Self> {
+        let start = |name, workers, queue| {
+            let worker = Worker { handler: Arc::clone(&handler), metrics: Arc::clone(&metrics) };
+            // Not more of them can wait than there are connections to bring them.
+            Pool::start(name, workers, limits.connections, queue, move |job| worker.run(job))
         };
-        let (admissions, queue) = sync_channel(limits.queue);
-        let queue = Arc::new(Mutex::new(queue));
-        for number in 0..limits.workers.max(1) {
-            start(format!("worker-{number}"), &queue, &workers)?;
-        }
-        let (policies, queue) = sync_channel(POLICY_QUEUE);
-        start("policy-worker".to_owned(), &Arc::new(Mutex::new(queue)), &Arc::default())?;
+        let admissions = start("worker", limits.workers, limits.queue)?;
+        let policies = start("policy-worker", 1, POLICY_QUEUE)?;
+        let pool = Arc::downgrade(&admissions);
+        waiting.watched_by(move |moved| {
+            if let Some(pool) = pool.upgrade() {
+                pool.moved(moved);
+            }
+        });
         let (strangers, turned_away) = sync_channel(STRANGERS);
         spawn("strangers".to_owned(), Box::new(move || turn_away(&turned_away)))?;
         Ok(Self {
             handler,
             metrics,
             admission_time: limits.admission_time,
-            queues: Mutex::new(Some(Queues { admissions, policies })),
+            admissions,
+            policies,
             strangers,
-            workers,
             draining: AtomicBool::new(false),
         })
     }
@@ -79,7 +81,8 @@ impl Dispatcher {
 
     /// Lets the workers end once the queues are empty.
     pub(super) fn stop(&self) {
-        drop(self.queues.lock().unwrap_or_else(PoisonError::into_inner).take());
+        self.admissions.close();
+        self.policies.close();
     }
 
     /// A bug was contained outside of the workers.
@@ -137,7 +140,7 @@ impl Dispatcher {
     fn readiness(&self) -> Answer {
         let ready = if self.draining.load(Ordering::SeqCst) {
             Err("shutting down".to_owned())
-        } else if self.workers.load(Ordering::SeqCst) == 0 {
+        } else if self.admissions.alive() == 0 {
             Err("no worker is alive".to_owned())
         } else {
             catch_unwind(AssertUnwindSafe(|| self.handler.ready())).unwrap_or_else(|_| {
@@ -152,7 +155,7 @@ impl Dispatcher {
     }
 
     fn exposition(&self) -> Answer {
-        self.metrics.workers(self.workers.load(Ordering::SeqCst));
+        self.metrics.workers(self.admissions.alive());
         Answer { status: 200, content_type: metrics::CONTENT_TYPE, body: self.metrics.render().into_bytes() }
     }
 
@@ -166,19 +169,11 @@ impl Dispatcher {
         let deadline = Deadline::after(budget.saturating_sub(since.elapsed()));
         let queued = (Instant::now(), self.metrics.in_hand(InHand::Queued));
         let job = Job { request, link: Arc::clone(link), endpoint, deadline, since, patience, queued };
-        let queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(queues) = queues.as_ref() else {
-            // The server has stopped, and this connection was cut already.
-            return;
+        let pool = match endpoint {
+            Endpoint::Admit | Endpoint::Validate => &self.admissions,
+            Endpoint::ValidatePolicy => &self.policies,
         };
-        let queue = match endpoint {
-            Endpoint::Admit | Endpoint::Validate => &queues.admissions,
-            Endpoint::ValidatePolicy => &queues.policies,
-        };
-        let Err(TrySendError::Full(refused) | TrySendError::Disconnected(refused)) = queue.try_send(Box::new(job))
-        else {
-            return;
-        };
+        let Err(refused) = pool.push(Box::new(job)) else { return };
         self.metrics.limit(Limit::Queue);
         self.metrics.admission(endpoint, Outcome::Error, refused.since.elapsed());
         let text = "too many admissions are waiting already; try again, or raise limits.workers or limits.queue\n";
@@ -270,27 +265,18 @@ struct Job {
     queued: (Instant, Counted),
 }
 
-type Queue = Arc<Mutex<Receiver<Box<Job>>>>;
-
 struct Worker {
     handler: Arc<dyn Handler>,
     metrics: Arc<Metrics>,
-    queue: Queue,
-    alive: Alive,
 }
 
 impl Worker {
-    fn run(self) {
-        loop {
-            let job = self.queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-            let Ok(job) = job else { break };
-            // The handler's bugs are contained below; one in reading or answering must not end the worker either.
-            if catch_unwind(AssertUnwindSafe(|| self.work(*job))).is_err() {
-                self.metrics.panic();
-                log::error!("a worker hit a bug outside of the decision; the request is answered 500");
-            }
+    fn run(&self, job: Box<Job>) {
+        // The handler's bugs are contained below; one in reading or answering must not end the worker either.
+        if catch_unwind(AssertUnwindSafe(|| self.work(*job))).is_err() {
+            self.metrics.panic();
+            log::error!("a worker hit a bug outside of the decision; the request is answered 500");
         }
-        drop(self.alive);
     }
 
     fn work(&self, mut job: Job) {
@@ -328,20 +314,4 @@ fn read_body(request: &mut Request) -> Option<Vec<u8>> {
     body.try_reserve_exact(length).ok()?;
     let read = request.as_reader().take(length as u64).read_to_end(&mut body);
     (read.ok()? == length).then_some(body)
-}
-
-/// Counts a worker for as long as it lives.
-struct Alive(Arc<AtomicUsize>);
-
-impl Alive {
-    fn new(count: &Arc<AtomicUsize>) -> Self {
-        count.fetch_add(1, Ordering::SeqCst);
-        Self(Arc::clone(count))
-    }
-}
-
-impl Drop for Alive {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
-    }
 }

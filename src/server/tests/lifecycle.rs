@@ -11,6 +11,7 @@ fn an_address_in_use_is_named() {
         tls: site.files.clone(),
         limits: Limits::default(),
         handler: Arc::clone(&site.script) as Arc<dyn Handler>,
+        waiting: Arc::new(Waiting::new(9)),
         metrics: Arc::new(Metrics::new()),
         chores: Vec::new(),
     };

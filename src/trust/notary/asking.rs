@@ -70,6 +70,11 @@ impl Asking<'_> {
             return Err(failure);
         }
         let deadline = self.deadline_for_asking();
+        // A directory is read at a worker: it is this machine's own, and answers at once.
+        let _away = match self.question.server.directory() {
+            Some(_) => None,
+            None => Some(self.notary.waiting.begin(deadline.request())),
+        };
         loop {
             if deadline.remaining().is_none() {
                 return Err(self.out_of_time(&match self.began.elapsed().as_secs_f64() {
@@ -206,8 +211,10 @@ impl Asking<'_> {
     fn no_turn(&self, refused: &NoTurn, began: Instant) -> Failure {
         let Question { server, .. } = *self.question;
         match refused {
-            NoTurn::Crowded { .. } => {
-                self.notary.client.suspect(server);
+            NoTurn::Silent { .. } | NoTurn::Crowded { .. } => {
+                if matches!(refused, NoTurn::Silent { .. }) {
+                    self.notary.client.suspect(server);
+                }
                 self.notary.metrics.trust_server_not_asked(NotAsked::Crowded);
                 Failure::Unavailable {
                     why: format!("trust server {server} {refused}"),

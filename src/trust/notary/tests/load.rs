@@ -25,7 +25,7 @@ impl Bench {
         let outages = Outages::new(SHORT, Arc::new(Metrics::new()));
         let http = Http::checked_every(ca, PlainHttp::Refused, Proxies::default(), LONG, outages).unwrap();
         bench.notary.client = Client::over(http, PlainHttp::Refused);
-        bench.notary.crowd = Crowd::silent_after(WORKERS, Duration::from_millis(300));
+        bench.notary.crowd = Crowd::new(WORKERS, 128).with_patience(Duration::from_millis(300));
         bench
     }
 
