@@ -16,7 +16,7 @@ use super::decision_log::{self, Asked, Came};
 use super::engine::{denied, json_answer, log_refusal};
 use super::review::{GroupVersionKind, Response, Review, ReviewError, UserInfo, check_head, readable};
 use crate::metrics::Outcome;
-use crate::policy::check_data;
+use crate::policy::{PolicyNote, check_data};
 use crate::server::Answer;
 use crate::text::printable;
 use crate::yaml::tree::MAX_TEXT;
@@ -29,6 +29,9 @@ const LONGEST_STRING: usize = 2 * MAX_TEXT;
 
 /// Problems that are told in one denial; the rest are counted.
 const TOLD: usize = 20;
+/// Warnings of one answer, and the most characters of each: the API server passes on 4 KiB of all of them.
+const WARNED: usize = 10;
+const WARNING_CHARACTERS: usize = 400;
 
 /// The request side of an AdmissionReview of a ConfigMap.
 #[derive(Debug, Deserialize)]
@@ -93,20 +96,24 @@ fn read(body: &[u8]) -> Result<PolicyReview, ReviewError> {
 
 fn decide(review: &PolicyReview, started: Instant) -> (Answer, Outcome) {
     let request = &review.request;
-    let refusal = match request.operation.as_str() {
+    let checked = match request.operation.as_str() {
         // What is gone asks for nothing; that a last policy is missing is told when the directory is read.
-        "DELETE" => None,
-        "CREATE" | "UPDATE" if is_config_map(&request.kind) => refusal_of(request),
-        _ => Some(format!(
+        "DELETE" => Ok(Vec::new()),
+        "CREATE" | "UPDATE" if is_config_map(&request.kind) => check(request),
+        _ => Err(format!(
             "{}: only ConfigMaps with policies are checked here; correct the webhook configuration's rules",
             request.kind
         )),
+    };
+    let (warnings, refusal) = match checked {
+        Ok(warnings) => (warnings, None),
+        Err(refusal) => (Vec::new(), Some(refusal)),
     };
     let outcome = if refusal.is_none() { Outcome::Allowed } else { Outcome::Denied };
     let came = Came { outcome, basis: "policies", why: refusal, images: &[] };
     decision_log::write(Endpoint::ValidatePolicy, &Asked::from(request), &came, started.elapsed());
     let response = match came.why {
-        None => Response { allowed: true, ..response(review, String::new()) },
+        None => Response { allowed: true, warnings, ..response(review, String::new()) },
         Some(words) => response(review, format!("portreeve: {words}")),
     };
     (json_answer(&response), outcome)
@@ -134,27 +141,33 @@ fn is_config_map(kind: &GroupVersionKind) -> bool {
     kind.kind == "ConfigMap" && kind.group.as_deref().unwrap_or_default().is_empty()
 }
 
-/// Why the ConfigMap may not be stored; `None` if nothing is wrong with it.
-fn refusal_of(request: &PolicyRequest) -> Option<String> {
-    let Some(config_map) = &request.object else { return Some("the request has no object".to_owned()) };
+/// Warnings of what was probably not meant, or why the ConfigMap may not be stored.
+fn check(request: &PolicyRequest) -> Result<Vec<String>, String> {
+    let Some(config_map) = &request.object else { return Err("the request has no object".to_owned()) };
     let mut files = config_map.data.clone().unwrap_or_default();
     // kubelet mounts `binaryData` as files as well.
     for (key, encoded) in config_map.binary_data.iter().flatten() {
         let bytes = STANDARD.decode(encoded).ok();
         let Some(text) = bytes.and_then(|bytes| String::from_utf8(bytes).ok()) else {
-            return Some(format!("binaryData \"{}\" is not text: policies are YAML or JSON", printable(key, 253)));
+            return Err(format!("binaryData \"{}\" is not text: policies are YAML or JSON", printable(key, 253)));
         };
         files.insert(key.clone(), text);
     }
     // As much as the API server takes; but it asks us before it looks, and others may ask as well.
     let bytes = files.values().map(String::len).fold(0, usize::saturating_add);
     if bytes > MAX_TEXT || files.len() > KEYS {
-        return Some(format!(
+        return Err(format!(
             "there are {bytes} bytes of policies in {} keys; one ConfigMap may have {MAX_TEXT} bytes in {KEYS} keys",
             files.len()
         ));
     }
-    let problems = check_data(&files).err()?;
+    let problems = match check_data(&files) {
+        Ok(set) => {
+            let warning = |note: &PolicyNote| printable(&format!("portreeve: {note}"), WARNING_CHARACTERS);
+            return Ok(set.notes().iter().take(WARNED).map(warning).collect());
+        }
+        Err(problems) => problems,
+    };
     let mut words = format!("these policies cannot be used ({} problem(s))", problems.len());
     for problem in problems.iter().take(TOLD) {
         words.push_str(&format!("\n- {}", printable(&problem.to_string(), 600)));
@@ -162,7 +175,7 @@ fn refusal_of(request: &PolicyRequest) -> Option<String> {
     if problems.len() > TOLD {
         words.push_str(&format!("\n- and {} more", problems.len() - TOLD));
     }
-    Some(words)
+    Err(words)
 }
 
 #[cfg(test)]
@@ -205,6 +218,19 @@ mod tests {
         assert_eq!(bad["allowed"], false);
         let message = bad["status"]["message"].as_str().unwrap();
         assert!(message.contains("p.yaml:8:") && message.contains("indentation"), "{message}");
+    }
+
+    #[test]
+    fn what_was_probably_not_meant_is_warned_of() {
+        let odd = GOOD.replace("\"*\"", "\"registry.local:9001\"");
+        let answer = ask("ConfigMap", "CREATE", &json!({ "data": { "p.yaml": odd } }));
+        assert_eq!(answer["allowed"], true, "{answer}");
+        let warnings = answer["warnings"].as_array().unwrap();
+        assert!(
+            warnings[0].as_str().unwrap().starts_with("portreeve: p.yaml:6:5: pattern \"registry.local:9001\""),
+            "{answer}"
+        );
+        assert_eq!(ask("ConfigMap", "CREATE", &json!({ "data": { "p.yaml": GOOD } }))["warnings"], json!([]));
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! `portreeve lint PATH…`: checks policy files, directories of them, and manifests of ConfigMaps that hold them, as
-//! loading would: file, line, column, what is wrong, what was meant. Changes nothing and asks no server.
+//! loading would: file, line, column, what is wrong, what was meant. Where nothing is wrong, notes tell what is legal and was
+//! probably not meant. Changes nothing and asks no server.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use crate::policy::{Checked, check_path};
+use crate::policy::{Checked, PolicyNote, check_path};
 
 /// What was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub struct LintOutcome {
     pub policies: usize,
     /// What is wrong.
     pub problems: usize,
+    /// What is legal and was probably not meant.
+    pub notes: usize,
 }
 
 impl LintOutcome {
@@ -25,7 +28,7 @@ impl LintOutcome {
 }
 
 /// Checks everything below the paths together, as if it were mounted together, and writes what it finds: one line a
-/// problem, `file:line:column: error: …`, and one line that sums up.
+/// problem, `file:line:column: error: …`, or one a note, and one line that sums up.
 pub fn lint(paths: &[PathBuf], out: &mut dyn Write) -> io::Result<LintOutcome> {
     let mut checked = Checked::default();
     for path in paths {
@@ -33,17 +36,29 @@ pub fn lint(paths: &[PathBuf], out: &mut dyn Write) -> io::Result<LintOutcome> {
     }
     let files = checked.files;
     let outcome = match checked.finish() {
-        Ok(set) => LintOutcome { files, policies: set.len(), problems: 0 },
+        Ok(set) => {
+            let notes = set.notes();
+            for PolicyNote { place, note } in &notes {
+                writeln!(out, "{place}: note: {note}")?;
+            }
+            LintOutcome { files, policies: set.len(), problems: 0, notes: notes.len() }
+        }
         Err(problems) => {
             for problem in &problems {
                 writeln!(out, "{}: error: {}", problem.place, problem.message())?;
             }
-            LintOutcome { files, policies: 0, problems: problems.len() }
+            LintOutcome { files, policies: 0, problems: problems.len(), notes: 0 }
         }
     };
     let files = count(outcome.files, "file", "files");
     match outcome.problems {
-        0 => writeln!(out, "{} in {files}, nothing wrong", count(outcome.policies, "policy", "policies"))?,
+        0 => {
+            write!(out, "{} in {files}, nothing wrong", count(outcome.policies, "policy", "policies"))?;
+            match outcome.notes {
+                0 => writeln!(out)?,
+                notes => writeln!(out, ", {}", count(notes, "note", "notes"))?,
+            }
+        }
         problems => writeln!(out, "{} in {files}", count(problems, "problem", "problems"))?,
     }
     Ok(outcome)
@@ -78,9 +93,22 @@ mod tests {
     #[test]
     fn good_files_are_counted() {
         let (outcome, out) = run("good", &[("a.yaml", GOOD)]);
-        assert_eq!(outcome, LintOutcome { files: 1, policies: 1, problems: 0 });
+        assert_eq!(outcome, LintOutcome { files: 1, policies: 1, problems: 0, notes: 0 });
         assert_eq!(outcome.exit_status(), 0);
         assert_eq!(out, "1 policy in 1 file, nothing wrong\n");
+    }
+
+    #[test]
+    fn what_was_probably_not_meant_is_noted_and_no_error() {
+        let odd = GOOD.replace("[]", "[{name: \"icr.io*\"}]");
+        let (outcome, out) = run("odd", &[("a.yaml", &odd)]);
+        assert_eq!((outcome.notes, outcome.exit_status()), (1, 0));
+        let lines: Vec<&str> = out.lines().collect();
+        assert!(
+            lines[0].starts_with("a.yaml:4:23: note: pattern \"icr.io*\" names a repository of Docker Hub"),
+            "{out}"
+        );
+        assert_eq!(lines[1], "1 policy in 1 file, nothing wrong, 1 note");
     }
 
     #[test]

@@ -11,6 +11,9 @@ use crate::metrics::{Metrics, What};
 use crate::policy::PolicySource;
 use crate::server::{Chore, EndSignals, Server, ServerSettings, StartError};
 
+/// Notes on policies that are logged at each load; `lint` tells all.
+const NOTES_LOGGED: usize = 20;
+
 /// A running webhook. Dropping it ends it without ceremony.
 pub struct Webhook {
     server: Server,
@@ -59,7 +62,11 @@ fn take_policies(engine: &Engine, metrics: &Metrics, source: &mut PolicySource) 
     match source.reload_if_changed() {
         None => {}
         Some(Ok(policies)) => {
-            log::info!(policies = policies.len() as u64; "policies are in force");
+            let notes = policies.notes();
+            for note in notes.iter().take(NOTES_LOGGED) {
+                log::warn!("policy: {note}");
+            }
+            log::info!(policies = policies.len() as u64, notes = notes.len() as u64; "policies are in force");
             engine.policies().replace(policies);
             metrics.reload(What::Policies, true);
         }

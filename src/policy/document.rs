@@ -121,13 +121,14 @@ pub(crate) fn read_policy(node: &Node, (api_version, kind): Identity<'_>, proble
     let (scope, name) = identity?;
     let rules = entries
         .into_iter()
-        .map(|(entry, (pattern, typed, requirement))| {
+        .map(|(entry, Repository { pattern, typed, requirement, has_idle_settings })| {
             let rule = Rule {
                 scope: scope.clone(),
                 policy: name.clone(),
                 place: problems.place(entry.at),
                 pattern: typed,
                 requirement,
+                has_idle_settings,
             };
             (pattern, rule)
         })
@@ -164,8 +165,15 @@ fn read_name(metadata: &Node, field: &'static str, fits: fn(&str) -> bool, probl
     Some(text.to_owned())
 }
 
-/// One entry of `repositories`: its pattern, normalised and as typed, and what it asks for.
-fn read_repository(entry: &Node, problems: &mut Problems) -> Option<(Pattern, String, Requirement)> {
+/// One entry of `repositories`.
+struct Repository {
+    pattern: Pattern,
+    typed: String,
+    requirement: Requirement,
+    has_idle_settings: bool,
+}
+
+fn read_repository(entry: &Node, problems: &mut Problems) -> Option<Repository> {
     const INSIDE: &str = "an entry of spec.repositories";
     problems.mapping(entry, INSIDE, &["name", "policy"])?;
     let pattern = problems.required(entry, "name", INSIDE).and_then(|(at, typed)| match Pattern::parse(typed) {
@@ -180,7 +188,9 @@ fn read_repository(entry: &Node, problems: &mut Problems) -> Option<(Pattern, St
         Some(policy) => read_requirement(policy, problems),
     };
     let ((pattern, typed), requirement) = (pattern?, requirement?);
-    Some((pattern, typed, requirement))
+    let has = |field| entry.get("policy").is_some_and(|policy| policy.get(field).is_some());
+    let has_idle_settings = requirement == Requirement::Nothing && (has("mode") || has("mutateImage"));
+    Some(Repository { pattern, typed, requirement, has_idle_settings })
 }
 
 #[cfg(test)]

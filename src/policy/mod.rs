@@ -7,6 +7,7 @@ mod configmap;
 mod document;
 mod fields;
 mod load;
+mod notes;
 mod pattern;
 mod problem;
 mod requirement;
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 pub use configmap::{Checked, check_data, check_manifests, check_path};
 pub use load::{PolicySource, load};
+pub use notes::{Note, PolicyNote};
 pub use pattern::{Pattern, PatternError};
 pub use problem::{Fault, PolicyProblem};
 pub use requirement::MAX_DENIAL;
@@ -53,6 +55,8 @@ pub struct Rule {
     pub pattern: String,
     /// What it asks for.
     pub requirement: Requirement,
+    /// Are there settings for a check (`mode`, `mutateImage`) while it asks for none?
+    pub has_idle_settings: bool,
 }
 
 impl Rule {

@@ -88,6 +88,28 @@ impl Pattern {
         self.tag.is_none()
     }
 
+    /// Does it match everything?
+    pub(super) fn is_everything(&self) -> bool {
+        self.parts().all(Glob::is_everything) && self.digest.is_none()
+    }
+
+    /// Does it match all of a registry, or more than one registry?
+    pub(super) fn is_wide(&self) -> bool {
+        (self.path.is_everything() || self.host.literal().is_none()) && self.tag.is_none() && self.digest.is_none()
+    }
+
+    /// Does it match everything that the other matches, of the same name?
+    pub(super) fn covers(&self, other: &Self) -> bool {
+        self.covers_tags_of(other) && self.digest.is_none_or(|digest| other.digest == Some(digest))
+    }
+
+    /// An image of a name that it matches, with this tag, which it does not match.
+    pub(super) fn sibling(&self, tag: &str) -> Option<Reference> {
+        let other = self.tag.as_ref().is_some_and(|own| !own.matches(tag)) && self.digest.is_none();
+        let name = format!("{}/{}", self.host.pieces.join("x"), self.path.pieces.join("x"));
+        Reference::parse(&format!("{name}:{tag}")).ok().filter(|image| other && image.name() == name)
+    }
+
     /// Does it match every tag that the other matches?
     pub(super) fn covers_tags_of(&self, other: &Self) -> bool {
         match (&self.tag, &other.tag) {

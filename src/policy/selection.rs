@@ -48,12 +48,13 @@ pub(super) struct Rules {
     any_host: Vec<usize>,
 }
 
+/// A rule among the others of its scope.
 #[derive(Debug)]
-struct Ranked {
+pub(super) struct Ranked {
     /// The same for rules that are equally specific; 0 for the most specific.
-    class: usize,
-    pattern: Pattern,
-    rule: Rule,
+    pub(super) class: usize,
+    pub(super) pattern: Pattern,
+    pub(super) rule: Rule,
 }
 
 impl Rules {
@@ -98,8 +99,15 @@ impl Rules {
     }
 
     /// All rules, the most specific first.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Rule> {
-        self.ranked.iter().map(|ranked| &ranked.rule)
+    pub(super) fn ranked(&self) -> &[Ranked] {
+        &self.ranked
+    }
+
+    /// The rules whose patterns have the same host and path, without a star in them.
+    pub(super) fn of_same_name(&self, pattern: &Pattern) -> impl Iterator<Item = &Ranked> {
+        let name = pattern.exact_host().zip(pattern.exact_path()).map(|(host, path)| format!("{host}/{path}"));
+        let ranks = name.and_then(|name| self.by_name.get(&name));
+        ranks.into_iter().flatten().filter_map(|&rank| self.ranked.get(rank))
     }
 
     /// How many rules each folder has.

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::document::Document;
+use super::notes::PolicyNote;
 use super::pattern::Pattern;
 use super::problem::{Fault, PolicyProblem};
 use super::selection::{Found, Rules};
@@ -67,7 +68,18 @@ impl PolicySet {
 
     /// All rules, those that come first first, cluster last: for listing them, and to see which secrets they name.
     pub fn rules(&self) -> impl Iterator<Item = &Rule> {
-        self.namespaces.values().chain(&self.cluster).flat_map(Rules::iter)
+        self.namespaces.values().chain(&self.cluster).flat_map(Rules::ranked).map(|ranked| &ranked.rule)
+    }
+
+    /// What is legal in them and was probably not meant, in the order of files and lines.
+    pub fn notes(&self) -> Vec<PolicyNote> {
+        let mut notes = Vec::new();
+        self.namespaces.values().chain(&self.cluster).for_each(|rules| rules.notes(&mut notes));
+        notes.sort_by(|a, b| {
+            let place = |note: &PolicyNote| (note.place.line, note.place.column);
+            a.place.file.cmp(&b.place.file).then(place(a).cmp(&place(b)))
+        });
+        notes
     }
 
     /// Puts policies together. Refuses one policy twice and one pattern twice in a scope, unless they say the same.

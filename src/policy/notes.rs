@@ -1,0 +1,334 @@
+//! Notes on policies: what is legal and was probably not meant. A note never keeps a set from loading.
+
+use std::fmt;
+
+use super::pattern::Pattern;
+use super::selection::{Found, Ranked, Rules, Strictness};
+use super::{Place, Requirement, Rule, TrustRule};
+use crate::image::DOCKER_HUB;
+use crate::text::printable;
+
+/// The most notes on one set. Nobody reads on.
+const MAX_NOTES: usize = 200;
+/// The trust server of Docker Hub, and tags that stand for any other.
+const HUB_SERVER: &str = "https://notary.docker.io";
+const OTHER_TAGS: [&str; 3] = ["other", "unsigned", "0"];
+
+/// One note, and where it belongs. Prints as `file:line:column: note`.
+#[derive(Debug, PartialEq, Eq)]
+pub struct PolicyNote {
+    /// Where.
+    pub place: Place,
+    /// What.
+    pub note: Note,
+}
+
+/// What was probably not meant. Patterns are as written; its `Display` is safe to print.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Note {
+    /// The pattern looks like a registry and names a repository of Docker Hub.
+    HubRepository {
+        /// The pattern.
+        pattern: String,
+        /// What it names.
+        named: String,
+        /// What was probably meant.
+        meant: String,
+    },
+    /// Another pattern is more specific for every image that this one matches.
+    NeverDecides {
+        /// The pattern.
+        pattern: String,
+        /// The one that decides instead.
+        by: String,
+        /// Where that stands.
+        place: Place,
+    },
+    /// Other tags of what this pattern checks are let in by a laxer one.
+    OtherTags {
+        /// The pattern.
+        pattern: String,
+        /// An image that it does not match.
+        image: String,
+        /// The pattern that decides on that image.
+        by: String,
+        /// Where that stands.
+        place: Place,
+        /// Is that image checked, and only warned of?
+        warned: bool,
+    },
+    /// Everything is let in unchecked that no other pattern matches.
+    EverythingUnchecked,
+    /// A wide pattern has settings for a check, and asks for none.
+    IdleSettings {
+        /// The pattern.
+        pattern: String,
+    },
+    /// The trust server of Docker Hub will not be there for long.
+    HubServerEnds,
+    /// The trust server's address.
+    Server {
+        /// It.
+        server: String,
+        /// What is odd about it.
+        slip: &'static str,
+    },
+}
+
+impl Rules {
+    /// What is odd about these rules.
+    pub(super) fn notes(&self, notes: &mut Vec<PolicyNote>) {
+        for ranked in self.ranked() {
+            if notes.len() >= MAX_NOTES {
+                return;
+            }
+            let Ranked { pattern, rule, .. } = ranked;
+            let among_tags = self.never_decides(ranked).or_else(|| self.other_tags(ranked));
+            let all = [hub_repository(pattern, rule), among_tags, unchecked(pattern, rule), server(pattern, rule)];
+            notes.extend(all.into_iter().flatten().map(|note| PolicyNote { place: rule.place.clone(), note }));
+        }
+    }
+
+    /// A pattern without a star comes before any with one: `plc` before `plc:v*`, which then decides on nothing.
+    fn never_decides(&self, ranked: &Ranked) -> Option<Note> {
+        let of_name = self.of_same_name(&ranked.pattern);
+        let first =
+            of_name.filter(|other| other.class < ranked.class).find(|other| other.pattern.covers(&ranked.pattern))?;
+        Some(Note::NeverDecides {
+            pattern: ranked.rule.pattern.clone(),
+            by: first.rule.pattern.clone(),
+            place: first.rule.place.clone(),
+        })
+    }
+
+    /// A check of some tags, beside a laxer rule for the others.
+    fn other_tags(&self, ranked: &Ranked) -> Option<Note> {
+        let strictness = ranked.rule.requirement.strictness();
+        if !matches!(strictness, Strictness::Warned | Strictness::Enforced) {
+            return None;
+        }
+        let image = OTHER_TAGS.iter().find_map(|tag| ranked.pattern.sibling(tag))?;
+        let Found::Rules(lists) = self.find(&image) else { return None };
+        let rules = lists.first()?;
+        let found = rules.iter().map(|rule| rule.requirement.strictness()).max()?;
+        let by = rules.first().filter(|_| found < strictness)?;
+        Some(Note::OtherTags {
+            pattern: ranked.rule.pattern.clone(),
+            image: image.to_string(),
+            by: by.pattern.clone(),
+            place: by.place.clone(),
+            warned: found == Strictness::Warned,
+        })
+    }
+}
+
+/// `icr.io*`, `registry.local:9001`, `localhost`: without a slash the pattern speaks of Docker Hub.
+fn hub_repository(pattern: &Pattern, rule: &Rule) -> Option<Note> {
+    let typed = rule.pattern.as_str();
+    if typed.contains('/') || typed.contains('@') {
+        return None;
+    }
+    let (name, tag) = typed.rsplit_once(':').unwrap_or((typed, ""));
+    let digits = tag.trim_end_matches('*');
+    let is_port = (4..=5).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
+    if !(name.contains('.') || name == "localhost" || is_port) {
+        return None;
+    }
+    let meant = format!("{}/*", typed.trim_end_matches(['*', ':']).trim_end_matches('.'));
+    Some(Note::HubRepository { pattern: typed.to_owned(), named: pattern.to_string(), meant })
+}
+
+fn unchecked(pattern: &Pattern, rule: &Rule) -> Option<Note> {
+    if !matches!(rule.requirement, Requirement::Nothing) || !pattern.is_wide() {
+        return None;
+    }
+    if rule.has_idle_settings {
+        return Some(Note::IdleSettings { pattern: rule.pattern.clone() });
+    }
+    pattern.is_everything().then_some(Note::EverythingUnchecked)
+}
+
+fn server(pattern: &Pattern, rule: &Rule) -> Option<Note> {
+    let Requirement::Trust(trust) = &rule.requirement else { return None };
+    let TrustRule { server, remap, .. } = &**trust;
+    match (server, remap) {
+        (Some(server), _) if server.as_str() == HUB_SERVER => Some(Note::HubServerEnds),
+        (Some(server), _) => server.slip().map(|slip| Note::Server { server: server.to_string(), slip }),
+        (None, Some(remap)) => {
+            remap.signed_prefix.starts_with(&format!("{DOCKER_HUB}/")).then_some(Note::HubServerEnds)
+        }
+        (None, None) => (pattern.exact_host() == Some(DOCKER_HUB)).then_some(Note::HubServerEnds),
+    }
+}
+
+impl fmt::Display for PolicyNote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.note)
+    }
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let quoted = |text: &str| format!("\"{}\"", printable(text, 120));
+        match self {
+            Self::HubRepository { pattern, named, meant } => write!(
+                f,
+                "pattern {} names a repository of Docker Hub, {named}; if a registry is meant, write {}",
+                quoted(pattern),
+                quoted(meant)
+            ),
+            Self::NeverDecides { pattern, by, place } => write!(
+                f,
+                "pattern {} never decides: {} ({place}) has no star, matches the same images and comes first",
+                quoted(pattern),
+                quoted(by)
+            ),
+            Self::OtherTags { pattern, image, by, place, warned } => write!(
+                f,
+                "pattern {} asks for a check of some tags; {} ({place}) lets {image} in {}",
+                quoted(pattern),
+                quoted(by),
+                if *warned { "with a warning at most" } else { "unchecked" }
+            ),
+            Self::EverythingUnchecked => {
+                f.write_str("every image that no other pattern matches is let in unchecked, from any registry")
+            }
+            Self::IdleSettings { pattern } => write!(
+                f,
+                "the policy of pattern {} has settings and asks for no check: these images are let in unchecked; write \
+                 \"trust: {{ enabled: true }}\" to have them checked",
+                quoted(pattern)
+            ),
+            Self::HubServerEnds => write!(
+                f,
+                "this rule asks {HUB_SERVER}, unless trust.servers of the configuration names another server; that server \
+                 ends on 8 December 2026, and what only it vouches for is denied then: sign these images on a server of \
+                 your own"
+            ),
+            Self::Server { server, slip } => write!(f, "{}: {slip}", printable(server, 200)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use crate::policy::check_data;
+
+    /// The notes on rules `pattern policy`, without their places.
+    fn notes(rules: &[(&str, &str)]) -> Vec<String> {
+        let mut text =
+            "apiVersion: portreeve/v1\nkind: ClusterImagePolicy\nmetadata: {name: c}\nspec:\n  repositories:\n"
+                .to_owned();
+        for (pattern, policy) in rules {
+            text.push_str(&format!("  - {{name: \"{pattern}\", policy: {{{policy}}}}}\n"));
+        }
+        let set = check_data(&BTreeMap::from([("p.yaml".to_owned(), text)])).unwrap();
+        set.notes().iter().map(ToString::to_string).collect()
+    }
+
+    const TRUST: &str = "trust: {enabled: true, trustServer: \"https://n.local\"}";
+    const WARN: &str = "mode: warn, trust: {enabled: true, trustServer: \"https://n.local\"}";
+    const NOTHING: &str = "trust: {enabled: false}";
+
+    #[test]
+    fn a_pattern_that_looks_like_a_registry_is_told_from_one() {
+        for (pattern, named, meant) in [
+            ("icr.io*", "docker.io/library/icr.io*", "icr.io/*"),
+            ("icr.io", "docker.io/library/icr.io", "icr.io/*"),
+            ("*.icr.io", "docker.io/library/*.icr.io", "*.icr.io/*"),
+            ("registry.local:9001", "docker.io/library/registry.local:9001", "registry.local:9001/*"),
+            ("registry.local:9001*", "docker.io/library/registry.local:9001*", "registry.local:9001/*"),
+            ("registry.local:*", "docker.io/library/registry.local", "registry.local/*"),
+            ("registry:5000", "docker.io/library/registry:5000", "registry:5000/*"),
+            ("localhost", "docker.io/library/localhost", "localhost/*"),
+        ] {
+            let expected = format!(
+                "p.yaml:6:5: pattern \"{pattern}\" names a repository of Docker Hub, {named}; if a registry is meant, write \
+                 \"{meant}\""
+            );
+            assert_eq!(notes(&[(pattern, TRUST)])[0], expected);
+        }
+        for pattern in ["nginx", "nginx:1.25", "nginx*", "*nginx", "ubuntu:22", "icr.io/*", "plant/plc", "*"] {
+            let found = notes(&[(pattern, TRUST)]);
+            assert!(!found.iter().any(|note| note.contains("names a repository")), "{pattern}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn other_tags_of_what_is_checked_are_told() {
+        assert_eq!(
+            notes(&[("r.io/plc:v*", TRUST), ("r.io/*", NOTHING)]),
+            [
+                "p.yaml:6:5: pattern \"r.io/plc:v*\" asks for a check of some tags; \"r.io/*\" (p.yaml:7:5) lets r.io/plc:other \
+              in unchecked"
+            ]
+        );
+        assert!(notes(&[("r.io/plc:o*", TRUST), ("r.io/*", NOTHING)])[0].contains("r.io/plc:unsigned in unchecked"));
+        assert!(notes(&[("r.io/plc:v*", TRUST), ("r.io/*", WARN)])[0].ends_with("in with a warning at most"));
+        assert!(
+            notes(&[("r.io/plc/*:v*", WARN), ("r.io/plc*", NOTHING)])[0].contains("lets r.io/plc/x:other in unchecked")
+        );
+        for rules in [
+            &[("r.io/plc:v*", TRUST)][..],
+            &[("r.io/plc:v*", TRUST), ("r.io/*", TRUST)],
+            &[("r.io/plc:v*", WARN), ("r.io/*", TRUST)],
+            &[("r.io/plc*", TRUST), ("r.io/*", NOTHING)],
+            &[("r.io/plc:v*", NOTHING), ("r.io/*", NOTHING)],
+            &[("r.io/plc:v*", "deny: {message: old}"), ("r.io/*", NOTHING)],
+            &[("r.io/plc:v*", TRUST), ("r.io/*", "deny: {message: old}")],
+        ] {
+            assert_eq!(notes(rules), Vec::<String>::new());
+        }
+    }
+
+    #[test]
+    fn a_rule_that_never_decides_is_told() {
+        let expected = "p.yaml:6:5: pattern \"r.io/plc:v*\" never decides: \"r.io/plc\" (p.yaml:7:5) has no star, matches the \
+                        same images and comes first";
+        assert_eq!(notes(&[("r.io/plc:v*", TRUST), ("r.io/plc", NOTHING)]), [expected]);
+        assert_eq!(notes(&[("r.io/plc:v1", TRUST), ("r.io/plc", TRUST), ("r.io/*", TRUST)]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_lets_much_in_unchecked_is_told() {
+        for policy in ["mutateImage: true", "mode: warn", "mutateImage: false, trust: {enabled: false}"] {
+            for pattern in ["*", "r.io/*", "*.io/plant/*"] {
+                assert!(notes(&[(pattern, policy)])[0].contains("asks for no check"), "{pattern} {policy}");
+            }
+            assert_eq!(notes(&[("r.io/plant/*", policy)]), Vec::<String>::new());
+        }
+        assert!(notes(&[("*", NOTHING)])[0].ends_with("is let in unchecked, from any registry"));
+        assert_eq!(notes(&[("r.io/*", NOTHING), ("*", TRUST), ("*/*", TRUST)]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn trust_servers_that_end_or_look_odd_are_told() {
+        let trust = |more: &str| format!("trust: {{enabled: true, {more}}}");
+        let hub = "8 December 2026";
+        let remap = "remap: {prefix: \"r.io/hub/\", signedPrefix: \"docker.io/\"}";
+        for (pattern, policy, expected) in [
+            (
+                "docker.io/*",
+                trust("roots: [{keyId: a111111111111111111111111111111111111111111111111111111111111111}]"),
+                hub,
+            ),
+            ("nginx", trust("trustServer: \"\""), hub),
+            ("r.io/*", trust("trustServer: \"https://notary.docker.io\""), hub),
+            ("r.io/hub/*", trust(remap), hub),
+            ("r.io/*", trust("trustServer: \"https://n.io/v2/\""), "ends before /v2"),
+        ] {
+            let found = notes(&[(pattern, &policy)]);
+            assert!(found.len() == 1 && found[0].contains(expected), "{pattern} {policy}: {found:?}");
+        }
+        assert_eq!(notes(&[("docker.io/*", TRUST), ("r.io/*", &trust("trustServer: \"\""))]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_flood_of_notes_is_cut() {
+        let patterns: Vec<String> = (0..1_000).map(|n| format!("r{n}.io")).collect();
+        let rules: Vec<(&str, &str)> = patterns.iter().map(|pattern| (pattern.as_str(), TRUST)).collect();
+        assert!((200..205).contains(&notes(&rules).len()));
+    }
+}
