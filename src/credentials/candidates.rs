@@ -81,21 +81,20 @@ pub fn one_after_another(lists: impl IntoIterator<Item = Vec<Credential>>) -> Ve
 
 /// Which credentials these are, without them: to be kept and compared. A tenant's may have hundreds of kilobytes, and no
 /// password is to stay longer than it is used.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint(Sha256);
 
 impl Fingerprint {
     /// Of these, in their order. Where they stand counts too: it is told with a failure.
     pub fn of(credentials: &[Credential]) -> Self {
-        let mut bytes = Vec::new();
-        for Credential { username, password, source } in credentials {
-            for part in [username.as_str(), password.reveal(), source.as_str()] {
-                // With its length, so that no two lists are the same bytes.
-                bytes.extend_from_slice(&part.len().to_le_bytes());
-                bytes.extend_from_slice(part.as_bytes());
-            }
-        }
-        Self(Sha256::of(&bytes))
+        Self::of_parts(credentials.iter().flat_map(|Credential { username, password, source }| {
+            [username.as_str(), password.reveal(), source.as_str()]
+        }))
+    }
+
+    /// Of these texts, in their order.
+    pub(crate) fn of_parts<'p>(parts: impl IntoIterator<Item = &'p str>) -> Self {
+        Self(Sha256::of_parts(parts.into_iter().map(str::as_bytes)))
     }
 }
 

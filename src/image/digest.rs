@@ -19,6 +19,18 @@ impl Sha256 {
         Self(out)
     }
 
+    /// The hash of several texts, each with its length: no two lists of texts are the same bytes.
+    pub(crate) fn of_parts<'p>(parts: impl IntoIterator<Item = &'p [u8]>) -> Self {
+        let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+        for part in parts {
+            context.update(&part.len().to_le_bytes());
+            context.update(part);
+        }
+        let mut out = [0; 32];
+        out.copy_from_slice(context.finish().as_ref());
+        Self(out)
+    }
+
     /// From 64 lowercase hexadecimal digits.
     pub fn from_hex(text: &str) -> Option<Self> {
         decode_hex(text).map(Self)

@@ -12,9 +12,9 @@ use super::http::{Answer, Http, HttpError, HttpSetupError, Peer};
 use super::outage::Outage;
 use super::server_url::{PlainHttp, Realm, TrustServer};
 use super::source::{FetchError, MetadataName, MetadataSource};
-use super::token::{TokenError, TokenKey, Tokens, basic, bearer};
+use super::token::{TokenError, TokenRequest, Tokens, basic, bearer};
 use super::{Gun, wire};
-use crate::credentials::{Candidates, Credential, Secret, TOKEN_USER};
+use crate::credentials::{Candidates, Credential, Fingerprint, Secret, TOKEN_USER};
 use crate::deadline::Deadline;
 use crate::metrics::{self, Metrics};
 use crate::text::printable;
@@ -173,7 +173,7 @@ struct Pass {
     candidate: usize,
     authorization: Secret,
     /// The token, and whether it was kept from an earlier question.
-    token: Option<(TokenKey, Secret, Age)>,
+    token: Option<(Fingerprint, Secret, Age)>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -190,8 +190,8 @@ struct NoPass {
 }
 
 impl NoPass {
-    fn of(key: &TokenKey, error: &TokenError, took: Duration) -> Self {
-        let mut why = format!("token service {}: {error}", key.realm());
+    fn of(request: &TokenRequest<'_>, error: &TokenError, took: Duration) -> Self {
+        let mut why = format!("token service {}: {error}", request.realm());
         if matches!(error, TokenError::Http(HttpError::Timeout)) {
             why.push_str(&format!(": {:.1} s waiting for the token service", took.as_secs_f64()));
         }
@@ -273,8 +273,8 @@ impl<'a> Source<'a> {
             return self.sign_in(&offer, 0, Age::Kept);
         };
         let offer = self.offer.clone();
-        if let Some((key, token, age)) = &pass.token {
-            self.client.tokens.forget(key, token);
+        if let Some((request, token, age)) = &pass.token {
+            self.client.tokens.forget(*request, token);
             // A token from before may have been taken back, or the server's key may be new: ask once more.
             if *age == Age::Kept
                 && let Some(offer) = &offer
@@ -343,23 +343,24 @@ impl<'a> Source<'a> {
                 }
             },
             Offer::Bearer { realm, service } => {
-                let key = TokenKey::new(realm.clone(), service.clone(), self.gun, credential);
-                let kept = if may_be_kept { self.client.tokens.kept(&key) } else { None };
+                let request = TokenRequest::new(realm, service.as_deref(), self.gun, credential);
+                let fingerprint = request.fingerprint();
+                let kept = if may_be_kept { self.client.tokens.kept(fingerprint) } else { None };
                 let (token, age) = match kept {
                     Some(token) => (token, Age::Kept),
                     None => {
                         let (asked, ear) = (Instant::now(), self.ear);
                         let fetched =
-                            self.client.tokens.fetch(&self.client.http, &key, self.deadline, &|| ear.answered());
+                            self.client.tokens.fetch(&self.client.http, &request, self.deadline, &|| ear.answered());
                         let took = asked.elapsed();
                         self.spent.tokens += took;
                         match fetched {
                             Ok(token) => (token, Age::Fresh),
-                            Err(error) => return Err(NoPass::of(&key, &error, took)),
+                            Err(error) => return Err(NoPass::of(&request, &error, took)),
                         }
                     }
                 };
-                Ok(Pass { candidate, authorization: bearer(&token), token: Some((key, token, age)) })
+                Ok(Pass { candidate, authorization: bearer(&token), token: Some((fingerprint, token, age)) })
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Docker's token protocol: a realm and a credential go in, a Bearer token comes out. The scope is built here and
 //! never taken from a challenge, so that nobody can make us fetch a token for more than reading one repository.
-//! Tokens are kept until shortly before they expire; neither they nor passwords are ever logged.
+//! Tokens are kept until shortly before they expire, under a fingerprint: no password is kept with them. Neither they nor
+//! passwords are ever logged.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,15 +15,18 @@ use serde::Deserialize;
 use super::http::{Http, HttpError, Peer};
 use super::server_url::{Realm, form};
 use super::{Gun, wire};
-use crate::credentials::{Credential, Secret, TOKEN_USER};
+use crate::credentials::{Credential, Fingerprint, Secret, TOKEN_USER};
 use crate::deadline::Deadline;
 use crate::metrics;
 
 /// Largest answer, and longest token in it: a token must fit into one request's head.
 const MAX_ANSWER: usize = 64 << 10;
 const MAX_TOKEN: usize = 16 << 10;
-/// Most tokens that are kept.
+/// Most tokens that are kept, and the most that they may take in memory: a tenant's token service says how long they are.
 const MAX_KEPT: usize = 2_000;
+const MAX_KEPT_BYTES: usize = 2 << 20;
+/// What a token takes besides its own bytes.
+const BESIDE: usize = 160;
 /// How long a token lives where the answer does not say: the token protocol's own default and floor.
 const LIFETIME: Duration = Duration::from_secs(60);
 /// No token is kept longer than this, whatever the answer says.
@@ -35,16 +39,36 @@ const CLIENT_ID: &str = "portreeve";
 /// The tokens that are kept. Shared by all workers.
 #[derive(Default)]
 pub(super) struct Tokens {
-    kept: Mutex<HashMap<TokenKey, Kept>>,
+    kept: Mutex<KeptTokens>,
 }
 
-/// What a token is good for, and whose it is.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub(super) struct TokenKey {
-    realm: Realm,
-    service: Option<String>,
+#[derive(Default)]
+struct KeptTokens {
+    by_request: HashMap<Fingerprint, Kept>,
+    /// What they take.
+    bytes: usize,
+}
+
+impl KeptTokens {
+    fn insert(&mut self, request: Fingerprint, token: Kept) {
+        self.remove(request);
+        self.bytes += token.weight();
+        self.by_request.insert(request, token);
+    }
+
+    fn remove(&mut self, request: Fingerprint) {
+        if let Some(token) = self.by_request.remove(&request) {
+            self.bytes -= token.weight();
+        }
+    }
+}
+
+/// What a token is for, and whose it is.
+pub(super) struct TokenRequest<'a> {
+    realm: &'a Realm,
+    service: Option<&'a str>,
     scope: String,
-    user: Option<(String, Secret)>,
+    user: Option<&'a Credential>,
 }
 
 struct Kept {
@@ -52,35 +76,49 @@ struct Kept {
     until: Instant,
 }
 
-impl TokenKey {
+impl Kept {
+    fn weight(&self) -> usize {
+        self.token.reveal().len() + BESIDE
+    }
+}
+
+impl<'a> TokenRequest<'a> {
     /// A token for reading one repository; without a credential, an anonymous one.
-    pub(super) fn new(realm: Realm, service: Option<String>, gun: &Gun, credential: Option<&Credential>) -> Self {
-        let user = credential.map(|c| (c.username.clone(), c.password.clone()));
+    pub(super) fn new(realm: &'a Realm, service: Option<&'a str>, gun: &Gun, user: Option<&'a Credential>) -> Self {
         Self { realm, service, scope: format!("repository:{gun}:pull"), user }
     }
 
     /// The token service, for people.
     pub(super) fn realm(&self) -> &Realm {
-        &self.realm
+        self.realm
+    }
+
+    /// Which request it is, without the password in it.
+    pub(super) fn fingerprint(&self) -> Fingerprint {
+        let realm = self.realm.whole();
+        let service = [self.service.map_or("0", |_| "1"), self.service.unwrap_or_default()];
+        let user = self.user.map(|user| [user.username.as_str(), user.password.reveal()]);
+        let parts = [realm.as_str(), &self.scope].into_iter().chain(service).chain(user.into_iter().flatten());
+        Fingerprint::of_parts(parts)
     }
 
     fn parameters(&self) -> Vec<(&str, &str)> {
-        let service = self.service.as_deref().map(|service| ("service", service));
+        let service = self.service.map(|service| ("service", service));
         service.into_iter().chain([("scope", self.scope.as_str())]).collect()
     }
 }
 
 impl Tokens {
     /// A kept token that has not expired.
-    pub(super) fn kept(&self, key: &TokenKey) -> Option<Secret> {
-        self.lock().get(key).filter(|kept| kept.until > Instant::now()).map(|kept| kept.token.clone())
+    pub(super) fn kept(&self, request: Fingerprint) -> Option<Secret> {
+        self.lock().by_request.get(&request).filter(|kept| kept.until > Instant::now()).map(|kept| kept.token.clone())
     }
 
     /// Drops a token that was not accepted, unless another one has taken its place.
-    pub(super) fn forget(&self, key: &TokenKey, token: &Secret) {
+    pub(super) fn forget(&self, request: Fingerprint, token: &Secret) {
         let mut kept = self.lock();
-        if kept.get(key).is_some_and(|held| held.token == *token) {
-            kept.remove(key);
+        if kept.by_request.get(&request).is_some_and(|held| held.token == *token) {
+            kept.remove(request);
         }
     }
 
@@ -88,14 +126,14 @@ impl Tokens {
     pub(super) fn fetch(
         &self,
         http: &Arc<Http>,
-        key: &TokenKey,
+        request: &TokenRequest<'_>,
         deadline: Deadline,
         answered: &dyn Fn(),
     ) -> Result<Secret, TokenError> {
         // The lifetime counts from before the asking; `issued_at` is by a clock that is not ours.
         let asked = Instant::now();
-        let answer = ask(&Service { http, key, deadline, answered })?;
-        let token = answer.token.or(answer.access_token).filter(|token| !token.is_empty());
+        let answer = ask(&Service { http, request, deadline, answered })?;
+        let token = [answer.token, answer.access_token].into_iter().flatten().find(|token| !token.is_empty());
         let token = token.ok_or(TokenError::NoToken)?;
         // RFC 6750 §2.1: b64token. Nothing else gets into a header.
         let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/=".contains(&b);
@@ -104,24 +142,27 @@ impl Tokens {
         }
         let token = Secret::new(token);
         let until = asked + usable_for(answer.expires_in);
-        self.keep(key.clone(), Kept { token: token.clone(), until });
+        self.keep(request.fingerprint(), Kept { token: token.clone(), until });
         Ok(token)
     }
 
-    fn keep(&self, key: TokenKey, token: Kept) {
+    fn keep(&self, request: Fingerprint, token: Kept) {
         let mut kept = self.lock();
-        if kept.len() >= MAX_KEPT && !kept.contains_key(&key) {
-            let now = Instant::now();
-            kept.retain(|_, kept| kept.until > now);
-            if kept.len() >= MAX_KEPT {
-                let first = kept.iter().min_by_key(|(_, kept)| kept.until).map(|(key, _)| key.clone());
-                first.map(|key| kept.remove(&key));
+        kept.insert(request, token);
+        let is_full = |kept: &KeptTokens| kept.by_request.len() > MAX_KEPT || kept.bytes > MAX_KEPT_BYTES;
+        if is_full(&kept) {
+            let mut oldest: Vec<_> = kept.by_request.iter().map(|(request, kept)| (kept.until, *request)).collect();
+            oldest.sort_unstable_by_key(|(until, _)| *until);
+            for (_, other) in oldest.into_iter().filter(|(_, other)| *other != request) {
+                if !is_full(&kept) {
+                    break;
+                }
+                kept.remove(other);
             }
         }
-        kept.insert(key, token);
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<TokenKey, Kept>> {
+    fn lock(&self) -> MutexGuard<'_, KeptTokens> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -146,36 +187,36 @@ pub(super) fn basic(username: &str, password: &Secret) -> Secret {
 /// The token service, while it is asked for one token.
 struct Service<'a> {
     http: &'a Arc<Http>,
-    key: &'a TokenKey,
+    request: &'a TokenRequest<'a>,
     deadline: Deadline,
     answered: &'a dyn Fn(),
 }
 
 /// GET with Basic or nothing; where there is no GET, POST with a form.
 fn ask(service: &Service<'_>) -> Result<TokenAnswer, TokenError> {
-    let key = service.key;
-    let mut parameters = key.parameters();
-    let answer = match &key.user {
+    let TokenRequest { realm, user, .. } = service.request;
+    let mut parameters = service.request.parameters();
+    let answer = match user {
         // An identity token is an OAuth2 refresh token, which only a form can carry.
-        Some((user, token)) if user == TOKEN_USER => {
+        Some(Credential { username, password, .. }) if username == TOKEN_USER => {
             parameters.extend([("grant_type", "refresh_token"), ("client_id", CLIENT_ID)]);
-            parameters.push(("refresh_token", token.reveal()));
+            parameters.push(("refresh_token", password.reveal()));
             service.post(&parameters)?
         }
-        Some((user, password)) => {
+        Some(Credential { username, password, .. }) => {
             let mut query = parameters.clone();
-            query.push(("account", user));
-            let url = key.realm.with_query(&query);
-            match service.get(&url, Some(&basic(user, password))) {
+            query.push(("account", username));
+            let url = realm.with_query(&query);
+            match service.get(&url, Some(&basic(username, password))) {
                 Err(TokenError::Status { status: 404 | 405, .. }) => {
                     parameters.extend([("grant_type", "password"), ("client_id", CLIENT_ID)]);
-                    parameters.extend([("username", user.as_str()), ("password", password.reveal())]);
+                    parameters.extend([("username", username.as_str()), ("password", password.reveal())]);
                     service.post(&parameters)?
                 }
                 answered => answered?,
             }
         }
-        None => service.get(&key.realm.with_query(&parameters), None)?,
+        None => service.get(&realm.with_query(&parameters), None)?,
     };
     serde_json::from_slice(&answer).map_err(|_| TokenError::NotJson)
 }
@@ -189,14 +230,14 @@ impl Service<'_> {
 
     fn post(&self, parameters: &[(&str, &str)]) -> Result<Vec<u8>, TokenError> {
         let form = Secret::new(form(parameters));
-        let answer = self.http.post_form(&self.key.realm.whole(), &form, MAX_ANSWER, self.deadline, self.peer());
+        let answer = self.http.post_form(&self.request.realm.whole(), &form, MAX_ANSWER, self.deadline, self.peer());
         let answer = answer.map_err(TokenError::Http)?;
         only_ok("POST", answer.status, answer.body)
     }
 
     /// Its door is its address alone: without parameters it says no, which is an answer.
     fn peer(&self) -> Peer<'_> {
-        Peer { kind: metrics::Peer::TokenService, door: self.key.realm.base(), answered: self.answered }
+        Peer { kind: metrics::Peer::TokenService, door: self.request.realm.base(), answered: self.answered }
     }
 }
 
@@ -277,9 +318,8 @@ mod tests {
     use super::*;
     use crate::trust::server_url::PlainHttp;
 
-    fn key(number: usize) -> TokenKey {
-        let realm = Realm::parse("https://h/token", PlainHttp::Refused).unwrap();
-        TokenKey::new(realm, None, &Gun::new(&format!("r/{number}")).unwrap(), None)
+    fn request(number: usize) -> Fingerprint {
+        Fingerprint::of_parts([number.to_string().as_str()])
     }
 
     fn kept(lifetime: Duration) -> Kept {
@@ -289,25 +329,50 @@ mod tests {
     #[test]
     fn tokens_are_bounded_and_the_oldest_goes_first() {
         let tokens = Tokens::default();
-        tokens.keep(key(MAX_KEPT), kept(Duration::from_secs(50)));
+        tokens.keep(request(MAX_KEPT), kept(Duration::from_secs(50)));
         for number in 0..MAX_KEPT {
-            tokens.keep(key(number), kept(Duration::from_secs(100)));
+            tokens.keep(request(number), kept(Duration::from_secs(100)));
         }
-        assert_eq!(tokens.lock().len(), MAX_KEPT);
-        assert!(tokens.kept(&key(MAX_KEPT)).is_none());
-        assert!(tokens.kept(&key(0)).is_some());
+        assert_eq!(tokens.lock().by_request.len(), MAX_KEPT);
+        assert!(tokens.kept(request(MAX_KEPT)).is_none());
+        assert!(tokens.kept(request(0)).is_some());
+    }
+
+    #[test]
+    fn long_tokens_and_longer_passwords_take_no_more_than_their_share() {
+        let realm = Realm::parse("https://h/token", PlainHttp::Refused).unwrap();
+        let gun = Gun::new("r/x").unwrap();
+        let tokens = Tokens::default();
+        for number in 0..MAX_KEPT {
+            let credential = Credential {
+                username: format!("user-{number}"),
+                password: Secret::new("p".repeat(48 << 10)),
+                source: String::new(),
+            };
+            let request = TokenRequest::new(&realm, None, &gun, Some(&credential)).fingerprint();
+            let token = Secret::new("t".repeat(if number % 2 == 0 { MAX_TOKEN } else { 1_000 }));
+            tokens.keep(request, Kept { token, until: Instant::now() + LIFETIME });
+            assert!(tokens.kept(request).is_some(), "the newest stays");
+        }
+        let kept = tokens.lock();
+        let weighed: usize = kept.by_request.values().map(Kept::weight).sum();
+        assert_eq!(kept.bytes, weighed);
+        // Nothing else is kept: the keys are 32 bytes each.
+        assert!(weighed <= MAX_KEPT_BYTES && weighed > MAX_KEPT_BYTES / 2, "{weighed}");
+        assert!(size_of::<(Fingerprint, Kept)>() <= BESIDE / 2);
     }
 
     #[test]
     fn expired_and_refused_tokens_are_not_used() {
         let tokens = Tokens::default();
-        tokens.keep(key(1), kept(Duration::ZERO));
-        assert!(tokens.kept(&key(1)).is_none());
-        tokens.keep(key(2), kept(Duration::from_secs(9)));
-        tokens.forget(&key(2), &Secret::new("another"));
-        assert!(tokens.kept(&key(2)).is_some());
-        tokens.forget(&key(2), &Secret::new("t"));
-        assert!(tokens.kept(&key(2)).is_none());
+        tokens.keep(request(1), kept(Duration::ZERO));
+        assert!(tokens.kept(request(1)).is_none());
+        tokens.keep(request(2), kept(Duration::from_secs(9)));
+        tokens.forget(request(2), &Secret::new("another"));
+        assert!(tokens.kept(request(2)).is_some());
+        tokens.forget(request(2), &Secret::new("t"));
+        assert!(tokens.kept(request(2)).is_none());
+        assert_eq!(tokens.lock().bytes, kept(LIFETIME).weight());
     }
 
     #[test]
@@ -329,19 +394,36 @@ mod tests {
     }
 
     #[test]
-    fn keys_tell_credentials_apart() {
-        let realm = || Realm::parse("https://h/token", PlainHttp::Refused).unwrap();
-        let gun = Gun::new("r/x").unwrap();
-        let credential = |password: &str| Credential {
-            username: "alice".to_owned(),
+    fn requests_are_told_apart() {
+        let realm = |url: &str| Realm::parse(url, PlainHttp::Refused).unwrap();
+        let credential = |username: &str, password: &str| Credential {
+            username: username.to_owned(),
             password: Secret::new(password),
-            source: String::new(),
+            source: password.to_owned(),
         };
-        let with = |c: Option<&Credential>| TokenKey::new(realm(), None, &gun, c);
-        assert!(with(None) != with(Some(&credential("a"))));
-        assert!(with(Some(&credential("a"))) != with(Some(&credential("b"))));
-        assert!(with(Some(&credential("a"))) == with(Some(&credential("a"))));
-        assert_eq!(with(None).parameters(), [("scope", "repository:r/x:pull")]);
+        let of = |url: &str, service: Option<&str>, gun: &str, user: Option<Credential>| {
+            TokenRequest::new(&realm(url), service, &Gun::new(gun).unwrap(), user.as_ref()).fingerprint()
+        };
+        let all = [
+            of("https://h/token", None, "r/x", None),
+            of("https://h/token?a=b", None, "r/x", None),
+            of("https://h/token", Some(""), "r/x", None),
+            of("https://h/token", Some("s"), "r/x", None),
+            of("https://h/token", None, "r/y", None),
+            of("https://h/token", None, "r/x", Some(credential("", ""))),
+            of("https://h/token", None, "r/x", Some(credential("alice", "a"))),
+            of("https://h/token", None, "r/x", Some(credential("alice", "b"))),
+            of("https://h/token", None, "r/x", Some(credential("alicea", ""))),
+        ];
+        for (at, one) in all.iter().enumerate() {
+            assert!(all.iter().enumerate().all(|(other, found)| (found == one) == (other == at)), "{at}");
+        }
+        // Where a credential stands says nothing about the token.
+        let elsewhere = Credential { source: "elsewhere".to_owned(), ..credential("alice", "a") };
+        assert!(of("https://h/token", None, "r/x", Some(elsewhere)) == all[6]);
+        let (realm, gun) = (realm("https://h/token"), Gun::new("r/x").unwrap());
+        let request = TokenRequest::new(&realm, None, &gun, None);
+        assert_eq!(request.parameters(), [("scope", "repository:r/x:pull")]);
     }
 
     #[test]
@@ -350,6 +432,7 @@ mod tests {
             r#"{"token":"a","access_token":"b","expires_in":300,"issued_at":"2026-01-01T00:00:00Z"}"#,
             r#"{"access_token":"b"}"#,
             r#"{"token":null,"expires_in":-1}"#,
+            r#"{"token":"","access_token":"b"}"#,
         ] {
             let a: TokenAnswer = serde_json::from_str(text).unwrap();
             let b: TokenAnswer = miniserde::json::from_str(text).unwrap();

@@ -310,6 +310,11 @@ fn token_services_of_every_kind_are_understood() {
     let of_alice = || TokenService::of("alice", "secret");
     let table = [
         ("access_token", TokenService { field: "access_token", ..of_alice() }, vec![credential("alice", "secret")]),
+        (
+            "an empty token before it",
+            TokenService { field: r#"token":"","access_token"#, ..of_alice() },
+            vec![credential("alice", "secret")],
+        ),
         ("POST only", TokenService { get: false, ..of_alice() }, vec![credential("alice", "secret")]),
         ("no lifetime", TokenService { expires_in: None, ..of_alice() }, vec![credential("alice", "secret")]),
         ("negative lifetime", TokenService { expires_in: Some(-5), ..of_alice() }, vec![credential("alice", "secret")]),
