@@ -136,6 +136,16 @@ pub(super) trait Ear {
     fn answered(&self);
     /// They have seen every credential that there is, and take none.
     fn nobody_let_in(&self);
+    /// Credentials are looked for, or these were found and are tried.
+    fn signs_in(&self, _found: Option<&[Credential]>) {}
+    /// There is something to show to the trust server: a token, or a password.
+    fn has_pass(&self) {}
+    /// A credential opened nothing. An error ends the question.
+    fn refused(&self) -> Result<(), FetchError> {
+        Ok(())
+    }
+    /// The trust server took what it was shown.
+    fn let_in(&self) {}
 }
 
 /// Nobody listens.
@@ -241,6 +251,9 @@ impl MetadataSource for Source<'_> {
                 }
                 Err(error) => return Err(unavailable(format!("trust server {}: {error}", self.server))),
             };
+            if self.pass.is_some() && !matches!(answer.status, 401 | 403) {
+                self.ear.let_in();
+            }
             match answer.status {
                 // A proxy's or a portal's page is nothing that the trust server said.
                 200 if is_web_page(&answer.body) => {
@@ -282,6 +295,7 @@ impl<'a> Source<'a> {
                 return self.sign_in(offer, pass.candidate, Age::Fresh);
             }
         }
+        self.ear.refused()?;
         let how = if pass.token.is_some() { "got a token, but " } else { "" };
         let who = self.describe(pass.candidate);
         self.tried.push(format!("{who} {how}was answered {}{code}", answer.status));
@@ -295,16 +309,20 @@ impl<'a> Source<'a> {
     /// `first`; for later ones kept tokens are fine.
     fn sign_in(&mut self, offer: &Offer, first: usize, age: Age) -> Result<(), FetchError> {
         let mut next = first;
+        self.ear.signs_in(self.credentials.seen());
+        self.ear.signs_in(Some(self.credentials.get(self.deadline)));
         while let Some(credential) = self.candidate(next) {
             let candidate = next;
             next += 1;
             let may_be_kept = age == Age::Kept || candidate != first;
             match self.pass_for(offer, candidate, credential, may_be_kept) {
                 Ok(pass) => {
+                    self.ear.has_pass();
                     self.pass = Some(pass);
                     return Ok(());
                 }
                 Err(NoPass { why, is_refusal }) => {
+                    self.ear.refused()?;
                     self.all_refused &= is_refusal;
                     let who = self.describe(candidate);
                     self.tried.push(format!("{who}: {why}"));

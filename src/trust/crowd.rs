@@ -9,8 +9,11 @@
 //!   left for all others. One slow server so holds half of the places at most, two of them a third each, and there
 //!   are always some left for requests that need another server, or none. What is over sooner is bounded by nothing: a
 //!   rollout waits whole for its one repository.
+//!
+//! Turns come in the order in which requests began to wait, and one whose credentials open nothing goes to the end of the
+//! line with the next of them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -41,6 +44,9 @@ struct Queue {
     asking: Counted,
     /// For their turn, or for what another one fetches.
     waiting: Counted,
+    /// The tickets of those that wait for their turn, and the next one.
+    line: BTreeSet<(Instant, u64)>,
+    next_ticket: u64,
     /// When the server last answered, or was asked after a time in which nobody did.
     heard: Instant,
     left: Instant,
@@ -66,16 +72,44 @@ impl Crowd {
         Self { patience, ..self }
     }
 
-    /// Waits for the request's turn to ask the server.
-    pub(super) fn turn<'a>(&'a self, server: &'a TrustServer, deadline: Deadline) -> Result<Turn<'a>, NoTurn> {
+    /// Waits for the turn to ask the server, of a request that has waited for it since then, if only for what another
+    /// one fetched.
+    pub(super) fn turn_since<'a>(
+        &'a self,
+        since: Instant,
+        server: &'a TrustServer,
+        deadline: Deadline,
+    ) -> Result<Turn<'a>, NoTurn> {
+        self.line_up(since, server, deadline, Times::First)
+    }
+
+    #[cfg(test)]
+    fn turn<'a>(&'a self, server: &'a TrustServer, deadline: Deadline) -> Result<Turn<'a>, NoTurn> {
+        self.turn_since(Instant::now(), server, deadline)
+    }
+
+    fn line_up<'a>(
+        &'a self,
+        since: Instant,
+        server: &'a TrustServer,
+        deadline: Deadline,
+        times: Times,
+    ) -> Result<Turn<'a>, NoTurn> {
         let request = deadline.request();
         let waiting = self.stand_by(server, request);
+        let ticket = self.ticket(since, server);
         let mut queues = self.lock();
         loop {
             let Some(queue) = queues.get_mut(server) else { return Err(NoTurn::OutOfTime) };
-            if queue.asking.contains_key(&request) || queue.asking.len() < self.share {
+            let ahead = queue.line.range(..ticket.place).count();
+            let may_ask = match queue.asking.contains_key(&request) {
+                true => times == Times::First || ahead == 0,
+                false => ahead < self.share.saturating_sub(queue.asking.len()),
+            };
+            if may_ask {
                 add(&mut queue.asking, request);
                 drop(queues);
+                drop(ticket);
                 drop(waiting);
                 return Ok(Turn { crowd: self, server, request });
             }
@@ -84,6 +118,17 @@ impl Crowd {
             let wait = left.min(again);
             queues = self.moved.wait_timeout(queues, wait).unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// A place in the line of those that wait for their turn.
+    fn ticket<'a>(&'a self, since: Instant, server: &'a TrustServer) -> Ticket<'a> {
+        let mut place = (since, 0);
+        if let Some(queue) = self.lock().get_mut(server) {
+            place.1 = queue.next_ticket;
+            queue.next_ticket += 1;
+            queue.line.insert(place);
+        }
+        Ticket { crowd: self, server, place }
     }
 
     /// Counts a request among those that wait for what another one fetches.
@@ -96,6 +141,8 @@ impl Crowd {
         let queue = queues.entry(server.clone()).or_insert_with(|| Queue {
             asking: Counted::new(),
             waiting: Counted::new(),
+            line: BTreeSet::new(),
+            next_ticket: 0,
             heard: now,
             left: now,
         });
@@ -177,7 +224,41 @@ pub(super) struct Turn<'a> {
     request: RequestId,
 }
 
-impl Turn<'_> {
+/// Has this image had its turn before?
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Times {
+    First,
+    Again,
+}
+
+/// A place in the line, until it is dropped.
+struct Ticket<'a> {
+    crowd: &'a Crowd,
+    server: &'a TrustServer,
+    place: (Instant, u64),
+}
+
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        if let Some(queue) = self.crowd.lock().get_mut(self.server) {
+            queue.line.remove(&self.place);
+        }
+        self.crowd.moved.notify_all();
+    }
+}
+
+impl<'a> Turn<'a> {
+    /// Lets those ask first who wait for their turn, if there are any, and waits for the next one.
+    pub(super) fn give_way(self, deadline: Deadline) -> Result<Turn<'a>, NoTurn> {
+        let (crowd, server) = (self.crowd, self.server);
+        if crowd.lock().get(server).is_none_or(|queue| queue.line.is_empty()) {
+            return Ok(self);
+        }
+        // Whoever comes in between goes first as well.
+        drop(self);
+        crowd.line_up(Instant::now(), server, deadline, Times::Again)
+    }
+
     /// Somebody answered, whatever it was.
     pub(super) fn heard(&self) {
         if let Some(queue) = self.crowd.lock().get_mut(self.server) {
@@ -386,6 +467,48 @@ mod tests {
     }
 
     #[test]
+    fn turns_come_in_order_and_who_gives_way_goes_last() {
+        let (crowd, a) = (crowd(2, NEVER), server("a"));
+        // Another image of the same request keeps no turn for one that gives way.
+        let (request, order) = (long(), Mutex::new(Vec::new()));
+        let first = crowd.turn(&a, request).unwrap();
+        let other_image = crowd.turn(&a, request).unwrap();
+        assert!(
+            first.give_way(request).is_ok_and(|turn| {
+                drop(turn);
+                true
+            }),
+            "nobody waits"
+        );
+        let first = crowd.turn(&a, request).unwrap();
+        let lined_up = |number: usize| {
+            let end = Instant::now() + Duration::from_secs(10);
+            while crowd.lock().get(&a).map_or(0, |queue| queue.line.len()) < number {
+                assert!(Instant::now() < end, "nobody comes");
+                thread::sleep(Duration::from_millis(5));
+            }
+        };
+        let (crowd, a, order, lined_up) = (&crowd, &a, &order, &lined_up);
+        thread::scope(|scope| {
+            for name in ["second", "third"] {
+                scope.spawn(move || {
+                    let _turn = crowd.turn(a, long()).unwrap();
+                    order.lock().unwrap().push(name);
+                });
+                lined_up(if name == "second" { 1 } else { 2 });
+            }
+            scope.spawn(move || {
+                let _turn = first.give_way(request).unwrap();
+                order.lock().unwrap().push("first");
+            });
+            lined_up(3);
+            drop(other_image);
+        });
+        assert_eq!(*order.lock().unwrap(), ["second", "third", "first"]);
+        assert!(crowd.lock().is_empty());
+    }
+
+    #[test]
     fn silence_outlives_those_who_heard_it() {
         let (crowd, a) = (crowd(4, Duration::from_millis(50)), server("a"));
         let turn = crowd.turn(&a, long()).unwrap();
@@ -398,7 +521,14 @@ mod tests {
         assert!(crowd.lock().is_empty());
         // For a while.
         let long_ago = Instant::now().checked_sub(MEMORY * 2).unwrap();
-        let queue = Queue { asking: Counted::new(), waiting: Counted::new(), heard: long_ago, left: long_ago };
+        let queue = Queue {
+            asking: Counted::new(),
+            waiting: Counted::new(),
+            line: BTreeSet::new(),
+            next_ticket: 0,
+            heard: long_ago,
+            left: long_ago,
+        };
         crowd.lock().insert(a.clone(), queue);
         let _turns = [crowd.turn(&a, long()).unwrap(), crowd.turn(&a, long()).unwrap()];
         assert!(crowd.lock()[&a].heard > long_ago);

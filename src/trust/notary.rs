@@ -5,6 +5,7 @@
 //! moment, and only for those whose failure it is. What is remembered never goes back behind what was seen, by whatever
 //! anchor, in whatever earlier process.
 
+use std::cell::OnceCell;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -124,6 +125,7 @@ impl Notary {
             slot: &slot,
             began: Instant::now(),
             now,
+            fingerprint: OnceCell::new(),
         };
         let answer = asking.answer();
         if matches!(answer, Err(Refusal::Unavailable(_) | Refusal::NotRead(_))) {

@@ -1,6 +1,6 @@
 //! What is remembered, and who is fetching it: a bounded shelf of slots, each holding at most one value and at most
-//! one flight at a time. Whoever finds nobody fetching leads; the others wait, each by its own deadline, and share
-//! what the leader brings. A failure is told to those who waited and then forgotten. No lock is held while anybody
+//! one flight at a time, as a rule. Whoever finds nobody fetching leads; the others wait, each by its own deadline, and
+//! share what the leader brings. One who is held up by what concerns the leader alone may lead another flight beside it. A failure is told to those who waited and then forgotten. No lock is held while anybody
 //! fetches, and a leader that panics leaves the slot free. What is held is bounded by number and by weight.
 
 use std::collections::HashMap;
@@ -70,7 +70,7 @@ impl<K: Eq + Hash + Clone, V: Clone, T, E: Clone> Shelf<K, V, T, E> {
         if slots.by_key.len() >= self.capacity {
             slots.give_one_up(None);
         }
-        let slot = Arc::new(Slot { state: Mutex::new(State { held: None, flight: None }) });
+        let slot = Arc::new(Slot { state: Mutex::new(State { held: None, held_of: None, flight: None }) });
         slots.by_key.insert(key.clone(), Shelved { slot: Arc::clone(&slot), used, weight: 0 });
         slot
     }
@@ -106,7 +106,20 @@ pub(crate) struct Slot<V, T, E> {
 
 struct State<V, T, E> {
     held: Option<V>,
+    /// When the flight began that brought it.
+    held_of: Option<Instant>,
+    /// The newest flight under way.
     flight: Option<Arc<Flight<V, T, E>>>,
+}
+
+impl<V, T, E> State<V, T, E> {
+    /// Holds what a flight brought, unless one that began later has brought something already.
+    fn hold(&mut self, value: V, began: Instant) {
+        if self.held_of.is_none_or(|held_of| held_of <= began) {
+            self.held = Some(value);
+            self.held_of = Some(began);
+        }
+    }
 }
 
 /// What one finds at a slot.
@@ -125,8 +138,18 @@ impl<V: Clone, T, E: Clone> Slot<V, T, E> {
 
     /// Leads a flight on these terms, or joins the one that is under way.
     pub(crate) fn board(&self, terms: impl FnOnce() -> T) -> Boarding<'_, V, T, E> {
+        self.board_beside(None, terms)
+    }
+
+    /// The same for somebody who does not wait for `left` any more: if nobody else is fetching, there are then two flights.
+    pub(crate) fn board_beside(
+        &self,
+        left: Option<&Arc<Flight<V, T, E>>>,
+        terms: impl FnOnce() -> T,
+    ) -> Boarding<'_, V, T, E> {
         let mut state = lock(&self.state);
-        if let Some(flight) = &state.flight {
+        if let Some(flight) = state.flight.as_ref().filter(|flight| left.is_none_or(|left| !Arc::ptr_eq(flight, left)))
+        {
             return Boarding::Wait(Arc::clone(flight));
         }
         let flight = Arc::new(Flight {
@@ -183,15 +206,20 @@ pub(crate) struct Pilot<'a, V: Clone, T, E: Clone> {
 }
 
 impl<V: Clone, T, E: Clone> Pilot<'_, V, T, E> {
+    /// On what terms the flight is made.
+    pub(crate) fn terms(&self) -> &T {
+        &self.flight.terms
+    }
+
     /// Holds this from now on, however the flight ends.
     pub(crate) fn hold(&self, value: V) {
-        lock(&self.slot.state).held = Some(value);
+        lock(&self.slot.state).hold(value, self.flight.began);
     }
 
     /// Ends the flight: what it brought is held from now on, a failure is told to those who wait.
     pub(crate) fn land(self, result: &Result<V, E>) {
         if let Ok(value) = result {
-            lock(&self.slot.state).held = Some(value.clone());
+            self.hold(value.clone());
         }
         *lock(&self.flight.landing) = Some(match result {
             Ok(value) => Landing::Brought(value.clone()),
@@ -202,7 +230,11 @@ impl<V: Clone, T, E: Clone> Pilot<'_, V, T, E> {
 
 impl<V: Clone, T, E: Clone> Drop for Pilot<'_, V, T, E> {
     fn drop(&mut self) {
-        lock(&self.slot.state).flight = None;
+        let mut state = lock(&self.slot.state);
+        if state.flight.as_ref().is_some_and(|flight| Arc::ptr_eq(flight, &self.flight)) {
+            state.flight = None;
+        }
+        drop(state);
         lock(&self.flight.landing).get_or_insert(Landing::Abandoned);
         self.flight.landed.notify_all();
     }
@@ -254,6 +286,37 @@ mod tests {
             }
         });
         assert_eq!(slot.held(), Some("data"));
+        drop(lead(&slot));
+    }
+
+    #[test]
+    fn one_who_does_not_wait_any_more_leads_beside() {
+        let shelf = TestShelf::new(9, 99, |_| 1);
+        let slot = shelf.slot(&1);
+        let first = lead(&slot);
+        let left = join(&slot);
+        let Boarding::Lead(second) = slot.board_beside(Some(&left), || ()) else { panic!("it waits") };
+        // Others wait for the newer one, also those who come from the older one.
+        let newer = join(&slot);
+        assert!(!Arc::ptr_eq(&newer, &left));
+        assert!(
+            matches!(slot.board_beside(Some(&left), || ()), Boarding::Wait(flight) if Arc::ptr_eq(&flight, &newer))
+        );
+        second.land(&Ok("new"));
+        assert_eq!(newer.wait(soon()), Some(Landing::Brought("new")));
+        // What began earlier does not push out what is newer.
+        first.hold("old, noted");
+        first.land(&Ok("old"));
+        assert_eq!(left.wait(soon()), Some(Landing::Brought("old")));
+        assert_eq!(slot.held(), Some("new"));
+        lead(&slot).land(&Ok("newest"));
+        assert_eq!(slot.held(), Some("newest"));
+        // Nor does its end free the place of the newer one.
+        let first = lead(&slot);
+        let Boarding::Lead(second) = slot.board_beside(Some(&join(&slot)), || ()) else { panic!("it waits") };
+        drop(first);
+        join(&slot);
+        drop(second);
         drop(lead(&slot));
     }
 

@@ -1,6 +1,6 @@
 //! One question while it is being answered: from memory, by sharing another one's refresh, or by making one.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::failures::Known;
-use super::held::{Brought, Cause, Failed, Failure, Held, Key, Terms};
+use super::held::{Brought, Cause, Failed, Failure, Held, Key, SignIn, Terms};
 use super::question::{Origin, Question, Refusal, Verified, WhenUnavailable};
 use super::{MAX_ROLES, Notary, RECHECK_AFTER};
-use crate::credentials::Fingerprint;
+use crate::credentials::{Credential, Fingerprint};
 use crate::deadline::Deadline;
 use crate::metrics::{NotAsked, Source};
 use crate::trust::RoleName;
@@ -20,6 +20,7 @@ use crate::trust::crowd::{NoTurn, Turn};
 use crate::trust::recorder::Recorder;
 use crate::trust::repository::{FailedRefresh, Judgement, RefreshError, Rejection, Repository};
 use crate::trust::shelf::{Boarding, Flight, Landing, Slot};
+use crate::trust::source::FetchError;
 use crate::trust::store::Known as StoredKnown;
 
 /// One question while it is being answered.
@@ -32,7 +33,12 @@ pub(super) struct Asking<'a> {
     pub(super) slot: &'a Slot<Arc<Held>, Terms, Failure>,
     pub(super) began: Instant,
     pub(super) now: Timestamp,
+    /// Of our credentials, once somebody has asked for it.
+    pub(super) fingerprint: OnceCell<Fingerprint>,
 }
+
+/// How often those who wait for a leader look how it fares with signing in.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 impl Asking<'_> {
     pub(super) fn answer(&self) -> Result<Verified, Refusal> {
@@ -75,6 +81,7 @@ impl Asking<'_> {
             Some(_) => None,
             None => Some(self.notary.waiting.begin(deadline.request())),
         };
+        let mut left = None;
         loop {
             if deadline.remaining().is_none() {
                 return Err(self.out_of_time(&match self.began.elapsed().as_secs_f64() {
@@ -85,7 +92,7 @@ impl Asking<'_> {
                 }));
             }
             self.check_server(deadline)?;
-            match self.slot.board(|| self.terms()) {
+            match self.slot.board_beside(left.as_ref(), || self.terms()) {
                 Boarding::Lead(pilot) => {
                     let held = self.slot.held();
                     // Between our look and now, another one may have brought it.
@@ -99,26 +106,27 @@ impl Asking<'_> {
                     let Question { gun, server, .. } = *self.question;
                     let store = &self.notary.store;
                     let mut noted = None;
-                    let (result, brought) = match self.refresh(held.as_deref(), max_age, deadline) {
-                        Ok((held, brought)) => {
-                            store.remember(server, gun, &brought.repository, brought.confirmed, brought.epoch);
-                            (Ok(Arc::new(held)), Some(brought))
-                        }
-                        Err(failed) => {
-                            let failure;
-                            (failure, noted) = *failed;
-                            if let Some((seen, epoch)) = &noted {
-                                store.note(server, gun, seen, *epoch);
-                                if let Some(held) = held {
-                                    // The data stays, with what was seen of newer data.
-                                    let repository = Arc::new(held.repository.with_seen(seen));
-                                    let (confirmed, roles) = (held.confirmed, held.roles.clone());
-                                    pilot.hold(Arc::new(Held { repository, confirmed, roles, epoch: held.epoch }));
-                                }
+                    let (result, brought) =
+                        match self.refresh(held.as_deref(), &pilot.terms().sign_in, max_age, deadline) {
+                            Ok((held, brought)) => {
+                                store.remember(server, gun, &brought.repository, brought.confirmed, brought.epoch);
+                                (Ok(Arc::new(held)), Some(brought))
                             }
-                            (Err(failure), None)
-                        }
-                    };
+                            Err(failed) => {
+                                let failure;
+                                (failure, noted) = *failed;
+                                if let Some((seen, epoch)) = &noted {
+                                    store.note(server, gun, seen, *epoch);
+                                    if let Some(held) = held {
+                                        // The data stays, with what was seen of newer data.
+                                        let repository = Arc::new(held.repository.with_seen(seen));
+                                        let (confirmed, roles) = (held.confirmed, held.roles.clone());
+                                        pilot.hold(Arc::new(Held { repository, confirmed, roles, epoch: held.epoch }));
+                                    }
+                                }
+                                (Err(failure), None)
+                            }
+                        };
                     pilot.land(&result);
                     // After landing: nobody waits for the disk but whoever led.
                     let Question { deadline, .. } = *self.question;
@@ -133,17 +141,18 @@ impl Asking<'_> {
                     return result;
                 }
                 Boarding::Wait(flight) => match self.wait(&flight, deadline)? {
-                    Landing::Brought(held)
+                    None => left = Some(flight),
+                    Some(Landing::Brought(held))
                         if held.repository.has_looked_for(&self.roles)
                             && (held.confirmed >= flight.began || held.age() <= max_age) =>
                     {
                         self.notary.metrics.trust_lookup(Source::Shared);
                         return Ok(held);
                     }
-                    Landing::Failed(failure) if self.shares(&failure, &flight.terms) => return Err(failure),
+                    Some(Landing::Failed(failure)) if self.shares(&failure, &flight.terms) => return Err(failure),
                     // It was made for other roles or with other credentials, its leader's time was up before ours, or
                     // its leader is gone: our turn.
-                    Landing::Brought(_) | Landing::Failed(_) | Landing::Abandoned => {}
+                    Some(Landing::Brought(_) | Landing::Failed(_) | Landing::Abandoned) => {}
                 },
             }
         }
@@ -158,12 +167,12 @@ impl Asking<'_> {
         (now == epoch && self.shares(&failure, &terms)).then_some(failure)
     }
 
-    /// Waits for what another one is fetching.
+    /// Waits for what another one is fetching; `None` where that one's credentials, and not ours, hold it up.
     fn wait(
         &self,
         flight: &Flight<Arc<Held>, Terms, Failure>,
         deadline: Deadline,
-    ) -> Result<Landing<Arc<Held>, Failure>, Failure> {
+    ) -> Result<Option<Landing<Arc<Held>, Failure>>, Failure> {
         let began = Instant::now();
         let Question { server, .. } = *self.question;
         let place = self.notary.crowd.stand_by(server, deadline.request());
@@ -172,8 +181,16 @@ impl Asking<'_> {
                 Some(_) => Duration::MAX,
                 None => place.patience().map_err(|refused| self.no_turn(&refused, began))?,
             };
-            if let Some(landing) = flight.wait(deadline.at_most(patience)) {
-                return Ok(landing);
+            if let Some(landing) = flight.wait(deadline.at_most(patience.min(LOOK_EVERY))) {
+                return Ok(Some(landing));
+            }
+            let sign_in = &flight.terms.sign_in;
+            if sign_in.state().drags_on() {
+                // Ours are looked for before we compare: the leader may be looking for the same.
+                let ours = self.fingerprint();
+                if !sign_in.state().is_of(ours) {
+                    return Ok(None);
+                }
             }
             if deadline.remaining().is_none() {
                 let waited = began.elapsed().as_secs_f64();
@@ -190,7 +207,11 @@ impl Asking<'_> {
         if server.directory().is_some() {
             return Ok(None);
         }
-        self.notary.crowd.turn(server, deadline).map(Some).map_err(|refused| self.no_turn(&refused, began))
+        self.notary
+            .crowd
+            .turn_since(self.began, server, deadline)
+            .map(Some)
+            .map_err(|refused| self.no_turn(&refused, began))
     }
 
     /// A server that is down is asked by nobody. Who has stored data does not wait for it to come back either.
@@ -230,19 +251,21 @@ impl Asking<'_> {
     }
 
     fn terms(&self) -> Terms {
-        Terms { roles: self.roles.clone() }
+        Terms { roles: self.roles.clone(), sign_in: Arc::default() }
     }
 
     /// A failure comes with what is to be remembered in place of what is held.
     fn refresh(
         &self,
         held: Option<&Held>,
+        sign_in: &SignIn,
         max_age: Duration,
         deadline: Deadline,
     ) -> Result<(Held, Brought), Box<Failed>> {
         let Question { gun, server, anchor, credentials, .. } = *self.question;
         let turn = self.turn(deadline).map_err(|failure| Box::new((failure, None)))?;
-        let hearing = Hearing { turn, nobody_let_in: Cell::new(false) };
+        let hearing =
+            Hearing { asking: self, deadline, turn: Cell::new(turn), sign_in, nobody_let_in: Cell::new(false) };
         let source = self.notary.source(server, gun, credentials, deadline, &hearing);
         let mut source = Recorder::new(source, self.notary.store.keeps_bytes(), deadline).timed(&self.notary.metrics);
         let mut roles = self.roles.clone();
@@ -354,8 +377,12 @@ impl Asking<'_> {
 
     /// Are these our credentials as well? Nobody has any where it never came to signing in.
     fn would_try(&self, tried: Option<Fingerprint>) -> bool {
+        tried.is_none_or(|tried| tried == self.fingerprint())
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
         let Question { credentials, deadline, .. } = *self.question;
-        tried.is_none_or(|tried| tried == Fingerprint::of(credentials.get(deadline)))
+        *self.fingerprint.get_or_init(|| Fingerprint::of(credentials.get(deadline)))
     }
 
     /// Where stored data may stand in, a server that hangs gets half of the time, so that there is an answer.
@@ -387,19 +414,48 @@ impl Asking<'_> {
 
 /// Hears what the network says to one question.
 struct Hearing<'a> {
-    turn: Option<Turn<'a>>,
+    asking: &'a Asking<'a>,
+    deadline: Deadline,
+    turn: Cell<Option<Turn<'a>>>,
+    sign_in: &'a SignIn,
     nobody_let_in: Cell<bool>,
 }
 
 impl Ear for Hearing<'_> {
     fn answered(&self) {
-        if let Some(turn) = &self.turn {
+        let turn = self.turn.take();
+        if let Some(turn) = &turn {
             turn.heard();
         }
+        self.turn.set(turn);
     }
 
     fn nobody_let_in(&self) {
         self.nobody_let_in.set(true);
+    }
+
+    fn signs_in(&self, found: Option<&[Credential]>) {
+        self.sign_in.begins(found);
+    }
+
+    fn has_pass(&self) {
+        self.sign_in.has_pass();
+    }
+
+    fn refused(&self) -> Result<(), FetchError> {
+        self.sign_in.refused();
+        let Some(turn) = self.turn.take() else { return Ok(()) };
+        let began = Instant::now();
+        let turn = turn.give_way(self.deadline).map_err(|refused| match self.asking.no_turn(&refused, began) {
+            Failure::Unavailable { why, .. } => FetchError::Unavailable(why),
+            Failure::Rejected { rejection, .. } => FetchError::Unavailable(rejection.to_string()),
+        })?;
+        self.turn.set(Some(turn));
+        Ok(())
+    }
+
+    fn let_in(&self) {
+        self.sign_in.let_in();
     }
 }
 

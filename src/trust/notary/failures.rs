@@ -62,6 +62,7 @@ impl Failures {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::sync::Arc;
 
     use super::super::held::Cause;
     use super::super::{PlainHttp, TrustServer};
@@ -79,7 +80,7 @@ mod tests {
     }
 
     fn failed(failure: Failure, since: Instant) -> Known {
-        Known { failure, terms: Terms { roles: BTreeSet::new() }, epoch: 7, since }
+        Known { failure, terms: Terms { roles: BTreeSet::new(), sign_in: Arc::default() }, epoch: 7, since }
     }
 
     fn rejected() -> Failure {

@@ -1,13 +1,13 @@
 //! What the service remembers of one repository for one anchor, and how a refresh of it ends.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
 use super::TrustServer;
-use crate::credentials::Fingerprint;
+use crate::credentials::{Credential, Fingerprint};
 use crate::trust::recorder::Record;
 use crate::trust::repository::{Rejection, Repository};
 use crate::trust::seen::Seen;
@@ -24,6 +24,9 @@ pub(super) struct Key {
 
 /// A key with a pin or two, a slot and a few names.
 const BESIDE: u64 = 2 << 10;
+/// How long others wait for a leader that looks for credentials or for a token: long enough for a token service in another
+/// place, so that a storm of pods whose tenants have credentials of their own each still shares one refresh.
+const SIGN_IN_TIME: Duration = Duration::from_millis(250);
 
 /// A verified repository.
 pub(super) struct Held {
@@ -64,6 +67,66 @@ pub(super) type Failed = (Failure, Option<(Seen, u64)>);
 #[derive(Clone)]
 pub(super) struct Terms {
     pub(super) roles: BTreeSet<RoleName>,
+    pub(super) sign_in: Arc<SignIn>,
+}
+
+/// How far the leader of a refresh has come with signing in. What its credentials cost is for those alone who have the same.
+#[derive(Default)]
+pub(super) struct SignIn(Mutex<SignInState>);
+
+#[derive(Clone, Copy, Default)]
+pub(super) struct SignInState {
+    /// With which credentials, once they are found.
+    who: Tried,
+    /// Since when it looks for credentials, or for a token for one of them.
+    since: Option<Instant>,
+    /// Was one of them refused, and none accepted since?
+    refused: bool,
+}
+
+impl SignIn {
+    pub(super) fn state(&self) -> SignInState {
+        *self.lock()
+    }
+
+    /// It looks for credentials, or has found them.
+    pub(super) fn begins(&self, found: Option<&[Credential]>) {
+        let mut state = self.lock();
+        state.since.get_or_insert_with(Instant::now);
+        if state.who.is_none() {
+            state.who = found.map(Fingerprint::of);
+        }
+    }
+
+    /// It has something to try.
+    pub(super) fn has_pass(&self) {
+        self.lock().since = None;
+    }
+
+    pub(super) fn refused(&self) {
+        self.lock().refused = true;
+    }
+
+    /// The server has let it in.
+    pub(super) fn let_in(&self) {
+        self.lock().refused = false;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, SignInState> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner) // nothing under it can panic half-way
+    }
+}
+
+impl SignInState {
+    /// Does signing in take longer than it does where all is well?
+    pub(super) fn drags_on(&self) -> bool {
+        self.refused || self.since.is_some_and(|since| since.elapsed() >= SIGN_IN_TIME)
+    }
+
+    /// Is it with these credentials?
+    pub(super) fn is_of(&self, who: Fingerprint) -> bool {
+        self.who == Some(who)
+    }
 }
 
 /// Why a refresh gave nothing.

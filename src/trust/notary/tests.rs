@@ -16,6 +16,7 @@ use crate::trust::shelf::Boarding;
 use crate::trust::{Anchor, FirstUse, KeyId, RoleName, RootPin, SignerKey};
 
 mod load;
+mod neighbours;
 
 const GUN: &str = "registry.local:9001/plant/plc";
 const LONG: Duration = Duration::from_secs(20);
@@ -135,7 +136,7 @@ impl Bench {
         let key = Key { server: self.url.clone(), gun: self.gun.clone(), anchor: self.anchor.clone() };
         let slot = self.notary.shelf.slot(&key);
         let held = slot.held().expect("something is remembered");
-        let Boarding::Lead(pilot) = slot.board(|| Terms { roles: BTreeSet::new() }) else {
+        let Boarding::Lead(pilot) = slot.board(|| Terms { roles: BTreeSet::new(), sign_in: Arc::default() }) else {
             panic!("somebody is asking");
         };
         let repository = Repository::refresh(
