@@ -168,7 +168,10 @@ mod tests {
     #[test]
     fn a_child_is_of_a_kind_that_its_owner_makes() {
         use WorkloadKind::*;
-        const OWNERS: [(&str, &str, WorkloadKind); 7] = [
+        const OWNERS: [(&str, &str, WorkloadKind); 10] = [
+            ("extensions/v1beta1", "Deployment", Deployment),
+            ("extensions/v1beta1", "ReplicaSet", ReplicaSet),
+            ("extensions/v1beta1", "DaemonSet", DaemonSet),
             ("v1", "ReplicationController", ReplicationController),
             ("apps/v1", "Deployment", Deployment),
             ("apps/v1", "ReplicaSet", ReplicaSet),
@@ -221,6 +224,11 @@ mod tests {
         assert_eq!(exemption("CREATE", "system:node:n1", NODES, pod, "null"), Some("mirror-pod"));
         assert_eq!(exemption("CREATE", "system:node:n2", NODES, pod, "null"), None);
         assert_eq!(exemption("CREATE", "system:node:n1", "", pod, "null"), None);
+        // Only this group is the nodes': an authenticator may give any user any name.
+        for others in ["\"system:authenticated\"", "\"system:node\",\"system:nodes2\",\"\"", "\"system:masters\""] {
+            assert_eq!(exemption("CREATE", "system:node:n1", others, pod, "null"), None, "{others}");
+        }
+        assert_eq!(exemption("CREATE", "system:node:n1", "\"a\",\"system:nodes\"", pod, "null"), Some("mirror-pod"));
         assert_eq!(exemption("CREATE", "kubernetes-admin", NODES, pod, "null"), None);
         assert_eq!(exemption("CREATE", "system:node:n1", NODES, unmarked, "null"), None);
         assert_eq!(exemption("CREATE", "system:node:", NODES, homeless, "null"), None);

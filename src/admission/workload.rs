@@ -331,11 +331,23 @@ mod tests {
 
     #[test]
     fn kinds_are_known_only_in_their_own_group() {
-        assert_eq!(WorkloadKind::of("extensions", "DaemonSet"), Some(WorkloadKind::DaemonSet));
-        assert_eq!(WorkloadKind::of("batch", "CronJob"), Some(WorkloadKind::CronJob));
-        for (group, kind) in [("", "Job"), ("batch.example.com", "Job"), ("apps", "Pod"), ("extensions", "StatefulSet")]
-        {
-            assert_eq!(WorkloadKind::of(group, kind), None, "{group}/{kind}");
+        use WorkloadKind::*;
+        let kinds = [
+            ("Pod", Pod, [""].as_slice()),
+            ("ReplicationController", ReplicationController, &[""]),
+            ("PodTemplate", PodTemplate, &[""]),
+            ("Deployment", Deployment, &["apps", "extensions"]),
+            ("ReplicaSet", ReplicaSet, &["apps", "extensions"]),
+            ("DaemonSet", DaemonSet, &["apps", "extensions"]),
+            ("StatefulSet", StatefulSet, &["apps"]),
+            ("Job", Job, &["batch"]),
+            ("CronJob", CronJob, &["batch"]),
+        ];
+        for (name, kind, own) in kinds {
+            for group in ["", "apps", "batch", "extensions", "v1", "batch.example.com", "apps.example.com", "policy"] {
+                let expected = own.contains(&group).then_some(kind);
+                assert_eq!(WorkloadKind::of(group, name), expected, "{group}/{name}");
+            }
         }
     }
 }

@@ -391,7 +391,7 @@ fn row_069_rotated_keys_no_longer_count() {
 }
 
 /// What a refresh from `server` leaves, when it fails.
-fn noted(server: &mut Server, held: &Repository) -> (&'static str, Repository) {
+pub(super) fn noted(server: &mut Server, held: &Repository) -> (&'static str, Repository) {
     let result = Repository::refresh_or_note(server, &gun(), &first_use(), Some(held), &alice(), now());
     let failed = *result.expect_err("a failure");
     (code::<()>(Err(failed.error)), held.with_seen(&failed.noted.expect("what is to be remembered")))

@@ -3,6 +3,7 @@
 
 use portreeve_test_support::certificates::Leaf;
 
+use super::content::noted;
 use super::*;
 
 const ROLES: [&str; 5] = ["timestamp", "snapshot", "targets", "targets/releases", "targets/alice"];
@@ -42,6 +43,32 @@ fn other_keys_begin_below_what_a_thief_drove_up() {
         // The thief's own files do not come back with the numbers.
         assert_ne!(judged(&driven, &held), "accepted", "{role}");
     }
+}
+
+/// Whoever has the old keys, and the timestamp's, lists the snapshot that is held once more. It is verified again under the
+/// keys that its role has now, although it has not changed; else its version would bind those keys as well.
+#[test]
+fn row_069_a_held_snapshot_counts_for_nothing_under_other_keys() {
+    let (driven, held) = driven_up("snapshot");
+    let recovered = driven.update(|s| s.rotate("snapshot", vec![Key::p256()]).version("snapshot", 2));
+    // The root with the other keys is seen, and nothing below it.
+    let mut server = Server::of(&recovered);
+    server.files.remove(&recovered.file_of("snapshot"));
+    let (failure, held) = noted(&mut server, &held);
+    assert_eq!(failure, "missing");
+
+    let timestamp: serde_json::Value = serde_json::from_slice(&driven.bytes("timestamp")).unwrap();
+    let listed = timestamp["signed"]["meta"]["snapshot"].clone();
+    let relisted = recovered
+        .update(|s| s.touch("timestamp").edit("timestamp", move |signed| signed["meta"]["snapshot"] = listed.clone()));
+    let mut server = Server::of(&relisted);
+    server.files.insert(driven.file_of("snapshot"), driven.bytes("snapshot"));
+    let (failure, held) = noted(&mut server, &held);
+    assert_eq!(failure, "signature");
+    assert!(server.asked.contains(&driven.file_of("snapshot")), "{:?}", server.asked);
+
+    let next = recovered.update(|s| s.version("timestamp", 9).version("snapshot", 3));
+    assert_eq!(judged(&next, &held), "accepted");
 }
 
 #[test]
