@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::admission::DEFAULT_TRUSTED_CONTROLLERS;
+use crate::admission::children::Children;
 use crate::admission::decide::UnchangedTemplates;
 use crate::credentials::{ApiSettings, ApiUrl};
 use crate::logging::Format;
@@ -56,6 +57,8 @@ pub struct Config {
     pub trusted_controllers: Vec<String>,
     /// Are the images of a pod template verified by an UPDATE that changes none of them?
     pub unchanged_templates: UnchangedTemplates,
+    /// Are the images of trusted controllers' children compared with their owners'?
+    pub children: Children,
     /// Limits.
     pub limits: Limits,
     /// How log lines look.
@@ -250,6 +253,10 @@ impl Config {
                 WireUnchanged::Verify => UnchangedTemplates::Verify,
                 WireUnchanged::Skip => UnchangedTemplates::Skip,
             },
+            children: match admission.children.unwrap_or(WireChildren::Trust) {
+                WireChildren::Trust => Children::Trust,
+                WireChildren::Compare => Children::Compare,
+            },
             limits: check.limits(limits)?,
             log_format: match log.format {
                 None => Format::for_stderr(),
@@ -436,6 +443,14 @@ struct WireAdmission {
     mode: Option<WireMode>,
     trusted_controllers: Option<Vec<String>>,
     unchanged_templates: Option<WireUnchanged>,
+    children: Option<WireChildren>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum WireChildren {
+    Trust,
+    Compare,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -589,7 +604,7 @@ trust:
   whenUnavailable: useCached
   maxStale: 24h
   requirePinnedRoots: true
-admission: { mode: warn }
+admission: { mode: warn, unchangedTemplates: verify, children: compare }
 limits: { connections: 64, requestBytes: 4MiB, headBytes: 8192, trustMemory: 4MiB, trustCache: 64MiB }
 log: { format: text, level: debug }
 "#,
@@ -609,6 +624,7 @@ log: { format: text, level: debug }
         assert_eq!(config.limits.trust_memory, 4 << 20);
         assert_eq!(config.limits.trust_cache, 64 << 20);
         assert_eq!(config.mode, Mode::Warn);
+        assert_eq!((config.unchanged_templates, config.children), (UnchangedTemplates::Verify, Children::Compare));
         assert!(config.trust.servers.for_host("registry.local:9001").is_some());
         assert!(config.trust.servers.for_host("docker.io").is_some());
     }
@@ -620,6 +636,7 @@ log: { format: text, level: debug }
             assert_eq!(config.listen.port(), 8000);
             assert_eq!(config.metrics_listen.unwrap().port(), 8080);
             assert_eq!(config.trust.when_unavailable, WhenUnavailable::Deny);
+            assert_eq!((config.unchanged_templates, config.children), (UnchangedTemplates::Skip, Children::Trust));
         }
     }
 

@@ -57,6 +57,9 @@ fn denial(request: &Request, decision: &Decision) -> String {
         if findings.len() == 1 { "" } else { "s" },
         if bad.len() == 1 { "is" } else { "are" },
     );
+    if let Some(compared) = &decision.compared {
+        message.push_str(&format!(" ({compared})"));
+    }
     let (told, left) = as_fits(bad.iter().map(|finding| cut(describe(finding))), TOLD, TOLD_BYTES);
     for line in told {
         message.push_str("\n- ");
@@ -205,6 +208,9 @@ fn warnings(decision: &Decision) -> Vec<String> {
 /// Digests and signers for the audit log; the response adds the decision. Values stay short: the log keeps each of them for every request.
 fn audit_annotations(decision: &Decision) -> BTreeMap<String, String> {
     let mut annotations = BTreeMap::new();
+    if let Some(compared) = &decision.compared {
+        annotations.insert("compared".to_owned(), compared.to_string());
+    }
     match &decision.basis {
         Basis::Exempt(_) | Basis::NothingNew(_) => {
             annotations.insert("exempt".to_owned(), decision.basis.in_words().unwrap_or_default());
@@ -259,7 +265,12 @@ mod tests {
             assessment: Assessment::of(Verdict::Rejected { code: "no-such-tag", reason: reason.to_owned() }),
             denies,
         };
-        Decision { allowed: !denies, basis: Basis::Images((0..count).map(finding).collect()), operations: Vec::new() }
+        Decision {
+            allowed: !denies,
+            basis: Basis::Images((0..count).map(finding).collect()),
+            operations: Vec::new(),
+            compared: None,
+        }
     }
 
     fn answer(decision: &Decision) -> Response {

@@ -7,6 +7,7 @@ use std::thread;
 
 use jiff::Timestamp;
 
+use super::children::{Compared, Templates};
 use super::exempt::Exemption;
 use super::judge::{Assessment, Judge};
 use super::patch::Operation;
@@ -27,7 +28,7 @@ static LANES_IN_USE: AtomicUsize = AtomicUsize::new(0);
 const MAX_IMAGES: usize = 256;
 
 /// What decisions are made by, besides what [`Judge`] knows.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct DecisionRules {
     /// `warn`: what would be denied is let in with a warning.
     pub mode: Mode,
@@ -35,6 +36,8 @@ pub struct DecisionRules {
     pub trusted_controllers: Vec<String>,
     /// Are the images of a pod template verified by an UPDATE that changes none of them?
     pub unchanged_templates: UnchangedTemplates,
+    /// What a trusted controller's child is compared with, if it is.
+    pub templates: Option<Templates>,
 }
 
 /// Are the images of a pod template verified by an UPDATE that changes none of them?
@@ -57,6 +60,8 @@ pub struct Decision {
     pub basis: Basis,
     /// The patch's operations, in order; empty where nothing is to be changed.
     pub operations: Vec<Operation>,
+    /// Why the images of a trusted controller's child were verified, if they were.
+    pub compared: Option<Compared>,
 }
 
 /// What a decision rests on.
@@ -138,10 +143,18 @@ pub fn decide(judge: &Judge, rules: &DecisionRules, request: &Request, deadline:
     };
     let sub_resource = request.sub_resource.as_deref().unwrap_or_default();
     let Some(object) = &request.object else { return Decision::not_ours("a request without an object") };
-    if let Some(exemption) = Exemption::of(request, kind, object, &rules.trusted_controllers) {
-        return Decision::allow(Basis::Exempt(exemption));
-    }
+    let namespace = request.namespace.as_deref().unwrap_or_default();
     let mut images = kind.images(object);
+    let mut compared = None;
+    if let Some(exemption) = Exemption::of(request, kind, object, &rules.trusted_controllers) {
+        // An UPDATE that is exempt brings in no image.
+        if let (Exemption::Child { owner }, Some(templates), None) = (&exemption, &rules.templates, request.stored()) {
+            compared = templates.compare(owner, namespace, &mut images, deadline);
+        }
+        if compared.is_none() {
+            return Decision::allow(Basis::Exempt(exemption));
+        }
+    }
     let mut changes_images = true;
     if let Some(stored) = request.stored() {
         let new = kind.new_images(object, stored);
@@ -161,9 +174,8 @@ pub fn decide(judge: &Judge, rules: &DecisionRules, request: &Request, deadline:
     }
     if images.len() > MAX_IMAGES {
         let basis = Basis::TooMany { found: images.len() };
-        return Decision { allowed: false, basis, operations: Vec::new() };
+        return Decision { allowed: false, basis, operations: Vec::new(), compared };
     }
-    let namespace = request.namespace.as_deref().unwrap_or_default();
     let puller = kind.puller(object, namespace);
     let assessments = assess_all(judge, &puller, &images, deadline, now);
     let mut decision = Decision::from_images(rules, &images, assessments);
@@ -171,6 +183,7 @@ pub fn decide(judge: &Judge, rules: &DecisionRules, request: &Request, deadline:
         // The template of a Job is immutable, and the API server refuses a patch of it.
         decision.operations.clear();
     }
+    decision.compared = compared;
     decision
 }
 
@@ -236,7 +249,7 @@ impl Drop for Lane {
 
 impl Decision {
     fn allow(basis: Basis) -> Self {
-        Self { allowed: true, basis, operations: Vec::new() }
+        Self { allowed: true, basis, operations: Vec::new(), compared: None }
     }
 
     fn not_ours(what: &str) -> Self {
@@ -244,7 +257,7 @@ impl Decision {
             "{what} is not something that Portreeve can decide on; correct the webhook configuration's rules so that it \
              is not sent here"
         );
-        Self { allowed: false, basis: Basis::NotOurs(reason), operations: Vec::new() }
+        Self { allowed: false, basis: Basis::NotOurs(reason), operations: Vec::new(), compared: None }
     }
 
     fn from_images(
@@ -285,7 +298,7 @@ impl Decision {
         if !allowed {
             operations.clear();
         }
-        Self { allowed, basis: Basis::Images(findings), operations }
+        Self { allowed, basis: Basis::Images(findings), operations, compared: None }
     }
 }
 

@@ -75,7 +75,8 @@ impl<'a> Came<'a> {
             _ => &[],
         };
         let outcome = if decision.allowed { Outcome::Allowed } else { Outcome::Denied };
-        Self { outcome, basis: decision.basis.code(), why: decision.basis.in_words(), images }
+        let why = decision.basis.in_words().or_else(|| decision.compared.as_ref().map(ToString::to_string));
+        Self { outcome, basis: decision.basis.code(), why, images }
     }
 
     fn level(&self) -> Level {
@@ -401,6 +402,7 @@ mod tests {
             allowed: true,
             basis: Basis::NothingNew("a deletion starts nothing"),
             operations: Vec::new(),
+            compared: None,
         })
         .why
         .unwrap();

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::answer;
+use super::children::{Children, Templates};
 use super::decide::{Basis, Decision, DecisionRules, decide};
 use super::decision_log::{self, Asked, Came};
 use super::judge::{Judge, PoliciesInForce, Spent};
@@ -66,6 +67,10 @@ impl Engine {
             mode: config.mode,
             trusted_controllers: config.trusted_controllers.clone(),
             unchanged_templates: config.unchanged_templates,
+            templates: match config.children {
+                Children::Trust => None,
+                Children::Compare => Some(Templates::new(&config.api, Arc::clone(&metrics)).map_err(EngineError::Api)?),
+            },
         };
         Ok(Self { judge, rules, metrics, waiting })
     }

@@ -26,12 +26,23 @@ pub enum Exemption {
     /// children.
     Child {
         /// The owner.
-        owner: String,
+        owner: Owner,
     },
     /// The API server's picture of a pod that the node runs already, from the node's own disk.
     MirrorPod,
     /// The stored object is being deleted: its controller starts nothing any more.
     BeingDeleted,
+}
+
+/// The managing controller of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// Its kind.
+    pub(super) kind: WorkloadKind,
+    /// Its name.
+    pub(super) name: String,
+    /// Its uid; empty where the reference has none.
+    pub(super) uid: String,
 }
 
 impl Exemption {
@@ -61,18 +72,19 @@ impl Exemption {
         }
         if trusted_controllers.iter().any(|trusted| trusted == username) {
             let owners = object.metadata.as_ref()?.owner_references.as_deref()?;
-            let owner = owners.iter().find(|owner| is_maker(owner, kind))?;
-            return Some(Self::Child { owner: format!("{} {}", owner.kind, owner.name) });
+            return Some(Self::Child { owner: owners.iter().find_map(|owner| maker(owner, kind))? });
         }
         None
     }
 }
 
-/// Is this owner the managing controller, of a kind (in its real API group) that makes such children? A Deployment has
-/// no such owner: one that it names was written by its author, and its own controller rolls it back to other images.
-fn is_maker(owner: &OwnerReference, child: WorkloadKind) -> bool {
+/// The owner, if it is the managing controller, of a kind (in its real API group) that makes such children. A Deployment
+/// has no such owner: one that it names was written by its author, and its own controller rolls it back to other images.
+fn maker(owner: &OwnerReference, child: WorkloadKind) -> Option<Owner> {
     let group = owner.api_version.rsplit_once('/').map_or("", |(group, _)| group);
-    owner.controller == Some(true) && WorkloadKind::of(group, &owner.kind).is_some_and(|owner| owner.makes(child))
+    let kind =
+        WorkloadKind::of(group, &owner.kind).filter(|kind| owner.controller == Some(true) && kind.makes(child))?;
+    Some(Owner { kind, name: owner.name.clone(), uid: owner.uid.clone().unwrap_or_default() })
 }
 
 /// A mirror pod is made by the node that it is bound to, and by nobody else: `system:node:<name>` in `system:nodes`.
@@ -93,7 +105,8 @@ impl fmt::Display for Exemption {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Child { owner } => {
-                write!(f, "made by a trusted controller for {}", crate::text::printable(owner, 320))
+                let name = crate::text::printable(&owner.name, 253);
+                write!(f, "made by a trusted controller for {} {name}", owner.kind.resource().kind)
             }
             Self::MirrorPod => f.write_str("the mirror of a static pod, made by its node"),
             Self::BeingDeleted => f.write_str("the object is being deleted"),

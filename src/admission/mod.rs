@@ -3,6 +3,7 @@
 //! density → review → workload → exempt → judge (policy, credentials, trust), combine → decide → patch → answer → decision_log
 
 pub mod answer;
+pub(crate) mod children;
 pub mod combine;
 pub mod decide;
 mod decision_log;

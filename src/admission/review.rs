@@ -150,6 +150,8 @@ pub struct OwnerReference {
     pub kind: String,
     /// Its name.
     pub name: String,
+    /// Its uid.
+    pub uid: Option<String>,
     /// Is it the managing controller?
     pub controller: Option<bool>,
 }

@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::deadline::Deadline;
 use crate::metrics::Metrics;
 
+mod children;
 mod cluster;
 mod hosts;
 mod rules;

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use super::review::{Container, GroupVersionKind, Object, Spec};
-use crate::credentials::Puller;
+use crate::credentials::{Puller, Resource};
 
 /// A kind that is, or makes, pods. The group is part of it: `Job` of a foreign group is not ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +51,22 @@ impl WorkloadKind {
     /// The kind of a request.
     pub fn of_request(kind: &GroupVersionKind) -> Option<Self> {
         Self::of(kind.group.as_deref().unwrap_or_default(), &kind.kind)
+    }
+
+    /// Where the API server has objects of this kind.
+    pub fn resource(self) -> Resource {
+        let (api, plural, kind) = match self {
+            Self::Pod => ("api/v1", "pods", "Pod"),
+            Self::ReplicationController => ("api/v1", "replicationcontrollers", "ReplicationController"),
+            Self::PodTemplate => ("api/v1", "podtemplates", "PodTemplate"),
+            Self::Deployment => ("apis/apps/v1", "deployments", "Deployment"),
+            Self::ReplicaSet => ("apis/apps/v1", "replicasets", "ReplicaSet"),
+            Self::DaemonSet => ("apis/apps/v1", "daemonsets", "DaemonSet"),
+            Self::StatefulSet => ("apis/apps/v1", "statefulsets", "StatefulSet"),
+            Self::Job => ("apis/batch/v1", "jobs", "Job"),
+            Self::CronJob => ("apis/batch/v1", "cronjobs", "CronJob"),
+        };
+        Resource { api, plural, kind }
     }
 
     /// Does Kubernetes' controller of this kind make objects of that kind, from a template of its own?

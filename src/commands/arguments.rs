@@ -8,6 +8,7 @@ use std::time::Duration;
 use lexopt::{Arg, Parser, ValueExt as _};
 
 use super::export::{Layout, Wanted};
+use crate::admission::children::Children;
 use crate::config::{AskApi, Config, ConfigError};
 use crate::text::{duration, nearest};
 
@@ -33,6 +34,7 @@ options of serve, review, check and export (an option beats the file):
   --cache DIR         where verified trust data is kept
   --kubernetes-credentials
                       serve, review, check: read pull secrets and signerSecrets from the Kubernetes API
+  --compare-children  serve, review: verify what a controller's pod has and its owner's template has not
   --timeout TIME      review, check, export: how long each may take, such as 10s
 
 exit status: 0 allowed, 1 denied, 2 bad input or configuration, 3 undecided (no trust server could be reached)";
@@ -76,6 +78,7 @@ pub(super) struct Common {
     trust_ca: Option<PathBuf>,
     cache: Option<PathBuf>,
     kubernetes_credentials: bool,
+    compare_children: bool,
 }
 
 impl Common {
@@ -95,6 +98,9 @@ impl Common {
         }
         if self.kubernetes_credentials {
             config.ask_api = AskApi::Yes;
+        }
+        if self.compare_children {
+            config.children = Children::Compare;
         }
         Ok(config)
     }
@@ -128,6 +134,9 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
             Arg::Long("trust-ca") if takes_common => common.trust_ca = Some(parser.value()?.into()),
             Arg::Long("cache") if takes_common => common.cache = Some(parser.value()?.into()),
             Arg::Long("kubernetes-credentials") if decides || name == "serve" => common.kubernetes_credentials = true,
+            Arg::Long("compare-children") if matches!(name.as_str(), "serve" | "review") => {
+                common.compare_children = true
+            }
             Arg::Short('o') | Arg::Long("output") if decides => {
                 output = Some(match parser.value()?.string()?.as_str() {
                     "text" => Output::Text,
@@ -319,6 +328,16 @@ mod tests {
             };
             assert_eq!(common.config().unwrap().ask_api, AskApi::Yes, "{line}");
         }
+        assert_eq!(Common::default().config().unwrap().children, Children::Trust);
+        for line in ["serve", "review f"] {
+            let (Command::Serve(common) | Command::Review { common, .. }) =
+                parsed(&format!("{line} --compare-children")).unwrap()
+            else {
+                panic!("{line}")
+            };
+            let config = common.config().unwrap();
+            assert_eq!((config.children, config.ask_api), (Children::Compare, AskApi::No), "{line}");
+        }
     }
 
     #[test]
@@ -339,6 +358,7 @@ mod tests {
             ("serve --output json", "invalid option '--output'"),
             ("serve now", "unexpected argument \"now\""),
             ("lint --config c p", "invalid option '--config'"),
+            ("check --compare-children i", "invalid option '--compare-children'"),
             ("export --kubernetes-credentials --gun a b", "invalid option '--kubernetes-credentials'"),
         ] {
             assert_eq!(parsed(line), Err(expected.to_owned()), "{line}");

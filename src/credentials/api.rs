@@ -1,5 +1,5 @@
-//! The Kubernetes API, as far as it is needed: plain GETs of one Secret or one ServiceAccount by name, with the pod's own
-//! service-account token. It lists and watches nothing, follows no redirect, believes only the cluster's own CA, takes no
+//! The Kubernetes API, as far as it is needed: plain GETs of one Secret, one ServiceAccount or one owner by name, with the
+//! pod's own service-account token. It lists and watches nothing, follows no redirect, believes only the cluster's own CA, takes no
 //! object but the one that was asked for, and never logs a header or a body.
 
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 
 use super::Secret;
 use super::files::{FileError, read_text_capped};
-use super::names::{Kind, NotAName, check};
+use super::names::{Kind, NotAName, Resource, check};
 use crate::deadline::Deadline;
 use crate::density::Density;
 use crate::metrics::{self, Metrics};
@@ -30,8 +30,6 @@ const MAX_ANSWER: usize = 3 << 20;
 const MAX_PARTS: usize = 20_000;
 /// Longest token: it must fit into a request's head.
 const MAX_TOKEN: usize = 16 << 10;
-/// What has to be applied for any of this to be allowed.
-const COMPONENT: &str = "manifests/components/api-credentials";
 
 /// The address of an API server: `https://host[:port][/path]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,10 +87,17 @@ pub(super) struct Api {
     door: String,
     token: PathBuf,
     ca: PathBuf,
+    /// What has to be applied for this use of it to be allowed.
+    component: &'static str,
 }
 
 impl Api {
-    pub(super) fn new(settings: &ApiSettings, metrics: Arc<Metrics>) -> Result<Self, ApiSetupError> {
+    /// `component` below `manifests/components` gives the rights for what is asked.
+    pub(super) fn new(
+        settings: &ApiSettings,
+        component: &'static str,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, ApiSetupError> {
         let ApiSettings { server, token, ca } = settings.clone();
         let known = server.or_else(|| ApiUrl::in_cluster(|name| std::env::var(name).ok()));
         let server = known.ok_or(ApiSetupError::NoServer)?;
@@ -101,7 +106,7 @@ impl Api {
             HttpSetupError::Proxy(error) => ApiSetupError::Proxy(error),
         })?;
         let door = format!("{server}/livez");
-        Ok(Self { http: Arc::new(http), server, door, token, ca })
+        Ok(Self { http: Arc::new(http), server, door, token, ca, component })
     }
 
     pub(super) fn server(&self) -> &ApiUrl {
@@ -110,7 +115,7 @@ impl Api {
 
     /// What is wrong with our token now, if anything is: better told at the start than by the first denial.
     pub(super) fn trouble_with_token(&self) -> Option<ApiError> {
-        self.token().err().map(|trouble| ApiError { server: self.server.clone(), trouble })
+        self.token().err().map(|trouble| self.error(trouble))
     }
 
     /// One Secret.
@@ -129,16 +134,42 @@ impl Api {
         Ok(account.image_pull_secrets.into_iter().flatten().filter_map(|secret| secret.name).collect())
     }
 
-    fn get<T: Object>(&self, kind: Kind, namespace: &str, name: &str, deadline: Deadline) -> Result<T, ApiError> {
-        self.try_get(kind, namespace, name, deadline)
-            .map_err(|trouble| ApiError { server: self.server.clone(), trouble })
+    /// The object of this name and uid: what `read` makes of its bytes.
+    pub(super) fn owner<T>(
+        &self,
+        kind: Resource,
+        (namespace, name, uid): (&str, &str, &str),
+        read: &dyn Fn(&[u8]) -> Option<T>,
+        deadline: Deadline,
+    ) -> Result<T, ApiError> {
+        let body = self.fetch(Kind::Owner(kind), namespace, name, deadline).map_err(|trouble| self.error(trouble))?;
+        let head: Option<OwnerObject> = serde_json::from_slice(&body).ok();
+        let head =
+            head.filter(|head| is_called(head.kind.as_deref(), head.metadata.as_ref(), kind.kind, namespace, name));
+        let Some(metadata) = head.and_then(|head| head.metadata) else { return Err(self.error(Trouble::NotThat)) };
+        if metadata.uid.as_deref() != Some(uid) {
+            return Err(self.error(Trouble::OtherUid));
+        }
+        read(&body).ok_or_else(|| self.error(Trouble::NotThat))
     }
 
-    fn try_get<T: Object>(&self, kind: Kind, namespace: &str, name: &str, deadline: Deadline) -> Result<T, Trouble> {
+    fn error(&self, trouble: Trouble) -> ApiError {
+        ApiError { server: self.server.clone(), component: self.component, trouble }
+    }
+
+    fn get<T: Object>(&self, kind: Kind, namespace: &str, name: &str, deadline: Deadline) -> Result<T, ApiError> {
+        let body = self.fetch(kind, namespace, name, deadline).map_err(|trouble| self.error(trouble))?;
+        let object: Option<T> = serde_json::from_slice(&body).ok();
+        object.filter(|object| object.is_called(namespace, name)).ok_or_else(|| self.error(Trouble::NotThat))
+    }
+
+    /// The bytes of one object.
+    fn fetch(&self, kind: Kind, namespace: &str, name: &str, deadline: Deadline) -> Result<Vec<u8>, Trouble> {
         // Nothing but a name becomes part of the URL: a tenant writes it.
         check(Kind::Namespace, namespace).and_then(|()| check(kind, name)).map_err(Trouble::NotAName)?;
         let token = self.token()?;
-        let url = format!("{}/api/v1/namespaces/{namespace}/{}/{name}", self.server, resource(kind));
+        let Resource { api, plural, .. } = kind.resource();
+        let url = format!("{}/{api}/namespaces/{namespace}/{plural}/{name}", self.server);
         let peer = Peer { kind: metrics::Peer::KubernetesApi, door: &self.door, answered: &|| () };
         let answer = self.http.get(&url, Some(&token), MAX_ANSWER, deadline, peer).map_err(|error| match error {
             HttpError::Certificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
@@ -147,13 +178,12 @@ impl Api {
             other => Trouble::Http(other),
         })?;
         if answer.status != 200 {
-            return Err(refusal(answer.status, &answer.body, kind, namespace));
+            return Err(refusal(answer.status, &answer.body, plural, namespace));
         }
         if Density::of(&answer.body).parts > MAX_PARTS {
             return Err(Trouble::TooDense);
         }
-        let object: Option<T> = serde_json::from_slice(&answer.body).ok();
-        object.filter(|object| object.is_called(namespace, name)).ok_or(Trouble::NotThat)
+        Ok(answer.body)
     }
 
     /// `Authorization`, with the token as it is now.
@@ -171,24 +201,15 @@ impl Api {
     }
 }
 
-/// The resource's name in URLs and in RBAC.
-fn resource(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Namespace => "namespaces",
-        Kind::Secret => "secrets",
-        Kind::ServiceAccount => "serviceaccounts",
-    }
-}
-
 /// Anything but a 200. What the body says is believed only where it is a `Status`: a proxy's 404 says nothing about a
 /// Secret.
-fn refusal(status: u16, body: &[u8], kind: Kind, namespace: &str) -> Trouble {
+fn refusal(status: u16, body: &[u8], resource: &'static str, namespace: &str) -> Trouble {
     let said: Option<Status> = serde_json::from_slice(body).ok();
     let said = said.filter(|said| said.kind.as_deref() == Some("Status"));
     let reason = said.and_then(|said| said.reason).unwrap_or_default();
     match (status, reason.as_str()) {
         (401, "Unauthorized") => Trouble::Unauthorized,
-        (403, "Forbidden") => Trouble::Forbidden { resource: resource(kind), namespace: namespace.to_owned() },
+        (403, "Forbidden") => Trouble::Forbidden { resource, namespace: namespace.to_owned() },
         (404, "NotFound") => Trouble::NotFound,
         (status, _) => Trouble::Status { status, reason: printable(&reason, 60) },
     }
@@ -202,10 +223,22 @@ trait Object: DeserializeOwned {
     /// Is it the object of this kind and name?
     fn is_called(&self, namespace: &str, name: &str) -> bool {
         let (kind, metadata) = self.head();
-        let is = |found: &Option<String>, wanted: &str| found.as_deref() == Some(wanted);
-        kind == Some(Self::KIND)
-            && metadata.is_some_and(|metadata| is(&metadata.namespace, namespace) && is(&metadata.name, name))
+        is_called(kind, metadata, Self::KIND, namespace, name)
     }
+}
+
+fn is_called(kind: Option<&str>, metadata: Option<&ObjectMeta>, wanted: &str, namespace: &str, name: &str) -> bool {
+    let is = |found: &Option<String>, wanted: &str| found.as_deref() == Some(wanted);
+    kind == Some(wanted)
+        && metadata.is_some_and(|metadata| is(&metadata.namespace, namespace) && is(&metadata.name, name))
+}
+
+/// Wire type: the head of what made another object.
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(miniserde::Deserialize))]
+struct OwnerObject {
+    kind: Option<String>,
+    metadata: Option<ObjectMeta>,
 }
 
 /// Wire type: a Secret. Its values are base64.
@@ -274,6 +307,7 @@ struct LocalReference {
 struct ObjectMeta {
     name: Option<String>,
     namespace: Option<String>,
+    uid: Option<String>,
 }
 
 /// Wire type: `meta/v1.Status`, the body of every refusal.
@@ -288,6 +322,7 @@ struct Status {
 #[derive(Debug)]
 pub(super) struct ApiError {
     server: ApiUrl,
+    component: &'static str,
     trouble: Trouble,
 }
 
@@ -315,6 +350,8 @@ enum Trouble {
     TooDense,
     /// The answer is not the object.
     NotThat,
+    /// Another object has that name by now.
+    OtherUid,
 }
 
 impl ApiError {
@@ -331,7 +368,7 @@ impl ApiError {
 
 impl fmt::Display for ApiError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { server, trouble } = self;
+        let Self { server, component, trouble } = self;
         match trouble {
             Trouble::NotAName(error) => return write!(f, "cannot exist: {error}"),
             Trouble::NotFound => return f.write_str("does not exist"),
@@ -343,7 +380,10 @@ impl fmt::Display for ApiError {
             Trouble::TooDense => write!(f, "{api}: the object has more than {MAX_PARTS} values"),
             Trouble::Token { file, source } => {
                 let file = file.display();
-                write!(f, "Portreeve's own service-account token {file} {source}: apply {COMPONENT}")
+                write!(
+                    f,
+                    "Portreeve's own service-account token {file} {source}: apply manifests/components/{component}"
+                )
             }
             Trouble::NotAToken { file } => write!(f, "{} holds no service-account token", file.display()),
             Trouble::Http(error) => write!(f, "{api}: {error}"),
@@ -354,7 +394,7 @@ impl fmt::Display for ApiError {
             Trouble::Forbidden { resource, namespace } => write!(
                 f,
                 "{api} does not let Portreeve \"get\" \"{resource}\" in namespace {namespace} (403 Forbidden): apply \
-                 {COMPONENT}, or a Role there"
+                 manifests/components/{component}, or a Role there"
             ),
             Trouble::Status { status, reason } => {
                 let redirect =
@@ -363,6 +403,7 @@ impl fmt::Display for ApiError {
                 write!(f, "{api} answered {status}{blank}{reason}{redirect}")
             }
             Trouble::NotThat => write!(f, "{api} answered with something that is not this object"),
+            Trouble::OtherUid => write!(f, "{api} has another object of this name by now"),
         }
     }
 }
@@ -391,11 +432,11 @@ pub enum ApiSetupError {
 
 impl fmt::Display for ApiSetupError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("credentials.kubernetes: ")?;
+        f.write_str("credentials.kubernetes and admission.children need the Kubernetes API: ")?;
         match self {
             Self::NoServer => f.write_str(
                 "KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT do not say where the API server is, so this is no \
-                 pod: set credentials.api.server, or credentials.kubernetes to false",
+                 pod: set credentials.api.server, or credentials.kubernetes to false and admission.children to trust",
             ),
             Self::Ca(error) => error.fmt(f),
             Self::Proxy(error) => error.fmt(f),

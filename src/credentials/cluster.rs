@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::Credential;
 use super::api::{Api, ApiError, ApiSettings, ApiSetupError, SecretObject};
-use super::cache::{Cache, KEEP, KEEP_FAILURE};
+use super::cache::{Cache, KEEP, KEEP_FAILURE, Kept};
 use super::candidates::best_first;
 use super::dockerconfig::{self, DockerConfig, DockerConfigError, Format};
 use super::names::{Kind, check};
@@ -77,7 +77,7 @@ impl ClusterSecrets {
         keep: Duration,
         keep_failure: Duration,
     ) -> Result<Self, ApiSetupError> {
-        let api = Api::new(settings, metrics)?;
+        let api = Api::new(settings, "api-credentials", metrics)?;
         match api.trouble_with_token() {
             None => log::info!("pull secrets are read from the Kubernetes API server {}", api.server()),
             Some(trouble) => log::warn!("pull secrets {trouble}"),
@@ -181,8 +181,12 @@ fn have<T>(
     // What no object can be called is kept nowhere: a tenant writes it, at any length.
     let names = check(Kind::Namespace, namespace).and_then(|()| check(kind, name));
     names.map_err(|error| NotHad::Bad(format!("cannot exist: {error}")))?;
-    let kept = cache.get(namespace, name, deadline, get).ok_or_else(|| NotHad::Unavailable(NO_TIME.to_owned()))?;
-    match &kept.found {
+    taken(cache.get(namespace, name, deadline, get))
+}
+
+/// What came out of the cache.
+pub(super) fn taken<T>(kept: Option<Arc<Kept<T>>>) -> Result<Arc<T>, NotHad> {
+    match &kept.ok_or_else(|| NotHad::Unavailable(NO_TIME.to_owned()))?.found {
         Ok(found) => Ok(Arc::clone(found)),
         Err(error) if error.is_certain() => Err(NotHad::Bad(error.to_string())),
         Err(error) => Err(NotHad::Unavailable(error.to_string())),
@@ -190,7 +194,7 @@ fn have<T>(
 }
 
 /// An object, for people.
-fn called(what: &str, namespace: &str, name: &str) -> String {
+pub(super) fn called(what: &str, namespace: &str, name: &str) -> String {
     format!("{what} {}/{}", printable(namespace, 63), printable(name, 253))
 }
 
@@ -240,11 +244,11 @@ fn signer(secret: &SecretObject) -> Result<SignerSecret, ClusterError> {
 }
 
 /// What is left after this is for the trust server.
-fn half_of(deadline: Deadline) -> Deadline {
+pub(super) fn half_of(deadline: Deadline) -> Deadline {
     deadline.remaining().map_or(deadline, |left| deadline.at_most(left / 2))
 }
 
-fn weight(text: &str) -> u64 {
+pub(super) fn weight(text: &str) -> u64 {
     64 + text.len() as u64
 }
 

@@ -11,6 +11,7 @@ mod api;
 mod cache;
 mod cluster;
 mod names;
+mod owners;
 
 mod candidates;
 
@@ -20,7 +21,8 @@ pub use cluster::{ClusterSecrets, NotHad, PullSecrets, Puller};
 pub use dockerconfig::TOKEN_USER;
 pub use files::FileError;
 pub use mounted::MountedCredentials;
-pub use names::NotAName;
+pub use names::{NotAName, Resource};
+pub use owners::{OwnerName, Owners};
 pub use secrets::{SecretError, SecretStore, SignerSecret};
 
 use std::fmt;

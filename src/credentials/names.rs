@@ -14,6 +14,32 @@ pub(super) enum Kind {
     Secret,
     /// The same.
     ServiceAccount,
+    /// The same: what made another object.
+    Owner(Resource),
+}
+
+/// A resource of the Kubernetes API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resource {
+    /// The first part of its URLs: `api/v1`, `apis/apps/v1`.
+    pub api: &'static str,
+    /// Its name there, and in RBAC: `replicasets`.
+    pub plural: &'static str,
+    /// `ReplicaSet`.
+    pub kind: &'static str,
+}
+
+impl Kind {
+    /// Where such objects are.
+    pub(super) fn resource(self) -> Resource {
+        let of_core = |plural, kind| Resource { api: "api/v1", plural, kind };
+        match self {
+            Self::Namespace => of_core("namespaces", "Namespace"),
+            Self::Secret => of_core("secrets", "Secret"),
+            Self::ServiceAccount => of_core("serviceaccounts", "ServiceAccount"),
+            Self::Owner(resource) => resource,
+        }
+    }
 }
 
 impl fmt::Display for Kind {
@@ -22,6 +48,7 @@ impl fmt::Display for Kind {
             Self::Namespace => "namespace",
             Self::Secret => "Secret",
             Self::ServiceAccount => "ServiceAccount",
+            Self::Owner(resource) => resource.kind,
         })
     }
 }

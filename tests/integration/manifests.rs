@@ -534,6 +534,55 @@ fn the_rights_to_read_secrets_are_to_get_them_and_nothing_more() {
     assert!(base().iter().all(|object| !object["kind"].as_str().unwrap().contains("Role")), "the base has no rights");
 }
 
+/// What the executable reads of a child's owner: every kind that makes pods, Jobs or ReplicaSets.
+#[test]
+fn the_rights_to_compare_children_are_to_get_their_owners() {
+    let rights = documents(&manifests().join("components/compare-children/rights.yaml"));
+    let role = find(&rights, "ClusterRole", "portreeve-compare-children");
+    let mut resources = BTreeSet::new();
+    for rule in array(&role["rules"]) {
+        assert_eq!(rule["verbs"], json!(["get"]));
+        let group = rule["apiGroups"][0].as_str().unwrap();
+        resources
+            .extend(array(&rule["resources"]).iter().map(|plural| format!("{group}/{}", plural.as_str().unwrap())));
+    }
+    let expected = [
+        "/replicationcontrollers",
+        "apps/daemonsets",
+        "apps/deployments",
+        "apps/replicasets",
+        "apps/statefulsets",
+        "batch/cronjobs",
+        "batch/jobs",
+    ];
+    assert_eq!(resources, expected.map(str::to_owned).into());
+    let binding = find(&rights, "ClusterRoleBinding", "portreeve-compare-children");
+    assert_eq!(binding["roleRef"]["name"], role["metadata"]["name"]);
+    let account = json!([{ "kind": "ServiceAccount", "name": "portreeve", "namespace": "portreeve" }]);
+    assert_eq!(binding["subjects"], account);
+}
+
+#[test]
+fn components_that_ask_the_api_go_together() {
+    let site = TempDir::new();
+    run(Command::new("cp").arg("-r").arg(manifests()).arg(site.path().join("manifests")), "").expect(0);
+    site.write(
+        "kustomization.yaml",
+        "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [manifests/overlays/cert-manager]\n\
+         components: [manifests/components/api-credentials, manifests/components/compare-children]\n",
+    );
+    let Some(made) = kustomize(site.path()) else { return };
+    let pod = &find(&made, "Deployment", "portreeve")["spec"]["template"]["spec"];
+    assert_eq!(pod["automountServiceAccountToken"], true);
+    let args: Vec<&str> = array(&container(&made)["args"]).iter().map(|arg| arg.as_str().unwrap()).collect();
+    assert_eq!(args[3..], ["--kubernetes-credentials", "--compare-children"]);
+    // The executable takes the option: it finds out that this is no pod.
+    let dir = TempDir::new();
+    let mut command = executable();
+    command.arg(args[0]).arg("--config").arg(dir.write("c.yaml", "{}")).arg(args[4]);
+    assert!(run(&mut command, "").expect(2).stderr.contains("KUBERNETES_SERVICE_HOST"));
+}
+
 #[test]
 fn credentials_from_the_api_go_with_a_configuration_of_one_s_own() {
     let site = TempDir::new();

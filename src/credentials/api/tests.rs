@@ -24,7 +24,12 @@ impl Bench {
         let (server, scratch) = (ApiServer::start("first.token"), Scratch::new());
         let token = scratch.write("token", "first.token\n");
         let ca = scratch.write("ca.crt", server.ca_pem());
-        let api = Api::new(&ApiSettings { server: ApiUrl::parse(&server.url()), token, ca }, Arc::default()).unwrap();
+        let api = Api::new(
+            &ApiSettings { server: ApiUrl::parse(&server.url()), token, ca },
+            "api-credentials",
+            Arc::default(),
+        )
+        .unwrap();
         server.secret("line-1", "harbor", "Opaque", &[("key", "hunter2"), ("empty", "")]);
         Self { server, scratch, api }
     }
@@ -141,8 +146,8 @@ fn a_refusal_counts_only_as_a_status_that_fits() {
         (429, r#"{"kind":"Status","reason":"TooManyRequests\u001b[2J"}"#, "answered 429 TooManyRequests\u{fffd}[2J"),
         (204, "", "answered 204"),
     ] {
-        let trouble = refusal(status, body.as_bytes(), Kind::Secret, "line-1");
-        let words = ApiError { server: ApiUrl::parse("https://h").unwrap(), trouble }.to_string();
+        let trouble = refusal(status, body.as_bytes(), "secrets", "line-1");
+        let words = ApiError { server: ApiUrl::parse("https://h").unwrap(), component: "x", trouble }.to_string();
         assert!(words.ends_with(expected), "{status} {body}: {words}");
     }
 }
@@ -221,12 +226,12 @@ fn only_the_cluster_s_own_ca_is_believed() {
         token: bench.scratch.path().join("token"),
         ca: bench.scratch.path().join(ca),
     };
-    let api = Api::new(&settings("other.crt"), Arc::default()).unwrap();
+    let api = Api::new(&settings("other.crt"), "api-credentials", Arc::default()).unwrap();
     let words = api.secret("line-1", "harbor", Deadline::after(LONG)).unwrap_err().to_string();
     assert!(words.contains("is not under the CA in") && words.contains("other.crt"), "{words}");
     assert!(bench.server.requests().is_empty(), "the token was sent to nobody");
     // Public CAs do not stand in for one that is missing.
-    assert!(matches!(Api::new(&settings("absent"), Arc::default()), Err(ApiSetupError::Ca(_))));
+    assert!(matches!(Api::new(&settings("absent"), "api-credentials", Arc::default()), Err(ApiSetupError::Ca(_))));
 }
 
 #[test]

@@ -91,6 +91,17 @@ impl ApiServer {
         self
     }
 
+    /// Stores what makes other objects, with this pod template: `apis/apps/v1`, `replicasets`, `ReplicaSet`.
+    pub fn owner(&self, (api, resource, kind): (&str, &str, &str), at: (&str, &str), uid: &str, spec: Value) -> &Self {
+        let (namespace, name) = at;
+        let mut object = object(kind, namespace, name, &json!({ "f:spec": {} }));
+        object["apiVersion"] = json!(api.split_once('/').map_or(api, |(_, version)| version));
+        object["metadata"]["uid"] = json!(uid);
+        object["spec"] = spec;
+        self.with(|cluster| cluster.objects.insert(path_in(api, namespace, resource, name), object));
+        self
+    }
+
     /// Removes an object.
     pub fn remove(&self, namespace: &str, resource: &str, name: &str) {
         self.with(|cluster| cluster.objects.remove(&path(namespace, resource, name)));
@@ -151,7 +162,9 @@ impl Cluster {
             return status(401, "Unauthorized", "Unauthorized", None);
         }
         let parts: Vec<&str> = request.target.split('/').skip(1).collect();
-        let ["api", "v1", "namespaces", namespace, resource, name] = parts[..] else {
+        let (["api", "v1", "namespaces", namespace, resource, name]
+        | ["apis", _, "v1", "namespaces", namespace, resource, name]) = parts[..]
+        else {
             return status(404, "NotFound", "the server could not find the requested resource", Some(json!({})));
         };
         let details = Some(json!({ "name": name, "kind": resource }));
@@ -173,7 +186,11 @@ impl Cluster {
 }
 
 fn path(namespace: &str, resource: &str, name: &str) -> String {
-    format!("/api/v1/namespaces/{namespace}/{resource}/{name}")
+    path_in("api/v1", namespace, resource, name)
+}
+
+fn path_in(api: &str, namespace: &str, resource: &str, name: &str) -> String {
+    format!("/{api}/namespaces/{namespace}/{resource}/{name}")
 }
 
 fn object(kind: &str, namespace: &str, name: &str, fields: &Value) -> Value {

@@ -1,0 +1,94 @@
+//! A child compared with its owner (`admission.children: compare`). Another webhook may put a container into a pod after
+//! its controller made it, and may take the image from what a tenant wrote. So a child's images pass only if the template of
+//! its owner, read from the Kubernetes API, has them; every other image is verified like a user's. Where the owner cannot be
+//! read, all images are.
+//!
+//! An image of the template passes in every list and container of the child: it was verified when the template was written,
+//! and runs in this pod anyway.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+use super::exempt::Owner;
+use super::review::Object;
+use super::workload::ImageUse;
+use crate::credentials::{ApiSettings, ApiSetupError, OwnerName, Owners};
+use crate::deadline::Deadline;
+use crate::metrics::Metrics;
+use crate::text::printable;
+
+/// What is believed of a child that a trusted controller made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Children {
+    /// That its images are its owner's, as Portieris has it.
+    #[default]
+    Trust,
+    /// Its owner's images; all others are verified.
+    Compare,
+}
+
+/// The images in owners' templates. Shared by all workers.
+#[derive(Debug)]
+pub struct Templates(Owners<BTreeSet<String>>);
+
+/// Why images of a child are verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Compared {
+    /// The owner's template does not have them.
+    Strange {
+        /// The owner: `ReplicaSet line-1/plc-5d8`.
+        owner: String,
+    },
+    /// Nobody could say which ones it has.
+    Unread {
+        /// The owner.
+        owner: String,
+        /// Why not.
+        why: String,
+    },
+}
+
+impl Templates {
+    /// The templates behind an API server. Asks nothing of it yet.
+    pub fn new(api: &ApiSettings, metrics: Arc<Metrics>) -> Result<Self, ApiSetupError> {
+        let weigh = |images: &BTreeSet<String>| images.iter().map(|image| 64 + image.len() as u64).sum();
+        Owners::new(api, metrics, weigh).map(Self)
+    }
+
+    /// Leaves those images of a child that its owner's template does not have, and says why they are left. `None`: there
+    /// are none.
+    pub(super) fn compare(
+        &self,
+        owner: &Owner,
+        namespace: &str,
+        images: &mut Vec<ImageUse<'_>>,
+        deadline: Deadline,
+    ) -> Option<Compared> {
+        if images.is_empty() {
+            return None;
+        }
+        let Owner { kind, name, uid } = owner;
+        let name = OwnerName { resource: kind.resource(), namespace, name, uid };
+        let read = |bytes: &[u8]| {
+            let object: Object = serde_json::from_slice(bytes).ok()?;
+            Some(kind.images(&object).iter().map(|image| image.image.to_owned()).collect())
+        };
+        match self.0.get(&name, deadline, &read) {
+            Ok(template) => {
+                images.retain(|image| !template.contains(image.image));
+                (!images.is_empty()).then(|| Compared::Strange { owner: name.to_string() })
+            }
+            Err(why) => Some(Compared::Unread { owner: name.to_string(), why: printable(&why.to_string(), 600) }),
+        }
+    }
+}
+
+impl fmt::Display for Compared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Strange { owner } => write!(f, "only images in the template of {owner} pass unverified"),
+            Self::Unread { owner, why } => write!(f, "all images are verified, for {owner} {why}"),
+        }
+    }
+}
