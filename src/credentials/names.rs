@@ -57,7 +57,7 @@ impl fmt::Display for Kind {
 pub(super) fn check(kind: Kind, name: &str) -> Result<(), NotAName> {
     let fits = match kind {
         Kind::Namespace => is_dns_label(name),
-        Kind::Secret | Kind::ServiceAccount => is_dns_subdomain(name),
+        Kind::Secret | Kind::ServiceAccount | Kind::Owner(_) => is_dns_subdomain(name),
     };
     if fits { Ok(()) } else { Err(NotAName { kind, name: printable(name, 80) }) }
 }
