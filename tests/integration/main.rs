@@ -21,6 +21,7 @@ mod scarcity;
 mod serve;
 mod smuggling;
 mod store;
+mod walk;
 
 // What tests are made of.
 mod https;
