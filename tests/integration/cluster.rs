@@ -53,13 +53,14 @@ const FIRST: [Scenario; 4] = [
 ];
 
 /// Side by side, the slow ones first.
-const TENANTS: [Scenario; 20] = [
+const TENANTS: [Scenario; 21] = [
     ("CronJob and Job", workloads::cron_jobs_and_jobs),
     ("stored trust data stands in, with a warning", trust::stored_data_stands_in),
     ("pull secrets, of a ServiceAccount and of a Pod", credentials::pull_secrets),
     ("Deployment", workloads::deployments),
     ("a policy changes through its ConfigMap", policies::changes_take_effect),
     ("policies with errors are refused", policies::errors_are_refused),
+    ("patterns with tags, and a denial", policies::patterns_with_tags),
     ("who may edit policies", policies::only_editors_may_edit),
     ("ReplicaSet, ReplicationController and PodTemplate", workloads::other_templates),
     ("StatefulSet", workloads::stateful_sets),

@@ -4,10 +4,11 @@ use serde_json::{Value, json};
 
 use super::Cluster;
 use super::kubectl::assert_denied;
-use crate::plant::HMI;
+use super::tenant::{SIGNED, images};
+use crate::plant::{HMI, PLC};
 use crate::process::run;
 use crate::product::executable;
-use crate::review::in_policy;
+use crate::review::{in_policy, pinned};
 
 /// From the policy that lets everything in to one of the site's own, as docs/install.md does it.
 pub(super) fn the_first_policy_gives_way(cluster: &Cluster) {
@@ -55,6 +56,39 @@ pub(super) fn changes_take_effect(cluster: &Cluster) {
     assert_denied(&run(), &["hmi:v2: rejected: ", "bob", "changes.yaml"]);
     wants(in_policy(&[alice]));
     run().expect(0);
+}
+
+/// What a pattern with a tag has let in and pinned goes on matching it: as a child, edited, scaled, restarted.
+pub(super) fn patterns_with_tags(cluster: &Cluster) {
+    let tenant = cluster.tenant("tags");
+    let alice = tenant.alice();
+    let trust = json!({ "trust": { "enabled": true, "trustServer": cluster.plant.notary.url() } });
+    let mut policy = image_policy("tags", json!({}));
+    policy["spec"]["repositories"] = json!([
+        { "name": format!("{PLC}:v*"), "policy": trust },
+        { "name": format!("{HMI}:v1"), "policy": trust },
+        { "name": "docker.io/*", "policy": { "deny": { "message": "use the plant's own registry" } } },
+        { "name": "*", "policy": {} },
+    ]);
+    cluster.add_policies("tags.yaml", &[policy]);
+    let plc = pinned(PLC, &cluster.plant.plc);
+    let template = || tenant.get("/apis/apps/v1", "deployments/plc").unwrap()["spec"]["template"]["spec"].clone();
+
+    alice.ok(&["create", "deployment", "plc", "--image", SIGNED]);
+    assert_eq!(images(&template()), [&plc]);
+    assert_eq!(images(&tenant.pods_of("ReplicaSet", 1)[0]["spec"]), [&plc]);
+    alice.ok(&["run", "hmi", "--image", &format!("{HMI}:v1")]);
+    assert_eq!(images(&tenant.get("/api/v1", "pods/hmi").unwrap()["spec"]), [&pinned(HMI, &cluster.plant.hmi)]);
+    alice.ok(&["label", "deployment", "plc", "shift=night"]);
+    alice.ok(&["scale", "deployment", "plc", "--replicas=0"]);
+    alice.ok(&["rollout", "restart", "deployment/plc"]);
+    assert_eq!(images(&template()), [&plc]);
+
+    let unsigned = format!("{PLC}@sha256:{}", "0".repeat(64));
+    alice.denied(&["run", "bad", "--image", &unsigned], &["rejected: ", "plc:v*"]);
+    alice.denied(&["set", "image", "deployment/plc", &format!("plc={unsigned}")], &["rejected: ", "plc:v*"]);
+    alice.denied(&["run", "bad", "--image=nginx"], &["rejected: denied by policy: use the plant's own registry"]);
+    assert_eq!(images(&template()), [&plc]);
 }
 
 pub(super) fn errors_are_refused(cluster: &Cluster) {
