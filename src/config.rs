@@ -124,7 +124,7 @@ pub struct Limits {
     pub body_memory: usize,
     /// Bytes of verified trust data that are remembered in memory.
     pub trust_memory: usize,
-    /// Bytes of verified trust data that are stored under `trust.cache`; roots and versions are stored past it too.
+    /// The most bytes that are stored under `trust.cache`.
     pub trust_cache: usize,
     /// A TLS handshake must be done by then.
     pub handshake_time: Duration,

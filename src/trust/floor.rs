@@ -52,12 +52,16 @@ impl Floor {
             for key in keys.canonical_ids() {
                 raise(marks, Some(key), header);
             }
-            if marks.len() > MAX_KEYS {
-                let newest = marks.values().max_by_key(|header| header.version).copied().unwrap_or(header);
-                *marks = Marks::from([(None, newest)]);
-            }
+            tell_apart(marks, MAX_KEYS);
         }
         Ok(())
+    }
+
+    /// Tells so many keys of each role apart, and no more.
+    pub(super) fn tell_apart(&mut self, keys: usize) {
+        for marks in self.0.values_mut() {
+            tell_apart(marks, keys);
+        }
     }
 
     /// May a root be in force? (TUF 1.0 §5.3.5.)
@@ -122,6 +126,15 @@ impl Floor {
 
     fn unconditional(&self, role: &str) -> Option<&Header> {
         self.0.get(role)?.get(&None)
+    }
+}
+
+/// Holds a role that has more marks than this to the newest header of them all, whatever its keys.
+fn tell_apart(marks: &mut Marks, keys: usize) {
+    if marks.len() > keys.max(1)
+        && let Some(newest) = marks.values().max_by_key(|header| header.version).copied()
+    {
+        *marks = Marks::from([(None, newest)]);
     }
 }
 

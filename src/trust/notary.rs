@@ -59,7 +59,7 @@ pub struct NotarySettings {
     pub waiting: Arc<Waiting>,
     /// The most bytes of trust data that are remembered in memory.
     pub memory: usize,
-    /// The most bytes of metadata that are kept there; roots and versions are kept of every repository.
+    /// The most bytes that are stored there.
     pub cache_bytes: usize,
     /// Where it is counted what became of that.
     pub metrics: Arc<Metrics>,

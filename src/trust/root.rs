@@ -4,6 +4,7 @@
 //! gaps, jumps and going back. Dates and expiry are asked of the last one only, pins of every root that ends up
 //! trusted (TRUST.md, "Reading a repository", 1 to 3; TUF 1.0 §5.3).
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ use super::signature::distinct;
 use super::source::FetchError;
 use super::weight::{allocation, place};
 use super::{Anchor, Gun, KeyId, MetadataName, MetadataSource};
+use crate::image::Sha256;
 
 /// Steps that are followed in one refresh; a server could otherwise keep us walking for ever.
 const STEPS: u64 = 64;
@@ -50,6 +52,35 @@ impl Root {
         match fetch(source, &MetadataName::Root)? {
             Some(bytes) => Self::read(bytes, None, gun, &|| source.is_late()),
             None => Err(Rejection::NoTrustData { gun: gun.as_str().to_owned() }.into()),
+        }
+    }
+
+    /// A root that was trusted before and is known by its version and hash alone. It was verified then, and is again.
+    pub(super) fn fetch_again(
+        source: &mut dyn MetadataSource,
+        gun: &Gun,
+        version: u64,
+        sha256: Sha256,
+    ) -> Result<Self, RefreshError> {
+        if let Some(bytes) = fetch(source, &MetadataName::RootVersion(version))? {
+            if Sha256::of(&bytes) != sha256 {
+                return Err(Rejection::Equivocation { role: "root".to_owned(), version }.into());
+            }
+            return Self::read(bytes, None, gun, &|| source.is_late());
+        }
+        // Older servers keep the newest alone.
+        let Some(bytes) = fetch(source, &MetadataName::Root)? else {
+            return Err(Rejection::Deleted { gun: gun.as_str().to_owned() }.into());
+        };
+        let is_it = Sha256::of(&bytes) == sha256;
+        let root = Self::read(bytes, None, gun, &|| source.is_late())?;
+        let offered = root.header.version;
+        match offered.cmp(&version) {
+            Ordering::Less => Err(Rejection::Rollback { role: "root".to_owned(), seen: version, offered }.into()),
+            Ordering::Equal if !is_it => Err(Rejection::Equivocation { role: "root".to_owned(), version }.into()),
+            Ordering::Equal => Ok(root),
+            // Nothing leads from the one that was trusted to this one.
+            Ordering::Greater => Err(Rejection::RootVersion { expected: version, actual: offered }.into()),
         }
     }
 

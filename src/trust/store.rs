@@ -15,10 +15,10 @@ use jiff::{SignedDuration, Timestamp};
 
 use self::disk::{Disk, Place, Written};
 pub(super) use self::known::Known;
-use self::known::{length_of, read_back};
+use self::known::read_back;
 use self::readers::Readers;
 use self::records::{Key, Records};
-use self::room::Room;
+use self::room::{Room, Share};
 use self::state::State;
 use super::Gun;
 use super::recorder::Record;
@@ -57,6 +57,8 @@ pub(super) struct Store {
     said: AtomicBool,
     /// Was it said that there is no room?
     said_full: AtomicBool,
+    /// Was it said that there is no room for the least either?
+    said_closed: AtomicBool,
     /// Was it said that it cannot be read?
     said_unreadable: AtomicBool,
 }
@@ -74,6 +76,7 @@ impl Store {
             known,
             said: AtomicBool::new(false),
             said_full: AtomicBool::new(false),
+            said_closed: AtomicBool::new(false),
             said_unreadable: AtomicBool::new(false),
         };
         if let Some(disk) = &store.disk {
@@ -193,8 +196,9 @@ impl Store {
         }
         // The root and the floor alone: data that is on the disk stays there, unless it is of an older root.
         let mut record = Record::new();
-        let state = known.to_state(None, &mut record);
-        self.persist_state(server, gun, Known::clone(&known), &state, &record, deadline);
+        let mut state = known.to_state(None, &mut record);
+        state.leave_out_data();
+        self.persist_state(server, gun, Known::clone(&known), &mut state, &record, None, deadline);
     }
 
     /// Writes what was remembered to the disk, in which epoch it was. `record` has what the server gave for it.
@@ -219,49 +223,82 @@ impl Store {
             return self.persist_noted(server, gun, deadline);
         };
         let mut state = known.to_state(Some(repository), &mut record);
-        let before = known.on_disk.as_ref().map_or(0, State::bytes);
         let is_whole = known.is_whole_in(&state);
-        let has_room = self.has_room(disk, before, length_of(repository));
-        if !has_room || !is_whole {
-            state.leave_out_data(); // all of a publication, or none
-        }
+        let taken = self.take(disk, Place { server, gun }, &known, &known.completed(&state));
         // What was not written for want of its bytes is fetched anew; for want of room, it stays where it is.
         let mut known = Known::clone(&known);
-        known.incomplete = has_room && !is_whole;
-        self.persist_state(server, gun, known, &state, &record, deadline);
+        known.incomplete = taken.is_some() && !is_whole;
+        if taken.is_none() || !is_whole {
+            state.leave_out_data(); // all of a publication, or none
+        }
+        self.persist_state(server, gun, known, &mut state, &record, taken, deadline);
     }
 
-    /// Says once that there is no room left, and once that there is again.
-    fn has_room(&self, disk: &Disk, before: u64, wanted: u64) -> bool {
-        let has_room = self.room.admits(before, wanted, || disk.usage());
+    /// An image was let in by this repository: its place on the disk is not one of those that anybody may have.
+    pub(super) fn admitted(&self, server: &TrustServer, gun: &Gun) {
+        let key = (server.clone(), gun.clone());
+        let mut records = self.records();
+        if let Some(known) = records.get(&key).filter(|known| !known.admitted) {
+            records.insert(key, Arc::new(Known { admitted: true, ..Known::clone(&known) }));
+        }
+    }
+
+    /// Takes room for a generation, if there is some. Says once that there is none, and once that there is again.
+    fn take(&self, disk: &Disk, place: Place<'_>, known: &Known, state: &State) -> Option<Share> {
+        let before = known.on_disk.as_ref().map(|state| share(place, state)).unwrap_or_default();
+        let wanted = share(place, state);
+        let has_room = self.room.take(before, wanted, || disk.usage());
         if !has_room {
             self.metrics.trust_store_failure();
         }
-        match (has_room, self.said_full.swap(!has_room, Ordering::Relaxed)) {
+        let (said, loss) = if wanted.is_whole {
+            (
+                &self.said_full,
+                "of further repositories only the root and the versions are kept there, so that a restart \
+              fetches their data anew",
+            )
+        } else {
+            (
+                &self.said_closed,
+                "nothing is kept there of repositories that are not in it yet: protection from rollback, \
+              and for those without pins the first root, last for them as long as this process",
+            )
+        };
+        match (has_room, said.swap(!has_room, Ordering::Relaxed)) {
+            (false, false) if wanted.admitted || wanted.is_whole => {
+                log::warn!("trust.cache is full (limits.trustCache): {loss}");
+            }
             (false, false) => log::warn!(
-                "trust.cache is full (limits.trustCache): of further repositories only the root and the versions are kept \
-                 there, so that a restart fetches their data anew"
+                "a quarter of trust.cache is full of repositories by which no image was ever let in (limits.trustCache): \
+                 {loss}"
             ),
             (true, true) => log::info!("trust.cache has room again"),
             _ => {}
         }
-        has_room
+        has_room.then_some(wanted)
     }
 
+    #[expect(clippy::too_many_arguments, reason = "what is to be written, and where")]
     fn persist_state(
         &self,
         server: &TrustServer,
         gun: &Gun,
         mut known: Known,
-        state: &State,
+        state: &mut State,
         record: &Record,
+        taken: Option<Share>,
         deadline: Deadline,
     ) {
         let Some(disk) = &self.disk else { return };
+        let place = Place { server, gun };
+        state.shorten(server, gun);
+        let Some(taken) = taken.or_else(|| self.take(disk, place, &known, state)) else { return };
         let data = known.repository.as_ref().map(Arc::as_ptr);
         // Whoever asked has an answer already and waits for this no longer than for half of what is left.
         let patience = deadline.remaining().unwrap_or_default() / 2;
-        self.write(disk, Place { server, gun }, &mut known, state, record, patience);
+        self.write(disk, place, &mut known, state, record, patience);
+        let found = known.on_disk.as_ref().map(|state| share(place, state)).unwrap_or_default();
+        self.room.changed(taken, found);
         let mut records = self.records();
         let key = (server.clone(), gun.clone());
         if let Some(memory) = records.get(&key).filter(|memory| memory.repository.as_ref().map(Arc::as_ptr) == data) {
@@ -316,7 +353,7 @@ impl Store {
             }
         }
         let intact = known.on_disk.is_some();
-        let written = disk.write(place, record, patience, |current| choose(current, state, intact));
+        let written = disk.write(place, record, patience, |current| choose(place, current, state, intact));
         let written = match written {
             // Somebody has removed a file that we carried over: all is fetched anew.
             Err(DiskError::NoBytes { .. }) => {
@@ -328,7 +365,6 @@ impl Store {
         match self.heard(written) {
             Some(Written::Done(written, stamp)) => {
                 known.incomplete = lacking;
-                self.room.changed(known.on_disk.as_ref().map_or(0, State::bytes), written.bytes());
                 known.seen.join(&Seen::of(None, written.floor.clone())); // with what other processes have seen
                 // Where theirs is the later data, it is read before the next refresh.
                 let is_known = |files| files == &written.files;
@@ -439,9 +475,15 @@ pub fn reset(directory: PathBuf, gun: &Gun, known: &[TrustServer]) -> Result<Vec
     Ok(done)
 }
 
+/// What a generation takes.
+fn share(place: Place<'_>, state: &State) -> Share {
+    let bytes = state.cost(&state.to_json(place.server, place.gun));
+    Share { bytes, admitted: state.admitted, is_whole: !state.is_without_data() }
+}
+
 /// Which of two generations is to be on the disk; `None` where it is there already, and intact as far as we know. The
 /// later files, or, of one publication, the more of them; and under them the floor of both.
-fn choose(current: Option<&State>, ours: &State, intact: bool) -> Option<State> {
+fn choose(place: Place<'_>, current: Option<&State>, ours: &State, intact: bool) -> Option<State> {
     let Some(current) = current else { return Some(ours.clone()) };
     if current.epoch > ours.epoch {
         return None; // it was reset since we looked
@@ -453,6 +495,8 @@ fn choose(current: Option<&State>, ours: &State, intact: bool) -> Option<State> 
     let mut chosen = if current.age() > ours.age() || theirs_are_more { current.clone() } else { ours.clone() };
     chosen.floor.raise(&current.floor);
     chosen.floor.raise(&ours.floor);
+    chosen.admitted = current.admitted || ours.admitted;
+    chosen.shorten(place.server, place.gun);
     if current.age() == ours.age() {
         chosen.confirmed = ours.confirmed.or(current.confirmed);
     }

@@ -234,9 +234,15 @@ fn an_owner_recovers_from_versions_that_a_thief_drove_up() {
 #[test]
 fn a_cache_that_is_full_by_its_bound_costs_no_answer_and_no_version() {
     let mut stage = Stage::new();
+    // Too little for the least that is to be remembered.
     stage.site.config["limits"] = json!({ "trustCache": "1KiB" });
     let run = check(&stage.site).expect(ALLOWED);
-    assert!(run.stderr.contains("trust.cache is full"), "{run:?}");
+    assert!(run.stderr.contains("nothing is kept there of repositories that are not in it yet"), "{run:?}");
+    assert!(report(&run).get("stored").is_none(), "{run:?}");
+    // Enough for that, and not for the data.
+    stage.site.config["limits"] = json!({ "trustCache": "40KiB" });
+    let run = check(&stage.site).expect(ALLOWED);
+    assert!(run.stderr.contains("only the root and the versions are kept"), "{run:?}");
     let newer = stage.repo.update(|signer| signer.touch("timestamp"));
     stage.server.publish(&newer);
     let found = report(&check(&stage.site).expect(ALLOWED));

@@ -55,7 +55,12 @@ impl Asking<'_> {
                 },
             };
             match self.judge(&held) {
-                Ok(judgement) => return Ok(verified(&held, judgement, origin)),
+                Ok(judgement) => {
+                    if self.notary.store.keeps_bytes() {
+                        self.notary.store.admitted(self.question.server, self.question.gun);
+                    }
+                    return Ok(verified(&held, judgement, origin));
+                }
                 Err(rejection) if held.confirmed >= self.began || held.age() <= RECHECK_AFTER => {
                     return Err(Refusal::Rejected(rejection));
                 }
@@ -110,6 +115,9 @@ impl Asking<'_> {
                         match self.refresh(held.as_deref(), &pilot.terms().sign_in, max_age, deadline) {
                             Ok((held, brought)) => {
                                 store.remember(server, gun, &brought.repository, brought.confirmed, brought.epoch);
+                                if self.judge(&held).is_ok() {
+                                    store.admitted(server, gun);
+                                }
                                 (Ok(Arc::new(held)), Some(brought))
                             }
                             Err(failed) => {

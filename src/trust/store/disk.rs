@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::state::{MAX_BYTES, State, StateError, Stored};
+use super::room::{Share, Used};
+use super::state::{MAX_BYTES, State, StateError, Stored, cost_of_directory};
 use crate::credentials::files::Stamp;
 use crate::image::Sha256;
 use crate::random;
@@ -29,6 +30,8 @@ const INDEX: &str = "state.json";
 const NAME: &str = "name";
 /// Whoever writes holds this file's lock.
 const LOCK: &str = "lock";
+/// Lies in the directories of repositories by which no image was ever let in, so that they are counted without reading.
+const UNPROVEN: &str = "unproven";
 /// How files begin that were not finished.
 const UNFINISHED: &str = ".new-";
 const MAX_NAME: usize = 8 << 10;
@@ -164,11 +167,18 @@ impl Disk {
         self.write(place, &Record::new(), LOCK_PATIENCE, |current| Some(State::empty(above(current)))).map(drop)
     }
 
-    /// The bytes of all that is stored.
-    pub(super) fn usage(&self) -> u64 {
+    /// What all that is stored takes.
+    pub(super) fn usage(&self) -> Used {
         let entries = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten();
-        let files = entries(&self.base).flat_map(|directory| entries(&directory.path()));
-        files.filter_map(|file| file.metadata().ok()).fold(0, |sum, file| sum.saturating_add(file.len()))
+        let mut used = Used::default();
+        for directory in entries(&self.base) {
+            let files: Vec<_> = entries(&directory.path()).collect();
+            let admitted = !files.iter().any(|file| file.file_name() == UNPROVEN);
+            let lengths =
+                files.iter().filter_map(|file| Some((file.file_name() == INDEX, file.metadata().ok()?.len())));
+            used.add(Share { bytes: cost_of_directory(lengths), admitted, is_whole: false });
+        }
+        used
     }
 
     /// Every repository of which anything is stored.
@@ -198,8 +208,12 @@ impl Disk {
         if !name.exists() {
             self.put(directory, &name, format!("{}\n{}\n", place.server, place.gun).as_bytes())?;
         }
+        let unproven = directory.join(UNPROVEN);
+        if !state.admitted && !unproven.exists() {
+            self.put(directory, &unproven, b"")?;
+        }
         let mut fresh = false;
-        for file in state.files.values() {
+        for file in state.kept() {
             let path = directory.join(file_name(file.sha256));
             let stored = read_plain(&path, file.length).ok();
             if stored.is_some_and(|stored| Sha256::of(&stored) == file.sha256) {
@@ -240,7 +254,10 @@ impl Disk {
     fn sweep(&self, directory: &Path, state: Option<&State>) -> io::Result<()> {
         let keep: Vec<String> = state
             .into_iter()
-            .flat_map(|state| state.files.values().map(|file| file_name(file.sha256)))
+            .flat_map(|state| {
+                let mark = (!state.admitted).then(|| UNPROVEN.to_owned());
+                state.kept().map(|file| file_name(file.sha256)).chain(mark)
+            })
             .chain([INDEX, NAME, LOCK].map(str::to_owned))
             .collect();
         for entry in fs::read_dir(directory)?.flatten() {
@@ -310,7 +327,7 @@ impl Files<'_> {
     /// The root that is listed; `None` if there is none.
     pub(super) fn root(&self) -> Option<Result<Vec<u8>, DiskError>> {
         let name = MetadataName::Root;
-        self.files.get("root").map(|stored| self.read(stored, name.cap()))
+        self.files.get("root").filter(|stored| stored.kept).map(|stored| self.read(stored, name.cap()))
     }
 
     fn read(&self, stored: &Stored, cap: usize) -> Result<Vec<u8>, DiskError> {
@@ -332,7 +349,7 @@ impl MetadataSource for Files<'_> {
             MetadataName::Targets(hash) => ("targets", Some(*hash)),
             MetadataName::Delegation(role, hash) => (role.as_str(), Some(*hash)),
         };
-        let stored = self.files.get(role).filter(|file| listed.is_none_or(|hash| hash == file.sha256));
+        let stored = self.files.get(role).filter(|file| file.kept && listed.is_none_or(|hash| hash == file.sha256));
         let stored = stored.ok_or_else(|| FetchError::Unavailable(format!("{role} is not stored")))?;
         self.read(stored, cap).map_err(|error| FetchError::Unavailable(error.to_string()))
     }

@@ -35,6 +35,10 @@ pub(in crate::trust) struct Known {
     pub(super) seen: Seen,
     /// Why the stored root cannot be believed: row 47. Of no account where a root is known.
     pub(super) damage: Option<String>,
+    /// The newest root, where its bytes were too many to be stored: it is fetched again, and must be this one.
+    pub(super) root_was: Option<Stored>,
+    /// Was an image ever let in by it?
+    pub(super) admitted: bool,
     /// Why nobody knows what is stored. It is never remembered: the next question looks again.
     pub(super) unreadable: Option<String>,
     /// When the server last confirmed the data, by the wall clock.
@@ -50,10 +54,14 @@ pub(in crate::trust) struct Known {
 /// Verifies a generation again. What is wrong with it, if anything, costs only what is wrong.
 pub(super) fn read_back(disk: &Disk, place: Place<'_>, state: &State) -> (Known, Option<String>) {
     let seen = Seen::of(None, state.floor.clone());
-    let mut known = Known { epoch: state.epoch, seen, ..Known::nothing() };
+    let mut known = Known { epoch: state.epoch, seen, admitted: state.admitted, ..Known::nothing() };
     if state.files.is_empty() && state.floor == Floor::default() {
         known.on_disk = Some(state.clone());
         return (known, None); // it was reset
+    }
+    if let Some(root) = state.files.get("root").filter(|root| !root.kept) {
+        (known.root_was, known.on_disk) = (Some(*root), Some(state.clone()));
+        return (known, None);
     }
     let mut files = disk.files(place, state);
     let root = match files.root() {
@@ -98,6 +106,8 @@ impl Known {
             repository: None,
             seen: Seen::default(),
             damage: None,
+            root_was: None,
+            admitted: false,
             unreadable: None,
             confirmed: None,
             epoch: 0,
@@ -127,6 +137,7 @@ impl Known {
         self.on_disk.clone_from(&earlier.on_disk);
         self.stamp = earlier.stamp;
         self.confirmed = self.confirmed.or(earlier.confirmed);
+        self.admitted |= earlier.admitted;
     }
 
     /// The same, with what somebody else has seen.
@@ -172,13 +183,14 @@ impl Known {
         };
         // An index from before a reset is somebody's old copy: it binds nobody.
         if read.epoch == self.epoch {
-            let seen = read.seen.clone();
+            let (seen, admitted) = (read.seen.clone(), self.admitted || read.admitted);
             joined.damage = joined.damage.or_else(|| read.damage.clone());
             if read.age() > self.age() {
                 joined = read;
             }
             joined.seen.join(&self.seen);
             joined.seen.join(&seen);
+            joined.admitted = admitted;
         }
         joined
     }
@@ -226,7 +238,12 @@ impl Known {
         {
             return Err(Box::new(FailedRefresh { error: damaged_root(gun, why).into(), noted: None })); // row 47
         }
-        Repository::refresh_from(source, gun, anchor, previous, self.seen.clone(), signers, now)
+        let mut seen = self.seen.clone();
+        if let (None, Some(stored)) = (seen.root(), &self.root_was) {
+            let root = Root::fetch_again(source, gun, stored.version, stored.sha256);
+            seen.note_root(&Arc::new(root.map_err(|error| Box::new(FailedRefresh { error, noted: None }))?));
+        }
+        Repository::refresh_from(source, gun, anchor, previous, seen, signers, now)
     }
 
     /// The data as it stands, for somebody who trusts by this anchor, with these signers' roles; `None` where that is
@@ -283,18 +300,24 @@ impl Known {
         let mut files = BTreeMap::new();
         let mut put = |role: &str, header: Header, bytes: &[u8]| {
             let sha256 = Sha256::of(bytes);
-            files.insert(role.to_owned(), Stored { sha256, length: bytes.len(), version: header.version });
+            let stored = Stored { sha256, length: bytes.len(), version: header.version, kept: true };
+            files.insert(role.to_owned(), stored);
             record.insert(sha256, bytes.to_vec());
         };
-        if let Some(root) = data.map(|repository| &repository.root).or(self.seen.root()) {
+        let root = data.map(|repository| &repository.root).or(self.seen.root());
+        if let Some(root) = root {
             put("root", root.header, &root.bytes);
         }
         if let Some(Repository { timestamp, snapshot, .. }) = data {
             put("timestamp", timestamp.header, &timestamp.bytes);
             put("snapshot", snapshot.header, &snapshot.bytes);
         }
+        if let (None, Some(was)) = (root, self.root_was) {
+            files.insert("root".to_owned(), was);
+        }
         let confirmed = self.confirmed.filter(|_| data.is_some());
-        let mut state = State { epoch: self.epoch, confirmed, files, floor: self.seen.floor().clone() };
+        let mut state =
+            State { epoch: self.epoch, confirmed, files, floor: self.seen.floor().clone(), admitted: self.admitted };
         let Some(repository) = data else { return state };
         let targets = ("targets".to_owned(), &repository.targets);
         let held = repository.delegations.iter().filter_map(|(role, delegation)| match delegation {
@@ -304,11 +327,28 @@ impl Known {
         for (role, held) in std::iter::once(targets).chain(held) {
             let sha256 = held.file.sha256;
             let stored = self.on_disk.as_ref().and_then(|old| old.files.get(&role)).copied();
-            let stored = stored.filter(|stored| stored.sha256 == sha256);
+            let stored = stored.filter(|stored| stored.kept && stored.sha256 == sha256);
             let length = record.get(&sha256).map(Vec::len).or(stored.map(|stored| stored.length));
             if let Some(length) = length {
-                state.files.insert(role, Stored { sha256, length, version: held.header.version });
+                state.files.insert(role, Stored { sha256, length, version: held.header.version, kept: true });
             }
+        }
+        state
+    }
+
+    /// The same generation with all of the data, wherever its bytes are: what it would take.
+    pub(super) fn completed(&self, state: &State) -> State {
+        let mut state = state.clone();
+        let delegations = self.repository.iter().flat_map(|repository| &repository.delegations);
+        let held = delegations.filter_map(|(role, found)| match found {
+            Delegation::Held(held) => Some((role.to_string(), held)),
+            Delegation::Absent | Delegation::Damaged(_) => None,
+        });
+        let targets = self.repository.iter().map(|repository| ("targets".to_owned(), &repository.targets));
+        for (role, held) in targets.chain(held) {
+            let length = usize::try_from(held.file.length).unwrap_or(usize::MAX);
+            let file = Stored { sha256: held.file.sha256, length, version: held.header.version, kept: true };
+            state.files.entry(role).or_insert(file);
         }
         state
     }
@@ -321,17 +361,6 @@ impl Known {
                 && held.map(|(role, _)| role).all(|role| state.files.contains_key(role.as_str()))
         })
     }
-}
-
-/// The bytes of all its files.
-pub(super) fn length_of(repository: &Repository) -> u64 {
-    let files = repository.files();
-    let kept = [files.root, files.timestamp, files.snapshot].into_iter().map(|bytes| bytes.len() as u64);
-    let held = repository.delegations.values().filter_map(|delegation| match delegation {
-        Delegation::Held(held) => Some(held.file.length),
-        Delegation::Absent | Delegation::Damaged(_) => None,
-    });
-    kept.chain(held).fold(repository.targets.file.length, u64::saturating_add)
 }
 
 fn damaged_root(gun: &Gun, why: &str) -> Rejection {

@@ -30,6 +30,14 @@ pub(super) struct Remembered {
     is_on_disk: bool,
 }
 
+impl Remembered {
+    /// What is given up last: first of those that the disk knows, for it is read back; only then what nobody else
+    /// remembers, and of that last what let an image in.
+    fn worth(&self) -> (bool, bool) {
+        (!self.is_on_disk, self.known.admitted)
+    }
+}
+
 impl Records {
     pub(super) fn get(&mut self, key: &Key) -> Option<Arc<Known>> {
         self.clock += 1;
@@ -42,8 +50,7 @@ impl Records {
     pub(super) fn insert(&mut self, key: Key, known: Arc<Known>) {
         self.clock += 1;
         if self.by_key.len() >= MAX_REPOSITORIES && !self.by_key.contains_key(&key) {
-            // First of those that the disk knows, for it is read back; only then what nobody else remembers.
-            let oldest = self.by_key.iter().min_by_key(|(_, it)| (!it.is_on_disk, it.used));
+            let oldest = self.by_key.iter().min_by_key(|(_, it)| (it.worth(), it.used));
             if let Some(oldest) = oldest.map(|(key, _)| key.clone()) {
                 self.remove(&oldest);
             }
@@ -66,7 +73,8 @@ impl Records {
     pub(super) fn lighten(&mut self, but: &Key) -> bool {
         let others = self.by_key.iter().filter(|(key, _)| *key != but);
         let has_data = |it: &Remembered| it.known.has_data();
-        let oldest = others.min_by_key(|(_, it)| (!has_data(it), !has_data(it) && !it.is_on_disk, it.used));
+        let oldest = others
+            .min_by_key(|(_, it)| (!has_data(it), if has_data(it) { (false, false) } else { it.worth() }, it.used));
         let Some(key) = oldest.map(|(key, _)| key.clone()) else { return false };
         let Some(Remembered { known, used, is_on_disk }) = self.remove(&key) else { return false };
         if known.has_data() {

@@ -1,7 +1,12 @@
-//! How much room stored trust data may take, all repositories together: whoever can have a workload reviewed can have a
-//! repository stored, and a full volume would take the versions of all others along. Past the bound a repository's root
-//! and versions alone are stored. A rule of thumb, not a quota: several processes may overshoot it by what they write in
-//! the same minutes.
+//! How much room stored trust data may take, all repositories together, as a disk counts it: whoever can have a workload
+//! reviewed can have a repository stored, and a full volume would take the versions of all others along.
+//!
+//! Whole publications may take three quarters of the bound; the last one is for what must be remembered of a repository,
+//! which is small: the versions, and the root or its hash. Repositories by which no image was ever let in may take a
+//! quarter in all, so that nobody takes the others' place by naming ever new ones. Past the bound nothing is stored of
+//! further repositories. What one takes that is stored already never grows past what it has, unless there is room.
+//!
+//! Several processes may overshoot the bound by what they write between two counts.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,7 +18,42 @@ const COUNT_EVERY: Duration = Duration::from_secs(600);
 pub(super) struct Room {
     bytes: u64,
     /// What was counted, with what was written since, and when.
-    used: Mutex<Option<(u64, Instant)>>,
+    used: Mutex<Option<(Used, Instant)>>,
+}
+
+/// What is taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Used {
+    /// By all repositories.
+    pub(super) all: u64,
+    /// By those by which no image was ever let in.
+    pub(super) unproven: u64,
+}
+
+/// What one repository takes, or would.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Share {
+    pub(super) bytes: u64,
+    /// Was an image ever let in by it?
+    pub(super) admitted: bool,
+    /// Is it a whole publication?
+    pub(super) is_whole: bool,
+}
+
+impl Used {
+    pub(super) fn add(&mut self, share: Share) {
+        self.all = self.all.saturating_add(share.bytes);
+        if !share.admitted {
+            self.unproven = self.unproven.saturating_add(share.bytes);
+        }
+    }
+
+    fn remove(&mut self, share: Share) {
+        self.all = self.all.saturating_sub(share.bytes);
+        if !share.admitted {
+            self.unproven = self.unproven.saturating_sub(share.bytes);
+        }
+    }
 }
 
 impl Room {
@@ -21,25 +61,44 @@ impl Room {
         Self { bytes, used: Mutex::new(None) }
     }
 
-    /// May what takes `before` bytes take `wanted` from now on?
-    pub(super) fn admits(&self, before: u64, wanted: u64, count: impl FnOnce() -> u64) -> bool {
-        let fresh = |(_, when): &(u64, Instant)| when.elapsed() < COUNT_EVERY;
-        let known = self.used().filter(fresh); // no lock is held while it is counted
-        let used = known.map_or_else(count, |(used, _)| used);
-        if known.is_none() {
-            *self.used() = Some((used, Instant::now()));
+    /// May what takes `before` take `wanted` from now on? If so, it is taken.
+    pub(super) fn take(&self, before: Share, wanted: Share, count: impl FnOnce() -> Used) -> bool {
+        let fresh = |(_, when): &(Used, Instant)| when.elapsed() < COUNT_EVERY;
+        if self.used().filter(fresh).is_none() {
+            let counted = count(); // no lock is held while it is counted
+            *self.used() = Some((counted, Instant::now()));
         }
-        wanted <= before || used.saturating_sub(before).saturating_add(wanted) <= self.bytes
+        let mut held = self.used();
+        let Some((used, _)) = held.as_mut() else { return false };
+        let mut after = *used;
+        after.remove(before);
+        after.add(wanted);
+        let quarter = self.bytes / 4;
+        let most = if wanted.is_whole { self.bytes - quarter } else { self.bytes };
+        let fits = after.all <= most && (wanted.admitted || after.unproven <= quarter);
+        // What takes no more than before is no further burden, however full it is.
+        let is_no_burden = wanted.bytes <= before.bytes && (wanted.admitted || !before.admitted);
+        if fits || is_no_burden {
+            *used = after;
+        }
+        fits || is_no_burden
     }
 
-    /// What took `before` bytes now takes `after`.
-    pub(super) fn changed(&self, before: u64, after: u64) {
+    /// What was taken for one share is taken by another.
+    pub(super) fn changed(&self, taken: Share, found: Share) {
         if let Some((used, _)) = self.used().as_mut() {
-            *used = used.saturating_sub(before).saturating_add(after);
+            used.remove(taken);
+            used.add(found);
         }
     }
 
-    fn used(&self) -> MutexGuard<'_, Option<(u64, Instant)>> {
+    /// What is reckoned to be taken.
+    #[cfg(test)]
+    pub(super) fn used_now(&self) -> Used {
+        self.used().map_or_else(Used::default, |(used, _)| used)
+    }
+
+    fn used(&self) -> MutexGuard<'_, Option<(Used, Instant)>> {
         self.used.lock().unwrap_or_else(PoisonError::into_inner) // nothing under it can panic
     }
 }
@@ -48,22 +107,54 @@ impl Room {
 mod tests {
     use super::*;
 
+    const NOTHING: Share = Share { bytes: 0, admitted: true, is_whole: false };
+
+    fn whole(bytes: u64) -> Share {
+        Share { bytes, admitted: true, is_whole: true }
+    }
+
+    fn record(bytes: u64) -> Share {
+        Share { bytes, admitted: true, is_whole: false }
+    }
+
+    fn unproven(bytes: u64) -> Share {
+        Share { bytes, admitted: false, is_whole: false }
+    }
+
+    fn used(all: u64, unproven: u64) -> Used {
+        Used { all, unproven }
+    }
+
     #[test]
-    fn room_ends_at_its_bound() {
+    fn whole_publications_leave_a_quarter_for_what_is_small() {
         let room = Room::new(100);
-        assert!(room.admits(0, 40, || 60));
-        assert!(!room.admits(0, 41, || panic!("it was counted a moment ago")));
-        assert!(room.admits(10, 50, || 0));
-        room.changed(0, 40);
-        assert!(!room.admits(0, 1, || 0));
+        assert!(room.take(NOTHING, whole(15), || used(60, 0)));
+        let counted = || panic!("it was counted a moment ago");
+        assert!(!room.take(NOTHING, whole(1), counted));
+        assert!(room.take(whole(15), whole(15), || used(0, 0)) && !room.take(whole(15), whole(16), || used(0, 0)));
+        assert!(room.take(NOTHING, record(25), || used(0, 0)));
+        assert!(!room.take(NOTHING, record(1), || used(0, 0)));
         // What takes no more than before is no further burden, however full it is.
-        room.changed(0, 50);
-        assert!(room.admits(7, 7, || 0) && !room.admits(7, 8, || 0));
-        room.changed(90, 0);
-        assert!(room.admits(0, 40, || 0) && !room.admits(0, 41, || 0));
+        assert!(room.take(record(25), record(25), || used(0, 0)));
+        room.changed(record(25), record(40));
+        assert!(room.take(record(40), record(40), || used(0, 0)) && !room.take(record(40), record(41), || used(0, 0)));
+        room.changed(whole(75), NOTHING);
+        assert!(room.take(NOTHING, whole(35), || used(0, 0)) && !room.take(NOTHING, whole(1), || used(0, 0)));
         // After a while it is counted again.
-        *room.used() =
-            Some((100, Instant::now().checked_sub(COUNT_EVERY).expect("a machine that has run for that long")));
-        assert!(room.admits(0, 100, || 0));
+        let before = Instant::now().checked_sub(COUNT_EVERY).expect("a machine that has run for that long");
+        *room.used() = Some((used(100, 0), before));
+        assert!(room.take(NOTHING, record(100), || used(0, 0)));
+    }
+
+    #[test]
+    fn names_that_let_nothing_in_take_nobodys_place() {
+        let room = Room::new(100);
+        assert!(room.take(NOTHING, unproven(25), || used(0, 0)));
+        assert!(!room.take(NOTHING, unproven(1), || used(0, 0)));
+        // Once an image is let in by one, it is like the others.
+        assert!(room.take(unproven(10), whole(50), || used(0, 0)));
+        assert!(room.take(NOTHING, unproven(10), || used(0, 0)) && !room.take(NOTHING, unproven(1), || used(0, 0)));
+        assert!(room.take(NOTHING, record(25), || used(0, 0)));
+        assert!(!room.take(record(25), unproven(25), || used(0, 0)), "nobody goes back to them");
     }
 }

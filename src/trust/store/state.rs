@@ -22,6 +22,15 @@ const FORMATS: std::ops::RangeInclusive<u32> = 1..=FORMAT;
 const MAX_ROLES: usize = 4096;
 /// Most bytes it may have.
 pub(super) const MAX_BYTES: usize = 4 << 20;
+/// Most bytes of an index that has no data beside it: enough for the roles and keys of honest repositories. Of others, the
+/// floor is told by fewer keys.
+const MAX_RECORD: usize = 16 << 10;
+/// A root up to this size is stored with such an index. Of a larger one, its hash is; its bytes are fetched again.
+const SMALL_ROOT: usize = 8 << 10;
+/// What files and directories take is rounded up to this.
+const BLOCK: u64 = 4 << 10;
+/// How many keys of one role are told apart where there is too little room for all, in this order.
+const FEWER_KEYS: [usize; 3] = [8, 2, 0];
 
 /// What is stored of one repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +43,8 @@ pub(super) struct State {
     pub(super) files: BTreeMap<String, Stored>,
     /// The versions that were seen.
     pub(super) floor: Floor,
+    /// Was an image ever let in by it?
+    pub(super) admitted: bool,
 }
 
 /// A stored file.
@@ -43,17 +54,20 @@ pub(super) struct Stored {
     pub(super) length: usize,
     /// The version of the role that it has.
     pub(super) version: u64,
+    /// Are its bytes stored, or only what they were?
+    pub(super) kept: bool,
 }
 
 impl State {
     /// A repository of which nothing is known.
     pub(super) fn empty(epoch: u64) -> Self {
-        Self { epoch, confirmed: None, files: BTreeMap::new(), floor: Floor::default() }
+        Self { epoch, confirmed: None, files: BTreeMap::new(), floor: Floor::default(), admitted: false }
     }
 
     /// Does this one say all that the other says, but for when it was confirmed?
     pub(super) fn is_same(&self, other: &Self) -> bool {
-        (self.epoch, &self.files, &self.floor) == (other.epoch, &other.files, &other.floor)
+        (self.epoch, self.admitted, &self.files, &self.floor)
+            == (other.epoch, other.admitted, &other.files, &other.floor)
     }
 
     /// How new the files are: later is higher, and a newer root outweighs all data under an older one.
@@ -62,20 +76,39 @@ impl State {
         (version("root"), version("timestamp"))
     }
 
-    /// Leaves nothing but the root, the floor, and what says how new the rest was.
+    /// Leaves nothing but the root, or what it was, the floor, and what says how new the rest was.
     pub(super) fn leave_out_data(&mut self) {
         self.files.retain(|role, _| is_kept(role));
+        for (role, file) in &mut self.files {
+            file.kept = role == "root" && file.length <= SMALL_ROOT;
+        }
         self.confirmed = None;
     }
 
     /// Is there nothing else?
     pub(super) fn is_without_data(&self) -> bool {
-        self.files.keys().all(|role| is_kept(role))
+        self.files.keys().all(|role| is_kept(role)) && self.files.get("timestamp").is_none_or(|file| !file.kept)
     }
 
-    /// The bytes of its files.
-    pub(super) fn bytes(&self) -> u64 {
-        self.files.values().fold(0, |sum: u64, file| sum.saturating_add(file.length as u64))
+    /// Tells fewer keys apart, if there is no data and the index is too long: who may change keys at will can deny by that.
+    pub(super) fn shorten(&mut self, server: &TrustServer, gun: &Gun) {
+        for keys in FEWER_KEYS {
+            if !self.is_without_data() || self.to_json(server, gun).len() <= MAX_RECORD {
+                return;
+            }
+            self.floor.tell_apart(keys);
+        }
+    }
+
+    /// The stored files.
+    pub(super) fn kept(&self) -> impl Iterator<Item = &Stored> {
+        self.files.values().filter(|file| file.kept)
+    }
+
+    /// What it takes on a disk, the directory and all that is in it: of the index as much as it may grow to.
+    pub(super) fn cost(&self, index: &[u8]) -> u64 {
+        let files: u64 = self.kept().map(|file| rounded(file.length as u64)).sum();
+        2 * BLOCK + rounded(index.len().max(MAX_RECORD) as u64) + files
     }
 
     /// What it takes in memory.
@@ -86,7 +119,8 @@ impl State {
 
     /// Can it be read back?
     pub(super) fn fits(&self, json: &[u8]) -> bool {
-        json.len() <= MAX_BYTES && self.files.len() <= MAX_ROLES && self.floor.roles().count() <= MAX_ROLES
+        let most = if self.is_without_data() { MAX_RECORD } else { MAX_BYTES };
+        json.len() <= most && self.files.len() <= MAX_ROLES && self.floor.roles().count() <= MAX_ROLES
     }
 
     /// As it stands in its file.
@@ -97,6 +131,7 @@ impl State {
             gun: gun.as_str().to_owned(),
             reset: self.epoch,
             confirmed: self.confirmed.map(|time| time.to_string()),
+            admitted: Some(self.admitted),
             files: self.files.iter().map(|(role, file)| (role.clone(), WireFile::of(*file))).collect(),
             seen: BTreeMap::new(),
             seen_under: BTreeMap::new(),
@@ -134,7 +169,7 @@ impl State {
         for (role, file) in wire.files {
             let sha256 = Sha256::from_hex(&file.sha256).ok_or(StateError::Field { field: "sha256" })?;
             let version = file.version.or_else(|| wire.seen.get(&role).map(|seen| seen.version)).unwrap_or(0);
-            files.insert(role, Stored { sha256, length: file.length, version });
+            files.insert(role, Stored { sha256, length: file.length, version, kept: file.kept.unwrap_or(true) });
         }
         let mut seen = Vec::new();
         for (role, entry) in wire.seen {
@@ -146,8 +181,22 @@ impl State {
                 seen.push((role.clone(), Some(key), entry.header()?));
             }
         }
-        Ok(Self { epoch: wire.reset, confirmed, files, floor: Floor::from_entries(seen) })
+        // Before it was told apart, all that was stored had the same right to its place.
+        let admitted = wire.admitted.unwrap_or(true);
+        Ok(Self { epoch: wire.reset, confirmed, files, floor: Floor::from_entries(seen), admitted })
     }
+}
+
+/// What a file of so many bytes takes on a disk.
+pub(super) fn rounded(bytes: u64) -> u64 {
+    bytes.checked_next_multiple_of(BLOCK).unwrap_or(u64::MAX)
+}
+
+/// What the directory of a repository takes that has these files: pairs of name and length.
+pub(super) fn cost_of_directory(files: impl Iterator<Item = (bool, u64)>) -> u64 {
+    let length =
+        |(is_index, length): (bool, u64)| rounded(if is_index { length.max(MAX_RECORD as u64) } else { length });
+    files.map(length).fold(BLOCK, u64::saturating_add)
 }
 
 fn is_kept(role: &str) -> bool {
@@ -161,6 +210,7 @@ struct Wire {
     gun: String,
     reset: u64,
     confirmed: Option<String>,
+    admitted: Option<bool>,
     files: BTreeMap<String, WireFile>,
     /// What binds whatever the keys, by role.
     seen: BTreeMap<String, WireSeen>,
@@ -174,11 +224,14 @@ struct WireFile {
     sha256: String,
     length: usize,
     version: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kept: Option<bool>,
 }
 
 impl WireFile {
     fn of(file: Stored) -> Self {
-        Self { sha256: file.sha256.hex(), length: file.length, version: Some(file.version) }
+        let kept = if file.kept { None } else { Some(false) };
+        Self { sha256: file.sha256.hex(), length: file.length, version: Some(file.version), kept }
     }
 }
 

@@ -41,7 +41,9 @@ impl StoredRole {
         let is_stored = |header: &Header| file.is_some_and(|file| file.version == header.version);
         let header = headers.max_by_key(|header| (is_stored(header), header.version))?;
         // Where newer data was seen and not stored, the older file is none of this version.
-        let file = file.filter(|file| file.version == header.version).map(|file| format!("{}.json", file.sha256.hex()));
+        let file = file
+            .filter(|file| file.kept && file.version == header.version)
+            .map(|file| format!("{}.json", file.sha256.hex()));
         Some(Self { role: printable(role, 140), version: header.version, expires: header.expires, file })
     }
 }
