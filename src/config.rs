@@ -109,8 +109,9 @@ pub struct TlsFiles {
 /// What a client may take of us. Each is named after what it stops.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Open connections, both listeners together; for a new one past that, the one that has brought nothing for longest
-    /// is closed, or the new one, if all are being answered. An eighth of them, at most 16, is the plain listener's own.
+    /// Connections that may have a request in hand, both listeners together, health probes aside. An eighth of them, at
+    /// most 16, is the plain listener's own. Each listener lets in half as many more, at most 16, which only probes and
+    /// newcomers can hold; past that, the one that has brought nothing for longest is closed for a new one.
     pub connections: usize,
     /// Threads that decide admissions.
     pub workers: usize,

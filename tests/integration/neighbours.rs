@@ -1,20 +1,185 @@
-//! Nobody is held up by somebody else: a trust server that is slow, silent or lying costs only those images time that
-//! need it. Each test prints its figures.
+//! Nobody is held up by somebody else: probes are answered while others take what they can get of both ports, and a trust
+//! server that is slow, silent or lying costs only those images time that need it. Each test prints its figures.
 
 use std::fs;
 use std::io::Write as _;
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use crate::https::{connect_tls, http, read_response};
 use crate::plant::PLC;
 use crate::product::Serving;
 use crate::review::{assert_allowed, pod_review, policy_for};
 use crate::stage::Stage;
 use portreeve_test_support::signer::Signer;
 use portreeve_test_support::trust_server::{Fault, TrustServer};
+
+/// What kubelet's probes wait by default is a second; this machine may be busy with other tests.
+const PROBE_TIME: Duration = Duration::from_secs(3);
+
+/// Probes both ports for a while, as kubelet does: each time over a new connection. Returns how many were answered in
+/// time, of how many, and the slowest.
+fn probe(serving: &Serving) -> (usize, usize, Duration) {
+    let (mut answered, mut asked, mut slowest) = (0, 0, Duration::ZERO);
+    for round in 0..10 {
+        let target = if round % 2 == 0 { "/health/liveness" } else { "/health/readiness" };
+        for tls in [false, true] {
+            asked += 1;
+            let begin = Instant::now();
+            let status = if tls { tls_probe(serving, target) } else { plain_probe(serving, target) };
+            if status != Some(200) {
+                eprintln!("probe {round} (TLS: {tls}) got {status:?} after {:?}", begin.elapsed());
+            }
+            if status == Some(200) {
+                answered += usize::from(begin.elapsed() < PROBE_TIME);
+                slowest = slowest.max(begin.elapsed());
+            }
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    (answered, asked, slowest)
+}
+
+fn plain_probe(serving: &Serving, target: &str) -> Option<u16> {
+    http(serving.plain_port(), "GET", target, b"").map(|answer| answer.status)
+}
+
+fn tls_probe(serving: &Serving, target: &str) -> Option<u16> {
+    let mut stream = connect_tls(serving.pki(), serving.port()).ok()?;
+    let request = format!("GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).and_then(|()| stream.flush()).ok()?;
+    read_response(&mut stream).map(|answer| answer.status)
+}
+
+/// One way to be a nuisance, called again and again until the test is over.
+type Nuisance = fn(&Serving, &AtomicBool);
+
+fn scrape_for_ever(serving: &Serving, over: &AtomicBool) {
+    let Some(mut stream) = plain(serving) else { return };
+    while !over.load(Ordering::SeqCst) {
+        let sent = stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+        if sent.is_err() || read_response(&mut stream).is_none() {
+            return;
+        }
+    }
+}
+
+fn probe_for_ever(serving: &Serving, over: &AtomicBool) {
+    let Some(mut stream) = plain(serving) else { return };
+    while !over.load(Ordering::SeqCst) {
+        let sent = stream.write_all(b"GET /health/liveness HTTP/1.1\r\nHost: x\r\n\r\n");
+        if sent.is_err() || read_response(&mut stream).is_none() {
+            return;
+        }
+    }
+}
+
+fn scrape_without_reading(serving: &Serving, over: &AtomicBool) {
+    let Some(mut stream) = plain(serving) else { return };
+    let requests = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n".repeat(400);
+    let _ = stream.set_write_timeout(Some(Duration::from_millis(500)));
+    let _ = stream.write_all(&requests); // it stops taking them
+    stay(stream, over);
+}
+
+fn say_nothing(serving: &Serving, over: &AtomicBool) {
+    plain(serving).into_iter().for_each(|stream| stay(stream, over));
+}
+
+fn drip_a_head(serving: &Serving, over: &AtomicBool) {
+    let Some(mut stream) = plain(serving) else { return };
+    let _ = stream.write_all(b"GET /health/liveness HTTP/1.1\r\nX: ");
+    while !over.load(Ordering::SeqCst) && stream.write_all(b"y").is_ok() {
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn shake_hands(serving: &Serving, _: &AtomicBool) {
+    let _ = connect_tls(serving.pki(), serving.port()).and_then(|mut stream| stream.flush());
+}
+
+/// An admission that takes all of its time.
+fn ask_the_silent_server(serving: &Serving, _: &AtomicBool) {
+    let Ok(mut stream) = connect_tls(serving.pki(), serving.port()) else { return };
+    let body = pod_review("registry.local:9001/plant/unseen:v1").to_string();
+    let head = format!("POST /admit?timeout=10s HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", body.len());
+    if stream.write_all((head + &body).as_bytes()).and_then(|()| stream.flush()).is_ok() {
+        let _ = read_response(&mut stream);
+    }
+}
+
+fn plain(serving: &Serving) -> Option<TcpStream> {
+    let stream = TcpStream::connect(("127.0.0.1", serving.plain_port())).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
+    Some(stream)
+}
+
+/// Until it is cut, or the test is over.
+fn stay(mut stream: TcpStream, over: &AtomicBool) {
+    let _ = stream.set_read_timeout(Some(Duration::from_millis(100)));
+    while !over.load(Ordering::SeqCst) {
+        match stream.peek(&mut [0; 1]) {
+            // Its end, or an answer that is not read.
+            Ok(0) => return,
+            Ok(_) => thread::sleep(Duration::from_millis(100)),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(_) => return,
+        }
+        if stream.flush().is_err() {
+            return;
+        }
+    }
+}
+
+#[test]
+fn probes_are_answered_however_crowded_both_ports_are() {
+    let stage = Stage::new();
+    stage.server.misbehave("plant/unseen", Fault::Stall);
+    let crowds: [(&str, &[(usize, Nuisance)]); 7] = [
+        ("16 connections that ask for /metrics without a pause", &[(16, scrape_for_ever)]),
+        ("64 connections that ask for /metrics without a pause", &[(64, scrape_for_ever)]),
+        ("40 connections that ask for /health/liveness without a pause", &[(40, probe_for_ever)]),
+        ("40 connections that ask for /metrics and read no answer", &[(40, scrape_without_reading)]),
+        ("40 silent connections and 40 that drip a head", &[(40, say_nothing), (40, drip_a_head)]),
+        ("160 admissions that wait for a silent server", &[(160, ask_the_silent_server)]),
+        ("8 that shake hands without a pause, and 8 that ask for /metrics", &[(8, shake_hands), (8, scrape_for_ever)]),
+    ];
+    let mut short = Vec::new();
+    for (what, crowd) in crowds {
+        let serving = stage.site.serve();
+        let over = AtomicBool::new(false);
+        let seen = thread::scope(|scope| {
+            for &(number, nuisance) in crowd {
+                for _ in 0..number {
+                    let (serving, over) = (&serving, &over);
+                    scope.spawn(move || {
+                        while !over.load(Ordering::SeqCst) {
+                            nuisance(serving, over);
+                        }
+                    });
+                }
+            }
+            thread::sleep(Duration::from_millis(700));
+            let seen = probe(&serving);
+            over.store(true, Ordering::SeqCst);
+            // Those that wait for an answer would wait long.
+            let ended = Command::new("/bin/kill").args(["-KILL", &serving.id().to_string()]).status();
+            assert!(ended.unwrap().success());
+            seen
+        });
+        let (answered, asked, slowest) = seen;
+        eprintln!("{what}: {answered} of {asked} probes answered, the slowest after {slowest:?}");
+        if answered < asked {
+            short.push(what);
+        }
+    }
+    assert!(short.is_empty(), "probes were not answered: {short:?}");
+}
 
 /// How long each of some unrelated images takes while others wait for a trust server: one whose policy asks for
 /// nothing, and one of another server. Returns the slowest of each, and how many were not admitted.

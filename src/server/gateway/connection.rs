@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::bodies::{Body, BodyMemory, NoMemory};
 use super::head::{Head, HeadError};
 use super::intake::{Intake, IntakeError};
-use super::slots::Slot;
+use super::slots::{Errand, NoPlace, Slot};
 use super::wire::Wire;
 use crate::config::Limits;
 use crate::metrics::{Limit, Listener, Metrics};
@@ -48,6 +48,14 @@ impl Context {
             Listener::Tls => idle_time,
             // Probes and scrapes dial again readily, and the places are few.
             Listener::Plain => idle_time.min(Duration::from_secs(5)),
+        }
+    }
+
+    fn errand(&self, target: &str) -> Errand {
+        match (target.split('?').next().unwrap_or_default(), self.listener) {
+            ("/health/liveness" | "/health/readiness", _) => Errand::Health,
+            ("/metrics", Listener::Plain) => Errand::Metrics,
+            _ => Errand::Other,
         }
     }
 
@@ -108,11 +116,14 @@ impl<'a> Connection<'a> {
         let head = self.head(first_byte)?;
         self.wire.set_deadline(first_byte + self.context.limits.request_time);
         let mut body = self.body(&head)?;
-        if !self.slot.answering() {
-            // Cut in favour of another connection: nobody would read the answer.
-            return Err(End::Gone(io::ErrorKind::ConnectionAborted.into()));
-        }
+        let errand = self.context.errand(&head.target);
+        self.slot.answering(errand).map_err(|no_place| match no_place {
+            // Nobody would read an answer.
+            NoPlace::Cut => End::Gone(io::ErrorKind::ConnectionAborted.into()),
+            NoPlace::Full => End::Refused(Refusal::NoPlace),
+        })?;
         let reply = self.relay(&head, body.take(), first_byte)?;
+        self.slot.writing();
         // Who does not read its answer holds as much memory as who does not end its request.
         body.make_room(reply.body.len())?;
         let stay = head.keep_alive && self.slot.may_stay();
@@ -261,6 +272,7 @@ enum Refusal {
     Intake(IntakeError),
     BodyTooLarge(usize),
     TooSlow(Limit),
+    NoPlace,
     NoAnswer,
     NoAnswerInTime,
 }
@@ -270,7 +282,7 @@ impl Refusal {
         match self {
             Self::Intake(IntakeError::Head(error)) => error.status(),
             Self::Intake(IntakeError::HeadTooLarge(_)) => 431,
-            Self::Intake(IntakeError::NoMemory) | Self::NoAnswerInTime => 503,
+            Self::Intake(IntakeError::NoMemory) | Self::NoAnswerInTime | Self::NoPlace => 503,
             Self::BodyTooLarge(_) => 413,
             Self::TooSlow(_) => 408,
             Self::Intake(IntakeError::Io(_)) | Self::NoAnswer => 500,
@@ -285,6 +297,7 @@ impl Refusal {
             Self::Intake(IntakeError::NoMemory) => Some(Limit::BodyMemory),
             Self::BodyTooLarge(_) => Some(Limit::RequestBytes),
             Self::TooSlow(limit) => Some(*limit),
+            Self::NoPlace => Some(Limit::Connections),
             Self::NoAnswerInTime => Some(Limit::RelayTime),
             Self::Intake(IntakeError::Head(_) | IntakeError::Io(_)) | Self::NoAnswer => None,
         }
@@ -299,6 +312,9 @@ impl fmt::Display for Refusal {
                 write!(f, "the body is larger than {most} bytes; shrink the object, or raise limits.requestBytes")
             }
             Self::TooSlow(_) => write!(f, "the request did not arrive in time; send it faster"),
+            Self::NoPlace => {
+                write!(f, "too many requests are in hand on this port; try again, or raise limits.connections")
+            }
             Self::NoAnswer => write!(f, "an internal error prevented the answer; see Portreeve's log"),
             Self::NoAnswerInTime => write!(f, "there was no decision in time; see Portreeve's log"),
         }

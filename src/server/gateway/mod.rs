@@ -13,7 +13,7 @@ mod slots;
 mod wire;
 
 use std::io;
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -203,9 +203,9 @@ impl Porter {
                 return;
             }
             match accepted {
-                Ok((stream, _)) => {
+                Ok((stream, from)) => {
                     failing = false;
-                    self.admit(stream);
+                    self.admit(stream, from.ip());
                 }
                 Err(error) => {
                     self.context.metrics.limit(Limit::Accept);
@@ -221,10 +221,10 @@ impl Porter {
     }
 
     /// Gives the connection a slot and a thread, or closes it by dropping it.
-    fn admit(&self, stream: TcpStream) {
+    fn admit(&self, stream: TcpStream, from: IpAddr) {
         let stream = Arc::new(stream);
         let context = Arc::clone(&self.context);
-        let Some(slot) = self.slots.take(context.listener, Arc::clone(&stream)) else {
+        let Some(slot) = self.slots.take(context.listener, Arc::clone(&stream), from) else {
             return;
         };
         let tls = self.store.as_ref().map(|store| store.current());
@@ -251,7 +251,7 @@ fn serve(context: &Context, stream: Arc<TcpStream>, tls: Option<Arc<rustls::Serv
     }
     let wire = match tls {
         None => Wire::plain(stream),
-        Some(config) => match Wire::handshake(stream, config, Instant::now() + context.limits.handshake_time) {
+        Some(config) => match Wire::handshake(stream, config, Instant::now() + context.limits.handshake_time, slot) {
             Ok(wire) => wire,
             Err(error) => {
                 if error.kind() == io::ErrorKind::TimedOut {

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
+use super::slots::Slot;
+
 /// A client's connection, in the clear or under TLS.
 pub(super) enum Wire {
     /// In the clear.
@@ -26,9 +28,19 @@ impl Wire {
     }
 
     /// Does the handshake, all of it by `deadline`.
-    pub(super) fn handshake(stream: Arc<TcpStream>, config: Arc<ServerConfig>, deadline: Instant) -> io::Result<Self> {
+    pub(super) fn handshake(
+        stream: Arc<TcpStream>,
+        config: Arc<ServerConfig>,
+        deadline: Instant,
+        slot: &Slot,
+    ) -> io::Result<Self> {
+        let timed = Timed::new(stream, deadline);
+        // A client that says nothing costs no TLS state, and is the first to be cut.
+        timed.socket.limit_reads(timed.left()?)?;
+        timed.socket.peek(&mut [0]).map_err(timed_out)?;
+        slot.receiving();
         let connection = ServerConnection::new(config).map_err(io::Error::other)?;
-        let mut tls = Box::new(StreamOwned::new(connection, Timed::new(stream, deadline)));
+        let mut tls = Box::new(StreamOwned::new(connection, timed));
         while tls.conn.is_handshaking() {
             let (read, written) = tls.conn.complete_io(&mut tls.sock)?;
             if read == 0 && written == 0 {
