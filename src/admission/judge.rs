@@ -20,7 +20,7 @@ use crate::policy::{
 };
 use crate::text::printable;
 use crate::trust::notary::{Notary, Origin, Question, Refusal, TrustServer, Verified, WhenUnavailable};
-use crate::trust::repository::{RequiredSigner, Wanted};
+use crate::trust::repository::{Rejection, RequiredSigner, Wanted};
 use crate::trust::servers::TrustServers;
 use crate::trust::{Anchor, FirstUse, Gun, RoleName, SignerKey, VerifiedDigest};
 
@@ -288,6 +288,7 @@ impl Judge {
             gun: &gun,
             server: &server,
             wanted: Wanted { tag: image.tag(), digest },
+            tags: rule.tags.as_ref(),
             anchor: &anchor,
             signers: &signers,
             credentials: &credentials,
@@ -303,7 +304,13 @@ impl Judge {
             Err(Refusal::Rejected(rejection)) => {
                 let slip = server.slip().map(|slip| format!("; {slip}")).unwrap_or_default();
                 let told = rejection.told_of(server.keeper());
-                let reason = format!("{told} (asked {server} for {gun}{slip})");
+                let among = match (&rejection, &rule.tags) {
+                    (Rejection::NoSuchDigest { .. }, Some(tags)) => {
+                        format!(", and under this pattern tags {tags} count")
+                    }
+                    _ => String::new(),
+                };
+                let reason = format!("{told}{among} (asked {server} for {gun}{slip})");
                 Verdict::Rejected { code: rejection.code(), reason }
             }
             Err(Refusal::NotRead(why)) => Verdict::Unavailable { reason: format!("{gun} cannot be judged: {why}") },

@@ -127,6 +127,7 @@ pub(crate) fn read_policy(node: &Node, (api_version, kind): Identity<'_>, proble
                 policy: name.clone(),
                 place: problems.place(entry.at),
                 pattern: typed,
+                tags: pattern.tags().cloned(),
                 requirement,
                 has_idle_settings,
             };

@@ -26,6 +26,7 @@ pub use problem::{Fault, PolicyProblem};
 pub use requirement::MAX_DENIAL;
 pub use set::{PolicySet, Selection};
 
+use crate::image::Glob;
 use crate::image::{Reference, ReferenceError};
 use crate::text::printable;
 use crate::trust::RootPin;
@@ -53,6 +54,8 @@ pub struct Rule {
     pub place: Place,
     /// The pattern as written.
     pub pattern: String,
+    /// The tags that the pattern matches; `None` for all.
+    pub tags: Option<Glob>,
     /// What it asks for.
     pub requirement: Requirement,
     /// Are there settings for a check (`mode`, `mutateImage`) while it asks for none?

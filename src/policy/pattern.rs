@@ -16,8 +16,8 @@ use std::cmp::Ordering;
 use std::fmt;
 
 use crate::image::{
-    DOCKER_HUB, Digest, DigestError, MAX_NAME, MAX_TAG, Reference, ReferenceError, check_path, check_tag, is_host,
-    normal_host, normal_path, one_spelling, split_tag,
+    DOCKER_HUB, Digest, DigestError, Glob, MAX_NAME, MAX_TAG, Reference, ReferenceError, check_path, check_tag,
+    is_host, normal_host, normal_path, one_spelling, split_tag,
 };
 use crate::text::printable;
 
@@ -88,6 +88,11 @@ impl Pattern {
         self.tag.is_none()
     }
 
+    /// The tags that it matches; `None` for all.
+    pub(super) fn tags(&self) -> Option<&Glob> {
+        self.tag.as_ref()
+    }
+
     /// Does it match everything?
     pub(super) fn is_everything(&self) -> bool {
         self.parts().all(Glob::is_everything) && self.digest.is_none()
@@ -106,7 +111,7 @@ impl Pattern {
     /// An image of a name that it matches, with this tag, which it does not match.
     pub(super) fn sibling(&self, tag: &str) -> Option<Reference> {
         let other = self.tag.as_ref().is_some_and(|own| !own.matches(tag)) && self.digest.is_none();
-        let name = format!("{}/{}", self.host.pieces.join("x"), self.path.pieces.join("x"));
+        let name = format!("{}/{}", self.host.filled("x"), self.path.filled("x"));
         Reference::parse(&format!("{name}:{tag}")).ok().filter(|image| other && image.name() == name)
     }
 
@@ -134,7 +139,7 @@ impl Pattern {
     /// The folder in which every image lies that it matches, as far as the path says before its first star: `a/b` for
     /// `a/b/c*`, nothing for `a*`.
     pub(super) fn folder(&self) -> &str {
-        let before_star = self.path.pieces.first().map_or("", |piece| piece);
+        let before_star = self.path.before_star();
         before_star.rsplit_once('/').map_or("", |(folder, _)| folder)
     }
 
@@ -241,78 +246,6 @@ fn check_tag_pattern(tag: &str) -> Result<(), PatternError> {
     }
     // With a letter for each star it must be a tag.
     check_tag(&tag.replace('*', "x")).map_err(|_| bad())
-}
-
-/// Literal pieces with a star between each two; one piece alone has no star.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct Glob {
-    pieces: Vec<Box<str>>,
-}
-
-impl Glob {
-    /// Any text is a glob. Neighbouring stars say no more than one.
-    fn new(text: &str) -> Self {
-        let mut pieces: Vec<Box<str>> = text.split('*').map(Box::from).collect();
-        let last = pieces.len() - 1; // `split` gives at least one piece
-        let mut index = 0;
-        pieces.retain(|piece| {
-            let inner = index != 0 && index != last;
-            index += 1;
-            !(inner && piece.is_empty())
-        });
-        Self { pieces }
-    }
-
-    /// Anchored at both ends. Linear: each piece is taken where it first occurs, and nothing is tried twice, for if
-    /// the rest fits behind a later occurrence it fits behind the first.
-    fn matches(&self, text: &str) -> bool {
-        let [first, middle @ .., last] = self.pieces.as_slice() else {
-            return self.literal() == Some(text);
-        };
-        let Some(mut rest) = text.strip_prefix(&**first).and_then(|rest| rest.strip_suffix(&**last)) else {
-            return false;
-        };
-        for piece in middle {
-            let Some((_, after)) = rest.split_once(&**piece) else {
-                return false;
-            };
-            rest = after;
-        }
-        true
-    }
-
-    /// Does it match everything that the other matches? A star of the other is taken as a character that stands in no
-    /// pattern: only a star can match it, and a star that does matches everything in its place.
-    fn covers(&self, other: &Self) -> bool {
-        self.matches(&other.pieces.join("\0"))
-    }
-
-    fn literal(&self) -> Option<&str> {
-        match self.pieces.as_slice() {
-            [only] => Some(only),
-            _ => None,
-        }
-    }
-
-    fn literals(&self) -> usize {
-        self.pieces.iter().map(|piece| piece.chars().count()).sum()
-    }
-
-    fn is_everything(&self) -> bool {
-        self.literals() == 0 && self.literal().is_none()
-    }
-}
-
-impl fmt::Display for Glob {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, piece) in self.pieces.iter().enumerate() {
-            if index > 0 {
-                f.write_str("*")?;
-            }
-            f.write_str(piece)?;
-        }
-        Ok(())
-    }
 }
 
 /// Why a pattern was refused: it could never match an image.
@@ -591,56 +524,5 @@ mod tests {
         ] {
             assert_eq!(Pattern::parse(one), Pattern::parse(other), "{one} = {other}");
         }
-    }
-
-    /// Every glob and text of a small alphabet, against the obvious recursive matcher.
-    #[test]
-    fn agrees_with_the_obvious_matcher() {
-        fn obvious(pattern: &[u8], text: &[u8]) -> bool {
-            match (pattern, text) {
-                ([], []) => true,
-                ([b'*', p @ ..], _) if obvious(p, text) => true,
-                ([b'*', ..], [_, t @ ..]) => obvious(pattern, t),
-                ([p, ps @ ..], [t, ts @ ..]) => p == t && obvious(ps, ts),
-                _ => false,
-            }
-        }
-        fn words(alphabet: &[char], longest: usize) -> Vec<String> {
-            let mut all = vec![String::new()];
-            let mut from = 0;
-            for _ in 0..longest {
-                let to = all.len();
-                for index in from..to {
-                    all.extend(alphabet.iter().map(|c| format!("{}{c}", all[index])).collect::<Vec<_>>());
-                }
-                from = to;
-            }
-            all
-        }
-        let texts = words(&['a', 'b'], 6);
-        for pattern in words(&['a', 'b', '*'], 5) {
-            let glob = Glob::new(&pattern);
-            for text in &texts {
-                assert_eq!(glob.matches(text), obvious(pattern.as_bytes(), text.as_bytes()), "{pattern:?} {text:?}");
-            }
-        }
-        // One glob covers another if it matches all that the other matches.
-        let patterns: Vec<Glob> = words(&['a', 'b', '*'], 4).iter().map(|pattern| Glob::new(pattern)).collect();
-        let texts = words(&['a', 'b', 'c'], 5);
-        let matched: Vec<Vec<bool>> =
-            patterns.iter().map(|glob| texts.iter().map(|text| glob.matches(text)).collect()).collect();
-        for (one, by_one) in patterns.iter().zip(&matched) {
-            for (other, by_other) in patterns.iter().zip(&matched) {
-                let covers = by_one.iter().zip(by_other).all(|(one, other)| *one || !*other);
-                assert_eq!(one.covers(other), covers, "{one} {other}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_hostile_pattern_takes_no_time() {
-        let glob = Glob::new(&"*a".repeat(100_000));
-        assert!(!glob.matches(&format!("{}b", "a".repeat(200_000))));
-        assert!(glob.matches(&"a".repeat(200_000)));
     }
 }

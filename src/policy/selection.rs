@@ -125,7 +125,7 @@ impl Rules {
         let alternatives = match (candidates.as_slice(), image.tag()) {
             ([], _) => return Found::Nothing,
             ([only], _) => vec![vec![&only.rule]],
-            (all, Some(_)) => vec![different(all.iter().copied())],
+            (all, Some(_)) => vec![different(all.iter().copied(), |one, other| one.requirement == other.requirement)],
             (all, None) => strictest(by_tags(all)),
         };
         if alternatives.iter().map(Vec::len).sum::<usize>() > MAX_ASKED {
@@ -171,10 +171,9 @@ fn by_tags<'a>(candidates: &[&'a Ranked]) -> Vec<Vec<&'a Rule>> {
         if covering.peek().is_some_and(|first| first.class < one.class) {
             continue;
         }
-        let list = different(covering.filter(|other| other.class == one.class).copied());
-        let same = |known: &Vec<&Rule>| {
-            known.len() == list.len() && known.iter().zip(&list).all(|(a, b)| a.requirement == b.requirement)
-        };
+        let list = different(covering.filter(|other| other.class == one.class).copied(), is_same);
+        let same =
+            |known: &Vec<&Rule>| known.len() == list.len() && known.iter().zip(&list).all(|(a, b)| is_same(a, b));
         if !lists.iter().any(same) {
             lists.push(list);
         }
@@ -190,15 +189,24 @@ fn strictest(mut lists: Vec<Vec<&Rule>>) -> Vec<Vec<&Rule>> {
     lists
 }
 
-/// Each different requirement once.
-fn different<'a>(candidates: impl Iterator<Item = &'a Ranked>) -> Vec<&'a Rule> {
+/// Each that is different once.
+fn different<'a>(
+    candidates: impl Iterator<Item = &'a Ranked>,
+    is_same: impl Fn(&Rule, &Rule) -> bool,
+) -> Vec<&'a Rule> {
     let mut rules: Vec<&Rule> = Vec::new();
     for Ranked { rule, .. } in candidates {
-        if !rules.iter().any(|known| known.requirement == rule.requirement) {
+        if !rules.iter().any(|known| is_same(known, rule)) {
             rules.push(rule);
         }
     }
     rules
+}
+
+/// Do both say the same of a digest? A check of it looks at the tags that it was released under.
+fn is_same(one: &Rule, other: &Rule) -> bool {
+    let looks_at_tags = matches!(one.requirement, Requirement::Trust(_));
+    one.requirement == other.requirement && (one.tags == other.tags || !looks_at_tags)
 }
 
 /// How much a requirement asks for.

@@ -20,7 +20,7 @@ use super::seen::{Age, Seen};
 use super::targets::TargetsRole;
 use super::weight::{as_u64, map_entry, place};
 use super::{Anchor, Gun, KeyId, MetadataName, MetadataSource, RoleName, SignerKey};
-use crate::image::Sha256;
+use crate::image::{Glob, Sha256};
 
 /// A digest that trust data vouches for. Only [`Repository::judge`] makes one; the patch takes nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -260,6 +260,17 @@ impl Repository {
         signers: &[RequiredSigner],
         now: Timestamp,
     ) -> Result<Judgement, Rejection> {
+        self.judge_among(wanted, None, signers, now)
+    }
+
+    /// The same, where a digest alone counts only if it is released under one of these tags.
+    pub fn judge_among(
+        &self,
+        wanted: Wanted<'_>,
+        tags: Option<&Glob>,
+        signers: &[RequiredSigner],
+        now: Timestamp,
+    ) -> Result<Judgement, Rejection> {
         self.check_expiries(now)?;
         let releasing = self.releasing(now)?;
         let gun = || self.gun.as_str().to_owned();
@@ -281,7 +292,8 @@ impl Repository {
                 let mut refusal = None;
                 // Whichever of them lists it (row 102): what was pinned while `targets` released it goes on running.
                 for role in &releasing {
-                    for tag in role.tags_with(digest) {
+                    let counts = |tag: &&str| tags.is_none_or(|tags| tags.matches(tag));
+                    for tag in role.tags_with(digest).filter(counts) {
                         match self.signed(role, tag, digest, signers, now) {
                             Ok(judgement) => return Ok(judgement),
                             Err(rejection) => refusal = refusal.or(Some(rejection)),

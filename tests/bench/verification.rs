@@ -235,6 +235,7 @@ impl Work {
                         gun: &case.gun,
                         server: &server,
                         wanted: wanted(),
+                        tags: None,
                         anchor: &case.anchor,
                         signers: &case.signers,
                         credentials: &nobody,

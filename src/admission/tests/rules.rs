@@ -50,6 +50,17 @@ fn no_digest_leads_past_a_rule_for_tags() {
     }
 }
 
+/// A rule for some tags speaks for no digest that was released under others alone.
+#[test]
+fn a_digest_counts_under_the_tags_that_the_pattern_matches() {
+    let world = World::new();
+    for pattern in ["v1", "v*", "*1"] {
+        let engine = world.engine(&[document(None, json!([rule(&world, &tagged(pattern), "enforce", &json!({}))]))]);
+        assert_allowed(&admit(&engine, &pod(&[&by_digest("v1")])), &[]);
+        assert_denied(&admit(&engine, &pod(&[&by_digest("both")])), &["no tag in", &format!("tags {pattern} count")]);
+    }
+}
+
 /// Where several rules are equally strict, a digest that one of them lets in is let in.
 #[test]
 fn for_a_digest_one_of_several_rules_is_enough() {

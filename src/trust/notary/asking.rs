@@ -366,7 +366,8 @@ impl Asking<'_> {
     }
 
     pub(super) fn judge(&self, held: &Held) -> Result<Judgement, Rejection> {
-        held.repository.judge(self.question.wanted, self.question.signers, self.now)
+        let Question { wanted, tags, signers, .. } = *self.question;
+        held.repository.judge_among(wanted, tags, signers, self.now)
     }
 
     fn serves(&self, held: &Held, max_age: Duration) -> bool {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::TrustServer;
 use crate::credentials::Candidates;
 use crate::deadline::Deadline;
+use crate::image::Glob;
 use crate::trust::repository::{Judgement, Rejection, RequiredSigner, RoleExpiry, Wanted};
 use crate::trust::{Anchor, Gun, KeyId};
 
@@ -29,6 +30,8 @@ pub struct Question<'a> {
     pub server: &'a TrustServer,
     /// The image.
     pub wanted: Wanted<'a>,
+    /// For a digest alone: the tags that it may be released under; `None` for all.
+    pub tags: Option<&'a Glob>,
     /// Where trust in the root begins.
     pub anchor: &'a Anchor,
     /// Who must have signed; empty: any valid publication counts.

@@ -122,6 +122,7 @@ impl Bench {
             gun: &self.gun,
             server: &self.url,
             wanted: Wanted { tag: Some(ask.tag), digest: None },
+            tags: None,
             anchor: &self.anchor,
             signers: &signers,
             credentials,

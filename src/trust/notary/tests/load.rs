@@ -34,6 +34,7 @@ impl Bench {
             gun: &Gun::new(gun).unwrap(),
             server: &self.url,
             wanted: Wanted { tag: Some(ask.tag), digest: None },
+            tags: None,
             anchor: &self.anchor,
             signers: &[],
             credentials: &Candidates::known(ask.credentials.to_vec()),
