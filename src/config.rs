@@ -125,6 +125,8 @@ pub struct Limits {
     pub body_memory: usize,
     /// Bytes of verified trust data that are remembered in memory.
     pub trust_memory: usize,
+    /// Bytes of memory in which trust data is read and verified, for all requests together.
+    pub verify_memory: usize,
     /// The most bytes that are stored under `trust.cache`.
     pub trust_cache: usize,
     /// A TLS handshake must be done by then.
@@ -154,8 +156,9 @@ impl Default for Limits {
             queue: 128,
             head_bytes: 16 << 10,
             request_bytes: 8 << 20,
-            body_memory: 32 << 20,
+            body_memory: 16 << 20,
             trust_memory: 16 << 20,
+            verify_memory: 48 << 20,
             trust_cache: 512 << 20,
             handshake_time: Duration::from_secs(5),
             head_time: Duration::from_secs(5),
@@ -365,6 +368,7 @@ impl Checker<'_> {
             request_bytes: self.bytes("limits.requestBytes", wire.request_bytes, default.request_bytes)?,
             body_memory: self.bytes("limits.bodyMemory", wire.body_memory, default.body_memory)?,
             trust_memory: self.bytes("limits.trustMemory", wire.trust_memory, default.trust_memory)?,
+            verify_memory: self.bytes("limits.verifyMemory", wire.verify_memory, default.verify_memory)?,
             trust_cache: self.bytes("limits.trustCache", wire.trust_cache, default.trust_cache)?,
             handshake_time: self.time_limit("limits.handshakeTime", wire.handshake_time, default.handshake_time)?,
             head_time: self.time_limit("limits.headTime", wire.head_time, default.head_time)?,
@@ -478,6 +482,7 @@ struct WireLimits {
     request_bytes: Option<WireSize>,
     body_memory: Option<WireSize>,
     trust_memory: Option<WireSize>,
+    verify_memory: Option<WireSize>,
     trust_cache: Option<WireSize>,
     handshake_time: Option<String>,
     head_time: Option<String>,

@@ -45,6 +45,7 @@ impl Engine {
             workers: config.limits.workers,
             waiting: Arc::clone(&waiting),
             memory: config.limits.trust_memory,
+            verify_memory: config.limits.verify_memory,
             cache_bytes: config.limits.trust_cache,
             metrics: Arc::clone(&metrics),
         })

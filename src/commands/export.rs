@@ -103,6 +103,7 @@ fn export(config: &Config, wanted: &Wanted, timeout: Duration) -> Result<String,
         workers: 1,
         waiting: Arc::new(Waiting::new(1)),
         memory: config.limits.trust_memory,
+        verify_memory: usize::MAX, // nobody else is here, and all of it is wanted
         cache_bytes: config.limits.trust_cache,
         metrics: Arc::new(Metrics::new()),
     })

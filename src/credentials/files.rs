@@ -37,7 +37,8 @@ pub(crate) fn read_capped(path: &Path, cap: usize) -> Result<Vec<u8>, FileError>
         return Err(FileError::NotAFile);
     }
     let file = File::open(path).map_err(FileError::Io)?;
-    let mut bytes = Vec::new();
+    let length = file.metadata().ok().and_then(|found| usize::try_from(found.len()).ok()).unwrap_or_default();
+    let mut bytes = Vec::with_capacity(length.min(cap) + 1);
     let limit = u64::try_from(cap).unwrap_or(u64::MAX).saturating_add(1);
     file.take(limit).read_to_end(&mut bytes).map_err(FileError::Io)?;
     if bytes.len() > cap {

@@ -212,6 +212,8 @@ words! {
         RequestBytes => "request_bytes",
         /// `limits.bodyMemory`.
         BodyMemory => "body_memory",
+        /// `limits.verifyMemory`.
+        VerifyMemory => "verify_memory",
         /// `limits.requestTime`.
         RequestTime => "request_time",
         /// `limits.idleTime`.

@@ -54,7 +54,9 @@ impl Notary {
     /// Fetches and verifies all of a repository.
     pub fn export(&self, request: &ExportRequest<'_>, now: Timestamp) -> Result<Export, Refusal> {
         let ExportRequest { gun, server, anchor, credentials, deadline } = *request;
-        let mut source = Recorder::new(self.source(server, gun, credentials, deadline, &()), true, deadline);
+        let budget = self.budget();
+        let source = self.source(server, gun, credentials, deadline, &());
+        let mut source = Recorder::new(source, true, budget, &server.to_string(), deadline);
         let none = BTreeSet::new();
         let known = self.store().recall(server, gun, deadline);
         if let Some(why) = known.as_ref().and_then(|known| known.why_unreadable()) {
@@ -73,10 +75,11 @@ impl Notary {
             }
             refusal(failed.error)
         })?;
+        let mut record = source.take_record();
         let published: BTreeSet<RoleName> = repository.snapshot.delegations.keys().cloned().collect();
         let repository = Arc::new(repository.with_signers(&mut source, &published, now).map_err(refusal)?);
         let earlier = earlier_roots(&mut source, gun, &repository.root);
-        let record = source.into_record();
+        record.extend(source.take_record());
 
         let files = repository.files();
         let mut out = Vec::new();

@@ -355,7 +355,9 @@ fn read_whole(response: &mut Response<Body>, cap: usize) -> Result<Vec<u8>, Http
     if response.body().content_length().is_some_and(|length| length > limit) {
         return Err(HttpError::TooLarge { cap });
     }
-    let mut body = Vec::new();
+    // In one piece from the beginning: one that grows leaves holes behind.
+    let length = response.body().content_length().and_then(|length| usize::try_from(length).ok());
+    let mut body = Vec::with_capacity(length.map_or(0, |length| length.min(cap) + 1));
     let reader = response.body_mut().with_config().limit(limit.saturating_add(2)).reader();
     reader.take(limit.saturating_add(1)).read_to_end(&mut body).map_err(HttpError::from)?;
     if body.len() > cap {

@@ -39,7 +39,7 @@ pub(super) struct Envelope<'a> {
 impl<'a> Envelope<'a> {
     /// Reads a file of `role`, within what such a file may take. Its time is up when `is_late` says so.
     pub(super) fn read(role: &'a str, bytes: &'a [u8], is_late: &'a dyn Fn() -> bool) -> Result<Self, RefreshError> {
-        let (values, memory) = (most_values(role, bytes.len()), reading_memory(bytes.len()));
+        let (values, memory) = (most_values(role, bytes.len()), reading_memory(role, bytes.len()));
         let failed = |error: JsonError| match error.is_late() {
             true => late(role),
             false => Rejection::Json { role: role.to_owned(), error }.into(),
@@ -224,6 +224,12 @@ impl FileMeta {
             }
             _ => Ok(()),
         }
+    }
+
+    /// The length of a targets role, or the cap, past which none is fetched.
+    pub(super) fn length_within_cap(&self) -> usize {
+        let cap = MetadataName::Targets(self.sha256).cap();
+        usize::try_from(self.length).unwrap_or(cap).min(cap)
     }
 
     /// The most bytes to ask for: what is listed, within the cap of the file's kind.

@@ -28,6 +28,7 @@ pub mod notary;
 pub mod server_url;
 pub mod servers;
 
+mod budget;
 mod ca;
 mod challenge;
 mod client;

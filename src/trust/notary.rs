@@ -19,6 +19,7 @@ use self::held::{Failure, Held, Key, Terms};
 
 pub use self::question::{Origin, Question, Refusal, Verified, WhenUnavailable};
 use self::scribe::Scribe;
+use super::budget::Budget;
 pub use super::ca::CaError;
 use super::client::{Client, Ear};
 use super::crowd::Crowd;
@@ -59,6 +60,8 @@ pub struct NotarySettings {
     pub waiting: Arc<Waiting>,
     /// The most bytes of trust data that are remembered in memory.
     pub memory: usize,
+    /// The most bytes of memory in which trust data is read and verified, for all requests together.
+    pub verify_memory: usize,
     /// The most bytes that are stored there.
     pub cache_bytes: usize,
     /// Where it is counted what became of that.
@@ -69,6 +72,7 @@ pub struct NotarySettings {
 pub struct Notary {
     client: Client,
     store: Arc<Store>,
+    budget: Arc<Budget>,
     scribe: Scribe,
     refresh_after: Duration,
     shelf: Shelf<Key, Arc<Held>, Terms, Failure>,
@@ -99,11 +103,15 @@ impl Notary {
         let room = u64::try_from(settings.cache_bytes).unwrap_or(u64::MAX);
         let half = u64::try_from(settings.memory / 2).unwrap_or(u64::MAX);
         let store = Store::new(settings.cache, half, Arc::clone(&settings.metrics)).with_room(room);
+        let verify_memory = u64::try_from(settings.verify_memory).unwrap_or(u64::MAX);
+        let budget = Arc::new(Budget::new(verify_memory, Arc::clone(&settings.metrics)));
+        let store = store.with_budget(Arc::clone(&budget));
         let store = Arc::new(store);
         Ok(Self {
             client,
             scribe: Scribe::new(Arc::clone(&store)),
             store,
+            budget,
             refresh_after: settings.refresh_after,
             shelf: Shelf::new(MAX_REPOSITORIES, half, |held| held.weight()),
             crowd: Crowd::new(settings.workers, settings.waiting.places()),
@@ -153,6 +161,10 @@ impl Notary {
             Some(directory) => Box::new(Directory::new(directory, gun)),
             None => Box::new(self.client.source(server, gun, credentials, deadline).heard_by(ear)),
         }
+    }
+
+    pub(super) fn budget(&self) -> &Budget {
+        &self.budget
     }
 
     pub(super) fn store(&self) -> &Store {

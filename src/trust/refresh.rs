@@ -69,6 +69,7 @@ impl Refresh<'_> {
         let snapshot = self.snapshot(root, &timestamp.snapshot)?;
         // TUF has the snapshot list the root in Notary's dialect: this publication was made under this very root.
         snapshot.root.check("root", &root.bytes)?; // row 61
+        self.expect(root, &snapshot)?;
         let targets = self.targets(root, &snapshot.targets)?;
         let mut repository = Repository {
             gun: self.gun.clone(),
@@ -83,6 +84,25 @@ impl Refresh<'_> {
         let outcome = self.delegations(&mut repository);
         self.seen = repository.seen.clone();
         outcome.map(|()| repository)
+    }
+
+    /// Says how long the files are that are fetched now: all that this publication lists, but for what is carried over.
+    fn expect(&mut self, root: &Root, snapshot: &SnapshotRole) -> Result<(), RefreshError> {
+        let held = self.previous.map(|previous| &previous.targets);
+        let is_held = held.is_some_and(|held| held.file == snapshot.targets && held.keys == root.targets);
+        let releases = RoleName::releases();
+        let roles = self.signers.iter().chain((!self.signers.contains(&releases)).then_some(&releases));
+        let is_carried = |role: &RoleName, file: &FileMeta| {
+            let carried = self.previous.filter(|_| is_held).and_then(|previous| previous.delegations.get(role));
+            matches!(carried, Some(Delegation::Held(held)) if held.file == *file)
+        };
+        let listed = roles.filter_map(|role| {
+            let file = snapshot.delegations.get(role)?;
+            (!is_carried(role, file)).then_some(file)
+        });
+        let files = (!is_held).then_some(&snapshot.targets).into_iter().chain(listed);
+        let lengths: Vec<usize> = files.map(FileMeta::length_within_cap).collect();
+        self.source.expect(&lengths).map_err(unavailable)
     }
 
     fn delegations(&mut self, repository: &mut Repository) -> Result<(), RefreshError> {
@@ -164,6 +184,10 @@ impl Refresh<'_> {
     fn check_expiry(&self, role: &str, header: &Header) -> Result<(), Rejection> {
         self.now.map_or(Ok(()), |now| header.check_expiry(role, now))
     }
+}
+
+fn unavailable(error: FetchError) -> RefreshError {
+    RefreshError::Unavailable(error.to_string())
 }
 
 /// A targets role that verified metadata lists.

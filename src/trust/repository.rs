@@ -11,7 +11,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::floor::Floor;
-use super::metadata::{Header, SnapshotRole, TimestampRole};
+use super::metadata::{FileMeta, Header, SnapshotRole, TimestampRole};
 pub use super::refresh::RefreshError;
 use super::refresh::{Refresh, open_listed};
 pub use super::rejection::{NotSigned, Rejection, RootDistrust};
@@ -239,6 +239,10 @@ impl Repository {
     ) -> Result<Repository, RefreshError> {
         self.check_expiries(now)?;
         let mut more = self.clone();
+        let lacks = |role: &&RoleName| matches!(self.delegations.get(*role), None | Some(Delegation::Damaged(_)));
+        let files = signers.iter().filter(lacks).filter_map(|role| self.snapshot.delegations.get(role));
+        let lengths: Vec<usize> = files.map(FileMeta::length_within_cap).collect();
+        source.expect(&lengths).map_err(|error| RefreshError::Unavailable(error.to_string()))?;
         for role in signers {
             let held = self.delegations.get(role);
             if matches!(held, None | Some(Delegation::Damaged(_))) {

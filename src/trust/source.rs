@@ -47,6 +47,10 @@ impl MetadataName {
     }
 }
 
+/// A file of so many bytes costs so little that it is read without asking for memory. Hardly a root, a timestamp or a
+/// snapshot is larger.
+pub(super) const FREE: usize = 16 << 10;
+
 /// The most values and names in a role's file. Notary's roots, timestamps and snapshots have some dozens; 75,000 targets
 /// have about 600,000.
 pub(super) fn most_values(role: &str, bytes: usize) -> usize {
@@ -60,8 +64,10 @@ pub(super) fn most_values(role: &str, bytes: usize) -> usize {
 
 /// The most memory that reading so many bytes may take, beside the bytes themselves. Small files may be of any shape;
 /// large ones must be near what Notary's client writes, which takes seven tenths of its bytes.
-pub(super) fn reading_memory(bytes: usize) -> usize {
-    bytes.max(bytes.saturating_mul(8).min(8 << 20))
+pub(super) fn reading_memory(role: &str, bytes: usize) -> usize {
+    // The values, and the text once without escapes and once in canonical form.
+    let of_role = most_values(role, bytes).saturating_mul(8).saturating_add(bytes.saturating_mul(2));
+    bytes.max(bytes.saturating_mul(8).min(8 << 20)).min(of_role)
 }
 
 impl fmt::Display for MetadataName {
@@ -74,6 +80,11 @@ impl fmt::Display for MetadataName {
 pub trait MetadataSource {
     /// The file's bytes: all of them, and never more than `cap`.
     fn fetch(&mut self, name: &MetadataName, cap: usize) -> Result<Vec<u8>, FetchError>;
+
+    /// What is fetched next are targets roles of these lengths, and nothing else. Says whether there is memory for that.
+    fn expect(&mut self, _: &[usize]) -> Result<(), FetchError> {
+        Ok(())
+    }
 
     /// Takes the bytes of a targets role back, now that they were verified: they may be of use to somebody.
     fn keep(&mut self, _: Sha256, _: Vec<u8>) {}

@@ -15,12 +15,13 @@ use jiff::{SignedDuration, Timestamp};
 
 use self::disk::{Disk, Place, Written};
 pub(super) use self::known::Known;
-use self::known::read_back;
+use self::known::{Trouble, read_back};
 use self::readers::Readers;
 use self::records::{Key, Records};
 use self::room::{Room, Share};
 use self::state::State;
 use super::Gun;
+use super::budget::Budget;
 use super::recorder::Record;
 use super::repository::Repository;
 use super::seen::Seen;
@@ -51,6 +52,7 @@ pub(super) struct Store {
     disk: Option<Arc<Disk>>,
     readers: Readers,
     room: Room,
+    budget: Arc<Budget>,
     metrics: Arc<Metrics>,
     known: Mutex<Records>,
     /// Was it said that nothing can be written? Once is enough.
@@ -72,6 +74,7 @@ impl Store {
             disk: directory.map(|directory| Arc::new(Disk::new(directory))),
             readers: Readers::default(),
             room: Room::new(u64::MAX),
+            budget: Arc::new(Budget::new(u64::MAX, Arc::clone(&metrics))),
             metrics,
             known,
             said: AtomicBool::new(false),
@@ -90,25 +93,34 @@ impl Store {
         Self { room: Room::new(bytes), ..self }
     }
 
+    /// The same, where reading back takes no more memory than this.
+    pub(super) fn with_budget(self, budget: Arc<Budget>) -> Self {
+        Self { budget, ..self }
+    }
+
     pub(super) fn keeps_bytes(&self) -> bool {
         self.disk.is_some()
     }
 
     /// What is known. Looks at the disk whenever another process has written there, for no longer than half of what is left
-    /// of the time: a volume may not answer at all.
+    /// of the time: a volume may not answer at all. Data that cannot be verified again in that time, or for want of memory,
+    /// is left alone until the next question; root and floor hold all the same.
     pub(super) fn recall(&self, server: &TrustServer, gun: &Gun, deadline: Deadline) -> Option<Arc<Known>> {
         let key = (server.clone(), gun.clone());
         let memory = self.records().get(&key);
         let Some(disk) = &self.disk else { return memory };
         let before = memory.as_ref().map(|known| known.stamp);
+        let patience = deadline.remaining().unwrap_or_default() / 2;
+        let by = deadline.at_most(patience / 8 * 7); // what is late by itself is not taken for a disk that hangs
         let (looking, metrics, place) = (Arc::clone(disk), Arc::clone(&self.metrics), key.clone());
+        let budget = Arc::clone(&self.budget);
         let look = move || {
             let place = Place { server: &place.0, gun: &place.1 };
             // The stamp first: a change between the two is seen next time.
             let stamp = looking.stamp(place);
-            (before != Some(stamp)).then(|| read(&looking, &metrics, place, stamp))
+            (before != Some(stamp)).then(|| read(&looking, &metrics, &budget, place, stamp, by))
         };
-        match self.readers.run(deadline.remaining().unwrap_or_default() / 2, look) {
+        match self.readers.run(patience, look) {
             Some(None) => memory,
             Some(Some(read)) => self.take_in(key, read),
             // What this process has seen itself is enough to go on.
@@ -318,7 +330,8 @@ impl Store {
             Ok(Some(state)) => {
                 summary.confirmed = state.confirmed;
                 summary.roles = state.floor.roles().filter_map(|role| StoredRole::of(role, &state)).collect();
-                if let (_, Some(damage)) = read_back(disk, place, &state) {
+                let by = Deadline::after(Duration::MAX);
+                if let (_, Some(Trouble::Damage(damage))) = read_back(disk, place, &state, &self.budget, by) {
                     summary.damage = Some(damage);
                 }
             }
@@ -416,22 +429,35 @@ impl Store {
 }
 
 /// What the disk has; `None` where that is nothing.
-fn read(disk: &Disk, metrics: &Metrics, place: Place<'_>, stamp: Option<Stamp>) -> Option<Known> {
+fn read(
+    disk: &Disk,
+    metrics: &Metrics,
+    budget: &Budget,
+    place: Place<'_>,
+    stamp: Option<Stamp>,
+    by: Deadline,
+) -> Option<Known> {
     let mut known = None;
     for _ in 0..READ_ATTEMPTS {
         let loaded = disk.load(place);
         let (found, damage) = match loaded {
             Ok(None) => return None,
-            Ok(Some(state)) => read_back(disk, place, &state),
-            Err(error) if error.is_of_the_disk() => (Known::unreadable(&error), Some(error.to_string())),
+            Ok(Some(state)) => read_back(disk, place, &state, budget, by),
+            Err(error) if error.is_of_the_disk() => {
+                (Known::unreadable(&error), Some(Trouble::Damage(error.to_string())))
+            }
             Err(error) => {
-                let damage = Some(error.to_string());
-                (Known { damage: damage.clone(), ..Known::nothing() }, damage)
+                let damage = error.to_string();
+                (Known { damage: Some(damage.clone()), ..Known::nothing() }, Some(Trouble::Damage(damage)))
             }
         };
-        let Some(damage) = damage else {
-            metrics.reload(What::StoredTrust, true);
-            return Some(Known { stamp, ..found });
+        let damage = match damage {
+            Some(Trouble::Damage(damage)) => damage,
+            Some(Trouble::NotNow) => return Some(Known { stamp: None, ..found }),
+            None => {
+                metrics.reload(What::StoredTrust, true);
+                return Some(Known { stamp, ..found });
+            }
         };
         let settled = disk.stamp(place) == stamp;
         known = Some((Known { stamp, ..found }, damage));

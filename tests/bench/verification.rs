@@ -225,6 +225,7 @@ impl Work {
                     workers: 8,
                     waiting: Arc::new(Waiting::new(128)),
                     memory: 64 << 20,
+                    verify_memory: 48 << 20,
                     cache_bytes: usize::MAX,
                     metrics: Arc::new(Metrics::new()),
                 });

@@ -14,6 +14,7 @@ mod hosts;
 mod image;
 mod log;
 mod manifests;
+mod memory;
 mod metrics;
 mod neighbours;
 mod pull_secrets;

@@ -189,6 +189,14 @@ impl Repository<'_> {
         self
     }
 
+    /// Puts a tag into plain `targets`, with what the signer has to say of it.
+    pub(crate) fn sign_with_custom(&self, tag: &str, digest: &Digest, custom: &Path) -> &Self {
+        let gun = self.gun.as_str();
+        let args = ["addhash", "-p", gun, tag, "1234", "--sha256", &digest.0, "--custom", path(custom)];
+        self.client(&args, "");
+        self
+    }
+
     /// Takes a tag out of these roles.
     pub(crate) fn unsign(&self, tag: &str, roles: &[&str]) -> &Self {
         let mut args = vec!["remove", "-p", self.gun.as_str(), tag];

@@ -140,10 +140,22 @@ impl Site {
     pub(crate) fn serve_as(&self, user: u32) -> Serving {
         // Where the tests are built, that user may not be allowed to look.
         let copy = self.dir.path().join("portreeve");
-        fs::copy(env!("CARGO_BIN_EXE_portreeve"), &copy).unwrap();
+        fs::copy(program(), &copy).unwrap();
         let mut command = Command::new("/usr/bin/setpriv");
         command.env_clear().arg(format!("--reuid={user}")).arg(format!("--regid={user}")).arg("--clear-groups");
         command.arg(copy);
+        self.start_on(free_port(), free_port(), command).until_ready()
+    }
+
+    /// Starts the webhook in a control group, if there is one, and waits until it is ready.
+    #[track_caller]
+    pub(crate) fn serve_in(&self, group: Option<&Path>) -> Serving {
+        let Some(group) = group else { return self.serve() };
+        let mut command = Command::new("/bin/sh");
+        command.env_clear().args(["-c", "echo $$ >\"$0\" && exec \"$@\""]).arg(group.join("cgroup.procs"));
+        command.arg(program());
+        // The image's allocator is musl's. glibc's would keep what was given back, once for every thread.
+        command.env("MALLOC_ARENA_MAX", "2").env("MALLOC_MMAP_THRESHOLD_", "131072");
         self.start_on(free_port(), free_port(), command).until_ready()
     }
 
@@ -312,9 +324,14 @@ impl Drop for Serving {
     }
 }
 
+/// The executable that cargo built, or the one that `PORTREEVE` names, such as a static build.
+fn program() -> PathBuf {
+    std::env::var_os("PORTREEVE").map_or_else(|| env!("CARGO_BIN_EXE_portreeve").into(), PathBuf::from)
+}
+
 /// The executable with an empty environment, as in a scratch image.
 pub(crate) fn executable() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_portreeve"));
+    let mut command = Command::new(program());
     command.env_clear();
     command
 }

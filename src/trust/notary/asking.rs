@@ -138,8 +138,9 @@ impl Asking<'_> {
                     pilot.land(&result);
                     // After landing: nobody waits for the disk but whoever led.
                     let Question { deadline, .. } = *self.question;
-                    if let Some(Brought { repository, record, epoch, .. }) = brought {
+                    if let Some(Brought { repository, record, epoch, memory, .. }) = brought {
                         self.notary.scribe.write(server, gun, &repository, epoch, record, deadline);
+                        drop(memory); // the scribe has the bytes now
                     } else if noted.is_some() {
                         self.notary.scribe.write_noted(server, gun, deadline);
                     }
@@ -275,7 +276,10 @@ impl Asking<'_> {
         let hearing =
             Hearing { asking: self, deadline, turn: Cell::new(turn), sign_in, nobody_let_in: Cell::new(false) };
         let source = self.notary.source(server, gun, credentials, deadline, &hearing);
-        let mut source = Recorder::new(source, self.notary.store.keeps_bytes(), deadline).timed(&self.notary.metrics);
+        let (store, budget, working) = (&self.notary.store, &self.notary.budget, || hearing.answered());
+        let mut source = Recorder::new(source, store.keeps_bytes(), budget, &server.to_string(), deadline)
+            .telling(&working)
+            .timed(&self.notary.metrics);
         let mut roles = self.roles.clone();
         if let Some(held) = held {
             // Others' signers are kept up to date too, or two policies for one repository would fetch in turns. What
@@ -290,7 +294,8 @@ impl Asking<'_> {
                 let repository = Arc::new(repository);
                 let brought = Brought {
                     repository: Arc::clone(&repository),
-                    record: source.into_record(),
+                    record: source.take_record(),
+                    memory: source.take_memory(),
                     confirmed: None,
                     epoch: held.epoch,
                 };
@@ -338,7 +343,8 @@ impl Asking<'_> {
                 let repository = Arc::new(repository);
                 let brought = Brought {
                     repository: Arc::clone(&repository),
-                    record: source.into_record(),
+                    record: source.take_record(),
+                    memory: source.take_memory(),
                     confirmed: Some(self.now),
                     epoch,
                 };

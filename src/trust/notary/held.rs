@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::TrustServer;
 use crate::credentials::{Credential, Fingerprint};
+use crate::trust::budget::Permit;
 use crate::trust::recorder::Record;
 use crate::trust::repository::{Rejection, Repository};
 use crate::trust::seen::Seen;
@@ -55,6 +56,8 @@ impl Held {
 pub(super) struct Brought {
     pub(super) repository: Arc<Repository>,
     pub(super) record: Record,
+    /// What the record is in.
+    pub(super) memory: Option<Permit>,
     /// When the server was asked whether this is the newest, by the wall clock.
     pub(super) confirmed: Option<Timestamp>,
     pub(super) epoch: u64,

@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use ring::digest::{Context, SHA256};
+
 use super::room::{Share, Used};
 use super::state::{MAX_BYTES, State, StateError, Stored, cost_of_directory};
 use crate::credentials::files::Stamp;
@@ -215,8 +217,7 @@ impl Disk {
         let mut fresh = false;
         for file in state.kept() {
             let path = directory.join(file_name(file.sha256));
-            let stored = read_plain(&path, file.length).ok();
-            if stored.is_some_and(|stored| Sha256::of(&stored) == file.sha256) {
+            if hash_of_plain(&path, file.length).is_some_and(|stored| stored == file.sha256) {
                 continue;
             }
             let bytes = bytes.get(&file.sha256).filter(|bytes| Sha256::of(bytes) == file.sha256);
@@ -351,6 +352,9 @@ impl MetadataSource for Files<'_> {
         };
         let stored = self.files.get(role).filter(|file| file.kept && listed.is_none_or(|hash| hash == file.sha256));
         let stored = stored.ok_or_else(|| FetchError::Unavailable(format!("{role} is not stored")))?;
+        if stored.length > cap {
+            return Err(FetchError::TooLarge { cap });
+        }
         self.read(stored, cap).map_err(|error| FetchError::Unavailable(error.to_string()))
     }
 }
@@ -394,7 +398,8 @@ fn check_directory(path: &Path, metadata: &fs::Metadata) -> Result<(), DiskError
 /// The whole of a regular file; no link is followed, nothing else is opened.
 fn read_plain(path: &Path, cap: usize) -> Result<Vec<u8>, DiskError> {
     let file = open_plain(path, OpenOptions::new().read(true))?;
-    let mut bytes = Vec::new();
+    let length = file.metadata().ok().and_then(|found| usize::try_from(found.len()).ok()).unwrap_or_default();
+    let mut bytes = Vec::with_capacity(length.min(cap) + 1);
     let limit = u64::try_from(cap).unwrap_or(u64::MAX).saturating_add(1);
     let read = file.take(limit).read_to_end(&mut bytes);
     read.map_err(|source| DiskError::Io { path: path.to_owned(), source })?;
@@ -402,6 +407,24 @@ fn read_plain(path: &Path, cap: usize) -> Result<Vec<u8>, DiskError> {
         return Err(DiskError::NotOurs { path: path.to_owned(), what: "larger than it was" });
     }
     Ok(bytes)
+}
+
+/// The hash of a regular file of this length, without having all of it in memory.
+fn hash_of_plain(path: &Path, length: usize) -> Option<Sha256> {
+    let mut file = open_plain(path, OpenOptions::new().read(true)).ok()?;
+    let mut hash = Context::new(&SHA256);
+    let mut block = vec![0; 64 << 10];
+    let mut left = length;
+    loop {
+        match file.read(&mut block).ok()? {
+            0 => break,
+            read => {
+                left = left.checked_sub(read)?;
+                hash.update(block.get(..read)?);
+            }
+        }
+    }
+    hash.finish().as_ref().try_into().ok().map(Sha256::new)
 }
 
 fn open_plain(path: &Path, how: &OpenOptions) -> Result<File, DiskError> {

@@ -11,12 +11,14 @@ use jiff::Timestamp;
 use super::disk::{Disk, Place};
 use super::state::{State, Stored};
 use crate::credentials::files::Stamp;
+use crate::deadline::Deadline;
 use crate::image::Sha256;
 use crate::text::printable;
 use crate::trust::anchor::AnchorKind;
+use crate::trust::budget::Budget;
 use crate::trust::floor::Floor;
 use crate::trust::metadata::Header;
-use crate::trust::recorder::Record;
+use crate::trust::recorder::{Record, Recorder};
 use crate::trust::refresh::RefreshError;
 use crate::trust::rejection::Rejection;
 use crate::trust::repository::{Delegation, FailedRefresh, Repository};
@@ -51,8 +53,22 @@ pub(in crate::trust) struct Known {
     pub(super) incomplete: bool,
 }
 
+/// What kept a generation from being read back whole.
+pub(super) enum Trouble {
+    /// It is damaged.
+    Damage(String),
+    /// There was no time, or no memory: nothing is wrong with it, as far as was seen.
+    NotNow,
+}
+
 /// Verifies a generation again. What is wrong with it, if anything, costs only what is wrong.
-pub(super) fn read_back(disk: &Disk, place: Place<'_>, state: &State) -> (Known, Option<String>) {
+pub(super) fn read_back(
+    disk: &Disk,
+    place: Place<'_>,
+    state: &State,
+    budget: &Budget,
+    by: Deadline,
+) -> (Known, Option<Trouble>) {
     let seen = Seen::of(None, state.floor.clone());
     let mut known = Known { epoch: state.epoch, seen, admitted: state.admitted, ..Known::nothing() };
     if state.files.is_empty() && state.floor == Floor::default() {
@@ -63,10 +79,12 @@ pub(super) fn read_back(disk: &Disk, place: Place<'_>, state: &State) -> (Known,
         (known.root_was, known.on_disk) = (Some(*root), Some(state.clone()));
         return (known, None);
     }
-    let mut files = disk.files(place, state);
+    let files = disk.files(place, state);
     let root = match files.root() {
         Some(Ok(bytes)) => Root::read(bytes, None, place.gun, &|| false).map_err(|rejection| rejection.to_string()),
-        Some(Err(error)) if error.is_of_the_disk() => return (Known::unreadable(&error), Some(error.to_string())),
+        Some(Err(error)) if error.is_of_the_disk() => {
+            return (Known::unreadable(&error), Some(Trouble::Damage(error.to_string())));
+        }
         Some(Err(error)) => Err(error.to_string()),
         None => Err("root is not stored".to_owned()),
     };
@@ -74,7 +92,7 @@ pub(super) fn read_back(disk: &Disk, place: Place<'_>, state: &State) -> (Known,
         Ok(root) => Arc::new(root),
         Err(why) => {
             known.damage = Some(why.clone());
-            return (known, Some(format!("its root: {why}")));
+            return (known, Some(Trouble::Damage(format!("its root: {why}"))));
         }
     };
     known.seen = Seen::of(Some(Arc::clone(&root)), state.floor.clone());
@@ -83,6 +101,7 @@ pub(super) fn read_back(disk: &Disk, place: Place<'_>, state: &State) -> (Known,
         return (known, None);
     }
     let delegations: BTreeSet<RoleName> = state.files.keys().filter_map(|role| RoleName::parse(role)).collect();
+    let mut files = Recorder::new(Box::new(files), false, budget, &place.server.to_string(), by);
     match Repository::read_back(&mut files, place.gun, &root, &state.floor, &delegations) {
         Ok(repository) => {
             known.repository = Some(Arc::new(repository));
@@ -91,7 +110,12 @@ pub(super) fn read_back(disk: &Disk, place: Place<'_>, state: &State) -> (Known,
             known.on_disk = Some(state.clone());
             (known, None)
         }
-        Err(error) => (known, Some(error.to_string())),
+        // As it was stored: the next question looks at it again.
+        Err(RefreshError::Unavailable(_)) if files.has_given_up() => {
+            known.on_disk = Some(state.clone());
+            (known, Some(Trouble::NotNow))
+        }
+        Err(error) => (known, Some(Trouble::Damage(error.to_string()))),
     }
 }
 

@@ -40,6 +40,10 @@ fn now() -> Timestamp {
     "2030-01-01T00:00:00Z".parse().unwrap()
 }
 
+fn unhurried() -> Deadline {
+    Deadline::after(Duration::MAX)
+}
+
 fn soon() -> Deadline {
     Deadline::after(Duration::from_secs(20))
 }
@@ -100,11 +104,8 @@ impl Bench {
         anchor: &Anchor,
         now: Timestamp,
     ) -> Result<Arc<Repository>, RefreshError> {
-        let mut source = crate::trust::recorder::Recorder::new(
-            Box::new(Files(repo)),
-            true,
-            crate::deadline::Deadline::after(Duration::MAX),
-        );
+        let mut source =
+            crate::trust::recorder::Recorder::new(Box::new(Files(repo)), true, &store.budget, "https://n", unhurried());
         let known = store.recall(&self.server, &self.gun, soon());
         let epoch = known.as_ref().map_or(0, |known| known.epoch());
         let repository = match known {
@@ -117,7 +118,7 @@ impl Bench {
         let repository = Arc::new(repository);
         store.remember(&self.server, &self.gun, &repository, Some(now), epoch);
         store.admitted(&self.server, &self.gun);
-        store.persist(&self.server, &self.gun, &repository, epoch, source.into_record(), soon());
+        store.persist(&self.server, &self.gun, &repository, epoch, source.take_record(), soon());
         Ok(repository)
     }
 
@@ -569,7 +570,7 @@ fn what_is_read_slowly_does_not_undo_what_came_meanwhile() {
     bench.refresh(&store, &old).unwrap();
     let place = Place { server: &bench.server, gun: &bench.gun };
     let disk = store.disk.as_ref().unwrap();
-    let read = read(disk, &store.metrics, place, disk.stamp(place));
+    let read = read(disk, &store.metrics, &store.budget, place, disk.stamp(place), unhurried());
     bench.refresh(&store, &old.update(|signer| signer.touch("timestamp"))).unwrap();
     let known = store.take_in((bench.server.clone(), bench.gun.clone()), read).unwrap();
     assert_eq!(timestamp_of(&known), 2);
@@ -585,16 +586,13 @@ fn what_others_have_seen_of_other_roles_counts_here_too() {
     let (store, other) = (bench.start(), bench.start());
     bench.refresh(&other, &second).unwrap();
     // This one never asked for alice, and does not look before it writes.
-    let mut source = crate::trust::recorder::Recorder::new(
-        Box::new(Files(&third)),
-        true,
-        crate::deadline::Deadline::after(Duration::MAX),
-    );
+    let mut source =
+        crate::trust::recorder::Recorder::new(Box::new(Files(&third)), true, &store.budget, "https://n", unhurried());
     let none = BTreeSet::new();
     let ours = Repository::refresh(&mut source, &bench.gun, &first_use(), None, &none, now()).unwrap();
     let ours = Arc::new(ours);
     store.remember(&bench.server, &bench.gun, &ours, Some(now()), 0);
-    store.persist(&bench.server, &bench.gun, &ours, 0, source.into_record(), soon());
+    store.persist(&bench.server, &bench.gun, &ours, 0, source.take_record(), soon());
     let known = store.recall(&bench.server, &bench.gun, soon()).unwrap();
     assert_eq!((timestamp_of(&known), version_of(&known, "targets/alice", &third.keys("targets/alice"))), (3, 2));
 }
@@ -1575,7 +1573,8 @@ fn ever_new_names_fill_no_disk() {
     };
     let ask = |bench: &Bench, repo: &Repo, admitted: bool| {
         let known = store.recall(&bench.server, &bench.gun, soon());
-        let mut source = crate::trust::recorder::Recorder::new(Box::new(Files(repo)), true, soon());
+        let mut source =
+            crate::trust::recorder::Recorder::new(Box::new(Files(repo)), true, &store.budget, "https://n", soon());
         let found = match known {
             Some(known) => known.refresh(&mut source, &bench.gun, &first_use(), &alice(), now()).unwrap(),
             None => Repository::refresh(&mut source, &bench.gun, &first_use(), None, &alice(), now()).unwrap(),
@@ -1585,7 +1584,7 @@ fn ever_new_names_fill_no_disk() {
         if admitted {
             store.admitted(&bench.server, &bench.gun);
         }
-        store.persist(&bench.server, &bench.gun, &found, 0, source.into_record(), soon());
+        store.persist(&bench.server, &bench.gun, &found, 0, source.take_record(), soon());
     };
     let du = |bench: &Bench| {
         let du = std::process::Command::new("du").args(["-s", "--block-size=1"]).arg(bench.cache()).output().unwrap();
