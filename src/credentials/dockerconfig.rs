@@ -60,13 +60,15 @@ pub(super) fn parse(bytes: &[u8], format: Format) -> Result<DockerConfig, Docker
     if Density::of(bytes).parts > MAX_PARTS {
         return Err(DockerConfigError::TooMuch);
     }
-    let auths: BTreeMap<String, AuthEntry> = match format {
-        Format::Json => {
-            let file: ConfigFile = serde_json::from_slice(bytes).map_err(DockerConfigError::json)?;
-            file.auths.ok_or(DockerConfigError::NoAuths)?
+    let bad_json = |error| DockerConfigError::json(bytes, error);
+    let file: ConfigFile = match format {
+        Format::Json => serde_json::from_slice(bytes).map_err(bad_json)?,
+        Format::Cfg => {
+            ConfigFile { auths: Some(serde_json::from_slice(bytes).map_err(bad_json)?), ..Default::default() }
         }
-        Format::Cfg => serde_json::from_slice(bytes).map_err(DockerConfigError::json)?,
     };
+    let is_helped = file.creds_store.is_some() || file.cred_helpers.is_some();
+    let auths = file.auths.ok_or(DockerConfigError::NoAuths { is_helped })?;
     if auths.len() > MAX_ENTRIES {
         return Err(DockerConfigError::TooMany { found: auths.len() });
     }
@@ -86,18 +88,30 @@ pub(super) fn parse(bytes: &[u8], format: Format) -> Result<DockerConfig, Docker
                 config.entries.push(Entry { registry, pattern, username, password: Secret::new(password) });
             }
             // `{}` is what docker leaves where a credential helper holds the password.
+            Ok(None) if is_helped => config.problems.push(format!("\"{registry}\": {HELPED}")),
             Ok(None) => config.problems.push(format!("\"{registry}\" has neither auth nor username and password")),
             Err(problem) => config.problems.push(format!("\"{registry}\": {problem}")),
         }
     }
+    if is_helped && config.entries.is_empty() && config.problems.is_empty() {
+        config.problems.push(format!("holds no password: {HELPED}"));
+    }
     Ok(config)
 }
 
-/// Wire type. Unknown keys (`credsStore`, `HttpHeaders`, …) are not ours.
-#[derive(Deserialize)]
+/// Why a file without passwords is of no use.
+const HELPED: &str = "the password is with a credential helper of docker (credsStore or credHelpers), and none is run \
+                      here; make the Secret with kubectl create secret docker-registry";
+
+/// Wire type. Other keys (`HttpHeaders`, …) are not ours; of credential helpers we only say that there are some.
+#[derive(Default, Deserialize)]
 #[cfg_attr(test, derive(miniserde::Deserialize))]
 struct ConfigFile {
     auths: Option<BTreeMap<String, AuthEntry>>,
+    #[serde(rename = "credsStore")]
+    creds_store: Option<String>,
+    #[serde(rename = "credHelpers")]
+    cred_helpers: Option<BTreeMap<String, String>>,
 }
 
 /// Wire type.
@@ -147,18 +161,23 @@ fn within_caps(found: (String, String)) -> Result<(String, String), &'static str
     Ok(found)
 }
 
-/// base64 of `user:password`, padded or not.
+/// Padded or not.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// base64 of `user:password`.
 fn decode_auth(auth: &str) -> Result<(String, String), &'static str> {
-    const LENIENT: GeneralPurpose = GeneralPurpose::new(
-        &base64::alphabet::STANDARD,
-        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-    );
     if auth.len() > 2 * MAX_FIELD {
         return Err("auth is too long");
     }
     let bytes = LENIENT.decode(auth).map_err(|_| "auth is not base64")?;
     let text = String::from_utf8(bytes).map_err(|_| "auth is not base64 of UTF-8 text")?;
-    let (username, password) = text.split_once(':').ok_or("auth is not base64 of user:password")?;
+    let (username, password) = text.split_once(':').ok_or_else(|| match LENIENT.decode(text.trim()) {
+        Ok(again) if again.contains(&b':') => "auth is base64 of base64; encode user:password once",
+        _ => "auth is not base64 of user:password",
+    })?;
     if username.is_empty() {
         return Err("auth names no user");
     }
@@ -179,7 +198,14 @@ pub(super) enum DockerConfigError {
         syntax: bool,
     },
     /// `.dockerconfigjson` without `auths`.
-    NoAuths,
+    NoAuths {
+        /// Does it name a credential helper instead?
+        is_helped: bool,
+    },
+    /// It begins with a byte order mark.
+    ByteOrderMark,
+    /// It is base64 of what it should be.
+    TwiceBase64,
     /// More in it than is read.
     TooMuch,
     /// More registries than are looked at.
@@ -191,7 +217,15 @@ pub(super) enum DockerConfigError {
 
 impl DockerConfigError {
     /// serde_json's own words may repeat what stands in the file, which is secret; so only the place is kept.
-    fn json(error: serde_json::Error) -> Self {
+    fn json(bytes: &[u8], error: serde_json::Error) -> Self {
+        if [&b"\xef\xbb\xbf"[..], b"\xff\xfe", b"\xfe\xff"].iter().any(|mark| bytes.starts_with(mark)) {
+            return Self::ByteOrderMark;
+        }
+        // Lines of 76, as the command `base64` makes them.
+        let text: Vec<u8> = bytes.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+        if LENIENT.decode(text).is_ok_and(|inner| inner.trim_ascii_start().starts_with(b"{")) {
+            return Self::TwiceBase64;
+        }
         Self::Json { line: error.line(), column: error.column(), syntax: !error.is_data() }
     }
 }
@@ -203,7 +237,15 @@ impl fmt::Display for DockerConfigError {
             Self::Json { line, column, syntax: false } => {
                 write!(f, "is JSON, but not a docker config (line {line}, column {column})")
             }
-            Self::NoAuths => f.write_str("has no \"auths\""),
+            Self::NoAuths { is_helped: true } => write!(f, "has no \"auths\": {HELPED}"),
+            Self::NoAuths { is_helped: false } => f.write_str("has no \"auths\""),
+            Self::ByteOrderMark => {
+                f.write_str("begins with a byte order mark, and so is not JSON; save it as UTF-8 without one")
+            }
+            Self::TwiceBase64 => f.write_str(
+                "is a docker config in base64, encoded once too often; in a Secret, plain text stands under stringData and \
+                 its base64 under data",
+            ),
             Self::TooMuch => write!(f, "has far more in it than {MAX_ENTRIES} registries need"),
             Self::TooMany { found } => write!(f, "has {found} registries, the most is {MAX_ENTRIES}"),
         }
@@ -297,7 +339,40 @@ mod tests {
     fn the_older_shape_has_no_auths() {
         let text = br#"{"https://index.docker.io/v1/":{"auth":"YWxpY2U6c2VjcmV0","email":"x"}}"#;
         assert_eq!(parse(text, Format::Cfg).unwrap().entries.len(), 1);
-        assert!(matches!(parse(text, Format::Json), Err(DockerConfigError::NoAuths)));
+        assert!(matches!(parse(text, Format::Json), Err(DockerConfigError::NoAuths { is_helped: false })));
+    }
+
+    #[test]
+    fn what_is_often_mistaken_for_a_docker_config_is_called_by_its_name() {
+        let good = r#"{"auths":{"quay.io":{"auth":"YWxpY2U6c2VjcmV0"}}}"#;
+        let twice = base64::prelude::BASE64_STANDARD.encode(good);
+        let wrapped = format!("{}\n{}\n", &twice.get(..20).unwrap(), &twice.get(20..).unwrap());
+        let utf_16: Vec<u8> = [0xff, 0xfe].into_iter().chain(good.bytes().flat_map(|byte| [byte, 0])).collect();
+        for (bytes, words) in [
+            (r#"{"credsStore":"desktop"}"#.into(), "credential helper"),
+            (r#"{"credHelpers":{"quay.io":"ecr-login"}}"#.into(), "credential helper"),
+            (format!("\u{feff}{good}").into_bytes(), "byte order mark"),
+            (utf_16, "byte order mark"),
+            (twice.into_bytes(), "once too often"),
+            (wrapped.into_bytes(), "once too often"),
+            (r#"{"HttpHeaders":{}}"#.into(), "has no \"auths\""),
+        ] {
+            let error = parse(&bytes, Format::Json).unwrap_err().to_string();
+            assert!(error.contains(words), "{words}: {error}");
+        }
+        // A helper for other registries takes nothing away.
+        let some = r#"{"auths":{"quay.io":{},"a.io":{"auth":"YWxpY2U6c2VjcmV0"}},"credsStore":"desktop"}"#;
+        let config = parse(some.as_bytes(), Format::Json).unwrap();
+        assert_eq!(config.entries.len(), 1);
+        assert!(config.problems[0].contains("\"quay.io\": the password is with a credential helper"), "{config:?}");
+        let config = parse(br#"{"auths":{},"credHelpers":{"a.io":"x"}}"#, Format::Json).unwrap();
+        assert!(config.problems[0].starts_with("holds no password: "), "{config:?}");
+        let config =
+            parse(br#"{"auths":{"a.io":{"auth":"YWxpY2U6c2VjcmV0"}},"credsStore":"x"}"#, Format::Json).unwrap();
+        assert_eq!((config.entries.len(), config.problems.len()), (1, 0));
+        // base64 of base64 of alice:secret
+        let config = one(r#"{"auth":"WVd4cFkyVTZjMlZqY21WMA=="}"#);
+        assert!(config.problems[0].contains("base64 of base64"), "{config:?}");
     }
 
     #[test]
@@ -325,12 +400,13 @@ mod tests {
     #[test]
     fn miniserde_reads_the_same() {
         for text in [
-            r#"{"auths":{"a":{"auth":"x","email":"y"},"b":{}},"credsStore":"z"}"#,
+            r#"{"auths":{"a":{"auth":"x","email":"y"},"b":{}},"credsStore":"z","credHelpers":{"c":"d"}}"#,
             r#"{"auths":{"a":{"username":"u","password":"p","identitytoken":"t","auth":null}}}"#,
             r#"{}"#,
         ] {
             let a: ConfigFile = serde_json::from_str(text).unwrap();
             let b: ConfigFile = miniserde::json::from_str(text).unwrap();
+            assert_eq!((&a.creds_store, &a.cred_helpers), (&b.creds_store, &b.cred_helpers), "{text}");
             let flat = |file: ConfigFile| {
                 file.auths.map(|auths| {
                     auths

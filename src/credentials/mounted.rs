@@ -206,6 +206,14 @@ impl Found {
                 _ => None,
             };
             let path = entry.path();
+            if name.as_encoded_bytes() == b"config.json" && path.is_file() {
+                let told = format!(
+                    "credentials file {} is not read, for its name: mount it as .dockerconfigjson (kubectl create secret \
+                     generic NAME --type=kubernetes.io/dockerconfigjson --from-file=.dockerconfigjson=config.json)",
+                    path.display()
+                );
+                self.problem.get_or_insert(told);
+            }
             if let Some(format) = format {
                 let stamp = Stamp::of(&path);
                 self.files.insert(path, (stamp, format));
@@ -255,6 +263,8 @@ mod tests {
         assert_eq!(users(&credentials, "registry.local:9001/plant/plc"), ["alice", "bob", "carol"]);
         assert_eq!(users(&credentials, "registry.local:9001/other"), ["bob", "carol"]);
         assert!(users(&credentials, "quay.io/plant/plc").is_empty());
+        let problems = credentials.problems();
+        assert!(problems.len() == 1 && problems[0].contains("e/config.json is not read"), "{problems:?}");
         let source = credentials.candidates("registry.local:9001/plant/plc")[0].source.clone();
         assert!(source.contains("a/.dockerconfigjson") && source.contains("registry.local:9001/plant"), "{source}");
     }

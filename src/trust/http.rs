@@ -11,23 +11,25 @@ use std::time::{Duration, Instant};
 
 use rustls::CertificateError;
 use ureq::http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
-use ureq::unversioned::transport::{ConnectProxyConnector, Connector, TcpConnector};
+use ureq::unversioned::transport::{Connector, TcpConnector};
 use ureq::{Agent, AsSendBody, Body};
 
 use super::ca::{BuiltInRoots, CaError, tls_config};
-use super::hop::HopConnector;
 use super::names::Names;
 use super::outage::{Outage, Outages, Times};
 use super::proxy::{Proxies, ProxyError};
-use super::server_certificate::is_ca_as_server;
+use super::server_certificate;
 use super::server_url::PlainHttp;
 use super::tls::TlsConnector;
+use super::tunnel::{ProxyFault, TunnelConnector};
 use crate::credentials::Secret;
 use crate::credentials::files::Stamp;
 use crate::deadline::Deadline;
 use crate::metrics::{self, Metrics, RequestOutcome, What};
 use crate::recheck::Recheck;
 
+/// What we say we are.
+pub(super) const USER_AGENT: &str = concat!("portreeve/", env!("CARGO_PKG_VERSION"));
 /// Most of an error's body that is read.
 const MAX_ERROR_BODY: usize = 4 << 10;
 /// Buffers of one connection; the largest response head must fit.
@@ -252,13 +254,10 @@ impl Http {
         let agent = self.agent();
         let left = deadline.remaining().ok_or(HttpError::Timeout)?;
         let proxy = self.proxy(request.uri());
-        // ureq counts a proxy's resolution, connection and CONNECT each from the start; a third for each keeps their
-        // sum within what is left.
-        let connect = if proxy.is_some() { left / 3 } else { left };
         let request = agent
             .configure_request(request)
             .timeout_global(Some(left))
-            .timeout_connect(Some(connect))
+            .timeout_connect(Some(left))
             .proxy(proxy)
             .build();
         let mut response = agent.run(request).map_err(HttpError::from)?;
@@ -318,7 +317,7 @@ fn new_agent(built_in: BuiltInRoots, ca: Option<&std::path::Path>, plain_http: P
         .http_status_as_error(false)
         .https_only(plain_http == PlainHttp::Refused)
         .max_redirects(0)
-        .user_agent(concat!("portreeve/", env!("CARGO_PKG_VERSION")))
+        .user_agent(USER_AGENT)
         .accept_encoding("identity")
         .input_buffer_size(BUFFER)
         .output_buffer_size(BUFFER)
@@ -329,10 +328,9 @@ fn new_agent(built_in: BuiltInRoots, ca: Option<&std::path::Path>, plain_http: P
         .proxy(None)
         .build();
     let connector =
-        ().chain(ConnectProxyConnector::default())
+        ().chain(TunnelConnector::new(config.clone()))
             .chain(TcpConnector::default())
-            .chain(TlsConnector::new(tls_config(built_in, ca)?))
-            .chain(HopConnector);
+            .chain(TlsConnector::new(tls_config(built_in, ca)?));
     Ok(Agent::with_parts(config, connector, Names::default()))
 }
 
@@ -408,8 +406,8 @@ pub(crate) enum HttpError {
     Disconnected,
     /// Connecting, sending or receiving failed.
     Io(io::Error),
-    /// The proxy would not connect us.
-    Proxy,
+    /// The proxy failed, or would not connect us.
+    Proxy(Box<ProxyFault>),
     /// The body is larger than it may be.
     TooLarge {
         /// The cap, in bytes.
@@ -435,7 +433,7 @@ impl HttpError {
             Self::Tls(_) => RequestOutcome::Tls,
             Self::Disconnected => RequestOutcome::Disconnected,
             Self::Io(_) | Self::Down(_) => RequestOutcome::Unreachable,
-            Self::Proxy => RequestOutcome::Proxy,
+            Self::Proxy(_) => RequestOutcome::Proxy,
             Self::TooLarge { .. } | Self::NoLength | Self::Encoded => RequestOutcome::Body,
             Self::Request | Self::Protocol(_) => RequestOutcome::Protocol,
         }
@@ -457,7 +455,10 @@ impl From<ureq::Error> for HttpError {
                 io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => Self::Timeout,
                 _ => Self::Io(error),
             },
-            ureq::Error::ConnectProxyFailed(_) => Self::Proxy,
+            ureq::Error::Other(other) => match other.downcast::<ProxyFault>() {
+                Ok(fault) => Self::Proxy(fault),
+                Err(other) => Self::Protocol(ureq::Error::Other(other)),
+            },
             other => Self::Protocol(other),
         }
     }
@@ -476,11 +477,13 @@ impl fmt::Display for HttpError {
             Self::Timeout => f.write_str("did not answer in time"),
             Self::Down(outage) => outage.fmt(f),
             Self::HostNotFound => f.write_str("its host name is not known"),
-            Self::Certificate(why) => write!(f, "its certificate was not accepted: {}", certificate_trouble(why)),
+            Self::Certificate(why) => {
+                write!(f, "its certificate was not accepted: {}", server_certificate::trouble(why))
+            }
             Self::Tls(error) => write!(f, "TLS failed: {error}"),
             Self::Disconnected => f.write_str("closed the connection before the answer was complete"),
             Self::Io(error) => write!(f, "could not be reached: {error}"),
-            Self::Proxy => f.write_str("the proxy (HTTPS_PROXY) would not connect to it"),
+            Self::Proxy(fault) => fault.fmt(f),
             Self::TooLarge { cap } => write!(f, "sent more than {cap} bytes"),
             Self::NoLength => f.write_str("did not say how long its answer is, so that a cut-off one would not show"),
             Self::Encoded => f.write_str("sent a compressed answer, which was not asked for"),
@@ -494,32 +497,12 @@ impl std::error::Error for HttpError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Down(outage) => Some(outage),
+            Self::Proxy(fault) => Some(fault.as_ref()),
             Self::Tls(error) => Some(error),
             Self::Io(error) => Some(error),
             Self::Protocol(error) => Some(error),
             _ => None,
         }
-    }
-}
-
-fn certificate_trouble(why: &CertificateError) -> String {
-    match why {
-        // A bad signature is what a CA that was made anew under its old name looks like.
-        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-            "it is not under a CA that is known here (trust.ca adds the CA of a private server)".to_owned()
-        }
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "it has expired".to_owned(),
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            "it is not valid yet (is the clock right?)".to_owned()
-        }
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            "it is for another host name".to_owned()
-        }
-        other if is_ca_as_server(&rustls::Error::InvalidCertificate(other.clone())) => {
-            "it is a CA's own certificate (put exactly this one into the file of trust.ca, or use one under a CA)"
-                .to_owned()
-        }
-        other => other.to_string(),
     }
 }
 

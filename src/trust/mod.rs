@@ -33,7 +33,6 @@ mod ca;
 mod challenge;
 mod client;
 mod crowd;
-mod hop;
 pub(crate) mod http;
 mod names;
 mod outage;
@@ -44,6 +43,7 @@ pub(crate) mod shelf;
 mod store;
 mod tls;
 mod token;
+mod tunnel;
 mod weight;
 mod wire;
 

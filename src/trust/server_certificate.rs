@@ -14,6 +14,11 @@ use webpki::EndEntityCert;
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
 
+use crate::text::printable;
+
+/// Most names of a certificate that are told.
+const MAX_NAMES: usize = 5;
+
 /// The verifier.
 #[derive(Debug)]
 pub(super) struct ServerCertificates {
@@ -80,8 +85,14 @@ pub(super) fn is_ca_as_server(error: &Error) -> bool {
 fn check_name(certificate: &CertificateDer<'_>, name: &ServerName<'_>) -> Result<(), Error> {
     let certificate =
         EndEntityCert::try_from(certificate).map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
-    let verdict = certificate.verify_is_valid_for_subject_name(name);
-    verdict.map_err(|_| Error::InvalidCertificate(CertificateError::NotValidForName))
+    certificate.verify_is_valid_for_subject_name(name).map_err(|error| {
+        Error::InvalidCertificate(match error {
+            webpki::Error::CertNotValidForName(names) => {
+                CertificateError::NotValidForNameContext { expected: names.expected, presented: names.presented }
+            }
+            _ => CertificateError::NotValidForName,
+        })
+    })
 }
 
 fn check_dates(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
@@ -98,9 +109,111 @@ fn check_dates(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Er
     Ok(())
 }
 
+/// What is wrong with a certificate, and what to issue instead.
+pub(super) fn trouble(why: &CertificateError) -> String {
+    let words = match why {
+        // A bad signature is what a CA that was made anew under its old name looks like.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "it is not under a CA that is known here (trust.ca adds the CA of a private server)"
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "it has expired",
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "it is not valid yet (is the clock right?)"
+        }
+        CertificateError::NotValidForName => "it is for another host name",
+        CertificateError::NotValidForNameContext { expected, presented } => return wrong_name(expected, presented),
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            "its extended key usage is not for servers; issue one with extendedKeyUsage=serverAuth"
+        }
+        #[expect(deprecated, reason = "whichever of them rustls gives")]
+        CertificateError::UnsupportedSignatureAlgorithm
+        | CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+            "it, or a CA's certificate above it, is signed in a way that is not accepted (SHA-1, or a key that is too \
+             weak); issue one with SHA-256 and ECDSA P-256 or RSA of 2048 bits or more"
+        }
+        CertificateError::BadEncoding => "it cannot be read as an X.509 certificate",
+        CertificateError::Other(other) => match other.0.downcast_ref::<webpki::Error>() {
+            Some(error) => return rule_broken(error),
+            None => return why.to_string(),
+        },
+        other => return other.to_string(),
+    };
+    words.to_owned()
+}
+
+fn wrong_name(expected: &ServerName<'_>, presented: &[String]) -> String {
+    let host = expected.to_str();
+    let kind = if matches!(expected, ServerName::IpAddress(_)) { "IP" } else { "DNS" };
+    if presented.is_empty() {
+        return format!(
+            "it has no subjectAltName, and a common name alone names no host; issue one with \
+             subjectAltName={kind}:{host}"
+        );
+    }
+    // `DnsName("notary.local")`, as webpki has it.
+    let bare = |name: &String| {
+        let inner = name.split_once('(').map_or(name.as_str(), |(_, inner)| inner);
+        printable(inner.trim_end_matches(')').trim_matches('"'), 80)
+    };
+    let names: Vec<String> = presented.iter().take(MAX_NAMES).map(bare).collect();
+    let more = if presented.len() > MAX_NAMES { ", …" } else { "" };
+    format!(
+        "it is for {}{more} and not for {host}; use that name in the address, or issue one with \
+         subjectAltName={kind}:{host}",
+        names.join(", ")
+    )
+}
+
+/// What rustls passes on as it is.
+fn rule_broken(error: &webpki::Error) -> String {
+    use webpki::Error as E;
+    let words = match error {
+        E::UnsupportedCertVersion => {
+            "it is of X.509 version 1, which names no host; issue one of version 3 with a subjectAltName (older openssl x509 \
+             -req makes version 1 unless -extfile says more)"
+        }
+        E::CaUsedAsEndEntity => {
+            "it is a CA's own certificate (put exactly this one into the file of trust.ca, or use one under a CA)"
+        }
+        E::EndEntityUsedAsCa => {
+            "the certificate that it was issued by is no CA's; issue that one anew with basicConstraints=CA:TRUE"
+        }
+        E::PathLenConstraintViolated => {
+            "a CA above it may have fewer CAs below it (pathlen); issue it by a CA further up"
+        }
+        E::NameConstraintViolation => "a CA above it may not issue for this host (nameConstraints)",
+        E::UnsupportedCriticalExtension => {
+            "it, or a CA's certificate above it, has a critical extension that is not known here; issue one without"
+        }
+        E::InvalidSerialNumber => "its serial number is negative, zero or too long; issue one with another",
+        E::SignatureAlgorithmMismatch => "it names two signature algorithms; issue it anew",
+        E::EmptyEkuExtension
+        | E::ExtensionValueInvalid
+        | E::MalformedDnsIdentifier
+        | E::MalformedExtensions
+        | E::MalformedNameConstraint
+        | E::InvalidNetworkMaskConstraint
+        | E::UnsupportedNameType => return format!("one of its extensions is malformed ({error}); issue it anew"),
+        E::MaximumNameConstraintComparisonsExceeded
+        | E::MaximumPathBuildCallsExceeded
+        | E::MaximumPathDepthExceeded
+        | E::MaximumSignatureChecksExceeded => {
+            "the chain that the server sends is too long; send the server's own \
+             certificate and the CAs between it and the root, and nothing else"
+        }
+        other => return format!("it breaks a rule ({other})"),
+    };
+    words.to_owned()
+}
+
 #[cfg(test)]
 mod tests {
-    use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, date_time_ymd};
+    use rcgen::{
+        BasicConstraints, CertificateParams, CustomExtension, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+        date_time_ymd,
+    };
+    use rustls::pki_types::pem::PemObject;
 
     use super::*;
     use crate::credentials::files::scratch::Scratch;
@@ -135,6 +248,77 @@ mod tests {
             let verdict = verifier.verify_server_cert(server.der(), &[], &name, &[], UnixTime::now());
             assert_eq!(verdict.is_ok(), expected, "{what}: {verdict:?}");
         }
+    }
+
+    /// `openssl req -new | openssl x509 -req -signkey …`, without an extension.
+    const VERSION_1: &str = "-----BEGIN CERTIFICATE-----
+MIIBKTCB0QIUS8KOsJX6/LxO4+DYdqUMbEoBRKYwCgYIKoZIzj0EAwIwFzEVMBMG
+A1UEAwwMbm90YXJ5LmxvY2FsMCAXDTI2MTEzMDIwMDMyMFoYDzIxMjYxMTA2MjAw
+MzIwWjAXMRUwEwYDVQQDDAxub3RhcnkubG9jYWwwWTATBgcqhkjOPQIBBggqhkjO
+PQMBBwNCAAQSF0dfEgmbkYZsh5zpISSFIN2pVN8ebxbAPVEAndYnlsRAD5XMNfzT
+vRY0xY0T2/iE1mEuerHwzHCwNIWZVnhVMAoGCCqGSM49BAMCA0cAMEQCIEzaC5pZ
+Ezqsfbg1NRg3osD1ZV/jnG1k+4KTNG/GvHJiAiAz2s49u++gKh+qz8zBSQbkJlME
+4l1XQCJbipGTOaBVmg==
+-----END CERTIFICATE-----
+";
+
+    #[test]
+    fn what_is_wrong_with_a_certificate_is_said_with_what_to_issue() {
+        let params = |names: &[&str], edit: fn(&mut CertificateParams)| {
+            let mut params = CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+            let params = params.as_mut().unwrap();
+            params.distinguished_name.push(DnType::CommonName, "notary.local");
+            edit(params);
+            params.self_signed(&KeyPair::generate().unwrap()).unwrap()
+        };
+        let names: [&str; 7] = ["a.local", "b.local", "*.c.local", "10.0.0.1", "fd00::1", "d.local", "e.local"];
+        let client = |params: &mut CertificateParams| {
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        };
+        let critical = |params: &mut CertificateParams| {
+            let mut extension = CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![5, 0]);
+            extension.set_criticality(true);
+            params.custom_extensions = vec![extension];
+        };
+        let of_a_ca = |params: &mut CertificateParams| params.is_ca = ca();
+        let expired = |params: &mut CertificateParams| params.not_after = date_time_ymd(2001, 1, 1);
+        let certificates = [
+            (
+                params(&[], |_| ()),
+                "no subjectAltName, and a common name alone names no host; issue one with \
+                                   subjectAltName=DNS:notary.local",
+            ),
+            (params(&[], of_a_ca), "subjectAltName=DNS:notary.local"),
+            (
+                params(&names, |_| ()),
+                "it is for a.local, b.local, *.c.local, 10.0.0.1, fd00::1, … and not for notary.local",
+            ),
+            (params(&["notary.local"], client), "extendedKeyUsage=serverAuth"),
+            (params(&["notary.local"], critical), "critical extension"),
+            (params(&["notary.local"], expired), "it has expired"),
+        ];
+        let scratch = Scratch::new();
+        let told = |der: &CertificateDer<'_>, bundle: &str, name: &str| {
+            let verifier = verifier(BuiltInRoots::Trusted, Some(&scratch.write("ca.pem", bundle))).unwrap();
+            let name = ServerName::try_from(name.to_owned()).unwrap();
+            match verifier.verify_server_cert(der, &[], &name, &[], UnixTime::now()) {
+                Err(Error::InvalidCertificate(why)) => trouble(&why),
+                other => panic!("{other:?}"),
+            }
+        };
+        for (certificate, words) in &certificates {
+            let found = told(certificate.der(), &certificate.pem(), "notary.local");
+            assert!(found.contains(words), "{words}: {found}");
+        }
+        let found = told(certificates[0].0.der(), &certificates[0].0.pem(), "10.1.2.3");
+        assert!(found.contains("subjectAltName=IP:10.1.2.3"), "{found}");
+        let version_1 = CertificateDer::from_pem_slice(VERSION_1.as_bytes()).unwrap();
+        for bundle in [VERSION_1, &certificates[0].0.pem()] {
+            let found = told(&version_1, bundle, "notary.local");
+            assert!(found.contains("X.509 version 1") && found.contains("version 3 with a subjectAltName"), "{found}");
+        }
+        let not_known = told(certificates[1].0.der(), &certificates[0].0.pem(), "notary.local");
+        assert!(!not_known.contains("Error") && !not_known.contains("Other"), "{not_known}");
     }
 
     #[test]

@@ -48,7 +48,7 @@ impl<In: Transport> Connector<In> for TlsConnector {
 }
 
 /// `details.timeout` was counted when connecting began; what the connection has taken since is gone.
-fn left_over(details: &ConnectionDetails<'_>) -> NextTimeout {
+pub(super) fn left_over(details: &ConnectionDetails<'_>) -> NextTimeout {
     let mut timeout = details.timeout;
     if let (Duration::Exact(limit), Instant::Exact(began), Instant::Exact(now)) =
         (timeout.after, details.now, (details.current_time)())

@@ -118,7 +118,7 @@ fn a_certificate_for_another_host_is_told() {
     let (chain, key) = authority.server(&["notary.example"]);
     let bench = Bench::of(Server::start_with(&chain, &key, authority.pem()));
     let words = bench.words(&[]);
-    assert!(words.contains("another host name"), "{words}");
+    assert!(words.contains("it is for notary.example and not for 127.0.0.1"), "{words}");
 }
 
 /// As `openssl req -x509` makes them.
@@ -518,20 +518,91 @@ fn goes_through_the_proxy_with_tls_to_the_end() {
     assert!(asked.contains("Proxy-Authorization: Basic dXNlcjpwYSBzcw=="), "{asked}");
 }
 
+/// What is said of `https://notary.example` through this proxy.
+fn through(proxy: &str, wait: Duration) -> String {
+    let proxies = Proxies::from_variables(|name| (name == "HTTPS_PROXY").then(|| proxy.to_owned())).unwrap();
+    let http = Http::checked_every(None, PlainHttp::Refused, proxies, Duration::ZERO, outages()).unwrap();
+    let client = Client::over(http, PlainHttp::Refused);
+    let server = TrustServer::parse("https://notary.example", PlainHttp::Refused).unwrap();
+    let (gun, nobody) = (Gun::new(GUN).unwrap(), Candidates::known(Vec::new()));
+    let mut source = client.source(&server, &gun, &nobody, Deadline::after(wait));
+    words(source.fetch(&MetadataName::Timestamp, 100))
+}
+
+/// A proxy that answers every connection with these bytes, and how it is written.
+fn answering(bytes: &'static [u8]) -> String {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        while let Ok((mut near, _)) = listener.accept() {
+            let mut head = [0; 4096];
+            let _ = near.read(&mut head);
+            let _ = near.write_all(bytes);
+        }
+    });
+    url
+}
+
+#[test]
+fn what_a_proxy_does_wrong_is_blamed_on_the_proxy() {
+    let long = || Duration::from_secs(20);
+    let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let with_password = format!("http://user:secret@{dead}");
+    let closed = "closed the connection before it answered";
+    for (proxy, expected) in [
+        (with_password, "could not be reached: "),
+        ("http://proxy.invalid:3128".to_owned(), "could not be reached: "),
+        (
+            answering(b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic\r\n\r\n"),
+            "wants a user name and a password, or others than it got (407): HTTPS_PROXY takes http://user:password@",
+        ),
+        (
+            answering(b"HTTP/1.0 403 Forbidden\r\nContent-Length: 3\r\n\r\nno!"),
+            "does not allow connections to notary.example:443 (403): allow them there, or put the host into NO_PROXY",
+        ),
+        (
+            answering(b"HTTP/1.1 503 Service Unavailable\r\n\r\n"),
+            "could not connect to notary.example:443 (it answered 503)",
+        ),
+        (
+            answering(b"HTTP/1.1 301 Moved\r\nLocation: /\r\n\r\n"),
+            "would not connect to notary.example:443 (it answered 301)",
+        ),
+        (answering(b""), closed),
+        (answering(b"HTTP/1.1 200 O"), closed),
+        (answering(b"SSH-2.0-OpenSSH_9.6\r\n\r\n"), "did not answer as a proxy does"),
+        (answering(b"HTTP/1.1 abc\r\n\r\n"), "did not answer as a proxy does"),
+        (answering(&[b'x'; 100_000]), "did not answer as a proxy does"),
+    ] {
+        let said = through(&proxy, long());
+        let bare = proxy.rsplit_once(['@', '/']).unwrap().1;
+        let expected = format!("trust server https://notary.example: the proxy {bare} (HTTPS_PROXY) {expected}");
+        assert!(said.starts_with(&expected), "{expected}: {said}");
+        assert!(!said.contains("secret"), "{said}");
+    }
+    // A proxy that is spoken to by TLS.
+    let authority = Authority::new();
+    let (chain, key) = authority.server(&["localhost"]);
+    let proxy = Server::start_with(&chain, &key, authority.pem());
+    let url = format!("https://{}", proxy.address());
+    let said = through(&url, long());
+    assert!(
+        said.contains("has a certificate that was not accepted: it is not under a CA that is known here"),
+        "{said}"
+    );
+    // What goes wrong behind it is not the proxy's.
+    let said = through(&answering(b"HTTP/1.1 200 Connected\r\n\r\n"), long());
+    assert!(!said.contains("proxy"), "{said}");
+}
+
 #[test]
 fn a_silent_proxy_cannot_outlive_the_deadline() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let proxies = Proxies::from_variables(|name| (name == "HTTPS_PROXY").then(|| url.clone())).unwrap();
-    let http = Http::checked_every(None, PlainHttp::Refused, proxies, Duration::ZERO, outages()).unwrap();
-    let client = Client::over(http, PlainHttp::Refused);
-    let (server, gun) =
-        (TrustServer::parse("https://notary.example", PlainHttp::Refused).unwrap(), Gun::new(GUN).unwrap());
     let started = Instant::now();
-    let nobody = Candidates::known(Vec::new());
-    let mut source = client.source(&server, &gun, &nobody, Deadline::after(Duration::from_millis(900)));
-    let said = words(source.fetch(&MetadataName::Timestamp, 100));
-    assert!(said.contains("in time"), "{said}");
+    let said = through(&url, Duration::from_millis(900));
+    assert!(said.contains("(HTTPS_PROXY) did not answer in time"), "{said}");
     assert!(started.elapsed() < Duration::from_millis(2000), "{:?}", started.elapsed());
 }
 
@@ -570,15 +641,8 @@ fn a_dripped_handshake_cannot_outlive_the_deadline() {
 #[test]
 fn a_dripping_proxy_cannot_outlive_the_deadline() {
     let url = format!("http://{}", dripping(b"HTTP/1.1 200 OK\r\nX: ".to_vec(), b'x'));
-    let proxies = Proxies::from_variables(|name| (name == "HTTPS_PROXY").then(|| url.clone())).unwrap();
-    let http = Http::checked_every(None, PlainHttp::Refused, proxies, Duration::ZERO, outages()).unwrap();
-    let client = Client::over(http, PlainHttp::Refused);
-    let (server, gun) =
-        (TrustServer::parse("https://notary.example", PlainHttp::Refused).unwrap(), Gun::new(GUN).unwrap());
     let started = Instant::now();
-    let nobody = Candidates::known(Vec::new());
-    let mut source = client.source(&server, &gun, &nobody, Deadline::after(Duration::from_millis(900)));
-    let said = words(source.fetch(&MetadataName::Timestamp, 100));
+    let said = through(&url, Duration::from_millis(900));
     assert!(started.elapsed() < Duration::from_millis(2000), "{:?}", started.elapsed());
     assert!(said.contains("in time"), "{said}");
 }
