@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::{ExitStatus, complain};
 use crate::admission::{Engine, EngineError};
 use crate::config::Config;
@@ -27,9 +29,13 @@ impl Webhook {
         let engine = Arc::new(Engine::new(config, Arc::clone(&metrics)).map_err(ServeError::Engine)?);
         let mut policies = PolicySource::new(config.policies.clone());
         take_policies(&engine, &metrics, &mut policies);
-        let chore = {
-            let (engine, metrics) = (Arc::clone(&engine), Arc::clone(&metrics));
-            Chore::new("policies", move || take_policies(&engine, &metrics, &mut policies))
+        let chores = {
+            let (engine, looking) = (Arc::clone(&engine), Arc::clone(&engine));
+            let metrics = Arc::clone(&metrics);
+            vec![
+                Chore::new("policies", move || take_policies(&engine, &metrics, &mut policies)),
+                Chore::new("ends of trust data", move || looking.judge().notary.look_at_ends(Timestamp::now())),
+            ]
         };
         let waiting = Arc::clone(engine.waiting());
         let server = Server::start(ServerSettings {
@@ -40,7 +46,7 @@ impl Webhook {
             handler: engine,
             waiting,
             metrics,
-            chores: vec![chore],
+            chores,
         })
         .map_err(ServeError::Server)?;
         Ok(Self { server })

@@ -276,3 +276,21 @@ words! {
         Failed => "failed",
     }
 }
+
+words! {
+    /// A role of trust data.
+    Role {
+        /// The root, or its certificates.
+        Root => "root",
+        /// The timestamp.
+        Timestamp => "timestamp",
+        /// The snapshot.
+        Snapshot => "snapshot",
+        /// The top-level targets.
+        Targets => "targets",
+        /// `targets/releases`.
+        Releases => "releases",
+        /// A signer's role.
+        Delegation => "delegation",
+    }
+}

@@ -19,7 +19,8 @@ pub use self::exposition::CONTENT_TYPE;
 use self::exposition::{plain_text, sample};
 use self::labels::Labels;
 pub use self::labels::{
-    InHand, Limit, Listener, NotAsked, Outcome, Peer, Phase, ReloadResult, RequestOutcome, Scope, Source, Verdict, What,
+    InHand, Limit, Listener, NotAsked, Outcome, Peer, Phase, ReloadResult, RequestOutcome, Role, Scope, Source,
+    Verdict, What,
 };
 use crate::server::Endpoint;
 
@@ -40,6 +41,7 @@ pub struct Metrics {
     trust_received_bytes: Counters,
     trust_store_failures: Counters,
     trust_server_not_asked: Counters,
+    trust_data_ends: Gauges,
     reloads: Counters,
     reload_success: Gauges,
     certificate_not_after: Gauges,
@@ -96,6 +98,10 @@ impl Metrics {
                 "portreeve_trust_server_not_asked",
                 "Times that a server was not asked, by why: it is down, or too many wait for it",
             ),
+            trust_data_ends: new.gauges(
+                "portreeve_trust_data_ends_timestamp_seconds",
+                "When trust data by which images are let in ends, the soonest by role, as a Unix time",
+            ),
             reloads: new.counters(
                 "portreeve_reloads",
                 "Files re-read after a change, by what they hold and whether they took effect",
@@ -147,6 +153,7 @@ impl Metrics {
         for scope in [Scope::Namespace, Scope::Cluster] {
             count(&self.images, of_image(Verdict::Unchecked, REASON_POLICY, scope));
             count(&self.images, of_image(Verdict::Unavailable, REASON_TRUST_SERVER, scope));
+            count(&self.images, of_image(Verdict::Rejected, "expired", scope));
         }
         for source in Source::ALL {
             count(&self.trust_lookups, Labels::one("source", source.as_str()));
@@ -262,6 +269,20 @@ impl Metrics {
     /// Somebody would have asked a trust server, a token service or the Kubernetes API, and was not let.
     pub fn trust_server_not_asked(&self, why: NotAsked) {
         self.trust_server_not_asked.get_or_create(&Labels::one("why", why.as_str())).inc();
+    }
+
+    /// When trust data in use ends: the soonest of each role. What is not named is not in use.
+    pub fn trust_data_ends(&self, soonest: impl Iterator<Item = (Role, i64)>) {
+        self.trust_data_ends.clear();
+        soonest.for_each(|(role, ends)| self.trust_data_ends_by(role, ends));
+    }
+
+    /// Trust data in use ends then, or sooner.
+    pub fn trust_data_ends_by(&self, role: Role, ends: i64) {
+        let gauge = self.trust_data_ends.get_or_create_owned(&Labels::one("role", role.as_str()));
+        if gauge.get() == 0 || ends < gauge.get() {
+            gauge.set(ends);
+        }
     }
 
     /// When the serving certificate that has just taken effect ends.

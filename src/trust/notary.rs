@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use self::asking::Asking;
+use self::ends::Ends;
 use self::failures::Failures;
 use self::held::{Failure, Held, Key, Terms};
 
@@ -36,6 +37,7 @@ use crate::metrics::{Metrics, Source};
 use crate::waiting::Waiting;
 
 mod asking;
+mod ends;
 mod failures;
 mod held;
 mod question;
@@ -79,6 +81,7 @@ pub struct Notary {
     crowd: Crowd,
     waiting: Arc<Waiting>,
     failures: Failures,
+    ends: Ends,
     metrics: Arc<Metrics>,
 }
 
@@ -117,6 +120,7 @@ impl Notary {
             crowd: Crowd::new(settings.workers, settings.waiting.places()),
             waiting: settings.waiting,
             failures: Failures::default(),
+            ends: Ends::default(),
             metrics: settings.metrics,
         })
     }

@@ -17,7 +17,7 @@ use self::disk::{Disk, Place, Written};
 pub(super) use self::known::Known;
 use self::known::{Trouble, read_back};
 use self::readers::Readers;
-use self::records::{Key, Records};
+use self::records::{Key, Records, Remembered};
 use self::room::{Room, Share};
 use self::state::State;
 use super::Gun;
@@ -253,6 +253,18 @@ impl Store {
         if let Some(known) = records.get(&key).filter(|known| !known.admitted) {
             records.insert(key, Arc::new(Known { admitted: true, ..Known::clone(&known) }));
         }
+    }
+
+    /// The data by which images were let in, and which a server has confirmed since then.
+    pub(super) fn in_use(&self, since: Timestamp) -> Vec<(TrustServer, Gun, Arc<Repository>)> {
+        let records = self.records();
+        let of = |((server, gun), it): (&Key, &Remembered)| {
+            let known = &it.known;
+            let recent = known.admitted && known.confirmed.is_some_and(|confirmed| confirmed >= since);
+            let data = known.repository.as_ref().filter(|_| recent && !known.is_superseded())?;
+            Some((server.clone(), gun.clone(), Arc::clone(data)))
+        };
+        records.by_key.iter().filter_map(of).collect()
     }
 
     /// Takes room for a generation, if there is some. Says once that there is none, and once that there is again.

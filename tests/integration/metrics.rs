@@ -12,7 +12,7 @@ use portreeve_test_support::trust_server::{Fault, SignIn, TokenService};
 use serde_json::{Value, json};
 
 use crate::plant::{HMI, PLC};
-use crate::process::{Run, run, wait_until};
+use crate::process::{Run, run, wait_patiently, wait_until};
 use crate::review::{
     DID_NOT_ANSWER, assert_allowed, assert_denied, fixture, fixture_json, in_namespace, pod_review, policy_for,
 };
@@ -275,4 +275,22 @@ fn monitoring(file: &str) -> std::path::PathBuf {
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn data_that_ends_soon_is_logged_once_a_day() {
+    let stage = Stage::new();
+    let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(100);
+    stage.server.publish(&stage.repo.update(|signer| signer.expires("targets/releases", soon)));
+    let serving = stage.site.serve();
+    assert_allowed(&serving.admit("/admit", &pod_review(&format!("{PLC}:v1"))));
+    let told = "trust data by which images are let in ends on";
+    wait_patiently("the end to be logged", || serving.log().contains(told));
+    let log = serving.log();
+    let line = log.lines().find(|line| line.contains(told)).unwrap();
+    for word in [r#""role":"releases""#, PLC, "its owner must sign it anew"] {
+        assert!(line.contains(word), "{line}");
+    }
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(serving.log().matches(told).count(), 1);
 }

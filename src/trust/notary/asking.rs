@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use super::ends;
 use super::failures::Known;
 use super::held::{Brought, Cause, Failed, Failure, Held, Key, SignIn, Terms};
 use super::question::{Origin, Question, Refusal, Verified, WhenUnavailable};
@@ -117,6 +118,7 @@ impl Asking<'_> {
                                 store.remember(server, gun, &brought.repository, brought.confirmed, brought.epoch);
                                 if self.judge(&held).is_ok() {
                                     store.admitted(server, gun);
+                                    ends::count(&self.notary.metrics, &held.repository, server.keeper());
                                 }
                                 (Ok(Arc::new(held)), Some(brought))
                             }

@@ -859,3 +859,59 @@ fn what_another_anchor_has_brought_stands_in_rather_than_what_is_older() {
         assert!(matches!(origin(&there), Origin::StoodIn { .. }), "{wait:?}");
     }
 }
+
+#[test]
+fn the_soonest_end_of_what_lets_images_in_is_told() {
+    let metrics = |bench: &Bench| bench.notary.metrics.render();
+    let series = |role: &str, ends: Timestamp| {
+        format!("portreeve_trust_data_ends_timestamp_seconds{{role=\"{role}\"}} {}\n", ends.as_second())
+    };
+    let now = Timestamp::now();
+    let soon = now + jiff::SignedDuration::from_hours(100);
+    let mut bench = Bench::new(Duration::ZERO);
+    bench.repo = bench.repo.update(|signer| signer.expires("targets/releases", soon));
+    bench.server.publish(&bench.repo);
+    // What lets nothing in is nobody's loss.
+    rejection(bench.ask(&Ask { tag: "no", ..Ask::default() }));
+    bench.notary.look_at_ends(now);
+    assert!(!metrics(&bench).contains("portreeve_trust_data_ends_timestamp_seconds{"));
+    bench.ask(&Ask { signers: &["alice"], ..Ask::default() }).unwrap();
+    for look in [false, true] {
+        if look {
+            bench.notary.ends = Ends::default();
+            bench.notary.look_at_ends(now);
+        }
+        let told = metrics(&bench);
+        assert!(told.contains(&series("releases", soon)), "{told}");
+        for role in ["root", "targets", "delegation"] {
+            assert!(
+                told.contains(&format!("portreeve_trust_data_ends_timestamp_seconds{{role=\"{role}\"}} ")),
+                "{told}"
+            );
+        }
+        // A healthy server's may end any moment.
+        for role in ["timestamp", "snapshot"] {
+            assert!(!told.contains(&format!("ends_timestamp_seconds{{role=\"{role}\"}}")), "{told}");
+        }
+    }
+    // Signed anew, it ends later.
+    let later = now + jiff::SignedDuration::from_hours(1_000);
+    bench.server.publish(&bench.repo.update(|signer| signer.expires("targets/releases", later)));
+    bench.ask(&Ask::default()).unwrap();
+    bench.notary.ends = Ends::default();
+    bench.notary.look_at_ends(now);
+    assert!(metrics(&bench).contains(&series("releases", later)));
+    // Nobody has asked for it for a day.
+    bench.notary.ends = Ends::default();
+    bench.notary.look_at_ends(now + jiff::SignedDuration::from_hours(25));
+    assert!(!metrics(&bench).contains("portreeve_trust_data_ends_timestamp_seconds{"));
+    // In a directory, timestamps end too.
+    let directory = bench.scratch.path().join("carried");
+    for (name, bytes) in bench.repo.files() {
+        bench.scratch.write(&format!("carried/{GUN}/{name}.json"), bytes);
+    }
+    bench.url = TrustServer::parse(&format!("file://{}", directory.display()), PlainHttp::Refused).unwrap();
+    bench.ask(&Ask::default()).unwrap();
+    let told = metrics(&bench);
+    assert!(told.contains("portreeve_trust_data_ends_timestamp_seconds{role=\"timestamp\"} "), "{told}");
+}
