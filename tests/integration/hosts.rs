@@ -1,5 +1,6 @@
 //! Hosts in each spelling, signed by the real client: an IPv6 address, the default port, Docker Hub's short names.
 
+use crate::https::{HttpsServer, Reply};
 use crate::notary::{Digest, RealNotary, Signer, needs_notary};
 use crate::pki::Pki;
 use crate::process::run;
@@ -64,4 +65,26 @@ fn an_export_takes_the_names_and_the_credentials_that_the_webhook_takes() {
     }
     let told = export("alpine").expect(1);
     assert!(told.stderr.contains("docker.io/library/alpine"), "{}", told.stderr);
+}
+
+#[test]
+fn what_is_no_notary_server_says_nothing_about_trust_data() {
+    needs_notary!();
+    let pki = Pki::new();
+    let check = |url: &str| {
+        let site = Site::with_server(&pki, url);
+        site.policies(&[policy_for("*", serde_json::json!({ "enabled": true }))]);
+        run(&mut site.command("check", &["registry.local:9001/plant/none:v1"]), "")
+    };
+    for page in ["<html><h1>404 Not Found</h1></html>", r#"{"errors":[{"code":"NAME_UNKNOWN","message":"unknown"}]}"#] {
+        let ingress = HttpsServer::start(&pki, move |_| Reply::json(404, page));
+        let told = check(&ingress.url()).expect(3).stdout;
+        assert!(told.contains("unavailable") && told.contains("this is no Notary server"), "{told}");
+        assert!(told.contains(&ingress.url()), "{told}");
+    }
+    let notary = RealNotary::start(&pki);
+    let told = check(&notary.url()).expect(1).stdout;
+    assert!(!told.contains("/v2"), "{told}");
+    let told = check(&format!("{}/v2/", notary.url())).expect(1).stdout;
+    assert!(told.contains("a trust server's address ends before /v2"), "{told}");
 }
