@@ -23,8 +23,6 @@ use crate::text::printable;
 const MAX_OFFERS: usize = 1_000;
 /// What took less is not told, where the time is up.
 const WORTH_TELLING: Duration = Duration::from_millis(100);
-/// What Notary says of a file, and of a repository, that it does not have.
-const METADATA_NOT_FOUND: &str = "METADATA_NOT_FOUND";
 /// Most candidates that are tried for one question.
 const MAX_CANDIDATES: usize = 32;
 
@@ -260,9 +258,7 @@ impl MetadataSource for Source<'_> {
                     return Err(unavailable(format!("{} sent a web page instead of {name}.json", self.server)));
                 }
                 200 => return Ok(answer.body),
-                404 if wire::error_code(&answer.body).as_deref() == Some(METADATA_NOT_FOUND) => {
-                    return Err(FetchError::NotFound);
-                }
+                404 if wire::is_absence(404, &answer.body) => return Err(FetchError::NotFound),
                 401 | 403 => self.not_let_in(&answer)?,
                 status => return Err(self.unexpected(name, status, &answer)),
             }
@@ -431,7 +427,6 @@ impl<'a> Source<'a> {
         let code = wire::error_code(&answer.body).map(|code| format!(" {code}")).unwrap_or_default();
         let more = match status {
             300..400 => ", a redirect, and those are not followed",
-            // TRUST.md, row 108: an ingress, a registry or a proxy says so of a path, and not of trust data.
             404 => {
                 ", which is not how a Notary server says that there is no trust data: this is no Notary server; check \
                  its address, and what stands in front of it"

@@ -22,6 +22,7 @@ use super::server_certificate;
 use super::server_url::PlainHttp;
 use super::tls::TlsConnector;
 use super::tunnel::{ProxyFault, TunnelConnector};
+use super::wire;
 use crate::credentials::Secret;
 use crate::credentials::files::Stamp;
 use crate::deadline::Deadline;
@@ -236,7 +237,7 @@ impl Http {
         let began = Instant::now();
         let result = self.run_uncounted(request, cap, deadline, answered);
         let (outcome, bytes) = match &result {
-            Ok(answer) => (outcome_of(answer.status), answer.body.len()),
+            Ok(answer) => (outcome_of(kind, answer), answer.body.len()),
             Err(error) => (error.outcome(), 0),
         };
         self.metrics().trust_request(kind, outcome, bytes, began.elapsed());
@@ -303,7 +304,7 @@ impl Http {
         state.agent.clone()
     }
 
-    fn metrics(&self) -> &Metrics {
+    pub(super) fn metrics(&self) -> &Metrics {
         self.outages.metrics()
     }
 
@@ -375,10 +376,13 @@ fn read_beginning(response: &mut Response<Body>) -> Vec<u8> {
     }
 }
 
-fn outcome_of(status: u16) -> RequestOutcome {
-    match status {
+fn outcome_of(kind: metrics::Peer, answer: &Answer) -> RequestOutcome {
+    match answer.status {
         200 => RequestOutcome::Ok,
         401 | 403 => RequestOutcome::Unauthorized,
+        404 if kind == metrics::Peer::TrustServer && !wire::is_absence(404, &answer.body) => {
+            RequestOutcome::OtherStatus
+        }
         404 => RequestOutcome::NotFound,
         500..600 => RequestOutcome::ServerError,
         _ => RequestOutcome::OtherStatus,

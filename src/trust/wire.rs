@@ -14,6 +14,12 @@ pub(super) fn error_code(body: &[u8]) -> Option<String> {
     first.code.filter(|code| !code.is_empty()).map(|code| printable(&code, MAX_CODE))
 }
 
+/// Is this how a Notary server says that it does not have a file, or a repository? A 404 of an ingress, a registry or a
+/// proxy says so of a path, and nothing of trust data (TRUST.md, row 108).
+pub(super) fn is_absence(status: u16, body: &[u8]) -> bool {
+    status == 404 && error_code(body).as_deref() == Some("METADATA_NOT_FOUND")
+}
+
 /// Wire type.
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(miniserde::Deserialize))]

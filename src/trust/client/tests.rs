@@ -193,6 +193,13 @@ fn row_108_only_a_notary_server_says_that_there_is_no_trust_data() {
         let expected = format!("trust server {} answered 404{code} for timestamp.json, ", bench.server.url());
         assert!(said.starts_with(&expected) && said.contains("this is no Notary server"), "{body}: {said}");
     }
+    let counted = |outcome: &str, count: usize| {
+        let line = format!("portreeve_trust_requests_total{{peer=\"trust_server\",outcome=\"{outcome}\"}} {count}");
+        let told = bench.client.http.metrics().render();
+        assert!(told.lines().any(|found| found == line), "{line}: {told}");
+    };
+    counted("other_status", 10);
+    counted("not_found", 0);
     // As notary-server 0.7.0 says it of a repository, a version and a path.
     for detail in ["", r#","detail":{}"#, r#","detail":null"#] {
         let body = format!(
@@ -201,6 +208,7 @@ fn row_108_only_a_notary_server_says_that_there_is_no_trust_data() {
         bench.server.misbehave("", Fault::Page(404, body.leak()));
         assert_eq!(bench.fetch(&[]), Err(FetchError::NotFound));
     }
+    counted("not_found", 3);
 }
 
 #[test]
