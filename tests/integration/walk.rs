@@ -94,6 +94,7 @@ const REFERENCES: &[Typed] = &[
     Typed { suffix: ":v1@v1", tag: Some("v1"), digest: Some("v1"), signed: true },
     Typed { suffix: "@v1", tag: None, digest: Some("v1"), signed: true },
     Typed { suffix: ":v1@latest", tag: Some("v1"), digest: Some("latest"), signed: false },
+    Typed { suffix: "@latest", tag: None, digest: Some("latest"), signed: true },
     Typed { suffix: "@evil", tag: None, digest: Some("evil"), signed: false },
     Typed { suffix: ":v-evil", tag: Some("v-evil"), digest: None, signed: false },
 ];
@@ -110,10 +111,11 @@ impl Row {
     fn matches(&self, reference: &Typed) -> bool {
         match self.tags {
             Tags::All => true,
-            // A digest alone is judged by the rule for its tags.
-            Tags::V1 => {
-                reference.tag.is_none_or(|tag| tag == "v1" || (tag == "v-evil" && self.pattern.ends_with("v*")))
-            }
+            // A digest alone is judged by the rule for its tags, and counts under those.
+            Tags::V1 => match reference.tag {
+                Some(tag) => tag == "v1" || (tag == "v-evil" && self.pattern.ends_with("v*")),
+                None => reference.digest == Some("v1"),
+            },
             Tags::Digest => reference.digest == Some("v1"),
         }
     }
