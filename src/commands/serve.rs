@@ -68,13 +68,13 @@ fn take_policies(engine: &Engine, metrics: &Metrics, source: &mut PolicySource) 
     match source.reload_if_changed() {
         None => {}
         Some(Ok(policies)) => {
-            let notes = policies.notes();
+            log::info!(policies = policies.len() as u64; "policies are in force");
+            engine.policies().replace(policies);
+            metrics.reload(What::Policies, true);
+            let notes = engine.policies().get().map(|policies| policies.notes()).unwrap_or_default();
             for note in notes.iter().take(NOTES_LOGGED) {
                 log::warn!("policy: {note}");
             }
-            log::info!(policies = policies.len() as u64, notes = notes.len() as u64; "policies are in force");
-            engine.policies().replace(policies);
-            metrics.reload(What::Policies, true);
         }
         Some(Err(problems)) => {
             for problem in &problems {
