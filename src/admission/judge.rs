@@ -299,10 +299,10 @@ impl Judge {
         let asked = self.notary.ask(&question, now);
         spent.credentials += collected;
         spent.trust = Some(spent.trust.unwrap_or_default() + began.elapsed().saturating_sub(collected));
+        let slip = server.slip().map(|slip| format!("; {slip}")).unwrap_or_default();
         Ok(match asked {
             Ok(verified) => Verdict::Verified(Box::new(verified)),
             Err(Refusal::Rejected(rejection)) => {
-                let slip = server.slip().map(|slip| format!("; {slip}")).unwrap_or_default();
                 let told = rejection.told_of(server.keeper());
                 let among = match (&rejection, &rule.tags) {
                     (Rejection::NoSuchDigest { .. }, Some(tags)) => {
@@ -315,7 +315,7 @@ impl Judge {
             }
             Err(Refusal::NotRead(why)) => Verdict::Unavailable { reason: format!("{gun} cannot be judged: {why}") },
             Err(Refusal::Unavailable(tried)) => {
-                let mut reason = format!("the trust server did not answer for {gun}: {tried}");
+                let mut reason = format!("the trust server did not answer for {gun}: {tried}{slip}");
                 // A credential that could not be read may be the one that was missing.
                 for problem in
                     problems.get().cloned().unwrap_or_default().into_iter().chain(self.credentials.problems())

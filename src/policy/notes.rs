@@ -7,11 +7,11 @@ use super::selection::{Found, Ranked, Rules, Strictness};
 use super::{Place, Requirement, Rule, TrustRule};
 use crate::image::DOCKER_HUB;
 use crate::text::printable;
+use crate::trust::server_url::DOCKER_HUB as DOCKER_HUB_SERVER;
 
 /// The most notes on one set. Nobody reads on.
 const MAX_NOTES: usize = 200;
-/// The trust server of Docker Hub, and tags that stand for any other.
-const HUB_SERVER: &str = "https://notary.docker.io";
+/// Tags that stand for any other.
 const OTHER_TAGS: [&str; 3] = ["other", "unsigned", "0"];
 
 /// One note, and where it belongs. Prints as `file:line:column: note`.
@@ -64,7 +64,7 @@ pub enum Note {
         /// The pattern.
         pattern: String,
     },
-    /// The trust server of Docker Hub will not be there for long.
+    /// No server is named, and that of Docker Hub will not be there for long.
     HubServerEnds,
     /// The trust server's address.
     Server {
@@ -152,7 +152,6 @@ fn server(pattern: &Pattern, rule: &Rule) -> Option<Note> {
     let Requirement::Trust(trust) = &rule.requirement else { return None };
     let TrustRule { server, remap, .. } = &**trust;
     match (server, remap) {
-        (Some(server), _) if server.as_str() == HUB_SERVER => Some(Note::HubServerEnds),
         (Some(server), _) => server.slip().map(|slip| Note::Server { server: server.to_string(), slip }),
         (None, Some(remap)) => {
             remap.signed_prefix.starts_with(&format!("{DOCKER_HUB}/")).then_some(Note::HubServerEnds)
@@ -201,9 +200,9 @@ impl fmt::Display for Note {
             ),
             Self::HubServerEnds => write!(
                 f,
-                "this rule asks {HUB_SERVER}, unless trust.servers of the configuration names another server; that server \
-                 ends on 8 December 2026, and what only it vouches for is denied then: sign these images on a server of \
-                 your own"
+                "this rule names no trust server: unless trust.servers of the configuration names one for docker.io, it \
+                 asks {DOCKER_HUB_SERVER}, which ends on 8 December 2026; then these images are denied: sign them on a trust \
+                 server of your own"
             ),
             Self::Server { server, slip } => write!(f, "{}: {slip}", printable(server, 200)),
         }

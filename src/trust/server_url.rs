@@ -11,6 +11,8 @@ use crate::text::printable;
 /// Longest URL that is looked at.
 const MAX_URL: usize = 2048;
 
+/// The trust server of Docker Hub.
+pub(crate) const DOCKER_HUB: &str = "https://notary.docker.io";
 /// How the URL of a directory begins.
 const FILE: &str = "file://";
 
@@ -86,8 +88,11 @@ impl TrustServer {
         &self.0
     }
 
-    /// What is legal in it and was hardly meant: Notary's own path, which is added to the address.
+    /// What is legal in it and will not do: Notary's own path, which is added to the address; Docker Hub's server.
     pub fn slip(&self) -> Option<&'static str> {
+        if self.0 == DOCKER_HUB || self.0 == format!("{DOCKER_HUB}:443") {
+            return Some("notary.docker.io ends on 8 December 2026: sign these images on a trust server of your own");
+        }
         let path = self.0.split_once("://").and_then(|(_, rest)| rest.find('/').and_then(|at| rest.get(at..)));
         let path = path.filter(|_| self.directory().is_none()).unwrap_or_default();
         (path.ends_with("/v2") || path.contains("/_trust"))
@@ -407,6 +412,9 @@ mod tests {
             ("https://n.io/v2/", true),
             ("https://n.io/notary/v2", true),
             ("https://n.io/v2/x/_trust/tuf", true),
+            ("https://notary.docker.io", true),
+            ("https://notary.docker.io:443", true),
+            ("https://notary.docker.io.n.io", false),
             ("https://n.io/notary", false),
             ("https://v2", false),
             ("https://n.io", false),
