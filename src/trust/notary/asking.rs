@@ -278,7 +278,13 @@ impl Asking<'_> {
         let hearing =
             Hearing { asking: self, deadline, turn: Cell::new(turn), sign_in, nobody_let_in: Cell::new(false) };
         let source = self.notary.source(server, gun, credentials, deadline, &hearing);
-        let (store, budget, working) = (&self.notary.store, &self.notary.budget, || hearing.answered());
+        let (store, budget, away) = (&self.notary.store, &self.notary.budget, OnceCell::new());
+        // Told of what takes longer than a moment: verifying, and waiting for memory. Meanwhile the server is not silent, and
+        // the request keeps no worker, whether it came over a network or not.
+        let working = || {
+            hearing.answered();
+            away.get_or_init(|| self.notary.waiting.begin(deadline.request()));
+        };
         let mut source = Recorder::new(source, store.keeps_bytes(), budget, &server.to_string(), deadline)
             .telling(&working)
             .timed(&self.notary.metrics);

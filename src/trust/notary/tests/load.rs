@@ -6,6 +6,7 @@ use crate::trust::crowd::Crowd;
 use crate::trust::http::Http;
 use crate::trust::outage::{Outages, Times};
 use crate::trust::proxy::Proxies;
+use crate::waiting::Moved;
 
 const WORKERS: usize = 8;
 /// As [`Times::USUAL`], so short that a test need not wait.
@@ -295,4 +296,31 @@ fn what_an_anchor_has_seen_binds_it_whatever_the_store_forgets() {
         bench.anchor = first;
         assert!(matches!(rejection(bench.ask(&Ask::default())), Rejection::Rollback { .. }));
     }
+}
+
+#[test]
+fn who_waits_for_memory_keeps_no_worker_and_is_told_in_time() {
+    let mut bench = Bench::new(LONG);
+    let tags = (0..300).fold(Signer::new(GUN).signer("alice"), |signer, number| {
+        signer.release(&format!("v1.{number}"), [1; 32], 1, &["alice"])
+    });
+    for (name, bytes) in tags.release("v1", [1; 32], 1, &["alice"]).publish().files() {
+        bench.scratch.write(&format!("mounted/{GUN}/{name}.json"), bytes);
+    }
+    let url = format!("file://{}", bench.scratch.path().join("mounted").display());
+    bench.url = TrustServer::parse(&url, PlainHttp::Refused).unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
+    bench.notary.waiting.watched_by(move |moved| tell.send(moved).unwrap());
+    let part = (48 << 20) / 6;
+    let others = [("a", part / 5 * 4), ("b", part / 5)].map(|(server, bytes)| {
+        let budget = bench.notary.budget();
+        budget.draw_light(&server.into(), bytes, Deadline::after(LONG), &|| {}).ok().unwrap()
+    });
+    let began = Instant::now();
+    let refused = unavailable(bench.ask(&Ask { wait: Duration::from_millis(1_500), ..Ask::default() }));
+    assert!(refused.contains("limits.verifyMemory"), "{refused}");
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert_eq!(told.try_iter().collect::<Vec<_>>(), [Moved::Away, Moved::Back]);
+    drop(others);
+    bench.ask(&Ask { wait: LONG, ..Ask::default() }).unwrap();
 }
