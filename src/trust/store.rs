@@ -9,7 +9,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -57,10 +57,10 @@ pub(super) struct Store {
     known: Mutex<Records>,
     /// Was it said that nothing can be written? Once is enough.
     said: AtomicBool,
-    /// Was it said that there is no room?
-    said_full: AtomicBool,
-    /// Was it said that there is no room for the least either?
-    said_closed: AtomicBool,
+    /// When it was said that there is no room.
+    said_full: Hourly,
+    /// When it was said that there is no room for the least either.
+    said_closed: Hourly,
     /// Was it said that it cannot be read?
     said_unreadable: AtomicBool,
 }
@@ -78,8 +78,8 @@ impl Store {
             metrics,
             known,
             said: AtomicBool::new(false),
-            said_full: AtomicBool::new(false),
-            said_closed: AtomicBool::new(false),
+            said_full: Hourly::default(),
+            said_closed: Hourly::default(),
             said_unreadable: AtomicBool::new(false),
         };
         if let Some(disk) = &store.disk {
@@ -267,39 +267,32 @@ impl Store {
         records.by_key.iter().filter_map(of).collect()
     }
 
-    /// Takes room for a generation, if there is some. Says once that there is none, and once that there is again.
+    /// Takes room for a generation, if there is some.
     fn take(&self, disk: &Disk, place: Place<'_>, known: &Known, state: &State) -> Option<Share> {
         let before = known.on_disk.as_ref().map(|state| share(place, state)).unwrap_or_default();
         let wanted = share(place, state);
         let has_room = self.room.take(before, wanted, || disk.usage());
-        if !has_room {
-            self.metrics.trust_store_failure();
+        if has_room {
+            return Some(wanted);
         }
-        let (said, loss) = if wanted.is_whole {
-            (
-                &self.said_full,
-                "of further repositories only the root and the versions are kept there, so that a restart \
-              fetches their data anew",
-            )
-        } else {
-            (
-                &self.said_closed,
-                "nothing is kept there of repositories that are not in it yet: protection from rollback, \
-              and for those without pins the first root, last for them as long as this process",
-            )
-        };
-        match (has_room, said.swap(!has_room, Ordering::Relaxed)) {
-            (false, false) if wanted.admitted || wanted.is_whole => {
-                log::warn!("trust.cache is full (limits.trustCache): {loss}");
+        self.metrics.trust_store_failure();
+        if wanted.is_whole {
+            if self.said_full.is_due() {
+                log::warn!(
+                    "trust.cache is full (limits.trustCache): of further repositories only the root and the versions are \
+                     kept there, so that a restart fetches their data anew"
+                );
             }
-            (false, false) => log::warn!(
-                "a quarter of trust.cache is full of repositories by which no image was ever let in (limits.trustCache): \
-                 {loss}"
-            ),
-            (true, true) => log::info!("trust.cache has room again"),
-            _ => {}
+        } else if self.said_closed.is_due() {
+            let whose =
+                if wanted.admitted { "" } else { "a quarter of it, with repositories that never let an image in, " };
+            log::warn!(
+                "trust.cache is full ({whose}limits.trustCache): nothing is kept there of repositories that are not in it \
+                 yet; protection from rollback, and for those without pins the first root, last for them as long as this \
+                 process"
+            );
         }
-        has_room.then_some(wanted)
+        None
     }
 
     #[expect(clippy::too_many_arguments, reason = "what is to be written, and where")]
@@ -511,6 +504,28 @@ pub fn reset(directory: PathBuf, gun: &Gun, known: &[TrustServer]) -> Result<Vec
         }
     }
     Ok(done)
+}
+
+/// When something was said that is worth saying once an hour: others may bring it about as often as they like.
+#[derive(Default)]
+struct Hourly(Mutex<Option<Instant>>);
+
+impl Hourly {
+    const HOUR: Duration = Duration::from_secs(3_600);
+
+    fn is_due(&self) -> bool {
+        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner); // nothing under it can panic
+        let is_due = said.is_none_or(|said| said.elapsed() >= Self::HOUR);
+        if is_due {
+            *said = Some(Instant::now());
+        }
+        is_due
+    }
+
+    #[cfg(test)]
+    fn was_due(&self) -> bool {
+        self.0.lock().unwrap().is_some()
+    }
 }
 
 /// What a generation takes.

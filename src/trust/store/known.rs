@@ -208,13 +208,14 @@ impl Known {
         // An index from before a reset is somebody's old copy: it binds nobody.
         if read.epoch == self.epoch {
             let (seen, admitted) = (read.seen.clone(), self.admitted || read.admitted);
+            let root_was = read.root_was.or(self.root_was);
             joined.damage = joined.damage.or_else(|| read.damage.clone());
             if read.age() > self.age() {
                 joined = read;
             }
             joined.seen.join(&self.seen);
             joined.seen.join(&seen);
-            joined.admitted = admitted;
+            (joined.admitted, joined.root_was) = (admitted, root_was);
         }
         joined
     }

@@ -6,8 +6,10 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-/// Most looks at the same time. A disk that has so many of them waiting does not answer.
-const MAX_READERS: usize = 32;
+/// Most looks that nobody waits for any more. A disk that has so many of them pending gets no further one.
+const MAX_STUCK: usize = 16;
+/// A disk that has not answered for this long is slow; who had less time than that proves nothing.
+const SLOW: Duration = Duration::from_secs(1);
 /// How long a look may take while an earlier one was waited for in vain and has not come back.
 const SHORT: Duration = Duration::from_millis(100);
 
@@ -22,9 +24,7 @@ pub(super) struct Readers(Arc<Counts>);
 
 #[derive(Default)]
 struct Counts {
-    /// How many looks there are.
-    running: AtomicUsize,
-    /// How many of them nobody waits for any more.
+    /// How many looks nobody waits for any more.
     stuck: AtomicUsize,
 }
 
@@ -35,11 +35,12 @@ impl Readers {
         patience: Duration,
         look: impl Fn() -> T + Send + Sync + 'static,
     ) -> Option<T> {
-        let running = Running::one_more(&self.0);
-        if self.0.running.load(Ordering::SeqCst) > MAX_READERS {
+        let stuck = self.0.stuck.load(Ordering::SeqCst);
+        if stuck >= MAX_STUCK {
             return None;
         }
-        let patience = if self.0.stuck.load(Ordering::SeqCst) > 0 { patience.min(SHORT) } else { patience };
+        let patience = if stuck > 0 { patience.min(SHORT) } else { patience };
+        let running = Running::of(&self.0);
         let (tell, told) = channel();
         let (look, state) = (Arc::new(look), Arc::clone(&running.state));
         let ours = Arc::clone(&look);
@@ -52,7 +53,8 @@ impl Readers {
             return Some(look()); // without threads to spare, it is looked without one
         }
         let found = told.recv_timeout(patience).ok();
-        if found.is_none() && state.swap(GIVEN_UP, Ordering::SeqCst) == WAITED_FOR {
+        let proves = stuck > 0 || patience >= SLOW;
+        if found.is_none() && proves && state.swap(GIVEN_UP, Ordering::SeqCst) == WAITED_FOR {
             self.0.stuck.fetch_add(1, Ordering::SeqCst);
         }
         found
@@ -66,15 +68,13 @@ struct Running {
 }
 
 impl Running {
-    fn one_more(counts: &Arc<Counts>) -> Self {
-        counts.running.fetch_add(1, Ordering::SeqCst);
+    fn of(counts: &Arc<Counts>) -> Self {
         Self { counts: Arc::clone(counts), state: Arc::new(AtomicU8::new(WAITED_FOR)) }
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.counts.running.fetch_sub(1, Ordering::SeqCst);
         if self.state.swap(ENDED, Ordering::SeqCst) == GIVEN_UP {
             self.counts.stuck.fetch_sub(1, Ordering::SeqCst);
         }
@@ -96,21 +96,24 @@ mod tests {
         assert_eq!(readers.run(LONG, || 7), Some(7));
         assert_eq!(readers.run(LONG, || -> u8 { panic!("made up") }), None);
         assert_eq!(readers.0.stuck.load(Ordering::SeqCst), 0);
-        let hang = Arc::new(Barrier::new(MAX_READERS + 1));
+        // Who had no time has proved nothing.
+        assert!(readers.run(Duration::from_millis(1), || thread::sleep(Duration::from_millis(50))).is_none());
+        assert_eq!(readers.0.stuck.load(Ordering::SeqCst), 0);
+        let hang = Arc::new(Barrier::new(MAX_STUCK + 1));
         let began = Instant::now();
-        for _ in 0..MAX_READERS {
+        for patience in std::iter::once(SLOW).chain(std::iter::repeat_n(LONG, MAX_STUCK - 1)) {
             let hang = Arc::clone(&hang);
-            assert!(readers.run(Duration::from_millis(20), move || hang.wait().is_leader()).is_none());
+            assert!(readers.run(patience, move || hang.wait().is_leader()).is_none());
         }
         assert!(began.elapsed() < LONG);
-        assert_eq!(readers.0.stuck.load(Ordering::SeqCst), MAX_READERS);
+        assert_eq!(readers.0.stuck.load(Ordering::SeqCst), MAX_STUCK);
         let ran = Arc::new(Mutex::new(false));
         let mark = Arc::clone(&ran);
         assert!(readers.run(LONG, move || *mark.lock().unwrap() = true).is_none());
         assert!(!*ran.lock().unwrap(), "no thread more");
         hang.wait();
         let end = Instant::now() + LONG;
-        while readers.0.running.load(Ordering::SeqCst) > 0 {
+        while readers.0.stuck.load(Ordering::SeqCst) > 0 {
             assert!(Instant::now() < end);
             thread::sleep(Duration::from_millis(2));
         }

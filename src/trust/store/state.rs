@@ -87,7 +87,7 @@ impl State {
 
     /// Is there nothing else?
     pub(super) fn is_without_data(&self) -> bool {
-        self.files.keys().all(|role| is_kept(role)) && self.files.get("timestamp").is_none_or(|file| !file.kept)
+        self.files.keys().all(|role| is_kept(role))
     }
 
     /// Tells fewer keys apart, if there is no data and the index is too long: who may change keys at will can deny by that.
