@@ -175,6 +175,10 @@ mod tests {
         assert_eq!(child(RS, "v1", "ReplicaSet", ",\"controller\":true"), None);
         assert_eq!(child(RS, "v1", "Pod", ",\"controller\":true"), None);
         assert_eq!(exemption("CREATE", RS, "", "{}", "null"), None);
+        // The whole name is the user.
+        for user in ["", "system:", "system:kube-controller-manager2", "system:serviceaccount:kube-system:replicaset"] {
+            assert_eq!(child(user, "apps/v1", "ReplicaSet", ",\"controller\":true"), None, "{user}");
+        }
     }
 
     /// Only these pairs exist; whatever else names an owner had it written by its author.
@@ -235,6 +239,10 @@ mod tests {
         let homeless = r#"{"metadata":{"annotations":{"kubernetes.io/config.mirror":"h"}},"spec":{"nodeName":""}}"#;
         const NODES: &str = "\"system:nodes\"";
         assert_eq!(exemption("CREATE", "system:node:n1", NODES, pod, "null"), Some("mirror-pod"));
+        // Nodes show pods alone.
+        for kind in [WorkloadKind::PodTemplate, WorkloadKind::DaemonSet, WorkloadKind::Job] {
+            assert_eq!(exemption_of(kind, "CREATE", "system:node:n1", NODES, pod, "null"), None, "{kind:?}");
+        }
         assert_eq!(exemption("CREATE", "system:node:n2", NODES, pod, "null"), None);
         assert_eq!(exemption("CREATE", "system:node:n1", "", pod, "null"), None);
         // Only this group is the nodes': an authenticator may give any user any name.

@@ -250,6 +250,11 @@ mod tests {
         assert_eq!(ask("ConfigMap", "CONNECT", &json!({ "data": { "p.yaml": GOOD } }))["allowed"], false);
         assert_eq!(ask("ConfigMap", "DELETE", &json!(null))["allowed"], true);
         assert_eq!(ask("ConfigMap", "CREATE", &json!({ "data": { "p.yaml": 7 } }))["allowed"], false);
+        let kind = |group: Option<&str>, kind: &str| {
+            is_config_map(&GroupVersionKind { group: group.map(str::to_owned), version: None, kind: kind.to_owned() })
+        };
+        assert!(kind(None, "ConfigMap") && kind(Some(""), "ConfigMap"));
+        assert!(!kind(Some("example.com"), "ConfigMap") && !kind(None, "ConfigMapList"));
     }
 
     /// A file whose name begins with a dot is passed over where it is mounted, and the policy in it would count for nothing.

@@ -29,6 +29,7 @@ struct World {
     directory: PathBuf,
     alice: String,
     bob: String,
+    root_key: String,
     more_config: Value,
 }
 
@@ -54,7 +55,7 @@ impl World {
             .publish();
         server.publish(&repo);
         let (alice, bob) = (repo.signer_public_key_pem("alice"), repo.signer_public_key_pem("bob"));
-        Self { server, directory, alice, bob, more_config: json!({}) }
+        Self { server, directory, alice, bob, root_key: repo.root_key_id(), more_config: json!({}) }
     }
 
     fn write(&self, name: &str, text: &str) -> &Self {
@@ -333,6 +334,15 @@ fn required_signers_must_all_have_signed() {
     assert_denied(&ask(json!([bob]), "v1"), &["bob"]);
     assert_denied(&ask(json!([alice, bob]), "v1"), &["bob"]);
     assert_denied(&ask(json!([false_bob]), "both"), &["bob"]);
+}
+
+/// A policy's pins are asked, whatever root the server offers.
+#[test]
+fn only_a_pinned_root_counts() {
+    let world = World::new();
+    let pinned_to = |key: &str| world.simple(&json!({ "roots": [{ "keyId": key }] }));
+    assert_allowed(&admit(&pinned_to(&world.root_key), &pod(&[&tagged("v1")])), &[(FIRST, pinned("v1"))]);
+    assert_denied(&admit(&pinned_to(&"0".repeat(64)), &pod(&[&tagged("v1")])), &["rejected: "]);
 }
 
 #[test]
@@ -637,6 +647,11 @@ fn templates_may_be_verified_on_every_write_and_are_patched_only_with_a_new_imag
     for update in template_updates(&json!({}), &[&evil], &[&evil]) {
         assert_denied(&admit(&engine, &update), &["evil"]);
     }
+    // A pod is no template: what it runs, it runs.
+    let mut labelled = pod(&[&evil]);
+    labelled["request"]["operation"] = "UPDATE".into();
+    labelled["request"]["oldObject"] = labelled["request"]["object"].clone();
+    assert_allowed(&admit(&engine, &labelled), &[]);
 }
 
 #[test]

@@ -288,6 +288,9 @@ mod tests {
                         same images and comes first";
         assert_eq!(notes(&[("r.io/plc:v*", TRUST), ("r.io/plc", NOTHING)]), [expected]);
         assert_eq!(notes(&[("r.io/plc:v1", TRUST), ("r.io/plc", TRUST), ("r.io/*", TRUST)]), Vec::<String>::new());
+        // One digest is not all of them.
+        let digest = format!("r.io/plc@sha256:{}", "0".repeat(64));
+        assert_eq!(notes(&[("r.io/plc:v*", TRUST), (&digest, TRUST)]), Vec::<String>::new());
     }
 
     #[test]

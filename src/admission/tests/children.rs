@@ -200,6 +200,7 @@ fn nobody_is_asked_where_nothing_is_compared() {
     update["request"]["operation"] = "UPDATE".into();
     update["request"]["oldObject"] = update["request"]["object"].clone();
     assert_allowed(&admit(&engine, &update), &[]);
+    assert_allowed(&admit(&engine, &pod_of_rs(&[])), &[]);
     let mut forged = pod_of_rs(&["never/signed"]);
     forged["request"]["userInfo"]["username"] = "alice".into();
     assert_denied(&admit(&engine, &forged), &["never/signed"]);

@@ -93,6 +93,37 @@ fn for_a_digest_one_of_several_rules_is_enough() {
     }
 }
 
+/// A rule that only warns, because nobody can say, does not keep another one from being asked.
+#[test]
+fn a_warning_is_no_reason_to_ask_no_further() {
+    let world = World::new();
+    let rules = [
+        rule(&world, &format!("{GUN}:b*"), "warn", &json!({ "trustServer": "https://127.0.0.1:9" })),
+        rule(&world, &format!("{GUN}:v*"), "warn", &json!({})),
+    ];
+    for engine in in_every_order(&world, &rules) {
+        let heard = admit(&engine, &pod(&[&by_digest("v1")]));
+        assert_allowed(&heard, &[]);
+        assert!(heard.warnings.is_empty() && heard.audit["images"].as_str().unwrap().contains("=sha256:"), "{heard:?}");
+    }
+}
+
+/// What is equally specific is as strict as the strictest of it: a laxer rule for other tags is not enough.
+#[test]
+fn a_digest_does_not_go_by_a_laxer_rule_for_other_tags() {
+    let world = World::new();
+    let signed_by = |name: &str, key: &str| json!({ "signers": [{ "name": name, "publicKey": key }] });
+    let alice = signed_by("alice", &world.alice);
+    let rules = [
+        rule(&world, &GUN.replace("plc", "*plc:v1"), "enforce", &signed_by("bob", &world.bob)),
+        rule(&world, &GUN.replace("plc", "plc*:v1"), "warn", &alice),
+        rule(&world, &format!("{GUN}:b*"), "warn", &alice),
+    ];
+    for engine in in_every_order(&world, &rules) {
+        assert_denied(&admit(&engine, &pod(&[&by_digest("v1")])), &["bob"]);
+    }
+}
+
 /// Equally specific rules must all hold, each in its own mode; the alphabet does not choose.
 #[test]
 fn equally_specific_rules_must_all_hold_each_in_its_mode() {
