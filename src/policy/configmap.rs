@@ -245,6 +245,15 @@ mod tests {
         checked.finish().map(|set| set.len()).map_err(|problems| problems.iter().map(ToString::to_string).collect())
     }
 
+    #[test]
+    fn a_key_that_would_be_passed_over_is_told() {
+        let config_map =
+            |key: &str| format!("apiVersion: v1\nkind: ConfigMap\ndata:\n  {key}: |\n{}", indented(GOOD, 4));
+        assert_eq!(check(&config_map("p.yaml")), Ok(1));
+        let problems = check(&config_map(".p.yaml")).unwrap_err();
+        assert!(problems.len() == 1 && problems[0].contains("begins with a dot"), "{problems:?}");
+    }
+
     fn indented(text: &str, indent: usize) -> String {
         text.lines().map(|line| format!("{}{line}\n", " ".repeat(indent))).collect()
     }

@@ -289,6 +289,9 @@ spec: {repositories: []}
         assert_eq!(bad(&format!("apiVersion: v1\nkind: List\nitems: [{raw}]\n")).len(), 1);
         let half = item.replace("kind: ClusterImagePolicy, ", "");
         assert_eq!(bad(&format!("apiVersion: portreeve/v1\nkind: ClusterImagePolicyList\nitems: [{half}]\n")).len(), 1);
+        // Kubernetes has one List.
+        assert_eq!(bad(&format!("apiVersion: apps/v1\nkind: List\nitems: [{item}]\n")).len(), 1);
+        assert_eq!(bad(&format!("apiVersion: v1\nkind: ClusterImagePolicyList\nitems: [{item}]\n")).len(), 1);
         // What stands beside the items would count for nothing.
         let beside = format!("apiVersion: v1\nkind: List\nitems:\n- {item}\nspec: {{repositories: []}}\n");
         let told = bad(&beside);

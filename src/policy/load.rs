@@ -64,16 +64,21 @@ impl PolicySource {
 
 /// Reads until nothing changed while reading.
 fn load_steadily(directories: &[PathBuf]) -> (Result<PolicySet, Vec<PolicyProblem>>, Fingerprint) {
-    let mut before = Fingerprint::of(directories);
+    steadily(|| Fingerprint::of(directories), || load_once(directories))
+}
+
+/// What is read, and the state that it was read in: the same before and after, if that is to be had.
+fn steadily<State: PartialEq, Read>(state: impl Fn() -> State, read: impl Fn() -> Read) -> (Read, State) {
+    let mut before = state();
     for _ in 1..ATTEMPTS {
-        let result = load_once(directories);
-        let after = Fingerprint::of(directories);
+        let result = read();
+        let after = state();
         if after == before {
             return (result, after);
         }
         before = after;
     }
-    (load_once(directories), before)
+    (read(), before)
 }
 
 fn load_once(directories: &[PathBuf]) -> Result<PolicySet, Vec<PolicyProblem>> {
@@ -281,6 +286,7 @@ fn note_metadata(metadata: &Metadata, facts: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::os::unix::fs::symlink;
     use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -427,6 +433,31 @@ mod tests {
         scratch.mount("..2026_03", &[("a.yaml", "broken: ["), ("b.yaml", &policy("b"))]);
         assert!(source.reload_if_changed().unwrap().is_err());
         assert!(source.reload_if_changed().is_none(), "a bad one is told once");
+    }
+
+    /// What was read while the files changed is read again, and never taken for their new state.
+    #[test]
+    fn what_changes_while_it_is_read_is_read_again() {
+        for (changes, expected) in [(0, (1, 0)), (1, (2, 1)), (2, (3, 2)), (3, (4, 3)), (9, (4, 3))] {
+            let (reads, state) = (Cell::new(0), Cell::new(0));
+            let read = || {
+                reads.set(reads.get() + 1);
+                state.set(state.get().max(reads.get().min(changes)));
+                reads.get()
+            };
+            assert_eq!(steadily(|| state.get(), read), expected, "{changes} changes");
+        }
+    }
+
+    #[test]
+    fn all_files_together_have_a_cap() {
+        let scratch = Scratch::new();
+        let words = format!("# {}\n", "x".repeat(MAX_TEXT - 3));
+        for number in 0..=MAX_TOTAL / MAX_TEXT {
+            scratch.write(&format!("p{number:02}.yaml"), &words);
+        }
+        let faults = faults(load(&scratch.dirs()));
+        assert!(faults.len() == 1 && faults[0].contains("p32.yaml"), "{faults:?}");
     }
 
     #[test]
