@@ -262,9 +262,22 @@ mod tests {
         parse(format!(r#"{{"auths":{{"registry.local:9001":{entry}}}}}"#).as_bytes(), Format::Json).unwrap()
     }
 
+    /// What is longer is sent to nobody: a tenant writes it.
+    #[test]
+    fn neither_user_nor_password_is_too_long() {
+        for (field, other) in
+            [("username", ",\"password\":\"x\""), ("password", ",\"username\":\"x\""), ("identitytoken", "")]
+        {
+            let with = |length: usize| one(&format!("{{\"{field}\":\"{}\"{other}}}", "a".repeat(length)));
+            assert_eq!(with(MAX_FIELD).entries.len(), 1, "{field}");
+            let config = with(MAX_FIELD + 1);
+            assert!(config.entries.is_empty() && config.problems[0].contains("too long"), "{field}: {config:?}");
+        }
+    }
+
     #[test]
     fn reads_auth_or_username_and_password() {
-        const TABLE: [(&str, Option<(&str, &str)>); 17] = [
+        const TABLE: [(&str, Option<(&str, &str)>); 18] = [
             (r#"{"auth":"YWxpY2U6c2VjcmV0"}"#, Some(("alice", "secret"))),
             (r#"{"auth":"YWxpY2U6c2VjcmV0cw=="}"#, Some(("alice", "secrets"))),
             (r#"{"auth":"YWxpY2U6c2VjcmV0cw"}"#, Some(("alice", "secrets"))),
@@ -278,6 +291,7 @@ mod tests {
             (r#"{"auth":"","username":"bob","password":"x:y","email":"e"}"#, Some(("bob", "x:y"))),
             (r#"{"username":"bob","password":"x","auth":null}"#, Some(("bob", "x"))),
             (r#"{"auth":"YWxpY2U6","identitytoken":"t0k"}"#, Some((TOKEN_USER, "t0k"))),
+            (r#"{"auth":"YWxpY2U6c2VjcmV0","identitytoken":""}"#, Some(("alice", "secret"))),
             (r#"{"auth":"%%%"}"#, None),
             (r#"{}"#, None),
             (r#"{"username":"bob"}"#, None),

@@ -118,7 +118,7 @@ fn look_again(directory: &Path, before: &Held) -> Option<Held> {
     match fs::metadata(directory) {
         Ok(_) => found.walk(directory, 0),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => found.problem = Some(format!("credentials directory {}: {error}", directory.display())),
+        Err(error) => found.miss(directory, &error.to_string()),
     }
     let same_files = found.files.len() == before.files.len()
         && found.files.iter().all(|(path, (stamp, _))| before.files.get(path).is_some_and(|file| file.stamp == *stamp));
@@ -140,7 +140,7 @@ fn look_again(directory: &Path, before: &Held) -> Option<Held> {
         };
         files.insert(path, file);
     }
-    if found.problem.is_some() {
+    if found.is_partial {
         // What could not be looked at is not thereby gone: the last good state stays in force.
         for (path, file) in &before.files {
             files.entry(path.clone()).or_insert_with(|| HeldFile {
@@ -178,21 +178,28 @@ struct Found {
     files: BTreeMap<PathBuf, (Option<Stamp>, Format)>,
     visited: usize,
     problem: Option<String>,
+    /// Is there something that could not be looked at?
+    is_partial: bool,
 }
 
 impl Found {
+    fn miss(&mut self, directory: &Path, why: &str) {
+        self.problem = Some(format!("credentials directory {}: {why}", directory.display()));
+        self.is_partial = true;
+    }
+
     fn walk(&mut self, directory: &Path, depth: usize) {
         let entries = match fs::read_dir(directory) {
             Ok(entries) => entries,
             Err(error) => {
-                self.problem = Some(format!("credentials directory {}: {error}", directory.display()));
+                self.miss(directory, &error.to_string());
                 return;
             }
         };
         for entry in entries.flatten() {
             self.visited += 1;
             if self.visited > MAX_VISITED || self.files.len() >= MAX_FILES {
-                self.problem = Some(format!("credentials directory {}: too many files", directory.display()));
+                self.miss(directory, "too many files");
                 return;
             }
             let name = entry.file_name();
@@ -311,6 +318,39 @@ mod tests {
         assert_eq!(users(&credentials, "quay.io/x"), ["alice"]);
         assert!(credentials.problems().is_empty());
         assert!(counts("ok", 1) && counts("failed", 2), "{}", metrics.render());
+    }
+
+    #[test]
+    fn what_could_not_be_looked_at_is_not_gone_and_what_is_gone_is() {
+        let scratch = Scratch::new();
+        let (mount, aside) = (scratch.path().join("m"), scratch.path().join("aside"));
+        fs::create_dir(&mount).unwrap();
+        let credentials = MountedCredentials::checked_every(Some(mount.clone()), Duration::ZERO);
+        let away = || {
+            fs::rename(&mount, &aside).unwrap();
+            fs::write(&mount, "no directory").unwrap();
+        };
+        let back = || {
+            fs::remove_file(&mount).unwrap();
+            fs::rename(&aside, &mount).unwrap();
+        };
+        // Told, although no file has changed.
+        assert!(credentials.problems().is_empty());
+        away();
+        assert!(credentials.problems()[0].starts_with("credentials directory "), "{:?}", credentials.problems());
+        back();
+        assert!(credentials.problems().is_empty());
+
+        scratch.write("m/a/.dockerconfigjson", config("quay.io", "alice"));
+        assert_eq!(users(&credentials, "quay.io/x"), ["alice"]);
+        away();
+        assert_eq!(users(&credentials, "quay.io/x"), ["alice"]);
+        back();
+        // What is not read for its name keeps nothing else.
+        scratch.write("m/b/config.json", config("quay.io", "bob"));
+        fs::remove_dir_all(mount.join("a")).unwrap();
+        assert!(users(&credentials, "quay.io/x").is_empty());
+        assert!(credentials.problems()[0].contains("b/config.json is not read"), "{:?}", credentials.problems());
     }
 
     #[test]
