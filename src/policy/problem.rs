@@ -312,8 +312,8 @@ impl Fault {
             }
             Self::LongMessage { .. } => "say in a line what to do instead",
             Self::Unsupported { .. } => {
-                "images are checked by \"trust\" alone: ask for that, or write \"deny\" to keep these images out; if this \
-                 field is only taken away, they are let in unchecked"
+                "images are checked by \"trust\" alone: if this field is taken away and no trust is enabled, these images are \
+                 let in unchecked; \"deny\" keeps them out"
             }
             Self::Missing { field: "message", .. } => {
                 "say why nothing under this pattern may run, and what to use instead"

@@ -193,6 +193,9 @@ fn more_rules_than_are_ever_asked_are_not() {
     assert_eq!(chosen(&rules(33, &different), "n", &digest), "too many");
     assert_eq!(chosen(&rules(5_000, &|_| "+".to_owned()), "n", &digest), "too many");
     assert_eq!(chosen(&rules(5_000, &different), "n", "plc:v0007"), "plc:v0007*", "a tag has its own");
+    let shadowed: Vec<String> = (0..300).map(|n| format!("library/*:v{n}*=n{n}")).collect();
+    let set = build(&[&format!("c: plc=+ {}", shadowed.join(" "))]).unwrap();
+    assert_eq!(chosen(&set, "n", &digest), "plc", "those that never decide are not counted");
 }
 
 #[test]
