@@ -1,10 +1,10 @@
-//! Looks something over now and then, on whatever thread asks for it: one caller looks, the others do not wait. A look
-//! that ends in a panic is over as well, and the next one is made when it is due.
+//! Decides when a file or directory is checked for changes again. One caller checks; all others go on with what they have.
+//! A check that ends in a panic counts as ended: the next one is made when it is due.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// When something was looked over, and whether somebody is at it.
+/// When the last check ended, and whether one is running.
 #[derive(Debug)]
 pub(crate) struct Recheck {
     every: Duration,
@@ -17,17 +17,17 @@ struct State {
     looking: bool,
 }
 
-/// The right to look, until it is dropped: nobody else has it meanwhile.
+/// The right to check. No other caller gets it before this one is dropped.
 #[must_use]
 pub(crate) struct Look<'a>(&'a Recheck);
 
 impl Recheck {
-    /// It was looked over just now.
+    /// The first check is due after this interval.
     pub(crate) fn every(every: Duration) -> Self {
         Self { every, state: Mutex::new(State { looked: Instant::now(), looking: false }) }
     }
 
-    /// The right to look, if that is due and nobody has it.
+    /// The right to check, if a check is due and none is running.
     pub(crate) fn due(&self) -> Option<Look<'_>> {
         let mut state = self.lock();
         if state.looking || state.looked.elapsed() < self.every {

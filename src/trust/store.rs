@@ -123,7 +123,7 @@ impl Store {
         match self.readers.run(patience, look) {
             Some(None) => memory,
             Some(Some(read)) => self.take_in(key, read),
-            // What this process has seen itself is enough to go on.
+            // What this process has verified itself is enough to go on.
             None => memory.or_else(|| self.take_in(key, Some(Known::unreadable(&"it does not answer")))),
         }
     }
@@ -246,7 +246,7 @@ impl Store {
         self.persist_state(server, gun, known, &mut state, &record, taken, deadline);
     }
 
-    /// An image was let in by this repository: its place on the disk is not one of those that anybody may have.
+    /// This repository has verified an image: its place on the disk is not taken from the quota of those that never did.
     pub(super) fn admitted(&self, server: &TrustServer, gun: &Gun) {
         let key = (server.clone(), gun.clone());
         let mut records = self.records();
@@ -506,7 +506,7 @@ pub fn reset(directory: PathBuf, gun: &Gun, known: &[TrustServer]) -> Result<Vec
     Ok(done)
 }
 
-/// When something was said that is worth saying once an hour: others may bring it about as often as they like.
+/// When a warning was last logged, for warnings that tenants can cause as often as they like: once an hour at most.
 #[derive(Default)]
 struct Hourly(Mutex<Option<Instant>>);
 

@@ -312,7 +312,7 @@ impl Asking<'_> {
         }
         let began = Instant::now();
         let known = self.recall();
-        // Nobody is asked what cannot be held against what was seen.
+        // Without the versions that were seen, no answer of the server could be verified.
         if let Some(why) = known.as_ref().and_then(|known| known.why_unreadable()) {
             let failure = Failure::Unavailable { why: why.to_owned(), cause: Cause::NotRead, tried: None };
             return Err(Box::new((failure, None)));

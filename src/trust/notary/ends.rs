@@ -1,7 +1,7 @@
-//! When trust data ends by which images are let in: a metric, and a line a day in the log while some of it ends soon.
+//! When the trust data that verifies images ends: a metric, and a warning a day in the log while some of it ends soon.
 //!
-//! What a trust server renews by itself is not looked at: it renews timestamps, and snapshots whose key it holds, when
-//! they have ended and are asked for, so that a healthy server's may end any moment. In a directory nothing is renewed.
+//! Timestamps and snapshots of a trust server are left out. The server renews them by itself, and only once they have
+//! ended and are asked for, so that those of a healthy server may end at any moment. In a directory nothing is renewed.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,11 +15,11 @@ use crate::trust::{Gun, Keeper};
 
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 const SAY_EVERY: Duration = Duration::from_secs(24 * 3_600);
-/// Who signs by hand needs this long.
+/// The time that signing by hand needs.
 const SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
-/// An exported timestamp lives for two weeks from the start; who carries it in needs this long.
+/// The time that carrying data in needs. An exported timestamp lives for two weeks at most.
 const SOON_CARRIED: SignedDuration = SignedDuration::from_hours(3 * 24);
-/// Data that nobody has asked for since then may have been renewed long ago.
+/// Data that was not confirmed for longer than this may have been renewed at the server.
 const IN_USE: SignedDuration = SignedDuration::from_hours(24);
 
 /// When it was looked and told.
@@ -34,7 +34,7 @@ struct Soonest<'a> {
 }
 
 impl Notary {
-    /// Looks when trust data in use ends, if that is due. To be called now and then.
+    /// Checks once a minute when trust data in use ends. Called more often, it does nothing.
     pub fn look_at_ends(&self, now: Timestamp) {
         let mut state = self.ends.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (looked, said) = &mut *state;
@@ -80,14 +80,14 @@ impl Soonest<'_> {
     }
 }
 
-/// A repository has let an image in: it counts at once.
+/// Counts a repository at once that has verified an image.
 pub(super) fn count(metrics: &Metrics, repository: &Repository, keeper: Keeper) {
     for (role, ends) in ends(repository, keeper) {
         metrics.trust_data_ends_by(role, ends.as_second());
     }
 }
 
-/// What of a repository ends unless somebody does something about it.
+/// The roles that end unless an operator or an owner acts.
 fn ends(repository: &Repository, keeper: Keeper) -> impl Iterator<Item = (Role, Timestamp)> {
     repository.expiries().into_iter().filter_map(move |expiry| {
         let role = match expiry.role.as_str() {
@@ -99,7 +99,7 @@ fn ends(repository: &Repository, keeper: Keeper) -> impl Iterator<Item = (Role, 
             "targets/releases" => Role::Releases,
             _ => Role::Delegation,
         };
-        // Nobody has trusted a root yet whose certificates have no end.
+        // Data that was only read back has no end of its certificates yet.
         (expiry.expires > Timestamp::MIN).then_some((role, expiry.expires))
     })
 }

@@ -78,6 +78,6 @@ pub enum Refusal {
     Rejected(Rejection),
     /// Nobody could say; what was tried, safe to print.
     Unavailable(String),
-    /// Nobody can say what was verified before, and so which version may count; what is wrong with the disk.
+    /// The versions that were seen cannot be read, so that nothing can be verified; what is wrong with the disk.
     NotRead(String),
 }

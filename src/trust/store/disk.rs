@@ -32,7 +32,7 @@ const INDEX: &str = "state.json";
 const NAME: &str = "name";
 /// Whoever writes holds this file's lock.
 const LOCK: &str = "lock";
-/// Lies in the directories of repositories by which no image was ever let in, so that they are counted without reading.
+/// Marks the directory of a repository that never verified an image, so that counting reads no index.
 const UNPROVEN: &str = "unproven";
 /// How files begin that were not finished.
 const UNFINISHED: &str = ".new-";
@@ -488,7 +488,7 @@ pub enum DiskError {
 }
 
 impl DiskError {
-    /// Is it the disk that fails, rather than what is on it? Then nobody knows what was stored. What is absent is not.
+    /// Did the system fail to read? Then it is unknown what was stored. An absent file is no such failure.
     pub(super) fn is_of_the_disk(&self) -> bool {
         matches!(self, Self::Io { source, .. } if !is_absent(source))
     }

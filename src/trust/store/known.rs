@@ -39,9 +39,9 @@ pub(in crate::trust) struct Known {
     pub(super) damage: Option<String>,
     /// The newest root, where its bytes were too many to be stored: it is fetched again, and must be this one.
     pub(super) root_was: Option<Stored>,
-    /// Was an image ever let in by it?
+    /// Has it ever verified an image?
     pub(super) admitted: bool,
-    /// Why nobody knows what is stored. It is never remembered: the next question looks again.
+    /// Why the disk could not be read. Never kept in memory: the next question reads again.
     pub(super) unreadable: Option<String>,
     /// When the server last confirmed the data, by the wall clock.
     pub(super) confirmed: Option<Timestamp>,
@@ -141,7 +141,7 @@ impl Known {
         }
     }
 
-    /// What is known where the disk fails: less than nothing, for what was seen may bind.
+    /// For a disk that could not be read. Versions that were seen may be on it, so that nothing may be verified.
     pub(super) fn unreadable(why: &dyn fmt::Display) -> Self {
         let why = format!(
             "trust.cache cannot be read: {why}; nobody can say what was verified before: mend the disk, or the owner and \
@@ -150,7 +150,7 @@ impl Known {
         Self { unreadable: Some(why), ..Self::nothing() }
     }
 
-    /// Why nobody knows what was seen, if so.
+    /// Why the disk could not be read, if so.
     pub(in crate::trust) fn why_unreadable(&self) -> Option<&str> {
         self.unreadable.as_deref()
     }

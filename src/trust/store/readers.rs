@@ -1,4 +1,4 @@
-//! Looks at the disk on threads of their own: a volume that does not answer must not keep a worker past its deadline.
+//! Reads the disk on threads of their own: a volume that does not answer must not hold a worker past its deadline.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
@@ -6,14 +6,14 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-/// Most looks that nobody waits for any more. A disk that has so many of them pending gets no further one.
+/// Most reads that have timed out and not ended. With so many of them, no further read is started.
 const MAX_STUCK: usize = 16;
-/// A disk that has not answered for this long is slow; who had less time than that proves nothing.
+/// A read that takes longer than this shows that the disk is slow. A caller with less time than this shows nothing.
 const SLOW: Duration = Duration::from_secs(1);
-/// How long a look may take while an earlier one was waited for in vain and has not come back.
+/// How long a caller waits while an earlier read has timed out and not ended.
 const SHORT: Duration = Duration::from_millis(100);
 
-/// Nobody has given up waiting for a look, and it has not ended.
+/// The states of a read: its caller waits, its caller has timed out, it has ended.
 const WAITED_FOR: u8 = 0;
 const GIVEN_UP: u8 = 1;
 const ENDED: u8 = 2;
@@ -24,12 +24,12 @@ pub(super) struct Readers(Arc<Counts>);
 
 #[derive(Default)]
 struct Counts {
-    /// How many looks nobody waits for any more.
+    /// How many reads have timed out and not ended.
     stuck: AtomicUsize,
 }
 
 impl Readers {
-    /// What a look gives, if it gives it in time.
+    /// What a read gives, if it ends in time.
     pub(super) fn run<T: Send + 'static>(
         &self,
         patience: Duration,
@@ -47,10 +47,10 @@ impl Readers {
         let job = move || {
             let found = ours();
             drop(running);
-            let _ = tell.send(found); // perhaps nobody waits any more
+            let _ = tell.send(found); // the caller may have timed out
         };
         if thread::Builder::new().name("cache".into()).spawn(job).is_err() {
-            return Some(look()); // without threads to spare, it is looked without one
+            return Some(look()); // where the system gives no thread, on this one
         }
         let found = told.recv_timeout(patience).ok();
         let proves = stuck > 0 || patience >= SLOW;
@@ -61,7 +61,7 @@ impl Readers {
     }
 }
 
-/// A look, until it ends, in whatever way.
+/// A read, until it ends, by a panic as well.
 struct Running {
     counts: Arc<Counts>,
     state: Arc<AtomicU8>,
@@ -96,7 +96,7 @@ mod tests {
         assert_eq!(readers.run(LONG, || 7), Some(7));
         assert_eq!(readers.run(LONG, || -> u8 { panic!("made up") }), None);
         assert_eq!(readers.0.stuck.load(Ordering::SeqCst), 0);
-        // Who had no time has proved nothing.
+        // A caller without time shows nothing of the disk.
         assert!(readers.run(Duration::from_millis(1), || thread::sleep(Duration::from_millis(50))).is_none());
         assert_eq!(readers.0.stuck.load(Ordering::SeqCst), 0);
         let hang = Arc::new(Barrier::new(MAX_STUCK + 1));

@@ -31,8 +31,8 @@ pub(super) struct Remembered {
 }
 
 impl Remembered {
-    /// What is given up last: first of those that the disk knows, for it is read back; only then what nobody else
-    /// remembers, and of that last what let an image in.
+    /// The order in which repositories are given up: first those that are on the disk too, for they are read back; then
+    /// those that never verified an image; the others last.
     fn worth(&self) -> (bool, bool) {
         (!self.is_on_disk, self.known.admitted)
     }

@@ -1,12 +1,12 @@
-//! How much room stored trust data may take, all repositories together, as a disk counts it: whoever can have a workload
-//! reviewed can have a repository stored, and a full volume would take the versions of all others along.
+//! The quota of the cache directory, for all repositories together, counted in blocks as a disk does. Each client that can
+//! have a workload reviewed can have a repository stored; without a quota it could fill the volume.
 //!
-//! Whole publications may take three quarters of the bound; the last one is for what must be remembered of a repository,
-//! which is small: the versions, and the root or its hash. Repositories by which no image was ever let in may take a
-//! quarter in all, so that nobody takes the others' place by naming ever new ones. Past the bound nothing is stored of
-//! further repositories. What one takes that is stored already never grows past what it has, unless there is room.
+//! Whole publications may use three quarters of the quota. The last quarter is for records: the versions of a repository,
+//! and its root or the root's hash. Repositories that never verified an image may use a quarter in all, so that ever new
+//! names cannot use up the place of others. Past the quota no further repository is stored. A stored one is always brought
+//! up to date; it grows only where there is room.
 //!
-//! Several processes may overshoot the bound by what they write between two counts.
+//! Several processes may exceed the quota by what they write between two counts.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ pub(super) struct Room {
 pub(super) struct Used {
     /// By all repositories.
     pub(super) all: u64,
-    /// By those by which no image was ever let in.
+    /// By those that never verified an image.
     pub(super) unproven: u64,
 }
 
@@ -34,7 +34,7 @@ pub(super) struct Used {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Share {
     pub(super) bytes: u64,
-    /// Was an image ever let in by it?
+    /// Has it ever verified an image?
     pub(super) admitted: bool,
     /// Is it a whole publication?
     pub(super) is_whole: bool,

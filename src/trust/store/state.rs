@@ -43,7 +43,7 @@ pub(super) struct State {
     pub(super) files: BTreeMap<String, Stored>,
     /// The versions that were seen.
     pub(super) floor: Floor,
-    /// Was an image ever let in by it?
+    /// Has it ever verified an image?
     pub(super) admitted: bool,
 }
 
@@ -90,7 +90,8 @@ impl State {
         self.files.keys().all(|role| is_kept(role))
     }
 
-    /// Tells fewer keys apart, if there is no data and the index is too long: who may change keys at will can deny by that.
+    /// Keeps versions for fewer keys, if there is no data and the index is too long. The versions then bind more keys than
+    /// they were seen under, which can deny, and never admits.
     pub(super) fn shorten(&mut self, server: &TrustServer, gun: &Gun) {
         for keys in FEWER_KEYS {
             if !self.is_without_data() || self.to_json(server, gun).len() <= MAX_RECORD {

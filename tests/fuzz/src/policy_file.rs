@@ -41,7 +41,10 @@ pub fn check(data: &[u8]) {
         trusting <= asking && (trusting > 0) == (asking > 0),
         "{asking} ask for trust, {trusting} rules do\n{text}"
     );
-    assert!((denied > 0) == !denying.is_empty() && denied <= denying.len(), "{denying:?} deny, {denied} rules do\n{text}");
+    assert!(
+        (denied > 0) == !denying.is_empty() && denied <= denying.len(),
+        "{denying:?} deny, {denied} rules do\n{text}"
+    );
     assert!(nothing <= others && (nothing > 0) == (others > 0), "{others} ask for nothing, {nothing} rules do\n{text}");
 }
 
