@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Instant;
 
-use portreeve_test_support::signer::{Key, Repo};
+use portreeve_test_support::signer::{Key, Repo, Signer};
 use portreeve_test_support::trust_server::Fault;
 use serde_json::{Value, json};
 
@@ -251,6 +251,33 @@ fn a_cache_that_is_full_by_its_bound_costs_no_answer_and_no_version() {
     stage.server.publish(&stage.repo);
     let run = check(&stage.site).expect(DENIED);
     assert!(run.stdout.contains("was seen before"), "{run:?}");
+}
+
+/// Each name costs whoever asks one denied Pod, and would cost a root of 0.9 MB.
+#[test]
+fn ever_new_names_in_denied_workloads_fill_no_disk() {
+    let mut stage = Stage::new();
+    stage.site.config["limits"] = json!({ "trustCache": "1MiB" });
+    stage.site.policies(&[policy_for("registry.local:9001/*", json!({ "enabled": true }))]);
+    let serving = stage.site.serve();
+    for number in 0..40 {
+        let gun = format!("registry.local:9001/made/up{number}");
+        let heavy = Signer::new(&gun).edit("root", |signed| signed["x"] = "x".repeat(900_000).into());
+        stage.server.publish(&heavy.target("targets", "v1", [1; 32], 1).publish());
+        assert_denied(&serving.admit("/admit", &pod_review(&format!("{gun}:nope"))), &["is not signed"]);
+    }
+    let du = || {
+        let run = run(Command::new("/usr/bin/du").args(["-s", "--block-size=1"]).arg(cache(&stage.site)), "").expect(0);
+        run.stdout.split_whitespace().next().unwrap().parse::<u64>().unwrap()
+    };
+    assert!(du() <= 256 << 10, "{} bytes", du());
+    assert!(serving.metric("portreeve_trust_store_failures_total").unwrap() > 0);
+    assert_eq!(serving.log().matches("trust.cache is full (a quarter of it").count(), 1, "{}", serving.log());
+    // What lets images in still has its place.
+    assert_allowed(&serving.admit("/admit", &pod_review(&image())));
+    let report = report(&check(&stage.site).expect(ALLOWED));
+    assert_eq!(stored_version(&report, "timestamp"), 1, "{report:#}");
+    assert!(du() <= 1 << 20, "{} bytes", du());
 }
 
 #[test]
