@@ -138,18 +138,13 @@ impl<V: Clone, T, E: Clone> Slot<V, T, E> {
 
     /// Leads a flight on these terms, or joins the one that is under way.
     pub(crate) fn board(&self, terms: impl FnOnce() -> T) -> Boarding<'_, V, T, E> {
-        self.board_beside(None, terms)
+        self.board_if(|_| true, terms)
     }
 
-    /// The same for somebody who does not wait for `left` any more: if nobody else is fetching, there are then two flights.
-    pub(crate) fn board_beside(
-        &self,
-        left: Option<&Arc<Flight<V, T, E>>>,
-        terms: impl FnOnce() -> T,
-    ) -> Boarding<'_, V, T, E> {
+    /// The same for somebody who waits for such a flight alone, and leads another one beside any other.
+    pub(crate) fn board_if(&self, joins: impl Fn(&T) -> bool, terms: impl FnOnce() -> T) -> Boarding<'_, V, T, E> {
         let mut state = lock(&self.state);
-        if let Some(flight) = state.flight.as_ref().filter(|flight| left.is_none_or(|left| !Arc::ptr_eq(flight, left)))
-        {
+        if let Some(flight) = state.flight.as_ref().filter(|flight| joins(&flight.terms)) {
             return Boarding::Wait(Arc::clone(flight));
         }
         let flight = Arc::new(Flight {
@@ -295,13 +290,10 @@ mod tests {
         let slot = shelf.slot(&1);
         let first = lead(&slot);
         let left = join(&slot);
-        let Boarding::Lead(second) = slot.board_beside(Some(&left), || ()) else { panic!("it waits") };
-        // Others wait for the newer one, also those who come from the older one.
+        let Boarding::Lead(second) = slot.board_if(|()| false, || ()) else { panic!("it waits") };
+        // Others wait for the newer one.
         let newer = join(&slot);
         assert!(!Arc::ptr_eq(&newer, &left));
-        assert!(
-            matches!(slot.board_beside(Some(&left), || ()), Boarding::Wait(flight) if Arc::ptr_eq(&flight, &newer))
-        );
         second.land(&Ok("new"));
         assert_eq!(newer.wait(soon()), Some(Landing::Brought("new")));
         // What began earlier does not push out what is newer.
@@ -313,7 +305,7 @@ mod tests {
         assert_eq!(slot.held(), Some("newest"));
         // Nor does its end free the place of the newer one.
         let first = lead(&slot);
-        let Boarding::Lead(second) = slot.board_beside(Some(&join(&slot)), || ()) else { panic!("it waits") };
+        let Boarding::Lead(second) = slot.board_if(|()| false, || ()) else { panic!("it waits") };
         drop(first);
         join(&slot);
         drop(second);

@@ -87,7 +87,8 @@ impl Asking<'_> {
             Some(_) => None,
             None => Some(self.notary.waiting.begin(deadline.request())),
         };
-        let mut left = None;
+        // Once another one's credentials have held us up, we wait for nobody who has not ours.
+        let mut alone = None;
         loop {
             if deadline.remaining().is_none() {
                 return Err(self.out_of_time(&match self.began.elapsed().as_secs_f64() {
@@ -98,45 +99,51 @@ impl Asking<'_> {
                 }));
             }
             self.check_server(deadline)?;
-            match self.slot.board_beside(left.as_ref(), || self.terms()) {
+            let joins = |terms: &Terms| alone.is_none_or(|ours| terms.sign_in.state().is_of(ours));
+            match self.slot.board_if(joins, || self.terms(alone)) {
                 Boarding::Lead(pilot) => {
-                    let held = self.slot.held();
-                    // Between our look and now, another one may have brought it.
-                    if let Some(held) = held.as_ref().filter(|held| self.serves(held, max_age)) {
-                        self.notary.metrics.trust_lookup(Source::Shared);
-                        return Ok(Arc::clone(held));
+                    // Between our look and now, or while we wait for our turn, another one may have brought it.
+                    if let Some(held) = self.brought_meanwhile(max_age) {
+                        return Ok(held);
                     }
+                    let turn = self.turn(deadline);
+                    if let Some(held) = self.brought_meanwhile(max_age) {
+                        return Ok(held);
+                    }
+                    let held = self.slot.held();
                     if let Some(failure) = self.known_failure() {
                         return Err(failure);
                     }
                     let Question { gun, server, .. } = *self.question;
                     let store = &self.notary.store;
                     let mut noted = None;
-                    let (result, brought) =
-                        match self.refresh(held.as_deref(), &pilot.terms().sign_in, max_age, deadline) {
-                            Ok((held, brought)) => {
-                                store.remember(server, gun, &brought.repository, brought.confirmed, brought.epoch);
-                                if self.judge(&held).is_ok() {
-                                    store.admitted(server, gun);
-                                    ends::count(&self.notary.metrics, &held.repository, server.keeper());
-                                }
-                                (Ok(Arc::new(held)), Some(brought))
+                    let refreshed = turn.map_err(|failure| Box::new((failure, None))).and_then(|turn| {
+                        self.refresh(held.as_deref(), turn, &pilot.terms().sign_in, max_age, deadline)
+                    });
+                    let (result, brought) = match refreshed {
+                        Ok((held, brought)) => {
+                            store.remember(server, gun, &brought.repository, brought.confirmed, brought.epoch);
+                            if self.judge(&held).is_ok() {
+                                store.admitted(server, gun);
+                                ends::count(&self.notary.metrics, &held.repository, server.keeper());
                             }
-                            Err(failed) => {
-                                let failure;
-                                (failure, noted) = *failed;
-                                if let Some((seen, epoch)) = &noted {
-                                    store.note(server, gun, seen, *epoch);
-                                    if let Some(held) = held {
-                                        // The data stays, with what was seen of newer data.
-                                        let repository = Arc::new(held.repository.with_seen(seen));
-                                        let (confirmed, roles) = (held.confirmed, held.roles.clone());
-                                        pilot.hold(Arc::new(Held { repository, confirmed, roles, epoch: held.epoch }));
-                                    }
+                            (Ok(Arc::new(held)), Some(brought))
+                        }
+                        Err(failed) => {
+                            let failure;
+                            (failure, noted) = *failed;
+                            if let Some((seen, epoch)) = &noted {
+                                store.note(server, gun, seen, *epoch);
+                                if let Some(held) = held {
+                                    // The data stays, with what was seen of newer data.
+                                    let repository = Arc::new(held.repository.with_seen(seen));
+                                    let (confirmed, roles) = (held.confirmed, held.roles.clone());
+                                    pilot.hold(Arc::new(Held { repository, confirmed, roles, epoch: held.epoch }));
                                 }
-                                (Err(failure), None)
                             }
-                        };
+                            (Err(failure), None)
+                        }
+                    };
                     pilot.land(&result);
                     // After landing: nobody waits for the disk but whoever led.
                     let Question { deadline, .. } = *self.question;
@@ -152,7 +159,7 @@ impl Asking<'_> {
                     return result;
                 }
                 Boarding::Wait(flight) => match self.wait(&flight, deadline)? {
-                    None => left = Some(flight),
+                    None => alone = Some(self.fingerprint()),
                     Some(Landing::Brought(held))
                         if held.repository.has_looked_for(&self.roles)
                             && (held.confirmed >= flight.began || held.age() <= max_age) =>
@@ -167,6 +174,13 @@ impl Asking<'_> {
                 },
             }
         }
+    }
+
+    /// What another one has brought since we looked: what it asked the server for after our question came is new enough.
+    fn brought_meanwhile(&self, max_age: Duration) -> Option<Arc<Held>> {
+        let held = self.slot.held().filter(|held| self.serves(held, max_age.max(self.began.elapsed())))?;
+        self.notary.metrics.trust_lookup(Source::Shared);
+        Some(held)
     }
 
     /// What the server said of this a moment ago, where that was a definite no.
@@ -261,20 +275,20 @@ impl Asking<'_> {
         }
     }
 
-    fn terms(&self) -> Terms {
-        Terms { roles: self.roles.clone(), sign_in: Arc::default() }
+    fn terms(&self, ours: Option<Fingerprint>) -> Terms {
+        Terms { roles: self.roles.clone(), sign_in: Arc::new(ours.map_or_else(SignIn::default, SignIn::of)) }
     }
 
     /// A failure comes with what is to be remembered in place of what is held.
     fn refresh(
         &self,
         held: Option<&Held>,
+        turn: Option<Turn<'_>>,
         sign_in: &SignIn,
         max_age: Duration,
         deadline: Deadline,
     ) -> Result<(Held, Brought), Box<Failed>> {
         let Question { gun, server, anchor, credentials, .. } = *self.question;
-        let turn = self.turn(deadline).map_err(|failure| Box::new((failure, None)))?;
         let hearing =
             Hearing { asking: self, deadline, turn: Cell::new(turn), sign_in, nobody_let_in: Cell::new(false) };
         let source = self.notary.source(server, gun, credentials, deadline, &hearing);
@@ -372,7 +386,7 @@ impl Asking<'_> {
                         Failure::Unavailable { why, cause, tried }
                     }
                 };
-                let failed = Known { failure: failure.clone(), terms: self.terms(), epoch, since: began };
+                let failed = Known { failure: failure.clone(), terms: self.terms(None), epoch, since: began };
                 self.notary.failures.remember(self.key, failed);
                 Err(Box::new((failure, noted.map(|seen| (seen, epoch)))))
             }

@@ -88,6 +88,11 @@ pub(super) struct SignInState {
 }
 
 impl SignIn {
+    /// Of one who knows its credentials already.
+    pub(super) fn of(who: Fingerprint) -> Self {
+        Self(Mutex::new(SignInState { who: Some(who), ..SignInState::default() }))
+    }
+
     pub(super) fn state(&self) -> SignInState {
         *self.lock()
     }

@@ -76,16 +76,21 @@ fn nor_does_the_time_in_which_a_tenants_are_looked_for() {
 #[test]
 fn good_credentials_of_many_tenants_still_share_a_refresh() {
     let names: Vec<String> = (0..16).map(|number| format!("tenant-{number}")).collect();
-    let bench = guarded(&names.iter().map(String::as_str).collect::<Vec<_>>());
-    bench.server.behave();
-    thread::scope(|scope| {
-        for name in &names {
-            let bench = &bench;
-            scope.spawn(move || bench.ask(&Ask { credentials: &[of(name, name)], ..Ask::default() }).unwrap());
+    for slow in [false, true] {
+        let bench = guarded(&names.iter().map(String::as_str).collect::<Vec<_>>());
+        if !slow {
+            bench.server.behave();
         }
-    });
-    let tokens = bench.server.count("/token");
-    assert!(tokens <= 3, "{tokens} tokens for {} tenants", names.len());
+        thread::scope(|scope| {
+            for name in &names {
+                let bench = &bench;
+                scope.spawn(move || bench.ask(&Ask { credentials: &[of(name, name)], ..Ask::default() }).unwrap());
+            }
+        });
+        // With a slow token service, those who have a turn at the server try for themselves; the others find what came.
+        let tokens = bench.server.count("/token");
+        assert!(tokens <= if slow { 10 } else { 3 }, "{tokens} tokens for {} tenants, slow: {slow}", names.len());
+    }
 }
 
 /// Those whose credentials are the same go on waiting for one attempt.
