@@ -72,7 +72,11 @@ impl Combined {
             one.verdict = Verdict::Rejected { code: "digests-disagree", reason };
         }
         let pins = verdicts.iter().any(|one| one.rule.mutate_image && one.digest().is_some());
-        verdicts.sort_by_key(|one| Reverse(one.severity()));
+        // The first of the worst, so that the same rules always come to the same words.
+        let worst = verdicts.iter().enumerate().max_by_key(|(index, one)| (one.severity(), Reverse(*index)));
+        if let Some(worst) = worst.map(|(index, _)| index) {
+            verdicts.swap(0, worst);
+        }
         Self { verdicts, pin: agreed.filter(|_| pins) }
     }
 
