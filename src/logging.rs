@@ -45,6 +45,8 @@ impl Log for Logger {
         // Libraries below us say on `debug` what would drown our own words.
         metadata.level() <= log::max_level()
             && (metadata.target().starts_with("portreeve") || metadata.level() <= LevelFilter::Warn)
+            // It takes for an error that it gets no more connections (`server/link`).
+            && !metadata.target().starts_with("tiny_http")
     }
 
     fn log(&self, record: &Record<'_>) {

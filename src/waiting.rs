@@ -3,7 +3,7 @@
 //!
 //! It decides nothing. How many may wait for one server is for `trust::crowd` to say.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -13,7 +13,7 @@ use crate::deadline::RequestId;
 pub struct Waiting {
     places: usize,
     /// How many waits each request is in: one for each of its images at most.
-    requests: Mutex<HashMap<RequestId, usize>>,
+    requests: Mutex<BTreeMap<RequestId, usize>>,
     watcher: OnceLock<Watcher>,
 }
 
@@ -74,7 +74,7 @@ impl Waiting {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<RequestId, usize>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<RequestId, usize>> {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner) // nothing under it can panic half-way
     }
 }

@@ -1,166 +1,193 @@
-//! The private way from the gateway to tiny_http and back: an abstract Unix socket with a random name.
+//! The private way from the gateway to tiny_http and back: streams of links, each lent to one request at a time.
 //!
-//! Other processes in the same network namespace can see that name. So a request that does not carry the secret of
-//! this process is refused, and an answer that does not carry the seal is not believed: whoever took over a name that
-//! had become free could otherwise let workloads in.
-//!
-//! tiny_http stops accepting for good when one accept fails, and its `Server` must never be dropped while it listens
-//! on an abstract socket (its `Drop` expects a path). So a dead link is replaced by a new one under a new name, with
-//! new secrets; the old one is kept just long enough to answer what it had taken.
-//!
-//! tiny_http also hands two connections to one free thread if they come at once, and the second then waits until the
-//! first is closed. So connections are opened one at a time, each greeted before the next: once the greeting is
-//! answered, the thread is taken.
+//! A link has few streams and gets no more, so that nobody else can have one (`link`): where all are in use, another link
+//! is opened. Links stay: there are as many as there were ever requests in hand at once, divided by their streams. One
+//! stream is for health probes alone. Where the system has no thread or descriptor for another link, requests wait for a
+//! stream that comes back.
 
 use std::io;
-#[cfg(test)]
-use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::sync_channel;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use super::gateway::Timed;
 use super::http::Dispatcher;
-use super::link::{Link, LinkError, Outgoing, Reply};
+use super::link::{Link, LinkError, Opening, Outgoing, Reply, Stream};
 use super::threads::spawn;
 
 /// The bridge; shared by all connections.
 pub(super) struct Bridge {
     dispatcher: Arc<Dispatcher>,
-    current: Mutex<Arc<Link>>,
+    streams: Mutex<Streams>,
+    changed: Condvar,
     stopping: AtomicBool,
 }
+
+/// The streams that nobody uses now.
+#[derive(Default)]
+struct Streams {
+    free: Vec<Stream>,
+    for_probes: Option<Stream>,
+    /// A probe has the stream that is for probes.
+    is_lent: bool,
+    /// Somebody opens a link, or found a moment ago that none can be had.
+    opening: bool,
+    links: Vec<Weak<Link>>,
+}
+
+/// A stream, and whether it is the one for probes.
+struct Lent {
+    stream: Stream,
+    for_probes: bool,
+}
+
+/// After a failed attempt to open a link: what it lacks (descriptors, threads) takes others a moment to free.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Opening a link takes microseconds; this is for machines with no time to spare.
+const OPENING_TIME: Duration = Duration::from_secs(5);
 
 impl Bridge {
     /// Opens the first link.
     pub(super) fn open(dispatcher: Arc<Dispatcher>) -> io::Result<Arc<Self>> {
-        let link = Link::open()?;
-        let bridge =
-            Arc::new(Self { dispatcher, current: Mutex::new(Arc::clone(&link)), stopping: AtomicBool::new(false) });
-        bridge.dispatch(link)?;
+        let (streams, changed, stopping) = (Mutex::default(), Condvar::new(), AtomicBool::new(false));
+        let bridge = Arc::new(Self { dispatcher, streams, changed, stopping });
+        bridge.add_link()?;
         Ok(bridge)
     }
 
     /// Has a request answered, by `deadline`.
     pub(super) fn exchange(self: &Arc<Self>, request: Outgoing<'_>, deadline: Instant) -> Result<Reply, LinkError> {
-        let mut link = self.current();
-        let stream = match link.connect() {
-            // Nobody listens any more: the accept loop has died without telling.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                link = self.renew(&link)?;
-                link.connect()?
-            }
-            connected => connected?,
-        };
-        let mut stream = Timed::new(stream, deadline);
-        let reply = link.exchange(&mut stream, request)?;
-        link.put_back(stream.socket);
-        Ok(reply)
+        let mut lent = self.take(request.is_probe, deadline)?;
+        let reply = lent.stream.exchange(request, deadline);
+        let mut streams = self.lock();
+        streams.is_lent &= !lent.for_probes;
+        // On a stream that failed, an answer may still be on its way: it is closed.
+        if reply.is_ok() {
+            streams.put(lent.stream);
+        }
+        drop(streams);
+        self.changed.notify_all();
+        reply
     }
 
     /// No more requests will come: ends the dispatching threads.
     pub(super) fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
-        self.current().server.unblock();
+        for link in self.lock().links.iter().filter_map(Weak::upgrade) {
+            link.server.unblock();
+        }
     }
 
-    /// Replaces `failed`, unless that has been done meanwhile.
-    fn renew(self: &Arc<Self>, failed: &Arc<Link>) -> io::Result<Arc<Link>> {
-        let mut current = self.lock();
-        if !Arc::ptr_eq(&current, failed) {
-            return Ok(Arc::clone(&current));
+    fn take(self: &Arc<Self>, is_probe: bool, deadline: Instant) -> io::Result<Lent> {
+        let mut streams = self.lock();
+        loop {
+            if let Some(stream) = streams.free.pop() {
+                return Ok(Lent { stream, for_probes: false });
+            }
+            if is_probe && let Some(stream) = streams.for_probes.take() {
+                streams.is_lent = true;
+                return Ok(Lent { stream, for_probes: true });
+            }
+            if !streams.opening {
+                streams.opening = true;
+                drop(streams);
+                let added = self.add_link();
+                streams = self.lock();
+                streams.opening = false;
+                match added {
+                    Ok(()) => continue,
+                    Err(error) => log::error!("no more streams to the internal HTTP server: {error}"),
+                }
+                self.changed.notify_all();
+            }
+            let left = deadline.saturating_duration_since(Instant::now()).min(PAUSE);
+            if left.is_zero() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            streams = self.changed.wait_timeout(streams, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        let link = self.open_elsewhere()?;
-        *current = Arc::clone(&link);
-        drop(current);
-        log::error!("the internal HTTP server stopped accepting; it was replaced");
-        failed.retired.store(true, Ordering::SeqCst);
-        failed.server.unblock();
-        Ok(link)
     }
 
     /// Opens a link on the thread that is to take requests off it. So if there is no thread to be had, no tiny_http is
     /// left behind that nobody serves; and if tiny_http finds none for itself and panics, it is that thread which ends.
-    fn open_elsewhere(self: &Arc<Self>) -> io::Result<Arc<Link>> {
+    fn add_link(self: &Arc<Self>) -> io::Result<()> {
         let bridge = Arc::clone(self);
         let (tell, told) = sync_channel(1);
-        let run = move || match Link::open() {
-            Ok(link) => {
-                let heard = tell.send(Ok(Arc::clone(&link)));
-                drop(tell);
-                if heard.is_ok() {
-                    bridge.receive(&link);
-                }
+        let opening = Arc::new(Opening::default());
+        let there = Arc::clone(&opening);
+        let run = move || {
+            let opened = Link::open(&there);
+            let link = opened.as_ref().map(|(link, _)| Arc::clone(link)).ok();
+            // Nobody listens if it took too long: then the streams are closed, and the link ends.
+            drop(tell.send(opened));
+            drop(tell);
+            if let Some(link) = link {
+                bridge.receive(&link);
             }
-            // Nobody listens if the asking thread is gone, which cannot be.
-            Err(error) => drop(tell.send(Err(error))),
         };
         spawn("dispatch".to_owned(), Box::new(run))?;
-        told.recv().unwrap_or_else(|_| Err(io::Error::other("the internal HTTP server got no threads")))
+        let opened = told.recv_timeout(OPENING_TIME).unwrap_or_else(|error| {
+            opening.give_up();
+            Err(io::Error::other(match error {
+                RecvTimeoutError::Timeout => "the internal socket could not be connected to",
+                RecvTimeoutError::Disconnected => "the internal HTTP server got no thread",
+            }))
+        });
+        let (link, mut opened) = opened?;
+        for stream in &mut opened {
+            stream.greet().map_err(|error| io::Error::other(error.to_string()))?;
+        }
+        let mut streams = self.lock();
+        opened.into_iter().for_each(|stream| streams.put(stream));
+        streams.links.retain(|link| link.strong_count() > 0);
+        streams.links.push(Arc::downgrade(&link));
+        drop(streams);
+        self.changed.notify_all();
+        Ok(())
     }
 
-    /// Starts the thread that takes requests off a link.
-    fn dispatch(self: &Arc<Self>, link: Arc<Link>) -> io::Result<()> {
-        let bridge = Arc::clone(self);
-        spawn("dispatch".to_owned(), Box::new(move || bridge.receive(&link))).map(drop)
-    }
-
-    fn receive(self: &Arc<Self>, link: &Arc<Link>) {
-        while !link.retired.load(Ordering::SeqCst) {
+    fn receive(&self, link: &Arc<Link>) {
+        loop {
             match link.server.recv() {
                 Ok(request) => self.dispatch_one(link, request),
-                Err(_) if self.stopping.load(Ordering::SeqCst) => return,
-                Err(error) => {
-                    log::error!("the internal HTTP server: {error}");
-                    while self.renew(link).is_err() && !self.stopping.load(Ordering::SeqCst) {
-                        thread::sleep(RENEWAL_PAUSE);
-                    }
-                }
-            }
-        }
-        // What the dead link had taken is still answered: as long as an exchange holds it, besides this thread.
-        while Arc::strong_count(link) > 1 {
-            if let Ok(Some(request)) = link.server.recv_timeout(RENEWAL_PAUSE) {
-                self.dispatch_one(link, request);
+                // Once it is told that no more connections come, which is as it should be.
+                Err(_) if self.stopping.load(Ordering::SeqCst) || link.is_closed() => return,
+                Err(_) => {}
             }
         }
     }
 
     /// A bug here must not end the only thread that takes requests in.
-    fn dispatch_one(&self, link: &Arc<Link>, request: tiny_http::Request) {
+    fn dispatch_one(&self, link: &Link, request: tiny_http::Request) {
         if catch_unwind(AssertUnwindSafe(|| self.dispatcher.receive(link, request))).is_err() {
             self.dispatcher.count_panic();
             log::error!("a request hit a bug on its way to the workers");
         }
     }
 
-    fn current(&self) -> Arc<Link> {
-        Arc::clone(&self.lock())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Arc<Link>> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Streams> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Between two attempts to replace a dead link: what it lacks (descriptors, memory) takes others a moment to free.
-const RENEWAL_PAUSE: Duration = Duration::from_millis(100);
+impl Streams {
+    fn put(&mut self, stream: Stream) {
+        if self.for_probes.is_none() && !self.is_lent {
+            self.for_probes = Some(stream);
+        } else {
+            self.free.push(stream);
+        }
+    }
+}
 
 #[cfg(test)]
 impl Bridge {
-    /// Makes tiny_http's next accept fail, as a full descriptor table would.
-    pub(super) fn break_accepting(&self) {
-        let listener = std::os::fd::OwnedFd::from(self.current().listener.try_clone().unwrap());
-        UnixStream::from(listener).shutdown(std::net::Shutdown::Both).unwrap();
-    }
-
-    /// A connection of another process in the same network namespace.
-    pub(super) fn stranger(&self) -> UnixStream {
-        let stream = UnixStream::connect_addr(&self.current().address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        stream
+    /// Closes all streams that nobody uses, as a bug in tiny_http might.
+    pub(super) fn lose_streams(&self) {
+        let mut streams = self.lock();
+        let lost = (std::mem::take(&mut streams.free), streams.for_probes.take());
+        drop(streams);
+        drop(lost);
     }
 }

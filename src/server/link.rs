@@ -1,14 +1,23 @@
-//! One link over the bridge: a tiny_http server on a socket of its own, the secrets that belong to it, and how a
-//! request goes over it.
+//! One link over the bridge: a tiny_http server with the few connections that it will ever have, and how a request goes
+//! over one of them.
+//!
+//! tiny_http needs a listening socket, and knows no limits: each connection that it accepts costs a thread and two
+//! descriptors for as long as the other side likes. Any process in the same network namespace could connect to such a socket.
+//! So it listens for a moment only: the socket is bound, our own connections are made, and it is shut before tiny_http sees
+//! it. tiny_http accepts those and no more; if another process was quick enough to get in between, which the kernel's
+//! table of sockets shows, nothing was accepted yet, and all is thrown away.
 
 use std::fmt;
-use std::io::{self, Read as _, Write as _};
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::mem::ManuallyDrop;
+use std::net::Shutdown;
+use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::str::FromStr;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tiny_http::{HeaderField, Server};
@@ -17,22 +26,27 @@ use super::gateway::Timed;
 use crate::metrics::Listener;
 use crate::random;
 
-/// One tiny_http server and the secrets that belong to it.
+/// One tiny_http server.
 pub(super) struct Link {
+    /// Never dropped: its `Drop` expects a socket with a path.
     pub(super) server: ManuallyDrop<Server>,
-    pub(super) address: SocketAddr,
-    knock: String,
-    seal: String,
+    secret: String,
     epoch: Instant,
-    pub(super) retired: AtomicBool,
-    idle: Mutex<Vec<UnixStream>>,
-    connecting: Mutex<()>,
-    #[cfg(test)]
-    pub(super) listener: UnixListener,
+    /// Streams that are not closed yet.
+    alive: AtomicUsize,
 }
 
-/// Connections to tiny_http that are kept between requests; each costs it a thread.
-const IDLE_STREAMS: usize = 8;
+/// A connection to tiny_http, which a thread of its own serves there.
+pub(super) struct Stream {
+    link: Arc<Link>,
+    socket: Timed<UnixStream>,
+}
+
+/// The connections of a link: tiny_http starts so many threads by itself. With more, it would hand two connections to one
+/// thread, and the second would wait until the first is closed.
+pub(super) const STREAMS: usize = 4;
+/// Names that are tried, where other processes get in between.
+const ATTEMPTS: usize = 30;
 /// An answer's head is ours, and small.
 const REPLY_HEAD_BYTES: usize = 4 << 10;
 /// Our largest answers are patches and metrics.
@@ -44,44 +58,38 @@ const HELLO: &str = "hello";
 /// Head and body leave in one write up to here.
 const ONE_WRITE: usize = 16 << 10;
 /// The header that brings the secret in, with what the gateway knows of the request.
-const KNOCK_HEADER: &str = "X-Portreeve-Gateway";
-/// The header that seals an answer.
-pub(super) const SEAL_HEADER: &str = "X-Portreeve-Seal";
+const SECRET_HEADER: &str = "X-Portreeve-Gateway";
+/// The kernel's table of Unix sockets.
+const SOCKETS: &str = "/proc/self/net/unix";
 
 impl Link {
-    pub(super) fn open() -> io::Result<Arc<Self>> {
-        let name = format!("portreeve-{}", random::word()?);
-        let address = SocketAddr::from_abstract_name(name)?;
-        let listener = UnixListener::bind_addr(&address)?;
-        #[cfg(test)]
-        let second = listener.try_clone()?;
+    /// Opens a link, with all of its streams. Who takes requests off it must have begun to before they are greeted.
+    pub(super) fn open(opening: &Opening) -> io::Result<(Arc<Self>, Vec<Stream>)> {
+        let (listener, sockets) = opening.connect()?;
         let server = Server::from_listener(listener, None).map_err(io::Error::other)?;
-        Ok(Arc::new(Self {
+        let link = Arc::new(Self {
             server: ManuallyDrop::new(server),
-            address,
-            knock: random::word()?,
-            seal: random::word()?,
+            secret: random::word()?,
             epoch: Instant::now(),
-            retired: AtomicBool::new(false),
-            idle: Mutex::default(),
-            connecting: Mutex::default(),
-            #[cfg(test)]
-            listener: second,
-        }))
+            alive: AtomicUsize::new(sockets.len()),
+        });
+        let stream = |socket| Stream { link: Arc::clone(&link), socket: Timed::new(socket, Instant::now()) };
+        let streams = sockets.into_iter().map(stream).collect();
+        Ok((link, streams))
     }
 
-    /// The seal that answers over this link carry.
-    pub(super) fn seal(&self) -> &str {
-        &self.seal
+    /// Is no stream left?
+    pub(super) fn is_closed(&self) -> bool {
+        self.alive.load(Ordering::SeqCst) == 0
     }
 
     /// Did the gateway send this request? Then, what it is.
     pub(super) fn admit(&self, request: &tiny_http::Request) -> Option<Visit> {
-        let field = HeaderField::from_str(KNOCK_HEADER).ok()?;
+        let field = HeaderField::from_str(SECRET_HEADER).ok()?;
         let header = request.headers().iter().find(|header| header.field == field)?;
         let mut words = header.value.as_str().split(' ');
-        let (knock, visit) = (words.next()?, words.next()?);
-        if !same_secret(knock.as_bytes(), self.knock.as_bytes()) {
+        let (secret, visit) = (words.next()?, words.next()?);
+        if !same_secret(secret.as_bytes(), self.secret.as_bytes()) {
             return None;
         }
         let listener = match visit {
@@ -93,59 +101,77 @@ impl Link {
         let first_byte = self.epoch.checked_add(Duration::from_micros(words.next()?.parse().ok()?))?;
         Some(Visit::Request(Passport { listener, first_byte }))
     }
+}
 
-    /// A connection that a thread of tiny_http serves. `ConnectionRefused` if there is nobody to serve it.
-    pub(super) fn connect(&self) -> io::Result<UnixStream> {
-        let kept = || self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        if let Some(stream) = kept() {
-            return Ok(stream);
+/// A socket that is being opened. Whoever waits for it may give it up: where others fill its queue while we are not given
+/// a processor, our own connection would wait for ever.
+#[derive(Default)]
+pub(super) struct Opening(Mutex<Option<UnixListener>>);
+
+impl Opening {
+    /// A socket that has our connections, and will never have another.
+    fn connect(&self) -> io::Result<(UnixListener, Vec<UnixStream>)> {
+        for _ in 0..ATTEMPTS {
+            let name = format!("portreeve-{}", random::word()?);
+            let address = SocketAddr::from_abstract_name(&name)?;
+            *self.lock() = Some(UnixListener::bind_addr(&address)?);
+            let streams = (0..STREAMS).map(|_| UnixStream::connect_addr(&address)).collect::<io::Result<Vec<_>>>()?;
+            let Some(listener) = self.lock().take() else { return Err(io::ErrorKind::TimedOut.into()) };
+            // Shut, it refuses who comes now, and still gives out who came before.
+            UnixStream::from(OwnedFd::from(listener.try_clone()?)).shutdown(Shutdown::Both)?;
+            // Itself, and our connections.
+            if sockets_named(&name) <= 1 + STREAMS {
+                return Ok((listener, streams));
+            }
+            log::warn!("another process connected to the internal socket as it was opened; it was thrown away");
         }
-        let turn = self.connecting.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.retired.load(Ordering::SeqCst) {
-            return Err(io::ErrorKind::ConnectionRefused.into());
-        }
-        // One may have come back while others had their turn.
-        if let Some(stream) = kept() {
-            return Ok(stream);
-        }
-        let stream = self.greet(UnixStream::connect_addr(&self.address)?).map_err(|error| {
-            log::error!("the internal HTTP server does not answer: {error}");
-            io::Error::from(io::ErrorKind::ConnectionRefused)
-        });
-        drop(turn);
-        stream
+        Err(io::Error::other("other processes of this network namespace connect to the internal socket all the time"))
     }
 
-    fn greet(&self, stream: UnixStream) -> Result<UnixStream, LinkError> {
-        let mut stream = Timed::new(stream, Instant::now() + GREETING_TIME);
-        let hello = format!("GET / HTTP/1.1\r\nHost: portreeve\r\n{KNOCK_HEADER}: {} {HELLO}\r\n\r\n", self.knock);
-        stream.write_all(hello.as_bytes())?;
-        self.receive(&mut stream, false)?;
-        Ok(stream.socket)
+    /// Closes the socket: connections that wait for it are refused.
+    pub(super) fn give_up(&self) {
+        drop(self.lock().take());
     }
 
-    pub(super) fn put_back(&self, stream: UnixStream) {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < IDLE_STREAMS && !self.retired.load(Ordering::SeqCst) {
-            idle.push(stream);
-        }
+    fn lock(&self) -> MutexGuard<'_, Option<UnixListener>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How many sockets have this name: a listening one, and those that it has made. None, if nobody can tell.
+fn sockets_named(name: &str) -> usize {
+    let Ok(table) = File::open(SOCKETS) else { return 0 };
+    let end = format!("@{name}").into_bytes();
+    BufReader::new(table).split(b'\n').map_while(Result::ok).filter(|line| line.ends_with(&end)).count()
+}
+
+impl Stream {
+    /// Finds out whether a thread of tiny_http serves this stream.
+    pub(super) fn greet(&mut self) -> Result<(), LinkError> {
+        self.socket.set_deadline(Instant::now() + GREETING_TIME);
+        let hello =
+            format!("GET / HTTP/1.1\r\nHost: portreeve\r\n{SECRET_HEADER}: {} {HELLO}\r\n\r\n", self.link.secret);
+        self.socket.write_all(hello.as_bytes())?;
+        receive(&mut self.socket, false).map(drop)
     }
 
-    pub(super) fn exchange(&self, stream: &mut Timed<UnixStream>, request: Outgoing<'_>) -> Result<Reply, LinkError> {
-        self.send(stream, &request)?;
+    /// Has a request answered, by `deadline`.
+    pub(super) fn exchange(&mut self, request: Outgoing<'_>, deadline: Instant) -> Result<Reply, LinkError> {
+        self.socket.set_deadline(deadline);
+        self.send(&request)?;
         let head_only = request.method == "HEAD";
         // The receiving side has its own copy by now.
         drop(request);
-        self.receive(stream, head_only)
+        receive(&mut self.socket, head_only)
     }
 
-    fn send(&self, stream: &mut Timed<UnixStream>, request: &Outgoing<'_>) -> io::Result<()> {
+    fn send(&mut self, request: &Outgoing<'_>) -> io::Result<()> {
+        let Link { epoch, secret, .. } = &*self.link;
         // Since the link's beginning, so that time spent in tiny_http's queue counts as well.
-        let micros = request.first_byte.saturating_duration_since(self.epoch).as_micros();
-        let (method, target, listener, knock) =
-            (request.method, request.target, request.listener.as_str(), &self.knock);
+        let micros = request.first_byte.saturating_duration_since(*epoch).as_micros();
+        let (method, target, listener) = (request.method, request.target, request.listener.as_str());
         let mut head = format!(
-            "{method} {target} HTTP/1.1\r\nHost: portreeve\r\n{KNOCK_HEADER}: {knock} {listener} {micros}\r\n\
+            "{method} {target} HTTP/1.1\r\nHost: portreeve\r\n{SECRET_HEADER}: {secret} {listener} {micros}\r\n\
              Content-Length: {}\r\n",
             request.body.len()
         )
@@ -156,72 +182,80 @@ impl Link {
         head.extend_from_slice(b"\r\n");
         if head.len() + request.body.len() <= ONE_WRITE {
             head.extend_from_slice(&request.body);
-            return stream.write_all(&head);
+            return self.socket.write_all(&head);
         }
-        stream.write_all(&head)?;
-        stream.write_all(&request.body)
+        self.socket.write_all(&head)?;
+        self.socket.write_all(&request.body)
     }
+}
 
-    fn receive(&self, stream: &mut Timed<UnixStream>, head_only: bool) -> Result<Reply, LinkError> {
-        let mut bytes = Vec::with_capacity(1024);
-        let (mut reply, head) = loop {
-            let searched = bytes.len();
-            read_some(stream, &mut bytes, REPLY_HEAD_BYTES)?;
-            if let Some(end) = super::gateway::end_of_head(&bytes, searched) {
-                break (self.read_head(bytes.get(..end).unwrap_or_default())?, end);
-            }
-            if bytes.len() >= REPLY_HEAD_BYTES {
-                return Err(LinkError::Unreadable("the head does not end"));
-            }
-        };
-        bytes.drain(..head);
-        if head_only {
-            // Anything more would be taken for the beginning of the next answer.
-            return match bytes.is_empty() {
-                true => Ok(reply),
-                false => Err(LinkError::Unreadable("an answer to HEAD has a body")),
-            };
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if self.link.alive.fetch_sub(1, Ordering::SeqCst) == 1 {
+            // Nothing comes over this link any more: its dispatching thread may end.
+            self.link.server.unblock();
         }
-        if reply.length > REPLY_BYTES {
-            return Err(LinkError::Unreadable("the answer is too large"));
-        }
-        if bytes.len() < reply.length {
-            let missing = reply.length - bytes.len();
-            bytes.reserve_exact(missing);
-            io::Read::take(&mut *stream, missing as u64).read_to_end(&mut bytes)?;
-        }
-        if bytes.len() != reply.length {
-            return Err(LinkError::Unreadable("the answer is not as long as it says"));
-        }
-        reply.body = bytes;
-        Ok(reply)
     }
+}
 
-    fn read_head(&self, head: &[u8]) -> Result<Reply, LinkError> {
-        let mut headers = [httparse::EMPTY_HEADER; 16];
-        let mut response = httparse::Response::new(&mut headers);
-        response.parse(head).map_err(|_| LinkError::Unreadable("the head is not HTTP"))?;
-        let value = |name: &str| {
-            let header = response.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name))?;
-            std::str::from_utf8(header.value).ok()
-        };
-        if !value(SEAL_HEADER).is_some_and(|seal| same_secret(seal.as_bytes(), self.seal.as_bytes())) {
-            return Err(LinkError::Unsealed);
+fn receive(stream: &mut Timed<UnixStream>, head_only: bool) -> Result<Reply, LinkError> {
+    let mut bytes = Vec::with_capacity(1024);
+    let (mut reply, head) = loop {
+        let searched = bytes.len();
+        read_some(stream, &mut bytes, REPLY_HEAD_BYTES)?;
+        if let Some(end) = super::gateway::end_of_head(&bytes, searched) {
+            break (read_head(bytes.get(..end).unwrap_or_default())?, end);
         }
-        Ok(Reply {
-            status: response.code.ok_or(LinkError::Unreadable("the status is missing"))?,
-            content_type: value("Content-Type").map(str::to_owned),
-            allow: value("Allow").map(str::to_owned),
-            length: value("Content-Length")
-                .and_then(|length| length.parse().ok())
-                .ok_or(LinkError::Unreadable("the length is missing"))?,
-            body: Vec::new(),
-        })
+        if bytes.len() >= REPLY_HEAD_BYTES {
+            return Err(LinkError::Unreadable("the head does not end"));
+        }
+    };
+    bytes.drain(..head);
+    if head_only {
+        // Anything more would be taken for the beginning of the next answer.
+        return match bytes.is_empty() {
+            true => Ok(reply),
+            false => Err(LinkError::Unreadable("an answer to HEAD has a body")),
+        };
     }
+    if reply.length > REPLY_BYTES {
+        return Err(LinkError::Unreadable("the answer is too large"));
+    }
+    if bytes.len() < reply.length {
+        let missing = reply.length - bytes.len();
+        bytes.reserve_exact(missing);
+        io::Read::take(&mut *stream, missing as u64).read_to_end(&mut bytes)?;
+    }
+    if bytes.len() != reply.length {
+        return Err(LinkError::Unreadable("the answer is not as long as it says"));
+    }
+    reply.body = bytes;
+    Ok(reply)
+}
+
+fn read_head(head: &[u8]) -> Result<Reply, LinkError> {
+    let mut headers = [httparse::EMPTY_HEADER; 16];
+    let mut response = httparse::Response::new(&mut headers);
+    response.parse(head).map_err(|_| LinkError::Unreadable("the head is not HTTP"))?;
+    let value = |name: &str| {
+        let header = response.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name))?;
+        std::str::from_utf8(header.value).ok()
+    };
+    Ok(Reply {
+        status: response.code.ok_or(LinkError::Unreadable("the status is missing"))?,
+        content_type: value("Content-Type").map(str::to_owned),
+        allow: value("Allow").map(str::to_owned),
+        length: value("Content-Length")
+            .and_then(|length| length.parse().ok())
+            .ok_or(LinkError::Unreadable("the length is missing"))?,
+        body: Vec::new(),
+    })
 }
 
 /// A request on its way in.
 pub(super) struct Outgoing<'a> {
+    /// A health probe has a stream of its own.
+    pub(super) is_probe: bool,
     /// Which listener it came from.
     pub(super) listener: Listener,
     /// The method.
@@ -239,7 +273,7 @@ pub(super) struct Outgoing<'a> {
 /// What comes over a link.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Visit {
-    /// A new connection's greeting; any sealed answer will do.
+    /// A new stream's greeting; any answer will do.
     Hello,
     /// A client's request.
     Request(Passport),
@@ -294,8 +328,6 @@ pub(super) enum LinkError {
     Io(io::Error),
     /// The answer cannot be read.
     Unreadable(&'static str),
-    /// Somebody else answered, or a bug in us did.
-    Unsealed,
 }
 
 impl LinkError {
@@ -316,7 +348,6 @@ impl fmt::Display for LinkError {
         match self {
             Self::Io(source) => write!(f, "the internal socket failed: {source}"),
             Self::Unreadable(what) => write!(f, "the internal answer cannot be read: {what}"),
-            Self::Unsealed => write!(f, "the internal answer does not carry our seal"),
         }
     }
 }
@@ -325,81 +356,81 @@ impl std::error::Error for LinkError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Io(source) => Some(source),
-            Self::Unreadable(_) | Self::Unsealed => None,
+            Self::Unreadable(_) => None,
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicBool;
+
     use super::*;
 
-    /// A link whose name somebody else has taken over, who answers `answer` to whatever comes.
-    fn taken_over(answer: impl Fn(&Link) -> String) -> (Link, std::thread::JoinHandle<()>) {
-        let mut link = Arc::into_inner(Link::open().unwrap()).unwrap();
-        link.address = SocketAddr::from_abstract_name(random::word().unwrap()).unwrap();
-        let listener = UnixListener::bind_addr(&link.address).unwrap();
-        let text = answer(&link);
-        let impostor = std::thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            let mut seen = [0; 4096];
-            assert!(stream.read(&mut seen).unwrap() > 0);
-            stream.write_all(text.as_bytes()).unwrap();
-            if text.is_empty() {
-                // Silent, but there: until the other side has had enough.
-                assert_eq!(stream.read(&mut seen).unwrap(), 0);
-            }
-        });
-        (link, impostor)
-    }
-
-    fn ask(answer: impl Fn(&Link) -> String) -> Result<Reply, LinkError> {
-        let (link, impostor) = taken_over(answer);
-        let stream = UnixStream::connect_addr(&link.address).unwrap();
-        let mut stream = Timed::new(stream, Instant::now() + Duration::from_millis(500));
-        let request = Outgoing {
-            listener: Listener::Tls,
-            method: "POST",
-            target: "/admit",
-            content_type: None,
-            body: b"{}".to_vec(),
-            first_byte: Instant::now(),
-        };
-        let reply = link.exchange(&mut stream, request);
-        drop(stream);
-        impostor.join().unwrap();
-        reply
+    /// What is made of an answer.
+    fn read(answer: &str) -> Result<Reply, LinkError> {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.write_all(answer.as_bytes()).unwrap();
+        receive(&mut Timed::new(ours, Instant::now() + Duration::from_millis(300)), false)
     }
 
     #[test]
-    fn only_sealed_and_complete_answers_are_believed() {
-        let sealed = |link: &Link, rest: &str| format!("HTTP/1.1 200 OK\r\n{SEAL_HEADER}: {}\r\n{rest}", link.seal);
-        let body = "Content-Length: 2\r\n\r\n{}";
-        let good = ask(|link| sealed(link, body)).unwrap();
+    fn only_complete_answers_are_believed() {
+        let begin = "HTTP/1.1 200 OK\r\n";
+        let good = read(&format!("{begin}Content-Length: 2\r\n\r\n{{}}")).unwrap();
         assert_eq!((good.status, good.body.as_slice()), (200, &b"{}"[..]));
-
-        assert!(matches!(ask(|_| format!("HTTP/1.1 200 OK\r\n{body}")), Err(LinkError::Unsealed)));
-        // What came in with the request is not what seals the answer.
-        let forged = ask(|link| format!("HTTP/1.1 200 OK\r\n{SEAL_HEADER}: {}\r\n{body}", link.knock));
-        assert!(matches!(forged, Err(LinkError::Unsealed)));
-
-        for rest in
-            ["\r\n", "Content-Length: 2\r\n\r\n{", "Content-Length: 2\r\n\r\n{}{}", "Content-Length: -1\r\n\r\n"]
-        {
-            let reply = ask(|link| sealed(link, rest));
+        for rest in ["\r\n", "Content-Length: 2\r\n\r\n{}{}", "Content-Length: -1\r\n\r\n"] {
+            let reply = read(&format!("{begin}{rest}"));
             assert!(matches!(reply, Err(LinkError::Unreadable(_))), "{rest:?}: {reply:?}");
         }
-        let huge = format!("Content-Length: {}\r\n\r\n", REPLY_BYTES + 1);
-        assert!(matches!(ask(|link| sealed(link, &huge)), Err(LinkError::Unreadable("the answer is too large"))));
-        let long = format!("X: {}\r\n\r\n", "y".repeat(REPLY_HEAD_BYTES));
-        assert!(matches!(ask(|link| sealed(link, &long)), Err(LinkError::Unreadable(_))));
+        let huge = format!("{begin}Content-Length: {}\r\n\r\n", REPLY_BYTES + 1);
+        assert!(matches!(read(&huge), Err(LinkError::Unreadable("the answer is too large"))));
+        let long = format!("{begin}X: {}\r\n\r\n", "y".repeat(REPLY_HEAD_BYTES));
+        assert!(matches!(read(&long), Err(LinkError::Unreadable(_))));
+        assert!(read("").is_err_and(|error| error.is_timeout()), "one that never comes is told from one that is wrong");
+    }
+
+    /// The names of all listening sockets like ours.
+    fn listening() -> Vec<String> {
+        let table = std::fs::read(SOCKETS).unwrap();
+        let table = String::from_utf8_lossy(&table);
+        let named = table.lines().filter_map(|line| line.split_once("@portreeve-"));
+        named.map(|(_, word)| format!("portreeve-{word}")).collect()
     }
 
     #[test]
-    fn an_answer_that_never_comes_is_told_from_one_that_is_wrong() {
-        let reply = ask(|_| String::new());
-        assert!(reply.as_ref().is_err_and(LinkError::is_timeout), "{reply:?}");
-        assert!(!LinkError::Unsealed.is_timeout());
+    fn nobody_else_gets_a_connection() {
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let intruder = scope.spawn(|| {
+                let mut got = Vec::new();
+                while !over.load(Ordering::SeqCst) {
+                    for name in listening() {
+                        got.extend(UnixStream::connect_addr(&SocketAddr::from_abstract_name(name).unwrap()));
+                    }
+                }
+                got.len()
+            });
+            let mut opened = 0;
+            for _ in 0..100 {
+                // One that others spoil for good is an error, and nothing is kept of it.
+                let Ok((listener, streams)) = Opening::default().connect() else { continue };
+                opened += 1;
+                listener.set_nonblocking(true).unwrap();
+                for mut ours in streams {
+                    ours.write_all(b"ours").unwrap();
+                    let (mut accepted, _) = listener.accept().unwrap();
+                    accepted.set_read_timeout(Some(Duration::from_secs(9))).unwrap();
+                    let mut word = [0; 4];
+                    accepted.read_exact(&mut word).unwrap();
+                    assert_eq!(&word, b"ours");
+                }
+                assert!(listener.accept().is_err(), "there is another one");
+            }
+            over.store(true, Ordering::SeqCst);
+            assert!(opened > 0);
+            eprintln!("another process got in between {} times; {opened} of 100 opened", intruder.join().unwrap());
+        });
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The serving side: gateway → bridge → http → handler.
 //!
 //! The [`gateway`] takes connections and holds them to every limit; the [`bridge`] carries whole requests to tiny_http
-//! and sealed answers back; [`http`] routes them and owns the workers; the [`Handler`] decides. Nothing of the network
+//! and answers back; [`http`] routes them and owns the workers; the [`Handler`] decides. Nothing of the network
 //! reaches the handler but one complete body.
 
 mod bridge;

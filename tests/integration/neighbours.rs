@@ -1,9 +1,12 @@
-//! Nobody is held up by somebody else: probes are answered while others take what they can get of both ports, and a trust
-//! server that is slow, silent or lying costs only those images time that need it. Each test prints its figures.
+//! Nobody is held up by somebody else: probes are answered while others take what they can get of both ports, what
+//! other processes do to the internal socket leaves nothing behind, and a trust server that is slow, silent or lying
+//! costs only those images time that need it. Each test prints its figures.
 
 use std::fs;
 use std::io::Write as _;
 use std::net::{TcpListener, TcpStream};
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixStream};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -179,6 +182,73 @@ fn probes_are_answered_however_crowded_both_ports_are() {
         }
     }
     assert!(short.is_empty(), "probes were not answered: {short:?}");
+}
+
+/// The names of a process's sockets in the abstract name space, as any process of the network namespace sees them.
+fn socket_names(id: u32) -> Vec<String> {
+    let inodes: Vec<String> = fs::read_dir(format!("/proc/{id}/fd"))
+        .unwrap()
+        .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
+        .filter_map(|link| Some(link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()))
+        .collect();
+    let table = fs::read_to_string("/proc/net/unix").unwrap();
+    let mut names: Vec<String> = table
+        .lines()
+        .filter_map(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let name = words.get(7)?.strip_prefix('@')?;
+            inodes.iter().any(|inode| inode == words[6]).then(|| name.to_owned())
+        })
+        .collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+fn threads_and_descriptors(id: u32) -> (usize, usize) {
+    let count = |what: &str| fs::read_dir(format!("/proc/{id}/{what}")).unwrap().count();
+    (count("task"), count("fd"))
+}
+
+#[test]
+fn what_others_send_to_the_internal_socket_leaves_nothing_behind() {
+    let stage = Stage::new();
+    let serving = stage.site.serve();
+    let review = pod_review(&format!("{PLC}:v1"));
+    assert_allowed(&serving.admit("/admit", &review));
+    let names = socket_names(serving.id());
+    let before = threads_and_descriptors(serving.id());
+    let mut connected = Vec::new();
+    for number in 0..300 {
+        for name in &names {
+            let Ok(mut stream) = UnixStream::connect_addr(&SocketAddr::from_abstract_name(name).unwrap()) else {
+                continue;
+            };
+            let bytes: &[u8] = match number % 4 {
+                0 => b"",
+                1 => b"POST /admit HTTP/1.1\r\nX: ",
+                2 => b"POST /admit HTTP/1.1\r\nContent-Length: 100000\r\n\r\n",
+                _ => &[0xff; 300],
+            };
+            let _ = stream.write_all(bytes);
+            connected.push(stream);
+        }
+        if number % 100 == 0 {
+            assert_allowed(&serving.admit("/admit", &review));
+        }
+    }
+    thread::sleep(Duration::from_secs(2));
+    for stream in &mut connected {
+        let _ = stream.write_all(b"y");
+    }
+    let during = threads_and_descriptors(serving.id());
+    assert_allowed(&serving.admit("/admit", &review));
+    eprintln!(
+        "{} of 300 foreign connections taken; threads and descriptors: {before:?} before, {during:?} with them",
+        connected.len()
+    );
+    // tiny_http's spare threads end after five seconds; a client of ours may still be leaving.
+    assert!(during.0 <= before.0 + 4 && during.1 <= before.1 + 4, "{before:?} became {during:?}");
 }
 
 /// How long each of some unrelated images takes while others wait for a trust server: one whose policy asks for

@@ -122,7 +122,7 @@ impl<'a> Connection<'a> {
             NoPlace::Cut => End::Gone(io::ErrorKind::ConnectionAborted.into()),
             NoPlace::Full => End::Refused(Refusal::NoPlace),
         })?;
-        let reply = self.relay(&head, body.take(), first_byte)?;
+        let reply = self.relay(&head, body.take(), first_byte, errand)?;
         self.slot.writing();
         // Who does not read its answer holds as much memory as who does not end its request.
         body.make_room(reply.body.len())?;
@@ -172,8 +172,9 @@ impl<'a> Connection<'a> {
         Ok(body)
     }
 
-    fn relay(&self, head: &Head, body: Vec<u8>, first_byte: Instant) -> Result<Reply, End> {
+    fn relay(&self, head: &Head, body: Vec<u8>, first_byte: Instant, errand: Errand) -> Result<Reply, End> {
         let request = Outgoing {
+            is_probe: errand == Errand::Health,
             listener: self.context.listener,
             method: &head.method,
             target: &head.target,

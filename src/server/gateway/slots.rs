@@ -324,10 +324,8 @@ impl Open {
     /// that was of use longest ago; and no connection of an address that has fewer than the newcomer's goes for it,
     /// unless it is of no use. A crowd of silent clients so keeps nobody out, and takes places from itself.
     fn evict(&mut self, listener: Listener, newcomer: IpAddr) -> Option<Duration> {
-        let mut by_address: HashMap<IpAddr, usize> = HashMap::new();
         let here = || self.connections.iter().filter(move |(_, connection)| connection.listener == listener);
-        here().for_each(|(_, connection)| *by_address.entry(connection.from).or_default() += 1);
-        let has = |address: &IpAddr| by_address.get(address).copied().unwrap_or(0);
+        let has = |address: &IpAddr| here().filter(|(_, connection)| connection.from == *address).count();
         let candidates = || here().filter(|(_, other)| other.worth() == 0 || has(&other.from) >= has(&newcomer));
         let free = candidates().filter(|(_, connection)| connection.grace() == Some(Duration::ZERO));
         let first =

@@ -109,8 +109,7 @@ impl Write for Wire {
 
 /// A socket whose every read and write ends by one moment.
 pub(in crate::server) struct Timed<S> {
-    /// The socket.
-    pub(in crate::server) socket: S,
+    socket: S,
     deadline: Instant,
 }
 
@@ -118,6 +117,11 @@ impl<S: Socket> Timed<S> {
     /// Wraps a blocking socket.
     pub(in crate::server) fn new(socket: S, deadline: Instant) -> Self {
         Self { socket, deadline }
+    }
+
+    /// From here on, reads and writes fail once this moment has passed.
+    pub(in crate::server) fn set_deadline(&mut self, deadline: Instant) {
+        self.deadline = deadline;
     }
 
     fn left(&self) -> io::Result<Duration> {

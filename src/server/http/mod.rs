@@ -12,14 +12,12 @@ use std::io::Read as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 
 use self::pool::Pool;
 use tiny_http::{Header, Method, Request, Response, StatusCode};
 
-use super::link::{Link, Passport, SEAL_HEADER, Visit};
-use super::threads::spawn;
+use super::link::{Link, Passport, Visit};
 use super::{Answer, Endpoint, Handler};
 use crate::config::Limits;
 use crate::deadline::Deadline;
@@ -33,7 +31,6 @@ pub(super) struct Dispatcher {
     admission_time: Duration,
     admissions: Arc<Pool<Box<Job>>>,
     policies: Arc<Pool<Box<Job>>>,
-    strangers: SyncSender<Request>,
     draining: AtomicBool,
 }
 
@@ -61,15 +58,12 @@ impl Dispatcher {
                 pool.moved(moved);
             }
         });
-        let (strangers, turned_away) = sync_channel(STRANGERS);
-        spawn("strangers".to_owned(), Box::new(move || turn_away(&turned_away)))?;
         Ok(Self {
             handler,
             metrics,
             admission_time: limits.admission_time,
             admissions,
             policies,
-            strangers,
             draining: AtomicBool::new(false),
         })
     }
@@ -91,15 +85,20 @@ impl Dispatcher {
     }
 
     /// Takes one request in.
-    pub(super) fn receive(&self, link: &Arc<Link>, request: Request) {
+    pub(super) fn receive(&self, link: &Link, request: Request) {
         let passport = match link.admit(&request) {
-            None => return self.refuse_stranger(request),
-            Some(Visit::Hello) => return respond(request, link, Answer::text(200, "hello\n")),
+            None => {
+                // Nobody else can have a stream (`link`). If somebody has, it gets no answer, nor any other request in: to
+                // drop this one would be to wait for the rest of its body.
+                log::error!("a request that did not come through the gateway was refused");
+                return std::mem::forget(request);
+            }
+            Some(Visit::Hello) => return respond(request, Answer::text(200, "hello\n")),
             Some(Visit::Request(passport)) => passport,
         };
         match self.route(&request, passport) {
-            Route::Here(full) => respond(request, link, full),
-            Route::Admission(endpoint) => self.hand_over(link, request, endpoint, passport),
+            Route::Here(full) => respond(request, full),
+            Route::Admission(endpoint) => self.hand_over(request, endpoint, passport),
         }
     }
 
@@ -160,7 +159,7 @@ impl Dispatcher {
     }
 
     /// To the workers; or, if they have too much to do already, a refusal.
-    fn hand_over(&self, link: &Arc<Link>, request: Request, endpoint: Endpoint, passport: Passport) {
+    fn hand_over(&self, request: Request, endpoint: Endpoint, passport: Passport) {
         let asked = timeout::asked(request.url());
         let budget = asked.map_or(self.admission_time, timeout::budget);
         let patience = asked.unwrap_or(self.admission_time).min(timeout::LONGEST.max(self.admission_time));
@@ -168,7 +167,7 @@ impl Dispatcher {
         let since = passport.first_byte;
         let deadline = Deadline::after(budget.saturating_sub(since.elapsed()));
         let queued = (Instant::now(), self.metrics.in_hand(InHand::Queued));
-        let job = Job { request, link: Arc::clone(link), endpoint, deadline, since, patience, queued };
+        let job = Job { request, endpoint, deadline, since, patience, queued };
         let pool = match endpoint {
             Endpoint::Admit | Endpoint::Validate => &self.admissions,
             Endpoint::ValidatePolicy => &self.policies,
@@ -177,31 +176,7 @@ impl Dispatcher {
         self.metrics.limit(Limit::Queue);
         self.metrics.admission(endpoint, Outcome::Error, refused.since.elapsed());
         let text = "too many admissions are waiting already; try again, or raise limits.workers or limits.queue\n";
-        respond(refused.request, link, Answer::text(503, text));
-    }
-
-    /// Whoever knocked without the secret is another process of this network namespace. Its answer is written by a
-    /// thread of its own, because it may choose not to read.
-    fn refuse_stranger(&self, request: Request) {
-        log::warn!("a request that did not come through the gateway was refused");
-        if let Err(TrySendError::Full(request) | TrySendError::Disconnected(request)) = self.strangers.try_send(request)
-        {
-            // Dropping it here would wait for the rest of its body. A flood from inside may cost us a little memory,
-            // but not this thread.
-            std::mem::forget(request);
-        }
-    }
-}
-
-/// Requests of strangers that may wait for their refusal.
-const STRANGERS: usize = 16;
-
-fn turn_away(strangers: &Receiver<Request>) {
-    for request in strangers {
-        let text = "only Portreeve's own gateway may talk to this socket\n";
-        if let Err(error) = request.respond(Response::from_string(text).with_status_code(403)) {
-            log::debug!("a refusal could not be written: {error}");
-        }
+        respond(refused.request, Answer::text(503, text));
     }
 }
 
@@ -239,10 +214,10 @@ fn is_json(content_type: &str) -> bool {
     essence.trim().eq_ignore_ascii_case("application/json")
 }
 
-fn respond(request: Request, link: &Link, full: impl Into<Full>) {
+fn respond(request: Request, full: impl Into<Full>) {
     let Full { answer, allow } = full.into();
     let length = answer.body.len();
-    let headers = [("Content-Type", Some(answer.content_type)), ("Allow", allow), (SEAL_HEADER, Some(link.seal()))];
+    let headers = [("Content-Type", Some(answer.content_type)), ("Allow", allow)];
     let headers = headers.into_iter().filter_map(|(name, value)| Header::from_bytes(name, value?).ok()).collect();
     let response = Response::new(StatusCode(answer.status), headers, answer.body.as_slice(), Some(length), None)
         // Never chunked: the gateway reads by Content-Length.
@@ -255,7 +230,6 @@ fn respond(request: Request, link: &Link, full: impl Into<Full>) {
 /// An admission that waits for a worker.
 struct Job {
     request: Request,
-    link: Arc<Link>,
     endpoint: Endpoint,
     deadline: Deadline,
     since: Instant,
@@ -288,7 +262,7 @@ impl Worker {
             self.metrics.limit(Limit::QueueTime);
             self.metrics.admission(job.endpoint, Outcome::Error, job.since.elapsed());
             let text = "no worker was free in time; try again, or raise limits.workers\n";
-            return respond(job.request, &job.link, Answer::text(503, text));
+            return respond(job.request, Answer::text(503, text));
         }
         let _deciding = self.metrics.in_hand(InHand::Deciding);
         let Some(body) = read_body(&mut job.request) else {
@@ -303,7 +277,7 @@ impl Worker {
             log::error!("an admission panicked; it is answered 500, which denies it where failurePolicy is Fail");
             Answer::text(500, "an internal error prevented the decision; see Portreeve's log\n")
         });
-        respond(job.request, &job.link, answer);
+        respond(job.request, answer);
     }
 }
 
