@@ -397,13 +397,13 @@ fn the_pod_holds_to_the_restricted_standard_and_to_the_budgets() {
     assert_eq!(quota["spec"]["scopeSelector"]["matchExpressions"][0]["values"], json!([spec["priorityClassName"]]));
 
     // DESIGN: at most 24 MiB with every connection busy. On top come request bodies (limits.bodyMemory, 16 MiB), twice, trust
-    // data that is being verified (limits.verifyMemory, 48 MiB) and that is kept (8 MiB).
+    // data that is being verified (limits.verifyMemory, 48 MiB), that waits for the disk (16 MiB) and that is kept (8 MiB).
     let mebibytes = |pointer: &str| -> u64 {
         let text = container["resources"].pointer(pointer).unwrap().as_str().unwrap();
         text.strip_suffix("Mi").unwrap().parse().unwrap()
     };
     assert!((8..=24).contains(&mebibytes("/requests/memory")));
-    assert!((24 + 2 * 16 + 48 + 8..=128).contains(&mebibytes("/limits/memory")));
+    assert!((24 + 2 * 16 + 48 + 16 + 8..=128).contains(&mebibytes("/limits/memory")));
     // limits.drainTime is 20 s.
     let delay = configuration(&base)["limits"]["shutdownDelay"].as_str().unwrap().to_owned();
     let delay: u64 = delay.strip_suffix('s').unwrap().parse().unwrap();

@@ -147,9 +147,8 @@ impl Asking<'_> {
                     pilot.land(&result);
                     // After landing: nobody waits for the disk but whoever led.
                     let Question { deadline, .. } = *self.question;
-                    if let Some(Brought { repository, record, epoch, memory, .. }) = brought {
-                        self.notary.scribe.write(server, gun, &repository, epoch, record, deadline);
-                        drop(memory); // the scribe has the bytes now
+                    if let Some(brought) = brought {
+                        self.notary.scribe.write(server, gun, brought, deadline);
                     } else if noted.is_some() {
                         self.notary.scribe.write_noted(server, gun, deadline);
                     }

@@ -7,11 +7,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use super::held::Brought;
 use super::{Store, TrustServer};
 use crate::deadline::Deadline;
 use crate::trust::Gun;
-use crate::trust::recorder::Record;
-use crate::trust::repository::Repository;
+use crate::trust::budget::Permit;
 
 /// Most writings at the same time. What is not written is fetched anew after a restart.
 const MAX_WRITERS: usize = 16;
@@ -46,23 +46,16 @@ impl Scribe {
         Self { store, desk: Arc::default() }
     }
 
-    /// Writes what was remembered. `record` has what the server gave for it.
-    pub(super) fn write(
-        &self,
-        server: &TrustServer,
-        gun: &Gun,
-        repository: &Arc<Repository>,
-        epoch: u64,
-        record: Record,
-        deadline: Deadline,
-    ) {
+    /// Writes what was brought and is remembered. Its memory is given back as soon as there is room for its bytes here.
+    pub(super) fn write(&self, server: &TrustServer, gun: &Gun, brought: Brought, deadline: Deadline) {
         if !self.store.keeps_bytes() {
             return;
         }
-        let (store, server, gun, repository) =
-            (Arc::clone(&self.store), server.clone(), gun.clone(), Arc::clone(repository));
+        let Brought { repository, record, memory, epoch, .. } = brought;
+        let (store, server, gun) = (Arc::clone(&self.store), server.clone(), gun.clone());
         let bytes = record.values().map(Vec::len).sum();
-        self.run(bytes, deadline, move || store.persist(&server, &gun, &repository, epoch, record, deadline));
+        let write = move || store.persist(&server, &gun, &repository, epoch, record, deadline);
+        self.run(bytes, memory, deadline, write);
     }
 
     /// Writes what a failed refresh has seen.
@@ -71,13 +64,14 @@ impl Scribe {
             return;
         }
         let (store, server, gun) = (Arc::clone(&self.store), server.clone(), gun.clone());
-        self.run(0, deadline, move || store.persist_noted(&server, &gun, deadline));
+        self.run(0, None, deadline, move || store.persist_noted(&server, &gun, deadline));
     }
 
-    fn run(&self, bytes: usize, deadline: Deadline, write: impl FnOnce() + Send + 'static) {
-        let Some(place) = Desk::place(&self.desk, bytes, deadline.at_most(ROOM_PATIENCE)) else {
+    fn run(&self, bytes: usize, memory: Option<Permit>, by: Deadline, write: impl FnOnce() + Send + 'static) {
+        let Some(place) = Desk::place(&self.desk, bytes, by.at_most(ROOM_PATIENCE)) else {
             return self.store.not_written(&"the disk is too slow");
         };
+        drop(memory);
         let (tell, written) = channel::<()>();
         let job = move || {
             write();
@@ -87,7 +81,7 @@ impl Scribe {
         if let Err(error) = thread::Builder::new().name("scribe".into()).spawn(job) {
             return self.store.not_written(&error);
         }
-        let patience = deadline.remaining().unwrap_or_default() / 2;
+        let patience = by.remaining().unwrap_or_default() / 2;
         if written.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
             log::debug!("the disk under trust.cache is slow: nobody waits for it any more");
         }
@@ -164,12 +158,12 @@ mod tests {
         let scribe = scribe(&Arc::default());
         let written = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&written);
-        scribe.run(0, Deadline::after(Duration::from_secs(60)), move || {
+        scribe.run(0, None, Deadline::after(Duration::from_secs(60)), move || {
             thread::sleep(Duration::from_millis(50));
             count.fetch_add(1, Ordering::SeqCst);
         });
         assert_eq!(written.load(Ordering::SeqCst), 1);
-        scribe.run(0, Deadline::after(Duration::from_secs(60)), || panic!("made up"));
+        scribe.run(0, None, Deadline::after(Duration::from_secs(60)), || panic!("made up"));
         wait_until(|| scribe.desk.lock().writers == 0);
     }
 
@@ -183,7 +177,7 @@ mod tests {
         let written = Arc::new(AtomicUsize::new(0));
         for _ in 0..MAX_WRITERS + 9 {
             let (held, written) = (Arc::clone(&held), Arc::clone(&written));
-            scribe.run(0, Deadline::after(Duration::from_millis(20)), move || {
+            scribe.run(0, None, Deadline::after(Duration::from_millis(20)), move || {
                 let _ = held.lock().unwrap().recv();
                 written.fetch_add(1, Ordering::SeqCst);
             });
@@ -201,19 +195,19 @@ mod tests {
         let scribe = scribe(&metrics);
         let (release, held) = channel::<()>();
         let hurried = || Deadline::after(Duration::from_millis(20));
-        scribe.run(2 * MAX_BYTES, hurried(), move || {
+        scribe.run(2 * MAX_BYTES, None, hurried(), move || {
             let _ = held.recv();
         });
         // There is no room; and once somebody has waited, the next does not.
-        scribe.run(1, hurried(), || panic!("there was no room"));
+        scribe.run(1, None, hurried(), || panic!("there was no room"));
         let begin = Instant::now();
-        scribe.run(1, Deadline::after(Duration::from_secs(60)), || panic!("there was no room"));
+        scribe.run(1, None, Deadline::after(Duration::from_secs(60)), || panic!("there was no room"));
         assert!(begin.elapsed() < Duration::from_millis(900), "{:?}", begin.elapsed());
         assert!(metrics.render().contains("portreeve_trust_store_failures_total 2"), "{}", metrics.render());
         // Versions alone take none.
         let noted = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&noted);
-        scribe.run(0, Deadline::after(Duration::from_secs(60)), move || {
+        scribe.run(0, None, Deadline::after(Duration::from_secs(60)), move || {
             count.fetch_add(1, Ordering::SeqCst);
         });
         assert_eq!(noted.load(Ordering::SeqCst), 1);
@@ -221,7 +215,7 @@ mod tests {
         wait_until(|| scribe.desk.lock().writers == 0);
         let written = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&written);
-        scribe.run(MAX_BYTES, Deadline::after(Duration::from_secs(60)), move || {
+        scribe.run(MAX_BYTES, None, Deadline::after(Duration::from_secs(60)), move || {
             count.fetch_add(1, Ordering::SeqCst);
         });
         assert_eq!(written.load(Ordering::SeqCst), 1);
