@@ -191,6 +191,27 @@ fn every_controller_s_children_are_compared_with_it() {
     }
 }
 
+/// What is kept of one owner is no other's: not of another kind, namespace or uid.
+#[test]
+fn an_owner_is_its_kind_namespace_name_and_uid() {
+    let (world, api) = world(&["never/signed"]);
+    let template = |image: &str| json!({ "template": { "spec": pod_spec(&[image]) } });
+    api.owner(("apis/apps/v1", "daemonsets", "DaemonSet"), ("line-1", "plc"), UID, template("another/image"));
+    api.owner(RS, ("line-2", "plc"), UID, template("another/image"));
+    let engine = world.simple(&json!({}));
+    assert_allowed(&admit(&engine, &pod_of_rs(&["never/signed"])), &[]);
+    let of_daemon_set = child("", "Pod", json!({ "spec": pod_spec(&["never/signed"]) }), ("apps/v1", "DaemonSet"), UID);
+    assert_denied(&admit(&engine, &of_daemon_set), &["DaemonSet line-1/plc"]);
+    let mut elsewhere = pod_of_rs(&["never/signed"]);
+    elsewhere["request"]["namespace"] = "line-2".into();
+    assert_denied(&admit(&engine, &elsewhere), &["ReplicaSet line-2/plc"]);
+    // Made anew under the same name, with another template.
+    api.owner(RS, ("line-1", "plc"), "another-uid", template("another/image"));
+    let mut anew = pod_of_rs(&["never/signed"]);
+    anew["request"]["object"]["metadata"]["ownerReferences"][0]["uid"] = "another-uid".into();
+    assert_denied(&admit(&engine, &anew), &["ReplicaSet line-1/plc"]);
+}
+
 /// An UPDATE that brings in no image asks nobody, and by default no child does.
 #[test]
 fn nobody_is_asked_where_nothing_is_compared() {
