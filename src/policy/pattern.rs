@@ -446,6 +446,14 @@ mod tests {
     }
 
     #[test]
+    fn one_digest_is_more_than_a_name() {
+        let name = Pattern::parse("reg.io/plc").unwrap();
+        let digest = Pattern::parse(&format!("reg.io/plc@sha256:{}", "0".repeat(64))).unwrap();
+        assert_eq!((digest.precedence(&name), name.precedence(&digest)), (Ordering::Less, Ordering::Greater));
+        assert!(!digest.ties_with(&name));
+    }
+
+    #[test]
     fn another_digest_does_not_match() {
         let pattern = Pattern::parse(&format!("reg.io/a@sha256:{HEX}")).unwrap();
         let image = Reference::parse(&format!("reg.io/a@sha256:{}", "0".repeat(64))).unwrap();
