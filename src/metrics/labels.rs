@@ -252,7 +252,7 @@ words! {
     NotAsked {
         /// It does not answer, which is tried in pauses.
         Down => "down",
-        /// Half of the workers wait for it already, and it says nothing.
+        /// Too many requests wait for it already, and it is slow or says nothing.
         Crowded => "crowded",
     }
 }

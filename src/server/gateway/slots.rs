@@ -109,6 +109,8 @@ impl Slots {
         for connection in open.connections.values().filter(|connection| connection.is_idle()) {
             shut(connection, Shutdown::Read);
         }
+        drop(open);
+        self.changed.notify_all();
     }
 
     /// Waits until no connection is left, and says how many are by the deadline.
