@@ -112,6 +112,11 @@ impl<S: Sink> Walk<'_, S> {
         }
         match value.content() {
             Content::Word(word) => self.sink.put(word.as_bytes()),
+            Content::Plain(text) => {
+                self.sink.put(b"\"")?;
+                self.sink.put(text.as_bytes())?;
+                self.sink.put(b"\"")
+            }
             Content::String(text) => self.string(text),
             Content::Array(items) => {
                 self.sink.put(b"[")?;
@@ -123,17 +128,16 @@ impl<S: Sink> Walk<'_, S> {
                 }
                 self.sink.put(b"]")
             }
-            Content::Object(members) => {
-                self.sink.put(b"{")?;
-                for (index, (name, member)) in members.enumerate() {
-                    if index > 0 {
-                        self.sink.put(b",")?;
-                    }
-                    self.string(name)?;
+            Content::Object(mut members) => {
+                let mut before: &[u8] = b"{";
+                while let Some((name, member)) = members.next_pair() {
+                    self.sink.put(before)?;
+                    self.write(name)?;
                     self.sink.put(b":")?;
                     self.write(member)?;
+                    before = b",";
                 }
-                self.sink.put(b"}")
+                self.sink.put(if before == b"{" { b"{}" } else { b"}" })
             }
         }
     }
@@ -207,7 +211,7 @@ mod tests {
         fn of(value: Value<'_>) -> Self {
             match value.content() {
                 Content::Word(word) => Self::Word(word.to_owned()),
-                Content::String(text) => Self::Text(text.to_owned()),
+                Content::Plain(text) | Content::String(text) => Self::Text(text.to_owned()),
                 Content::Array(items) => Self::List(items.map(Self::of).collect()),
                 Content::Object(members) => {
                     Self::Object(members.map(|(name, member)| (name.to_owned(), Self::of(member))).collect())

@@ -165,6 +165,9 @@ pub(super) struct Value<'d> {
 pub(super) enum Content<'d> {
     /// A number or `true`, `false`, `null`: each has only the one spelling that it has in the text.
     Word(&'d str),
+    /// A string without escapes: neither quotes nor backslashes are in it.
+    Plain(&'d str),
+    /// Any string.
     String(&'d str),
     Array(Items<'d>),
     Object(Members<'d>),
@@ -175,7 +178,8 @@ impl<'d> Value<'d> {
         let node = self.node();
         match node.kind() {
             Kind::Word => Content::Word(self.word()),
-            Kind::Text | Kind::Unescaped => Content::String(self.string().unwrap_or_default()),
+            Kind::Text => Content::Plain(self.string().unwrap_or_default()),
+            Kind::Unescaped => Content::String(self.string().unwrap_or_default()),
             Kind::Array => Content::Array(self.items()),
             Kind::Object | Kind::Unsorted => Content::Object(self.members()),
         }
@@ -194,8 +198,14 @@ impl<'d> Value<'d> {
     /// The member with exactly this name, if this is an object that has one.
     pub(super) fn get(self, name: &str) -> Option<Self> {
         // Short objects, but for tags and keys, which are looked for in another way.
-        let found = self.object()?.take_while(|(known, _)| known.as_bytes() <= name.as_bytes()).last();
-        found.filter(|(known, _)| *known == name).map(|(_, value)| value)
+        for (known, value) in self.object()? {
+            match known.as_bytes().cmp(name.as_bytes()) {
+                Ordering::Less => {}
+                Ordering::Equal => return Some(value),
+                Ordering::Greater => return None,
+            }
+        }
+        None
     }
 
     /// The members, sorted by the names' UTF-8 bytes, each name once.
@@ -272,14 +282,22 @@ pub(super) struct Members<'d> {
     is_indirect: bool,
 }
 
+impl<'d> Members<'d> {
+    /// The next member, with its name as a value.
+    pub(super) fn next_pair(&mut self) -> Option<(Value<'d>, Value<'d>)> {
+        let here = (self.next < self.end).then_some(self.next)?;
+        let name = if self.is_indirect { self.document.node(here).size() } else { here };
+        self.next = if self.is_indirect { here + 1 } else { self.document.after(name + 1) };
+        let value = |index| Value { document: self.document, index };
+        Some((value(name), value(name + 1)))
+    }
+}
+
 impl<'d> Iterator for Members<'d> {
     type Item = (&'d str, Value<'d>);
 
     fn next(&mut self) -> Option<Self::Item> {
-        let here = (self.next < self.end).then_some(self.next)?;
-        let name = if self.is_indirect { self.document.node(here).size() } else { here };
-        self.next = if self.is_indirect { here + 1 } else { self.document.after(name + 1) };
-        Some((self.document.name(name), Value { document: self.document, index: name + 1 }))
+        self.next_pair().map(|(name, value)| (name.string().unwrap_or_default(), value))
     }
 }
 
@@ -514,7 +532,9 @@ impl<'a> Reader<'a, '_> {
     }
 
     fn space(&mut self) {
-        self.at += self.rest().bytes().take_while(|b| matches!(b, b' ' | b'\t' | b'\n' | b'\r')).count();
+        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.at += 1;
+        }
     }
 
     fn take_after_space(&mut self, byte: u8) -> bool {
