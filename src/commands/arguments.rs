@@ -10,6 +10,7 @@ use lexopt::{Arg, Parser, ValueExt as _};
 use super::export::{Layout, Wanted};
 use crate::admission::children::Children;
 use crate::config::{AskApi, Config, ConfigError};
+use crate::object_name::is_dns_label;
 use crate::text::{duration, nearest};
 
 /// What `--help` prints.
@@ -156,7 +157,11 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
                 timeout = Some(wait.ok_or_else(|| ArgumentError::wrong("--timeout", &text, "a time such as 10s"))?);
             }
             Arg::Short('n') | Arg::Long("namespace") if decides => {
-                namespace = Some(parser.value()?.string()?);
+                let text = parser.value()?.string()?;
+                if !is_dns_label(&text) {
+                    return Err(ArgumentError::wrong("--namespace", &text, "a namespace: a-z, 0-9 and -, at most 63"));
+                }
+                namespace = Some(text);
             }
             Arg::Value(value) => values.push(value),
             other => return Err(other.unexpected().into()),
@@ -288,6 +293,15 @@ mod tests {
         let named = parsed("review --namespace line-1 a.yaml");
         assert!(matches!(named, Ok(Command::Review { namespace, .. }) if namespace == "line-1"));
         assert_eq!(inputs, [Input::File("a.yaml".into()), Input::StandardInput]);
+        // What a shell makes of a variable that is not set names no namespace.
+        for wrong in ["", "Line_1", "a/b"] {
+            let line = ["review", "--namespace", wrong, "a.yaml"].map(OsString::from);
+            let error = parse(line).map(|_| ()).map_err(|error| error.to_string());
+            assert_eq!(
+                error,
+                Err(format!("--namespace: found \"{wrong}\", expected a namespace: a-z, 0-9 and -, at most 63"))
+            );
+        }
         let Ok(Command::Check { namespace, images, .. }) = parsed("check -n line-1 nginx") else { panic!() };
         assert_eq!((namespace.as_str(), images), ("line-1", vec!["nginx".to_owned()]));
         let reset = Command::Reset { common: Common::default(), names: vec!["a/b".to_owned()] };

@@ -251,7 +251,11 @@ impl fmt::Display for ManifestError {
             Self::NotText(error) => write!(f, "not a text file: {error}"),
             Self::Yaml(error) => error.fmt(f),
             Self::NotAnObject { at } => {
-                write!(f, "{}: this has no apiVersion and kind: expected a Kubernetes object", place(at))
+                write!(
+                    f,
+                    "{}: a Kubernetes object has apiVersion and kind, and this lacks one of them or both",
+                    place(at)
+                )
             }
             Self::BadList { at, kind, what } => {
                 write!(f, "{}: {what} (in a {}): take it out, or correct the kind", place(at), printable(kind, 63))

@@ -64,6 +64,13 @@ pub enum Note {
         /// The pattern.
         pattern: String,
     },
+    /// No image that the pattern matches is under the prefix of its `remap`.
+    IdleRemap {
+        /// The pattern.
+        pattern: String,
+        /// The prefix.
+        prefix: String,
+    },
     /// No server is named, and that of Docker Hub will not be there for long.
     HubServerEnds,
     /// The trust server's address.
@@ -84,7 +91,8 @@ impl Rules {
             }
             let Ranked { pattern, rule, .. } = ranked;
             let among_tags = self.never_decides(ranked).or_else(|| self.other_tags(ranked));
-            let all = [hub_repository(pattern, rule), among_tags, unchecked(pattern, rule), server(pattern, rule)];
+            let of_trust = idle_remap(pattern, rule).or_else(|| server(pattern, rule));
+            let all = [hub_repository(pattern, rule), among_tags, unchecked(pattern, rule), of_trust];
             notes.extend(all.into_iter().flatten().map(|note| PolicyNote { place: rule.place.clone(), note }));
         }
     }
@@ -148,6 +156,12 @@ fn unchecked(pattern: &Pattern, rule: &Rule) -> Option<Note> {
     pattern.is_everything().then_some(Note::EverythingUnchecked)
 }
 
+fn idle_remap(pattern: &Pattern, rule: &Rule) -> Option<Note> {
+    let Requirement::Trust(trust) = &rule.requirement else { return None };
+    let remap = trust.remap.as_ref().filter(|remap| !pattern.reaches(&remap.prefix))?;
+    Some(Note::IdleRemap { pattern: rule.pattern.clone(), prefix: remap.prefix.clone() })
+}
+
 fn server(pattern: &Pattern, rule: &Rule) -> Option<Note> {
     let Requirement::Trust(trust) = &rule.requirement else { return None };
     let TrustRule { server, remap, .. } = &**trust;
@@ -197,6 +211,12 @@ impl fmt::Display for Note {
                 "the policy of pattern {} has settings and asks for no check: these images are let in unchecked; write \
                  \"trust: {{ enabled: true }}\" to have them checked",
                 quoted(pattern)
+            ),
+            Self::IdleRemap { pattern, prefix } => write!(
+                f,
+                "remap changes no image of pattern {}: none is under its prefix {}",
+                quoted(pattern),
+                quoted(prefix)
             ),
             Self::HubServerEnds => write!(
                 f,
@@ -323,6 +343,15 @@ mod tests {
         ] {
             let found = notes(&[(pattern, &policy)]);
             assert!(found.len() == 1 && found[0].contains(expected), "{pattern} {policy}: {found:?}");
+        }
+        let idle =
+            ["p.yaml:6:5: remap changes no image of pattern \"r.io/plant/*\": none is under its prefix \"r.io/hub/\""];
+        assert_eq!(notes(&[("r.io/plant/*", &trust(remap))]), idle);
+        for pattern in ["other.io/hub/*", "r.io:5000/hub/*", "r.io/hub", "r.io/hubs*", "*.r.io/*"] {
+            assert!(notes(&[(pattern, &trust(remap))])[0].contains("remap changes no image"), "{pattern}");
+        }
+        for pattern in ["r.io/*", "r.io:443/hub/nginx:v*", "*/hub/*", "r.io/h*", "r.io/*/nginx", "r.io/hub/a/b", "*"] {
+            assert!(notes(&[(pattern, &trust(remap))])[0].contains(hub), "{pattern}");
         }
         assert_eq!(notes(&[("docker.io/*", TRUST), ("r.io/*", &trust("trustServer: \"\""))]), Vec::<String>::new());
     }

@@ -131,6 +131,15 @@ impl Pattern {
         self.host.matches(host) || (has_star && !has_port && self.host.matches(&format!("{host}:443")))
     }
 
+    /// Can the name of an image that it matches begin with this prefix of names, which ends in `/`? A star is taken to
+    /// stand for anything.
+    pub(super) fn reaches(&self, prefix: &str) -> bool {
+        let (host, under) = prefix.split_once('/').unwrap_or((prefix, ""));
+        let path = self.path.before_star();
+        let more = self.path.literal().is_none() && under.starts_with(path);
+        self.matches_host(host) && (more || path.starts_with(under))
+    }
+
     /// The host, if there is no star in it.
     pub fn exact_host(&self) -> Option<&str> {
         self.host.literal()

@@ -102,7 +102,8 @@ fn what_is_no_manifest_is_told() {
     for (bytes, expected) in [
         (&b""[..], "nothing in it to review"),
         (b"---\n", "nothing in it to review"),
-        (b"a: 1\n", "1:1: this has no apiVersion and kind"),
+        (b"kind: Pod\n", "1:1: a Kubernetes object has apiVersion and kind, and this lacks one of them or both"),
+        (b"a: 1\n", "1:1: a Kubernetes object has apiVersion and kind, and this lacks"),
         (b"kind: [\n", "1:7: "),
         (b"\xff\xfe", "not a text file"),
         // Passed over in silence, it would never be verified.
@@ -129,8 +130,14 @@ fn what_is_no_manifest_is_told() {
         (b"apiVersion: v1\nkind: List\n", "1:1: it has no \"items\""),
         (b"apiVersion: v1\nkind: List\nitems: {}\n", "3:8: its \"items\" are no list"),
         (b"apiVersion: v1\nkind: Lst\nitems: []\n", "1:1: it has \"items\""),
-        (b"apiVersion: v1\nkind: List\nitems: [{}]\n", "3:9: this has no apiVersion and kind"),
-        (b"apiVersion: v1\nkind: PodList\nitems: [{kind: Pod}]\n", "3:9: this has no apiVersion and kind"),
+        (
+            b"apiVersion: v1\nkind: List\nitems: [{}]\n",
+            "3:9: a Kubernetes object has apiVersion and kind, and this lacks",
+        ),
+        (
+            b"apiVersion: v1\nkind: PodList\nitems: [{kind: Pod}]\n",
+            "3:9: a Kubernetes object has apiVersion and kind, and this lacks",
+        ),
     ] {
         let error = read(bytes).unwrap_err().to_string();
         assert!(error.starts_with(expected), "{error}");
