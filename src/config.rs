@@ -383,7 +383,7 @@ impl Checker<'_> {
 }
 
 #[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields, expecting = "a mapping")]
 struct Wire {
     listen: Option<String>,
     metrics_listen: Option<String>,
@@ -399,7 +399,7 @@ struct Wire {
 }
 
 #[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields, expecting = "a mapping")]
 struct WireTls {
     certificate: Option<PathBuf>,
     key: Option<PathBuf>,
@@ -407,7 +407,7 @@ struct WireTls {
 }
 
 #[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields, expecting = "a mapping")]
 struct WireCredentials {
     mounted: Option<PathBuf>,
     kubernetes: Option<bool>,
@@ -415,7 +415,7 @@ struct WireCredentials {
 }
 
 #[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields, expecting = "a mapping")]
 struct WireApi {
     server: Option<String>,
     token: Option<PathBuf>,
@@ -423,7 +423,7 @@ struct WireApi {
 }
 
 #[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields, expecting = "a mapping")]
 struct WireTrust {
     ca: Option<PathBuf>,
     servers: Option<BTreeMap<String, String>>,
@@ -436,14 +436,14 @@ struct WireTrust {
 }
 
 #[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "deny or useCached")]
 enum WireUnavailable {
     Deny,
     UseCached,
 }
 
 #[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields, expecting = "a mapping")]
 struct WireAdmission {
     mode: Option<WireMode>,
     trusted_controllers: Option<Vec<String>>,
@@ -452,28 +452,28 @@ struct WireAdmission {
 }
 
 #[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "trust or compare")]
 enum WireChildren {
     Trust,
     Compare,
 }
 
 #[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "skip or verify")]
 enum WireUnchanged {
     Verify,
     Skip,
 }
 
 #[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "enforce or warn")]
 enum WireMode {
     Enforce,
     Warn,
 }
 
 #[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields, expecting = "a mapping")]
 struct WireLimits {
     connections: Option<usize>,
     workers: Option<usize>,
@@ -495,28 +495,28 @@ struct WireLimits {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a size such as 64KiB or 8MiB")]
 enum WireSize {
     Bytes(usize),
     Text(String),
 }
 
 #[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields, expecting = "a mapping")]
 struct WireLog {
     format: Option<WireFormat>,
     level: Option<WireLevel>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "json or text")]
 enum WireFormat {
     Json,
     Text,
 }
 
 #[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "error, warn, info or debug")]
 enum WireLevel {
     Error,
     Warn,
@@ -636,6 +636,20 @@ log: { format: text, level: debug }
     }
 
     #[test]
+    fn the_defaults_that_the_readme_lists_are_the_defaults() {
+        let readme = include_str!("../README.md");
+        let (_, listing) = readme.split_once("these are the defaults:\n\n```yaml\n").unwrap();
+        let (listing, _) = listing.split_once("```").unwrap();
+        let (mut listed, default) = (parse(listing).unwrap(), parse("").unwrap());
+        // `text` on a terminal.
+        listed.log_format = default.log_format;
+        assert_eq!(format!("{listed:#?}"), format!("{default:#?}"));
+        for key in ["maxStale", "children", "unchangedTemplates", "verifyMemory", "trustCache", "clientCa", "level"] {
+            assert!(listing.contains(key), "{key}");
+        }
+    }
+
+    #[test]
     fn nothing_at_all_is_the_defaults() {
         for text in ["", "# nothing yet\n", "{}", "tls:\ncredentials:\ntrust:\nadmission:\nlimits:\nlog:\n"] {
             let config = parse(text).unwrap();
@@ -674,6 +688,12 @@ log: { format: text, level: debug }
             ("trust: { refreshAfter: soon }", "c.yaml: trust.refreshAfter: found \"soon\", expected a duration"),
             ("listen: \"a\\e[31m\\tb\"\n", "c.yaml: listen: found \"a\u{fffd}[31m\u{fffd}b\", expected an address"),
             ("trust: { whenUnavailable: useCached }", "c.yaml: trust.maxStale: found \"0s\""),
+            (
+                "admission: { unchangedTemplates: true }",
+                "c.yaml:1:34: invalid type: boolean `true`, expected skip or verify",
+            ),
+            ("limits: { headBytes: true }", "c.yaml:1:22: expected a size such as 64KiB or 8MiB"),
+            ("tls: x", "c.yaml:1:6: invalid type: string \"x\", expected a mapping"),
             ("limits: { workers: 0 }", "c.yaml: limits.workers: found \"0\""),
             ("limits: { idleTime: 0s }", "c.yaml: limits.idleTime: found \"0s\""),
             ("limits: { requestBytes: 8MB }", "c.yaml: limits.requestBytes: found \"8MB\""),

@@ -88,7 +88,7 @@ impl fmt::Display for Compared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Strange { owner } => write!(f, "only images in the template of {owner} pass unverified"),
-            Self::Unread { owner, why } => write!(f, "all images are verified, for {owner} {why}"),
+            Self::Unread { owner, why } => write!(f, "all images are verified, because {owner} {why}"),
         }
     }
 }
