@@ -284,10 +284,9 @@ impl Store {
                 );
             }
         } else if self.said_closed.is_due() {
-            let whose =
-                if wanted.admitted { "" } else { "a quarter of it, with repositories that never let an image in, " };
+            let whose = if wanted.admitted { "" } else { ", a quarter for repositories that never let an image in" };
             log::warn!(
-                "trust.cache is full ({whose}limits.trustCache): nothing is kept there of repositories that are not in it \
+                "trust.cache is full (limits.trustCache{whose}): nothing is kept there of repositories that are not in it \
                  yet; protection from rollback, and for those without pins the first root, last for them as long as this \
                  process"
             );

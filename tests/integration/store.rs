@@ -272,7 +272,12 @@ fn ever_new_names_in_denied_workloads_fill_no_disk() {
     };
     assert!(du() <= 256 << 10, "{} bytes", du());
     assert!(serving.metric("portreeve_trust_store_failures_total").unwrap() > 0);
-    assert_eq!(serving.log().matches("trust.cache is full (a quarter of it").count(), 1, "{}", serving.log());
+    assert_eq!(
+        serving.log().matches("trust.cache is full (limits.trustCache, a quarter for").count(),
+        1,
+        "{}",
+        serving.log()
+    );
     // What lets images in still has its place.
     assert_allowed(&serving.admit("/admit", &pod_review(&image())));
     let report = report(&check(&stage.site).expect(ALLOWED));
