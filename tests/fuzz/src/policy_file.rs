@@ -25,7 +25,7 @@ pub fn check(data: &[u8]) {
         rejects || !repository["policy"]["deny"].is_null()
     };
     let (denying, repositories): (Vec<&Value>, Vec<&Value>) =
-        repositories.iter().partition(|repository| denies(&repository));
+        repositories.iter().partition(|repository| denies(repository));
     let (asking, others) =
         (repositories.iter().filter(enabled).count(), repositories.iter().filter(|r| !enabled(r)).count());
     let (mut trusting, mut nothing, mut denied) = (0, 0, 0);
@@ -42,7 +42,7 @@ pub fn check(data: &[u8]) {
         "{asking} ask for trust, {trusting} rules do\n{text}"
     );
     assert!(
-        (denied > 0) == !denying.is_empty() && denied <= denying.len(),
+        (denied > 0) != denying.is_empty() && denied <= denying.len(),
         "{denying:?} deny, {denied} rules do\n{text}"
     );
     assert!(nothing <= others && (nothing > 0) == (others > 0), "{others} ask for nothing, {nothing} rules do\n{text}");
