@@ -22,7 +22,7 @@ use crate::text::printable;
 use crate::trust::notary::{Notary, Origin, Question, Refusal, TrustServer, Verified, WhenUnavailable};
 use crate::trust::repository::{Rejection, RequiredSigner, Wanted};
 use crate::trust::servers::TrustServers;
-use crate::trust::{Anchor, FirstUse, Gun, RoleName, SignerKey, VerifiedDigest};
+use crate::trust::{Anchor, FirstUse, Gun, Keeper, RoleName, SignerKey, VerifiedDigest};
 
 /// Everything that one image's verdict depends on.
 #[derive(Debug)]
@@ -238,7 +238,12 @@ impl Judge {
         let verdict = match &rule.requirement {
             Requirement::Nothing => Verdict::Unchecked,
             Requirement::Denied(why) => {
-                let reason = format!("denied by policy: {}", printable(why, MAX_DENIAL));
+                let mut reason = format!("denied by policy: {}", printable(why, MAX_DENIAL));
+                if rule.tags.is_some() && asking.image.tag().is_none() {
+                    reason.push_str(
+                        " (the image names no tag, so the strictest rule for its name counts; name its tag as well)",
+                    );
+                }
                 Verdict::Rejected { code: "denied-by-policy", reason }
             }
             Requirement::Trust(trust) => {
@@ -315,7 +320,11 @@ impl Judge {
             }
             Err(Refusal::NotRead(why)) => Verdict::Unavailable { reason: format!("{gun} cannot be judged: {why}") },
             Err(Refusal::Unavailable(tried)) => {
-                let mut reason = format!("the trust server did not answer for {gun}: {tried}{slip}");
+                let failed = match server.keeper() {
+                    Keeper::Server => "the trust server did not answer",
+                    Keeper::Directory => "no trust data could be read",
+                };
+                let mut reason = format!("{failed} for {gun}: {tried}{slip}");
                 // A credential that could not be read may be the one that was missing.
                 for problem in
                     problems.get().cloned().unwrap_or_default().into_iter().chain(self.credentials.problems())

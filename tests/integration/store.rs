@@ -412,6 +412,10 @@ fn trust_data_is_carried_to_where_there_is_no_server() {
     fs::write(&timestamp, text.replacen("\"version\":", "\"version\":1", 1)).unwrap();
     site.config["trust"].as_object_mut().unwrap().remove("cache");
     check(&site).expect(DENIED);
+    // A directory that is not mounted says nothing of any image.
+    fs::remove_dir_all(&carried).unwrap();
+    let told = check(&site).expect(UNDECIDED).stdout;
+    assert!(told.contains("no trust data could be read for") && !told.contains("server did not answer"), "{told}");
 }
 
 #[test]

@@ -214,6 +214,17 @@ fn a_denial_is_told_in_the_policy_s_words() {
     }
     let engine = world.engine(&[document(None, json!([reject("*")]))]);
     assert_denied(&admit(&engine, &pod(&[&tagged("v1")])), &["denied by policy", "\"reject\""]);
+    // By digest alone no tag is named, and that is why a rule for some tags denies.
+    let engine = world.engine(&[document(None, json!([deny("r.io/plc:w*"), unchecked("r.io/*")]))]);
+    let digest = "0".repeat(64);
+    let strictest = "the image names no tag, so the strictest rule for its name counts; name its tag as well";
+    assert_denied(&admit(&engine, &pod(&[&format!("r.io/plc@sha256:{digest}")])), &[strictest]);
+    for image in ["r.io/plc:w1", &format!("r.io/plc:w1@sha256:{digest}")] {
+        let heard = admit(&engine, &pod(&[image]));
+        assert_denied(&heard, &["denied by policy"]);
+        assert!(!heard.message.contains(strictest), "{heard:?}");
+    }
+    assert_allowed(&admit(&engine, &pod(&[&format!("r.io/plc:v1@sha256:{digest}")])), &[]);
     assert_eq!(world.server.connections(), 0);
     // A check that is equally specific and holds does not help.
     let [one, other] = [GUN.replace("plc", "*plc"), GUN.replace("plc", "plc*")];
