@@ -20,6 +20,10 @@ pub(crate) const MAX_TAG: usize = 128;
 /// Longer than any name with a tag and a SHA-512 digest could be; nothing past it is looked at.
 const MAX_TEXT: usize = 1024;
 
+/// Names that a runtime takes for the beginning of an image ID: of `sha256:0123…` it runs the image on the node that has
+/// this ID, or an ID that begins so, from whichever repository it was pulled.
+const DIGEST_ALGORITHMS: [&str; 4] = ["sha256", "sha384", "sha512", "blake3"];
+
 /// A normalised image reference.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Reference {
@@ -48,6 +52,9 @@ impl Reference {
             None => (text, None),
         };
         let (typed_name, typed_tag) = split_tag(rest);
+        if typed_tag.is_some() && DIGEST_ALGORITHMS.contains(&typed_name) {
+            return Err(ReferenceError::BareHash);
+        }
         if let Some(tag) = typed_tag {
             check_tag(tag)?;
         }
@@ -187,7 +194,7 @@ pub enum ReferenceError {
         /// How many there may be.
         limit: usize,
     },
-    /// 64 hexadecimal digits alone: an image ID, or a digest without `sha256:`, but no name.
+    /// 64 hexadecimal digits alone, or behind `sha256:`: an image ID, or a digest, but no name.
     BareHash,
     /// The host is none.
     Host {
@@ -231,9 +238,9 @@ impl fmt::Display for ReferenceError {
             Self::TooLong { length, limit } => {
                 write!(f, "the image name has {length} bytes, {limit} is the most there may be")
             }
-            Self::BareHash => {
-                f.write_str("64 hexadecimal digits alone are no image name; a digest is written <name>@sha256:<digits>")
-            }
+            Self::BareHash => f.write_str(
+                "an image ID, or a digest alone, is no image name; a digest is written <name>@sha256:<digits>",
+            ),
             Self::Host { host } => write!(f, "\"{}\" is no registry host", quoted(host)),
             Self::HostByCase { host } => write!(
                 f,
@@ -401,6 +408,14 @@ mod tests {
         assert_eq!(Reference::parse(HEX), Err(ReferenceError::BareHash));
         assert!(Reference::parse(HEX.get(1..).unwrap()).is_ok(), "63 digits are a name, as Docker has it");
         assert!(Reference::parse(&format!("reg.io/{HEX}")).is_ok());
+        // A runtime looks for an image of this ID on the node, or of one that begins so, and not on Docker Hub.
+        for id in [HEX, "e3b0c442", "0", "latest"] {
+            for algorithm in DIGEST_ALGORITHMS {
+                assert_eq!(Reference::parse(&format!("{algorithm}:{id}")), Err(ReferenceError::BareHash));
+                assert!(Reference::parse(&format!("library/{algorithm}:{id}")).is_ok());
+            }
+        }
+        assert_eq!(Reference::parse(&format!("sha256:{HEX}@sha256:{HEX}")), Err(ReferenceError::BareHash));
     }
 
     #[test]

@@ -236,3 +236,16 @@ fn a_denial_is_told_in_the_policy_s_words() {
     assert_allowed(&heard, &[]);
     assert!(heard.warnings[0].contains("denied by policy"), "{heard:?}");
 }
+
+/// `sha256:…` is the ID of an image that lies on the node, pulled from wherever, and not an image of Docker Hub.
+#[test]
+fn an_image_id_is_let_in_by_no_rule() {
+    let world = World::new();
+    for rules in [json!([unchecked("docker.io/library/*")]), json!([unchecked("*")])] {
+        let engine = world.engine(&[document(None, rules)]);
+        for id in [&format!("sha256:{}", "0".repeat(64)), "sha256:0123abcd"] {
+            assert_denied(&admit(&engine, &pod(&[id])), &["invalid image name", "an image ID"]);
+        }
+        assert_allowed(&admit(&engine, &pod(&["docker.io/library/app:0123abcd"])), &[]);
+    }
+}
