@@ -11,6 +11,8 @@ use crate::trust::server_url::DOCKER_HUB as DOCKER_HUB_SERVER;
 
 /// The most notes on one set. Nobody reads on.
 const MAX_NOTES: usize = 200;
+/// The most comparisons of patterns for notes on one set: thousands of rules for one name would else take minutes.
+const MAX_COMPARED: usize = 2_000_000;
 /// Tags that stand for any other.
 const OTHER_TAGS: [&str; 3] = ["other", "unsigned", "0"];
 
@@ -83,25 +85,32 @@ pub enum Note {
 }
 
 impl Rules {
-    /// What is odd about these rules.
-    pub(super) fn notes(&self, notes: &mut Vec<PolicyNote>) {
+    /// What is odd about these rules. Gives how many comparisons of patterns that took.
+    pub(super) fn notes(&self, notes: &mut Vec<PolicyNote>) -> usize {
+        let mut compared = 0;
         for ranked in self.ranked() {
             if notes.len() >= MAX_NOTES {
-                return;
+                break;
             }
             let Ranked { pattern, rule, .. } = ranked;
-            let among_tags = self.never_decides(ranked).or_else(|| self.other_tags(ranked));
+            let among_tags = (compared < MAX_COMPARED).then(|| self.among_tags(ranked, &mut compared)).flatten();
             let of_trust = idle_remap(pattern, rule).or_else(|| server(pattern, rule));
             let all = [hub_repository(pattern, rule), among_tags, unchecked(pattern, rule), of_trust];
             notes.extend(all.into_iter().flatten().map(|note| PolicyNote { place: rule.place.clone(), note }));
         }
+        compared
+    }
+
+    fn among_tags(&self, ranked: &Ranked, compared: &mut usize) -> Option<Note> {
+        self.never_decides(ranked, compared).or_else(|| self.other_tags(ranked, compared))
     }
 
     /// A pattern without a star comes before any with one: `plc` before `plc:v*`, which then decides on nothing.
-    fn never_decides(&self, ranked: &Ranked) -> Option<Note> {
-        let of_name = self.of_same_name(&ranked.pattern);
-        let first =
-            of_name.filter(|other| other.class < ranked.class).find(|other| other.pattern.covers(&ranked.pattern))?;
+    fn never_decides(&self, ranked: &Ranked, compared: &mut usize) -> Option<Note> {
+        let of_name = self.of_same_name(&ranked.pattern).inspect(|_| *compared += 1);
+        let first = of_name
+            .take_while(|other| other.class < ranked.class)
+            .find(|other| other.pattern.covers(&ranked.pattern))?;
         Some(Note::NeverDecides {
             pattern: ranked.rule.pattern.clone(),
             by: first.rule.pattern.clone(),
@@ -110,13 +119,13 @@ impl Rules {
     }
 
     /// A check of some tags, beside a laxer rule for the others.
-    fn other_tags(&self, ranked: &Ranked) -> Option<Note> {
+    fn other_tags(&self, ranked: &Ranked, compared: &mut usize) -> Option<Note> {
         let strictness = ranked.rule.requirement.strictness();
         if !matches!(strictness, Strictness::Warned | Strictness::Enforced) {
             return None;
         }
         let image = OTHER_TAGS.iter().find_map(|tag| ranked.pattern.sibling(tag))?;
-        let Found::Rules(lists) = self.find(&image) else { return None };
+        let Found::Rules(lists) = self.find_counting(&image, compared) else { return None };
         let rules = lists.first()?;
         let found = rules.iter().map(|rule| rule.requirement.strictness()).max()?;
         let by = rules.first().filter(|_| found < strictness)?;
@@ -233,6 +242,7 @@ impl fmt::Display for Note {
 mod tests {
     use std::collections::BTreeMap;
 
+    use super::*;
     use crate::policy::check_data;
 
     /// The notes on rules `pattern policy`, without their places.
@@ -361,5 +371,19 @@ mod tests {
         let patterns: Vec<String> = (0..1_000).map(|n| format!("r{n}.io")).collect();
         let rules: Vec<(&str, &str)> = patterns.iter().map(|pattern| (pattern.as_str(), TRUST)).collect();
         assert!((200..205).contains(&notes(&rules).len()));
+    }
+    /// One ConfigMap has room for thousands of rules for one name, and each would be compared with all others.
+    #[test]
+    fn a_crowd_of_rules_for_one_name_takes_no_minutes() {
+        const RULES: usize = 4_000;
+        let mut text =
+            "apiVersion: portreeve/v1\nkind: ClusterImagePolicy\nmetadata: {name: c}\nspec:\n  repositories:\n"
+                .to_owned();
+        (0..RULES).for_each(|n| text.push_str(&format!("  - {{name: \"r.io/a:v{n:05}*\", policy: {{{TRUST}}}}}\n")));
+        let (documents, _) = crate::policy::document::read_text(&text, std::path::Path::new("f"));
+        let rules = Rules::build(documents, &mut Vec::new());
+        assert_eq!(rules.ranked().len(), RULES);
+        let compared = rules.notes(&mut Vec::new());
+        assert!((MAX_COMPARED..MAX_COMPARED + 2 * RULES).contains(&compared), "{compared}");
     }
 }

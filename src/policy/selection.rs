@@ -118,7 +118,12 @@ impl Rules {
 
     /// The rules that decide on an image.
     pub(super) fn find(&self, image: &Reference) -> Found<'_> {
-        let candidates = self.candidates(image);
+        self.find_counting(image, &mut 0)
+    }
+
+    /// The same; adds to `tried` how many patterns were compared with it.
+    pub(super) fn find_counting(&self, image: &Reference, tried: &mut usize) -> Found<'_> {
+        let candidates = self.candidates(image, tried);
         if candidates.len() > MAX_CANDIDATES {
             return Found::TooMany;
         }
@@ -136,7 +141,7 @@ impl Rules {
 
     /// The rules that could decide, by rank. Each bucket is in the order of ranks, so that a rule that matches whatever the
     /// tag ends the search behind its class.
-    fn candidates(&self, image: &Reference) -> Vec<&Ranked> {
+    fn candidates(&self, image: &Reference, tried: &mut usize) -> Vec<&Ranked> {
         let (host, path) = pattern::compared(image);
         let name = format!("{host}/{path}");
         // The folders that the image lies in: `host/`, `host/a`, `host/a/b`.
@@ -149,6 +154,7 @@ impl Rules {
         for bucket in buckets {
             for &rank in bucket {
                 let Some(ranked) = self.ranked.get(rank).filter(|ranked| ranked.class <= last) else { break };
+                *tried += 1;
                 if ranked.pattern.matches(image) {
                     ranks.push(rank);
                     if image.tag().is_some() || ranked.pattern.matches_every_tag() {

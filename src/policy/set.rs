@@ -74,7 +74,9 @@ impl PolicySet {
     /// What is legal in them and was probably not meant, in the order of files and lines.
     pub fn notes(&self) -> Vec<PolicyNote> {
         let mut notes = Vec::new();
-        self.namespaces.values().chain(&self.cluster).for_each(|rules| rules.notes(&mut notes));
+        for rules in self.namespaces.values().chain(&self.cluster) {
+            rules.notes(&mut notes);
+        }
         notes.sort_by(|a, b| {
             let place = |note: &PolicyNote| (note.place.line, note.place.column);
             a.place.file.cmp(&b.place.file).then(place(a).cmp(&place(b)))
