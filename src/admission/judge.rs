@@ -13,14 +13,15 @@ use crate::credentials::{
     one_after_another,
 };
 use crate::deadline::Deadline;
-use crate::image::{Digest, Reference};
+use crate::image::{Digest, Glob, Reference};
 use crate::metrics;
 use crate::policy::{
-    MAX_DENIAL, Mode, Place, PolicySet, Remap, Requirement, Rule, Scope, Selection, TrustRule, UnavailableRule,
+    MAX_DENIAL, Mode, Place, PolicySet, Remap, Requirement, Rule, Scope, Selection, Together, TrustRule,
+    UnavailableRule,
 };
 use crate::text::printable;
 use crate::trust::notary::{Notary, Origin, Question, Refusal, TrustServer, Verified, WhenUnavailable};
-use crate::trust::repository::{Rejection, RequiredSigner, Wanted};
+use crate::trust::repository::{Rejection, RequiredSigner, Tags, Wanted};
 use crate::trust::servers::TrustServers;
 use crate::trust::{Anchor, FirstUse, Gun, Keeper, RoleName, SignerKey, VerifiedDigest};
 
@@ -217,11 +218,11 @@ impl Judge {
                 return Assessment { spent, ..Assessment::rejected(Some(reference), "no-policy", reason) };
             }
         };
-        let asking = Asking { image: &reference, puller, deadline, now };
         let mut spent = spent;
         let mut combined = Combined::default();
         let mut scope = metrics::Scope::Nobody;
-        for rules in alternatives {
+        for Together { rules, except } in &alternatives {
+            let asking = Asking { image: &reference, except, puller, deadline, now };
             scope = rules.first().map_or(scope, |rule| metrics::Scope::of(&rule.scope));
             let verdicts = rules.iter().map(|rule| self.judge_by(rule, &asking, &mut spent)).collect();
             combined = combined.or(Combined::all_of(verdicts));
@@ -264,7 +265,7 @@ impl Judge {
         summary: &mut RuleSummary,
         spent: &mut Spent,
     ) -> Result<Verdict, Refused> {
-        let Asking { image, deadline, now, .. } = *asking;
+        let Asking { image, except, deadline, now, .. } = *asking;
         let gun = gun_of(image, trust.remap.as_ref())?;
         let began = Instant::now();
         summary.gun = Some(gun.to_string());
@@ -293,7 +294,7 @@ impl Judge {
             gun: &gun,
             server: &server,
             wanted: Wanted { tag: image.tag(), digest },
-            tags: rule.tags.as_ref(),
+            tags: Tags { among: rule.tags.as_ref(), except },
             anchor: &anchor,
             signers: &signers,
             credentials: &credentials,
@@ -309,10 +310,8 @@ impl Judge {
             Ok(verified) => Verdict::Verified(Box::new(verified)),
             Err(Refusal::Rejected(rejection)) => {
                 let told = rejection.told_of(server.keeper());
-                let among = match (&rejection, &rule.tags) {
-                    (Rejection::NoSuchDigest { .. }, Some(tags)) => {
-                        format!(", and under this pattern tags {tags} count")
-                    }
+                let among = match &rejection {
+                    Rejection::NoSuchDigest { .. } => tags_that_count(rule, except),
                     _ => String::new(),
                 };
                 let reason = format!("{told}{among} (asked {server} for {gun}{slip})");
@@ -449,9 +448,25 @@ impl Judge {
 #[derive(Clone, Copy)]
 struct Asking<'a> {
     image: &'a Reference,
+    /// See [`Together::except`].
+    except: &'a [&'a Glob],
     puller: &'a Puller<'a>,
     deadline: Deadline,
     now: Timestamp,
+}
+
+/// Which tags a digest alone may be released under, if not all.
+fn tags_that_count(rule: &Rule, except: &[&Glob]) -> String {
+    let among = rule.tags.as_ref().map(|tags| format!(" {tags}")).unwrap_or_default();
+    match except {
+        [] if among.is_empty() => String::new(),
+        [] => format!(", and under this pattern tags{among} count"),
+        [first, ..] => {
+            format!(
+                ", and under this pattern tags{among} count but for those like {first}, which have a rule of their own"
+            )
+        }
+    }
 }
 
 /// The image's name in trust data.

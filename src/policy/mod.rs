@@ -24,6 +24,7 @@ pub use notes::{Note, PolicyNote};
 pub use pattern::{Pattern, PatternError};
 pub use problem::{Fault, PolicyProblem};
 pub use requirement::MAX_DENIAL;
+pub use selection::Together;
 pub use set::{PolicySet, Selection};
 
 use crate::image::Glob;

@@ -126,7 +126,7 @@ impl Rules {
         }
         let image = OTHER_TAGS.iter().find_map(|tag| ranked.pattern.sibling(tag))?;
         let Found::Rules(lists) = self.find_counting(&image, compared) else { return None };
-        let rules = lists.first()?;
+        let rules = &lists.first()?.rules;
         let found = rules.iter().map(|rule| rule.requirement.strictness()).max()?;
         let by = rules.first().filter(|_| found < strictness)?;
         Some(Note::OtherTags {

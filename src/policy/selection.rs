@@ -5,7 +5,8 @@
 //! files never matter.
 //!
 //! A reference by digest alone names no tag. It is judged by every rule that could decide on its name with some tag: the
-//! strictest of them count, and one of those is enough. So no digest leads past a strict rule to a laxer one.
+//! strictest of them count, and one of those is enough. So no digest leads past a strict rule to a laxer one. A release under a
+//! tag counts for the rules that decide on this tag, not for less specific ones.
 //!
 //! A look-up tries only patterns whose host and folder could match, so that 10,000 rules for as many teams cost no more
 //! than ten.
@@ -17,7 +18,7 @@ use super::pattern::{self, Pattern};
 use super::problem::{Fault, PolicyProblem};
 use super::set::describe_policy;
 use super::{Requirement, Rule};
-use crate::image::Reference;
+use crate::image::{Glob, Reference};
 
 /// The most rules that are compared with one another for one image, and the most that are asked about it. Each can cost a
 /// request to a server of its own.
@@ -27,12 +28,28 @@ const MAX_ASKED: usize = 32;
 /// What was found for one image.
 #[derive(Debug)]
 pub(super) enum Found<'a> {
-    /// These decide: all of an inner list must hold, and one inner list is enough.
-    Rules(Vec<Vec<&'a Rule>>),
+    /// These decide; one of them is enough.
+    Rules(Vec<Together<'a>>),
     /// More than are ever asked.
     TooMany,
     /// No pattern matches.
     Nothing,
+}
+
+/// Rules that decide together: each must hold.
+#[derive(Debug)]
+pub struct Together<'a> {
+    /// The rules; never none.
+    pub rules: Vec<&'a Rule>,
+    /// For a digest alone: tags on which more specific rules decide, so that a release under one of them counts for nothing
+    /// here.
+    pub except: Vec<&'a Glob>,
+}
+
+impl<'a> Together<'a> {
+    fn of(rules: Vec<&'a Rule>) -> Self {
+        Self { rules, except: Vec::new() }
+    }
 }
 
 /// The rules of one scope, the most specific first, and where to look for those that could match.
@@ -129,11 +146,13 @@ impl Rules {
         }
         let alternatives = match (candidates.as_slice(), image.tag()) {
             ([], _) => return Found::Nothing,
-            ([only], _) => vec![vec![&only.rule]],
-            (all, Some(_)) => vec![different(all.iter().copied(), |one, other| one.requirement == other.requirement)],
-            (all, None) => strictest(by_tags(all)),
+            ([only], _) => vec![Together::of(vec![&only.rule])],
+            (all, Some(_)) => {
+                vec![Together::of(different(all.iter().copied(), |one, other| one.requirement == other.requirement))]
+            }
+            (all, None) => by_tags(all),
         };
-        if alternatives.iter().map(Vec::len).sum::<usize>() > MAX_ASKED {
+        if alternatives.iter().map(|together| together.rules.len()).sum::<usize>() > MAX_ASKED {
             return Found::TooMany;
         }
         Found::Rules(alternatives)
@@ -168,30 +187,26 @@ impl Rules {
     }
 }
 
-/// For an image without a tag: one list for each set of tags that the rules tell apart. A rule that others shadow, whatever
-/// tag it matches, never decides.
-fn by_tags<'a>(candidates: &[&'a Ranked]) -> Vec<Vec<&'a Rule>> {
-    let mut lists: Vec<Vec<&Rule>> = Vec::new();
-    for one in candidates {
-        let mut covering = candidates.iter().filter(|other| other.pattern.covers_tags_of(&one.pattern)).peekable();
-        if covering.peek().is_some_and(|first| first.class < one.class) {
-            continue;
-        }
-        let list = different(covering.filter(|other| other.class == one.class).copied(), is_same);
-        let same =
-            |known: &Vec<&Rule>| known.len() == list.len() && known.iter().zip(&list).all(|(a, b)| is_same(a, b));
-        if !lists.iter().any(same) {
-            lists.push(list);
+/// For an image without a tag: the rules for each set of tags that they tell apart, as far as a rule is among them that is as
+/// strict as any. A rule that others shadow, whatever tag it matches, never decides.
+fn by_tags<'a>(candidates: &[&'a Ranked]) -> Vec<Together<'a>> {
+    let covers = |other: &Ranked, one: &Ranked| other.pattern.covers_tags_of(&one.pattern);
+    let decides = |one: &&Ranked| !candidates.iter().any(|other| other.class < one.class && covers(other, one));
+    let deciding: Vec<&Ranked> = candidates.iter().copied().filter(decides).collect();
+    let most = deciding.iter().map(|one| one.rule.requirement.strictness()).max();
+    let is_strict = |rule: &Rule| Some(rule.requirement.strictness()) == most;
+    let mut lists: Vec<Together<'_>> = Vec::new();
+    for one in &deciding {
+        let covering = deciding.iter().filter(|other| other.class == one.class && covers(other, one));
+        let rules = different(covering.copied(), is_same);
+        let same = |known: &Together<'_>| {
+            known.rules.len() == rules.len() && known.rules.iter().zip(&rules).all(|(a, b)| is_same(a, b))
+        };
+        if rules.iter().any(|rule| is_strict(rule)) && !lists.iter().any(same) {
+            let before = deciding.iter().filter(|other| other.class < one.class && is_strict(&other.rule));
+            lists.push(Together { rules, except: before.filter_map(|other| other.pattern.tags()).collect() });
         }
     }
-    lists
-}
-
-/// Those lists alone that hold the strictest rule.
-fn strictest(mut lists: Vec<Vec<&Rule>>) -> Vec<Vec<&Rule>> {
-    let of_list = |list: &Vec<&Rule>| list.iter().map(|rule| rule.requirement.strictness()).max();
-    let most = lists.iter().map(of_list).max();
-    lists.retain(|list| Some(of_list(list)) == most);
     lists
 }
 

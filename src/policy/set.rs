@@ -8,7 +8,7 @@ use super::document::Document;
 use super::notes::PolicyNote;
 use super::pattern::Pattern;
 use super::problem::{Fault, PolicyProblem};
-use super::selection::{Found, Rules};
+use super::selection::{Found, Rules, Together};
 use super::{Rule, Scope};
 use crate::image::Reference;
 
@@ -23,8 +23,8 @@ pub struct PolicySet {
 /// What selection found for one image.
 #[derive(Debug)]
 pub enum Selection<'a> {
-    /// These rules decide: all of an inner list must hold, and one inner list is enough. None of the lists is empty.
-    Rules(Vec<Vec<&'a Rule>>),
+    /// These rules decide; one of the elements is enough.
+    Rules(Vec<Together<'a>>),
     /// More rules match than are ever asked about one image.
     TooMany,
     /// There are policies for the namespace (or the cluster), but no pattern of theirs matches.

@@ -70,6 +70,21 @@ pub(super) enum Delegation {
     Damaged(Rejection),
 }
 
+/// The tags under which a digest alone may be released; by default all.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tags<'a> {
+    /// These; `None` for all.
+    pub among: Option<&'a Glob>,
+    /// But not these.
+    pub except: &'a [&'a Glob],
+}
+
+impl Tags<'_> {
+    fn count(&self, tag: &str) -> bool {
+        self.among.is_none_or(|among| among.matches(tag)) && !self.except.iter().any(|except| except.matches(tag))
+    }
+}
+
 /// What is asked of a repository: an image by tag, by digest, or by both.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted<'a> {
@@ -264,14 +279,14 @@ impl Repository {
         signers: &[RequiredSigner],
         now: Timestamp,
     ) -> Result<Judgement, Rejection> {
-        self.judge_among(wanted, None, signers, now)
+        self.judge_among(wanted, Tags::default(), signers, now)
     }
 
     /// The same, where a digest alone counts only if it is released under one of these tags.
     pub fn judge_among(
         &self,
         wanted: Wanted<'_>,
-        tags: Option<&Glob>,
+        tags: Tags<'_>,
         signers: &[RequiredSigner],
         now: Timestamp,
     ) -> Result<Judgement, Rejection> {
@@ -296,7 +311,7 @@ impl Repository {
                 let mut refusal = None;
                 // Whichever of them lists it (row 102): what was pinned while `targets` released it goes on running.
                 for role in &releasing {
-                    let counts = |tag: &&str| tags.is_none_or(|tags| tags.matches(tag));
+                    let counts = |tag: &&str| tags.count(tag);
                     for tag in role.tags_with(digest).filter(counts) {
                         match self.signed(role, tag, digest, signers, now) {
                             Ok(judgement) => return Ok(judgement),

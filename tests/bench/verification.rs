@@ -236,7 +236,7 @@ impl Work {
                         gun: &case.gun,
                         server: &server,
                         wanted: wanted(),
-                        tags: None,
+                        tags: Default::default(),
                         anchor: &case.anchor,
                         signers: &case.signers,
                         credentials: &nobody,

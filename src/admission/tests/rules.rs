@@ -249,3 +249,33 @@ fn an_image_id_is_let_in_by_no_rule() {
         assert_allowed(&admit(&engine, &pod(&["docker.io/library/app:0123abcd"])), &[]);
     }
 }
+
+/// By digest alone an image must not get past the rule for the tag that it was released under, to a less specific one.
+#[test]
+fn a_release_counts_for_the_rule_of_its_tag() {
+    let world = World::new();
+    let signed_by = |name: &str, key: &str| json!({ "signers": [{ "name": name, "publicKey": key }] });
+    let by_bob = rule(&world, &format!("{GUN}:v*"), "enforce", &signed_by("bob", &world.bob));
+    let by_anybody = |mode: &str| rule(&world, "registry.local:9001/*", mode, &json!({}));
+    for engine in in_every_order(&world, &[by_bob.clone(), by_anybody("enforce"), unchecked("*")]) {
+        assert_denied(&admit(&engine, &pod(&[&tagged("v1")])), &["not signed by bob"]);
+        assert_denied(
+            &admit(&engine, &pod(&[&by_digest("v1")])),
+            &["not signed by bob", "tags count but for those like v*"],
+        );
+        assert_allowed(&admit(&engine, &pod(&[&by_digest("both")])), &[]);
+    }
+    // A rule that asks for less takes nothing from one that asks for more.
+    for lax in
+        [unchecked(&format!("{GUN}:v*")), rule(&world, &format!("{GUN}:v*"), "warn", &signed_by("bob", &world.bob))]
+    {
+        for engine in in_every_order(&world, &[lax.clone(), by_anybody("enforce")]) {
+            assert_allowed(&admit(&engine, &pod(&[&by_digest("v1")])), &[]);
+        }
+    }
+    // What never decides takes nothing either.
+    let shadowed = rule(&world, "registry.local:9001/plant/*:v*", "enforce", &signed_by("bob", &world.bob));
+    for engine in in_every_order(&world, &[unchecked(&format!("{GUN}:v*")), shadowed, by_anybody("enforce")]) {
+        assert_allowed(&admit(&engine, &pod(&[&by_digest("v1")])), &[]);
+    }
+}

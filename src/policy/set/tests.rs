@@ -44,7 +44,7 @@ fn chosen(set: &PolicySet, namespace: &str, image: &str) -> String {
     match select(set, namespace, image) {
         Selection::Rules(lists) => {
             let patterns =
-                |list: Vec<&Rule>| list.iter().map(|rule| rule.pattern.clone()).collect::<Vec<_>>().join(" & ");
+                |list: Together<'_>| list.rules.iter().map(|rule| rule.pattern.clone()).collect::<Vec<_>>().join(" & ");
             lists.into_iter().map(patterns).collect::<Vec<_>>().join(" | ")
         }
         Selection::TooMany => "too many".into(),
@@ -258,7 +258,7 @@ fn each_asks_another(patterns: &[&str]) -> PolicySet {
 fn patterns_of<'a>(set: &'a PolicySet, image: &str) -> Vec<BTreeSet<&'a str>> {
     match select(set, "n", image) {
         Selection::Rules(lists) => {
-            lists.iter().map(|list| list.iter().map(|rule| rule.pattern.as_str()).collect()).collect()
+            lists.iter().map(|list| list.rules.iter().map(|rule| rule.pattern.as_str()).collect()).collect()
         }
         _ => Vec::new(),
     }

@@ -5,8 +5,7 @@ use std::time::Duration;
 use super::TrustServer;
 use crate::credentials::Candidates;
 use crate::deadline::Deadline;
-use crate::image::Glob;
-use crate::trust::repository::{Judgement, Rejection, RequiredSigner, RoleExpiry, Wanted};
+use crate::trust::repository::{Judgement, Rejection, RequiredSigner, RoleExpiry, Tags, Wanted};
 use crate::trust::{Anchor, Gun, KeyId};
 
 /// What stored trust data may do while the trust server cannot be reached.
@@ -30,8 +29,8 @@ pub struct Question<'a> {
     pub server: &'a TrustServer,
     /// The image.
     pub wanted: Wanted<'a>,
-    /// For a digest alone: the tags that it may be released under; `None` for all.
-    pub tags: Option<&'a Glob>,
+    /// For a digest alone: the tags that it may be released under.
+    pub tags: Tags<'a>,
     /// Where trust in the root begins.
     pub anchor: &'a Anchor,
     /// Who must have signed; empty: any valid publication counts.

@@ -124,7 +124,7 @@ impl Bench {
             gun: &self.gun,
             server: &self.url,
             wanted: Wanted { tag: Some(ask.tag), digest: None },
-            tags: None,
+            tags: Default::default(),
             anchor: &self.anchor,
             signers: &signers,
             credentials,

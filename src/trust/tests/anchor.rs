@@ -134,7 +134,7 @@ fn row_009_the_longest_patterns_pins_decide_alone() {
         });
         let set: PolicySet = check_data(&BTreeMap::from([("p.yaml".to_owned(), policy.to_string())])).unwrap();
         let Selection::Rules(lists) = set.select("line-1", &image) else { panic!("no rule") };
-        let [[rule]] = [lists[0].as_slice()] else { panic!("{lists:?}") };
+        let [[rule]] = [lists[0].rules.as_slice()] else { panic!("{lists:?}") };
         assert_eq!(rule.pattern, "registry.local:9001/plant/*");
         let Requirement::Trust(trust) = &rule.requirement else { panic!("no trust rule") };
         code(open_at(&plant.repo, &pinned(trust.roots.clone()), now()))

@@ -35,7 +35,7 @@ impl Bench {
             gun: &Gun::new(gun).unwrap(),
             server: &self.url,
             wanted: Wanted { tag: Some(ask.tag), digest: None },
-            tags: None,
+            tags: Default::default(),
             anchor: &self.anchor,
             signers: &[],
             credentials: &Candidates::known(ask.credentials.to_vec()),
