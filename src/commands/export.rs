@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
+use std::iter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -118,7 +119,11 @@ fn export(config: &Config, wanted: &Wanted, timeout: Duration) -> Result<String,
     let export = notary.export(&request, now).map_err(|refusal| {
         ExportError::Refused(match refusal {
             // A credential that could not be read may be the one that was missing.
-            Refusal::Unavailable(why) => Refusal::Unavailable([vec![why], mounted.problems()].concat().join("; ")),
+            Refusal::Unavailable(why) => {
+                let slip = server.slip().map(str::to_owned);
+                let told = iter::once(why).chain(slip).chain(mounted.problems()).collect::<Vec<_>>();
+                Refusal::Unavailable(told.join("; "))
+            }
             other @ (Refusal::Rejected(_) | Refusal::NotRead(_)) => other,
         })
     })?;

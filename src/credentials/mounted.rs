@@ -213,10 +213,10 @@ impl Found {
                 _ => None,
             };
             let path = entry.path();
-            if name.as_encoded_bytes() == b"config.json" && path.is_file() {
+            if format.is_none() && looks_like_a_docker_config(&name.to_string_lossy()) && path.is_file() {
                 let told = format!(
                     "credentials file {} is not read, for its name: mount it as .dockerconfigjson (kubectl create secret \
-                     generic NAME --type=kubernetes.io/dockerconfigjson --from-file=.dockerconfigjson=config.json)",
+                     generic NAME --type=kubernetes.io/dockerconfigjson --from-file=.dockerconfigjson=FILE)",
                     path.display()
                 );
                 self.problem.get_or_insert(told);
@@ -229,6 +229,12 @@ impl Found {
             }
         }
     }
+}
+
+/// `config.json`, `dockerconfigjson`: what people call a docker config that is read under another name only.
+fn looks_like_a_docker_config(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    name.ends_with("config.json") || name.ends_with("dockerconfigjson")
 }
 
 #[cfg(test)]
@@ -351,6 +357,9 @@ mod tests {
         fs::remove_dir_all(mount.join("a")).unwrap();
         assert!(users(&credentials, "quay.io/x").is_empty());
         assert!(credentials.problems()[0].contains("b/config.json is not read"), "{:?}", credentials.problems());
+        fs::rename(mount.join("b/config.json"), mount.join("b/dockerconfigjson")).unwrap();
+        assert!(users(&credentials, "quay.io/x").is_empty());
+        assert!(credentials.problems()[0].contains("b/dockerconfigjson is not read"), "{:?}", credentials.problems());
     }
 
     #[test]

@@ -331,6 +331,8 @@ mod tests {
         assert_eq!(check_data(&data("a.yaml", GOOD)).unwrap().len(), 1);
         let problems = check_data(&data("a.yaml", "x: 1\nx: 2\n")).unwrap_err();
         assert_eq!(problems[0].to_string(), "a.yaml:2:1: \"x\" stands twice in one mapping");
+        let problems = check_data(&BTreeMap::new()).unwrap_err();
+        assert!(problems[0].to_string().starts_with("there is no policy"), "{}", problems[0]);
     }
 
     #[test]

@@ -151,7 +151,9 @@ fn hub_repository(pattern: &Pattern, rule: &Rule) -> Option<Note> {
     if !(name.contains('.') || name == "localhost" || is_port) {
         return None;
     }
-    let meant = format!("{}/*", typed.trim_end_matches(['*', ':']).trim_end_matches('.'));
+    let bare = |text: &str| text.trim_end_matches(['*', ':']).trim_end_matches('.').to_owned();
+    let is_tag = !digits.is_empty() && !is_port;
+    let meant = if is_tag { format!("{}/*:{tag}", bare(name)) } else { format!("{}/*", bare(typed)) };
     Some(Note::HubRepository { pattern: typed.to_owned(), named: pattern.to_string(), meant })
 }
 
@@ -272,6 +274,8 @@ mod tests {
             ("registry.local:*", "docker.io/library/registry.local", "registry.local/*"),
             ("registry:5000", "docker.io/library/registry:5000", "registry:5000/*"),
             ("localhost", "docker.io/library/localhost", "localhost/*"),
+            ("registry.local:v1", "docker.io/library/registry.local:v1", "registry.local/*:v1"),
+            ("quay.io*:v*", "docker.io/library/quay.io*:v*", "quay.io/*:v*"),
         ] {
             let expected = format!(
                 "p.yaml:6:5: pattern \"{pattern}\" names a repository of Docker Hub, {named}; if a registry is meant, write \

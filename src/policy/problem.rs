@@ -32,7 +32,10 @@ impl PolicyProblem {
 
 impl fmt::Display for PolicyProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.place)?;
+        // A ConfigMap without keys has no place to name.
+        if !self.place.file.as_os_str().is_empty() {
+            write!(f, "{}: ", self.place)?;
+        }
         self.fmt_message(f)
     }
 }

@@ -73,7 +73,7 @@ impl Notary {
                 self.store().note(server, gun, seen, epoch);
                 self.store().persist_noted(server, gun, deadline);
             }
-            refusal(failed.error)
+            refusal(failed.error).at(server)
         })?;
         let mut record = source.take_record();
         let published: BTreeSet<RoleName> = repository.snapshot.delegations.keys().cloned().collect();

@@ -139,7 +139,7 @@ impl Notary {
             now,
             fingerprint: OnceCell::new(),
         };
-        let answer = asking.answer();
+        let answer = asking.answer().map_err(|refusal| refusal.at(question.server));
         if matches!(answer, Err(Refusal::Unavailable(_) | Refusal::NotRead(_))) {
             self.metrics.trust_lookup(Source::Nowhere);
         }

@@ -93,10 +93,14 @@ impl TrustServer {
         if self.0 == DOCKER_HUB || self.0 == format!("{DOCKER_HUB}:443") {
             return Some("notary.docker.io ends on 8 December 2026: sign these images on a trust server of your own");
         }
+        self.holds_notarys_path().then_some("a trust server's address ends before /v2, which is added to it")
+    }
+
+    /// Is Notary's own path, which is added to every address, in this one already?
+    pub(super) fn holds_notarys_path(&self) -> bool {
         let path = self.0.split_once("://").and_then(|(_, rest)| rest.find('/').and_then(|at| rest.get(at..)));
         let path = path.filter(|_| self.directory().is_none()).unwrap_or_default();
-        (path.ends_with("/v2") || path.contains("/_trust"))
-            .then_some("a trust server's address ends before /v2, which is added to it")
+        path.ends_with("/v2") || path.contains("/_trust")
     }
 }
 

@@ -85,6 +85,13 @@ fn what_is_no_notary_server_says_nothing_about_trust_data() {
     let notary = RealNotary::start(&pki);
     let told = check(&notary.url()).expect(1).stdout;
     assert!(!told.contains("/v2"), "{told}");
-    let told = check(&format!("{}/v2/", notary.url())).expect(1).stdout;
+    // Below Notary's own path the server speaks of other names: it says nothing about this image.
+    let told = check(&format!("{}/v2/", notary.url())).expect(3).stdout;
+    assert!(told.contains("unavailable") && told.contains("a trust server's address ends before /v2"), "{told}");
+    assert!(!told.contains("was ever signed"), "{told}");
+    let site = Site::new(&pki);
+    let url = format!("{}/v2", notary.url());
+    let args = ["--server", &url, "--gun", "registry.local:9001/plant/none", "unwritten"];
+    let told = run(&mut site.command("export", &args), "").expect(3).stderr;
     assert!(told.contains("a trust server's address ends before /v2"), "{told}");
 }

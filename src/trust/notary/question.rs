@@ -80,3 +80,16 @@ pub enum Refusal {
     /// The versions that were seen cannot be read, so that nothing can be verified; what is wrong with the disk.
     NotRead(String),
 }
+
+impl Refusal {
+    /// The refusal, as far as this server's address lets one believe it. Below a path that is Notary's own, a server speaks
+    /// of other names than were meant: that it has none of these says nothing about the image.
+    pub(in crate::trust) fn at(self, server: &TrustServer) -> Self {
+        match self {
+            Self::Rejected(Rejection::NoTrustData { .. }) if server.holds_notarys_path() => {
+                Self::Unavailable(format!("trust server {server} has no trust data below this path"))
+            }
+            other => other,
+        }
+    }
+}
