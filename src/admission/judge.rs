@@ -202,8 +202,7 @@ impl Judge {
                     Scope::Cluster => format!("the {policies} ClusterImagePolicy object(s)"),
                 };
                 let reason = format!(
-                    "no repository pattern in {whose} matches {}; add one, or use an image that is allowed",
-                    reference.name()
+                    "no repository pattern in {whose} matches {reference}; add one, or use an image that is allowed"
                 );
                 let scope = metrics::Scope::of(&scope);
                 let rejected = Assessment::rejected(Some(reference), "no-matching-policy", reason);

@@ -279,3 +279,12 @@ fn a_release_counts_for_the_rule_of_its_tag() {
         assert_allowed(&admit(&engine, &pod(&[&by_digest("v1")])), &[]);
     }
 }
+
+/// The tag belongs to what no pattern matches: the repository may have a pattern for other tags.
+#[test]
+fn what_no_pattern_matches_is_told_with_its_tag() {
+    let world = World::new();
+    let engine = world.engine(&[document(None, json!([unchecked("docker.io/library/auto:latest")]))]);
+    assert_allowed(&admit(&engine, &pod(&["auto"])), &[]);
+    assert_denied(&admit(&engine, &pod(&["auto:v2"])), &["object(s) matches docker.io/library/auto:v2; add one"]);
+}
