@@ -131,7 +131,7 @@ impl Refresh<'_> {
             Ok(bytes) if bytes.len() > name.cap() => return Err(too_large(name.cap()).into()),
             Ok(bytes) => bytes,
             Err(FetchError::TooLarge { cap }) => return Err(too_large(cap).into()),
-            Err(FetchError::NotFound) => return Err(self.without_timestamp()),
+            Err(FetchError::NotFound) => return Err(self.without_timestamp(root)),
             Err(FetchError::Unavailable(why)) => return Err(RefreshError::Unavailable(why)),
         };
         let timestamp = TimestampRole::open(bytes, &root.timestamp, &|| self.source.is_late())?;
@@ -141,11 +141,14 @@ impl Refresh<'_> {
     }
 
     /// The server has no timestamp for a repository whose root it had, a moment ago or in earlier days.
-    fn without_timestamp(&mut self) -> RefreshError {
+    fn without_timestamp(&mut self, root: &Root) -> RefreshError {
         let name = MetadataName::Root;
         match self.source.fetch(&name, name.cap()) {
             // Row 107: it says itself that there is nothing any more.
-            Err(FetchError::NotFound) => Rejection::Deleted { gun: self.gun.as_str().to_owned() }.into(),
+            Err(FetchError::NotFound) => {
+                self.seen.note_gone(root);
+                Rejection::Deleted { gun: self.gun.as_str().to_owned() }.into()
+            }
             Err(FetchError::Unavailable(why)) => RefreshError::Unavailable(why),
             // Row 55: a server with a root and without a timestamp is a broken one; it has not said no.
             Ok(_) | Err(FetchError::TooLarge { .. }) => {

@@ -211,7 +211,7 @@ impl Repository {
     /// The same data, with what was seen of newer data.
     pub(super) fn with_seen(&self, seen: &Seen) -> Self {
         let mut repository = self.clone();
-        repository.seen.join(seen);
+        repository.seen.join_later(seen);
         repository
     }
 

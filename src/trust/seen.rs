@@ -23,8 +23,16 @@ pub(super) struct Seen {
 #[derive(Clone, Debug)]
 struct Publication {
     age: Age,
-    /// `None`: it was seen in an earlier process, which left no more of it than its versions.
-    snapshot: Option<FileMeta>,
+    lists: Lists,
+}
+
+#[derive(Clone, Debug)]
+enum Lists {
+    Snapshot(FileMeta),
+    /// It was seen in an earlier process, which left no more of it than its versions.
+    Unknown,
+    /// Its server says that it was deleted.
+    Gone,
 }
 
 /// The versions of a publication's root and timestamp: what orders two of them. Timestamps may begin again under a newer
@@ -64,14 +72,25 @@ impl Seen {
     pub(super) fn note_timestamp(&mut self, root: &Root, timestamp: &TimestampRole) -> Result<(), Rejection> {
         self.floor.note("timestamp", &root.timestamp, timestamp.header)?;
         let age = (root.header.version, timestamp.header.version);
-        self.publication = Some(Publication { age, snapshot: Some(timestamp.snapshot.clone()) });
+        self.publication = Some(Publication { age, lists: Lists::Snapshot(timestamp.snapshot.clone()) });
         Ok(())
     }
 
     /// A floor above this data: an earlier process has seen a newer publication.
     pub(super) fn note_newer(&mut self, root: &Root, floor: &Floor) {
         let age = (floor.root_version(), floor.version("timestamp", &root.timestamp));
-        self.publication = Some(Publication { age, snapshot: None });
+        self.publication = Some(Publication { age, lists: Lists::Unknown });
+    }
+
+    /// The server has deleted what it had under this root. That holds until it has something again.
+    pub(super) fn note_gone(&mut self, root: &Root) {
+        let age = (self.floor.root_version(), self.floor.version("timestamp", &root.timestamp));
+        self.publication = Some(Publication { age, lists: Lists::Gone });
+    }
+
+    /// Was the newest deleted at its server?
+    pub(super) fn is_gone(&self) -> bool {
+        self.publication.as_ref().is_some_and(|newest| matches!(newest.lists, Lists::Gone))
     }
 
     /// The same for any role below it, and the keys that it has.
@@ -84,16 +103,29 @@ impl Seen {
         if let Some(root) = &other.root {
             self.note_root(root);
         }
-        let age = |seen: &Self| seen.publication.as_ref().map(|publication| publication.age);
-        if age(other) > age(self) {
+        if other.age() > self.age() {
             self.publication.clone_from(&other.publication);
         }
         self.floor.raise(&other.floor);
     }
 
+    /// The same, where the other has been seen later: what became of the same publication counts as well.
+    pub(super) fn join_later(&mut self, later: &Self) {
+        let is_as_new = later.age() >= self.age();
+        self.join(later);
+        if is_as_new {
+            self.publication.clone_from(&later.publication);
+        }
+    }
+
+    fn age(&self) -> Option<Age> {
+        self.publication.as_ref().map(|publication| publication.age)
+    }
+
     /// Was there a newer root, or another publication, than these?
     pub(super) fn is_beyond(&self, root: &Root, timestamp: &TimestampRole) -> bool {
         self.root.as_ref().is_some_and(|seen| seen.header.version > root.header.version)
-            || self.publication.as_ref().is_some_and(|newest| newest.snapshot.as_ref() != Some(&timestamp.snapshot))
+            || (self.publication.as_ref())
+                .is_some_and(|newest| !matches!(&newest.lists, Lists::Snapshot(file) if *file == timestamp.snapshot))
     }
 }

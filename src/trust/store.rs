@@ -194,7 +194,7 @@ impl Store {
             Some(memory) => Known::clone(&memory),
             None => Known { epoch, ..Known::nothing() },
         };
-        known.seen.join(seen);
+        known.seen.join_later(seen);
         known.repository = known.repository.map(|repository| Arc::new(repository.with_seen(seen)));
         records.insert(key, Arc::new(known));
     }
@@ -202,7 +202,11 @@ impl Store {
     /// Writes what was noted to the disk.
     pub(super) fn persist_noted(&self, server: &TrustServer, gun: &Gun, deadline: Deadline) {
         let known = self.records().get(&(server.clone(), gun.clone()));
-        let Some(known) = known.filter(|_| self.disk.is_some()) else { return };
+        let (Some(known), Some(disk)) = (known, &self.disk) else { return };
+        if known.seen.is_gone() && known.on_disk.as_ref().is_some_and(|stored| stored.confirmed.is_some()) {
+            let patience = deadline.remaining().unwrap_or_default() / 2;
+            self.heard(disk.withdraw(Place { server, gun }, known.epoch, patience));
+        }
         if known.on_disk.as_ref().is_some_and(|stored| known.seen.floor() == &stored.floor) {
             return; // a server that fails again and again costs no write
         }

@@ -29,6 +29,7 @@ impl Asking<'_> {
         let Some((held, age)) = self.stand_in().map_err(Refusal::Rejected)? else {
             let known = self.recall();
             let why_not = match &known {
+                Some(known) if known.is_gone() => "the server had deleted the trust data when it last answered",
                 Some(known) if known.is_superseded() => superseded,
                 Some(known) => known.why_unreadable().unwrap_or("nothing is stored that could stand in"),
                 None => "nothing is stored that could stand in",

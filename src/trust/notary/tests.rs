@@ -915,3 +915,29 @@ fn the_soonest_end_of_what_lets_images_in_is_told() {
     let told = metrics(&bench);
     assert!(told.contains("portreeve_trust_data_ends_timestamp_seconds{role=\"timestamp\"} "), "{told}");
 }
+
+#[test]
+fn what_was_deleted_stands_in_for_nothing_once_the_server_is_away_either() {
+    for cached in [false, true] {
+        let mut bench = Bench::new(Duration::ZERO);
+        let cache = cached.then(|| bench.cache());
+        bench.restart(cache.as_deref());
+        let stored = Ask { when_unavailable: stale(3600), ..Ask::default() };
+        bench.ask(&stored).unwrap();
+        bench.server.remove(GUN);
+        assert_eq!(rejection(bench.ask(&stored)).code(), "deleted");
+        bench.server.misbehave("", Fault::Status(503));
+        unavailable(bench.ask(&stored));
+        if cached {
+            bench.restart(cache.as_deref());
+            unavailable(bench.ask(&stored));
+        }
+        // The same data again is no way back; but it was no rollback either.
+        bench.server.behave();
+        assert_eq!(rejection(bench.ask(&stored)).code(), "deleted");
+        bench.server.publish(&bench.repo);
+        bench.ask(&stored).unwrap();
+        bench.server.misbehave("", Fault::Status(503));
+        bench.ask(&stored).unwrap();
+    }
+}

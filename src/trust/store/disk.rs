@@ -169,6 +169,14 @@ impl Disk {
         self.write(place, &Record::new(), LOCK_PATIENCE, |current| Some(State::empty(above(current)))).map(drop)
     }
 
+    /// From here on the stored data of this epoch is confirmed by no server, so that it stands in for nothing.
+    pub(super) fn withdraw(&self, place: Place<'_>, epoch: u64, patience: Duration) -> Result<Written, DiskError> {
+        self.write(place, &Record::new(), patience, |current| {
+            let current = current.filter(|current| current.epoch == epoch && current.confirmed.is_some())?;
+            Some(State { confirmed: None, ..current.clone() })
+        })
+    }
+
     /// What all that is stored takes.
     pub(super) fn usage(&self) -> Used {
         let entries = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten();

@@ -306,12 +306,17 @@ impl Known {
 
     /// Was anything of this repository seen, by whatever anchor, that is newer than this data?
     pub(in crate::trust) fn is_beyond(&self, repository: &Repository) -> bool {
-        self.unreadable.is_some() || repository.is_below(self.seen.floor())
+        self.unreadable.is_some() || self.seen.is_gone() || repository.is_below(self.seen.floor())
     }
 
     /// Is there data, older than what was seen?
     pub(in crate::trust) fn is_superseded(&self) -> bool {
         self.repository.as_ref().is_some_and(|repository| repository.is_superseded() || self.is_beyond(repository))
+    }
+
+    /// Was the data deleted at its server?
+    pub(in crate::trust) fn is_gone(&self) -> bool {
+        self.seen.is_gone()
     }
 
     /// Is there any data that might stand in?
