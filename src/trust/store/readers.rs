@@ -8,15 +8,19 @@ use std::time::Duration;
 
 /// Most reads that have timed out and not ended. With so many of them, no further read is started.
 const MAX_STUCK: usize = 16;
+/// Most reads whose callers have timed out, however short a time they had. With so many, no further read is started either:
+/// a disk that does not answer must not cost a thread for each caller.
+const MAX_LATE: usize = 64;
 /// A read that takes longer than this shows that the disk is slow. A caller with less time than this shows nothing.
 const SLOW: Duration = Duration::from_secs(1);
 /// How long a caller waits while an earlier read has timed out and not ended.
 const SHORT: Duration = Duration::from_millis(100);
 
-/// The states of a read: its caller waits, its caller has timed out, it has ended.
+/// The states of a read: its caller waits, its caller has timed out, and that shows that the disk is slow, it has ended.
 const WAITED_FOR: u8 = 0;
-const GIVEN_UP: u8 = 1;
-const ENDED: u8 = 2;
+const LATE: u8 = 1;
+const STUCK: u8 = 2;
+const ENDED: u8 = 3;
 
 /// The readers.
 #[derive(Default)]
@@ -25,6 +29,8 @@ pub(super) struct Readers(Arc<Counts>);
 #[derive(Default)]
 struct Counts {
     /// How many reads have timed out and not ended.
+    late: AtomicUsize,
+    /// How many of them show that the disk is slow.
     stuck: AtomicUsize,
 }
 
@@ -35,8 +41,9 @@ impl Readers {
         patience: Duration,
         look: impl Fn() -> T + Send + Sync + 'static,
     ) -> Option<T> {
-        let stuck = self.0.stuck.load(Ordering::SeqCst);
-        if stuck >= MAX_STUCK {
+        let Counts { late, stuck: all_stuck } = &*self.0;
+        let stuck = all_stuck.load(Ordering::SeqCst);
+        if stuck >= MAX_STUCK || late.load(Ordering::SeqCst) >= MAX_LATE {
             return None;
         }
         let patience = if stuck > 0 { patience.min(SHORT) } else { patience };
@@ -53,9 +60,15 @@ impl Readers {
             return Some(look()); // where the system gives no thread, on this one
         }
         let found = told.recv_timeout(patience).ok();
-        let proves = stuck > 0 || patience >= SLOW;
-        if found.is_none() && proves && state.swap(GIVEN_UP, Ordering::SeqCst) == WAITED_FOR {
-            self.0.stuck.fetch_add(1, Ordering::SeqCst);
+        if found.is_none() {
+            let proves = stuck > 0 || patience >= SLOW;
+            // Counted first: the read may end at once, and takes itself off then.
+            late.fetch_add(1, Ordering::SeqCst);
+            all_stuck.fetch_add(usize::from(proves), Ordering::SeqCst);
+            if state.swap(if proves { STUCK } else { LATE }, Ordering::SeqCst) == ENDED {
+                late.fetch_sub(1, Ordering::SeqCst);
+                all_stuck.fetch_sub(usize::from(proves), Ordering::SeqCst);
+            }
         }
         found
     }
@@ -75,8 +88,10 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if self.state.swap(ENDED, Ordering::SeqCst) == GIVEN_UP {
-            self.counts.stuck.fetch_sub(1, Ordering::SeqCst);
+        let state = self.state.swap(ENDED, Ordering::SeqCst);
+        if matches!(state, LATE | STUCK) {
+            self.counts.late.fetch_sub(1, Ordering::SeqCst);
+            self.counts.stuck.fetch_sub(usize::from(state == STUCK), Ordering::SeqCst);
         }
     }
 }
@@ -114,6 +129,31 @@ mod tests {
         hang.wait();
         let end = Instant::now() + LONG;
         while readers.0.stuck.load(Ordering::SeqCst) > 0 {
+            assert!(Instant::now() < end);
+            thread::sleep(Duration::from_millis(2));
+        }
+        assert_eq!((readers.run(LONG, || 7), readers.0.stuck.load(Ordering::SeqCst)), (Some(7), 0));
+    }
+
+    #[test]
+    fn callers_in_a_hurry_start_no_threads_without_end() {
+        let readers = Readers::default();
+        let (begun, release) = (Arc::new(AtomicUsize::new(0)), Arc::new(std::sync::RwLock::new(())));
+        let held = release.write().unwrap();
+        for _ in 0..10 * MAX_STUCK {
+            let (begun, release) = (Arc::clone(&begun), Arc::clone(&release));
+            let look = move || {
+                begun.fetch_add(1, Ordering::SeqCst);
+                drop(release.read());
+            };
+            assert!(readers.run(Duration::from_millis(1), look).is_none());
+        }
+        thread::sleep(Duration::from_millis(100));
+        let ran = begun.load(Ordering::SeqCst);
+        drop(held);
+        assert!(ran <= MAX_LATE, "{ran} threads hang");
+        let end = Instant::now() + LONG;
+        while readers.0.late.load(Ordering::SeqCst) > 0 {
             assert!(Instant::now() < end);
             thread::sleep(Duration::from_millis(2));
         }
