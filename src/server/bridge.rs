@@ -22,6 +22,10 @@ pub(super) struct Bridge {
     streams: Mutex<Streams>,
     changed: Condvar,
     stopping: AtomicBool,
+    #[cfg(test)]
+    opens_none: AtomicBool,
+    #[cfg(test)]
+    attempts: std::sync::atomic::AtomicUsize,
 }
 
 /// The streams that nobody uses now.
@@ -31,8 +35,10 @@ struct Streams {
     for_probes: Option<Stream>,
     /// A probe has the stream that is for probes.
     is_lent: bool,
-    /// Somebody opens a link, or found a moment ago that none can be had.
+    /// Somebody opens a link.
     opening: bool,
+    /// When it was last found that none can be had.
+    failed: Option<Instant>,
     links: Vec<Weak<Link>>,
 }
 
@@ -51,7 +57,16 @@ impl Bridge {
     /// Opens the first link.
     pub(super) fn open(dispatcher: Arc<Dispatcher>) -> io::Result<Arc<Self>> {
         let (streams, changed, stopping) = (Mutex::default(), Condvar::new(), AtomicBool::new(false));
-        let bridge = Arc::new(Self { dispatcher, streams, changed, stopping });
+        let bridge = Arc::new(Self {
+            dispatcher,
+            streams,
+            changed,
+            stopping,
+            #[cfg(test)]
+            opens_none: AtomicBool::new(false),
+            #[cfg(test)]
+            attempts: std::sync::atomic::AtomicUsize::new(0),
+        });
         bridge.add_link()?;
         Ok(bridge)
     }
@@ -89,17 +104,17 @@ impl Bridge {
                 streams.is_lent = true;
                 return Ok(Lent { stream, for_probes: true });
             }
-            if !streams.opening {
+            if !streams.opening && streams.failed.is_none_or(|failed| failed.elapsed() >= PAUSE) {
                 streams.opening = true;
                 drop(streams);
                 let added = self.add_link();
                 streams = self.lock();
                 streams.opening = false;
+                streams.failed = added.is_err().then(Instant::now);
                 match added {
                     Ok(()) => continue,
                     Err(error) => log::error!("no more streams to the internal HTTP server: {error}"),
                 }
-                self.changed.notify_all();
             }
             let left = deadline.saturating_duration_since(Instant::now()).min(PAUSE);
             if left.is_zero() {
@@ -112,6 +127,13 @@ impl Bridge {
     /// Opens a link on the thread that is to take requests off it. So if there is no thread to be had, no tiny_http is
     /// left behind that nobody serves; and if tiny_http finds none for itself and panics, it is that thread which ends.
     fn add_link(self: &Arc<Self>) -> io::Result<()> {
+        #[cfg(test)]
+        {
+            self.attempts.fetch_add(1, Ordering::SeqCst);
+            if self.opens_none.load(Ordering::SeqCst) {
+                return Err(io::Error::other("a test lets it fail"));
+            }
+        }
         let bridge = Arc::clone(self);
         let (tell, told) = sync_channel(1);
         let opening = Arc::new(Opening::default());
@@ -183,6 +205,16 @@ impl Streams {
 
 #[cfg(test)]
 impl Bridge {
+    /// Lets opening a link fail, or no more.
+    pub(super) fn open_none(&self, none: bool) {
+        self.opens_none.store(none, Ordering::SeqCst);
+    }
+
+    /// How often one was to be opened.
+    pub(super) fn attempts(&self) -> usize {
+        self.attempts.load(Ordering::SeqCst)
+    }
+
     /// Closes all streams that nobody uses, as a bug in tiny_http might.
     pub(super) fn lose_streams(&self) {
         let mut streams = self.lock();

@@ -103,3 +103,33 @@ fn streams_that_are_lost_are_replaced() {
     site.open_gate.send(()).unwrap();
     assert_eq!(working.answer().status, 200, "what a lost link had taken is answered");
 }
+
+#[test]
+fn where_no_link_can_be_opened_nobody_tries_all_the_time() {
+    let site = Site::start(|limits| limits.workers = 8);
+    let bridge = &site.server.as_ref().unwrap().bridge;
+    let mut working: Vec<_> = (0..3).map(|_| site.tls()).collect();
+    for client in &mut working {
+        client.send(post("/admit", "gate"));
+        site.arrived.recv_timeout(PATIENCE).unwrap();
+    }
+    bridge.open_none(true);
+    let before = bridge.attempts();
+    let mut waiting: Vec<_> = (0..6).map(|_| site.tls()).collect();
+    for client in &mut waiting {
+        client.send(post("/admit", "{}"));
+    }
+    thread::sleep(Duration::from_secs(1));
+    let attempts = bridge.attempts() - before;
+    assert!((1..30).contains(&attempts), "{attempts} in a second");
+    // Health probes have their stream all the same, and a stream that comes back serves those who wait.
+    assert_eq!(site.plain().ask(get("/health/liveness")).status, 200);
+    site.open_gate.send(()).unwrap();
+    for client in &mut waiting {
+        assert_eq!(client.answer().status, 200);
+    }
+    (0..2).for_each(|_| site.open_gate.send(()).unwrap());
+    for client in &mut working {
+        assert_eq!(client.answer().status, 200);
+    }
+}
