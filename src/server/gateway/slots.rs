@@ -66,7 +66,7 @@ impl Slots {
         while !open.closing && open.count(listener) >= most {
             let mut wait = deadline.remaining()?;
             if *open.leaving(listener) < LEAVING {
-                match open.evict(listener, from) {
+                match open.evict(listener, from, most / 2) {
                     None => {
                         self.changed.notify_all();
                         break;
@@ -257,6 +257,8 @@ const TURN_TIME: Duration = Duration::from_secs(5);
 const SILENT_GRACE: Duration = Duration::from_millis(100);
 /// ... and until its request is complete; and no answer to a probe sooner.
 const GRACE: Duration = Duration::from_millis(250);
+/// One of a crowd is cut sooner: each that is not is waited for, by all that have come behind it.
+const CROWD_GRACE: Duration = Duration::from_millis(25);
 /// An admission that waits for its turn is not cut sooner than this: others are done in a few milliseconds.
 const QUEUED_GRACE: Duration = Duration::from_millis(100);
 /// After a page of metrics, nobody is given one for so many times as long as it took to make: however many ask, a
@@ -324,16 +326,20 @@ impl Open {
     /// its turn; then, where only probes and scrapers come, one that had its answer already. Newcomers are cut last, and each
     /// has a little time to show what it is. Among equals one of the address that has the most goes first, then the one
     /// that was of use longest ago; and no connection of an address that has fewer than the newcomer's goes for it,
-    /// unless it is of no use. A crowd of silent clients so keeps nobody out, and takes places from itself.
-    fn evict(&mut self, listener: Listener, newcomer: IpAddr) -> Option<Duration> {
+    /// unless it is of no use. A crowd of silent clients so keeps nobody out, and takes places from itself. An address that
+    /// has `crowd` connections to the plain port is one.
+    fn evict(&mut self, listener: Listener, newcomer: IpAddr, crowd: usize) -> Option<Duration> {
         let here = || self.connections.iter().filter(move |(_, connection)| connection.listener == listener);
         let has = |address: &IpAddr| here().filter(|(_, connection)| connection.from == *address).count();
         let candidates = || here().filter(|(_, other)| other.worth() == 0 || has(&other.from) >= has(&newcomer));
-        let free = candidates().filter(|(_, connection)| connection.grace() == Some(Duration::ZERO));
+        // The API server may well have most connections to the other port.
+        let is_crowd = |address: &IpAddr| listener == Listener::Plain && has(address) >= crowd.max(2);
+        let grace = |connection: &Connection| connection.grace(is_crowd(&connection.from));
+        let free = candidates().filter(|(_, connection)| grace(connection) == Some(Duration::ZERO));
         let first =
             free.min_by_key(|(_, connection)| (connection.worth(), Reverse(has(&connection.from)), connection.since));
         let Some(id) = first.map(|(id, _)| *id) else {
-            return Some(candidates().filter_map(|(_, connection)| connection.grace()).min().unwrap_or(CROWDED_TIME));
+            return Some(candidates().filter_map(|(_, connection)| grace(connection)).min().unwrap_or(CROWDED_TIME));
         };
         if let Some(connection) = self.connections.remove(&id) {
             shut(&connection, Shutdown::Both);
@@ -384,11 +390,12 @@ impl Connection {
     }
 
     /// For how long it may not be cut yet; `None`: not until that changes.
-    fn grace(&self) -> Option<Duration> {
+    fn grace(&self, is_of_crowd: bool) -> Option<Duration> {
         let (grace, since) = match (self.phase, self.silent_since) {
             (Phase::Answering(_), _) => return None,
             (Phase::Queued(Errand::Other, since), _) => (QUEUED_GRACE, since),
             (Phase::Writing(since), _) => (GRACE, since),
+            (Phase::Silent | Phase::Waiting | Phase::Receiving, Some(begin)) if is_of_crowd => (CROWD_GRACE, begin),
             (Phase::Silent, Some(begin)) => (SILENT_GRACE, begin),
             (Phase::Waiting | Phase::Receiving, Some(begin)) => (GRACE, begin),
             (Phase::Queued(..) | Phase::Silent | Phase::Waiting | Phase::Receiving, _) => return Some(Duration::ZERO),
@@ -496,5 +503,22 @@ mod tests {
             assert_eq!(waiting.join().unwrap(), Err(NoPlace::Cut));
             drop(crowd);
         });
+    }
+
+    #[test]
+    fn who_stands_behind_a_crowd_of_one_address_does_not_wait_long() {
+        let slots = slots();
+        let begin = Instant::now();
+        // Six at a time, each of which has begun a request.
+        let mut crowd = Vec::new();
+        for _ in 0..60 {
+            crowd.push(connection(&slots, ONE));
+            // The threads of those that were cut end.
+            crowd.retain(|slot| slot.enter(Phase::Receiving));
+        }
+        let probe = connection(&slots, OTHER);
+        assert!(begin.elapsed() < 5 * GRACE, "{:?}", begin.elapsed());
+        assert!(probe.waiting());
+        drop(crowd);
     }
 }
