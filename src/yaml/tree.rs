@@ -1,8 +1,8 @@
 //! YAML (and so JSON) text as a tree in which every value knows its line and column, so that all that is wrong in a
 //! file can be told at once, each with its place.
 //!
-//! Refuses duplicate keys, unknown tags, carriage returns that end a line alone, and YAML 1.1's `yes` and `no` as booleans; caps size, depth, nodes and
-//! aliases, so that no file outgrows its bytes. It knows nothing of policies.
+//! Refuses duplicate keys, unknown tags, line breaks that editors do not show, and YAML 1.1's `yes` and `no` as booleans;
+//! caps size, depth, nodes and aliases, so that no file outgrows its bytes. It knows nothing of policies.
 
 use std::fmt;
 
@@ -144,7 +144,7 @@ pub(crate) fn parse(text: &str, caps: Caps) -> Result<Vec<Node>, TreeError> {
     if text.len() > caps.bytes {
         return Err(TreeError { at: At::START, fault: TreeFault::TooLarge { limit: caps.bytes } });
     }
-    refuse_lone_returns(text)?;
+    refuse_hidden_line_breaks(text)?;
     let mut builder = Builder::new(caps);
     for event in Parser::new_from_str(text.strip_prefix('\u{feff}').unwrap_or(text)) {
         let (event, span) = event.map_err(|error| TreeError {
@@ -157,17 +157,28 @@ pub(crate) fn parse(text: &str, caps: Caps) -> Result<Vec<Node>, TreeError> {
     Ok(builder.into_documents())
 }
 
-/// YAML 1.2.2 §5.4 ends a line, and a comment, at a carriage return without a line feed. Many editors and `git diff` do not:
-/// what they show as the rest of a comment would be read.
-fn refuse_lone_returns(text: &str) -> Result<(), TreeError> {
-    let lone = |&(at, _): &(usize, &str)| !text.get(at + 1..).is_some_and(|rest| rest.starts_with('\n'));
-    let Some((end, _)) = text.match_indices('\r').find(lone) else { return Ok(()) };
+/// YAML 1.2.2 §5.4 ends a line, and a comment, at a carriage return without a line feed. YAML 1.1, which kubectl reads, does
+/// so at three characters of Unicode as well. Many editors and `git diff` do neither: what they show as the rest of a
+/// comment would be read, by us or by kubectl. JSON has no comments, and may have the three in its strings.
+fn refuse_hidden_line_breaks(text: &str) -> Result<(), TreeError> {
+    let is_json = text.trim_start().starts_with(['{', '[']) && !text.contains('#');
+    let is_hidden = |&(at, found): &(usize, &str)| match found {
+        "\r" => !text.get(at + 1..).is_some_and(|rest| rest.starts_with('\n')),
+        _ => !is_json,
+    };
+    let breaks = ['\r', '\u{85}', '\u{2028}', '\u{2029}'];
+    let Some((end, found)) = text.match_indices(breaks).find(is_hidden) else { return Ok(()) };
     let before = text.get(..end).unwrap_or_default();
     let line = before.rsplit('\n').next().unwrap_or_default();
     let at = At { line: before.matches('\n').count() + 1, column: line.chars().count() + 1 };
-    let message = "a carriage return without a line feed stands in this line: YAML begins a new line there, which most editors \
-                   do not show";
-    Err(TreeError { at, fault: TreeFault::Syntax { message: message.to_owned() } })
+    let what = match found {
+        "\r" => "a carriage return without a line feed",
+        _ => "a line break of Unicode (U+0085, U+2028 or U+2029)",
+    };
+    let message = format!(
+        "{what} stands in this line: YAML begins a new line there, which most editors do not show; take it out"
+    );
+    Err(TreeError { at, fault: TreeFault::Syntax { message } })
 }
 
 impl From<&Marker> for At {
@@ -231,6 +242,24 @@ mod tests {
             assert!(error.fault.to_string().contains("carriage return"), "{error:?}");
         }
         assert_eq!(read("# c\r\na: 1\r\nb: \"x\\ry\"\r\n").unwrap().len(), 1);
+    }
+
+    /// kubectl begins a new line at them: an image behind one would be applied, and not be reviewed.
+    #[test]
+    fn unicodes_line_breaks_are_refused_with_their_line() {
+        for hidden in ['\u{85}', '\u{2028}', '\u{2029}'] {
+            for text in [
+                format!("a: 1\n# é{hidden}b: 2\n"),
+                format!("a: 1\nb: {hidden}2"),
+                format!("{{a: 1,\n# {hidden}b: 2}}"),
+            ] {
+                let error = read(&text).unwrap_err();
+                assert_eq!(error.at.line, 2, "{text:?}");
+                assert!(error.fault.to_string().contains("line break of Unicode"), "{error:?}");
+            }
+            assert_eq!(read(&format!("{{\"a\": \"x{hidden}y\"}}")).unwrap().len(), 1);
+            assert_eq!(read("a: \"x\\u2028y\"").unwrap().len(), 1);
+        }
     }
 
     #[test]
