@@ -102,6 +102,13 @@ impl<'a> Recorder<'a> {
         std::mem::take(&mut self.record)
     }
 
+    /// Gives back what was drawn for an attempt that came to nothing. What is done next, such as reading stored data, draws
+    /// for itself, and must not wait with this in hand.
+    pub(super) fn begin_anew(&mut self) {
+        self.record.clear();
+        (self.memory.light, self.memory.heavy, self.memory.kept) = (None, None, 0);
+    }
+
     /// The memory that the record is in.
     pub(super) fn take_memory(&mut self) -> Option<Permit> {
         let light = self.memory.light.take();
@@ -330,6 +337,11 @@ mod tests {
         assert!(record.contains_key(&hash) && memory.is_some());
         assert!(recorder(&budget, 0, &asked).expect(&[7 * MIB, 7 * MIB]).is_err());
         drop(memory);
+        assert!(recorder(&budget, 0, &asked).expect(&[7 * MIB, 7 * MIB]).is_ok());
+        // What came to nothing is given back before anything else is drawn for.
+        let mut first = recorder(&budget, 7 * MIB, &asked);
+        assert_eq!(first.expect(&[7 * MIB, 7 * MIB]), Ok(()));
+        first.begin_anew();
         assert!(recorder(&budget, 0, &asked).expect(&[7 * MIB, 7 * MIB]).is_ok());
         // Too large to be kept, and not to be verified.
         let mut larger = recorder(&budget, MIB, &asked);

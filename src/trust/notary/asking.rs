@@ -323,6 +323,7 @@ impl Asking<'_> {
                 return Ok((Held { repository, confirmed: held.confirmed, roles, epoch: held.epoch }, brought));
             }
         }
+        source.begin_anew();
         let began = Instant::now();
         let known = self.recall();
         // Without the versions that were seen, no answer of the server could be verified.
