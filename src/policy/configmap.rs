@@ -52,6 +52,10 @@ pub fn check_data(data: &BTreeMap<String, String>) -> Result<PolicySet, Vec<Poli
         let (documents, problems) = document::read_text(text, Path::new(key));
         checked.documents.extend(documents);
         checked.problems.extend(problems.into_list());
+        if checked.documents.iter().map(|document| document.rules.len()).sum::<usize>() > document::MAX_RULES {
+            let fault = Fault::TooManyRules { limit: document::MAX_RULES };
+            return Err(vec![load::problem(Path::new(key), fault)]);
+        }
     }
     checked.finish()
 }
@@ -243,6 +247,30 @@ mod tests {
         let mut checked = Checked::default();
         check_manifests(text, Path::new("m.yaml"), &mut checked);
         checked.finish().map(|set| set.len()).map_err(|problems| problems.iter().map(ToString::to_string).collect())
+    }
+
+    /// What is cheap to write must not be dear to review.
+    #[test]
+    fn rules_and_problems_have_an_end() {
+        let policy = |name: &str, rules: usize| {
+            let rules = "{name: a},".repeat(rules);
+            format!(
+                "apiVersion: portreeve/v1\nkind: ClusterImagePolicy\nmetadata: {{name: {name}}}\nspec: {{repositories: [\
+                 {{name: a, policy: {{deny: {{message: x}}}}}},{rules}]}}\n"
+            )
+        };
+        let data = |texts: &[String]| -> BTreeMap<String, String> {
+            texts.iter().enumerate().map(|(n, text)| (format!("{n}.yaml"), text.clone())).collect()
+        };
+        let problems = check_data(&data(&[policy("p", 1_000)])).unwrap_err();
+        assert_eq!(problems.len(), 500);
+        let too_many = |texts: &[String]| {
+            let problems = check_data(&data(texts)).unwrap_err();
+            assert_eq!(problems.len(), 1);
+            assert!(problems[0].to_string().contains("there are more than 20000 rules"), "{}", problems[0]);
+        };
+        too_many(&[policy("p", 20_000)]);
+        too_many(&[policy("p", 10_000), policy("q", 10_000)]);
     }
 
     #[test]

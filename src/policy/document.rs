@@ -38,6 +38,10 @@ const METADATA: &[&str] = &[
     "uid",
 ];
 
+/// The most rules of one policy, and of one ConfigMap that is reviewed. A rule may be written in ten bytes, and takes a
+/// hundred times as many in memory.
+pub(crate) const MAX_RULES: usize = 20_000;
+
 /// One policy.
 #[derive(Debug)]
 pub(crate) struct Document {
@@ -112,11 +116,13 @@ pub(crate) fn read_policy(node: &Node, (api_version, kind): Identity<'_>, proble
     if spec.get("repositories").is_none() {
         problems.report(spec.at, Fault::Missing { field: "repositories", inside: "spec" });
     }
-    let entries: Vec<_> = problems
-        .list(spec, "repositories")
-        .iter()
-        .filter_map(|entry| read_repository(entry, problems).map(|read| (entry, read)))
-        .collect();
+    let repositories = problems.list(spec, "repositories");
+    if repositories.len() > MAX_RULES {
+        problems.report(spec.at, Fault::TooManyRules { limit: MAX_RULES });
+        return None;
+    }
+    let entries: Vec<_> =
+        repositories.iter().filter_map(|entry| read_repository(entry, problems).map(|read| (entry, read))).collect();
 
     let (scope, name) = identity?;
     let rules = entries

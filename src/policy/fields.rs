@@ -8,7 +8,7 @@ use crate::text::nearest;
 use crate::yaml::tree::{At, Node, Value};
 
 /// Past this many problems nobody reads on.
-const MAX_PROBLEMS: usize = 500;
+pub(super) const MAX_PROBLEMS: usize = 500;
 /// The longest unknown field that is compared with known ones.
 const MAX_COMPARED: usize = 40;
 

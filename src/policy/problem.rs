@@ -212,6 +212,11 @@ pub enum Fault {
         /// What.
         field: &'static str,
     },
+    /// More rules than are read.
+    TooManyRules {
+        /// The most.
+        limit: usize,
+    },
     /// A denial's message is too long.
     LongMessage {
         /// How many characters it may have.
@@ -313,6 +318,9 @@ impl Fault {
             Self::BesideDenial { .. } => {
                 "to deny these images write the denial alone; to let some in, write a policy without it"
             }
+            Self::TooManyRules { .. } => {
+                "write patterns with stars, or put the rules into several policies and ConfigMaps"
+            }
             Self::LongMessage { .. } => "say in a line what to do instead",
             Self::Unsupported { .. } => {
                 "images are checked by \"trust\" alone: if this field is taken away and no trust is enabled, these images are \
@@ -389,6 +397,7 @@ impl fmt::Display for Fault {
             Self::BesideDenial { field } => {
                 write!(f, "\"{field}\" stands beside a denial, under which nothing may run whatever else is asked for")
             }
+            Self::TooManyRules { limit } => write!(f, "there are more than {limit} rules"),
             Self::LongMessage { limit } => write!(f, "\"message\" has more than {limit} characters"),
             Self::NotEnabled { field } => write!(f, "\"{field}\" asks for a check while trust is not enabled"),
             Self::NoSwitch => f.write_str("\"enabled\" is missing from policy.trust"),

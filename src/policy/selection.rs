@@ -14,6 +14,7 @@
 use std::collections::HashMap;
 
 use super::document::Document;
+use super::fields::MAX_PROBLEMS;
 use super::pattern::{self, Pattern};
 use super::problem::{Fault, PolicyProblem};
 use super::set::describe_policy;
@@ -84,7 +85,7 @@ impl Rules {
             let class = match rules.ranked.last() {
                 None => 0,
                 Some(last) if last.pattern == pattern => {
-                    if last.rule.requirement != rule.requirement {
+                    if last.rule.requirement != rule.requirement && problems.len() < MAX_PROBLEMS {
                         let fault = Fault::PatternTwice {
                             pattern: rule.pattern.clone(),
                             policy: describe_policy(&last.rule.scope, &last.rule.policy),

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::document::Document;
+use super::fields::MAX_PROBLEMS;
 use super::notes::PolicyNote;
 use super::pattern::Pattern;
 use super::problem::{Fault, PolicyProblem};
@@ -94,7 +95,7 @@ impl PolicySet {
             let identity = (document.scope.clone(), document.name.clone());
             let siblings = scopes.entry(document.scope.clone()).or_default();
             if let Some(first) = known.get(&identity).and_then(|&index| siblings.get(index)) {
-                if !first.says_the_same(&document) {
+                if !first.says_the_same(&document) && problems.len() < MAX_PROBLEMS {
                     let policy = describe_policy(&document.scope, &document.name);
                     let fault = Fault::PolicyTwice { policy, first: first.place.clone() };
                     problems.push(PolicyProblem::new(document.place, fault));
