@@ -113,7 +113,7 @@ impl Crowd {
                 drop(waiting);
                 return Ok(Turn { crowd: self, server, request });
             }
-            let again = self.check(&queues, server, request, waiting.since)?;
+            let again = self.check(&queues, server, request, since)?;
             let left = deadline.remaining().ok_or(NoTurn::OutOfTime)?;
             let wait = left.min(again);
             queues = self.moved.wait_timeout(queues, wait).unwrap_or_else(PoisonError::into_inner).0;
@@ -278,7 +278,8 @@ pub(super) struct StandBy<'a> {
     crowd: &'a Crowd,
     server: &'a TrustServer,
     request: RequestId,
-    since: Instant,
+    /// Since when it has waited for this server, if only for another's turn.
+    pub(super) since: Instant,
 }
 
 impl StandBy<'_> {

@@ -199,7 +199,8 @@ impl Asking<'_> {
     ) -> Result<Option<Landing<Arc<Held>, Failure>>, Failure> {
         let began = Instant::now();
         let Question { server, .. } = *self.question;
-        let place = self.notary.crowd.stand_by(server, deadline.request());
+        let mut place = self.notary.crowd.stand_by(server, deadline.request());
+        place.since = self.began;
         loop {
             let patience = match server.directory() {
                 Some(_) => Duration::MAX,
@@ -263,7 +264,7 @@ impl Asking<'_> {
                 self.notary.metrics.trust_server_not_asked(NotAsked::Crowded);
                 Failure::Unavailable {
                     why: format!("trust server {server} {refused}"),
-                    cause: Cause::Other,
+                    cause: Cause::NoTurn,
                     tried: None,
                 }
             }
@@ -406,7 +407,9 @@ impl Asking<'_> {
     fn shares(&self, failure: &Failure, terms: &Terms) -> bool {
         let is_said_of_all = match failure {
             Failure::Rejected { .. } => true,
-            Failure::Unavailable { cause, .. } => *cause != Cause::OutOfTime && terms.roles.is_subset(&self.roles),
+            Failure::Unavailable { cause, .. } => {
+                !matches!(cause, Cause::OutOfTime | Cause::NoTurn) && terms.roles.is_subset(&self.roles)
+            }
         };
         // That there is no trust data may be what somebody without rights is told.
         is_said_of_all && self.would_try(failure.tried())

@@ -324,3 +324,22 @@ fn who_waits_for_memory_keeps_no_worker_and_is_told_in_time() {
     drop(others);
     bench.ask(&Ask { wait: LONG, ..Ask::default() }).unwrap();
 }
+
+#[test]
+fn where_some_must_go_those_who_wait_with_them_stay() {
+    let mut bench = Bench::hurried(LONG);
+    bench.notary.crowd = Crowd::new(2, 12).with_patience(Duration::from_millis(300));
+    let slow = "registry.local:9001/plant/slow";
+    bench.server.publish(&Signer::new(slow).release("v1", [1; 32], 1, &[]).publish());
+    bench.server.misbehave(slow, Fault::Delay(Duration::from_millis(250)));
+    thread::scope(|scope| {
+        let first = scope.spawn(|| bench.ask_for(slow, &Ask::default()).is_ok());
+        wait_until("it to ask", || bench.server.count(slow) > 0);
+        // One of them waits for its turn, the others for what it will bring. Six of the twelve places may be this server's.
+        let others: Vec<_> = (0..8).map(|_| scope.spawn(|| bench.ask(&Ask::default()).is_ok())).collect();
+        assert!(first.join().unwrap());
+        let admitted = others.into_iter().map(|other| other.join().unwrap()).filter(|ok| *ok).count();
+        // Several may look before one of them has gone.
+        assert!((1..=6).contains(&admitted), "{admitted}");
+    });
+}
