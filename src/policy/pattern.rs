@@ -216,11 +216,20 @@ fn normal_host_pattern(host: &str) -> Result<String, PatternError> {
         return Ok(one_spelling(&host).into_owned());
     }
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'*' | b'.' | b'-' | b':' | b'[' | b']');
-    if host.bytes().all(allowed) && !host.contains("..") && !host.starts_with('.') {
-        Ok(host.to_ascii_lowercase())
-    } else {
-        Err(PatternError::Host { host: host.to_owned() })
+    if !host.bytes().all(allowed) || host.contains("..") || host.starts_with('.') {
+        return Err(PatternError::Host { host: host.to_owned() });
     }
+    let host = host.to_ascii_lowercase();
+    let Some(end) = host.find(']') else { return Ok(host) };
+    // The star stands in the port. An address has several spellings, so a star within it would match none for sure.
+    let (address, port) = host.split_at(end + 1);
+    match address {
+        "[*]" => return Ok(host),
+        _ if address.contains('*') => return Err(PatternError::AddressStar),
+        _ => {}
+    }
+    let address = normal_host(address).map_err(PatternError::Reference)?;
+    Ok(format!("{}{port}", one_spelling(&address)))
 }
 
 /// What stars leave open cannot be checked, but no character and no empty component that a name cannot have.
@@ -281,6 +290,8 @@ pub enum PatternError {
         /// Its scheme.
         scheme: String,
     },
+    /// There is a star in an IPv6 address.
+    AddressStar,
     /// There is a star in the digest.
     DigestStar,
     /// The digest is not one.
@@ -295,6 +306,7 @@ impl PatternError {
         Some(match self {
             Self::Empty => "\"*\" matches every image",
             Self::EndsInSlash => "end it in \"/*\" to match everything below",
+            Self::AddressStar => "write the whole address, or \"*\" for every host",
             Self::DigestStar => "leave the digest out to match every tag and every digest",
             Self::Reference(ReferenceError::Uppercase { .. }) => "write it in lowercase",
             Self::Scheme { .. } => "write it as images are named: registry.local:9001/plant/*",
@@ -318,6 +330,7 @@ impl fmt::Display for PatternError {
             Self::Scheme { scheme } => {
                 write!(f, "the pattern begins with \"{}://\", which no image name does", printable(scheme, 40))
             }
+            Self::AddressStar => f.write_str("a star cannot stand for a part of an IPv6 address"),
             Self::DigestStar => f.write_str("a digest in a pattern must be a whole one"),
             Self::Digest(error) => error.fmt(f),
             Self::Reference(error) => error.fmt(f),
@@ -398,6 +411,8 @@ mod tests {
         ("[fd00::1]:9001/*", "[FD00:0::0001]:9001/x", true),
         ("[fd00:0:0::1]:9001/*", "[fd00::1]:9001/x", true),
         ("[fd00::1]:9001/*", "[fd00::2]:9001/x", false),
+        ("[FD00:0:0::1]:9*/*", "[fd00::1]:9001/x", true),
+        ("[*]:9001/*", "[fd00::1]:9001/x", true),
         ("docker.io/*", "index.docker.io:443/library/nginx", true),
         ("nginx", "docker.io:443/nginx", true),
         ("docker.io:443/nginx", "nginx", true),
@@ -484,6 +499,8 @@ mod tests {
             "reg.io/a:",
             "reg.io/a:-x",
             "reg.io/a:b:c",
+            "[fd00:0:*]:9001/*",
+            "*]:9001/*",
             "reg.io/a@sha256:*",
             "reg.io/a@*",
             "reg.io/a@sha256:00",
