@@ -78,9 +78,11 @@ pub(super) fn misbehave(
             over()
         }
         Fault::LongBody => {
-            response.send(stream)?;
-            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")?;
-            stream.flush()
+            // In one piece: what comes a moment later nobody can tell from the answer to the next request.
+            let length = Length::Claimed(response.body.len());
+            let mut body = response.body;
+            body.extend_from_slice(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}");
+            Response { body, length, ..response }.send(stream)
         }
         Fault::ShortChunks => {
             stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n")?;
