@@ -67,7 +67,7 @@ fn a_kill_at_any_instant_leaves_a_cache_that_loads() {
     let stage = patient_stage();
     let began = Instant::now();
     check(&stage.site).expect(ALLOWED);
-    let usual = began.elapsed();
+    let mut usual = began.elapsed();
     let (mut repo, mut killed, mut last, mut fresh) = (stage.repo.clone(), 0, 1, 0);
     for round in 1..=kills {
         let mark = u8::try_from(round % 251).unwrap();
@@ -78,7 +78,8 @@ fn a_kill_at_any_instant_leaves_a_cache_that_loads() {
         // Most of the time goes by before anything is written.
         thread::sleep(usual * (40 + round * 37 % 70) / 100);
         child.kill().unwrap();
-        killed += u32::from(child.wait().unwrap().code().is_none());
+        let was_killed = child.wait().unwrap().code().is_none();
+        killed += u32::from(was_killed);
 
         stage.server.misbehave("", Fault::Status(503));
         let run = check(&stage.site).expect(ALLOWED);
@@ -90,6 +91,8 @@ fn a_kill_at_any_instant_leaves_a_cache_that_loads() {
         let version = stored_version(&report, "timestamp");
         assert!(version >= last, "{last} → {version}");
         fresh += u32::from(version > last);
+        // The machine may be busier or idler than it was at first: the instants stay about the one at which it is stored.
+        usual = usual * if was_killed && version == last { 105 } else { 95 } / 100;
         last = version;
         // All of it is of one publication.
         let mark = if version == 1 { 7 } else { (version - 1) % 251 };
