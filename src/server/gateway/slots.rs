@@ -330,7 +330,10 @@ impl Open {
     /// has `crowd` connections to the plain port is one.
     fn evict(&mut self, listener: Listener, newcomer: IpAddr, crowd: usize) -> Option<Duration> {
         let here = || self.connections.iter().filter(move |(_, connection)| connection.listener == listener);
-        let has = |address: &IpAddr| here().filter(|(_, connection)| connection.from == *address).count();
+        // Counted once: a newcomer costs no more than one look at each connection, also where a thousand are open.
+        let mut by_address: HashMap<IpAddr, usize> = HashMap::new();
+        here().for_each(|(_, connection)| *by_address.entry(connection.from).or_default() += 1);
+        let has = |address: &IpAddr| by_address.get(address).copied().unwrap_or_default();
         let candidates = || here().filter(|(_, other)| other.worth() == 0 || has(&other.from) >= has(&newcomer));
         // The API server may well have most connections to the other port.
         let is_crowd = |address: &IpAddr| listener == Listener::Plain && has(address) >= crowd.max(2);
