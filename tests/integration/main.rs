@@ -17,6 +17,7 @@ mod manifests;
 mod memory;
 mod metrics;
 mod neighbours;
+mod pages;
 mod pull_secrets;
 mod scarcity;
 mod serve;

@@ -679,39 +679,6 @@ patches:
     }
 }
 
-#[test]
-fn what_the_documentation_points_at_is_there() {
-    let mut seen = 0;
-    for file in
-        ["README.md", "CHANGELOG.md", "ARCHITECTURE.md", "docs/install.md", "docs/starlingx.md", "Containerfile"]
-    {
-        let text = fs::read_to_string(root().join(file)).unwrap();
-        let here = root().join(file).parent().unwrap().to_owned();
-        let links = text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap());
-        for link in links.filter(|link| !link.contains("://")) {
-            let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
-            let target = if path.is_empty() { root().join(file) } else { here.join(path) };
-            let linked = fs::read_to_string(&target).unwrap_or_else(|_| panic!("{file} links to {link}"));
-            // A heading as it stands in links: small letters, hyphens for blanks, nothing else.
-            let heading = |line: &str| -> String {
-                let words = line.trim_start_matches(['#', ' ']).to_lowercase().replace(' ', "-");
-                words.chars().filter(|c| c.is_alphanumeric() || *c == '-').collect()
-            };
-            let there = |line: &str| line.starts_with('#') && heading(line) == anchor;
-            assert!(anchor.is_empty() || linked.lines().any(there), "{file}: there is no heading {link}");
-            seen += 1;
-        }
-        let words = text.split(|c: char| c.is_whitespace() || "`(),;".contains(c));
-        for word in words.filter(|word| word.starts_with("manifests/") || word.starts_with("tools/")) {
-            let path = word.trim_end_matches(['.', ':']);
-            // Made by certs-gen.
-            assert!(path.starts_with("manifests/certs") || root().join(path).exists(), "{file} speaks of {path}");
-            seen += 1;
-        }
-    }
-    assert!(seen > 40, "{seen}");
-}
-
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
