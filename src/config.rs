@@ -637,8 +637,8 @@ log: { format: text, level: debug }
 
     #[test]
     fn the_defaults_that_the_readme_lists_are_the_defaults() {
-        let readme = include_str!("../README.md");
-        let (_, listing) = readme.split_once("these are the defaults:\n\n```yaml\n").unwrap();
+        let page = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md"));
+        let (_, listing) = page.split_once("These are the defaults:\n\n```yaml\n").unwrap();
         let (listing, _) = listing.split_once("```").unwrap();
         let (mut listed, default) = (parse(listing).unwrap(), parse("").unwrap());
         // `text` on a terminal.
