@@ -1,13 +1,13 @@
-//! The pages for people: every link and anchor in them resolves, every file that they name is there, and the index of
-//! `docs/` lists every page.
+//! The documentation: every link and anchor resolves, every file that a page names exists, and the index of `docs/` lists
+//! every page.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Where files stand that name pages.
+/// Files and folders whose text may name pages of `docs/`.
 const SOURCES: [&str; 9] =
     ["src", "tests", "examples", "manifests", "tools", "certs-gen", ".ci", "Cargo.toml", "Containerfile"];
-/// Beginnings of the names of files, as pages write them.
+/// Folders whose files are checked when a page names them.
 const FOLDERS: [&str; 4] = ["docs/", "examples/", "manifests/", "tools/"];
 
 #[test]
@@ -39,7 +39,7 @@ fn the_pages_that_sources_name_are_there() {
     SOURCES.iter().for_each(|source| walk(&root().join(source), &mut files));
     let mut seen = 0;
     for file in files {
-        // What is not text names nothing.
+        // A binary file names no page.
         let Ok(text) = fs::read_to_string(&file) else { continue };
         seen += assert_named_files_exist(&text, &["docs/"], &file.display().to_string());
     }
@@ -52,13 +52,13 @@ fn the_index_lists_every_page() {
     let listed: Vec<&str> = links(&index).collect();
     for entry in fs::read_dir(root().join("docs")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
-        // Of a folder, its own index or a page of it.
+        // For a folder, a link to any page in it is enough.
         let is_listed = listed.iter().any(|link| link.split(['#', '/']).next() == Some(&name));
         assert!(is_listed || name == "README.md", "docs/README.md does not list {name}");
     }
 }
 
-/// Every page for people: at the top, and below `docs/`.
+/// Every Markdown page at the top level and below `docs/`.
 fn pages() -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = fs::read_dir(root()).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|path| path.is_file());
@@ -67,7 +67,7 @@ fn pages() -> Vec<PathBuf> {
     files
 }
 
-/// All files below a directory, but what is built there.
+/// All files below a directory, except what builds and tests write there.
 fn walk(path: &Path, files: &mut Vec<PathBuf>) {
     if !path.is_dir() {
         files.push(path.to_owned());
@@ -76,13 +76,14 @@ fn walk(path: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// What a page links to within this repository.
+/// The links of a page to files of this repository.
 fn links(text: &str) -> impl Iterator<Item = &str> {
     let targets = text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap());
     targets.filter(|link| !link.contains("://"))
 }
 
-/// The headings of a page as they stand in links: small letters, hyphens for blanks, nothing else.
+/// The anchors of a page's headings: lower case, hyphens for spaces, no other punctuation. A `#` in a code block is no
+/// heading.
 fn anchors(text: &str) -> Vec<String> {
     let mut is_code = false;
     let mut anchors = Vec::new();
@@ -96,12 +97,12 @@ fn anchors(text: &str) -> Vec<String> {
     anchors
 }
 
-/// How many files of these folders a text names. Each must be there.
+/// Checks that each file of these folders that a text names exists. Returns their number.
 fn assert_named_files_exist(text: &str, folders: &[&str], file: &str) -> usize {
     let words = text.split(|c: char| c.is_whitespace() || "`(),;\"[]".contains(c));
     let named = words.filter(|word| folders.iter().any(|folder| word.starts_with(folder)));
     let named = named.map(|word| word.trim_end_matches(['.', ':']));
-    // certs-gen makes manifests/certs; `…` stands for any name.
+    // certs-gen writes manifests/certs; `…` is a placeholder.
     let named: Vec<&str> = named.filter(|path| !path.starts_with("manifests/certs") && !path.contains('…')).collect();
     named.iter().for_each(|path| assert!(root().join(path).exists(), "{file} names {path}, which is not there"));
     named.len()
