@@ -1,7 +1,22 @@
 //! What the fuzz targets under `tests/fuzz` reach of the parsers that are private. Only with the feature `fuzzing`,
 //! which no release has.
 
-pub use crate::credentials::fuzz_docker_config as docker_config;
-pub use crate::density::fuzz_parts as parts;
+pub use crate::base::json_limits::fuzz_parts as parts;
+pub use crate::keychain::fuzz_docker_config as docker_config;
 pub use crate::server::{fuzz_head as head, fuzz_requests as requests};
-pub use crate::trust::fuzzing::{RootBundle, canonical_json, challenges, root_bundle};
+pub use portreeve_verify::fuzzing::{RootBundle, canonical_json, root_bundle};
+
+use crate::registry::challenge::Challenge;
+
+/// The challenges of one response: (scheme, realm, service).
+pub fn challenges<'a>(
+    fields: impl IntoIterator<Item = &'a str>,
+) -> Option<Vec<(String, Option<String>, Option<String>)>> {
+    let challenges = Challenge::parse_all(fields).ok()?;
+    let parts = |challenge| match challenge {
+        Challenge::Bearer { realm, service } => ("bearer".to_owned(), Some(realm), service),
+        Challenge::Basic { realm } => ("basic".to_owned(), realm, None),
+        Challenge::Other { scheme } => (scheme, None, None),
+    };
+    Some(challenges.into_iter().map(parts).collect())
+}

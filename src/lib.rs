@@ -4,29 +4,28 @@
 //! The modules stand in the order in which a request flows through them.
 
 pub mod commands;
+pub mod webhook;
+
 pub mod config;
 
+pub mod admission;
+pub mod policy;
+pub mod schemes;
+
+pub mod registry;
+
+pub mod keychain;
+pub mod kube;
+
+pub mod http;
 pub mod server;
 
-pub mod admission;
-
-pub mod image;
-pub mod policy;
-
-pub mod credentials;
-
-pub mod trust;
-
-pub mod deadline;
-mod density;
-pub mod logging;
 pub mod metrics;
-mod object_name;
-mod random;
-mod recheck;
-pub mod text;
-pub mod waiting;
+
+pub mod logging;
 pub mod yaml;
+
+pub mod base;
 
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]

@@ -11,7 +11,7 @@ use std::io::{IsTerminal as _, Write as _};
 use log::kv::{self, Key, Value};
 use log::{LevelFilter, Log, Metadata, Record};
 
-use crate::text::visible;
+use portreeve_verify::text::visible;
 
 /// How lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,12 +11,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::exempt::Owner;
-use super::review::Object;
+use super::request::Object;
 use super::workload::ImageUse;
-use crate::credentials::{ApiSettings, ApiSetupError, OwnerName, Owners};
-use crate::deadline::Deadline;
+use crate::base::context::Deadline;
+use crate::kube::api::{ApiSettings, ApiSetupError};
+use crate::kube::owners::{OwnerName, Owners};
 use crate::metrics::Metrics;
-use crate::text::printable;
+use portreeve_verify::text::printable;
 
 /// What is believed of a child that a trusted controller made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -5,9 +5,9 @@
 
 use std::cmp::Reverse;
 
-use super::judge::{RuleSummary, Verdict};
+use super::evaluate::{RuleSummary, Verdict};
 use crate::policy::Mode;
-use crate::trust::VerifiedDigest;
+use portreeve_verify::tuf::repository::VerifiedDigest;
 
 /// What one rule says of an image.
 #[derive(Clone, Debug)]

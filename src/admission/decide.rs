@@ -8,13 +8,13 @@ use std::thread;
 use jiff::Timestamp;
 
 use super::children::{Compared, Templates};
+use super::evaluate::{Assessment, Judge};
 use super::exempt::Exemption;
-use super::judge::{Assessment, Judge};
 use super::patch::Operation;
-use super::review::Request;
+use super::request::Request;
 use super::workload::{ImageUse, List, WorkloadKind};
-use crate::credentials::Puller;
-use crate::deadline::Deadline;
+use crate::base::context::Deadline;
+use crate::kube::pull_secrets::Puller;
 use crate::policy::Mode;
 
 /// Images of one workload that are verified at the same time.
@@ -308,5 +308,5 @@ fn as_told(name: &str) -> String {
 }
 
 fn printable(text: &str) -> String {
-    format!("\"{}\"", crate::text::printable(text, 63))
+    format!("\"{}\"", portreeve_verify::text::printable(text, 63))
 }

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use super::review::{Object, OwnerReference, Request};
+use super::request::{Object, OwnerReference, Request};
 use super::workload::WorkloadKind;
 
 /// The controllers that Kubernetes itself runs: as service accounts of their own, or all as one user.
@@ -105,7 +105,7 @@ impl fmt::Display for Exemption {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Child { owner } => {
-                let name = crate::text::printable(&owner.name, 253);
+                let name = portreeve_verify::text::printable(&owner.name, 253);
                 write!(f, "made by a trusted controller for {} {name}", owner.kind.resource().kind)
             }
             Self::MirrorPod => f.write_str("the mirror of a static pod, made by its node"),

@@ -11,10 +11,11 @@ use portreeve_test_support::signer::{Signer, sha256, sha256_hex};
 use portreeve_test_support::trust_server::{Fault, SignIn, TokenService, TrustServer};
 use serde_json::{Value, json};
 
-use super::{Endpoint, Engine};
+use crate::base::context::Deadline;
 use crate::config::Config;
-use crate::deadline::Deadline;
 use crate::metrics::Metrics;
+use crate::server::Endpoint;
+use crate::webhook::handler::Engine;
 
 mod children;
 mod cluster;
@@ -783,7 +784,10 @@ fn bad_bodies_are_answered_as_what_they_are() {
     broken["request"]["object"]["spec"]["containers"] = "\u{1b}[2J\u{202e}x".repeat(10_000).into();
     let heard = admit(&engine, &broken);
     assert_denied(&heard, &["cannot be decoded"]);
-    assert!(heard.message.chars().all(|c| crate::text::visible(c) == c) && heard.message.len() < 1024, "{heard:?}");
+    assert!(
+        heard.message.chars().all(|c| portreeve_verify::text::visible(c) == c) && heard.message.len() < 1024,
+        "{heard:?}"
+    );
 }
 
 #[test]

@@ -5,8 +5,9 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use super::review::{Container, GroupVersionKind, Object, Spec};
-use crate::credentials::{Puller, Resource};
+use super::request::{Container, GroupVersionKind, Object, Spec};
+use crate::kube::names::Resource;
+use crate::kube::pull_secrets::Puller;
 
 /// A kind that is, or makes, pods. The group is part of it: `Job` of a foreign group is not ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,9 +9,9 @@ use lexopt::{Arg, Parser, ValueExt as _};
 
 use super::export::{Layout, Wanted};
 use crate::admission::children::Children;
+use crate::base::text::{duration, nearest};
 use crate::config::{AskApi, Config, ConfigError};
-use crate::object_name::is_dns_label;
-use crate::text::{duration, nearest};
+use crate::kube::object_name::is_dns_label;
 
 /// What `--help` prints.
 pub const USAGE: &str = "\

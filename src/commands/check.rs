@@ -9,15 +9,18 @@ use serde::Serialize;
 
 use super::ExitStatus;
 use super::arguments::Output;
-use crate::admission::Engine;
 use crate::admission::combine::RuleVerdict;
-use crate::admission::judge::{Assessment, Verdict};
-use crate::credentials::Puller;
-use crate::deadline::Deadline;
+use crate::admission::evaluate::{Assessment, Verdict};
+use crate::base::context::Deadline;
+use crate::http::url::{PlainHttp, TrustServer};
+use crate::kube::pull_secrets::Puller;
 use crate::policy::Mode;
-use crate::text::printable;
-use crate::trust::notary::{Notary, Origin, PlainHttp, TrustServer};
-use crate::trust::{Gun, StoredSummary};
+use crate::schemes::notary::Notary;
+use crate::schemes::notary::query::Origin;
+use crate::schemes::notary::store::summary::StoredSummary;
+use crate::webhook::handler::Engine;
+use portreeve_verify::text::printable;
+use portreeve_verify::tuf::gun::Gun;
 
 /// The width of what stands in front of values; `targets/<signer>` is the longest.
 const LABEL: usize = 30;
@@ -186,7 +189,7 @@ struct StoredRole {
 
 impl Stored {
     fn of(summary: StoredSummary, now: Timestamp) -> Self {
-        let role = |role: crate::trust::StoredRole| StoredRole {
+        let role = |role: crate::schemes::notary::store::summary::StoredRole| StoredRole {
             role: role.role,
             version: role.version,
             expires: role.expires.to_string(),

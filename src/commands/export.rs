@@ -14,18 +14,23 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{ExitStatus, complain};
+use crate::base::context::Deadline;
+use crate::base::files::read_text_capped;
+use crate::base::random;
+use crate::base::waiting::Waiting;
 use crate::config::Config;
-use crate::credentials::files::read_text_capped;
-use crate::credentials::{Candidates, MountedCredentials};
-use crate::deadline::Deadline;
+use crate::http::url::TrustServer;
+use crate::keychain::candidates::Candidates;
+use crate::keychain::mounted::MountedCredentials;
 use crate::metrics::Metrics;
-use crate::random;
-use crate::text::printable;
-use crate::trust::directory::{OWNER, flat_name, flat_stem};
-use crate::trust::export::{Export, ExportRequest};
-use crate::trust::notary::{Notary, NotarySettings, Refusal, TrustServer};
-use crate::trust::{Anchor, FirstUse, Gun, KeyId, RoleName, RootPin};
-use crate::waiting::Waiting;
+use crate::schemes::notary::directory::{OWNER, flat_name, flat_stem};
+use crate::schemes::notary::export::{Export, ExportRequest};
+use crate::schemes::notary::query::Refusal;
+use crate::schemes::notary::{Notary, NotarySettings};
+use portreeve_verify::text::printable;
+use portreeve_verify::tuf::anchor::{Anchor, FirstUse, RootPin};
+use portreeve_verify::tuf::gun::{Gun, RoleName};
+use portreeve_verify::tuf::key::KeyId;
 
 /// Largest list of an earlier export's files.
 const MAX_OWNER: usize = 1 << 20;
@@ -365,7 +370,7 @@ impl std::error::Error for ExportError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::credentials::files::scratch::Scratch;
+    use crate::base::files::scratch::Scratch;
 
     const GUN: &str = "registry.local:9001/plant/plc";
 

@@ -10,10 +10,11 @@ use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use crate::admission::workload::WorkloadKind;
-use crate::text::{nearest, printable};
+use crate::base::text::nearest;
 use crate::yaml::list::{self, Identity};
 use crate::yaml::tree::{self, At, Node};
 use crate::yaml::{self, YamlError};
+use portreeve_verify::text::printable;
 
 /// The kind of a review.
 const REVIEW: &str = "AdmissionReview";

@@ -15,13 +15,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::admission::Engine;
 use crate::config::Config;
-use crate::image::Reference;
 use crate::metrics::Metrics;
 use crate::policy;
-use crate::trust::Gun;
+use crate::webhook::handler::Engine;
 use arguments::{Command, Common};
+use portreeve_verify::image::Reference;
+use portreeve_verify::tuf::gun::Gun;
 
 pub use arguments::{ArgumentError, USAGE};
 

@@ -3,7 +3,7 @@
 
 use super::{ExitStatus, complain, gun_of, print};
 use crate::config::Config;
-use crate::trust::reset;
+use crate::schemes::notary::store::reset;
 
 /// Resets repositories by their names in trust data; a plain image name is taken for its normalised form.
 pub(super) fn run(config: &Config, names: &[String]) -> ExitStatus {

@@ -7,11 +7,12 @@ use std::time::Duration;
 use super::arguments::{Input, Output};
 use super::manifest::{self, Item};
 use super::{ExitStatus, complain};
-use crate::admission::answer;
 use crate::admission::decide::{Basis, Decision};
-use crate::admission::judge::Verdict;
-use crate::admission::{Endpoint, Engine};
-use crate::deadline::Deadline;
+use crate::admission::evaluate::Verdict;
+use crate::admission::messages;
+use crate::base::context::Deadline;
+use crate::server::Endpoint;
+use crate::webhook::handler::Engine;
 
 /// The most bytes of one input.
 const INPUT_CAP: u64 = 256 << 20;
@@ -111,7 +112,7 @@ fn text(label: &str, decision: &Decision) -> String {
             finding if finding.denies => "denied",
             _ => "warned",
         };
-        format!("{word:8} {label}: {}\n", answer::describe(finding))
+        format!("{word:8} {label}: {}\n", messages::describe(finding))
     };
     findings.iter().map(line).collect()
 }

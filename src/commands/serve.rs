@@ -7,11 +7,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{ExitStatus, complain};
-use crate::admission::{Engine, EngineError};
 use crate::config::Config;
 use crate::metrics::{Metrics, What};
 use crate::policy::PolicySource;
 use crate::server::{Chore, EndSignals, Server, ServerSettings, StartError};
+use crate::webhook::handler::{Engine, EngineError};
 
 /// Notes on policies that are logged at each load; `lint` tells all.
 const NOTES_LOGGED: usize = 20;

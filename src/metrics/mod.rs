@@ -15,10 +15,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-pub use self::exposition::CONTENT_TYPE;
-use self::exposition::{plain_text, sample};
-use self::labels::Labels;
-pub use self::labels::{
+pub use crate::metrics::exposition::CONTENT_TYPE;
+use crate::metrics::exposition::{plain_text, sample};
+use crate::metrics::labels::Labels;
+pub use crate::metrics::labels::{
     InHand, Limit, Listener, NotAsked, Outcome, Peer, Phase, ReloadResult, RequestOutcome, Role, Scope, Source,
     Verdict, What,
 };

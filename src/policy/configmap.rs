@@ -15,9 +15,9 @@ use super::fields::Problems;
 use super::load::{self, FoundFile, finish};
 use super::problem::{Fault, PolicyProblem};
 use super::{Place, PolicySet};
-use crate::text::printable;
 use crate::yaml::list::Identity;
 use crate::yaml::tree::{self, At, Caps, Node, Value};
+use portreeve_verify::text::printable;
 
 /// What was found in files that are not mounted yet.
 #[derive(Debug, Default)]

@@ -11,7 +11,7 @@ use super::pattern::Pattern;
 use super::problem::Fault;
 use super::requirement::read_requirement;
 use super::{Place, Requirement, Rule, Scope};
-use crate::object_name::{is_dns_label, is_dns_subdomain};
+use crate::kube::object_name::{is_dns_label, is_dns_subdomain};
 use crate::yaml::list::{self, Identity};
 use crate::yaml::tree::{self, Caps, Node, Value};
 

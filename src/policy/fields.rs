@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::Place;
 use super::problem::{Fault, PolicyProblem};
-use crate::text::nearest;
+use crate::base::text::nearest;
 use crate::yaml::tree::{At, Node, Value};
 
 /// Past this many problems nobody reads on.

@@ -17,8 +17,8 @@ use super::Place;
 use super::document::{self, Document};
 use super::problem::{Fault, PolicyProblem};
 use super::set::PolicySet;
-use crate::image::Sha256;
 use crate::yaml::tree::{At, MAX_TEXT};
+use portreeve_verify::image::Sha256;
 
 /// Several ConfigMaps below one directory, and folders in them; deeper is a loop of links.
 pub(crate) const MAX_DEPTH: usize = 5;

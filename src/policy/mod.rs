@@ -27,13 +27,13 @@ pub use requirement::MAX_DENIAL;
 pub use selection::Together;
 pub use set::{PolicySet, Selection};
 
-use crate::image::Glob;
-use crate::image::{Reference, ReferenceError};
-use crate::text::printable;
-use crate::trust::RootPin;
-use crate::trust::notary::TrustServer;
-use crate::trust::repository::RequiredSigner;
+use crate::http::url::TrustServer;
 use crate::yaml::tree::At;
+use portreeve_verify::image::Glob;
+use portreeve_verify::image::{Reference, ReferenceError};
+use portreeve_verify::text::printable;
+use portreeve_verify::tuf::anchor::RootPin;
+use portreeve_verify::tuf::repository::RequiredSigner;
 
 /// Whose policy it is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

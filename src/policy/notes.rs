@@ -5,9 +5,9 @@ use std::fmt;
 use super::pattern::Pattern;
 use super::selection::{Found, Ranked, Rules, Strictness};
 use super::{Place, Requirement, Rule, TrustRule};
-use crate::image::DOCKER_HUB;
-use crate::text::printable;
-use crate::trust::server_url::DOCKER_HUB as DOCKER_HUB_SERVER;
+use crate::http::url::DOCKER_HUB as DOCKER_HUB_SERVER;
+use portreeve_verify::image::DOCKER_HUB;
+use portreeve_verify::text::printable;
 
 /// The most notes on one set. Nobody reads on.
 const MAX_NOTES: usize = 200;

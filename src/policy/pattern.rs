@@ -15,11 +15,11 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
 
-use crate::image::{
+use portreeve_verify::image::{
     DOCKER_HUB, Digest, DigestError, Glob, MAX_NAME, MAX_TAG, Reference, ReferenceError, check_path, check_tag,
     is_host, normal_host, normal_path, one_spelling, split_tag,
 };
-use crate::text::printable;
+use portreeve_verify::text::printable;
 
 /// A normalised pattern.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

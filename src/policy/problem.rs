@@ -6,12 +6,12 @@ use std::path::Path;
 
 use super::Place;
 use super::pattern::PatternError;
-use crate::text::printable;
-use crate::trust::RoleName;
-use crate::trust::anchor::PinError;
-use crate::trust::key::SignerKeyError;
-use crate::trust::notary::TrustServerError;
+use crate::http::url::TrustServerError;
 use crate::yaml::tree::TreeFault;
+use portreeve_verify::text::printable;
+use portreeve_verify::tuf::anchor::PinError;
+use portreeve_verify::tuf::gun::RoleName;
+use portreeve_verify::tuf::key::SignerKeyError;
 
 /// One thing that is wrong, and where. Prints as `file:line:column: what; hint`.
 #[derive(Debug)]

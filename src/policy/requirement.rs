@@ -9,13 +9,15 @@ use std::time::Duration;
 use super::fields::Problems;
 use super::problem::Fault;
 use super::{Mode, Remap, Requirement, TrustRule, UnavailableRule};
-use crate::image::{MAX_NAME, check_path, normal_host, one_spelling};
-use crate::object_name::is_dns_subdomain;
-use crate::text::duration;
-use crate::trust::notary::{PlainHttp, TrustServer};
-use crate::trust::repository::RequiredSigner;
-use crate::trust::{KeyId, RoleName, RootPin, SignerKey};
+use crate::base::text::duration;
+use crate::http::url::{PlainHttp, TrustServer};
+use crate::kube::object_name::is_dns_subdomain;
 use crate::yaml::tree::{Node, Value};
+use portreeve_verify::image::{MAX_NAME, check_path, normal_host, one_spelling};
+use portreeve_verify::tuf::anchor::RootPin;
+use portreeve_verify::tuf::gun::RoleName;
+use portreeve_verify::tuf::key::{KeyId, SignerKey};
+use portreeve_verify::tuf::repository::RequiredSigner;
 
 const POLICY: &[&str] = &["trust", "mutateImage", "mode", "deny", "simple", "vulnerability", "va"];
 const TRUST: &[&str] =
@@ -449,7 +451,7 @@ mod tests {
         ];
         for (prefix, signed_prefix, image, expected) in TABLE {
             let Requirement::Trust(rule) = remap(prefix, signed_prefix).unwrap() else { panic!("{prefix}") };
-            let image = crate::image::Reference::parse(image).unwrap();
+            let image = portreeve_verify::image::Reference::parse(image).unwrap();
             let signed = rule.remap.unwrap().signed(&image).unwrap();
             assert_eq!(signed.repository(), expected, "{prefix} {signed_prefix} {image}");
         }
@@ -470,7 +472,7 @@ mod tests {
             assert!(remap(prefix, signed_prefix).is_err(), "{prefix} {signed_prefix}");
         }
         let Ok(Requirement::Trust(rule)) = remap("a.io/", "b.io/a/very/long/way/") else { panic!("it is a prefix") };
-        let image = crate::image::Reference::parse(&format!("a.io/{}", "x".repeat(245))).unwrap();
+        let image = portreeve_verify::image::Reference::parse(&format!("a.io/{}", "x".repeat(245))).unwrap();
         assert!(rule.remap.unwrap().signed(&image).is_err());
     }
 

@@ -19,7 +19,7 @@ use super::pattern::{self, Pattern};
 use super::problem::{Fault, PolicyProblem};
 use super::set::describe_policy;
 use super::{Requirement, Rule};
-use crate::image::{Glob, Reference};
+use portreeve_verify::image::{Glob, Reference};
 
 /// The most rules that are compared with one another for one image, and the most that are asked about it. Each can cost a
 /// request to a server of its own.

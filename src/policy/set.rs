@@ -11,7 +11,7 @@ use super::pattern::Pattern;
 use super::problem::{Fault, PolicyProblem};
 use super::selection::{Found, Rules, Together};
 use super::{Rule, Scope};
-use crate::image::Reference;
+use portreeve_verify::image::Reference;
 
 /// All policies in force: immutable, shared, replaced as a whole.
 #[derive(Debug, Default)]

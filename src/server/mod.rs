@@ -4,12 +4,13 @@
 //! and answers back; [`http`] routes them and owns the workers; the [`Handler`] decides. Nothing of the network
 //! reaches the handler but one complete body.
 
-mod bridge;
+mod dispatcher;
 mod gateway;
-mod housekeeping;
-mod http;
-mod link;
+mod relay;
+mod stream;
+mod tasks;
 mod threads;
+mod timeout;
 mod tls;
 
 #[cfg(test)]
@@ -25,19 +26,19 @@ use std::time::Duration;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use self::bridge::Bridge;
-use self::gateway::{Bound, Gateway};
-use self::http::Dispatcher;
-use self::tls::TlsStore;
+use crate::base::context::Deadline;
+use crate::base::waiting::Waiting;
 use crate::config::{Limits, TlsFiles};
-use crate::deadline::Deadline;
 use crate::metrics::{Limit, Metrics};
-use crate::waiting::Waiting;
+use crate::server::dispatcher::Dispatcher;
+use crate::server::gateway::{Bound, Gateway};
+use crate::server::relay::Bridge;
+use crate::server::tls::TlsStore;
 
 #[cfg(feature = "fuzzing")]
-pub use self::gateway::{fuzz_head, fuzz_requests};
-pub use self::housekeeping::{Chore, Housekeeping};
-pub use self::tls::TlsError;
+pub use crate::server::gateway::{fuzz_head, fuzz_requests};
+pub use crate::server::tasks::{Chore, Housekeeping};
+pub use crate::server::tls::TlsError;
 
 /// Which decision is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

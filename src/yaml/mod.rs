@@ -13,7 +13,8 @@ use std::fmt;
 
 use serde::de::DeserializeOwned;
 
-use crate::text::{nearest, printable};
+use crate::base::text::nearest;
+use portreeve_verify::text::printable;
 use tree::{Caps, Node, TreeError};
 
 /// Reads one document; a text without any, or of comments alone, is `null`.

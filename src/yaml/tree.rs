@@ -9,7 +9,7 @@ use std::fmt;
 use granit_parser::{Marker, Parser};
 
 use super::builder::Builder;
-use crate::text::printable;
+use portreeve_verify::text::printable;
 
 /// How much one text may hold.
 #[derive(Clone, Copy, Debug)]

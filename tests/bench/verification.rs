@@ -22,17 +22,17 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
-use portreeve::credentials::Candidates;
-use portreeve::deadline::Deadline;
-use portreeve::image::Sha256;
+use portreeve::base::context::Deadline;
+use portreeve::base::waiting::Waiting;
+use portreeve::keychain::Candidates;
 use portreeve::metrics::Metrics;
-use portreeve::trust::notary::{Notary, NotarySettings, PlainHttp, Question, TrustServer, WhenUnavailable};
-use portreeve::trust::repository::{RequiredSigner, Wanted};
-use portreeve::trust::{
+use portreeve::schemes::notary::{Notary, NotarySettings, PlainHttp, Question, TrustServer, WhenUnavailable};
+use portreeve_test_support::signer::{Key, Repo, Signer, canonical};
+use portreeve_verify::image::Sha256;
+use portreeve_verify::tuf::repository::{RequiredSigner, Wanted};
+use portreeve_verify::tuf::{
     Anchor, FetchError, FirstUse, Gun, MetadataName, MetadataSource, Repository, RoleName, SignerKey,
 };
-use portreeve::waiting::Waiting;
-use portreeve_test_support::signer::{Key, Repo, Signer, canonical};
 use ring::digest::{SHA256, SHA512, digest};
 use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 

@@ -8,6 +8,7 @@ mod access;
 mod attack;
 mod cluster;
 mod commands;
+mod contract;
 mod forgery;
 mod hostile;
 mod hosts;

@@ -1,7 +1,7 @@
 //! What `review` takes, and what it refuses.
 
 use super::*;
-use crate::admission::review::Review;
+use crate::admission::request::Review;
 
 fn read(bytes: &[u8]) -> Result<Vec<Item>, ManifestError> {
     super::read(bytes, "default")

@@ -1,9 +1,18 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+
+use jiff::Timestamp;
+use portreeve_test_support::certificates::{Authority, Leaf};
+use portreeve_test_support::signer::{Key, Signer};
+use portreeve_verify::tuf::{
+    Anchor, FetchError, FirstUse, Gun, MetadataName, MetadataSource, RefreshError, Repository, RoleName,
+};
+use serde_json::json;
 
 use super::*;
 use crate::policy::document::read_text;
 use crate::policy::load::finish;
+use crate::policy::{Requirement, check_data};
 
 /// Documents of `kind namespace/name: pattern=+ pattern=-`; one file a document. `+` asks for trust, `~` warns, `!` denies, any
 /// other word is a trust server of that name.
@@ -323,4 +332,51 @@ fn a_folder_has_only_its_own_rules() {
     assert_eq!(rules.folders(), vec![1; 301]);
     assert_eq!(chosen(&set, "n", "a.io/team-7/app-1"), "a.io/team-7/app*");
     assert_eq!(chosen(&set, "n", "a.io/team-7/other"), "a.io/t*");
+}
+
+/// A Notary server in memory.
+struct Files(BTreeMap<String, Vec<u8>>);
+
+impl MetadataSource for Files {
+    fn fetch(&mut self, name: &MetadataName, _: usize) -> Result<Vec<u8>, FetchError> {
+        self.0.get(&name.file_stem()).cloned().ok_or(FetchError::NotFound)
+    }
+}
+
+/// TRUST.md, row 9. Pins belong to policy rules: of two patterns that match an image, the longer one's rule decides alone.
+#[test]
+fn row_009_the_longest_patterns_pins_decide_alone() {
+    const GUN: &str = "registry.local:9001/plant/plc";
+    let now: Timestamp = "2030-01-01T00:00:00Z".parse().unwrap();
+    let (ca, key) = (Authority::new(), Key::p256());
+    let key = key.with_bundle(Leaf::new(GUN).server_auth().signed_by(&key, &ca));
+    let root = vec![key.clone()];
+    let signer = Signer::new_at(GUN, now).signer("alice").release("v1", [0xab; 32], 1234, &["alice"]);
+    let repo = signer.rotate("root", root.clone()).version("root", 1).sign_with("root", root).publish();
+    let image = Reference::parse(&format!("{GUN}:v1")).unwrap();
+    let under = |longer: &str, shorter: &str| {
+        let rule = |pattern: &str, id: &str| json!({"name": pattern, "policy": {"trust": {"enabled": true, "roots": [{"keyId": id}]}}});
+        let policy = json!({
+            "apiVersion": "portreeve/v1", "kind": "ClusterImagePolicy", "metadata": {"name": "p"},
+            "spec": {"repositories": [
+                rule("registry.local:9001/*", shorter), rule("registry.local:9001/plant/*", longer), rule("*", shorter),
+            ]},
+        });
+        let set: PolicySet = check_data(&BTreeMap::from([("p.yaml".to_owned(), policy.to_string())])).unwrap();
+        let Selection::Rules(lists) = set.select("line-1", &image) else { panic!("no rule") };
+        let [[rule]] = [lists[0].rules.as_slice()] else { panic!("{lists:?}") };
+        assert_eq!(rule.pattern, "registry.local:9001/plant/*");
+        let Requirement::Trust(trust) = &rule.requirement else { panic!("no trust rule") };
+        let anchor = Anchor { pins: trust.roots.clone(), first_use: FirstUse::Allowed };
+        let signers = BTreeSet::from([RoleName::of_signer("alice").unwrap()]);
+        let mut server = Files(repo.files().clone());
+        match Repository::refresh(&mut server, &Gun::new(GUN).unwrap(), &anchor, None, &signers, now) {
+            Ok(_) => "accepted",
+            Err(RefreshError::Rejected(rejection)) => rejection.code(),
+            Err(RefreshError::Unavailable(why)) => panic!("{why}"),
+        }
+    };
+    let (right, wrong) = (key.id(), "1".repeat(64));
+    assert_eq!(under(&wrong, &right), "root-not-trusted");
+    assert_eq!(under(&right, &wrong), "accepted");
 }

@@ -8,16 +8,16 @@ use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::bodies::{Body, BodyMemory, NoMemory};
+use super::body_budget::{Body, BodyMemory, NoMemory};
+use super::connections::{Errand, NoPlace, Slot};
 use super::head::{Head, HeadError};
-use super::intake::{Intake, IntakeError};
-use super::slots::{Errand, NoPlace, Slot};
-use super::wire::Wire;
+use super::request_reader::{Intake, IntakeError};
 use crate::config::Limits;
 use crate::metrics::{Limit, Listener, Metrics};
-use crate::server::bridge::Bridge;
-use crate::server::http::timeout;
-use crate::server::link::{Outgoing, Reply};
+use crate::server::relay::Bridge;
+use crate::server::relay::loopback::{Outgoing, Reply};
+use crate::server::stream::Wire;
+use crate::server::timeout;
 
 /// What all connections of a listener share.
 pub(super) struct Context {

@@ -5,12 +5,11 @@
 //! request, and only then passes on what it understood of it. It never passes on a byte that it did not understand,
 //! and knows nothing of admissions.
 
-mod bodies;
+mod body_budget;
 mod connection;
+pub(super) mod connections;
 mod head;
-mod intake;
-mod slots;
-mod wire;
+mod request_reader;
 
 use std::io;
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -21,18 +20,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use bodies::BodyMemory;
+use super::stream::Wire;
+use body_budget::BodyMemory;
 use connection::Context;
+use connections::{Slot, Slots};
 pub(super) use head::end_of_head;
-use slots::{Slot, Slots};
-pub(super) use wire::Timed;
-use wire::Wire;
 
-use super::bridge::Bridge;
+use super::relay::Bridge;
 use super::threads::{spawn, spawn_small};
 use super::tls::TlsStore;
+use crate::base::context::Deadline;
 use crate::config::Limits;
-use crate::deadline::Deadline;
 use crate::metrics::{Limit, Listener, Metrics};
 
 /// The fuzz target's door: method, target and length of the body of the head that begins here, and where it ends.
@@ -61,7 +59,7 @@ pub fn fuzz_requests(
     }
     let memory = BodyMemory::new(usize::MAX >> 1);
     let mut stream = Cut(bytes, cuts.iter().cycle());
-    let mut intake = intake::Intake::new(head_bytes);
+    let mut intake = request_reader::Intake::new(head_bytes);
     let mut requests = Vec::new();
     while let Ok(head) = intake.head(&mut stream) {
         let mut body = memory.body(head.content_length);

@@ -6,13 +6,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use portreeve::admission::decide::{Basis, Decision};
-use portreeve::admission::review::Review;
-use portreeve::admission::{Endpoint, Engine, Exemption};
+use portreeve::admission::request::Review;
+use portreeve::admission::{Endpoint, Exemption};
+use portreeve::base::context::Deadline;
 use portreeve::config::Config;
-use portreeve::deadline::Deadline;
-use portreeve::image::Reference;
 use portreeve::metrics::Metrics;
 use portreeve::policy::{Checked, check_manifests};
+use portreeve::webhook::Engine;
+use portreeve_verify::image::Reference;
 use serde_json::Value;
 
 /// The secret is not there, so the question is refused before anybody is asked.

@@ -1,7 +1,7 @@
 //! Image references: what is taken is in its one normal form, and nothing else than what was written.
 
-use portreeve::image::{Reference, Sha256};
-use portreeve::trust::Gun;
+use portreeve_verify::image::{Reference, Sha256};
+use portreeve_verify::tuf::Gun;
 
 pub fn check(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };

@@ -1,8 +1,8 @@
 //! Patterns: `pattern`, a line's end, `image`. Against a matcher that is slow and obvious, part by part; above all, a
 //! host is never satisfied by what stands in the path.
 
-use portreeve::image::Reference;
 use portreeve::policy::Pattern;
+use portreeve_verify::image::Reference;
 
 use crate::glob;
 

@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use portreeve::fuzzing::root_bundle;
-use portreeve::trust::Gun;
+use portreeve_verify::tuf::Gun;
 
 /// A CA whose key nobody has, a leaf under it and one under an intermediate of it; public, made once.
 pub const CA: &str = include_str!("../fixtures/ca.pem");

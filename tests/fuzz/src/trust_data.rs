@@ -13,12 +13,12 @@ use std::sync::OnceLock;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
-use portreeve::image::Sha256;
-use portreeve::trust::repository::{RequiredSigner, Wanted};
-use portreeve::trust::{
+use portreeve_test_support::signer::{Repo, Signer};
+use portreeve_verify::image::Sha256;
+use portreeve_verify::tuf::repository::{RequiredSigner, Wanted};
+use portreeve_verify::tuf::{
     Anchor, FetchError, FirstUse, Gun, MetadataName, MetadataSource, RefreshError, Repository, RoleName, SignerKey,
 };
-use portreeve_test_support::signer::{Repo, Signer};
 use serde_json::Value;
 
 use crate::strict_json::{self, Json};

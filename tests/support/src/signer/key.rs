@@ -170,6 +170,6 @@ fn rsa_pair() -> KeyPair {
     let pem = RSA.find("-----BEGIN").and_then(|start| RSA.get(start..)).expect("a PEM block");
     let lines: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
     let der = STANDARD.decode(lines).expect("base64");
-    let der = rustls::pki_types::PrivatePkcs8KeyDer::from(der);
+    let der = pki_types::PrivatePkcs8KeyDer::from(der);
     KeyPair::from_pkcs8_der_and_sign_algo(&der, &PKCS_RSA_SHA256).expect("an RSA key")
 }

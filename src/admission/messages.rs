@@ -1,0 +1,308 @@
+//! Words for a decision: the denial that an operator reads in `kubectl` output, warnings, audit annotations, the
+//! log line.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::decide::{Basis, Decision, ImageFinding};
+use super::evaluate::{Assessment, RuleSummary, Verdict};
+use super::patch;
+use super::request::{Request, Response};
+use crate::schemes::notary::query::{Origin, Verified};
+use crate::server::Endpoint;
+use portreeve_verify::text::printable;
+
+/// The most characters of a warning; the API server cuts longer ones itself, and less kindly.
+const WARNING_CHARACTERS: usize = 1024;
+/// A wait that is worth a word.
+const LONG: Duration = Duration::from_millis(500);
+
+/// Images whose reasons are told in one denial; the rest are counted. A request of a few kilobytes would else be
+/// answered by a hundred. The same holds for warnings.
+const TOLD: usize = 50;
+/// The most characters of one image's reason, and the most bytes of all of them: what is wrong with a pod's pull secrets is
+/// told with each of its images.
+const REASON_CHARACTERS: usize = 4_000;
+const TOLD_BYTES: usize = 48 << 10;
+/// The most bytes of one audit annotation: Kubernetes keeps 256 KiB of all annotations together.
+const AUDIT_BYTES: usize = 8 << 10;
+
+/// The response to a request, in the API version that it was asked in.
+pub fn response(endpoint: Endpoint, api_version: &str, request: &Request, decision: &Decision) -> Response {
+    Response {
+        api_version: api_version.to_owned(),
+        uid: request.uid.clone(),
+        allowed: decision.allowed,
+        message: if decision.allowed { String::new() } else { denial(request, decision) },
+        patch: match endpoint {
+            Endpoint::Admit => patch::to_json(&decision.operations),
+            Endpoint::Validate | Endpoint::ValidatePolicy => None,
+        },
+        warnings: warnings(decision),
+        audit_annotations: audit_annotations(decision),
+    }
+}
+
+/// The denial: one line for each image that stops the workload, as far as anybody reads.
+fn denial(request: &Request, decision: &Decision) -> String {
+    let findings = match &decision.basis {
+        Basis::Images(findings) => findings,
+        basis => return format!("portreeve denied {}: {}", object(request), basis.in_words().unwrap_or_default()),
+    };
+    let bad: Vec<&ImageFinding> = findings.iter().filter(|finding| finding.denies).collect();
+    let mut message = format!(
+        "portreeve denied {}: {} of {} image{} {} not trusted",
+        object(request),
+        bad.len(),
+        findings.len(),
+        if findings.len() == 1 { "" } else { "s" },
+        if bad.len() == 1 { "is" } else { "are" },
+    );
+    if let Some(compared) = &decision.compared {
+        message.push_str(&format!(" ({compared})"));
+    }
+    let (told, left) = as_fits(bad.iter().map(|finding| cut(describe(finding))), TOLD, TOLD_BYTES);
+    for line in told {
+        message.push_str("\n- ");
+        message.push_str(&line);
+    }
+    if left > 0 {
+        message.push_str(&format!("\n- and {left} more"));
+    }
+    message
+}
+
+/// The object of a request: `Deployment line-1/plc`. A name that the API server has still to generate is left out.
+fn object(request: &Request) -> String {
+    let (kind, name) = (printable(&request.kind.kind, 63), printable(request.name.as_deref().unwrap_or_default(), 253));
+    match (request.namespace.as_deref().map(|namespace| printable(namespace, 63)), name.as_str()) {
+        (None, "") => kind,
+        (None, name) => format!("{kind} {name}"),
+        (Some(namespace), "") => format!("{kind} in namespace {namespace}"),
+        (Some(namespace), name) => format!("{kind} {namespace}/{name}"),
+    }
+}
+
+/// So many of the words as there is room for, and how many are left out; those are not even made.
+fn as_fits(words: impl ExactSizeIterator<Item = String>, most: usize, mut room: usize) -> (Vec<String>, usize) {
+    let all = words.len();
+    let mut told = Vec::new();
+    for words in words.take(most) {
+        let Some(rest) = room.checked_sub(words.len()) else { break };
+        room = rest;
+        told.push(words);
+    }
+    let left = all - told.len();
+    (told, left)
+}
+
+/// Long words, cut; they may have several lines.
+fn cut(mut words: String) -> String {
+    if let Some((end, _)) = words.char_indices().nth(REASON_CHARACTERS) {
+        words.truncate(end);
+        words.push('…');
+    }
+    words
+}
+
+/// One finding in a line: container, image, policy, reason, what to do.
+pub fn describe(finding: &ImageFinding) -> String {
+    let place = match finding.name.as_str() {
+        "" => finding.list.to_string(),
+        name => format!("{} \"{}\"", finding.list, printable(name, 63).replace('"', "\u{fffd}")),
+    };
+    format!("{place}, image {}: {}", image(finding), verdict(finding))
+}
+
+/// The image as written. What is no image name could hold words that pass for another finding's.
+fn image(finding: &ImageFinding) -> String {
+    let image = printable(&finding.image, 300);
+    match &finding.assessment.reference {
+        Some(_) => image,
+        None => image.replace([' ', '"', '='], "\u{fffd}"),
+    }
+}
+
+/// The verdict in words, with the rule it rests on, and what other rules say to the same effect.
+fn verdict(finding: &ImageFinding) -> String {
+    let Assessment { rule, verdict, others, .. } = &finding.assessment;
+    let mut words = by_rule(rule.as_ref(), verdict, &waited(finding));
+    for other in others.iter().filter(|other| other.verdict.is_bad() == verdict.is_bad()) {
+        if !matches!(other.verdict, Verdict::Unchecked) {
+            words.push_str("; ");
+            words.push_str(&by_rule(Some(&other.rule), &other.verdict, ""));
+        }
+    }
+    words
+}
+
+/// What one rule says, in words.
+fn by_rule(rule: Option<&RuleSummary>, verdict: &Verdict, waited: &str) -> String {
+    let by = rule.map(|rule| format!(" [{}, pattern \"{}\"]", rule.description, rule.pattern)).unwrap_or_default();
+    match verdict {
+        Verdict::Unchecked => format!("not checked: the policy requires no signature{by}"),
+        Verdict::Verified(verified) => format!("verified: {}{by}", vouched(verified)),
+        Verdict::Rejected { reason, .. } => format!("rejected: {reason}{by}"),
+        Verdict::Unavailable { reason } => format!("unavailable: {reason}{waited}{by}"),
+    }
+}
+
+/// What took the time, where it took long enough to matter.
+fn waited(finding: &ImageFinding) -> String {
+    match finding.assessment.spent.trust {
+        Some(time) if time >= LONG => format!(" (waited {:.1} s for it)", time.as_secs_f64()),
+        _ => String::new(),
+    }
+}
+
+fn vouched(verified: &Verified) -> String {
+    let judgement = &verified.judgement;
+    let mut words =
+        format!("{} as tag {}, released by {}", judgement.digest.sha256(), judgement.tag, judgement.released_by);
+    if !judgement.signers.is_empty() {
+        words.push_str(", signed by ");
+        words.push_str(&signers(verified));
+    }
+    if let Origin::StoodIn { age } = verified.origin {
+        words.push_str(&format!(", by stored trust data, last confirmed {} s ago", age.as_secs()));
+    }
+    words
+}
+
+/// The signers' names, with commas.
+pub fn signers(verified: &Verified) -> String {
+    verified.judgement.signers.iter().map(|role| role.signer()).collect::<Vec<_>>().join(", ")
+}
+
+fn warnings(decision: &Decision) -> Vec<String> {
+    let Basis::Images(findings) = &decision.basis else { return Vec::new() };
+    let warning = |finding: &ImageFinding| match &finding.assessment.verdict {
+        Verdict::Rejected { .. } | Verdict::Unavailable { .. } if !finding.denies => {
+            // Another image may deny all the same.
+            let lets = if decision.allowed { "lets this in" } else { "does not deny this image" };
+            Some(format!("portreeve {lets} only because it is set to warn: {}", describe(finding)))
+        }
+        Verdict::Verified(verified) => match verified.origin {
+            Origin::StoodIn { age } => Some(format!(
+                "portreeve: the trust server did not answer; {} was verified with stored trust data, last confirmed \
+                 {} s ago",
+                image(finding),
+                age.as_secs()
+            )),
+            Origin::Fetched | Origin::Remembered => None,
+        },
+        _ => None,
+    };
+    let mut warnings: Vec<String> = findings
+        .iter()
+        .filter_map(warning)
+        .map(|words| printable(&words.replace('\n', " "), WARNING_CHARACTERS))
+        .collect();
+    warnings.dedup();
+    let (mut warnings, left) = as_fits(warnings.into_iter(), TOLD, TOLD_BYTES);
+    if left > 0 {
+        warnings.push(format!("portreeve: and {left} more images to warn of"));
+    }
+    warnings
+}
+
+/// Digests and signers for the audit log; the response adds the decision. Values stay short: the log keeps each of them for every request.
+fn audit_annotations(decision: &Decision) -> BTreeMap<String, String> {
+    let mut annotations = BTreeMap::new();
+    if let Some(compared) = &decision.compared {
+        annotations.insert("compared".to_owned(), compared.to_string());
+    }
+    match &decision.basis {
+        Basis::Exempt(_) | Basis::NothingNew(_) => {
+            annotations.insert("exempt".to_owned(), decision.basis.in_words().unwrap_or_default());
+        }
+        Basis::NotOurs(_) | Basis::TooMany { .. } => {
+            annotations.insert("reason".to_owned(), decision.basis.in_words().unwrap_or_default());
+        }
+        Basis::Images(findings) => {
+            let mut digests = Vec::new();
+            let mut names = Vec::new();
+            for finding in findings {
+                let image = image(finding);
+                match &finding.assessment.verdict {
+                    Verdict::Verified(verified) => {
+                        digests.push(format!("{image}={}", verified.judgement.digest.sha256()));
+                        if !verified.judgement.signers.is_empty() {
+                            names.push(format!("{image}={}", signers(verified)));
+                        }
+                    }
+                    Verdict::Unchecked => digests.push(format!("{image}=unchecked")),
+                    Verdict::Rejected { code, .. } => digests.push(format!("{image}=rejected:{code}")),
+                    Verdict::Unavailable { .. } => digests.push(format!("{image}=unavailable")),
+                }
+            }
+            for (key, values) in [("images", digests), ("signers", names)] {
+                if values.is_empty() {
+                    continue;
+                }
+                let most = values.len();
+                let (mut told, left) = as_fits(values.into_iter(), most, AUDIT_BYTES - most);
+                told.extend((left > 0).then(|| format!("and {left} more")));
+                annotations.insert(key.to_owned(), told.join(" "));
+            }
+        }
+    }
+    annotations
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::decide::ImageFinding;
+    use super::super::workload::List;
+    use super::*;
+
+    const KIND: &str = r#"{"uid":"u","kind":{"kind":"Pod"},"operation":"CREATE"}"#;
+
+    fn decision(count: usize, image: &str, reason: &str, denies: bool) -> Decision {
+        let finding = |number: usize| ImageFinding {
+            list: List::Containers,
+            name: format!("c{number}"),
+            image: format!("{number}/{image}"),
+            assessment: Assessment::of(Verdict::Rejected { code: "no-such-tag", reason: reason.to_owned() }),
+            denies,
+        };
+        Decision {
+            allowed: !denies,
+            basis: Basis::Images((0..count).map(finding).collect()),
+            operations: Vec::new(),
+            compared: None,
+        }
+    }
+
+    fn answer(decision: &Decision) -> Response {
+        response(Endpoint::Admit, "admission.k8s.io/v1", &serde_json::from_str(KIND).unwrap(), decision)
+    }
+
+    /// Kubernetes keeps at most 256 KiB of an object's annotations, and the audit log every byte of an answer's.
+    #[test]
+    fn an_answer_stays_short_however_many_images_there_are() {
+        for (image, reason) in [("x", "no"), (&*"\u{10ffff}".repeat(400), &*"\u{10ffff}".repeat(20_000))] {
+            for denies in [true, false] {
+                let answer = answer(&decision(256, image, reason, denies));
+                let audit: usize = answer.audit_annotations.values().map(String::len).sum();
+                assert!(audit <= 20 << 10, "{audit}");
+                let length = answer.to_json().len();
+                assert!(length < 150 << 10, "{length} bytes");
+                let told = answer.message.lines().count() + answer.warnings.len();
+                assert!((4..=TOLD + 2).contains(&told), "{told}");
+                let last =
+                    if denies { answer.message.lines().last() } else { answer.warnings.last().map(|last| &**last) };
+                assert!(last.is_some_and(|last| last.contains(" more")), "what is left out is counted: {last:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn few_images_are_told_in_full() {
+        let few = answer(&decision(3, "x", "no", true));
+        assert_eq!(few.message.lines().count(), 4, "{few:?}");
+        let images = "0/x=rejected:no-such-tag 1/x=rejected:no-such-tag 2/x=rejected:no-such-tag";
+        assert_eq!(few.audit_annotations["images"], images);
+        assert_eq!(answer(&decision(3, "x", "no", false)).warnings.len(), 3);
+    }
+}

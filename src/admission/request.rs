@@ -1,0 +1,611 @@
+//! AdmissionReview on the wire, `admission.k8s.io/v1` and `v1beta1`: reading the request, writing the answer.
+//!
+//! Only what a decision needs is read; the rest of the object is skipped without a copy. The types keep to what
+//! miniserde's derive takes as well (plain structs, `Option`, `Vec`, `BTreeMap`, `String`, `rename`). A field that
+//! stands twice is an error, so that nobody downstream can read another object than we did.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize, de::Error as _};
+
+use crate::base::json_limits;
+use crate::base::json_limits::Density;
+use portreeve_verify::text::printable;
+
+/// `kind` of every review.
+const REVIEW_KIND: &str = "AdmissionReview";
+
+/// Kubernetes' are UUIDs. It comes back in the answer, which is not to be as long as the request.
+const UID_BYTES: usize = 256;
+
+/// The API versions we speak; the answer is in the version asked.
+const REVIEW_VERSIONS: [&str; 2] = ["admission.k8s.io/v1", "admission.k8s.io/v1beta1"];
+
+/// The request side of an AdmissionReview.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(miniserde::Deserialize))]
+pub struct Review {
+    /// `admission.k8s.io/v1` or `v1beta1`.
+    #[serde(rename = "apiVersion")]
+    pub api_version: String,
+    /// `AdmissionReview`.
+    pub kind: String,
+    /// What is asked.
+    pub request: Request,
+}
+
+/// `AdmissionReview.request`.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(miniserde::Deserialize))]
+pub struct Request {
+    /// Identifies the request; comes back in the answer.
+    pub uid: String,
+    /// The object's kind, as it was sent to us.
+    pub kind: GroupVersionKind,
+    /// `ephemeralcontainers`, `status`…; absent or empty for the object itself.
+    #[serde(rename = "subResource")]
+    pub sub_resource: Option<String>,
+    /// The object's name; may be absent on CREATE with `generateName`.
+    pub name: Option<String>,
+    /// The object's namespace.
+    pub namespace: Option<String>,
+    /// `CREATE`, `UPDATE`, `DELETE` or `CONNECT`.
+    pub operation: String,
+    /// Is nothing to be stored? Only told.
+    #[serde(rename = "dryRun")]
+    pub dry_run: Option<bool>,
+    /// Who asks.
+    #[serde(rename = "userInfo")]
+    pub user_info: Option<UserInfo>,
+    /// The object as it would be stored.
+    pub object: Option<Object>,
+    /// The object as it is stored now (UPDATE, DELETE).
+    #[serde(rename = "oldObject")]
+    pub old_object: Option<Object>,
+}
+
+impl Request {
+    /// What is stored now, where this is an UPDATE of it. On CREATE an old object is worth nothing.
+    pub fn stored(&self) -> Option<&Object> {
+        self.old_object.as_ref().filter(|_| self.operation == "UPDATE")
+    }
+}
+
+/// A kind in its group and version.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(miniserde::Deserialize))]
+pub struct GroupVersionKind {
+    /// Empty for the core group.
+    pub group: Option<String>,
+    /// `v1`…
+    pub version: Option<String>,
+    /// `Pod`…
+    pub kind: String,
+}
+
+impl fmt::Display for GroupVersionKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&printable(&self.kind, 63))?;
+        match self.group.as_deref() {
+            None | Some("") => Ok(()),
+            Some(group) => write!(f, ".{}", printable(group, 253)),
+        }
+    }
+}
+
+/// `request.userInfo`, as the API server authenticated it.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(miniserde::Deserialize))]
+pub struct UserInfo {
+    /// The user's name.
+    pub username: Option<String>,
+    /// The groups.
+    pub groups: Option<Vec<String>>,
+}
+
+/// Any object that is or holds a pod template. One shape for all kinds: which of the fields count is the business
+/// of [`super::workload`].
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(miniserde::Deserialize))]
+pub struct Object {
+    /// Metadata.
+    pub metadata: Option<Metadata>,
+    /// `spec` of everything but a PodTemplate.
+    pub spec: Option<Spec>,
+    /// `template` of a PodTemplate.
+    pub template: Option<Template>,
+}
+
+/// The part of `metadata` that decisions look at.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(miniserde::Deserialize))]
+pub struct Metadata {
+    /// Annotations.
+    pub annotations: Option<Annotations>,
+    /// Owners.
+    #[serde(rename = "ownerReferences")]
+    pub owner_references: Option<Vec<OwnerReference>>,
+    /// When deletion was asked for.
+    #[serde(rename = "deletionTimestamp")]
+    pub deletion_timestamp: Option<String>,
+}
+
+/// The one annotation that decisions look at. A map of them all would take ten times their bytes.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(miniserde::Deserialize))]
+pub struct Annotations {
+    /// Marks the mirror of a static pod.
+    #[serde(rename = "kubernetes.io/config.mirror")]
+    pub mirror: Option<String>,
+}
+
+/// One owner.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(miniserde::Deserialize))]
+pub struct OwnerReference {
+    /// `apps/v1`…
+    #[serde(rename = "apiVersion")]
+    pub api_version: String,
+    /// `ReplicaSet`…
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: Option<String>,
+    /// Is it the managing controller?
+    pub controller: Option<bool>,
+}
+
+/// A pod's spec, or a controller's.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(miniserde::Deserialize))]
+pub struct Spec {
+    /// A pod's `initContainers`.
+    #[serde(rename = "initContainers")]
+    pub init_containers: Option<Vec<Container>>,
+    /// A pod's `containers`.
+    pub containers: Option<Vec<Container>>,
+    /// A pod's `ephemeralContainers`.
+    #[serde(rename = "ephemeralContainers")]
+    pub ephemeral_containers: Option<Vec<Container>>,
+    /// A pod's `volumes`.
+    pub volumes: Option<Vec<Volume>>,
+    /// A pod's node.
+    #[serde(rename = "nodeName")]
+    pub node_name: Option<String>,
+    /// A pod's `imagePullSecrets`.
+    #[serde(rename = "imagePullSecrets")]
+    pub image_pull_secrets: Option<Vec<LocalReference>>,
+    /// A pod's `serviceAccountName`.
+    #[serde(rename = "serviceAccountName")]
+    pub service_account_name: Option<String>,
+    /// The same by its deprecated name, which the API server takes where the other is missing.
+    #[serde(rename = "serviceAccount")]
+    pub service_account: Option<String>,
+    /// A controller's `template`.
+    pub template: Option<Template>,
+    /// A CronJob's `jobTemplate`.
+    #[serde(rename = "jobTemplate")]
+    pub job_template: Option<JobTemplate>,
+}
+
+/// A pod template.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(miniserde::Deserialize))]
+pub struct Template {
+    /// The pods' spec.
+    pub spec: Option<Box<Spec>>,
+}
+
+/// A CronJob's job template.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(miniserde::Deserialize))]
+pub struct JobTemplate {
+    /// The jobs' spec.
+    pub spec: Option<Box<Spec>>,
+}
+
+/// A container of any list.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(miniserde::Deserialize))]
+pub struct Container {
+    /// Its name.
+    pub name: Option<String>,
+    /// Its image.
+    pub image: Option<String>,
+}
+
+/// The name of an object of the same namespace.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(miniserde::Deserialize))]
+pub struct LocalReference {
+    /// Its name.
+    pub name: Option<String>,
+}
+
+/// A volume; only image volumes (KEP-4639) hold anything to run.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(miniserde::Deserialize))]
+pub struct Volume {
+    /// Its name.
+    pub name: Option<String>,
+    /// The image, if that is what it is made of.
+    pub image: Option<ImageVolume>,
+}
+
+/// An image volume's source.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(miniserde::Deserialize))]
+pub struct ImageVolume {
+    /// The image.
+    pub reference: Option<String>,
+}
+
+/// As much of a review as is needed to answer one whose object cannot be read.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(miniserde::Deserialize))]
+struct ReviewHead {
+    #[serde(rename = "apiVersion")]
+    api_version: Option<String>,
+    kind: Option<String>,
+    request: Option<RequestHead>,
+}
+
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(miniserde::Deserialize))]
+struct RequestHead {
+    uid: Option<String>,
+}
+
+impl Review {
+    /// Reads a review. An error tells apart what is no AdmissionReview at all (HTTP 400) from one whose object we
+    /// cannot read (denied, with its uid).
+    pub fn parse(body: &[u8]) -> Result<Self, ReviewError> {
+        let text = readable(body, json_limits::LONGEST_STRING)?;
+        let review: Self = match serde_json::from_str(text) {
+            Ok(review) => review,
+            Err(error) => return Err(Self::explain(text, error)),
+        };
+        check_head(Some(&review.kind), Some(&review.api_version), Some(&review.request.uid))?;
+        Ok(review)
+    }
+
+    /// Why a body could not be read: only now is it worth a second look.
+    pub(crate) fn explain(body: &str, error: serde_json::Error) -> ReviewError {
+        let Ok(head) = serde_json::from_str::<ReviewHead>(body) else { return ReviewError::NotJson(error) };
+        let uid = head.request.as_ref().and_then(|request| request.uid.as_deref());
+        match check_head(head.kind.as_deref(), head.api_version.as_deref(), uid) {
+            Err(refusal) => refusal,
+            Ok(version) => ReviewError::Undecodable { version, uid: uid.unwrap_or_default().to_owned(), source: error },
+        }
+    }
+}
+
+/// A body that may be read as JSON at all: of bounded cost, and UTF-8 throughout (RFC 8259 §8.1), in what we pass over
+/// as well, which serde_json would not look at.
+pub(crate) fn readable(body: &[u8], longest_string: usize) -> Result<&str, ReviewError> {
+    let Density { parts, longest } = Density::of(body);
+    if parts > json_limits::MOST_PARTS {
+        return Err(ReviewError::TooDense { parts });
+    }
+    if longest > longest_string {
+        return Err(ReviewError::TooLong { found: longest, limit: longest_string });
+    }
+    std::str::from_utf8(body).map_err(|error| ReviewError::NotJson(serde_json::Error::custom(error)))
+}
+
+/// Is this a review that can be answered at all? Gives the version to answer in.
+pub(crate) fn check_head(
+    kind: Option<&str>,
+    version: Option<&str>,
+    uid: Option<&str>,
+) -> Result<&'static str, ReviewError> {
+    if kind != Some(REVIEW_KIND) {
+        return Err(ReviewError::NotAReview { kind: kind.map(|kind| printable(kind, 63)) });
+    }
+    let Some(known) = REVIEW_VERSIONS.into_iter().find(|known| version == Some(known)) else {
+        return Err(ReviewError::UnknownVersion { version: version.map(|version| printable(version, 63)) });
+    };
+    if uid.is_none_or(|uid| uid.is_empty() || uid.len() > UID_BYTES) {
+        return Err(ReviewError::NoRequest);
+    }
+    Ok(known)
+}
+
+/// The answer side of an AdmissionReview.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    /// The version that was asked in.
+    pub api_version: String,
+    /// The request's uid.
+    pub uid: String,
+    /// May it pass?
+    pub allowed: bool,
+    /// For people; empty where there is nothing to say.
+    pub message: String,
+    /// RFC 6902, already as JSON; `None` where nothing is to be changed.
+    pub patch: Option<Vec<u8>>,
+    /// Shown by `kubectl`.
+    pub warnings: Vec<String>,
+    /// Kept in the API server's audit log, beside the decision, which is told as [`Self::allowed`] has it.
+    pub audit_annotations: BTreeMap<String, String>,
+}
+
+impl Response {
+    /// The review as JSON, ending with a newline.
+    pub fn to_json(&self) -> Vec<u8> {
+        let status = if self.allowed {
+            Status { code: 200, status: "Success", reason: "", message: self.message.clone() }
+        } else {
+            Status { code: 403, status: "Failure", reason: "Forbidden", message: self.message.clone() }
+        };
+        let (api_version, kind, uid) = (self.api_version.clone(), REVIEW_KIND, self.uid.clone());
+        let (warnings, mut audit_annotations) = (self.warnings.clone(), self.audit_annotations.clone());
+        let decision = if self.allowed { "allowed" } else { "denied" };
+        audit_annotations.insert("decision".to_owned(), decision.to_owned());
+        // The API server refuses a patchType without a patch, so that there are two shapes.
+        let json = match &self.patch {
+            None => {
+                let response = WireResponse { uid, allowed: self.allowed, status, warnings, audit_annotations };
+                serde_json::to_vec(&WireReview { api_version, kind, response })
+            }
+            Some(patch) => {
+                let response = WirePatchedResponse {
+                    uid,
+                    allowed: self.allowed,
+                    status,
+                    patch_type: "JSONPatch",
+                    patch: base64::Engine::encode(&base64::engine::general_purpose::STANDARD, patch),
+                    warnings,
+                    audit_annotations,
+                };
+                serde_json::to_vec(&WirePatchedReview { api_version, kind, response })
+            }
+        };
+        // Strings and numbers in plain structs cannot fail to serialise; an empty body is a refusal to the API server.
+        let mut json = json.unwrap_or_default();
+        json.push(b'\n');
+        json
+    }
+}
+
+#[derive(Serialize)]
+#[cfg_attr(test, derive(miniserde::Serialize))]
+struct WireReview {
+    #[serde(rename = "apiVersion")]
+    api_version: String,
+    kind: &'static str,
+    response: WireResponse,
+}
+
+#[derive(Serialize)]
+#[cfg_attr(test, derive(miniserde::Serialize))]
+struct WirePatchedReview {
+    #[serde(rename = "apiVersion")]
+    api_version: String,
+    kind: &'static str,
+    response: WirePatchedResponse,
+}
+
+#[derive(Serialize)]
+#[cfg_attr(test, derive(miniserde::Serialize))]
+struct WireResponse {
+    uid: String,
+    allowed: bool,
+    status: Status,
+    warnings: Vec<String>,
+    #[serde(rename = "auditAnnotations")]
+    audit_annotations: BTreeMap<String, String>,
+}
+
+#[derive(Serialize)]
+#[cfg_attr(test, derive(miniserde::Serialize))]
+struct WirePatchedResponse {
+    uid: String,
+    allowed: bool,
+    status: Status,
+    #[serde(rename = "patchType")]
+    patch_type: &'static str,
+    patch: String,
+    warnings: Vec<String>,
+    #[serde(rename = "auditAnnotations")]
+    audit_annotations: BTreeMap<String, String>,
+}
+
+/// `meta/v1.Status`, as far as the API server shows it.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(miniserde::Serialize))]
+struct Status {
+    code: u16,
+    status: &'static str,
+    reason: &'static str,
+    message: String,
+}
+
+/// Why a body is no review that can be decided.
+#[derive(Debug)]
+pub enum ReviewError {
+    /// No JSON object.
+    NotJson(serde_json::Error),
+    /// Another kind than AdmissionReview.
+    NotAReview {
+        /// The kind, if there is one.
+        kind: Option<String>,
+    },
+    /// A version that we do not speak.
+    UnknownVersion {
+        /// The version, if there is one.
+        version: Option<String>,
+    },
+    /// No request, or one without a uid of a uid's length.
+    NoRequest,
+    /// So many values in it that they would take far more memory than its bytes.
+    TooDense {
+        /// How many there are.
+        parts: usize,
+    },
+    /// A string that is longer than any in such an object.
+    TooLong {
+        /// Its bytes.
+        found: usize,
+        /// The most that there may be.
+        limit: usize,
+    },
+    /// A review, but its object is not what Kubernetes calls by that name.
+    Undecodable {
+        /// The version to answer in.
+        version: &'static str,
+        /// The uid to answer with.
+        uid: String,
+        /// What serde found.
+        source: serde_json::Error,
+    },
+}
+
+impl fmt::Display for ReviewError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let or_none = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".to_owned());
+        match self {
+            Self::NotJson(error) => write!(f, "the body is not a JSON object: {}", words_of(error)),
+            Self::NotAReview { kind } => write!(f, "expected kind {REVIEW_KIND}, found {}", or_none(kind)),
+            Self::UnknownVersion { version } => {
+                write!(f, "expected apiVersion {}, found {}", REVIEW_VERSIONS.join(" or "), or_none(version))
+            }
+            Self::NoRequest => write!(f, "the AdmissionReview has no request with a uid of 1 to {UID_BYTES} bytes"),
+            Self::TooDense { parts } => {
+                write!(
+                    f,
+                    "the review holds {parts} values; expected at most {}, shrink the object",
+                    json_limits::MOST_PARTS
+                )
+            }
+            Self::TooLong { found, limit } => {
+                write!(f, "the review holds a string of {found} bytes; expected at most {limit}, shrink the object")
+            }
+            Self::Undecodable { source, .. } => {
+                write!(f, "the object cannot be decoded, so that its images are not known: {}", words_of(source))
+            }
+        }
+    }
+}
+
+/// serde quotes what it did not expect, however long and whatever is in it.
+fn words_of(error: &serde_json::Error) -> String {
+    printable(&error.to_string(), 300)
+}
+
+impl std::error::Error for ReviewError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::NotJson(error) | Self::Undecodable { source: error, .. } => Some(error),
+            Self::NotAReview { .. }
+            | Self::UnknownVersion { .. }
+            | Self::NoRequest
+            | Self::TooDense { .. }
+            | Self::TooLong { .. } => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POD: &str = r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"u-1",
+        "kind":{"group":"","version":"v1","kind":"Pod"},"resource":{"group":"","version":"v1","resource":"pods"},
+        "namespace":"line-1","operation":"CREATE","userInfo":{"username":"kubernetes-admin"},
+        "object":{"metadata":{"annotations":{"a":"b"},"ownerReferences":null},"spec":{"containers":
+        [{"name":"c","image":"nginx","ports":[{"containerPort":80}]}],"volumes":[{"name":"v","emptyDir":{}},
+        {"name":"w","image":{"reference":"docs:1"}}],"imagePullSecrets":[{"name":"harbor"},{}],
+        "serviceAccountName":"plc"}},"oldObject":null,"dryRun":false,"options":{"a":[1,2.5]}}}"#;
+
+    #[test]
+    fn serde_and_miniserde_read_the_same() {
+        let serde = Review::parse(POD.as_bytes()).unwrap();
+        let mini: Review = miniserde::json::from_str(POD).unwrap();
+        assert_eq!(format!("{serde:?}"), format!("{mini:?}"));
+        assert_eq!(serde.request.object.unwrap().spec.unwrap().containers.unwrap()[0].image.as_deref(), Some("nginx"));
+    }
+
+    #[test]
+    fn serde_and_miniserde_write_the_same() {
+        let status = Status { code: 200, status: "Success", reason: "", message: "<ä>\n".to_owned() };
+        let response = WirePatchedResponse {
+            uid: "u".to_owned(),
+            allowed: true,
+            status,
+            patch_type: "JSONPatch",
+            patch: "W10=".to_owned(),
+            warnings: vec!["w".to_owned()],
+            audit_annotations: BTreeMap::from([("a".to_owned(), "b".to_owned())]),
+        };
+        let review = WirePatchedReview { api_version: "v".to_owned(), kind: REVIEW_KIND, response };
+        assert_eq!(serde_json::to_string(&review).unwrap(), miniserde::json::to_string(&review));
+    }
+
+    #[test]
+    fn what_is_no_review_is_told_apart_from_an_object_we_cannot_read() {
+        let parse = |text: &str| Review::parse(text.as_bytes()).unwrap_err();
+        assert!(matches!(parse(""), ReviewError::NotJson(_)));
+        assert!(matches!(parse("[]"), ReviewError::NotJson(_)));
+        // Bytes that are not UTF-8, where nobody looks at them.
+        let mut latin = POD.replace("{\"a\":[1,2.5]}", "\"?\"").into_bytes();
+        assert!(Review::parse(&latin).is_ok());
+        *latin.iter_mut().rev().find(|byte| **byte == b'?').unwrap() = 0xe4;
+        assert!(matches!(Review::parse(&latin), Err(ReviewError::NotJson(_))));
+        assert!(matches!(parse("{}"), ReviewError::NotAReview { kind: None }));
+        assert!(matches!(parse(&POD.replace("\"AdmissionReview\"", "\"Pod\"")), ReviewError::NotAReview { .. }));
+        assert!(matches!(parse(&POD.replace("k8s.io/v1\"", "k8s.io/v2\"")), ReviewError::UnknownVersion { .. }));
+        assert!(matches!(parse(&POD.replace("\"u-1\"", "\"\"")), ReviewError::NoRequest));
+        let crowd =
+            POD.replace("[{\"name\":\"c\"", &format!("[{}{{\"name\":\"c\"", "{},".repeat(json_limits::MOST_PARTS)));
+        assert!(matches!(parse(&crowd), ReviewError::TooDense { .. }));
+        // Where nobody looks at it, and where an error would quote it.
+        for long in ["x", "\u{7f}"] {
+            let with = |length: usize| POD.replace("[1,2.5]", &format!("\"{}\"", long.repeat(length - 1)));
+            assert!(Review::parse(with(json_limits::LONGEST_STRING).as_bytes()).is_ok());
+            assert!(matches!(parse(&with(json_limits::LONGEST_STRING + 1)), ReviewError::TooLong { .. }));
+        }
+        assert!(Review::parse(POD.replace("u-1", &"u".repeat(UID_BYTES)).as_bytes()).is_ok());
+        assert!(matches!(parse(&POD.replace("u-1", &"u".repeat(UID_BYTES + 1))), ReviewError::NoRequest));
+        let head = r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}"#;
+        assert!(matches!(parse(head), ReviewError::NoRequest));
+        for broken in [
+            POD.replace("\"nginx\"", "7"),
+            POD.replace("\"operation\":\"CREATE\",", ""),
+            POD.replace("\"spec\":{", "\"spec\":{},\"spec\":{"),
+            POD.replace("[{\"name\":\"c\"", "[7,{\"name\":\"c\""),
+        ] {
+            let ReviewError::Undecodable { uid, version, .. } = parse(&broken) else { panic!("{broken}") };
+            assert_eq!((uid.as_str(), version), ("u-1", "admission.k8s.io/v1"));
+        }
+    }
+
+    #[test]
+    fn a_patch_comes_with_its_type_and_nothing_else_does() {
+        let mut response = Response {
+            api_version: REVIEW_VERSIONS[1].to_owned(),
+            uid: "u-1".to_owned(),
+            allowed: true,
+            message: String::new(),
+            patch: None,
+            warnings: Vec::new(),
+            audit_annotations: BTreeMap::new(),
+        };
+        let json: serde_json::Value = serde_json::from_slice(&response.to_json()).unwrap();
+        assert_eq!(json["apiVersion"], "admission.k8s.io/v1beta1");
+        assert_eq!(json["response"].get("patchType"), None);
+        response.patch = Some(b"[]".to_vec());
+        let json: serde_json::Value = serde_json::from_slice(&response.to_json()).unwrap();
+        assert_eq!((&json["response"]["patchType"], &json["response"]["patch"]), (&"JSONPatch".into(), &"W10=".into()));
+        let told = |json: &serde_json::Value| {
+            let response = &json["response"];
+            (response["status"]["code"].clone(), response["auditAnnotations"]["decision"].clone())
+        };
+        assert_eq!(told(&json), (200.into(), "allowed".into()));
+        response.allowed = false;
+        let json: serde_json::Value = serde_json::from_slice(&response.to_json()).unwrap();
+        assert_eq!(told(&json), (403.into(), "denied".into()));
+    }
+}

@@ -1,0 +1,11 @@
+//! What every room may use and what knows no room.
+
+pub mod context;
+pub(crate) mod files;
+pub(crate) mod json_limits;
+pub(crate) mod random;
+pub(crate) mod reload;
+pub mod secret;
+pub(crate) mod single_flight;
+pub mod text;
+pub mod waiting;

@@ -1,0 +1,12 @@
+//! HTTP to registries, Notary servers, token services and the Kubernetes API.
+
+pub mod client;
+pub mod error_body;
+pub mod origin;
+pub mod proxy;
+pub(crate) mod resolver;
+pub mod roots;
+pub(crate) mod server_verifier;
+pub(crate) mod tls;
+pub(crate) mod tunnel;
+pub mod url;

@@ -1,0 +1,3 @@
+//! Signature schemes.
+
+pub mod notary;

@@ -1,0 +1,177 @@
+//! What the service remembers of one repository for one anchor, and how a refresh of it ends.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use crate::http::url::TrustServer;
+use crate::keychain::Credential;
+use crate::keychain::candidates::Fingerprint;
+use crate::schemes::notary::memory_budget::Permit;
+use crate::schemes::notary::recorder::Record;
+use portreeve_verify::tuf::anchor::Anchor;
+use portreeve_verify::tuf::gun::{Gun, RoleName};
+use portreeve_verify::tuf::repository::{Rejection, Repository};
+use portreeve_verify::tuf::trusted_state::Seen;
+
+/// Credentials are no part of it: trust data holds no secrets, and a verdict does not depend on who fetched the data.
+/// What was verified with one tenant's credentials may therefore answer another tenant's question.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    pub(crate) server: TrustServer,
+    pub(crate) gun: Gun,
+    pub(crate) anchor: Anchor,
+}
+
+/// A key with a pin or two, a slot and a few names.
+const BESIDE: u64 = 2 << 10;
+/// How long others wait for a leader that looks for credentials or for a token: long enough for a token service in another
+/// place, so that a storm of pods whose tenants have credentials of their own each still shares one refresh.
+const SIGN_IN_TIME: Duration = Duration::from_millis(250);
+
+/// A verified repository.
+pub(crate) struct Held {
+    pub(crate) repository: Arc<Repository>,
+    /// When the server was last asked whether this is the newest. By the monotonic clock: setting the time of day back
+    /// makes nothing younger.
+    pub(crate) confirmed: Instant,
+    /// The signers that were looked for.
+    pub(crate) roles: BTreeSet<RoleName>,
+    /// The store's epoch that it is of: a reset by hand begins another.
+    pub(crate) epoch: u64,
+}
+
+impl Held {
+    /// What it takes in memory, with what is kept beside it.
+    pub(crate) fn weight(&self) -> u64 {
+        self.repository.weight().saturating_add(BESIDE)
+    }
+
+    pub(crate) fn age(&self) -> Duration {
+        self.confirmed.elapsed()
+    }
+}
+
+/// What a refresh brought, to be stored.
+pub(crate) struct Brought {
+    pub(crate) repository: Arc<Repository>,
+    pub(crate) record: Record,
+    /// What the record is in.
+    pub(crate) memory: Option<Permit>,
+    /// When the server was asked whether this is the newest, by the wall clock.
+    pub(crate) confirmed: Option<Timestamp>,
+    pub(crate) epoch: u64,
+}
+
+/// Why a refresh gave nothing, and what it has seen all the same, in which of the store's epochs.
+pub(crate) type Failed = (Failure, Option<(Seen, u64)>);
+
+/// On what terms a refresh is made.
+#[derive(Clone)]
+pub(crate) struct Terms {
+    pub(crate) roles: BTreeSet<RoleName>,
+    pub(crate) sign_in: Arc<SignIn>,
+}
+
+/// How far the leader of a refresh has come with signing in. What its credentials cost is for those alone who have the same.
+#[derive(Default)]
+pub(crate) struct SignIn(Mutex<SignInState>);
+
+#[derive(Clone, Copy, Default)]
+pub(crate) struct SignInState {
+    /// With which credentials, once they are found.
+    who: Tried,
+    /// Since when it looks for credentials, or for a token for one of them.
+    since: Option<Instant>,
+    /// Was one of them refused, and none accepted since?
+    refused: bool,
+}
+
+impl SignIn {
+    /// Of one who knows its credentials already.
+    pub(crate) fn of(who: Fingerprint) -> Self {
+        Self(Mutex::new(SignInState { who: Some(who), ..SignInState::default() }))
+    }
+
+    pub(crate) fn state(&self) -> SignInState {
+        *self.lock()
+    }
+
+    /// It looks for credentials, or has found them.
+    pub(crate) fn begins(&self, found: Option<&[Credential]>) {
+        let mut state = self.lock();
+        state.since.get_or_insert_with(Instant::now);
+        if state.who.is_none() {
+            state.who = found.map(Fingerprint::of);
+        }
+    }
+
+    /// It has something to try.
+    pub(crate) fn has_pass(&self) {
+        self.lock().since = None;
+    }
+
+    pub(crate) fn refused(&self) {
+        self.lock().refused = true;
+    }
+
+    /// The server has let it in.
+    pub(crate) fn let_in(&self) {
+        self.lock().refused = false;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, SignInState> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner) // nothing under it can panic half-way
+    }
+}
+
+impl SignInState {
+    /// Does signing in take longer than it does where all is well?
+    pub(crate) fn drags_on(&self) -> bool {
+        self.refused || self.since.is_some_and(|since| since.elapsed() >= SIGN_IN_TIME)
+    }
+
+    /// Is it with these credentials?
+    pub(crate) fn is_of(&self, who: Fingerprint) -> bool {
+        self.who == Some(who)
+    }
+}
+
+/// Why a refresh gave nothing.
+#[derive(Clone)]
+pub(crate) enum Failure {
+    Rejected { rejection: Box<Rejection>, tried: Tried },
+    Unavailable { why: String, cause: Cause, tried: Tried },
+}
+
+/// Which credentials were tried: whose failure it is. `None` where it never came to signing in.
+pub(crate) type Tried = Option<Fingerprint>;
+
+/// Why nobody could say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// The asker's time was up, and nothing else.
+    OutOfTime,
+    /// Others wait for the server, and one of them had to go: the asker.
+    NoTurn,
+    /// The server, or its token service, knows the asker's credentials and does not take them.
+    NobodyLetIn,
+    /// What was seen before cannot be read, so that nothing can be held against it.
+    NotRead,
+    Other,
+}
+
+impl Failure {
+    /// Would the same question have the same answer a moment later, unless something is done about it?
+    pub(crate) fn is_definite(&self) -> bool {
+        matches!(self, Self::Rejected { .. } | Self::Unavailable { cause: Cause::NobodyLetIn, .. })
+    }
+
+    /// Which credentials were tried.
+    pub(crate) fn tried(&self) -> Option<Fingerprint> {
+        let (Self::Rejected { tried, .. } | Self::Unavailable { tried, .. }) = self;
+        *tried
+    }
+}

@@ -1,0 +1,505 @@
+//! One question while it is being answered: from memory, by sharing another one's refresh, or by making one.
+
+use std::cell::{Cell, OnceCell};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::cached::{Brought, Cause, Failed, Failure, Held, Key, SignIn, Terms};
+use super::expiry;
+use super::negative_cache::Known;
+use super::query::{Origin, Question, Refusal, Verified, WhenUnavailable};
+use super::{MAX_ROLES, Notary, RECHECK_AFTER};
+use crate::base::context::Deadline;
+use crate::base::single_flight::{Boarding, Flight, Landing, Slot};
+use crate::http::origin::bulkhead::{NoTurn, Turn};
+use crate::keychain::Credential;
+use crate::keychain::candidates::Fingerprint;
+use crate::metrics::{NotAsked, Source};
+use crate::registry::session::Ear;
+use crate::schemes::notary::recorder::Recorder;
+use crate::schemes::notary::store::known::Known as StoredKnown;
+use portreeve_verify::tuf::gun::RoleName;
+use portreeve_verify::tuf::repository::{FailedRefresh, Judgement, RefreshError, Rejection, Repository};
+use portreeve_verify::tuf::source::FetchError;
+
+/// One question while it is being answered.
+pub(crate) struct Asking<'a> {
+    pub(crate) notary: &'a Notary,
+    pub(crate) question: &'a Question<'a>,
+    pub(crate) key: &'a Key,
+    /// The required signers' roles.
+    pub(crate) roles: BTreeSet<RoleName>,
+    pub(crate) slot: &'a Slot<Arc<Held>, Terms, Failure>,
+    pub(crate) began: Instant,
+    pub(crate) now: Timestamp,
+    /// Of our credentials, once somebody has asked for it.
+    pub(crate) fingerprint: OnceCell<Fingerprint>,
+}
+
+/// How often those who wait for a leader look how it fares with signing in.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+impl Asking<'_> {
+    pub(crate) fn answer(&self) -> Result<Verified, Refusal> {
+        let mut remembered_rejection = None;
+        for max_age in [self.notary.refresh_after, RECHECK_AFTER.min(self.notary.refresh_after)] {
+            let (held, origin) = match self.slot.held().filter(|held| self.serves(held, max_age)) {
+                Some(held) => {
+                    self.notary.metrics.trust_lookup(Source::Remembered);
+                    (held, Origin::Remembered)
+                }
+                None => match self.bring(max_age) {
+                    Ok(held) => (held, Origin::Fetched),
+                    Err(failure) => return self.without_server(failure, remembered_rejection),
+                },
+            };
+            match self.judge(&held) {
+                Ok(judgement) => {
+                    if self.notary.store.keeps_bytes() {
+                        self.notary.store.admitted(self.question.server, self.question.gun);
+                    }
+                    return Ok(verified(&held, judgement, origin));
+                }
+                Err(rejection) if held.confirmed >= self.began || held.age() <= RECHECK_AFTER => {
+                    return Err(Refusal::Rejected(rejection));
+                }
+                // Perhaps it was signed a moment ago: nobody is denied before the server was asked.
+                Err(rejection) => remembered_rejection = Some(rejection),
+            }
+        }
+        match remembered_rejection {
+            Some(rejection) => Err(Refusal::Rejected(rejection)),
+            None => Err(Refusal::Unavailable("the trust server was not asked".to_owned())),
+        }
+    }
+
+    /// A repository that the server confirmed no longer ago than `max_age`, from the server or from whoever is asking
+    /// it already.
+    fn bring(&self, max_age: Duration) -> Result<Arc<Held>, Failure> {
+        if let Some(failure) = self.known_failure() {
+            return Err(failure);
+        }
+        let deadline = self.deadline_for_asking();
+        // A directory is read at a worker: it is this machine's own, and answers at once.
+        let _away = match self.question.server.directory() {
+            Some(_) => None,
+            None => Some(self.notary.waiting.begin(deadline.request())),
+        };
+        // Once another one's credentials have held us up, we wait for nobody who has not ours.
+        let mut alone = None;
+        loop {
+            if deadline.remaining().is_none() {
+                return Err(self.out_of_time(&match self.began.elapsed().as_secs_f64() {
+                    waited @ 0.1.. => format!("{waited:.1} s waiting for other requests that were asking it"),
+                    _ => "the time was up before it could be asked: the request had waited for a worker \
+                          (limits.workers), or for other images of its own"
+                        .to_owned(),
+                }));
+            }
+            self.check_server(deadline)?;
+            let joins = |terms: &Terms| alone.is_none_or(|ours| terms.sign_in.state().is_of(ours));
+            match self.slot.board_if(joins, || self.terms(alone)) {
+                Boarding::Lead(pilot) => {
+                    // Between our look and now, or while we wait for our turn, another one may have brought it.
+                    if let Some(held) = self.brought_meanwhile(max_age) {
+                        return Ok(held);
+                    }
+                    let turn = self.turn(deadline);
+                    if let Some(held) = self.brought_meanwhile(max_age) {
+                        return Ok(held);
+                    }
+                    let held = self.slot.held();
+                    if let Some(failure) = self.known_failure() {
+                        return Err(failure);
+                    }
+                    let Question { gun, server, .. } = *self.question;
+                    let store = &self.notary.store;
+                    let mut noted = None;
+                    let refreshed = turn.map_err(|failure| Box::new((failure, None))).and_then(|turn| {
+                        self.refresh(held.as_deref(), turn, &pilot.terms().sign_in, max_age, deadline)
+                    });
+                    let (result, brought) = match refreshed {
+                        Ok((held, brought)) => {
+                            store.remember(server, gun, &brought.repository, brought.confirmed, brought.epoch);
+                            if self.judge(&held).is_ok() {
+                                store.admitted(server, gun);
+                                expiry::count(&self.notary.metrics, &held.repository, server.keeper());
+                            }
+                            (Ok(Arc::new(held)), Some(brought))
+                        }
+                        Err(failed) => {
+                            let failure;
+                            (failure, noted) = *failed;
+                            if let Some((seen, epoch)) = &noted {
+                                store.note(server, gun, seen, *epoch);
+                                if let Some(held) = held {
+                                    // The data stays, with what was seen of newer data.
+                                    let repository = Arc::new(held.repository.with_seen(seen));
+                                    let (confirmed, roles) = (held.confirmed, held.roles.clone());
+                                    pilot.hold(Arc::new(Held { repository, confirmed, roles, epoch: held.epoch }));
+                                }
+                            }
+                            (Err(failure), None)
+                        }
+                    };
+                    pilot.land(&result);
+                    // After landing: nobody waits for the disk but whoever led.
+                    let Question { deadline, .. } = *self.question;
+                    if let Some(brought) = brought {
+                        self.notary.scribe.write(server, gun, brought, deadline);
+                    } else if noted.is_some() {
+                        self.notary.scribe.write_noted(server, gun, deadline);
+                    }
+                    if result.is_ok() {
+                        self.notary.metrics.trust_lookup(Source::Refreshed);
+                    }
+                    return result;
+                }
+                Boarding::Wait(flight) => match self.wait(&flight, deadline)? {
+                    None => alone = Some(self.fingerprint()),
+                    Some(Landing::Brought(held))
+                        if held.repository.has_looked_for(&self.roles)
+                            && (held.confirmed >= flight.began || held.age() <= max_age) =>
+                    {
+                        self.notary.metrics.trust_lookup(Source::Shared);
+                        return Ok(held);
+                    }
+                    Some(Landing::Failed(failure)) if self.shares(&failure, &flight.terms) => return Err(failure),
+                    // It was made for other roles or with other credentials, its leader's time was up before ours, or
+                    // its leader is gone: our turn.
+                    Some(Landing::Brought(_) | Landing::Failed(_) | Landing::Abandoned) => {}
+                },
+            }
+        }
+    }
+
+    /// What another one has brought since we looked: what it asked the server for after our question came is new enough.
+    fn brought_meanwhile(&self, max_age: Duration) -> Option<Arc<Held>> {
+        let held = self.slot.held().filter(|held| self.serves(held, max_age.max(self.began.elapsed())))?;
+        self.notary.metrics.trust_lookup(Source::Shared);
+        Some(held)
+    }
+
+    /// What the server said of this a moment ago, where that was a definite no.
+    fn known_failure(&self) -> Option<Failure> {
+        let max_age = RECHECK_AFTER.min(self.notary.refresh_after);
+        let Known { failure, terms, epoch, .. } = self.notary.failures.known(self.key, max_age)?;
+        // A reset by hand was made for the next question to be asked.
+        let now = self.recall().map_or(0, |known| known.epoch());
+        (now == epoch && self.shares(&failure, &terms)).then_some(failure)
+    }
+
+    /// Waits for what another one is fetching; `None` where that one's credentials, and not ours, hold it up.
+    fn wait(
+        &self,
+        flight: &Flight<Arc<Held>, Terms, Failure>,
+        deadline: Deadline,
+    ) -> Result<Option<Landing<Arc<Held>, Failure>>, Failure> {
+        let began = Instant::now();
+        let Question { server, .. } = *self.question;
+        let mut place = self.notary.crowd.stand_by(server, deadline.request());
+        place.since = self.began;
+        loop {
+            let patience = match server.directory() {
+                Some(_) => Duration::MAX,
+                None => place.patience().map_err(|refused| self.no_turn(&refused, began))?,
+            };
+            if let Some(landing) = flight.wait(deadline.at_most(patience.min(LOOK_EVERY))) {
+                return Ok(Some(landing));
+            }
+            let sign_in = &flight.terms.sign_in;
+            if sign_in.state().drags_on() {
+                // Ours are looked for before we compare: the leader may be looking for the same.
+                let ours = self.fingerprint();
+                if !sign_in.state().is_of(ours) {
+                    return Ok(None);
+                }
+            }
+            if deadline.remaining().is_none() {
+                let waited = began.elapsed().as_secs_f64();
+                return Err(self.out_of_time(&format!("{waited:.1} s waiting for another request that was asking it")));
+            }
+            self.check_server(deadline)?;
+        }
+    }
+
+    /// Waits until we may ask the server; a directory may always be read.
+    fn turn(&self, deadline: Deadline) -> Result<Option<Turn<'_>>, Failure> {
+        let began = Instant::now();
+        let Question { server, .. } = *self.question;
+        if server.directory().is_some() {
+            return Ok(None);
+        }
+        self.notary
+            .crowd
+            .turn_since(self.began, server, deadline)
+            .map(Some)
+            .map_err(|refused| self.no_turn(&refused, began))
+    }
+
+    /// A server that is down is asked by nobody. Who has stored data does not wait for it to come back either.
+    fn check_server(&self, deadline: Deadline) -> Result<(), Failure> {
+        let Question { server, when_unavailable, .. } = *self.question;
+        let client = &self.notary.client;
+        let checked = match when_unavailable {
+            WhenUnavailable::UseCached { .. } if self.has_data() => client.check(server),
+            WhenUnavailable::UseCached { .. } | WhenUnavailable::Deny => client.check_or_wait(server, deadline),
+        };
+        checked.map_err(|outage| Failure::Unavailable {
+            why: format!("trust server {server}: {outage}"),
+            cause: Cause::Other,
+            tried: None,
+        })
+    }
+
+    fn no_turn(&self, refused: &NoTurn, began: Instant) -> Failure {
+        let Question { server, .. } = *self.question;
+        match refused {
+            NoTurn::Silent { .. } | NoTurn::Crowded { .. } => {
+                if matches!(refused, NoTurn::Silent { .. }) {
+                    self.notary.client.suspect(server);
+                }
+                self.notary.metrics.trust_server_not_asked(NotAsked::Crowded);
+                Failure::Unavailable {
+                    why: format!("trust server {server} {refused}"),
+                    cause: Cause::NoTurn,
+                    tried: None,
+                }
+            }
+            NoTurn::OutOfTime => {
+                let waited = began.elapsed().as_secs_f64();
+                self.out_of_time(&format!("{waited:.1} s waiting for other requests that were asking it"))
+            }
+        }
+    }
+
+    fn terms(&self, ours: Option<Fingerprint>) -> Terms {
+        Terms { roles: self.roles.clone(), sign_in: Arc::new(ours.map_or_else(SignIn::default, SignIn::of)) }
+    }
+
+    /// A failure comes with what is to be remembered in place of what is held.
+    fn refresh(
+        &self,
+        held: Option<&Held>,
+        turn: Option<Turn<'_>>,
+        sign_in: &SignIn,
+        max_age: Duration,
+        deadline: Deadline,
+    ) -> Result<(Held, Brought), Box<Failed>> {
+        let Question { gun, server, anchor, credentials, .. } = *self.question;
+        let hearing =
+            Hearing { asking: self, deadline, turn: Cell::new(turn), sign_in, nobody_let_in: Cell::new(false) };
+        let source = self.notary.source(server, gun, credentials, deadline, &hearing);
+        let (store, budget, away) = (&self.notary.store, &self.notary.budget, OnceCell::new());
+        // Told of what takes longer than a moment: verifying, and waiting for memory. Meanwhile the server is not silent, and
+        // the request keeps no worker, whether it came over a network or not.
+        let working = || {
+            hearing.answered();
+            away.get_or_init(|| self.notary.waiting.begin(deadline.request()));
+        };
+        let mut source = Recorder::new(source, store.keeps_bytes(), budget, &server.to_string(), deadline)
+            .telling(&working)
+            .timed(&self.notary.metrics);
+        let mut roles = self.roles.clone();
+        if let Some(held) = held {
+            // Others' signers are kept up to date too, or two policies for one repository would fetch in turns. What
+            // is wrong with one signer's role denies only those who ask for it.
+            let more: Vec<_> = held.roles.difference(&self.roles).cloned().collect();
+            roles.extend(more.into_iter().take(MAX_ROLES.saturating_sub(self.roles.len())));
+            if held.age() <= max_age
+                && !held.repository.has_looked_for(&self.roles)
+                // Whatever goes wrong here, a whole refresh says better.
+                && let Ok(repository) = held.repository.with_signers(&mut source, &self.roles, self.now)
+            {
+                let repository = Arc::new(repository);
+                let brought = Brought {
+                    repository: Arc::clone(&repository),
+                    record: source.take_record(),
+                    memory: source.take_memory(),
+                    confirmed: None,
+                    epoch: held.epoch,
+                };
+                return Ok((Held { repository, confirmed: held.confirmed, roles, epoch: held.epoch }, brought));
+            }
+        }
+        source.begin_anew();
+        let began = Instant::now();
+        let known = self.recall();
+        // Without the versions that were seen, no answer of the server could be verified.
+        if let Some(why) = known.as_ref().and_then(|known| known.why_unreadable()) {
+            let failure = Failure::Unavailable { why: why.to_owned(), cause: Cause::NotRead, tried: None };
+            return Err(Box::new((failure, None)));
+        }
+        let known = known.map(|known| match held {
+            // The store may have given up for want of room what this anchor has seen, and begun again.
+            Some(held) if held.epoch == known.epoch() => Arc::new(known.with_seen(held.repository.seen())),
+            _ => known,
+        });
+        let epoch = known.as_ref().map_or(0, |known| known.epoch());
+        if let Some(known) = &known {
+            let more: Vec<_> = known.roles().filter(|role| !roles.contains(role)).cloned().collect();
+            roles.extend(more.into_iter().take(MAX_ROLES.saturating_sub(roles.len())));
+        }
+        let mut attempt = |known: Option<&StoredKnown>, roles: &BTreeSet<RoleName>| match known {
+            Some(known) => known.refresh(&mut source, gun, anchor, roles, self.now),
+            None => {
+                let previous = held.map(|held| held.repository.as_ref());
+                Repository::refresh_or_note(&mut source, gun, anchor, previous, roles, self.now)
+            }
+        };
+        let mut refreshed = attempt(known.as_deref(), &roles);
+        // What cannot be had may be another one's signer alone. What was seen meanwhile holds.
+        if let (Some(known), Err(failed)) = (&known, &refreshed)
+            && matches!(failed.error, RefreshError::Unavailable(_))
+            && roles != self.roles
+            && deadline.remaining().is_some()
+        {
+            let known = failed.noted.as_ref().map_or_else(|| Arc::clone(known), |seen| Arc::new(known.with_seen(seen)));
+            roles.clone_from(&self.roles);
+            refreshed = attempt(Some(&known), &roles);
+        }
+        match refreshed {
+            Ok(repository) => {
+                self.notary.failures.forget(self.key);
+                let repository = Arc::new(repository);
+                let brought = Brought {
+                    repository: Arc::clone(&repository),
+                    record: source.take_record(),
+                    memory: source.take_memory(),
+                    confirmed: Some(self.now),
+                    epoch,
+                };
+                Ok((Held { repository, confirmed: began, roles, epoch }, brought))
+            }
+            Err(failed) => {
+                let FailedRefresh { error, noted } = *failed;
+                let tried = credentials.seen().map(Fingerprint::of);
+                let failure = match error {
+                    RefreshError::Rejected(rejection) => Failure::Rejected { rejection: Box::new(rejection), tried },
+                    RefreshError::Unavailable(why) => {
+                        let cause = match (deadline.remaining(), hearing.nobody_let_in.get()) {
+                            (None, _) => Cause::OutOfTime,
+                            (Some(_), true) => Cause::NobodyLetIn,
+                            (Some(_), false) => Cause::Other,
+                        };
+                        Failure::Unavailable { why, cause, tried }
+                    }
+                };
+                let failed = Known { failure: failure.clone(), terms: self.terms(None), epoch, since: began };
+                self.notary.failures.remember(self.key, failed);
+                Err(Box::new((failure, noted.map(|seen| (seen, epoch)))))
+            }
+        }
+    }
+
+    pub(crate) fn judge(&self, held: &Held) -> Result<Judgement, Rejection> {
+        let Question { wanted, tags, signers, .. } = *self.question;
+        held.repository.judge_among(wanted, tags, signers, self.now)
+    }
+
+    fn serves(&self, held: &Held, max_age: Duration) -> bool {
+        held.age() <= max_age && !held.repository.is_superseded() && held.repository.has_looked_for(&self.roles)
+    }
+
+    /// Is another one's failure ours as well?
+    fn shares(&self, failure: &Failure, terms: &Terms) -> bool {
+        let is_said_of_all = match failure {
+            Failure::Rejected { .. } => true,
+            Failure::Unavailable { cause, .. } => {
+                !matches!(cause, Cause::OutOfTime | Cause::NoTurn) && terms.roles.is_subset(&self.roles)
+            }
+        };
+        // That there is no trust data may be what somebody without rights is told.
+        is_said_of_all && self.would_try(failure.tried())
+    }
+
+    /// Are these our credentials as well? Nobody has any where it never came to signing in.
+    fn would_try(&self, tried: Option<Fingerprint>) -> bool {
+        tried.is_none_or(|tried| tried == self.fingerprint())
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        let Question { credentials, deadline, .. } = *self.question;
+        *self.fingerprint.get_or_init(|| Fingerprint::of(credentials.get(deadline)))
+    }
+
+    /// Where stored data may stand in, a server that hangs gets half of the time, so that there is an answer.
+    fn deadline_for_asking(&self) -> Deadline {
+        let deadline = self.question.deadline;
+        match (self.question.when_unavailable, deadline.remaining()) {
+            (WhenUnavailable::UseCached { .. }, Some(left)) if self.has_data() => deadline.at_most(left / 2),
+            _ => deadline,
+        }
+    }
+
+    fn has_data(&self) -> bool {
+        self.slot.held().is_some() || self.recall().is_some_and(|known| known.has_data())
+    }
+
+    /// What is known of the repository, by whatever anchor.
+    pub(crate) fn recall(&self) -> Option<Arc<StoredKnown>> {
+        let Question { gun, server, deadline, .. } = *self.question;
+        self.notary.store.recall(server, gun, deadline)
+    }
+
+    /// The time is up; `what` took it.
+    fn out_of_time(&self, what: &str) -> Failure {
+        let why =
+            format!("trust server {}: no answer about {} in time: {what}", self.question.server, self.question.gun);
+        Failure::Unavailable { why, cause: Cause::OutOfTime, tried: None }
+    }
+}
+
+/// Hears what the network says to one question.
+struct Hearing<'a> {
+    asking: &'a Asking<'a>,
+    deadline: Deadline,
+    turn: Cell<Option<Turn<'a>>>,
+    sign_in: &'a SignIn,
+    nobody_let_in: Cell<bool>,
+}
+
+impl Ear for Hearing<'_> {
+    fn answered(&self) {
+        let turn = self.turn.take();
+        if let Some(turn) = &turn {
+            turn.heard();
+        }
+        self.turn.set(turn);
+    }
+
+    fn nobody_let_in(&self) {
+        self.nobody_let_in.set(true);
+    }
+
+    fn signs_in(&self, found: Option<&[Credential]>) {
+        self.sign_in.begins(found);
+    }
+
+    fn has_pass(&self) {
+        self.sign_in.has_pass();
+    }
+
+    fn refused(&self) -> Result<(), FetchError> {
+        self.sign_in.refused();
+        let Some(turn) = self.turn.take() else { return Ok(()) };
+        let began = Instant::now();
+        let turn = turn.give_way(self.deadline).map_err(|refused| match self.asking.no_turn(&refused, began) {
+            Failure::Unavailable { why, .. } => FetchError::Unavailable(why),
+            Failure::Rejected { rejection, .. } => FetchError::Unavailable(rejection.to_string()),
+        })?;
+        self.turn.set(Some(turn));
+        Ok(())
+    }
+
+    fn let_in(&self) {
+        self.sign_in.let_in();
+    }
+}
+
+pub(crate) fn verified(held: &Held, judgement: Judgement, origin: Origin) -> Verified {
+    Verified { judgement, origin, expiries: held.repository.expiries(), root_key_ids: held.repository.root_key_ids() }
+}

@@ -1,0 +1,221 @@
+//! The trust service: asks a Notary server, verifies, remembers, and answers with one of three verdicts.
+//!
+//! Within `refresh_after` of the server's last word no request is made; after it, one question refreshes and all that
+//! ask the same at that time share what it finds. Nothing that was not verified is ever kept; a failure only for a
+//! moment, and only for those whose failure it is. What is remembered never goes back behind what was seen, by whatever
+//! anchor, in whatever earlier process.
+
+use std::cell::OnceCell;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use crate::schemes::notary::cached::{Failure, Held, Key, Terms};
+use crate::schemes::notary::expiry::Ends;
+use crate::schemes::notary::lookup::Asking;
+use crate::schemes::notary::negative_cache::Failures;
+
+use super::notary::directory::Directory;
+use super::notary::memory_budget::Budget;
+use super::notary::store::Store;
+use super::notary::store::summary::StoredSummary;
+use crate::base::context::Deadline;
+use crate::base::single_flight::Shelf;
+use crate::base::waiting::Waiting;
+use crate::http::client::HttpSetupError;
+use crate::http::origin::bulkhead::Crowd;
+pub use crate::http::proxy::ProxyError;
+pub use crate::http::roots::CaError;
+pub use crate::http::url::{PlainHttp, TrustServer, TrustServerError};
+use crate::keychain::candidates::Candidates;
+use crate::metrics::{Metrics, Source};
+use crate::registry::session::{Client, Ear};
+pub use crate::schemes::notary::query::{Origin, Question, Refusal, Verified, WhenUnavailable};
+use crate::schemes::notary::writer::Scribe;
+use portreeve_verify::tuf::gun::Gun;
+use portreeve_verify::tuf::source::MetadataSource;
+
+pub(crate) mod cached;
+pub(crate) mod directory;
+pub(crate) mod expiry;
+pub mod export;
+pub(crate) mod lookup;
+pub(crate) mod memory_budget;
+pub(crate) mod negative_cache;
+pub(crate) mod query;
+pub(crate) mod recorder;
+pub mod servers;
+pub(crate) mod stale;
+pub mod store;
+pub(crate) mod writer;
+
+/// The service's settings.
+#[derive(Clone, Debug)]
+pub struct NotarySettings {
+    /// A PEM bundle added to the built-in roots; re-read when it changes. `None`, or a file that is absent: built-in
+    /// roots alone.
+    pub ca: Option<PathBuf>,
+    /// How old a verified timestamp may be before it is asked for again.
+    pub refresh_after: Duration,
+    /// May realms and servers be plain HTTP?
+    pub plain_http: PlainHttp,
+    /// Where verified trust data is kept for the next start; `None`: in memory alone.
+    pub cache: Option<PathBuf>,
+    /// How many requests are decided at the same time: half as many may ask one trust server at once.
+    pub workers: usize,
+    /// Is told which requests wait for a trust server.
+    pub waiting: Arc<Waiting>,
+    /// The most bytes of trust data that are remembered in memory.
+    pub memory: usize,
+    /// The most bytes of memory in which trust data is read and verified, for all requests together.
+    pub verify_memory: usize,
+    /// The most bytes that are stored there.
+    pub cache_bytes: usize,
+    /// Where it is counted what became of that.
+    pub metrics: Arc<Metrics>,
+}
+
+/// The trust service. Shared by all workers.
+pub struct Notary {
+    client: Client,
+    store: Arc<Store>,
+    budget: Arc<Budget>,
+    scribe: Scribe,
+    refresh_after: Duration,
+    shelf: Shelf<Key, Arc<Held>, Terms, Failure>,
+    crowd: Crowd,
+    waiting: Arc<Waiting>,
+    failures: Failures,
+    ends: Ends,
+    metrics: Arc<Metrics>,
+}
+
+/// Most repositories that are remembered. Their bytes are bounded as well: on a public trust server anybody may publish
+/// repositories of many megabytes, and name them all in workloads.
+const MAX_REPOSITORIES: usize = 5_000;
+/// A rejection that is remembered is checked with the server again if what it rests on is older than this: a new signature
+/// shows at once, and a workload that is tried again and again costs no more than one refresh in this time.
+const RECHECK_AFTER: Duration = Duration::from_secs(2);
+/// Most signer roles that a refresh looks for on behalf of earlier questions.
+const MAX_ROLES: usize = 32;
+
+impl Notary {
+    /// A service with nothing remembered. An unreadable CA bundle is an error; an absent one is not.
+    pub fn new(settings: NotarySettings) -> Result<Self, NotaryError> {
+        let client = Client::new(settings.ca, settings.plain_http, Arc::clone(&settings.metrics));
+        let client = client.map_err(|error| match error {
+            HttpSetupError::Ca(error) => NotaryError::Ca(error),
+            HttpSetupError::Proxy(error) => NotaryError::Proxy(error),
+        })?;
+        // What is held for one anchor and what is known whatever the anchor are mostly the same bytes, counted twice.
+        let room = u64::try_from(settings.cache_bytes).unwrap_or(u64::MAX);
+        let half = u64::try_from(settings.memory / 2).unwrap_or(u64::MAX);
+        let store = Store::new(settings.cache, half, Arc::clone(&settings.metrics)).with_room(room);
+        let verify_memory = u64::try_from(settings.verify_memory).unwrap_or(u64::MAX);
+        let budget = Arc::new(Budget::new(verify_memory, Arc::clone(&settings.metrics)));
+        let store = store.with_budget(Arc::clone(&budget));
+        let store = Arc::new(store);
+        Ok(Self {
+            client,
+            scribe: Scribe::new(Arc::clone(&store)),
+            store,
+            budget,
+            refresh_after: settings.refresh_after,
+            shelf: Shelf::new(MAX_REPOSITORIES, half, |held| held.weight()),
+            crowd: Crowd::new(settings.workers, settings.waiting.places()),
+            waiting: settings.waiting,
+            failures: Failures::default(),
+            ends: Ends::default(),
+            metrics: settings.metrics,
+        })
+    }
+
+    /// Answers one question, by its deadline. `now` is the time by which expiry is judged.
+    pub fn ask(&self, question: &Question<'_>, now: Timestamp) -> Result<Verified, Refusal> {
+        let key = Key { server: question.server.clone(), gun: question.gun.clone(), anchor: question.anchor.clone() };
+        let slot = self.shelf.slot(&key);
+        let asking = Asking {
+            notary: self,
+            question,
+            key: &key,
+            roles: question.signers.iter().map(|signer| signer.role.clone()).collect(),
+            slot: &slot,
+            began: Instant::now(),
+            now,
+            fingerprint: OnceCell::new(),
+        };
+        let answer = asking.answer().map_err(|refusal| refusal.at(question.server));
+        if matches!(answer, Err(Refusal::Unavailable(_) | Refusal::NotRead(_))) {
+            self.metrics.trust_lookup(Source::Nowhere);
+        }
+        self.shelf.tidy(&key, slot);
+        answer
+    }
+
+    /// What is stored of a repository, for people.
+    pub fn stored(&self, server: &TrustServer, gun: &Gun) -> Option<StoredSummary> {
+        self.store.summary(server, gun)
+    }
+
+    /// A repository's metadata, wherever the server keeps it. `ear` hears what the network says.
+    pub(crate) fn source<'a>(
+        &'a self,
+        server: &'a TrustServer,
+        gun: &'a Gun,
+        credentials: &'a Candidates<'a>,
+        deadline: Deadline,
+        ear: &'a dyn Ear,
+    ) -> Box<dyn MetadataSource + 'a> {
+        match server.directory() {
+            Some(directory) => Box::new(Directory::new(directory, gun)),
+            None => Box::new(self.client.source(server, gun, credentials, deadline).heard_by(ear)),
+        }
+    }
+
+    pub(crate) fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+}
+
+impl fmt::Debug for Notary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Notary").field("refresh_after", &self.refresh_after).finish_non_exhaustive()
+    }
+}
+
+/// The service cannot be set up.
+#[derive(Debug)]
+pub enum NotaryError {
+    /// The CA bundle cannot be used.
+    Ca(CaError),
+    /// The environment's proxy cannot be used.
+    Proxy(ProxyError),
+}
+
+impl fmt::Display for NotaryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ca(error) => error.fmt(f),
+            Self::Proxy(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for NotaryError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Ca(error) => Some(error),
+            Self::Proxy(error) => Some(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,97 @@
+//! What the service is asked, and what it answers.
+
+use std::time::Duration;
+
+use crate::base::context::Deadline;
+use crate::http::url::TrustServer;
+use crate::keychain::candidates::Candidates;
+use portreeve_verify::tuf::anchor::Anchor;
+use portreeve_verify::tuf::gun::Gun;
+use portreeve_verify::tuf::key::KeyId;
+use portreeve_verify::tuf::repository::{Judgement, Rejection, RequiredSigner, RoleExpiry, Tags, Wanted};
+
+/// What stored trust data may do while the trust server cannot be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenUnavailable {
+    /// Nothing: the image is denied as unavailable.
+    Deny,
+    /// Stand in, while it is unexpired and was confirmed by the server no longer ago than this.
+    UseCached {
+        /// The age past which it may not.
+        max_stale: Duration,
+    },
+}
+
+/// One question to the service.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// The repository, in trust data's own name (after `remap`).
+    pub gun: &'a Gun,
+    /// The server to ask.
+    pub server: &'a TrustServer,
+    /// The image.
+    pub wanted: Wanted<'a>,
+    /// For a digest alone: the tags that it may be released under.
+    pub tags: Tags<'a>,
+    /// Where trust in the root begins.
+    pub anchor: &'a Anchor,
+    /// Who must have signed; empty: any valid publication counts.
+    pub signers: &'a [RequiredSigner],
+    /// Candidates for the trust server's token service, in the order in which to try them; none: anonymous.
+    pub credentials: &'a Candidates<'a>,
+    /// May stored data stand in?
+    pub when_unavailable: WhenUnavailable,
+    /// When to have answered.
+    pub deadline: Deadline,
+}
+
+/// Where the data behind a verdict came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The server was asked for this very question.
+    Fetched,
+    /// Verified a moment ago, within `refreshAfter`.
+    Remembered,
+    /// The server is away; stored data stands in. An answer built on this carries a warning.
+    StoodIn {
+        /// How long ago the server last confirmed it.
+        age: Duration,
+    },
+}
+
+/// The image is verified.
+#[derive(Clone, Debug)]
+pub struct Verified {
+    /// Digest, tag and signers.
+    pub judgement: Judgement,
+    /// Where the data came from.
+    pub origin: Origin,
+    /// When each role's metadata ends.
+    pub expiries: Vec<RoleExpiry>,
+    /// The IDs of the root keys.
+    pub root_key_ids: Vec<KeyId>,
+}
+
+/// The image is not verified.
+#[derive(Clone, Debug)]
+pub enum Refusal {
+    /// The trust data says no.
+    Rejected(Rejection),
+    /// Nobody could say; what was tried, safe to print.
+    Unavailable(String),
+    /// The versions that were seen cannot be read, so that nothing can be verified; what is wrong with the disk.
+    NotRead(String),
+}
+
+impl Refusal {
+    /// The refusal, as far as this server's address lets one believe it. Below a path that is Notary's own, a server speaks
+    /// of other names than were meant: that it has none of these says nothing about the image.
+    pub(crate) fn at(self, server: &TrustServer) -> Self {
+        match self {
+            Self::Rejected(Rejection::NoTrustData { .. }) if server.holds_notarys_path() => {
+                Self::Unavailable(format!("trust server {server} has no trust data below this path"))
+            }
+            other => other,
+        }
+    }
+}

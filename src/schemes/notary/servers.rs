@@ -1,0 +1,180 @@
+//! Which trust server speaks for a registry, where policy names none: exact hosts first, then `*.suffix` wildcards,
+//! the longest first.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::http::url::{PlainHttp, TrustServer, TrustServerError};
+use portreeve_verify::image::{one_spelling, split_port};
+use portreeve_verify::text::printable;
+
+/// The map from registry hosts to trust servers. A value may hold `{registry}` (the host with its port, if that is not
+/// the default one) and `{host}` (without any port).
+#[derive(Clone, Debug)]
+pub struct TrustServers {
+    entries: BTreeMap<String, String>,
+    plain_http: PlainHttp,
+}
+
+impl TrustServers {
+    /// What Portieris knows, both of 0.5.3 and of 0.14.
+    pub const DEFAULTS: [(&str, &str); 4] = [
+        ("docker.io", "https://notary.docker.io"),
+        ("quay.io", "https://quay.io:443"),
+        ("icr.io", "https://{registry}:4443"),
+        ("*.icr.io", "https://{registry}:4443"),
+    ];
+
+    /// Checks every entry, so that a mistake is told at start and not in the first denial. What the entries do not name
+    /// is as [`Self::DEFAULTS`] has it.
+    pub fn new(entries: BTreeMap<String, String>, plain_http: PlainHttp) -> Result<Self, TrustServersError> {
+        let mut checked = BTreeMap::new();
+        for (pattern, url) in entries {
+            let host = pattern.strip_prefix("*.").unwrap_or(&pattern);
+            if host.is_empty() || host.contains(['*', '/', '{', '}']) && pattern != "*" {
+                return Err(TrustServersError::Pattern { pattern });
+            }
+            TrustServer::parse(&fill(&url, "registry.invalid"), plain_http)
+                .map_err(|source| TrustServersError::Url { pattern: pattern.clone(), source })?;
+            let host = one_spelling(&pattern.to_ascii_lowercase()).into_owned();
+            if checked.insert(host, url).is_some() {
+                return Err(TrustServersError::Twice { pattern });
+            }
+        }
+        for (host, url) in Self::DEFAULTS {
+            checked.entry(host.to_owned()).or_insert_with(|| url.to_owned());
+        }
+        Ok(Self { entries: checked, plain_http })
+    }
+
+    /// The trust server for a registry's host; `None` where nothing is configured for it.
+    pub fn for_host(&self, host: &str) -> Option<Result<TrustServer, TrustServerError>> {
+        let host = &*one_spelling(host);
+        let exact = self.entries.get(host);
+        let url = exact.or_else(|| {
+            let matching = self.entries.iter().filter(|(pattern, _)| match pattern.strip_prefix('*') {
+                Some(suffix) => host.len() > suffix.len() && host.ends_with(suffix),
+                None => false,
+            });
+            matching.max_by_key(|(pattern, _)| pattern.len()).map(|(_, url)| url)
+        })?;
+        Some(TrustServer::parse(&fill(url, host), self.plain_http))
+    }
+}
+
+fn fill(url: &str, registry: &str) -> String {
+    url.replace("{registry}", registry).replace("{host}", split_port(registry).0)
+}
+
+/// An entry that cannot be used.
+#[derive(Debug)]
+pub enum TrustServersError {
+    /// The key is neither a host nor `*.suffix` nor `*`.
+    Pattern {
+        /// The key.
+        pattern: String,
+    },
+    /// Another key is the same registry.
+    Twice {
+        /// One of the two.
+        pattern: String,
+    },
+    /// The value is not a trust server's URL.
+    Url {
+        /// The key.
+        pattern: String,
+        /// What is wrong with it.
+        source: TrustServerError,
+    },
+}
+
+impl fmt::Display for TrustServersError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pattern { pattern } => {
+                let pattern = printable(pattern, 120);
+                write!(
+                    f,
+                    "\"{pattern}\" is not a registry: write a host such as registry.local:9001, *.example.com or *"
+                )
+            }
+            Self::Twice { pattern } => write!(
+                f,
+                "\"{}\" stands there twice: a registry is the same with and without its default port, 443",
+                printable(pattern, 120)
+            ),
+            Self::Url { pattern, source } => write!(f, "the trust server of \"{}\": {source}", printable(pattern, 120)),
+        }
+    }
+}
+
+impl std::error::Error for TrustServersError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Pattern { .. } | Self::Twice { .. } => None,
+            Self::Url { source, .. } => Some(source),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn servers(entries: &[(&str, &str)]) -> Result<TrustServers, TrustServersError> {
+        let entries = entries.iter().map(|&(host, url)| (host.to_owned(), url.to_owned())).collect();
+        TrustServers::new(entries, PlainHttp::Refused)
+    }
+
+    #[test]
+    fn the_nearest_entry_decides() {
+        let servers = servers(&[
+            ("registry.local:9001", "https://{host}:4443"),
+            ("*.de.icr.io", "https://notary.de"),
+            ("[fd00:0::1]:9001", "https://{host}:4443"),
+            ("harbor.local:443", "https://{registry}:4443"),
+        ])
+        .unwrap();
+        for (host, url) in [
+            ("docker.io", Some("https://notary.docker.io")),
+            ("quay.io", Some("https://quay.io:443")),
+            ("icr.io", Some("https://icr.io:4443")),
+            ("uk.icr.io", Some("https://uk.icr.io:4443")),
+            ("uk.icr.io:443", Some("https://uk.icr.io:4443")),
+            ("uk.icr.io:5000", None),
+            ("index.docker.io:443", Some("https://notary.docker.io")),
+            ("[fd00::1]:9001", Some("https://[fd00::1]:4443")),
+            ("[fd00::1]", None),
+            ("harbor.local", Some("https://harbor.local:4443")),
+            ("a.de.icr.io", Some("https://notary.de")),
+            ("registry.local:9001", Some("https://registry.local:4443")),
+            ("registry.local", None),
+            ("evilicr.io", None),
+            (".icr.io", None),
+            ("icr.io.evil.com", None),
+        ] {
+            let found = servers.for_host(host).map(|server| server.unwrap().as_str().to_owned());
+            assert_eq!(found.as_deref(), url, "{host}");
+        }
+    }
+
+    #[test]
+    fn a_bad_entry_is_told_at_once() {
+        for (host, url) in
+            [("", "https://a"), ("a/b", "https://a"), ("*a", "https://a"), ("a", "ftp://a"), ("a", "http://a")]
+        {
+            assert!(servers(&[(host, url)]).is_err(), "{host} {url}");
+        }
+        let twice = servers(&[("reg.io", "https://a"), ("reg.io:443", "https://b")]);
+        assert!(matches!(twice, Err(TrustServersError::Twice { .. })));
+    }
+
+    #[test]
+    fn a_default_gives_way_to_an_entry_in_any_spelling() {
+        for own in ["docker.io", "docker.io:443", "Docker.io", "index.docker.io"] {
+            let servers = servers(&[(own, "https://notary.local")]).unwrap();
+            assert_eq!(servers.for_host("docker.io").unwrap().unwrap().as_str(), "https://notary.local", "{own}");
+            assert!(servers.for_host("quay.io").is_some());
+        }
+    }
+}

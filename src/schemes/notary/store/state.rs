@@ -1,0 +1,295 @@
+//! The index of what is stored of one repository: which files make the newest generation, by hash, and which version
+//! of every role was seen. It is read and replaced as a whole. Believes nothing: what the files hold is verified anew.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::http::url::TrustServer;
+use portreeve_verify::heap_size::{allocation, map_entry};
+use portreeve_verify::image::Sha256;
+use portreeve_verify::tuf::gun::Gun;
+use portreeve_verify::tuf::metadata::Header;
+use portreeve_verify::tuf::rollback::Floor;
+use portreeve_verify::tuf::trusted_state::Age;
+
+/// The format that is written. In the first one no version was bound to keys, and no file had a version.
+const FORMAT: u32 = 2;
+const FORMATS: std::ops::RangeInclusive<u32> = 1..=FORMAT;
+/// Most roles an index may list.
+const MAX_ROLES: usize = 4096;
+/// Most bytes it may have.
+pub(crate) const MAX_BYTES: usize = 4 << 20;
+/// Most bytes of an index that has no data beside it: enough for the roles and keys of honest repositories. Of others, the
+/// floor is told by fewer keys.
+const MAX_RECORD: usize = 16 << 10;
+/// A root up to this size is stored with such an index. Of a larger one, its hash is; its bytes are fetched again.
+const SMALL_ROOT: usize = 8 << 10;
+/// What files and directories take is rounded up to this.
+const BLOCK: u64 = 4 << 10;
+/// How many keys of one role are told apart where there is too little room for all, in this order.
+const FEWER_KEYS: [usize; 3] = [8, 2, 0];
+
+/// What is stored of one repository.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct State {
+    /// When the repository was last reset by hand; 0 for never. Whoever remembers another one forgets it all.
+    pub(crate) epoch: u64,
+    /// When the server last confirmed the timestamp, by the wall clock.
+    pub(crate) confirmed: Option<Timestamp>,
+    /// The files, by role.
+    pub(crate) files: BTreeMap<String, Stored>,
+    /// The versions that were seen.
+    pub(crate) floor: Floor,
+    /// Has it ever verified an image?
+    pub(crate) admitted: bool,
+}
+
+/// A stored file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stored {
+    pub(crate) sha256: Sha256,
+    pub(crate) length: usize,
+    /// The version of the role that it has.
+    pub(crate) version: u64,
+    /// Are its bytes stored, or only what they were?
+    pub(crate) kept: bool,
+}
+
+impl State {
+    /// A repository of which nothing is known.
+    pub(crate) fn empty(epoch: u64) -> Self {
+        Self { epoch, confirmed: None, files: BTreeMap::new(), floor: Floor::default(), admitted: false }
+    }
+
+    /// Does this one say all that the other says, but for when it was confirmed?
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        (self.epoch, self.admitted, &self.files, &self.floor)
+            == (other.epoch, other.admitted, &other.files, &other.floor)
+    }
+
+    /// How new the files are: later is higher, and a newer root outweighs all data under an older one.
+    pub(crate) fn age(&self) -> Age {
+        let version = |role: &str| self.files.get(role).map_or(0, |file| file.version);
+        (version("root"), version("timestamp"))
+    }
+
+    /// Leaves nothing but the root, or what it was, the floor, and what says how new the rest was.
+    pub(crate) fn leave_out_data(&mut self) {
+        self.files.retain(|role, _| is_kept(role));
+        for (role, file) in &mut self.files {
+            file.kept = role == "root" && file.length <= SMALL_ROOT;
+        }
+        self.confirmed = None;
+    }
+
+    /// Is there nothing else?
+    pub(crate) fn is_without_data(&self) -> bool {
+        self.files.keys().all(|role| is_kept(role))
+    }
+
+    /// Keeps versions for fewer keys, if there is no data and the index is too long. The versions then bind more keys than
+    /// they were seen under, which can deny, and never admits.
+    pub(crate) fn shorten(&mut self, server: &TrustServer, gun: &Gun) {
+        for keys in FEWER_KEYS {
+            if !self.is_without_data() || self.to_json(server, gun).len() <= MAX_RECORD {
+                return;
+            }
+            self.floor.tell_apart(keys);
+        }
+    }
+
+    /// The stored files.
+    pub(crate) fn kept(&self) -> impl Iterator<Item = &Stored> {
+        self.files.values().filter(|file| file.kept)
+    }
+
+    /// What it takes on a disk, the directory and all that is in it: of the index as much as it may grow to.
+    pub(crate) fn cost(&self, index: &[u8]) -> u64 {
+        let files: u64 = self.kept().map(|file| rounded(file.length as u64)).sum();
+        2 * BLOCK + rounded(index.len().max(MAX_RECORD) as u64) + files
+    }
+
+    /// What it takes in memory.
+    pub(crate) fn weight(&self) -> u64 {
+        let files: u64 = self.files.keys().map(|role| map_entry::<String, Stored>() + allocation(role.len())).sum();
+        files + self.floor.weight()
+    }
+
+    /// Can it be read back?
+    pub(crate) fn fits(&self, json: &[u8]) -> bool {
+        let most = if self.is_without_data() { MAX_RECORD } else { MAX_BYTES };
+        json.len() <= most && self.files.len() <= MAX_ROLES && self.floor.roles().count() <= MAX_ROLES
+    }
+
+    /// As it stands in its file.
+    pub(crate) fn to_json(&self, server: &TrustServer, gun: &Gun) -> Vec<u8> {
+        let mut wire = Wire {
+            format: FORMAT,
+            server: server.as_str().to_owned(),
+            gun: gun.as_str().to_owned(),
+            reset: self.epoch,
+            confirmed: self.confirmed.map(|time| time.to_string()),
+            admitted: Some(self.admitted),
+            files: self.files.iter().map(|(role, file)| (role.clone(), WireFile::of(*file))).collect(),
+            seen: BTreeMap::new(),
+            seen_under: BTreeMap::new(),
+        };
+        for (role, key, header) in self.floor.entries() {
+            let (role, header) = (role.to_owned(), WireSeen::of(header));
+            match key {
+                None => drop(wire.seen.insert(role, header)),
+                Some(key) => drop(wire.seen_under.entry(role).or_default().insert(key.hex(), header)),
+            }
+        }
+        // Strings, numbers and maps of them cannot fail to serialise.
+        let mut text = serde_json::to_vec_pretty(&wire).unwrap_or_default();
+        text.push(b'\n');
+        text
+    }
+
+    /// From its file, which must be about this repository.
+    pub(crate) fn from_json(bytes: &[u8], server: &TrustServer, gun: &Gun) -> Result<Self, StateError> {
+        let wire: Wire = serde_json::from_slice(bytes).map_err(StateError::Json)?;
+        if !FORMATS.contains(&wire.format) {
+            return Err(StateError::Format { found: wire.format });
+        }
+        if wire.server != server.as_str() || wire.gun != gun.as_str() {
+            return Err(StateError::OtherRepository);
+        }
+        if [wire.files.len(), wire.seen.len(), wire.seen_under.len()].into_iter().any(|roles| roles > MAX_ROLES) {
+            return Err(StateError::Field { field: "files" });
+        }
+        let confirmed = match wire.confirmed {
+            Some(text) => Some(text.parse().map_err(|_| StateError::Field { field: "confirmed" })?),
+            None => None,
+        };
+        let mut files = BTreeMap::new();
+        for (role, file) in wire.files {
+            let sha256 = Sha256::from_hex(&file.sha256).ok_or(StateError::Field { field: "sha256" })?;
+            let version = file.version.or_else(|| wire.seen.get(&role).map(|seen| seen.version)).unwrap_or(0);
+            files.insert(role, Stored { sha256, length: file.length, version, kept: file.kept.unwrap_or(true) });
+        }
+        let mut seen = Vec::new();
+        for (role, entry) in wire.seen {
+            seen.push((role, None, entry.header()?));
+        }
+        for (role, marks) in wire.seen_under {
+            for (key, entry) in marks {
+                let key = Sha256::from_hex(&key).ok_or(StateError::Field { field: "seenUnder" })?;
+                seen.push((role.clone(), Some(key), entry.header()?));
+            }
+        }
+        // Before it was told apart, all that was stored had the same right to its place.
+        let admitted = wire.admitted.unwrap_or(true);
+        Ok(Self { epoch: wire.reset, confirmed, files, floor: Floor::from_entries(seen), admitted })
+    }
+}
+
+/// What a file of so many bytes takes on a disk.
+pub(crate) fn rounded(bytes: u64) -> u64 {
+    bytes.checked_next_multiple_of(BLOCK).unwrap_or(u64::MAX)
+}
+
+/// What the directory of a repository takes that has these files: pairs of name and length.
+pub(crate) fn cost_of_directory(files: impl Iterator<Item = (bool, u64)>) -> u64 {
+    let length =
+        |(is_index, length): (bool, u64)| rounded(if is_index { length.max(MAX_RECORD as u64) } else { length });
+    files.map(length).fold(BLOCK, u64::saturating_add)
+}
+
+fn is_kept(role: &str) -> bool {
+    matches!(role, "root" | "timestamp")
+}
+
+#[derive(Deserialize, Serialize)]
+struct Wire {
+    format: u32,
+    server: String,
+    gun: String,
+    reset: u64,
+    confirmed: Option<String>,
+    admitted: Option<bool>,
+    files: BTreeMap<String, WireFile>,
+    /// What binds whatever the keys, by role.
+    seen: BTreeMap<String, WireSeen>,
+    /// What binds a role while it has a key, by role and the key's canonical ID.
+    #[serde(default, rename = "seenUnder")]
+    seen_under: BTreeMap<String, BTreeMap<String, WireSeen>>,
+}
+
+#[derive(Deserialize, Serialize)]
+struct WireFile {
+    sha256: String,
+    length: usize,
+    version: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kept: Option<bool>,
+}
+
+impl WireFile {
+    fn of(file: Stored) -> Self {
+        let kept = if file.kept { None } else { Some(false) };
+        Self { sha256: file.sha256.hex(), length: file.length, version: Some(file.version), kept }
+    }
+}
+
+#[derive(Deserialize, Serialize)]
+struct WireSeen {
+    version: u64,
+    expires: String,
+    /// The hash of what was signed, in canonical form: one version has one content.
+    content: String,
+}
+
+impl WireSeen {
+    fn of(header: &Header) -> Self {
+        Self { version: header.version, expires: header.expires.to_string(), content: header.content.hex() }
+    }
+
+    fn header(&self) -> Result<Header, StateError> {
+        let content = Sha256::from_hex(&self.content).ok_or(StateError::Field { field: "content" })?;
+        let expires = self.expires.parse().map_err(|_| StateError::Field { field: "expires" })?;
+        Ok(Header { version: self.version, expires, content })
+    }
+}
+
+/// An index that cannot be used.
+#[derive(Debug)]
+pub enum StateError {
+    /// It is not the JSON that was written.
+    Json(serde_json::Error),
+    /// It was written by another version of Portreeve.
+    Format {
+        /// Its format.
+        found: u32,
+    },
+    /// It speaks of another repository or server.
+    OtherRepository,
+    /// A value is none.
+    Field {
+        /// The field.
+        field: &'static str,
+    },
+}
+
+impl fmt::Display for StateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Json(error) => write!(f, "its index is not readable: {error}"),
+            Self::Format { found } => {
+                write!(f, "its index has format {found}, and only those up to {FORMAT} are known")
+            }
+            Self::OtherRepository => f.write_str("its index is that of another repository"),
+            Self::Field { field } => write!(f, "its index has a bad \"{field}\""),
+        }
+    }
+}
+
+impl std::error::Error for StateError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        if let Self::Json(error) = self { Some(error) } else { None }
+    }
+}

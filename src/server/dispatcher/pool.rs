@@ -1,0 +1,236 @@
+//! A bounded queue and the threads that work it off. So many jobs are at a worker at once; a job that waits for a
+//! server of somebody else is not, and while it waits another thread takes its place, which ends when it is not needed
+//! any more. So jobs that wait hold up none that do not.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use super::super::threads::spawn;
+use crate::base::waiting::Moved;
+
+/// The queue and its threads.
+pub(crate) struct Pool<T> {
+    name: &'static str,
+    workers: usize,
+    /// The most threads there are, those whose jobs wait included.
+    max_threads: usize,
+    /// The most jobs that may wait for a worker.
+    max_queue: usize,
+    run: Box<dyn Fn(T) + Send + Sync>,
+    state: Mutex<State<T>>,
+    changed: Condvar,
+}
+
+struct State<T> {
+    jobs: VecDeque<T>,
+    threads: usize,
+    /// Those of them that have no job.
+    idle: usize,
+    /// Jobs that wait for somebody else's server. Two lanes of one may tell of their coming and going in any order.
+    away: isize,
+    closed: bool,
+}
+
+impl<T> State<T> {
+    /// May one more job go to a worker?
+    fn is_free(&self, workers: usize) -> bool {
+        let busy = isize::try_from(self.threads.saturating_sub(self.idle)).unwrap_or(isize::MAX);
+        busy.saturating_sub(self.away) < isize::try_from(workers).unwrap_or(isize::MAX)
+    }
+}
+
+impl<T: Send + 'static> Pool<T> {
+    /// Starts the workers. `run` must not panic.
+    pub(crate) fn start(
+        name: &'static str,
+        workers: usize,
+        max_waiting: usize,
+        max_queue: usize,
+        run: impl Fn(T) + Send + Sync + 'static,
+    ) -> io::Result<Arc<Self>> {
+        let workers = workers.max(1);
+        let state = State { jobs: VecDeque::new(), threads: 0, idle: 0, away: 0, closed: false };
+        let pool = Arc::new(Self {
+            name,
+            workers,
+            max_threads: workers.saturating_add(max_waiting),
+            max_queue,
+            run: Box::new(run),
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+        });
+        for _ in 0..workers {
+            pool.hire(&mut pool.lock())?;
+        }
+        Ok(pool)
+    }
+
+    /// Queues a job; gives it back if too many wait, or the pool is closed.
+    pub(crate) fn push(self: &Arc<Self>, job: T) -> Result<(), T> {
+        let mut state = self.lock();
+        let room = self.max_queue.saturating_add(state.idle);
+        if state.closed || state.jobs.len() >= room {
+            return Err(job);
+        }
+        state.jobs.push_back(job);
+        self.wake(&mut state);
+        Ok(())
+    }
+
+    /// A job began to wait, or goes on.
+    pub(crate) fn moved(self: &Arc<Self>, moved: Moved) {
+        let mut state = self.lock();
+        match moved {
+            Moved::Away => {
+                state.away += 1;
+                self.wake(&mut state);
+            }
+            // One more job than there are workers may be worked on now, which is better than to hold it up.
+            Moved::Back => state.away -= 1,
+        }
+    }
+
+    /// Lets the threads end once the queue is empty.
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_all();
+    }
+
+    /// How many workers live.
+    pub(crate) fn alive(&self) -> usize {
+        self.lock().threads.min(self.workers)
+    }
+
+    /// Finds a thread for the next job, if there is one that may be begun.
+    fn wake(self: &Arc<Self>, state: &mut State<T>) {
+        if state.jobs.is_empty() || !state.is_free(self.workers) {
+            return;
+        }
+        if state.idle > 0 {
+            self.changed.notify_one();
+        } else if state.threads < self.max_threads
+            && let Err(error) = self.hire(state)
+        {
+            log::warn!("no thread for one more {}: {error}; its job waits for another one", self.name);
+        }
+    }
+
+    fn hire(self: &Arc<Self>, state: &mut State<T>) -> io::Result<()> {
+        let pool = Arc::clone(self);
+        spawn(self.name.to_owned(), Box::new(move || pool.work()))?;
+        // It has no job yet.
+        state.threads += 1;
+        state.idle += 1;
+        Ok(())
+    }
+
+    fn work(self: &Arc<Self>) {
+        while let Some(job) = self.take() {
+            (self.run)(job);
+            self.lock().idle += 1;
+        }
+    }
+
+    /// The next job; `None` if the thread is not needed any more.
+    fn take(self: &Arc<Self>) -> Option<T> {
+        let mut state = self.lock();
+        loop {
+            if state.is_free(self.workers)
+                && let Some(job) = state.jobs.pop_front()
+            {
+                state.idle -= 1;
+                // Who was woken for this one may be the only one that was.
+                self.wake(&mut state);
+                return Some(job);
+            }
+            if state.idle > self.workers || (state.closed && state.jobs.is_empty()) {
+                state.idle -= 1;
+                state.threads -= 1;
+                return None;
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner) // nothing under it can panic half-way
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// Jobs say that they began, and end when they are told to.
+    type Job = (u32, Receiver<()>);
+
+    fn pool(workers: usize, max_waiting: usize, queue: usize) -> (Arc<Pool<Job>>, Receiver<u32>) {
+        let (tell, told) = channel();
+        let tell = Mutex::new(tell);
+        let run = move |(number, end): Job| {
+            tell.lock().unwrap().send(number).unwrap();
+            let _ = end.recv_timeout(PATIENCE);
+        };
+        (Pool::start("test", workers, max_waiting, queue, run).unwrap(), told)
+    }
+
+    fn push(pool: &Arc<Pool<Job>>, number: u32) -> Option<Sender<()>> {
+        let (end, ended) = channel();
+        pool.push((number, ended)).is_ok().then_some(end)
+    }
+
+    fn until(what: &str, holds: impl Fn() -> bool) {
+        let begin = Instant::now();
+        while !holds() {
+            assert!(begin.elapsed() < PATIENCE, "{what}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    #[test]
+    fn a_job_that_waits_makes_room_for_one_that_does_not() {
+        let (pool, told) = pool(2, 3, 9);
+        let ends: Vec<_> = (0..8).map(|number| push(&pool, number).unwrap()).collect();
+        let begun = |count: usize| {
+            let mut begun: Vec<_> = (0..count).map(|_| told.recv_timeout(PATIENCE).unwrap()).collect();
+            begun.sort_unstable();
+            assert!(told.recv_timeout(Duration::from_millis(50)).is_err());
+            begun
+        };
+        assert_eq!(begun(2), [0, 1]);
+        pool.moved(Moved::Away);
+        assert_eq!(begun(1), [2]);
+        pool.moved(Moved::Away);
+        pool.moved(Moved::Away);
+        assert_eq!(begun(2), [3, 4]);
+        // No more threads than that, however many wait.
+        pool.moved(Moved::Away);
+        assert_eq!(begun(0), [0; 0]);
+        (0..4).for_each(|_| pool.moved(Moved::Back));
+        drop(ends);
+        assert_eq!(begun(3), [5, 6, 7]);
+        until("the threads that are not needed to end", || pool.lock().threads == 2);
+        let state = pool.lock();
+        assert_eq!((state.idle, state.away), (2, 0));
+    }
+
+    #[test]
+    fn a_full_queue_takes_no_more_and_a_closed_one_is_worked_off() {
+        let (pool, told) = pool(1, 0, 1);
+        let end = push(&pool, 0).unwrap();
+        assert_eq!(told.recv_timeout(PATIENCE), Ok(0));
+        let second = push(&pool, 1).unwrap();
+        assert!(push(&pool, 2).is_none());
+        pool.close();
+        assert!(push(&pool, 3).is_none());
+        drop((end, second));
+        assert_eq!(told.recv_timeout(PATIENCE), Ok(1));
+        until("the threads to end", || pool.lock().threads == 0);
+    }
+}

@@ -1,0 +1,413 @@
+//! The decision log: one line for each admission, with who asked for what, and what each image came to. Never a body, a
+//! token or a key; whatever a tenant wrote is cut and made printable, and no line is longer than container runtimes take
+//! in one piece.
+
+use std::fmt;
+use std::time::Duration;
+
+use log::kv::Value;
+use log::{Level, Record};
+use serde::Serialize;
+
+use crate::admission::combine::RuleVerdict;
+use crate::admission::decide::{Basis, Decision, ImageFinding};
+use crate::admission::evaluate::Verdict;
+use crate::admission::messages;
+use crate::admission::request::{GroupVersionKind, Request, UserInfo};
+use crate::metrics::Outcome;
+use crate::schemes::notary::query::Origin;
+use crate::server::Endpoint;
+use portreeve_verify::text::printable;
+
+/// Most bytes of the images in a line: with the rest it stays below the 16 KiB at which container runtimes cut.
+const MAX_IMAGES_BYTES: usize = 10 << 10;
+/// Most characters of the words for one image, and of those for a whole request.
+const MAX_WORDS: usize = 1_000;
+/// Most signers that are named.
+const MAX_SIGNERS: usize = 16;
+/// Most rules that are named besides the one that decided.
+const MAX_OTHERS: usize = 4;
+
+/// Who asked for what, as far as it could be read.
+#[derive(Debug, Default)]
+pub(crate) struct Asked<'a> {
+    pub(crate) uid: &'a str,
+    pub(crate) operation: &'a str,
+    pub(crate) kind: Option<&'a GroupVersionKind>,
+    pub(crate) namespace: Option<&'a str>,
+    pub(crate) name: Option<&'a str>,
+    pub(crate) user: Option<&'a UserInfo>,
+    pub(crate) dry_run: bool,
+}
+
+impl<'a> From<&'a Request> for Asked<'a> {
+    fn from(request: &'a Request) -> Self {
+        Self {
+            uid: &request.uid,
+            operation: &request.operation,
+            kind: Some(&request.kind),
+            namespace: request.namespace.as_deref(),
+            name: request.name.as_deref(),
+            user: request.user_info.as_ref(),
+            dry_run: request.dry_run == Some(true),
+        }
+    }
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(crate) struct Came<'a> {
+    /// How it ended.
+    pub(crate) outcome: Outcome,
+    /// A fixed word for what the decision rests on.
+    pub(crate) basis: &'static str,
+    /// The same in words, where it is not about images.
+    pub(crate) why: Option<String>,
+    /// The images.
+    pub(crate) images: &'a [ImageFinding],
+}
+
+impl<'a> Came<'a> {
+    /// What came of a decision.
+    pub(crate) fn of(decision: &'a Decision) -> Self {
+        let images = match &decision.basis {
+            Basis::Images(findings) => findings.as_slice(),
+            _ => &[],
+        };
+        let outcome = if decision.allowed { Outcome::Allowed } else { Outcome::Denied };
+        let why = decision.basis.in_words().or_else(|| decision.compared.as_ref().map(ToString::to_string));
+        Self { outcome, basis: decision.basis.code(), why, images }
+    }
+
+    fn level(&self) -> Level {
+        let is_bad = self.outcome != Outcome::Allowed || self.images.iter().any(ImageFinding::is_bad);
+        if is_bad { Level::Warn } else { Level::Info }
+    }
+}
+
+/// Writes the line.
+pub(crate) fn write(endpoint: Endpoint, asked: &Asked<'_>, came: &Came<'_>, took: Duration) {
+    let level = came.level();
+    if log::log_enabled!(level) {
+        with_record(endpoint, asked, came, took, |record| log::logger().log(record));
+    }
+}
+
+fn with_record(endpoint: Endpoint, asked: &Asked<'_>, came: &Came<'_>, took: Duration, then: impl FnOnce(&Record<'_>)) {
+    let name = |value: Option<&str>| printable(value.unwrap_or_default(), 253);
+    let uid = printable(asked.uid, 64);
+    let operation = printable(asked.operation, 16);
+    let kind = asked.kind.map(ToString::to_string).unwrap_or_default();
+    let (namespace, object) = (name(asked.namespace), name(asked.name));
+    let user = name(asked.user.and_then(|user| user.username.as_deref()));
+    let why = came.why.as_ref().map(|words| printable(&words.replace('\n', " "), MAX_WORDS));
+    let (json, text) = (ImagesAsJson(came.images), ImagesAsText(came.images));
+    let mut fields = vec![
+        ("uid", Value::from(uid.as_str())),
+        ("endpoint", Value::from(endpoint.path())),
+        ("operation", Value::from(operation.as_str())),
+        ("kind", Value::from(kind.as_str())),
+        ("namespace", Value::from(namespace.as_str())),
+        ("name", Value::from(object.as_str())),
+        ("user", Value::from(user.as_str())),
+        ("dryRun", Value::from(asked.dry_run)),
+        ("allowed", Value::from(came.outcome == Outcome::Allowed)),
+        ("basis", Value::from(came.basis)),
+    ];
+    if let Some(why) = &why {
+        fields.push(("why", Value::from(why.as_str())));
+    }
+    if !came.images.is_empty() {
+        fields.push(("imageCount", Value::from(came.images.len() as u64)));
+        // Each is made only if a line of its format is written.
+        fields.push(("images:json", Value::from_display(&json)));
+        fields.push(("images:text", Value::from_display(&text)));
+    }
+    fields.push(("micros", Value::from(micros(took))));
+    let word = match came.outcome {
+        Outcome::Allowed => "allowed",
+        Outcome::Denied => "denied",
+        Outcome::Error => "refused",
+    };
+    then(
+        &Record::builder()
+            .level(came.level())
+            .target(module_path!())
+            .args(format_args!("{word}"))
+            .key_values(&fields)
+            .build(),
+    );
+}
+
+/// An array of [`Image`]s; of too many, those that deny come first.
+struct ImagesAsJson<'a>(&'a [ImageFinding]);
+
+impl fmt::Display for ImagesAsJson<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[")?;
+        let mut separator = "";
+        for entry in worst_first(self.0, MAX_IMAGES_BYTES, |finding| {
+            serde_json::to_string(&Image::of(finding)).unwrap_or_default()
+        }) {
+            write!(f, "{separator}{entry}")?;
+            separator = ",";
+        }
+        f.write_str("]")
+    }
+}
+
+/// The same in words.
+struct ImagesAsText<'a>(&'a [ImageFinding]);
+
+impl fmt::Display for ImagesAsText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The format puts it in quotes, which may double it.
+        let room = MAX_IMAGES_BYTES / 2;
+        let entries = worst_first(self.0, room, |finding| printable(&messages::describe(finding), MAX_WORDS));
+        f.write_str(&entries.collect::<Vec<_>>().join("; "))
+    }
+}
+
+/// What each finding is written as: those that deny first, and as many as there is room for.
+fn worst_first(
+    findings: &[ImageFinding],
+    mut room: usize,
+    write: impl Fn(&ImageFinding) -> String,
+) -> impl Iterator<Item = String> {
+    let bad = findings.iter().filter(|finding| finding.is_bad());
+    let good = findings.iter().filter(|finding| !finding.is_bad());
+    bad.chain(good).map(write).take_while(move |entry| {
+        let fits = room.checked_sub(entry.len());
+        room = fits.unwrap_or_default();
+        fits.is_some()
+    })
+}
+
+/// One image in a line. Names are stable; what does not apply is left out.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Image<'a> {
+    list: String,
+    name: String,
+    image: String,
+    verdict: &'static str,
+    /// A fixed word, the one of the metrics.
+    reason: &'static str,
+    denies: bool,
+    /// Whose policy it was: `namespace`, `cluster`, `none`.
+    scope: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pattern: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tag: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signers: Option<Vec<&'a str>>,
+    /// Where the trust data came from: `fetched`, `remembered`, `stood-in`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<&'static str>,
+    /// How long ago the server confirmed it, where it stood in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    age_seconds: Option<u64>,
+    /// What is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
+    /// What other rules say that were asked as well.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    others: Vec<Other<'a>>,
+    micros: u64,
+}
+
+/// What another rule says of the image.
+#[derive(Serialize)]
+struct Other<'a> {
+    policy: &'a str,
+    pattern: String,
+    verdict: &'static str,
+    reason: &'static str,
+}
+
+impl<'a> Other<'a> {
+    fn of(other: &'a RuleVerdict) -> Self {
+        let (verdict, reason) = other.verdict.code();
+        let pattern = printable(&other.rule.pattern, 300);
+        Self { policy: &other.rule.policy, pattern, verdict: verdict.as_str(), reason }
+    }
+}
+
+impl<'a> Image<'a> {
+    fn of(finding: &'a ImageFinding) -> Self {
+        let assessment = &finding.assessment;
+        let rule = assessment.rule.as_ref();
+        let (verdict, reason) = assessment.verdict.code();
+        let mut image = Self {
+            list: finding.list.to_string(),
+            name: printable(&finding.name, 63),
+            image: printable(&finding.image, 300),
+            verdict: verdict.as_str(),
+            reason,
+            denies: finding.denies,
+            scope: assessment.scope.as_str(),
+            policy: rule.map(|rule| rule.policy.as_str()),
+            file: rule.map(|rule| printable(&rule.place.file_name(), 300)),
+            line: rule.map(|rule| rule.place.line),
+            pattern: rule.map(|rule| printable(&rule.pattern, 300)),
+            server: rule.and_then(|rule| rule.server.as_deref()),
+            digest: None,
+            tag: None,
+            signers: None,
+            source: None,
+            age_seconds: None,
+            message: None,
+            others: assessment.others.iter().take(MAX_OTHERS).map(Other::of).collect(),
+            micros: micros(assessment.spent.total()),
+        };
+        match &assessment.verdict {
+            Verdict::Verified(verified) => {
+                let judgement = &verified.judgement;
+                image.digest = Some(judgement.digest.sha256().to_string());
+                image.tag = Some(&judgement.tag);
+                image.signers = Some(judgement.signers.iter().take(MAX_SIGNERS).map(|role| role.signer()).collect());
+                image.source = Some(reason);
+                if let Origin::StoodIn { age } = verified.origin {
+                    image.age_seconds = Some(age.as_secs());
+                }
+            }
+            Verdict::Rejected { reason, .. } | Verdict::Unavailable { reason } => {
+                image.message = Some(printable(&reason.replace('\n', " "), MAX_WORDS));
+            }
+            Verdict::Unchecked => {}
+        }
+        image
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value as Json;
+
+    use super::*;
+    use crate::admission::evaluate::Assessment;
+    use crate::admission::workload::List;
+    use crate::logging::{Format, render};
+
+    fn finding(image: &str, verdict: Verdict) -> ImageFinding {
+        let denies = !matches!(verdict, Verdict::Unchecked);
+        let (name, image) = ("c".to_owned(), image.to_owned());
+        ImageFinding { list: List::Containers, name, image, assessment: Assessment::of(verdict), denies }
+    }
+
+    fn rejected(reason: &str) -> Verdict {
+        Verdict::Rejected { code: "no-such-tag", reason: reason.to_owned() }
+    }
+
+    fn line(format: Format, asked: &Asked<'_>, images: &[ImageFinding]) -> String {
+        let came = Came { outcome: Outcome::Denied, basis: "images", why: None, images };
+        let mut line = String::new();
+        with_record(Endpoint::Admit, asked, &came, Duration::from_micros(7), |record| {
+            line = render(format, record, jiff::Timestamp::UNIX_EPOCH);
+        });
+        line
+    }
+
+    fn json(asked: &Asked<'_>, images: &[ImageFinding]) -> Json {
+        serde_json::from_str(&line(Format::Json, asked, images)).unwrap()
+    }
+
+    #[test]
+    fn hostile_words_stay_in_their_field() {
+        const HOSTILE: &str =
+            "x\",\"allowed\":true,\"y\":\"\n{\"level\":\"info\"}\r\u{1b}[2J\u{9b}1m\u{202e}\u{2028}\\";
+        let user = UserInfo { username: Some(HOSTILE.to_owned()), groups: None };
+        let kind = GroupVersionKind { group: Some(HOSTILE.to_owned()), version: None, kind: HOSTILE.to_owned() };
+        let asked = Asked {
+            uid: HOSTILE,
+            operation: HOSTILE,
+            kind: Some(&kind),
+            namespace: Some(HOSTILE),
+            name: Some(HOSTILE),
+            user: Some(&user),
+            dry_run: false,
+        };
+        let mut images = [finding(HOSTILE, rejected(HOSTILE))];
+        images[0].name = HOSTILE.to_owned();
+        for format in [Format::Json, Format::Text] {
+            let line = line(format, &asked, &images);
+            assert_eq!(line.matches('\n').count(), 1, "{line:?}");
+            let shown = line.trim_end_matches('\n');
+            assert!(shown.chars().all(|c| portreeve_verify::text::visible(c) == c), "{line:?}");
+        }
+        let json = json(&asked, &images);
+        let printed = printable(HOSTILE, 253);
+        assert_eq!((&json["allowed"], &json["level"]), (&false.into(), &"warn".into()));
+        assert_eq!(
+            (&json["name"], &json["user"], &json["namespace"]),
+            (&printed.clone().into(), &printed.clone().into(), &printed.clone().into())
+        );
+        assert_eq!(json["images"][0]["image"], printed);
+        assert_eq!(json.as_object().unwrap().get("y"), None);
+        assert_eq!(json["images"].as_array().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_line_is_never_longer_than_a_runtime_takes() {
+        let long = "\u{10ffff}\"\\".repeat(5_000);
+        let user = UserInfo { username: Some(long.clone()), groups: None };
+        let kind = GroupVersionKind { group: Some(long.clone()), version: None, kind: long.clone() };
+        let asked = Asked {
+            uid: &long,
+            operation: &long,
+            kind: Some(&kind),
+            namespace: Some(&long),
+            name: Some(&long),
+            user: Some(&user),
+            dry_run: true,
+        };
+        let mut images: Vec<_> = (0..200).map(|_| finding(&long, Verdict::Unchecked)).collect();
+        images.push(finding("the-bad-one", rejected(&long)));
+        for words in ["\\", "\"", "\u{10ffff}"] {
+            let hostile: Vec<_> =
+                (0..256).map(|_| finding(&words.repeat(400), rejected(&words.repeat(2_000)))).collect();
+            for format in [Format::Json, Format::Text] {
+                let line = line(format, &asked, &hostile);
+                assert!(line.len() < 16 << 10, "{} bytes", line.len());
+            }
+        }
+        for format in [Format::Json, Format::Text] {
+            let line = line(format, &asked, &images);
+            assert!(line.len() < 16 << 10, "{} bytes", line.len());
+            assert!(line.contains("the-bad-one"), "what denies comes first: {line}");
+        }
+        let json = json(&asked, &images);
+        assert_eq!((&json["imageCount"], &json["dryRun"]), (&201.into(), &true.into()));
+        assert!(json["images"].as_array().is_some_and(|images| (1..200).contains(&images.len())), "{json}");
+    }
+
+    #[test]
+    fn words_stand_where_it_is_not_about_images() {
+        let came = Came::of(&Decision {
+            allowed: true,
+            basis: Basis::NothingNew("a deletion starts nothing"),
+            operations: Vec::new(),
+            compared: None,
+        })
+        .why
+        .unwrap();
+        assert_eq!(came, "a deletion starts nothing");
+        let line = line(Format::Json, &Asked::default(), &[]);
+        assert!(!line.contains("imageCount") && !line.contains("\"images\":"), "{line}");
+    }
+}

@@ -1,0 +1,302 @@
+//! Policies on their way into the cluster: a ConfigMap that holds them is checked as it is applied, so that a slip is
+//! refused with file, line and hint, and never reaches the directory that is mounted.
+//!
+//! Which ConfigMaps hold policies is the webhook configuration's business (a label): all that is sent here is read as
+//! policies. What several ConfigMaps say together is only known once they are mounted, and told then.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+
+use super::decision_log::{self, Asked, Came};
+use super::handler::{denied, json_answer, log_refusal};
+use crate::admission::request::{GroupVersionKind, Response, Review, ReviewError, UserInfo, check_head, readable};
+use crate::metrics::Outcome;
+use crate::policy::{PolicyNote, check_data};
+use crate::server::Answer;
+use crate::server::Endpoint;
+use crate::yaml::tree::MAX_TEXT;
+use portreeve_verify::text::printable;
+
+/// Keys of one ConfigMap. Each is read by itself, with aliases that may repeat what it holds.
+const KEYS: usize = 100;
+
+/// The longest string in a review: a whole ConfigMap's data, with what JSON escapes of it.
+const LONGEST_STRING: usize = 2 * MAX_TEXT;
+
+/// Problems that are told in one denial; the rest are counted.
+const TOLD: usize = 20;
+/// Warnings of one answer, and the most characters of each: the API server passes on 4 KiB of all of them.
+const WARNED: usize = 10;
+const WARNING_CHARACTERS: usize = 400;
+
+/// The request side of an AdmissionReview of a ConfigMap.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(miniserde::Deserialize))]
+struct PolicyReview {
+    #[serde(rename = "apiVersion")]
+    api_version: String,
+    kind: String,
+    request: PolicyRequest,
+}
+
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(miniserde::Deserialize))]
+struct PolicyRequest {
+    uid: String,
+    kind: GroupVersionKind,
+    name: Option<String>,
+    namespace: Option<String>,
+    operation: String,
+    #[serde(rename = "dryRun")]
+    dry_run: Option<bool>,
+    #[serde(rename = "userInfo")]
+    user_info: Option<UserInfo>,
+    object: Option<ConfigMap>,
+}
+
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(miniserde::Deserialize))]
+struct ConfigMap {
+    data: Option<BTreeMap<String, String>>,
+    #[serde(rename = "binaryData")]
+    binary_data: Option<BTreeMap<String, String>>,
+}
+
+/// The answer to a review of a ConfigMap.
+pub(crate) fn answer(body: &[u8]) -> (Answer, Outcome) {
+    let started = Instant::now();
+    match read(body) {
+        Ok(review) => decide(&review, started),
+        Err(error) => {
+            let (answer, outcome, words) = match &error {
+                ReviewError::Undecodable { version, uid, source } => {
+                    let source = printable(&source.to_string(), 300);
+                    let words = format!("the ConfigMap cannot be decoded: {source}");
+                    let denial = denied(version, uid.clone(), format!("portreeve: {words}"));
+                    (json_answer(&denial), Outcome::Denied, words)
+                }
+                error => (Answer::text(400, format!("{error}\n")), Outcome::Error, error.to_string()),
+            };
+            log_refusal(Endpoint::ValidatePolicy, &error, words, started.elapsed());
+            (answer, outcome)
+        }
+    }
+}
+
+fn read(body: &[u8]) -> Result<PolicyReview, ReviewError> {
+    let text = readable(body, LONGEST_STRING)?;
+    let review: PolicyReview = serde_json::from_str(text).map_err(|error| Review::explain(text, error))?;
+    check_head(Some(&review.kind), Some(&review.api_version), Some(&review.request.uid))?;
+    Ok(review)
+}
+
+fn decide(review: &PolicyReview, started: Instant) -> (Answer, Outcome) {
+    let request = &review.request;
+    let checked = match request.operation.as_str() {
+        // What is gone asks for nothing; that a last policy is missing is told when the directory is read.
+        "DELETE" => Ok(Vec::new()),
+        "CREATE" | "UPDATE" if is_config_map(&request.kind) => check(request),
+        _ => Err(format!(
+            "{}: only ConfigMaps with policies are checked here; correct the webhook configuration's rules",
+            request.kind
+        )),
+    };
+    let (warnings, refusal) = match checked {
+        Ok(warnings) => (warnings, None),
+        Err(refusal) => (Vec::new(), Some(refusal)),
+    };
+    let outcome = if refusal.is_none() { Outcome::Allowed } else { Outcome::Denied };
+    let came = Came { outcome, basis: "policies", why: refusal, images: &[] };
+    decision_log::write(Endpoint::ValidatePolicy, &Asked::from(request), &came, started.elapsed());
+    let response = match came.why {
+        None => Response { allowed: true, warnings, ..response(review, String::new()) },
+        Some(words) => response(review, format!("portreeve: {words}")),
+    };
+    (json_answer(&response), outcome)
+}
+
+impl<'a> From<&'a PolicyRequest> for Asked<'a> {
+    fn from(request: &'a PolicyRequest) -> Self {
+        Self {
+            uid: &request.uid,
+            operation: &request.operation,
+            kind: Some(&request.kind),
+            namespace: request.namespace.as_deref(),
+            name: request.name.as_deref(),
+            user: request.user_info.as_ref(),
+            dry_run: request.dry_run == Some(true),
+        }
+    }
+}
+
+fn response(review: &PolicyReview, message: String) -> Response {
+    denied(&review.api_version, review.request.uid.clone(), message)
+}
+
+fn is_config_map(kind: &GroupVersionKind) -> bool {
+    kind.kind == "ConfigMap" && kind.group.as_deref().unwrap_or_default().is_empty()
+}
+
+/// Warnings of what was probably not meant, or why the ConfigMap may not be stored.
+fn check(request: &PolicyRequest) -> Result<Vec<String>, String> {
+    let Some(config_map) = &request.object else { return Err("the request has no object".to_owned()) };
+    let mut files = config_map.data.clone().unwrap_or_default();
+    // kubelet mounts `binaryData` as files as well.
+    for (key, encoded) in config_map.binary_data.iter().flatten() {
+        let bytes = STANDARD.decode(encoded).ok();
+        let Some(text) = bytes.and_then(|bytes| String::from_utf8(bytes).ok()) else {
+            return Err(format!("binaryData \"{}\" is not text: policies are YAML or JSON", printable(key, 253)));
+        };
+        files.insert(key.clone(), text);
+    }
+    // As much as the API server takes; but it asks us before it looks, and others may ask as well.
+    let bytes = files.values().map(String::len).fold(0, usize::saturating_add);
+    if bytes > MAX_TEXT || files.len() > KEYS {
+        return Err(format!(
+            "there are {bytes} bytes of policies in {} keys; one ConfigMap may have {MAX_TEXT} bytes in {KEYS} keys",
+            files.len()
+        ));
+    }
+    let problems = match check_data(&files) {
+        Ok(set) => {
+            let warning = |note: &PolicyNote| printable(&format!("portreeve: {note}"), WARNING_CHARACTERS);
+            return Ok(set.notes().iter().take(WARNED).map(warning).collect());
+        }
+        Err(problems) => problems,
+    };
+    let mut words = format!("these policies cannot be used ({} problem(s))", problems.len());
+    for problem in problems.iter().take(TOLD) {
+        words.push_str(&format!("\n- {}", printable(&problem.to_string(), 600)));
+    }
+    if problems.len() > TOLD {
+        words.push_str(&format!("\n- and {} more", problems.len() - TOLD));
+    }
+    Err(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const GOOD: &str = "apiVersion: portreeve/v1\nkind: ClusterImagePolicy\nmetadata: {name: p}\nspec:\n  \
+                        repositories:\n  - name: \"*\"\n    policy:\n      trust:\n        enabled: true\n";
+
+    fn ask(kind: &str, operation: &str, object: &Value) -> Value {
+        let review = json!({
+            "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+            "request": { "uid": "u-1", "kind": { "group": "", "version": "v1", "kind": kind }, "name": "policies",
+                         "namespace": "portreeve", "operation": operation, "object": object },
+        });
+        let (answer, outcome) = answer(review.to_string().as_bytes());
+        assert_eq!(answer.status, 200);
+        let answer: Value = serde_json::from_slice(&answer.body).unwrap();
+        let response = &answer["response"];
+        assert_eq!(response["uid"], "u-1");
+        // All that is told agrees, whatever the decision.
+        let (word, code) = if response["allowed"] == true { ("allowed", 200) } else { ("denied", 403) };
+        assert_eq!(
+            (&response["auditAnnotations"]["decision"], &response["status"]["code"]),
+            (&json!(word), &json!(code))
+        );
+        assert_eq!(outcome.as_str(), word);
+        response.clone()
+    }
+
+    #[test]
+    fn good_policies_pass_and_slips_are_told_with_their_place() {
+        let good = ask("ConfigMap", "CREATE", &json!({ "data": { "p.yaml": GOOD } }));
+        assert_eq!(good["allowed"], true, "{good}");
+        // PORTIERIS.md, fault 21: one level out of place.
+        let slipped = GOOD.replace("      trust:\n        enabled", "    trust:\n      enabled");
+        let bad = ask("ConfigMap", "UPDATE", &json!({ "data": { "p.yaml": slipped } }));
+        assert_eq!(bad["allowed"], false);
+        let message = bad["status"]["message"].as_str().unwrap();
+        assert!(message.contains("p.yaml:8:") && message.contains("indentation"), "{message}");
+    }
+
+    #[test]
+    fn what_was_probably_not_meant_is_warned_of() {
+        let odd = GOOD.replace("\"*\"", "\"registry.local:9001\"");
+        let answer = ask("ConfigMap", "CREATE", &json!({ "data": { "p.yaml": odd } }));
+        assert_eq!(answer["allowed"], true, "{answer}");
+        let warnings = answer["warnings"].as_array().unwrap();
+        assert!(
+            warnings[0].as_str().unwrap().starts_with("portreeve: p.yaml:6:5: pattern \"registry.local:9001\""),
+            "{answer}"
+        );
+        assert_eq!(ask("ConfigMap", "CREATE", &json!({ "data": { "p.yaml": GOOD } }))["warnings"], json!([]));
+    }
+
+    #[test]
+    fn binary_data_is_policies_too() {
+        let encoded = |text: &[u8]| json!({ "binaryData": { "p.yaml": STANDARD.encode(text) } });
+        assert_eq!(ask("ConfigMap", "CREATE", &encoded(GOOD.as_bytes()))["allowed"], true);
+        assert_eq!(ask("ConfigMap", "CREATE", &encoded(b"nonsense: true"))["allowed"], false);
+        assert_eq!(ask("ConfigMap", "CREATE", &encoded(b"\xff"))["allowed"], false);
+    }
+
+    #[test]
+    fn only_config_maps_with_policies_are_let_in() {
+        for object in [json!({}), json!({ "data": {} }), json!(null)] {
+            assert_eq!(ask("ConfigMap", "CREATE", &object)["allowed"], false, "{object}");
+        }
+        assert_eq!(ask("Secret", "CREATE", &json!({ "data": { "p.yaml": GOOD } }))["allowed"], false);
+        assert_eq!(ask("ConfigMap", "CONNECT", &json!({ "data": { "p.yaml": GOOD } }))["allowed"], false);
+        assert_eq!(ask("ConfigMap", "DELETE", &json!(null))["allowed"], true);
+        assert_eq!(ask("ConfigMap", "CREATE", &json!({ "data": { "p.yaml": 7 } }))["allowed"], false);
+        let kind = |group: Option<&str>, kind: &str| {
+            is_config_map(&GroupVersionKind { group: group.map(str::to_owned), version: None, kind: kind.to_owned() })
+        };
+        assert!(kind(None, "ConfigMap") && kind(Some(""), "ConfigMap"));
+        assert!(!kind(Some("example.com"), "ConfigMap") && !kind(None, "ConfigMapList"));
+    }
+
+    /// A file whose name begins with a dot is passed over where it is mounted, and the policy in it would count for nothing.
+    #[test]
+    fn a_policy_that_would_be_passed_over_is_refused() {
+        let strict = GOOD.replace("name: p", "name: strict").replace("\"*\"", "\"registry.local/*\"");
+        let answer = ask("ConfigMap", "CREATE", &json!({ "data": { "p.yaml": GOOD, ".strict.yaml": strict } }));
+        assert_eq!(answer["allowed"], false);
+        let message = answer["status"]["message"].as_str().unwrap();
+        assert!(message.contains(".strict.yaml:1:1: ") && message.contains("begins with a dot"), "{message}");
+    }
+
+    #[test]
+    fn what_is_no_review_gets_400() {
+        for body in [&b""[..], b"{}", b"[]", b"{\"kind\":\"AdmissionReview\"}"] {
+            assert_eq!(answer(body).0.status, 400);
+        }
+    }
+
+    #[test]
+    fn more_than_a_config_map_may_hold_is_not_read() {
+        let lines = |count: usize| "# nothing but words\n".repeat(count);
+        let files = |count: usize, text: &str| -> BTreeMap<String, String> {
+            (0..count).map(|n| (format!("p{n}.yaml"), if n == 0 { GOOD.to_owned() } else { text.to_owned() })).collect()
+        };
+        for (data, fits) in [
+            (files(KEYS, "# nothing\n"), true),
+            (files(KEYS + 1, "# nothing\n"), false),
+            (files(2, &lines(50_000)), true),
+            (files(3, &lines(50_000)), false),
+        ] {
+            let answer = ask("ConfigMap", "CREATE", &json!({ "data": data }));
+            assert_eq!(answer["allowed"], fits, "{} keys: {}", data.len(), answer["status"]);
+        }
+    }
+
+    #[test]
+    fn a_flood_of_problems_is_cut() {
+        let many = "- 1\n".repeat(100);
+        let data: BTreeMap<String, String> = (0..50).map(|n| (format!("p{n}.yaml"), many.clone())).collect();
+        let answer = ask("ConfigMap", "CREATE", &json!({ "data": data }));
+        let message = answer["status"]["message"].as_str().unwrap();
+        assert!(message.contains("more") && message.len() < 20_000, "{}", message.len());
+    }
+}

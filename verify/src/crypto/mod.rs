@@ -1,0 +1,3 @@
+//! Keys and certificates.
+
+pub(crate) mod certificate;

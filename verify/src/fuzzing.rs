@@ -1,0 +1,36 @@
+//! What the fuzz targets need of private parsers. The product does not call these functions.
+
+use jiff::Timestamp;
+
+use crate::crypto::certificate::Bundle;
+use crate::json::{self, canonical};
+use crate::tuf::gun::Gun;
+
+/// The canonical form of a document; `None` if it is refused.
+pub fn canonical_json(bytes: &[u8]) -> Option<Vec<u8>> {
+    let document = json::Document::of(bytes).ok()?;
+    let allowance = json::Allowance { values: usize::MAX, memory: usize::MAX, is_late: &|| false };
+    canonical::canonical(document.root(), allowance).ok().map(|form| form.bytes(bytes).to_vec())
+}
+
+/// What is thought of a root key's bundle.
+#[derive(Debug)]
+pub struct RootBundle {
+    /// All but its dates is as it should be.
+    pub is_root_key: bool,
+    /// Its dates are.
+    pub in_date: bool,
+    /// It chains to the CA.
+    pub chains: bool,
+}
+
+/// Reads a root key's PEM; `None` if it is refused.
+pub fn root_bundle(pem: &[u8], gun: &Gun, ca: &[u8], now: Timestamp) -> Option<RootBundle> {
+    let bundle = Bundle::from_canonical_pem(pem)?;
+    let _ = (bundle.key().is_some(), bundle.ends());
+    Some(RootBundle {
+        is_root_key: bundle.is_root_key_of(gun),
+        in_date: bundle.in_date(now),
+        chains: bundle.chains_to_until(ca, now).is_some(),
+    })
+}

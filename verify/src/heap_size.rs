@@ -1,0 +1,35 @@
+//! What verified data takes in memory: near enough for a budget, and never much less than the truth, whatever a server
+//! sends. (Bytes on the wire would not do: a delegation without keys is fifty bytes there, and three times as many here.)
+
+use std::mem::size_of;
+
+/// What an allocation of so many bytes takes, with the allocator's own.
+pub fn allocation(bytes: usize) -> u64 {
+    if bytes == 0 { 0 } else { as_u64((bytes + 8).next_multiple_of(16)) }
+}
+
+/// What an entry of a `BTreeMap` takes: its nodes are half empty where keys came in order.
+pub fn map_entry<K, V>() -> u64 {
+    2 * as_u64(size_of::<K>() + size_of::<V>())
+}
+
+/// What a value takes where it stands.
+pub fn place<T>() -> u64 {
+    as_u64(size_of::<T>())
+}
+
+/// A number of bytes as `u64`.
+pub fn as_u64(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_allocation_is_never_smaller_than_what_is_in_it() {
+        assert_eq!((allocation(0), allocation(1), allocation(8), allocation(9), allocation(24)), (0, 16, 16, 32, 32));
+        assert_eq!((map_entry::<u64, u8>(), place::<u32>()), (18, 4));
+    }
+}

@@ -1,0 +1,163 @@
+//! Content digests, `sha256:<64 hex>` and `sha512:<128 hex>`. Other algorithms and lengths are refused.
+
+use std::fmt;
+
+/// A SHA-256 value.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Sha256([u8; 32]);
+
+impl Sha256 {
+    /// Wraps 32 bytes that are a hash already.
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The hash of `bytes`.
+    pub fn of(bytes: &[u8]) -> Self {
+        let mut out = [0; 32];
+        out.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, bytes).as_ref());
+        Self(out)
+    }
+
+    /// The hash of several texts, each with its length: no two lists of texts are the same bytes.
+    pub fn of_parts<'p>(parts: impl IntoIterator<Item = &'p [u8]>) -> Self {
+        let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+        for part in parts {
+            context.update(&part.len().to_le_bytes());
+            context.update(part);
+        }
+        let mut out = [0; 32];
+        out.copy_from_slice(context.finish().as_ref());
+        Self(out)
+    }
+
+    /// From 64 lowercase hexadecimal digits.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        decode_hex(text).map(Self)
+    }
+
+    /// As 64 lowercase hexadecimal digits.
+    pub fn hex(&self) -> String {
+        encode_hex(&self.0)
+    }
+
+    /// The raw bytes.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Sha256 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sha256:{}", self.hex())
+    }
+}
+
+impl fmt::Debug for Sha256 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The digest part of an image reference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Digest {
+    /// What Notary signs.
+    Sha256(Sha256),
+    /// Valid in a reference, but never to be found in trust data.
+    Sha512([u8; 64]),
+}
+
+impl Digest {
+    /// From `<algorithm>:<lowercase hex>`.
+    pub fn parse(text: &str) -> Result<Self, DigestError> {
+        let (algorithm, hex) = text.split_once(':').ok_or(DigestError::NoAlgorithm)?;
+        match algorithm {
+            "sha256" => Sha256::from_hex(hex).map(Self::Sha256).ok_or(DigestError::Malformed { expected: 64 }),
+            "sha512" => decode_hex(hex).map(Self::Sha512).ok_or(DigestError::Malformed { expected: 128 }),
+            _ => Err(DigestError::UnknownAlgorithm),
+        }
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sha256(hash) => hash.fmt(f),
+            Self::Sha512(bytes) => write!(f, "sha512:{}", encode_hex(bytes)),
+        }
+    }
+}
+
+fn decode_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let digits = text.as_bytes();
+    if digits.len() != 2 * N {
+        return None;
+    }
+    let mut out = [0; N];
+    for (byte, pair) in out.iter_mut().zip(digits.chunks_exact(2)) {
+        for &digit in pair {
+            let value = match digit {
+                b'0'..=b'9' => digit - b'0',
+                b'a'..=b'f' => digit - b'a' + 10,
+                _ => return None,
+            };
+            *byte = (*byte << 4) | value;
+        }
+    }
+    Some(out)
+}
+
+/// Lowercase hexadecimal digits of `bytes`.
+pub(crate) fn encode_hex(bytes: &[u8]) -> String {
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    let mut out = String::with_capacity(2 * bytes.len());
+    out.extend(digits.filter_map(|digit| char::from_digit(digit.into(), 16)));
+    out
+}
+
+/// Why a digest was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DigestError {
+    /// There is no colon.
+    NoAlgorithm,
+    /// Neither sha256 nor sha512.
+    UnknownAlgorithm,
+    /// Not this many lowercase hexadecimal digits.
+    Malformed {
+        /// How many digits the algorithm has.
+        expected: usize,
+    },
+}
+
+impl fmt::Display for DigestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoAlgorithm => f.write_str("the digest has no algorithm, as in sha256:<64 hexadecimal digits>"),
+            Self::UnknownAlgorithm => f.write_str("the digest's algorithm is neither sha256 nor sha512"),
+            Self::Malformed { expected } => {
+                write!(f, "the digest is not {expected} lowercase hexadecimal digits")
+            }
+        }
+    }
+}
+
+impl std::error::Error for DigestError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_only_whole_lowercase_digests() {
+        let hex = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        assert_eq!(Digest::parse(&format!("sha256:{hex}")), Ok(Digest::Sha256(Sha256::of(b""))));
+        assert_eq!(Sha256::of(b"").hex(), hex);
+        for bad in ["sha256:", "sha256:E3", &hex.to_uppercase(), hex.get(1..).unwrap(), &format!("{hex}00")] {
+            assert!(Sha256::from_hex(bad).is_none(), "{bad}");
+        }
+        assert_eq!(Digest::parse("md5:00"), Err(DigestError::UnknownAlgorithm));
+        assert_eq!(Digest::parse("sha256"), Err(DigestError::NoAlgorithm));
+        assert_eq!(Digest::parse("sha512:00"), Err(DigestError::Malformed { expected: 128 }));
+    }
+}

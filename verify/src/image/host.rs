@@ -1,0 +1,135 @@
+//! Hosts of registries. A registry has one host, however it is spelled: upper case, the default port, Docker Hub's old
+//! name and the zeros of an IPv6 address make no other registry. Everything that compares hosts or keeps something by a
+//! host does so by [`one_spelling`]. An image's name keeps the port that was typed.
+
+use std::borrow::Cow;
+use std::net::Ipv6Addr;
+
+use super::ReferenceError;
+
+/// The registry that a name without a host speaks of.
+pub const DOCKER_HUB: &str = "docker.io";
+/// Docker Hub's old name, which Docker still reads as [`DOCKER_HUB`].
+const LEGACY_DOCKER_HUB: &str = "index.docker.io";
+/// The port of https.
+const DEFAULT_PORT: &str = "443";
+
+/// Must this first component of a name be a host?
+pub fn is_host(first: &str) -> bool {
+    first.contains(['.', ':']) || first == "localhost" || first.chars().any(char::is_uppercase)
+}
+
+/// Checks a host and lowers its case: DNS tells no case apart, so neither may a policy, or `REG.io/app` would slip
+/// past the rule for `reg.io`.
+pub fn normal_host(host: &str) -> Result<String, ReferenceError> {
+    let bad = || ReferenceError::Host { host: host.to_owned() };
+    let port = if let Some(rest) = host.strip_prefix('[') {
+        let (address, after) = rest.split_once(']').ok_or_else(bad)?;
+        // No zones and no dotted tails: Docker's grammar takes hexadecimal digits and colons alone.
+        if !address.bytes().all(|b| b.is_ascii_hexdigit() || b == b':') || address.parse::<Ipv6Addr>().is_err() {
+            return Err(bad());
+        }
+        match after.strip_prefix(':') {
+            Some(port) => Some(port),
+            None if after.is_empty() => None,
+            None => return Err(bad()),
+        }
+    } else {
+        let (domain, port) = host.split_once(':').map_or((host, None), |(domain, port)| (domain, Some(port)));
+        if !domain.split('.').all(is_domain_component) {
+            return Err(bad());
+        }
+        port
+    };
+    if let Some(port) = port {
+        check_port(port).ok_or_else(|| ReferenceError::Port { port: port.to_owned() })?;
+    }
+    let lower = host.to_ascii_lowercase();
+    if !is_host(&lower) {
+        // `REG/app` lives on the host `reg`; written in lower case it would be Docker Hub's `reg/app`, another image.
+        return Err(ReferenceError::HostByCase { host: host.to_owned() });
+    }
+    Ok(if lower == LEGACY_DOCKER_HUB { DOCKER_HUB.to_owned() } else { lower })
+}
+
+/// The one spelling of a host in lower case, by which it is compared: `reg.io:443` is `reg.io`, `[fd00:0::1]:9001` is
+/// `[fd00::1]:9001`.
+pub fn one_spelling(host: &str) -> Cow<'_, str> {
+    let (name, port) = split_port(host);
+    if port.is_none() && !is_host(name) {
+        return host.into(); // `reg:443` is a host by its port alone: `reg/x` lies on Docker Hub
+    }
+    let name: Cow<'_, str> = match name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        None if port.is_none() && name == LEGACY_DOCKER_HUB => DOCKER_HUB.into(),
+        None => name.into(),
+        Some(address) => address.parse::<Ipv6Addr>().map_or(name.into(), spelled).into(),
+    };
+    match port {
+        None => name,
+        Some(port) if host.len() == name.len() + 1 + port.len() && host.starts_with(&*name) => host.into(),
+        Some(port) => format!("{name}:{port}").into(),
+    }
+}
+
+/// Splits a host from its port; the default port is none. An IPv6 address keeps its brackets.
+pub fn split_port(host: &str) -> (&str, Option<&str>) {
+    match host.rsplit_once(':') {
+        Some((name, port)) if !port.contains(']') => (name, Some(port).filter(|port| *port != DEFAULT_PORT)),
+        _ => (host, None),
+    }
+}
+
+/// RFC 5952, except that an address never ends in dotted decimals, which no image's name can hold.
+fn spelled(address: Ipv6Addr) -> String {
+    let text = address.to_string();
+    if !text.contains('.') {
+        return format!("[{text}]");
+    }
+    format!("[{}]", address.segments().map(|segment| format!("{segment:x}")).join(":"))
+}
+
+fn is_domain_component(text: &str) -> bool {
+    !text.is_empty()
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}
+
+/// 1 to 65535, no sign, no leading zero: one port has one spelling.
+fn check_port(port: &str) -> Option<()> {
+    let digits = port.bytes().all(|b| b.is_ascii_digit()) && !port.starts_with('0');
+    (digits && port.parse::<u16>().is_ok()).then_some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_has_one_spelling() {
+        for (typed, expected) in [
+            ("reg.io", "reg.io"),
+            ("reg.io:443", "reg.io"),
+            ("REG.io:443", "reg.io"),
+            ("reg.io:4430", "reg.io:4430"),
+            ("reg.io:80", "reg.io:80"),
+            ("localhost:443", "localhost"),
+            // Without its port it would be no host.
+            ("reg:443", "reg:443"),
+            ("index.docker.io", "docker.io"),
+            ("Index.Docker.io:443", "docker.io"),
+            ("index.docker.io:5000", "index.docker.io:5000"),
+            ("registry-1.docker.io:443", "registry-1.docker.io"),
+            ("[fd00::1]", "[fd00::1]"),
+            ("[fd00::1]:443", "[fd00::1]"),
+            ("[FD00:0:0::0001]:9001", "[fd00::1]:9001"),
+            ("[fd00:0:0:0:0:0:0:443]", "[fd00::443]"),
+            ("[::ffff:0a01:2]:9001", "[0:0:0:0:0:ffff:a01:2]:9001"),
+        ] {
+            let host = normal_host(typed).unwrap();
+            assert_eq!(one_spelling(&host), expected, "{typed}");
+            assert_eq!(one_spelling(expected), expected, "it stays as it is");
+            assert_eq!(normal_host(expected).as_deref(), Ok(expected), "it is a host");
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Names in trust data: the GUN (globally unique name) of a repository, and the names of delegations.
+
+use std::fmt;
+
+use crate::image::{Reference, normal_host, one_spelling};
+use crate::text::printable;
+
+/// A repository's name in trust data: the normalised image name without tag, `docker.io/library/nginx`. Its host is in
+/// its one spelling, so that `reg.io:443/x` and `reg.io/x` never have trust data of their own each (TRUST.md, row 103).
+/// It goes into URLs and file names, so nothing but what an image name may hold is let in.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Gun(String);
+
+impl Gun {
+    /// Checks a name: 1 to 255 bytes, components of letters, digits, `.`, `_`, `-` (in the first also a port, or an IPv6
+    /// address in brackets), none empty, `.` or `..`.
+    pub fn new(name: &str) -> Result<Self, GunError> {
+        let error = || GunError { name: printable(name, 300) };
+        let (first, below) = name.split_once('/').map_or((name, None), |(first, below)| (first, Some(below)));
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        let fits = |part: &str| !part.is_empty() && part != "." && part != ".." && part.chars().all(allowed);
+        let is_address = first.starts_with('[') && normal_host(first).is_ok();
+        if !(is_address || fits(&first.replace(':', ""))) || !below.is_none_or(|below| below.split('/').all(fits)) {
+            return Err(error());
+        }
+        let host = one_spelling(first);
+        let name = below.map_or_else(|| host.to_string(), |below| format!("{host}/{below}"));
+        if name.len() > 255 { Err(error()) } else { Ok(Self(name)) }
+    }
+
+    /// The name in trust data of an image as people write it: `nginx` is `docker.io/library/nginx`.
+    pub fn of(image: &Reference) -> Result<Self, GunError> {
+        Self::new(image.repository())
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The registry's host.
+    pub fn host(&self) -> &str {
+        self.0.split_once('/').map_or(&self.0, |(host, _)| host)
+    }
+}
+
+impl fmt::Display for Gun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A name that cannot be a GUN.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GunError {
+    name: String,
+}
+
+impl fmt::Display for GunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\" cannot be the name of a repository in trust data", self.name)
+    }
+}
+
+impl std::error::Error for GunError {}
+
+/// A direct child of `targets`: `targets/<name>`, the name being lowercase letters, digits, `-` and `_` as Notary's
+/// own rule for delegations has it (TRUST.md, row 73).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RoleName(String);
+
+impl RoleName {
+    /// `targets/releases`, the role that Docker publishes tags in.
+    pub fn releases() -> Self {
+        Self("targets/releases".to_owned())
+    }
+
+    /// What a signer may be called.
+    pub const SIGNER_RULE: &str = "a signer's name has lowercase letters, digits, '-' and '_', and is not \"releases\", \
+                                   the role that tags are released in, whoever signed them";
+
+    /// The role of the signer called `name`. `releases` is none: every released image would count as signed by it.
+    pub fn of_signer(name: &str) -> Option<Self> {
+        Self::child_of_targets(name).filter(|role| *role != Self::releases())
+    }
+
+    /// The role `targets/<name>`, be it a signer's or `releases`.
+    pub(crate) fn child_of_targets(name: &str) -> Option<Self> {
+        let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
+        (!name.is_empty() && name.len() <= 128 && name.bytes().all(allowed)).then(|| Self(format!("targets/{name}")))
+    }
+
+    /// From a whole role name, `targets/<name>`.
+    pub fn parse(role: &str) -> Option<Self> {
+        role.strip_prefix("targets/").and_then(Self::child_of_targets)
+    }
+
+    /// The whole role name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The signer's name, without `targets/`.
+    pub fn signer(&self) -> &str {
+        self.0.strip_prefix("targets/").unwrap_or(&self.0)
+    }
+}
+
+impl fmt::Display for RoleName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn guns_are_safe_in_urls_and_paths() {
+        for good in
+            ["docker.io/library/nginx", "registry.local:9001/plant/plc", "a", "localhost/x_y.z-1", "[fd00::1]:9001/x"]
+        {
+            assert_eq!(Gun::new(good).unwrap().as_str(), good);
+        }
+        let long = "a".repeat(256);
+        for bad in [
+            "",
+            "/",
+            "a/",
+            "/a",
+            "a//b",
+            "a/../b",
+            "..",
+            "a/./b",
+            "a b",
+            "a%2fb",
+            "a?b",
+            "a/b:c",
+            "ä",
+            &long,
+            ":/a",
+            "[fd00::1/x",
+            "[fd00::1]x/y",
+            "[..]/x",
+            "[::1]/[::1]",
+            "a/[x]",
+            "[/../]/x",
+        ] {
+            assert!(Gun::new(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn row_103_one_host_with_and_without_its_default_port() {
+        for (one, other) in [
+            ("reg.io:443/x", "reg.io/x"),
+            ("[FD00:0::1]:443/x", "[fd00::1]/x"),
+            ("index.docker.io:443/library/nginx", "nginx"),
+            ("docker.io:443/nginx:1", "docker.io/library/nginx"),
+            ("Reg.io:443/x", "reg.io/x"),
+        ] {
+            let of = |image: &str| Gun::of(&Reference::parse(image).unwrap()).unwrap();
+            assert_eq!(of(one), of(other), "{one}");
+            assert_eq!(of(one).as_str(), Gun::new(of(one).as_str()).unwrap().as_str());
+        }
+        assert_eq!(Gun::new("reg.io:443/x"), Gun::new("reg.io/x"));
+        assert_ne!(Gun::new("reg.io:5000/x"), Gun::new("reg.io/x"));
+        assert_eq!(Gun::new("reg:443/x").unwrap().host(), "reg:443");
+    }
+
+    #[test]
+    fn role_names_are_direct_children_of_targets() {
+        assert_eq!(RoleName::of_signer("alice").unwrap().as_str(), "targets/alice");
+        assert_eq!(RoleName::parse("targets/releases"), Some(RoleName::releases()));
+        for bad in ["", "Alice", "a/b", "..", "a b", "a.", "releases"] {
+            assert_eq!(RoleName::of_signer(bad), None, "{bad}");
+        }
+        for bad in ["targets", "targets/", "root", "snapshot/x", "targets/a/b"] {
+            assert_eq!(RoleName::parse(bad), None, "{bad}");
+        }
+    }
+}

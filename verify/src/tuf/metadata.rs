@@ -1,0 +1,473 @@
+//! Metadata files: the signed envelope, and typed views of timestamp and snapshot. Every view is built from the very
+//! value that the signatures were checked over.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use base64::engine::general_purpose::STANDARD;
+use base64::{DecodeSliceError, Engine as _};
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+
+use super::gun::RoleName;
+use super::key::{KeyId, PublicKey, RoleKeys};
+use super::refresh::RefreshError;
+use super::rejection::Rejection;
+use super::signature::{Signature, distinct, signers};
+use super::source::MetadataName;
+use super::source::{most_values, reading_memory};
+use crate::heap_size::{allocation, as_u64, map_entry, place};
+use crate::image::Sha256;
+use crate::json::canonical::{Form, canonical};
+use crate::json::{Allowance, Document, JsonError, Value};
+use crate::text::printable;
+
+/// The most keys a role may list, and the most signatures a file may carry: each costs a verification.
+const KEYS: usize = 64;
+/// The most keys of one file: each is taken apart, and looked for among all of them.
+const KEYS_IN_FILE: usize = 4096;
+
+/// A file that was read, and is to be verified.
+pub struct Envelope<'a> {
+    role: &'a str,
+    bytes: &'a [u8],
+    document: Document<'a>,
+    signatures: Vec<Signature>,
+    message: Form,
+    is_late: &'a dyn Fn() -> bool,
+}
+
+impl<'a> Envelope<'a> {
+    /// Reads a file of `role`, within what such a file may take. Its time is up when `is_late` says so.
+    pub fn read(role: &'a str, bytes: &'a [u8], is_late: &'a dyn Fn() -> bool) -> Result<Self, RefreshError> {
+        let (values, memory) = (most_values(role, bytes.len()), reading_memory(role, bytes.len()));
+        let failed = |error: JsonError| match error.is_late() {
+            true => late(role),
+            false => Rejection::Json { role: role.to_owned(), error }.into(),
+        };
+        let document = Document::read(bytes, Allowance { values, memory, is_late }).map_err(failed)?;
+        let malformed = |what: &str| Rejection::structure(role, what);
+        let signed = document.root().get("signed").filter(|signed| signed.object().is_some());
+        let signed = signed.ok_or_else(|| malformed("there is no object \"signed\""))?;
+        let left = Allowance { values, memory: memory.saturating_sub(document.memory()), is_late };
+        let message = canonical(signed, left).map_err(failed)?;
+        let entries = document.root().get("signatures").and_then(Value::array);
+        let entries = entries.ok_or_else(|| malformed("there is no list \"signatures\""))?;
+        if entries.clone().count() > KEYS {
+            return Err(malformed("it carries more than 64 signatures").into());
+        }
+        let signatures = entries.map(signature).collect::<Result<_, _>>().map_err(malformed)?;
+        Ok(Self { role, bytes, document, signatures, message, is_late })
+    }
+
+    /// What was signed.
+    pub(crate) fn signed(&self) -> Value<'_> {
+        self.document.root().get("signed").unwrap_or(self.document.root()) // `read` has seen it
+    }
+
+    /// The role.
+    pub fn role(&self) -> &str {
+        self.role
+    }
+
+    fn message(&self) -> &[u8] {
+        self.message.bytes(self.bytes)
+    }
+
+    /// Ends what takes too long.
+    pub fn check_time(&self) -> Result<(), RefreshError> {
+        if (self.is_late)() { Err(late(self.role)) } else { Ok(()) }
+    }
+
+    /// The keys of a role that have signed this, as far as they reach the threshold. `keys_of` names the place that
+    /// lists the keys, for the message.
+    pub fn verify(&self, keys: &RoleKeys, keys_of: Option<String>) -> Result<Vec<Arc<PublicKey>>, RefreshError> {
+        let signers = signers(self.message(), &self.signatures, keys, || self.check_time())?;
+        let valid = distinct(signers.iter().map(Arc::as_ref));
+        if valid < keys.threshold {
+            let (role, threshold) = (self.role.to_owned(), keys.threshold);
+            return Err(Rejection::Signatures { role, keys_of, threshold, valid }.into());
+        }
+        Ok(signers)
+    }
+
+    /// The fields that every role has.
+    pub fn header(&self, kind: &str) -> Result<Header, Rejection> {
+        let malformed = |what: String| Rejection::structure(self.role, what);
+        let signed = self.signed();
+        // Row 68: a file of one kind never stands in for another.
+        if signed.get("_type").and_then(Value::string) != Some(kind) {
+            return Err(malformed(format!("its \"_type\" is not \"{kind}\"")));
+        }
+        let version = signed.get("version").and_then(Value::integer).and_then(|n| u64::try_from(n).ok());
+        let version = version.filter(|version| *version >= 1);
+        let expires = signed.get("expires").and_then(Value::string).and_then(rfc3339);
+        Ok(Header {
+            version: version.ok_or_else(|| malformed("its \"version\" is not an integer from 1".to_owned()))?,
+            expires: expires.ok_or_else(|| malformed("its \"expires\" is not an RFC 3339 time".to_owned()))?,
+            content: Sha256::of(self.message()),
+        })
+    }
+}
+
+/// Nothing is wrong with the file, as far as was seen; nobody could say in time.
+fn late(role: &str) -> RefreshError {
+    RefreshError::Unavailable(format!("the time was up while the {role} metadata was verified"))
+}
+
+fn signature(entry: Value<'_>) -> Result<Signature, &'static str> {
+    let field = |name: &str| entry.get(name).and_then(Value::string);
+    let (Some(key_id), Some(method), Some(sig)) = (field("keyid"), field("method"), field("sig")) else {
+        return Err("a signature lacks its keyid, method or sig");
+    };
+    let bytes = STANDARD.decode(sig).map_err(|_| "a signature is not base64")?;
+    Ok(Signature::new(key_id, method, bytes))
+}
+
+/// What every role's metadata begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// The version.
+    pub version: u64,
+    /// When the metadata expires.
+    pub expires: Timestamp,
+    /// The hash of the canonical form of what was signed: white space and signatures do not change it.
+    pub content: Sha256,
+}
+
+impl Header {
+    /// Is it unexpired? (TUF 1.0 §5.3.10, §5.4.4, §5.5.6, §5.6.6: a freeze ends here.)
+    pub fn check_expiry(&self, role: &str, now: Timestamp) -> Result<(), Rejection> {
+        if now < self.expires {
+            return Ok(());
+        }
+        Err(Rejection::Expired { role: role.to_owned(), expired: self.expires })
+    }
+}
+
+/// Reads `{keyids, threshold}` of a role against the `keys` that stand beside it.
+pub(crate) fn role_keys(entry: Value<'_>, keys: Option<Value<'_>>, known: &mut KnownKeys) -> Result<RoleKeys, String> {
+    let threshold = entry.get("threshold").and_then(Value::integer).and_then(|n| u64::try_from(n).ok());
+    let threshold = threshold.filter(|n| *n >= 1).ok_or("a role's threshold is not an integer from 1")?;
+    let mut listed = BTreeMap::new();
+    // Row 77: without keyids such a role can never be trusted, which is no fault of the file.
+    let ids = entry.get("keyids").filter(|ids| !ids.is_null());
+    let ids = ids.map(|ids| ids.array().ok_or("a role's keyids are not a list")).transpose()?;
+    for (index, id) in ids.into_iter().flatten().enumerate() {
+        if index == KEYS {
+            return Err("a role lists more than 64 keys".to_owned());
+        }
+        let id = id.string().ok_or("a keyid is not text")?;
+        let key = match known.get(id) {
+            Some(key) => key.clone(),
+            None => {
+                if known.len() == KEYS_IN_FILE {
+                    return Err("its roles list more than 4096 different keys".to_owned());
+                }
+                let entry = keys.and_then(|keys| keys.get(id));
+                let entry = entry.ok_or_else(|| format!("the key {} is listed and not there", printable(id, 64)))?;
+                let key = PublicKey::read(id, entry)?.map(Arc::new);
+                known.insert(id.to_owned(), key.clone());
+                key
+            }
+        };
+        if let Some(key) = key {
+            listed.insert(key.id(), key);
+        }
+    }
+    Ok(RoleKeys { threshold, keys: listed })
+}
+
+/// The keys that stand in a file for its roles.
+pub(crate) fn listed_keys(place: Value<'_>) -> Result<Option<Value<'_>>, String> {
+    let keys = place.get("keys");
+    match keys.and_then(Value::object).is_some_and(|mut keys| keys.nth(KEYS_IN_FILE).is_some()) {
+        true => Err("it has more than 4096 keys".to_owned()),
+        false => Ok(keys),
+    }
+}
+
+/// Keys of one file that were read already; `None` for those that never count.
+pub type KnownKeys = BTreeMap<String, Option<Arc<PublicKey>>>;
+
+/// The canonical IDs of keys.
+pub fn canonical_ids(keys: &[Arc<PublicKey>]) -> Vec<KeyId> {
+    keys.iter().map(|key| key.canonical_id()).collect()
+}
+
+/// What one role's metadata says of another's file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileMeta {
+    /// The length of the file in bytes.
+    pub length: u64,
+    /// The SHA-256 of the file.
+    pub sha256: Sha256,
+    sha512: Option<[u8; 64]>,
+}
+
+impl FileMeta {
+    fn read(entry: Value<'_>) -> Result<Self, &'static str> {
+        let length = entry.get("length").and_then(Value::integer).and_then(|n| u64::try_from(n).ok());
+        let length = length.ok_or("a listed length is not an integer from 0")?;
+        let hashes = Hashes::read(entry)?;
+        let sha256 = hashes.sha256.ok_or("a listed file has no sha256 hash")?;
+        Ok(Self { length, sha256, sha512: hashes.sha512 })
+    }
+
+    /// Are these the bytes? Every listed hash of a known algorithm must match (row 62), and the length exactly
+    /// (rows 64 and 65).
+    pub fn check(&self, role: &str, bytes: &[u8]) -> Result<(), Rejection> {
+        let role = || role.to_owned();
+        if bytes.len() as u64 != self.length {
+            return Err(Rejection::Length { role: role(), expected: self.length, actual: Some(bytes.len() as u64) });
+        }
+        if Sha256::of(bytes) != self.sha256 {
+            return Err(Rejection::Hash { role: role(), algorithm: "sha256" });
+        }
+        match self.sha512 {
+            Some(hash) if ring::digest::digest(&ring::digest::SHA512, bytes).as_ref() != hash => {
+                Err(Rejection::Hash { role: role(), algorithm: "sha512" })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The length of a targets role, or the cap, past which none is fetched.
+    pub fn length_within_cap(&self) -> usize {
+        let cap = MetadataName::Targets(self.sha256).cap();
+        usize::try_from(self.length).unwrap_or(cap).min(cap)
+    }
+
+    /// The most bytes to ask for: what is listed, within the cap of the file's kind.
+    pub fn cap(&self, role: &str, name: &MetadataName) -> Result<usize, Rejection> {
+        let cap = name.cap();
+        usize::try_from(self.length)
+            .ok()
+            .filter(|length| *length <= cap)
+            .ok_or_else(|| Rejection::TooLarge { role: role.to_owned(), cap: cap as u64 })
+    }
+}
+
+/// The hashes of known algorithms in an entry; others are ignored (row 63).
+pub struct Hashes {
+    pub(crate) sha256: Option<Sha256>,
+    sha512: Option<[u8; 64]>,
+}
+
+impl Hashes {
+    pub(crate) fn read(entry: Value<'_>) -> Result<Self, &'static str> {
+        let hashes = entry.get("hashes").filter(|hashes| hashes.object().is_some()).ok_or("an entry has no hashes")?;
+        Ok(Self { sha256: hash(hashes, "sha256")?.map(Sha256::new), sha512: hash(hashes, "sha512")? })
+    }
+}
+
+fn hash<const N: usize>(hashes: Value<'_>, algorithm: &str) -> Result<Option<[u8; N]>, &'static str> {
+    let Some(value) = hashes.get(algorithm) else { return Ok(None) };
+    let mut bytes = [0; 66]; // as many as 64 may take while they are decoded
+    let length = value.string().map(|text| STANDARD.decode_slice(text, &mut bytes));
+    match length {
+        Some(Ok(length)) => bytes.get(..length).and_then(|bytes| bytes.try_into().ok()).map(Some),
+        Some(Err(DecodeSliceError::OutputSliceTooSmall)) => None,
+        Some(Err(DecodeSliceError::DecodeError(_))) | None => return Err("a hash is not base64"),
+    }
+    .ok_or("a hash has the wrong length")
+}
+
+/// A verified timestamp.
+#[derive(Debug)]
+pub struct TimestampRole {
+    pub(crate) bytes: Box<[u8]>,
+    pub(crate) header: Header,
+    pub(crate) snapshot: FileMeta,
+}
+
+impl TimestampRole {
+    /// The file as it was served.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Its version and expiry.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// What it says of the snapshot's file.
+    pub fn snapshot(&self) -> &FileMeta {
+        &self.snapshot
+    }
+
+    /// What it takes in memory.
+    pub fn weight(&self) -> u64 {
+        place::<Self>() + allocation(self.bytes.len())
+    }
+
+    /// Reads and verifies.
+    pub fn open(bytes: Vec<u8>, keys: &RoleKeys, is_late: &dyn Fn() -> bool) -> Result<Self, RefreshError> {
+        let role = "timestamp";
+        let envelope = Envelope::read(role, &bytes, is_late)?;
+        envelope.verify(keys, None)?;
+        let header = envelope.header("Timestamp")?;
+        let entry = envelope.signed().get("meta").and_then(|meta| meta.get("snapshot"));
+        let entry = entry.ok_or_else(|| Rejection::structure(role, "it does not list the snapshot"))?;
+        let snapshot = FileMeta::read(entry).map_err(|what| Rejection::structure(role, what))?;
+        drop(envelope);
+        Ok(Self { bytes: bytes.into(), header, snapshot })
+    }
+}
+
+/// A verified snapshot.
+#[derive(Debug)]
+pub struct SnapshotRole {
+    pub(crate) bytes: Box<[u8]>,
+    pub(crate) header: Header,
+    /// Who could have signed it: under other keys it must be verified again.
+    pub(crate) keys: RoleKeys,
+    pub(crate) root: FileMeta,
+    pub(crate) targets: FileMeta,
+    /// The direct children of `targets`; others are never asked for.
+    pub(crate) delegations: BTreeMap<RoleName, FileMeta>,
+}
+
+impl SnapshotRole {
+    /// The file as it was served.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Its version and expiry.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// What it says of the files of the delegations below `targets`.
+    pub fn delegations(&self) -> &BTreeMap<RoleName, FileMeta> {
+        &self.delegations
+    }
+
+    /// What it takes in memory.
+    pub fn weight(&self) -> u64 {
+        let names: u64 = self.delegations.keys().map(|role| allocation(role.as_str().len())).sum();
+        let entries = as_u64(self.delegations.len()) * map_entry::<RoleName, FileMeta>();
+        place::<Self>() + allocation(self.bytes.len()) + self.keys.weight() + entries + names
+    }
+
+    /// Reads and verifies.
+    pub fn open(bytes: Vec<u8>, keys: &RoleKeys, is_late: &dyn Fn() -> bool) -> Result<Self, RefreshError> {
+        let role = "snapshot";
+        let malformed = |what: &str| Rejection::structure(role, what);
+        let envelope = Envelope::read(role, &bytes, is_late)?;
+        envelope.verify(keys, None)?;
+        let header = envelope.header("Snapshot")?;
+        let meta = envelope.signed().get("meta").and_then(Value::object);
+        let (mut root, mut targets, mut delegations) = (None, None, BTreeMap::new());
+        for (name, entry) in meta.ok_or_else(|| malformed("it has no object \"meta\""))? {
+            let file = || FileMeta::read(entry).map_err(malformed);
+            match name {
+                "root" => root = Some(file()?),
+                "targets" => targets = Some(file()?),
+                _ if entry.object().is_none() => return Err(malformed("an entry is not an object").into()), // row 75
+                name => {
+                    if let Some(role) = RoleName::parse(name) {
+                        delegations.insert(role, file()?);
+                    }
+                }
+            }
+        }
+        let root = root.ok_or_else(|| malformed("it does not list the root"))?; // row 60
+        let targets = targets.ok_or_else(|| malformed("it does not list targets"))?;
+        drop(envelope);
+        Ok(Self { bytes: bytes.into(), header, keys: keys.clone(), root, targets, delegations })
+    }
+}
+
+/// An RFC 3339 time in exactly that shape: `T` and `Z` in capitals, 0 to 9 fractional digits, `Z` or an offset.
+/// (jiff by itself takes much more, such as a space for the `T`, or seconds of 60.)
+pub fn rfc3339(text: &str) -> Option<Timestamp> {
+    let bytes = text.as_bytes();
+    let (date_time, rest) = bytes.split_at_checked(19)?;
+    let shape_fits = |bytes: &[u8], shape: &[u8]| {
+        bytes.len() == shape.len()
+            && bytes.iter().zip(shape).all(|(byte, want)| match want {
+                b'9' => byte.is_ascii_digit(),
+                want => byte == want,
+            })
+    };
+    if !shape_fits(date_time, b"9999-99-99T99:99:99") || text.get(17..19).is_none_or(|seconds| seconds > "59") {
+        return None;
+    }
+    let zone = match rest.strip_prefix(b".") {
+        Some(fraction) => {
+            let digits = fraction.iter().take_while(|byte| byte.is_ascii_digit()).count();
+            fraction.get(digits..).filter(|_| (1..=9).contains(&digits))?
+        }
+        None => rest,
+    };
+    let offset = match zone {
+        b"Z" => true,
+        [b'+' | b'-', time @ ..] => {
+            shape_fits(time, b"99:99") && time.get(..2)? <= b"23".as_slice() && time.get(3..)? <= b"59".as_slice()
+        }
+        _ => false,
+    };
+    if !offset {
+        return None;
+    }
+    // The last hours of the year 9999, which stand for no end at all, are past jiff's last time (row 106).
+    let is_last =
+        || text.starts_with("9999-12-3") && text.get(..19).is_some_and(|text| text.parse::<DateTime>().is_ok());
+    text.parse().ok().or_else(|| is_last().then_some(Timestamp::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn expiries_are_rfc_3339_and_nothing_more() {
+        for (text, seconds) in [
+            ("2030-01-02T03:04:05Z", 1_893_553_445),
+            ("9999-12-31T23:59:59Z", 253_402_207_200), // jiff's last second
+            ("9999-12-31T23:59:59.999999999-23:59", 253_402_207_200),
+            ("2030-01-02T03:04:05.1Z", 1_893_553_445),
+            ("2030-01-02T03:04:05.123456789+01:00", 1_893_549_845),
+            ("2030-01-02T03:04:05-23:59", 1_893_639_785),
+            ("2030-01-02T03:04:05-00:00", 1_893_553_445),
+        ] {
+            assert_eq!(rfc3339(text).map(Timestamp::as_second), Some(seconds), "{text}");
+        }
+        for bad in [
+            "",
+            "2030-01-02",
+            "2030-01-02T03:04:05",
+            "2030-01-02 03:04:05Z",
+            "2030-01-02t03:04:05Z",
+            "2030-01-02T03:04:05z",
+            "2030-01-02T03:04:05.Z",
+            "2030-01-02T03:04:05.1234567890Z",
+            "2030-01-02T03:04:05,1Z",
+            "2030-01-02T03:04Z",
+            "2030-01-02T03:04:60Z",
+            "2030-02-30T03:04:05Z",
+            "2030-01-02T24:00:00Z",
+            "2030-01-02T03:04:05+24:00",
+            "2030-01-02T03:04:05+01",
+            "2030-01-02T03:04:05+0100",
+            "2030-01-02T03:04:05+01:60",
+            "9999-12-32T00:00:00Z",
+            "9999-12-31T24:00:00Z",
+            "9999-12-31T23:60:00Z",
+            "2030-01-02T03:04:05Z[UTC]",
+            "2030-01-02T03:04:05+01:00[Europe/Berlin]",
+            " 2030-01-02T03:04:05Z",
+            "2030-01-02T03:04:05Z ",
+            "+002030-01-02T03:04:05Z",
+            "20300102T030405Z",
+            "1893553445",
+            "2030-01-02T03:04:05ZZ",
+            "２030-01-02T03:04:05Z",
+        ] {
+            assert_eq!(rfc3339(bad), None, "{bad}");
+        }
+    }
+}

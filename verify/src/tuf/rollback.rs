@@ -1,0 +1,277 @@
+//! The floor under a repository: the newest header of every role that was ever verified, and the one place that decides
+//! that nothing goes back behind it, whatever anchor it is trusted by and however often the process was started anew.
+//!
+//! Each header is remembered for every key that the role had when it was verified, and binds while the role has one of
+//! them. Whoever steals a role's keys can drive its version up as far as numbers go; once a newer root (or, for a
+//! delegation, newer targets) gives the role other keys alone, the owner starts below that again (TUF 1.0 §5.3.11).
+//! Nothing is lost by it: what the old keys alone have signed does not verify any more. A key that comes back finds its
+//! floor where it was, so that nobody sinks a floor by taking a key away for a while.
+
+use std::collections::BTreeMap;
+
+use super::key::{KeyId, RoleKeys};
+use super::metadata::Header;
+use super::rejection::Rejection;
+use crate::heap_size::{allocation, as_u64, map_entry};
+
+/// Most keys of one role that are told apart. A role that goes through more is held to the newest header of them all,
+/// whatever its keys: whoever can change keys at will can deny by that, and sink nothing.
+const MAX_KEYS: usize = 256;
+const ROOT: &str = "root";
+
+/// The newest headers, by the role's name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Floor(BTreeMap<String, Marks>);
+
+/// By the canonical ID of a key that the role had, so that a certificate and its bare key are one. `None`: it binds
+/// whatever the role's keys are. The root's does, for its versions never go back.
+type Marks = BTreeMap<Option<KeyId>, Header>;
+
+impl Floor {
+    /// The floor of these entries: role, key (`None`: whatever the key), header.
+    pub fn from_entries(entries: impl IntoIterator<Item = (String, Option<KeyId>, Header)>) -> Self {
+        let mut floor = Self::default();
+        for (role, key, header) in entries {
+            raise(floor.0.entry(role).or_default(), key, header);
+        }
+        floor
+    }
+
+    /// Its entries: role, key (`None`: whatever the key), header.
+    pub fn entries(&self) -> impl Iterator<Item = (&str, Option<KeyId>, &Header)> {
+        (self.0.iter()).flat_map(|(role, marks)| marks.iter().map(move |(key, header)| (role.as_str(), *key, header)))
+    }
+
+    /// Takes note of a header that enough of the role's keys have signed. It must not go back behind what was seen.
+    pub fn note(&mut self, role: &str, keys: &RoleKeys, header: Header) -> Result<(), Rejection> {
+        for seen in self.binding(role, keys) {
+            check_progress(role, seen, &header)?;
+        }
+        // What was seen before binds by the keys that it was seen under, and by no others: an owner who adds a key first
+        // and then takes the stolen one away must not carry the thief's version over to the new key.
+        if self.version(role, keys) < header.version {
+            let marks = self.0.entry(role.to_owned()).or_default();
+            for key in keys.canonical_ids() {
+                raise(marks, Some(key), header);
+            }
+            tell_apart(marks, MAX_KEYS);
+        }
+        Ok(())
+    }
+
+    /// Tells so many keys of each role apart, and no more.
+    pub fn tell_apart(&mut self, keys: usize) {
+        for marks in self.0.values_mut() {
+            tell_apart(marks, keys);
+        }
+    }
+
+    /// May a root be in force? (TUF 1.0 §5.3.5.)
+    pub fn check_root(&self, header: &Header) -> Result<(), Rejection> {
+        self.unconditional(ROOT).map_or(Ok(()), |seen| check_progress(ROOT, seen, header)) // rows 40 and 41
+    }
+
+    /// Takes note of a root. Those on the way to the newest one may well lie below it.
+    pub fn note_root(&mut self, header: Header) {
+        raise(self.0.entry(ROOT.to_owned()).or_default(), None, header);
+    }
+
+    /// What it takes in memory.
+    pub fn weight(&self) -> u64 {
+        let marks = |marks: &Marks| as_u64(marks.len()) * map_entry::<Option<KeyId>, Header>();
+        let role = |role: &str| map_entry::<String, Marks>() + allocation(role.len());
+        self.0.iter().map(|(name, found)| role(name) + marks(found)).sum()
+    }
+
+    /// Raises this floor to whatever is higher in another.
+    pub fn raise(&mut self, other: &Self) {
+        for (role, key, header) in other.entries() {
+            raise(self.0.entry(role.to_owned()).or_default(), key, *header);
+        }
+    }
+
+    /// A role of which the other has the same version with other contents, for the same key.
+    pub fn contradicts(&self, other: &Self) -> Option<&str> {
+        let mut entries = self.entries();
+        let differs = |(role, key, header): &(&str, Option<KeyId>, &Header)| {
+            let seen = other.0.get(*role).and_then(|marks| marks.get(key).or_else(|| marks.get(&None)));
+            seen.is_some_and(|seen| seen.version == header.version && seen.content != header.content)
+        };
+        entries.find(differs).map(|(role, _, _)| role)
+    }
+
+    /// The version that binds a role with these keys; 0 where none does.
+    pub fn version(&self, role: &str, keys: &RoleKeys) -> u64 {
+        self.binding(role, keys).map(|header| header.version).max().unwrap_or(0)
+    }
+
+    /// The version of the newest root; 0 where none was seen.
+    pub fn root_version(&self) -> u64 {
+        self.unconditional(ROOT).map_or(0, |header| header.version)
+    }
+
+    /// The roles that were ever seen.
+    pub fn roles(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    /// Was this role ever seen, under whatever keys?
+    pub fn has(&self, role: &str) -> bool {
+        self.0.contains_key(role)
+    }
+
+    fn binding(&self, role: &str, keys: &RoleKeys) -> impl Iterator<Item = &Header> {
+        let marks = self.0.get(role);
+        let holders = std::iter::once(None).chain(keys.canonical_ids().map(Some));
+        holders.filter_map(move |key| marks?.get(&key))
+    }
+
+    fn unconditional(&self, role: &str) -> Option<&Header> {
+        self.0.get(role)?.get(&None)
+    }
+}
+
+/// Holds a role that has more marks than this to the newest header of them all, whatever its keys.
+fn tell_apart(marks: &mut Marks, keys: usize) {
+    if marks.len() > keys.max(1)
+        && let Some(newest) = marks.values().max_by_key(|header| header.version).copied()
+    {
+        *marks = Marks::from([(None, newest)]);
+    }
+}
+
+fn raise(marks: &mut Marks, key: Option<KeyId>, header: Header) {
+    let known = marks.entry(key).or_insert(header);
+    if known.version < header.version {
+        *known = header;
+    }
+}
+
+/// Is a header no older than what was seen, and the same if it has the same version? (TUF 1.0 §5.4.3, §5.5.5.)
+fn check_progress(role: &str, seen: &Header, header: &Header) -> Result<(), Rejection> {
+    let role = || role.to_owned();
+    if header.version < seen.version {
+        return Err(Rejection::Rollback { role: role(), seen: seen.version, offered: header.version });
+    }
+    if header.version == seen.version && header.content != seen.content {
+        return Err(Rejection::Equivocation { role: role(), version: header.version });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::image::Sha256;
+    use crate::json::Document;
+    use crate::tuf::key::PublicKey;
+
+    fn header(version: u64, content: u8) -> Header {
+        Header { version, expires: Timestamp::MAX, content: Sha256::new([content; 32]) }
+    }
+
+    /// Keys that are told apart by a number.
+    fn keys(numbers: impl IntoIterator<Item = u16>) -> RoleKeys {
+        let key = |number: u16| {
+            let raw = number.to_be_bytes().repeat(16);
+            let public = STANDARD.encode(raw);
+            let text = format!(r#"{{"keytype":"ed25519","keyval":{{"private":null,"public":"{public}"}}}}"#);
+            let id = Sha256::of(text.as_bytes());
+            let document = Document::of(text.as_bytes()).unwrap();
+            (id, Arc::new(PublicKey::read(&id.hex(), document.root()).unwrap().unwrap()))
+        };
+        RoleKeys { threshold: 1, keys: numbers.into_iter().map(key).collect() }
+    }
+
+    fn code(result: Result<(), Rejection>) -> &'static str {
+        result.map_or_else(|rejection| rejection.code(), |()| "accepted")
+    }
+
+    #[test]
+    fn each_key_keeps_its_floor() {
+        let mut floor = Floor::default();
+        let (a, b, both) = (keys([1]), keys([2]), keys([1, 2]));
+        for (keys, header, expected) in [
+            (&a, header(5, 0), "accepted"),
+            (&a, header(5, 0), "accepted"),
+            (&a, header(5, 1), "equivocation"),
+            (&a, header(4, 0), "rollback"),
+            (&both, header(5, 0), "accepted"), // nothing new: it binds by A alone, as before
+            (&b, header(2, 0), "accepted"),
+            (&both, header(4, 0), "rollback"),
+            (&both, header(5, 1), "equivocation"),
+            (&a, header(4, 0), "rollback"),
+            (&both, header(6, 0), "accepted"),
+            (&b, header(5, 0), "rollback"),
+            (&a, header(5, 0), "rollback"),
+            (&keys([3]), header(1, 0), "accepted"),
+        ] {
+            assert_eq!(code(floor.note("targets", keys, header)), expected, "{header:?}");
+        }
+        assert_eq!((floor.version("targets", &a), floor.version("targets", &keys([4]))), (6, 0));
+        assert_eq!(code(floor.note("snapshot", &a, header(1, 0))), "accepted");
+    }
+
+    #[test]
+    fn what_is_bound_to_no_key_binds_all() {
+        let mut floor = Floor::from_entries([("targets".to_owned(), None, header(5, 0))]);
+        for keys in [keys([1]), keys([2])] {
+            assert_eq!(code(floor.note("targets", &keys, header(4, 0))), "rollback");
+            assert_eq!(code(floor.note("targets", &keys, header(5, 1))), "equivocation");
+            assert_eq!(code(floor.note("targets", &keys, header(5, 0))), "accepted");
+            assert_eq!(code(floor.note("targets", &keys, header(6, 0))), "accepted");
+        }
+        assert_eq!(floor.version("targets", &keys([3])), 5);
+    }
+
+    #[test]
+    fn roots_are_bound_to_no_key() {
+        let mut floor = Floor::default();
+        assert_eq!(code(floor.check_root(&header(1, 0))), "accepted");
+        floor.note_root(header(3, 0));
+        floor.note_root(header(2, 0));
+        assert_eq!(floor.root_version(), 3);
+        for (header, expected) in
+            [(header(2, 0), "rollback"), (header(3, 1), "equivocation"), (header(3, 0), "accepted")]
+        {
+            assert_eq!(code(floor.check_root(&header)), expected);
+        }
+        assert_eq!(code(floor.check_root(&header(4, 0))), "accepted");
+    }
+
+    #[test]
+    fn two_floors_make_the_same_one_either_way() {
+        let (mut one, mut other) = (Floor::default(), Floor::default());
+        one.note("targets", &keys([1, 2]), header(5, 0)).unwrap();
+        one.note("targets/alice", &keys([1]), header(1, 0)).unwrap();
+        other.note("targets", &keys([2, 3]), header(7, 0)).unwrap();
+        other.note_root(header(2, 0));
+        let mut joined = one.clone();
+        joined.raise(&other);
+        other.raise(&one);
+        assert_eq!(joined, other);
+        let versions = [1, 2, 3].map(|key| joined.version("targets", &keys([key])));
+        assert_eq!((versions, joined.root_version(), joined.has("targets/alice")), ([5, 7, 7], 2, true));
+        assert_eq!(
+            Floor::from_entries(joined.entries().map(|(role, key, header)| (role.to_owned(), key, *header))),
+            joined
+        );
+    }
+
+    #[test]
+    fn more_keys_than_are_told_apart_are_held_to_the_newest() {
+        let mut floor = Floor::default();
+        floor.note("targets", &keys([1]), header(9, 0)).unwrap();
+        floor.note("targets", &keys(1000..1000 + 255), header(1, 0)).unwrap();
+        assert_eq!(code(floor.note("targets", &keys([2]), header(3, 0))), "accepted");
+        assert_eq!(floor.entries().count(), 1);
+        assert_eq!(code(floor.note("targets", &keys([3]), header(8, 0))), "rollback");
+        assert_eq!(code(floor.note("targets", &keys([3]), header(10, 0))), "accepted");
+    }
+}

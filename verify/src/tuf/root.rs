@@ -1,0 +1,252 @@
+//! The root role: which keys sign what, and why those keys are believed.
+//!
+//! A root is followed one version at a time, each signed by the keys of the one before and by its own. It refuses
+//! gaps, jumps and going back. Dates and expiry are asked of the last one only, pins of every root that ends up
+//! trusted (TRUST.md, "Reading a repository", 1 to 3; TUF 1.0 §5.3).
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::anchor::Anchor;
+use super::gun::Gun;
+use super::key::KeyId;
+use super::key::{PublicKey, RoleKeys};
+use super::metadata::{Envelope, Header, KnownKeys, listed_keys, role_keys};
+use super::refresh::RefreshError;
+use super::rejection::{Rejection, RootDistrust};
+use super::signature::distinct;
+use super::source::FetchError;
+use super::source::{MetadataName, MetadataSource};
+use super::trusted_state::Seen;
+use crate::heap_size::{allocation, place};
+use crate::image::Sha256;
+use crate::json::Value;
+
+/// Steps that are followed in one refresh; a server could otherwise keep us walking for ever.
+const STEPS: u64 = 64;
+
+/// A root whose own signatures were verified. Whether it is trusted is another question: [`Root::trusted_until`].
+#[derive(Debug)]
+pub struct Root {
+    pub(crate) bytes: Box<[u8]>,
+    pub(crate) header: Header,
+    pub(crate) timestamp: RoleKeys,
+    pub(crate) snapshot: RoleKeys,
+    pub(crate) targets: RoleKeys,
+    keys: RoleKeys,
+    /// Those of `keys` that have signed this root.
+    signed: Vec<Arc<PublicKey>>,
+}
+
+impl Root {
+    /// The file as it was served.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The keys that may sign the timestamp.
+    pub fn timestamp(&self) -> &RoleKeys {
+        &self.timestamp
+    }
+
+    /// Its version and expiry.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// What it takes in memory.
+    pub fn weight(&self) -> u64 {
+        let roles = [&self.keys, &self.timestamp, &self.snapshot, &self.targets];
+        // A key that signs for two roles counts twice, which is rare.
+        let keys: u64 = roles.iter().flat_map(|role| role.keys.values()).map(|key| key.weight()).sum();
+        place::<Self>() + allocation(self.bytes.len()) + roles.iter().map(|role| role.weight()).sum::<u64>() + keys
+    }
+
+    /// The newest root the server has, for first contact.
+    pub fn fetch_newest(source: &mut dyn MetadataSource, gun: &Gun) -> Result<Self, RefreshError> {
+        match fetch(source, &MetadataName::Root)? {
+            Some(bytes) => Self::read(bytes, None, gun, &|| source.is_late()),
+            None => Err(Rejection::NoTrustData { gun: gun.as_str().to_owned() }.into()),
+        }
+    }
+
+    /// A root that was trusted before and is known by its version and hash alone. It was verified then, and is again.
+    pub fn fetch_again(
+        source: &mut dyn MetadataSource,
+        gun: &Gun,
+        version: u64,
+        sha256: Sha256,
+    ) -> Result<Self, RefreshError> {
+        if let Some(bytes) = fetch(source, &MetadataName::RootVersion(version))? {
+            if Sha256::of(&bytes) != sha256 {
+                return Err(Rejection::Equivocation { role: "root".to_owned(), version }.into());
+            }
+            return Self::read(bytes, None, gun, &|| source.is_late());
+        }
+        // Older servers keep the newest alone.
+        let Some(bytes) = fetch(source, &MetadataName::Root)? else {
+            return Err(Rejection::Deleted { gun: gun.as_str().to_owned() }.into());
+        };
+        let is_it = Sha256::of(&bytes) == sha256;
+        let root = Self::read(bytes, None, gun, &|| source.is_late())?;
+        let offered = root.header.version;
+        match offered.cmp(&version) {
+            Ordering::Less => Err(Rejection::Rollback { role: "root".to_owned(), seen: version, offered }.into()),
+            Ordering::Equal if !is_it => Err(Rejection::Equivocation { role: "root".to_owned(), version }.into()),
+            Ordering::Equal => Ok(root),
+            // Nothing leads from the one that was trusted to this one.
+            Ordering::Greater => Err(Rejection::RootVersion { expected: version, actual: offered }.into()),
+        }
+    }
+
+    /// Follows rotations from a root that was trusted before, up to the newest. Every step is noted: what the keys before
+    /// it have signed away stays signed away, wherever the walk ends.
+    pub fn walk(
+        mut root: Arc<Self>,
+        source: &mut dyn MetadataSource,
+        gun: &Gun,
+        seen: &mut Seen,
+    ) -> Result<Arc<Self>, RefreshError> {
+        for _ in 0..STEPS {
+            let next = root.header.version + 1; // at most 2^53 + 1
+            let Some(bytes) = fetch(source, &MetadataName::RootVersion(next))? else { return Ok(root) };
+            root = Arc::new(Self::read(bytes, Some(&root), gun, &|| source.is_late())?);
+            seen.note_root(&root);
+        }
+        // One more probe tells "exactly as many as are followed" from "more than that".
+        match fetch(source, &MetadataName::RootVersion(root.header.version + 1))? {
+            None => Ok(root),
+            Some(_) => Err(Rejection::TooManyRoots { version: root.header.version, limit: STEPS }.into()),
+        }
+    }
+
+    /// Reads a root: signed by its own keys and, if it follows another, by that one's as well (TUF 1.0 §5.3.4).
+    pub fn read(
+        bytes: Vec<u8>,
+        previous: Option<&Self>,
+        gun: &Gun,
+        is_late: &dyn Fn() -> bool,
+    ) -> Result<Self, RefreshError> {
+        let role = "root";
+        let malformed = |what: String| Rejection::structure(role, what);
+        let envelope = Envelope::read(role, &bytes, is_late)?;
+        if let Some(previous) = previous {
+            let place = format!("root version {}", previous.header.version);
+            envelope.verify(&previous.keys_fit_for(gun), Some(place))?; // rows 29, 32 and 46
+        }
+        let roles = envelope.signed().get("roles").and_then(Value::object);
+        let roles = roles.ok_or_else(|| malformed("it has no object \"roles\"".to_owned()))?;
+        let listed = listed_keys(envelope.signed()).map_err(malformed)?;
+        let mut known = KnownKeys::new();
+        let mut found = BTreeMap::new();
+        for (name, entry) in roles {
+            envelope.check_time()?;
+            // Every entry must be sound (row 75), though only four are used.
+            let keys = role_keys(entry, listed, &mut known).map_err(malformed)?;
+            if ["root", "timestamp", "snapshot", "targets"].contains(&name) {
+                found.insert(name, keys);
+            }
+        }
+        let mut role_of = |name: &str| found.remove(name).ok_or_else(|| malformed(format!("it lacks the role {name}")));
+        let (keys, timestamp) = (role_of("root")?, role_of("timestamp")?);
+        let (snapshot, targets) = (role_of("snapshot")?, role_of("targets")?);
+        let signed = envelope.verify(&keys, None)?; // rows 30 and 31
+        let header = envelope.header("Root")?;
+        if let Some(previous) = previous {
+            let expected = previous.header.version + 1;
+            if header.version != expected {
+                return Err(Rejection::RootVersion { expected, actual: header.version }.into()); // rows 37 to 40
+            }
+        }
+        drop(envelope);
+        let root = Self { bytes: bytes.into(), header, timestamp, snapshot, targets, keys, signed };
+        // A link of the chain must be a root of this repository; dates and pins are for its end.
+        root.enough(|key| is_fit(key, gun), || root.distrust(gun, root.unfit()))?;
+        Ok(root)
+    }
+
+    /// Is this root to be trusted at `now`? Its certificates must be in date and pinned, and it must be unexpired.
+    /// Says when the certificates will no longer do.
+    ///
+    /// Only keys that pass every check are counted: a root that merely *lists* a pinned certificate, which is public,
+    /// proves nothing.
+    pub fn trusted_until(&self, anchor: &Anchor, gun: &Gun, now: Timestamp) -> Result<Timestamp, Rejection> {
+        let in_date = |key: &PublicKey| is_fit(key, gun) && key.bundle().is_some_and(|bundle| bundle.in_date(now));
+        let pinned_until = |key: &PublicKey| anchor.accepts_until(key, now).filter(|_| in_date(key));
+        self.enough(in_date, || self.distrust(gun, RootDistrust::OutOfDate))?;
+        self.enough(|key| pinned_until(key).is_some(), || self.distrust(gun, RootDistrust::of(anchor.kind())))?;
+        self.header.check_expiry("root", now)?; // rows 42 and 48
+        Ok(self.certificates_end(pinned_until))
+    }
+
+    /// The IDs of the root role's keys.
+    pub fn key_ids(&self) -> Vec<KeyId> {
+        self.keys.keys.keys().copied().collect()
+    }
+
+    /// Have enough of the keys signed that `counts` lets count?
+    fn enough(
+        &self,
+        counts: impl Fn(&PublicKey) -> bool,
+        otherwise: impl FnOnce() -> Rejection,
+    ) -> Result<(), Rejection> {
+        let valid = distinct(self.signed.iter().map(Arc::as_ref).filter(|key| counts(key)));
+        if valid >= self.keys.threshold { Ok(()) } else { Err(otherwise()) }
+    }
+
+    /// When so many of the certificates that count have ended that the threshold is no longer met.
+    fn certificates_end(&self, counts_until: impl Fn(&PublicKey) -> Option<Timestamp>) -> Timestamp {
+        let mut ends = BTreeMap::<KeyId, Timestamp>::new();
+        for (key, end) in self.signed.iter().filter_map(|key| Some((key, counts_until(key)?))) {
+            let latest = ends.entry(key.canonical_id()).or_insert(end);
+            *latest = end.max(*latest);
+        }
+        let mut ends: Vec<_> = ends.into_values().collect();
+        ends.sort_by(|a, b| b.cmp(a));
+        let last = usize::try_from(self.keys.threshold).ok().and_then(|n| ends.get(n.checked_sub(1)?).copied());
+        last.unwrap_or(Timestamp::MIN)
+    }
+
+    /// Why the certificates will not do: they name another repository, or are unsound.
+    fn unfit(&self) -> RootDistrust {
+        let names = self.signed.iter().filter_map(|key| key.bundle()?.root_key_of());
+        let name = names.map(str::to_owned).find(|name| !name.is_empty());
+        name.map_or(RootDistrust::Certificate, |name| RootDistrust::OtherRepository { name })
+    }
+
+    /// The keys that may sign the next root: dates are not asked of them, or nobody could recover from an expired
+    /// certificate (row 42).
+    fn keys_fit_for(&self, gun: &Gun) -> RoleKeys {
+        let mut fit = self.keys.clone();
+        fit.keys.retain(|_, key| is_fit(key, gun));
+        fit
+    }
+
+    fn distrust(&self, gun: &Gun, why: RootDistrust) -> Rejection {
+        let keys: BTreeSet<_> = self.signed.iter().map(|key| key.id()).collect();
+        Rejection::RootNotTrusted { gun: gun.as_str().to_owned(), why, keys: keys.into_iter().collect() }
+    }
+}
+
+/// A root key is a certificate of this repository (row 20: a bare key is none).
+fn is_fit(key: &PublicKey, gun: &Gun) -> bool {
+    key.bundle().is_some_and(|bundle| bundle.is_root_key_of(gun))
+}
+
+/// A root's bytes; `None` if the server has no such root.
+fn fetch(source: &mut dyn MetadataSource, name: &MetadataName) -> Result<Option<Vec<u8>>, RefreshError> {
+    match source.fetch(name, name.cap()) {
+        Ok(bytes) if bytes.len() > name.cap() => Err(too_large(name.cap())),
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(FetchError::NotFound) => Ok(None),
+        Err(FetchError::TooLarge { cap }) => Err(too_large(cap)),
+        Err(FetchError::Unavailable(why)) => Err(RefreshError::Unavailable(why)),
+    }
+}
+
+fn too_large(cap: usize) -> RefreshError {
+    Rejection::TooLarge { role: "root".to_owned(), cap: cap as u64 }.into()
+}
