@@ -13,6 +13,7 @@ mod forgery;
 mod hostile;
 mod hosts;
 mod image;
+mod layers;
 mod log;
 mod manifests;
 mod memory;
