@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Files and folders whose text may name pages of `docs/`.
-const SOURCES: [&str; 9] =
-    ["src", "tests", "examples", "manifests", "tools", "certs-gen", ".ci", "Cargo.toml", "Containerfile"];
+const SOURCES: [&str; 10] =
+    ["src", "verify", "tests", "examples", "manifests", "tools", "certs-gen", ".ci", "Cargo.toml", "Containerfile"];
 /// Folders whose files are checked when a page names them.
 const FOLDERS: [&str; 4] = ["docs/", "examples/", "manifests/", "tools/"];
 
