@@ -14,7 +14,7 @@ use super::patch::Operation;
 use super::request::Request;
 use super::workload::{ImageUse, List, WorkloadKind};
 use crate::base::context::Deadline;
-use crate::kube::pull_secrets::Puller;
+use crate::kube::pull_secrets::PullContext;
 use crate::policy::Mode;
 
 /// Images of one workload that are verified at the same time.
@@ -190,7 +190,7 @@ pub fn decide(judge: &Judge, rules: &DecisionRules, request: &Request, deadline:
 /// Each different image once, side by side.
 fn assess_all<'a>(
     judge: &Judge,
-    puller: &Puller<'_>,
+    puller: &PullContext<'_>,
     images: &[ImageUse<'a>],
     deadline: Deadline,
     now: Timestamp,

@@ -13,8 +13,10 @@ use crate::http::url::TrustServer;
 use crate::keychain::Credential;
 use crate::keychain::candidates::{Candidates, one_after_another};
 use crate::keychain::mounted::MountedCredentials;
-use crate::kube::pull_secrets::{ClusterSecrets, NotHad, Puller};
-use crate::kube::signer_secrets::{SecretError, SecretStore, SignerSecret};
+use crate::keychain::pulled::PulledConfigs;
+use crate::kube::error::ObjectError;
+use crate::kube::pull_secrets::PullContext;
+use crate::kube::signer_secrets::{ClusterSigners, SecretError, SecretStore, SignerSecret};
 use crate::metrics;
 use crate::policy::{
     MAX_DENIAL, Mode, Place, PolicySet, Remap, Requirement, Rule, Scope, Selection, Together, TrustRule,
@@ -43,8 +45,10 @@ pub struct Judge {
     pub credentials: MountedCredentials,
     /// Mounted signers' keys.
     pub secrets: SecretStore,
-    /// Pull secrets and signers' keys from the Kubernetes API, if that is switched on.
-    pub cluster: Option<ClusterSecrets>,
+    /// Pull secrets from the Kubernetes API, if that is switched on.
+    pub pull_secrets: Option<PulledConfigs>,
+    /// Signers' keys from the Kubernetes API, if that is switched on.
+    pub cluster_signers: Option<ClusterSigners>,
     /// Default trust servers.
     pub servers: TrustServers,
     /// Where policy does not say.
@@ -177,7 +181,7 @@ impl Verdict {
 
 impl Judge {
     /// The verdict on one image of a workload, by the deadline. The puller's namespace may be empty: none.
-    pub fn assess(&self, puller: &Puller<'_>, image: &str, deadline: Deadline, now: Timestamp) -> Assessment {
+    pub fn assess(&self, puller: &PullContext<'_>, image: &str, deadline: Deadline, now: Timestamp) -> Assessment {
         let namespace = puller.namespace;
         let reference = match Reference::parse(image) {
             Ok(reference) => reference,
@@ -382,12 +386,12 @@ impl Judge {
 
     /// A signer's secret: the mounted one, or else the cluster's.
     fn signer_secret(&self, namespace: &str, name: &str, deadline: Deadline) -> Result<SignerSecret, Refused> {
-        match (self.secrets.read(namespace, name), &self.cluster) {
+        match (self.secrets.read(namespace, name), &self.cluster_signers) {
             (Ok(secret), _) => Ok(secret),
             (Err(SecretError::NotMounted { .. }), Some(cluster)) => {
-                cluster.signer(namespace, name, deadline).map_err(|error| match error {
-                    NotHad::Bad(error) => bad_secret(namespace, name, &format!("it {error}")),
-                    NotHad::Unavailable(error) => {
+                cluster.get(namespace, name, deadline).map_err(|error| match error {
+                    ObjectError::Unusable(error) => bad_secret(namespace, name, &format!("it {error}")),
+                    ObjectError::Unavailable { message: error, .. } => {
                         Refused::Unavailable { reason: format!("the signer's secret {namespace}/{name} {error}") }
                     }
                 })
@@ -419,8 +423,7 @@ impl Judge {
         deadline: Deadline,
     ) -> (Vec<Credential>, Vec<String>) {
         let Asking { image, puller, .. } = *asking;
-        let mut pulled =
-            self.cluster.as_ref().map(|cluster| cluster.pull_secrets(puller, deadline)).unwrap_or_default();
+        let mut pulled = self.pull_secrets.as_ref().map(|secrets| secrets.get(puller, deadline)).unwrap_or_default();
         let mut problems = std::mem::take(&mut pulled.problems);
         let mut names = Vec::new();
         if trust.server.is_some() || self.server_of(image.host()).is_ok_and(|own| own == *server) {
@@ -456,7 +459,7 @@ struct Asking<'a> {
     image: &'a Reference,
     /// See [`Together::except`].
     except: &'a [&'a Glob],
-    puller: &'a Puller<'a>,
+    puller: &'a PullContext<'a>,
     deadline: Deadline,
     now: Timestamp,
 }

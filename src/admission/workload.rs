@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use std::fmt;
 
 use super::request::{Container, GroupVersionKind, Object, Spec};
-use crate::kube::names::Resource;
-use crate::kube::pull_secrets::Puller;
+use crate::kube::object_name::Resource;
+use crate::kube::pull_secrets::PullContext;
 
 /// A kind that is, or makes, pods. The group is part of it: `Job` of a foreign group is not ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,8 +115,8 @@ impl WorkloadKind {
     }
 
     /// Who would pull the images of an object of this kind in `namespace`.
-    pub fn puller<'a>(self, object: &'a Object, namespace: &'a str) -> Puller<'a> {
-        let mut puller = Puller::in_namespace(namespace);
+    pub fn puller<'a>(self, object: &'a Object, namespace: &'a str) -> PullContext<'a> {
+        let mut puller = PullContext::in_namespace(namespace);
         if let Some((_, spec)) = self.pod_spec(object) {
             let references = spec.image_pull_secrets.iter().flatten();
             puller.pull_secrets = references.map(|reference| reference.name.as_deref().unwrap_or_default()).collect();
@@ -320,7 +320,7 @@ mod tests {
     fn the_puller_is_what_the_pod_s_spec_says() {
         let puller = |kind: WorkloadKind, json: &str| {
             let object = object(json);
-            let Puller { namespace, pull_secrets, service_account } = kind.puller(&object, "line-1");
+            let PullContext { namespace, pull_secrets, service_account } = kind.puller(&object, "line-1");
             assert_eq!(namespace, "line-1");
             (pull_secrets.join(","), service_account.map(str::to_owned))
         };

@@ -33,6 +33,11 @@ impl Deadline {
         Self { at: self.at.min(from_now(wait)), ..self }
     }
 
+    /// Half of what is left: the other half is for the next phase.
+    pub fn half(self) -> Self {
+        self.remaining().map_or(self, |left| self.at_most(left / 2))
+    }
+
     /// The moment itself.
     pub fn instant(self) -> Instant {
         self.at

@@ -13,7 +13,7 @@ use crate::admission::combine::RuleVerdict;
 use crate::admission::evaluate::{Assessment, Verdict};
 use crate::base::context::Deadline;
 use crate::http::url::{PlainHttp, TrustServer};
-use crate::kube::pull_secrets::Puller;
+use crate::kube::pull_secrets::PullContext;
 use crate::policy::Mode;
 use crate::schemes::notary::Notary;
 use crate::schemes::notary::query::Origin;
@@ -37,7 +37,8 @@ pub(super) fn run(
     let mut status = ExitStatus::Allowed;
     for image in images {
         let now = Timestamp::now();
-        let assessment = engine.judge().assess(&Puller::in_namespace(namespace), image, Deadline::after(timeout), now);
+        let assessment =
+            engine.judge().assess(&PullContext::in_namespace(namespace), image, Deadline::after(timeout), now);
         let mode = mode_of(engine.mode(), &assessment);
         status = status.worse(status_of(mode, &assessment));
         let stored = stored(&assessment, &engine.judge().notary, now);

@@ -5,10 +5,12 @@ pub mod candidates;
 pub(crate) mod docker_config;
 pub(crate) mod matching;
 pub(crate) mod mounted;
+pub(crate) mod pulled;
 
 pub use candidates::{Candidates, Fingerprint, one_after_another};
 pub use docker_config::TOKEN_USER;
 pub use mounted::MountedCredentials;
+pub use pulled::{PodConfigs, PulledConfigs};
 
 use crate::base::secret::Secret;
 

@@ -1,36 +1,31 @@
-//! The Kubernetes API, as far as it is needed: plain GETs of one Secret, one ServiceAccount or one owner by name, with the
-//! pod's own service-account token. It lists and watches nothing, follows no redirect, believes only the cluster's own CA, takes no
-//! object but the one that was asked for, and never logs a header or a body.
+//! A client of the Kubernetes API, no larger than needed: a GET of one Secret, one ServiceAccount or one owner by name, with
+//! the service-account token of Portreeve's own pod. It lists and watches nothing, follows no redirect, trusts no CA but the
+//! cluster's, accepts no object but the one that was asked for, and never logs a header or a body.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use rustls::CertificateError;
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
 
-use super::names::{Kind, NotAName, Resource, check};
+use super::error::{ApiError, ApiErrorKind, ApiSetupError};
+use super::object_name::{Kind, Resource, check_names};
+use super::objects::{AccountObject, Object, OwnerObject, SecretObject, Status};
 use crate::base::context::Deadline;
-use crate::base::files::{FileError, read_text_capped};
+use crate::base::files::read_text_capped;
 use crate::base::json_limits::Density;
 use crate::base::secret::Secret;
 use crate::http::client::{Http, HttpError, HttpSetupError, Peer};
-use crate::http::proxy::ProxyError;
-use crate::http::roots::CaError;
 use crate::http::url::{PlainHttp, TrustServer};
 use crate::metrics::{self, Metrics};
 use portreeve_verify::text::printable;
 
-/// Largest answer. A Secret holds at most 1 MiB, which base64 and its metadata make more of.
-const MAX_ANSWER: usize = 3 << 20;
-/// Most values in it. A tenant writes it, and a megabyte of empty ones would take ten while it is read.
-const MAX_PARTS: usize = 20_000;
-/// Longest token: it must fit into a request's head.
+/// Largest response. A Secret holds at most 1 MiB; base64 and metadata add to that.
+const MAX_RESPONSE: usize = 3 << 20;
+/// Most values in a response. A tenant writes it, and a megabyte of empty values would take ten in memory.
+pub(super) const MAX_VALUES: usize = 20_000;
+/// Longest token: it must fit into the head of a request.
 const MAX_TOKEN: usize = 16 << 10;
 
 /// The address of an API server: `https://host[:port][/path]`.
@@ -38,7 +33,7 @@ const MAX_TOKEN: usize = 16 << 10;
 pub struct ApiUrl(String);
 
 impl ApiUrl {
-    /// Checks an address; `None` for one that is no server's, or not https.
+    /// Checks an address; `None` if it is not the address of a server, or not https.
     pub fn parse(url: &str) -> Option<Self> {
         let server = TrustServer::parse(url, PlainHttp::Refused).ok()?;
         server.directory().is_none().then(|| Self(server.as_str().to_owned()))
@@ -63,11 +58,11 @@ impl fmt::Display for ApiUrl {
 /// How the API server is reached.
 #[derive(Clone, Debug)]
 pub struct ApiSettings {
-    /// Its address; `None`: as kubelet tells it.
+    /// Its address; `None`: the address that kubelet tells.
     pub server: Option<ApiUrl>,
-    /// The file with the token that says who we are; read for every request, for kubelet replaces it.
+    /// The file with the token; read for every request, because kubelet replaces it.
     pub token: PathBuf,
-    /// The file with the CA of the API server's certificate; re-read when it changes.
+    /// The file with the CA of the API server's certificate; read again when it changes.
     pub ca: PathBuf,
 }
 
@@ -81,25 +76,47 @@ impl Default for ApiSettings {
     }
 }
 
+/// What a client of the API is used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Pull secrets and the keys of signers.
+    Credentials,
+    /// Owners of objects.
+    Owners,
+}
+
+impl Purpose {
+    /// The component below `manifests/components` that grants the rights.
+    pub(super) fn component(self) -> &'static str {
+        match self {
+            Self::Credentials => "api-credentials",
+            Self::Owners => "compare-children",
+        }
+    }
+
+    fn objects(self) -> &'static str {
+        match self {
+            Self::Credentials => "pull secrets",
+            Self::Owners => "owners",
+        }
+    }
+}
+
 /// The API server. Shared by all workers.
-pub(crate) struct Api {
+pub struct Api {
     http: Arc<Http>,
     server: ApiUrl,
-    /// What it answers to everybody.
-    door: String,
+    /// The URL of a probe: the API server answers it whatever the token may do.
+    probe: String,
     token: PathBuf,
     ca: PathBuf,
-    /// What has to be applied for this use of it to be allowed.
-    component: &'static str,
+    purpose: Purpose,
 }
 
 impl Api {
-    /// `component` below `manifests/components` gives the rights for what is asked.
-    pub(crate) fn new(
-        settings: &ApiSettings,
-        component: &'static str,
-        metrics: Arc<Metrics>,
-    ) -> Result<Self, ApiSetupError> {
+    /// A client of the API server. Sends no request yet, but logs a token that cannot be used: better at the start than
+    /// with the first denial.
+    pub fn new(settings: &ApiSettings, purpose: Purpose, metrics: Arc<Metrics>) -> Result<Arc<Self>, ApiSetupError> {
         let ApiSettings { server, token, ca } = settings.clone();
         let known = server.or_else(|| ApiUrl::in_cluster(|name| std::env::var(name).ok()));
         let server = known.ok_or(ApiSetupError::NoServer)?;
@@ -107,17 +124,17 @@ impl Api {
             HttpSetupError::Ca(error) => ApiSetupError::Ca(error),
             HttpSetupError::Proxy(error) => ApiSetupError::Proxy(error),
         })?;
-        let door = format!("{server}/livez");
-        Ok(Self { http: Arc::new(http), server, door, token, ca, component })
+        let probe = format!("{server}/livez");
+        let api = Self { http: Arc::new(http), server, probe, token, ca, purpose };
+        match api.token() {
+            Ok(_) => log::info!("{} are read from the Kubernetes API server {}", purpose.objects(), api.server),
+            Err(kind) => log::warn!("{} {}", purpose.objects(), api.error(kind)),
+        }
+        Ok(Arc::new(api))
     }
 
     pub(crate) fn server(&self) -> &ApiUrl {
         &self.server
-    }
-
-    /// What is wrong with our token now, if anything is: better told at the start than by the first denial.
-    pub(crate) fn trouble_with_token(&self) -> Option<ApiError> {
-        self.token().err().map(|trouble| self.error(trouble))
     }
 
     /// One Secret.
@@ -125,7 +142,7 @@ impl Api {
         self.get(Kind::Secret, namespace, name, deadline)
     }
 
-    /// The names in a ServiceAccount's `imagePullSecrets`.
+    /// The names in the `imagePullSecrets` of a ServiceAccount.
     pub(crate) fn pull_secrets_of(
         &self,
         namespace: &str,
@@ -133,320 +150,94 @@ impl Api {
         deadline: Deadline,
     ) -> Result<Vec<String>, ApiError> {
         let account: AccountObject = self.get(Kind::ServiceAccount, namespace, account, deadline)?;
-        Ok(account.image_pull_secrets.into_iter().flatten().filter_map(|secret| secret.name).collect())
+        Ok(account.into_pull_secrets())
     }
 
-    /// The object of this name and uid: what `read` makes of its bytes.
+    /// What `read` makes of the object with this name and uid.
     pub(crate) fn owner<T>(
         &self,
-        kind: Resource,
+        resource: Resource,
         (namespace, name, uid): (&str, &str, &str),
         read: &dyn Fn(&[u8]) -> Option<T>,
         deadline: Deadline,
     ) -> Result<T, ApiError> {
-        let body = self.fetch(Kind::Owner(kind), namespace, name, deadline).map_err(|trouble| self.error(trouble))?;
+        let body = self.fetch(Kind::Owner(resource), namespace, name, deadline).map_err(|kind| self.error(kind))?;
         let head: Option<OwnerObject> = serde_json::from_slice(&body).ok();
-        let head =
-            head.filter(|head| is_called(head.kind.as_deref(), head.metadata.as_ref(), kind.kind, namespace, name));
-        let Some(metadata) = head.and_then(|head| head.metadata) else { return Err(self.error(Trouble::NotThat)) };
-        if metadata.uid.as_deref() != Some(uid) {
-            return Err(self.error(Trouble::OtherUid));
+        let head = head.filter(|head| head.is_named(resource.kind, namespace, name));
+        let Some(head) = head else { return Err(self.error(ApiErrorKind::OtherObject)) };
+        if head.uid() != Some(uid) {
+            return Err(self.error(ApiErrorKind::OtherUid));
         }
-        read(&body).ok_or_else(|| self.error(Trouble::NotThat))
+        read(&body).ok_or_else(|| self.error(ApiErrorKind::OtherObject))
     }
 
-    fn error(&self, trouble: Trouble) -> ApiError {
-        ApiError { server: self.server.clone(), component: self.component, trouble }
+    fn error(&self, kind: ApiErrorKind) -> ApiError {
+        ApiError { server: self.server.clone(), purpose: self.purpose, kind }
     }
 
     fn get<T: Object>(&self, kind: Kind, namespace: &str, name: &str, deadline: Deadline) -> Result<T, ApiError> {
-        let body = self.fetch(kind, namespace, name, deadline).map_err(|trouble| self.error(trouble))?;
+        let body = self.fetch(kind, namespace, name, deadline).map_err(|kind| self.error(kind))?;
         let object: Option<T> = serde_json::from_slice(&body).ok();
-        object.filter(|object| object.is_called(namespace, name)).ok_or_else(|| self.error(Trouble::NotThat))
+        object.filter(|object| object.is_named(namespace, name)).ok_or_else(|| self.error(ApiErrorKind::OtherObject))
     }
 
     /// The bytes of one object.
-    fn fetch(&self, kind: Kind, namespace: &str, name: &str, deadline: Deadline) -> Result<Vec<u8>, Trouble> {
-        // Nothing but a name becomes part of the URL: a tenant writes it.
-        check(Kind::Namespace, namespace).and_then(|()| check(kind, name)).map_err(Trouble::NotAName)?;
+    fn fetch(&self, kind: Kind, namespace: &str, name: &str, deadline: Deadline) -> Result<Vec<u8>, ApiErrorKind> {
+        // A tenant writes the name, and it becomes part of a URL.
+        check_names(kind, namespace, name).map_err(ApiErrorKind::InvalidName)?;
         let token = self.token()?;
         let Resource { api, plural, .. } = kind.resource();
         let url = format!("{}/{api}/namespaces/{namespace}/{plural}/{name}", self.server);
-        let peer = Peer { kind: metrics::Peer::KubernetesApi, door: &self.door, answered: &|| () };
-        let answer = self.http.get(&url, Some(&token), MAX_ANSWER, deadline, peer).map_err(|error| match error {
-            HttpError::Certificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
-                Trouble::OtherCa { ca: self.ca.clone() }
-            }
-            other => Trouble::Http(other),
-        })?;
-        if answer.status != 200 {
-            return Err(refusal(answer.status, &answer.body, plural, namespace));
+        let peer = Peer { kind: metrics::Peer::KubernetesApi, door: &self.probe, answered: &|| () };
+        let response =
+            self.http.get(&url, Some(&token), MAX_RESPONSE, deadline, peer).map_err(|error| match error {
+                HttpError::Certificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
+                    ApiErrorKind::OtherCa { ca: self.ca.clone() }
+                }
+                other => ApiErrorKind::Http(other),
+            })?;
+        if response.status != 200 {
+            return Err(refusal(response.status, &response.body, plural, namespace));
         }
-        if Density::of(&answer.body).parts > MAX_PARTS {
-            return Err(Trouble::TooDense);
+        if Density::of(&response.body).parts > MAX_VALUES {
+            return Err(ApiErrorKind::TooManyValues);
         }
-        Ok(answer.body)
+        Ok(response.body)
     }
 
-    /// `Authorization`, with the token as it is now.
-    fn token(&self) -> Result<Secret, Trouble> {
+    /// The `Authorization` header, with the token as it is now.
+    fn token(&self) -> Result<Secret, ApiErrorKind> {
         let file = || self.token.clone();
-        let text =
-            read_text_capped(&self.token, MAX_TOKEN).map_err(|source| Trouble::Token { file: file(), source })?;
+        let text = read_text_capped(&self.token, MAX_TOKEN)
+            .map_err(|source| ApiErrorKind::TokenFile { file: file(), source })?;
         let token = text.trim();
-        // RFC 6750 §2.1: b64token. Nothing else gets into a header.
+        // RFC 6750 §2.1: b64token. No other character may get into a header.
         let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/=".contains(&b);
         if token.is_empty() || !token.bytes().all(allowed) {
-            return Err(Trouble::NotAToken { file: file() });
+            return Err(ApiErrorKind::NotAToken { file: file() });
         }
         Ok(Secret::new(format!("Bearer {token}")))
     }
 }
 
-/// Anything but a 200. What the body says is believed only where it is a `Status`: a proxy's 404 says nothing about a
-/// Secret.
-fn refusal(status: u16, body: &[u8], resource: &'static str, namespace: &str) -> Trouble {
+/// The error of any status but 200. The body counts only if it is a `Status`: a proxy's 404 says nothing about a Secret.
+fn refusal(status: u16, body: &[u8], resource: &'static str, namespace: &str) -> ApiErrorKind {
     let said: Option<Status> = serde_json::from_slice(body).ok();
     let said = said.filter(|said| said.kind.as_deref() == Some("Status"));
     let reason = said.and_then(|said| said.reason).unwrap_or_default();
     match (status, reason.as_str()) {
-        (401, "Unauthorized") => Trouble::Unauthorized,
-        (403, "Forbidden") => Trouble::Forbidden { resource, namespace: namespace.to_owned() },
-        (404, "NotFound") => Trouble::NotFound,
-        (status, _) => Trouble::Status { status, reason: printable(&reason, 60) },
+        (401, "Unauthorized") => ApiErrorKind::Unauthorized,
+        (403, "Forbidden") => ApiErrorKind::Forbidden { resource, namespace: namespace.to_owned() },
+        (404, "NotFound") => ApiErrorKind::NotFound,
+        (status, _) => ApiErrorKind::Status { status, reason: printable(&reason, 60) },
     }
 }
 
-/// What can be asked for.
-trait Object: DeserializeOwned {
-    const KIND: &'static str;
-    fn head(&self) -> (Option<&str>, Option<&ObjectMeta>);
-
-    /// Is it the object of this kind and name?
-    fn is_called(&self, namespace: &str, name: &str) -> bool {
-        let (kind, metadata) = self.head();
-        is_called(kind, metadata, Self::KIND, namespace, name)
-    }
-}
-
-fn is_called(kind: Option<&str>, metadata: Option<&ObjectMeta>, wanted: &str, namespace: &str, name: &str) -> bool {
-    let is = |found: &Option<String>, wanted: &str| found.as_deref() == Some(wanted);
-    kind == Some(wanted)
-        && metadata.is_some_and(|metadata| is(&metadata.namespace, namespace) && is(&metadata.name, name))
-}
-
-/// Wire type: the head of what made another object.
-#[derive(Deserialize)]
-#[cfg_attr(test, derive(miniserde::Deserialize))]
-struct OwnerObject {
-    kind: Option<String>,
-    metadata: Option<ObjectMeta>,
-}
-
-/// Wire type: a Secret. Its values are base64.
-#[derive(Deserialize)]
-#[cfg_attr(test, derive(miniserde::Deserialize))]
-pub(crate) struct SecretObject {
-    kind: Option<String>,
-    metadata: Option<ObjectMeta>,
-    #[serde(rename = "type")]
-    kind_of_secret: Option<String>,
-    data: Option<BTreeMap<String, Option<String>>>,
-}
-
-impl SecretObject {
-    /// `type`; a Secret without one is `Opaque`.
-    pub(crate) fn kind_of_secret(&self) -> &str {
-        self.kind_of_secret.as_deref().unwrap_or("Opaque")
-    }
-
-    /// The bytes under a key; `None` where there are none, or what stands there is not base64.
-    pub(crate) fn value(&self, key: &str) -> Option<Vec<u8>> {
-        BASE64_STANDARD.decode(self.data.as_ref()?.get(key)?.as_ref()?).ok()
-    }
-}
-
-impl Object for SecretObject {
-    const KIND: &'static str = "Secret";
-    fn head(&self) -> (Option<&str>, Option<&ObjectMeta>) {
-        (self.kind.as_deref(), self.metadata.as_ref())
-    }
-}
-
-impl fmt::Debug for SecretObject {
+impl fmt::Debug for Api {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SecretObject").field("metadata", &self.metadata).finish_non_exhaustive()
+        f.debug_struct("Api").field("server", &self.server).field("purpose", &self.purpose).finish_non_exhaustive()
     }
 }
-
-/// Wire type: a ServiceAccount.
-#[derive(Deserialize)]
-#[cfg_attr(test, derive(miniserde::Deserialize))]
-struct AccountObject {
-    kind: Option<String>,
-    metadata: Option<ObjectMeta>,
-    #[serde(rename = "imagePullSecrets")]
-    image_pull_secrets: Option<Vec<LocalReference>>,
-}
-
-impl Object for AccountObject {
-    const KIND: &'static str = "ServiceAccount";
-    fn head(&self) -> (Option<&str>, Option<&ObjectMeta>) {
-        (self.kind.as_deref(), self.metadata.as_ref())
-    }
-}
-
-/// Wire type.
-#[derive(Deserialize)]
-#[cfg_attr(test, derive(miniserde::Deserialize))]
-struct LocalReference {
-    name: Option<String>,
-}
-
-/// Wire type: as much of `metadata` as says whose it is.
-#[derive(Debug, Deserialize)]
-#[cfg_attr(test, derive(miniserde::Deserialize))]
-struct ObjectMeta {
-    name: Option<String>,
-    namespace: Option<String>,
-    uid: Option<String>,
-}
-
-/// Wire type: `meta/v1.Status`, the body of every refusal.
-#[derive(Deserialize)]
-#[cfg_attr(test, derive(miniserde::Deserialize))]
-struct Status {
-    kind: Option<String>,
-    reason: Option<String>,
-}
-
-/// An object that was not had. In words it follows what the object is called: `pull secret line-1/harbor does not exist`.
-#[derive(Debug)]
-pub(crate) struct ApiError {
-    server: ApiUrl,
-    component: &'static str,
-    trouble: Trouble,
-}
-
-#[derive(Debug)]
-enum Trouble {
-    /// It cannot be there.
-    NotAName(NotAName),
-    /// The API server says that it is not there.
-    NotFound,
-    /// Our token cannot be read.
-    Token { file: PathBuf, source: FileError },
-    /// What is read is no token.
-    NotAToken { file: PathBuf },
-    /// There was no answer.
-    Http(HttpError),
-    /// The server is under another CA.
-    OtherCa { ca: PathBuf },
-    /// Our token was not accepted.
-    Unauthorized,
-    /// We have not the right.
-    Forbidden { resource: &'static str, namespace: String },
-    /// Another refusal.
-    Status { status: u16, reason: String },
-    /// There is more in it than is read.
-    TooDense,
-    /// The answer is not the object.
-    NotThat,
-    /// Another object has that name by now.
-    OtherUid,
-}
-
-impl ApiError {
-    /// Is it certain that there is no such object? Everything else is that nobody could say.
-    pub(crate) fn is_absence(&self) -> bool {
-        matches!(self.trouble, Trouble::NotFound | Trouble::NotAName(_))
-    }
-
-    /// Was it only that time was up?
-    pub(crate) fn is_timeout(&self) -> bool {
-        matches!(self.trouble, Trouble::Http(HttpError::Timeout))
-    }
-}
-
-impl fmt::Display for ApiError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { server, component, trouble } = self;
-        match trouble {
-            Trouble::NotAName(error) => return write!(f, "cannot exist: {error}"),
-            Trouble::NotFound => return f.write_str("does not exist"),
-            _ => f.write_str("could not be had: ")?,
-        }
-        let api = format!("the Kubernetes API server {server}");
-        match trouble {
-            Trouble::NotAName(_) | Trouble::NotFound => Ok(()),
-            Trouble::TooDense => write!(f, "{api}: the object has more than {MAX_PARTS} values"),
-            Trouble::Token { file, source } => {
-                let file = file.display();
-                write!(
-                    f,
-                    "Portreeve's own service-account token {file} {source}: apply manifests/components/{component}"
-                )
-            }
-            Trouble::NotAToken { file } => write!(f, "{} holds no service-account token", file.display()),
-            Trouble::Http(error) => write!(f, "{api}: {error}"),
-            Trouble::OtherCa { ca } => write!(f, "{api}: its certificate is not under the CA in {}", ca.display()),
-            Trouble::Unauthorized => {
-                write!(f, "{api} did not accept Portreeve's service-account token (401 Unauthorized)")
-            }
-            Trouble::Forbidden { resource, namespace } => write!(
-                f,
-                "{api} does not let Portreeve \"get\" \"{resource}\" in namespace {namespace} (403 Forbidden): apply \
-                 manifests/components/{component}, or a Role there"
-            ),
-            Trouble::Status { status, reason } => {
-                let redirect =
-                    if (300..400).contains(status) { ", a redirect, and those are not followed" } else { "" };
-                let blank = if reason.is_empty() { "" } else { " " };
-                write!(f, "{api} answered {status}{blank}{reason}{redirect}")
-            }
-            Trouble::NotThat => write!(f, "{api} answered with something that is not this object"),
-            Trouble::OtherUid => write!(f, "{api} has another object of this name by now"),
-        }
-    }
-}
-
-impl std::error::Error for ApiError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match &self.trouble {
-            Trouble::NotAName(error) => Some(error),
-            Trouble::Token { source, .. } => Some(source),
-            Trouble::Http(error) => Some(error),
-            _ => None,
-        }
-    }
-}
-
-/// The API cannot be used at all.
-#[derive(Debug)]
-pub enum ApiSetupError {
-    /// Nobody says where the API server is.
-    NoServer,
-    /// Its CA cannot be used.
-    Ca(CaError),
-    /// The environment's proxy cannot be used.
-    Proxy(ProxyError),
-}
-
-impl fmt::Display for ApiSetupError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("credentials.kubernetes and admission.children need the Kubernetes API: ")?;
-        match self {
-            Self::NoServer => f.write_str(
-                "KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT do not say where the API server is, so this is no \
-                 pod: set credentials.api.server, or credentials.kubernetes to false and admission.children to trust",
-            ),
-            Self::Ca(error) => error.fmt(f),
-            Self::Proxy(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for ApiSetupError {}
 
 #[cfg(test)]
 mod tests;

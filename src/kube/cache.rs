@@ -1,29 +1,30 @@
-//! Objects of the cluster, kept for seconds: a storm of pods asks for the same few Secrets, and a Secret that changes must
-//! count soon. Requests for the same object at the same time share one GET. Bounded in number and bytes; an object is kept
-//! under its namespace and name, so that no namespace is ever given another's.
+//! Objects of the cluster, cached for seconds. Many pods that start together need the same few Secrets, and a Secret that
+//! changes must take effect soon. Requests for the same object at the same time share one GET. The cache is bounded in
+//! objects and in bytes. Its key contains the namespace, so that no namespace is ever given the object of another one.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::pull_secrets::ClusterError;
+use super::error::ObjectError;
+use super::object_name::{Kind, check_names};
 use crate::base::context::Deadline;
 use crate::base::single_flight::{Boarding, Landing, Shelf, Slot};
 
 /// How long an object is used.
 pub(crate) const KEEP: Duration = Duration::from_secs(15);
-/// How long it is believed that an object could not be had: long enough for a storm, short enough for whoever has just
-/// put it right.
+/// How long an error is used: long enough for many requests at once, short enough for an operator who has just removed
+/// the cause.
 pub(crate) const KEEP_FAILURE: Duration = Duration::from_secs(3);
 /// The longest that one GET may take.
 const GET_TIME: Duration = Duration::from_secs(3);
-/// Most objects that are kept, and most bytes.
+/// Most objects in a cache, and most bytes.
 const MAX_OBJECTS: usize = 1_000;
 const MAX_BYTES: u64 = 4 << 20;
 
 /// Objects of one kind. Shared by all workers.
 pub(crate) struct Cache<T> {
-    shelf: Shelf<Key, Arc<Kept<T>>, (), ()>,
-    weigh: fn(&T) -> u64,
+    shelf: Shelf<Key, Arc<Cached<T>>, (), ()>,
+    heap_size: fn(&T) -> u64,
     keep: Duration,
     keep_failure: Duration,
 }
@@ -31,72 +32,95 @@ pub(crate) struct Cache<T> {
 /// Namespace and name.
 type Key = (String, String);
 
-/// What asking for an object came to.
-pub(crate) struct Kept<T> {
-    /// The object, or why there is none.
-    pub(crate) found: Result<Arc<T>, ClusterError>,
-    /// When it was asked for.
+/// The result of one GET.
+struct Cached<T> {
+    found: Result<Arc<T>, ObjectError>,
+    /// When the GET began.
     asked: Instant,
-    weight: u64,
+    heap_size: u64,
 }
 
 impl<T> Cache<T> {
-    pub(crate) fn keeping(keep: Duration, keep_failure: Duration, weigh: fn(&T) -> u64) -> Self {
-        let shelf = Shelf::new(MAX_OBJECTS, MAX_BYTES, |kept: &Arc<Kept<T>>| kept.weight);
-        Self { shelf, weigh, keep, keep_failure }
+    pub(crate) fn new(keep: Duration, keep_failure: Duration, heap_size: fn(&T) -> u64) -> Self {
+        let shelf = Shelf::new(MAX_OBJECTS, MAX_BYTES, |cached: &Arc<Cached<T>>| cached.heap_size);
+        Self { shelf, heap_size, keep, keep_failure }
     }
 
-    /// The object as it was a moment ago, or as `get` brings it; `None` where the deadline passed first.
+    /// The object of this namespace and name: from the cache while it is fresh, else what `get` returns. Names that are
+    /// not valid are never cached: a tenant writes them, at any length.
+    pub(crate) fn get_cached(
+        &self,
+        kind: Kind,
+        namespace: &str,
+        name: &str,
+        deadline: Deadline,
+        get: &dyn Fn(Deadline) -> Result<T, ObjectError>,
+    ) -> Result<Arc<T>, ObjectError> {
+        check_names(kind, namespace, name)?;
+        self.get(namespace, name, deadline, get)
+    }
+
+    /// As [`Self::get_cached`], for a name that was checked.
     pub(crate) fn get(
         &self,
         namespace: &str,
         name: &str,
         deadline: Deadline,
-        get: &dyn Fn(Deadline) -> Result<T, ClusterError>,
-    ) -> Option<Arc<Kept<T>>> {
+        get: &dyn Fn(Deadline) -> Result<T, ObjectError>,
+    ) -> Result<Arc<T>, ObjectError> {
         let key = (namespace.to_owned(), name.to_owned());
         let slot = self.shelf.slot(&key);
-        let kept = self.bring(&slot, deadline, get);
+        let cached = self.fetch(&slot, deadline, get);
         self.shelf.tidy(&key, slot);
-        kept
+        let no_time = || ObjectError::Unavailable {
+            message: "could not be had: there was no time to ask the Kubernetes API server".to_owned(),
+            timed_out: true,
+        };
+        cached.ok_or_else(no_time)?.found.clone()
     }
 
-    fn bring(
+    /// `None` where the deadline passed first.
+    fn fetch(
         &self,
-        slot: &Slot<Arc<Kept<T>>, (), ()>,
+        slot: &Slot<Arc<Cached<T>>, (), ()>,
         deadline: Deadline,
-        get: &dyn Fn(Deadline) -> Result<T, ClusterError>,
-    ) -> Option<Arc<Kept<T>>> {
+        get: &dyn Fn(Deadline) -> Result<T, ObjectError>,
+    ) -> Option<Arc<Cached<T>>> {
         loop {
-            if let Some(kept) = slot.held().filter(|kept| self.is_fresh(kept)) {
-                return Some(kept);
+            if let Some(cached) = slot.held().filter(|cached| self.is_fresh(cached)) {
+                return Some(cached);
             }
             deadline.remaining()?;
             match slot.board(|| ()) {
                 Boarding::Lead(pilot) => {
-                    // Between our look and now, another one may have brought it.
-                    if let Some(kept) = slot.held().filter(|kept| self.is_fresh(kept)) {
-                        return Some(kept);
+                    // Another request may have fetched the object since the cache was read.
+                    if let Some(cached) = slot.held().filter(|cached| self.is_fresh(cached)) {
+                        return Some(cached);
                     }
                     let asked = Instant::now();
                     let found = get(deadline.at_most(GET_TIME)).map(Arc::new);
-                    // That one asker's time was up says nothing to the others.
-                    let is_ours = deadline.remaining().is_none() && found.as_ref().is_err_and(ClusterError::is_timeout);
-                    let weight = 512 + found.as_ref().map_or(0, |found| (self.weigh)(found));
-                    let kept = Arc::new(Kept { found, asked, weight });
-                    pilot.land(&if is_ours { Err(()) } else { Ok(Arc::clone(&kept)) });
-                    return Some(kept);
+                    // That this request ran out of time says nothing about the object.
+                    let is_ours = deadline.remaining().is_none() && found.as_ref().is_err_and(ObjectError::is_timeout);
+                    let heap_size = 512 + found.as_ref().map_or(0, |found| (self.heap_size)(found));
+                    let cached = Arc::new(Cached { found, asked, heap_size });
+                    pilot.land(&if is_ours { Err(()) } else { Ok(Arc::clone(&cached)) });
+                    return Some(cached);
                 }
                 Boarding::Wait(flight) => {
-                    if let Landing::Brought(kept) = flight.wait(deadline)? {
-                        return Some(kept);
+                    if let Landing::Brought(cached) = flight.wait(deadline)? {
+                        return Some(cached);
                     }
                 }
             }
         }
     }
 
-    fn is_fresh(&self, kept: &Kept<T>) -> bool {
-        kept.asked.elapsed() < if kept.found.is_ok() { self.keep } else { self.keep_failure }
+    fn is_fresh(&self, cached: &Cached<T>) -> bool {
+        cached.asked.elapsed() < if cached.found.is_ok() { self.keep } else { self.keep_failure }
     }
+}
+
+/// The heap size of a text, with its allocation and its place in a list.
+pub(crate) fn text_size(text: &str) -> u64 {
+    64 + text.len() as u64
 }

@@ -1,15 +1,18 @@
-//! The Kubernetes API, and what is read from it: one object by name at a time, kept for seconds.
+//! The Kubernetes API, and what Portreeve reads from it: one object by name at a time, cached for seconds. It knows
+//! nothing of docker configs: a caller says what is made of a Secret.
 
 pub(crate) mod api;
 pub(crate) mod cache;
-pub(crate) mod names;
+pub(crate) mod error;
 pub(crate) mod object_name;
+pub(crate) mod objects;
 pub(crate) mod owners;
 pub(crate) mod pull_secrets;
 pub(crate) mod signer_secrets;
 
-pub use api::{ApiSettings, ApiSetupError, ApiUrl};
-pub use names::{NotAName, Resource};
+pub use api::{Api, ApiSettings, ApiUrl, Purpose};
+pub use error::{ApiSetupError, ObjectError};
+pub use object_name::{InvalidName, Resource};
 pub use owners::{OwnerName, Owners};
-pub use pull_secrets::{ClusterSecrets, NotHad, PullSecrets, Puller};
-pub use signer_secrets::{SecretError, SecretStore, SignerSecret};
+pub use pull_secrets::PullContext;
+pub use signer_secrets::{ClusterSigners, SecretError, SecretStore, SignerSecret};

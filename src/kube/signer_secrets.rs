@@ -1,16 +1,23 @@
-//! The secrets that policies name in `signerSecrets`: mounted as `<root>/<namespace>/<secret>/{name,publicKey}`, read
-//! whenever they are asked for, so that a change counts at once. Nothing but a Kubernetes name ever becomes part of a
-//! path.
+//! The Secrets that policies name in `signerSecrets`, each with the keys `name` and `publicKey`. They are mounted as
+//! `<root>/<namespace>/<secret>/<key>` and read for every request, so that a change takes effect at once; or they are read
+//! from the Kubernetes API. Nothing but a valid Kubernetes name becomes part of a path.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
-use super::names::{Kind, NotAName, check};
+use super::api::Api;
+use super::cache::{Cache, KEEP, KEEP_FAILURE, text_size};
+use super::error::ObjectError;
+use super::object_name::{InvalidName, Kind, check_names};
+use super::objects::{SecretObject, no_key};
+use crate::base::context::Deadline;
 use crate::base::files::{FileError, read_text_capped};
 
 /// Largest `name` and largest `publicKey`.
-pub(crate) const MAX_NAME: usize = 1 << 10;
-pub(crate) const MAX_KEY: usize = 64 << 10;
+const MAX_NAME: usize = 1 << 10;
+const MAX_KEY: usize = 64 << 10;
 
 /// Where signer secrets are mounted.
 #[derive(Clone, Debug)]
@@ -18,7 +25,7 @@ pub struct SecretStore {
     root: PathBuf,
 }
 
-/// A signer secret, as Portieris has it.
+/// A signer's Secret, in the format of Portieris.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignerSecret {
     /// `name`: the signer, whose role is `targets/<name>`.
@@ -28,15 +35,14 @@ pub struct SignerSecret {
 }
 
 impl SecretStore {
-    /// A store below a directory, which need not exist.
+    /// A store below a directory, which may be absent.
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into() }
     }
 
     /// Reads one secret.
     pub fn read(&self, namespace: &str, secret: &str) -> Result<SignerSecret, SecretError> {
-        check(Kind::Namespace, namespace).map_err(SecretError::NotAName)?;
-        check(Kind::Secret, secret).map_err(SecretError::NotAName)?;
+        check_names(Kind::Secret, namespace, secret).map_err(SecretError::InvalidName)?;
         let directory = self.root.join(namespace).join(secret);
         if !directory.is_dir() {
             return Err(SecretError::NotMounted {
@@ -60,11 +66,51 @@ fn read_key(directory: &Path, secret: &str, key: &'static str, cap: usize) -> Re
     }
 }
 
-/// A secret that cannot be had.
+/// Signers' Secrets, read from the Kubernetes API. Shared by all workers.
+pub struct ClusterSigners {
+    api: Arc<Api>,
+    cache: Cache<SignerSecret>,
+}
+
+impl ClusterSigners {
+    /// The Secrets behind an API server. Sends no request yet.
+    pub fn new(api: Arc<Api>) -> Self {
+        Self::keeping(api, KEEP, KEEP_FAILURE)
+    }
+
+    fn keeping(api: Arc<Api>, keep: Duration, keep_failure: Duration) -> Self {
+        let size = |signer: &SignerSecret| text_size(&signer.name) + text_size(&signer.public_key);
+        Self { api, cache: Cache::new(keep, keep_failure, size) }
+    }
+
+    /// One signer's Secret. Takes at most half of the time that is left.
+    pub fn get(&self, namespace: &str, name: &str, deadline: Deadline) -> Result<SignerSecret, ObjectError> {
+        let get = |deadline| signer(&self.api.secret(namespace, name, deadline)?);
+        let found = self.cache.get_cached(Kind::Secret, namespace, name, deadline.half(), &get)?;
+        Ok(SignerSecret::clone(&found))
+    }
+}
+
+impl fmt::Debug for ClusterSigners {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClusterSigners").field("server", self.api.server()).finish_non_exhaustive()
+    }
+}
+
+fn signer(secret: &SecretObject) -> Result<SignerSecret, ObjectError> {
+    let text = |key: &str, cap| {
+        let bytes = secret.value(key).filter(|bytes| bytes.len() <= cap);
+        let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok()).filter(|text| !text.trim().is_empty());
+        text.ok_or_else(|| ObjectError::Unusable(no_key(key)))
+    };
+    Ok(SignerSecret { name: text("name", MAX_NAME)?.trim().to_owned(), public_key: text("publicKey", MAX_KEY)? })
+}
+
+/// A signer's Secret that cannot be read.
 #[derive(Debug)]
 pub enum SecretError {
-    /// No Kubernetes object can be called that.
-    NotAName(NotAName),
+    /// No object of Kubernetes can have this name.
+    InvalidName(InvalidName),
     /// There is no directory for it.
     NotMounted {
         /// Its namespace.
@@ -99,7 +145,7 @@ pub enum SecretError {
 impl fmt::Display for SecretError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotAName(error) => error.fmt(f),
+            Self::InvalidName(error) => error.fmt(f),
             Self::NotMounted { namespace, secret, directory } => write!(
                 f,
                 "signer secret \"{secret}\" of namespace \"{namespace}\" is not mounted: mount it into Portreeve's pod \
@@ -129,6 +175,9 @@ impl std::error::Error for SecretError {
         }
     }
 }
+
+#[cfg(test)]
+mod cluster_tests;
 
 #[cfg(test)]
 mod tests {
@@ -178,9 +227,9 @@ mod tests {
         let long = "a".repeat(254);
         for name in ["", ".", "..", "../secret", "a/b", "/etc", "A", "a_b", "-a", "a-", "a..b", ".a", "ä", "a\0", &long]
         {
-            assert!(matches!(store.read("line-1", name), Err(SecretError::NotAName(_))), "{name}");
-            assert!(matches!(store.read(name, "x"), Err(SecretError::NotAName(_))), "{name}");
+            assert!(matches!(store.read("line-1", name), Err(SecretError::InvalidName(_))), "{name}");
+            assert!(matches!(store.read(name, "x"), Err(SecretError::InvalidName(_))), "{name}");
         }
-        assert!(matches!(store.read("a.b", "x"), Err(SecretError::NotAName(_))));
+        assert!(matches!(store.read("a.b", "x"), Err(SecretError::InvalidName(_))));
     }
 }

@@ -19,9 +19,10 @@ use crate::base::context::Deadline;
 use crate::base::waiting::Waiting;
 use crate::config::{AskApi, Config};
 use crate::keychain::mounted::MountedCredentials;
-use crate::kube::api::ApiSetupError;
-use crate::kube::pull_secrets::ClusterSecrets;
-use crate::kube::signer_secrets::SecretStore;
+use crate::keychain::pulled::PulledConfigs;
+use crate::kube::api::{Api, Purpose};
+use crate::kube::error::ApiSetupError;
+use crate::kube::signer_secrets::{ClusterSigners, SecretStore};
 use crate::metrics::{self, Metrics, Phase};
 use crate::policy::Mode;
 use crate::schemes::notary::{Notary, NotaryError, NotarySettings};
@@ -53,15 +54,20 @@ impl Engine {
             metrics: Arc::clone(&metrics),
         })
         .map_err(EngineError::Notary)?;
+        let api = match config.ask_api {
+            AskApi::No => None,
+            AskApi::Yes => {
+                let api = Api::new(&config.api, Purpose::Credentials, Arc::clone(&metrics));
+                Some(api.map_err(EngineError::Api)?)
+            }
+        };
         let judge = Judge {
             policies: PoliciesInForce::default(),
             notary,
             credentials: MountedCredentials::new(Some(config.registries.clone())).counted_by(Arc::clone(&metrics)),
             secrets: SecretStore::new(config.secrets.clone()),
-            cluster: match config.ask_api {
-                AskApi::No => None,
-                AskApi::Yes => Some(ClusterSecrets::new(&config.api, Arc::clone(&metrics)).map_err(EngineError::Api)?),
-            },
+            pull_secrets: api.clone().map(PulledConfigs::new),
+            cluster_signers: api.map(ClusterSigners::new),
             servers: config.trust.servers.clone(),
             when_unavailable: config.trust.when_unavailable,
             first_use: config.trust.first_use,

@@ -16,7 +16,7 @@ const AT: &str = "/api/v1/namespaces/line-1/secrets/harbor";
 struct Bench {
     server: ApiServer,
     scratch: Scratch,
-    api: Api,
+    api: Arc<Api>,
 }
 
 impl Bench {
@@ -26,7 +26,7 @@ impl Bench {
         let ca = scratch.write("ca.crt", server.ca_pem());
         let api = Api::new(
             &ApiSettings { server: ApiUrl::parse(&server.url()), token, ca },
-            "api-credentials",
+            Purpose::Credentials,
             Arc::default(),
         )
         .unwrap();
@@ -77,7 +77,7 @@ fn kubelet_tells_every_container_where_the_api_server_is() {
 fn gets_one_object_with_the_token_as_it_is_now() {
     let bench = Bench::new();
     let secret = bench.ask().unwrap();
-    assert_eq!(secret.kind_of_secret(), "Opaque");
+    assert_eq!(secret.secret_type(), "Opaque");
     assert_eq!(secret.value("key").as_deref(), Some(&b"hunter2"[..]));
     assert_eq!((secret.value("empty").as_deref(), secret.value("absent")), (Some(&b""[..]), None));
     assert!(!format!("{secret:?}").contains("hunter2") && !format!("{secret:?}").contains("aHVudGVyMg"));
@@ -146,8 +146,9 @@ fn a_refusal_counts_only_as_a_status_that_fits() {
         (429, r#"{"kind":"Status","reason":"TooManyRequests\u001b[2J"}"#, "answered 429 TooManyRequests\u{fffd}[2J"),
         (204, "", "answered 204"),
     ] {
-        let trouble = refusal(status, body.as_bytes(), "secrets", "line-1");
-        let words = ApiError { server: ApiUrl::parse("https://h").unwrap(), component: "x", trouble }.to_string();
+        let kind = refusal(status, body.as_bytes(), "secrets", "line-1");
+        let words =
+            ApiError { server: ApiUrl::parse("https://h").unwrap(), purpose: Purpose::Credentials, kind }.to_string();
         assert!(words.ends_with(expected), "{status} {body}: {words}");
     }
 }
@@ -176,9 +177,9 @@ fn nothing_counts_but_the_object_that_was_asked_for() {
 #[test]
 fn what_would_take_many_times_its_bytes_is_not_read() {
     let bench = Bench::new();
-    let keys: Vec<String> = (0..=MAX_PARTS).map(|n| format!("k{n}")).collect();
+    let keys: Vec<String> = (0..=MAX_VALUES).map(|n| format!("k{n}")).collect();
     let data: Vec<(&str, &str)> = keys.iter().map(|key| (key.as_str(), "")).collect();
-    bench.server.secret("line-1", "harbor", "Opaque", &data[..MAX_PARTS / 2]);
+    bench.server.secret("line-1", "harbor", "Opaque", &data[..MAX_VALUES / 2]);
     bench.ask().unwrap();
     bench.server.secret("line-1", "harbor", "Opaque", &data);
     let error = bench.ask().unwrap_err();
@@ -226,12 +227,12 @@ fn only_the_cluster_s_own_ca_is_believed() {
         token: bench.scratch.path().join("token"),
         ca: bench.scratch.path().join(ca),
     };
-    let api = Api::new(&settings("other.crt"), "api-credentials", Arc::default()).unwrap();
+    let api = Api::new(&settings("other.crt"), Purpose::Credentials, Arc::default()).unwrap();
     let words = api.secret("line-1", "harbor", Deadline::after(LONG)).unwrap_err().to_string();
     assert!(words.contains("is not under the CA in") && words.contains("other.crt"), "{words}");
     assert!(bench.server.requests().is_empty(), "the token was sent to nobody");
     // Public CAs do not stand in for one that is missing.
-    assert!(matches!(Api::new(&settings("absent"), "api-credentials", Arc::default()), Err(ApiSetupError::Ca(_))));
+    assert!(matches!(Api::new(&settings("absent"), Purpose::Credentials, Arc::default()), Err(ApiSetupError::Ca(_))));
 }
 
 #[test]
@@ -267,27 +268,4 @@ fn a_token_that_is_none_is_sent_to_nobody() {
     let words = bench.words();
     assert!(words.contains("manifests/components/api-credentials"), "{words}");
     assert!(bench.server.requests().is_empty());
-}
-
-#[test]
-fn miniserde_reads_the_same() {
-    let secret = r#"{"kind":"Secret","metadata":{"name":"a","namespace":"b","labels":{"x":"y"}},"type":"Opaque",
-        "data":{"k":"djE=","n":null},"immutable":true}"#;
-    let serde: SecretObject = serde_json::from_str(secret).unwrap();
-    let mini: SecretObject = miniserde::json::from_str(secret).unwrap();
-    assert_eq!(serde.data, mini.data);
-    assert_eq!(serde.value("k").as_deref(), Some(&b"v1"[..]));
-    assert_eq!(serde.value("n"), None);
-    assert!(serde.is_called("b", "a") && mini.is_called("b", "a") && mini.kind_of_secret() == "Opaque");
-    let account =
-        r#"{"kind":"ServiceAccount","metadata":{},"imagePullSecrets":[{"name":"a"},{}],"secrets":[{"name":"t"}]}"#;
-    let serde: AccountObject = serde_json::from_str(account).unwrap();
-    let mini: AccountObject = miniserde::json::from_str(account).unwrap();
-    let names =
-        |account: AccountObject| account.image_pull_secrets.unwrap().into_iter().map(|s| s.name).collect::<Vec<_>>();
-    assert_eq!(names(serde), names(mini));
-    let status = r#"{"kind":"Status","reason":"NotFound","code":404,"details":{"name":"a"}}"#;
-    let (serde, mini): (Status, Status) =
-        (serde_json::from_str(status).unwrap(), miniserde::json::from_str(status).unwrap());
-    assert_eq!((serde.kind, serde.reason), (mini.kind, mini.reason));
 }

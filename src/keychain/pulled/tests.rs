@@ -1,4 +1,4 @@
-//! Pull secrets and signers' secrets from a server that answers as kube-apiserver does.
+//! Pull secrets from a server that answers as kube-apiserver does.
 
 use std::thread;
 
@@ -8,7 +8,8 @@ use serde_json::json;
 
 use super::*;
 use crate::base::files::scratch::Scratch;
-use crate::kube::api::ApiUrl;
+use crate::kube::api::{ApiSettings, ApiUrl, Purpose};
+use crate::kube::pull_secrets::MAX_PULL_SECRETS;
 
 const LONG: Duration = Duration::from_secs(20);
 const IMAGE: &str = "registry.local:9001/plant/plc";
@@ -17,7 +18,7 @@ const REGISTRY: &str = "registry.local:9001";
 struct Bench {
     server: ApiServer,
     _scratch: Scratch,
-    secrets: ClusterSecrets,
+    secrets: PulledConfigs,
 }
 
 impl Bench {
@@ -30,24 +31,21 @@ impl Bench {
         let (server, scratch) = (ApiServer::start("t"), Scratch::new());
         let (token, ca) = (scratch.write("token", "t"), scratch.write("ca.crt", server.ca_pem()));
         let settings = ApiSettings { server: ApiUrl::parse(&server.url()), token, ca };
-        let secrets = ClusterSecrets::keeping(&settings, Arc::default(), keep, keep_failure).unwrap();
+        let api = Api::new(&settings, Purpose::Credentials, Arc::default()).unwrap();
+        let secrets = PulledConfigs::keeping(api, keep, keep_failure);
         Self { server, _scratch: scratch, secrets }
     }
 
-    fn find(&self, puller: &Puller<'_>) -> PullSecrets {
-        self.secrets.pull_secrets(puller, Deadline::after(LONG))
-    }
-
-    fn signer(&self, name: &str) -> Result<SignerSecret, NotHad> {
-        self.secrets.signer("line-1", name, Deadline::after(LONG))
+    fn find(&self, context: &PullContext<'_>) -> PodConfigs {
+        self.secrets.get(context, Deadline::after(LONG))
     }
 }
 
-fn puller<'a>(pull_secrets: &[&'a str]) -> Puller<'a> {
-    Puller { pull_secrets: pull_secrets.to_vec(), ..Puller::in_namespace("line-1") }
+fn naming<'a>(pull_secrets: &[&'a str]) -> PullContext<'a> {
+    PullContext { pull_secrets: pull_secrets.to_vec(), ..PullContext::in_namespace("line-1") }
 }
 
-fn users(found: &PullSecrets) -> Vec<String> {
+fn users(found: &PodConfigs) -> Vec<String> {
     found.candidates(IMAGE).into_iter().map(|credential| credential.username).collect()
 }
 
@@ -61,8 +59,8 @@ fn a_pod_s_own_pull_secrets_beat_its_service_account_s() {
         .pull_secret("line-1", "of-default", REGISTRY, "of-default", "p")
         .service_account("line-1", "plc", &["of-plc", ""])
         .service_account("line-1", "default", &["of-default"]);
-    let with = |pull_secrets, service_account| Puller { service_account, ..puller(pull_secrets) };
-    for (puller, expected, asked) in [
+    let with = |pull_secrets, service_account| PullContext { service_account, ..naming(pull_secrets) };
+    for (context, expected, asked) in [
         (with(&["own"], Some("plc")), &["own"][..], &["line-1/secrets/own"][..]),
         (with(&[], Some("plc")), &["of-plc"], &["line-1/serviceaccounts/plc", "line-1/secrets/of-plc"]),
         (with(&[], None), &["of-default"], &["line-1/serviceaccounts/default", "line-1/secrets/of-default"]),
@@ -72,9 +70,9 @@ fn a_pod_s_own_pull_secrets_beat_its_service_account_s() {
         (with(&["own", "own"], None), &["own"], &["line-1/secrets/own"]),
     ] {
         bench.server.forget_requests();
-        let found = bench.find(&puller);
-        assert_eq!(users(&found), expected, "{puller:?}");
-        assert_eq!(bench.server.asked(), asked, "{puller:?}");
+        let found = bench.find(&context);
+        assert_eq!(users(&found), expected, "{context:?}");
+        assert_eq!(bench.server.asked(), asked, "{context:?}");
         assert!(found.problems.is_empty(), "{found:?}");
     }
 }
@@ -90,7 +88,7 @@ fn the_narrowest_key_comes_first_and_says_where_it_stands() {
         .pull_secret("line-1", "d", "registry.local:9002", "elsewhere", "p");
     let old = json!({ "*.local:9001": { "auth": "d2lkZTpw" } }).to_string();
     bench.server.secret("line-1", "e", "kubernetes.io/dockercfg", &[(".dockercfg", &old)]);
-    let found = bench.find(&puller(&["e", "a", "b", "c", "d"]));
+    let found = bench.find(&naming(&["e", "a", "b", "c", "d"]));
     assert_eq!(users(&found), ["narrow", "first", "second", "wide"]);
     let source = &found.candidates(IMAGE)[0].source;
     assert_eq!(source, "pull secret line-1/c (\"registry.local:9001/plant\")");
@@ -119,7 +117,7 @@ fn what_cannot_be_used_is_told_and_hurts_no_other() {
         ("faulty", &["pull secret line-1/faulty \"r0.local\"", "", "pull secret line-1/faulty \"r2.local\""]),
         ("../harbor", &["pull secret line-1/../harbor cannot exist: \"../harbor\" cannot be the name of a Secret"]),
     ] {
-        let found = bench.find(&puller(&[name, "good"]));
+        let found = bench.find(&naming(&[name, "good"]));
         assert_eq!(users(&found), ["good"], "{name}");
         assert_eq!(found.problems.len(), words.len(), "{found:?}");
         for (problem, words) in found.problems.iter().zip(words) {
@@ -127,10 +125,10 @@ fn what_cannot_be_used_is_told_and_hurts_no_other() {
         }
     }
     bench.server.forbid("line-1", "serviceaccounts");
-    let found = bench.find(&puller(&[]));
+    let found = bench.find(&naming(&[]));
     assert!(found.problems[0].contains("\"get\" \"serviceaccounts\" in namespace line-1"), "{found:?}");
     bench.server.forbid_nothing();
-    let found = bench.find(&puller(&[]));
+    let found = bench.find(&naming(&[]));
     assert_eq!(found.problems, ["ServiceAccount line-1/default does not exist"]);
 }
 
@@ -142,12 +140,12 @@ fn a_tenant_cannot_have_more_asked_and_tried_than_is_reasonable() {
         bench.server.pull_secret("line-1", name, REGISTRY, name, "p");
     }
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let found = bench.find(&puller(&names));
+    let found = bench.find(&naming(&names));
     assert_eq!(bench.server.asked().len(), MAX_PULL_SECRETS);
     assert_eq!(users(&found), &names[..MAX_CANDIDATES]);
     assert!(found.problems[0].contains("more than 16 pull secrets are named"), "{found:?}");
     bench.server.forbid("line-1", "secrets");
-    let found = bench.find(&puller(&names));
+    let found = bench.find(&naming(&names));
     assert_eq!(found.problems.len(), MAX_PROBLEMS + 1);
     assert_eq!(found.problems[MAX_PROBLEMS], "and 9 more problems with pull secrets");
 }
@@ -162,30 +160,30 @@ fn objects_are_kept_for_a_while_each_under_its_own_namespace() {
     );
     bench.server.pull_secret("line-2", "harbor", REGISTRY, "two", "p");
     for _ in 0..3 {
-        assert_eq!(users(&bench.find(&puller(&[]))), ["one"]);
-        assert_eq!(users(&bench.find(&puller(&["harbor"]))), ["one"]);
+        assert_eq!(users(&bench.find(&naming(&[]))), ["one"]);
+        assert_eq!(users(&bench.find(&naming(&["harbor"]))), ["one"]);
     }
     assert_eq!(bench.server.asked(), ["line-1/serviceaccounts/default", "line-1/secrets/harbor"]);
-    let other = Puller { namespace: "line-2", ..puller(&["harbor"]) };
+    let other = PullContext { namespace: "line-2", ..naming(&["harbor"]) };
     assert_eq!(users(&bench.find(&other)), ["two"]);
-    assert_eq!(users(&bench.find(&Puller { namespace: "line-3", ..other })), [""; 0]);
+    assert_eq!(users(&bench.find(&PullContext { namespace: "line-3", ..other })), [""; 0]);
     // Failures are not kept here, so what was put right counts at once.
-    bench.find(&puller(&["late"]));
+    bench.find(&naming(&["late"]));
     bench.server.pull_secret("line-1", "late", REGISTRY, "late", "p");
-    assert_eq!(users(&bench.find(&puller(&["late"]))), ["late"]);
+    assert_eq!(users(&bench.find(&naming(&["late"]))), ["late"]);
 }
 
 #[test]
 fn failures_are_kept_for_a_while_and_changes_count_after_it() {
     let bench = Bench::keeping(Duration::ZERO, LONG);
     for _ in 0..3 {
-        bench.find(&puller(&["late"]));
+        bench.find(&naming(&["late"]));
     }
     assert_eq!(bench.server.asked().len(), 1);
     bench.server.pull_secret("line-1", "harbor", REGISTRY, "old", "p");
-    assert_eq!(users(&bench.find(&puller(&["harbor"]))), ["old"]);
+    assert_eq!(users(&bench.find(&naming(&["harbor"]))), ["old"]);
     bench.server.pull_secret("line-1", "harbor", REGISTRY, "new", "p");
-    assert_eq!(users(&bench.find(&puller(&["harbor"]))), ["new"]);
+    assert_eq!(users(&bench.find(&naming(&["harbor"]))), ["new"]);
     assert!(KEEP <= Duration::from_secs(30) && KEEP_FAILURE < KEEP);
 }
 
@@ -195,7 +193,7 @@ fn many_who_ask_at_once_share_one_request() {
     bench.server.pull_secret("line-1", "harbor", REGISTRY, "alice", "p");
     bench.server.misbehave("", Fault::Delay(Duration::from_millis(200)));
     thread::scope(|scope| {
-        let asking: Vec<_> = (0..16).map(|_| scope.spawn(|| users(&bench.find(&puller(&["harbor"]))))).collect();
+        let asking: Vec<_> = (0..16).map(|_| scope.spawn(|| users(&bench.find(&naming(&["harbor"]))))).collect();
         for asked in asking {
             assert_eq!(asked.join().unwrap(), ["alice"]);
         }
@@ -208,7 +206,7 @@ fn half_of_the_time_is_left_for_the_trust_server() {
     let bench = Bench::keeping(LONG, LONG);
     bench.server.misbehave("", Fault::Stall);
     let deadline = Deadline::after(Duration::from_secs(2));
-    let found = bench.secrets.pull_secrets(&puller(&["a", "b", "c"]), deadline);
+    let found = bench.secrets.get(&naming(&["a", "b", "c"]), deadline);
     assert!(deadline.remaining().is_some());
     assert_eq!(found.problems.len(), 3, "{found:?}");
     assert!(found.problems[0].contains("did not answer in time"), "{found:?}");
@@ -216,43 +214,5 @@ fn half_of_the_time_is_left_for_the_trust_server() {
     // That one asker had no time says nothing to the next.
     bench.server.behave();
     bench.server.pull_secret("line-1", "a", REGISTRY, "alice", "p");
-    assert_eq!(users(&bench.find(&puller(&["a"]))), ["alice"]);
-}
-
-#[test]
-fn signers_secrets_are_there_or_not_or_nobody_can_say() {
-    let mut bench = Bench::new();
-    bench
-        .server
-        .secret("line-1", "alice-key", "Opaque", &[("name", " alice\n"), ("publicKey", "-----BEGIN PUBLIC KEY-----")])
-        .secret("line-1", "no-name", "Opaque", &[("publicKey", "x")])
-        .secret("line-1", "blank", "Opaque", &[("name", "x"), ("publicKey", " \n")])
-        .secret("line-1", "huge", "Opaque", &[("name", "x"), ("publicKey", &"x".repeat(MAX_KEY + 1))])
-        .secret("line-2", "elsewhere", "Opaque", &[("name", "mallory"), ("publicKey", "x")]);
-    let alice = bench.signer("alice-key").unwrap();
-    assert_eq!((alice.name.as_str(), alice.public_key.as_str()), ("alice", "-----BEGIN PUBLIC KEY-----"));
-    for (name, words) in [
-        ("elsewhere", "does not exist"),
-        ("no-name", "\"name\""),
-        ("blank", "\"publicKey\""),
-        ("huge", "\"publicKey\""),
-    ] {
-        match bench.signer(name) {
-            Err(NotHad::Bad(said)) => assert!(said.contains(words), "{name}: {said}"),
-            other => panic!("{name}: {other:?}"),
-        }
-    }
-    let unavailable = |bench: &Bench, words: &str| match bench.signer("alice-key") {
-        Err(NotHad::Unavailable(said)) => assert!(said.contains(words), "{said}"),
-        other => panic!("{other:?}"),
-    };
-    bench.server.forbid("line-1", "secrets");
-    unavailable(&bench, "403");
-    bench.server.forbid_nothing();
-    bench.server.accept_only("another");
-    unavailable(&bench, "401");
-    bench.server.misbehave("", Fault::Status(404));
-    unavailable(&bench, "404");
-    bench.server.stop();
-    unavailable(&bench, "could not be had");
+    assert_eq!(users(&bench.find(&naming(&["a"]))), ["alice"]);
 }
