@@ -30,9 +30,9 @@ use portreeve_verify::text::printable;
 use portreeve_verify::tuf::anchor::{Anchor, FirstUse};
 use portreeve_verify::tuf::gun::{Gun, RoleName};
 use portreeve_verify::tuf::key::SignerKey;
-use portreeve_verify::tuf::rejection::Keeper;
+use portreeve_verify::tuf::rejection::SourceKind;
 use portreeve_verify::tuf::repository::VerifiedDigest;
-use portreeve_verify::tuf::repository::{Rejection, RequiredSigner, Tags, Wanted};
+use portreeve_verify::tuf::repository::{Rejection, RequiredSigner, TagFilter, TargetQuery};
 
 /// Everything that one image's verdict depends on.
 #[derive(Debug)]
@@ -303,8 +303,8 @@ impl Judge {
         let question = Question {
             gun: &gun,
             server: &server,
-            wanted: Wanted { tag: image.tag(), digest },
-            tags: Tags { among: rule.tags.as_ref(), except },
+            wanted: TargetQuery { tag: image.tag(), digest },
+            tags: TagFilter { among: rule.tags.as_ref(), except },
             anchor: &anchor,
             signers: &signers,
             credentials: &credentials,
@@ -319,7 +319,7 @@ impl Judge {
         Ok(match asked {
             Ok(verified) => Verdict::Verified(Box::new(verified)),
             Err(Refusal::Rejected(rejection)) => {
-                let told = rejection.told_of(server.keeper());
+                let told = rejection.describe(server.source_kind());
                 let among = match &rejection {
                     Rejection::NoSuchDigest { .. } => tags_that_count(rule, except),
                     _ => String::new(),
@@ -329,9 +329,9 @@ impl Judge {
             }
             Err(Refusal::NotRead(why)) => Verdict::Unavailable { reason: format!("{gun} cannot be judged: {why}") },
             Err(Refusal::Unavailable(tried)) => {
-                let failed = match server.keeper() {
-                    Keeper::Server => "the trust server did not answer",
-                    Keeper::Directory => "no trust data could be read",
+                let failed = match server.source_kind() {
+                    SourceKind::Server => "the trust server did not answer",
+                    SourceKind::Directory => "no trust data could be read",
                 };
                 let mut reason = format!("{failed} for {gun}: {tried}{slip}");
                 // A credential that could not be read may be the one that was missing.

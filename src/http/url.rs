@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::Path;
 
 use portreeve_verify::text::printable;
-use portreeve_verify::tuf::rejection::Keeper;
+use portreeve_verify::tuf::rejection::SourceKind;
 
 /// Longest URL that is looked at.
 const MAX_URL: usize = 2048;
@@ -79,8 +79,8 @@ impl TrustServer {
     }
 
     /// What it is, for the words of a rejection.
-    pub fn keeper(&self) -> Keeper {
-        if self.directory().is_some() { Keeper::Directory } else { Keeper::Server }
+    pub fn source_kind(&self) -> SourceKind {
+        if self.directory().is_some() { SourceKind::Directory } else { SourceKind::Server }
     }
 
     /// The URL, without a trailing slash.

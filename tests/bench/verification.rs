@@ -29,7 +29,7 @@ use portreeve::metrics::Metrics;
 use portreeve::schemes::notary::{Notary, NotarySettings, PlainHttp, Question, TrustServer, WhenUnavailable};
 use portreeve_test_support::signer::{Key, Repo, Signer, canonical};
 use portreeve_verify::image::Sha256;
-use portreeve_verify::tuf::repository::{RequiredSigner, Wanted};
+use portreeve_verify::tuf::repository::{RequiredSigner, TargetQuery};
 use portreeve_verify::tuf::{
     Anchor, FetchError, FirstUse, Gun, MetadataName, MetadataSource, Repository, RoleName, SignerKey,
 };
@@ -214,7 +214,7 @@ impl Work {
             }
             Self::Judge => {
                 let held = case.refresh(None);
-                Box::new(move || drop(black_box(held.judge(wanted(), &case.signers, case.now).unwrap())))
+                Box::new(move || drop(black_box(held.find_target(wanted(), &case.signers, case.now).unwrap())))
             }
             Self::Ask => {
                 let notary = Notary::new(NotarySettings {
@@ -252,8 +252,8 @@ impl Work {
     }
 }
 
-fn wanted() -> Wanted<'static> {
-    Wanted { tag: Some(TAG), digest: None }
+fn wanted() -> TargetQuery<'static> {
+    TargetQuery { tag: Some(TAG), digest: None }
 }
 
 /// A published repository in a directory, and what is needed to verify it.

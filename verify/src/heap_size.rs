@@ -14,7 +14,7 @@ pub fn map_entry<K, V>() -> u64 {
 }
 
 /// What a value takes where it stands.
-pub fn place<T>() -> u64 {
+pub fn inline_size<T>() -> u64 {
     as_u64(size_of::<T>())
 }
 
@@ -30,6 +30,6 @@ mod tests {
     #[test]
     fn an_allocation_is_never_smaller_than_what_is_in_it() {
         assert_eq!((allocation(0), allocation(1), allocation(8), allocation(9), allocation(24)), (0, 16, 16, 32, 32));
-        assert_eq!((map_entry::<u64, u8>(), place::<u32>()), (18, 4));
+        assert_eq!((map_entry::<u64, u8>(), inline_size::<u32>()), (18, 4));
     }
 }

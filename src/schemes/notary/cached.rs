@@ -14,7 +14,7 @@ use crate::schemes::notary::recorder::Record;
 use portreeve_verify::tuf::anchor::Anchor;
 use portreeve_verify::tuf::gun::{Gun, RoleName};
 use portreeve_verify::tuf::repository::{Rejection, Repository};
-use portreeve_verify::tuf::trusted_state::Seen;
+use portreeve_verify::tuf::trusted_state::TrustedState;
 
 /// Credentials are no part of it: trust data holds no secrets, and a verdict does not depend on who fetched the data.
 /// What was verified with one tenant's credentials may therefore answer another tenant's question.
@@ -46,7 +46,7 @@ pub(crate) struct Held {
 impl Held {
     /// What it takes in memory, with what is kept beside it.
     pub(crate) fn weight(&self) -> u64 {
-        self.repository.weight().saturating_add(BESIDE)
+        self.repository.heap_size().saturating_add(BESIDE)
     }
 
     pub(crate) fn age(&self) -> Duration {
@@ -66,7 +66,7 @@ pub(crate) struct Brought {
 }
 
 /// Why a refresh gave nothing, and what it has seen all the same, in which of the store's epochs.
-pub(crate) type Failed = (Failure, Option<(Seen, u64)>);
+pub(crate) type Failed = (Failure, Option<(TrustedState, u64)>);
 
 /// On what terms a refresh is made.
 #[derive(Clone)]

@@ -12,7 +12,7 @@ use super::Notary;
 use crate::http::url::TrustServer;
 use crate::metrics::{Metrics, Role};
 use portreeve_verify::tuf::gun::Gun;
-use portreeve_verify::tuf::rejection::Keeper;
+use portreeve_verify::tuf::rejection::SourceKind;
 use portreeve_verify::tuf::repository::Repository;
 
 const LOOK_EVERY: Duration = Duration::from_secs(60);
@@ -47,7 +47,7 @@ impl Notary {
         *looked = (!data.is_empty()).then(Instant::now);
         let mut soonest: Vec<Soonest<'_>> = Vec::new();
         for (server, gun, repository) in &data {
-            for (role, ends) in ends(repository, server.keeper()) {
+            for (role, ends) in ends(repository, server.source_kind()) {
                 match soonest.iter_mut().find(|known| known.role == role) {
                     Some(known) if known.ends <= ends => {}
                     Some(known) => (known.ends, known.place) = (ends, (server, gun)),
@@ -59,12 +59,12 @@ impl Notary {
         let due = said.is_none_or(|said| said.elapsed() >= SAY_EVERY);
         for Soonest { role, ends, place: (server, gun) } in soonest.iter().filter(|known| due && known.is_soon(now)) {
             *said = Some(Instant::now());
-            let advice = match (role, server.keeper()) {
-                (_, Keeper::Directory) => {
+            let advice = match (role, server.source_kind()) {
+                (_, SourceKind::Directory) => {
                     "export it anew from its trust server, after its owner has signed it, and carry it in"
                 }
-                (Role::Root, Keeper::Server) => "its owner must rotate the root, or publish it anew",
-                (_, Keeper::Server) => "its owner must sign it anew",
+                (Role::Root, SourceKind::Server) => "its owner must rotate the root, or publish it anew",
+                (_, SourceKind::Server) => "its owner must sign it anew",
             };
             log::warn!(
                 gun = gun.as_str(), server = server.as_str(), role = role.as_str();
@@ -83,18 +83,18 @@ impl Soonest<'_> {
 }
 
 /// Counts a repository at once that has verified an image.
-pub(crate) fn count(metrics: &Metrics, repository: &Repository, keeper: Keeper) {
-    for (role, ends) in ends(repository, keeper) {
+pub(crate) fn count(metrics: &Metrics, repository: &Repository, source_kind: SourceKind) {
+    for (role, ends) in ends(repository, source_kind) {
         metrics.trust_data_ends_by(role, ends.as_second());
     }
 }
 
 /// The roles that end unless an operator or an owner acts.
-fn ends(repository: &Repository, keeper: Keeper) -> impl Iterator<Item = (Role, Timestamp)> {
+fn ends(repository: &Repository, source_kind: SourceKind) -> impl Iterator<Item = (Role, Timestamp)> {
     repository.expiries().into_iter().filter_map(move |expiry| {
         let role = match expiry.role.as_str() {
             "root" => Role::Root,
-            "timestamp" | "snapshot" if keeper == Keeper::Server => return None,
+            "timestamp" | "snapshot" if source_kind == SourceKind::Server => return None,
             "timestamp" => Role::Timestamp,
             "snapshot" => Role::Snapshot,
             "targets" => Role::Targets,

@@ -70,10 +70,10 @@ impl Notary {
         let repository = match known {
             // Nothing is carried over, for all bytes are wanted; what was seen before holds none the less.
             Some(known) => known.refresh_anew(&mut source, gun, anchor, &none, now),
-            None => Repository::refresh_or_note(&mut source, gun, anchor, None, &none, now),
+            None => Repository::refresh_with_state(&mut source, gun, anchor, None, &none, now),
         };
         let repository = repository.map_err(|failed| {
-            if let Some(seen) = &failed.noted {
+            if let Some(seen) = &failed.state {
                 self.store().note(server, gun, seen, epoch);
                 self.store().persist_noted(server, gun, deadline);
             }
@@ -92,10 +92,10 @@ impl Notary {
         let mut listed = vec![targets];
         for (role, delegation) in repository.delegations() {
             match delegation {
-                Delegation::Held(held) => {
+                Delegation::Verified(held) => {
                     listed.push((MetadataName::Delegation(role.clone(), held.file().sha256), held.file().sha256));
                 }
-                Delegation::Damaged(rejection) => drop(left_out.insert(role.clone(), rejection.to_string())),
+                Delegation::Rejected(rejection) => drop(left_out.insert(role.clone(), rejection.to_string())),
                 Delegation::Absent => {}
             }
         }

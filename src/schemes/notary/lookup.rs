@@ -22,7 +22,7 @@ use crate::registry::session::Ear;
 use crate::schemes::notary::recorder::Recorder;
 use crate::schemes::notary::store::known::Known as StoredKnown;
 use portreeve_verify::tuf::gun::RoleName;
-use portreeve_verify::tuf::repository::{FailedRefresh, Judgement, RefreshError, Rejection, Repository};
+use portreeve_verify::tuf::repository::{FailedRefresh, RefreshError, Rejection, Repository, SignedTarget};
 use portreeve_verify::tuf::source::FetchError;
 
 /// One question while it is being answered.
@@ -126,7 +126,7 @@ impl Asking<'_> {
                             store.remember(server, gun, &brought.repository, brought.confirmed, brought.epoch);
                             if self.judge(&held).is_ok() {
                                 store.admitted(server, gun);
-                                expiry::count(&self.notary.metrics, &held.repository, server.keeper());
+                                expiry::count(&self.notary.metrics, &held.repository, server.source_kind());
                             }
                             (Ok(Arc::new(held)), Some(brought))
                         }
@@ -137,7 +137,7 @@ impl Asking<'_> {
                                 store.note(server, gun, seen, *epoch);
                                 if let Some(held) = held {
                                     // The data stays, with what was seen of newer data.
-                                    let repository = Arc::new(held.repository.with_seen(seen));
+                                    let repository = Arc::new(held.repository.with_state(seen));
                                     let (confirmed, roles) = (held.confirmed, held.roles.clone());
                                     pilot.hold(Arc::new(Held { repository, confirmed, roles, epoch: held.epoch }));
                                 }
@@ -161,7 +161,7 @@ impl Asking<'_> {
                 Boarding::Wait(flight) => match self.wait(&flight, deadline)? {
                     None => alone = Some(self.fingerprint()),
                     Some(Landing::Brought(held))
-                        if held.repository.has_looked_for(&self.roles)
+                        if held.repository.knows_delegations(&self.roles)
                             && (held.confirmed >= flight.began || held.age() <= max_age) =>
                     {
                         self.notary.metrics.trust_lookup(Source::Shared);
@@ -310,7 +310,7 @@ impl Asking<'_> {
             let more: Vec<_> = held.roles.difference(&self.roles).cloned().collect();
             roles.extend(more.into_iter().take(MAX_ROLES.saturating_sub(self.roles.len())));
             if held.age() <= max_age
-                && !held.repository.has_looked_for(&self.roles)
+                && !held.repository.knows_delegations(&self.roles)
                 // Whatever goes wrong here, a whole refresh says better.
                 && let Ok(repository) = held.repository.with_signers(&mut source, &self.roles, self.now)
             {
@@ -335,7 +335,7 @@ impl Asking<'_> {
         }
         let known = known.map(|known| match held {
             // The store may have given up for want of room what this anchor has seen, and begun again.
-            Some(held) if held.epoch == known.epoch() => Arc::new(known.with_seen(held.repository.seen())),
+            Some(held) if held.epoch == known.epoch() => Arc::new(known.with_state(held.repository.trusted_state())),
             _ => known,
         });
         let epoch = known.as_ref().map_or(0, |known| known.epoch());
@@ -347,7 +347,7 @@ impl Asking<'_> {
             Some(known) => known.refresh(&mut source, gun, anchor, roles, self.now),
             None => {
                 let previous = held.map(|held| held.repository.as_ref());
-                Repository::refresh_or_note(&mut source, gun, anchor, previous, roles, self.now)
+                Repository::refresh_with_state(&mut source, gun, anchor, previous, roles, self.now)
             }
         };
         let mut refreshed = attempt(known.as_deref(), &roles);
@@ -357,7 +357,8 @@ impl Asking<'_> {
             && roles != self.roles
             && deadline.remaining().is_some()
         {
-            let known = failed.noted.as_ref().map_or_else(|| Arc::clone(known), |seen| Arc::new(known.with_seen(seen)));
+            let known =
+                failed.state.as_ref().map_or_else(|| Arc::clone(known), |seen| Arc::new(known.with_state(seen)));
             roles.clone_from(&self.roles);
             refreshed = attempt(Some(&known), &roles);
         }
@@ -375,7 +376,7 @@ impl Asking<'_> {
                 Ok((Held { repository, confirmed: began, roles, epoch }, brought))
             }
             Err(failed) => {
-                let FailedRefresh { error, noted } = *failed;
+                let FailedRefresh { error, state: noted } = *failed;
                 let tried = credentials.seen().map(Fingerprint::of);
                 let failure = match error {
                     RefreshError::Rejected(rejection) => Failure::Rejected { rejection: Box::new(rejection), tried },
@@ -395,13 +396,13 @@ impl Asking<'_> {
         }
     }
 
-    pub(crate) fn judge(&self, held: &Held) -> Result<Judgement, Rejection> {
+    pub(crate) fn judge(&self, held: &Held) -> Result<SignedTarget, Rejection> {
         let Question { wanted, tags, signers, .. } = *self.question;
-        held.repository.judge_among(wanted, tags, signers, self.now)
+        held.repository.find_target_among(wanted, tags, signers, self.now)
     }
 
     fn serves(&self, held: &Held, max_age: Duration) -> bool {
-        held.age() <= max_age && !held.repository.is_superseded() && held.repository.has_looked_for(&self.roles)
+        held.age() <= max_age && !held.repository.is_superseded() && held.repository.knows_delegations(&self.roles)
     }
 
     /// Is another one's failure ours as well?
@@ -500,6 +501,6 @@ impl Ear for Hearing<'_> {
     }
 }
 
-pub(crate) fn verified(held: &Held, judgement: Judgement, origin: Origin) -> Verified {
+pub(crate) fn verified(held: &Held, judgement: SignedTarget, origin: Origin) -> Verified {
     Verified { judgement, origin, expiries: held.repository.expiries(), root_key_ids: held.repository.root_key_ids() }
 }

@@ -220,7 +220,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use portreeve_verify::tuf::source::FREE;
+    use portreeve_verify::tuf::source::SMALL_FILE;
 
     fn budget(bytes: u64) -> Budget {
         Budget::new(bytes, Arc::default())
@@ -306,7 +306,7 @@ mod tests {
         let lists = [4_000, 7_100_000, 7_100_000];
         assert!(cost_of_lists(&lists, true) <= budget.most(), "{}", cost_of_lists(&lists, true));
         assert!(cost_of_lists(&[1_000, 10_000_000, 10_000_000], false) <= budget.most());
-        assert!(budget.is_light(cost_of_one("root", 1 << 20)) && cost_of_one("root", FREE) < 256 << 10);
+        assert!(budget.is_light(cost_of_one("root", 1 << 20)) && cost_of_one("root", SMALL_FILE) < 256 << 10);
         // Without the bytes, which are then not stored, more.
         assert!(cost_of_lists(&lists, false) < cost_of_lists(&lists, true));
     }

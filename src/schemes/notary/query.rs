@@ -8,7 +8,7 @@ use crate::keychain::candidates::Candidates;
 use portreeve_verify::tuf::anchor::Anchor;
 use portreeve_verify::tuf::gun::Gun;
 use portreeve_verify::tuf::key::KeyId;
-use portreeve_verify::tuf::repository::{Judgement, Rejection, RequiredSigner, RoleExpiry, Tags, Wanted};
+use portreeve_verify::tuf::repository::{Rejection, RequiredSigner, RoleExpiry, SignedTarget, TagFilter, TargetQuery};
 
 /// What stored trust data may do while the trust server cannot be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,9 +30,9 @@ pub struct Question<'a> {
     /// The server to ask.
     pub server: &'a TrustServer,
     /// The image.
-    pub wanted: Wanted<'a>,
+    pub wanted: TargetQuery<'a>,
     /// For a digest alone: the tags that it may be released under.
-    pub tags: Tags<'a>,
+    pub tags: TagFilter<'a>,
     /// Where trust in the root begins.
     pub anchor: &'a Anchor,
     /// Who must have signed; empty: any valid publication counts.
@@ -63,7 +63,7 @@ pub enum Origin {
 #[derive(Clone, Debug)]
 pub struct Verified {
     /// Digest, tag and signers.
-    pub judgement: Judgement,
+    pub judgement: SignedTarget,
     /// Where the data came from.
     pub origin: Origin,
     /// When each role's metadata ends.

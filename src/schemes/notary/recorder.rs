@@ -11,7 +11,7 @@ use super::memory_budget::{Budget, NoMemory, Permit};
 use crate::base::context::Deadline;
 use crate::metrics::{Metrics, Phase};
 use portreeve_verify::image::Sha256;
-use portreeve_verify::tuf::source::FREE;
+use portreeve_verify::tuf::source::SMALL_FILE;
 use portreeve_verify::tuf::source::{FetchError, MetadataName, MetadataSource};
 
 /// Where a server sends more than is free, it is asked once more with this cap, and then with the file's own: most of
@@ -126,10 +126,10 @@ impl<'a> Recorder<'a> {
         };
         // Of these alone nobody has said how long they are.
         let is_listed = matches!(name, MetadataName::Snapshot(_));
-        let caps = [FREE, LARGER, cap].into_iter().filter(|step| *step <= cap && !(is_listed && *step < cap));
+        let caps = [SMALL_FILE, LARGER, cap].into_iter().filter(|step| *step <= cap && !(is_listed && *step < cap));
         let mut too_large = Err(FetchError::TooLarge { cap });
         for cap in caps {
-            if cap > FREE {
+            if cap > SMALL_FILE {
                 let drawn = self.memory.draw(memory_budget::cost_of_one(role, cap), self.working.tell);
                 self.has_no_memory |= drawn.is_err();
                 drawn?;
@@ -137,7 +137,7 @@ impl<'a> Recorder<'a> {
             match self.source.fetch(name, cap) {
                 Err(FetchError::TooLarge { cap }) => too_large = Err(FetchError::TooLarge { cap }),
                 Ok(bytes) => {
-                    if bytes.len() > FREE {
+                    if bytes.len() > SMALL_FILE {
                         self.memory.kept += memory_budget::cost_of_kept(bytes.len());
                     }
                     return Ok(bytes);
@@ -159,9 +159,9 @@ impl MetadataSource for Recorder<'_> {
         Ok(bytes)
     }
 
-    fn expect(&mut self, lengths: &[usize]) -> Result<(), FetchError> {
+    fn reserve(&mut self, lengths: &[usize]) -> Result<(), FetchError> {
         self.record.clear(); // what an attempt before this one has left is of no use to anybody
-        if lengths.iter().sum::<usize>() <= FREE {
+        if lengths.iter().sum::<usize>() <= SMALL_FILE {
             return Ok(());
         }
         let began = Instant::now();
@@ -175,7 +175,7 @@ impl MetadataSource for Recorder<'_> {
         drawn
     }
 
-    fn keep(&mut self, hash: Sha256, bytes: Vec<u8>) {
+    fn give_back(&mut self, hash: Sha256, bytes: Vec<u8>) {
         if self.keeps {
             self.record.insert(hash, bytes);
         }
@@ -286,17 +286,17 @@ mod tests {
     #[test]
     fn what_is_small_is_asked_for_once_and_draws_nothing() {
         let (budget, asked) = (Budget::new(0, Arc::default()), Cell::new(0));
-        let mut small = recorder(&budget, FREE, &asked);
+        let mut small = recorder(&budget, SMALL_FILE, &asked);
         for name in [MetadataName::Root, MetadataName::Timestamp, MetadataName::Snapshot(Sha256::of(b"x"))] {
-            let cap = if matches!(name, MetadataName::Snapshot(_)) { FREE } else { name.cap() };
-            assert_eq!(small.fetch(&name, cap).map(|bytes| bytes.len()), Ok(FREE));
+            let cap = if matches!(name, MetadataName::Snapshot(_)) { SMALL_FILE } else { name.cap() };
+            assert_eq!(small.fetch(&name, cap).map(|bytes| bytes.len()), Ok(SMALL_FILE));
         }
-        assert_eq!((small.expect(&[FREE / 2, FREE / 2]), asked.get()), (Ok(()), 3));
-        assert!(small.fetch(&list(), FREE).is_ok() && !small.has_given_up());
+        assert_eq!((small.reserve(&[SMALL_FILE / 2, SMALL_FILE / 2]), asked.get()), (Ok(()), 3));
+        assert!(small.fetch(&list(), SMALL_FILE).is_ok() && !small.has_given_up());
         // What is larger is not even asked for.
-        let refused = small.expect(&[FREE / 2, FREE / 2 + 1]).unwrap_err().to_string();
+        let refused = small.reserve(&[SMALL_FILE / 2, SMALL_FILE / 2 + 1]).unwrap_err().to_string();
         assert!(refused.contains("raise limits.verifyMemory") && small.has_given_up(), "{refused}");
-        let refused = small.fetch(&MetadataName::Snapshot(Sha256::of(b"x")), FREE + 1).unwrap_err().to_string();
+        let refused = small.fetch(&MetadataName::Snapshot(Sha256::of(b"x")), SMALL_FILE + 1).unwrap_err().to_string();
         assert!(refused.contains("limits.verifyMemory") && asked.get() == 4, "{refused}");
     }
 
@@ -304,7 +304,7 @@ mod tests {
     fn a_large_root_is_asked_for_again_once_there_is_memory_for_it() {
         let (budget, asked) = (Budget::new(48 << 20, Arc::default()), Cell::new(0));
         let root = MetadataName::Root;
-        for (length, expected) in [(FREE + 1, 2), (LARGER, 2), (LARGER + 1, 3), (MIB, 3)] {
+        for (length, expected) in [(SMALL_FILE + 1, 2), (LARGER, 2), (LARGER + 1, 3), (MIB, 3)] {
             asked.set(0);
             assert_eq!(recorder(&budget, length, &asked).fetch(&root, MIB).map(|bytes| bytes.len()), Ok(length));
             assert_eq!(asked.get(), expected, "{length}");
@@ -326,30 +326,30 @@ mod tests {
         let (budget, asked) = (Budget::new(48 << 20, Arc::default()), Cell::new(0));
         let hash = Sha256::of(b"x");
         let mut first = recorder(&budget, 7 * MIB, &asked);
-        assert_eq!(first.expect(&[7 * MIB]), Ok(()));
+        assert_eq!(first.reserve(&[7 * MIB]), Ok(()));
         let bytes = first.fetch(&list(), 7 * MIB).unwrap();
-        first.keep(hash, bytes);
+        first.give_back(hash, bytes);
         // One like it does not fit beside it: of one server, less than all is given.
-        assert!(recorder(&budget, 0, &asked).expect(&[7 * MIB, 7 * MIB]).is_err());
-        assert!(recorder(&budget, 0, &asked).expect(&[MIB / 2]).is_ok());
+        assert!(recorder(&budget, 0, &asked).reserve(&[7 * MIB, 7 * MIB]).is_err());
+        assert!(recorder(&budget, 0, &asked).reserve(&[MIB / 2]).is_ok());
         // The memory goes with the bytes, until they are stored.
         let (record, memory) = (first.take_record(), first.take_memory());
         drop(first);
         assert!(record.contains_key(&hash) && memory.is_some());
-        assert!(recorder(&budget, 0, &asked).expect(&[7 * MIB, 7 * MIB]).is_err());
+        assert!(recorder(&budget, 0, &asked).reserve(&[7 * MIB, 7 * MIB]).is_err());
         drop(memory);
-        assert!(recorder(&budget, 0, &asked).expect(&[7 * MIB, 7 * MIB]).is_ok());
+        assert!(recorder(&budget, 0, &asked).reserve(&[7 * MIB, 7 * MIB]).is_ok());
         // What came to nothing is given back before anything else is drawn for.
         let mut first = recorder(&budget, 7 * MIB, &asked);
-        assert_eq!(first.expect(&[7 * MIB, 7 * MIB]), Ok(()));
+        assert_eq!(first.reserve(&[7 * MIB, 7 * MIB]), Ok(()));
         first.begin_anew();
-        assert!(recorder(&budget, 0, &asked).expect(&[7 * MIB, 7 * MIB]).is_ok());
+        assert!(recorder(&budget, 0, &asked).reserve(&[7 * MIB, 7 * MIB]).is_ok());
         // Too large to be kept, and not to be verified.
         let mut larger = recorder(&budget, MIB, &asked);
-        assert_eq!(larger.expect(&[9 * MIB, 9 * MIB]), Ok(()));
+        assert_eq!(larger.reserve(&[9 * MIB, 9 * MIB]), Ok(()));
         let bytes = larger.fetch(&list(), 9 * MIB).unwrap();
-        larger.keep(hash, bytes);
+        larger.give_back(hash, bytes);
         assert!(larger.take_record().is_empty());
-        assert!(recorder(&budget, 0, &asked).expect(&[16 * MIB, 16 * MIB, 16 * MIB]).is_err());
+        assert!(recorder(&budget, 0, &asked).reserve(&[16 * MIB, 16 * MIB, 16 * MIB]).is_err());
     }
 }

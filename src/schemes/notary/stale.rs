@@ -29,7 +29,7 @@ impl Asking<'_> {
         let Some((held, age)) = self.stand_in().map_err(Refusal::Rejected)? else {
             let known = self.recall();
             let why_not = match &known {
-                Some(known) if known.is_gone() => "the server had deleted the trust data when it last answered",
+                Some(known) if known.is_deleted() => "the server had deleted the trust data when it last answered",
                 Some(known) if known.is_superseded() => superseded,
                 Some(known) => known.why_unreadable().unwrap_or("nothing is stored that could stand in"),
                 None => "nothing is stored that could stand in",
@@ -60,7 +60,7 @@ impl Asking<'_> {
     /// none, what is known by whatever anchor. And how old that is.
     fn stand_in(&self) -> Result<Option<(Arc<Held>, Duration)>, Rejection> {
         let anchor = self.question.anchor;
-        let held = self.slot.held().filter(|held| held.repository.has_looked_for(&self.roles));
+        let held = self.slot.held().filter(|held| held.repository.knows_delegations(&self.roles));
         let known = self.recall();
         // Or it was reset since.
         let newer = |held: &Held| {

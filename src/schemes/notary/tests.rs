@@ -17,7 +17,7 @@ use crate::keychain::candidates::Candidates;
 use portreeve_verify::tuf::anchor::{Anchor, FirstUse, RootPin};
 use portreeve_verify::tuf::gun::RoleName;
 use portreeve_verify::tuf::key::{KeyId, SignerKey};
-use portreeve_verify::tuf::repository::{Rejection, Repository, RequiredSigner, Wanted};
+use portreeve_verify::tuf::repository::{Rejection, Repository, RequiredSigner, TargetQuery};
 
 mod load;
 mod neighbours;
@@ -127,7 +127,7 @@ impl Bench {
         let question = Question {
             gun: &self.gun,
             server: &self.url,
-            wanted: Wanted { tag: Some(ask.tag), digest: None },
+            wanted: TargetQuery { tag: Some(ask.tag), digest: None },
             tags: Default::default(),
             anchor: &self.anchor,
             signers: &signers,

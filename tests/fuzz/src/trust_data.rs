@@ -15,7 +15,7 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use portreeve_test_support::signer::{Repo, Signer};
 use portreeve_verify::image::Sha256;
-use portreeve_verify::tuf::repository::{RequiredSigner, Wanted};
+use portreeve_verify::tuf::repository::{RequiredSigner, TargetQuery};
 use portreeve_verify::tuf::{
     Anchor, FetchError, FirstUse, Gun, MetadataName, MetadataSource, RefreshError, Repository, RoleName, SignerKey,
 };
@@ -56,12 +56,12 @@ pub fn check(data: &[u8]) {
     }
     for tag in TAGS {
         for who in [&[][..], &["alice"], &["bob"], &["alice", "bob"]] {
-            world.ask(&opened, &repo, thief, Wanted { tag: Some(tag), digest: None }, who);
+            world.ask(&opened, &repo, thief, TargetQuery { tag: Some(tag), digest: None }, who);
         }
     }
     for digest in [1, 2, 3].map(digest) {
-        world.ask(&opened, &repo, thief, Wanted { tag: None, digest: Some(digest) }, &["alice"]);
-        world.ask(&opened, &repo, thief, Wanted { tag: Some("v1"), digest: Some(digest) }, &[]);
+        world.ask(&opened, &repo, thief, TargetQuery { tag: None, digest: Some(digest) }, &["alice"]);
+        world.ask(&opened, &repo, thief, TargetQuery { tag: Some("v1"), digest: Some(digest) }, &[]);
     }
 }
 
@@ -136,10 +136,10 @@ impl World {
         (repo, files)
     }
 
-    fn ask(&self, opened: &Repository, repo: &Repo, thief: bool, wanted: Wanted<'_>, who: &[&str]) {
+    fn ask(&self, opened: &Repository, repo: &Repo, thief: bool, wanted: TargetQuery<'_>, who: &[&str]) {
         let required: Vec<_> =
             who.iter().map(|name| RequiredSigner { role: role(name), keys: vec![self.keys[name].clone()] }).collect();
-        let judgement = match opened.judge(wanted, &required, now()) {
+        let judgement = match opened.find_target(wanted, &required, now()) {
             Ok(judgement) => judgement,
             Err(rejection) => return assert!(!rejection.to_string().chars().any(char::is_control), "{rejection}"),
         };

@@ -12,7 +12,7 @@ use x509_cert::der::asn1::ObjectIdentifier;
 use x509_cert::der::{Decode as _, Encode as _, Reader as _, SliceReader, Tag, Tagged as _};
 use x509_cert::ext::pkix;
 
-use crate::heap_size::{allocation, place};
+use crate::heap_size::{allocation, inline_size};
 use crate::tuf::gun::Gun;
 use crate::tuf::key::Material;
 
@@ -44,8 +44,11 @@ pub(crate) struct Bundle {
 
 impl Bundle {
     /// About what it takes in memory.
-    pub(crate) fn weight(&self) -> u64 {
-        self.certificates.iter().map(|certificate| place::<Certificate>() + allocation(certificate.der.len())).sum()
+    pub(crate) fn heap_size(&self) -> u64 {
+        self.certificates
+            .iter()
+            .map(|certificate| inline_size::<Certificate>() + allocation(certificate.der.len()))
+            .sum()
     }
 
     /// From PEM text in exactly the form in which Notary writes it: LF, 64 columns, no headers, nothing between.

@@ -14,7 +14,7 @@ use x509_cert::der::{Decode as _, Encode as _, Reader as _, SliceReader};
 use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
 
 use crate::crypto::certificate::{Bundle, Certificate, pem_blocks};
-use crate::heap_size::{as_u64, map_entry, place};
+use crate::heap_size::{as_u64, inline_size, map_entry};
 use crate::image::Sha256;
 use crate::json::Value;
 use crate::json::canonical::canonical_string;
@@ -75,8 +75,8 @@ pub struct PublicKey {
 
 impl PublicKey {
     /// What it takes in memory: about twice what there is to it, for a certificate is kept whole and taken apart.
-    pub fn weight(&self) -> u64 {
-        place::<Self>() + 2 * self.bundle.as_ref().map_or(0, Bundle::weight) + 512
+    pub fn heap_size(&self) -> u64 {
+        inline_size::<Self>() + 2 * self.bundle.as_ref().map_or(0, Bundle::heap_size) + 512
     }
 
     /// Reads an entry of `keys`. `Err` says what is malformed; `Ok(None)` is a key that never counts.
@@ -140,8 +140,8 @@ impl RoleKeys {
     }
 
     /// What it takes in memory, but for the keys themselves.
-    pub fn weight(&self) -> u64 {
-        place::<Self>() + as_u64(self.keys.len()) * map_entry::<KeyId, Arc<PublicKey>>()
+    pub fn heap_size(&self) -> u64 {
+        inline_size::<Self>() + as_u64(self.keys.len()) * map_entry::<KeyId, Arc<PublicKey>>()
     }
 }
 

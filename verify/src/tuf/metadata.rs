@@ -16,7 +16,7 @@ use super::rejection::Rejection;
 use super::signature::{Signature, distinct, signers};
 use super::source::MetadataName;
 use super::source::{most_values, reading_memory};
-use crate::heap_size::{allocation, as_u64, map_entry, place};
+use crate::heap_size::{allocation, as_u64, inline_size, map_entry};
 use crate::image::Sha256;
 use crate::json::canonical::{Form, canonical};
 use crate::json::{Allowance, Document, JsonError, Value};
@@ -298,8 +298,8 @@ impl TimestampRole {
     }
 
     /// What it takes in memory.
-    pub fn weight(&self) -> u64 {
-        place::<Self>() + allocation(self.bytes.len())
+    pub fn heap_size(&self) -> u64 {
+        inline_size::<Self>() + allocation(self.bytes.len())
     }
 
     /// Reads and verifies.
@@ -346,10 +346,10 @@ impl SnapshotRole {
     }
 
     /// What it takes in memory.
-    pub fn weight(&self) -> u64 {
+    pub fn heap_size(&self) -> u64 {
         let names: u64 = self.delegations.keys().map(|role| allocation(role.as_str().len())).sum();
         let entries = as_u64(self.delegations.len()) * map_entry::<RoleName, FileMeta>();
-        place::<Self>() + allocation(self.bytes.len()) + self.keys.weight() + entries + names
+        inline_size::<Self>() + allocation(self.bytes.len()) + self.keys.heap_size() + entries + names
     }
 
     /// Reads and verifies.

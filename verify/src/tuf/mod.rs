@@ -21,7 +21,7 @@ pub use anchor::{Anchor, FirstUse, PinError, RootPin};
 pub use gun::{Gun, GunError, RoleName};
 pub use key::{KeyId, SignerKey, SignerKeyError};
 pub use refresh::RefreshError;
-pub use rejection::{Keeper, Rejection};
+pub use rejection::{Rejection, SourceKind};
 pub use repository::{Repository, VerifiedDigest};
 pub use source::{FetchError, MetadataName, MetadataSource};
 

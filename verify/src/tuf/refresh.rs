@@ -19,7 +19,7 @@ use super::root::Root;
 use super::source::FetchError;
 use super::source::{MetadataName, MetadataSource};
 use super::targets::TargetsRole;
-use super::trusted_state::Seen;
+use super::trusted_state::TrustedState;
 
 /// One refresh.
 pub struct Refresh<'a> {
@@ -27,7 +27,7 @@ pub struct Refresh<'a> {
     pub(crate) gun: &'a Gun,
     pub(crate) previous: Option<&'a Repository>,
     /// What was seen before, by whomever, and is being seen now: it stays, however this ends.
-    pub(crate) seen: Seen,
+    pub(crate) seen: TrustedState,
     pub(crate) signers: &'a BTreeSet<RoleName>,
     /// `None`: expiry is not asked. Only for what is read back, of which nothing is served before it is asked.
     pub(crate) now: Option<Timestamp>,
@@ -60,8 +60,8 @@ impl Refresh<'_> {
     /// The whole read path under one root, which must be trusted.
     fn under(&mut self, root: &Arc<Root>, anchor: &Anchor, now: Timestamp) -> Result<Repository, RefreshError> {
         let certificates_end = root.trusted_until(anchor, self.gun, now)?;
-        self.seen.floor().check_root(&root.header)?;
-        self.seen.note_root(root);
+        self.seen.minimum_versions().check_root(&root.header)?;
+        self.seen.record_root(root);
         self.read(root, certificates_end)
     }
 
@@ -71,7 +71,7 @@ impl Refresh<'_> {
         let snapshot = self.snapshot(root, &timestamp.snapshot)?;
         // TUF has the snapshot list the root in Notary's dialect: this publication was made under this very root.
         snapshot.root.check("root", &root.bytes)?; // row 61
-        self.expect(root, &snapshot)?;
+        self.announce(root, &snapshot)?;
         let targets = self.targets(root, &snapshot.targets)?;
         let mut repository = Repository {
             gun: self.gun.clone(),
@@ -89,14 +89,14 @@ impl Refresh<'_> {
     }
 
     /// Says how long the files are that are fetched now: all that this publication lists, but for what is carried over.
-    fn expect(&mut self, root: &Root, snapshot: &SnapshotRole) -> Result<(), RefreshError> {
+    fn announce(&mut self, root: &Root, snapshot: &SnapshotRole) -> Result<(), RefreshError> {
         let held = self.previous.map(|previous| &previous.targets);
         let is_held = held.is_some_and(|held| held.file == snapshot.targets && held.keys == root.targets);
         let releases = RoleName::releases();
         let roles = self.signers.iter().chain((!self.signers.contains(&releases)).then_some(&releases));
         let is_carried = |role: &RoleName, file: &FileMeta| {
             let carried = self.previous.filter(|_| is_held).and_then(|previous| previous.delegations.get(role));
-            matches!(carried, Some(Delegation::Held(held)) if held.file == *file)
+            matches!(carried, Some(Delegation::Verified(held)) if held.file == *file)
         };
         let listed = roles.filter_map(|role| {
             let file = snapshot.delegations.get(role)?;
@@ -104,14 +104,14 @@ impl Refresh<'_> {
         });
         let files = (!is_held).then_some(&snapshot.targets).into_iter().chain(listed);
         let lengths: Vec<usize> = files.map(FileMeta::length_within_cap).collect();
-        self.source.expect(&lengths).map_err(unavailable)
+        self.source.reserve(&lengths).map_err(unavailable)
     }
 
     fn delegations(&mut self, repository: &mut Repository) -> Result<(), RefreshError> {
         let releases = RoleName::releases();
         let carried = |role: &RoleName| self.previous.and_then(|previous| previous.delegations.get(role));
-        repository.look_for(self.source, &releases, carried(&releases))?;
-        if repository.seen.floor().has(releases.as_str())
+        repository.fetch_delegation(self.source, &releases, carried(&releases))?;
+        if repository.seen.minimum_versions().has(releases.as_str())
             && matches!(repository.delegations.get(&releases), Some(Delegation::Absent))
         {
             // Row 66: else an old entry of `targets` would be served in its place.
@@ -121,7 +121,7 @@ impl Refresh<'_> {
             repository.releasing(now)?; // row 70
         }
         for role in self.signers.iter().filter(|role| **role != releases) {
-            repository.look_for(self.source, role, carried(role))?;
+            repository.fetch_delegation(self.source, role, carried(role))?;
         }
         Ok(())
     }
@@ -137,7 +137,7 @@ impl Refresh<'_> {
             Err(FetchError::Unavailable(why)) => return Err(RefreshError::Unavailable(why)),
         };
         let timestamp = TimestampRole::open(bytes, &root.timestamp, &|| self.source.is_late())?;
-        self.seen.note_timestamp(root, &timestamp)?;
+        self.seen.record_timestamp(root, &timestamp)?;
         self.check_expiry(role, &timestamp.header)?;
         Ok(Arc::new(timestamp))
     }
@@ -148,7 +148,7 @@ impl Refresh<'_> {
         match self.source.fetch(&name, name.cap()) {
             // Row 107: it says itself that there is nothing any more.
             Err(FetchError::NotFound) => {
-                self.seen.note_gone(root);
+                self.seen.record_deleted(root);
                 Rejection::Deleted { gun: self.gun.as_str().to_owned() }.into()
             }
             Err(FetchError::Unavailable(why)) => RefreshError::Unavailable(why),
@@ -205,7 +205,7 @@ pub fn open_listed(
 ) -> Result<TargetsRole, RefreshError> {
     let bytes = fetch_listed(source, role, name, file)?;
     let targets = TargetsRole::open(role, &bytes, file, keys, &|| source.is_late())?;
-    source.keep(file.sha256, bytes);
+    source.give_back(file.sha256, bytes);
     Ok(targets)
 }
 

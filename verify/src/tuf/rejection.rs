@@ -277,14 +277,14 @@ impl Rejection {
 
 /// Where trust data is kept, for the words of a rejection: what is to be done differs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Keeper {
+pub enum SourceKind {
     /// A trust server, which renews timestamps by itself.
     Server,
     /// A directory (`file://`), into which exported data is carried.
     Directory,
 }
 
-impl fmt::Display for Keeper {
+impl fmt::Display for SourceKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Server => "the trust server",
@@ -299,12 +299,12 @@ const CARRY: &str = "export it anew from its trust server and carry it in";
 /// As from a trust server. Of other data, [`Rejection::told_of`] speaks.
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.tell(Keeper::Server, f)
+        self.tell(SourceKind::Server, f)
     }
 }
 
 /// A rejection in the words that fit the place where the data is kept.
-struct Told<'a>(&'a Rejection, Keeper);
+struct Told<'a>(&'a Rejection, SourceKind);
 
 impl fmt::Display for Told<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -314,12 +314,12 @@ impl fmt::Display for Told<'_> {
 
 impl Rejection {
     /// In words that fit the place where the data is kept.
-    pub fn told_of(&self, keeper: Keeper) -> impl fmt::Display {
-        Told(self, keeper)
+    pub fn describe(&self, source_kind: SourceKind) -> impl fmt::Display {
+        Told(self, source_kind)
     }
 
-    fn tell(&self, keeper: Keeper, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let is_server = keeper == Keeper::Server;
+    fn tell(&self, source_kind: SourceKind, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_server = source_kind == SourceKind::Server;
         match self {
             Self::NoTrustData { gun } if is_server => write!(
                 f,
@@ -331,12 +331,12 @@ impl Rejection {
             }
             Self::Deleted { gun } => write!(
                 f,
-                "{keeper} has no trust data for {gun} any more, which it had before: it was deleted there; if that was \
+                "{source_kind} has no trust data for {gun} any more, which it had before: it was deleted there; if that was \
                  a mistake, restore it; if the repository is signed anew, {RESET} {gun}"
             ),
             Self::Missing { role } => {
                 let advice = if is_server { "publish the repository anew" } else { CARRY };
-                write!(f, "{keeper} lists {role} metadata that it does not have; {advice}")
+                write!(f, "{source_kind} lists {role} metadata that it does not have; {advice}")
             }
             Self::TooLarge { role, cap } => write!(f, "the {role} metadata is larger than its cap of {cap} bytes"),
             Self::Json { role, error } => write!(f, "the {role} metadata is not valid JSON: {error}"),
@@ -379,12 +379,12 @@ impl Rejection {
             }
             Self::Rollback { role, seen, offered } => write!(
                 f,
-                "{keeper} offers version {offered} of the {role} metadata, and version {seen} was seen \
+                "{source_kind} offers version {offered} of the {role} metadata, and version {seen} was seen \
                  before; if older data was deliberately restored, from a backup or so, {RESET} NAME"
             ),
             Self::Equivocation { role, version } => write!(
                 f,
-                "{keeper} offers version {version} of the {role} metadata with other contents than it had \
+                "{source_kind} offers version {version} of the {role} metadata with other contents than it had \
                  before; if the repository was deliberately made anew, {RESET} NAME"
             ),
             Self::RootVersion { expected, actual } => {

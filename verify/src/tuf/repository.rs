@@ -17,15 +17,15 @@ use super::metadata::{FileMeta, Header, SnapshotRole, TimestampRole};
 pub use super::refresh::RefreshError;
 use super::refresh::{Refresh, open_listed};
 pub use super::rejection::{NotSigned, Rejection, RootDistrust};
-use super::rollback::Floor;
+use super::rollback::MinimumVersions;
 use super::root::Root;
 use super::source::{MetadataName, MetadataSource};
 use super::targets::TargetsRole;
-use super::trusted_state::{Age, Seen};
-use crate::heap_size::{as_u64, map_entry, place};
+use super::trusted_state::{PublicationVersion, TrustedState};
+use crate::heap_size::{as_u64, inline_size, map_entry};
 use crate::image::{Glob, Sha256};
 
-/// A digest that trust data vouches for. Only [`Repository::judge`] makes one; the patch takes nothing else.
+/// A digest that trust data vouches for. Only [`Repository::find_target`] makes one; the patch takes nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct VerifiedDigest(Sha256);
 
@@ -49,7 +49,7 @@ pub struct Repository {
     /// The delegations that were looked for, `targets/releases` always.
     pub(crate) delegations: BTreeMap<RoleName, Delegation>,
     /// The newest that was verified, this or what came after it: nothing goes back behind it.
-    pub(crate) seen: Seen,
+    pub(crate) seen: TrustedState,
 }
 
 /// A refresh that gave nothing, and what is to be remembered of it.
@@ -59,7 +59,7 @@ pub struct FailedRefresh {
     pub error: RefreshError,
     /// What was verified all the same, beside what was seen before. `None` on first contact: a root that nothing was ever
     /// verified under is not held to for having been served once.
-    pub noted: Option<Seen>,
+    pub state: Option<TrustedState>,
 }
 
 /// What was found of a delegation. What is wrong with one signer's role must not deny those who do not ask for it.
@@ -68,21 +68,21 @@ pub enum Delegation {
     /// Not delegated, or never published.
     Absent,
     /// Verified; it may have expired.
-    Held(Arc<TargetsRole>),
+    Verified(Arc<TargetsRole>),
     /// Published, and not to be relied on.
-    Damaged(Rejection),
+    Rejected(Rejection),
 }
 
 /// The tags under which a digest alone may be released; by default all.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Tags<'a> {
+pub struct TagFilter<'a> {
     /// These; `None` for all.
     pub among: Option<&'a Glob>,
     /// But not these.
     pub except: &'a [&'a Glob],
 }
 
-impl Tags<'_> {
+impl TagFilter<'_> {
     fn count(&self, tag: &str) -> bool {
         self.among.is_none_or(|among| among.matches(tag)) && !self.except.iter().any(|except| except.matches(tag))
     }
@@ -90,7 +90,7 @@ impl Tags<'_> {
 
 /// What is asked of a repository: an image by tag, by digest, or by both.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted<'a> {
+pub struct TargetQuery<'a> {
     /// The tag. With a digest as well, the tag's target must have that digest.
     pub tag: Option<&'a str>,
     /// The digest. Without a tag, some released target must have it.
@@ -108,7 +108,7 @@ pub struct RequiredSigner {
 
 /// A repository's answer.
 #[derive(Clone, Debug)]
-pub struct Judgement {
+pub struct SignedTarget {
     /// What to pin the image to.
     pub digest: VerifiedDigest,
     /// The tag whose target it is.
@@ -157,7 +157,7 @@ impl Repository {
     }
 
     /// The newest that was verified: this data, or what came after it.
-    pub fn seen(&self) -> &Seen {
+    pub fn trusted_state(&self) -> &TrustedState {
         &self.seen
     }
 
@@ -172,12 +172,12 @@ impl Repository {
         signers: &BTreeSet<RoleName>,
         now: Timestamp,
     ) -> Result<Repository, RefreshError> {
-        Self::refresh_or_note(source, gun, anchor, previous, signers, now).map_err(|failed| failed.error)
+        Self::refresh_with_state(source, gun, anchor, previous, signers, now).map_err(|failed| failed.error)
     }
 
     /// As [`Repository::refresh`]. A failure comes with what is to be remembered: what was verified before the refresh
     /// failed counts from now on, and may mean that `previous` itself no longer does ([`Repository::is_superseded`]).
-    pub fn refresh_or_note(
+    pub fn refresh_with_state(
         source: &mut dyn MetadataSource,
         gun: &Gun,
         anchor: &Anchor,
@@ -195,14 +195,14 @@ impl Repository {
         gun: &Gun,
         anchor: &Anchor,
         previous: Option<&Repository>,
-        seen: Seen,
+        seen: TrustedState,
         signers: &BTreeSet<RoleName>,
         now: Timestamp,
     ) -> Result<Repository, Box<FailedRefresh>> {
         let was_trusted = seen.root().is_some();
         let mut refresh = Refresh { source, gun, previous, seen, signers, now: Some(now) };
         let result = refresh.run(anchor, now);
-        result.map_err(|error| Box::new(FailedRefresh { error, noted: was_trusted.then_some(refresh.seen) }))
+        result.map_err(|error| Box::new(FailedRefresh { error, state: was_trusted.then_some(refresh.seen) }))
     }
 
     /// Was something newer verified than this, in a refresh that failed further on? Then this stands in for nothing.
@@ -214,44 +214,44 @@ impl Repository {
     /// that neither its expiry nor the anchor is asked. Nothing can be judged by it before [`Repository::under_anchor`],
     /// and, where the floor lies above it, not even then ([`Repository::is_superseded`]): a refresh that failed further on has
     /// seen newer data, and has left this as it was.
-    pub fn read_back(
+    pub fn restore(
         source: &mut dyn MetadataSource,
         gun: &Gun,
         root: &Arc<Root>,
-        floor: &Floor,
+        floor: &MinimumVersions,
         delegations: &BTreeSet<RoleName>,
     ) -> Result<Self, RefreshError> {
-        let mut seen = Seen::default();
-        seen.note_root(root);
+        let mut seen = TrustedState::default();
+        seen.record_root(root);
         let mut refresh = Refresh { source, gun, previous: None, seen, signers: delegations, now: None };
         let mut repository = refresh.read(root, Timestamp::MIN)?;
         let damaged = repository.delegations.values().find_map(|delegation| match delegation {
-            Delegation::Damaged(rejection) => Some(rejection.clone()),
-            Delegation::Held(_) | Delegation::Absent => None,
+            Delegation::Rejected(rejection) => Some(rejection.clone()),
+            Delegation::Verified(_) | Delegation::Absent => None,
         });
         if let Some(rejection) = damaged {
             return Err(rejection.into());
         }
-        if let Some(role) = repository.seen.floor().contradicts(floor) {
+        if let Some(role) = repository.seen.minimum_versions().contradicts(floor) {
             return Err(RefreshError::Unavailable(format!("its {role} is not the one that was verified")));
         }
         if repository.is_below(floor) {
-            repository.seen.note_newer(root, floor);
+            repository.seen.record_newer(root, floor);
         }
         Ok(repository)
     }
 
     /// The same data, with what was seen of newer data.
-    pub fn with_seen(&self, seen: &Seen) -> Self {
+    pub fn with_state(&self, seen: &TrustedState) -> Self {
         let mut repository = self.clone();
-        repository.seen.join_later(seen);
+        repository.seen.merge_later(seen);
         repository
     }
 
     /// Is this floor above what was seen here, under the keys that the roles have here? Roles that were never asked for
     /// do not count.
-    pub fn is_below(&self, floor: &Floor) -> bool {
-        let seen = self.seen.floor();
+    pub fn is_below(&self, floor: &MinimumVersions) -> bool {
+        let seen = self.seen.minimum_versions();
         let is_above = |role: &str| {
             let keys = match role {
                 "timestamp" => Some(&self.root.timestamp),
@@ -268,7 +268,7 @@ impl Repository {
     }
 
     /// What orders this among other publications of the repository.
-    pub fn age(&self) -> Age {
+    pub fn publication_version(&self) -> PublicationVersion {
         (self.root.header.version, self.timestamp.header.version)
     }
 
@@ -287,48 +287,48 @@ impl Repository {
     ) -> Result<Repository, RefreshError> {
         self.check_expiries(now)?;
         let mut more = self.clone();
-        let lacks = |role: &&RoleName| matches!(self.delegations.get(*role), None | Some(Delegation::Damaged(_)));
+        let lacks = |role: &&RoleName| matches!(self.delegations.get(*role), None | Some(Delegation::Rejected(_)));
         let files = signers.iter().filter(lacks).filter_map(|role| self.snapshot.delegations.get(role));
         let lengths: Vec<usize> = files.map(FileMeta::length_within_cap).collect();
-        source.expect(&lengths).map_err(|error| RefreshError::Unavailable(error.to_string()))?;
+        source.reserve(&lengths).map_err(|error| RefreshError::Unavailable(error.to_string()))?;
         for role in signers {
             let held = self.delegations.get(role);
-            if matches!(held, None | Some(Delegation::Damaged(_))) {
-                more.look_for(source, role, None)?;
+            if matches!(held, None | Some(Delegation::Rejected(_))) {
+                more.fetch_delegation(source, role, None)?;
             }
         }
         Ok(more)
     }
 
     /// Were all of these delegations fetched, or found not to be there, when this was verified?
-    pub fn has_looked_for(&self, signers: &BTreeSet<RoleName>) -> bool {
+    pub fn knows_delegations(&self, signers: &BTreeSet<RoleName>) -> bool {
         signers.iter().all(|role| self.delegations.contains_key(role))
     }
 
     /// Is the image released and signed as required? Expired metadata never counts, so the time is asked for again.
-    pub fn judge(
+    pub fn find_target(
         &self,
-        wanted: Wanted<'_>,
+        wanted: TargetQuery<'_>,
         signers: &[RequiredSigner],
         now: Timestamp,
-    ) -> Result<Judgement, Rejection> {
-        self.judge_among(wanted, Tags::default(), signers, now)
+    ) -> Result<SignedTarget, Rejection> {
+        self.find_target_among(wanted, TagFilter::default(), signers, now)
     }
 
     /// The same, where a digest alone counts only if it is released under one of these tags.
-    pub fn judge_among(
+    pub fn find_target_among(
         &self,
-        wanted: Wanted<'_>,
-        tags: Tags<'_>,
+        wanted: TargetQuery<'_>,
+        tags: TagFilter<'_>,
         signers: &[RequiredSigner],
         now: Timestamp,
-    ) -> Result<Judgement, Rejection> {
+    ) -> Result<SignedTarget, Rejection> {
         self.check_expiries(now)?;
         let releasing = self.releasing(now)?;
         let gun = || self.gun.as_str().to_owned();
         let roles = || releasing.iter().map(|role| role.name).collect();
         match wanted {
-            Wanted { tag: Some(tag), digest } => {
+            TargetQuery { tag: Some(tag), digest } => {
                 // Docker's order, tag by tag (row 101): the first role that lists the tag decides.
                 let found = releasing.iter().find_map(|role| Some((role, role.get(tag)?)));
                 let (role, found) =
@@ -340,7 +340,7 @@ impl Repository {
                 }
                 self.signed(role, tag, found, signers, now)
             }
-            Wanted { tag: None, digest: Some(digest) } => {
+            TargetQuery { tag: None, digest: Some(digest) } => {
                 let mut refusal = None;
                 // Whichever of them lists it (row 102): what was pinned while `targets` released it goes on running.
                 for role in &releasing {
@@ -354,7 +354,7 @@ impl Repository {
                 }
                 Err(refusal.unwrap_or_else(|| Rejection::NoSuchDigest { gun: gun(), digest, roles: roles() }))
             }
-            Wanted { tag: None, digest: None } => Err(Rejection::NothingAsked),
+            TargetQuery { tag: None, digest: None } => Err(Rejection::NothingAsked),
         }
     }
 
@@ -374,8 +374,8 @@ impl Repository {
             expiry("targets", &self.targets.header),
         ];
         all.extend(self.delegations.iter().filter_map(|(role, delegation)| match delegation {
-            Delegation::Held(held) => Some(expiry(role.as_str(), &held.header)),
-            Delegation::Absent | Delegation::Damaged(_) => None,
+            Delegation::Verified(held) => Some(expiry(role.as_str(), &held.header)),
+            Delegation::Absent | Delegation::Rejected(_) => None,
         }));
         all
     }
@@ -396,18 +396,21 @@ impl Repository {
     }
 
     /// About what it takes in memory, in bytes.
-    pub fn weight(&self) -> u64 {
+    pub fn heap_size(&self) -> u64 {
         let held = self.delegations.values().filter_map(|delegation| match delegation {
-            Delegation::Held(held) => Some(held.weight()),
-            Delegation::Absent | Delegation::Damaged(_) => None,
+            Delegation::Verified(held) => Some(held.heap_size()),
+            Delegation::Absent | Delegation::Rejected(_) => None,
         });
         // Twice: where a newer root was seen, there are two.
-        let kept = 2 * self.root.weight() + self.timestamp.weight() + self.snapshot.weight() + self.targets.weight();
+        let kept = 2 * self.root.heap_size()
+            + self.timestamp.heap_size()
+            + self.snapshot.heap_size()
+            + self.targets.heap_size();
         let roles = as_u64(self.delegations.len()) * map_entry::<RoleName, (Delegation, [usize; 4])>();
-        place::<Self>()
+        inline_size::<Self>()
             .saturating_add(kept)
             .saturating_add(roles)
-            .saturating_add(self.seen.weight())
+            .saturating_add(self.seen.heap_size())
             .saturating_add(held.sum())
     }
 
@@ -435,13 +438,13 @@ impl Repository {
         let role = RoleName::releases();
         let targets = Releasing { name: "targets", targets: &self.targets, covers: None };
         match self.delegations.get(&role) {
-            Some(Delegation::Held(held)) => {
+            Some(Delegation::Verified(held)) => {
                 held.check_expiry(role.as_str(), now)?;
                 let covers = self.targets.delegation(&role);
                 let covers = covers.ok_or_else(|| Rejection::Vanished { role: role.to_string() })?;
                 Ok(vec![Releasing { name: "targets/releases", targets: held, covers: Some(covers) }, targets])
             }
-            Some(Delegation::Damaged(rejection)) => Err(rejection.clone()),
+            Some(Delegation::Rejected(rejection)) => Err(rejection.clone()),
             Some(Delegation::Absent) => Ok(vec![targets]),
             None => Err(Rejection::Missing { role: role.to_string() }), // every refresh looks for it
         }
@@ -455,11 +458,11 @@ impl Repository {
         digest: Sha256,
         signers: &[RequiredSigner],
         now: Timestamp,
-    ) -> Result<Judgement, Rejection> {
+    ) -> Result<SignedTarget, Rejection> {
         for signer in signers {
             self.signed_by(signer, tag, digest, now)?;
         }
-        Ok(Judgement {
+        Ok(SignedTarget {
             digest: VerifiedDigest(digest),
             tag: tag.to_owned(),
             released_by: role.name.to_owned(),
@@ -473,8 +476,8 @@ impl Repository {
         let not = |why: NotSigned| Rejection::NotSignedBy { role: role.to_string(), why };
         let tag_name = || tag.to_owned();
         let held = match self.delegations.get(role) {
-            Some(Delegation::Held(held)) => held,
-            Some(Delegation::Damaged(rejection)) => return Err(rejection.clone()),
+            Some(Delegation::Verified(held)) => held,
+            Some(Delegation::Rejected(rejection)) => return Err(rejection.clone()),
             Some(Delegation::Absent) => return Err(not(NotSigned::NoRole)),
             None => return Err(not(NotSigned::NotFetched)),
         };
@@ -495,7 +498,7 @@ impl Repository {
     }
 
     /// Fetches and verifies a delegation, or finds that it is not there. `carried` is what was verified before.
-    pub fn look_for(
+    pub fn fetch_delegation(
         &mut self,
         source: &mut dyn MetadataSource,
         role: &RoleName,
@@ -504,7 +507,7 @@ impl Repository {
         let found = match (self.targets.delegation(role), self.snapshot.delegations.get(role)) {
             (Some(delegation), Some(file)) => {
                 let verified = match carried {
-                    Some(Delegation::Held(held)) if held.file == *file && held.keys == delegation.keys => {
+                    Some(Delegation::Verified(held)) if held.file == *file && held.keys == delegation.keys => {
                         Ok(Arc::clone(held))
                     }
                     _ => {
@@ -517,8 +520,8 @@ impl Repository {
                     Ok(targets)
                 });
                 match noted {
-                    Ok(targets) => Delegation::Held(targets),
-                    Err(RefreshError::Rejected(rejection)) => Delegation::Damaged(rejection),
+                    Ok(targets) => Delegation::Verified(targets),
+                    Err(RefreshError::Rejected(rejection)) => Delegation::Rejected(rejection),
                     Err(unavailable) => return Err(unavailable),
                 }
             }

@@ -21,13 +21,13 @@ const ROOT: &str = "root";
 
 /// The newest headers, by the role's name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Floor(BTreeMap<String, Marks>);
+pub struct MinimumVersions(BTreeMap<String, HeadersByKey>);
 
 /// By the canonical ID of a key that the role had, so that a certificate and its bare key are one. `None`: it binds
 /// whatever the role's keys are. The root's does, for its versions never go back.
-type Marks = BTreeMap<Option<KeyId>, Header>;
+type HeadersByKey = BTreeMap<Option<KeyId>, Header>;
 
-impl Floor {
+impl MinimumVersions {
     /// The floor of these entries: role, key (`None`: whatever the key), header.
     pub fn from_entries(entries: impl IntoIterator<Item = (String, Option<KeyId>, Header)>) -> Self {
         let mut floor = Self::default();
@@ -39,7 +39,8 @@ impl Floor {
 
     /// Its entries: role, key (`None`: whatever the key), header.
     pub fn entries(&self) -> impl Iterator<Item = (&str, Option<KeyId>, &Header)> {
-        (self.0.iter()).flat_map(|(role, marks)| marks.iter().map(move |(key, header)| (role.as_str(), *key, header)))
+        (self.0.iter())
+            .flat_map(|(role, headers)| headers.iter().map(move |(key, header)| (role.as_str(), *key, header)))
     }
 
     /// Takes note of a header that enough of the role's keys have signed. It must not go back behind what was seen.
@@ -50,19 +51,19 @@ impl Floor {
         // What was seen before binds by the keys that it was seen under, and by no others: an owner who adds a key first
         // and then takes the stolen one away must not carry the thief's version over to the new key.
         if self.version(role, keys) < header.version {
-            let marks = self.0.entry(role.to_owned()).or_default();
+            let headers = self.0.entry(role.to_owned()).or_default();
             for key in keys.canonical_ids() {
-                raise(marks, Some(key), header);
+                raise(headers, Some(key), header);
             }
-            tell_apart(marks, MAX_KEYS);
+            limit_keys(headers, MAX_KEYS);
         }
         Ok(())
     }
 
     /// Tells so many keys of each role apart, and no more.
-    pub fn tell_apart(&mut self, keys: usize) {
-        for marks in self.0.values_mut() {
-            tell_apart(marks, keys);
+    pub fn limit_keys(&mut self, keys: usize) {
+        for headers in self.0.values_mut() {
+            limit_keys(headers, keys);
         }
     }
 
@@ -72,19 +73,19 @@ impl Floor {
     }
 
     /// Takes note of a root. Those on the way to the newest one may well lie below it.
-    pub fn note_root(&mut self, header: Header) {
+    pub fn record_root(&mut self, header: Header) {
         raise(self.0.entry(ROOT.to_owned()).or_default(), None, header);
     }
 
     /// What it takes in memory.
-    pub fn weight(&self) -> u64 {
-        let marks = |marks: &Marks| as_u64(marks.len()) * map_entry::<Option<KeyId>, Header>();
-        let role = |role: &str| map_entry::<String, Marks>() + allocation(role.len());
-        self.0.iter().map(|(name, found)| role(name) + marks(found)).sum()
+    pub fn heap_size(&self) -> u64 {
+        let headers = |headers: &HeadersByKey| as_u64(headers.len()) * map_entry::<Option<KeyId>, Header>();
+        let role = |role: &str| map_entry::<String, HeadersByKey>() + allocation(role.len());
+        self.0.iter().map(|(name, found)| role(name) + headers(found)).sum()
     }
 
     /// Raises this floor to whatever is higher in another.
-    pub fn raise(&mut self, other: &Self) {
+    pub fn merge(&mut self, other: &Self) {
         for (role, key, header) in other.entries() {
             raise(self.0.entry(role.to_owned()).or_default(), key, *header);
         }
@@ -94,7 +95,7 @@ impl Floor {
     pub fn contradicts(&self, other: &Self) -> Option<&str> {
         let mut entries = self.entries();
         let differs = |(role, key, header): &(&str, Option<KeyId>, &Header)| {
-            let seen = other.0.get(*role).and_then(|marks| marks.get(key).or_else(|| marks.get(&None)));
+            let seen = other.0.get(*role).and_then(|headers| headers.get(key).or_else(|| headers.get(&None)));
             seen.is_some_and(|seen| seen.version == header.version && seen.content != header.content)
         };
         entries.find(differs).map(|(role, _, _)| role)
@@ -121,9 +122,9 @@ impl Floor {
     }
 
     fn binding(&self, role: &str, keys: &RoleKeys) -> impl Iterator<Item = &Header> {
-        let marks = self.0.get(role);
+        let headers = self.0.get(role);
         let holders = std::iter::once(None).chain(keys.canonical_ids().map(Some));
-        holders.filter_map(move |key| marks?.get(&key))
+        holders.filter_map(move |key| headers?.get(&key))
     }
 
     fn unconditional(&self, role: &str) -> Option<&Header> {
@@ -131,17 +132,17 @@ impl Floor {
     }
 }
 
-/// Holds a role that has more marks than this to the newest header of them all, whatever its keys.
-fn tell_apart(marks: &mut Marks, keys: usize) {
-    if marks.len() > keys.max(1)
-        && let Some(newest) = marks.values().max_by_key(|header| header.version).copied()
+/// Holds a role that has more headers than this to the newest header of them all, whatever its keys.
+fn limit_keys(headers: &mut HeadersByKey, keys: usize) {
+    if headers.len() > keys.max(1)
+        && let Some(newest) = headers.values().max_by_key(|header| header.version).copied()
     {
-        *marks = Marks::from([(None, newest)]);
+        *headers = HeadersByKey::from([(None, newest)]);
     }
 }
 
-fn raise(marks: &mut Marks, key: Option<KeyId>, header: Header) {
-    let known = marks.entry(key).or_insert(header);
+fn raise(headers: &mut HeadersByKey, key: Option<KeyId>, header: Header) {
+    let known = headers.entry(key).or_insert(header);
     if known.version < header.version {
         *known = header;
     }
@@ -195,7 +196,7 @@ mod tests {
 
     #[test]
     fn each_key_keeps_its_floor() {
-        let mut floor = Floor::default();
+        let mut floor = MinimumVersions::default();
         let (a, b, both) = (keys([1]), keys([2]), keys([1, 2]));
         for (keys, header, expected) in [
             (&a, header(5, 0), "accepted"),
@@ -220,7 +221,7 @@ mod tests {
 
     #[test]
     fn what_is_bound_to_no_key_binds_all() {
-        let mut floor = Floor::from_entries([("targets".to_owned(), None, header(5, 0))]);
+        let mut floor = MinimumVersions::from_entries([("targets".to_owned(), None, header(5, 0))]);
         for keys in [keys([1]), keys([2])] {
             assert_eq!(code(floor.note("targets", &keys, header(4, 0))), "rollback");
             assert_eq!(code(floor.note("targets", &keys, header(5, 1))), "equivocation");
@@ -232,10 +233,10 @@ mod tests {
 
     #[test]
     fn roots_are_bound_to_no_key() {
-        let mut floor = Floor::default();
+        let mut floor = MinimumVersions::default();
         assert_eq!(code(floor.check_root(&header(1, 0))), "accepted");
-        floor.note_root(header(3, 0));
-        floor.note_root(header(2, 0));
+        floor.record_root(header(3, 0));
+        floor.record_root(header(2, 0));
         assert_eq!(floor.root_version(), 3);
         for (header, expected) in
             [(header(2, 0), "rollback"), (header(3, 1), "equivocation"), (header(3, 0), "accepted")]
@@ -247,26 +248,26 @@ mod tests {
 
     #[test]
     fn two_floors_make_the_same_one_either_way() {
-        let (mut one, mut other) = (Floor::default(), Floor::default());
+        let (mut one, mut other) = (MinimumVersions::default(), MinimumVersions::default());
         one.note("targets", &keys([1, 2]), header(5, 0)).unwrap();
         one.note("targets/alice", &keys([1]), header(1, 0)).unwrap();
         other.note("targets", &keys([2, 3]), header(7, 0)).unwrap();
-        other.note_root(header(2, 0));
+        other.record_root(header(2, 0));
         let mut joined = one.clone();
-        joined.raise(&other);
-        other.raise(&one);
+        joined.merge(&other);
+        other.merge(&one);
         assert_eq!(joined, other);
         let versions = [1, 2, 3].map(|key| joined.version("targets", &keys([key])));
         assert_eq!((versions, joined.root_version(), joined.has("targets/alice")), ([5, 7, 7], 2, true));
         assert_eq!(
-            Floor::from_entries(joined.entries().map(|(role, key, header)| (role.to_owned(), key, *header))),
+            MinimumVersions::from_entries(joined.entries().map(|(role, key, header)| (role.to_owned(), key, *header))),
             joined
         );
     }
 
     #[test]
     fn more_keys_than_are_told_apart_are_held_to_the_newest() {
-        let mut floor = Floor::default();
+        let mut floor = MinimumVersions::default();
         floor.note("targets", &keys([1]), header(9, 0)).unwrap();
         floor.note("targets", &keys(1000..1000 + 255), header(1, 0)).unwrap();
         assert_eq!(code(floor.note("targets", &keys([2]), header(3, 0))), "accepted");

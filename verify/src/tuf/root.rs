@@ -20,8 +20,8 @@ use super::rejection::{Rejection, RootDistrust};
 use super::signature::distinct;
 use super::source::FetchError;
 use super::source::{MetadataName, MetadataSource};
-use super::trusted_state::Seen;
-use crate::heap_size::{allocation, place};
+use super::trusted_state::TrustedState;
+use crate::heap_size::{allocation, inline_size};
 use crate::image::Sha256;
 use crate::json::Value;
 
@@ -58,11 +58,14 @@ impl Root {
     }
 
     /// What it takes in memory.
-    pub fn weight(&self) -> u64 {
+    pub fn heap_size(&self) -> u64 {
         let roles = [&self.keys, &self.timestamp, &self.snapshot, &self.targets];
         // A key that signs for two roles counts twice, which is rare.
-        let keys: u64 = roles.iter().flat_map(|role| role.keys.values()).map(|key| key.weight()).sum();
-        place::<Self>() + allocation(self.bytes.len()) + roles.iter().map(|role| role.weight()).sum::<u64>() + keys
+        let keys: u64 = roles.iter().flat_map(|role| role.keys.values()).map(|key| key.heap_size()).sum();
+        inline_size::<Self>()
+            + allocation(self.bytes.len())
+            + roles.iter().map(|role| role.heap_size()).sum::<u64>()
+            + keys
     }
 
     /// The newest root the server has, for first contact.
@@ -108,13 +111,13 @@ impl Root {
         mut root: Arc<Self>,
         source: &mut dyn MetadataSource,
         gun: &Gun,
-        seen: &mut Seen,
+        seen: &mut TrustedState,
     ) -> Result<Arc<Self>, RefreshError> {
         for _ in 0..STEPS {
             let next = root.header.version + 1; // at most 2^53 + 1
             let Some(bytes) = fetch(source, &MetadataName::RootVersion(next))? else { return Ok(root) };
             root = Arc::new(Self::read(bytes, Some(&root), gun, &|| source.is_late())?);
-            seen.note_root(&root);
+            seen.record_root(&root);
         }
         // One more probe tells "exactly as many as are followed" from "more than that".
         match fetch(source, &MetadataName::RootVersion(root.header.version + 1))? {

@@ -49,7 +49,7 @@ impl MetadataName {
 
 /// A file of so many bytes costs so little that it is read without asking for memory. Hardly a root, a timestamp or a
 /// snapshot is larger.
-pub const FREE: usize = 16 << 10;
+pub const SMALL_FILE: usize = 16 << 10;
 
 /// The most values and names in a role's file. Notary's roots, timestamps and snapshots have some dozens; 75,000 targets
 /// have about 600,000.
@@ -82,12 +82,12 @@ pub trait MetadataSource {
     fn fetch(&mut self, name: &MetadataName, cap: usize) -> Result<Vec<u8>, FetchError>;
 
     /// What is fetched next are targets roles of these lengths, and nothing else. Says whether there is memory for that.
-    fn expect(&mut self, _: &[usize]) -> Result<(), FetchError> {
+    fn reserve(&mut self, _: &[usize]) -> Result<(), FetchError> {
         Ok(())
     }
 
     /// Takes the bytes of a targets role back, now that they were verified: they may be of use to somebody.
-    fn keep(&mut self, _: Sha256, _: Vec<u8>) {}
+    fn give_back(&mut self, _: Sha256, _: Vec<u8>) {}
 
     /// Is the time up? Looked at all along while files are read and verified; the verifier itself knows no clock.
     fn is_late(&self) -> bool {

@@ -9,7 +9,7 @@ use super::key::{KeyId, RoleKeys};
 use super::metadata::{Envelope, FileMeta, Hashes, Header, KnownKeys, canonical_ids, listed_keys, role_keys};
 use super::refresh::RefreshError;
 use super::rejection::Rejection;
-use crate::heap_size::{allocation, place};
+use crate::heap_size::{allocation, inline_size};
 use crate::image::Sha256;
 use crate::json::Value;
 use crate::text::printable;
@@ -42,8 +42,8 @@ pub struct DelegatedRole {
 }
 
 impl DelegatedRole {
-    fn weight(&self) -> u64 {
-        place::<Self>() + allocation(self.name.as_str().len()) + self.keys.weight() + self.paths.weight()
+    fn heap_size(&self) -> u64 {
+        inline_size::<Self>() + allocation(self.name.as_str().len()) + self.keys.heap_size() + self.paths.heap_size()
     }
 
     /// Has it authority over this tag? Without paths it has none (row 78).
@@ -76,13 +76,13 @@ impl TargetsRole {
         let header = envelope.header("Targets")?;
         let tags = Tags::read(&envelope)?;
         let (delegations, keys_weight) = delegations(role, &envelope)?;
-        let delegated: u64 = delegations.iter().map(DelegatedRole::weight).sum();
-        let weight = place::<Self>() + keys.weight() + tags.weight() + delegated + keys_weight;
+        let delegated: u64 = delegations.iter().map(DelegatedRole::heap_size).sum();
+        let weight = inline_size::<Self>() + keys.heap_size() + tags.heap_size() + delegated + keys_weight;
         Ok(Self { header, file: file.clone(), keys: keys.clone(), signers, tags, delegations, weight })
     }
 
     /// What it takes in memory.
-    pub fn weight(&self) -> u64 {
+    pub fn heap_size(&self) -> u64 {
         self.weight
     }
 
@@ -121,9 +121,9 @@ pub struct Tags {
 const UNUSABLE: u32 = u32::MAX;
 
 impl Tags {
-    fn weight(&self) -> u64 {
+    fn heap_size(&self) -> u64 {
         let numbers = (self.places.len() + self.by_digest.len()) * size_of::<u32>();
-        self.names.weight() + allocation(numbers) + allocation(self.digests.len() * size_of::<Sha256>())
+        self.names.heap_size() + allocation(numbers) + allocation(self.digests.len() * size_of::<Sha256>())
     }
 
     fn read(envelope: &Envelope<'_>) -> Result<Self, RefreshError> {
@@ -227,7 +227,7 @@ impl Packed {
         None
     }
 
-    fn weight(&self) -> u64 {
+    fn heap_size(&self) -> u64 {
         allocation(self.text.capacity()) + allocation(self.ends.capacity() * size_of::<u32>())
     }
 }
@@ -276,6 +276,6 @@ fn delegations(parent: &str, envelope: &Envelope<'_>) -> Result<(Vec<DelegatedRo
             out.push(DelegatedRole { name: child, keys, paths });
         }
     }
-    let keys_weight = known.values().flatten().map(|key| key.weight()).sum();
+    let keys_weight = known.values().flatten().map(|key| key.heap_size()).sum();
     Ok((out, keys_weight))
 }

@@ -8,21 +8,21 @@ use std::sync::Arc;
 use super::key::RoleKeys;
 use super::metadata::{FileMeta, Header, TimestampRole};
 use super::rejection::Rejection;
-use super::rollback::Floor;
+use super::rollback::MinimumVersions;
 use super::root::Root;
 
 /// What was seen.
 #[derive(Clone, Debug, Default)]
-pub struct Seen {
+pub struct TrustedState {
     root: Option<Arc<Root>>,
     publication: Option<Publication>,
-    floor: Floor,
+    floor: MinimumVersions,
 }
 
 /// What the newest timestamp lists.
 #[derive(Clone, Debug)]
 struct Publication {
-    age: Age,
+    age: PublicationVersion,
     lists: Lists,
 }
 
@@ -37,16 +37,16 @@ enum Lists {
 
 /// The versions of a publication's root and timestamp: what orders two of them. Timestamps may begin again under a newer
 /// root.
-pub type Age = (u64, u64);
+pub type PublicationVersion = (u64, u64);
 
-impl Seen {
+impl TrustedState {
     /// What it takes in memory, but for the root.
-    pub fn weight(&self) -> u64 {
-        self.floor.weight()
+    pub fn heap_size(&self) -> u64 {
+        self.floor.heap_size()
     }
 
     /// A root that was trusted before, and a floor.
-    pub fn of(root: Option<Arc<Root>>, floor: Floor) -> Self {
+    pub fn new(root: Option<Arc<Root>>, floor: MinimumVersions) -> Self {
         Self { root, publication: None, floor }
     }
 
@@ -56,20 +56,20 @@ impl Seen {
     }
 
     /// The newest header of every role.
-    pub fn floor(&self) -> &Floor {
+    pub fn minimum_versions(&self) -> &MinimumVersions {
         &self.floor
     }
 
     /// A root that the chain led to (TUF 1.0 §5.3.8: each one is kept, however the rest goes).
-    pub fn note_root(&mut self, root: &Arc<Root>) {
-        self.floor.note_root(root.header);
+    pub fn record_root(&mut self, root: &Arc<Root>) {
+        self.floor.record_root(root.header);
         if self.root.as_ref().is_none_or(|seen| seen.header.version < root.header.version) {
             self.root = Some(Arc::clone(root));
         }
     }
 
     /// A timestamp that the keys of this root have signed: it must not go back behind what was seen.
-    pub fn note_timestamp(&mut self, root: &Root, timestamp: &TimestampRole) -> Result<(), Rejection> {
+    pub fn record_timestamp(&mut self, root: &Root, timestamp: &TimestampRole) -> Result<(), Rejection> {
         self.floor.note("timestamp", &root.timestamp, timestamp.header)?;
         let age = (root.header.version, timestamp.header.version);
         self.publication = Some(Publication { age, lists: Lists::Snapshot(timestamp.snapshot.clone()) });
@@ -77,19 +77,19 @@ impl Seen {
     }
 
     /// A floor above this data: an earlier process has seen a newer publication.
-    pub fn note_newer(&mut self, root: &Root, floor: &Floor) {
+    pub fn record_newer(&mut self, root: &Root, floor: &MinimumVersions) {
         let age = (floor.root_version(), floor.version("timestamp", &root.timestamp));
         self.publication = Some(Publication { age, lists: Lists::Unknown });
     }
 
     /// The server has deleted what it had under this root. That holds until it has something again.
-    pub fn note_gone(&mut self, root: &Root) {
+    pub fn record_deleted(&mut self, root: &Root) {
         let age = (self.floor.root_version(), self.floor.version("timestamp", &root.timestamp));
         self.publication = Some(Publication { age, lists: Lists::Gone });
     }
 
     /// Was the newest deleted at its server?
-    pub fn is_gone(&self) -> bool {
+    pub fn is_deleted(&self) -> bool {
         self.publication.as_ref().is_some_and(|newest| matches!(newest.lists, Lists::Gone))
     }
 
@@ -99,26 +99,26 @@ impl Seen {
     }
 
     /// Takes over whatever is newer in another.
-    pub fn join(&mut self, other: &Self) {
+    pub fn merge(&mut self, other: &Self) {
         if let Some(root) = &other.root {
-            self.note_root(root);
+            self.record_root(root);
         }
         if other.age() > self.age() {
             self.publication.clone_from(&other.publication);
         }
-        self.floor.raise(&other.floor);
+        self.floor.merge(&other.floor);
     }
 
     /// The same, where the other has been seen later: what became of the same publication counts as well.
-    pub fn join_later(&mut self, later: &Self) {
+    pub fn merge_later(&mut self, later: &Self) {
         let is_as_new = later.age() >= self.age();
-        self.join(later);
+        self.merge(later);
         if is_as_new {
             self.publication.clone_from(&later.publication);
         }
     }
 
-    fn age(&self) -> Option<Age> {
+    fn age(&self) -> Option<PublicationVersion> {
         self.publication.as_ref().map(|publication| publication.age)
     }
 

@@ -14,7 +14,7 @@ use crate::base::context::Deadline;
 use crate::base::files::Stamp;
 use crate::schemes::notary::memory_budget::Budget;
 use crate::schemes::notary::recorder::{Record, Recorder};
-use portreeve_verify::heap_size::place;
+use portreeve_verify::heap_size::inline_size;
 use portreeve_verify::image::Sha256;
 use portreeve_verify::text::printable;
 use portreeve_verify::tuf::anchor::Anchor;
@@ -24,10 +24,10 @@ use portreeve_verify::tuf::metadata::Header;
 use portreeve_verify::tuf::refresh::RefreshError;
 use portreeve_verify::tuf::rejection::Rejection;
 use portreeve_verify::tuf::repository::{Delegation, FailedRefresh, Repository};
-use portreeve_verify::tuf::rollback::Floor;
+use portreeve_verify::tuf::rollback::MinimumVersions;
 use portreeve_verify::tuf::root::Root;
 use portreeve_verify::tuf::source::{FetchError, MetadataName, MetadataSource};
-use portreeve_verify::tuf::trusted_state::{Age, Seen};
+use portreeve_verify::tuf::trusted_state::{PublicationVersion, TrustedState};
 
 /// What is known of one repository.
 #[derive(Clone)]
@@ -36,7 +36,7 @@ pub(crate) struct Known {
     pub(crate) repository: Option<Arc<Repository>>,
     /// The newest root that was trusted, and the floor: never below what the data has seen. Without a root nothing was
     /// ever trusted, or it was reset, unless there is a damage.
-    pub(crate) seen: Seen,
+    pub(crate) seen: TrustedState,
     /// Why the stored root cannot be believed: row 47. Of no account where a root is known.
     pub(crate) damage: Option<String>,
     /// The newest root, where its bytes were too many to be stored: it is fetched again, and must be this one.
@@ -71,9 +71,9 @@ pub(crate) fn read_back(
     budget: &Budget,
     by: Deadline,
 ) -> (Known, Option<Trouble>) {
-    let seen = Seen::of(None, state.floor.clone());
+    let seen = TrustedState::new(None, state.floor.clone());
     let mut known = Known { epoch: state.epoch, seen, admitted: state.admitted, ..Known::nothing() };
-    if state.files.is_empty() && state.floor == Floor::default() {
+    if state.files.is_empty() && state.floor == MinimumVersions::default() {
         known.on_disk = Some(state.clone());
         return (known, None); // it was reset
     }
@@ -97,14 +97,14 @@ pub(crate) fn read_back(
             return (known, Some(Trouble::Damage(format!("its root: {why}"))));
         }
     };
-    known.seen = Seen::of(Some(Arc::clone(&root)), state.floor.clone());
+    known.seen = TrustedState::new(Some(Arc::clone(&root)), state.floor.clone());
     if state.is_without_data() {
         known.on_disk = Some(state.clone());
         return (known, None);
     }
     let delegations: BTreeSet<RoleName> = state.files.keys().filter_map(|role| RoleName::parse(role)).collect();
     let mut files = Recorder::new(Box::new(files), false, budget, &place.server.to_string(), by);
-    match Repository::read_back(&mut files, place.gun, &root, &state.floor, &delegations) {
+    match Repository::restore(&mut files, place.gun, &root, &state.floor, &delegations) {
         Ok(repository) => {
             known.repository = Some(Arc::new(repository));
             known.confirmed = state.confirmed;
@@ -123,14 +123,14 @@ pub(crate) fn read_back(
 
 impl Known {
     pub(crate) fn of(repository: Arc<Repository>, confirmed: Option<Timestamp>, epoch: u64) -> Self {
-        let seen = repository.seen().clone();
+        let seen = repository.trusted_state().clone();
         Self { repository: Some(repository), seen, confirmed, epoch, incomplete: false, ..Self::nothing() }
     }
 
     pub(crate) fn nothing() -> Self {
         Self {
             repository: None,
-            seen: Seen::default(),
+            seen: TrustedState::default(),
             damage: None,
             root_was: None,
             admitted: false,
@@ -159,7 +159,7 @@ impl Known {
 
     /// Takes over what earlier knowledge has beyond this.
     pub(crate) fn follow(&mut self, earlier: &Self) {
-        self.seen.join(&earlier.seen);
+        self.seen.merge(&earlier.seen);
         self.on_disk.clone_from(&earlier.on_disk);
         self.stamp = earlier.stamp;
         self.confirmed = self.confirmed.or(earlier.confirmed);
@@ -167,15 +167,17 @@ impl Known {
     }
 
     /// The same, with what somebody else has seen.
-    pub(crate) fn with_seen(&self, seen: &Seen) -> Self {
+    pub(crate) fn with_state(&self, seen: &TrustedState) -> Self {
         let mut known = self.clone();
-        known.seen.join(seen);
+        known.seen.merge(seen);
         known
     }
 
     /// Is nothing lost if this is given up, but for the time to read it back?
     pub(crate) fn is_on_disk(&self) -> bool {
-        self.on_disk.as_ref().is_some_and(|stored| stored.epoch == self.epoch && &stored.floor == self.seen.floor())
+        self.on_disk
+            .as_ref()
+            .is_some_and(|stored| stored.epoch == self.epoch && &stored.floor == self.seen.minimum_versions())
     }
 
     /// The root and the versions alone. What the disk has is looked at again.
@@ -185,15 +187,15 @@ impl Known {
 
     /// About what it takes in memory.
     pub(crate) fn weight(&self) -> u64 {
-        let root = self.seen.root().map_or(0, |root| root.weight());
-        let data = self.repository.as_ref().map_or(root, |repository| repository.weight());
+        let root = self.seen.root().map_or(0, |root| root.heap_size());
+        let data = self.repository.as_ref().map_or(root, |repository| repository.heap_size());
         let stored = self.on_disk.as_ref().map_or(0, State::weight);
-        place::<Self>() + data + self.seen.weight() + stored
+        inline_size::<Self>() + data + self.seen.heap_size() + stored
     }
 
     /// How new the data is; `None` where there is none.
-    pub(crate) fn age(&self) -> Option<Age> {
-        self.repository.as_ref().map(|repository| repository.age())
+    pub(crate) fn age(&self) -> Option<PublicationVersion> {
+        self.repository.as_ref().map(|repository| repository.publication_version())
     }
 
     /// What this process remembers, and what was found on the disk.
@@ -215,8 +217,8 @@ impl Known {
             if read.age() > self.age() {
                 joined = read;
             }
-            joined.seen.join(&self.seen);
-            joined.seen.join(&seen);
+            joined.seen.merge(&self.seen);
+            joined.seen.merge(&seen);
             (joined.admitted, joined.root_was) = (admitted, root_was);
         }
         joined
@@ -258,17 +260,17 @@ impl Known {
         now: Timestamp,
     ) -> Result<Repository, Box<FailedRefresh>> {
         if let Some(why) = &self.unreadable {
-            return Err(Box::new(FailedRefresh { error: RefreshError::Unavailable(why.clone()), noted: None }));
+            return Err(Box::new(FailedRefresh { error: RefreshError::Unavailable(why.clone()), state: None }));
         }
         if let (None, Some(why)) = (self.seen.root(), &self.damage)
             && !matches!(anchor.kind(), AnchorKind::Key | AnchorKind::Ca)
         {
-            return Err(Box::new(FailedRefresh { error: damaged_root(gun, why).into(), noted: None })); // row 47
+            return Err(Box::new(FailedRefresh { error: damaged_root(gun, why).into(), state: None })); // row 47
         }
         let mut seen = self.seen.clone();
         if let (None, Some(stored)) = (seen.root(), &self.root_was) {
             let root = Root::fetch_again(source, gun, stored.version, stored.sha256);
-            seen.note_root(&Arc::new(root.map_err(|error| Box::new(FailedRefresh { error, noted: None }))?));
+            seen.record_root(&Arc::new(root.map_err(|error| Box::new(FailedRefresh { error, state: None }))?));
         }
         Repository::refresh_from(source, gun, anchor, previous, seen, signers, now)
     }
@@ -308,7 +310,7 @@ impl Known {
 
     /// Was anything of this repository seen, by whatever anchor, that is newer than this data?
     pub(crate) fn is_beyond(&self, repository: &Repository) -> bool {
-        self.unreadable.is_some() || self.seen.is_gone() || repository.is_below(self.seen.floor())
+        self.unreadable.is_some() || self.seen.is_deleted() || repository.is_below(self.seen.minimum_versions())
     }
 
     /// Is there data, older than what was seen?
@@ -317,8 +319,8 @@ impl Known {
     }
 
     /// Was the data deleted at its server?
-    pub(crate) fn is_gone(&self) -> bool {
-        self.seen.is_gone()
+    pub(crate) fn is_deleted(&self) -> bool {
+        self.seen.is_deleted()
     }
 
     /// Is there any data that might stand in?
@@ -348,13 +350,18 @@ impl Known {
             files.insert("root".to_owned(), was);
         }
         let confirmed = self.confirmed.filter(|_| data.is_some());
-        let mut state =
-            State { epoch: self.epoch, confirmed, files, floor: self.seen.floor().clone(), admitted: self.admitted };
+        let mut state = State {
+            epoch: self.epoch,
+            confirmed,
+            files,
+            floor: self.seen.minimum_versions().clone(),
+            admitted: self.admitted,
+        };
         let Some(repository) = data else { return state };
         let targets = ("targets".to_owned(), repository.targets());
         let held = repository.delegations().iter().filter_map(|(role, delegation)| match delegation {
-            Delegation::Held(held) => Some((role.to_string(), &**held)),
-            Delegation::Absent | Delegation::Damaged(_) => None,
+            Delegation::Verified(held) => Some((role.to_string(), &**held)),
+            Delegation::Absent | Delegation::Rejected(_) => None,
         });
         for (role, held) in std::iter::once(targets).chain(held) {
             let sha256 = held.file().sha256;
@@ -373,8 +380,8 @@ impl Known {
         let mut state = state.clone();
         let delegations = self.repository.iter().flat_map(|repository| repository.delegations());
         let held = delegations.filter_map(|(role, found)| match found {
-            Delegation::Held(held) => Some((role.to_string(), &**held)),
-            Delegation::Absent | Delegation::Damaged(_) => None,
+            Delegation::Verified(held) => Some((role.to_string(), &**held)),
+            Delegation::Absent | Delegation::Rejected(_) => None,
         });
         let targets = self.repository.iter().map(|repository| ("targets".to_owned(), repository.targets()));
         for (role, held) in targets.chain(held) {
@@ -388,7 +395,7 @@ impl Known {
     /// Is all of the data in this generation?
     pub(crate) fn is_whole_in(&self, state: &State) -> bool {
         self.repository.as_ref().is_none_or(|repository| {
-            let held = repository.delegations().iter().filter(|(_, found)| matches!(found, Delegation::Held(_)));
+            let held = repository.delegations().iter().filter(|(_, found)| matches!(found, Delegation::Verified(_)));
             state.files.contains_key("targets")
                 && held.map(|(role, _)| role).all(|role| state.files.contains_key(role.as_str()))
         })

@@ -28,7 +28,7 @@ use crate::schemes::notary::store::records::{Key, Records, Remembered};
 use crate::schemes::notary::store::state::State;
 use portreeve_verify::tuf::gun::Gun;
 use portreeve_verify::tuf::repository::Repository;
-use portreeve_verify::tuf::trusted_state::Seen;
+use portreeve_verify::tuf::trusted_state::TrustedState;
 
 pub(crate) mod disk;
 pub(crate) mod disk_quota;
@@ -176,7 +176,7 @@ impl Store {
             if memory.age() > known.age() {
                 // Another question has brought later data in the meantime; what was seen counts none the less.
                 let mut memory = Known::clone(&memory);
-                memory.seen.join(&known.seen);
+                memory.seen.merge(&known.seen);
                 records.insert(key, Arc::new(memory));
                 return;
             }
@@ -186,7 +186,7 @@ impl Store {
     }
 
     /// Remembers what a refresh has seen that failed further on: it binds from now on, whatever data there is.
-    pub(crate) fn note(&self, server: &TrustServer, gun: &Gun, seen: &Seen, epoch: u64) {
+    pub(crate) fn note(&self, server: &TrustServer, gun: &Gun, seen: &TrustedState, epoch: u64) {
         let key = (server.clone(), gun.clone());
         let mut records = self.records();
         let mut known = match records.get(&key) {
@@ -194,8 +194,8 @@ impl Store {
             Some(memory) => Known::clone(&memory),
             None => Known { epoch, ..Known::nothing() },
         };
-        known.seen.join_later(seen);
-        known.repository = known.repository.map(|repository| Arc::new(repository.with_seen(seen)));
+        known.seen.merge_later(seen);
+        known.repository = known.repository.map(|repository| Arc::new(repository.with_state(seen)));
         records.insert(key, Arc::new(known));
     }
 
@@ -203,11 +203,11 @@ impl Store {
     pub(crate) fn persist_noted(&self, server: &TrustServer, gun: &Gun, deadline: Deadline) {
         let known = self.records().get(&(server.clone(), gun.clone()));
         let (Some(known), Some(disk)) = (known, &self.disk) else { return };
-        if known.seen.is_gone() && known.on_disk.as_ref().is_some_and(|stored| stored.confirmed.is_some()) {
+        if known.seen.is_deleted() && known.on_disk.as_ref().is_some_and(|stored| stored.confirmed.is_some()) {
             let patience = deadline.remaining().unwrap_or_default() / 2;
             self.heard(disk.withdraw(Place { server, gun }, known.epoch, patience));
         }
-        if known.on_disk.as_ref().is_some_and(|stored| known.seen.floor() == &stored.floor) {
+        if known.on_disk.as_ref().is_some_and(|stored| known.seen.minimum_versions() == &stored.floor) {
             return; // a server that fails again and again costs no write
         }
         // The root and the floor alone: data that is on the disk stays there, unless it is of an older root.
@@ -234,7 +234,7 @@ impl Store {
         let Some(known) = remembered.filter(ours) else {
             // It was given up for want of room, or overtaken; what it has seen is to be there after a restart all the same.
             if is_gone {
-                self.note(server, gun, repository.seen(), epoch);
+                self.note(server, gun, repository.trusted_state(), epoch);
             }
             return self.persist_noted(server, gun, deadline);
         };
@@ -322,7 +322,7 @@ impl Store {
         let mut records = self.records();
         let key = (server.clone(), gun.clone());
         if let Some(memory) = records.get(&key).filter(|memory| memory.repository.as_ref().map(Arc::as_ptr) == data) {
-            known.seen.join(&memory.seen); // others may have raised it while we wrote
+            known.seen.merge(&memory.seen); // others may have raised it while we wrote
             records.insert(key, Arc::new(known));
         }
     }
@@ -386,7 +386,7 @@ impl Store {
         match self.heard(written) {
             Some(Written::Done(written, stamp)) => {
                 known.incomplete = lacking;
-                known.seen.join(&Seen::of(None, written.floor.clone())); // with what other processes have seen
+                known.seen.merge(&TrustedState::new(None, written.floor.clone())); // with what other processes have seen
                 // Where theirs is the later data, it is read before the next refresh.
                 let is_known = |files| files == &written.files;
                 let known_before = known.on_disk.as_ref().is_some_and(|old| is_known(&old.files));
@@ -549,8 +549,8 @@ fn choose(place: Place<'_>, current: Option<&State>, ours: &State, intact: bool)
     }
     let theirs_are_more = intact && current.age() == ours.age() && current.files.len() > ours.files.len();
     let mut chosen = if current.age() > ours.age() || theirs_are_more { current.clone() } else { ours.clone() };
-    chosen.floor.raise(&current.floor);
-    chosen.floor.raise(&ours.floor);
+    chosen.floor.merge(&current.floor);
+    chosen.floor.merge(&ours.floor);
     chosen.admitted = current.admitted || ours.admitted;
     chosen.shorten(place.server, place.gun);
     if current.age() == ours.age() {

@@ -12,8 +12,8 @@ use portreeve_verify::heap_size::{allocation, map_entry};
 use portreeve_verify::image::Sha256;
 use portreeve_verify::tuf::gun::Gun;
 use portreeve_verify::tuf::metadata::Header;
-use portreeve_verify::tuf::rollback::Floor;
-use portreeve_verify::tuf::trusted_state::Age;
+use portreeve_verify::tuf::rollback::MinimumVersions;
+use portreeve_verify::tuf::trusted_state::PublicationVersion;
 
 /// The format that is written. In the first one no version was bound to keys, and no file had a version.
 const FORMAT: u32 = 2;
@@ -42,7 +42,7 @@ pub(crate) struct State {
     /// The files, by role.
     pub(crate) files: BTreeMap<String, Stored>,
     /// The versions that were seen.
-    pub(crate) floor: Floor,
+    pub(crate) floor: MinimumVersions,
     /// Has it ever verified an image?
     pub(crate) admitted: bool,
 }
@@ -61,7 +61,7 @@ pub(crate) struct Stored {
 impl State {
     /// A repository of which nothing is known.
     pub(crate) fn empty(epoch: u64) -> Self {
-        Self { epoch, confirmed: None, files: BTreeMap::new(), floor: Floor::default(), admitted: false }
+        Self { epoch, confirmed: None, files: BTreeMap::new(), floor: MinimumVersions::default(), admitted: false }
     }
 
     /// Does this one say all that the other says, but for when it was confirmed?
@@ -71,7 +71,7 @@ impl State {
     }
 
     /// How new the files are: later is higher, and a newer root outweighs all data under an older one.
-    pub(crate) fn age(&self) -> Age {
+    pub(crate) fn age(&self) -> PublicationVersion {
         let version = |role: &str| self.files.get(role).map_or(0, |file| file.version);
         (version("root"), version("timestamp"))
     }
@@ -97,7 +97,7 @@ impl State {
             if !self.is_without_data() || self.to_json(server, gun).len() <= MAX_RECORD {
                 return;
             }
-            self.floor.tell_apart(keys);
+            self.floor.limit_keys(keys);
         }
     }
 
@@ -115,7 +115,7 @@ impl State {
     /// What it takes in memory.
     pub(crate) fn weight(&self) -> u64 {
         let files: u64 = self.files.keys().map(|role| map_entry::<String, Stored>() + allocation(role.len())).sum();
-        files + self.floor.weight()
+        files + self.floor.heap_size()
     }
 
     /// Can it be read back?
@@ -184,7 +184,7 @@ impl State {
         }
         // Before it was told apart, all that was stored had the same right to its place.
         let admitted = wire.admitted.unwrap_or(true);
-        Ok(Self { epoch: wire.reset, confirmed, files, floor: Floor::from_entries(seen), admitted })
+        Ok(Self { epoch: wire.reset, confirmed, files, floor: MinimumVersions::from_entries(seen), admitted })
     }
 }
 

@@ -15,7 +15,7 @@ use portreeve_verify::tuf::anchor::{Anchor, FirstUse, PinError, RootPin};
 use portreeve_verify::tuf::gun::RoleName;
 use portreeve_verify::tuf::key::{KeyId, SignerKey};
 use portreeve_verify::tuf::refresh::RefreshError;
-use portreeve_verify::tuf::repository::{Rejection, RequiredSigner, Wanted};
+use portreeve_verify::tuf::repository::{Rejection, RequiredSigner, TargetQuery};
 use portreeve_verify::tuf::source::{FetchError, MetadataName, MetadataSource};
 
 const MAX_WEIGHT: u64 = 64 << 20;
@@ -148,12 +148,12 @@ impl Bench {
 /// The version that binds a role with these keys.
 fn version_of(known: &Known, role: &str, keys: &[Key]) -> u64 {
     let keys: BTreeSet<_> = keys.iter().map(|key| KeyId::from_hex(&key.bare().id())).collect();
-    let marks = known.seen.floor().entries().filter(|(name, key, _)| *name == role && keys.contains(key));
+    let marks = known.seen.minimum_versions().entries().filter(|(name, key, _)| *name == role && keys.contains(key));
     marks.map(|(_, _, header)| header.version).max().unwrap_or(0)
 }
 
 fn timestamp_of(known: &Known) -> u64 {
-    known.seen.root().map_or(0, |root| known.seen.floor().version("timestamp", root.timestamp()))
+    known.seen.root().map_or(0, |root| known.seen.minimum_versions().version("timestamp", root.timestamp()))
 }
 
 fn code<T>(result: Result<T, RefreshError>) -> &'static str {
@@ -167,8 +167,8 @@ fn code<T>(result: Result<T, RefreshError>) -> &'static str {
 fn judge(repository: &Repository, repo: &Repo, now: Timestamp) -> Result<String, Rejection> {
     let keys = vec![SignerKey::from_pem(&repo.signer_public_key_pem("alice")).unwrap()];
     let signer = RequiredSigner { role: RoleName::of_signer("alice").unwrap(), keys };
-    let wanted = Wanted { tag: Some("v1"), digest: None };
-    repository.judge(wanted, &[signer], now).map(|judgement| judgement.digest.sha256().hex())
+    let wanted = TargetQuery { tag: Some("v1"), digest: None };
+    repository.find_target(wanted, &[signer], now).map(|judgement| judgement.digest.sha256().hex())
 }
 
 fn files_in(directory: &Path) -> Vec<String> {
@@ -621,19 +621,19 @@ fn what_failed_halfway_replaces_nothing_that_is_whole() {
         store.recall(&bench.server, &bench.gun, soon()).unwrap().repository.as_ref().unwrap().is_superseded()
     };
     // Another process has it whole.
-    store.note(&bench.server, &bench.gun, after.seen(), 0);
+    store.note(&bench.server, &bench.gun, after.trusted_state(), 0);
     store.persist_noted(&bench.server, &bench.gun, soon());
     assert_eq!(bench.stored(), Some((2, true)));
     assert!(!is_superseded(&store));
     // Nor does the data that it was noted beside, written late.
-    let halfway = Arc::new(before.with_seen(after.seen()));
+    let halfway = Arc::new(before.with_state(after.trusted_state()));
     store.remember(&bench.server, &bench.gun, &halfway, None, 0);
     store.persist(&bench.server, &bench.gun, &halfway, 0, Record::new(), soon());
     assert_eq!(bench.stored(), Some((2, true)));
     assert!(!is_superseded(&store));
     // Another question of this process has it whole.
     other.remember(&bench.server, &bench.gun, &halfway, None, 0);
-    other.note(&bench.server, &bench.gun, halfway.seen(), 0);
+    other.note(&bench.server, &bench.gun, halfway.trusted_state(), 0);
     assert!(!is_superseded(&other));
 }
 
@@ -898,7 +898,7 @@ fn what_is_too_heavy_together_gives_up_data_but_no_version() {
         let other = (bench.server.clone(), Gun::new("another").unwrap());
         {
             let mut records = store.records();
-            assert!(records.weight > repository.weight());
+            assert!(records.weight > repository.heap_size());
             records.weight += MAX_WEIGHT; // as if there were many more
             records.insert(other.clone(), Arc::new(Known::nothing()));
             // The heaviness is made up, so all that could be given up was.
@@ -906,7 +906,7 @@ fn what_is_too_heavy_together_gives_up_data_but_no_version() {
             records.weight = 0;
             records.insert(key.clone(), Arc::new(Known::of(Arc::clone(&repository), None, 0)));
             assert!(records.lighten(&other));
-            assert!(records.weight > 0 && records.weight < repository.weight(), "{}", records.weight);
+            assert!(records.weight > 0 && records.weight < repository.heap_size(), "{}", records.weight);
         }
         let known = store.recall(&bench.server, &bench.gun, soon()).unwrap();
         assert_eq!(known.has_data(), kept, "the disk has it");
@@ -1155,7 +1155,7 @@ impl MetadataSource for Without<'_> {
 fn fail(bench: &Bench, store: &Store, repo: &Repo, without: &str) -> &'static str {
     let known = store.recall(&bench.server, &bench.gun, soon()).unwrap();
     let failed = *known.refresh(&mut Without(repo, without), &bench.gun, &first_use(), &alice(), now()).unwrap_err();
-    store.note(&bench.server, &bench.gun, &failed.noted.unwrap(), known.epoch());
+    store.note(&bench.server, &bench.gun, &failed.state.unwrap(), known.epoch());
     store.persist_noted(&bench.server, &bench.gun, soon());
     code::<()>(Err(failed.error))
 }
@@ -1249,7 +1249,7 @@ fn a_first_contact_that_fails_binds_nobody() {
     reset(bench.cache(), &bench.gun, &[]).unwrap();
     let known = store.recall(&bench.server, &bench.gun, soon()).unwrap();
     let failed = *known.refresh(&mut Files(&stranger), &bench.gun, &first_use(), &alice(), now()).unwrap_err();
-    assert!(failed.noted.is_none());
+    assert!(failed.state.is_none());
 }
 
 #[test]
@@ -1279,10 +1279,10 @@ fn what_is_noted_late_brings_nothing_back() {
     let store = bench.start();
     let old = plant().publish();
     let new = old.update(|signer| signer.touch("snapshot"));
-    let seen = bench.refresh(&store, &new).unwrap().seen().clone();
+    let seen = bench.refresh(&store, &new).unwrap().trusted_state().clone();
     let older = Repository::refresh(&mut Files(&old), &bench.gun, &first_use(), None, &alice(), now()).unwrap();
     // Somebody else's failure, noted after the newer data came.
-    store.note(&bench.server, &bench.gun, older.seen(), 0);
+    store.note(&bench.server, &bench.gun, older.trusted_state(), 0);
     let known = store.recall(&bench.server, &bench.gun, soon()).unwrap();
     assert!(known.stand_in(&first_use(), &alice(), now()).unwrap().is_some());
     assert_eq!(timestamp_of(&known), 2);
@@ -1296,7 +1296,7 @@ fn what_is_noted_late_brings_nothing_back() {
     // Nor older data a newer one's, and what was seen beside it counts.
     let further = rotated.update(|signer| signer.rotate("root", vec![Key::root(GUN)]));
     let further = Repository::refresh(&mut Files(&further), &bench.gun, &first_use(), None, &alice(), now()).unwrap();
-    let beside = Arc::new(older.with_seen(further.seen()));
+    let beside = Arc::new(older.with_state(further.trusted_state()));
     store.remember(&bench.server, &bench.gun, &beside, Some(now()), 0);
     let known = store.recall(&bench.server, &bench.gun, soon()).unwrap();
     assert_eq!((known.age(), known.seen.root().unwrap().header().version), (Some((2, 3)), 3));
@@ -1498,7 +1498,7 @@ fn a_publication_that_was_confirmed_in_a_refresh_that_failed_still_stands_in() {
     let mut source = Without(&renewed, "targets/bob");
     let failed = *known.refresh(&mut source, &bench.gun, &first_use(), &both, now()).unwrap_err();
     assert_eq!(code::<()>(Err(failed.error)), "unavailable");
-    store.note(&bench.server, &bench.gun, &failed.noted.unwrap(), known.epoch());
+    store.note(&bench.server, &bench.gun, &failed.state.unwrap(), known.epoch());
     let known = store.recall(&bench.server, &bench.gun, soon()).unwrap();
     assert_eq!(timestamp_of(&known), 2);
     assert!(known.stand_in(&first_use(), &alice(), now()).unwrap().is_some());
@@ -1523,7 +1523,7 @@ fn nothing_that_happens_at_once_loses_a_version() {
             (0, Some(known)) => {
                 let mut source = Without(repo, "snapshot");
                 let failed = known.refresh(&mut source, &bench.gun, &first_use(), &alice(), now());
-                if let Some(seen) = failed.err().and_then(|failed| failed.noted) {
+                if let Some(seen) = failed.err().and_then(|failed| failed.state) {
                     store.note(&bench.server, &bench.gun, &seen, known.epoch());
                     store.persist_noted(&bench.server, &bench.gun, soon());
                 }

@@ -34,7 +34,7 @@ impl Bench {
         let question = Question {
             gun: &Gun::new(gun).unwrap(),
             server: &self.url,
-            wanted: Wanted { tag: Some(ask.tag), digest: None },
+            wanted: TargetQuery { tag: Some(ask.tag), digest: None },
             tags: Default::default(),
             anchor: &self.anchor,
             signers: &[],

@@ -229,7 +229,7 @@ fn row_106_dates_at_the_ends_of_time_are_dates() {
     };
     let repo = endless(plant().rotate("root", vec![root.clone()]).version("root", 1)).publish();
     let opened = open(&repo).unwrap();
-    assert!(opened.judge(tag("v1"), &[as_alice(&repo)], now()).is_ok());
+    assert!(opened.find_target(tag("v1"), &[as_alice(&repo)], now()).is_ok());
     assert!(opened.expiries().iter().all(|role| role.expires == Timestamp::MAX), "{:?}", opened.expiries());
     let pin = RootPin::KeyId(Sha256::from_hex(&root.id()).unwrap());
     assert_eq!(code(open_at(&repo, &pinned(vec![pin]), now())), "accepted");
@@ -292,9 +292,9 @@ fn a_certificate_that_ends_while_we_remember_ends_the_answer() {
     let key = Key::p256();
     let key = key.with_bundle(Leaf::new(GUN).valid(now() - hours(1), now() + hours(1)).self_signed(&key));
     let opened = open(&rooted(vec![key])).unwrap();
-    assert!(opened.judge(tag("v1"), &[], now()).is_ok());
-    assert!(opened.judge(tag("v1"), &[], now() + hours(1)).is_ok());
-    let refusal = opened.judge(tag("v1"), &[], now() + hours(1) + SignedDuration::from_secs(1)).unwrap_err();
+    assert!(opened.find_target(tag("v1"), &[], now()).is_ok());
+    assert!(opened.find_target(tag("v1"), &[], now() + hours(1)).is_ok());
+    let refusal = opened.find_target(tag("v1"), &[], now() + hours(1) + SignedDuration::from_secs(1)).unwrap_err();
     assert!(matches!(refusal, Rejection::RootNotTrusted { why: RootDistrust::OutOfDate, .. }));
     assert_eq!(opened.expiries()[0].expires, now() + hours(1));
 }
@@ -307,8 +307,8 @@ fn the_answer_ends_when_too_few_certificates_are_left() {
         let signer = plant().rotate("root", keys.clone()).threshold("root", threshold).sign_with("root", keys);
         let opened = open(&signer.version("root", 1).publish()).unwrap();
         assert_eq!(opened.expiries()[0].expires, now() + hours(end), "threshold {threshold}");
-        assert!(opened.judge(tag("v1"), &[], now() + hours(end)).is_ok());
-        assert!(opened.judge(tag("v1"), &[], now() + hours(end) + hours(1)).is_err());
+        assert!(opened.find_target(tag("v1"), &[], now() + hours(end)).is_ok());
+        assert!(opened.find_target(tag("v1"), &[], now() + hours(end) + hours(1)).is_err());
     }
     // Of two certificates of one key, which are one key, the later end counts.
     let one = dated(-1, 1);

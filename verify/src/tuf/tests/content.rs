@@ -17,7 +17,7 @@ fn row_049_expired_metadata_never_counts() {
         assert_eq!(v1_by_alice(&repo), "accepted", "{role}");
         // What was fresh when it was verified is asked again when it is used.
         let opened = open(&repo).unwrap();
-        let later = opened.judge(tag("v1"), &[as_alice(&repo)], now() + hours(1)).unwrap_err();
+        let later = opened.find_target(tag("v1"), &[as_alice(&repo)], now() + hours(1)).unwrap_err();
         assert_eq!(later, Rejection::Expired { role: role.to_owned(), expired: now() + hours(1) });
         // And so is what was carried over from before.
         let carried = repo.update(|s| s.touch("timestamp").expires("timestamp", now() + hours(9)));
@@ -32,14 +32,14 @@ fn row_049_expired_metadata_never_counts() {
         match (role, result) {
             ("timestamp", result) => assert_eq!(code(result), "accepted"),
             ("targets/alice", result) => {
-                let refusal = result.unwrap().judge(tag("v1"), &[as_alice(&repo)], now() + hours(1)).unwrap_err();
+                let refusal = result.unwrap().find_target(tag("v1"), &[as_alice(&repo)], now() + hours(1)).unwrap_err();
                 assert_eq!(refusal.code(), "expired");
             }
             (_, result) => assert_eq!(code(result), "expired", "{role}"),
         }
     }
     let opened = open(&plant().expires("root", now() + hours(1)).publish()).unwrap();
-    assert_eq!(opened.judge(tag("v1"), &[], now() + hours(1)).unwrap_err().code(), "expired");
+    assert_eq!(opened.find_target(tag("v1"), &[], now() + hours(1)).unwrap_err().code(), "expired");
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn from_five_to(role: &'static str, version: u64) -> &'static str {
     let held = open(&base).unwrap();
     // The versions of the files above it go on as they would.
     let result = again(&base.update(|s| s.version(role, version)), &held);
-    let judged = result.map(|opened| opened.judge(tag("v1"), &[as_alice(&base)], now()).map(|_| ()));
+    let judged = result.map(|opened| opened.find_target(tag("v1"), &[as_alice(&base)], now()).map(|_| ()));
     match judged {
         Ok(judged) => judged.map_or_else(|rejection| rejection.code(), |()| "accepted"),
         Err(error) => code::<()>(Err(error)),
@@ -94,12 +94,12 @@ fn a_delegation_does_not_go_back_over_a_gap() {
     let base = plant().version("targets/alice", 5).publish();
     let held = open(&base).unwrap();
     let without = again(&base.update(|s| s.withhold("targets/alice")), &held).unwrap();
-    let refusal = without.judge(tag("v1"), &[as_alice(&base)], now()).unwrap_err();
+    let refusal = without.find_target(tag("v1"), &[as_alice(&base)], now()).unwrap_err();
     assert!(matches!(refusal, Rejection::NotSignedBy { why: NotSigned::NoRole, .. }), "{refusal}");
     let back = base.update(|s| s.version("targets/alice", 4).touch("snapshot").version("snapshot", 9));
     let back = back.update(|s| s.version("timestamp", 9));
     let opened = again(&back, &without).unwrap();
-    assert_eq!(opened.judge(tag("v1"), &[as_alice(&base)], now()).unwrap_err().code(), "rollback");
+    assert_eq!(opened.find_target(tag("v1"), &[as_alice(&base)], now()).unwrap_err().code(), "rollback");
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn row_052_one_version_has_one_content() {
     assert_eq!(code(again(&base.update(|s| s.version("timestamp", 1)), &held)), "accepted"); // signed anew
     for role in ROLES {
         let other = base.update(|s| s.expires(role, now() + hours(33)).version(role, 1));
-        let result = again(&other, &held).map(|opened| opened.judge(tag("v1"), &[as_alice(&base)], now()));
+        let result = again(&other, &held).map(|opened| opened.find_target(tag("v1"), &[as_alice(&base)], now()));
         match result {
             Ok(judged) => assert_eq!((role, judged.unwrap_err().code()), ("targets/alice", "equivocation")),
             Err(error) => assert_eq!(code::<()>(Err(error)), "equivocation", "{role}"),
@@ -177,7 +177,7 @@ fn row_055_a_server_without_a_timestamp_says_nothing() {
         assert_eq!(code(result), "unavailable");
     }
     // What is held may stand in, where the policy lets it.
-    assert!(held.judge(tag("v1"), &[], now()).is_ok());
+    assert!(held.find_target(tag("v1"), &[], now()).is_ok());
 }
 
 #[test]
@@ -189,23 +189,30 @@ fn advice_fits_the_role_and_the_place_of_the_data() {
         threshold: 1,
         valid: 0,
     };
-    for (rejection, keeper, words) in [
-        (expired("timestamp"), Keeper::Server, "the trust server renews it by itself"),
-        (expired("timestamp"), Keeper::Directory, "not renewed by itself: export it anew from its trust server"),
-        (expired("targets"), Keeper::Server, "its owner must sign it anew"),
-        (expired("targets"), Keeper::Directory, "its owner must sign it anew; then export it anew"),
-        (signatures("targets/releases", None), Keeper::Server, "notary witness -p NAME targets/releases"),
+    for (rejection, source_kind, words) in [
+        (expired("timestamp"), SourceKind::Server, "the trust server renews it by itself"),
+        (expired("timestamp"), SourceKind::Directory, "not renewed by itself: export it anew from its trust server"),
+        (expired("targets"), SourceKind::Server, "its owner must sign it anew"),
+        (expired("targets"), SourceKind::Directory, "its owner must sign it anew; then export it anew"),
+        (signatures("targets/releases", None), SourceKind::Server, "notary witness -p NAME targets/releases"),
         (
             signatures("timestamp", None),
-            Keeper::Server,
+            SourceKind::Server,
             "if keys were changed, publish the repository with the new ones",
         ),
-        (signatures("root", Some("root version 1")), Keeper::Server, "deliberately made anew, reset what is stored"),
+        (
+            signatures("root", Some("root version 1")),
+            SourceKind::Server,
+            "deliberately made anew, reset what is stored",
+        ),
     ] {
-        let told = rejection.told_of(keeper).to_string();
+        let told = rejection.describe(source_kind).to_string();
         assert!(told.contains(words), "{told}");
-        assert_eq!(told.contains("the trust server"), keeper == Keeper::Server && words.contains("the trust server"));
-        assert_eq!(rejection.to_string() == told, keeper == Keeper::Server);
+        assert_eq!(
+            told.contains("the trust server"),
+            source_kind == SourceKind::Server && words.contains("the trust server")
+        );
+        assert_eq!(rejection.to_string() == told, source_kind == SourceKind::Server);
     }
 }
 
@@ -237,7 +244,7 @@ fn row_107_what_was_deleted_is_gone() {
 #[test]
 fn row_056_expired_data_never_stands_in() {
     let held = open(&plant().publish()).unwrap();
-    assert_eq!(held.judge(tag("v1"), &[], now() + hours(24 * 15)).unwrap_err().code(), "expired");
+    assert_eq!(held.find_target(tag("v1"), &[], now() + hours(24 * 15)).unwrap_err().code(), "expired");
 }
 
 #[test]
@@ -258,11 +265,11 @@ fn row_057_files_are_the_listed_ones() {
         let expires = file.windows(7).position(|window| window == b"expires").unwrap();
         file[expires + 9..].iter_mut().find(|byte| byte.is_ascii_digit()).unwrap().clone_from(&b'9');
         let result = Repository::refresh(&mut server, &gun(), &first_use(), None, &alice(), now());
-        let judged = result.map(|opened| opened.judge(tag("v1"), &[as_alice(repo)], now()).unwrap_err().code());
+        let judged = result.map(|opened| opened.find_target(tag("v1"), &[as_alice(repo)], now()).unwrap_err().code());
         assert_eq!(judged.unwrap_or_else(|error| code::<()>(Err(error))), "hash", "{role}");
         server.files.remove(&repo.file_of(role));
         let result = Repository::refresh(&mut server, &gun(), &first_use(), None, &alice(), now());
-        let judged = result.map(|opened| opened.judge(tag("v1"), &[as_alice(repo)], now()).unwrap_err().code());
+        let judged = result.map(|opened| opened.find_target(tag("v1"), &[as_alice(repo)], now()).unwrap_err().code());
         assert_eq!(judged.unwrap_or_else(|error| code::<()>(Err(error))), "missing", "{role}");
     }
 }
@@ -392,9 +399,9 @@ fn row_069_rotated_keys_no_longer_count() {
 
 /// What a refresh from `server` leaves, when it fails.
 pub(crate) fn noted(server: &mut Server, held: &Repository) -> (&'static str, Repository) {
-    let result = Repository::refresh_or_note(server, &gun(), &first_use(), Some(held), &alice(), now());
+    let result = Repository::refresh_with_state(server, &gun(), &first_use(), Some(held), &alice(), now());
     let failed = *result.expect_err("a failure");
-    (code::<()>(Err(failed.error)), held.with_seen(&failed.noted.expect("what is to be remembered")))
+    (code::<()>(Err(failed.error)), held.with_state(&failed.state.expect("what is to be remembered")))
 }
 
 #[test]
@@ -422,19 +429,19 @@ fn a_refresh_that_fails_forgets_nothing_that_it_verified() {
         assert_eq!(failure, expected, "{role}");
         // The old data no longer counts, and the server cannot go back to it.
         assert!(noted.is_superseded() && !held.is_superseded());
-        assert_eq!(noted.judge(tag("v1"), &[], now()).unwrap_err().code(), "superseded", "{role}");
+        assert_eq!(noted.find_target(tag("v1"), &[], now()).unwrap_err().code(), "superseded", "{role}");
         assert_eq!(code(again(&base, &noted)), "rollback", "{role}");
         // And all is well once the newer data can be had.
         let found = again(&newer, &noted).unwrap();
         assert!(!found.is_superseded());
-        assert_eq!(found.judge(tag("v1"), &[], now()).unwrap().digest.sha256(), Sha256::new(OTHER));
+        assert_eq!(found.find_target(tag("v1"), &[], now()).unwrap().digest.sha256(), Sha256::new(OTHER));
     }
     // Where nothing newer was seen, nothing is lost.
     let held = open(&base).unwrap();
     let mut server = Server::of(&newer);
     server.away.insert("timestamp".to_owned());
     let (_, noted) = noted(&mut server, &held);
-    assert!(!noted.is_superseded() && noted.judge(tag("v1"), &[], now()).is_ok());
+    assert!(!noted.is_superseded() && noted.find_target(tag("v1"), &[], now()).is_ok());
 }
 
 #[test]
@@ -469,7 +476,7 @@ fn row_110_a_value_costs_little_before_signatures_are_known() {
         assert!(crowd.len() < 1 << 20 || role.starts_with("targets") || role == "snapshot");
         let repo = plant().edit_bytes(role, move |_| crowd.clone().into_bytes()).publish();
         let Err(RefreshError::Rejected(rejection)) =
-            open(&repo).and_then(|held| Ok(held.judge(tag("v1"), &[], now())?))
+            open(&repo).and_then(|held| Ok(held.find_target(tag("v1"), &[], now())?))
         else {
             panic!("{role} was accepted")
         };

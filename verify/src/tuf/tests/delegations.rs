@@ -4,11 +4,11 @@ use serde_json::{Value, json};
 
 use super::*;
 
-fn judge(repo: &Repo, wanted: Wanted<'_>, signers: &[RequiredSigner]) -> Result<Judgement, Rejection> {
-    open(repo).unwrap().judge(wanted, signers, now())
+fn find_target(repo: &Repo, wanted: TargetQuery<'_>, signers: &[RequiredSigner]) -> Result<SignedTarget, Rejection> {
+    open(repo).unwrap().find_target(wanted, signers, now())
 }
 
-fn why(result: Result<Judgement, Rejection>) -> NotSigned {
+fn why(result: Result<SignedTarget, Rejection>) -> NotSigned {
     match result {
         Err(Rejection::NotSignedBy { why, .. }) => why,
         other => panic!("{other:?}"),
@@ -26,18 +26,18 @@ fn row_066_a_releases_role_does_not_vanish() {
     // Somebody who leaves takes nothing along but the own signature.
     let without_alice = base.update(|s| s.undelegate("targets/alice"));
     let opened = again(&without_alice, &held).unwrap();
-    assert!(opened.judge(tag("v1"), &[], now()).is_ok());
-    assert_eq!(why(opened.judge(tag("v1"), &[as_alice(&base)], now())), NotSigned::NoRole);
+    assert!(opened.find_target(tag("v1"), &[], now()).is_ok());
+    assert_eq!(why(opened.find_target(tag("v1"), &[as_alice(&base)], now())), NotSigned::NoRole);
 }
 
 #[test]
 fn row_067_without_releases_plain_targets_count() {
     let repo = Signer::new_at(GUN, now()).target("targets", "v1", DIGEST, 9).publish();
-    let judged = judge(&repo, tag("v1"), &[]).unwrap();
+    let judged = find_target(&repo, tag("v1"), &[]).unwrap();
     assert_eq!((judged.digest.sha256(), judged.released_by.as_str()), (Sha256::new(DIGEST), "targets"));
     // Delegated, and never published.
     let repo = plant().withhold("targets/releases").target("targets", "v1", DIGEST, 9).publish();
-    assert_eq!(judge(&repo, tag("v1"), &[as_alice(&repo)]).unwrap().released_by, "targets");
+    assert_eq!(find_target(&repo, tag("v1"), &[as_alice(&repo)]).unwrap().released_by, "targets");
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn a_delegation_is_verified_again_under_other_keys() {
             })
         });
         assert_eq!(rekeyed.file_of(role), base.file_of(role));
-        let judged = again(&rekeyed, &held).map(|opened| opened.judge(tag("v1"), &[as_alice(&base)], now()));
+        let judged = again(&rekeyed, &held).map(|opened| opened.find_target(tag("v1"), &[as_alice(&base)], now()));
         let found = judged.map_or_else(|error| code::<()>(Err(error)), |judged| judged.unwrap_err().code());
         assert_eq!(found, "signature", "{role}");
     }
@@ -80,15 +80,15 @@ fn row_071_somebody_elses_broken_role_is_theirs() {
     assert_eq!(v1_by_alice(&repo), "accepted");
     let signers = BTreeSet::from([RoleName::of_signer("alice").unwrap(), RoleName::of_signer("bob").unwrap()]);
     let opened = Repository::refresh(&mut Server::of(&repo), &gun(), &first_use(), None, &signers, now()).unwrap();
-    assert!(opened.judge(tag("v1"), &[as_alice(&repo)], now()).is_ok());
+    assert!(opened.find_target(tag("v1"), &[as_alice(&repo)], now()).is_ok());
     let bob = signer("bob", &[&repo.keys("targets/bob")[0]]);
-    assert_eq!(opened.judge(tag("v2"), &[bob], now()).unwrap_err().code(), "expired");
+    assert_eq!(opened.find_target(tag("v2"), &[bob], now()).unwrap_err().code(), "expired");
     // Broken when it was fetched; asked for again when it may be better.
     let broken = plant().edit_bytes("targets/alice", |_| b"no".to_vec()).publish();
     let opened = open(&broken).unwrap();
-    assert!(opened.judge(tag("v1"), &[], now()).is_ok());
+    assert!(opened.find_target(tag("v1"), &[], now()).is_ok());
     let mended = broken.update(|s| s.unedit("targets/alice"));
-    assert!(again(&mended, &opened).unwrap().judge(tag("v1"), &[as_alice(&broken)], now()).is_ok());
+    assert!(again(&mended, &opened).unwrap().find_target(tag("v1"), &[as_alice(&broken)], now()).is_ok());
 }
 
 #[test]
@@ -163,7 +163,7 @@ fn a_delegation_is_verified_again_under_a_higher_threshold() {
     let raised = base.update(|s| s.threshold("targets/alice", 2));
     assert_eq!(raised.file_of("targets/alice"), base.file_of("targets/alice"));
     let opened = again(&raised, &held).unwrap();
-    assert_eq!(opened.judge(tag("v1"), &[as_alice(&base)], now()).unwrap_err().code(), "signature");
+    assert_eq!(opened.find_target(tag("v1"), &[as_alice(&base)], now()).unwrap_err().code(), "signature");
 }
 
 /// The neutral element as a key, for which the neutral element and zero are a signature of everything.
@@ -229,8 +229,8 @@ fn row_078_paths_are_prefixes_of_tags() {
     assert_eq!(delegated(|role| drop(role.as_object_mut().unwrap().remove("paths"))), "not-signed-by");
     let repo = plant().paths("targets/releases", &["w"]).publish();
     assert_eq!(v1_by_alice(&repo), "no-such-tag");
-    let digest = Wanted { tag: None, digest: Some(Sha256::new(DIGEST)) };
-    assert_eq!(judge(&repo, digest, &[]).unwrap_err().code(), "no-such-digest");
+    let digest = TargetQuery { tag: None, digest: Some(Sha256::new(DIGEST)) };
+    assert_eq!(find_target(&repo, digest, &[]).unwrap_err().code(), "no-such-digest");
 }
 
 /// A child of `targets/alice` that is signed, listed and served as Notary would have it, with this tag in it; and what
@@ -265,8 +265,8 @@ fn row_079_a_child_has_no_wider_authority_than_its_parent() {
     let narrow = plant().paths("targets/alice", &["v1"]);
     let (repo, mut server) = with_grandchild(narrow, &[""], "w1");
     let opened = Repository::refresh(&mut server, &gun(), &first_use(), None, &alice(), now()).unwrap();
-    assert!(opened.judge(tag("v1"), &[as_alice(&repo)], now()).is_ok());
-    assert_eq!(opened.judge(tag("w1"), &[], now()).unwrap_err().code(), "no-such-tag");
+    assert!(opened.find_target(tag("v1"), &[as_alice(&repo)], now()).is_ok());
+    assert_eq!(opened.find_target(tag("w1"), &[], now()).unwrap_err().code(), "no-such-tag");
     assert!(!server.asked.iter().any(|name| name.starts_with("targets/alice/x")), "{:?}", server.asked);
     // No name of a role leads there.
     assert_eq!(RoleName::parse("targets/alice/x"), None);
@@ -285,14 +285,14 @@ fn row_080_children_of_an_expired_parent_are_out_of_reach() {
 
     let (repo, mut server) = with_grandchild(plant().expires("targets/alice", now()), &[""], "v1");
     let opened = Repository::refresh(&mut server, &gun(), &first_use(), None, &alice(), now()).unwrap();
-    assert_eq!(opened.judge(tag("v1"), &[as_alice(&repo)], now()).unwrap_err().code(), "expired");
+    assert_eq!(opened.find_target(tag("v1"), &[as_alice(&repo)], now()).unwrap_err().code(), "expired");
     assert!(!server.asked.iter().any(|name| name.starts_with("targets/alice/x")), "{:?}", server.asked);
 }
 
 #[test]
 fn row_081_releases_come_before_targets() {
     let repo = plant().target("targets", "v1", OTHER, 9).publish();
-    let judged = judge(&repo, tag("v1"), &[]).unwrap();
+    let judged = find_target(&repo, tag("v1"), &[]).unwrap();
     assert_eq!((judged.digest.sha256(), judged.released_by.as_str()), (Sha256::new(DIGEST), "targets/releases"));
 }
 
@@ -300,10 +300,10 @@ fn row_081_releases_come_before_targets() {
 fn row_082_no_other_role_releases() {
     let repo = plant().target("targets/alice", "v2", OTHER, 9).publish();
     for missing in ["v2", "v", "v1 ", "V1", ""] {
-        assert_eq!(judge(&repo, tag(missing), &[]).unwrap_err().code(), "no-such-tag", "{missing}");
+        assert_eq!(find_target(&repo, tag(missing), &[]).unwrap_err().code(), "no-such-tag", "{missing}");
     }
-    let digest = Wanted { tag: None, digest: Some(Sha256::new(OTHER)) };
-    assert_eq!(judge(&repo, digest, &[]).unwrap_err().code(), "no-such-digest");
+    let digest = TargetQuery { tag: None, digest: Some(Sha256::new(OTHER)) };
+    assert_eq!(find_target(&repo, digest, &[]).unwrap_err().code(), "no-such-digest");
 }
 
 /// Signed with the repository's own key, before the first delegation was made.
@@ -314,16 +314,16 @@ fn with_old_release() -> Signer {
 #[test]
 fn row_101_a_tag_that_releases_does_not_list_is_looked_for_in_targets() {
     let repo = with_old_release().publish();
-    let judged = judge(&repo, tag("v0"), &[]).unwrap();
+    let judged = find_target(&repo, tag("v0"), &[]).unwrap();
     assert_eq!((judged.digest.sha256(), judged.released_by.as_str()), (Sha256::new(OTHER), "targets"));
-    assert_eq!(judge(&repo, tag("v1"), &[]).unwrap().released_by, "targets/releases");
+    assert_eq!(find_target(&repo, tag("v1"), &[]).unwrap().released_by, "targets/releases");
     // A tag outside the paths of `targets/releases` is not listed there: it has no authority over it (row 78).
     let narrow = with_old_release().target("targets/releases", "v0", DIGEST, 9).paths("targets/releases", &["v1"]);
-    assert_eq!(judge(&narrow.publish(), tag("v0"), &[]).unwrap().digest.sha256(), Sha256::new(OTHER));
+    assert_eq!(find_target(&narrow.publish(), tag("v0"), &[]).unwrap().digest.sha256(), Sha256::new(OTHER));
     // An entry there that is of no use is an entry all the same.
     let unusable = with_old_release().target("targets/releases", "v0", OTHER, 9);
     let unusable = unusable.edit("targets/releases", |s| s["targets"]["v0"]["hashes"] = json!({})).publish();
-    assert_eq!(judge(&unusable, tag("v0"), &[]).unwrap_err().code(), "unusable-target");
+    assert_eq!(find_target(&unusable, tag("v0"), &[]).unwrap_err().code(), "unusable-target");
     // No reason to ask `targets`: row 70.
     let broken = [
         with_old_release().expires("targets/releases", now()),
@@ -335,32 +335,32 @@ fn row_101_a_tag_that_releases_does_not_list_is_looked_for_in_targets() {
     let held = open(&repo).unwrap();
     assert_eq!(code(again(&repo.update(|s| s.withhold("targets/releases")), &held)), "vanished");
     // Whoever must have signed must have signed this digest (rule 8).
-    assert_eq!(why(judge(&repo, tag("v0"), &[as_alice(&repo)])), NotSigned::NoTag { tag: "v0".to_owned() });
+    assert_eq!(why(find_target(&repo, tag("v0"), &[as_alice(&repo)])), NotSigned::NoTag { tag: "v0".to_owned() });
     let other = with_old_release().target("targets/alice", "v0", DIGEST, 9).publish();
-    assert!(matches!(why(judge(&other, tag("v0"), &[as_alice(&other)])), NotSigned::OtherDigest { .. }));
+    assert!(matches!(why(find_target(&other, tag("v0"), &[as_alice(&other)])), NotSigned::OtherDigest { .. }));
     let same = with_old_release().target("targets/alice", "v0", OTHER, 9).publish();
-    assert!(judge(&same, tag("v0"), &[as_alice(&same)]).is_ok());
-    let refusal = judge(&repo, tag("v9"), &[]).unwrap_err().to_string();
+    assert!(find_target(&same, tag("v0"), &[as_alice(&same)]).is_ok());
+    let refusal = find_target(&repo, tag("v9"), &[]).unwrap_err().to_string();
     assert!(refusal.ends_with("it is not listed in targets/releases or in targets"), "{refusal}");
 }
 
 #[test]
 fn row_102_a_digest_counts_if_either_role_lists_it() {
     let repo = with_old_release().publish();
-    let digest = |digest| Wanted { tag: None, digest: Some(Sha256::new(digest)) };
-    let judged = judge(&repo, digest(OTHER), &[]).unwrap();
+    let digest = |digest| TargetQuery { tag: None, digest: Some(Sha256::new(digest)) };
+    let judged = find_target(&repo, digest(OTHER), &[]).unwrap();
     assert_eq!((judged.tag.as_str(), judged.released_by.as_str()), ("v0", "targets"));
-    assert_eq!(judge(&repo, digest(DIGEST), &[]).unwrap().released_by, "targets/releases");
+    assert_eq!(find_target(&repo, digest(DIGEST), &[]).unwrap().released_by, "targets/releases");
     // Also where `targets/releases` has moved the tag since.
     let moved = with_old_release().target("targets/releases", "v0", DIGEST, 9).publish();
-    assert_eq!(judge(&moved, digest(OTHER), &[]).unwrap().released_by, "targets");
-    let both = Wanted { tag: Some("v0"), ..digest(OTHER) };
-    assert_eq!(judge(&moved, both, &[]).unwrap_err().code(), "digest-mismatch");
-    assert!(judge(&repo, both, &[]).is_ok());
-    assert_eq!(why(judge(&repo, digest(OTHER), &[as_alice(&repo)])), NotSigned::NoTag { tag: "v0".to_owned() });
+    assert_eq!(find_target(&moved, digest(OTHER), &[]).unwrap().released_by, "targets");
+    let both = TargetQuery { tag: Some("v0"), ..digest(OTHER) };
+    assert_eq!(find_target(&moved, both, &[]).unwrap_err().code(), "digest-mismatch");
+    assert!(find_target(&repo, both, &[]).is_ok());
+    assert_eq!(why(find_target(&repo, digest(OTHER), &[as_alice(&repo)])), NotSigned::NoTag { tag: "v0".to_owned() });
     // The signer's tag may be in either role.
     let later = with_old_release().release("v2", OTHER, 9, &["alice"]).publish();
-    assert_eq!(judge(&later, digest(OTHER), &[as_alice(&later)]).unwrap().tag, "v2");
+    assert_eq!(find_target(&later, digest(OTHER), &[as_alice(&later)]).unwrap().tag, "v2");
     let expired = with_old_release().expires("targets/releases", now()).publish();
     assert_eq!(code(open(&expired)), "expired");
 }
@@ -380,25 +380,25 @@ fn row_083_targets_without_a_usable_digest() {
     let repo = plant().edit("targets/releases", |s| s["targets"] = json!(null)).publish();
     assert_eq!(v1_by_alice(&repo), "structure");
     let repo = plant().edit("targets/alice", |s| s["targets"]["v1"]["hashes"] = json!({})).publish();
-    let why = why(judge(&repo, tag("v1"), &[as_alice(&repo)]));
+    let why = why(find_target(&repo, tag("v1"), &[as_alice(&repo)]));
     assert!(matches!(why, NotSigned::OtherDigest { signed: None, .. }), "{why}");
 }
 
 #[test]
 fn digests_are_looked_up_among_released_tags() {
     let repo = plant().release("latest", DIGEST, 9, &[]).release("v2", OTHER, 9, &["alice"]).publish();
-    let wanted = |tag, digest| Wanted { tag, digest: Some(Sha256::new(digest)) };
-    assert_eq!(judge(&repo, wanted(None, DIGEST), &[]).unwrap().tag, "latest");
+    let wanted = |tag, digest| TargetQuery { tag, digest: Some(Sha256::new(digest)) };
+    assert_eq!(find_target(&repo, wanted(None, DIGEST), &[]).unwrap().tag, "latest");
     // With a signer, a tag that the signer has signed: not the first one.
-    let judged = judge(&repo, wanted(None, DIGEST), &[as_alice(&repo)]).unwrap();
+    let judged = find_target(&repo, wanted(None, DIGEST), &[as_alice(&repo)]).unwrap();
     assert_eq!((judged.tag.as_str(), judged.digest.sha256()), ("v1", Sha256::new(DIGEST)));
-    assert_eq!(judge(&repo, wanted(Some("v1"), DIGEST), &[]).unwrap().tag, "v1");
-    let refusal = judge(&repo, wanted(Some("v1"), OTHER), &[]).unwrap_err();
+    assert_eq!(find_target(&repo, wanted(Some("v1"), DIGEST), &[]).unwrap().tag, "v1");
+    let refusal = find_target(&repo, wanted(Some("v1"), OTHER), &[]).unwrap_err();
     assert_eq!(refusal.code(), "digest-mismatch");
-    assert_eq!(judge(&repo, wanted(None, [9; 32]), &[]).unwrap_err().code(), "no-such-digest");
-    let nothing = Wanted { tag: None, digest: None };
-    assert_eq!(judge(&repo, nothing, &[]).unwrap_err().code(), "nothing-asked");
-    let refusal = judge(&repo, tag("latest"), &[as_alice(&repo)]);
+    assert_eq!(find_target(&repo, wanted(None, [9; 32]), &[]).unwrap_err().code(), "no-such-digest");
+    let nothing = TargetQuery { tag: None, digest: None };
+    assert_eq!(find_target(&repo, nothing, &[]).unwrap_err().code(), "nothing-asked");
+    let refusal = find_target(&repo, tag("latest"), &[as_alice(&repo)]);
     assert_eq!(why(refusal), NotSigned::NoTag { tag: "latest".to_owned() });
 }
 
@@ -407,28 +407,28 @@ fn a_signer_has_signed_with_the_configured_key() {
     let repo = plant().publish();
     let key = repo.keys("targets/alice").remove(0);
     let stranger = Key::p256();
-    assert!(judge(&repo, tag("v1"), &[signer("alice", &[&stranger, &key])]).is_ok());
-    assert_eq!(why(judge(&repo, tag("v1"), &[signer("alice", &[&stranger])])), NotSigned::OtherKey);
-    assert_eq!(why(judge(&repo, tag("v1"), &[signer("alice", &[])])), NotSigned::OtherKey);
+    assert!(find_target(&repo, tag("v1"), &[signer("alice", &[&stranger, &key])]).is_ok());
+    assert_eq!(why(find_target(&repo, tag("v1"), &[signer("alice", &[&stranger])])), NotSigned::OtherKey);
+    assert_eq!(why(find_target(&repo, tag("v1"), &[signer("alice", &[])])), NotSigned::OtherKey);
     // The right key is listed, and another one has signed.
     let listed = plant().delegate("targets/alice", vec![key.clone(), stranger.clone()]);
     let listed = listed.sign_with("targets/alice", vec![stranger.clone()]).publish();
-    assert_eq!(why(judge(&listed, tag("v1"), &[signer("alice", &[&key])])), NotSigned::OtherKey);
-    assert!(judge(&listed, tag("v1"), &[signer("alice", &[&stranger])]).is_ok());
+    assert_eq!(why(find_target(&listed, tag("v1"), &[signer("alice", &[&key])])), NotSigned::OtherKey);
+    assert!(find_target(&listed, tag("v1"), &[signer("alice", &[&stranger])]).is_ok());
     // A key that signed, and is not listed, does not count either.
     let unlisted = plant().delegate("targets/alice", vec![key.clone()]);
     let unlisted = unlisted.sign_with("targets/alice", vec![key.clone(), stranger.clone()]).publish();
-    assert_eq!(why(judge(&unlisted, tag("v1"), &[signer("alice", &[&stranger])])), NotSigned::OtherKey);
+    assert_eq!(why(find_target(&unlisted, tag("v1"), &[signer("alice", &[&stranger])])), NotSigned::OtherKey);
     // In a certificate, it is the same key.
     let leaf = portreeve_test_support::certificates::Leaf::new("alice").ca().self_signed(&key);
     let wrapped = plant().delegate("targets/alice", vec![key.with_bundle(leaf)]).publish();
-    assert!(judge(&wrapped, tag("v1"), &[signer("alice", &[&key])]).is_ok());
+    assert!(find_target(&wrapped, tag("v1"), &[signer("alice", &[&key])]).is_ok());
     // Both of two must have signed.
     let two = plant().signer("bob").target("targets/bob", "v1", OTHER, 1).publish();
     let mut wanted = alice();
     wanted.insert(RoleName::of_signer("bob").unwrap());
     let opened = Repository::refresh(&mut Server::of(&two), &gun(), &first_use(), None, &wanted, now()).unwrap();
     let bob = signer("bob", &[&two.keys("targets/bob")[0]]);
-    let refusal = opened.judge(tag("v1"), &[as_alice(&two), bob], now());
+    let refusal = opened.find_target(tag("v1"), &[as_alice(&two), bob], now());
     assert!(matches!(why(refusal), NotSigned::OtherDigest { .. }));
 }

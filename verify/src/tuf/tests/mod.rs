@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use portreeve_test_support::signer::{Key, Repo, Signer};
 
-use super::repository::{Judgement, NotSigned, RequiredSigner, RootDistrust, Wanted};
+use super::repository::{NotSigned, RequiredSigner, RootDistrust, SignedTarget, TargetQuery};
 use super::*;
 use crate::image::Sha256;
 
@@ -114,8 +114,8 @@ fn code<T>(result: Result<T, RefreshError>) -> &'static str {
     }
 }
 
-fn tag(tag: &str) -> Wanted<'_> {
-    Wanted { tag: Some(tag), digest: None }
+fn tag(tag: &str) -> TargetQuery<'_> {
+    TargetQuery { tag: Some(tag), digest: None }
 }
 
 fn signer(name: &str, keys: &[&Key]) -> RequiredSigner {
@@ -131,7 +131,7 @@ fn as_alice(repo: &Repo) -> RequiredSigner {
 /// What v1 is judged to be, with alice required: "accepted" or the code.
 fn v1_by_alice(repo: &Repo) -> &'static str {
     match open(repo) {
-        Ok(opened) => opened.judge(tag("v1"), &[as_alice(repo)], now()).map_or_else(|r| r.code(), |_| "accepted"),
+        Ok(opened) => opened.find_target(tag("v1"), &[as_alice(repo)], now()).map_or_else(|r| r.code(), |_| "accepted"),
         Err(error) => code::<()>(Err(error)),
     }
 }
@@ -141,8 +141,8 @@ fn an_honest_repository_is_verified() {
     let repo = plant().publish();
     let mut server = Server::of(&repo);
     let opened = Repository::refresh(&mut server, &gun(), &first_use(), None, &alice(), now()).unwrap();
-    let Judgement { digest, tag: found, released_by, signers } =
-        opened.judge(tag("v1"), &[as_alice(&repo)], now()).unwrap();
+    let SignedTarget { digest, tag: found, released_by, signers } =
+        opened.find_target(tag("v1"), &[as_alice(&repo)], now()).unwrap();
     assert_eq!((digest.sha256(), found.as_str()), (Sha256::new(DIGEST), "v1"));
     assert_eq!(released_by, "targets/releases");
     assert_eq!(signers, [RoleName::of_signer("alice").unwrap()]);
@@ -168,7 +168,7 @@ fn an_unchanged_repository_costs_one_request() {
     let second = Repository::refresh(&mut server, &gun(), &first_use(), Some(&first), &alice(), now()).unwrap();
     assert_eq!(server.asked, ["timestamp"]);
     assert_eq!(second.expiries()[1].version, 2);
-    assert!(second.judge(tag("v1"), &[as_alice(&repo)], now()).is_ok());
+    assert!(second.find_target(tag("v1"), &[as_alice(&repo)], now()).is_ok());
 
     // One new release: the roles that changed, and no others.
     let newer = renewed.update(|signer| signer.release("v2", OTHER, 5, &[]));
@@ -176,7 +176,7 @@ fn an_unchanged_repository_costs_one_request() {
     let third = Repository::refresh(&mut server, &gun(), &first_use(), Some(&second), &alice(), now()).unwrap();
     let stems: Vec<_> = server.asked.iter().map(|name| name.split('.').next().unwrap()).collect();
     assert_eq!(stems, ["timestamp", "snapshot", "targets/releases"]);
-    assert!(third.judge(tag("v2"), &[], now()).is_ok());
+    assert!(third.find_target(tag("v2"), &[], now()).is_ok());
 }
 
 #[test]
@@ -199,8 +199,8 @@ fn every_byte_is_read_once() {
     let opened = opened.unwrap();
     // Nothing new: the timestamp alone, however much the repository holds.
     assert_eq!(read_by(&mut || drop(again(&repo, &opened).unwrap())), repo.bytes("timestamp").len());
-    for wanted in [tag("v2.7"), tag("v3"), Wanted { tag: None, digest: Some(Sha256::new(OTHER)) }] {
-        assert_eq!(read_by(&mut || drop(opened.judge(wanted, &[as_alice(&repo)], now()))), 0);
+    for wanted in [tag("v2.7"), tag("v3"), TargetQuery { tag: None, digest: Some(Sha256::new(OTHER)) }] {
+        assert_eq!(read_by(&mut || drop(opened.find_target(wanted, &[as_alice(&repo)], now()))), 0);
     }
 }
 
@@ -210,15 +210,15 @@ fn signers_may_be_added_later() {
     let mut server = Server::of(&repo);
     let none = BTreeSet::new();
     let opened = Repository::refresh(&mut server, &gun(), &first_use(), None, &none, now()).unwrap();
-    assert!(opened.has_looked_for(&none) && !opened.has_looked_for(&alice()));
-    let refusal = opened.judge(tag("v1"), &[as_alice(&repo)], now()).unwrap_err();
+    assert!(opened.knows_delegations(&none) && !opened.knows_delegations(&alice()));
+    let refusal = opened.find_target(tag("v1"), &[as_alice(&repo)], now()).unwrap_err();
     let why = NotSigned::NotFetched;
     assert_eq!(refusal, Rejection::NotSignedBy { role: "targets/alice".to_owned(), why });
     server.asked.clear();
     let opened = opened.with_signers(&mut server, &alice(), now()).unwrap();
     assert_eq!(server.asked, [repo.file_of("targets/alice")]);
-    assert!(opened.has_looked_for(&alice()));
-    assert!(opened.judge(tag("v1"), &[as_alice(&repo)], now()).is_ok());
+    assert!(opened.knows_delegations(&alice()));
+    assert!(opened.find_target(tag("v1"), &[as_alice(&repo)], now()).is_ok());
     server.asked.clear();
     let opened = opened.with_signers(&mut server, &alice(), now()).unwrap();
     assert!(server.asked.is_empty());
@@ -231,10 +231,10 @@ fn a_signers_file_that_came_damaged_is_asked_for_again() {
     let mut server = Server::of(&repo);
     let sound = server.files.insert(repo.file_of("targets/alice"), b"{}".to_vec()).unwrap();
     let opened = Repository::refresh(&mut server, &gun(), &first_use(), None, &alice(), now()).unwrap();
-    assert_eq!(opened.judge(tag("v1"), &[as_alice(&repo)], now()).unwrap_err().code(), "length");
+    assert_eq!(opened.find_target(tag("v1"), &[as_alice(&repo)], now()).unwrap_err().code(), "length");
     server.files.insert(repo.file_of("targets/alice"), sound);
     let opened = opened.with_signers(&mut server, &alice(), now()).unwrap();
-    assert!(opened.judge(tag("v1"), &[as_alice(&repo)], now()).is_ok());
+    assert!(opened.find_target(tag("v1"), &[as_alice(&repo)], now()).is_ok());
 }
 
 #[test]
@@ -263,12 +263,12 @@ fn seventy_five_thousand_targets() {
     let repo = signer.publish();
     assert!(repo.bytes("targets/releases").len() > 6_000_000);
     let opened = open(&repo).unwrap();
-    assert!((3_600_000..4_600_000).contains(&opened.weight()), "{}", opened.weight());
+    assert!((3_600_000..4_600_000).contains(&opened.heap_size()), "{}", opened.heap_size());
     let mut digest = [0; 32];
     digest[..4].copy_from_slice(&74_321u32.to_be_bytes());
-    let judged = opened.judge(Wanted { tag: None, digest: Some(Sha256::new(digest)) }, &[], now()).unwrap();
+    let judged = opened.find_target(TargetQuery { tag: None, digest: Some(Sha256::new(digest)) }, &[], now()).unwrap();
     assert_eq!(judged.tag, "v74321");
-    assert_eq!(opened.judge(tag("v74321"), &[], now()).unwrap().digest.sha256(), Sha256::new(digest));
+    assert_eq!(opened.find_target(tag("v74321"), &[], now()).unwrap().digest.sha256(), Sha256::new(digest));
 }
 
 /// A server whose answers are there at once, and a clock that says so many times that there is still time.
@@ -304,7 +304,10 @@ fn verifying_ends_with_the_time_and_says_no_word_of_the_data() {
         let mut source = Hurried(Server::of(&repo), std::cell::Cell::new(looks));
         match Repository::refresh(&mut source, &gun(), &first_use(), None, &alice(), now()) {
             Ok(opened) => {
-                assert_eq!(code(opened.judge(tag("v1"), &[as_alice(&repo)], now()).map_err(Into::into)), "accepted");
+                assert_eq!(
+                    code(opened.find_target(tag("v1"), &[as_alice(&repo)], now()).map_err(Into::into)),
+                    "accepted"
+                );
                 break;
             }
             Err(RefreshError::Unavailable(why)) => assert!(why.contains("the time was up"), "{why}"),
@@ -348,7 +351,7 @@ fn weights_are_near_the_truth() {
         drop(open(&repo)); // what is allocated once
         let before = resident();
         let held: Vec<_> = (0..copies).map(|_| open(&repo).unwrap()).collect();
-        let (took, weighed) = (resident() - before, held.iter().map(Repository::weight).sum::<u64>());
+        let (took, weighed) = (resident() - before, held.iter().map(Repository::heap_size).sum::<u64>());
         let wire: usize = repo.files().values().map(Vec::len).sum();
         println!("{shape}: {} bytes each, weighed {}, {wire} on the wire", took / copies, weighed / copies);
         assert!(weighed * 10 > took * 8 && weighed < took * 3, "{shape}: {took} bytes, weighed {weighed}");

@@ -169,7 +169,7 @@ fn no_file_stands_in_for_another() {
 #[test]
 fn a_thief_of_the_servers_keys_changes_no_verdict() {
     let base = plant().publish();
-    let honest = open(&base).unwrap().judge(tag("v1"), &[as_alice(&base)], now()).unwrap().digest;
+    let honest = open(&base).unwrap().find_target(tag("v1"), &[as_alice(&base)], now()).unwrap().digest;
     for (start, role) in ROLES.into_iter().enumerate() {
         for at in (start..base.bytes(role).len()).step_by(31) {
             let repo = base.update(|signer| {
@@ -182,9 +182,9 @@ fn a_thief_of_the_servers_keys_changes_no_verdict() {
             });
             if let Ok(opened) = open(&repo) {
                 for signers in [vec![], vec![as_alice(&base)]] {
-                    let judged = opened.judge(tag("v1"), &signers, now());
+                    let judged = opened.find_target(tag("v1"), &signers, now());
                     assert!(judged.is_err() || judged.unwrap().digest == honest, "{role}: byte {at}");
-                    assert!(opened.judge(tag("v2"), &signers, now()).is_err(), "{role}: byte {at}");
+                    assert!(opened.find_target(tag("v2"), &signers, now()).is_err(), "{role}: byte {at}");
                 }
             }
         }
@@ -242,7 +242,7 @@ fn no_verdict_depends_on_the_order_of_members() {
             let repo = shuffled.publish();
             assert_eq!(v1_by_alice(&repo), verdict, "seed {seed}");
             if verdict == "accepted" {
-                let judged = open(&repo).unwrap().judge(tag("v1"), &[as_alice(&repo)], now()).unwrap();
+                let judged = open(&repo).unwrap().find_target(tag("v1"), &[as_alice(&repo)], now()).unwrap();
                 assert_eq!(judged.digest.sha256(), Sha256::new(DIGEST));
             }
         }

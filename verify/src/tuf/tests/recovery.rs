@@ -13,7 +13,7 @@ const HIGH: u64 = u32::MAX as u64;
 /// What comes of a refresh over what is held, judged with alice as she is in this repository.
 fn judged(repo: &Repo, held: &Repository) -> &'static str {
     match again(repo, held) {
-        Ok(opened) => opened.judge(tag("v1"), &[as_alice(repo)], now()).map_or_else(|r| r.code(), |_| "accepted"),
+        Ok(opened) => opened.find_target(tag("v1"), &[as_alice(repo)], now()).map_or_else(|r| r.code(), |_| "accepted"),
         Err(error) => code::<()>(Err(error)),
     }
 }
@@ -175,9 +175,10 @@ fn a_root_that_was_seen_in_a_refresh_that_failed_counts_for_the_floor() {
         for away in ["timestamp", "snapshot"] {
             let mut server = Server::of(&recovered);
             server.away.insert(recovered.file_of(away));
-            let result = Repository::refresh_or_note(&mut server, &gun(), &first_use(), Some(&held), &alice(), now());
+            let result =
+                Repository::refresh_with_state(&mut server, &gun(), &first_use(), Some(&held), &alice(), now());
             let failed = *result.unwrap_err();
-            let noted = held.with_seen(&failed.noted.unwrap());
+            let noted = held.with_state(&failed.state.unwrap());
             assert_eq!(judged(&recovered, &noted), "accepted", "{role}: {away}");
             // Whether or not the new root is shown again, the thief's data is over where a root has changed.
             if !role.contains('/') && away != "timestamp" {

@@ -307,8 +307,8 @@ fn a_pinned_ca_that_ends_takes_what_was_verified_with_it() {
     let leaf = Leaf::new(GUN).server_auth().valid(now() - hours(10), now() + hours(1000)).signed_by(&key, &ca);
     let repo = rooted(vec![key.with_bundle(leaf)]);
     let opened = open_at(&repo, &pinned(vec![RootPin::ca_from_pem(&ca.pem()).unwrap()]), now()).unwrap();
-    assert!(opened.judge(tag("v1"), &[], now() + hours(10)).is_ok());
-    let refusal = opened.judge(tag("v1"), &[], now() + hours(11)).unwrap_err();
+    assert!(opened.find_target(tag("v1"), &[], now() + hours(10)).is_ok());
+    let refusal = opened.find_target(tag("v1"), &[], now() + hours(11)).unwrap_err();
     assert_eq!(refusal.code(), "root-not-trusted");
 }
 
@@ -332,10 +332,10 @@ fn a_rotation_that_was_seen_once_is_not_hidden_again() {
     let mut root_alone = Server::of(&rotated);
     root_alone.files.insert("timestamp".to_owned(), b"{}".to_vec());
     for (mut server, expected) in [(without_targets, "missing"), (bad_end, "structure"), (root_alone, "structure")] {
-        let result = Repository::refresh_or_note(&mut server, &gun(), &first_use(), Some(&held), &alice(), now());
+        let result = Repository::refresh_with_state(&mut server, &gun(), &first_use(), Some(&held), &alice(), now());
         let failed = *result.unwrap_err();
         assert_eq!(code::<()>(Err(failed.error)), expected);
-        let noted = held.with_seen(&failed.noted.unwrap());
+        let noted = held.with_state(&failed.state.unwrap());
         assert!(noted.is_superseded());
         assert_ne!(code(again(&forged, &noted)), "accepted");
         assert_eq!(code(again(&twice, &noted)), "accepted");
