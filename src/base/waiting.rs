@@ -1,7 +1,7 @@
 //! Requests that wait for a server of somebody else: a trust server, its token service, or another request that is
 //! asking it. They keep their thread, but no worker: the pool of workers is told, and another thread takes over.
 //!
-//! It decides nothing. How many may wait for one server is for `trust::crowd` to say.
+//! It decides nothing. How many may wait for one server is for `crate::http::origin` to say.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,7 +1,9 @@
 //! HTTP to registries, Notary servers, token services and the Kubernetes API.
 
 pub mod client;
+mod error;
 pub mod error_body;
+mod exchange;
 pub mod origin;
 pub mod proxy;
 pub(crate) mod resolver;

@@ -15,7 +15,7 @@ use ureq::unversioned::transport::{
 };
 use ureq::{Error, Proxy};
 
-use super::client::USER_AGENT;
+use super::exchange::USER_AGENT;
 use super::server_verifier;
 use super::tls::left_over;
 use crate::base::secret::Secret;

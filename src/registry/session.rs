@@ -13,7 +13,7 @@ use crate::base::context::Deadline;
 use crate::base::secret::Secret;
 use crate::http::client::{Answer, Http, HttpError, HttpSetupError, Peer};
 use crate::http::error_body;
-use crate::http::origin::circuit_breaker::Outage;
+use crate::http::origin::{Limits, Origin};
 use crate::http::url::{PlainHttp, Realm, TrustServer};
 use crate::keychain::Credential;
 use crate::keychain::candidates::{Candidates, Fingerprint};
@@ -50,9 +50,10 @@ impl Client {
     pub(crate) fn new(
         ca: Option<PathBuf>,
         plain_http: PlainHttp,
+        limits: Limits,
         metrics: Arc<Metrics>,
     ) -> Result<Self, HttpSetupError> {
-        Ok(Self::over(Http::new(ca, plain_http, metrics)?, plain_http))
+        Ok(Self::over(Http::new(ca, plain_http, limits, metrics)?, plain_http))
     }
 
     pub(crate) fn over(http: Http, plain_http: PlainHttp) -> Self {
@@ -84,25 +85,9 @@ impl Client {
         }
     }
 
-    /// May this server be asked, or is it known to be down? A directory never is.
-    pub(crate) fn check(&self, server: &TrustServer) -> Result<(), Outage> {
-        if server.directory().is_some() { Ok(()) } else { self.http.check(&door(server)) }
-    }
-
-    /// The same, for somebody who may wait for the next look at it.
-    pub(crate) fn check_or_wait(&self, server: &TrustServer, deadline: Deadline) -> Result<(), Outage> {
-        if server.directory().is_some() { Ok(()) } else { self.http.check_or_wait(&door(server), deadline) }
-    }
-
-    /// Is this server in no trouble that we know of?
-    #[cfg(test)]
-    pub(crate) fn is_fine(&self, server: &TrustServer) -> bool {
-        self.http.is_fine(&door(server))
-    }
-
-    /// Finds out whether this server is down.
-    pub(crate) fn suspect(&self, server: &TrustServer) {
-        self.http.suspect(&door(server));
+    /// The state of this server, as all requests share it. A directory has none.
+    pub(crate) fn origin(&self, server: &TrustServer) -> Option<Origin<'_>> {
+        server.directory().is_none().then(|| self.http.origin(&probe_url(server)))
     }
 
     fn offer(&self, server: &TrustServer) -> Option<Offer> {
@@ -128,7 +113,7 @@ impl Client {
 }
 
 /// What Notary answers to everybody: 200, or 401 where it wants to be signed in to.
-fn door(server: &TrustServer) -> String {
+fn probe_url(server: &TrustServer) -> String {
     format!("{server}/v2/")
 }
 
@@ -243,7 +228,7 @@ impl MetadataSource for Source<'_> {
             let asked = Instant::now();
             let ear = self.ear;
             let peer =
-                Peer { kind: metrics::Peer::TrustServer, door: &door(self.server), answered: &|| ear.answered() };
+                Peer { kind: metrics::Peer::TrustServer, probe: &probe_url(self.server), answered: &|| ear.answered() };
             let answer = match self.client.http.get(&url, authorization, cap, self.deadline, peer) {
                 Ok(answer) => answer,
                 Err(HttpError::TooLarge { cap }) => return Err(FetchError::TooLarge { cap }),

@@ -239,9 +239,9 @@ impl Service<'_> {
         only_ok("POST", answer.status, answer.body)
     }
 
-    /// Its door is its address alone: without parameters it says no, which is an answer.
+    /// It is probed at its address alone: without parameters it says no, which is an answer.
     fn peer(&self) -> Peer<'_> {
-        Peer { kind: metrics::Peer::TokenService, door: self.request.realm.base(), answered: self.answered }
+        Peer { kind: metrics::Peer::TokenService, probe: self.request.realm.base(), answered: self.answered }
     }
 }
 

@@ -1,4 +1,283 @@
-//! One server, as all requests see it: whether it is down, and how many requests wait for it.
+//! The state of each server, as all requests share it: its circuit breaker (is it down?) and its bulkhead (how many
+//! requests wait for it?). One map, one lock and one clock: [`circuit_breaker`] and [`bulkhead`] hold plain state and
+//! take the time as an argument.
+//!
+//! A server is named by its *probe URL*: a URL that may be requested without a reason, and to which a server that is up
+//! responds, whatever the status. A token service has a state of its own. A directory has none.
+//!
+//! No tenant decides that a server is down. The repository, the credentials and the time limit of a request are a
+//! tenant's choice; those of a probe are not, so that only a failed probe opens the circuit.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use self::bulkhead::Bulkhead;
+use self::circuit_breaker::{Circuit, CircuitOpen};
+use self::probe::{Prober, SendProbe};
+use crate::base::context::Deadline;
+use crate::metrics::{Metrics, NotAsked};
 
 pub(crate) mod bulkhead;
 pub(crate) mod circuit_breaker;
+pub(crate) mod permit;
+mod probe;
+
+/// Most servers of which a silence is remembered while no request waits for them.
+const MAX_SERVERS: usize = 1_000;
+/// Most servers that are probed, each by a thread: a tenant can name servers that do not exist where a template of
+/// `trust.servers` has a `*`. Requests are sent to any others as if they were up.
+const MAX_PROBED: usize = 16;
+
+/// The limits of each server's state.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Most requests that hold a permit for one server at a time.
+    pub(crate) permits: usize,
+    /// Most requests at a time, whatever servers they need (`limits.connections`).
+    pub(crate) places: usize,
+    /// The times.
+    pub(crate) times: Times,
+}
+
+impl Limits {
+    /// No bulkhead, for a client that asks for no permits.
+    pub(crate) const NO_BULKHEAD: Self = Self { permits: usize::MAX, places: usize::MAX, times: Times::DEFAULT };
+
+    /// As many permits for one server as half of the workers, and at least one.
+    pub(crate) fn new(workers: usize, places: usize) -> Self {
+        Self { permits: (workers / 2).max(1), places, times: Times::DEFAULT }
+    }
+}
+
+/// The times of each server's state. Tests have shorter ones.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    /// A request that waits longer than this without a response half-opens the circuit. Faster failures do not: they
+    /// cost no worker time. A probe that fails faster closes it again.
+    pub(crate) half_open_after: Duration,
+    /// How long a probe waits for a response: enough for three round trips by satellite.
+    pub(crate) probe: Duration,
+    /// The pause after the first failed probe. Each later pause is twice as long as the one before.
+    pub(crate) first_pause: Duration,
+    /// The longest pause: a server that is up again is found within this time.
+    pub(crate) longest_pause: Duration,
+    /// Probing ends when no request has needed the server for this long.
+    pub(crate) forget_after: Duration,
+    /// A server that has responded to no request for this long is silent, and a request that has waited for this long
+    /// may have to make room for requests that need other servers.
+    pub(crate) silent_after: Duration,
+}
+
+impl Times {
+    pub(crate) const DEFAULT: Self = Self {
+        half_open_after: Duration::from_secs(1),
+        probe: Duration::from_secs(3),
+        first_pause: Duration::from_secs(1),
+        longest_pause: Duration::from_secs(5),
+        forget_after: Duration::from_secs(60),
+        silent_after: Duration::from_secs(2),
+    };
+}
+
+/// All servers' states. Shared by all workers.
+pub(crate) struct Origins {
+    limits: Limits,
+    metrics: Arc<Metrics>,
+    send_probe: SendProbe,
+    table: Mutex<Table>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Table {
+    by_probe: HashMap<Arc<str>, State>,
+    next_prober: u64,
+}
+
+/// One server's state. Absent parts are as in a server that no request was ever sent to.
+#[derive(Default)]
+struct State {
+    circuit: Option<Circuit>,
+    bulkhead: Option<Bulkhead>,
+}
+
+/// One server. Cheap to make; it holds no lock and no place.
+pub(crate) struct Origin<'a> {
+    origins: &'a Arc<Origins>,
+    probe: Arc<str>,
+}
+
+impl<'a> Origin<'a> {
+    /// May a request be sent to this server, or is it down?
+    pub(crate) fn check(&self) -> Result<(), CircuitOpen> {
+        self.origins.check(&self.probe)
+    }
+
+    /// The same, for a request that may wait for the next probe, if no other one does.
+    pub(crate) fn check_or_wait(&self, deadline: Deadline) -> Result<(), CircuitOpen> {
+        drop(self.origins.wait_for_probe(&self.probe, deadline));
+        self.check()
+    }
+
+    /// Is the circuit closed?
+    #[cfg(test)]
+    pub(crate) fn is_closed(&self) -> bool {
+        self.origins.is_closed(&self.probe)
+    }
+}
+
+impl Origins {
+    pub(crate) fn new(limits: Limits, metrics: Arc<Metrics>, send_probe: SendProbe) -> Self {
+        Self { limits, metrics, send_probe, table: Mutex::default(), changed: Condvar::new() }
+    }
+
+    /// The server with this probe URL.
+    pub(crate) fn origin(self: &Arc<Self>, probe: &str) -> Origin<'_> {
+        Origin { origins: self, probe: Arc::from(probe) }
+    }
+
+    /// May a request be sent to this server, or is it down?
+    pub(crate) fn check(&self, probe: &str) -> Result<(), CircuitOpen> {
+        let refusal = self.lock().circuit(probe).and_then(|circuit| circuit.refusal(Instant::now()));
+        match refusal {
+            None => Ok(()),
+            Some(refusal) => {
+                self.metrics.trust_server_not_asked(NotAsked::Down);
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Waits for a probe that begins later than now, unless another request does already, or the probe would come too
+    /// late.
+    fn wait_for_probe(&self, probe: &str, deadline: Deadline) -> Option<ProbeWaiter<'_>> {
+        let began = Instant::now();
+        let mut table = self.lock();
+        let open = table.circuit(probe)?.open()?;
+        if open.awaited || deadline.remaining().is_none_or(|left| open.next_probe(began) >= left) {
+            return None;
+        }
+        open.awaited = true;
+        let waiter = ProbeWaiter { origins: self, probe: probe.to_owned() };
+        // A probe that runs already may have begun before the server came back, and says nothing about now.
+        while let Some(left) = deadline.remaining()
+            && table.circuit(probe).and_then(Circuit::open).is_some_and(|open| open.probed < began)
+        {
+            table = self.changed.wait_timeout(table, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        drop(table);
+        Some(waiter)
+    }
+
+    /// A request got a response, whatever its status: the server is up.
+    pub(crate) fn responded(&self, probe: &str) {
+        if let Some(circuit) = self.lock().circuit(probe) {
+            circuit.close(probe, Instant::now());
+            self.changed.notify_all();
+        }
+    }
+
+    /// Does a failure after this time half-open the circuit?
+    pub(crate) fn is_slow(&self, waited: Duration) -> bool {
+        waited >= self.limits.times.half_open_after
+    }
+
+    /// Has a thread find out whether the server is down.
+    pub(crate) fn half_open(self: &Arc<Self>, probe: &str) {
+        let now = Instant::now();
+        let mut table = self.lock();
+        table.by_probe.retain(|_, state| {
+            state.circuit.take_if(|circuit| circuit.is_forgotten(now, self.limits.times.first_pause));
+            !state.is_empty()
+        });
+        let probed = table.by_probe.values().filter(|state| state.circuit.is_some()).count();
+        if table.circuit(probe).is_some() || probed >= MAX_PROBED {
+            return;
+        }
+        table.next_prober += 1;
+        let prober = Prober { origins: Arc::clone(self), probe: Arc::from(probe), id: table.next_prober };
+        let state = table.by_probe.entry(Arc::clone(&prober.probe)).or_default();
+        state.circuit = Some(Circuit::half_open(prober.id, now));
+        drop(table);
+        prober.start();
+    }
+
+    /// Is this server down, as far as we know?
+    #[cfg(test)]
+    fn is_open(&self, probe: &str) -> bool {
+        self.lock().circuit(probe).is_some_and(|circuit| circuit.open().is_some())
+    }
+
+    #[cfg(test)]
+    fn is_closed(&self, probe: &str) -> bool {
+        self.lock().circuit(probe).is_none_or(|circuit| circuit.is_closed())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner) // nothing under it can panic half-way
+    }
+}
+
+impl Table {
+    fn circuit(&mut self, probe: &str) -> Option<&mut Circuit> {
+        self.by_probe.get_mut(probe)?.circuit.as_mut()
+    }
+
+    fn bulkhead(&mut self, probe: &str) -> Option<&mut Bulkhead> {
+        self.by_probe.get_mut(probe)?.bulkhead.as_mut()
+    }
+
+    /// The server's bulkhead, made where there is none.
+    fn bulkhead_or_new(&mut self, probe: &Arc<str>, now: Instant) -> &mut Bulkhead {
+        if self.by_probe.len() >= MAX_SERVERS {
+            self.by_probe.retain(|_, state| {
+                state.bulkhead.take_if(|bulkhead| bulkhead.is_empty());
+                !state.is_empty()
+            });
+        }
+        let state = self.by_probe.entry(Arc::clone(probe)).or_default();
+        state.bulkhead.get_or_insert_with(|| Bulkhead::new(now))
+    }
+
+    /// Drops the server's bulkhead, and its whole state where nothing else is in it.
+    fn drop_bulkhead(&mut self, probe: &str) {
+        if let Some(state) = self.by_probe.get_mut(probe) {
+            state.bulkhead = None;
+            if state.is_empty() {
+                self.by_probe.remove(probe);
+            }
+        }
+    }
+
+    /// How many requests hold a permit or wait, of all servers.
+    fn requests(&self) -> usize {
+        self.by_probe.values().filter_map(|state| state.bulkhead.as_ref()).map(Bulkhead::requests).sum()
+    }
+}
+
+impl State {
+    fn is_empty(&self) -> bool {
+        self.circuit.is_none() && self.bulkhead.is_none()
+    }
+}
+
+/// The one request that waits for the next probe of a server.
+struct ProbeWaiter<'a> {
+    origins: &'a Origins,
+    probe: String,
+}
+
+impl Drop for ProbeWaiter<'_> {
+    fn drop(&mut self) {
+        if let Some(open) = self.origins.lock().circuit(&self.probe).and_then(Circuit::open) {
+            open.awaited = false;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    mod bulkhead;
+    mod circuit_breaker;
+}

@@ -7,7 +7,6 @@ use portreeve_test_support::trust_server::{Fault, SignIn, TokenService, TrustSer
 
 use super::*;
 use crate::base::files::scratch::Scratch;
-use crate::http::origin::circuit_breaker::{Outages, Times};
 use crate::http::proxy::Proxies;
 
 const GUN: &str = "registry.local:9001/plant/plc";
@@ -32,8 +31,7 @@ impl Bench {
         if !server.ca_pem().is_empty() {
             scratch.write("ca.pem", server.ca_pem());
         }
-        let http =
-            Http::checked_every(Some(ca), PlainHttp::Refused, Proxies::default(), Duration::ZERO, outages()).unwrap();
+        let http = http(Some(ca), PlainHttp::Refused, Proxies::default());
         Self { server, scratch, client: Client::over(http, PlainHttp::Refused) }
     }
 
@@ -59,8 +57,10 @@ impl Bench {
     }
 }
 
-fn outages() -> Outages {
-    Outages::new(Times::USUAL, Arc::new(Metrics::new()))
+/// A client that looks at its CA bundle before each request.
+fn http(ca: Option<PathBuf>, plain_http: PlainHttp, proxies: Proxies) -> Http {
+    let metrics = Arc::new(Metrics::new());
+    Http::checked_every(ca, plain_http, proxies, Duration::ZERO, Limits::NO_BULKHEAD, metrics).unwrap()
 }
 
 fn words(result: Result<Vec<u8>, FetchError>) -> String {
@@ -155,8 +155,7 @@ fn plain_http_is_refused_unless_switched_on() {
     let bench = Bench::of(Server::start_plain());
     bench.words(&[]);
     assert_eq!(bench.server.requests().len(), 0);
-    let http = Http::checked_every(None, PlainHttp::DangerouslyAllowed, Proxies::default(), Duration::ZERO, outages())
-        .unwrap();
+    let http = http(None, PlainHttp::DangerouslyAllowed, Proxies::default());
     let bench = Bench { client: Client::over(http, PlainHttp::DangerouslyAllowed), ..bench };
     bench.fetch(&[]).unwrap();
 }
@@ -514,7 +513,7 @@ fn goes_through_the_proxy_with_tls_to_the_end() {
     let proxies = Proxies::from_variables(variable).unwrap();
     let scratch = Scratch::new();
     let ca = scratch.write("ca.pem", server.ca_pem());
-    let http = Http::checked_every(Some(ca), PlainHttp::Refused, proxies, Duration::ZERO, outages()).unwrap();
+    let http = http(Some(ca), PlainHttp::Refused, proxies);
     let client = Client::over(http, PlainHttp::Refused);
     let (server, gun) =
         (TrustServer::parse("https://notary.example:4443", PlainHttp::Refused).unwrap(), Gun::new(GUN).unwrap());
@@ -529,7 +528,7 @@ fn goes_through_the_proxy_with_tls_to_the_end() {
 /// What is said of `https://notary.example` through this proxy.
 fn through(proxy: &str, wait: Duration) -> String {
     let proxies = Proxies::from_variables(|name| (name == "HTTPS_PROXY").then(|| proxy.to_owned())).unwrap();
-    let http = Http::checked_every(None, PlainHttp::Refused, proxies, Duration::ZERO, outages()).unwrap();
+    let http = http(None, PlainHttp::Refused, proxies);
     let client = Client::over(http, PlainHttp::Refused);
     let server = TrustServer::parse("https://notary.example", PlainHttp::Refused).unwrap();
     let (gun, nobody) = (Gun::new(GUN).unwrap(), Candidates::known(Vec::new()));

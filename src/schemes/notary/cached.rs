@@ -155,7 +155,7 @@ pub(crate) enum Cause {
     /// The asker's time was up, and nothing else.
     OutOfTime,
     /// Others wait for the server, and one of them had to go: the asker.
-    NoTurn,
+    NoPermit,
     /// The server, or its token service, knows the asker's credentials and does not take them.
     NobodyLetIn,
     /// What was seen before cannot be read, so that nothing can be held against it.

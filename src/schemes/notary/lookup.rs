@@ -14,10 +14,11 @@ use super::query::{Origin, Question, Refusal, Verified, WhenUnavailable};
 use super::{MAX_ROLES, Notary, RECHECK_AFTER};
 use crate::base::context::Deadline;
 use crate::base::single_flight::{Boarding, Flight, Landing, Slot};
-use crate::http::origin::bulkhead::{NoTurn, Turn};
+use crate::http::origin::bulkhead::NoPermit;
+use crate::http::origin::permit::Permit;
 use crate::keychain::Credential;
 use crate::keychain::candidates::Fingerprint;
-use crate::metrics::{NotAsked, Source};
+use crate::metrics::Source;
 use crate::registry::session::Ear;
 use crate::schemes::notary::recorder::Recorder;
 use crate::schemes::notary::store::known::Known as StoredKnown;
@@ -107,7 +108,7 @@ impl Asking<'_> {
                     if let Some(held) = self.brought_meanwhile(max_age) {
                         return Ok(held);
                     }
-                    let turn = self.turn(deadline);
+                    let permit = self.permit(deadline);
                     if let Some(held) = self.brought_meanwhile(max_age) {
                         return Ok(held);
                     }
@@ -118,8 +119,8 @@ impl Asking<'_> {
                     let Question { gun, server, .. } = *self.question;
                     let store = &self.notary.store;
                     let mut noted = None;
-                    let refreshed = turn.map_err(|failure| Box::new((failure, None))).and_then(|turn| {
-                        self.refresh(held.as_deref(), turn, &pilot.terms().sign_in, max_age, deadline)
+                    let refreshed = permit.map_err(|failure| Box::new((failure, None))).and_then(|permit| {
+                        self.refresh(held.as_deref(), permit, &pilot.terms().sign_in, max_age, deadline)
                     });
                     let (result, brought) = match refreshed {
                         Ok((held, brought)) => {
@@ -200,14 +201,14 @@ impl Asking<'_> {
     ) -> Result<Option<Landing<Arc<Held>, Failure>>, Failure> {
         let began = Instant::now();
         let Question { server, .. } = *self.question;
-        let mut place = self.notary.crowd.stand_by(server, deadline.request());
-        place.since = self.began;
+        let origin = self.notary.client.origin(server);
+        let waiter = origin.map(|origin| origin.wait(self.began, deadline.request()));
         loop {
-            let patience = match server.directory() {
-                Some(_) => Duration::MAX,
-                None => place.patience().map_err(|refused| self.no_turn(&refused, began))?,
+            let again = match &waiter {
+                Some(waiter) => waiter.may_wait().map_err(|refused| self.no_permit(&refused, began))?,
+                None => Duration::MAX,
             };
-            if let Some(landing) = flight.wait(deadline.at_most(patience.min(LOOK_EVERY))) {
+            if let Some(landing) = flight.wait(deadline.at_most(again.min(LOOK_EVERY))) {
                 return Ok(Some(landing));
             }
             let sign_in = &flight.terms.sign_in;
@@ -227,49 +228,36 @@ impl Asking<'_> {
     }
 
     /// Waits until we may ask the server; a directory may always be read.
-    fn turn(&self, deadline: Deadline) -> Result<Option<Turn<'_>>, Failure> {
+    fn permit(&self, deadline: Deadline) -> Result<Option<Permit<'_>>, Failure> {
         let began = Instant::now();
-        let Question { server, .. } = *self.question;
-        if server.directory().is_some() {
-            return Ok(None);
-        }
-        self.notary
-            .crowd
-            .turn_since(self.began, server, deadline)
-            .map(Some)
-            .map_err(|refused| self.no_turn(&refused, began))
+        let Some(origin) = self.notary.client.origin(self.question.server) else { return Ok(None) };
+        origin.permit(self.began, deadline).map(Some).map_err(|refused| self.no_permit(&refused, began))
     }
 
     /// A server that is down is asked by nobody. Who has stored data does not wait for it to come back either.
     fn check_server(&self, deadline: Deadline) -> Result<(), Failure> {
         let Question { server, when_unavailable, .. } = *self.question;
-        let client = &self.notary.client;
+        let Some(origin) = self.notary.client.origin(server) else { return Ok(()) };
         let checked = match when_unavailable {
-            WhenUnavailable::UseCached { .. } if self.has_data() => client.check(server),
-            WhenUnavailable::UseCached { .. } | WhenUnavailable::Deny => client.check_or_wait(server, deadline),
+            WhenUnavailable::UseCached { .. } if self.has_data() => origin.check(),
+            WhenUnavailable::UseCached { .. } | WhenUnavailable::Deny => origin.check_or_wait(deadline),
         };
-        checked.map_err(|outage| Failure::Unavailable {
-            why: format!("trust server {server}: {outage}"),
+        checked.map_err(|open| Failure::Unavailable {
+            why: format!("trust server {server}: {open}"),
             cause: Cause::Other,
             tried: None,
         })
     }
 
-    fn no_turn(&self, refused: &NoTurn, began: Instant) -> Failure {
+    fn no_permit(&self, refused: &NoPermit, began: Instant) -> Failure {
         let Question { server, .. } = *self.question;
         match refused {
-            NoTurn::Silent { .. } | NoTurn::Crowded { .. } => {
-                if matches!(refused, NoTurn::Silent { .. }) {
-                    self.notary.client.suspect(server);
-                }
-                self.notary.metrics.trust_server_not_asked(NotAsked::Crowded);
-                Failure::Unavailable {
-                    why: format!("trust server {server} {refused}"),
-                    cause: Cause::NoTurn,
-                    tried: None,
-                }
-            }
-            NoTurn::OutOfTime => {
+            NoPermit::Silent { .. } | NoPermit::Crowded { .. } => Failure::Unavailable {
+                why: format!("trust server {server} {refused}"),
+                cause: Cause::NoPermit,
+                tried: None,
+            },
+            NoPermit::OutOfTime => {
                 let waited = began.elapsed().as_secs_f64();
                 self.out_of_time(&format!("{waited:.1} s waiting for other requests that were asking it"))
             }
@@ -284,14 +272,14 @@ impl Asking<'_> {
     fn refresh(
         &self,
         held: Option<&Held>,
-        turn: Option<Turn<'_>>,
+        permit: Option<Permit<'_>>,
         sign_in: &SignIn,
         max_age: Duration,
         deadline: Deadline,
     ) -> Result<(Held, Brought), Box<Failed>> {
         let Question { gun, server, anchor, credentials, .. } = *self.question;
         let hearing =
-            Hearing { asking: self, deadline, turn: Cell::new(turn), sign_in, nobody_let_in: Cell::new(false) };
+            Hearing { asking: self, deadline, permit: Cell::new(permit), sign_in, nobody_let_in: Cell::new(false) };
         let source = self.notary.source(server, gun, credentials, deadline, &hearing);
         let (store, budget, away) = (&self.notary.store, &self.notary.budget, OnceCell::new());
         // Told of what takes longer than a moment: verifying, and waiting for memory. Meanwhile the server is not silent, and
@@ -410,7 +398,7 @@ impl Asking<'_> {
         let is_said_of_all = match failure {
             Failure::Rejected { .. } => true,
             Failure::Unavailable { cause, .. } => {
-                !matches!(cause, Cause::OutOfTime | Cause::NoTurn) && terms.roles.is_subset(&self.roles)
+                !matches!(cause, Cause::OutOfTime | Cause::NoPermit) && terms.roles.is_subset(&self.roles)
             }
         };
         // That there is no trust data may be what somebody without rights is told.
@@ -458,18 +446,18 @@ impl Asking<'_> {
 struct Hearing<'a> {
     asking: &'a Asking<'a>,
     deadline: Deadline,
-    turn: Cell<Option<Turn<'a>>>,
+    permit: Cell<Option<Permit<'a>>>,
     sign_in: &'a SignIn,
     nobody_let_in: Cell<bool>,
 }
 
 impl Ear for Hearing<'_> {
     fn answered(&self) {
-        let turn = self.turn.take();
-        if let Some(turn) = &turn {
-            turn.heard();
+        let permit = self.permit.take();
+        if let Some(permit) = &permit {
+            permit.responded();
         }
-        self.turn.set(turn);
+        self.permit.set(permit);
     }
 
     fn nobody_let_in(&self) {
@@ -486,13 +474,14 @@ impl Ear for Hearing<'_> {
 
     fn refused(&self) -> Result<(), FetchError> {
         self.sign_in.refused();
-        let Some(turn) = self.turn.take() else { return Ok(()) };
+        let Some(permit) = self.permit.take() else { return Ok(()) };
         let began = Instant::now();
-        let turn = turn.give_way(self.deadline).map_err(|refused| match self.asking.no_turn(&refused, began) {
-            Failure::Unavailable { why, .. } => FetchError::Unavailable(why),
-            Failure::Rejected { rejection, .. } => FetchError::Unavailable(rejection.to_string()),
-        })?;
-        self.turn.set(Some(turn));
+        let permit =
+            permit.yield_to_others(self.deadline).map_err(|refused| match self.asking.no_permit(&refused, began) {
+                Failure::Unavailable { why, .. } => FetchError::Unavailable(why),
+                Failure::Rejected { rejection, .. } => FetchError::Unavailable(rejection.to_string()),
+            })?;
+        self.permit.set(Some(permit));
         Ok(())
     }
 

@@ -26,7 +26,7 @@ use crate::base::context::Deadline;
 use crate::base::single_flight::Shelf;
 use crate::base::waiting::Waiting;
 use crate::http::client::HttpSetupError;
-use crate::http::origin::bulkhead::Crowd;
+use crate::http::origin::Limits;
 pub use crate::http::proxy::ProxyError;
 pub use crate::http::roots::CaError;
 pub use crate::http::url::{PlainHttp, TrustServer, TrustServerError};
@@ -86,7 +86,6 @@ pub struct Notary {
     scribe: Scribe,
     refresh_after: Duration,
     shelf: Shelf<Key, Arc<Held>, Terms, Failure>,
-    crowd: Crowd,
     waiting: Arc<Waiting>,
     failures: Failures,
     ends: Ends,
@@ -105,7 +104,8 @@ const MAX_ROLES: usize = 32;
 impl Notary {
     /// A service with nothing remembered. An unreadable CA bundle is an error; an absent one is not.
     pub fn new(settings: NotarySettings) -> Result<Self, NotaryError> {
-        let client = Client::new(settings.ca, settings.plain_http, Arc::clone(&settings.metrics));
+        let limits = Limits::new(settings.workers, settings.waiting.places());
+        let client = Client::new(settings.ca, settings.plain_http, limits, Arc::clone(&settings.metrics));
         let client = client.map_err(|error| match error {
             HttpSetupError::Ca(error) => NotaryError::Ca(error),
             HttpSetupError::Proxy(error) => NotaryError::Proxy(error),
@@ -125,7 +125,6 @@ impl Notary {
             budget,
             refresh_after: settings.refresh_after,
             shelf: Shelf::new(MAX_REPOSITORIES, half, |held| held.weight()),
-            crowd: Crowd::new(settings.workers, settings.waiting.places()),
             waiting: settings.waiting,
             failures: Failures::default(),
             ends: Ends::default(),

@@ -3,30 +3,33 @@
 use super::*;
 use crate::base::waiting::Moved;
 use crate::http::client::Http;
-use crate::http::origin::bulkhead::Crowd;
-use crate::http::origin::circuit_breaker::{Outages, Times};
+use crate::http::origin::{Limits, Times};
 use crate::http::proxy::Proxies;
 use crate::registry::session::Client;
 
 const WORKERS: usize = 8;
-/// As [`Times::USUAL`], so short that a test need not wait.
+/// As [`Times::DEFAULT`], so short that a test need not wait.
 const SHORT: Times = Times {
-    suspect_after: Duration::from_millis(200),
-    knock: Duration::from_millis(600),
+    half_open_after: Duration::from_millis(200),
+    probe: Duration::from_millis(600),
     first_pause: Duration::from_millis(100),
     longest_pause: Duration::from_millis(400),
     forget_after: Duration::from_secs(60),
+    silent_after: Duration::from_millis(300),
 };
 
 impl Bench {
     /// Short times for all that waits for servers.
     fn hurried(refresh_after: Duration) -> Self {
+        Self::limited(refresh_after, Limits::new(WORKERS, 128))
+    }
+
+    fn limited(refresh_after: Duration, limits: Limits) -> Self {
         let mut bench = Self::new(refresh_after);
         let ca = Some(bench.scratch.path().join("ca.pem"));
-        let outages = Outages::new(SHORT, Arc::new(Metrics::new()));
-        let http = Http::checked_every(ca, PlainHttp::Refused, Proxies::default(), LONG, outages).unwrap();
+        let (limits, metrics) = (Limits { times: SHORT, ..limits }, Arc::new(Metrics::new()));
+        let http = Http::checked_every(ca, PlainHttp::Refused, Proxies::default(), LONG, limits, metrics).unwrap();
         bench.notary.client = Client::over(http, PlainHttp::Refused);
-        bench.notary.crowd = Crowd::new(WORKERS, 128).with_patience(Duration::from_millis(300));
         bench
     }
 
@@ -66,7 +69,7 @@ impl Bench {
     }
 
     fn is_down(&self) -> bool {
-        self.notary.client.check(&self.url).is_err()
+        self.notary.client.origin(&self.url).unwrap().check().is_err()
     }
 }
 
@@ -122,7 +125,7 @@ fn a_server_that_is_back_is_found_by_itself() {
     assert_eq!(bench.server.count("_trust"), 0);
     // Another server is another matter.
     let other = Bench::new(LONG);
-    assert!(bench.notary.client.check(&other.url).is_ok());
+    assert!(bench.notary.client.origin(&other.url).unwrap().check().is_ok());
     bench.server.behave();
     // Whoever comes first may wait for the next knock: it is not denied by what was so a moment ago.
     assert_eq!(origin(&bench.ask(&Ask::default())), Origin::Fetched);
@@ -152,7 +155,7 @@ fn one_repository_that_stalls_keeps_nobody_from_the_others() {
 #[test]
 fn what_a_tenant_can_bring_about_makes_no_server_suspected() {
     let bench = Bench::hurried(Duration::ZERO);
-    let suspected = || !bench.notary.client.is_fine(&bench.url);
+    let suspected = || !bench.notary.client.origin(&bench.url).unwrap().is_closed();
     for fault in
         [Fault::Status(404), Fault::Status(500), Fault::Unauthorized, Fault::Body("{}"), Fault::Huge(100 << 20)]
     {
@@ -162,7 +165,7 @@ fn what_a_tenant_can_bring_about_makes_no_server_suspected() {
     }
     // Time that was too short to say anything, an answer that drips, and one that breaks off.
     bench.server.misbehave("", Fault::Stall);
-    unavailable(bench.ask(&Ask { wait: SHORT.suspect_after / 2, ..Ask::default() }));
+    unavailable(bench.ask(&Ask { wait: SHORT.half_open_after / 2, ..Ask::default() }));
     assert!(!suspected());
     bench.server.behave();
     bench.server.misbehave("timestamp", Fault::Drip);
@@ -327,8 +330,7 @@ fn who_waits_for_memory_keeps_no_worker_and_is_told_in_time() {
 
 #[test]
 fn where_some_must_go_those_who_wait_with_them_stay() {
-    let mut bench = Bench::hurried(LONG);
-    bench.notary.crowd = Crowd::new(2, 12).with_patience(Duration::from_millis(300));
+    let bench = Bench::limited(LONG, Limits::new(2, 12));
     let slow = "registry.local:9001/plant/slow";
     bench.server.publish(&Signer::new(slow).release("v1", [1; 32], 1, &[]).publish());
     bench.server.misbehave(slow, Fault::Delay(Duration::from_millis(250)));

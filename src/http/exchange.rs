@@ -1,0 +1,202 @@
+//! One request and its answer: no redirects, no cookies, no compression, https unless plain HTTP is switched on, a cap on
+//! every body and one deadline over resolving, connecting, sending and reading. Reads the CA bundle again when it has
+//! changed. Never logs a header or a body.
+
+use std::io::Read;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ureq::http::{HeaderMap, Request, Response, header};
+use ureq::unversioned::transport::{Connector, TcpConnector};
+use ureq::{Agent, AsSendBody, Body};
+
+use super::error::{HttpError, HttpSetupError};
+use super::proxy::Proxies;
+use super::resolver::Names;
+use super::roots::{BuiltInRoots, CaError, tls_config};
+use super::tls::TlsConnector;
+use super::tunnel::TunnelConnector;
+use super::url::PlainHttp;
+use crate::base::context::Deadline;
+use crate::base::files::Stamp;
+use crate::base::reload::Recheck;
+use crate::metrics::{Metrics, What};
+
+/// What we say we are.
+pub(crate) const USER_AGENT: &str = concat!("portreeve/", env!("CARGO_PKG_VERSION"));
+/// Most of an error's body that is read.
+pub(super) const MAX_ERROR_BODY: usize = 4 << 10;
+/// Buffers of one connection; the largest response head must fit.
+const BUFFER: usize = 32 << 10;
+const MAX_HEAD: usize = 24 << 10;
+/// Idle connections that are kept: a refresh of several repositories on one server uses a few.
+const POOL: usize = 16;
+const POOL_PER_HOST: usize = 8;
+const POOL_AGE: Duration = Duration::from_secs(30);
+
+/// The connections, under the CA bundle as it is now. Shared by all workers.
+pub(super) struct Exchange {
+    built_in: BuiltInRoots,
+    ca: Option<PathBuf>,
+    plain_http: PlainHttp,
+    proxies: Proxies,
+    recheck: Recheck,
+    metrics: Arc<Metrics>,
+    state: Mutex<State>,
+}
+
+#[derive(Clone)]
+struct State {
+    agent: Agent,
+    stamp: Option<Stamp>,
+}
+
+/// What a server answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// The status.
+    pub(crate) status: u16,
+    /// Its `WWW-Authenticate` fields.
+    pub(crate) challenges: Vec<String>,
+    /// The body: whole if the status is 200, else its beginning, or nothing.
+    pub(crate) body: Vec<u8>,
+}
+
+impl Exchange {
+    pub(super) fn new(
+        built_in: BuiltInRoots,
+        ca: Option<PathBuf>,
+        plain_http: PlainHttp,
+        proxies: Proxies,
+        check_every: Duration,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, HttpSetupError> {
+        // The stamp first: a change between the two is then seen at the next look.
+        let stamp = ca.as_deref().and_then(Stamp::of);
+        let agent = new_agent(built_in, ca.as_deref(), plain_http).map_err(HttpSetupError::Ca)?;
+        let state = Mutex::new(State { agent, stamp });
+        Ok(Self { built_in, ca, plain_http, proxies, recheck: Recheck::every(check_every), metrics, state })
+    }
+
+    /// One request and its answer. `answered` is told as soon as the answer's head is there.
+    pub(super) fn send(
+        &self,
+        request: Request<impl AsSendBody>,
+        cap: usize,
+        deadline: Deadline,
+        answered: &dyn Fn(),
+    ) -> Result<Answer, HttpError> {
+        let agent = self.agent();
+        let left = deadline.remaining().ok_or(HttpError::Timeout)?;
+        let proxy = self.proxies.to(request.uri()).cloned();
+        let request = agent
+            .configure_request(request)
+            .timeout_global(Some(left))
+            .timeout_connect(Some(left))
+            .proxy(proxy)
+            .build();
+        let mut response = agent.run(request).map_err(HttpError::from)?;
+        answered();
+        let status = response.status().as_u16();
+        let challenges = response
+            .headers()
+            .get_all(header::WWW_AUTHENTICATE)
+            .iter()
+            // Bytes that are not ASCII text become a field that cannot be read, rather than none at all.
+            .map(|value| value.to_str().unwrap_or("\u{0}").to_owned())
+            .collect();
+        let body = if status == 200 { read_whole(&mut response, cap)? } else { read_beginning(&mut response) };
+        Ok(Answer { status, challenges, body })
+    }
+
+    /// The agent under the CA bundle as it is now. One caller looks at the file; the others do not wait.
+    fn agent(&self) -> Agent {
+        let look = self.ca.as_deref().and_then(|ca| Some((ca, self.recheck.due()?)));
+        let State { agent, stamp: known } = self.lock().clone();
+        let Some((ca, _look)) = look else { return agent };
+        let stamp = Stamp::of(ca);
+        let renewed = (stamp != known).then(|| new_agent(self.built_in, Some(ca), self.plain_http));
+        let mut state = self.lock();
+        match renewed {
+            None => {}
+            Some(Ok(agent)) => {
+                log::info!("CA bundle {} was read again", ca.display());
+                self.metrics.reload(What::TrustCa, true);
+                state.stamp = stamp;
+                state.agent = agent;
+            }
+            Some(Err(error)) => {
+                log::error!("{error}; the roots read before stay in force");
+                self.metrics.reload(What::TrustCa, false);
+                state.stamp = stamp;
+            }
+        }
+        state.agent.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn new_agent(built_in: BuiltInRoots, ca: Option<&std::path::Path>, plain_http: PlainHttp) -> Result<Agent, CaError> {
+    let config = Agent::config_builder()
+        .http_status_as_error(false)
+        .https_only(plain_http == PlainHttp::Refused)
+        .max_redirects(0)
+        .user_agent(USER_AGENT)
+        .accept_encoding("identity")
+        .input_buffer_size(BUFFER)
+        .output_buffer_size(BUFFER)
+        .max_response_header_size(MAX_HEAD)
+        .max_idle_connections(POOL)
+        .max_idle_connections_per_host(POOL_PER_HOST)
+        .max_idle_age(POOL_AGE)
+        .proxy(None)
+        .build();
+    let connector =
+        ().chain(TunnelConnector::new(config.clone()))
+            .chain(TcpConnector::default())
+            .chain(TlsConnector::new(tls_config(built_in, ca)?));
+    Ok(Agent::with_parts(config, connector, Names::default()))
+}
+
+/// The body of a 200: all of it or an error.
+fn read_whole(response: &mut Response<Body>, cap: usize) -> Result<Vec<u8>, HttpError> {
+    if response.headers().get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+        return Err(HttpError::Encoded);
+    }
+    if !says_its_length(response.headers()) {
+        // Where only the connection's end ends the body, a cut-off one looks like a whole one.
+        return Err(HttpError::NoLength);
+    }
+    let limit = u64::try_from(cap).unwrap_or(u64::MAX);
+    if response.body().content_length().is_some_and(|length| length > limit) {
+        return Err(HttpError::TooLarge { cap });
+    }
+    // In one piece from the beginning: one that grows leaves holes behind.
+    let length = response.body().content_length().and_then(|length| usize::try_from(length).ok());
+    let mut body = Vec::with_capacity(length.map_or(0, |length| length.min(cap) + 1));
+    let reader = response.body_mut().with_config().limit(limit.saturating_add(2)).reader();
+    reader.take(limit.saturating_add(1)).read_to_end(&mut body).map_err(HttpError::from)?;
+    if body.len() > cap {
+        return Err(HttpError::TooLarge { cap });
+    }
+    Ok(body)
+}
+
+/// The beginning of an error's body: it is only told to people, so trouble in reading it is not trouble.
+fn read_beginning(response: &mut Response<Body>) -> Vec<u8> {
+    let mut body = Vec::new();
+    let limit = u64::try_from(MAX_ERROR_BODY).unwrap_or(u64::MAX);
+    let reader = response.body_mut().with_config().limit(limit.saturating_add(2)).reader();
+    match reader.take(limit.saturating_add(1)).read_to_end(&mut body) {
+        Ok(_) if body.len() <= MAX_ERROR_BODY => body,
+        _ => Vec::new(),
+    }
+}
+
+fn says_its_length(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::CONTENT_LENGTH) || headers.contains_key(header::TRANSFER_ENCODING)
+}

@@ -1,0 +1,145 @@
+//! Permits to ask a server, and places among the requests that wait for it. Both are given back when they are dropped.
+
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::bulkhead::{Attempt, Needs, NoPermit, Place};
+use super::{Origin, Origins, Table};
+use crate::base::context::{Deadline, RequestId};
+use crate::metrics::NotAsked;
+
+/// The right to ask a server, until it is dropped.
+pub(crate) struct Permit<'a> {
+    origins: &'a Arc<Origins>,
+    probe: Arc<str>,
+    request: RequestId,
+}
+
+/// A place among the requests that wait for a server, until it is dropped.
+pub(crate) struct Waiter<'a> {
+    origins: &'a Arc<Origins>,
+    probe: Arc<str>,
+    pub(super) request: RequestId,
+    place: Place,
+}
+
+impl<'a> Origin<'a> {
+    /// Waits for a permit, for a request that has waited for this server since then, if only for another one's data.
+    pub(crate) fn permit(&self, since: Instant, deadline: Deadline) -> Result<Permit<'a>, NoPermit> {
+        acquire(self.origins, &self.probe, since, deadline, Attempt::First)
+    }
+
+    /// Counts a request among those that wait for data which another one is fetching.
+    pub(crate) fn wait(&self, since: Instant, request: RequestId) -> Waiter<'a> {
+        Waiter::new(self.origins, &self.probe, since, request, Needs::Data)
+    }
+}
+
+fn acquire<'a>(
+    origins: &'a Arc<Origins>,
+    probe: &Arc<str>,
+    since: Instant,
+    deadline: Deadline,
+    attempt: Attempt,
+) -> Result<Permit<'a>, NoPermit> {
+    let request = deadline.request();
+    let waiter = Waiter::new(origins, probe, since, request, Needs::Permit);
+    let mut table = origins.lock();
+    loop {
+        let Some(bulkhead) = table.bulkhead(probe) else { return Err(NoPermit::OutOfTime) };
+        if bulkhead.take_permit(waiter.place, request, attempt, origins.limits.permits) {
+            return Ok(Permit { origins, probe: Arc::clone(probe), request });
+        }
+        let again = match waiter.may_wait_in(&table) {
+            Ok(again) => again,
+            Err(refusal) => {
+                drop(table);
+                return Err(waiter.refused(refusal));
+            }
+        };
+        let left = deadline.remaining().ok_or(NoPermit::OutOfTime)?;
+        table = origins.changed.wait_timeout(table, left.min(again)).unwrap_or_else(PoisonError::into_inner).0;
+    }
+}
+
+impl<'a> Permit<'a> {
+    /// Lets the requests ask first that wait for a permit, if there are any, and waits for the next one.
+    pub(crate) fn yield_to_others(self, deadline: Deadline) -> Result<Permit<'a>, NoPermit> {
+        if self.origins.lock().bulkhead(&self.probe).is_none_or(|bulkhead| !bulkhead.is_permit_awaited()) {
+            return Ok(self);
+        }
+        let (origins, probe) = (self.origins, Arc::clone(&self.probe));
+        // A request that comes in between goes first as well.
+        drop(self);
+        acquire(origins, &probe, Instant::now(), deadline, Attempt::Again)
+    }
+
+    /// The server responded to a request, whatever the status, or the request goes on without it: it is not silent.
+    pub(crate) fn responded(&self) {
+        if let Some(bulkhead) = self.origins.lock().bulkhead(&self.probe) {
+            bulkhead.last_response = Instant::now();
+        }
+    }
+}
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        let now = Instant::now();
+        let mut table = self.origins.lock();
+        if let Some(bulkhead) = table.bulkhead(&self.probe) {
+            bulkhead.give_back(self.request, now);
+        }
+        self.origins.left(&mut table, &self.probe, now);
+    }
+}
+
+impl<'a> Waiter<'a> {
+    fn new(origins: &'a Arc<Origins>, probe: &Arc<str>, since: Instant, request: RequestId, needs: Needs) -> Self {
+        let now = Instant::now();
+        let place = origins.lock().bulkhead_or_new(probe, now).wait(request, since, needs, now);
+        Self { origins, probe: Arc::clone(probe), request, place }
+    }
+
+    /// May the request go on waiting? If so, when to ask this again.
+    pub(crate) fn may_wait(&self) -> Result<Duration, NoPermit> {
+        let checked = self.may_wait_in(&self.origins.lock());
+        checked.map_err(|refusal| self.refused(refusal))
+    }
+
+    fn may_wait_in(&self, table: &Table) -> Result<Duration, NoPermit> {
+        let limits = &self.origins.limits;
+        let bulkhead = table.by_probe.get(&self.probe).and_then(|state| state.bulkhead.as_ref());
+        let Some(bulkhead) = bulkhead else { return Ok(limits.times.silent_after) };
+        bulkhead.may_wait(self.place, self.request, limits, &|| table.requests(), Instant::now())
+    }
+
+    /// Counts a refusal. A server that is silent may be down.
+    fn refused(&self, refusal: NoPermit) -> NoPermit {
+        self.origins.metrics.trust_server_not_asked(NotAsked::Crowded);
+        if matches!(refusal, NoPermit::Silent { .. }) {
+            self.origins.half_open(&self.probe);
+        }
+        refusal
+    }
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        let now = Instant::now();
+        let mut table = self.origins.lock();
+        if let Some(bulkhead) = table.bulkhead(&self.probe) {
+            bulkhead.stop_waiting(self.place, now);
+        }
+        self.origins.left(&mut table, &self.probe, now);
+    }
+}
+
+impl Origins {
+    /// A request left the server.
+    fn left(&self, table: &mut Table, probe: &str, now: Instant) {
+        if table.bulkhead(probe).is_some_and(|bulkhead| bulkhead.is_forgettable(now, &self.limits)) {
+            table.drop_bulkhead(probe);
+        }
+        self.changed.notify_all();
+    }
+}
