@@ -215,7 +215,7 @@ impl Judge {
                 let reason = format!(
                     "no repository pattern in {whose} matches {reference}; add one, or use an image that is allowed"
                 );
-                let scope = metrics::Scope::of(&scope);
+                let scope = scope_label(&scope);
                 let rejected = Assessment::rejected(Some(reference), "no-matching-policy", reason);
                 return Assessment { scope, spent, ..rejected };
             }
@@ -233,7 +233,7 @@ impl Judge {
         let mut scope = metrics::Scope::Nobody;
         for Together { rules, except } in &alternatives {
             let asking = Asking { image: &reference, except, puller, deadline, now };
-            scope = rules.first().map_or(scope, |rule| metrics::Scope::of(&rule.scope));
+            scope = rules.first().map_or(scope, |rule| scope_label(&rule.scope));
             let verdicts = rules.iter().map(|rule| self.judge_by(rule, &asking, &mut spent)).collect();
             combined = combined.or(Combined::all_of(verdicts));
             if combined.is_good() {
@@ -450,6 +450,13 @@ impl Judge {
                 (None, configured) => configured,
             },
         }
+    }
+}
+
+fn scope_label(scope: &Scope) -> metrics::Scope {
+    match scope {
+        Scope::Namespace(_) => metrics::Scope::Namespace,
+        Scope::Cluster => metrics::Scope::Cluster,
     }
 }
 

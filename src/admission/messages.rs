@@ -9,7 +9,6 @@ use super::evaluate::{Assessment, RuleSummary, Verdict};
 use super::patch;
 use super::request::{Request, Response};
 use crate::schemes::notary::query::{Origin, Verified};
-use crate::server::Endpoint;
 use portreeve_verify::text::printable;
 
 /// The most characters of a warning; the API server cuts longer ones itself, and less kindly.
@@ -27,17 +26,14 @@ const TOLD_BYTES: usize = 48 << 10;
 /// The most bytes of one audit annotation: Kubernetes keeps 256 KiB of all annotations together.
 const AUDIT_BYTES: usize = 8 << 10;
 
-/// The response to a request, in the API version that it was asked in.
-pub fn response(endpoint: Endpoint, api_version: &str, request: &Request, decision: &Decision) -> Response {
+/// The response to a request, in the API version of the request.
+pub fn response(api_version: &str, request: &Request, decision: &Decision) -> Response {
     Response {
         api_version: api_version.to_owned(),
         uid: request.uid.clone(),
         allowed: decision.allowed,
         message: if decision.allowed { String::new() } else { denial(request, decision) },
-        patch: match endpoint {
-            Endpoint::Admit => patch::to_json(&decision.operations),
-            Endpoint::Validate | Endpoint::ValidatePolicy => None,
-        },
+        patch: patch::to_json(&decision.operations),
         warnings: warnings(decision),
         audit_annotations: audit_annotations(decision),
     }
@@ -275,7 +271,7 @@ mod tests {
     }
 
     fn answer(decision: &Decision) -> Response {
-        response(Endpoint::Admit, "admission.k8s.io/v1", &serde_json::from_str(KIND).unwrap(), decision)
+        response("admission.k8s.io/v1", &serde_json::from_str(KIND).unwrap(), decision)
     }
 
     /// Kubernetes keeps at most 256 KiB of an object's annotations, and the audit log every byte of an answer's.

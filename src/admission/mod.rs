@@ -14,7 +14,5 @@ pub(crate) mod workload;
 
 pub use exempt::{DEFAULT_TRUSTED_CONTROLLERS, Exemption};
 
-pub use crate::server::Endpoint;
-
 #[cfg(test)]
 mod tests;

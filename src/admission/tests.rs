@@ -2,7 +2,6 @@
 //! faults of Portieris that must not come back. The trust server is an in-process one behind real TLS.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -12,10 +11,9 @@ use portreeve_test_support::trust_server::{Fault, SignIn, TokenService, TrustSer
 use serde_json::{Value, json};
 
 use crate::base::context::Deadline;
+use crate::commands::setup;
 use crate::config::Config;
-use crate::metrics::Metrics;
-use crate::server::Endpoint;
-use crate::webhook::handler::Engine;
+use crate::webhook::{Endpoint, Engine};
 
 mod children;
 mod cluster;
@@ -83,7 +81,7 @@ impl World {
         });
         config.as_object_mut().unwrap().extend(self.more_config.as_object().unwrap().clone());
         let config = Config::parse(&config.to_string(), Path::new("test")).unwrap();
-        let engine = Engine::new(&config, Arc::new(Metrics::new())).unwrap();
+        let engine = setup::engine_for_one(&config).unwrap();
         for (index, policy) in policies.iter().enumerate() {
             self.write(&format!("policies/{index}.json"), &policy.to_string());
         }

@@ -102,16 +102,10 @@ fn export(config: &Config, wanted: &Wanted, timeout: Duration) -> Result<String,
         );
     }
     let notary = Notary::new(NotarySettings {
-        ca: Some(config.trust.ca.clone()),
-        refresh_after: config.trust.refresh_after,
-        plain_http: config.trust.plain_http,
-        cache: config.trust.cache.clone(),
         workers: 1,
-        waiting: Arc::new(Waiting::new(1)),
-        memory: config.limits.trust_memory,
-        verify_memory: usize::MAX, // nobody else is here, and all of it is wanted
-        cache_bytes: config.limits.trust_cache,
-        metrics: Arc::new(Metrics::new()),
+        // No other request shares the memory, and all metadata of the repository is read.
+        verify_memory: usize::MAX,
+        ..config.notary(Arc::new(Waiting::new(1)), Arc::new(Metrics::new()))
     })
     .map_err(|error| bad("the configuration", error.to_string()))?;
     let mounted = MountedCredentials::new(Some(config.registries.clone()));

@@ -8,17 +8,16 @@ mod manifest;
 mod reset;
 mod review;
 pub mod serve;
+pub mod setup;
 
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Config;
-use crate::metrics::Metrics;
 use crate::policy;
-use crate::webhook::handler::Engine;
+use crate::webhook::Engine;
 use arguments::{Command, Common};
 use portreeve_verify::image::Reference;
 use portreeve_verify::tuf::gun::Gun;
@@ -86,14 +85,18 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitStatus {
             with_config(&common, |config| export::run(config, &wanted, timeout.unwrap_or(EXPORT_TIME)))
         }
         Command::Review { common, output, timeout, namespace, inputs } => match engine(&common) {
-            Ok((config, engine)) => {
-                review::run(&engine, &namespace, &inputs, output, timeout.unwrap_or(config.limits.admission_time))
-            }
+            Ok((config, engine)) => review::run(
+                &engine,
+                &namespace,
+                &inputs,
+                output,
+                timeout.unwrap_or(config.server.limits.admission_time),
+            ),
             Err(status) => status,
         },
         Command::Check { common, output, timeout, namespace, images } => match engine(&common) {
             Ok((config, engine)) => {
-                check::run(&engine, &namespace, &images, output, timeout.unwrap_or(config.limits.admission_time))
+                check::run(&engine, &namespace, &images, output, timeout.unwrap_or(config.server.limits.admission_time))
             }
             Err(status) => status,
         },
@@ -118,7 +121,7 @@ fn with_config(common: &Common, run: impl FnOnce(&Config) -> ExitStatus) -> Exit
 fn engine(common: &Common) -> Result<(Config, Engine), ExitStatus> {
     let config = common.config().map_err(|error| complain(&error.to_string()))?;
     crate::logging::start(config.log_format, config.log_level.min(log::LevelFilter::Warn));
-    let engine = Engine::new(&config, Arc::new(Metrics::default())).map_err(|error| complain(&error.to_string()))?;
+    let engine = setup::engine_for_one(&config).map_err(|error| complain(&error.to_string()))?;
     match policy::load(&config.policies) {
         Ok(policies) => engine.policies().replace(policies),
         Err(problems) => {

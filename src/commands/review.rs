@@ -11,8 +11,7 @@ use crate::admission::decide::{Basis, Decision};
 use crate::admission::evaluate::Verdict;
 use crate::admission::messages;
 use crate::base::context::Deadline;
-use crate::server::Endpoint;
-use crate::webhook::handler::Engine;
+use crate::webhook::{Endpoint, Engine};
 
 /// The most bytes of one input.
 const INPUT_CAP: u64 = 256 << 20;

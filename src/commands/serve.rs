@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::setup::{self, SetupError};
 use super::{ExitStatus, complain};
+use crate::base::waiting::Waiting;
 use crate::config::Config;
 use crate::metrics::{Metrics, What};
 use crate::policy::PolicySource;
-use crate::server::{Chore, EndSignals, Server, ServerSettings, StartError};
-use crate::webhook::handler::{Engine, EngineError};
+use crate::server::{Chore, EndSignals, Server, StartError};
+use crate::webhook::Engine;
 
 /// Notes on policies that are logged at each load; `lint` tells all.
 const NOTES_LOGGED: usize = 20;
@@ -26,7 +28,9 @@ impl Webhook {
     /// nothing, and takes the first good set that it finds. A certificate that cannot be read does.
     pub fn start(config: &Config) -> Result<Self, ServeError> {
         let metrics = Arc::new(Metrics::new());
-        let engine = Arc::new(Engine::new(config, Arc::clone(&metrics)).map_err(ServeError::Engine)?);
+        let waiting = Arc::new(Waiting::new(config.server.limits.connections));
+        let engine = setup::engine(config, Arc::clone(&waiting), Arc::clone(&metrics)).map_err(ServeError::Setup)?;
+        let engine = Arc::new(engine);
         let mut policies = PolicySource::new(config.policies.clone());
         take_policies(&engine, &metrics, &mut policies);
         let chores = {
@@ -37,18 +41,8 @@ impl Webhook {
                 Chore::new("ends of trust data", move || looking.judge().notary.look_at_ends(Timestamp::now())),
             ]
         };
-        let waiting = Arc::clone(engine.waiting());
-        let server = Server::start(ServerSettings {
-            listen: config.listen,
-            metrics_listen: config.metrics_listen,
-            tls: config.tls.clone(),
-            limits: config.limits.clone(),
-            handler: engine,
-            waiting,
-            metrics,
-            chores,
-        })
-        .map_err(ServeError::Server)?;
+        let server =
+            Server::start(config.server.clone(), engine, &waiting, metrics, chores).map_err(ServeError::Server)?;
         Ok(Self { server })
     }
 
@@ -110,7 +104,7 @@ pub(super) fn run(config: &Config) -> ExitStatus {
 #[derive(Debug)]
 pub enum ServeError {
     /// The engine cannot be set up.
-    Engine(EngineError),
+    Setup(SetupError),
     /// The server cannot.
     Server(StartError),
 }
@@ -118,7 +112,7 @@ pub enum ServeError {
 impl fmt::Display for ServeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Engine(error) => error.fmt(f),
+            Self::Setup(error) => error.fmt(f),
             Self::Server(error) => error.fmt(f),
         }
     }
@@ -127,7 +121,7 @@ impl fmt::Display for ServeError {
 impl std::error::Error for ServeError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Engine(error) => Some(error),
+            Self::Setup(error) => Some(error),
             Self::Server(error) => Some(error),
         }
     }

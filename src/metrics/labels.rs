@@ -3,8 +3,6 @@
 
 use prometheus_client::encoding::{EncodeLabel as _, EncodeLabelSet, LabelSetEncoder};
 
-use crate::policy;
-
 /// The labels of one series: at most three, unused ones empty. One type for all metrics keeps the executable small.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Labels([(&'static str, &'static str); 3]);
@@ -52,6 +50,18 @@ macro_rules! words {
 }
 
 words! {
+    /// An endpoint that decides.
+    Endpoint {
+        /// `POST /admit`: decides and patches.
+        Admit => "admit",
+        /// `POST /validate`: decides without a patch.
+        Validate => "validate",
+        /// `POST /validate-policy`: checks the policies in a ConfigMap.
+        ValidatePolicy => "validate-policy",
+    }
+}
+
+words! {
     /// How an admission ended.
     Outcome {
         /// Let in.
@@ -88,16 +98,6 @@ words! {
         Cluster => "cluster",
         /// None: there is no policy, or it was not a matter of policy.
         Nobody => "none",
-    }
-}
-
-impl Scope {
-    /// That of a policy.
-    pub fn of(scope: &policy::Scope) -> Self {
-        match scope {
-            policy::Scope::Namespace(_) => Self::Namespace,
-            policy::Scope::Cluster => Self::Cluster,
-        }
     }
 }
 

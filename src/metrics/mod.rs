@@ -19,10 +19,9 @@ pub use crate::metrics::exposition::CONTENT_TYPE;
 use crate::metrics::exposition::{plain_text, sample};
 use crate::metrics::labels::Labels;
 pub use crate::metrics::labels::{
-    InHand, Limit, Listener, NotAsked, Outcome, Peer, Phase, ReloadResult, RequestOutcome, Role, Scope, Source,
-    Verdict, What,
+    Endpoint, InHand, Limit, Listener, NotAsked, Outcome, Peer, Phase, ReloadResult, RequestOutcome, Role, Scope,
+    Source, Verdict, What,
 };
-use crate::server::Endpoint;
 
 type Counters = Family<Labels, Counter>;
 type Gauges = Family<Labels, Gauge>;
@@ -140,7 +139,7 @@ impl Metrics {
     /// A series that exists from the start can be alerted on from the start: the first event is then a rise.
     fn create_series(&self) {
         let count = |family: &Counters, labels| drop(family.get_or_create(&labels));
-        for endpoint in [Endpoint::Admit, Endpoint::Validate, Endpoint::ValidatePolicy] {
+        for &endpoint in Endpoint::ALL {
             for outcome in Outcome::ALL {
                 count(&self.admissions, of_admission(endpoint, *outcome));
             }
@@ -368,11 +367,11 @@ fn set(family: &Gauges, labels: Labels, value: usize) {
 }
 
 fn of_endpoint(endpoint: Endpoint) -> Labels {
-    Labels::one("endpoint", word_of(endpoint))
+    Labels::one("endpoint", endpoint.as_str())
 }
 
 fn of_admission(endpoint: Endpoint, outcome: Outcome) -> Labels {
-    Labels::two(("endpoint", word_of(endpoint)), ("outcome", outcome.as_str()))
+    Labels::two(("endpoint", endpoint.as_str()), ("outcome", outcome.as_str()))
 }
 
 fn of_image(verdict: Verdict, reason: &'static str, scope: Scope) -> Labels {
@@ -385,10 +384,6 @@ fn of_request(peer: Peer, outcome: RequestOutcome) -> Labels {
 
 fn of_reload(what: What, result: ReloadResult) -> Labels {
     Labels::two(("what", what.as_str()), ("result", result.as_str()))
-}
-
-fn word_of(endpoint: Endpoint) -> &'static str {
-    endpoint.path().trim_start_matches('/')
 }
 
 fn since_epoch() -> Duration {

@@ -4,9 +4,11 @@
 //! and answers back; [`http`] routes them and owns the workers; the [`Handler`] decides. Nothing of the network
 //! reaches the handler but one complete body.
 
+mod application;
 mod dispatcher;
 mod gateway;
 mod relay;
+pub mod settings;
 mod stream;
 mod tasks;
 mod threads;
@@ -28,88 +30,18 @@ use signal_hook::iterator::Signals;
 
 use crate::base::context::Deadline;
 use crate::base::waiting::Waiting;
-use crate::config::{Limits, TlsFiles};
 use crate::metrics::{Limit, Metrics};
 use crate::server::dispatcher::Dispatcher;
 use crate::server::gateway::{Bound, Gateway};
 use crate::server::relay::Bridge;
 use crate::server::tls::TlsStore;
 
+pub use crate::server::application::{Application, HttpResponse, Route, Workers};
 #[cfg(feature = "fuzzing")]
 pub use crate::server::gateway::{fuzz_head, fuzz_requests};
+pub use crate::server::settings::Settings;
 pub use crate::server::tasks::{Chore, Housekeeping};
 pub use crate::server::tls::TlsError;
-
-/// Which decision is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Endpoint {
-    /// `POST /admit`: decide and patch.
-    Admit,
-    /// `POST /validate`: decide, without a patch.
-    Validate,
-    /// `POST /validate-policy`: check the policies in a ConfigMap before it is stored.
-    ValidatePolicy,
-}
-
-impl Endpoint {
-    /// The path it is served at.
-    pub fn path(self) -> &'static str {
-        match self {
-            Self::Admit => "/admit",
-            Self::Validate => "/validate",
-            Self::ValidatePolicy => "/validate-policy",
-        }
-    }
-}
-
-/// What is sent back.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
-    /// HTTP status.
-    pub status: u16,
-    /// `Content-Type`.
-    pub content_type: &'static str,
-    /// The body.
-    pub body: Vec<u8>,
-}
-
-impl Answer {
-    /// Words for a person.
-    pub fn text(status: u16, words: impl Into<String>) -> Self {
-        Self { status, content_type: "text/plain; charset=utf-8", body: words.into().into_bytes() }
-    }
-}
-
-/// Decides; knows no sockets. Called from worker threads, many at a time. A panic in it is answered 500 and hurts
-/// nobody else.
-pub trait Handler: Send + Sync + 'static {
-    /// Decides on one request's body, and has answered by the deadline.
-    fn admit(&self, endpoint: Endpoint, body: &[u8], deadline: Deadline) -> Answer;
-
-    /// Can it decide? `Err` says why not, for the readiness answer and the log. Asked by every probe, on the thread
-    /// that hands out requests: it must not wait.
-    fn ready(&self) -> Result<(), String>;
-}
-
-/// Everything the server is started with.
-pub struct ServerSettings {
-    /// The TLS listener's address; port 0 picks a free one.
-    pub listen: SocketAddr,
-    /// The plain listener's address.
-    pub metrics_listen: Option<SocketAddr>,
-    /// Certificate, key and client CA.
-    pub tls: TlsFiles,
-    /// Limits.
-    pub limits: Limits,
-    /// Decides.
-    pub handler: Arc<dyn Handler>,
-    /// Where the handler says which requests wait for somebody else's server, and need no worker meanwhile.
-    pub waiting: Arc<Waiting>,
-    /// Counts.
-    pub metrics: Arc<Metrics>,
-    /// What else is looked at now and then, besides the certificate: see [`Housekeeping::INTERVAL`].
-    pub chores: Vec<Chore>,
-}
 
 /// The running server. Dropping it stops it at once; [`Server::drain`] is the polite way.
 pub struct Server {
@@ -127,12 +59,28 @@ pub struct Server {
 
 impl Server {
     /// Reads the certificate, binds, and serves from then on.
-    pub fn start(settings: ServerSettings) -> Result<Self, StartError> {
-        Self::start_with(settings, Housekeeping::INTERVAL)
+    ///
+    /// `waiting` says which requests wait for another server, and need no worker meanwhile. `chores` are run every
+    /// [`Housekeeping::INTERVAL`], besides the check for a new certificate.
+    pub fn start(
+        settings: Settings,
+        application: Arc<dyn Application>,
+        waiting: &Waiting,
+        metrics: Arc<Metrics>,
+        chores: Vec<Chore>,
+    ) -> Result<Self, StartError> {
+        Self::start_with(settings, application, waiting, metrics, chores, Housekeeping::INTERVAL)
     }
 
-    fn start_with(settings: ServerSettings, interval: Duration) -> Result<Self, StartError> {
-        let ServerSettings { listen, metrics_listen, tls, limits, handler, waiting, metrics, chores } = settings;
+    fn start_with(
+        settings: Settings,
+        application: Arc<dyn Application>,
+        waiting: &Waiting,
+        metrics: Arc<Metrics>,
+        chores: Vec<Chore>,
+        interval: Duration,
+    ) -> Result<Self, StartError> {
+        let Settings { listen, metrics_listen, tls, limits } = settings;
         let store = Arc::new(TlsStore::load(tls, Arc::clone(&metrics)).map_err(StartError::Tls)?);
         let bind = |address| Bound::to(address).map_err(|source| StartError::Bind { address, source });
         let front = bind(listen)?;
@@ -140,8 +88,8 @@ impl Server {
         let (address, metrics_address) = (front.address(), side.as_ref().map(Bound::address));
         let system = |what| move |source| StartError::System { what, source };
 
-        let dispatcher =
-            Dispatcher::start(&limits, handler, &waiting, Arc::clone(&metrics)).map_err(system("start the workers"))?;
+        let dispatcher = Dispatcher::start(&limits, application, waiting, Arc::clone(&metrics))
+            .map_err(system("start the workers"))?;
         let dispatcher = Arc::new(dispatcher);
         let bridge = Bridge::open(Arc::clone(&dispatcher)).map_err(system("open the internal socket"))?;
         let watched = Arc::clone(&store);

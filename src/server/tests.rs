@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
+use super::settings::{Limits, TlsFiles};
 use super::*;
+use crate::metrics;
 
 mod certificates;
 mod hostile;
@@ -30,8 +32,17 @@ struct Script {
     gate: Mutex<Receiver<()>>,
 }
 
-impl Handler for Script {
-    fn admit(&self, endpoint: Endpoint, body: &[u8], deadline: Deadline) -> Answer {
+impl Application for Script {
+    fn routes(&self) -> &'static [Route] {
+        const ROUTES: [Route; 3] = [
+            Route { path: "/admit", label: metrics::Endpoint::Admit, workers: Workers::Shared },
+            Route { path: "/validate", label: metrics::Endpoint::Validate, workers: Workers::Shared },
+            Route { path: "/validate-policy", label: metrics::Endpoint::ValidatePolicy, workers: Workers::Single },
+        ];
+        &ROUTES
+    }
+
+    fn respond(&self, route: &Route, body: &[u8], deadline: Deadline) -> HttpResponse {
         match body {
             b"panic" => panic!("a bug in the handler"),
             b"gate" => {
@@ -42,11 +53,11 @@ impl Handler for Script {
         }
         if let Some(length) = body.strip_prefix(b"long ") {
             let length = std::str::from_utf8(length).unwrap().parse().unwrap();
-            return Answer::text(200, "x".repeat(length));
+            return HttpResponse::text(200, "x".repeat(length));
         }
         let left = deadline.remaining().map_or(0, |left| left.as_millis());
-        let text = format!("{endpoint:?} {} {left} {}", body.len(), String::from_utf8_lossy(body));
-        Answer { status: 200, content_type: "application/json", body: text.into_bytes() }
+        let text = format!("{:?} {} {left} {}", route.label, body.len(), String::from_utf8_lossy(body));
+        HttpResponse { status: 200, content_type: "application/json", body: text.into_bytes() }
     }
 
     fn ready(&self) -> Result<(), String> {
@@ -87,17 +98,12 @@ impl Site {
         let (open_gate, gate) = channel();
         let script = Arc::new(Script { ready: Mutex::new(Ok(())), arrived: arrived_in, gate: Mutex::new(gate) });
         let metrics = Arc::new(Metrics::new());
-        let settings = ServerSettings {
-            listen: "127.0.0.1:0".parse().unwrap(),
-            metrics_listen: Some("127.0.0.1:0".parse().unwrap()),
-            tls: files.clone(),
-            limits,
-            handler: Arc::clone(&script) as Arc<dyn Handler>,
-            waiting: Arc::new(Waiting::new(9)),
-            metrics: Arc::clone(&metrics),
-            chores: Vec::new(),
-        };
-        let server = Server::start_with(settings, Duration::from_millis(20)).unwrap();
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let settings = Settings { listen: any, metrics_listen: Some(any), tls: files.clone(), limits };
+        let application = Arc::clone(&script) as Arc<dyn Application>;
+        let (waiting, interval) = (Waiting::new(9), Duration::from_millis(20));
+        let metrics_too = Arc::clone(&metrics);
+        let server = Server::start_with(settings, application, &waiting, metrics_too, Vec::new(), interval).unwrap();
         Self {
             address: server.address(),
             metrics_address: server.metrics_address().unwrap(),

@@ -18,7 +18,7 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{RootCertStore, ServerConfig};
 use x509_cert::der::Decode as _;
 
-use crate::config::TlsFiles;
+use super::settings::TlsFiles;
 use crate::metrics::{Metrics, What};
 
 /// The TLS configuration in force.

@@ -9,6 +9,7 @@ use log::kv::Value;
 use log::{Level, Record};
 use serde::Serialize;
 
+use super::Endpoint;
 use crate::admission::combine::RuleVerdict;
 use crate::admission::decide::{Basis, Decision, ImageFinding};
 use crate::admission::evaluate::Verdict;
@@ -16,7 +17,6 @@ use crate::admission::messages;
 use crate::admission::request::{GroupVersionKind, Request, UserInfo};
 use crate::metrics::Outcome;
 use crate::schemes::notary::query::Origin;
-use crate::server::Endpoint;
 use portreeve_verify::text::printable;
 
 /// Most bytes of the images in a line: with the rest it stays below the 16 KiB at which container runtimes cut.

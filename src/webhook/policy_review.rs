@@ -12,12 +12,13 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 use super::decision_log::{self, Asked, Came};
-use super::handler::{denied, json_answer, log_refusal};
+use super::handler::log_unreadable;
+use super::response::denied;
+use super::{Endpoint, response as http};
 use crate::admission::request::{GroupVersionKind, Response, Review, ReviewError, UserInfo, check_head, readable};
 use crate::metrics::Outcome;
 use crate::policy::{PolicyNote, check_data};
-use crate::server::Answer;
-use crate::server::Endpoint;
+use crate::server::HttpResponse;
 use crate::yaml::tree::MAX_TEXT;
 use portreeve_verify::text::printable;
 
@@ -67,7 +68,7 @@ struct ConfigMap {
 }
 
 /// The answer to a review of a ConfigMap.
-pub(crate) fn answer(body: &[u8]) -> (Answer, Outcome) {
+pub(crate) fn answer(body: &[u8]) -> (HttpResponse, Outcome) {
     let started = Instant::now();
     match read(body) {
         Ok(review) => decide(&review, started),
@@ -77,11 +78,11 @@ pub(crate) fn answer(body: &[u8]) -> (Answer, Outcome) {
                     let source = printable(&source.to_string(), 300);
                     let words = format!("the ConfigMap cannot be decoded: {source}");
                     let denial = denied(version, uid.clone(), format!("portreeve: {words}"));
-                    (json_answer(&denial), Outcome::Denied, words)
+                    (http::review(&denial), Outcome::Denied, words)
                 }
-                error => (Answer::text(400, format!("{error}\n")), Outcome::Error, error.to_string()),
+                error => (HttpResponse::text(400, format!("{error}\n")), Outcome::Error, error.to_string()),
             };
-            log_refusal(Endpoint::ValidatePolicy, &error, words, started.elapsed());
+            log_unreadable(Endpoint::ValidatePolicy, &error, words, started.elapsed());
             (answer, outcome)
         }
     }
@@ -94,7 +95,7 @@ fn read(body: &[u8]) -> Result<PolicyReview, ReviewError> {
     Ok(review)
 }
 
-fn decide(review: &PolicyReview, started: Instant) -> (Answer, Outcome) {
+fn decide(review: &PolicyReview, started: Instant) -> (HttpResponse, Outcome) {
     let request = &review.request;
     let checked = match request.operation.as_str() {
         // What is gone asks for nothing; that a last policy is missing is told when the directory is read.
@@ -116,7 +117,7 @@ fn decide(review: &PolicyReview, started: Instant) -> (Answer, Outcome) {
         None => Response { allowed: true, warnings, ..response(review, String::new()) },
         Some(words) => response(review, format!("portreeve: {words}")),
     };
-    (json_answer(&response), outcome)
+    (http::review(&response), outcome)
 }
 
 impl<'a> From<&'a PolicyRequest> for Asked<'a> {

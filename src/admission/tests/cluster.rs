@@ -179,7 +179,7 @@ fn without_an_api_server_there_is_no_start() {
         let config = json!({ "credentials": { "kubernetes": true, "api": api } });
         Config::parse(&config.to_string(), Path::new("test")).unwrap()
     };
-    assert!(Engine::new(&config("api/ca.crt"), Arc::new(Metrics::new())).is_ok());
-    let error = Engine::new(&config("absent"), Arc::new(Metrics::new())).unwrap_err().to_string();
+    assert!(setup::engine_for_one(&config("api/ca.crt")).is_ok());
+    let error = setup::engine_for_one(&config("absent")).unwrap_err().to_string();
     assert!(error.contains("credentials.kubernetes") && error.contains("absent"), "{error}");
 }

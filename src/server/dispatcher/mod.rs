@@ -17,16 +17,16 @@ use crate::server::dispatcher::pool::Pool;
 use tiny_http::{Header, Method, Request, Response, StatusCode};
 
 use super::relay::loopback::{Link, Passport, Visit};
+use super::settings::Limits;
 use super::timeout;
-use super::{Answer, Endpoint, Handler};
+use super::{Application, HttpResponse, Route, Workers};
 use crate::base::context::Deadline;
 use crate::base::waiting::Waiting;
-use crate::config::Limits;
 use crate::metrics::{self, Counted, InHand, Limit, Listener, Metrics, Outcome, Phase};
 
 /// Routes requests, and owns the workers.
 pub(crate) struct Dispatcher {
-    handler: Arc<dyn Handler>,
+    application: Arc<dyn Application>,
     metrics: Arc<Metrics>,
     admission_time: Duration,
     admissions: Arc<Pool<Box<Job>>>,
@@ -41,12 +41,12 @@ impl Dispatcher {
     /// Starts the workers.
     pub(crate) fn start(
         limits: &Limits,
-        handler: Arc<dyn Handler>,
+        application: Arc<dyn Application>,
         waiting: &Waiting,
         metrics: Arc<Metrics>,
     ) -> std::io::Result<Self> {
         let start = |name, workers, queue| {
-            let worker = Worker { handler: Arc::clone(&handler), metrics: Arc::clone(&metrics) };
+            let worker = Worker { application: Arc::clone(&application), metrics: Arc::clone(&metrics) };
             // Not more of them can wait than there are connections to bring them.
             Pool::start(name, workers, limits.connections, queue, move |job| worker.run(job))
         };
@@ -59,7 +59,7 @@ impl Dispatcher {
             }
         });
         Ok(Self {
-            handler,
+            application,
             metrics,
             admission_time: limits.admission_time,
             admissions,
@@ -93,73 +93,74 @@ impl Dispatcher {
                 log::error!("a request that did not come through the gateway was refused");
                 return std::mem::forget(request);
             }
-            Some(Visit::Hello) => return respond(request, Answer::text(200, "hello\n")),
+            Some(Visit::Hello) => return respond(request, HttpResponse::text(200, "hello\n")),
             Some(Visit::Request(passport)) => passport,
         };
-        match self.route(&request, passport) {
-            Route::Here(full) => respond(request, full),
-            Route::Admission(endpoint) => self.hand_over(request, endpoint, passport),
+        match self.destination(&request, passport) {
+            Destination::Here(full) => respond(request, full),
+            Destination::Worker(route) => self.hand_over(request, route, passport),
         }
     }
 
-    fn route(&self, request: &Request, passport: Passport) -> Route {
+    fn destination(&self, request: &Request, passport: Passport) -> Destination {
         let path = request.url().split('?').next().unwrap_or_default();
-        let endpoint = match (passport.listener, path) {
-            (Listener::Tls, "/admit") => Endpoint::Admit,
-            (Listener::Tls, "/validate") => Endpoint::Validate,
-            (Listener::Tls, "/validate-policy") => Endpoint::ValidatePolicy,
-            (_, "/health/liveness") => return Route::Here(read_only(request, || Answer::text(200, "alive\n"))),
-            (_, "/health/readiness") => return Route::Here(read_only(request, || self.readiness())),
-            (Listener::Plain, "/metrics") => return Route::Here(read_only(request, || self.exposition())),
-            (Listener::Tls, _) => {
-                let text = "there is nothing here; try POST /admit, POST /validate, POST /validate-policy, GET \
-                            /health/liveness or GET /health/readiness\n";
-                return Route::Here(Answer::text(404, text).into());
+        match (passport.listener, path) {
+            (_, "/health/liveness") => {
+                return Destination::Here(read_only(request, || HttpResponse::text(200, "alive\n")));
             }
+            (_, "/health/readiness") => return Destination::Here(read_only(request, || self.readiness())),
+            (Listener::Plain, "/metrics") => return Destination::Here(read_only(request, || self.exposition())),
             (Listener::Plain, _) => {
                 let text = "there is nothing here; try GET /metrics, GET /health/liveness or GET /health/readiness\n";
-                return Route::Here(Answer::text(404, text).into());
+                return Destination::Here(HttpResponse::text(404, text).into());
             }
+            (Listener::Tls, _) => {}
+        }
+        let routes = self.application.routes();
+        let Some(route) = routes.iter().find(|route| route.path == path) else {
+            let posts: String = routes.iter().map(|route| format!("POST {}, ", route.path)).collect();
+            let text = format!("there is nothing here; try {posts}GET /health/liveness or GET /health/readiness\n");
+            return Destination::Here(HttpResponse::text(404, text).into());
         };
         if *request.method() != Method::Post {
-            return Route::Here(Full {
-                answer: Answer::text(405, "send an AdmissionReview by POST\n"),
+            return Destination::Here(Full {
+                answer: HttpResponse::text(405, "send an AdmissionReview by POST\n"),
                 allow: Some("POST"),
             });
         }
         match content_type(request) {
-            Some(other) if !is_json(other) => {
-                Route::Here(Answer::text(415, "send the AdmissionReview with Content-Type: application/json\n").into())
-            }
+            Some(other) if !is_json(other) => Destination::Here(
+                HttpResponse::text(415, "send the AdmissionReview with Content-Type: application/json\n").into(),
+            ),
             // kube-apiserver always names the type; who tries by hand need not.
-            _ => Route::Admission(endpoint),
+            _ => Destination::Worker(route),
         }
     }
 
-    fn readiness(&self) -> Answer {
+    fn readiness(&self) -> HttpResponse {
         let ready = if self.draining.load(Ordering::SeqCst) {
             Err("shutting down".to_owned())
         } else if self.admissions.alive() == 0 {
             Err("no worker is alive".to_owned())
         } else {
-            catch_unwind(AssertUnwindSafe(|| self.handler.ready())).unwrap_or_else(|_| {
+            catch_unwind(AssertUnwindSafe(|| self.application.ready())).unwrap_or_else(|_| {
                 self.metrics.panic();
                 Err("the readiness check panicked; see the log".to_owned())
             })
         };
         match ready {
-            Ok(()) => Answer::text(200, "ready\n"),
-            Err(why) => Answer::text(503, format!("not ready: {why}\n")),
+            Ok(()) => HttpResponse::text(200, "ready\n"),
+            Err(why) => HttpResponse::text(503, format!("not ready: {why}\n")),
         }
     }
 
-    fn exposition(&self) -> Answer {
+    fn exposition(&self) -> HttpResponse {
         self.metrics.workers(self.admissions.alive());
-        Answer { status: 200, content_type: metrics::CONTENT_TYPE, body: self.metrics.render().into_bytes() }
+        HttpResponse { status: 200, content_type: metrics::CONTENT_TYPE, body: self.metrics.render().into_bytes() }
     }
 
     /// To the workers; or, if they have too much to do already, a refusal.
-    fn hand_over(&self, request: Request, endpoint: Endpoint, passport: Passport) {
+    fn hand_over(&self, request: Request, route: &'static Route, passport: Passport) {
         let asked = timeout::asked(request.url());
         let budget = asked.map_or(self.admission_time, timeout::budget);
         let patience = asked.unwrap_or(self.admission_time).min(timeout::LONGEST.max(self.admission_time));
@@ -167,40 +168,40 @@ impl Dispatcher {
         let since = passport.first_byte;
         let deadline = Deadline::after(budget.saturating_sub(since.elapsed()));
         let queued = (Instant::now(), self.metrics.in_hand(InHand::Queued));
-        let job = Job { request, endpoint, deadline, since, patience, queued };
-        let pool = match endpoint {
-            Endpoint::Admit | Endpoint::Validate => &self.admissions,
-            Endpoint::ValidatePolicy => &self.policies,
+        let job = Job { request, route, deadline, since, patience, queued };
+        let pool = match route.workers {
+            Workers::Shared => &self.admissions,
+            Workers::Single => &self.policies,
         };
         let Err(refused) = pool.push(Box::new(job)) else { return };
         self.metrics.limit(Limit::Queue);
-        self.metrics.admission(endpoint, Outcome::Error, refused.since.elapsed());
+        self.metrics.admission(route.label, Outcome::Error, refused.since.elapsed());
         let text = "too many admissions are waiting already; try again, or raise limits.workers or limits.queue\n";
-        respond(refused.request, Answer::text(503, text));
+        respond(refused.request, HttpResponse::text(503, text));
     }
 }
 
-enum Route {
+enum Destination {
     Here(Full),
-    Admission(Endpoint),
+    Worker(&'static Route),
 }
 
 /// An answer with the one extra header that there is.
 struct Full {
-    answer: Answer,
+    answer: HttpResponse,
     allow: Option<&'static str>,
 }
 
-impl From<Answer> for Full {
-    fn from(answer: Answer) -> Self {
+impl From<HttpResponse> for Full {
+    fn from(answer: HttpResponse) -> Self {
         Self { answer, allow: None }
     }
 }
 
-fn read_only(request: &Request, answer: impl FnOnce() -> Answer) -> Full {
+fn read_only(request: &Request, answer: impl FnOnce() -> HttpResponse) -> Full {
     match request.method() {
         Method::Get | Method::Head => answer().into(),
-        _ => Full { answer: Answer::text(405, "this path is only for GET and HEAD\n"), allow: Some("GET, HEAD") },
+        _ => Full { answer: HttpResponse::text(405, "this path is only for GET and HEAD\n"), allow: Some("GET, HEAD") },
     }
 }
 
@@ -230,7 +231,7 @@ fn respond(request: Request, full: impl Into<Full>) {
 /// An admission that waits for a worker.
 struct Job {
     request: Request,
-    endpoint: Endpoint,
+    route: &'static Route,
     deadline: Deadline,
     since: Instant,
     /// How long the client waits, counted from `since`.
@@ -240,7 +241,7 @@ struct Job {
 }
 
 struct Worker {
-    handler: Arc<dyn Handler>,
+    application: Arc<dyn Application>,
     metrics: Arc<Metrics>,
 }
 
@@ -260,22 +261,22 @@ impl Worker {
         if job.since.elapsed() > job.patience {
             // Nobody waits for this one any more; those behind it may still have time.
             self.metrics.limit(Limit::QueueTime);
-            self.metrics.admission(job.endpoint, Outcome::Error, job.since.elapsed());
+            self.metrics.admission(job.route.label, Outcome::Error, job.since.elapsed());
             let text = "no worker was free in time; try again, or raise limits.workers\n";
-            return respond(job.request, Answer::text(503, text));
+            return respond(job.request, HttpResponse::text(503, text));
         }
         let _deciding = self.metrics.in_hand(InHand::Deciding);
         let Some(body) = read_body(&mut job.request) else {
             log::debug!("the gateway gave up on an admission");
             return;
         };
-        let decided = catch_unwind(AssertUnwindSafe(|| self.handler.admit(job.endpoint, &body, job.deadline)));
+        let decided = catch_unwind(AssertUnwindSafe(|| self.application.respond(job.route, &body, job.deadline)));
         drop(body);
         let answer = decided.unwrap_or_else(|_| {
             self.metrics.panic();
-            self.metrics.admission(job.endpoint, Outcome::Error, job.since.elapsed());
+            self.metrics.admission(job.route.label, Outcome::Error, job.since.elapsed());
             log::error!("an admission panicked; it is answered 500, which denies it where failurePolicy is Fail");
-            Answer::text(500, "an internal error prevented the decision; see Portreeve's log\n")
+            HttpResponse::text(500, "an internal error prevented the decision; see Portreeve's log\n")
         });
         respond(job.request, answer);
     }

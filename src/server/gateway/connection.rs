@@ -12,10 +12,10 @@ use super::body_budget::{Body, BodyMemory, NoMemory};
 use super::connections::{Errand, NoPlace, Slot};
 use super::head::{Head, HeadError};
 use super::request_reader::{Intake, IntakeError};
-use crate::config::Limits;
 use crate::metrics::{Limit, Listener, Metrics};
 use crate::server::relay::Bridge;
 use crate::server::relay::loopback::{Outgoing, Reply};
+use crate::server::settings::Limits;
 use crate::server::stream::Wire;
 use crate::server::timeout;
 

@@ -27,10 +27,10 @@ use connections::{Slot, Slots};
 pub(super) use head::end_of_head;
 
 use super::relay::Bridge;
+use super::settings::Limits;
 use super::threads::{spawn, spawn_small};
 use super::tls::TlsStore;
 use crate::base::context::Deadline;
-use crate::config::Limits;
 use crate::metrics::{Limit, Listener, Metrics};
 
 /// The fuzz target's door: method, target and length of the body of the head that begins here, and where it ends.

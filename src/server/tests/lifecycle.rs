@@ -5,17 +5,11 @@ use super::*;
 #[test]
 fn an_address_in_use_is_named() {
     let site = Site::start(|_| {});
-    let settings = ServerSettings {
-        listen: site.address,
-        metrics_listen: None,
-        tls: site.files.clone(),
-        limits: Limits::default(),
-        handler: Arc::clone(&site.script) as Arc<dyn Handler>,
-        waiting: Arc::new(Waiting::new(9)),
-        metrics: Arc::new(Metrics::new()),
-        chores: Vec::new(),
-    };
-    let error = Server::start(settings).unwrap_err();
+    let (address, tls, limits) = (site.address, site.files.clone(), Limits::default());
+    let settings = Settings { listen: address, metrics_listen: None, tls, limits };
+    let application = Arc::clone(&site.script) as Arc<dyn Application>;
+    let metrics = Arc::new(Metrics::new());
+    let error = Server::start(settings, application, &Waiting::new(9), metrics, Vec::new()).unwrap_err();
     assert!(matches!(error, StartError::Bind { address, .. } if address == site.address), "{error}");
     assert!(error.to_string().starts_with(&format!("cannot listen on {}", site.address)), "{error}");
 }

@@ -2,17 +2,17 @@
 //! signed, no other has a policy; no network is needed. Whatever else is let in, is let in by an exemption.
 
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use portreeve::admission::decide::{Basis, Decision};
 use portreeve::admission::request::Review;
-use portreeve::admission::{Endpoint, Exemption};
+use portreeve::admission::Exemption;
 use portreeve::base::context::Deadline;
+use portreeve::commands::setup;
 use portreeve::config::Config;
-use portreeve::metrics::Metrics;
 use portreeve::policy::{Checked, check_manifests};
-use portreeve::webhook::Engine;
+use portreeve::webhook::{Endpoint, Engine};
 use portreeve_verify::image::Reference;
 use serde_json::Value;
 
@@ -129,7 +129,7 @@ fn engine() -> Engine {
     let config = r#"{"secrets": "/nonexistent", "credentials": {"mounted": "/nonexistent"}, "namespace": "portreeve",
                      "trust": {"ca": "/nonexistent"}}"#;
     let config = Config::parse(config, Path::new("fuzz")).expect("a configuration");
-    let engine = Engine::new(&config, Arc::new(Metrics::new())).expect("an engine");
+    let engine = setup::engine_for_one(&config).expect("an engine");
     let mut checked = Checked::default();
     check_manifests(POLICY, Path::new("fuzz.yaml"), &mut checked);
     engine.policies().replace(checked.finish().expect("policies"));

@@ -1,0 +1,84 @@
+//! From the configuration to the engine: the only place where the parts of the program are put together.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::admission::children::{Children, Templates};
+use crate::admission::decide::DecisionRules;
+use crate::admission::evaluate::{Judge, PoliciesInForce};
+use crate::base::waiting::Waiting;
+use crate::config::{AskApi, Config};
+use crate::keychain::mounted::MountedCredentials;
+use crate::keychain::pulled::PulledConfigs;
+use crate::kube::api::{Api, Purpose};
+use crate::kube::error::ApiSetupError;
+use crate::kube::signer_secrets::{ClusterSigners, SecretStore};
+use crate::metrics::Metrics;
+use crate::schemes::notary::{Notary, NotaryError};
+use crate::webhook::Engine;
+
+/// The engine that the configuration describes, with no policies in force yet. `waiting` is told which requests wait for
+/// another server.
+pub fn engine(config: &Config, waiting: Arc<Waiting>, metrics: Arc<Metrics>) -> Result<Engine, SetupError> {
+    let notary = Notary::new(config.notary(waiting, Arc::clone(&metrics))).map_err(SetupError::Notary)?;
+    let api = match config.ask_api {
+        AskApi::No => None,
+        AskApi::Yes => {
+            Some(Api::new(&config.api, Purpose::Credentials, Arc::clone(&metrics)).map_err(SetupError::Api)?)
+        }
+    };
+    let judge = Judge {
+        policies: PoliciesInForce::default(),
+        notary,
+        credentials: MountedCredentials::new(Some(config.registries.clone())).counted_by(Arc::clone(&metrics)),
+        secrets: SecretStore::new(config.secrets.clone()),
+        pull_secrets: api.clone().map(PulledConfigs::new),
+        cluster_signers: api.map(ClusterSigners::new),
+        servers: config.trust.servers.clone(),
+        when_unavailable: config.trust.when_unavailable,
+        first_use: config.trust.first_use,
+        own_namespace: config.namespace.clone(),
+    };
+    let rules = DecisionRules {
+        mode: config.mode,
+        trusted_controllers: config.trusted_controllers.clone(),
+        unchanged_templates: config.unchanged_templates,
+        templates: match config.children {
+            Children::Trust => None,
+            Children::Compare => Some(Templates::new(&config.api, Arc::clone(&metrics)).map_err(SetupError::Api)?),
+        },
+    };
+    Ok(Engine::new(judge, rules, metrics))
+}
+
+/// What a command that serves nobody else needs: an engine that nothing waits for.
+pub fn engine_for_one(config: &Config) -> Result<Engine, SetupError> {
+    engine(config, Arc::new(Waiting::new(config.server.limits.connections)), Arc::new(Metrics::new()))
+}
+
+/// The engine cannot be set up.
+#[derive(Debug)]
+pub enum SetupError {
+    /// The CA bundle or the proxy for trust servers cannot be used.
+    Notary(NotaryError),
+    /// The Kubernetes API cannot be reached as configured.
+    Api(ApiSetupError),
+}
+
+impl fmt::Display for SetupError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Notary(error) => error.fmt(f),
+            Self::Api(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for SetupError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Notary(error) => Some(error),
+            Self::Api(error) => Some(error),
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! What can be wrong with a configuration file.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::schemes::notary::servers::TrustServersError;
+use crate::yaml::YamlError;
+use portreeve_verify::text::printable;
+
+/// A configuration that cannot be used.
+#[derive(Debug)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Not YAML, an unknown key, a value of the wrong type.
+    Syntax {
+        /// The file.
+        file: PathBuf,
+        /// What and where.
+        source: YamlError,
+    },
+    /// A value that cannot be.
+    Value {
+        /// The file.
+        file: PathBuf,
+        /// The key, with dots.
+        key: &'static str,
+        /// What stands there.
+        found: String,
+        /// What should.
+        expected: &'static str,
+    },
+    /// An entry of `trust.servers`.
+    Servers {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        source: TrustServersError,
+    },
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable { file, source } => write!(f, "{}: cannot be read: {source}", file.display()),
+            Self::Syntax { file, source } => write!(f, "{}:{source}", file.display()),
+            Self::Value { file, key, found, expected } => {
+                write!(f, "{}: {key}: found \"{}\", expected {expected}", file.display(), printable(found, 120))
+            }
+            Self::Servers { file, source } => write!(f, "{}: trust.servers: {source}", file.display()),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Unreadable { source, .. } => Some(source),
+            Self::Syntax { source, .. } => Some(source),
+            Self::Value { .. } => None,
+            Self::Servers { source, .. } => Some(source),
+        }
+    }
+}

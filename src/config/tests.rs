@@ -1,0 +1,121 @@
+//! The configuration file, from its text to settings.
+
+use super::*;
+
+fn parse(text: &str) -> Result<Config, String> {
+    Config::parse(text, Path::new("c.yaml")).map_err(|error| error.to_string())
+}
+
+#[test]
+fn the_example_of_the_documentation_loads() {
+    let config = parse(
+        r#"
+listen: "0.0.0.0:8000"
+metricsListen: ""
+tls: { certificate: /etc/certs/tls.crt, key: /etc/certs/tls.key, clientCa: "" }
+policies: [/etc/portreeve/policies]
+secrets: /etc/portreeve/secrets
+credentials: { mounted: /etc/portreeve/registries, kubernetes: false }
+trust:
+  ca: /etc/certs/ca.pem
+  servers: { "registry.local:9001": "https://notary.local:4443" }
+  refreshAfter: 30s
+  whenUnavailable: useCached
+  maxStale: 24h
+  requirePinnedRoots: true
+admission: { mode: warn, unchangedTemplates: verify, children: compare }
+limits: { connections: 64, requestBytes: 4MiB, headBytes: 8192, trustMemory: 4MiB, trustCache: 64MiB }
+log: { format: text, level: debug }
+"#,
+    )
+    .unwrap();
+    assert_eq!(config.server.metrics_listen, None);
+    assert_eq!(config.server.tls.client_ca, None);
+    assert_eq!(config.trust.when_unavailable, WhenUnavailable::UseCached { max_stale: Duration::from_secs(86_400) });
+    assert_eq!(config.trust.first_use, FirstUse::Forbidden);
+    assert_eq!(
+        (config.server.limits.connections, config.server.limits.request_bytes, config.server.limits.head_bytes),
+        (64, 4 << 20, 8192)
+    );
+    assert_eq!((config.trust.limits.memory, config.trust.limits.cache), (4 << 20, 64 << 20));
+    assert_eq!(config.mode, Mode::Warn);
+    assert_eq!((config.unchanged_templates, config.children), (UnchangedTemplates::Verify, Children::Compare));
+    assert!(config.trust.servers.for_host("registry.local:9001").is_some());
+    assert!(config.trust.servers.for_host("docker.io").is_some());
+}
+
+#[test]
+fn the_defaults_that_the_readme_lists_are_the_defaults() {
+    let page = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md"));
+    let (_, listing) = page.split_once("These are the defaults:\n\n```yaml\n").unwrap();
+    let (listing, _) = listing.split_once("```").unwrap();
+    let (mut listed, default) = (parse(listing).unwrap(), parse("").unwrap());
+    // `text` on a terminal.
+    listed.log_format = default.log_format;
+    assert_eq!(format!("{listed:#?}"), format!("{default:#?}"));
+    for key in ["maxStale", "children", "unchangedTemplates", "verifyMemory", "trustCache", "clientCa", "level"] {
+        assert!(listing.contains(key), "{key}");
+    }
+}
+
+#[test]
+fn nothing_at_all_is_the_defaults() {
+    for text in ["", "# nothing yet\n", "{}", "tls:\ncredentials:\ntrust:\nadmission:\nlimits:\nlog:\n"] {
+        let config = parse(text).unwrap();
+        assert_eq!(config.server.listen.port(), 8000);
+        assert_eq!(config.server.metrics_listen.unwrap().port(), 8080);
+        assert_eq!(config.trust.when_unavailable, WhenUnavailable::Deny);
+        assert_eq!((config.unchanged_templates, config.children), (UnchangedTemplates::Skip, Children::Trust));
+    }
+}
+
+#[test]
+fn the_api_is_asked_only_where_it_is_switched_on() {
+    for text in ["{}", "credentials: { kubernetes: false, api: { server: \"https://10.96.0.1\" } }"] {
+        assert_eq!(parse(text).unwrap().ask_api, AskApi::No, "{text}");
+    }
+    let config = parse("credentials: { kubernetes: true, api: { server: \"\" } }").unwrap();
+    let api = config.api;
+    assert_eq!(
+        (config.ask_api, api.server, api.token),
+        (AskApi::Yes, None, "/var/run/secrets/kubernetes.io/serviceaccount/token".into())
+    );
+    let text = "credentials: { kubernetes: true, api: { server: \"https://[fd00::1]:6443/\", token: t, ca: c } }";
+    let api = parse(text).unwrap().api;
+    assert_eq!(api.server.unwrap().to_string(), "https://[fd00::1]:6443");
+    assert_eq!((api.token, api.ca), ("t".into(), "c".into()));
+}
+
+#[test]
+fn mistakes_are_told_with_their_place_and_a_hint() {
+    for (text, expected) in [
+        ("lisen: x\n", "c.yaml:1:1: unknown field \"lisen\": did you mean \"listen\"?"),
+        ("trust:\n  maxstale: 3s\n", "c.yaml:2:3: unknown field \"maxstale\": did you mean \"maxStale\"?"),
+        ("admission: { mode: wran }\n", "c.yaml:1:20: unknown value \"wran\": did you mean \"warn\"?"),
+        ("listen: here\n", "c.yaml: listen: found \"here\", expected an address"),
+        ("trust: { refreshAfter: 5 }", "c.yaml:1:24: invalid type: integer `5`, expected a string"),
+        ("trust: { refreshAfter: soon }", "c.yaml: trust.refreshAfter: found \"soon\", expected a duration"),
+        ("listen: \"a\\e[31m\\tb\"\n", "c.yaml: listen: found \"a\u{fffd}[31m\u{fffd}b\", expected an address"),
+        ("trust: { whenUnavailable: useCached }", "c.yaml: trust.maxStale: found \"0s\""),
+        (
+            "admission: { unchangedTemplates: true }",
+            "c.yaml:1:34: invalid type: boolean `true`, expected skip or verify",
+        ),
+        ("limits: { headBytes: true }", "c.yaml:1:22: expected a size such as 64KiB or 8MiB"),
+        ("tls: x", "c.yaml:1:6: invalid type: string \"x\", expected a mapping"),
+        ("limits: { workers: 0 }", "c.yaml: limits.workers: found \"0\""),
+        ("limits: { idleTime: 0s }", "c.yaml: limits.idleTime: found \"0s\""),
+        ("limits: { requestBytes: 8MB }", "c.yaml: limits.requestBytes: found \"8MB\""),
+        ("credentials: { api: { server: \"http://h\" } }", "c.yaml: credentials.api.server: found \"http://h\""),
+        ("credentials: { api: { server: \"file:///h\" } }", "c.yaml: credentials.api.server: found"),
+        ("credentials: { api: { tokn: x } }", "c.yaml:1:23: unknown field \"tokn\": did you mean \"token\"?"),
+        ("trust: { servers: { \"a/b\": \"https://x\" } }", "c.yaml: trust.servers: \"a/b\""),
+        ("namespace: \"\"", "c.yaml: namespace: found \"\", expected a namespace"),
+        ("namespace: ../x", "c.yaml: namespace: found \"../x\""),
+        ("log: {}\nlog: {}", "c.yaml:2:1: \"log\" stands twice in one mapping"),
+        ("- a\n", "c.yaml:1:1: "),
+    ] {
+        let error = parse(text).unwrap_err();
+        assert!(error.starts_with(expected), "{text}: {error}");
+    }
+}

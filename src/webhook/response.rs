@@ -1,0 +1,36 @@
+//! From the response of an admission to HTTP.
+
+use std::collections::BTreeMap;
+
+use crate::admission::request::{Response, ReviewError};
+use crate::metrics::Outcome;
+use crate::server::HttpResponse;
+
+/// An AdmissionReview with its response. Its status is 200 whatever the decision: another status would mean that there is
+/// no decision.
+pub(super) fn review(response: &Response) -> HttpResponse {
+    HttpResponse { status: 200, content_type: "application/json", body: response.to_json() }
+}
+
+/// A denial for a reason that lies in the request itself.
+pub(super) fn denied(api_version: &str, uid: String, message: String) -> Response {
+    Response {
+        api_version: api_version.to_owned(),
+        uid,
+        allowed: false,
+        message,
+        patch: None,
+        warnings: Vec::new(),
+        audit_annotations: BTreeMap::new(),
+    }
+}
+
+/// The response to a body that is no AdmissionReview (400), or to one whose object cannot be read (denied).
+pub(super) fn unreadable(error: &ReviewError) -> (HttpResponse, Outcome) {
+    match error {
+        ReviewError::Undecodable { version, uid, .. } => {
+            (review(&denied(version, uid.clone(), format!("portreeve: {error}"))), Outcome::Denied)
+        }
+        error => (HttpResponse::text(400, format!("{error}\n")), Outcome::Error),
+    }
+}
