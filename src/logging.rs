@@ -1,9 +1,8 @@
-//! Logging to standard error: a JSON object a line, or text for a terminal. Nothing secret and no request body is
-//! ever logged; what comes from outside is escaped by the format, so that it can neither pass for another line or field
-//! nor command a terminal.
+//! Logging to standard error: one JSON object a line, or text for a terminal. No secret and no request body is ever logged.
+//! Text from outside is escaped by the format, so that it can neither pass for another line or field nor control a terminal.
 //!
-//! A field whose key ends in `:json` holds JSON and stands in JSON lines alone; one that ends in `:text` holds words, and
-//! stands in text lines alone.
+//! A field whose key ends in `:json` contains JSON and appears in JSON lines alone. A field whose key ends in `:text`
+//! contains words and appears in text lines alone.
 
 use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write as _};
@@ -13,12 +12,12 @@ use log::{LevelFilter, Log, Metadata, Record};
 
 use portreeve_verify::text::visible;
 
-/// How lines look.
+/// The format of the lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// One JSON object a line.
     Json,
-    /// Words, for people.
+    /// Text, for people.
     Text,
 }
 
@@ -29,7 +28,7 @@ impl Format {
     }
 }
 
-/// Makes this the process's logger. A second call changes nothing.
+/// Installs the logger of the process. A second call changes nothing.
 pub fn start(format: Format, level: LevelFilter) {
     if log::set_boxed_logger(Box::new(Logger { format })).is_ok() {
         log::set_max_level(level);
@@ -42,17 +41,17 @@ struct Logger {
 
 impl Log for Logger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        // Libraries below us say on `debug` what would drown our own words.
+        // Below `warn`, the libraries log so much that Portreeve's own lines would be lost among them.
         metadata.level() <= log::max_level()
             && (metadata.target().starts_with("portreeve") || metadata.level() <= LevelFilter::Warn)
-            // It takes for an error that it gets no more connections (`server/link`).
+            // tiny_http logs an error when the relay ends its supply of connections (`server/relay/loopback.rs`).
             && !metadata.target().starts_with("tiny_http")
     }
 
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
             let line = render(self.format, record, jiff::Timestamp::now());
-            // Nobody is left to tell if standard error is gone.
+            // If standard error is closed, there is nowhere to report it.
             let _ = std::io::stderr().lock().write_all(line.as_bytes());
         }
     }
@@ -67,9 +66,9 @@ pub(crate) fn render(format: Format, record: &Record<'_>, now: jiff::Timestamp) 
             let message = quoted(&record.args().to_string());
             format!("{{\"time\":\"{now:.3}\",\"level\":\"{level}\",\"message\":{message}")
         }
-        // Line breaks would let a message pass for two, and control characters command the terminal.
+        // A line break would let one message pass for two, and a control character would control the terminal.
         Format::Text => {
-            let lines: Vec<String> = record.args().to_string().split('\n').map(shown).collect();
+            let lines: Vec<String> = record.args().to_string().split('\n').map(printable).collect();
             format!("{now:.3} {level}: {}", lines.join("\n    "))
         }
     };
@@ -99,18 +98,18 @@ impl<'kvs> kv::VisitSource<'kvs> for Fields<'_> {
                 (None, Some(truth)) => write!(self.line, ",{}:{truth}", quoted(key)),
                 (None, None) => write!(self.line, ",{}:{}", quoted(key), quoted(&value.to_string())),
             },
-            (Format::Text, _) => write!(self.line, " {key}={}", shown(&quoted(&value.to_string()))),
+            (Format::Text, _) => write!(self.line, " {key}={}", printable(&quoted(&value.to_string()))),
         };
         Ok(())
     }
 }
 
-fn shown(text: &str) -> String {
+fn printable(text: &str) -> String {
     text.chars().map(visible).collect()
 }
 
-/// JSON without a character that a terminal obeys or hides: JSON itself lets all but the first 32 control characters
-/// stand as they are. Such a character can only be in a string, where its escape says the same.
+/// JSON without any character that a terminal obeys or hides: JSON itself escapes only the first 32 control characters.
+/// Such a character can only be in a string, where its escape means the same.
 fn escaped(json: &str) -> String {
     let mut out = String::with_capacity(json.len() + 2);
     for c in json.chars() {

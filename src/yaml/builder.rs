@@ -1,8 +1,8 @@
-//! Makes trees out of the parser's events, without recursion, and counts what they take: an alias costs as much as what it
-//! stands for, so that no text outgrows its bytes.
+//! Builds trees from the parser's events, without recursion, and counts their size. An alias costs as much as the value that
+//! it repeats, so that a short text cannot become a large tree.
 //!
-//! Refuses keys that are no words, unknown tags and aliases inside of what they stand for. A merge key (`<<`) adds what the
-//! mapping does not say itself, as kubectl has it.
+//! It refuses keys that are not strings, unknown tags, and aliases inside of their own value. A merge key (`<<`) adds the
+//! entries that the mapping does not have itself, as in kubectl.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,31 +11,31 @@ use granit_parser::{Event, ScalarStyle, Tag};
 use super::scalar::resolve;
 use super::tree::{At, Caps, Key, Node, TreeError, TreeFault, Value};
 
-/// What aliases may repeat: enough for shared signers, nothing for a bomb.
+/// Most values that aliases may repeat: enough for signers that policies share, too few for a "billion laughs" attack.
 const MAX_REPLAYED: usize = 20_000;
-/// What anchors may hold; an anchor inside of another is held twice.
+/// Most values that anchors may hold. An anchor inside of another one is held twice.
 const MAX_HELD: usize = 50_000;
-/// Most anchors, and most aliases, of a text.
+/// Most anchors of a document, and most aliases of a text.
 const MAX_ANCHORS: usize = 1_000;
 
-/// The trees so far.
+/// The trees that were built so far.
 pub(super) struct Builder {
     caps: Caps,
     documents: Vec<Node>,
-    /// Documents, the empty ones too.
+    /// The number of documents, with the empty ones.
     count: usize,
-    /// The collections that are not at their end, the innermost last.
+    /// The collections that have not ended yet, the innermost last.
     open: Vec<Open>,
     anchors: HashMap<usize, (Node, Size)>,
     made: Size,
     held: Size,
     replayed: usize,
     aliases: usize,
-    /// Where the fault is, if not where the event is.
+    /// The place of the fault, if it is not the place of the event.
     fault_at: Option<At>,
 }
 
-/// How much a value is.
+/// The size of a value.
 #[derive(Clone, Copy, Default)]
 struct Size {
     nodes: usize,
@@ -43,13 +43,13 @@ struct Size {
     depth: usize,
 }
 
-/// A collection that is not at its end.
+/// A collection that has not ended yet.
 struct Open {
     at: At,
     anchor: usize,
-    /// What was made before it.
+    /// The size of all that was made before it.
     before: Size,
-    /// How deep its deepest value is.
+    /// The depth of its deepest value.
     depth: usize,
     content: Content,
 }
@@ -59,7 +59,7 @@ enum Content {
     Map { entries: Vec<(Key, Node)>, key: Option<Left>, merged: Option<Vec<Node>> },
 }
 
-/// What stands left of a colon.
+/// The left side of a colon.
 enum Left {
     Key(Key),
     Merge(At),
@@ -120,14 +120,14 @@ impl Builder {
                 self.anchors.clear(); // YAML 1.2.2 §3.2.2.2: an anchor is its document's
                 Ok(())
             }
-            // What else there is says nothing of values.
+            // Other events say nothing about values.
             _ => Ok(()),
         }
     }
 
     fn begin(&mut self, at: At, anchor: usize, content: Content) -> Result<(), TreeFault> {
         if self.wants_key() {
-            return Err(no_word());
+            return Err(not_a_string());
         }
         let before = self.made;
         self.count_made(Size { nodes: 1, ..Size::default() })?;
@@ -152,7 +152,7 @@ impl Builder {
         self.add(Node { at, value }, anchor, size)
     }
 
-    /// A mapping's entries, each key once, and what is merged into it.
+    /// The entries of a mapping, each key once, with the merged ones.
     fn finished(
         &mut self,
         mut entries: Vec<(Key, Node)>,
@@ -175,10 +175,10 @@ impl Builder {
         Ok(entries)
     }
 
-    /// What an anchor stands for, once more.
+    /// Repeats the value of an anchor.
     fn replay(&mut self, anchor: usize) -> Result<(), TreeFault> {
         let Some((node, size)) = self.anchors.get(&anchor) else {
-            return Err(syntax("an alias stands inside of what it stands for"));
+            return Err(syntax("an alias is inside of the value that it repeats"));
         };
         let (node, size) = (node.clone(), *size);
         self.aliases += 1;
@@ -190,7 +190,7 @@ impl Builder {
         self.add(node, 0, size)
     }
 
-    /// A finished value, to where it belongs.
+    /// Adds a finished value to the collection that contains it.
     fn add(&mut self, node: Node, anchor: usize, size: Size) -> Result<(), TreeFault> {
         if self.open.len().saturating_add(size.depth) > self.caps.depth {
             return Err(TreeFault::TooMuch);
@@ -216,7 +216,7 @@ impl Builder {
             Content::Map { entries, key, merged } => match key.take() {
                 None => match node.value {
                     Value::Text(text) => *key = Some(Left::Key(Key { at: node.at, text })),
-                    _ => return Err(no_word()),
+                    _ => return Err(not_a_string()),
                 },
                 Some(Left::Merge(at)) if merged.is_some() => {
                     self.fault_at = Some(at);
@@ -234,7 +234,7 @@ impl Builder {
         Ok(())
     }
 
-    /// Does a key come next?
+    /// Whether a key comes next.
     fn wants_key(&self) -> bool {
         self.open.last().is_some_and(|open| matches!(open.content, Content::Map { key: None, .. }))
     }
@@ -242,7 +242,7 @@ impl Builder {
     fn set_key(&mut self, typed: Key, style: ScalarStyle) -> Result<(), TreeFault> {
         let is_plain = style == ScalarStyle::Plain;
         if is_plain && matches!(resolve(&typed.text), Value::Null) {
-            return Err(no_word());
+            return Err(not_a_string());
         }
         if let Some(Open { content: Content::Map { key, .. }, .. }) = self.open.last_mut() {
             *key = Some(if is_plain && typed.text == "<<" { Left::Merge(typed.at) } else { Left::Key(typed) });
@@ -266,7 +266,7 @@ fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<Value, Tr
         return Ok(if style == ScalarStyle::Plain { resolve(text) } else { Value::Text(text.to_owned()) });
     };
     if tag.parts() == ("", "!") || tag.is_yaml_core_schema_tag("str") {
-        return Ok(Value::Text(text.to_owned())); // YAML 1.2.2 §10.1.2: `!` makes it no more than a string
+        return Ok(Value::Text(text.to_owned())); // YAML 1.2.2 §10.1.2: `!` makes it a string
     }
     let value = resolve(text);
     let fits = match value {
@@ -286,11 +286,11 @@ fn check_tag(tag: Option<&Tag>, kind: &str) -> Result<(), TreeFault> {
 }
 
 fn unfit(tag: &Tag) -> TreeFault {
-    TreeFault::Syntax { message: format!("the tag {} is not known here, or does not fit the value", tag.original()) }
+    TreeFault::Syntax { message: format!("the tag {} is not supported, or does not fit the value", tag.original()) }
 }
 
-fn no_word() -> TreeFault {
-    syntax("a mapping's key must be a word")
+fn not_a_string() -> TreeFault {
+    syntax("the key of a mapping must be a string")
 }
 
 fn syntax(message: &str) -> TreeFault {
@@ -341,14 +341,14 @@ mod tests {
     #[test]
     fn what_nobody_needs_is_refused_where_it_stands() {
         for (text, place, words) in [
-            ("a: 1\n[b]: 2\n", (2, 1), "a mapping's key must be a word"),
-            ("a: 1\n~: 2\n", (2, 1), "a mapping's key must be a word"),
-            ("a: &x [1]\n*x : 2\n", (2, 1), "a mapping's key must be a word"),
-            ("a:\n  !evil x", (2, 9), "the tag !evil is not known here, or does not fit the value"),
-            ("a: !!int x", (1, 10), "the tag !!int is not known here, or does not fit the value"),
-            ("a: !!binary aGk=", (1, 13), "the tag !!binary is not known here, or does not fit the value"),
-            ("a: !!set {b}", (1, 10), "the tag !!set is not known here, or does not fit the value"),
-            ("a: &x [*x]", (1, 8), "an alias stands inside of what it stands for"),
+            ("a: 1\n[b]: 2\n", (2, 1), "the key of a mapping must be a string"),
+            ("a: 1\n~: 2\n", (2, 1), "the key of a mapping must be a string"),
+            ("a: &x [1]\n*x : 2\n", (2, 1), "the key of a mapping must be a string"),
+            ("a:\n  !evil x", (2, 9), "the tag !evil is not supported, or does not fit the value"),
+            ("a: !!int x", (1, 10), "the tag !!int is not supported, or does not fit the value"),
+            ("a: !!binary aGk=", (1, 13), "the tag !!binary is not supported, or does not fit the value"),
+            ("a: !!set {b}", (1, 10), "the tag !!set is not supported, or does not fit the value"),
+            ("a: &x [*x]", (1, 8), "an alias is inside of the value that it repeats"),
             ("a: {<<: 7}", (1, 9), "<< takes a mapping, or a list of mappings"),
             ("a: {b: 1, <<: {}, <<: {}}", (1, 19), "\"<<\" stands twice in one mapping"),
             ("a: {b: 1, c: 2, b: 3}", (1, 17), "\"b\" stands twice in one mapping"),

@@ -1,4 +1,4 @@
-//! serde over the tree: each error gets the place of the value, or of the key, that it is about.
+//! serde over the tree. Each error gets the place of the value or key that it is about.
 
 use serde::de::value::StrDeserializer;
 use serde::de::{
@@ -14,7 +14,7 @@ pub(super) fn read<T: DeserializeOwned>(node: &Node) -> Result<T, YamlError> {
     T::deserialize(node)
 }
 
-/// The innermost place is the nearest to what is wrong.
+/// Adds a place to an error that has none: the innermost place is the nearest to the problem.
 fn placed(at: At) -> impl Fn(YamlError) -> YamlError {
     move |error| match error.line {
         0 => YamlError { line: at.line, column: at.column, ..error },
@@ -53,7 +53,7 @@ impl<'de> Deserializer<'de> for &'de Node {
         visitor.visit_newtype_struct(self)
     }
 
-    /// Our enums are words.
+    /// All enums of the configuration are words.
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         name: &'static str,
@@ -69,7 +69,7 @@ impl<'de> Deserializer<'de> for &'de Node {
         }
     }
 
-    /// serde would take a list for a struct, field by field; nobody writes that on purpose.
+    /// serde would read a list as the fields of a struct, in their order. Nobody writes that on purpose.
     fn deserialize_struct<V: Visitor<'de>>(
         self,
         _: &'static str,

@@ -1,5 +1,5 @@
-//! Kubernetes' lists: `v1 List`, as `kubectl get -o yaml` prints it, and lists of one kind (`PodList`), as the API server
-//! answers them. A list has no field of its own beside its items: what stands there would count for nothing.
+//! Lists of Kubernetes: `v1 List`, as `kubectl get -o yaml` prints it, and lists of one kind (`PodList`), as the API server
+//! returns them. A list has no fields but [`FIELDS`]: any other would have no effect.
 
 use super::tree::Node;
 
@@ -9,14 +9,14 @@ pub(crate) const FIELDS: [&str; 4] = ["apiVersion", "kind", "metadata", "items"]
 /// `apiVersion` and `kind`.
 pub(crate) type Identity<'a> = (&'a str, &'a str);
 
-/// What an object says that it is; `None` unless it says both.
+/// The `apiVersion` and `kind` of an object; `None` unless it has both.
 pub(crate) fn identity(object: &Node) -> Option<Identity<'_>> {
     let text = |field| object.get(field).and_then(Node::text).filter(|text| !text.is_empty());
     Some((text("apiVersion")?, text("kind")?))
 }
 
-/// What an item of this list is: what it says itself, or else what the list says. The API server leaves both out in the
-/// items of a list of one kind.
+/// The `apiVersion` and `kind` of an item: its own, or else those that follow from the list. The API server leaves both out
+/// in the items of a list of one kind.
 pub(crate) fn identity_of_item<'a>(item: &'a Node, list: Identity<'a>) -> Option<Identity<'a>> {
     let (version, kind) = (list.0, list.1.strip_suffix("List").filter(|kind| !kind.is_empty()));
     match (item.get("apiVersion"), item.get("kind")) {

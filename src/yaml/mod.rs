@@ -1,7 +1,7 @@
 //! YAML (and so JSON) as operators write it: read strictly, with line, column and a hint in every error.
 //!
-//! One reader for all of it, [`tree`]: policies look at the tree itself, so that all that is wrong can be told at
-//! once; configuration and manifests are read from it by serde, so that the first thing that is wrong has its place.
+//! There is one reader, [`tree`]. Policies are read from the tree itself, so that all problems of a file can be reported at
+//! once. Configuration and manifests are read from the tree by serde, which reports the first problem with its place.
 
 mod builder;
 mod de;
@@ -17,7 +17,7 @@ use crate::base::text::nearest;
 use portreeve_verify::text::printable;
 use tree::{Caps, Node, TreeError};
 
-/// Reads one document; a text without any, or of comments alone, is `null`.
+/// Reads one document. A text without a document, or with comments alone, is `null`.
 pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, YamlError> {
     let mut documents = tree::parse(text, Caps::FILE)?.into_iter();
     let first = documents.next().unwrap_or(Node::NOTHING);
@@ -32,7 +32,7 @@ pub fn read_all<T: DeserializeOwned>(text: &str) -> Result<Vec<T>, YamlError> {
     documents(text)?.iter().map(of_node).collect()
 }
 
-/// The documents of a stream of manifests, separated by `---`; empty ones are left out.
+/// The documents of a stream of manifests, separated by `---`. Empty documents are left out.
 pub(crate) fn documents(text: &str) -> Result<Vec<Node>, YamlError> {
     Ok(tree::parse(text, Caps::CLUSTER)?)
 }
@@ -42,16 +42,16 @@ pub(crate) fn of_node<T: DeserializeOwned>(node: &Node) -> Result<T, YamlError> 
     de::read(node)
 }
 
-/// What is wrong in a text, and where.
+/// A problem in a text, and its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct YamlError {
-    /// From 1; 0 where it is not known.
+    /// From 1; 0 if the place is not known.
     pub line: usize,
-    /// From 1; 0 where it is not known.
+    /// From 1; 0 if the place is not known.
     pub column: usize,
-    /// What is wrong.
+    /// The problem.
     pub message: String,
-    /// What was perhaps meant.
+    /// What may have been meant.
     pub hint: Option<String>,
 }
 
@@ -67,7 +67,7 @@ impl From<TreeError> for YamlError {
     }
 }
 
-/// The nearest known word, or all that are known.
+/// Suggests the known word that is nearest, or else lists all known words.
 fn suggestion(typed: &str, known: &[&'static str]) -> Option<String> {
     match nearest(typed, known.iter().copied()) {
         Some(word) => Some(format!("did you mean \"{word}\"?")),

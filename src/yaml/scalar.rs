@@ -1,7 +1,7 @@
-//! What a plain scalar is: YAML 1.2's core schema (§10.3.2), as strictly as that allows.
+//! The value of a plain scalar, by the core schema of YAML 1.2 (§10.3.2), read as strictly as the schema allows.
 //!
-//! Whatever some reader of YAML takes for a number is none of ours as a string: a tag `007` or `1_000` must be quoted, or it
-//! is said so. The words that were booleans in YAML 1.1 only (`yes`, `on`) are strings.
+//! A plain scalar that any YAML version reads as a number (`007`, `1_000`) is rejected where a string is expected. Quote it.
+//! The words that are booleans in YAML 1.1 alone (`yes`, `on`) are strings.
 
 use serde_json::Number;
 
@@ -17,7 +17,7 @@ pub(super) fn resolve(text: &str) -> Value {
     }
 }
 
-/// `Some(None)`: a number that JSON does not have, or that readers disagree about.
+/// `Some(None)`: a number that JSON does not have, or that YAML versions read differently.
 fn number(text: &str) -> Option<Option<Number>> {
     let (is_negative, digits) = match text.strip_prefix('-') {
         Some(digits) => (true, digits),
@@ -33,7 +33,7 @@ fn number(text: &str) -> Option<Option<Number>> {
         let plain = !digits.contains('_') && (digits == "0" || !digits.starts_with('0'));
         return Some(digits.parse().ok().filter(|_| plain).and_then(|number| signed(is_negative, number)));
     }
-    // Rust reads words as numbers too, such as `infinity`.
+    // Rust parses words such as `infinity` as numbers, too.
     let is_float = digits.bytes().any(|b| b.is_ascii_digit())
         && digits.bytes().all(|b| b.is_ascii_digit() || b".eE+-".contains(&b))
         && digits.starts_with(|c: char| c.is_ascii_digit() || c == '.');
@@ -41,7 +41,7 @@ fn number(text: &str) -> Option<Option<Number>> {
     Some(Number::from_f64(if is_negative { -float } else { float }))
 }
 
-/// `0x1f`, `0o17`; and `0b1`, which YAML 1.1 had.
+/// `0x1f`, `0o17`, and `0b1` of YAML 1.1.
 fn with_radix(digits: &str) -> Option<(u32, &str)> {
     let (radix, digits) = [("0x", 16), ("0o", 8), ("0b", 2)]
         .iter()

@@ -1,8 +1,9 @@
-//! YAML (and so JSON) text as a tree in which every value knows its line and column, so that all that is wrong in a
-//! file can be told at once, each with its place.
+//! YAML (and so JSON) text as a tree in which every value has its line and column, so that all problems of a file can be
+//! reported at once, each with its place.
 //!
-//! Refuses duplicate keys, unknown tags, line breaks that editors do not show, and YAML 1.1's `yes` and `no` as booleans;
-//! caps size, depth, nodes and aliases, so that no file outgrows its bytes. It knows nothing of policies.
+//! It refuses duplicate keys, unknown tags and line breaks that editors do not show. It does not read `yes` and `no` as
+//! booleans, as YAML 1.1 does. It caps size, depth, nodes and aliases, so that the tree of a small file is small. It knows
+//! nothing of policies.
 
 use std::fmt;
 
@@ -11,7 +12,7 @@ use granit_parser::{Marker, Parser};
 use super::builder::Builder;
 use portreeve_verify::text::printable;
 
-/// How much one text may hold.
+/// Limits of one text.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Caps {
     pub(crate) bytes: usize,
@@ -20,15 +21,15 @@ pub(crate) struct Caps {
     pub(crate) documents: usize,
 }
 
-/// The most bytes a file of ours may have; a ConfigMap has no more either.
+/// Most bytes of a configuration or policy file. A ConfigMap has the same limit.
 pub(crate) const MAX_TEXT: usize = 1 << 20;
 
 impl Caps {
-    /// A file of ours. A megabyte of real policies has about 100,000 nodes, and they are no deeper than ten levels; a
-    /// list of ConfigMaps neither.
+    /// A configuration or policy file. A megabyte of real policies has about 100,000 nodes in at most ten levels. A list of
+    /// ConfigMaps is no deeper.
     pub(crate) const FILE: Self = Self { bytes: MAX_TEXT, depth: 32, nodes: 250_000, documents: 16_384 };
 
-    /// A whole cluster's manifests (`kubectl get -A`): ten thousand workloads have about two million nodes.
+    /// The manifests of a whole cluster (`kubectl get -A`). Ten thousand workloads have about two million nodes.
     pub(crate) const CLUSTER: Self = Self { bytes: 256 << 20, depth: 64, nodes: 4_000_000, documents: 20_000 };
 }
 
@@ -53,13 +54,13 @@ pub(crate) struct TreeError {
 /// Why a text could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum TreeFault {
-    /// More bytes than there may be.
+    /// More bytes than the limit.
     TooLarge { limit: usize },
-    /// More of anything else than there may be.
+    /// More values, levels, aliases or documents than the limit.
     TooMuch,
-    /// A key stands twice in one mapping.
+    /// A key is there twice in one mapping.
     DuplicateKey { key: String },
-    /// Not YAML, or YAML that nobody needs here; why.
+    /// Not YAML, or a part of YAML that is not supported.
     Syntax { message: String },
 }
 
@@ -67,14 +68,14 @@ impl fmt::Display for TreeFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooLarge { limit } => write!(f, "there are more than {limit} bytes"),
-            Self::TooMuch => f.write_str("there is too much in it to be read at once"),
+            Self::TooMuch => f.write_str("there are too many values, aliases or levels in it"),
             Self::DuplicateKey { key } => write!(f, "\"{}\" stands twice in one mapping", printable(key, 60)),
             Self::Syntax { message } => f.write_str(&printable(message, 300)),
         }
     }
 }
 
-/// A value and where it stands; behind an alias, where it is written, for that is where it must be mended.
+/// A value and its place. The value of an alias has the place where it is written, because that is where it is corrected.
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
     pub(crate) at: At,
@@ -86,14 +87,14 @@ pub(crate) struct Node {
 pub(crate) enum Value {
     Null,
     Bool(bool),
-    /// `None` for one that JSON does not have, such as `.inf`.
+    /// `None` for a number that JSON does not have, such as `.inf`.
     Number(Option<serde_json::Number>),
     Text(String),
     List(Vec<Node>),
     Map(Vec<(Key, Node)>),
 }
 
-/// A key of a mapping and where it stands.
+/// A key of a mapping and its place.
 #[derive(Clone, Debug)]
 pub(crate) struct Key {
     pub(crate) at: At,
@@ -101,10 +102,10 @@ pub(crate) struct Key {
 }
 
 impl Node {
-    /// What stands where nothing stands.
+    /// The value of an empty text.
     pub(crate) const NOTHING: Self = Self { at: At::START, value: Value::Null };
 
-    /// What it is, for people.
+    /// The kind of the value, for messages.
     pub(crate) fn kind(&self) -> &'static str {
         match self.value {
             Value::Null => "nothing",
@@ -116,12 +117,12 @@ impl Node {
         }
     }
 
-    /// A mapping's value, unless it is null: Kubernetes tells null and absent no more apart than this.
+    /// The value of a field; `None` for null, which Kubernetes treats like an absent field.
     pub(crate) fn get(&self, name: &str) -> Option<&Node> {
         self.entry(name).filter(|node| !node.is_null())
     }
 
-    /// A mapping's value, be it null.
+    /// The value of a field, also null.
     pub(crate) fn entry(&self, name: &str) -> Option<&Node> {
         let Value::Map(entries) = &self.value else { return None };
         entries.iter().find(|(key, _)| key.text == name).map(|(_, node)| node)
@@ -157,9 +158,9 @@ pub(crate) fn parse(text: &str, caps: Caps) -> Result<Vec<Node>, TreeError> {
     Ok(builder.into_documents())
 }
 
-/// YAML 1.2.2 §5.4 ends a line, and a comment, at a carriage return without a line feed. YAML 1.1, which kubectl reads, does
-/// so at three characters of Unicode as well. Many editors and `git diff` do neither: what they show as the rest of a
-/// comment would be read, by us or by kubectl. JSON has no comments, and may have the three in its strings.
+/// YAML 1.2.2 §5.4 ends a line, and a comment, at a carriage return without a line feed. YAML 1.1, which kubectl reads, also
+/// ends it at three characters of Unicode. Many editors and `git diff` do neither: they would show as the rest of a comment
+/// what Portreeve or kubectl reads as a line. JSON has no comments, and its strings may contain the three characters.
 fn refuse_hidden_line_breaks(text: &str) -> Result<(), TreeError> {
     let is_json = text.trim_start().starts_with(['{', '[']) && !text.contains('#');
     let is_hidden = |&(at, found): &(usize, &str)| match found {
@@ -175,9 +176,8 @@ fn refuse_hidden_line_breaks(text: &str) -> Result<(), TreeError> {
         "\r" => "a carriage return without a line feed",
         _ => "a line break of Unicode (U+0085, U+2028 or U+2029)",
     };
-    let message = format!(
-        "{what} stands in this line: YAML begins a new line there, which most editors do not show; take it out"
-    );
+    let message =
+        format!("{what} is in this line: YAML begins a new line there, which most editors do not show; remove it");
     Err(TreeError { at, fault: TreeFault::Syntax { message } })
 }
 
