@@ -70,8 +70,8 @@ impl PoliciesInForce {
     }
 
     /// Puts a new set in force.
-    pub fn replace(&self, policies: PolicySet) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(policies));
+    pub fn replace(&self, policies: impl Into<Arc<PolicySet>>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(policies.into());
     }
 }
 

@@ -1,14 +1,14 @@
-//! Mounted files, read the careful way: regular files only, never more than a cap, and a stamp that tells whether
-//! one has changed without reading it.
+//! Files that operators mount: only regular files are read, and never more than a cap. A stamp shows whether a file has
+//! changed, without reading it.
 
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// What tells one state of a file from another. Links are followed, so that kubelet's swap of `..data` shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// The state of a file. Links are followed, so that the stamp changes when kubelet swaps the link `..data`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
     device: u64,
     inode: u64,
@@ -18,29 +18,57 @@ pub(crate) struct Stamp {
 }
 
 impl Stamp {
-    /// The stamp of a file; `None` where there is none.
+    /// The stamp of a file; `None` if there is no file.
     pub(crate) fn of(path: &Path) -> Option<Self> {
-        fs::metadata(path).ok().map(|metadata| Self {
+        fs::metadata(path).ok().as_ref().map(Self::of_metadata)
+    }
+
+    /// The stamp in these metadata.
+    pub(crate) fn of_metadata(metadata: &Metadata) -> Self {
+        Self {
             device: metadata.dev(),
             inode: metadata.ino(),
             size: metadata.size(),
             modified: (metadata.mtime(), metadata.mtime_nsec()),
             changed: (metadata.ctime(), metadata.ctime_nsec()),
-        })
+        }
     }
 }
 
-/// The whole file, if it has no more than `cap` bytes.
+impl Stamp {
+    /// The stamp in bytes, to be hashed.
+    pub(crate) fn to_bytes(self) -> [u8; 56] {
+        let Self { device, inode, size, modified, changed } = self;
+        let mut bytes = [0; 56];
+        let numbers = [device, inode, size].map(u64::to_le_bytes);
+        let times = [modified.0, modified.1, changed.0, changed.1].map(i64::to_le_bytes);
+        for (place, number) in bytes.chunks_exact_mut(8).zip(numbers.iter().chain(&times)) {
+            place.copy_from_slice(number);
+        }
+        bytes
+    }
+}
+
+/// The content of a regular file, if it has no more than `cap` bytes.
 pub(crate) fn read_capped(path: &Path, cap: usize) -> Result<Vec<u8>, FileError> {
-    // Opening a named pipe would wait for a writer; so look before opening.
+    // Opening a named pipe would wait for a writer, so its kind is checked first.
     if !fs::metadata(path).map_err(FileError::Io)?.is_file() {
         return Err(FileError::NotAFile);
     }
-    let file = File::open(path).map_err(FileError::Io)?;
+    read_open(File::open(path).map_err(FileError::Io)?, cap)
+}
+
+/// The content of an open file, which may be a pipe, if it has no more than `cap` bytes.
+pub(crate) fn read_open(file: File, cap: usize) -> Result<Vec<u8>, FileError> {
     let length = file.metadata().ok().and_then(|found| usize::try_from(found.len()).ok()).unwrap_or_default();
-    let mut bytes = Vec::with_capacity(length.min(cap) + 1);
+    // One allocation: a buffer that grows leaves holes in the heap.
+    read_to_end(file, Vec::with_capacity(length.min(cap) + 1), cap)
+}
+
+/// Reads into `bytes` to the end, if there are no more than `cap` bytes.
+pub(crate) fn read_to_end(input: impl Read, mut bytes: Vec<u8>, cap: usize) -> Result<Vec<u8>, FileError> {
     let limit = u64::try_from(cap).unwrap_or(u64::MAX).saturating_add(1);
-    file.take(limit).read_to_end(&mut bytes).map_err(FileError::Io)?;
+    input.take(limit).read_to_end(&mut bytes).map_err(FileError::Io)?;
     if bytes.len() > cap {
         return Err(FileError::TooLarge { cap });
     }
@@ -49,13 +77,18 @@ pub(crate) fn read_capped(path: &Path, cap: usize) -> Result<Vec<u8>, FileError>
 
 /// As [`read_capped`], for text.
 pub(crate) fn read_text_capped(path: &Path, cap: usize) -> Result<String, FileError> {
-    String::from_utf8(read_capped(path, cap)?).map_err(|_| FileError::NotText)
+    into_text(read_capped(path, cap)?)
+}
+
+/// Bytes of a file as text.
+pub(crate) fn into_text(bytes: Vec<u8>) -> Result<String, FileError> {
+    String::from_utf8(bytes).map_err(|_| FileError::NotText)
 }
 
 /// A file that could not be read.
 #[derive(Debug)]
 pub enum FileError {
-    /// The system says no.
+    /// The operating system reports an error.
     Io(io::Error),
     /// It is a directory, a pipe or a device.
     NotAFile,
@@ -69,7 +102,7 @@ pub enum FileError {
 }
 
 impl FileError {
-    /// Is it simply not there?
+    /// Whether the file does not exist.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Io(error) if error.kind() == io::ErrorKind::NotFound)
     }
@@ -97,7 +130,7 @@ impl std::error::Error for FileError {
 
 #[cfg(test)]
 pub(crate) mod scratch {
-    //! A directory of its own for one test, gone afterwards.
+    //! A temporary directory for one test.
 
     use std::path::{Path, PathBuf};
     use std::sync::atomic::{AtomicUsize, Ordering};

@@ -31,13 +31,13 @@ impl Webhook {
         let waiting = Arc::new(Waiting::new(config.server.limits.connections));
         let engine = setup::engine(config, Arc::clone(&waiting), Arc::clone(&metrics)).map_err(ServeError::Setup)?;
         let engine = Arc::new(engine);
-        let mut policies = PolicySource::new(config.policies.clone());
-        take_policies(&engine, &metrics, &mut policies);
+        let policies = PolicySource::new(config.policies.clone());
+        take_policies(&engine, &metrics, &policies);
         let chores = {
             let (engine, looking) = (Arc::clone(&engine), Arc::clone(&engine));
             let metrics = Arc::clone(&metrics);
             vec![
-                Chore::new("policies", move || take_policies(&engine, &metrics, &mut policies)),
+                Chore::new("policies", move || take_policies(&engine, &metrics, &policies)),
                 Chore::new("ends of trust data", move || looking.judge().notary.look_at_ends(Timestamp::now())),
             ]
         };
@@ -58,7 +58,7 @@ impl Webhook {
 }
 
 /// Looks whether the policies changed, and puts them in force if they are good.
-fn take_policies(engine: &Engine, metrics: &Metrics, source: &mut PolicySource) {
+fn take_policies(engine: &Engine, metrics: &Metrics, source: &PolicySource) {
     match source.reload_if_changed() {
         None => {}
         Some(Ok(policies)) => {

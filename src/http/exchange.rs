@@ -3,8 +3,8 @@
 //! changed. Never logs a header or a body.
 
 use std::io::Read;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ureq::http::{HeaderMap, Request, Response, header};
@@ -20,7 +20,7 @@ use super::tunnel::TunnelConnector;
 use super::url::PlainHttp;
 use crate::base::context::Deadline;
 use crate::base::files::Stamp;
-use crate::base::reload::Recheck;
+use crate::base::reload::{Reload, Reloading, Source};
 use crate::metrics::{Metrics, What};
 
 /// What we say we are.
@@ -37,19 +37,16 @@ const POOL_AGE: Duration = Duration::from_secs(30);
 
 /// The connections, under the CA bundle as it is now. Shared by all workers.
 pub(super) struct Exchange {
+    agents: Reloading<AgentSource>,
+    proxies: Proxies,
+    metrics: Arc<Metrics>,
+}
+
+/// Makes agents under the CA bundle.
+struct AgentSource {
     built_in: BuiltInRoots,
     ca: Option<PathBuf>,
     plain_http: PlainHttp,
-    proxies: Proxies,
-    recheck: Recheck,
-    metrics: Arc<Metrics>,
-    state: Mutex<State>,
-}
-
-#[derive(Clone)]
-struct State {
-    agent: Agent,
-    stamp: Option<Stamp>,
 }
 
 /// What a server answered.
@@ -72,11 +69,9 @@ impl Exchange {
         check_every: Duration,
         metrics: Arc<Metrics>,
     ) -> Result<Self, HttpSetupError> {
-        // The stamp first: a change between the two is then seen at the next look.
-        let stamp = ca.as_deref().and_then(Stamp::of);
-        let agent = new_agent(built_in, ca.as_deref(), plain_http).map_err(HttpSetupError::Ca)?;
-        let state = Mutex::new(State { agent, stamp });
-        Ok(Self { built_in, ca, plain_http, proxies, recheck: Recheck::every(check_every), metrics, state })
+        let source = AgentSource { built_in, ca, plain_http };
+        let agents = Reloading::start(source, check_every).map_err(HttpSetupError::Ca)?;
+        Ok(Self { agents, proxies, metrics })
     }
 
     /// One request and its answer. `answered` is told as soon as the answer's head is there.
@@ -110,37 +105,46 @@ impl Exchange {
         Ok(Answer { status, challenges, body })
     }
 
-    /// The agent under the CA bundle as it is now. One caller looks at the file; the others do not wait.
+    /// The agent under the CA bundle as it is now. One caller checks the file; the others do not wait.
     fn agent(&self) -> Agent {
-        let look = self.ca.as_deref().and_then(|ca| Some((ca, self.recheck.due()?)));
-        let State { agent, stamp: known } = self.lock().clone();
-        let Some((ca, _look)) = look else { return agent };
-        let stamp = Stamp::of(ca);
-        let renewed = (stamp != known).then(|| new_agent(self.built_in, Some(ca), self.plain_http));
-        let mut state = self.lock();
-        match renewed {
-            None => {}
-            Some(Ok(agent)) => {
-                log::info!("CA bundle {} was read again", ca.display());
+        match self.agents.check() {
+            Reload::Unchanged => self.agents.value(),
+            Reload::Made(agent) => {
+                log::info!("CA bundle {} was read again", self.agents.source().file());
                 self.metrics.reload(What::TrustCa, true);
-                state.stamp = stamp;
-                state.agent = agent;
+                agent
             }
-            Some(Err(error)) => {
+            Reload::Failed { error, .. } => {
                 log::error!("{error}; the roots read before stay in force");
                 self.metrics.reload(What::TrustCa, false);
-                state.stamp = stamp;
+                self.agents.value()
             }
         }
-        state.agent.clone()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn new_agent(built_in: BuiltInRoots, ca: Option<&std::path::Path>, plain_http: PlainHttp) -> Result<Agent, CaError> {
+impl AgentSource {
+    fn file(&self) -> impl std::fmt::Display + '_ {
+        self.ca.as_deref().unwrap_or(Path::new("")).display()
+    }
+}
+
+impl Source for AgentSource {
+    type Value = Agent;
+    /// Without a bundle nothing ever changes.
+    type Stamp = Option<Stamp>;
+    type Error = CaError;
+
+    fn stamp(&self) -> Option<Stamp> {
+        self.ca.as_deref().and_then(Stamp::of)
+    }
+
+    fn make(&self, _: &mut Option<Stamp>, _: Option<&Agent>) -> Result<Agent, CaError> {
+        new_agent(self.built_in, self.ca.as_deref(), self.plain_http)
+    }
+}
+
+fn new_agent(built_in: BuiltInRoots, ca: Option<&Path>, plain_http: PlainHttp) -> Result<Agent, CaError> {
     let config = Agent::config_builder()
         .http_status_as_error(false)
         .https_only(plain_http == PlainHttp::Refused)

@@ -1,11 +1,12 @@
-//! Credentials from mounted files: every `.dockerconfigjson` and `.dockercfg` below a directory, as kubelet mounts
-//! secrets. Looked at again at most once a second; a file that has become bad leaves what it held before in force and
-//! is named in denials; files that are gone take their credentials with them.
+//! Credentials from mounted files: every `.dockerconfigjson` and `.dockercfg` below a directory, as kubelet mounts Secrets.
+//! The files are checked for changes at most once a second. If a file becomes bad, its last good credentials stay in force,
+//! and denials name it. If a file is removed, its credentials are removed.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Credential;
@@ -13,64 +14,65 @@ use super::candidates::best_first;
 use super::docker_config;
 use super::docker_config::{Entry, Format};
 use crate::base::files::{Stamp, read_capped};
-use crate::base::reload::Recheck;
+use crate::base::reload::{Reload, Reloading, Source};
 use crate::metrics::{Metrics, What};
 
-/// How often the files' stamps are looked at, at most.
+/// The shortest time between two checks of the files.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// How deep below the directory files are looked for.
 const MAX_DEPTH: usize = 4;
-/// Most directory entries looked at, and most files read.
+/// Most directory entries that are visited, and most files that are read.
 const MAX_VISITED: usize = 10_000;
 const MAX_FILES: usize = 500;
-/// Largest file: Kubernetes' own limit for a secret.
+/// Largest file: the limit that Kubernetes has for a Secret.
 const MAX_FILE: usize = 1 << 20;
 
 /// All mounted credentials. Shared by all workers.
 #[derive(Debug)]
 pub struct MountedCredentials {
-    directory: Option<PathBuf>,
-    recheck: Recheck,
-    held: Mutex<Arc<Held>>,
+    files: Option<Reloading<Directory>>,
     metrics: Option<Arc<Metrics>>,
 }
 
-/// One state of the directory.
+#[derive(Debug)]
+struct Directory(PathBuf);
+
+/// The credentials of one state of the directory.
 #[derive(Debug, Default)]
-struct Held {
-    files: BTreeMap<PathBuf, HeldFile>,
-    /// Trouble with the directory itself.
+struct Mounted {
+    files: BTreeMap<PathBuf, MountedFile>,
+    /// A problem with the directory itself.
     problem: Option<String>,
 }
 
-impl Held {
+impl Mounted {
     fn is_sound(&self) -> bool {
         self.problem.is_none() && self.files.values().all(|file| file.problems.is_empty())
     }
 }
 
-#[derive(Debug)]
-struct HeldFile {
+#[derive(Clone, Debug)]
+struct MountedFile {
     stamp: Option<Stamp>,
     entries: Arc<Vec<Entry>>,
     problems: Vec<String>,
 }
 
 impl MountedCredentials {
-    /// Reads what there is. No directory, or one that is absent: no credentials.
+    /// Reads the files. Without a directory, or if it is absent, there are no credentials.
     pub fn new(directory: Option<PathBuf>) -> Self {
         Self::checked_every(directory, CHECK_EVERY)
     }
 
     fn checked_every(directory: Option<PathBuf>, check_every: Duration) -> Self {
-        let held = match &directory {
-            Some(directory) => look_again(directory, &Held::default()).unwrap_or_default(),
-            None => Held::default(),
+        let start = |directory| {
+            let Ok(files) = Reloading::start(Directory(directory), check_every);
+            files
         };
-        Self { directory, recheck: Recheck::every(check_every), held: Mutex::new(Arc::new(held)), metrics: None }
+        Self { files: directory.map(start), metrics: None }
     }
 
-    /// Counts from now on what is read again.
+    /// Counts reloads from now on.
     pub fn counted_by(self, metrics: Arc<Metrics>) -> Self {
         Self { metrics: Some(metrics), ..self }
     }
@@ -78,93 +80,86 @@ impl MountedCredentials {
     /// The candidates for an image, most specific first. `name` is normalised and without tag:
     /// `registry.local:9001/plant/plc`.
     pub fn candidates(&self, name: &str) -> Vec<Credential> {
-        let held = self.current();
+        let mounted = self.current();
         // Among equals the order of the files' names decides, so that it is the same every time.
         best_first(
             name,
-            held.files.iter().flat_map(|(path, file)| file.entries.iter().map(move |entry| (path.display(), entry))),
+            mounted.files.iter().flat_map(|(path, file)| file.entries.iter().map(move |entry| (path.display(), entry))),
         )
     }
 
     /// What is wrong with the mounted files, for denials and for `check`; no secrets in it.
     pub fn problems(&self) -> Vec<String> {
-        let held = self.current();
-        let of_files = held.files.iter().flat_map(|(path, file)| {
+        let mounted = self.current();
+        let of_files = mounted.files.iter().flat_map(|(path, file)| {
             file.problems.iter().map(move |problem| format!("credentials file {} {problem}", path.display()))
         });
-        held.problem.iter().cloned().chain(of_files).collect()
+        mounted.problem.iter().cloned().chain(of_files).collect()
     }
 
-    /// What is in force, after looking at the files if that is due. One caller looks; the others do not wait.
-    fn current(&self) -> Arc<Held> {
-        let look = self.directory.as_ref().and_then(|directory| Some((directory, self.recheck.due()?)));
-        let held = Arc::clone(&self.lock());
-        let Some((directory, _look)) = look else { return held };
-        let Some(after) = look_again(directory, &held).map(Arc::new) else { return held };
+    /// The credentials in force, after a check of the files if one is due. One caller checks; the others do not wait.
+    fn current(&self) -> Arc<Mounted> {
+        let Some(files) = &self.files else { return Arc::default() };
+        let Reload::Made(mounted) = files.check() else { return files.value() };
         if let Some(metrics) = &self.metrics {
-            metrics.reload(What::Credentials, after.is_sound());
+            metrics.reload(What::Credentials, mounted.is_sound());
         }
-        *self.lock() = Arc::clone(&after);
-        after
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Arc<Held>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        mounted
     }
 }
 
-/// The new state of the directory, or `None` where nothing has changed.
-fn look_again(directory: &Path, before: &Held) -> Option<Held> {
-    let mut found = Found::default();
-    match fs::metadata(directory) {
-        Ok(_) => found.walk(directory, 0),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => found.miss(directory, &error.to_string()),
+impl Source for Directory {
+    type Value = Arc<Mounted>;
+    type Stamp = Found;
+    type Error = Infallible;
+
+    fn stamp(&self) -> Found {
+        let mut found = Found::default();
+        match fs::metadata(&self.0) {
+            Ok(_) => found.walk(&self.0, 0),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => found.miss(&self.0, &error.to_string()),
+        }
+        found
     }
-    let same_files = found.files.len() == before.files.len()
-        && found.files.iter().all(|(path, (stamp, _))| before.files.get(path).is_some_and(|file| file.stamp == *stamp));
-    if same_files && found.problem == before.problem {
-        return None;
-    }
-    if let Some(problem) = &found.problem
-        && before.problem.as_ref() != Some(problem)
-    {
-        log::warn!("{problem}");
-    }
-    let mut files = BTreeMap::new();
-    for (path, (stamp, format)) in found.files {
-        let file = match before.files.get(&path) {
-            Some(file) if file.stamp == stamp => {
-                HeldFile { stamp, entries: Arc::clone(&file.entries), problems: file.problems.clone() }
+
+    /// Reads the files that changed. A file that did not change keeps its credentials.
+    fn make(&self, found: &mut Found, last: Option<&Arc<Mounted>>) -> Result<Arc<Mounted>, Infallible> {
+        let last = last.cloned().unwrap_or_default();
+        if let Some(problem) = &found.problem
+            && last.problem.as_ref() != Some(problem)
+        {
+            log::warn!("{problem}");
+        }
+        let mut files = BTreeMap::new();
+        for (path, &(stamp, format)) in &found.files {
+            let file = match last.files.get(path) {
+                Some(file) if file.stamp == stamp => file.clone(),
+                before => read_file(path, stamp, format, before),
+            };
+            files.insert(path.clone(), file);
+        }
+        if found.is_partial {
+            // A file that could not be looked at may still be there, so that its last good credentials stay in force.
+            for (path, file) in &last.files {
+                files.entry(path.clone()).or_insert_with(|| file.clone());
             }
-            last => read_file(&path, stamp, format, last),
-        };
-        files.insert(path, file);
-    }
-    if found.is_partial {
-        // What could not be looked at is not thereby gone: the last good state stays in force.
-        for (path, file) in &before.files {
-            files.entry(path.clone()).or_insert_with(|| HeldFile {
-                stamp: file.stamp,
-                entries: Arc::clone(&file.entries),
-                problems: file.problems.clone(),
-            });
         }
+        Ok(Arc::new(Mounted { files, problem: found.problem.clone() }))
     }
-    Some(Held { files, problem: found.problem })
 }
 
-fn read_file(path: &Path, stamp: Option<Stamp>, format: Format, last: Option<&HeldFile>) -> HeldFile {
+fn read_file(path: &Path, stamp: Option<Stamp>, format: Format, last: Option<&MountedFile>) -> MountedFile {
     let read = read_capped(path, MAX_FILE)
         .map_err(|error| error.to_string())
         .and_then(|bytes| docker_config::parse(&bytes, format).map_err(|error| error.to_string()));
     let file = match read {
-        Ok(config) => HeldFile { stamp, entries: Arc::new(config.entries), problems: config.problems },
+        Ok(config) => MountedFile { stamp, entries: Arc::new(config.entries), problems: config.problems },
         Err(problem) => {
             let kept = last.map(|file| Arc::clone(&file.entries)).unwrap_or_default();
             let problem =
                 if kept.is_empty() { problem } else { format!("{problem}; what it held before stays in force") };
-            HeldFile { stamp, entries: kept, problems: vec![problem] }
+            MountedFile { stamp, entries: kept, problems: vec![problem] }
         }
     };
     for problem in &file.problems {
@@ -173,13 +168,13 @@ fn read_file(path: &Path, stamp: Option<Stamp>, format: Format, last: Option<&He
     file
 }
 
-/// What a walk found.
-#[derive(Default)]
+/// The files below the directory, found without reading them.
+#[derive(Debug, Default, PartialEq)]
 struct Found {
     files: BTreeMap<PathBuf, (Option<Stamp>, Format)>,
     visited: usize,
     problem: Option<String>,
-    /// Is there something that could not be looked at?
+    /// Something could not be looked at.
     is_partial: bool,
 }
 
@@ -204,7 +199,7 @@ impl Found {
                 return;
             }
             let name = entry.file_name();
-            // kubelet keeps the real files in `..data` and links to them; the links are what counts.
+            // kubelet keeps the real files in `..data` and links to them. The links are read.
             if name.as_encoded_bytes().starts_with(b"..") {
                 continue;
             }
@@ -232,7 +227,7 @@ impl Found {
     }
 }
 
-/// `config.json`, `dockerconfigjson`: what people call a docker config that is read under another name only.
+/// Whether the name is one that people give a docker config (`config.json`, `dockerconfigjson`), but that is not read.
 fn looks_like_a_docker_config(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     name.ends_with("config.json") || name.ends_with("dockerconfigjson")

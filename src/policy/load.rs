@@ -7,16 +7,19 @@
 //!
 //! All or nothing: one bad file, and there is no set. Whoever holds the last good one keeps it.
 
-use std::fs::{self, File, Metadata};
-use std::io::{self, Read as _};
+use std::fs;
+use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::Place;
 use super::document::{self, Document};
 use super::problem::{Fault, PolicyProblem};
 use super::set::PolicySet;
+use crate::base::files::{FileError, Stamp, read_text_capped};
+use crate::base::reload::{Reload, Reloading, Source};
 use crate::yaml::tree::{At, MAX_TEXT};
 use portreeve_verify::image::Sha256;
 
@@ -35,30 +38,48 @@ pub fn load(directories: &[PathBuf]) -> Result<PolicySet, Vec<PolicyProblem>> {
     load_steadily(directories).0
 }
 
-/// Policy directories that are looked at again and again.
+/// Policy directories that are checked for changes again and again.
 #[derive(Debug)]
-pub struct PolicySource {
-    directories: Vec<PathBuf>,
-    seen: Option<Fingerprint>,
-}
+pub struct PolicySource(Reloading<Directories>);
+
+#[derive(Debug)]
+struct Directories(Vec<PathBuf>);
 
 impl PolicySource {
     /// Nothing is read yet.
     pub fn new(directories: Vec<PathBuf>) -> Self {
-        Self { directories, seen: None }
+        Self(Reloading::start_with(None, Directories(directories), Duration::ZERO))
     }
 
-    /// Reads the policies if anything changed since the last call; the first call always reads. `None`: all is as it
-    /// was, good or bad. What could not be read at all is tried again at every call.
-    pub fn reload_if_changed(&mut self) -> Option<Result<PolicySet, Vec<PolicyProblem>>> {
-        if self.seen.is_some() && self.seen == Some(Fingerprint::of(&self.directories)) {
-            return None;
+    /// Reads the policies if anything changed since the last call. The first call always reads. `None`: nothing changed,
+    /// whether the policies are good or bad. A file that cannot be read is tried again at every call.
+    pub fn reload_if_changed(&self) -> Option<Result<Arc<PolicySet>, Vec<PolicyProblem>>> {
+        match self.0.check() {
+            Reload::Unchanged => None,
+            Reload::Made(set) => set.map(Ok),
+            Reload::Failed { error, .. } => Some(Err(error)),
         }
-        let (result, fingerprint) = load_steadily(&self.directories);
-        let unread = |problem: &PolicyProblem| matches!(problem.fault, Fault::Io(_));
-        let try_again = result.as_ref().is_err_and(|problems| problems.iter().any(unread));
-        self.seen = (!try_again).then_some(fingerprint);
-        Some(result)
+    }
+}
+
+impl Source for Directories {
+    /// `None` before the first good set.
+    type Value = Option<Arc<PolicySet>>;
+    type Stamp = Fingerprint;
+    type Error = Vec<PolicyProblem>;
+
+    fn stamp(&self) -> Fingerprint {
+        Fingerprint::of(&self.0)
+    }
+
+    fn make(&self, stamp: &mut Fingerprint, _: Option<&Self::Value>) -> Result<Self::Value, Vec<PolicyProblem>> {
+        let (result, read) = load_steadily(&self.0);
+        *stamp = read;
+        result.map(|set| Some(Arc::new(set)))
+    }
+
+    fn is_transient(&self, problems: &Vec<PolicyProblem>) -> bool {
+        problems.iter().any(|problem| matches!(problem.fault, Fault::Io(_)))
     }
 }
 
@@ -211,22 +232,19 @@ fn entry_names(directory: &Path) -> io::Result<Vec<PathBuf>> {
 
 /// Reads a text file of at most [`MAX_TEXT`] bytes.
 pub(crate) fn read_file(path: &Path) -> Result<String, Fault> {
-    let file = File::open(path).map_err(Fault::Io)?;
-    let mut bytes = Vec::new();
-    let limit = u64::try_from(MAX_TEXT).unwrap_or(u64::MAX);
-    file.take(limit + 1).read_to_end(&mut bytes).map_err(Fault::Io)?;
-    if bytes.len() > MAX_TEXT {
-        return Err(Fault::TooLarge { limit: MAX_TEXT });
-    }
-    String::from_utf8(bytes).map_err(|_| Fault::NotUtf8)
+    read_text_capped(path, MAX_TEXT).map_err(|error| match error {
+        FileError::Io(error) => Fault::Io(error),
+        FileError::NotAFile => Fault::NotAFile,
+        FileError::TooLarge { cap } => Fault::TooLarge { limit: cap },
+        FileError::NotText => Fault::NotUtf8,
+    })
 }
 
 pub(crate) fn problem(file: &Path, fault: Fault) -> PolicyProblem {
     PolicyProblem::new(Place::new(file, At::START), fault)
 }
 
-/// What a change would change: names, links, sizes, times and inodes of everything below the directories. Costs a
-/// few `stat` calls and reads no file.
+/// The stamps of everything below the directories, with the names and links. Costs a few `stat` calls and reads no file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Fingerprint(Sha256);
 
@@ -256,7 +274,7 @@ fn note(path: &Path, depth: usize, facts: &mut Vec<u8>, seen: &mut usize) {
         facts.push(1); // absent, or a link to nothing
         return;
     };
-    note_metadata(&metadata, facts);
+    facts.extend_from_slice(&Stamp::of_metadata(&metadata).to_bytes());
     if !metadata.is_dir() {
         return;
     }
@@ -272,15 +290,6 @@ fn note_link(link: &Path, facts: &mut Vec<u8>) {
     if let Ok(target) = fs::read_link(link) {
         facts.extend_from_slice(target.as_os_str().as_bytes());
         facts.push(0);
-    }
-}
-
-fn note_metadata(metadata: &Metadata, facts: &mut Vec<u8>) {
-    for number in [metadata.dev(), metadata.ino(), metadata.size(), u64::from(metadata.mode())] {
-        facts.extend_from_slice(&number.to_le_bytes());
-    }
-    for number in [metadata.mtime(), metadata.mtime_nsec(), metadata.ctime(), metadata.ctime_nsec()] {
-        facts.extend_from_slice(&number.to_le_bytes());
     }
 }
 
@@ -424,7 +433,7 @@ mod tests {
     fn reads_again_only_what_changed() {
         let scratch = Scratch::new();
         scratch.mount("..2026_01", &[("a.yaml", &policy("a"))]);
-        let mut source = PolicySource::new(scratch.dirs());
+        let source = PolicySource::new(scratch.dirs());
         assert_eq!(source.reload_if_changed().unwrap().unwrap().len(), 1);
         assert!(source.reload_if_changed().is_none());
         scratch.mount("..2026_02", &[("a.yaml", &policy("a")), ("b.yaml", &policy("b"))]);
@@ -464,7 +473,7 @@ mod tests {
     fn a_plain_file_edited_in_place_is_noticed() {
         let scratch = Scratch::new();
         scratch.write("a.yaml", &policy("a"));
-        let mut source = PolicySource::new(scratch.dirs());
+        let source = PolicySource::new(scratch.dirs());
         assert!(source.reload_if_changed().unwrap().is_ok());
         scratch.write("a.yaml", &policy("abc"));
         assert!(source.reload_if_changed().unwrap().is_ok());

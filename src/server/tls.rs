@@ -1,14 +1,13 @@
-//! The serving side's TLS: certificate, key and client CA, read from files and read again when they change.
+//! TLS of the server: certificate, key and client CA, read from files and read again when they change.
 //!
-//! A set of files takes effect only as a whole and only when it is sound: the chain parses, the key belongs to it, the
-//! client CA holds certificates. Otherwise the last good set stays in force, the log says why, and a metric rises.
-//! Sessions are not resumed: a resumed session would outlive the client CA that let it in.
+//! A set of files takes effect only as a whole and only if it can be used: the chain parses, the key belongs to it, the
+//! client CA contains certificates. Otherwise the last good set stays in force, the log says why, and a metric counts it.
+//! Sessions are not resumed: a resumed session would outlive the client CA that allowed it.
 
 use std::fmt;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject as _;
@@ -19,73 +18,80 @@ use rustls::{RootCertStore, ServerConfig};
 use x509_cert::der::Decode as _;
 
 use super::settings::TlsFiles;
+use crate::base::files::{FileError, Stamp, read_capped};
+use crate::base::reload::{Reload, Reloading, Source};
 use crate::metrics::{Metrics, What};
 
 /// The TLS configuration in force.
 #[derive(Debug)]
 pub(super) struct TlsStore {
-    files: TlsFiles,
+    loaded: Reloading<ServingFiles>,
     metrics: Arc<Metrics>,
-    current: RwLock<Arc<ServerConfig>>,
-    last: Mutex<LastLook>,
+    /// Why the files could not be used at the last check.
+    complaint: Mutex<Option<String>>,
 }
 
 impl TlsStore {
-    /// Reads the files; there is nothing to fall back to yet, so any fault is an error.
+    /// Reads the files. There is no earlier set to fall back to, so that any fault is an error.
     pub(super) fn load(files: TlsFiles, metrics: Arc<Metrics>) -> Result<Self, TlsError> {
-        let stamps = Stamps::of(&files);
-        let loaded = load(&files)?;
-        loaded.announce(&files, &metrics);
-        Ok(Self {
-            files,
-            metrics,
-            current: RwLock::new(loaded.config),
-            last: Mutex::new(LastLook { stamps, complaint: None }),
-        })
+        // The caller decides how often to check.
+        let loaded = Reloading::start(ServingFiles(files), Duration::ZERO)?;
+        loaded.value().announce(&loaded.source().0, &metrics);
+        Ok(Self { loaded, metrics, complaint: Mutex::default() })
     }
 
-    /// What the next handshake uses.
+    /// The configuration of the next handshake.
     pub(super) fn current(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+        self.loaded.value().config
     }
 
-    /// Looks whether the files changed, and takes them over if they did and are sound. After a failure the files are
-    /// read again each time, changed or not: what was missing may have been descriptors, not certificates.
+    /// Checks the files, and puts them in force if they changed and can be used. After a failure they are read at every
+    /// check, changed or not: the cause may have been a lack of descriptors. The same complaint is logged once.
     pub(super) fn look(&self) {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        // Stamped before reading, so that a change during the read is seen next time.
-        let stamps = Stamps::of(&self.files);
-        let changed = stamps != last.stamps;
-        if !changed && last.complaint.is_none() {
-            return;
-        }
-        last.stamps = stamps;
-        match load(&self.files) {
-            Ok(loaded) => {
-                loaded.announce(&self.files, &self.metrics);
-                *self.current.write().unwrap_or_else(PoisonError::into_inner) = loaded.config;
-                last.complaint = None;
+        let mut complaint = self.complaint.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.loaded.check() {
+            Reload::Unchanged => {}
+            Reload::Made(loaded) => {
+                loaded.announce(&self.loaded.source().0, &self.metrics);
+                *complaint = None;
                 self.metrics.reload(What::Certificate, true);
             }
-            Err(error) => {
-                let complaint = error.to_string();
-                if changed || last.complaint.as_ref() != Some(&complaint) {
-                    log::error!("the changed serving certificate is not used, the last good one stays: {complaint}");
+            Reload::Failed { error, again } => {
+                let error = error.to_string();
+                if !again || complaint.as_ref() != Some(&error) {
+                    log::error!("the changed serving certificate is not used, the last good one stays: {error}");
                     self.metrics.reload(What::Certificate, false);
                 }
-                last.complaint = Some(complaint);
+                *complaint = Some(error);
             }
         }
     }
 }
 
 #[derive(Debug)]
-struct LastLook {
-    stamps: Stamps,
-    complaint: Option<String>,
+struct ServingFiles(TlsFiles);
+
+impl Source for ServingFiles {
+    type Value = Loaded;
+    type Stamp = [Option<Stamp>; 3];
+    type Error = TlsError;
+
+    fn stamp(&self) -> [Option<Stamp>; 3] {
+        let TlsFiles { certificate, key, client_ca } = &self.0;
+        [Stamp::of(certificate), Stamp::of(key), client_ca.as_deref().and_then(Stamp::of)]
+    }
+
+    fn make(&self, _: &mut [Option<Stamp>; 3], _: Option<&Loaded>) -> Result<Loaded, TlsError> {
+        load(&self.0)
+    }
+
+    fn is_transient(&self, _: &TlsError) -> bool {
+        true
+    }
 }
 
-/// A sound set of files.
+/// A set of files that can be used.
+#[derive(Clone, Debug)]
 struct Loaded {
     config: Arc<ServerConfig>,
     not_after: i64,
@@ -172,68 +178,24 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     })
 }
 
-/// No certificate file is that large; a device or a log that was mounted by mistake is.
-const FILE_BYTES: u64 = 1 << 20;
+/// No certificate file is that large. A device or a log that was mounted by mistake is.
+const MAX_FILE: usize = 1 << 20;
 
 fn read(path: &Path, expected: &'static str) -> Result<Vec<u8>, TlsError> {
-    let unreadable = |source| TlsError::Unreadable { path: path.to_owned(), expected, source };
-    let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).map_err(unreadable)?;
-    file.take(FILE_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() as u64 > FILE_BYTES {
-        return Err(TlsError::TooLarge { path: path.to_owned(), expected });
-    }
-    Ok(bytes)
-}
-
-/// What tells one state of the files from another, through kubelet's `..data` link.
-#[derive(Debug, PartialEq, Eq)]
-struct Stamps([Option<Stamp>; 3]);
-
-#[derive(Debug, PartialEq, Eq)]
-struct Stamp {
-    inode: u64,
-    device: u64,
-    length: u64,
-    modified: Option<SystemTime>,
-    changed: (i64, i64),
-}
-
-impl Stamps {
-    fn of(files: &TlsFiles) -> Self {
-        use std::os::linux::fs::MetadataExt as _;
-        let stamp = |path: &Path| {
-            let found = std::fs::metadata(path).ok()?;
-            Some(Stamp {
-                inode: found.st_ino(),
-                device: found.st_dev(),
-                length: found.len(),
-                modified: found.modified().ok(),
-                changed: (found.st_ctime(), found.st_ctime_nsec()),
-            })
-        };
-        Self([stamp(&files.certificate), stamp(&files.key), files.client_ca.as_deref().and_then(stamp)])
-    }
+    read_capped(path, MAX_FILE).map_err(|source| TlsError::File { path: path.to_owned(), expected, source })
 }
 
 /// The serving side's files cannot be used.
 #[derive(Debug)]
 pub enum TlsError {
     /// A file cannot be read.
-    Unreadable {
+    File {
         /// The file.
         path: PathBuf,
         /// What it should hold.
         expected: &'static str,
         /// Why not.
-        source: std::io::Error,
-    },
-    /// A file is larger than any certificate.
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-        /// What it should hold.
-        expected: &'static str,
+        source: FileError,
     },
     /// A file is damaged PEM.
     Pem {
@@ -289,11 +251,8 @@ pub enum TlsError {
 impl fmt::Display for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreadable { path, expected, source } => {
-                write!(f, "{} cannot be read ({source}); expected {expected}", path.display())
-            }
-            Self::TooLarge { path, expected } => {
-                write!(f, "{} is larger than {FILE_BYTES} bytes; expected {expected}", path.display())
+            Self::File { path, expected, source } => {
+                write!(f, "{} {source}; expected {expected}", path.display())
             }
             Self::Pem { path, expected, source } => {
                 write!(f, "{} is damaged ({source}); expected {expected}", path.display())
@@ -328,13 +287,13 @@ impl fmt::Display for TlsError {
 impl std::error::Error for TlsError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Unreadable { source, .. } => Some(source),
+            Self::File { source, .. } => Some(source),
             Self::Pem { source, .. } => Some(source),
             Self::UnusableKey { source, .. } | Self::KeyMismatch { source, .. } | Self::Provider { source } => {
                 Some(source)
             }
             Self::UnusableClientCa { source, .. } => Some(source.as_ref()),
-            Self::TooLarge { .. } | Self::Nothing { .. } | Self::NotACertificate { .. } => None,
+            Self::Nothing { .. } | Self::NotACertificate { .. } => None,
         }
     }
 }
