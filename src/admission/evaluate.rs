@@ -33,6 +33,7 @@ use portreeve_verify::tuf::key::SignerKey;
 use portreeve_verify::tuf::rejection::SourceKind;
 use portreeve_verify::tuf::repository::VerifiedDigest;
 use portreeve_verify::tuf::repository::{Rejection, RequiredSigner, TagFilter, TargetQuery};
+use portreeve_verify::unavailable::{Unavailable, UnavailableCause};
 
 /// Everything that one image's verdict depends on.
 #[derive(Debug)]
@@ -327,7 +328,9 @@ impl Judge {
                 let reason = format!("{told}{among} (asked {server} for {gun}{slip})");
                 Verdict::Rejected { code: rejection.code(), reason }
             }
-            Err(Refusal::NotRead(why)) => Verdict::Unavailable { reason: format!("{gun} cannot be judged: {why}") },
+            Err(Refusal::Unavailable(Unavailable { cause: UnavailableCause::TrustState, message })) => {
+                Verdict::Unavailable { reason: format!("{gun} cannot be judged: {message}") }
+            }
             Err(Refusal::Unavailable(tried)) => {
                 let failed = match server.source_kind() {
                     SourceKind::Server => "the trust server did not answer",

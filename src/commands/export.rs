@@ -31,6 +31,7 @@ use portreeve_verify::text::printable;
 use portreeve_verify::tuf::anchor::{Anchor, FirstUse, RootPin};
 use portreeve_verify::tuf::gun::{Gun, RoleName};
 use portreeve_verify::tuf::key::KeyId;
+use portreeve_verify::unavailable::{Unavailable, UnavailableCause};
 
 /// Largest list of an earlier export's files.
 const MAX_OWNER: usize = 1 << 20;
@@ -70,7 +71,7 @@ pub(super) fn run(config: &Config, wanted: &Wanted, timeout: Duration) -> ExitSt
             complain(&error.to_string());
             match error {
                 ExportError::Refused(Refusal::Rejected(_)) | ExportError::NoSigner { .. } => ExitStatus::Denied,
-                ExportError::Refused(Refusal::Unavailable(_) | Refusal::NotRead(_)) => ExitStatus::Undecided,
+                ExportError::Refused(Refusal::Unavailable(_)) => ExitStatus::Undecided,
                 _ => ExitStatus::BadInput,
             }
         }
@@ -118,12 +119,12 @@ fn export(config: &Config, wanted: &Wanted, timeout: Duration) -> Result<String,
     let export = notary.export(&request, now).map_err(|refusal| {
         ExportError::Refused(match refusal {
             // A credential that could not be read may be the one that was missing.
-            Refusal::Unavailable(why) => {
+            Refusal::Unavailable(Unavailable { cause, message }) if cause != UnavailableCause::TrustState => {
                 let slip = server.slip().map(str::to_owned);
-                let told = iter::once(why).chain(slip).chain(mounted.problems()).collect::<Vec<_>>();
-                Refusal::Unavailable(told.join("; "))
+                let told = iter::once(message).chain(slip).chain(mounted.problems()).collect::<Vec<_>>();
+                Refusal::Unavailable(Unavailable::new(cause, told.join("; ")))
             }
-            other @ (Refusal::Rejected(_) | Refusal::NotRead(_)) => other,
+            other => other,
         })
     })?;
     for role in &required {
@@ -338,7 +339,7 @@ impl fmt::Display for ExportError {
         match self {
             Self::Argument { what, why } => write!(f, "{what}: {why}"),
             Self::Refused(Refusal::Rejected(rejection)) => write!(f, "nothing is exported: {rejection}"),
-            Self::Refused(Refusal::Unavailable(why) | Refusal::NotRead(why)) => write!(f, "nothing is exported: {why}"),
+            Self::Refused(Refusal::Unavailable(why)) => write!(f, "nothing is exported: {why}"),
             Self::NoSigner { signer, why } => write!(f, "nothing is exported: signer {signer}: {why}"),
             Self::OtherRepository { path, owner } => {
                 write!(f, "{} says that this is an export of {owner}; choose another directory", path.display())

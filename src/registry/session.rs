@@ -22,6 +22,7 @@ use crate::metrics::{self, Metrics};
 use portreeve_verify::text::printable;
 use portreeve_verify::tuf::gun::Gun;
 use portreeve_verify::tuf::source::{FetchError, MetadataName, MetadataSource};
+use portreeve_verify::unavailable::{Unavailable, UnavailableCause};
 
 /// Most servers whose way of signing in is remembered.
 const MAX_OFFERS: usize = 1_000;
@@ -79,7 +80,7 @@ impl Client {
             offer,
             pass,
             tried,
-            all_refused: true,
+            refused_for: UnavailableCause::SignIn,
             ear: &(),
             spent,
         }
@@ -121,8 +122,6 @@ fn probe_url(server: &TrustServer) -> String {
 pub(crate) trait Ear {
     /// The trust server or its token service answered, whatever it was.
     fn answered(&self);
-    /// They have seen every credential that there is, and take none.
-    fn nobody_let_in(&self);
     /// Credentials are looked for, or these were found and are tried.
     fn signs_in(&self, _found: Option<&[Credential]>) {}
     /// There is something to show to the trust server: a token, or a password.
@@ -138,7 +137,6 @@ pub(crate) trait Ear {
 /// Nobody listens.
 impl Ear for () {
     fn answered(&self) {}
-    fn nobody_let_in(&self) {}
 }
 
 /// One repository on one server, for the time of one question.
@@ -152,8 +150,8 @@ pub(crate) struct Source<'a> {
     pass: Option<Pass>,
     /// What was tried in vain, safe to print.
     tried: Vec<String>,
-    /// Was every candidate that was tried seen, and refused?
-    all_refused: bool,
+    /// Why no candidate opens the server: [`UnavailableCause::SignIn`] while each was seen and refused.
+    refused_for: UnavailableCause,
     ear: &'a dyn Ear,
     spent: Spent,
 }
@@ -182,8 +180,8 @@ enum Age {
 /// Why one candidate opens nothing.
 struct NoPass {
     why: String,
-    /// Was it seen, and refused? Else nobody could say.
-    is_refusal: bool,
+    /// [`UnavailableCause::SignIn`] where it was seen and refused.
+    cause: UnavailableCause,
 }
 
 impl NoPass {
@@ -192,7 +190,12 @@ impl NoPass {
         if matches!(error, TokenError::Http(HttpError::Timeout)) {
             why.push_str(&format!(": {:.1} s waiting for the token service", took.as_secs_f64()));
         }
-        Self { why, is_refusal: error.is_refusal() }
+        let cause = match error {
+            TokenError::Http(HttpError::Timeout) => UnavailableCause::OutOfTime,
+            error if error.is_refusal() => UnavailableCause::SignIn,
+            _ => UnavailableCause::Other,
+        };
+        Self { why, cause }
     }
 }
 
@@ -234,7 +237,8 @@ impl MetadataSource for Source<'_> {
                 Err(HttpError::TooLarge { cap }) => return Err(FetchError::TooLarge { cap }),
                 Err(HttpError::Timeout) => {
                     let spent = self.spent.words(asked, name, self.offer.as_ref());
-                    return Err(unavailable(format!("trust server {}: {}: {spent}", self.server, HttpError::Timeout)));
+                    let message = format!("trust server {}: {}: {spent}", self.server, HttpError::Timeout);
+                    return Err(Unavailable::new(UnavailableCause::OutOfTime, message).into());
                 }
                 Err(error) => return Err(unavailable(format!("trust server {}: {error}", self.server))),
             };
@@ -306,9 +310,13 @@ impl<'a> Source<'a> {
                     self.pass = Some(pass);
                     return Ok(());
                 }
-                Err(NoPass { why, is_refusal }) => {
+                Err(NoPass { why, cause }) => {
                     self.ear.refused()?;
-                    self.all_refused &= is_refusal;
+                    // Out of time holds to the end: with more time this candidate might have opened the server.
+                    self.refused_for = match (self.refused_for, cause) {
+                        (UnavailableCause::OutOfTime, _) | (_, UnavailableCause::SignIn) => self.refused_for,
+                        (_, cause) => cause,
+                    };
                     let who = self.describe(candidate);
                     self.tried.push(format!("{who}: {why}"));
                 }
@@ -333,7 +341,7 @@ impl<'a> Source<'a> {
         credential: Option<&Credential>,
         may_be_kept: bool,
     ) -> Result<Pass, NoPass> {
-        let unfit = |why: &str| NoPass { why: why.to_owned(), is_refusal: true };
+        let unfit = |why: &str| NoPass { why: why.to_owned(), cause: UnavailableCause::SignIn };
         match offer {
             Offer::Basic => match credential {
                 None => Err(unfit("the server wants a user name and a password")),
@@ -405,11 +413,9 @@ impl<'a> Source<'a> {
     fn nothing_left(&mut self) -> FetchError {
         // Perhaps the server has changed its way of signing in: the next question finds out.
         self.client.forget_offer(self.server);
-        if self.all_refused {
-            self.ear.nobody_let_in();
-        }
         let tried = std::mem::take(&mut self.tried).join("; ");
-        unavailable(format!("trust server {} let nobody in: {tried}", self.server))
+        let message = format!("trust server {} let nobody in: {tried}", self.server);
+        Unavailable::new(self.refused_for, message).into()
     }
 
     fn unexpected(&self, name: &MetadataName, status: u16, answer: &Answer) -> FetchError {
@@ -433,8 +439,8 @@ impl<'a> Source<'a> {
     }
 }
 
-fn unavailable(why: String) -> FetchError {
-    FetchError::Unavailable(why)
+fn unavailable(message: String) -> FetchError {
+    Unavailable::other(message).into()
 }
 
 fn is_web_page(body: &[u8]) -> bool {

@@ -10,6 +10,7 @@ pub mod image;
 pub mod json;
 pub mod text;
 pub mod tuf;
+pub mod unavailable;
 
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]

@@ -65,7 +65,7 @@ fn http(ca: Option<PathBuf>, plain_http: PlainHttp, proxies: Proxies) -> Http {
 
 fn words(result: Result<Vec<u8>, FetchError>) -> String {
     match result {
-        Err(FetchError::Unavailable(words)) => words,
+        Err(FetchError::Unavailable(unavailable)) => unavailable.message,
         other => panic!("expected unavailable, not {other:?}"),
     }
 }

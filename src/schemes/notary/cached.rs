@@ -13,8 +13,10 @@ use crate::schemes::notary::memory_budget::Permit;
 use crate::schemes::notary::recorder::Record;
 use portreeve_verify::tuf::anchor::Anchor;
 use portreeve_verify::tuf::gun::{Gun, RoleName};
-use portreeve_verify::tuf::repository::{Rejection, Repository};
+use portreeve_verify::tuf::refresh::RefreshError;
+use portreeve_verify::tuf::repository::Repository;
 use portreeve_verify::tuf::trusted_state::TrustedState;
+use portreeve_verify::unavailable::{Unavailable, UnavailableCause};
 
 /// Credentials are no part of it: trust data holds no secrets, and a verdict does not depend on who fetched the data.
 /// What was verified with one tenant's credentials may therefore answer another tenant's question.
@@ -139,39 +141,29 @@ impl SignInState {
     }
 }
 
-/// Why a refresh gave nothing.
+/// Why a refresh gave nothing, and whose failure it is.
 #[derive(Clone)]
-pub(crate) enum Failure {
-    Rejected { rejection: Box<Rejection>, tried: Tried },
-    Unavailable { why: String, cause: Cause, tried: Tried },
+pub(crate) struct Failure {
+    pub(crate) error: Box<RefreshError>,
+    pub(crate) tried: Tried,
 }
 
-/// Which credentials were tried: whose failure it is. `None` where it never came to signing in.
+/// Which credentials were tried. `None` where it never came to signing in.
 pub(crate) type Tried = Option<Fingerprint>;
 
-/// Why nobody could say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cause {
-    /// The asker's time was up, and nothing else.
-    OutOfTime,
-    /// Others wait for the server, and one of them had to go: the asker.
-    NoPermit,
-    /// The server, or its token service, knows the asker's credentials and does not take them.
-    NobodyLetIn,
-    /// What was seen before cannot be read, so that nothing can be held against it.
-    NotRead,
-    Other,
+/// A failure before any server was asked.
+impl From<Unavailable> for Failure {
+    fn from(unavailable: Unavailable) -> Self {
+        Self { error: Box::new(unavailable.into()), tried: None }
+    }
 }
 
 impl Failure {
     /// Would the same question have the same answer a moment later, unless something is done about it?
     pub(crate) fn is_definite(&self) -> bool {
-        matches!(self, Self::Rejected { .. } | Self::Unavailable { cause: Cause::NobodyLetIn, .. })
-    }
-
-    /// Which credentials were tried.
-    pub(crate) fn tried(&self) -> Option<Fingerprint> {
-        let (Self::Rejected { tried, .. } | Self::Unavailable { tried, .. }) = self;
-        *tried
+        match &*self.error {
+            RefreshError::Rejected(_) => true,
+            RefreshError::Unavailable(unavailable) => unavailable.cause == UnavailableCause::SignIn,
+        }
     }
 }

@@ -17,6 +17,7 @@ use crate::base::files::read_capped;
 use portreeve_verify::text::printable;
 use portreeve_verify::tuf::gun::Gun;
 use portreeve_verify::tuf::source::{FetchError, MetadataName, MetadataSource};
+use portreeve_verify::unavailable::Unavailable;
 
 /// Whose a directory is: its first line. An export lists its files below.
 pub(crate) const OWNER: &str = "gun";
@@ -92,7 +93,7 @@ impl<'a> Directory<'a> {
     }
 
     fn unavailable(&self, why: &str) -> FetchError {
-        FetchError::Unavailable(format!("trust data in {}: {why}", show(self.base)))
+        Unavailable::other(format!("trust data in {}: {why}", show(self.base))).into()
     }
 }
 
@@ -143,7 +144,7 @@ mod tests {
 
     fn is_unavailable(result: Result<Vec<u8>, FetchError>, word: &str) {
         let Err(FetchError::Unavailable(why)) = result else { panic!("{result:?}") };
-        assert!(why.contains(word), "{why}");
+        assert!(why.message.contains(word), "{why}");
     }
 
     #[test]

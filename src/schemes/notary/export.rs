@@ -15,10 +15,10 @@ use crate::keychain::candidates::Candidates;
 use portreeve_verify::tuf::anchor::Anchor;
 use portreeve_verify::tuf::gun::{Gun, RoleName};
 use portreeve_verify::tuf::key::KeyId;
-use portreeve_verify::tuf::refresh::RefreshError;
 use portreeve_verify::tuf::repository::{Delegation, Repository, RoleExpiry};
 use portreeve_verify::tuf::root::Root;
 use portreeve_verify::tuf::source::{MetadataName, MetadataSource};
+use portreeve_verify::unavailable::Unavailable;
 
 /// Earlier roots that are taken along, for sites that know an old one: as many as are followed in one refresh.
 const EARLIER_ROOTS: usize = 64;
@@ -63,9 +63,6 @@ impl Notary {
         let mut source = Recorder::new(source, true, budget, &server.to_string(), deadline);
         let none = BTreeSet::new();
         let known = self.store().recall(server, gun, deadline);
-        if let Some(why) = known.as_ref().and_then(|known| known.why_unreadable()) {
-            return Err(Refusal::NotRead(why.to_owned()));
-        }
         let epoch = known.as_ref().map_or(0, |known| known.epoch());
         let repository = match known {
             // Nothing is carried over, for all bytes are wanted; what was seen before holds none the less.
@@ -77,11 +74,11 @@ impl Notary {
                 self.store().note(server, gun, seen, epoch);
                 self.store().persist_noted(server, gun, deadline);
             }
-            refusal(failed.error).at(server)
+            Refusal::from(failed.error).at(server)
         })?;
         let mut record = source.take_record();
         let published: BTreeSet<RoleName> = repository.snapshot().delegations().keys().cloned().collect();
-        let repository = Arc::new(repository.with_signers(&mut source, &published, now).map_err(refusal)?);
+        let repository = Arc::new(repository.with_signers(&mut source, &published, now).map_err(Refusal::from)?);
         let earlier = earlier_roots(&mut source, gun, repository.root());
         record.extend(source.take_record());
 
@@ -101,7 +98,7 @@ impl Notary {
         }
         for (name, hash) in listed {
             let bytes = record.get(&hash).cloned();
-            let missing = || Refusal::Unavailable(format!("{name} was not fetched"));
+            let missing = || Refusal::Unavailable(Unavailable::other(format!("{name} was not fetched")));
             out.push((name.file_stem(), bytes.ok_or_else(missing)?));
         }
         let snapshot = MetadataName::Snapshot(repository.timestamp().snapshot().sha256);
@@ -120,13 +117,6 @@ impl Notary {
             self.store().persist(server, gun, &repository, epoch, record, deadline);
         }
         Ok(export)
-    }
-}
-
-fn refusal(error: RefreshError) -> Refusal {
-    match error {
-        RefreshError::Rejected(rejection) => Refusal::Rejected(rejection),
-        RefreshError::Unavailable(why) => Refusal::Unavailable(why),
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::cached::{Brought, Cause, Failed, Failure, Held, Key, SignIn, Terms};
+use super::cached::{Brought, Failed, Failure, Held, Key, SignIn, Terms};
 use super::expiry;
 use super::negative_cache::Known;
 use super::query::{Origin, Question, Refusal, Verified, WhenUnavailable};
@@ -25,6 +25,7 @@ use crate::schemes::notary::store::known::Known as StoredKnown;
 use portreeve_verify::tuf::gun::RoleName;
 use portreeve_verify::tuf::repository::{FailedRefresh, RefreshError, Rejection, Repository, SignedTarget};
 use portreeve_verify::tuf::source::FetchError;
+use portreeve_verify::unavailable::{Unavailable, UnavailableCause};
 
 /// One question while it is being answered.
 pub(crate) struct Asking<'a> {
@@ -73,7 +74,7 @@ impl Asking<'_> {
         }
         match remembered_rejection {
             Some(rejection) => Err(Refusal::Rejected(rejection)),
-            None => Err(Refusal::Unavailable("the trust server was not asked".to_owned())),
+            None => Err(Refusal::Unavailable(Unavailable::other("the trust server was not asked"))),
         }
     }
 
@@ -93,12 +94,14 @@ impl Asking<'_> {
         let mut alone = None;
         loop {
             if deadline.remaining().is_none() {
-                return Err(self.out_of_time(&match self.began.elapsed().as_secs_f64() {
-                    waited @ 0.1.. => format!("{waited:.1} s waiting for other requests that were asking it"),
-                    _ => "the time was up before it could be asked: the request had waited for a worker \
+                return Err(self
+                    .out_of_time(&match self.began.elapsed().as_secs_f64() {
+                        waited @ 0.1.. => format!("{waited:.1} s waiting for other requests that were asking it"),
+                        _ => "the time was up before it could be asked: the request had waited for a worker \
                           (limits.workers), or for other images of its own"
-                        .to_owned(),
-                }));
+                            .to_owned(),
+                    })
+                    .into());
             }
             self.check_server(deadline)?;
             let joins = |terms: &Terms| alone.is_none_or(|ours| terms.sign_in.state().is_of(ours));
@@ -119,9 +122,10 @@ impl Asking<'_> {
                     let Question { gun, server, .. } = *self.question;
                     let store = &self.notary.store;
                     let mut noted = None;
-                    let refreshed = permit.map_err(|failure| Box::new((failure, None))).and_then(|permit| {
-                        self.refresh(held.as_deref(), permit, &pilot.terms().sign_in, max_age, deadline)
-                    });
+                    let refreshed =
+                        permit.map_err(|unavailable| Box::new((unavailable.into(), None))).and_then(|permit| {
+                            self.refresh(held.as_deref(), permit, &pilot.terms().sign_in, max_age, deadline)
+                        });
                     let (result, brought) = match refreshed {
                         Ok((held, brought)) => {
                             store.remember(server, gun, &brought.repository, brought.confirmed, brought.epoch);
@@ -221,42 +225,38 @@ impl Asking<'_> {
             }
             if deadline.remaining().is_none() {
                 let waited = began.elapsed().as_secs_f64();
-                return Err(self.out_of_time(&format!("{waited:.1} s waiting for another request that was asking it")));
+                return Err(self
+                    .out_of_time(&format!("{waited:.1} s waiting for another request that was asking it"))
+                    .into());
             }
             self.check_server(deadline)?;
         }
     }
 
     /// Waits until we may ask the server; a directory may always be read.
-    fn permit(&self, deadline: Deadline) -> Result<Option<Permit<'_>>, Failure> {
+    fn permit(&self, deadline: Deadline) -> Result<Option<Permit<'_>>, Unavailable> {
         let began = Instant::now();
         let Some(origin) = self.notary.client.origin(self.question.server) else { return Ok(None) };
         origin.permit(self.began, deadline).map(Some).map_err(|refused| self.no_permit(&refused, began))
     }
 
     /// A server that is down is asked by nobody. Who has stored data does not wait for it to come back either.
-    fn check_server(&self, deadline: Deadline) -> Result<(), Failure> {
+    fn check_server(&self, deadline: Deadline) -> Result<(), Unavailable> {
         let Question { server, when_unavailable, .. } = *self.question;
         let Some(origin) = self.notary.client.origin(server) else { return Ok(()) };
         let checked = match when_unavailable {
             WhenUnavailable::UseCached { .. } if self.has_data() => origin.check(),
             WhenUnavailable::UseCached { .. } | WhenUnavailable::Deny => origin.check_or_wait(deadline),
         };
-        checked.map_err(|open| Failure::Unavailable {
-            why: format!("trust server {server}: {open}"),
-            cause: Cause::Other,
-            tried: None,
-        })
+        checked.map_err(|open| Unavailable::other(format!("trust server {server}: {open}")))
     }
 
-    fn no_permit(&self, refused: &NoPermit, began: Instant) -> Failure {
+    fn no_permit(&self, refused: &NoPermit, began: Instant) -> Unavailable {
         let Question { server, .. } = *self.question;
         match refused {
-            NoPermit::Silent { .. } | NoPermit::Crowded { .. } => Failure::Unavailable {
-                why: format!("trust server {server} {refused}"),
-                cause: Cause::NoPermit,
-                tried: None,
-            },
+            NoPermit::Silent { .. } | NoPermit::Crowded { .. } => {
+                Unavailable::new(UnavailableCause::Busy, format!("trust server {server} {refused}"))
+            }
             NoPermit::OutOfTime => {
                 let waited = began.elapsed().as_secs_f64();
                 self.out_of_time(&format!("{waited:.1} s waiting for other requests that were asking it"))
@@ -278,8 +278,7 @@ impl Asking<'_> {
         deadline: Deadline,
     ) -> Result<(Held, Brought), Box<Failed>> {
         let Question { gun, server, anchor, credentials, .. } = *self.question;
-        let hearing =
-            Hearing { asking: self, deadline, permit: Cell::new(permit), sign_in, nobody_let_in: Cell::new(false) };
+        let hearing = Hearing { asking: self, deadline, permit: Cell::new(permit), sign_in };
         let source = self.notary.source(server, gun, credentials, deadline, &hearing);
         let (store, budget, away) = (&self.notary.store, &self.notary.budget, OnceCell::new());
         // Told of what takes longer than a moment: verifying, and waiting for memory. Meanwhile the server is not silent, and
@@ -316,11 +315,6 @@ impl Asking<'_> {
         source.begin_anew();
         let began = Instant::now();
         let known = self.recall();
-        // Without the versions that were seen, no answer of the server could be verified.
-        if let Some(why) = known.as_ref().and_then(|known| known.why_unreadable()) {
-            let failure = Failure::Unavailable { why: why.to_owned(), cause: Cause::NotRead, tried: None };
-            return Err(Box::new((failure, None)));
-        }
         let known = known.map(|known| match held {
             // The store may have given up for want of room what this anchor has seen, and begun again.
             Some(held) if held.epoch == known.epoch() => Arc::new(known.with_state(held.repository.trusted_state())),
@@ -365,18 +359,7 @@ impl Asking<'_> {
             }
             Err(failed) => {
                 let FailedRefresh { error, state: noted } = *failed;
-                let tried = credentials.seen().map(Fingerprint::of);
-                let failure = match error {
-                    RefreshError::Rejected(rejection) => Failure::Rejected { rejection: Box::new(rejection), tried },
-                    RefreshError::Unavailable(why) => {
-                        let cause = match (deadline.remaining(), hearing.nobody_let_in.get()) {
-                            (None, _) => Cause::OutOfTime,
-                            (Some(_), true) => Cause::NobodyLetIn,
-                            (Some(_), false) => Cause::Other,
-                        };
-                        Failure::Unavailable { why, cause, tried }
-                    }
-                };
+                let failure = Failure { error: Box::new(error), tried: credentials.seen().map(Fingerprint::of) };
                 let failed = Known { failure: failure.clone(), terms: self.terms(None), epoch, since: began };
                 self.notary.failures.remember(self.key, failed);
                 Err(Box::new((failure, noted.map(|seen| (seen, epoch)))))
@@ -395,14 +378,15 @@ impl Asking<'_> {
 
     /// Is another one's failure ours as well?
     fn shares(&self, failure: &Failure, terms: &Terms) -> bool {
-        let is_said_of_all = match failure {
-            Failure::Rejected { .. } => true,
-            Failure::Unavailable { cause, .. } => {
-                !matches!(cause, Cause::OutOfTime | Cause::NoPermit) && terms.roles.is_subset(&self.roles)
+        let is_said_of_all = match &*failure.error {
+            RefreshError::Rejected(_) => true,
+            RefreshError::Unavailable(Unavailable { cause, .. }) => {
+                !matches!(cause, UnavailableCause::OutOfTime | UnavailableCause::Busy)
+                    && terms.roles.is_subset(&self.roles)
             }
         };
         // That there is no trust data may be what somebody without rights is told.
-        is_said_of_all && self.would_try(failure.tried())
+        is_said_of_all && self.would_try(failure.tried)
     }
 
     /// Are these our credentials as well? Nobody has any where it never came to signing in.
@@ -435,10 +419,10 @@ impl Asking<'_> {
     }
 
     /// The time is up; `what` took it.
-    fn out_of_time(&self, what: &str) -> Failure {
+    fn out_of_time(&self, what: &str) -> Unavailable {
         let why =
             format!("trust server {}: no answer about {} in time: {what}", self.question.server, self.question.gun);
-        Failure::Unavailable { why, cause: Cause::OutOfTime, tried: None }
+        Unavailable::new(UnavailableCause::OutOfTime, why)
     }
 }
 
@@ -448,7 +432,6 @@ struct Hearing<'a> {
     deadline: Deadline,
     permit: Cell<Option<Permit<'a>>>,
     sign_in: &'a SignIn,
-    nobody_let_in: Cell<bool>,
 }
 
 impl Ear for Hearing<'_> {
@@ -458,10 +441,6 @@ impl Ear for Hearing<'_> {
             permit.responded();
         }
         self.permit.set(permit);
-    }
-
-    fn nobody_let_in(&self) {
-        self.nobody_let_in.set(true);
     }
 
     fn signs_in(&self, found: Option<&[Credential]>) {
@@ -476,11 +455,7 @@ impl Ear for Hearing<'_> {
         self.sign_in.refused();
         let Some(permit) = self.permit.take() else { return Ok(()) };
         let began = Instant::now();
-        let permit =
-            permit.yield_to_others(self.deadline).map_err(|refused| match self.asking.no_permit(&refused, began) {
-                Failure::Unavailable { why, .. } => FetchError::Unavailable(why),
-                Failure::Rejected { rejection, .. } => FetchError::Unavailable(rejection.to_string()),
-            })?;
+        let permit = permit.yield_to_others(self.deadline).map_err(|refused| self.asking.no_permit(&refused, began))?;
         self.permit.set(Some(permit));
         Ok(())
     }

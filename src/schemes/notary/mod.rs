@@ -147,7 +147,7 @@ impl Notary {
             fingerprint: OnceCell::new(),
         };
         let answer = asking.answer().map_err(|refusal| refusal.at(question.server));
-        if matches!(answer, Err(Refusal::Unavailable(_) | Refusal::NotRead(_))) {
+        if matches!(answer, Err(Refusal::Unavailable(_))) {
             self.metrics.trust_lookup(Source::Nowhere);
         }
         self.shelf.tidy(&key, slot);

@@ -66,10 +66,10 @@ mod tests {
 
     use super::*;
     use crate::http::url::{PlainHttp, TrustServer};
-    use crate::schemes::notary::cached::Cause;
     use portreeve_verify::tuf::anchor::{Anchor, FirstUse};
     use portreeve_verify::tuf::gun::Gun;
-    use portreeve_verify::tuf::repository::Rejection;
+    use portreeve_verify::tuf::rejection::Rejection;
+    use portreeve_verify::unavailable::{Unavailable, UnavailableCause};
 
     const LONG: Duration = Duration::from_secs(60);
 
@@ -86,11 +86,11 @@ mod tests {
     }
 
     fn rejected() -> Failure {
-        Failure::Rejected { rejection: Box::new(Rejection::NothingAsked), tried: None }
+        Failure { error: Box::new(Rejection::NothingAsked.into()), tried: None }
     }
 
-    fn unavailable(cause: Cause) -> Failure {
-        Failure::Unavailable { why: String::new(), cause, tried: None }
+    fn unavailable(cause: UnavailableCause) -> Failure {
+        Unavailable::new(cause, "").into()
     }
 
     #[test]
@@ -99,9 +99,9 @@ mod tests {
         let known = |max_age| failures.known(&key(1), max_age).map(|known| known.epoch);
         for (failure, remembered) in [
             (rejected(), true),
-            (unavailable(Cause::NobodyLetIn), true),
-            (unavailable(Cause::OutOfTime), false),
-            (unavailable(Cause::Other), false),
+            (unavailable(UnavailableCause::SignIn), true),
+            (unavailable(UnavailableCause::OutOfTime), false),
+            (unavailable(UnavailableCause::Other), false),
         ] {
             failures.forget(&key(1));
             failures.remember(&key(1), failed(failure, Instant::now()));

@@ -8,7 +8,9 @@ use crate::keychain::candidates::Candidates;
 use portreeve_verify::tuf::anchor::Anchor;
 use portreeve_verify::tuf::gun::Gun;
 use portreeve_verify::tuf::key::KeyId;
+use portreeve_verify::tuf::refresh::RefreshError;
 use portreeve_verify::tuf::repository::{Rejection, RequiredSigner, RoleExpiry, SignedTarget, TagFilter, TargetQuery};
+use portreeve_verify::unavailable::Unavailable;
 
 /// What stored trust data may do while the trust server cannot be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,10 +79,17 @@ pub struct Verified {
 pub enum Refusal {
     /// The trust data says no.
     Rejected(Rejection),
-    /// Nobody could say; what was tried, safe to print.
-    Unavailable(String),
-    /// The versions that were seen cannot be read, so that nothing can be verified; what is wrong with the disk.
-    NotRead(String),
+    /// The trust data could not be read.
+    Unavailable(Unavailable),
+}
+
+impl From<RefreshError> for Refusal {
+    fn from(error: RefreshError) -> Self {
+        match error {
+            RefreshError::Rejected(rejection) => Self::Rejected(rejection),
+            RefreshError::Unavailable(unavailable) => Self::Unavailable(unavailable),
+        }
+    }
 }
 
 impl Refusal {
@@ -88,9 +97,9 @@ impl Refusal {
     /// of other names than were meant: that it has none of these says nothing about the image.
     pub(crate) fn at(self, server: &TrustServer) -> Self {
         match self {
-            Self::Rejected(Rejection::NoTrustData { .. }) if server.holds_notarys_path() => {
-                Self::Unavailable(format!("trust server {server} has no trust data below this path"))
-            }
+            Self::Rejected(Rejection::NoTrustData { .. }) if server.holds_notarys_path() => Self::Unavailable(
+                Unavailable::other(format!("trust server {server} has no trust data below this path")),
+            ),
             other => other,
         }
     }

@@ -13,6 +13,7 @@ use crate::metrics::{Metrics, Phase};
 use portreeve_verify::image::Sha256;
 use portreeve_verify::tuf::source::SMALL_FILE;
 use portreeve_verify::tuf::source::{FetchError, MetadataName, MetadataSource};
+use portreeve_verify::unavailable::{Unavailable, UnavailableCause};
 
 /// Where a server sends more than is free, it is asked once more with this cap, and then with the file's own: most of
 /// those that are larger are not much larger.
@@ -28,7 +29,6 @@ pub(crate) struct Recorder<'a> {
     /// How long the source took, all in all.
     waited: Duration,
     gave: bool,
-    has_no_memory: bool,
     metrics: Option<&'a Metrics>,
     working: Working<'a>,
 }
@@ -78,18 +78,13 @@ impl<'a> Recorder<'a> {
         let memory = Memory { budget, server: server.into(), deadline, light: None, heavy: None, kept: 0 };
         let (record, began, waited) = (Record::new(), Instant::now(), Duration::ZERO);
         let working = Working { tell: &|| {}, told: Cell::new(began) };
-        Self { source, keeps, record, memory, began, waited, gave: false, has_no_memory: false, metrics: None, working }
+        Self { source, keeps, record, memory, began, waited, gave: false, metrics: None, working }
     }
 
     /// Counts how long the use of what the source gave took, which is the verifier's time.
     pub(crate) fn timed(mut self, metrics: &'a Metrics) -> Self {
         self.metrics = Some(metrics);
         self
-    }
-
-    /// Was there no time, or no memory, to go on?
-    pub(crate) fn has_given_up(&self) -> bool {
-        self.has_no_memory || self.is_late()
     }
 
     /// Lets somebody know that what a server sent is being worked on.
@@ -130,9 +125,7 @@ impl<'a> Recorder<'a> {
         let mut too_large = Err(FetchError::TooLarge { cap });
         for cap in caps {
             if cap > SMALL_FILE {
-                let drawn = self.memory.draw(memory_budget::cost_of_one(role, cap), self.working.tell);
-                self.has_no_memory |= drawn.is_err();
-                drawn?;
+                self.memory.draw(memory_budget::cost_of_one(role, cap), self.working.tell)?;
             }
             match self.source.fetch(name, cap) {
                 Err(FetchError::TooLarge { cap }) => too_large = Err(FetchError::TooLarge { cap }),
@@ -159,7 +152,7 @@ impl MetadataSource for Recorder<'_> {
         Ok(bytes)
     }
 
-    fn reserve(&mut self, lengths: &[usize]) -> Result<(), FetchError> {
+    fn reserve(&mut self, lengths: &[usize]) -> Result<(), Unavailable> {
         self.record.clear(); // what an attempt before this one has left is of no use to anybody
         if lengths.iter().sum::<usize>() <= SMALL_FILE {
             return Ok(());
@@ -171,7 +164,6 @@ impl MetadataSource for Recorder<'_> {
         self.keeps &= kept + memory_budget::cost_of_lists(lengths, true) <= most;
         let drawn = self.memory.draw_last(kept + memory_budget::cost_of_lists(lengths, self.keeps), self.working.tell);
         self.waited += began.elapsed();
-        self.has_no_memory |= drawn.is_err();
         drawn
     }
 
@@ -189,7 +181,7 @@ impl MetadataSource for Recorder<'_> {
 
 impl Memory<'_> {
     /// Draws what one file takes, beside those that were read before.
-    fn draw(&mut self, bytes: u64, tell: &dyn Fn()) -> Result<(), FetchError> {
+    fn draw(&mut self, bytes: u64, tell: &dyn Fn()) -> Result<(), Unavailable> {
         let wanted = self.kept + bytes;
         if self.has(wanted) {
             return Ok(());
@@ -206,7 +198,7 @@ impl Memory<'_> {
     }
 
     /// Draws what is needed to the end of the refresh.
-    fn draw_last(&mut self, wanted: u64, tell: &dyn Fn()) -> Result<(), FetchError> {
+    fn draw_last(&mut self, wanted: u64, tell: &dyn Fn()) -> Result<(), Unavailable> {
         if self.has(wanted) {
             return Ok(());
         }
@@ -225,23 +217,27 @@ impl Memory<'_> {
         [&self.light, &self.heavy].into_iter().flatten().any(|permit| permit.bytes() >= wanted)
     }
 
-    fn drawn(&self, drawn: Result<Permit, NoMemory>) -> Result<Permit, FetchError> {
+    fn drawn(&self, drawn: Result<Permit, NoMemory>) -> Result<Permit, Unavailable> {
         let mebibytes = |bytes: u64| bytes.div_ceil(1 << 20);
-        drawn.map_err(|why| {
-            FetchError::Unavailable(match why {
-                NoMemory::OutOfTime => format!(
+        drawn.map_err(|why| match why {
+            NoMemory::OutOfTime => {
+                let message = format!(
                     "trust server {}: other repositories took all the memory for verifying (limits.verifyMemory) until \
                      the time was up; try again",
                     self.server
-                ),
-                NoMemory::TooMuch { wanted, most } => format!(
+                );
+                Unavailable::new(UnavailableCause::OutOfTime, message)
+            }
+            NoMemory::TooMuch { wanted, most } => {
+                let message = format!(
                     "trust server {}: verifying this repository takes {} MiB of memory, and {} MiB may be taken: raise \
                      limits.verifyMemory, and the container's memory limit with it",
                     self.server,
                     mebibytes(wanted),
                     mebibytes(most)
-                ),
-            })
+                );
+                Unavailable::new(UnavailableCause::Memory, message)
+            }
         })
     }
 }
@@ -292,10 +288,10 @@ mod tests {
             assert_eq!(small.fetch(&name, cap).map(|bytes| bytes.len()), Ok(SMALL_FILE));
         }
         assert_eq!((small.reserve(&[SMALL_FILE / 2, SMALL_FILE / 2]), asked.get()), (Ok(()), 3));
-        assert!(small.fetch(&list(), SMALL_FILE).is_ok() && !small.has_given_up());
+        assert!(small.fetch(&list(), SMALL_FILE).is_ok());
         // What is larger is not even asked for.
-        let refused = small.reserve(&[SMALL_FILE / 2, SMALL_FILE / 2 + 1]).unwrap_err().to_string();
-        assert!(refused.contains("raise limits.verifyMemory") && small.has_given_up(), "{refused}");
+        let Unavailable { cause, message } = small.reserve(&[SMALL_FILE / 2, SMALL_FILE / 2 + 1]).unwrap_err();
+        assert!(message.contains("raise limits.verifyMemory") && cause == UnavailableCause::Memory, "{message}");
         let refused = small.fetch(&MetadataName::Snapshot(Sha256::of(b"x")), SMALL_FILE + 1).unwrap_err().to_string();
         assert!(refused.contains("limits.verifyMemory") && asked.get() == 4, "{refused}");
     }

@@ -3,28 +3,33 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::cached::{Cause, Failure, Held};
+use super::cached::{Failure, Held};
 use super::lookup::{Asking, verified};
 use super::query::{Origin, Refusal, Verified, WhenUnavailable};
+use portreeve_verify::tuf::refresh::RefreshError;
 use portreeve_verify::tuf::repository::Rejection;
+use portreeve_verify::unavailable::{Unavailable, UnavailableCause};
 
 impl Asking<'_> {
     /// The server could not be asked, or what it says is bad.
     pub(crate) fn without_server(&self, failure: Failure, remembered: Option<Rejection>) -> Result<Verified, Refusal> {
-        let (why, cause) = match failure {
-            Failure::Rejected { rejection, .. } => return Err(Refusal::Rejected(*rejection)),
-            Failure::Unavailable { why, cause, .. } => (why, cause),
+        let unavailable = match *failure.error {
+            RefreshError::Rejected(rejection) => return Err(Refusal::Rejected(rejection)),
+            RefreshError::Unavailable(unavailable) => unavailable,
         };
         // What the server said within `refresh_after` still holds.
         if let Some(rejection) = remembered {
             return Err(Refusal::Rejected(rejection));
         }
-        if cause == Cause::NotRead {
-            return Err(Refusal::NotRead(why));
-        }
         let WhenUnavailable::UseCached { max_stale } = self.question.when_unavailable else {
-            return Err(Refusal::Unavailable(why));
+            return Err(Refusal::Unavailable(unavailable));
         };
+        if unavailable.cause == UnavailableCause::TrustState {
+            return Err(Refusal::Unavailable(unavailable));
+        }
+        let Unavailable { cause, message } = unavailable;
+        let refuse =
+            |why_not: &str| Err(Refusal::Unavailable(Unavailable::new(cause, format!("{message}; {why_not}"))));
         let superseded = "newer trust data was seen but could not be read whole, so the stored data may not stand in";
         let Some((held, age)) = self.stand_in().map_err(Refusal::Rejected)? else {
             let known = self.recall();
@@ -34,17 +39,14 @@ impl Asking<'_> {
                 Some(known) => known.why_unreadable().unwrap_or("nothing is stored that could stand in"),
                 None => "nothing is stored that could stand in",
             };
-            return Err(Refusal::Unavailable(format!("{why}; {why_not}")));
+            return refuse(why_not);
         };
         if held.repository.is_superseded() {
-            return Err(Refusal::Unavailable(format!("{why}; {superseded}")));
+            return refuse(superseded);
         }
         if age > max_stale {
-            return Err(Refusal::Unavailable(format!(
-                "{why}; the stored data was confirmed {} ago, and maxStale allows {}",
-                spoken(age),
-                spoken(max_stale)
-            )));
+            let (age, max_stale) = (spoken(age), spoken(max_stale));
+            return refuse(&format!("the stored data was confirmed {age} ago, and maxStale allows {max_stale}"));
         }
         // TRUST.md, rows 55 and 56: expired data stands in for nothing.
         match self.judge(&held) {

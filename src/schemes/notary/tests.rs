@@ -18,6 +18,7 @@ use portreeve_verify::tuf::anchor::{Anchor, FirstUse, RootPin};
 use portreeve_verify::tuf::gun::RoleName;
 use portreeve_verify::tuf::key::{KeyId, SignerKey};
 use portreeve_verify::tuf::repository::{Rejection, Repository, RequiredSigner, TargetQuery};
+use portreeve_verify::unavailable::{Unavailable, UnavailableCause};
 
 mod load;
 mod neighbours;
@@ -168,7 +169,7 @@ fn origin(result: &Result<Verified, Refusal>) -> Origin {
 
 fn unavailable(result: Result<Verified, Refusal>) -> String {
     match result {
-        Err(Refusal::Unavailable(why)) => why,
+        Err(Refusal::Unavailable(unavailable)) => unavailable.message,
         other => panic!("expected unavailable, not {other:?}"),
     }
 }
@@ -793,12 +794,13 @@ fn a_cache_that_cannot_be_read_is_nobodys_first_use() {
     let stored = Ask { when_unavailable: stale(3600), ..Ask::default() };
     for ask in [&Ask::default(), &stored, &stored] {
         let refusal = bench.ask(ask).unwrap_err();
-        let Refusal::NotRead(why) = refusal else { panic!("{refusal:?}") };
+        let Refusal::Unavailable(Unavailable { cause, message: why }) = refusal else { panic!("{refusal:?}") };
+        assert_eq!(cause, UnavailableCause::TrustState);
         assert!(why.contains("trust.cache cannot be read") && why.contains("circle"), "{why}");
     }
     // With the server away, both are told.
     bench.server.misbehave("", Fault::Status(500));
-    assert!(matches!(bench.ask(&stored), Err(Refusal::NotRead(_) | Refusal::Unavailable(_))));
+    assert!(matches!(bench.ask(&stored), Err(Refusal::Unavailable(_))));
     bench.server.behave();
     // It counts as soon as it can be read.
     std::fs::remove_file(&circle).unwrap();

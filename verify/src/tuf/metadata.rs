@@ -21,6 +21,7 @@ use crate::image::Sha256;
 use crate::json::canonical::{Form, canonical};
 use crate::json::{Allowance, Document, JsonError, Value};
 use crate::text::printable;
+use crate::unavailable::{Unavailable, UnavailableCause};
 
 /// The most keys a role may list, and the most signatures a file may carry: each costs a verification.
 const KEYS: usize = 64;
@@ -112,7 +113,8 @@ impl<'a> Envelope<'a> {
 
 /// Nothing is wrong with the file, as far as was seen; nobody could say in time.
 fn late(role: &str) -> RefreshError {
-    RefreshError::Unavailable(format!("the time was up while the {role} metadata was verified"))
+    let message = format!("the time was up while the {role} metadata was verified");
+    Unavailable::new(UnavailableCause::OutOfTime, message).into()
 }
 
 fn signature(entry: Value<'_>) -> Result<Signature, &'static str> {

@@ -20,6 +20,7 @@ use super::source::FetchError;
 use super::source::{MetadataName, MetadataSource};
 use super::targets::TargetsRole;
 use super::trusted_state::TrustedState;
+use crate::unavailable::Unavailable;
 
 /// One refresh.
 pub struct Refresh<'a> {
@@ -45,7 +46,7 @@ impl Refresh<'_> {
         // could as well answer 404 to the question. Only a root that will not do, or a failure, makes us ask.
         let failure = match self.under(&root, anchor, now) {
             Ok(repository) => return Ok(repository),
-            Err(RefreshError::Unavailable(why)) => return Err(RefreshError::Unavailable(why)),
+            Err(unavailable @ RefreshError::Unavailable(_)) => return Err(unavailable),
             Err(failure) => failure,
         };
         // TUF 1.0 §5.3 and TRUST.md, "Reading a repository", 6: refresh the root once, and try again.
@@ -104,7 +105,7 @@ impl Refresh<'_> {
         });
         let files = (!is_held).then_some(&snapshot.targets).into_iter().chain(listed);
         let lengths: Vec<usize> = files.map(FileMeta::length_within_cap).collect();
-        self.source.reserve(&lengths).map_err(unavailable)
+        Ok(self.source.reserve(&lengths)?)
     }
 
     fn delegations(&mut self, repository: &mut Repository) -> Result<(), RefreshError> {
@@ -134,7 +135,7 @@ impl Refresh<'_> {
             Ok(bytes) => bytes,
             Err(FetchError::TooLarge { cap }) => return Err(too_large(cap).into()),
             Err(FetchError::NotFound) => return Err(self.without_timestamp(root)),
-            Err(FetchError::Unavailable(why)) => return Err(RefreshError::Unavailable(why)),
+            Err(FetchError::Unavailable(why)) => return Err(why.into()),
         };
         let timestamp = TimestampRole::open(bytes, &root.timestamp, &|| self.source.is_late())?;
         self.seen.record_timestamp(root, &timestamp)?;
@@ -151,10 +152,10 @@ impl Refresh<'_> {
                 self.seen.record_deleted(root);
                 Rejection::Deleted { gun: self.gun.as_str().to_owned() }.into()
             }
-            Err(FetchError::Unavailable(why)) => RefreshError::Unavailable(why),
+            Err(FetchError::Unavailable(why)) => why.into(),
             // Row 55: a server with a root and without a timestamp is a broken one; it has not said no.
             Ok(_) | Err(FetchError::TooLarge { .. }) => {
-                RefreshError::Unavailable(format!("the trust server has no timestamp for {}", self.gun))
+                Unavailable::other(format!("the trust server has no timestamp for {}", self.gun)).into()
             }
         }
     }
@@ -191,10 +192,6 @@ impl Refresh<'_> {
     }
 }
 
-fn unavailable(error: FetchError) -> RefreshError {
-    RefreshError::Unavailable(error.to_string())
-}
-
 /// A targets role that verified metadata lists.
 pub fn open_listed(
     source: &mut dyn MetadataSource,
@@ -226,7 +223,7 @@ fn fetch_listed(
         Err(FetchError::TooLarge { .. }) => {
             Err(Rejection::Length { role: role.to_owned(), expected: file.length, actual: None }.into())
         }
-        Err(FetchError::Unavailable(why)) => Err(RefreshError::Unavailable(why)),
+        Err(FetchError::Unavailable(why)) => Err(why.into()),
     }
 }
 
@@ -235,8 +232,8 @@ fn fetch_listed(
 pub enum RefreshError {
     /// The data says no.
     Rejected(Rejection),
-    /// Nobody could say; what was tried.
-    Unavailable(String),
+    /// Not enough could be read to decide.
+    Unavailable(Unavailable),
 }
 
 impl From<Rejection> for RefreshError {
@@ -245,11 +242,17 @@ impl From<Rejection> for RefreshError {
     }
 }
 
+impl From<Unavailable> for RefreshError {
+    fn from(unavailable: Unavailable) -> Self {
+        Self::Unavailable(unavailable)
+    }
+}
+
 impl fmt::Display for RefreshError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Rejected(rejection) => rejection.fmt(f),
-            Self::Unavailable(why) => f.write_str(why),
+            Self::Unavailable(unavailable) => unavailable.fmt(f),
         }
     }
 }

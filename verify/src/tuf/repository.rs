@@ -24,6 +24,7 @@ use super::targets::TargetsRole;
 use super::trusted_state::{PublicationVersion, TrustedState};
 use crate::heap_size::{as_u64, inline_size, map_entry};
 use crate::image::{Glob, Sha256};
+use crate::unavailable::Unavailable;
 
 /// A digest that trust data vouches for. Only [`Repository::find_target`] makes one; the patch takes nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -233,7 +234,7 @@ impl Repository {
             return Err(rejection.into());
         }
         if let Some(role) = repository.seen.minimum_versions().contradicts(floor) {
-            return Err(RefreshError::Unavailable(format!("its {role} is not the one that was verified")));
+            return Err(Unavailable::other(format!("its {role} is not the one that was verified")).into());
         }
         if repository.is_below(floor) {
             repository.seen.record_newer(root, floor);
@@ -290,7 +291,7 @@ impl Repository {
         let lacks = |role: &&RoleName| matches!(self.delegations.get(*role), None | Some(Delegation::Rejected(_)));
         let files = signers.iter().filter(lacks).filter_map(|role| self.snapshot.delegations.get(role));
         let lengths: Vec<usize> = files.map(FileMeta::length_within_cap).collect();
-        source.reserve(&lengths).map_err(|error| RefreshError::Unavailable(error.to_string()))?;
+        source.reserve(&lengths)?;
         for role in signers {
             let held = self.delegations.get(role);
             if matches!(held, None | Some(Delegation::Rejected(_))) {

@@ -246,7 +246,7 @@ fn fetch(source: &mut dyn MetadataSource, name: &MetadataName) -> Result<Option<
         Ok(bytes) => Ok(Some(bytes)),
         Err(FetchError::NotFound) => Ok(None),
         Err(FetchError::TooLarge { cap }) => Err(too_large(cap)),
-        Err(FetchError::Unavailable(why)) => Err(RefreshError::Unavailable(why)),
+        Err(FetchError::Unavailable(why)) => Err(why.into()),
     }
 }
 

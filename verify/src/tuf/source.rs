@@ -5,6 +5,7 @@ use std::fmt;
 
 use crate::image::Sha256;
 use crate::tuf::gun::RoleName;
+use crate::unavailable::Unavailable;
 
 /// One metadata file of a repository, as Notary names it. Everything but `root` and `timestamp` is asked for by
 /// content, so that no mix of two publications can be put together.
@@ -82,7 +83,7 @@ pub trait MetadataSource {
     fn fetch(&mut self, name: &MetadataName, cap: usize) -> Result<Vec<u8>, FetchError>;
 
     /// What is fetched next are targets roles of these lengths, and nothing else. Says whether there is memory for that.
-    fn reserve(&mut self, _: &[usize]) -> Result<(), FetchError> {
+    fn reserve(&mut self, _: &[usize]) -> Result<(), Unavailable> {
         Ok(())
     }
 
@@ -105,9 +106,8 @@ pub enum FetchError {
         /// The cap, in bytes.
         cap: usize,
     },
-    /// Nobody could say: the server is away, slow, refuses our credentials or fails. The text says what was tried
-    /// and is safe to print.
-    Unavailable(String),
+    /// The source could not say: the server is down, slow, refuses our credentials or fails.
+    Unavailable(Unavailable),
 }
 
 impl fmt::Display for FetchError {
@@ -115,9 +115,15 @@ impl fmt::Display for FetchError {
         match self {
             Self::NotFound => f.write_str("not found"),
             Self::TooLarge { cap } => write!(f, "larger than its cap of {cap} bytes"),
-            Self::Unavailable(why) => f.write_str(why),
+            Self::Unavailable(unavailable) => unavailable.fmt(f),
         }
     }
 }
 
 impl std::error::Error for FetchError {}
+
+impl From<Unavailable> for FetchError {
+    fn from(unavailable: Unavailable) -> Self {
+        Self::Unavailable(unavailable)
+    }
+}

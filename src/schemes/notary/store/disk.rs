@@ -26,6 +26,7 @@ use portreeve_verify::image::Sha256;
 use portreeve_verify::text::printable;
 use portreeve_verify::tuf::gun::Gun;
 use portreeve_verify::tuf::source::{FetchError, MetadataName, MetadataSource};
+use portreeve_verify::unavailable::Unavailable;
 
 /// The index of a generation.
 const INDEX: &str = "state.json";
@@ -360,11 +361,11 @@ impl MetadataSource for Files<'_> {
             MetadataName::Delegation(role, hash) => (role.as_str(), Some(*hash)),
         };
         let stored = self.files.get(role).filter(|file| file.kept && listed.is_none_or(|hash| hash == file.sha256));
-        let stored = stored.ok_or_else(|| FetchError::Unavailable(format!("{role} is not stored")))?;
+        let stored = stored.ok_or_else(|| Unavailable::other(format!("{role} is not stored")))?;
         if stored.length > cap {
             return Err(FetchError::TooLarge { cap });
         }
-        self.read(stored, cap).map_err(|error| FetchError::Unavailable(error.to_string()))
+        self.read(stored, cap).map_err(|error| Unavailable::other(error.to_string()).into())
     }
 }
 

@@ -28,6 +28,7 @@ use portreeve_verify::tuf::rollback::MinimumVersions;
 use portreeve_verify::tuf::root::Root;
 use portreeve_verify::tuf::source::{FetchError, MetadataName, MetadataSource};
 use portreeve_verify::tuf::trusted_state::{PublicationVersion, TrustedState};
+use portreeve_verify::unavailable::{Unavailable, UnavailableCause};
 
 /// What is known of one repository.
 #[derive(Clone)]
@@ -113,7 +114,10 @@ pub(crate) fn read_back(
             (known, None)
         }
         // As it was stored: the next question looks at it again.
-        Err(RefreshError::Unavailable(_)) if files.has_given_up() => {
+        Err(RefreshError::Unavailable(Unavailable {
+            cause: UnavailableCause::OutOfTime | UnavailableCause::Memory,
+            ..
+        })) => {
             known.on_disk = Some(state.clone());
             (known, Some(Trouble::NotNow))
         }
@@ -260,7 +264,8 @@ impl Known {
         now: Timestamp,
     ) -> Result<Repository, Box<FailedRefresh>> {
         if let Some(why) = &self.unreadable {
-            return Err(Box::new(FailedRefresh { error: RefreshError::Unavailable(why.clone()), state: None }));
+            let error = Unavailable::new(UnavailableCause::TrustState, why).into();
+            return Err(Box::new(FailedRefresh { error, state: None }));
         }
         if let (None, Some(why)) = (self.seen.root(), &self.damage)
             && !matches!(anchor.kind(), AnchorKind::Key | AnchorKind::Ca)
@@ -411,6 +416,6 @@ struct Nowhere;
 
 impl MetadataSource for Nowhere {
     fn fetch(&mut self, name: &MetadataName, _: usize) -> Result<Vec<u8>, FetchError> {
-        Err(FetchError::Unavailable(format!("{name} is not stored")))
+        Err(Unavailable::other(format!("{name} is not stored")).into())
     }
 }

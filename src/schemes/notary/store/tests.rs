@@ -17,6 +17,7 @@ use portreeve_verify::tuf::key::{KeyId, SignerKey};
 use portreeve_verify::tuf::refresh::RefreshError;
 use portreeve_verify::tuf::repository::{Rejection, RequiredSigner, TargetQuery};
 use portreeve_verify::tuf::source::{FetchError, MetadataName, MetadataSource};
+use portreeve_verify::unavailable::{Unavailable, UnavailableCause};
 
 const MAX_WEIGHT: u64 = 64 << 20;
 const GUN: &str = "registry.local:9001/plant/plc";
@@ -725,7 +726,8 @@ fn a_disk_that_cannot_be_read_is_no_first_use() {
             let failed = bench.refresh_at(&store, &repo, &anchor, now()).unwrap_err();
             let RefreshError::Unavailable(why) = failed else { panic!("{failed:?}") };
             let path = bench.directory().display().to_string();
-            assert!(why.starts_with("trust.cache cannot be read: ") && why.contains(&path), "{why}");
+            assert_eq!(why.cause, UnavailableCause::TrustState);
+            assert!(why.message.starts_with("trust.cache cannot be read: ") && why.message.contains(&path), "{why}");
         }
         let known = store.recall(&bench.server, &bench.gun, soon()).unwrap();
         assert!(known.stand_in(&first_use(), &alice(), now()).unwrap().is_none());
@@ -1145,7 +1147,7 @@ struct Without<'a>(&'a Repo, &'a str);
 impl MetadataSource for Without<'_> {
     fn fetch(&mut self, name: &MetadataName, cap: usize) -> Result<Vec<u8>, FetchError> {
         match name.file_stem() {
-            stem if stem.starts_with(self.1) => Err(FetchError::Unavailable("away".to_owned())),
+            stem if stem.starts_with(self.1) => Err(Unavailable::other("away").into()),
             _ => Files(self.0).fetch(name, cap),
         }
     }

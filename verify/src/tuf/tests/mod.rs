@@ -17,6 +17,7 @@ use portreeve_test_support::signer::{Key, Repo, Signer};
 use super::repository::{NotSigned, RequiredSigner, RootDistrust, SignedTarget, TargetQuery};
 use super::*;
 use crate::image::Sha256;
+use crate::unavailable::{Unavailable, UnavailableCause};
 
 const GUN: &str = "registry.local:9001/plant/plc";
 const DIGEST: [u8; 32] = [0xab; 32];
@@ -67,7 +68,7 @@ impl MetadataSource for Server {
         let name = name.file_stem();
         self.asked.push(name.clone());
         if self.away.contains(&name) {
-            return Err(FetchError::Unavailable("the server is away".to_owned()));
+            return Err(Unavailable::other("the server is away").into());
         }
         match self.files.get(&name) {
             Some(bytes) if bytes.len() > cap => Err(FetchError::TooLarge { cap }),
@@ -108,7 +109,7 @@ fn code<T>(result: Result<T, RefreshError>) -> &'static str {
             code
         }
         Err(RefreshError::Unavailable(why)) => {
-            assert_eq!(RefreshError::Unavailable(why.clone()).to_string(), why);
+            assert_eq!(RefreshError::Unavailable(why.clone()).to_string(), why.message);
             "unavailable"
         }
     }
@@ -310,7 +311,9 @@ fn verifying_ends_with_the_time_and_says_no_word_of_the_data() {
                 );
                 break;
             }
-            Err(RefreshError::Unavailable(why)) => assert!(why.contains("the time was up"), "{why}"),
+            Err(RefreshError::Unavailable(why)) => {
+                assert!(why.message.contains("the time was up") && why.cause == UnavailableCause::OutOfTime, "{why}");
+            }
             Err(RefreshError::Rejected(rejection)) => panic!("after {looks} looks: {rejection}"),
         }
         looks += 1;
