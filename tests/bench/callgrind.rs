@@ -10,7 +10,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use crate::scratch::Scratch;
+use portreeve_test_support::temp::TempDir;
 
 /// Are valgrind and its tools here? Without them, tables have gaps.
 pub(crate) fn is_there() -> bool {
@@ -22,13 +22,13 @@ pub(crate) fn is_there() -> bool {
 
 /// The counter of one program.
 pub(crate) struct Counter {
-    scratch: Scratch,
+    scratch: TempDir,
     dumps: u32,
 }
 
 impl Counter {
     pub(crate) fn new() -> Self {
-        Self { scratch: Scratch::new("counter"), dumps: 0 }
+        Self { scratch: TempDir::new(), dumps: 0 }
     }
 
     /// The program under valgrind; arguments are to be added.

@@ -6,7 +6,7 @@ use portreeve_test_support::trust_server::TrustServer;
 
 use crate::client::request;
 use crate::floor::signature_check;
-use crate::footprint::{image, repository};
+use crate::footprint::{image, plant, repository};
 use crate::real_notary::RealNotary;
 use crate::relay::Relay;
 use crate::table::{self, time};
@@ -86,12 +86,8 @@ fn print_against(server: &str, port: u16, site_for: impl Fn(&Relay) -> Site) {
 
 /// The requests of a cold admission, one after another.
 fn print_requests() {
-    let trust_server = TrustServer::start();
-    let repo = repository(REPOSITORIES[0]);
-    trust_server.publish(&repo);
-    let mut site = Site::new(&trust_server.url(), trust_server.ca_pem());
+    let (trust_server, mut site) = plant(&repository(REPOSITORIES[0]));
     site.set("trust", "refreshAfter", "1ms");
-    site.policy_of(&repo);
     let webhook = Webhook::start(&site);
     let mut client = webhook.connect();
     for what in ["cold", "after refreshAfter"] {

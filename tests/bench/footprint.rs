@@ -24,12 +24,17 @@ pub(crate) fn image(path: &str) -> String {
     format!("{REGISTRY}/{path}:v1")
 }
 
-pub(crate) fn print() {
+/// A trust server with this repository, and an installation that requires its signer.
+pub(crate) fn plant(repo: &Repo) -> (TrustServer, Site) {
     let trust_server = TrustServer::start();
-    let repo = repository("plant/plc");
-    trust_server.publish(&repo);
+    trust_server.publish(repo);
     let site = Site::new(&trust_server.url(), trust_server.ca_pem());
-    site.policy_of(&repo);
+    site.policy_of(repo);
+    (trust_server, site)
+}
+
+pub(crate) fn print() {
+    let (trust_server, site) = plant(&repository("plant/plc"));
 
     let mut ready: Vec<Duration> = (0..STARTS).map(|_| Webhook::start(&site).ready_after).collect();
     ready.sort();

@@ -7,7 +7,7 @@ use portreeve_test_support::trust_server::TrustServer;
 
 use crate::callgrind;
 use crate::client::request;
-use crate::footprint::{image, repository};
+use crate::footprint::{image, plant, repository};
 use crate::load::{Connections, Load};
 use crate::table::{self, count, time};
 use crate::warm::instructions;
@@ -25,15 +25,11 @@ pub(crate) fn print() {
 }
 
 fn images() {
-    let trust_server = TrustServer::start();
     let mut signer = Signer::new(&format!("{REGISTRY}/plant/plc")).signer("alice");
     for number in 0..64 {
         signer = signer.release(&format!("v{number}"), [7; 32], 1234, &["alice"]);
     }
-    let repo = signer.publish();
-    trust_server.publish(&repo);
-    let site = Site::new(&trust_server.url(), trust_server.ca_pem());
-    site.policy_of(&repo);
+    let (_trust_server, site) = plant(&signer.publish());
     let rows = [1, 4, 16, 64].map(|number| {
         let images: Vec<_> = (0..number).map(|tag| format!("{REGISTRY}/plant/plc:v{tag}")).collect();
         row(number, &site, &request(&images))
@@ -75,10 +71,7 @@ fn targets() {
             signer = signer.release(&format!("v{tag}"), [7; 32], 1234, &["alice"]);
         }
         let repo = signer.publish();
-        let trust_server = TrustServer::start();
-        trust_server.publish(&repo);
-        let site = Site::new(&trust_server.url(), trust_server.ca_pem());
-        site.policy_of(&repo);
+        let (_trust_server, site) = plant(&repo);
         row(number, &site, &request(&[image("plant/plc")]))
     });
     table_of("targets in each of two roles", &rows);

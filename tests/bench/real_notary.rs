@@ -12,14 +12,14 @@ use portreeve_test_support::certificates::{Authority, Leaf};
 use portreeve_test_support::signer::Key;
 use serde_json::json;
 
-use crate::scratch::Scratch;
+use portreeve_test_support::temp::TempDir;
 
 const SERVER: &str = "/usr/bin/notary-server";
 const CLIENT: &str = "/usr/bin/notary";
 
 /// A running server with storage in memory, and its only signer, alice; killed on drop.
 pub(crate) struct RealNotary {
-    scratch: Scratch,
+    scratch: TempDir,
     child: Child,
     port: u16,
     ca_pem: String,
@@ -32,7 +32,7 @@ impl RealNotary {
     }
 
     pub(crate) fn start() -> Self {
-        let scratch = Scratch::new("notary");
+        let scratch = TempDir::new();
         let dir = scratch.path();
         let authority = Authority::named("Notary CA");
         let (chain, key) = authority.server(&["localhost"]);

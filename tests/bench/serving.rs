@@ -15,7 +15,6 @@ mod growth;
 mod load;
 mod real_notary;
 mod relay;
-mod scratch;
 mod soak;
 mod storm;
 mod table;

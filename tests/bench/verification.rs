@@ -7,7 +7,6 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark may end with a panic")]
 
 mod callgrind;
-mod scratch;
 mod table;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,6 +27,7 @@ use portreeve::keychain::Candidates;
 use portreeve::metrics::Metrics;
 use portreeve::schemes::notary::{Notary, NotarySettings, PlainHttp, Question, TrustServer, WhenUnavailable};
 use portreeve_test_support::signer::{Key, Repo, Signer, canonical};
+use portreeve_test_support::temp::TempDir;
 use portreeve_verify::image::Sha256;
 use portreeve_verify::tuf::repository::{RequiredSigner, TargetQuery};
 use portreeve_verify::tuf::{
@@ -37,7 +37,6 @@ use ring::digest::{SHA256, SHA512, digest};
 use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 
 use self::callgrind::Counter;
-use self::scratch::Scratch;
 use self::table::{count, ratio, time};
 
 const GUN: &str = "registry.local/plant/plc";
@@ -56,7 +55,7 @@ fn main() {
     {
         return take_orders(&Case::open(Path::new(dir)));
     }
-    let scratch = Scratch::new("verification");
+    let scratch = TempDir::new();
     let sized = TARGETS.map(|tags| {
         let dir = scratch.path().join(format!("tags-{tags}"));
         Figures::of(tags, &Case::create(&dir, &signed_by(1, tags)))

@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use portreeve_test_support::trust_server::TrustServer;
-
 use crate::callgrind::{self, Counter};
 use crate::client::{Client, request};
 use crate::floor::{Echo, signature_check};
-use crate::footprint::{image, repository};
+use crate::footprint::{image, plant, repository};
 use crate::load::{Connections, Load};
 use crate::table::{self, count, ratio, time};
 use crate::webhook::{Site, Webhook};
@@ -17,11 +15,7 @@ const FLOOR_SPAN: Duration = Duration::from_secs(2);
 const COUNTED: u32 = 200;
 
 pub(crate) fn print() {
-    let trust_server = TrustServer::start();
-    let repo = repository("plant/plc");
-    trust_server.publish(&repo);
-    let site = Site::new(&trust_server.url(), trust_server.ca_pem());
-    site.policy_of(&repo);
+    let (_trust_server, site) = plant(&repository("plant/plc"));
     let request = request(&[image("plant/plc")]);
 
     let webhook = Webhook::start(&site);

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::callgrind::Counter;
 use crate::client::{Client, PATIENCE, trusting};
-use crate::scratch::Scratch;
+use portreeve_test_support::temp::TempDir;
 
 /// The registry of every image here.
 pub(crate) const REGISTRY: &str = "registry.local:9001";
@@ -28,7 +28,7 @@ pub(crate) const CONNECTIONS: usize = 128;
 
 /// An installation's files: certificates, policies, configuration.
 pub(crate) struct Site {
-    scratch: Scratch,
+    scratch: TempDir,
     authority: Authority,
     config: Value,
     client: Arc<ClientConfig>,
@@ -38,7 +38,7 @@ impl Site {
     /// One whose images are signed on this trust server, under this CA. Verified data is used for an hour and kept in
     /// memory alone.
     pub(crate) fn new(trust_server: &str, trust_ca_pem: &str) -> Self {
-        let scratch = Scratch::new("site");
+        let scratch = TempDir::new();
         let authority = Authority::named("Bench CA");
         let (chain, key) = authority.server(&["localhost"]);
         let dir = scratch.path();

@@ -1,48 +1,18 @@
-//! Trust servers that want a token: real JWTs, credentials from mounted pull secrets.
+//! Notary servers that demand a token: real JWTs, credentials from mounted pull secrets.
 
-use crate::notary::{Digest, RealNotary, Signer, needs_notary};
-use crate::pki::Pki;
-use crate::plant::PLC;
-use crate::product::Site;
-use crate::review::{assert_denied, patch, pinned, pod, policy};
-use crate::token::TokenService;
+use serde_json::Value;
 
-const USER: &str = "robot$plant";
-const PASSWORD: &str = "pass:word+&=%";
+use crate::notary::needs_notary;
+use crate::plant::{Guarded, PASSWORD, PLC, USER};
+use crate::review::{assert_denied, pod};
 
-/// A Notary server that wants tokens, one signed repository, and an installation that requires its signer.
-struct Guarded {
-    tokens: TokenService,
-    _notary: RealNotary,
-    site: Site,
-    digest: Digest,
-}
-
-impl Guarded {
-    fn new() -> Self {
-        let pki = Pki::new();
-        let tokens = TokenService::start(&pki, USER, PASSWORD);
-        let notary = RealNotary::with_tokens(&pki, &tokens);
-        let (alice, digest) = (Signer::new("alice"), Digest::of("v1"));
-        notary.repository(PLC).add_signer(&alice).sign("v1", &digest, &["targets/releases", "targets/alice"]);
-        let site = Site::with_server(&pki, &notary.url());
-        site.policies(&[policy(&[&alice])]);
-        Self { tokens, _notary: notary, site, digest }
-    }
-
-    /// Reviews a Pod with the signed image.
-    #[track_caller]
-    fn answer(&self, status: i32) -> serde_json::Value {
-        let file = self.site.file("pod.json", &pod(&format!("{PLC}:v1")).to_string());
-        let (ended, mut answers) = self.site.answers(&file);
-        assert_eq!(ended, Some(status), "{answers:#?}");
-        answers.remove(0)
-    }
-
-    #[track_caller]
-    fn assert_pinned(&self) {
-        assert_eq!(patch(&self.answer(0))[0]["value"], pinned(PLC, &self.digest));
-    }
+/// Reviews a Pod with the signed image.
+#[track_caller]
+fn answer(guarded: &Guarded, status: i32) -> Value {
+    let file = guarded.site.file("pod.json", &pod(&format!("{PLC}:v1")).to_string());
+    let (ended, mut answers) = guarded.site.answers(&file);
+    assert_eq!(ended, Some(status), "{answers:#?}");
+    answers.remove(0)
 }
 
 #[test]
@@ -51,7 +21,7 @@ fn a_token_is_fetched_by_get_as_from_harbor() {
     let guarded = Guarded::new();
     guarded.site.pull_secret("harbor", "registry.local:9001", USER, PASSWORD);
     let before = guarded.tokens.issued();
-    guarded.assert_pinned();
+    guarded.assert_pinned(&answer(&guarded, 0));
     assert_eq!(guarded.tokens.issued(), before + 1, "one token serves a whole refresh");
 }
 
@@ -61,7 +31,7 @@ fn a_token_is_fetched_by_post_where_get_is_not_taken() {
     let guarded = Guarded::new();
     guarded.site.pull_secret("quay", "https://registry.local:9001/v2/", USER, PASSWORD);
     guarded.tokens.take_only_post();
-    guarded.assert_pinned();
+    guarded.assert_pinned(&answer(&guarded, 0));
 }
 
 #[test]
@@ -74,7 +44,7 @@ fn a_wrong_password_leaves_it_undecided() {
         }
         guarded.site.pull_secret(&format!("harbor-{only_post}"), "registry.local:9001", USER, "wrong");
         let refused = guarded.tokens.refused();
-        assert_denied(&guarded.answer(3), &["plant/plc:v1", "harbor"]);
+        assert_denied(&answer(&guarded, 3), &["plant/plc:v1", "harbor"]);
         assert!(guarded.tokens.refused() > refused, "the credentials were tried");
     }
 }
@@ -91,7 +61,7 @@ fn every_candidate_is_tried() {
         "wrong",
     );
     site.pull_secret("c-new", "registry.local:9001", USER, PASSWORD);
-    guarded.assert_pinned();
+    guarded.assert_pinned(&answer(&guarded, 0));
 }
 
 #[test]
@@ -100,7 +70,7 @@ fn without_credentials_it_asks_anonymously_and_says_so() {
     let guarded = Guarded::new();
     guarded.site.pull_secret("elsewhere", "registry.local:9002", USER, PASSWORD);
     let issued = guarded.tokens.issued();
-    assert_denied(&guarded.answer(3), &["plant/plc:v1"]);
+    assert_denied(&answer(&guarded, 3), &["plant/plc:v1"]);
     assert_eq!(guarded.tokens.issued(), issued, "another port's credentials stay at home");
     assert!(guarded.tokens.refused() > 0, "an anonymous token was asked for");
 }
@@ -112,6 +82,6 @@ fn tokens_that_the_server_refuses_do_not_go_round_for_ever() {
     guarded.site.pull_secret("harbor", "registry.local:9001", USER, PASSWORD);
     guarded.tokens.issue_useless_tokens();
     let before = guarded.tokens.issued();
-    assert_denied(&guarded.answer(3), &["plant/plc:v1"]);
+    assert_denied(&answer(&guarded, 3), &["plant/plc:v1"]);
     assert!(guarded.tokens.issued() - before <= 3, "{} tokens", guarded.tokens.issued() - before);
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use portreeve_test_support::signer::Signer;
+use portreeve_test_support::temp::TempDir;
 use portreeve_test_support::trust_server::TrustServer;
 use serde_json::{Value, json};
 
@@ -15,9 +16,8 @@ use crate::https::{connect_tls, https};
 use crate::mount::Mount;
 use crate::pki::Pki;
 use crate::plant::PLC;
-use crate::process::{free_port, run, signal, wait, wait_until};
+use crate::process::{free_port, run, signal, skip_for_want_of, wait, wait_until};
 use crate::review::{assert_allowed, assert_denied, pod_review, policy_for};
-use crate::temp::TempDir;
 
 #[test]
 fn the_image_survives_a_registry_and_runs_in_an_empty_root() {
@@ -191,9 +191,7 @@ fn needed() -> Option<PathBuf> {
         Some(_) if !is_root() => "root, for an empty root directory",
         Some(_) => return binary,
     };
-    assert!(std::env::var_os("CI").is_none_or(|value| value != "true"), "skipped: needs {missing}");
-    // Past the test runner's capture, which would swallow it.
-    let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("skipped: needs {missing}\n").as_bytes());
+    skip_for_want_of(missing);
     None
 }
 

@@ -37,5 +37,4 @@ mod process;
 mod product;
 mod review;
 mod stage;
-mod temp;
 mod token;

@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use portreeve_test_support::signer as tuf;
+use portreeve_test_support::temp::TempDir;
 use portreeve_test_support::trust_server::TrustServer;
 use serde_json::{Value, json};
 
@@ -14,7 +15,6 @@ use crate::notary::{Digest, RealNotary, needs_notary};
 use crate::pki::Pki;
 use crate::product::{Serving, Site};
 use crate::review::{DID_NOT_ANSWER, assert_allowed, assert_denied, pod_review, policy};
-use crate::temp::TempDir;
 
 /// Tags of a large repository (TRUST.md, "Limits").
 const TAGS: u32 = 75_000;

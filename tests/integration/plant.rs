@@ -4,13 +4,21 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use serde_json::Value;
+
 use crate::https::{HttpsServer, Reply, https};
 use crate::notary::{Digest, RealNotary, Signer};
 use crate::pki::Pki;
 use crate::product::Site;
+use crate::review::{patch, pinned, policy};
+use crate::token::TokenService;
 
 pub(crate) const PLC: &str = "registry.local:9001/plant/plc";
 pub(crate) const HMI: &str = "registry.local:9001/plant/hmi";
+
+/// The registry's user, whose token service gives tokens for its Notary server.
+pub(crate) const USER: &str = "robot$plant";
+pub(crate) const PASSWORD: &str = "pass:word+&=%";
 
 /// Its repositories: `plant/plc` has `v1` by alice, `plant/hmi` has `v1` by alice and bob `v2` by alice alone,
 /// and a `draft` that bob signed and nobody released; `plant/bare` has `v1` in plain `targets`.
@@ -71,5 +79,34 @@ impl Plant {
             Reply::json(response.status, body)
         });
         (server, lies)
+    }
+}
+
+/// A Notary server that demands tokens, with `v1` of [`PLC`] signed by alice, and an installation that requires alice. The
+/// installation has no credentials yet.
+pub(crate) struct Guarded {
+    pub(crate) tokens: TokenService,
+    pub(crate) alice: Signer,
+    pub(crate) digest: Digest,
+    pub(crate) site: Site,
+    _notary: RealNotary,
+}
+
+impl Guarded {
+    pub(crate) fn new() -> Self {
+        let pki = Pki::new();
+        let tokens = TokenService::start(&pki, USER, PASSWORD);
+        let notary = RealNotary::with_tokens(&pki, &tokens);
+        let (alice, digest) = (Signer::new("alice"), Digest::of("v1"));
+        notary.repository(PLC).add_signer(&alice).sign("v1", &digest, &["targets/releases", "targets/alice"]);
+        let site = Site::with_server(&pki, &notary.url());
+        site.policies(&[policy(&[&alice])]);
+        Self { tokens, alice, digest, site, _notary: notary }
+    }
+
+    /// The response pins the signed image.
+    #[track_caller]
+    pub(crate) fn assert_pinned(&self, answer: &Value) {
+        assert_eq!(patch(answer)[0]["value"], pinned(PLC, &self.digest));
     }
 }

@@ -97,6 +97,19 @@ fn wait_for(what: &str, patience: Duration, pause: Duration, mut holds: impl FnM
     }
 }
 
+/// Says that the calling test is skipped because something is missing. In CI that fails the test.
+#[track_caller]
+pub(crate) fn skip_for_want_of(missing: &str) {
+    assert!(std::env::var_os("CI").is_none_or(|value| value != "true"), "skipped: needs {missing}");
+    skip(&format!("needs {missing}"));
+}
+
+/// Says that the calling test is skipped, and why.
+pub(crate) fn skip(why: &str) {
+    // Written to the stream itself: the test runner captures what `eprintln!` prints.
+    let _ = std::io::stderr().write_all(format!("skipped: {why}\n").as_bytes());
+}
+
 /// A port that nobody listens on. Taken from below the range that the kernel gives to outgoing connections, so that
 /// no test running beside this one is given it in the meantime.
 pub(crate) fn free_port() -> u16 {

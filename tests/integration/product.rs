@@ -10,13 +10,13 @@ use std::thread;
 use std::time::Duration;
 
 use base64::Engine as _;
+use portreeve_test_support::temp::TempDir;
 use serde_json::{Value, json};
 
 use crate::https::{self, Response, TlsStream};
 use crate::mount::Mount;
 use crate::pki::Pki;
 use crate::process::{self, Run, free_port, run, wait_until};
-use crate::temp::TempDir;
 
 /// One installation: configuration, mounted policies, secrets and credentials.
 pub(crate) struct Site {

@@ -8,46 +8,34 @@ use portreeve_test_support::api_server::ApiServer;
 use portreeve_test_support::trust_server::Fault;
 use serde_json::{Value, json};
 
-use crate::notary::{Digest, RealNotary, Signer, needs_notary};
+use crate::notary::needs_notary;
 use crate::pki::Pki;
-use crate::plant::PLC;
+use crate::plant::{Guarded, PASSWORD, PLC, USER};
 use crate::product::Site;
-use crate::review::{assert_allowed, assert_denied, patch, pinned, pod_review, policy};
-use crate::token::TokenService;
+use crate::review::{assert_allowed, assert_denied, pod_review, policy};
 
 const REGISTRY: &str = "registry.local:9001";
-const USER: &str = "robot$plant";
-const PASSWORD: &str = "pass:word+&=%";
 
-/// A Notary server that wants tokens, an API server that knows who gets them, and an installation between the two.
+/// An installation that reads pull secrets from an API server, which knows the credentials for its Notary server.
 struct Cluster {
     api: ApiServer,
-    alice: Signer,
-    digest: Digest,
-    site: Site,
     token_file: PathBuf,
-    tokens: TokenService,
-    _notary: RealNotary,
+    guarded: Guarded,
 }
 
 impl Cluster {
     fn new() -> Self {
-        let pki = Pki::new();
-        let tokens = TokenService::start(&pki, USER, PASSWORD);
-        let notary = RealNotary::with_tokens(&pki, &tokens);
-        let (alice, digest) = (Signer::new("alice"), Digest::of("v1"));
-        notary.repository(PLC).add_signer(&alice).sign("v1", &digest, &["targets/releases", "targets/alice"]);
+        let mut guarded = Guarded::new();
         let api = ApiServer::start("first");
-        let mut site = Site::with_server(&pki, &notary.url());
-        site.policies(&[policy(&[&alice])]);
+        let site = &mut guarded.site;
         let (token_file, ca) = (site.file("token", "first"), site.file("ca.crt", api.ca_pem()));
         site.config["credentials"]["kubernetes"] = json!(true);
         site.config["credentials"]["api"] = json!({ "server": api.url(), "token": token_file, "ca": ca });
         site.config["trust"]["refreshAfter"] = json!("0s");
-        Self { api, alice, digest, site, token_file, tokens, _notary: notary }
+        Self { api, token_file, guarded }
     }
 
-    /// A pull secret of the plant's registry, with the right password.
+    /// A pull secret for the plant's registry, with the right password.
     fn good(&self, name: &str) {
         self.api.pull_secret("line-1", name, REGISTRY, USER, PASSWORD);
     }
@@ -55,7 +43,7 @@ impl Cluster {
     #[track_caller]
     fn assert_pinned(&self, answer: &Value) {
         assert_allowed(answer);
-        assert_eq!(patch(answer)[0]["value"], pinned(PLC, &self.digest));
+        self.guarded.assert_pinned(answer);
     }
 }
 
@@ -71,7 +59,7 @@ fn pod_with(pull_secrets: &[&str]) -> Value {
 fn pull_secrets_are_found_and_the_token_is_read_as_it_rotates() {
     needs_notary!();
     let cluster = Cluster::new();
-    let (api, serving) = (&cluster.api, cluster.site.serve());
+    let (api, serving) = (&cluster.api, cluster.guarded.site.serve());
     for name in ["own", "of-account", "after-rotation"] {
         cluster.good(name);
     }
@@ -85,9 +73,9 @@ fn pull_secrets_are_found_and_the_token_is_read_as_it_rotates() {
     let expected = ["line-1/secrets/own", "line-1/serviceaccounts/default", "line-1/secrets/of-account"];
     assert_eq!(api.asked(), expected);
     // What was found a moment ago is used again, and so is the registry's token.
-    let issued = cluster.tokens.issued();
+    let issued = cluster.guarded.tokens.issued();
     cluster.assert_pinned(&serving.admit("/admit?timeout=10s", &deployment));
-    assert_eq!((api.asked().len(), cluster.tokens.issued()), (3, issued));
+    assert_eq!((api.asked().len(), cluster.guarded.tokens.issued()), (3, issued));
 
     api.accept_only("second");
     let denied = serving.admit("/admit?timeout=10s", &pod_with(&["with-the-old-token"]));
@@ -104,7 +92,7 @@ fn pull_secrets_are_found_and_the_token_is_read_as_it_rotates() {
 fn an_api_server_that_does_not_give_them_is_told_beside_the_trust_server() {
     needs_notary!();
     let mut cluster = Cluster::new();
-    let serving = cluster.site.serve();
+    let serving = cluster.guarded.site.serve();
     cluster.good("harbor");
     cluster.api.forbid("line-1", "secrets");
     let component = "manifests/components/api-credentials";
@@ -135,31 +123,31 @@ fn an_api_server_that_does_not_give_them_is_told_beside_the_trust_server() {
         &denied,
         &["let nobody in", "line-1/away could not be had: the Kubernetes API server https://127.0.0.1"],
     );
-    cluster.site.pull_secret("mounted", REGISTRY, USER, PASSWORD);
-    let file = cluster.site.file("pod.json", &pod_with(&["away"]).to_string());
-    assert_eq!(cluster.site.review(&[], &file).status, Some(0), "mounted credentials need no API server");
+    cluster.guarded.site.pull_secret("mounted", REGISTRY, USER, PASSWORD);
+    let file = cluster.guarded.site.file("pod.json", &pod_with(&["away"]).to_string());
+    assert_eq!(cluster.guarded.site.review(&[], &file).status, Some(0), "mounted credentials need no API server");
 }
 
 #[test]
 fn a_signer_s_key_is_absent_or_out_of_reach() {
     needs_notary!();
     let mut cluster = Cluster::new();
-    cluster.site.pull_secret("mounted", REGISTRY, USER, PASSWORD);
-    cluster.site.config["namespace"] = json!("doors");
+    cluster.guarded.site.pull_secret("mounted", REGISTRY, USER, PASSWORD);
+    cluster.guarded.site.config["namespace"] = json!("doors");
     let mut policy = policy(&[]);
     policy["spec"]["repositories"][0]["policy"]["trust"]["signerSecrets"] = json!([{ "name": "alice-key" }]);
-    cluster.site.policies(&[policy]);
-    let file = cluster.site.file("pod.json", &pod_with(&[]).to_string());
+    cluster.guarded.site.policies(&[policy]);
+    let file = cluster.guarded.site.file("pod.json", &pod_with(&[]).to_string());
     let review = |cluster: &Cluster, status: i32, words: &[&str]| {
-        let (ended, answers) = cluster.site.answers(&file);
+        let (ended, answers) = cluster.guarded.site.answers(&file);
         assert_eq!(ended, Some(status), "{answers:#?}");
         assert_denied(&answers[0], words);
     };
     review(&cluster, 1, &["the signer's secret doors/alice-key cannot be used: it does not exist"]);
-    let signer = cluster.alice.in_policy();
+    let signer = cluster.guarded.alice.in_policy();
     let [name, key] = ["name", "publicKey"].map(|field| signer[field].as_str().unwrap());
     cluster.api.secret("doors", "alice-key", "Opaque", &[("name", name), ("publicKey", key)]);
-    let (ended, answers) = cluster.site.answers(&file);
+    let (ended, answers) = cluster.guarded.site.answers(&file);
     assert_eq!(ended, Some(0), "{answers:#?}");
     cluster.assert_pinned(&answers[0]);
     cluster.api.forbid("doors", "secrets");

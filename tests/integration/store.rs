@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Instant;
 
 use portreeve_test_support::signer::{Key, Repo, Signer};
+use portreeve_test_support::temp::TempDir;
 use portreeve_test_support::trust_server::Fault;
 use serde_json::{Value, json};
 
@@ -19,7 +20,6 @@ use crate::process::{Run, run};
 use crate::product::Site;
 use crate::review::{assert_allowed, assert_denied, in_policy, patch, pinned, pod_review, policy_for, warnings};
 use crate::stage::Stage;
-use crate::temp::TempDir;
 
 const ALLOWED: i32 = 0;
 const DENIED: i32 = 1;

@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use portreeve_test_support::temp::TempDir;
 use rcgen::KeyPair;
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
@@ -15,7 +16,6 @@ use serde_json::{Value, json};
 
 use crate::https::{HttpsServer, Reply, Request};
 use crate::pki::{Pki, params};
-use crate::temp::TempDir;
 
 const ISSUER: &str = "test-token-service";
 const SERVICE: &str = "test-notary";

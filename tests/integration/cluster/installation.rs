@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use portreeve_test_support::temp::TempDir;
 use serde_json::{Value, json};
 
 use super::control_plane::ControlPlane;
@@ -17,7 +18,6 @@ use crate::mount::Mount;
 use crate::pki::Pki;
 use crate::process::{free_port, wait_until};
 use crate::product::{Serving, executable};
-use crate::temp::TempDir;
 
 const WEBHOOKS: [(&str, &[&str]); 2] = [
     ("MutatingWebhookConfiguration", &["admit"]),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use portreeve_test_support::temp::TempDir;
 use serde_json::{Value, json};
 
 use super::{array, base, configuration, container, documents, find, first_policy, manifests};
@@ -10,7 +11,6 @@ use crate::pki::Pki;
 use crate::process::{Run, run};
 use crate::product::{Site, executable};
 use crate::review::{assert_allowed, pod_review};
-use crate::temp::TempDir;
 
 #[test]
 fn configuration_and_mounts_agree() {

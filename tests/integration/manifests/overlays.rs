@@ -5,12 +5,12 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use portreeve_test_support::temp::TempDir;
 use serde_json::{Value, json};
 
 use super::{WEBHOOKS, array, base, configuration, container, find, manifests, parse};
-use crate::process::run;
+use crate::process::{run, skip};
 use crate::product::executable;
-use crate::temp::TempDir;
 
 #[test]
 fn kustomize_makes_of_the_base_what_is_there() {
@@ -211,8 +211,6 @@ fn kustomize(directory: &Path) -> Option<Vec<Value>> {
             return Some(parse(&made.stdout));
         }
     }
-    // Written to the descriptor, because the test runner captures what `eprintln!` prints.
-    let words = b"skipped: needs kustomize, or kubectl 1.21 or newer\n";
-    let _ = std::io::Write::write_all(&mut std::io::stderr(), words);
+    skip("needs kustomize, or kubectl 1.21 or newer");
     None
 }

@@ -3,12 +3,12 @@
 
 use std::collections::BTreeSet;
 
+use portreeve_test_support::temp::TempDir;
 use serde_json::{Value, json};
 
 use super::{WEBHOOKS, array, base, documents, find, first_policy, manifests};
 use crate::process::run;
 use crate::product::executable;
-use crate::temp::TempDir;
 
 #[test]
 fn both_webhooks_ask_about_the_same_and_fail_closed() {
