@@ -1,33 +1,47 @@
-//! What several rules say of one image, put together. Pure.
+//! Several verdicts on one image, combined. Pure: no clock, no network.
 //!
-//! Rules that are equally specific must all hold, each in its own mode, and must name the same digest. Of several such
-//! lists one is enough.
+//! One rule for two levels: the checks of a rule, and the rules for an image. All verdicts of an alternative must be good and
+//! name the same digest. One good alternative is enough. Where none is good, the image is unavailable if a verdict that could
+//! not be given might have changed that, and rejected if every alternative was rejected.
 
 use std::cmp::Reverse;
+use std::sync::Arc;
 
-use super::evaluate::{RuleSummary, Verdict};
-use crate::policy::Mode;
+use super::evaluate::Verdict;
+use crate::policy::Rule;
+use crate::schemes::{Mode, Subject};
 use portreeve_verify::tuf::repository::VerifiedDigest;
 
-/// What one rule says of an image.
+/// What a rule, or one check of it, says of an image.
 #[derive(Clone, Debug)]
 pub struct RuleVerdict {
     /// The rule.
-    pub rule: RuleSummary,
-    /// Its verdict.
+    pub rule: Arc<Rule>,
+    /// What was looked at, where a check was made.
+    pub subject: Option<Subject>,
+    /// The verdict.
     pub verdict: Verdict,
 }
 
-/// What several rules say of an image together.
+/// What the verdicts are about, for the words of a contradiction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Level {
+    /// The checks of one rule.
+    Checks,
+    /// Rules that decide together.
+    Rules,
+}
+
+/// Several verdicts together.
 #[derive(Debug, Default)]
 pub(super) struct Combined {
-    /// The one that decides is the first. Empty where no rule was asked.
+    /// The one that decides is the first. Empty where there was none.
     pub(super) verdicts: Vec<RuleVerdict>,
     /// The digest to pin the image to.
     pub(super) pin: Option<VerifiedDigest>,
 }
 
-/// How bad a verdict is: what denies is worse than what warns, and a no is worse than no answer.
+/// How bad a verdict is. What denies is worse than what warns, and a rejection is worse than an unavailable server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Severity {
     Unchecked,
@@ -40,7 +54,7 @@ enum Severity {
 
 impl RuleVerdict {
     fn severity(&self) -> Severity {
-        match (&self.verdict, self.rule.mode) {
+        match (&self.verdict, self.rule.mode()) {
             (Verdict::Unchecked, _) => Severity::Unchecked,
             (Verdict::Verified(_), _) => Severity::Verified,
             (Verdict::Unavailable { .. }, Mode::Warn) => Severity::UnavailableWarns,
@@ -52,26 +66,45 @@ impl RuleVerdict {
 
     fn digest(&self) -> Option<VerifiedDigest> {
         match &self.verdict {
-            Verdict::Verified(verified) => Some(verified.judgement.digest),
+            Verdict::Verified(verified) => Some(verified.digest),
             _ => None,
         }
     }
 }
 
+/// Combines alternatives, each a list of verdicts. Later ones are not asked for once one is good.
+pub(super) fn any_of<V>(level: Level, alternatives: impl Iterator<Item = V>) -> Combined
+where
+    V: Iterator<Item = RuleVerdict>,
+{
+    let mut combined = Combined::default();
+    for verdicts in alternatives {
+        combined = combined.or(Combined::all_of(level, verdicts.collect()));
+        if combined.is_good() {
+            break;
+        }
+    }
+    combined
+}
+
 impl Combined {
     /// All of these must hold.
-    pub(super) fn all_of(mut verdicts: Vec<RuleVerdict>) -> Self {
+    fn all_of(level: Level, mut verdicts: Vec<RuleVerdict>) -> Self {
         let agreed = agreed_digest(&verdicts);
         for one in &mut verdicts {
             let Some(digest) = one.digest().filter(|digest| Some(*digest) != agreed) else { continue };
+            let (all, this) = match level {
+                Level::Checks => ("the checks of one rule", "check"),
+                Level::Rules => ("equally specific rules", "rule"),
+            };
             let reason = format!(
-                "equally specific rules verify different digests of this image, this rule {}; name the image by the digest \
-                 that is meant, or correct the policies",
+                "{all} verify different digests of this image, this {this} {}; name the image by the digest that is meant, or \
+                 correct the policies",
                 digest.sha256()
             );
             one.verdict = Verdict::Rejected { code: "digests-disagree", reason };
         }
-        let pins = verdicts.iter().any(|one| one.rule.mutate_image && one.digest().is_some());
+        let pins = verdicts.iter().any(|one| one.rule.mutates_image() && one.digest().is_some());
         // The first of the worst, so that the same rules always come to the same words.
         let worst = verdicts.iter().enumerate().max_by_key(|(index, one)| (one.severity(), Reverse(*index)));
         if let Some(worst) = worst.map(|(index, _)| index) {
@@ -81,7 +114,7 @@ impl Combined {
     }
 
     /// This or the other is enough. Where neither is good, the reasons of both are kept.
-    pub(super) fn or(self, other: Self) -> Self {
+    fn or(self, other: Self) -> Self {
         if self.verdicts.is_empty() {
             return other;
         }
@@ -92,19 +125,45 @@ impl Combined {
         better
     }
 
-    /// Does every rule that was asked say yes?
-    pub(super) fn is_good(&self) -> bool {
+    /// Is every verdict good?
+    fn is_good(&self) -> bool {
         self.severity().is_some_and(|severity| severity <= Severity::Verified)
     }
 
     fn severity(&self) -> Option<Severity> {
         self.verdicts.first().map(RuleVerdict::severity)
     }
+
+    /// The checks of one rule as the verdict of that rule, with the signers of all and every reason; `None` where no check
+    /// was made.
+    pub(super) fn into_one(self) -> Option<RuleVerdict> {
+        let mut verdicts = self.verdicts.into_iter();
+        let mut one = verdicts.next()?;
+        for other in verdicts {
+            match (&mut one.verdict, other.verdict) {
+                (Verdict::Verified(one), Verdict::Verified(other)) => {
+                    one.freshness = one.freshness.max(other.freshness);
+                    let more: Vec<_> =
+                        other.signers.into_iter().filter(|signer| !one.signers.contains(signer)).collect();
+                    one.signers.extend(more);
+                }
+                (
+                    Verdict::Rejected { reason, .. } | Verdict::Unavailable { reason },
+                    Verdict::Rejected { reason: more, .. } | Verdict::Unavailable { reason: more },
+                ) => {
+                    reason.push_str("; ");
+                    reason.push_str(&more);
+                }
+                _ => {}
+            }
+        }
+        Some(one)
+    }
 }
 
-/// The digest that the rules which deny agree on; where none of them has verified one, the rules which warn.
+/// The digest that the verdicts which deny agree on; where none of them has verified one, those which warn.
 fn agreed_digest(verdicts: &[RuleVerdict]) -> Option<VerifiedDigest> {
-    let in_mode = |mode| verdicts.iter().filter(move |one| one.rule.mode == mode).filter_map(RuleVerdict::digest);
+    let in_mode = |mode| verdicts.iter().filter(move |one| one.rule.mode() == mode).filter_map(RuleVerdict::digest);
     let mode = if in_mode(Mode::Enforce).next().is_some() { Mode::Enforce } else { Mode::Warn };
     let first = in_mode(mode).next()?;
     in_mode(mode).all(|digest| digest == first).then_some(first)

@@ -8,26 +8,26 @@ use std::thread;
 use jiff::Timestamp;
 
 use super::children::{Compared, Templates};
-use super::evaluate::{Assessment, Judge};
+use super::evaluate::{Evaluation, Evaluator};
 use super::exempt::Exemption;
 use super::patch::Operation;
 use super::request::Request;
 use super::workload::{ImageUse, List, WorkloadKind};
 use crate::base::context::Deadline;
 use crate::kube::pull_secrets::PullContext;
-use crate::policy::Mode;
+use crate::schemes::Mode;
 
 /// Images of one workload that are verified at the same time.
 const PARALLEL_IMAGES: usize = 8;
 /// And of all workloads, beside one of each: workloads that wait for a slow trust server are many, and keep what they have.
-const LANES: usize = 64;
-static LANES_IN_USE: AtomicUsize = AtomicUsize::new(0);
+const MAX_THREADS: usize = 64;
+static THREADS_IN_USE: AtomicUsize = AtomicUsize::new(0);
 
 /// The most images of one workload. No pod has that many; a body of 8 MiB could name 300,000, and each would be a
 /// request to the trust server and a line in every log.
 const MAX_IMAGES: usize = 256;
 
-/// What decisions are made by, besides what [`Judge`] knows.
+/// What decisions are made by, besides what [`Evaluator`] knows.
 #[derive(Debug)]
 pub struct DecisionRules {
     /// `warn`: what would be denied is let in with a warning.
@@ -92,7 +92,7 @@ pub struct ImageFinding {
     /// The image as written.
     pub image: String,
     /// The verdict.
-    pub assessment: Assessment,
+    pub evaluation: Evaluation,
     /// Does it stop the workload? A bad verdict under `warn` does not.
     pub denies: bool,
 }
@@ -126,12 +126,18 @@ impl Basis {
 impl ImageFinding {
     /// Is the verdict bad, whether it denies or only warns?
     pub fn is_bad(&self) -> bool {
-        self.assessment.verdict.is_bad()
+        self.evaluation.verdict.is_bad()
     }
 }
 
 /// Decides on a request. The time and the deadline are arguments; nothing here waits but for the trust service.
-pub fn decide(judge: &Judge, rules: &DecisionRules, request: &Request, deadline: Deadline, now: Timestamp) -> Decision {
+pub fn decide(
+    evaluator: &Evaluator,
+    rules: &DecisionRules,
+    request: &Request,
+    deadline: Deadline,
+    now: Timestamp,
+) -> Decision {
     match request.operation.as_str() {
         "CREATE" | "UPDATE" => {}
         "DELETE" => return Decision::allow(Basis::NothingNew("a deletion starts nothing")),
@@ -177,8 +183,8 @@ pub fn decide(judge: &Judge, rules: &DecisionRules, request: &Request, deadline:
         return Decision { allowed: false, basis, operations: Vec::new(), compared };
     }
     let puller = kind.puller(object, namespace);
-    let assessments = assess_all(judge, &puller, &images, deadline, now);
-    let mut decision = Decision::from_images(rules, &images, assessments);
+    let evaluations = evaluate_all(evaluator, &puller, &images, deadline, now);
+    let mut decision = Decision::from_images(rules, &images, evaluations);
     if !changes_images {
         // The template of a Job is immutable, and the API server refuses a patch of it.
         decision.operations.clear();
@@ -188,37 +194,37 @@ pub fn decide(judge: &Judge, rules: &DecisionRules, request: &Request, deadline:
 }
 
 /// Each different image once, side by side.
-fn assess_all<'a>(
-    judge: &Judge,
+fn evaluate_all<'a>(
+    evaluator: &Evaluator,
     puller: &PullContext<'_>,
     images: &[ImageUse<'a>],
     deadline: Deadline,
     now: Timestamp,
-) -> BTreeMap<&'a str, Assessment> {
+) -> BTreeMap<&'a str, Evaluation> {
     let mut different: Vec<&str> = images.iter().map(|image| image.image).collect();
     different.sort_unstable();
     different.dedup();
-    let assess = |image: &'a str| (image, judge.assess(puller, image, deadline, now));
+    let evaluate = |image: &'a str| (image, evaluator.evaluate(puller, image, deadline, now));
     if different.len() <= 1 {
-        return different.into_iter().map(assess).collect();
+        return different.into_iter().map(evaluate).collect();
     }
     let share = different.len().div_ceil(PARALLEL_IMAGES);
     thread::scope(|scope| {
-        let mut lanes = Vec::new();
+        let mut threads = Vec::new();
         let mut left = Vec::new();
-        for lane in different.chunks(share) {
-            let run = move || lane.iter().map(|image| assess(image)).collect::<Vec<_>>();
+        for images in different.chunks(share) {
+            let run = move || images.iter().map(|image| evaluate(image)).collect::<Vec<_>>();
             // Without a thread of its own it is done here, one image after the other.
-            let Some(place) = Lane::take() else {
+            let Some(permit) = ThreadPermit::take() else {
                 left.push(run);
                 continue;
             };
             let run_there = move || {
-                let _place = place;
+                let _permit = permit;
                 run()
             };
             match thread::Builder::new().name("images".into()).spawn_scoped(scope, run_there) {
-                Ok(lane) => lanes.push(lane),
+                Ok(thread) => threads.push(thread),
                 Err(error) => {
                     log::warn!("no thread for verifying images side by side: {error}");
                     left.push(run);
@@ -226,24 +232,24 @@ fn assess_all<'a>(
             }
         }
         let left: Vec<_> = left.into_iter().flat_map(|run| run()).collect();
-        // A lane that panicked leaves its images without an assessment, which denies them.
-        lanes.into_iter().filter_map(|lane| lane.join().ok()).flatten().chain(left).collect()
+        // A thread that panicked leaves its images without an evaluation, which denies them.
+        threads.into_iter().filter_map(|thread| thread.join().ok()).flatten().chain(left).collect()
     })
 }
 
-/// One of [`LANES`], until it is dropped.
-struct Lane;
+/// One of [`MAX_THREADS`], until it is dropped.
+struct ThreadPermit;
 
-impl Lane {
+impl ThreadPermit {
     fn take() -> Option<Self> {
-        let free = |used: usize| (used < LANES).then_some(used + 1);
-        LANES_IN_USE.fetch_update(Ordering::SeqCst, Ordering::SeqCst, free).ok().map(|_| Self)
+        let free = |used: usize| (used < MAX_THREADS).then_some(used + 1);
+        THREADS_IN_USE.fetch_update(Ordering::SeqCst, Ordering::SeqCst, free).ok().map(|_| Self)
     }
 }
 
-impl Drop for Lane {
+impl Drop for ThreadPermit {
     fn drop(&mut self) {
-        LANES_IN_USE.fetch_sub(1, Ordering::SeqCst);
+        THREADS_IN_USE.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -263,7 +269,7 @@ impl Decision {
     fn from_images(
         rules: &DecisionRules,
         images: &[ImageUse<'_>],
-        mut assessments: BTreeMap<&str, Assessment>,
+        mut evaluations: BTreeMap<&str, Evaluation>,
     ) -> Self {
         let mut operations = Vec::new();
         let mut findings = Vec::with_capacity(images.len());
@@ -274,21 +280,20 @@ impl Decision {
                 *uses -= 1;
                 *uses
             });
-            let assessment = match uses_left {
-                0 => assessments.remove(image.image),
-                _ => assessments.get(image.image).cloned(),
+            let evaluation = match uses_left {
+                0 => evaluations.remove(image.image),
+                _ => evaluations.get(image.image).cloned(),
             };
-            let assessment = assessment.unwrap_or_else(Assessment::lost);
-            let rule = assessment.rule.as_ref();
-            if let (Some(digest), Some(reference)) = (assessment.pin, &assessment.reference) {
+            let evaluation = evaluation.unwrap_or_else(Evaluation::lost);
+            if let (Some(digest), Some(reference)) = (evaluation.pin, &evaluation.reference) {
                 operations.extend(Operation::pin(image, reference, digest));
             }
-            let mode = if rule.is_some_and(|rule| rule.mode == Mode::Warn) { Mode::Warn } else { rules.mode };
+            let mode = evaluation.mode(rules.mode);
             let mut finding = ImageFinding {
                 list: image.list,
                 name: as_told(image.name),
                 image: as_told(image.image),
-                assessment,
+                evaluation,
                 denies: false,
             };
             finding.denies = finding.is_bad() && mode == Mode::Enforce;

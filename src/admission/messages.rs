@@ -4,11 +4,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::combine::RuleVerdict;
 use super::decide::{Basis, Decision, ImageFinding};
-use super::evaluate::{Assessment, RuleSummary, Verdict};
+use super::evaluate::{Evaluation, Verdict};
 use super::patch;
 use super::request::{Request, Response};
-use crate::schemes::notary::query::{Origin, Verified};
+use crate::policy::Rule;
+use crate::schemes::{Freshness, Verified};
 use portreeve_verify::text::printable;
 
 /// The most characters of a warning; the API server cuts longer ones itself, and less kindly.
@@ -113,7 +115,7 @@ pub fn describe(finding: &ImageFinding) -> String {
 /// The image as written. What is no image name could hold words that pass for another finding's.
 fn image(finding: &ImageFinding) -> String {
     let image = printable(&finding.image, 300);
-    match &finding.assessment.reference {
+    match &finding.evaluation.reference {
         Some(_) => image,
         None => image.replace([' ', '"', '='], "\u{fffd}"),
     }
@@ -121,20 +123,20 @@ fn image(finding: &ImageFinding) -> String {
 
 /// The verdict in words, with the rule it rests on, and what other rules say to the same effect.
 fn verdict(finding: &ImageFinding) -> String {
-    let Assessment { rule, verdict, others, .. } = &finding.assessment;
-    let mut words = by_rule(rule.as_ref(), verdict, &waited(finding));
-    for other in others.iter().filter(|other| other.verdict.is_bad() == verdict.is_bad()) {
-        if !matches!(other.verdict, Verdict::Unchecked) {
+    let Evaluation { rule, verdict, others, .. } = &finding.evaluation;
+    let mut words = by_rule(rule.as_deref(), verdict, &waited(finding));
+    for RuleVerdict { rule, verdict: other, .. } in others {
+        if other.is_bad() == verdict.is_bad() && !matches!(other, Verdict::Unchecked) {
             words.push_str("; ");
-            words.push_str(&by_rule(Some(&other.rule), &other.verdict, ""));
+            words.push_str(&by_rule(Some(rule), other, ""));
         }
     }
     words
 }
 
 /// What one rule says, in words.
-fn by_rule(rule: Option<&RuleSummary>, verdict: &Verdict, waited: &str) -> String {
-    let by = rule.map(|rule| format!(" [{}, pattern \"{}\"]", rule.description, rule.pattern)).unwrap_or_default();
+fn by_rule(rule: Option<&Rule>, verdict: &Verdict, waited: &str) -> String {
+    let by = rule.map(|rule| format!(" [{}, pattern \"{}\"]", rule.describe(), rule.pattern)).unwrap_or_default();
     match verdict {
         Verdict::Unchecked => format!("not checked: the policy requires no signature{by}"),
         Verdict::Verified(verified) => format!("verified: {}{by}", vouched(verified)),
@@ -145,47 +147,40 @@ fn by_rule(rule: Option<&RuleSummary>, verdict: &Verdict, waited: &str) -> Strin
 
 /// What took the time, where it took long enough to matter.
 fn waited(finding: &ImageFinding) -> String {
-    match finding.assessment.spent.trust {
+    match finding.evaluation.times.trust {
         Some(time) if time >= LONG => format!(" (waited {:.1} s for it)", time.as_secs_f64()),
         _ => String::new(),
     }
 }
 
 fn vouched(verified: &Verified) -> String {
-    let judgement = &verified.judgement;
-    let mut words =
-        format!("{} as tag {}, released by {}", judgement.digest.sha256(), judgement.tag, judgement.released_by);
-    if !judgement.signers.is_empty() {
+    let mut words = format!("{} as {}", verified.digest.sha256(), verified.evidence.statement());
+    if !verified.signers.is_empty() {
         words.push_str(", signed by ");
-        words.push_str(&signers(verified));
+        words.push_str(&verified.signers.join(", "));
     }
-    if let Origin::StoodIn { age } = verified.origin {
+    if let Freshness::Stale { age } = verified.freshness {
         words.push_str(&format!(", by stored trust data, last confirmed {} s ago", age.as_secs()));
     }
     words
 }
 
-/// The signers' names, with commas.
-pub fn signers(verified: &Verified) -> String {
-    verified.judgement.signers.iter().map(|role| role.signer()).collect::<Vec<_>>().join(", ")
-}
-
 fn warnings(decision: &Decision) -> Vec<String> {
     let Basis::Images(findings) = &decision.basis else { return Vec::new() };
-    let warning = |finding: &ImageFinding| match &finding.assessment.verdict {
+    let warning = |finding: &ImageFinding| match &finding.evaluation.verdict {
         Verdict::Rejected { .. } | Verdict::Unavailable { .. } if !finding.denies => {
             // Another image may deny all the same.
             let lets = if decision.allowed { "lets this in" } else { "does not deny this image" };
             Some(format!("portreeve {lets} only because it is set to warn: {}", describe(finding)))
         }
-        Verdict::Verified(verified) => match verified.origin {
-            Origin::StoodIn { age } => Some(format!(
+        Verdict::Verified(verified) => match verified.freshness {
+            Freshness::Stale { age } => Some(format!(
                 "portreeve: the trust server did not answer; {} was verified with stored trust data, last confirmed \
                  {} s ago",
                 image(finding),
                 age.as_secs()
             )),
-            Origin::Fetched | Origin::Remembered => None,
+            Freshness::Fetched | Freshness::Cached => None,
         },
         _ => None,
     };
@@ -220,11 +215,11 @@ fn audit_annotations(decision: &Decision) -> BTreeMap<String, String> {
             let mut names = Vec::new();
             for finding in findings {
                 let image = image(finding);
-                match &finding.assessment.verdict {
+                match &finding.evaluation.verdict {
                     Verdict::Verified(verified) => {
-                        digests.push(format!("{image}={}", verified.judgement.digest.sha256()));
-                        if !verified.judgement.signers.is_empty() {
-                            names.push(format!("{image}={}", signers(verified)));
+                        digests.push(format!("{image}={}", verified.digest.sha256()));
+                        if !verified.signers.is_empty() {
+                            names.push(format!("{image}={}", verified.signers.join(", ")));
                         }
                     }
                     Verdict::Unchecked => digests.push(format!("{image}=unchecked")),
@@ -259,7 +254,7 @@ mod tests {
             list: List::Containers,
             name: format!("c{number}"),
             image: format!("{number}/{image}"),
-            assessment: Assessment::of(Verdict::Rejected { code: "no-such-tag", reason: reason.to_owned() }),
+            evaluation: Evaluation::of(Verdict::Rejected { code: "no-such-tag", reason: reason.to_owned() }),
             denies,
         };
         Decision {

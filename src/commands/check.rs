@@ -10,17 +10,13 @@ use serde::Serialize;
 use super::ExitStatus;
 use super::arguments::Output;
 use crate::admission::combine::RuleVerdict;
-use crate::admission::evaluate::{Assessment, Verdict};
+use crate::admission::evaluate::{Evaluation, Verdict};
 use crate::base::context::Deadline;
-use crate::http::url::{PlainHttp, TrustServer};
 use crate::kube::pull_secrets::PullContext;
-use crate::policy::Mode;
-use crate::schemes::notary::Notary;
-use crate::schemes::notary::query::Origin;
-use crate::schemes::notary::store::summary::StoredSummary;
+use crate::schemes::notary::store::summary::{self, StoredSummary};
+use crate::schemes::{Freshness, Mode, Pin, Subject};
 use crate::webhook::handler::Engine;
 use portreeve_verify::text::printable;
-use portreeve_verify::tuf::gun::Gun;
 
 /// The width of what stands in front of values; `targets/<signer>` is the longest.
 const LABEL: usize = 30;
@@ -37,12 +33,12 @@ pub(super) fn run(
     let mut status = ExitStatus::Allowed;
     for image in images {
         let now = Timestamp::now();
-        let assessment =
-            engine.judge().assess(&PullContext::in_namespace(namespace), image, Deadline::after(timeout), now);
-        let mode = mode_of(engine.mode(), &assessment);
-        status = status.worse(status_of(mode, &assessment));
-        let stored = stored(&assessment, &engine.judge().notary, now);
-        let report = Report { stored, ..Report::of(image, namespace, mode, &assessment) };
+        let deadline = Deadline::after(timeout);
+        let evaluation = engine.evaluator().evaluate(&PullContext::in_namespace(namespace), image, deadline, now);
+        let mode = evaluation.mode(engine.mode());
+        status = status.worse(status_of(mode, &evaluation));
+        let stored = evaluation.subject.as_ref().and_then(|subject| stored(engine, subject, now));
+        let report = Report { stored, ..Report::of(image, namespace, mode, &evaluation) };
         let text = match output {
             Output::Text => report.to_text(now),
             // Plain structs of strings and numbers cannot fail to serialise.
@@ -53,29 +49,14 @@ pub(super) fn run(
     status
 }
 
-/// Would the webhook deny, or only warn? Either the rule or the configuration can say `warn`.
-fn mode_of(configured: Mode, assessment: &Assessment) -> Mode {
-    if assessment.rule.as_ref().is_some_and(|rule| rule.mode == Mode::Warn) { Mode::Warn } else { configured }
-}
-
-fn status_of(mode: Mode, assessment: &Assessment) -> ExitStatus {
+fn status_of(mode: Mode, evaluation: &Evaluation) -> ExitStatus {
     if mode == Mode::Warn {
         return ExitStatus::Allowed;
     }
-    match assessment.verdict {
+    match evaluation.verdict {
         Verdict::Unchecked | Verdict::Verified(_) => ExitStatus::Allowed,
         Verdict::Rejected { .. } => ExitStatus::Denied,
         Verdict::Unavailable { .. } => ExitStatus::Undecided,
-    }
-}
-
-/// A verdict in a word.
-fn word(verdict: &Verdict) -> &'static str {
-    match verdict {
-        Verdict::Unchecked => "unchecked",
-        Verdict::Verified(_) => "verified",
-        Verdict::Rejected { .. } => "rejected",
-        Verdict::Unavailable { .. } => "unavailable",
     }
 }
 
@@ -118,7 +99,7 @@ struct Report {
     root_key_ids: Vec<String>,
     /// Ready for a policy's `trust.roots`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    roots_to_pin: Vec<Pin>,
+    roots_to_pin: Vec<RootToPin>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stored: Option<Stored>,
     /// What other rules say that were asked as well.
@@ -137,11 +118,11 @@ struct Other {
 }
 
 impl Other {
-    fn of(RuleVerdict { rule, verdict }: &RuleVerdict) -> Self {
+    fn of(RuleVerdict { rule, verdict, .. }: &RuleVerdict) -> Self {
         Self {
-            policy: rule.description.clone(),
+            policy: rule.describe(),
             pattern: rule.pattern.clone(),
-            verdict: word(verdict),
+            verdict: verdict.word(),
             reason: match verdict {
                 Verdict::Rejected { reason, .. } | Verdict::Unavailable { reason } => Some(reason.clone()),
                 Verdict::Verified(_) | Verdict::Unchecked => None,
@@ -152,17 +133,15 @@ impl Other {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Pin {
+struct RootToPin {
     key_id: String,
 }
 
-/// What is stored of the repository that was asked about.
-fn stored(assessment: &Assessment, notary: &Notary, now: Timestamp) -> Option<Stored> {
-    // The summary's words are those of a server and a name that were sound; what is stored is looked up by them again.
-    let rule = assessment.rule.as_ref()?;
-    let server = TrustServer::parse(rule.server.as_deref()?, PlainHttp::DangerouslyAllowed).ok()?;
-    let gun = Gun::new(rule.gun.as_deref()?).ok()?;
-    notary.stored(&server, &gun).map(|summary| Stored::of(summary, now))
+/// What is stored of the repository that was looked at.
+fn stored(engine: &Engine, subject: &Subject, now: Timestamp) -> Option<Stored> {
+    let Subject::NotaryV1 { gun, server } = subject;
+    let service = &engine.evaluator().schemes.notary_v1.service;
+    service.stored(server.as_ref()?, gun).map(|summary| Stored::of(summary, now))
 }
 
 /// What `trust.cache` holds of the repository.
@@ -190,7 +169,7 @@ struct StoredRole {
 
 impl Stored {
     fn of(summary: StoredSummary, now: Timestamp) -> Self {
-        let role = |role: crate::schemes::notary::store::summary::StoredRole| StoredRole {
+        let role = |role: summary::StoredRole| StoredRole {
             role: role.role,
             version: role.version,
             expires: role.expires.to_string(),
@@ -207,22 +186,22 @@ impl Stored {
 }
 
 impl Report {
-    fn of(image: &str, namespace: &str, mode: Mode, assessment: &Assessment) -> Self {
-        let rule = assessment.rule.as_ref();
+    fn of(image: &str, namespace: &str, mode: Mode, evaluation: &Evaluation) -> Self {
+        let (rule, subject) = (evaluation.rule.as_ref(), evaluation.subject.as_ref());
         let mut report = Self {
             image: printable(image, 300),
             namespace: printable(namespace, 63),
-            verdict: word(&assessment.verdict),
+            verdict: evaluation.verdict.word(),
             reason: None,
-            normalised: assessment.reference.as_ref().map(ToString::to_string),
-            policy: rule.map(|rule| rule.description.clone()),
+            normalised: evaluation.reference.as_ref().map(ToString::to_string),
+            policy: rule.map(|rule| rule.describe()),
             pattern: rule.map(|rule| rule.pattern.clone()),
             mode: match mode {
                 Mode::Enforce => rule.map(|_| "enforce"),
                 Mode::Warn => Some("warn"),
             },
-            trust_server: rule.and_then(|rule| rule.server.clone()),
-            gun: rule.and_then(|rule| rule.gun.clone()),
+            trust_server: subject.and_then(Subject::server).map(str::to_owned),
+            gun: subject.map(|subject| subject.name().to_owned()),
             trust_data: None,
             tag: None,
             digest: None,
@@ -233,28 +212,28 @@ impl Report {
             root_key_ids: Vec::new(),
             roots_to_pin: Vec::new(),
             stored: None,
-            others: assessment.others.iter().map(Other::of).collect(),
+            others: evaluation.others.iter().map(Other::of).collect(),
         };
-        match &assessment.verdict {
+        match &evaluation.verdict {
             Verdict::Unchecked => {}
             Verdict::Rejected { reason, .. } | Verdict::Unavailable { reason } => report.reason = Some(reason.clone()),
             Verdict::Verified(verified) => {
-                let judgement = &verified.judgement;
-                let digest = judgement.digest.sha256();
-                report.trust_data = Some(match verified.origin {
-                    Origin::Fetched => "fetched now".to_owned(),
-                    Origin::Remembered => "remembered".to_owned(),
-                    Origin::StoodIn { age } => format!("stored, last confirmed {} s ago", age.as_secs()),
+                let digest = verified.digest.sha256();
+                let evidence = &verified.evidence;
+                report.trust_data = Some(match verified.freshness {
+                    Freshness::Fetched => "fetched now".to_owned(),
+                    Freshness::Cached => "remembered".to_owned(),
+                    Freshness::Stale { age } => format!("stored, last confirmed {} s ago", age.as_secs()),
                 });
-                report.tag = Some(printable(&judgement.tag, 128));
+                report.tag = Some(printable(&evidence.tag, 128));
                 report.digest = Some(digest.to_string());
-                report.pinned = assessment.reference.as_ref().map(|reference| reference.pinned_to(digest));
-                report.released_by = Some(judgement.released_by.clone());
-                report.signers = judgement.signers.iter().map(|role| role.signer().to_owned()).collect();
-                let ends = verified.expiries.iter().map(|end| (end.role.clone(), end.expires.to_string()));
-                report.expires = ends.collect();
-                report.root_key_ids = verified.root_key_ids.iter().map(|id| id.hex()).collect();
-                report.roots_to_pin = report.root_key_ids.iter().map(|id| Pin { key_id: id.clone() }).collect();
+                report.pinned = evaluation.reference.as_ref().map(|reference| reference.pinned_to(digest));
+                report.released_by = Some(evidence.released_by.clone());
+                report.signers.clone_from(&verified.signers);
+                report.expires =
+                    evidence.expires().into_iter().map(|(role, expires)| (role, expires.to_string())).collect();
+                report.root_key_ids = evidence.pins().into_iter().map(|Pin { key_id }| key_id).collect();
+                report.roots_to_pin = report.root_key_ids.iter().map(|id| RootToPin { key_id: id.clone() }).collect();
             }
         }
         report
@@ -313,7 +292,7 @@ impl Report {
         }
         if !self.roots_to_pin.is_empty() {
             text.push_str("  to pin the root, put this under the policy's trust:\n    roots:\n");
-            for Pin { key_id } in &self.roots_to_pin {
+            for RootToPin { key_id } in &self.roots_to_pin {
                 let _ = writeln!(text, "      - keyId: \"{key_id}\"");
             }
         }
@@ -328,13 +307,13 @@ mod tests {
     #[test]
     fn warn_of_the_configuration_counts_as_in_the_webhook() {
         let rejected = Verdict::Rejected { code: "no-policy", reason: String::new() };
-        let assessment = Assessment::of(rejected);
+        let evaluation = Evaluation::of(rejected);
         for (configured, status, word) in
             [(Mode::Enforce, ExitStatus::Denied, None), (Mode::Warn, ExitStatus::Allowed, Some("warn"))]
         {
-            let mode = mode_of(configured, &assessment);
-            assert_eq!(status_of(mode, &assessment), status);
-            assert_eq!(Report::of("x", "n", mode, &assessment).mode, word);
+            let mode = evaluation.mode(configured);
+            assert_eq!(status_of(mode, &evaluation), status);
+            assert_eq!(Report::of("x", "n", mode, &evaluation).mode, word);
         }
     }
 }

@@ -123,7 +123,7 @@ fn status_of(decision: &Decision) -> ExitStatus {
     }
     let Basis::Images(findings) = &decision.basis else { return ExitStatus::Denied };
     let mut denying = findings.iter().filter(|finding| finding.denies);
-    if denying.all(|finding| matches!(finding.assessment.verdict, Verdict::Unavailable { .. })) {
+    if denying.all(|finding| matches!(finding.evaluation.verdict, Verdict::Unavailable { .. })) {
         ExitStatus::Undecided
     } else {
         ExitStatus::Denied

@@ -38,7 +38,9 @@ impl Webhook {
             let metrics = Arc::clone(&metrics);
             vec![
                 Chore::new("policies", move || take_policies(&engine, &metrics, &policies)),
-                Chore::new("ends of trust data", move || looking.judge().notary.look_at_ends(Timestamp::now())),
+                Chore::new("ends of trust data", move || {
+                    looking.evaluator().schemes.notary_v1.service.look_at_ends(Timestamp::now());
+                }),
             ]
         };
         let server =

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::admission::children::{Children, Templates};
 use crate::admission::decide::DecisionRules;
-use crate::admission::evaluate::{Judge, PoliciesInForce};
+use crate::admission::evaluate::{Evaluator, PoliciesInForce};
 use crate::base::waiting::Waiting;
 use crate::config::{AskApi, Config};
 use crate::keychain::mounted::MountedCredentials;
@@ -14,22 +14,23 @@ use crate::kube::api::{Api, Purpose};
 use crate::kube::error::ApiSetupError;
 use crate::kube::signer_secrets::{ClusterSigners, SecretStore};
 use crate::metrics::Metrics;
+use crate::schemes::Schemes;
+use crate::schemes::notary::scheme::NotaryV1;
 use crate::schemes::notary::{Notary, NotaryError};
 use crate::webhook::Engine;
 
 /// The engine that the configuration describes, with no policies in force yet. `waiting` is told which requests wait for
 /// another server.
 pub fn engine(config: &Config, waiting: Arc<Waiting>, metrics: Arc<Metrics>) -> Result<Engine, SetupError> {
-    let notary = Notary::new(config.notary(waiting, Arc::clone(&metrics))).map_err(SetupError::Notary)?;
+    let service = Notary::new(config.notary(waiting, Arc::clone(&metrics))).map_err(SetupError::Notary)?;
     let api = match config.ask_api {
         AskApi::No => None,
         AskApi::Yes => {
             Some(Api::new(&config.api, Purpose::Credentials, Arc::clone(&metrics)).map_err(SetupError::Api)?)
         }
     };
-    let judge = Judge {
-        policies: PoliciesInForce::default(),
-        notary,
+    let notary_v1 = NotaryV1 {
+        service,
         credentials: MountedCredentials::new(Some(config.registries.clone())).counted_by(Arc::clone(&metrics)),
         secrets: SecretStore::new(config.secrets.clone()),
         pull_secrets: api.clone().map(PulledConfigs::new),
@@ -37,6 +38,10 @@ pub fn engine(config: &Config, waiting: Arc<Waiting>, metrics: Arc<Metrics>) -> 
         servers: config.trust.servers.clone(),
         when_unavailable: config.trust.when_unavailable,
         first_use: config.trust.first_use,
+    };
+    let evaluator = Evaluator {
+        policies: PoliciesInForce::default(),
+        schemes: Schemes { notary_v1 },
         own_namespace: config.namespace.clone(),
     };
     let rules = DecisionRules {
@@ -48,7 +53,7 @@ pub fn engine(config: &Config, waiting: Arc<Waiting>, metrics: Arc<Metrics>) -> 
             Children::Compare => Some(Templates::new(&config.api, Arc::clone(&metrics)).map_err(SetupError::Api)?),
         },
     };
-    Ok(Engine::new(judge, rules, metrics))
+    Ok(Engine::new(evaluator, rules, metrics))
 }
 
 /// What a command that serves nobody else needs: an engine that nothing waits for.

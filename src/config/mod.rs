@@ -24,7 +24,7 @@ use crate::kube::api::ApiSettings;
 use crate::kube::object_name::is_dns_label;
 use crate::logging::Format;
 use crate::metrics::Metrics;
-use crate::policy::Mode;
+use crate::schemes::Mode;
 use crate::schemes::notary::NotarySettings;
 use crate::schemes::notary::query::WhenUnavailable;
 use crate::schemes::notary::servers::TrustServers;

@@ -205,7 +205,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::policy::{Mode, Remap, TrustRule, UnavailableRule};
+    use crate::schemes::Mode;
+    use crate::schemes::notary::{Remap, UnavailableRule};
+    use crate::schemes::{Check, Signed};
 
     const HEAD: &str = "apiVersion: portieris.cloud.ibm.com/v1\nkind: ClusterImagePolicy\nmetadata: {name: p}\nspec:\n";
 
@@ -225,10 +227,10 @@ mod tests {
         format!("{HEAD}  repositories:\n  - name: reg.io/*\n    policy:\n{body}")
     }
 
-    fn trust(text: &str) -> TrustRule {
+    fn signed(text: &str) -> Signed {
         let rule = good(&policy(text)).pop().and_then(|mut document| document.rules.pop()).unwrap().1;
         match rule.requirement {
-            Requirement::Trust(rule) => *rule,
+            Requirement::Signed(signed) => signed,
             other => panic!("{text}: {other:?}"),
         }
     }
@@ -275,8 +277,9 @@ spec: {repositories: []}
         assert_eq!(documents[0].scope, Scope::Namespace("line-1".into()));
         assert_eq!(documents[1].scope, Scope::Cluster);
         let rules: Vec<&Rule> = documents[0].rules.iter().map(|(_, rule)| rule).collect();
-        let Requirement::Trust(first) = &rules[0].requirement else { panic!() };
-        assert_eq!(first.signer_secrets, ["alice-key", "bob-key"]);
+        let Requirement::Signed(first) = &rules[0].requirement else { panic!() };
+        let [[Check::NotaryV1(check)]] = [first.any_of[0].as_slice()] else { panic!("{first:?}") };
+        assert_eq!(check.signer_secrets, ["alice-key", "bob-key"]);
         assert!(first.mutate_image && first.mode == Mode::Enforce);
         assert!(rules[1..].iter().all(|rule| rule.requirement == Requirement::Nothing));
         assert_eq!(rules[0].describe(), "ImagePolicy line-1/signed-only (f, line 11)");
@@ -313,7 +316,7 @@ spec: {repositories: []}
 
     #[test]
     fn every_setting_is_read() {
-        let rule = trust(
+        let signed = signed(
             "      mode: warn
       mutateImage: false
       trust:
@@ -325,8 +328,12 @@ spec: {repositories: []}
         maxStale: 24h
 ",
         );
-        assert_eq!(rule.mode, Mode::Warn);
-        assert!(!rule.mutate_image);
+        assert_eq!(signed.mode, Mode::Warn);
+        assert!(!signed.mutate_image);
+        let rule = match signed.any_of.into_iter().flatten().next() {
+            Some(Check::NotaryV1(rule)) => rule,
+            None => panic!("no check"),
+        };
         assert_eq!(rule.server.unwrap().as_str(), "https://notary.local:4443");
         assert_eq!(rule.roots.len(), 1);
         let remap = Remap { prefix: "registry.local:9001/docker.io/".into(), signed_prefix: "docker.io/".into() };

@@ -4,8 +4,9 @@ use std::fmt;
 
 use super::pattern::Pattern;
 use super::selection::{Found, Ranked, Rules, Strictness};
-use super::{Place, Requirement, Rule, TrustRule};
+use super::{Place, Requirement, Rule};
 use crate::http::url::DOCKER_HUB as DOCKER_HUB_SERVER;
+use crate::schemes::Check;
 use portreeve_verify::image::DOCKER_HUB;
 use portreeve_verify::text::printable;
 
@@ -168,21 +169,23 @@ fn unchecked(pattern: &Pattern, rule: &Rule) -> Option<Note> {
 }
 
 fn idle_remap(pattern: &Pattern, rule: &Rule) -> Option<Note> {
-    let Requirement::Trust(trust) = &rule.requirement else { return None };
-    let remap = trust.remap.as_ref().filter(|remap| !pattern.reaches(&remap.prefix))?;
+    let mut remaps = checks(rule).filter_map(|Check::NotaryV1(check)| check.remap.as_ref());
+    let remap = remaps.find(|remap| !pattern.reaches(&remap.prefix))?;
     Some(Note::IdleRemap { pattern: rule.pattern.clone(), prefix: remap.prefix.clone() })
 }
 
 fn server(pattern: &Pattern, rule: &Rule) -> Option<Note> {
-    let Requirement::Trust(trust) = &rule.requirement else { return None };
-    let TrustRule { server, remap, .. } = &**trust;
-    match (server, remap) {
+    checks(rule).find_map(|Check::NotaryV1(check)| match (&check.server, &check.remap) {
         (Some(server), _) => server.slip().map(|slip| Note::Server { server: server.to_string(), slip }),
         (None, Some(remap)) => {
             remap.signed_prefix.starts_with(&format!("{DOCKER_HUB}/")).then_some(Note::HubServerEnds)
         }
         (None, None) => (pattern.exact_host() == Some(DOCKER_HUB)).then_some(Note::HubServerEnds),
-    }
+    })
+}
+
+fn checks(rule: &Rule) -> impl Iterator<Item = &Check> {
+    rule.signed().into_iter().flat_map(|signed| signed.any_of.iter().flatten())
 }
 
 impl fmt::Display for PolicyNote {

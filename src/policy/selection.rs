@@ -12,13 +12,14 @@
 //! than ten.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::document::Document;
 use super::fields::MAX_PROBLEMS;
 use super::pattern::{self, Pattern};
 use super::problem::{Fault, PolicyProblem};
 use super::set::describe_policy;
-use super::{Requirement, Rule};
+use super::{Mode, Requirement, Rule};
 use portreeve_verify::image::{Glob, Reference};
 
 /// The most rules that are compared with one another for one image, and the most that are asked about it. Each can cost a
@@ -41,14 +42,14 @@ pub(super) enum Found<'a> {
 #[derive(Debug)]
 pub struct Together<'a> {
     /// The rules; never none.
-    pub rules: Vec<&'a Rule>,
+    pub rules: Vec<&'a Arc<Rule>>,
     /// For a digest alone: tags on which more specific rules decide, so that a release under one of them counts for nothing
     /// here.
     pub except: Vec<&'a Glob>,
 }
 
 impl<'a> Together<'a> {
-    fn of(rules: Vec<&'a Rule>) -> Self {
+    fn of(rules: Vec<&'a Arc<Rule>>) -> Self {
         Self { rules, except: Vec::new() }
     }
 }
@@ -72,7 +73,7 @@ pub(super) struct Ranked {
     /// The same for rules that are equally specific; 0 for the most specific.
     pub(super) class: usize,
     pub(super) pattern: Pattern,
-    pub(super) rule: Rule,
+    pub(super) rule: Arc<Rule>,
 }
 
 impl Rules {
@@ -97,7 +98,7 @@ impl Rules {
                 }
                 Some(last) => last.class + usize::from(!last.pattern.ties_with(&pattern)),
             };
-            rules.ranked.push(Ranked { class, pattern, rule });
+            rules.ranked.push(Ranked { class, pattern, rule: Arc::new(rule) });
         }
         for (rank, Ranked { pattern, .. }) in rules.ranked.iter().enumerate() {
             match (pattern.exact_host(), pattern.exact_path()) {
@@ -215,8 +216,8 @@ fn by_tags<'a>(candidates: &[&'a Ranked]) -> Vec<Together<'a>> {
 fn different<'a>(
     candidates: impl Iterator<Item = &'a Ranked>,
     is_same: impl Fn(&Rule, &Rule) -> bool,
-) -> Vec<&'a Rule> {
-    let mut rules: Vec<&Rule> = Vec::new();
+) -> Vec<&'a Arc<Rule>> {
+    let mut rules: Vec<&Arc<Rule>> = Vec::new();
     for Ranked { rule, .. } in candidates {
         if !rules.iter().any(|known| is_same(known, rule)) {
             rules.push(rule);
@@ -227,7 +228,7 @@ fn different<'a>(
 
 /// Do both say the same of a digest? A check of it looks at the tags that it was released under.
 fn is_same(one: &Rule, other: &Rule) -> bool {
-    let looks_at_tags = matches!(one.requirement, Requirement::Trust(_));
+    let looks_at_tags = one.signed().is_some();
     one.requirement == other.requirement && (one.tags == other.tags || !looks_at_tags)
 }
 
@@ -249,8 +250,8 @@ impl Requirement {
         match self {
             Self::Nothing => Strictness::Unchecked,
             Self::Denied(_) => Strictness::Denied,
-            Self::Trust(rule) if rule.mode == super::Mode::Warn => Strictness::Warned,
-            Self::Trust(_) => Strictness::Enforced,
+            Self::Signed(signed) if signed.mode == Mode::Warn => Strictness::Warned,
+            Self::Signed(_) => Strictness::Enforced,
         }
     }
 }

@@ -69,7 +69,7 @@ impl PolicySet {
 
     /// All rules, those that come first first, cluster last: for listing them, and to see which secrets they name.
     pub fn rules(&self) -> impl Iterator<Item = &Rule> {
-        self.namespaces.values().chain(&self.cluster).flat_map(Rules::ranked).map(|ranked| &ranked.rule)
+        self.namespaces.values().chain(&self.cluster).flat_map(Rules::ranked).map(|ranked| &*ranked.rule)
     }
 
     /// What is legal in them and was probably not meant, in the order of files and lines.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::admission::decide::{Basis, Decision};
-use crate::admission::evaluate::Spent;
+use crate::admission::evaluate::{self, PhaseTimes, PolicyScope};
 use crate::metrics::{Metrics, Phase, Scope, Verdict};
 
 /// Counts a decision.
@@ -18,21 +18,42 @@ pub(super) fn count(metrics: &Metrics, decision: &Decision) {
         Basis::Images(findings) => {
             let mut timed = BTreeSet::new();
             for finding in findings {
-                let (verdict, reason) = finding.assessment.verdict.code();
-                metrics.image(verdict, reason, finding.assessment.scope);
+                let evaluation = &finding.evaluation;
+                metrics.image(Verdict::from(&evaluation.verdict), evaluation.verdict.code(), evaluation.scope.into());
                 // An image that is used in several places was evaluated once.
                 if timed.insert(finding.image.as_str()) {
-                    count_phases(metrics, &finding.assessment.spent);
+                    count_phases(metrics, &evaluation.times);
                 }
             }
         }
     }
 }
 
-fn count_phases(metrics: &Metrics, spent: &Spent) {
-    metrics.phase(Phase::Policy, spent.policy);
-    if let Some(trust) = spent.trust {
-        metrics.phase(Phase::Credentials, spent.credentials);
+fn count_phases(metrics: &Metrics, times: &PhaseTimes) {
+    metrics.phase(Phase::Policy, times.policy);
+    if let Some(trust) = times.trust {
+        metrics.phase(Phase::Credentials, times.credentials);
         metrics.phase(Phase::Trust, trust);
+    }
+}
+
+impl From<&evaluate::Verdict> for Verdict {
+    fn from(verdict: &evaluate::Verdict) -> Self {
+        match verdict {
+            evaluate::Verdict::Unchecked => Self::Unchecked,
+            evaluate::Verdict::Verified(_) => Self::Verified,
+            evaluate::Verdict::Rejected { .. } => Self::Rejected,
+            evaluate::Verdict::Unavailable { .. } => Self::Unavailable,
+        }
+    }
+}
+
+impl From<PolicyScope> for Scope {
+    fn from(scope: PolicyScope) -> Self {
+        match scope {
+            PolicyScope::Namespace => Self::Namespace,
+            PolicyScope::Cluster => Self::Cluster,
+            PolicyScope::Nobody => Self::Nobody,
+        }
     }
 }

@@ -15,8 +15,9 @@ use crate::admission::decide::{Basis, Decision, ImageFinding};
 use crate::admission::evaluate::Verdict;
 use crate::admission::messages;
 use crate::admission::request::{GroupVersionKind, Request, UserInfo};
-use crate::metrics::Outcome;
-use crate::schemes::notary::query::Origin;
+use crate::metrics::{self, Outcome};
+use crate::policy::Rule;
+use crate::schemes::{Freshness, Subject};
 use portreeve_verify::text::printable;
 
 /// Most bytes of the images in a line: with the rest it stays below the 16 KiB at which container runtimes cut.
@@ -197,7 +198,7 @@ struct Image<'a> {
     /// Whose policy it was: `namespace`, `cluster`, `none`.
     scope: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    policy: Option<&'a str>,
+    policy: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -223,62 +224,60 @@ struct Image<'a> {
     message: Option<String>,
     /// What other rules say that were asked as well.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    others: Vec<Other<'a>>,
+    others: Vec<Other>,
     micros: u64,
 }
 
 /// What another rule says of the image.
 #[derive(Serialize)]
-struct Other<'a> {
-    policy: &'a str,
+struct Other {
+    policy: String,
     pattern: String,
     verdict: &'static str,
     reason: &'static str,
 }
 
-impl<'a> Other<'a> {
-    fn of(other: &'a RuleVerdict) -> Self {
-        let (verdict, reason) = other.verdict.code();
+impl Other {
+    fn of(other: &RuleVerdict) -> Self {
         let pattern = printable(&other.rule.pattern, 300);
-        Self { policy: &other.rule.policy, pattern, verdict: verdict.as_str(), reason }
+        Self { policy: other.rule.policy_name(), pattern, verdict: other.verdict.word(), reason: other.verdict.code() }
     }
 }
 
 impl<'a> Image<'a> {
     fn of(finding: &'a ImageFinding) -> Self {
-        let assessment = &finding.assessment;
-        let rule = assessment.rule.as_ref();
-        let (verdict, reason) = assessment.verdict.code();
+        let evaluation = &finding.evaluation;
+        let rule = evaluation.rule.as_deref();
+        let reason = evaluation.verdict.code();
         let mut image = Self {
             list: finding.list.to_string(),
             name: printable(&finding.name, 63),
             image: printable(&finding.image, 300),
-            verdict: verdict.as_str(),
+            verdict: evaluation.verdict.word(),
             reason,
             denies: finding.denies,
-            scope: assessment.scope.as_str(),
-            policy: rule.map(|rule| rule.policy.as_str()),
+            scope: metrics::Scope::from(evaluation.scope).as_str(),
+            policy: rule.map(Rule::policy_name),
             file: rule.map(|rule| printable(&rule.place.file_name(), 300)),
             line: rule.map(|rule| rule.place.line),
             pattern: rule.map(|rule| printable(&rule.pattern, 300)),
-            server: rule.and_then(|rule| rule.server.as_deref()),
+            server: evaluation.subject.as_ref().and_then(Subject::server),
             digest: None,
             tag: None,
             signers: None,
             source: None,
             age_seconds: None,
             message: None,
-            others: assessment.others.iter().take(MAX_OTHERS).map(Other::of).collect(),
-            micros: micros(assessment.spent.total()),
+            others: evaluation.others.iter().take(MAX_OTHERS).map(Other::of).collect(),
+            micros: micros(evaluation.times.total()),
         };
-        match &assessment.verdict {
+        match &evaluation.verdict {
             Verdict::Verified(verified) => {
-                let judgement = &verified.judgement;
-                image.digest = Some(judgement.digest.sha256().to_string());
-                image.tag = Some(&judgement.tag);
-                image.signers = Some(judgement.signers.iter().take(MAX_SIGNERS).map(|role| role.signer()).collect());
+                image.digest = Some(verified.digest.sha256().to_string());
+                image.tag = Some(&verified.evidence.tag);
+                image.signers = Some(verified.signers.iter().take(MAX_SIGNERS).map(String::as_str).collect());
                 image.source = Some(reason);
-                if let Origin::StoodIn { age } = verified.origin {
+                if let Freshness::Stale { age } = verified.freshness {
                     image.age_seconds = Some(age.as_secs());
                 }
             }
@@ -300,14 +299,14 @@ mod tests {
     use serde_json::Value as Json;
 
     use super::*;
-    use crate::admission::evaluate::Assessment;
+    use crate::admission::evaluate::Evaluation;
     use crate::admission::workload::List;
     use crate::logging::{Format, render};
 
     fn finding(image: &str, verdict: Verdict) -> ImageFinding {
         let denies = !matches!(verdict, Verdict::Unchecked);
         let (name, image) = ("c".to_owned(), image.to_owned());
-        ImageFinding { list: List::Containers, name, image, assessment: Assessment::of(verdict), denies }
+        ImageFinding { list: List::Containers, name, image, evaluation: Evaluation::of(verdict), denies }
     }
 
     fn rejected(reason: &str) -> Verdict {

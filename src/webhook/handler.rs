@@ -8,36 +8,36 @@ use jiff::Timestamp;
 use super::decision_log::{self, Asked, Came};
 use super::{Endpoint, counting, policy_review, response};
 use crate::admission::decide::{Decision, DecisionRules, decide};
-use crate::admission::evaluate::{Judge, PoliciesInForce};
+use crate::admission::evaluate::{Evaluator, PoliciesInForce};
 use crate::admission::messages;
 use crate::admission::request::{Review, ReviewError};
 use crate::base::context::Deadline;
 use crate::metrics::{Metrics, Outcome, Phase};
-use crate::policy::Mode;
+use crate::schemes::Mode;
 use crate::server::{Application, HttpResponse, Route};
 
 /// The engine. All workers share it.
 #[derive(Debug)]
 pub struct Engine {
-    judge: Judge,
+    evaluator: Evaluator,
     rules: DecisionRules,
     metrics: Arc<Metrics>,
 }
 
 impl Engine {
     /// An engine.
-    pub fn new(judge: Judge, rules: DecisionRules, metrics: Arc<Metrics>) -> Self {
-        Self { judge, rules, metrics }
+    pub fn new(evaluator: Evaluator, rules: DecisionRules, metrics: Arc<Metrics>) -> Self {
+        Self { evaluator, rules, metrics }
     }
 
     /// The policies in force.
     pub fn policies(&self) -> &PoliciesInForce {
-        &self.judge.policies
+        &self.evaluator.policies
     }
 
     /// What evaluates single images.
-    pub fn judge(&self) -> &Judge {
-        &self.judge
+    pub fn evaluator(&self) -> &Evaluator {
+        &self.evaluator
     }
 
     /// The mode that the configuration sets for all rules.
@@ -57,7 +57,7 @@ impl Engine {
         self.metrics.phase(Phase::Read, started.elapsed());
         let (response, outcome, decided) = match parsed {
             Ok(review) => {
-                let mut decision = decide(&self.judge, &self.rules, &review.request, deadline, Timestamp::now());
+                let mut decision = decide(&self.evaluator, &self.rules, &review.request, deadline, Timestamp::now());
                 let decided = Instant::now();
                 if endpoint != Endpoint::Admit {
                     decision.operations.clear();
@@ -106,7 +106,7 @@ impl Application for Engine {
     }
 
     fn ready(&self) -> Result<(), String> {
-        match self.judge.policies.get() {
+        match self.evaluator.policies.get() {
             Some(_) => Ok(()),
             None => Err("no policies are loaded; the log says what is wrong with them".to_owned()),
         }

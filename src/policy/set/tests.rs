@@ -10,9 +10,10 @@ use portreeve_verify::tuf::{
 use serde_json::json;
 
 use super::*;
+use crate::policy::check_data;
 use crate::policy::document::read_text;
 use crate::policy::load::finish;
-use crate::policy::{Requirement, check_data};
+use crate::schemes::Check;
 
 /// Documents of `kind namespace/name: pattern=+ pattern=-`; one file a document. `+` asks for trust, `~` warns, `!` denies, any
 /// other word is a trust server of that name.
@@ -366,8 +367,8 @@ fn row_009_the_longest_patterns_pins_decide_alone() {
         let Selection::Rules(lists) = set.select("line-1", &image) else { panic!("no rule") };
         let [[rule]] = [lists[0].rules.as_slice()] else { panic!("{lists:?}") };
         assert_eq!(rule.pattern, "registry.local:9001/plant/*");
-        let Requirement::Trust(trust) = &rule.requirement else { panic!("no trust rule") };
-        let anchor = Anchor { pins: trust.roots.clone(), first_use: FirstUse::Allowed };
+        let Some(Check::NotaryV1(check)) = rule.signed().unwrap().any_of[0].first() else { panic!("no check") };
+        let anchor = Anchor { pins: check.roots.clone(), first_use: FirstUse::Allowed };
         let signers = BTreeSet::from([RoleName::of_signer("alice").unwrap()]);
         let mut server = Files(repo.files().clone());
         match Repository::refresh(&mut server, &Gun::new(GUN).unwrap(), &anchor, None, &signers, now) {

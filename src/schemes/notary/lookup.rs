@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::cached::{Brought, Failed, Failure, Held, Key, SignIn, Terms};
 use super::expiry;
 use super::negative_cache::Known;
-use super::query::{Origin, Question, Refusal, Verified, WhenUnavailable};
+use super::query::{Question, Refusal, Verified, WhenUnavailable};
 use super::{MAX_ROLES, Notary, RECHECK_AFTER};
 use crate::base::context::Deadline;
 use crate::base::single_flight::{Boarding, Flight, Landing, Slot};
@@ -20,6 +20,7 @@ use crate::keychain::Credential;
 use crate::keychain::candidates::Fingerprint;
 use crate::metrics::Source;
 use crate::registry::session::Ear;
+use crate::schemes::Freshness;
 use crate::schemes::notary::recorder::Recorder;
 use crate::schemes::notary::store::known::Known as StoredKnown;
 use portreeve_verify::tuf::gun::RoleName;
@@ -48,13 +49,13 @@ impl Asking<'_> {
     pub(crate) fn answer(&self) -> Result<Verified, Refusal> {
         let mut remembered_rejection = None;
         for max_age in [self.notary.refresh_after, RECHECK_AFTER.min(self.notary.refresh_after)] {
-            let (held, origin) = match self.slot.held().filter(|held| self.serves(held, max_age)) {
+            let (held, freshness) = match self.slot.held().filter(|held| self.serves(held, max_age)) {
                 Some(held) => {
                     self.notary.metrics.trust_lookup(Source::Remembered);
-                    (held, Origin::Remembered)
+                    (held, Freshness::Cached)
                 }
                 None => match self.bring(max_age) {
-                    Ok(held) => (held, Origin::Fetched),
+                    Ok(held) => (held, Freshness::Fetched),
                     Err(failure) => return self.without_server(failure, remembered_rejection),
                 },
             };
@@ -63,7 +64,7 @@ impl Asking<'_> {
                     if self.notary.store.keeps_bytes() {
                         self.notary.store.admitted(self.question.server, self.question.gun);
                     }
-                    return Ok(verified(&held, judgement, origin));
+                    return Ok(verified(&held, judgement, freshness));
                 }
                 Err(rejection) if held.confirmed >= self.began || held.age() <= RECHECK_AFTER => {
                     return Err(Refusal::Rejected(rejection));
@@ -465,6 +466,6 @@ impl Ear for Hearing<'_> {
     }
 }
 
-pub(crate) fn verified(held: &Held, judgement: SignedTarget, origin: Origin) -> Verified {
-    Verified { judgement, origin, expiries: held.repository.expiries(), root_key_ids: held.repository.root_key_ids() }
+pub(crate) fn verified(held: &Held, judgement: SignedTarget, freshness: Freshness) -> Verified {
+    Verified { judgement, freshness, repository: Arc::clone(&held.repository) }
 }

@@ -1,15 +1,16 @@
 //! What the service is asked, and what it answers.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::context::Deadline;
 use crate::http::url::TrustServer;
 use crate::keychain::candidates::Candidates;
+use crate::schemes::Freshness;
 use portreeve_verify::tuf::anchor::Anchor;
 use portreeve_verify::tuf::gun::Gun;
-use portreeve_verify::tuf::key::KeyId;
 use portreeve_verify::tuf::refresh::RefreshError;
-use portreeve_verify::tuf::repository::{Rejection, RequiredSigner, RoleExpiry, SignedTarget, TagFilter, TargetQuery};
+use portreeve_verify::tuf::repository::{Rejection, Repository, RequiredSigner, SignedTarget, TagFilter, TargetQuery};
 use portreeve_verify::unavailable::Unavailable;
 
 /// What stored trust data may do while the trust server cannot be reached.
@@ -47,31 +48,15 @@ pub struct Question<'a> {
     pub deadline: Deadline,
 }
 
-/// Where the data behind a verdict came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// The server was asked for this very question.
-    Fetched,
-    /// Verified a moment ago, within `refreshAfter`.
-    Remembered,
-    /// The server is away; stored data stands in. An answer built on this carries a warning.
-    StoodIn {
-        /// How long ago the server last confirmed it.
-        age: Duration,
-    },
-}
-
 /// The image is verified.
 #[derive(Clone, Debug)]
 pub struct Verified {
     /// Digest, tag and signers.
     pub judgement: SignedTarget,
-    /// Where the data came from.
-    pub origin: Origin,
-    /// When each role's metadata ends.
-    pub expiries: Vec<RoleExpiry>,
-    /// The IDs of the root keys.
-    pub root_key_ids: Vec<KeyId>,
+    /// How fresh the data is.
+    pub freshness: Freshness,
+    /// The data.
+    pub repository: Arc<Repository>,
 }
 
 /// The image is not verified.

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::cached::{Failure, Held};
 use super::lookup::{Asking, verified};
-use super::query::{Origin, Refusal, Verified, WhenUnavailable};
+use super::query::{Refusal, Verified, WhenUnavailable};
+use crate::schemes::Freshness;
 use portreeve_verify::tuf::refresh::RefreshError;
 use portreeve_verify::tuf::repository::Rejection;
 use portreeve_verify::unavailable::{Unavailable, UnavailableCause};
@@ -52,7 +53,7 @@ impl Asking<'_> {
         match self.judge(&held) {
             Ok(judgement) => {
                 self.notary.metrics.stood_in(age);
-                Ok(verified(&held, judgement, Origin::StoodIn { age }))
+                Ok(verified(&held, judgement, Freshness::Stale { age }))
             }
             Err(rejection) => Err(Refusal::Rejected(rejection)),
         }

@@ -14,6 +14,7 @@ use crate::base::secret::Secret;
 use crate::base::single_flight::Boarding;
 use crate::keychain::Credential;
 use crate::keychain::candidates::Candidates;
+use crate::schemes::Freshness;
 use portreeve_verify::tuf::anchor::{Anchor, FirstUse, RootPin};
 use portreeve_verify::tuf::gun::RoleName;
 use portreeve_verify::tuf::key::{KeyId, SignerKey};
@@ -163,8 +164,8 @@ impl Bench {
     }
 }
 
-fn origin(result: &Result<Verified, Refusal>) -> Origin {
-    result.as_ref().expect("verified").origin
+fn freshness(result: &Result<Verified, Refusal>) -> Freshness {
+    result.as_ref().expect("verified").freshness
 }
 
 fn unavailable(result: Result<Verified, Refusal>) -> String {
@@ -190,18 +191,18 @@ fn a_cold_question_costs_one_request_a_role_and_a_warm_one_none() {
     let bench = Bench::new(LONG);
     let ask = Ask { signers: &["alice"], ..Ask::default() };
     let answer = bench.ask(&ask).unwrap();
-    assert_eq!(answer.origin, Origin::Fetched);
+    assert_eq!(answer.freshness, Freshness::Fetched);
     assert_eq!(answer.judgement.digest.sha256().hex(), "01".repeat(32));
     assert_eq!(answer.judgement.signers, [RoleName::of_signer("alice").unwrap()]);
-    assert!(answer.expiries.iter().any(|expiry| expiry.role == "timestamp"));
-    assert_eq!(answer.root_key_ids.len(), 1);
+    assert!(answer.repository.expiries().iter().any(|expiry| expiry.role == "timestamp"));
+    assert_eq!(answer.repository.root_key_ids().len(), 1);
     assert_eq!(
         bench.server.round_trips(),
         ["GET root", "GET timestamp", "GET snapshot", "GET targets", "GET targets/releases", "GET targets/alice"]
     );
     bench.server.forget_requests();
-    assert_eq!(origin(&bench.ask(&ask)), Origin::Remembered);
-    assert_eq!(origin(&bench.ask(&Ask::default())), Origin::Remembered);
+    assert_eq!(freshness(&bench.ask(&ask)), Freshness::Cached);
+    assert_eq!(freshness(&bench.ask(&Ask::default())), Freshness::Cached);
     assert!(bench.server.requests().is_empty());
 }
 
@@ -211,7 +212,7 @@ fn after_refresh_after_only_the_timestamp_is_asked_for() {
     let ask = Ask { signers: &["alice"], ..Ask::default() };
     bench.ask(&ask).unwrap();
     bench.server.forget_requests();
-    assert_eq!(origin(&bench.ask(&ask)), Origin::Fetched);
+    assert_eq!(freshness(&bench.ask(&ask)), Freshness::Fetched);
     assert_eq!(bench.server.round_trips(), ["GET timestamp"]);
 }
 
@@ -323,7 +324,7 @@ fn who_waits_takes_over_when_the_leader_ran_out_of_time() {
         bench.server.behave();
         let waiting = scope.spawn(|| bench.ask(&Ask::default()));
         assert!(unavailable(leader.join().unwrap()).contains("in time"));
-        assert_eq!(origin(&waiting.join().unwrap()), Origin::Fetched);
+        assert_eq!(freshness(&waiting.join().unwrap()), Freshness::Fetched);
     });
 }
 
@@ -364,7 +365,7 @@ fn one_tenants_bad_credentials_do_not_deny_another() {
         waiting.join().unwrap().unwrap();
     });
     // And what one fetched answers the other: the data is the same.
-    assert_eq!(origin(&bench.ask(&Ask { credentials: &bad, ..Ask::default() })), Origin::Remembered);
+    assert_eq!(freshness(&bench.ask(&Ask { credentials: &bad, ..Ask::default() })), Freshness::Cached);
 }
 
 /// A server may say of what somebody has no right to that it does not exist: others find out for themselves.
@@ -408,7 +409,7 @@ fn a_new_tag_is_not_hidden_by_what_is_remembered() {
     bench.server.publish(&bench.repo);
     bench.age_by(RECHECK_AFTER * 2);
     bench.server.publish(&next);
-    assert_eq!(origin(&bench.ask(&Ask { tag: "v3", ..Ask::default() })), Origin::Fetched);
+    assert_eq!(freshness(&bench.ask(&Ask { tag: "v3", ..Ask::default() })), Freshness::Fetched);
     // A tag that is not there stays so, at one refresh for many questions.
     bench.server.forget_requests();
     for _ in 0..10 {
@@ -466,7 +467,7 @@ fn stored_data_stands_in_only_as_far_as_the_question_allows() {
     bench.server.stop();
     unavailable(bench.ask(&ask(WhenUnavailable::Deny)));
     assert!(unavailable(bench.ask(&ask(stale(10)))).contains("maxStale"));
-    let Origin::StoodIn { age } = origin(&bench.ask(&ask(stale(3600)))) else { panic!("it was not stored data") };
+    let Freshness::Stale { age } = freshness(&bench.ask(&ask(stale(3600)))) else { panic!("it was not stored data") };
     assert!(age >= Duration::from_secs(60) && age < Duration::from_secs(120), "{age:?}");
     // Expired metadata never counts, however fresh the confirmation.
     let late = Timestamp::now() + Duration::from_secs(20 * 86_400);
@@ -483,7 +484,7 @@ fn a_server_that_hangs_leaves_stored_data_its_time() {
     bench.server.misbehave("timestamp", Fault::Stall);
     let started = Instant::now();
     let ask = Ask { when_unavailable: stale(3600), wait: Duration::from_secs(2), ..Ask::default() };
-    assert!(matches!(origin(&bench.ask(&ask)), Origin::StoodIn { .. }));
+    assert!(matches!(freshness(&bench.ask(&ask)), Freshness::Stale { .. }));
     assert!(started.elapsed() < Duration::from_millis(1800), "{:?}", started.elapsed());
 }
 
@@ -524,7 +525,7 @@ fn a_restart_while_the_server_is_away_still_admits() {
     bench.restart(Some(&cache));
     unavailable(bench.ask(&ask(WhenUnavailable::Deny)));
     let found = bench.ask(&ask(stale(3600)));
-    let Origin::StoodIn { age } = origin(&found) else { panic!("{found:?}") };
+    let Freshness::Stale { age } = freshness(&found) else { panic!("{found:?}") };
     assert!(age < Duration::from_secs(60), "{age:?}");
     // Too old, from the future, or expired.
     let at =
@@ -539,7 +540,7 @@ fn a_restart_while_the_server_is_away_still_admits() {
     assert!(matches!(rejection(bench.ask(&ask(stale(3600)))), Rejection::RootNotTrusted { .. }));
     bench.anchor.pins =
         vec![portreeve_verify::tuf::anchor::RootPin::KeyId(KeyId::from_hex(&bench.repo.root_key_id()).unwrap())];
-    assert!(matches!(origin(&bench.ask(&ask(stale(3600)))), Origin::StoodIn { .. }));
+    assert!(matches!(freshness(&bench.ask(&ask(stale(3600)))), Freshness::Stale { .. }));
     // Without the cache nothing is known.
     bench.restart(None);
     assert!(unavailable(bench.ask(&ask(stale(3600)))).contains("nothing is stored"));
@@ -555,7 +556,7 @@ fn a_server_that_hangs_leaves_stored_data_its_time_after_a_restart() {
     bench.server.misbehave("timestamp", Fault::Stall);
     let started = Instant::now();
     let ask = Ask { when_unavailable: stale(3600), wait: Duration::from_secs(2), ..Ask::default() };
-    assert!(matches!(origin(&bench.ask(&ask)), Origin::StoodIn { .. }));
+    assert!(matches!(freshness(&bench.ask(&ask)), Freshness::Stale { .. }));
     assert!(started.elapsed() < Duration::from_millis(1800), "{:?}", started.elapsed());
 }
 
@@ -568,7 +569,7 @@ fn a_restart_costs_the_timestamp_alone() {
     bench.ask(&ask).unwrap();
     bench.restart(Some(&cache));
     bench.server.forget_requests();
-    assert_eq!(origin(&bench.ask(&ask)), Origin::Fetched);
+    assert_eq!(freshness(&bench.ask(&ask)), Freshness::Fetched);
     assert_eq!(bench.server.round_trips(), ["GET timestamp"]);
     // A stored generation is no word of the server's: a bad server is not hidden by it.
     bench.restart(Some(&cache));
@@ -604,7 +605,7 @@ fn what_one_policy_asked_for_is_kept_for_the_others() {
     bench.server.stop();
     for signer in ["alice", "bob"] {
         let ask = Ask { signers: &[signer], tag: "v1", when_unavailable: stale(3600), ..Ask::default() };
-        assert!(matches!(origin(&bench.ask(&ask)), Origin::StoodIn { .. }), "{signer}");
+        assert!(matches!(freshness(&bench.ask(&ask)), Freshness::Stale { .. }), "{signer}");
     }
 }
 
@@ -817,8 +818,8 @@ fn a_reset_is_noticed_before_anything_is_denied_by_what_was_forgotten() {
     bench.server.publish(&Signer::new(GUN).release("v3", [3; 32], 1, &[]).publish());
     crate::schemes::notary::store::reset(cache, &bench.gun, &[]).unwrap();
     // Within `refresh_after` it goes on to admit by what it remembers.
-    assert_eq!(origin(&bench.ask(&Ask::default())), Origin::Remembered);
-    assert_eq!(origin(&bench.ask(&Ask { tag: "v3", ..Ask::default() })), Origin::Fetched);
+    assert_eq!(freshness(&bench.ask(&Ask::default())), Freshness::Cached);
+    assert_eq!(freshness(&bench.ask(&Ask { tag: "v3", ..Ask::default() })), Freshness::Fetched);
     assert!(matches!(rejection(bench.ask(&Ask::default())), Rejection::NoSuchTag { .. }));
 }
 
@@ -865,7 +866,7 @@ fn what_another_anchor_has_brought_stands_in_rather_than_what_is_older() {
         let gone = bench.ask(&Ask { wait, ..stored() });
         assert!(matches!(rejection(gone), Rejection::NoSuchTag { .. }), "{wait:?}");
         let there = bench.ask(&Ask { tag: "v2", wait, ..stored() });
-        assert!(matches!(origin(&there), Origin::StoodIn { .. }), "{wait:?}");
+        assert!(matches!(freshness(&there), Freshness::Stale { .. }), "{wait:?}");
     }
 }
 

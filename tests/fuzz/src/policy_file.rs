@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use portreeve::policy::{self, Checked, PolicyProblem, PolicySet, Requirement};
+use portreeve::policy::{self, Checked, PolicyProblem, PolicySet};
+use portreeve::schemes::Requirement;
 use serde_json::Value;
 
 pub fn check(data: &[u8]) {
@@ -31,7 +32,7 @@ pub fn check(data: &[u8]) {
     let (mut trusting, mut nothing, mut denied) = (0, 0, 0);
     for rule in set.rules() {
         match rule.requirement {
-            Requirement::Trust(_) => trusting += 1,
+            Requirement::Signed(_) => trusting += 1,
             Requirement::Denied(_) => denied += 1,
             Requirement::Nothing => nothing += 1,
         }

@@ -120,7 +120,7 @@ fn a_server_that_is_back_is_found_by_itself() {
     assert!(said.contains("not asked again before it answers"), "{said}");
     for _ in 0..50 {
         let stored = bench.ask(&Ask { when_unavailable: stale(3600), ..Ask::default() });
-        assert!(matches!(origin(&stored), Origin::StoodIn { .. }));
+        assert!(matches!(freshness(&stored), Freshness::Stale { .. }));
     }
     assert_eq!(bench.server.count("_trust"), 0);
     // Another server is another matter.
@@ -128,7 +128,7 @@ fn a_server_that_is_back_is_found_by_itself() {
     assert!(bench.notary.client.origin(&other.url).unwrap().check().is_ok());
     bench.server.behave();
     // Whoever comes first may wait for the next knock: it is not denied by what was so a moment ago.
-    assert_eq!(origin(&bench.ask(&Ask::default())), Origin::Fetched);
+    assert_eq!(freshness(&bench.ask(&Ask::default())), Freshness::Fetched);
     assert!(!bench.is_down());
 }
 

@@ -1,0 +1,214 @@
+//! `policy.trust`: the fields of Notary v1.
+//!
+//! A field that asks for a check is refused while trust is off (PORTIERIS.md, fault 21). A pin or a signer that cannot be
+//! read never becomes no pin or no signer.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::fields::Problems;
+use super::problem::Fault;
+use crate::base::text::duration;
+use crate::http::url::{PlainHttp, TrustServer};
+use crate::kube::object_name::is_dns_subdomain;
+use crate::schemes::notary::{Remap, Rule, UnavailableRule};
+use crate::yaml::tree::{Node, Value};
+use portreeve_verify::image::{MAX_NAME, check_path, normal_host, one_spelling};
+use portreeve_verify::tuf::anchor::RootPin;
+use portreeve_verify::tuf::gun::RoleName;
+use portreeve_verify::tuf::key::{KeyId, SignerKey};
+use portreeve_verify::tuf::repository::RequiredSigner;
+
+const TRUST: &[&str] =
+    &["enabled", "trustServer", "signers", "signerSecrets", "roots", "remap", "whenUnavailable", "maxStale"];
+/// Those of [`TRUST`] that ask for a check, and so must not stand where no check is made.
+const DEMANDS: [&str; 3] = ["signers", "signerSecrets", "roots"];
+
+/// Reads `trust`. `None` where it cannot be used, and why is in `problems`; `Some(None)` where trust is off.
+pub(super) fn read(trust: &Node, problems: &mut Problems) -> Option<Option<Rule>> {
+    if trust.is_null() {
+        problems.report(trust.at, Fault::NoSwitch); // a forgotten body, or one that slipped out of place
+        return None;
+    }
+    refuse_empty_lists(trust, problems);
+    problems.mapping(trust, "policy.trust", TRUST)?;
+    let enabled = problems.boolean(trust, "enabled");
+    let rule = Rule {
+        server: read_server(trust, problems),
+        signers: read_signers(trust, problems),
+        signer_secrets: read_signer_secrets(trust, problems),
+        roots: read_roots(trust, problems),
+        remap: read_remap(trust, problems),
+        when_unavailable: problems.choice(
+            trust,
+            "whenUnavailable",
+            &[("deny", UnavailableRule::Deny), ("useCached", UnavailableRule::UseCached)],
+            "\"deny\" or \"useCached\"",
+        ),
+        max_stale: read_max_stale(trust, problems),
+    };
+    if enabled == Some(true) {
+        return Some(Some(rule));
+    }
+    refuse_disabled_demands(trust, problems);
+    Some(None)
+}
+
+/// Trust is off, or nobody said whether it is on: then nothing may stand there that asks for a check (PORTIERIS.md,
+/// fault 21).
+fn refuse_disabled_demands(trust: &Node, problems: &mut Problems) {
+    let demands: Vec<_> = DEMANDS.iter().filter_map(|&field| trust.get(field).map(|node| (field, node))).collect();
+    for (field, node) in &demands {
+        problems.report(node.at, Fault::NotEnabled { field });
+    }
+    if demands.is_empty() && trust.get("enabled").is_none() {
+        problems.report(trust.at, Fault::NoSwitch);
+    }
+}
+
+/// Without a signer any signature counts, and without a pin the first root that is seen is trusted: not what a person
+/// wants who wrote `signers` or `roots`. Portieris' own `signerSecrets` may be empty.
+fn refuse_empty_lists(trust: &Node, problems: &mut Problems) {
+    for field in ["signers", "roots"] {
+        if let Some(list) = trust.entry(field)
+            && (list.is_null() || matches!(&list.value, Value::List(items) if items.is_empty()))
+        {
+            problems.report(list.at, Fault::EmptyList { field });
+        }
+    }
+}
+
+fn read_server(trust: &Node, problems: &mut Problems) -> Option<TrustServer> {
+    let (at, url) = problems.text(trust, "trustServer")?;
+    // Portieris takes an empty one for none.
+    if url.is_empty() {
+        return None;
+    }
+    TrustServer::parse(url, PlainHttp::Refused).map_err(|error| problems.report(at, Fault::Server(error))).ok()
+}
+
+/// `signers`. One signer twice is fine only with the same key: Portieris let the last win (PORTIERIS.md, fault 8).
+fn read_signers(trust: &Node, problems: &mut Problems) -> Vec<RequiredSigner> {
+    const INSIDE: &str = "an entry of policy.trust.signers";
+    let mut signers: Vec<(usize, RequiredSigner)> = Vec::new();
+    for entry in problems.list(trust, "signers") {
+        if problems.mapping(entry, INSIDE, &["name", "publicKey"]).is_none() {
+            continue;
+        }
+        let role = problems.required(entry, "name", INSIDE).and_then(|(at, name)| {
+            let role = RoleName::of_signer(name);
+            if role.is_none() {
+                problems.report(at, Fault::SignerName { found: name.to_owned() });
+            }
+            role
+        });
+        let key = problems.required(entry, "publicKey", INSIDE).and_then(|(at, pem)| {
+            SignerKey::from_pem(pem).map_err(|error| problems.report(at, Fault::SignerKey(error))).ok()
+        });
+        let (Some(role), Some(key)) = (role, key) else { continue };
+        match signers.iter().find(|(_, signer)| signer.role == role) {
+            None => signers.push((entry.at.line, RequiredSigner { role, keys: vec![key] })),
+            Some((_, signer)) if signer.keys.contains(&key) => {}
+            Some(&(first, _)) => {
+                problems.report(entry.at, Fault::SignerTwice { name: role.signer().to_owned(), first });
+            }
+        }
+    }
+    signers.into_iter().map(|(_, signer)| signer).collect()
+}
+
+fn read_signer_secrets(trust: &Node, problems: &mut Problems) -> Vec<String> {
+    const INSIDE: &str = "an entry of policy.trust.signerSecrets";
+    let mut secrets: Vec<String> = Vec::new();
+    let mut seen = BTreeSet::new();
+    for entry in problems.list(trust, "signerSecrets") {
+        if problems.mapping(entry, INSIDE, &["name"]).is_none() {
+            continue;
+        }
+        let Some((at, name)) = problems.required(entry, "name", INSIDE) else { continue };
+        // It becomes part of a path below the mounted secrets.
+        if !is_dns_subdomain(name) {
+            problems.report(at, Fault::Name { field: "name", found: name.to_owned() });
+        } else if seen.insert(name) {
+            secrets.push(name.to_owned());
+        }
+    }
+    secrets
+}
+
+fn read_roots(trust: &Node, problems: &mut Problems) -> Vec<RootPin> {
+    const FIELDS: &[&str] = &["certificate", "keyId", "ca"];
+    let mut pins = Vec::new();
+    for entry in problems.list(trust, "roots") {
+        if problems.mapping(entry, "an entry of policy.trust.roots", FIELDS).is_none() {
+            continue;
+        }
+        let given: Vec<_> = FIELDS.iter().copied().filter(|field| entry.get(field).is_some()).collect();
+        let &[field] = given.as_slice() else {
+            problems.report(entry.at, Fault::RootKinds { found: given.len() });
+            continue;
+        };
+        let Some((at, text)) = problems.text(entry, field) else { continue };
+        let pin = match field {
+            "certificate" => RootPin::certificate_from_pem(text).map_err(Fault::Pin),
+            "ca" => RootPin::ca_from_pem(text).map_err(Fault::Pin),
+            _ => KeyId::from_hex(text).map(RootPin::KeyId).ok_or_else(|| Fault::Value {
+                field: "keyId",
+                found: text.to_owned(),
+                expected: "64 lowercase hexadecimal digits",
+            }),
+        };
+        match pin {
+            Ok(pin) if pins.contains(&pin) => {}
+            Ok(pin) => pins.push(pin),
+            Err(fault) => problems.report(at, fault),
+        }
+    }
+    pins
+}
+
+fn read_remap(trust: &Node, problems: &mut Problems) -> Option<Remap> {
+    const INSIDE: &str = "policy.trust.remap";
+    let remap = problems.mapping(trust.get("remap")?, INSIDE, &["prefix", "signedPrefix"])?;
+    let prefix = read_prefix(remap, "prefix", problems);
+    let signed_prefix = read_prefix(remap, "signedPrefix", problems);
+    Some(Remap { prefix: prefix?, signed_prefix: signed_prefix? })
+}
+
+/// A prefix of normalised names. It ends in a slash, so that `reg.io/team` never speaks for `reg.io/team-evil`.
+fn read_prefix(remap: &Node, field: &'static str, problems: &mut Problems) -> Option<String> {
+    let (at, text) = problems.required(remap, field, "policy.trust.remap")?;
+    let normal = text.strip_suffix('/').and_then(|name| {
+        let (host, path) = name.split_once('/').map_or((name, None), |(host, path)| (host, Some(path)));
+        let host = normal_host(host).ok()?;
+        let host = one_spelling(&host);
+        match path {
+            None => Some(format!("{host}/")),
+            Some(path) => check_path(path).is_ok().then(|| format!("{host}/{path}/")),
+        }
+    });
+    let normal = normal.filter(|prefix| prefix.len() < MAX_NAME);
+    if normal.is_none() {
+        problems.report(at, Fault::RemapPrefix { field, found: text.to_owned() });
+    }
+    normal
+}
+
+/// `maxStale`, which only says something where stored data may stand in.
+fn read_max_stale(trust: &Node, problems: &mut Problems) -> Option<Duration> {
+    let (at, text) = problems.text(trust, "maxStale")?;
+    let Some(duration) = duration(text) else {
+        problems.report(at, Fault::Duration { found: text.to_owned() });
+        return None;
+    };
+    if duration.is_zero() {
+        problems.report(at, Fault::StaleZero);
+    }
+    if trust.get("whenUnavailable").and_then(Node::text) != Some("useCached") {
+        problems.report(at, Fault::StaleWithoutCached);
+    }
+    Some(duration)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,287 @@
+//! Notary v1 behind the seam: from a policy's rule to a query, and from the result to words for an operator.
+//!
+//! A namespace's policy reads keys from its own namespace's secrets, and a cluster policy from Portreeve's, so that a tenant
+//! never chooses a key that the cluster trusts. A rule that cannot be applied to an image rejects it.
+
+use std::cell::OnceCell;
+use std::time::Instant;
+
+use super::Notary;
+use super::query::{self, Question, WhenUnavailable};
+use super::rule::{Remap, Rule, UnavailableRule};
+use super::servers::TrustServers;
+use crate::base::context::Deadline;
+use crate::http::url::TrustServer;
+use crate::keychain::Credential;
+use crate::keychain::candidates::{Candidates, one_after_another};
+use crate::keychain::mounted::MountedCredentials;
+use crate::keychain::pulled::PulledConfigs;
+use crate::kube::error::ObjectError;
+use crate::kube::signer_secrets::{ClusterSigners, SecretError, SecretStore, SignerSecret};
+use crate::schemes::{Data, Evidence, Query, Refusal, Scheme, Subject, Trace, Verified};
+use portreeve_verify::image::{Digest, Glob, Reference};
+use portreeve_verify::text::printable;
+use portreeve_verify::tuf::anchor::{Anchor, FirstUse};
+use portreeve_verify::tuf::gun::{Gun, RoleName};
+use portreeve_verify::tuf::key::SignerKey;
+use portreeve_verify::tuf::rejection::SourceKind;
+use portreeve_verify::tuf::repository::{Rejection, RequiredSigner, TagFilter, TargetQuery};
+use portreeve_verify::unavailable::{Unavailable, UnavailableCause};
+
+/// Notary v1 with the settings that hold where a policy says nothing.
+#[derive(Debug)]
+pub struct NotaryV1 {
+    /// The service that asks trust servers.
+    pub service: Notary,
+    /// The trust servers of the configuration.
+    pub servers: TrustServers,
+    /// May stored data be used while a server is unavailable?
+    pub when_unavailable: WhenUnavailable,
+    /// May the first root that is seen be trusted, where no roots are pinned?
+    pub first_use: FirstUse,
+    /// Mounted signers' keys.
+    pub secrets: SecretStore,
+    /// Mounted docker configs.
+    pub credentials: MountedCredentials,
+    /// Pull secrets from the Kubernetes API, if that is switched on.
+    pub pull_secrets: Option<PulledConfigs>,
+    /// Signers' keys from the Kubernetes API, if that is switched on.
+    pub cluster_signers: Option<ClusterSigners>,
+}
+
+impl Scheme for NotaryV1 {
+    type Rule = Rule;
+
+    fn verify(&self, rule: &Rule, query: &Query<'_>, trace: &mut Trace) -> Result<Verified, Refusal> {
+        let gun = gun_of(query.image, rule.remap.as_ref())?;
+        let began = Instant::now();
+        let server = match &rule.server {
+            Some(server) => Ok(server.clone()),
+            None => self.server_of(gun.host()),
+        };
+        let (server, result) = match server {
+            Ok(server) => {
+                let result = self.ask(rule, query, &gun, &server, began, trace);
+                (Some(server), result)
+            }
+            Err(refusal) => (None, Err(refusal)),
+        };
+        trace.subject = Some(Subject::NotaryV1 { gun, server });
+        result
+    }
+}
+
+impl NotaryV1 {
+    fn ask(
+        &self,
+        rule: &Rule,
+        query: &Query<'_>,
+        gun: &Gun,
+        server: &TrustServer,
+        began: Instant,
+        trace: &mut Trace,
+    ) -> Result<Verified, Refusal> {
+        let Query { image, tags, except, deadline, now, .. } = *query;
+        let signers = self.required_signers(rule, query)?;
+        let digest = match image.digest() {
+            None => None,
+            Some(Digest::Sha256(digest)) => Some(digest),
+            Some(other @ Digest::Sha512(_)) => {
+                let message = format!("trust data holds sha256 digests only, so that nothing can vouch for {other}");
+                return Err(Refusal::Rejected { code: "digest-not-signed", message });
+            }
+        };
+        let anchor = Anchor { pins: rule.roots.clone(), first_use: self.first_use };
+        let problems = OnceCell::new();
+        let credentials = Candidates::looked_for(|deadline| {
+            let (candidates, trouble) = self.credentials_for(rule, query, server, gun, deadline);
+            let _ = problems.set(trouble); // it is looked for once
+            candidates
+        });
+        let question = Question {
+            gun,
+            server,
+            wanted: TargetQuery { tag: image.tag(), digest },
+            tags: TagFilter { among: tags, except },
+            anchor: &anchor,
+            signers: &signers,
+            credentials: &credentials,
+            when_unavailable: self.unavailable_rule(rule),
+            deadline,
+        };
+        let collected = began.elapsed();
+        let asked = self.service.ask(&question, now);
+        trace.credentials = collected;
+        trace.trust = Some(began.elapsed().saturating_sub(collected));
+        let slip = || server.slip().map(|slip| format!("; {slip}")).unwrap_or_default();
+        match asked {
+            Ok(verified) => Ok(Verified::from(verified)),
+            Err(query::Refusal::Rejected(rejection)) => {
+                let told = rejection.describe(server.source_kind());
+                let among = match &rejection {
+                    Rejection::NoSuchDigest { .. } => tags_that_count(tags, except),
+                    _ => String::new(),
+                };
+                let message = format!("{told}{among} (asked {server} for {gun}{})", slip());
+                Err(Refusal::Rejected { code: rejection.code(), message })
+            }
+            Err(query::Refusal::Unavailable(Unavailable { cause: UnavailableCause::TrustState, message })) => {
+                let message = format!("{gun} cannot be judged: {message}");
+                Err(Refusal::Unavailable(Unavailable::new(UnavailableCause::TrustState, message)))
+            }
+            Err(query::Refusal::Unavailable(Unavailable { cause, message: tried })) => {
+                let failed = match server.source_kind() {
+                    SourceKind::Server => "the trust server did not answer",
+                    SourceKind::Directory => "no trust data could be read",
+                };
+                let mut message = format!("{failed} for {gun}: {tried}{}", slip());
+                // A credential that could not be read may be the one that was missing.
+                for problem in
+                    problems.get().cloned().unwrap_or_default().into_iter().chain(self.credentials.problems())
+                {
+                    message.push_str("; ");
+                    message.push_str(&problem);
+                }
+                Err(Refusal::Unavailable(Unavailable { cause, message }))
+            }
+        }
+    }
+
+    /// The inline signers, and those whose keys are in secrets.
+    fn required_signers(&self, rule: &Rule, query: &Query<'_>) -> Result<Vec<RequiredSigner>, Refusal> {
+        let namespace = query.key_namespace;
+        let mut signers = rule.signers.clone();
+        for name in &rule.signer_secrets {
+            let SignerSecret { name: signer, public_key } = self.signer_secret(namespace, name, query.deadline)?;
+            let bad = |error: String| bad_secret(namespace, name, &error);
+            let role = RoleName::of_signer(&signer).ok_or_else(|| {
+                bad(format!("a signer cannot be called \"{}\": {}", printable(&signer, 128), RoleName::SIGNER_RULE))
+            })?;
+            let key = SignerKey::from_pem(&public_key).map_err(|error| bad(error.to_string()))?;
+            let signer = RequiredSigner { role, keys: vec![key] };
+            match signers.iter_mut().find(|known| known.role == signer.role) {
+                // Portieris' fault 8: of two keys for one name, neither wins.
+                Some(known) if known.keys != signer.keys => {
+                    let message = format!(
+                        "two different keys are configured for the signer \"{}\", one of them in the secret \
+                         {namespace}/{name}; name each signer once",
+                        signer.role.signer()
+                    );
+                    return Err(Refusal::Rejected { code: "signer-secret", message });
+                }
+                Some(_) => {}
+                None => signers.push(signer),
+            }
+        }
+        Ok(signers)
+    }
+
+    /// A signer's secret: the mounted one, or else the cluster's.
+    fn signer_secret(&self, namespace: &str, name: &str, deadline: Deadline) -> Result<SignerSecret, Refusal> {
+        match (self.secrets.read(namespace, name), &self.cluster_signers) {
+            (Ok(secret), _) => Ok(secret),
+            (Err(SecretError::NotMounted { .. }), Some(cluster)) => {
+                cluster.get(namespace, name, deadline).map_err(|error| match error {
+                    ObjectError::Unusable(error) => bad_secret(namespace, name, &format!("it {error}")),
+                    ObjectError::Unavailable { message: error, .. } => {
+                        let message = format!("the signer's secret {namespace}/{name} {error}");
+                        Refusal::Unavailable(Unavailable::other(message))
+                    }
+                })
+            }
+            (Err(error), _) => Err(bad_secret(namespace, name, &error.to_string())),
+        }
+    }
+
+    /// The server that the configuration names for a registry.
+    fn server_of(&self, host: &str) -> Result<TrustServer, Refusal> {
+        let refuse = |message| Refusal::Rejected { code: "no-trust-server", message };
+        let configured = self.servers.for_host(host).ok_or_else(|| {
+            refuse(format!(
+                "no trust server is known for {host}; set trustServer in the policy or trust.servers in the configuration"
+            ))
+        })?;
+        configured.map_err(|error| refuse(error.to_string()))
+    }
+
+    /// Candidates for the image's own repository first, then for the one that it mirrors; for each the pod's pull secrets
+    /// first, as kubelet has it. And what is wrong with the pull secrets. Credentials go only to a server that policy or
+    /// configuration names for their registry: one that was found by the signed name never sees those of the mirror.
+    fn credentials_for(
+        &self,
+        rule: &Rule,
+        query: &Query<'_>,
+        server: &TrustServer,
+        gun: &Gun,
+        deadline: Deadline,
+    ) -> (Vec<Credential>, Vec<String>) {
+        let Query { image, puller, .. } = *query;
+        let mut pulled = self.pull_secrets.as_ref().map(|secrets| secrets.get(puller, deadline)).unwrap_or_default();
+        let mut problems = std::mem::take(&mut pulled.problems);
+        let mut names = Vec::new();
+        if rule.server.is_some() || self.server_of(image.host()).is_ok_and(|own| own == *server) {
+            names.push(image.repository());
+        } else {
+            problems.push(format!(
+                "credentials for {} are not sent to {server}, which was found by the signed name; set trustServer in the \
+                 policy if they are meant for it",
+                image.host()
+            ));
+        }
+        names.extend((names.first() != Some(&gun.as_str())).then_some(gun.as_str()));
+        let lists = names.into_iter().flat_map(|name| [pulled.candidates(name), self.credentials.candidates(name)]);
+        (one_after_another(lists), problems)
+    }
+
+    fn unavailable_rule(&self, rule: &Rule) -> WhenUnavailable {
+        match (rule.when_unavailable, rule.max_stale) {
+            (Some(UnavailableRule::Deny), _) => WhenUnavailable::Deny,
+            (Some(UnavailableRule::UseCached), Some(max_stale)) => WhenUnavailable::UseCached { max_stale },
+            // Without a bound of its own the policy has the configuration's; without either, stored data is not used.
+            (None, _) | (Some(UnavailableRule::UseCached), None) => self.when_unavailable,
+        }
+    }
+}
+
+impl From<query::Verified> for Verified {
+    fn from(query::Verified { judgement, freshness, repository }: query::Verified) -> Self {
+        Self {
+            digest: judgement.digest,
+            signers: judgement.signers.iter().map(|role| role.signer().to_owned()).collect(),
+            freshness,
+            evidence: Evidence {
+                tag: judgement.tag,
+                released_by: judgement.released_by,
+                data: Data::NotaryV1(repository),
+            },
+        }
+    }
+}
+
+/// Which tags a digest alone may be released under, if not all.
+fn tags_that_count(tags: Option<&Glob>, except: &[&Glob]) -> String {
+    let among = tags.map(|tags| format!(" {tags}")).unwrap_or_default();
+    match except {
+        [] if among.is_empty() => String::new(),
+        [] => format!(", and under this pattern tags{among} count"),
+        [first, ..] => {
+            format!(
+                ", and under this pattern tags{among} count but for those like {first}, which have a rule of their own"
+            )
+        }
+    }
+}
+
+/// The image's name in trust data.
+fn gun_of(image: &Reference, remap: Option<&Remap>) -> Result<Gun, Refusal> {
+    let invalid = |message: String| Refusal::Rejected { code: "invalid-image-name", message };
+    let signed = remap.map(|remap| remap.signed(image)).transpose().map_err(|error| {
+        invalid(format!("the policy's remap makes no name of {} that could be signed: {error}", image.repository()))
+    })?;
+    Gun::of(signed.as_ref().unwrap_or(image)).map_err(|error| invalid(error.to_string()))
+}
+
+fn bad_secret(namespace: &str, name: &str, error: &str) -> Refusal {
+    let message = format!("the signer's secret {namespace}/{name} cannot be used: {error}");
+    Refusal::Rejected { code: "signer-secret", message }
+}
