@@ -14,10 +14,8 @@ use super::exempt::Owner;
 use super::request::Object;
 use super::workload::ImageUse;
 use crate::base::context::Deadline;
-use crate::kube::api::ApiSettings;
-use crate::kube::error::ApiSetupError;
+use crate::kube::api::Api;
 use crate::kube::owners::{OwnerName, Owners};
-use crate::metrics::Metrics;
 use portreeve_verify::text::printable;
 
 /// What is believed of a child that a trusted controller made.
@@ -52,10 +50,10 @@ pub enum Compared {
 }
 
 impl Templates {
-    /// The templates behind an API server. Asks nothing of it yet.
-    pub fn new(api: &ApiSettings, metrics: Arc<Metrics>) -> Result<Self, ApiSetupError> {
-        let weigh = |images: &BTreeSet<String>| images.iter().map(|image| 64 + image.len() as u64).sum();
-        Owners::new(api, metrics, weigh).map(Self)
+    /// The templates behind an API server.
+    pub fn new(api: Arc<Api>) -> Self {
+        let heap_size = |images: &BTreeSet<String>| images.iter().map(|image| 64 + image.len() as u64).sum();
+        Self(Owners::new(api, heap_size))
     }
 
     /// Leaves those images of a child that its owner's template does not have, and says why they are left. `None`: there

@@ -23,18 +23,17 @@ use crate::webhook::Engine;
 /// another server.
 pub fn engine(config: &Config, waiting: Arc<Waiting>, metrics: Arc<Metrics>) -> Result<Engine, SetupError> {
     let service = Notary::new(config.notary(waiting, Arc::clone(&metrics))).map_err(SetupError::Notary)?;
-    let api = match config.ask_api {
+    let api = |purpose| Api::new(&config.api, purpose, Arc::clone(&metrics)).map_err(SetupError::Api);
+    let secrets_api = match config.ask_api {
         AskApi::No => None,
-        AskApi::Yes => {
-            Some(Api::new(&config.api, Purpose::Credentials, Arc::clone(&metrics)).map_err(SetupError::Api)?)
-        }
+        AskApi::Yes => Some(api(Purpose::Credentials)?),
     };
     let notary_v1 = NotaryV1 {
         service,
         credentials: MountedCredentials::new(Some(config.registries.clone())).counted_by(Arc::clone(&metrics)),
         secrets: SecretStore::new(config.secrets.clone()),
-        pull_secrets: api.clone().map(PulledConfigs::new),
-        cluster_signers: api.map(ClusterSigners::new),
+        pull_secrets: secrets_api.clone().map(PulledConfigs::new),
+        cluster_signers: secrets_api.map(ClusterSigners::new),
         servers: config.trust.servers.clone(),
         when_unavailable: config.trust.when_unavailable,
         first_use: config.trust.first_use,
@@ -50,7 +49,7 @@ pub fn engine(config: &Config, waiting: Arc<Waiting>, metrics: Arc<Metrics>) -> 
         unchanged_templates: config.unchanged_templates,
         templates: match config.children {
             Children::Trust => None,
-            Children::Compare => Some(Templates::new(&config.api, Arc::clone(&metrics)).map_err(SetupError::Api)?),
+            Children::Compare => Some(Templates::new(api(Purpose::Owners)?)),
         },
     };
     Ok(Engine::new(evaluator, rules, metrics))

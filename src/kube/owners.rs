@@ -6,13 +6,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::api::{Api, ApiSettings, Purpose};
+use super::api::Api;
 use super::cache::{Cache, KEEP_FAILURE};
-use super::error::{ApiSetupError, ObjectError};
+use super::error::ObjectError;
 use super::object_name::{Kind, Resource, check_names};
 use super::pull_secrets::describe;
 use crate::base::context::Deadline;
-use crate::metrics::Metrics;
 
 /// How long an owner is used: its template may change.
 const KEEP: Duration = Duration::from_secs(5);
@@ -39,10 +38,9 @@ pub struct OwnerName<'a> {
 }
 
 impl<T> Owners<T> {
-    /// The owners behind an API server; `heap_size` is that of a cached value. Sends no request yet.
-    pub fn new(settings: &ApiSettings, metrics: Arc<Metrics>, heap_size: fn(&T) -> u64) -> Result<Self, ApiSetupError> {
-        let api = Api::new(settings, Purpose::Owners, metrics)?;
-        Ok(Self { api, cache: Cache::new(KEEP, KEEP_FAILURE, heap_size) })
+    /// The owners behind an API server; `heap_size` is that of a cached value.
+    pub fn new(api: Arc<Api>, heap_size: fn(&T) -> u64) -> Self {
+        Self { api, cache: Cache::new(KEEP, KEEP_FAILURE, heap_size) }
     }
 
     /// What `read` makes of an owner. Takes at most half of the time that is left.
