@@ -10,7 +10,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize, de::Error as _};
 
 use crate::base::json_limits;
-use crate::base::json_limits::Density;
+use crate::base::json_limits::JsonSize;
 use portreeve_verify::text::printable;
 
 /// `kind` of every review.
@@ -262,7 +262,7 @@ impl Review {
     /// Reads a review. An error tells apart what is no AdmissionReview at all (HTTP 400) from one whose object we
     /// cannot read (denied, with its uid).
     pub fn parse(body: &[u8]) -> Result<Self, ReviewError> {
-        let text = readable(body, json_limits::LONGEST_STRING)?;
+        let text = readable(body, json_limits::MAX_STRING)?;
         let review: Self = match serde_json::from_str(text) {
             Ok(review) => review,
             Err(error) => return Err(Self::explain(text, error)),
@@ -285,12 +285,12 @@ impl Review {
 /// A body that may be read as JSON at all: of bounded cost, and UTF-8 throughout (RFC 8259 §8.1), in what we pass over
 /// as well, which serde_json would not look at.
 pub(crate) fn readable(body: &[u8], longest_string: usize) -> Result<&str, ReviewError> {
-    let Density { parts, longest } = Density::of(body);
-    if parts > json_limits::MOST_PARTS {
-        return Err(ReviewError::TooDense { parts });
+    let size = JsonSize::of(body);
+    if size.values > json_limits::MAX_VALUES {
+        return Err(ReviewError::TooDense { parts: size.values });
     }
-    if longest > longest_string {
-        return Err(ReviewError::TooLong { found: longest, limit: longest_string });
+    if size.longest_string > longest_string {
+        return Err(ReviewError::TooLong { found: size.longest_string, limit: longest_string });
     }
     std::str::from_utf8(body).map_err(|error| ReviewError::NotJson(serde_json::Error::custom(error)))
 }
@@ -477,7 +477,7 @@ impl fmt::Display for ReviewError {
                 write!(
                     f,
                     "the review holds {parts} values; expected at most {}, shrink the object",
-                    json_limits::MOST_PARTS
+                    json_limits::MAX_VALUES
                 )
             }
             Self::TooLong { found, limit } => {
@@ -559,13 +559,13 @@ mod tests {
         assert!(matches!(parse(&POD.replace("k8s.io/v1\"", "k8s.io/v2\"")), ReviewError::UnknownVersion { .. }));
         assert!(matches!(parse(&POD.replace("\"u-1\"", "\"\"")), ReviewError::NoRequest));
         let crowd =
-            POD.replace("[{\"name\":\"c\"", &format!("[{}{{\"name\":\"c\"", "{},".repeat(json_limits::MOST_PARTS)));
+            POD.replace("[{\"name\":\"c\"", &format!("[{}{{\"name\":\"c\"", "{},".repeat(json_limits::MAX_VALUES)));
         assert!(matches!(parse(&crowd), ReviewError::TooDense { .. }));
         // Where nobody looks at it, and where an error would quote it.
         for long in ["x", "\u{7f}"] {
             let with = |length: usize| POD.replace("[1,2.5]", &format!("\"{}\"", long.repeat(length - 1)));
-            assert!(Review::parse(with(json_limits::LONGEST_STRING).as_bytes()).is_ok());
-            assert!(matches!(parse(&with(json_limits::LONGEST_STRING + 1)), ReviewError::TooLong { .. }));
+            assert!(Review::parse(with(json_limits::MAX_STRING).as_bytes()).is_ok());
+            assert!(matches!(parse(&with(json_limits::MAX_STRING + 1)), ReviewError::TooLong { .. }));
         }
         assert!(Review::parse(POD.replace("u-1", &"u".repeat(UID_BYTES)).as_bytes()).is_ok());
         assert!(matches!(parse(&POD.replace("u-1", &"u".repeat(UID_BYTES + 1))), ReviewError::NoRequest));

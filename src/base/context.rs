@@ -1,17 +1,17 @@
-//! One deadline a request, handed down to every wait: made once at the edge, never lengthened on the way down. By it
-//! one request's waits are told from another's.
+//! The deadline of a request, with the request's identity. The server makes it once, and every wait gets it as an argument.
+//! A phase can shorten it, and nothing can lengthen it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// The moment by which an answer must have left.
+/// The moment by which the response must be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deadline {
     at: Instant,
     request: RequestId,
 }
 
-/// Tells one request of this process from another. Says nothing to anybody outside.
+/// Identifies a request within this process. It has no meaning outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(u64);
 
@@ -22,18 +22,18 @@ impl Deadline {
         Self { at: from_now(wait), request: RequestId(NEXT.fetch_add(1, Ordering::Relaxed)) }
     }
 
-    /// What is left, or `None` once the deadline has passed.
+    /// The time that is left; `None` once the deadline has passed.
     pub fn remaining(self) -> Option<Duration> {
         let left = self.at.saturating_duration_since(Instant::now());
         (!left.is_zero()).then_some(left)
     }
 
-    /// The nearer of this deadline and one `wait` from now: for a phase with a limit of its own.
+    /// The earlier of this deadline and one `wait` from now, for a phase with a limit of its own.
     pub fn at_most(self, wait: Duration) -> Self {
         Self { at: self.at.min(from_now(wait)), ..self }
     }
 
-    /// Half of what is left: the other half is for the next phase.
+    /// The deadline of a phase that may take half of the time that is left.
     pub fn half(self) -> Self {
         self.remaining().map_or(self, |left| self.at_most(left / 2))
     }
@@ -43,7 +43,7 @@ impl Deadline {
         self.at
     }
 
-    /// Whose deadline it is: every phase's of one request.
+    /// The request, the same in all its phases.
     pub fn request(self) -> RequestId {
         self.request
     }

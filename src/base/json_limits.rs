@@ -1,40 +1,41 @@
-//! How much there is in a JSON text, counted before it is read: `{},` costs a client three bytes and us a container,
-//! so that eight megabytes of them would take hundreds; and a long string where none belongs is quoted in an error, up
-//! to six times as long. It knows nothing of reviews, and judges no syntax.
+//! Counts the values of a JSON text before parsing it. `{},` is three bytes on the wire and about 170 in memory, so 8 MB of it
+//! would need hundreds of megabytes. Measures the longest string as well: where a string is not expected, an error quotes
+//! it, escaped and so up to six times as long. The syntax is not checked.
 
-/// What a JSON text holds.
+/// What a JSON text contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Density {
-    /// How many values there are at most: every one but the first of its list or mapping follows a comma, and the
-    /// first stands behind a bracket. What is within strings does not count.
-    pub(crate) parts: usize,
+pub(crate) struct JsonSize {
+    /// The largest possible number of values: the first value of a list or mapping follows a bracket, and every other
+    /// value a comma. The content of strings does not count.
+    pub(crate) values: usize,
     /// The bytes of the longest string, as it is written.
-    pub(crate) longest: usize,
+    pub(crate) longest_string: usize,
 }
 
-/// Many times what the largest real workload has, old and new together: a thousand variables make about 10,000.
-pub(crate) const MOST_PARTS: usize = 100_000;
+/// Most values of an admission review: many times what the largest real workload has, with its old and its new object. A
+/// thousand variables make about 10,000.
+pub(crate) const MAX_VALUES: usize = 100_000;
 
-/// The longest string in a workload. All annotations together have at most 256 KiB, before JSON escapes them, and Linux
-/// takes no longer argument or variable than 128 KiB.
-pub(crate) const LONGEST_STRING: usize = 512 << 10;
+/// The longest string in a workload. All annotations together have at most 256 KiB before JSON escapes them, and Linux
+/// accepts no argument or variable longer than 128 KiB.
+pub(crate) const MAX_STRING: usize = 512 << 10;
 
-impl Density {
+impl JsonSize {
     pub(crate) fn of(json: &[u8]) -> Self {
-        let mut density = Self { parts: 0, longest: 0 };
+        let mut size = Self { values: 0, longest_string: 0 };
         let mut bytes = json.iter();
         while let Some(byte) = bytes.next() {
             match byte {
-                b',' | b'{' | b'[' => density.parts += 1,
+                b',' | b'{' | b'[' => size.values += 1,
                 b'"' => {
                     let before = bytes.len();
                     skip_string(&mut bytes);
-                    density.longest = density.longest.max(before - bytes.len());
+                    size.longest_string = size.longest_string.max(before - bytes.len());
                 }
                 _ => {}
             }
         }
-        density
+        size
     }
 }
 
@@ -42,17 +43,17 @@ fn skip_string(bytes: &mut std::slice::Iter<'_, u8>) {
     while let Some(byte) = bytes.next() {
         match byte {
             b'"' => return,
-            // Whatever is escaped, a quote above all.
+            // The next byte is escaped: it may be a quote.
             b'\\' => drop(bytes.next()),
             _ => {}
         }
     }
 }
 
-/// The fuzz target's door.
+/// The entry point of the fuzz target.
 #[cfg(feature = "fuzzing")]
-pub fn fuzz_parts(json: &[u8]) -> usize {
-    Density::of(json).parts
+pub fn fuzz_values(json: &[u8]) -> usize {
+    JsonSize::of(json).values
 }
 
 #[cfg(test)]
@@ -72,7 +73,7 @@ mod tests {
             (r#"["never ended,,,"#, 1),
         ];
         for (json, count) in CASES {
-            assert_eq!(Density::of(json.as_bytes()).parts, count, "{json}");
+            assert_eq!(JsonSize::of(json.as_bytes()).values, count, "{json}");
         }
     }
 
@@ -82,7 +83,7 @@ mod tests {
         const CASES: [(&str, usize); 6] =
             [("", 0), ("7", 0), (r#""""#, 1), (r#"["ab","c"]"#, 3), (r#"{"a":"\"bc\\"}"#, 7), (r#"["a","bcd"#, 3)];
         for (json, longest) in CASES {
-            assert_eq!(Density::of(json.as_bytes()).longest, longest, "{json}");
+            assert_eq!(JsonSize::of(json.as_bytes()).longest_string, longest, "{json}");
         }
     }
 }

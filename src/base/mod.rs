@@ -1,4 +1,4 @@
-//! What every room may use and what knows no room.
+//! What every room may use. It imports no other room.
 
 pub mod context;
 pub(crate) mod files;

@@ -1,5 +1,5 @@
-//! Random words, for names that nobody else can have or guess. A process ID is no such name: two containers may have the
-//! same one, and one directory.
+//! Random words for names that no other process has or can guess. A process ID is not unique: two containers may have the
+//! same one, and share a directory.
 
 use std::io;
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A secret value. Its `Debug` says nothing.
+/// A secret value. Its `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Secret(String);
 
@@ -12,7 +12,7 @@ impl Secret {
         Self(value.into())
     }
 
-    /// The value, for the one place that sends it.
+    /// The value, for the code that sends it.
     pub fn reveal(&self) -> &str {
         &self.0
     }

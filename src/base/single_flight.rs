@@ -1,7 +1,9 @@
-//! What is remembered, and who is fetching it: a bounded shelf of slots, each holding at most one value and at most
-//! one flight at a time, as a rule. Whoever finds nobody fetching leads; the others wait, each by its own deadline, and
-//! share what the leader brings. One who is held up by what concerns the leader alone may lead another flight beside it. A failure is told to those who waited and then forgotten. No lock is held while anybody
-//! fetches, and a leader that panics leaves the slot free. What is held is bounded by number and by weight.
+//! A bounded cache that fetches each value once at a time. An entry has at most one value. The first request that finds no
+//! call under way leads one; the others follow it, each until its own deadline, and share its outcome. A failure is told to
+//! the followers and then forgotten. A request that cannot use the call under way may lead another one beside it.
+//!
+//! No lock is held while a value is fetched. A leader that panics ends its call as abandoned. The values are bounded in
+//! number and in heap size.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -10,41 +12,41 @@ use std::time::Instant;
 
 use crate::base::context::Deadline;
 
-/// The shelf. `V` is what is kept, `T` on what terms a flight was made, `E` why one failed.
-pub(crate) struct Shelf<K, V, T, E> {
-    capacity: usize,
-    /// The most that all values may weigh together.
-    max_weight: u64,
-    weigh: fn(&V) -> u64,
-    slots: Mutex<Slots<K, V, T, E>>,
+/// The cache: values `V` by key `K`. `S` is the scope of a call, which tells who can use it, and `E` why one failed.
+pub(crate) struct SingleFlight<K, V, S, E> {
+    max_entries: usize,
+    /// The largest heap size of all values together.
+    max_heap: u64,
+    heap_size: fn(&V) -> u64,
+    entries: Mutex<Entries<K, V, S, E>>,
 }
 
-struct Slots<K, V, T, E> {
-    by_key: HashMap<K, Shelved<V, T, E>>,
-    /// Counts up with every use; the smallest was used longest ago.
+struct Entries<K, V, S, E> {
+    by_key: HashMap<K, Cached<V, S, E>>,
+    /// Counts up with every use. The entry with the smallest count is the least recently used.
     clock: u64,
-    /// What the values weigh together, as far as they were weighed.
-    weight: u64,
+    /// The heap size of all values that were measured.
+    heap_size: u64,
 }
 
-struct Shelved<V, T, E> {
-    slot: Arc<Slot<V, T, E>>,
+struct Cached<V, S, E> {
+    entry: Arc<Entry<V, S, E>>,
     used: u64,
-    weight: u64,
+    heap_size: u64,
 }
 
-impl<K: Eq + Hash + Clone, V, T, E> Slots<K, V, T, E> {
+impl<K: Eq + Hash + Clone, V, S, E> Entries<K, V, S, E> {
     fn remove(&mut self, key: &K) {
-        if let Some(shelved) = self.by_key.remove(key) {
-            self.weight = self.weight.saturating_sub(shelved.weight);
+        if let Some(cached) = self.by_key.remove(key) {
+            self.heap_size = self.heap_size.saturating_sub(cached.heap_size);
         }
     }
 
-    /// Gives up the slot that was used longest ago and is in nobody's hands, if there is one besides `but`.
-    fn give_one_up(&mut self, but: Option<&K>) -> bool {
+    /// Removes the least recently used entry that no request holds, if there is one other than `except`.
+    fn evict_one(&mut self, except: Option<&K>) -> bool {
         let idle =
-            self.by_key.iter().filter(|(key, shelved)| Arc::strong_count(&shelved.slot) == 1 && but != Some(*key));
-        let oldest = idle.min_by_key(|(_, shelved)| shelved.used).map(|(key, _)| key.clone());
+            self.by_key.iter().filter(|(key, cached)| Arc::strong_count(&cached.entry) == 1 && except != Some(*key));
+        let oldest = idle.min_by_key(|(_, cached)| cached.used).map(|(key, _)| key.clone());
         oldest.is_some_and(|oldest| {
             self.remove(&oldest);
             true
@@ -52,190 +54,186 @@ impl<K: Eq + Hash + Clone, V, T, E> Slots<K, V, T, E> {
     }
 }
 
-impl<K: Eq + Hash + Clone, V: Clone, T, E: Clone> Shelf<K, V, T, E> {
-    pub(crate) fn new(capacity: usize, max_weight: u64, weigh: fn(&V) -> u64) -> Self {
-        let slots = Slots { by_key: HashMap::new(), clock: 0, weight: 0 };
-        Self { capacity, max_weight, weigh, slots: Mutex::new(slots) }
+impl<K: Eq + Hash + Clone, V: Clone, S, E: Clone> SingleFlight<K, V, S, E> {
+    pub(crate) fn new(max_entries: usize, max_heap: u64, heap_size: fn(&V) -> u64) -> Self {
+        let entries = Entries { by_key: HashMap::new(), clock: 0, heap_size: 0 };
+        Self { max_entries, max_heap, heap_size, entries: Mutex::new(entries) }
     }
 
-    /// The slot of a key. A full shelf gives up the slot that was used longest ago and is in nobody's hands.
-    pub(crate) fn slot(&self, key: &K) -> Arc<Slot<V, T, E>> {
-        let mut slots = lock(&self.slots);
-        slots.clock += 1;
-        let used = slots.clock;
-        if let Some(shelved) = slots.by_key.get_mut(key) {
-            shelved.used = used;
-            return Arc::clone(&shelved.slot);
+    /// The entry of a key. A new entry in a full cache takes the place of the least recently used one that no request holds.
+    pub(crate) fn entry(&self, key: &K) -> Arc<Entry<V, S, E>> {
+        let mut entries = lock(&self.entries);
+        entries.clock += 1;
+        let used = entries.clock;
+        if let Some(cached) = entries.by_key.get_mut(key) {
+            cached.used = used;
+            return Arc::clone(&cached.entry);
         }
-        if slots.by_key.len() >= self.capacity {
-            slots.give_one_up(None);
+        if entries.by_key.len() >= self.max_entries {
+            entries.evict_one(None);
         }
-        let slot = Arc::new(Slot { state: Mutex::new(State { held: None, held_of: None, flight: None }) });
-        slots.by_key.insert(key.clone(), Shelved { slot: Arc::clone(&slot), used, weight: 0 });
-        slot
+        let entry = Arc::new(Entry { state: Mutex::new(State { value: None, value_since: None, call: None }) });
+        entries.by_key.insert(key.clone(), Cached { entry: Arc::clone(&entry), used, heap_size: 0 });
+        entry
     }
 
-    /// Puts a slot back. One that holds nothing, and that nobody else has, leaves the shelf: names that do not exist push
-    /// out none that do. What is held is weighed, and where all of it is too heavy, the oldest goes.
-    pub(crate) fn tidy(&self, key: &K, slot: Arc<Slot<V, T, E>>) {
-        let weight = slot.held().map(|held| (self.weigh)(&held));
-        let mut slots = lock(&self.slots);
-        drop(slot);
-        let Some(shelved) = slots.by_key.get_mut(key) else { return };
-        let Some(weight) = weight else {
-            if Arc::strong_count(&shelved.slot) == 1 {
-                slots.remove(key);
+    /// Gives an entry back. An entry without a value that no other request holds is removed, so that names that do not exist
+    /// push out none that do. A value is measured, and if all of them are too large, the least recently used are removed.
+    pub(crate) fn release(&self, key: &K, entry: Arc<Entry<V, S, E>>) {
+        let heap_size = entry.value().map(|value| (self.heap_size)(&value));
+        let mut entries = lock(&self.entries);
+        drop(entry);
+        let Some(cached) = entries.by_key.get_mut(key) else { return };
+        let Some(heap_size) = heap_size else {
+            if Arc::strong_count(&cached.entry) == 1 {
+                entries.remove(key);
             }
             return;
         };
-        let before = std::mem::replace(&mut shelved.weight, weight);
-        slots.weight = slots.weight.saturating_sub(before).saturating_add(weight);
-        while slots.weight > self.max_weight && slots.give_one_up(Some(key)) {}
+        let before = std::mem::replace(&mut cached.heap_size, heap_size);
+        entries.heap_size = entries.heap_size.saturating_sub(before).saturating_add(heap_size);
+        while entries.heap_size > self.max_heap && entries.evict_one(Some(key)) {}
     }
 
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        lock(&self.slots).by_key.len()
+        lock(&self.entries).by_key.len()
     }
 }
 
-/// One key's place.
-pub(crate) struct Slot<V, T, E> {
-    state: Mutex<State<V, T, E>>,
+/// The place of one key.
+pub(crate) struct Entry<V, S, E> {
+    state: Mutex<State<V, S, E>>,
 }
 
-struct State<V, T, E> {
-    held: Option<V>,
-    /// When the flight began that brought it.
-    held_of: Option<Instant>,
-    /// The newest flight under way.
-    flight: Option<Arc<Flight<V, T, E>>>,
+struct State<V, S, E> {
+    value: Option<V>,
+    /// When the call began that fetched the value.
+    value_since: Option<Instant>,
+    /// The newest call under way.
+    call: Option<Arc<Call<V, S, E>>>,
 }
 
-impl<V, T, E> State<V, T, E> {
-    /// Holds what a flight brought, unless one that began later has brought something already.
-    fn hold(&mut self, value: V, began: Instant) {
-        if self.held_of.is_none_or(|held_of| held_of <= began) {
-            self.held = Some(value);
-            self.held_of = Some(began);
+impl<V, S, E> State<V, S, E> {
+    /// Stores the value of a call, unless there is one of a later call.
+    fn store(&mut self, value: V, began: Instant) {
+        if self.value_since.is_none_or(|since| since <= began) {
+            self.value = Some(value);
+            self.value_since = Some(began);
         }
     }
 }
 
-/// What one finds at a slot.
-pub(crate) enum Boarding<'a, V: Clone, T, E: Clone> {
-    /// Nobody is fetching: this caller does.
-    Lead(Pilot<'a, V, T, E>),
-    /// Somebody is.
-    Wait(Arc<Flight<V, T, E>>),
+/// What a request does about an entry.
+pub(crate) enum Join<'a, V: Clone, S, E: Clone> {
+    /// It fetches the value.
+    Lead(Leader<'a, V, S, E>),
+    /// It waits for a call under way.
+    Follow(Arc<Call<V, S, E>>),
 }
 
-impl<V: Clone, T, E: Clone> Slot<V, T, E> {
-    /// What is held.
-    pub(crate) fn held(&self) -> Option<V> {
-        lock(&self.state).held.clone()
+impl<V: Clone, S, E: Clone> Entry<V, S, E> {
+    /// The value, if there is one.
+    pub(crate) fn value(&self) -> Option<V> {
+        lock(&self.state).value.clone()
     }
 
-    /// Leads a flight on these terms, or joins the one that is under way.
-    pub(crate) fn board(&self, terms: impl FnOnce() -> T) -> Boarding<'_, V, T, E> {
-        self.board_if(|_| true, terms)
+    /// Follows the call under way, or else leads one of this scope.
+    pub(crate) fn join(&self, scope: impl FnOnce() -> S) -> Join<'_, V, S, E> {
+        self.join_if(|_| true, scope)
     }
 
-    /// The same for somebody who waits for such a flight alone, and leads another one beside any other.
-    pub(crate) fn board_if(&self, joins: impl Fn(&T) -> bool, terms: impl FnOnce() -> T) -> Boarding<'_, V, T, E> {
+    /// The same, for a request that can only use some calls. It leads a call beside any other.
+    pub(crate) fn join_if(&self, can_use: impl Fn(&S) -> bool, scope: impl FnOnce() -> S) -> Join<'_, V, S, E> {
         let mut state = lock(&self.state);
-        if let Some(flight) = state.flight.as_ref().filter(|flight| joins(&flight.terms)) {
-            return Boarding::Wait(Arc::clone(flight));
+        if let Some(call) = state.call.as_ref().filter(|call| can_use(&call.scope)) {
+            return Join::Follow(Arc::clone(call));
         }
-        let flight = Arc::new(Flight {
-            terms: terms(),
-            began: Instant::now(),
-            landing: Mutex::new(None),
-            landed: Condvar::new(),
-        });
-        state.flight = Some(Arc::clone(&flight));
-        Boarding::Lead(Pilot { slot: self, flight })
+        let call =
+            Arc::new(Call { scope: scope(), began: Instant::now(), outcome: Mutex::new(None), ended: Condvar::new() });
+        state.call = Some(Arc::clone(&call));
+        Join::Lead(Leader { entry: self, call })
     }
 }
 
-/// One fetching, seen by those who wait for it.
-pub(crate) struct Flight<V, T, E> {
-    /// On what terms it was made.
-    pub(crate) terms: T,
+/// One fetch of a value, as its followers see it.
+pub(crate) struct Call<V, S, E> {
+    /// Its scope.
+    pub(crate) scope: S,
     /// When it began.
     pub(crate) began: Instant,
-    landing: Mutex<Option<Landing<V, E>>>,
-    landed: Condvar,
+    outcome: Mutex<Option<Outcome<V, E>>>,
+    ended: Condvar,
 }
 
-/// How a flight ended.
+/// How a call ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Landing<V, E> {
-    /// It brought this.
-    Brought(V),
-    /// It failed.
+pub(crate) enum Outcome<V, E> {
+    /// With this value.
+    Fetched(V),
+    /// With a failure.
     Failed(E),
-    /// Its leader gave up without a word.
+    /// Its leader gave up, or panicked.
     Abandoned,
 }
 
-impl<V: Clone, T, E: Clone> Flight<V, T, E> {
-    /// Waits for its end; `None` once the deadline has passed.
-    pub(crate) fn wait(&self, deadline: Deadline) -> Option<Landing<V, E>> {
-        let mut landing = lock(&self.landing);
+impl<V: Clone, S, E: Clone> Call<V, S, E> {
+    /// Waits for the end of the call; `None` once the deadline has passed.
+    pub(crate) fn wait(&self, deadline: Deadline) -> Option<Outcome<V, E>> {
+        let mut outcome = lock(&self.outcome);
         loop {
-            if let Some(landing) = &*landing {
-                return Some(landing.clone());
+            if let Some(outcome) = &*outcome {
+                return Some(outcome.clone());
             }
             let left = deadline.remaining()?;
-            let waited = self.landed.wait_timeout(landing, left);
-            landing = waited.unwrap_or_else(PoisonError::into_inner).0;
+            let waited = self.ended.wait_timeout(outcome, left);
+            outcome = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }
 
-/// The right, and the duty, to end a flight. Dropped without a word, also by a panic, it ends as abandoned.
-pub(crate) struct Pilot<'a, V: Clone, T, E: Clone> {
-    slot: &'a Slot<V, T, E>,
-    flight: Arc<Flight<V, T, E>>,
+/// The right and the duty to end a call. If it is dropped before, also by a panic, the call ends as abandoned.
+pub(crate) struct Leader<'a, V: Clone, S, E: Clone> {
+    entry: &'a Entry<V, S, E>,
+    call: Arc<Call<V, S, E>>,
 }
 
-impl<V: Clone, T, E: Clone> Pilot<'_, V, T, E> {
-    /// On what terms the flight is made.
-    pub(crate) fn terms(&self) -> &T {
-        &self.flight.terms
+impl<V: Clone, S, E: Clone> Leader<'_, V, S, E> {
+    /// The scope of the call.
+    pub(crate) fn scope(&self) -> &S {
+        &self.call.scope
     }
 
-    /// Holds this from now on, however the flight ends.
-    pub(crate) fn hold(&self, value: V) {
-        lock(&self.slot.state).hold(value, self.flight.began);
+    /// Stores a value, however the call ends.
+    pub(crate) fn store(&self, value: V) {
+        lock(&self.entry.state).store(value, self.call.began);
     }
 
-    /// Ends the flight: what it brought is held from now on, a failure is told to those who wait.
-    pub(crate) fn land(self, result: &Result<V, E>) {
+    /// Ends the call: a value is stored, and the followers get the value or the failure.
+    pub(crate) fn finish(self, result: &Result<V, E>) {
         if let Ok(value) = result {
-            self.hold(value.clone());
+            self.store(value.clone());
         }
-        *lock(&self.flight.landing) = Some(match result {
-            Ok(value) => Landing::Brought(value.clone()),
-            Err(error) => Landing::Failed(error.clone()),
+        *lock(&self.call.outcome) = Some(match result {
+            Ok(value) => Outcome::Fetched(value.clone()),
+            Err(error) => Outcome::Failed(error.clone()),
         });
     }
 }
 
-impl<V: Clone, T, E: Clone> Drop for Pilot<'_, V, T, E> {
+impl<V: Clone, S, E: Clone> Drop for Leader<'_, V, S, E> {
     fn drop(&mut self) {
-        let mut state = lock(&self.slot.state);
-        if state.flight.as_ref().is_some_and(|flight| Arc::ptr_eq(flight, &self.flight)) {
-            state.flight = None;
+        let mut state = lock(&self.entry.state);
+        if state.call.as_ref().is_some_and(|call| Arc::ptr_eq(call, &self.call)) {
+            state.call = None;
         }
         drop(state);
-        lock(&self.flight.landing).get_or_insert(Landing::Abandoned);
-        self.flight.landed.notify_all();
+        lock(&self.call.outcome).get_or_insert(Outcome::Abandoned);
+        self.call.ended.notify_all();
     }
 }
 
-/// No code that can panic runs under these locks, so a poisoned one is as good as any.
+/// No code that can panic runs under these locks, so that a poisoned one is as good as any.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -247,149 +245,149 @@ mod tests {
 
     use super::*;
 
-    type TestShelf = Shelf<u32, &'static str, (), &'static str>;
+    type TestCache = SingleFlight<u32, &'static str, (), &'static str>;
 
     fn soon() -> Deadline {
         Deadline::after(Duration::from_secs(10))
     }
 
-    fn lead<'a>(slot: &'a Slot<&'static str, (), &'static str>) -> Pilot<'a, &'static str, (), &'static str> {
-        match slot.board(|| ()) {
-            Boarding::Lead(pilot) => pilot,
-            Boarding::Wait(_) => panic!("somebody is leading"),
+    fn lead<'a>(entry: &'a Entry<&'static str, (), &'static str>) -> Leader<'a, &'static str, (), &'static str> {
+        match entry.join(|| ()) {
+            Join::Lead(leader) => leader,
+            Join::Follow(_) => panic!("somebody is leading"),
         }
     }
 
-    fn join(slot: &Slot<&'static str, (), &'static str>) -> Arc<Flight<&'static str, (), &'static str>> {
-        match slot.board(|| ()) {
-            Boarding::Wait(flight) => flight,
-            Boarding::Lead(_) => panic!("nobody is leading"),
+    fn follow(entry: &Entry<&'static str, (), &'static str>) -> Arc<Call<&'static str, (), &'static str>> {
+        match entry.join(|| ()) {
+            Join::Follow(call) => call,
+            Join::Lead(_) => panic!("nobody is leading"),
         }
     }
 
     #[test]
     fn one_leads_and_the_others_share() {
-        let shelf = TestShelf::new(9, 99, |_| 1);
-        let slot = shelf.slot(&1);
-        let pilot = lead(&slot);
-        let flights: Vec<_> = (0..3).map(|_| join(&shelf.slot(&1))).collect();
+        let cache = TestCache::new(9, 99, |_| 1);
+        let entry = cache.entry(&1);
+        let leader = lead(&entry);
+        let calls: Vec<_> = (0..3).map(|_| follow(&cache.entry(&1))).collect();
         thread::scope(|scope| {
-            let waiting: Vec<_> = flights.iter().map(|flight| scope.spawn(|| flight.wait(soon()))).collect();
-            pilot.land(&Ok("data"));
+            let waiting: Vec<_> = calls.iter().map(|call| scope.spawn(|| call.wait(soon()))).collect();
+            leader.finish(&Ok("data"));
             for thread in waiting {
-                assert_eq!(thread.join().unwrap(), Some(Landing::Brought("data")));
+                assert_eq!(thread.join().unwrap(), Some(Outcome::Fetched("data")));
             }
         });
-        assert_eq!(slot.held(), Some("data"));
-        drop(lead(&slot));
+        assert_eq!(entry.value(), Some("data"));
+        drop(lead(&entry));
     }
 
     #[test]
     fn one_who_does_not_wait_any_more_leads_beside() {
-        let shelf = TestShelf::new(9, 99, |_| 1);
-        let slot = shelf.slot(&1);
-        let first = lead(&slot);
-        let left = join(&slot);
-        let Boarding::Lead(second) = slot.board_if(|()| false, || ()) else { panic!("it waits") };
+        let cache = TestCache::new(9, 99, |_| 1);
+        let entry = cache.entry(&1);
+        let first = lead(&entry);
+        let left = follow(&entry);
+        let Join::Lead(second) = entry.join_if(|()| false, || ()) else { panic!("it waits") };
         // Others wait for the newer one.
-        let newer = join(&slot);
+        let newer = follow(&entry);
         assert!(!Arc::ptr_eq(&newer, &left));
-        second.land(&Ok("new"));
-        assert_eq!(newer.wait(soon()), Some(Landing::Brought("new")));
+        second.finish(&Ok("new"));
+        assert_eq!(newer.wait(soon()), Some(Outcome::Fetched("new")));
         // What began earlier does not push out what is newer.
-        first.hold("old, noted");
-        first.land(&Ok("old"));
-        assert_eq!(left.wait(soon()), Some(Landing::Brought("old")));
-        assert_eq!(slot.held(), Some("new"));
-        lead(&slot).land(&Ok("newest"));
-        assert_eq!(slot.held(), Some("newest"));
+        first.store("old, noted");
+        first.finish(&Ok("old"));
+        assert_eq!(left.wait(soon()), Some(Outcome::Fetched("old")));
+        assert_eq!(entry.value(), Some("new"));
+        lead(&entry).finish(&Ok("newest"));
+        assert_eq!(entry.value(), Some("newest"));
         // Nor does its end free the place of the newer one.
-        let first = lead(&slot);
-        let Boarding::Lead(second) = slot.board_if(|()| false, || ()) else { panic!("it waits") };
+        let first = lead(&entry);
+        let Join::Lead(second) = entry.join_if(|()| false, || ()) else { panic!("it waits") };
         drop(first);
-        join(&slot);
+        follow(&entry);
         drop(second);
-        drop(lead(&slot));
+        drop(lead(&entry));
     }
 
     #[test]
     fn a_failure_is_told_but_not_remembered() {
-        let shelf = TestShelf::new(9, 99, |_| 1);
-        let slot = shelf.slot(&1);
-        lead(&slot).land(&Ok("old"));
-        let pilot = lead(&slot);
-        let flight = join(&slot);
-        pilot.land(&Err("why"));
-        assert_eq!(flight.wait(soon()), Some(Landing::Failed("why")));
-        assert_eq!(slot.held(), Some("old"));
-        lead(&slot).land(&Ok("new"));
-        assert_eq!(slot.held(), Some("new"));
+        let cache = TestCache::new(9, 99, |_| 1);
+        let entry = cache.entry(&1);
+        lead(&entry).finish(&Ok("old"));
+        let leader = lead(&entry);
+        let call = follow(&entry);
+        leader.finish(&Err("why"));
+        assert_eq!(call.wait(soon()), Some(Outcome::Failed("why")));
+        assert_eq!(entry.value(), Some("old"));
+        lead(&entry).finish(&Ok("new"));
+        assert_eq!(entry.value(), Some("new"));
     }
 
     #[test]
     fn a_panic_of_the_leader_frees_the_slot() {
-        let shelf = TestShelf::new(9, 99, |_| 1);
-        let slot = shelf.slot(&1);
-        let flight = thread::scope(|scope| {
-            let pilot = lead(&slot);
-            let flight = join(&slot);
+        let cache = TestCache::new(9, 99, |_| 1);
+        let entry = cache.entry(&1);
+        let call = thread::scope(|scope| {
+            let leader = lead(&entry);
+            let call = follow(&entry);
             let thread = scope.spawn(move || {
-                let _pilot = pilot;
+                let _leader = leader;
                 panic!("made up");
             });
             assert!(thread.join().is_err());
-            flight
+            call
         });
-        assert_eq!(flight.wait(soon()), Some(Landing::Abandoned));
-        drop(lead(&slot));
+        assert_eq!(call.wait(soon()), Some(Outcome::Abandoned));
+        drop(lead(&entry));
     }
 
     #[test]
     fn waiting_ends_with_the_deadline() {
-        let shelf = TestShelf::new(9, 99, |_| 1);
-        let slot = shelf.slot(&1);
-        let _pilot = lead(&slot);
+        let cache = TestCache::new(9, 99, |_| 1);
+        let entry = cache.entry(&1);
+        let _leader = lead(&entry);
         let started = Instant::now();
-        assert_eq!(join(&slot).wait(Deadline::after(Duration::from_millis(50))), None);
+        assert_eq!(follow(&entry).wait(Deadline::after(Duration::from_millis(50))), None);
         assert!(started.elapsed() < Duration::from_secs(5));
     }
 
     #[test]
     fn a_full_shelf_gives_up_what_was_used_longest_ago() {
-        let shelf = TestShelf::new(2, 99, |_| 1);
-        lead(&shelf.slot(&1)).land(&Ok("1"));
-        lead(&shelf.slot(&2)).land(&Ok("2"));
-        shelf.slot(&1);
-        lead(&shelf.slot(&3)).land(&Ok("3"));
-        assert_eq!(shelf.len(), 2);
-        assert_eq!(shelf.slot(&1).held(), Some("1"));
-        assert_eq!(shelf.slot(&3).held(), Some("3"));
-        assert_eq!(shelf.slot(&2).held(), None);
+        let cache = TestCache::new(2, 99, |_| 1);
+        lead(&cache.entry(&1)).finish(&Ok("1"));
+        lead(&cache.entry(&2)).finish(&Ok("2"));
+        cache.entry(&1);
+        lead(&cache.entry(&3)).finish(&Ok("3"));
+        assert_eq!(cache.len(), 2);
+        assert_eq!(cache.entry(&1).value(), Some("1"));
+        assert_eq!(cache.entry(&3).value(), Some("3"));
+        assert_eq!(cache.entry(&2).value(), None);
     }
 
     #[test]
     fn empty_slots_do_not_stay() {
-        let shelf = TestShelf::new(2, 99, |_| 1);
-        let slot = shelf.slot(&1);
-        shelf.tidy(&1, slot);
-        assert_eq!(shelf.len(), 0);
-        let (one, other) = (shelf.slot(&1), shelf.slot(&1));
-        shelf.tidy(&1, one);
-        assert_eq!(shelf.len(), 1);
-        lead(&other).land(&Ok("1"));
-        shelf.tidy(&1, other);
-        assert_eq!(shelf.len(), 1);
+        let cache = TestCache::new(2, 99, |_| 1);
+        let entry = cache.entry(&1);
+        cache.release(&1, entry);
+        assert_eq!(cache.len(), 0);
+        let (one, other) = (cache.entry(&1), cache.entry(&1));
+        cache.release(&1, one);
+        assert_eq!(cache.len(), 1);
+        lead(&other).finish(&Ok("1"));
+        cache.release(&1, other);
+        assert_eq!(cache.len(), 1);
     }
 
     #[test]
     fn what_is_too_heavy_together_gives_up_the_oldest() {
-        let shelf = TestShelf::new(9, 10, |value| value.len() as u64);
+        let cache = TestCache::new(9, 10, |value| value.len() as u64);
         let put = |key: u32, value: &'static str| {
-            let slot = shelf.slot(&key);
-            lead(&slot).land(&Ok(value));
-            shelf.tidy(&key, slot);
+            let entry = cache.entry(&key);
+            lead(&entry).finish(&Ok(value));
+            cache.release(&key, entry);
         };
-        let keys = || (1..=4).filter(|key| lock(&shelf.slots).by_key.contains_key(key)).collect::<Vec<_>>();
+        let keys = || (1..=4).filter(|key| lock(&cache.entries).by_key.contains_key(key)).collect::<Vec<_>>();
         put(1, "1234");
         put(2, "1234");
         put(1, "12345");
@@ -397,11 +395,11 @@ mod tests {
         put(3, "12");
         assert_eq!(keys(), [1, 3], "2 was used longest ago");
         // One that is in somebody's hands stays, and the newest always does.
-        let held = shelf.slot(&1);
+        let held = cache.entry(&1);
         put(4, "a value heavier than all");
         assert_eq!(keys(), [1, 4]);
-        shelf.tidy(&1, held);
+        cache.release(&1, held);
         assert_eq!(keys(), [1]);
-        assert_eq!(lock(&shelf.slots).weight, 5);
+        assert_eq!(lock(&cache.entries).heap_size, 5);
     }
 }

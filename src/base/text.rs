@@ -1,8 +1,8 @@
-//! Words that operators write: suggestions for a misspelled one, durations and sizes.
+//! Words that operators write: durations, sizes, and suggestions for a misspelled word.
 
 use std::time::Duration;
 
-/// The known word nearest to `typed`, if one is near enough to be what was meant.
+/// The known word that is nearest to `typed`, if it is near enough to be meant.
 pub fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let lower = typed.to_ascii_lowercase();
     known
@@ -13,13 +13,13 @@ pub fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
         .map(|(_, word)| word)
 }
 
-/// A duration as people write it: `30s`, `24h`, `1h 30m`. Nothing negative, at most ten years.
+/// A duration as people write it: `30s`, `24h`, `1h 30m`. Not negative, at most ten years.
 pub fn duration(text: &str) -> Option<Duration> {
     let signed: jiff::SignedDuration = text.trim().parse().ok()?;
     Duration::try_from(signed).ok().filter(|duration| duration.as_secs() <= 10 * 365 * 86_400)
 }
 
-/// A number of bytes as people write it: `65536`, `64KiB`, `8MiB`, or as Kubernetes does: `64Ki`, `8Mi`.
+/// A number of bytes as people write it (`65536`, `64KiB`, `8MiB`) or as Kubernetes does (`64Ki`, `8Mi`).
 pub fn byte_size(text: &str) -> Option<usize> {
     let text = text.trim();
     let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());

@@ -1,7 +1,7 @@
-//! Requests that wait for a server of somebody else: a trust server, its token service, or another request that is
-//! asking it. They keep their thread, but no worker: the pool of workers is told, and another thread takes over.
+//! The requests that wait for a remote server: a Notary server, a token service, or another request that is asking one.
+//! A waiting request keeps its thread, but occupies no worker: the pool of workers is notified and starts another thread.
 //!
-//! It decides nothing. How many may wait for one server is for `crate::http::origin` to say.
+//! Nothing is limited here. `crate::http::origin` limits how many requests wait for one server.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,42 +9,42 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::base::context::RequestId;
 
-/// The requests that wait now. Shared by the trust service and the workers.
+/// The requests that wait now. Shared by the Notary scheme and the pool of workers.
 pub struct Waiting {
-    places: usize,
-    /// How many waits each request is in: one for each of its images at most.
+    capacity: usize,
+    /// The number of waits of each request: at most one for each of its images.
     requests: Mutex<BTreeMap<RequestId, usize>>,
-    watcher: OnceLock<Watcher>,
+    observer: OnceLock<Observer>,
 }
 
-/// Is told of each request that begins to wait, and of each that goes on.
-type Watcher = Box<dyn Fn(Moved) + Send + Sync>;
+/// Called for each request that begins or ends waiting.
+type Observer = Box<dyn Fn(WaitEvent) + Send + Sync>;
 
-/// What became of a request.
+/// A change of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Moved {
-    /// It waits from here on, and needs no worker.
-    Away,
-    /// It goes on.
-    Back,
+pub(crate) enum WaitEvent {
+    /// It began to wait, and needs no worker.
+    Began,
+    /// It goes on, and needs a worker again.
+    Ended,
 }
 
 impl Waiting {
-    /// `places` is how many requests there can be at once; all servers share them.
-    pub fn new(places: usize) -> Self {
-        Self { places, requests: Mutex::default(), watcher: OnceLock::new() }
+    /// `capacity` is the largest number of requests at the same time. All servers share it.
+    pub fn new(capacity: usize) -> Self {
+        Self { capacity, requests: Mutex::default(), observer: OnceLock::new() }
     }
 
-    pub(crate) fn places(&self) -> usize {
-        self.places
+    pub(crate) fn capacity(&self) -> usize {
+        self.capacity
     }
 
-    /// Who is to be told. Only the first one is.
-    pub(crate) fn watched_by(&self, watcher: impl Fn(Moved) + Send + Sync + 'static) {
-        let _second = self.watcher.set(Box::new(watcher));
+    /// Sets the observer. A second one is ignored.
+    pub(crate) fn observe(&self, observer: impl Fn(WaitEvent) + Send + Sync + 'static) {
+        let _second = self.observer.set(Box::new(observer));
     }
 
-    /// From here on a request waits, until what is returned is dropped.
+    /// Begins a wait. It ends when the returned value is dropped.
     pub(crate) fn begin(&self, request: RequestId) -> Wait<'_> {
         let mut requests = self.lock();
         let waits = requests.entry(request).or_default();
@@ -52,7 +52,7 @@ impl Waiting {
         let is_first = *waits == 1;
         drop(requests);
         if is_first {
-            self.tell(Moved::Away);
+            self.notify(WaitEvent::Began);
         }
         Wait { waiting: self, request }
     }
@@ -64,13 +64,13 @@ impl Waiting {
         if *waits == 0 {
             requests.remove(&request);
             drop(requests);
-            self.tell(Moved::Back);
+            self.notify(WaitEvent::Ended);
         }
     }
 
-    fn tell(&self, moved: Moved) {
-        if let Some(watcher) = self.watcher.get() {
-            watcher(moved);
+    fn notify(&self, event: WaitEvent) {
+        if let Some(observer) = self.observer.get() {
+            observer(event);
         }
     }
 
@@ -81,11 +81,11 @@ impl Waiting {
 
 impl fmt::Debug for Waiting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Waiting").field("places", &self.places).finish_non_exhaustive()
+        f.debug_struct("Waiting").field("capacity", &self.capacity).finish_non_exhaustive()
     }
 }
 
-/// A request's wait, until it is dropped.
+/// A wait of a request. It ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Wait<'a> {
     waiting: &'a Waiting,
@@ -111,14 +111,14 @@ mod tests {
         let waiting = Waiting::new(9);
         let told = Arc::new(Mutex::new(Vec::new()));
         let log = Arc::clone(&told);
-        waiting.watched_by(move |moved| log.lock().unwrap().push(moved));
+        waiting.observe(move |event| log.lock().unwrap().push(event));
         let [one, other] = [(); 2].map(|()| Deadline::after(Duration::from_secs(9)).request());
         let waits = [waiting.begin(one), waiting.begin(one), waiting.begin(other)];
-        assert_eq!(*told.lock().unwrap(), [Moved::Away, Moved::Away]);
+        assert_eq!(*told.lock().unwrap(), [WaitEvent::Began, WaitEvent::Began]);
         let [first, second, third] = waits;
         drop(first);
         drop(third);
-        assert_eq!(*told.lock().unwrap(), [Moved::Away, Moved::Away, Moved::Back]);
+        assert_eq!(*told.lock().unwrap(), [WaitEvent::Began, WaitEvent::Began, WaitEvent::Ended]);
         drop(second);
         assert_eq!(told.lock().unwrap().len(), 4);
         assert!(waiting.lock().is_empty());

@@ -9,7 +9,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::Deserialize;
 
 use super::matching::RegistryPattern;
-use crate::base::json_limits::Density;
+use crate::base::json_limits::JsonSize;
 use crate::base::secret::Secret;
 use portreeve_verify::text::printable;
 
@@ -20,7 +20,7 @@ pub const TOKEN_USER: &str = "<token>";
 const MAX_ENTRIES: usize = 1_000;
 /// Most values in one file: an entry has four, with what Docker writes beside them. A megabyte of `"a":{},` would else
 /// take twenty while it is read.
-const MAX_PARTS: usize = 20 * MAX_ENTRIES;
+const MAX_VALUES: usize = 20 * MAX_ENTRIES;
 /// Longest user name or password.
 const MAX_FIELD: usize = 16 << 10;
 
@@ -57,7 +57,7 @@ pub(crate) struct Entry {
 
 /// Reads a file's bytes.
 pub(crate) fn parse(bytes: &[u8], format: Format) -> Result<DockerConfig, DockerConfigError> {
-    if Density::of(bytes).parts > MAX_PARTS {
+    if JsonSize::of(bytes).values > MAX_VALUES {
         return Err(DockerConfigError::TooMuch);
     }
     let bad_json = |error| DockerConfigError::json(bytes, error);

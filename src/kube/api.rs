@@ -14,7 +14,7 @@ use super::object_name::{Kind, Resource, check_names};
 use super::objects::{AccountObject, Object, OwnerObject, SecretObject, Status};
 use crate::base::context::Deadline;
 use crate::base::files::read_text_capped;
-use crate::base::json_limits::Density;
+use crate::base::json_limits::JsonSize;
 use crate::base::secret::Secret;
 use crate::http::client::{Http, HttpError, HttpSetupError, Peer};
 use crate::http::url::{PlainHttp, TrustServer};
@@ -199,7 +199,7 @@ impl Api {
         if response.status != 200 {
             return Err(refusal(response.status, &response.body, plural, namespace));
         }
-        if Density::of(&response.body).parts > MAX_VALUES {
+        if JsonSize::of(&response.body).values > MAX_VALUES {
             return Err(ApiErrorKind::TooManyValues);
         }
         Ok(response.body)

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::error::ObjectError;
 use super::object_name::{Kind, check_names};
 use crate::base::context::Deadline;
-use crate::base::single_flight::{Boarding, Landing, Shelf, Slot};
+use crate::base::single_flight::{Entry, Join, Outcome, SingleFlight};
 
 /// How long an object is used.
 pub(crate) const KEEP: Duration = Duration::from_secs(15);
@@ -23,7 +23,7 @@ const MAX_BYTES: u64 = 4 << 20;
 
 /// Objects of one kind. Shared by all workers.
 pub(crate) struct Cache<T> {
-    shelf: Shelf<Key, Arc<Cached<T>>, (), ()>,
+    objects: SingleFlight<Key, Arc<Cached<T>>, (), ()>,
     heap_size: fn(&T) -> u64,
     keep: Duration,
     keep_failure: Duration,
@@ -42,8 +42,8 @@ struct Cached<T> {
 
 impl<T> Cache<T> {
     pub(crate) fn new(keep: Duration, keep_failure: Duration, heap_size: fn(&T) -> u64) -> Self {
-        let shelf = Shelf::new(MAX_OBJECTS, MAX_BYTES, |cached: &Arc<Cached<T>>| cached.heap_size);
-        Self { shelf, heap_size, keep, keep_failure }
+        let objects = SingleFlight::new(MAX_OBJECTS, MAX_BYTES, |cached: &Arc<Cached<T>>| cached.heap_size);
+        Self { objects, heap_size, keep, keep_failure }
     }
 
     /// The object of this namespace and name: from the cache while it is fresh, else what `get` returns. Names that are
@@ -69,9 +69,9 @@ impl<T> Cache<T> {
         get: &dyn Fn(Deadline) -> Result<T, ObjectError>,
     ) -> Result<Arc<T>, ObjectError> {
         let key = (namespace.to_owned(), name.to_owned());
-        let slot = self.shelf.slot(&key);
-        let cached = self.fetch(&slot, deadline, get);
-        self.shelf.tidy(&key, slot);
+        let entry = self.objects.entry(&key);
+        let cached = self.fetch(&entry, deadline, get);
+        self.objects.release(&key, entry);
         let no_time = || ObjectError::Unavailable {
             message: "could not be had: there was no time to ask the Kubernetes API server".to_owned(),
             timed_out: true,
@@ -82,19 +82,19 @@ impl<T> Cache<T> {
     /// `None` where the deadline passed first.
     fn fetch(
         &self,
-        slot: &Slot<Arc<Cached<T>>, (), ()>,
+        entry: &Entry<Arc<Cached<T>>, (), ()>,
         deadline: Deadline,
         get: &dyn Fn(Deadline) -> Result<T, ObjectError>,
     ) -> Option<Arc<Cached<T>>> {
         loop {
-            if let Some(cached) = slot.held().filter(|cached| self.is_fresh(cached)) {
+            if let Some(cached) = entry.value().filter(|cached| self.is_fresh(cached)) {
                 return Some(cached);
             }
             deadline.remaining()?;
-            match slot.board(|| ()) {
-                Boarding::Lead(pilot) => {
+            match entry.join(|| ()) {
+                Join::Lead(leader) => {
                     // Another request may have fetched the object since the cache was read.
-                    if let Some(cached) = slot.held().filter(|cached| self.is_fresh(cached)) {
+                    if let Some(cached) = entry.value().filter(|cached| self.is_fresh(cached)) {
                         return Some(cached);
                     }
                     let asked = Instant::now();
@@ -103,11 +103,11 @@ impl<T> Cache<T> {
                     let is_ours = deadline.remaining().is_none() && found.as_ref().is_err_and(ObjectError::is_timeout);
                     let heap_size = 512 + found.as_ref().map_or(0, |found| (self.heap_size)(found));
                     let cached = Arc::new(Cached { found, asked, heap_size });
-                    pilot.land(&if is_ours { Err(()) } else { Ok(Arc::clone(&cached)) });
+                    leader.finish(&if is_ours { Err(()) } else { Ok(Arc::clone(&cached)) });
                     return Some(cached);
                 }
-                Boarding::Wait(flight) => {
-                    if let Landing::Brought(cached) = flight.wait(deadline)? {
+                Join::Follow(call) => {
+                    if let Outcome::Fetched(cached) = call.wait(deadline)? {
                         return Some(cached);
                     }
                 }

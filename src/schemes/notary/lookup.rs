@@ -13,7 +13,7 @@ use super::negative_cache::Known;
 use super::query::{Question, Refusal, Verified, WhenUnavailable};
 use super::{MAX_ROLES, Notary, RECHECK_AFTER};
 use crate::base::context::Deadline;
-use crate::base::single_flight::{Boarding, Flight, Landing, Slot};
+use crate::base::single_flight::{Call, Entry, Join, Outcome};
 use crate::http::origin::bulkhead::NoPermit;
 use crate::http::origin::permit::Permit;
 use crate::keychain::Credential;
@@ -35,7 +35,7 @@ pub(crate) struct Asking<'a> {
     pub(crate) key: &'a Key,
     /// The required signers' roles.
     pub(crate) roles: BTreeSet<RoleName>,
-    pub(crate) slot: &'a Slot<Arc<Held>, Terms, Failure>,
+    pub(crate) entry: &'a Entry<Arc<Held>, Terms, Failure>,
     pub(crate) began: Instant,
     pub(crate) now: Timestamp,
     /// Of our credentials, once somebody has asked for it.
@@ -49,7 +49,7 @@ impl Asking<'_> {
     pub(crate) fn answer(&self) -> Result<Verified, Refusal> {
         let mut remembered_rejection = None;
         for max_age in [self.notary.refresh_after, RECHECK_AFTER.min(self.notary.refresh_after)] {
-            let (held, freshness) = match self.slot.held().filter(|held| self.serves(held, max_age)) {
+            let (held, freshness) = match self.entry.value().filter(|held| self.serves(held, max_age)) {
                 Some(held) => {
                     self.notary.metrics.trust_lookup(Source::Remembered);
                     (held, Freshness::Cached)
@@ -106,8 +106,8 @@ impl Asking<'_> {
             }
             self.check_server(deadline)?;
             let joins = |terms: &Terms| alone.is_none_or(|ours| terms.sign_in.state().is_of(ours));
-            match self.slot.board_if(joins, || self.terms(alone)) {
-                Boarding::Lead(pilot) => {
+            match self.entry.join_if(joins, || self.terms(alone)) {
+                Join::Lead(leader) => {
                     // Between our look and now, or while we wait for our turn, another one may have brought it.
                     if let Some(held) = self.brought_meanwhile(max_age) {
                         return Ok(held);
@@ -116,7 +116,7 @@ impl Asking<'_> {
                     if let Some(held) = self.brought_meanwhile(max_age) {
                         return Ok(held);
                     }
-                    let held = self.slot.held();
+                    let held = self.entry.value();
                     if let Some(failure) = self.known_failure() {
                         return Err(failure);
                     }
@@ -125,7 +125,7 @@ impl Asking<'_> {
                     let mut noted = None;
                     let refreshed =
                         permit.map_err(|unavailable| Box::new((unavailable.into(), None))).and_then(|permit| {
-                            self.refresh(held.as_deref(), permit, &pilot.terms().sign_in, max_age, deadline)
+                            self.refresh(held.as_deref(), permit, &leader.scope().sign_in, max_age, deadline)
                         });
                     let (result, brought) = match refreshed {
                         Ok((held, brought)) => {
@@ -145,14 +145,14 @@ impl Asking<'_> {
                                     // The data stays, with what was seen of newer data.
                                     let repository = Arc::new(held.repository.with_state(seen));
                                     let (confirmed, roles) = (held.confirmed, held.roles.clone());
-                                    pilot.hold(Arc::new(Held { repository, confirmed, roles, epoch: held.epoch }));
+                                    leader.store(Arc::new(Held { repository, confirmed, roles, epoch: held.epoch }));
                                 }
                             }
                             (Err(failure), None)
                         }
                     };
-                    pilot.land(&result);
-                    // After landing: nobody waits for the disk but whoever led.
+                    leader.finish(&result);
+                    // After the end of the call: only the leader waits for the disk.
                     let Question { deadline, .. } = *self.question;
                     if let Some(brought) = brought {
                         self.notary.scribe.write(server, gun, brought, deadline);
@@ -164,19 +164,19 @@ impl Asking<'_> {
                     }
                     return result;
                 }
-                Boarding::Wait(flight) => match self.wait(&flight, deadline)? {
+                Join::Follow(call) => match self.wait(&call, deadline)? {
                     None => alone = Some(self.fingerprint()),
-                    Some(Landing::Brought(held))
+                    Some(Outcome::Fetched(held))
                         if held.repository.knows_delegations(&self.roles)
-                            && (held.confirmed >= flight.began || held.age() <= max_age) =>
+                            && (held.confirmed >= call.began || held.age() <= max_age) =>
                     {
                         self.notary.metrics.trust_lookup(Source::Shared);
                         return Ok(held);
                     }
-                    Some(Landing::Failed(failure)) if self.shares(&failure, &flight.terms) => return Err(failure),
+                    Some(Outcome::Failed(failure)) if self.shares(&failure, &call.scope) => return Err(failure),
                     // It was made for other roles or with other credentials, its leader's time was up before ours, or
                     // its leader is gone: our turn.
-                    Some(Landing::Brought(_) | Landing::Failed(_) | Landing::Abandoned) => {}
+                    Some(Outcome::Fetched(_) | Outcome::Failed(_) | Outcome::Abandoned) => {}
                 },
             }
         }
@@ -184,7 +184,7 @@ impl Asking<'_> {
 
     /// What another one has brought since we looked: what it asked the server for after our question came is new enough.
     fn brought_meanwhile(&self, max_age: Duration) -> Option<Arc<Held>> {
-        let held = self.slot.held().filter(|held| self.serves(held, max_age.max(self.began.elapsed())))?;
+        let held = self.entry.value().filter(|held| self.serves(held, max_age.max(self.began.elapsed())))?;
         self.notary.metrics.trust_lookup(Source::Shared);
         Some(held)
     }
@@ -201,9 +201,9 @@ impl Asking<'_> {
     /// Waits for what another one is fetching; `None` where that one's credentials, and not ours, hold it up.
     fn wait(
         &self,
-        flight: &Flight<Arc<Held>, Terms, Failure>,
+        call: &Call<Arc<Held>, Terms, Failure>,
         deadline: Deadline,
-    ) -> Result<Option<Landing<Arc<Held>, Failure>>, Failure> {
+    ) -> Result<Option<Outcome<Arc<Held>, Failure>>, Failure> {
         let began = Instant::now();
         let Question { server, .. } = *self.question;
         let origin = self.notary.client.origin(server);
@@ -213,10 +213,10 @@ impl Asking<'_> {
                 Some(waiter) => waiter.may_wait().map_err(|refused| self.no_permit(&refused, began))?,
                 None => Duration::MAX,
             };
-            if let Some(landing) = flight.wait(deadline.at_most(again.min(LOOK_EVERY))) {
-                return Ok(Some(landing));
+            if let Some(outcome) = call.wait(deadline.at_most(again.min(LOOK_EVERY))) {
+                return Ok(Some(outcome));
             }
-            let sign_in = &flight.terms.sign_in;
+            let sign_in = &call.scope.sign_in;
             if sign_in.state().drags_on() {
                 // Ours are looked for before we compare: the leader may be looking for the same.
                 let ours = self.fingerprint();
@@ -410,7 +410,7 @@ impl Asking<'_> {
     }
 
     fn has_data(&self) -> bool {
-        self.slot.held().is_some() || self.recall().is_some_and(|known| known.has_data())
+        self.entry.value().is_some() || self.recall().is_some_and(|known| known.has_data())
     }
 
     /// What is known of the repository, by whatever anchor.

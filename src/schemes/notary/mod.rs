@@ -23,7 +23,7 @@ use super::notary::memory_budget::Budget;
 use super::notary::store::Store;
 use super::notary::store::summary::StoredSummary;
 use crate::base::context::Deadline;
-use crate::base::single_flight::Shelf;
+use crate::base::single_flight::SingleFlight;
 use crate::base::waiting::Waiting;
 use crate::http::client::HttpSetupError;
 use crate::http::origin::Limits;
@@ -88,7 +88,7 @@ pub struct Notary {
     budget: Arc<Budget>,
     scribe: Scribe,
     refresh_after: Duration,
-    shelf: Shelf<Key, Arc<Held>, Terms, Failure>,
+    repositories: SingleFlight<Key, Arc<Held>, Terms, Failure>,
     waiting: Arc<Waiting>,
     failures: Failures,
     ends: Ends,
@@ -107,7 +107,7 @@ const MAX_ROLES: usize = 32;
 impl Notary {
     /// A service with nothing remembered. An unreadable CA bundle is an error; an absent one is not.
     pub fn new(settings: NotarySettings) -> Result<Self, NotaryError> {
-        let limits = Limits::new(settings.workers, settings.waiting.places());
+        let limits = Limits::new(settings.workers, settings.waiting.capacity());
         let client = Client::new(settings.ca, settings.plain_http, limits, Arc::clone(&settings.metrics));
         let client = client.map_err(|error| match error {
             HttpSetupError::Ca(error) => NotaryError::Ca(error),
@@ -127,7 +127,7 @@ impl Notary {
             store,
             budget,
             refresh_after: settings.refresh_after,
-            shelf: Shelf::new(MAX_REPOSITORIES, half, |held| held.weight()),
+            repositories: SingleFlight::new(MAX_REPOSITORIES, half, |held| held.weight()),
             waiting: settings.waiting,
             failures: Failures::default(),
             ends: Ends::default(),
@@ -138,13 +138,13 @@ impl Notary {
     /// Answers one question, by its deadline. `now` is the time by which expiry is judged.
     pub fn ask(&self, question: &Question<'_>, now: Timestamp) -> Result<Verified, Refusal> {
         let key = Key { server: question.server.clone(), gun: question.gun.clone(), anchor: question.anchor.clone() };
-        let slot = self.shelf.slot(&key);
+        let entry = self.repositories.entry(&key);
         let asking = Asking {
             notary: self,
             question,
             key: &key,
             roles: question.signers.iter().map(|signer| signer.role.clone()).collect(),
-            slot: &slot,
+            entry: &entry,
             began: Instant::now(),
             now,
             fingerprint: OnceCell::new(),
@@ -153,7 +153,7 @@ impl Notary {
         if matches!(answer, Err(Refusal::Unavailable(_))) {
             self.metrics.trust_lookup(Source::Nowhere);
         }
-        self.shelf.tidy(&key, slot);
+        self.repositories.release(&key, entry);
         answer
     }
 

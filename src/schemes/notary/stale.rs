@@ -63,7 +63,7 @@ impl Asking<'_> {
     /// none, what is known by whatever anchor. And how old that is.
     fn stand_in(&self) -> Result<Option<(Arc<Held>, Duration)>, Rejection> {
         let anchor = self.question.anchor;
-        let held = self.slot.held().filter(|held| held.repository.knows_delegations(&self.roles));
+        let held = self.entry.value().filter(|held| held.repository.knows_delegations(&self.roles));
         let known = self.recall();
         // Or it was reset since.
         let newer = |held: &Held| {

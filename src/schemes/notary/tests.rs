@@ -11,7 +11,7 @@ use portreeve_test_support::trust_server::{Fault, SignIn, TokenService, TrustSer
 use super::*;
 use crate::base::files::scratch::Scratch;
 use crate::base::secret::Secret;
-use crate::base::single_flight::Boarding;
+use crate::base::single_flight::Join;
 use crate::keychain::Credential;
 use crate::keychain::candidates::Candidates;
 use crate::schemes::Freshness;
@@ -143,9 +143,9 @@ impl Bench {
     /// Makes what is remembered look this much older.
     fn age_by(&self, age: Duration) {
         let key = Key { server: self.url.clone(), gun: self.gun.clone(), anchor: self.anchor.clone() };
-        let slot = self.notary.shelf.slot(&key);
-        let held = slot.held().expect("something is remembered");
-        let Boarding::Lead(pilot) = slot.board(|| Terms { roles: BTreeSet::new(), sign_in: Arc::default() }) else {
+        let entry = self.notary.repositories.entry(&key);
+        let held = entry.value().expect("something is remembered");
+        let Join::Lead(leader) = entry.join(|| Terms { roles: BTreeSet::new(), sign_in: Arc::default() }) else {
             panic!("somebody is asking");
         };
         let repository = Repository::refresh(
@@ -159,7 +159,7 @@ impl Bench {
         .unwrap();
         let confirmed = held.confirmed.checked_sub(age).expect("the machine has run for that long");
         let repository = Arc::new(repository);
-        pilot.land(&Ok(Arc::new(Held { repository, confirmed, roles: held.roles.clone(), epoch: held.epoch })));
+        leader.finish(&Ok(Arc::new(Held { repository, confirmed, roles: held.roles.clone(), epoch: held.epoch })));
         self.server.forget_requests();
     }
 }
@@ -511,7 +511,7 @@ fn repositories_that_do_not_exist_are_not_remembered() {
     let bench = Bench::new(LONG);
     bench.server.remove(GUN);
     rejection(bench.ask(&Ask::default()));
-    assert_eq!(bench.notary.shelf.len(), 0);
+    assert_eq!(bench.notary.repositories.len(), 0);
 }
 
 #[test]

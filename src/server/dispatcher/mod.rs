@@ -53,9 +53,9 @@ impl Dispatcher {
         let admissions = start("worker", limits.workers, limits.queue)?;
         let policies = start("policy-worker", 1, POLICY_QUEUE)?;
         let pool = Arc::downgrade(&admissions);
-        waiting.watched_by(move |moved| {
+        waiting.observe(move |event| {
             if let Some(pool) = pool.upgrade() {
-                pool.moved(moved);
+                pool.moved(event);
             }
         });
         Ok(Self {

@@ -7,7 +7,7 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::super::threads::spawn;
-use crate::base::waiting::Moved;
+use crate::base::waiting::WaitEvent;
 
 /// The queue and its threads.
 pub(crate) struct Pool<T> {
@@ -79,15 +79,15 @@ impl<T: Send + 'static> Pool<T> {
     }
 
     /// A job began to wait, or goes on.
-    pub(crate) fn moved(self: &Arc<Self>, moved: Moved) {
+    pub(crate) fn moved(self: &Arc<Self>, event: WaitEvent) {
         let mut state = self.lock();
-        match moved {
-            Moved::Away => {
+        match event {
+            WaitEvent::Began => {
                 state.away += 1;
                 self.wake(&mut state);
             }
             // One more job than there are workers may be worked on now, which is better than to hold it up.
-            Moved::Back => state.away -= 1,
+            WaitEvent::Ended => state.away -= 1,
         }
     }
 
@@ -204,15 +204,15 @@ mod tests {
             begun
         };
         assert_eq!(begun(2), [0, 1]);
-        pool.moved(Moved::Away);
+        pool.moved(WaitEvent::Began);
         assert_eq!(begun(1), [2]);
-        pool.moved(Moved::Away);
-        pool.moved(Moved::Away);
+        pool.moved(WaitEvent::Began);
+        pool.moved(WaitEvent::Began);
         assert_eq!(begun(2), [3, 4]);
         // No more threads than that, however many wait.
-        pool.moved(Moved::Away);
+        pool.moved(WaitEvent::Began);
         assert_eq!(begun(0), [0; 0]);
-        (0..4).for_each(|_| pool.moved(Moved::Back));
+        (0..4).for_each(|_| pool.moved(WaitEvent::Ended));
         drop(ends);
         assert_eq!(begun(3), [5, 6, 7]);
         until("the threads that are not needed to end", || pool.lock().threads == 2);

@@ -1,7 +1,7 @@
 //! Crowds, and trust servers that are down, silent or say no: who waits, who does not, and what is asked how often.
 
 use super::*;
-use crate::base::waiting::Moved;
+use crate::base::waiting::WaitEvent;
 use crate::http::client::Http;
 use crate::http::origin::{Limits, Times};
 use crate::http::proxy::Proxies;
@@ -313,7 +313,7 @@ fn who_waits_for_memory_keeps_no_worker_and_is_told_in_time() {
     let url = format!("file://{}", bench.scratch.path().join("mounted").display());
     bench.url = TrustServer::parse(&url, PlainHttp::Refused).unwrap();
     let (tell, told) = std::sync::mpsc::channel();
-    bench.notary.waiting.watched_by(move |moved| tell.send(moved).unwrap());
+    bench.notary.waiting.observe(move |event| tell.send(event).unwrap());
     let part = (48 << 20) / 6;
     let others = [("a", part / 5 * 4), ("b", part / 5)].map(|(server, bytes)| {
         let budget = bench.notary.budget();
@@ -323,7 +323,7 @@ fn who_waits_for_memory_keeps_no_worker_and_is_told_in_time() {
     let refused = unavailable(bench.ask(&Ask { wait: Duration::from_millis(1_500), ..Ask::default() }));
     assert!(refused.contains("limits.verifyMemory"), "{refused}");
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
-    assert_eq!(told.try_iter().collect::<Vec<_>>(), [Moved::Away, Moved::Back]);
+    assert_eq!(told.try_iter().collect::<Vec<_>>(), [WaitEvent::Began, WaitEvent::Ended]);
     drop(others);
     bench.ask(&Ask { wait: LONG, ..Ask::default() }).unwrap();
 }
