@@ -1,4 +1,4 @@
-//! `portreeve serve`: the webhook, from configuration to a clean end.
+//! `portreeve serve`: the webhook, from its configuration to its shutdown.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -12,55 +12,55 @@ use crate::base::waiting::Waiting;
 use crate::config::Config;
 use crate::metrics::{Metrics, What};
 use crate::policy::PolicySource;
-use crate::server::{Chore, EndSignals, Server, StartError};
+use crate::server::{EndSignals, PeriodicTask, Server, StartError};
 use crate::webhook::Engine;
 
-/// Notes on policies that are logged at each load; `lint` tells all.
+/// The most notes on policies that are logged at each load. `portreeve lint` prints all.
 const NOTES_LOGGED: usize = 20;
 
-/// A running webhook. Dropping it ends it without ceremony.
+/// A running webhook. Dropping it stops it at once.
 pub struct Webhook {
     server: Server,
 }
 
 impl Webhook {
-    /// Starts the webhook. Policies that cannot be read do not keep it from starting: it is then not ready, admits
-    /// nothing, and takes the first good set that it finds. A certificate that cannot be read does.
+    /// Starts the webhook. Without policies that can be used it starts all the same: it is not ready and admits nothing until
+    /// there is a good set. A certificate that cannot be used is an error.
     pub fn start(config: &Config) -> Result<Self, ServeError> {
         let metrics = Arc::new(Metrics::new());
         let waiting = Arc::new(Waiting::new(config.server.limits.connections));
         let engine = setup::engine(config, Arc::clone(&waiting), Arc::clone(&metrics)).map_err(ServeError::Setup)?;
         let engine = Arc::new(engine);
         let policies = PolicySource::new(config.policies.clone());
-        take_policies(&engine, &metrics, &policies);
-        let chores = {
-            let (engine, looking) = (Arc::clone(&engine), Arc::clone(&engine));
+        load_policies(&engine, &metrics, &policies);
+        let tasks = {
+            let (engine, checked) = (Arc::clone(&engine), Arc::clone(&engine));
             let metrics = Arc::clone(&metrics);
             vec![
-                Chore::new("policies", move || take_policies(&engine, &metrics, &policies)),
-                Chore::new("ends of trust data", move || {
-                    looking.evaluator().schemes.notary_v1.service.look_at_ends(Timestamp::now());
+                PeriodicTask::new("policies", move || load_policies(&engine, &metrics, &policies)),
+                PeriodicTask::new("ends of trust data", move || {
+                    checked.evaluator().schemes.notary_v1.service.look_at_ends(Timestamp::now());
                 }),
             ]
         };
         let server =
-            Server::start(config.server.clone(), engine, &waiting, metrics, chores).map_err(ServeError::Server)?;
+            Server::start(config.server.clone(), engine, &waiting, metrics, tasks).map_err(ServeError::Server)?;
         Ok(Self { server })
     }
 
-    /// Where `/admit` is served.
+    /// The address at which `/admit` is served.
     pub fn address(&self) -> SocketAddr {
         self.server.address()
     }
 
-    /// Where `/metrics` is served, if it is.
+    /// The address at which `/metrics` is served, if it is.
     pub fn metrics_address(&self) -> Option<SocketAddr> {
         self.server.metrics_address()
     }
 }
 
-/// Looks whether the policies changed, and puts them in force if they are good.
-fn take_policies(engine: &Engine, metrics: &Metrics, source: &PolicySource) {
+/// Reads the policies if they have changed, and puts them in force if they can be used.
+fn load_policies(engine: &Engine, metrics: &Metrics, source: &PolicySource) {
     match source.reload_if_changed() {
         None => {}
         Some(Ok(policies)) => {
@@ -78,7 +78,7 @@ fn take_policies(engine: &Engine, metrics: &Metrics, source: &PolicySource) {
             }
             let fallback = match engine.policies().get() {
                 Some(_) => "the last good set stays in force",
-                None => "nothing is admitted until they are put right",
+                None => "nothing is admitted until they are corrected",
             };
             log::error!(problems = problems.len() as u64; "the policies cannot be used: {fallback}");
             metrics.reload(What::Policies, false);
@@ -107,7 +107,7 @@ pub(super) fn run(config: &Config) -> ExitStatus {
 pub enum ServeError {
     /// The engine cannot be set up.
     Setup(SetupError),
-    /// The server cannot.
+    /// The server cannot start.
     Server(StartError),
 }
 

@@ -1,8 +1,8 @@
-//! The serving side: gateway → bridge → http → handler.
+//! The server: gateway → relay → dispatcher → application.
 //!
-//! The [`gateway`] takes connections and holds them to every limit; the [`bridge`] carries whole requests to tiny_http
-//! and answers back; [`http`] routes them and owns the workers; the [`Handler`] decides. Nothing of the network
-//! reaches the handler but one complete body.
+//! The [`gateway`] accepts connections and holds them to every limit. The [`relay`] carries whole requests to tiny_http, and
+//! responses back. The [`dispatcher`] routes requests and owns the workers. The [`Application`] answers: it is given complete
+//! bodies and sees nothing else of the network. The server knows nothing of admissions or of the configuration file.
 
 mod application;
 mod dispatcher;
@@ -33,24 +33,24 @@ use crate::base::waiting::Waiting;
 use crate::metrics::{Limit, Metrics};
 use crate::server::dispatcher::Dispatcher;
 use crate::server::gateway::{Bound, Gateway};
-use crate::server::relay::Bridge;
+use crate::server::relay::Relay;
 use crate::server::tls::TlsStore;
 
 pub use crate::server::application::{Application, HttpResponse, Route, Workers};
 #[cfg(feature = "fuzzing")]
 pub use crate::server::gateway::{fuzz_head, fuzz_requests};
 pub use crate::server::settings::Settings;
-pub use crate::server::tasks::{Chore, Housekeeping};
+pub use crate::server::tasks::{PeriodicTask, TaskThread};
 pub use crate::server::tls::TlsError;
 
-/// The running server. Dropping it stops it at once; [`Server::drain`] is the polite way.
+/// The running server. Dropping it stops it at once; [`Server::drain`] lets requests in progress end.
 pub struct Server {
     address: SocketAddr,
     metrics_address: Option<SocketAddr>,
     gateway: Gateway,
-    bridge: Arc<Bridge>,
+    relay: Arc<Relay>,
     dispatcher: Arc<Dispatcher>,
-    housekeeping: Option<Housekeeping>,
+    task_thread: Option<TaskThread>,
     metrics: Arc<Metrics>,
     shutdown_delay: Duration,
     drain_time: Duration,
@@ -58,18 +58,18 @@ pub struct Server {
 }
 
 impl Server {
-    /// Reads the certificate, binds, and serves from then on.
+    /// Reads the certificate, binds, and begins to serve.
     ///
-    /// `waiting` says which requests wait for another server, and need no worker meanwhile. `chores` are run every
-    /// [`Housekeeping::INTERVAL`], besides the check for a new certificate.
+    /// `waiting` reports which requests wait for another server and need no worker meanwhile. `tasks` run every
+    /// [`TaskThread::INTERVAL`], after the check for a new certificate.
     pub fn start(
         settings: Settings,
         application: Arc<dyn Application>,
         waiting: &Waiting,
         metrics: Arc<Metrics>,
-        chores: Vec<Chore>,
+        tasks: Vec<PeriodicTask>,
     ) -> Result<Self, StartError> {
-        Self::start_with(settings, application, waiting, metrics, chores, Housekeeping::INTERVAL)
+        Self::start_with(settings, application, waiting, metrics, tasks, TaskThread::INTERVAL)
     }
 
     fn start_with(
@@ -77,7 +77,7 @@ impl Server {
         application: Arc<dyn Application>,
         waiting: &Waiting,
         metrics: Arc<Metrics>,
-        chores: Vec<Chore>,
+        tasks: Vec<PeriodicTask>,
         interval: Duration,
     ) -> Result<Self, StartError> {
         let Settings { listen, metrics_listen, tls, limits } = settings;
@@ -91,26 +91,30 @@ impl Server {
         let dispatcher = Dispatcher::start(&limits, application, waiting, Arc::clone(&metrics))
             .map_err(system("start the workers"))?;
         let dispatcher = Arc::new(dispatcher);
-        let bridge = Bridge::open(Arc::clone(&dispatcher)).map_err(system("open the internal socket"))?;
+        let dispatch = {
+            let dispatcher = Arc::clone(&dispatcher);
+            Box::new(move |request| dispatcher.dispatch(request))
+        };
+        let relay = Relay::open(dispatch, Arc::clone(&metrics)).map_err(system("open the internal socket"))?;
         let watched = Arc::clone(&store);
-        // First, because it is short: what others bring may not be.
-        let mut all = vec![Chore::new("look for a new certificate", move || watched.look())];
-        all.extend(chores);
-        let housekeeping = Housekeeping::start(interval, all, Arc::clone(&metrics))
-            .map_err(system("start the housekeeping thread"))?;
+        // First, because it is short. The other tasks may take longer.
+        let mut all = vec![PeriodicTask::new("look for a new certificate", move || watched.look())];
+        all.extend(tasks);
+        let task_thread = TaskThread::start(interval, all, Arc::clone(&metrics))
+            .map_err(system("start the thread of the periodic tasks"))?;
         let gateway =
-            Gateway::open(front, side, &store, &limits, &bridge, &metrics).map_err(system("accept connections"))?;
+            Gateway::open(front, side, &store, &limits, &relay, &metrics).map_err(system("accept connections"))?;
         log::info!("listening on {address} (TLS)");
         if let Some(address) = metrics_address {
-            log::info!("listening on {address} (metrics and probes, in the clear)");
+            log::info!("listening on {address} (metrics and probes, without TLS)");
         }
         Ok(Self {
             address,
             metrics_address,
             gateway,
-            bridge,
+            relay,
             dispatcher,
-            housekeeping: Some(housekeeping),
+            task_thread: Some(task_thread),
             metrics,
             shutdown_delay: limits.shutdown_delay,
             drain_time: limits.drain_time,
@@ -118,41 +122,41 @@ impl Server {
         })
     }
 
-    /// Where the TLS listener is.
+    /// The address of the TLS listener.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Where the plain listener is.
+    /// The address of the plain listener.
     pub fn metrics_address(&self) -> Option<SocketAddr> {
         self.metrics_address
     }
 
-    /// Not ready, but still there for `limits.shutdown_delay`, until nobody is sent here any more. Then no new
-    /// connections, idle ones closed; what is in hand is finished within `limits.drain_time`, and the rest is cut.
-    /// Returns how many connections that were.
+    /// For `limits.shutdown_delay` the server reports that it is not ready, and still serves, until no request is sent here
+    /// any more. Then it accepts no connections, closes idle ones, and waits up to `limits.drain_time` for requests in
+    /// progress. It closes the connections that are left, and returns their number.
     pub fn drain(mut self) -> usize {
         if !self.shutdown_delay.is_zero() {
-            self.dispatcher.drain();
-            self.gateway.part();
+            self.dispatcher.start_draining();
+            self.gateway.start_draining();
             std::thread::sleep(self.shutdown_delay);
         }
         let left = self.stop(self.drain_time);
         if left > 0 {
             self.metrics.limit(Limit::DrainTime);
-            log::error!("{left} connections were still in use after {:?} and were cut", self.drain_time);
+            log::error!("{left} connections were still in use after {:?} and were closed", self.drain_time);
         }
         left
     }
 
-    /// Serves until SIGTERM or SIGINT, then drains. A second signal ends the process at once, with status 1.
+    /// Serves until SIGTERM or SIGINT, and then drains. A second signal ends the process at once with status 1.
     pub fn run_until(self, signals: EndSignals) {
         let EndSignals { mut signals, starting, draining } = signals;
         starting.store(false, Ordering::SeqCst);
         let received = signals.forever().next();
         draining.store(true, Ordering::SeqCst);
         let name = received.and_then(signal_hook::low_level::signal_name).unwrap_or("a signal");
-        log::info!("{name}: finishing what is in hand");
+        log::info!("{name}: finishing the requests in progress");
         self.drain();
         log::info!("stopped");
     }
@@ -161,17 +165,17 @@ impl Server {
         if std::mem::replace(&mut self.stopped, true) {
             return 0;
         }
-        self.dispatcher.drain();
+        self.dispatcher.start_draining();
         let left = self.gateway.close(Deadline::after(time));
         self.dispatcher.stop();
-        self.bridge.stop();
-        drop(self.housekeeping.take());
+        self.relay.stop();
+        drop(self.task_thread.take());
         left
     }
 }
 
-/// SIGTERM and SIGINT, caught from here on. Make it before anything else: the first process of a container that has
-/// not asked for a signal does not get it, and would be killed only when kubelet's patience ends.
+/// Catches SIGTERM and SIGINT. Make it before anything else: the kernel delivers no signal without a handler to the first
+/// process of a container, so that kubelet would have to kill it after the grace period.
 #[derive(Debug)]
 pub struct EndSignals {
     signals: Signals,
@@ -180,11 +184,12 @@ pub struct EndSignals {
 }
 
 impl EndSignals {
-    /// Catches them. Until the server runs, a signal ends the process at once, with status 0: nothing is in hand yet.
+    /// Catches the signals. Until the server runs, a signal ends the process at once with status 0, because no request is in
+    /// progress yet.
     pub fn catch() -> Result<Self, StartError> {
         let system = |source| StartError::System { what: "listen for signals", source };
         let (starting, draining) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(false)));
-        // First what remembers a signal, then what ends the process: no moment between them loses one.
+        // The handler that records a signal comes first, so that no signal is lost before the other one is registered.
         let signals = Signals::new([SIGTERM, SIGINT]).map_err(system)?;
         for signal in [SIGTERM, SIGINT] {
             for (status, when) in [(0, &starting), (1, &draining)] {
@@ -216,14 +221,14 @@ pub enum StartError {
     Bind {
         /// The address.
         address: SocketAddr,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// The system refuses something that every process needs.
+    /// The system refuses a resource.
     System {
-        /// What was tried.
+        /// What the server tried to do.
         what: &'static str,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
 }

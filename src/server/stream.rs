@@ -1,7 +1,7 @@
-//! Sockets under one deadline at a time.
+//! Sockets whose reads and writes end at a fixed moment.
 //!
-//! A socket's own timeout restarts with every byte, which is how a slow sender keeps a thread for ever. Here each
-//! read and write gets only what is left until a fixed moment.
+//! The timeout of a socket restarts with every byte, so that a slow sender could keep a thread for ever. Here each read and
+//! write gets only the time that is left until the deadline.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -11,36 +11,36 @@ use std::time::{Duration, Instant};
 
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-use super::gateway::connections::Slot;
+use super::gateway::connections::ConnectionGuard;
 
-/// A client's connection, in the clear or under TLS.
-pub(crate) enum Wire {
-    /// In the clear.
-    Plain(Timed<Arc<TcpStream>>),
-    /// Under TLS. Boxed: a TLS connection is more than a kilobyte of state.
-    Tls(Box<StreamOwned<ServerConnection, Timed<Arc<TcpStream>>>>),
+/// The stream of a client, with or without TLS.
+pub(super) enum ClientStream {
+    /// Without TLS.
+    Plain(DeadlineStream<Arc<TcpStream>>),
+    /// With TLS. Boxed, because the state of a TLS connection is more than a kilobyte.
+    Tls(Box<StreamOwned<ServerConnection, DeadlineStream<Arc<TcpStream>>>>),
 }
 
-impl Wire {
-    /// A connection in the clear.
-    pub(crate) fn plain(stream: Arc<TcpStream>) -> Self {
-        Self::Plain(Timed::new(stream, Instant::now()))
+impl ClientStream {
+    /// A stream without TLS.
+    pub(super) fn plain(stream: Arc<TcpStream>) -> Self {
+        Self::Plain(DeadlineStream::new(stream, Instant::now()))
     }
 
-    /// Does the handshake, all of it by `deadline`.
-    pub(crate) fn handshake(
+    /// A stream with TLS. The whole handshake must end by `deadline`.
+    pub(super) fn handshake(
         stream: Arc<TcpStream>,
         config: Arc<ServerConfig>,
         deadline: Instant,
-        slot: &Slot,
+        guard: &ConnectionGuard,
     ) -> io::Result<Self> {
-        let timed = Timed::new(stream, deadline);
-        // A client that says nothing costs no TLS state, and is the first to be cut.
-        timed.socket.limit_reads(timed.left()?)?;
-        timed.socket.peek(&mut [0]).map_err(timed_out)?;
-        slot.receiving();
+        let stream = DeadlineStream::new(stream, deadline);
+        // A client that sends nothing costs no TLS state, and its connection is the first to be closed.
+        stream.socket.set_read_limit(stream.left()?)?;
+        stream.socket.peek(&mut [0]).map_err(timed_out)?;
+        guard.receiving();
         let connection = ServerConnection::new(config).map_err(io::Error::other)?;
-        let mut tls = Box::new(StreamOwned::new(connection, timed));
+        let mut tls = Box::new(StreamOwned::new(connection, stream));
         while tls.conn.is_handshaking() {
             let (read, written) = tls.conn.complete_io(&mut tls.sock)?;
             if read == 0 && written == 0 {
@@ -50,77 +50,77 @@ impl Wire {
         Ok(Self::Tls(tls))
     }
 
-    /// From here on, reads and writes fail with `TimedOut` once `deadline` has passed.
-    pub(crate) fn set_deadline(&mut self, deadline: Instant) {
+    /// Sets the moment from which reads and writes fail with `TimedOut`.
+    pub(super) fn set_deadline(&mut self, deadline: Instant) {
         match self {
-            Self::Plain(timed) => timed.deadline = deadline,
+            Self::Plain(stream) => stream.deadline = deadline,
             Self::Tls(tls) => tls.sock.deadline = deadline,
         }
     }
 
-    /// Ends the connection so that the client sees a proper end: TLS close_notify, then FIN. What the client is still
-    /// sending is read and thrown away until `deadline`, because closing over unread bytes sends a reset, which
-    /// would destroy the answer on its way (RFC 9112 §9.6).
-    pub(crate) fn finish(mut self, deadline: Instant) {
+    /// Closes the connection in order: TLS close_notify, then FIN. Bytes that the client still sends are read and discarded
+    /// until `deadline`: closing a socket with unread bytes sends a reset, which would destroy the response on its way (RFC
+    /// 9112 §9.6).
+    pub(super) fn finish(mut self, deadline: Instant) {
         self.set_deadline(deadline);
         if let Self::Tls(tls) = &mut self {
             tls.conn.send_close_notify();
-            // Best effort: the client may be gone.
+            // The client may be gone.
             if tls.conn.complete_io(&mut tls.sock).is_err() {
                 return;
             }
         }
         let raw = match &mut self {
-            Self::Plain(timed) => timed,
+            Self::Plain(stream) => stream,
             Self::Tls(tls) => &mut tls.sock,
         };
         if raw.socket.shutdown(Shutdown::Write).is_err() {
             return;
         }
-        let mut scrap = [0; 4096];
-        while matches!(raw.read(&mut scrap), Ok(1..)) {}
+        let mut discarded = [0; 4096];
+        while matches!(raw.read(&mut discarded), Ok(1..)) {}
     }
 }
 
-impl Read for Wire {
+impl Read for ClientStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
-            Self::Plain(timed) => timed.read(buffer),
+            Self::Plain(stream) => stream.read(buffer),
             Self::Tls(tls) => tls.read(buffer),
         }
     }
 }
 
-impl Write for Wire {
+impl Write for ClientStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Self::Plain(timed) => timed.write(bytes),
+            Self::Plain(stream) => stream.write(bytes),
             Self::Tls(tls) => tls.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
-            Self::Plain(timed) => timed.flush(),
+            Self::Plain(stream) => stream.flush(),
             Self::Tls(tls) => tls.flush(),
         }
     }
 }
 
-/// A socket whose every read and write ends by one moment.
-pub(crate) struct Timed<S> {
+/// A socket whose reads and writes end at its deadline.
+pub(super) struct DeadlineStream<S> {
     socket: S,
     deadline: Instant,
 }
 
-impl<S: Socket> Timed<S> {
+impl<S: Socket> DeadlineStream<S> {
     /// Wraps a blocking socket.
-    pub(crate) fn new(socket: S, deadline: Instant) -> Self {
+    pub(super) fn new(socket: S, deadline: Instant) -> Self {
         Self { socket, deadline }
     }
 
-    /// From here on, reads and writes fail once this moment has passed.
-    pub(crate) fn set_deadline(&mut self, deadline: Instant) {
+    /// Sets the moment from which reads and writes fail.
+    pub(super) fn set_deadline(&mut self, deadline: Instant) {
         self.deadline = deadline;
     }
 
@@ -130,16 +130,16 @@ impl<S: Socket> Timed<S> {
     }
 }
 
-impl<S: Socket> Read for Timed<S> {
+impl<S: Socket> Read for DeadlineStream<S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.socket.limit_reads(self.left()?)?;
+        self.socket.set_read_limit(self.left()?)?;
         self.socket.receive(buffer).map_err(timed_out)
     }
 }
 
-impl<S: Socket> Write for Timed<S> {
+impl<S: Socket> Write for DeadlineStream<S> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.socket.limit_writes(self.left()?)?;
+        self.socket.set_write_limit(self.left()?)?;
         self.socket.send(bytes).map_err(timed_out)
     }
 
@@ -148,21 +148,21 @@ impl<S: Socket> Write for Timed<S> {
     }
 }
 
-/// A socket's timeout shows as `WouldBlock`, which rustls would take for "try again later".
+/// A socket reports a timeout as `WouldBlock`, which rustls would understand as "try again later".
 fn timed_out(error: io::Error) -> io::Error {
     if error.kind() == io::ErrorKind::WouldBlock { io::ErrorKind::TimedOut.into() } else { error }
 }
 
-/// What [`Timed`] needs of a socket.
-pub(crate) trait Socket {
+/// The operations that [`DeadlineStream`] needs.
+pub(super) trait Socket {
     /// Reads.
     fn receive(&self, buffer: &mut [u8]) -> io::Result<usize>;
     /// Writes.
     fn send(&self, bytes: &[u8]) -> io::Result<usize>;
-    /// Ends a read after this long.
-    fn limit_reads(&self, after: Duration) -> io::Result<()>;
-    /// Ends a write after this long.
-    fn limit_writes(&self, after: Duration) -> io::Result<()>;
+    /// Sets the timeout of reads.
+    fn set_read_limit(&self, after: Duration) -> io::Result<()>;
+    /// Sets the timeout of writes.
+    fn set_write_limit(&self, after: Duration) -> io::Result<()>;
 }
 
 impl Socket for Arc<TcpStream> {
@@ -174,11 +174,11 @@ impl Socket for Arc<TcpStream> {
         (&**self).write(bytes)
     }
 
-    fn limit_reads(&self, after: Duration) -> io::Result<()> {
+    fn set_read_limit(&self, after: Duration) -> io::Result<()> {
         self.set_read_timeout(Some(after))
     }
 
-    fn limit_writes(&self, after: Duration) -> io::Result<()> {
+    fn set_write_limit(&self, after: Duration) -> io::Result<()> {
         self.set_write_timeout(Some(after))
     }
 }
@@ -192,11 +192,11 @@ impl Socket for UnixStream {
         (&*self).write(bytes)
     }
 
-    fn limit_reads(&self, after: Duration) -> io::Result<()> {
+    fn set_read_limit(&self, after: Duration) -> io::Result<()> {
         self.set_read_timeout(Some(after))
     }
 
-    fn limit_writes(&self, after: Duration) -> io::Result<()> {
+    fn set_write_limit(&self, after: Duration) -> io::Result<()> {
         self.set_write_timeout(Some(after))
     }
 }

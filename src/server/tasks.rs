@@ -1,6 +1,6 @@
-//! One thread for everything that is looked at now and then: files that may have changed, above all.
+//! One thread for all periodic tasks, most of which check whether files have changed.
 //!
-//! It refuses nothing and decides nothing; a chore that panics is contained, counted and called again next time.
+//! It decides nothing. The panic of a task is contained and counted, and the task runs again the next time.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,62 +12,63 @@ use std::time::Duration;
 use super::threads::spawn;
 use crate::metrics::Metrics;
 
-/// Something to do every interval. It should be short: all chores share one thread.
-pub struct Chore {
+/// A task that runs every interval. It should be short: all tasks share one thread.
+pub struct PeriodicTask {
     name: &'static str,
     run: Box<dyn FnMut() + Send>,
 }
 
-impl Chore {
-    /// A chore; its name appears in the log if it panics.
+impl PeriodicTask {
+    /// A task. Its name is logged if it panics.
     pub fn new(name: &'static str, run: impl FnMut() + Send + 'static) -> Self {
         Self { name, run: Box::new(run) }
     }
 }
 
-impl fmt::Debug for Chore {
+impl fmt::Debug for PeriodicTask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Chore").field(&self.name).finish()
+        f.debug_tuple("PeriodicTask").field(&self.name).finish()
     }
 }
 
-/// The running thread. Dropping it stops the thread and waits for a chore that is being done.
+/// The running thread. Dropping it stops the thread, after the task that is running.
 #[derive(Debug)]
-pub struct Housekeeping {
+pub struct TaskThread {
     stop: Option<SyncSender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Housekeeping {
-    /// How often files are looked at: a stat or two each time, and kubelet itself needs up to a minute.
+impl TaskThread {
+    /// The interval between two rounds of tasks. A round costs a few `stat` calls, and kubelet needs up to a minute itself to
+    /// change a mounted file.
     pub const INTERVAL: Duration = Duration::from_secs(2);
 
-    /// Starts the thread. The chores run first after one interval, and then with one interval between two rounds.
-    pub fn start(interval: Duration, mut chores: Vec<Chore>, metrics: Arc<Metrics>) -> std::io::Result<Self> {
+    /// Starts the thread. The first round begins after one interval.
+    pub fn start(interval: Duration, mut tasks: Vec<PeriodicTask>, metrics: Arc<Metrics>) -> std::io::Result<Self> {
         let (stop, stopped) = sync_channel::<()>(0);
         let run = move || {
             while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
-                for chore in &mut chores {
-                    if catch_unwind(AssertUnwindSafe(&mut chore.run)).is_err() {
+                for task in &mut tasks {
+                    if catch_unwind(AssertUnwindSafe(&mut task.run)).is_err() {
                         metrics.panic();
-                        log::error!("the chore \"{}\" panicked; it is tried again in {interval:?}", chore.name);
+                        log::error!("the periodic task \"{}\" panicked; it runs again in {interval:?}", task.name);
                     }
                 }
             }
         };
-        let thread = spawn("housekeeping".to_owned(), Box::new(run))?;
+        let thread = spawn("tasks".to_owned(), Box::new(run))?;
         Ok(Self { stop: Some(stop), thread: Some(thread) })
     }
 }
 
-impl Drop for Housekeeping {
+impl Drop for TaskThread {
     fn drop(&mut self) {
-        // The thread sees its channel hang up.
+        // The thread ends when its channel is closed.
         drop(self.stop.take());
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            log::error!("the housekeeping thread had died");
+            log::error!("the thread of the periodic tasks had died");
         }
     }
 }
@@ -82,20 +83,20 @@ mod tests {
     fn a_panicking_chore_hurts_no_other_and_stopping_stops() {
         let calls = Arc::new(AtomicUsize::new(0));
         let metrics = Arc::new(Metrics::new());
-        let (told, heard) = std::sync::mpsc::channel();
+        let (send, receive) = std::sync::mpsc::channel();
         let counted = Arc::clone(&calls);
-        let chores = vec![
-            Chore::new("bad", || panic!("a chore's bug")),
-            Chore::new("good", move || {
+        let tasks = vec![
+            PeriodicTask::new("bad", || panic!("a task's bug")),
+            PeriodicTask::new("good", move || {
                 counted.fetch_add(1, Ordering::SeqCst);
-                let _ = told.send(());
+                let _ = send.send(());
             }),
         ];
-        let housekeeping = Housekeeping::start(Duration::from_millis(5), chores, Arc::clone(&metrics)).unwrap();
+        let thread = TaskThread::start(Duration::from_millis(5), tasks, Arc::clone(&metrics)).unwrap();
         for _ in 0..3 {
-            heard.recv_timeout(Duration::from_secs(10)).unwrap();
+            receive.recv_timeout(Duration::from_secs(10)).unwrap();
         }
-        drop(housekeeping);
+        drop(thread);
         let after = calls.load(Ordering::SeqCst);
         std::thread::sleep(Duration::from_millis(50));
         assert_eq!(calls.load(Ordering::SeqCst), after);

@@ -1,13 +1,13 @@
-//! Threads with a name, by one way in: the standard library's own is compiled anew for every closure, which costs
-//! kilobytes of code each.
+//! Named threads. All of them are started through one boxed closure type: the standard library's `spawn` is compiled again
+//! for every closure, which costs kilobytes of code each time.
 
 use std::io;
 use std::thread::{Builder, JoinHandle};
 
-/// What a thread does.
+/// The work of a thread.
 pub(super) type Work = Box<dyn FnOnce() + Send>;
 
-/// Starts a thread; an error if the system gives none.
+/// Starts a thread. An error means that the system has none.
 pub(super) fn spawn(name: String, work: Work) -> io::Result<JoinHandle<()>> {
     spawn_with(Builder::new(), name, work)
 }

@@ -1,12 +1,12 @@
-//! `?timeout=10s`: how long kube-apiserver waits for the answer, and how long that leaves us.
+//! `?timeout=10s`: how long kube-apiserver waits for a response, and how long a decision may take then.
 
 use std::time::Duration;
 
-/// Kubernetes' own upper bound for `timeoutSeconds`.
-pub(crate) const LONGEST: Duration = Duration::from_secs(30);
+/// The upper bound of `timeoutSeconds` in Kubernetes.
+pub(super) const LONGEST: Duration = Duration::from_secs(30);
 
-/// What a request's target asks for, if it asks for anything that can be read. Of several, the first counts.
-pub(crate) fn asked(target: &str) -> Option<Duration> {
+/// The timeout in a request's target; `None` if there is none that can be read. The first one counts.
+pub(super) fn requested(target: &str) -> Option<Duration> {
     let (_, query) = target.split_once('?')?;
     let value = query.split('&').find_map(|pair| pair.strip_prefix("timeout="))?;
     let parsed = parse_go_duration(value);
@@ -19,14 +19,14 @@ pub(crate) fn asked(target: &str) -> Option<Duration> {
     parsed
 }
 
-/// How long the decision may take when the client waits for `asked`: a tenth less, at least 100 ms and at most 500 ms,
-/// for the way there and back.
-pub(crate) fn budget(asked: Duration) -> Duration {
-    let asked = asked.min(LONGEST);
-    asked.saturating_sub((asked / 10).clamp(Duration::from_millis(100), Duration::from_millis(500)))
+/// How long a decision may take when the client waits for `timeout`. A tenth of it, at least 100 ms and at most 500 ms, is
+/// kept for the network.
+pub(super) fn budget(timeout: Duration) -> Duration {
+    let timeout = timeout.min(LONGEST);
+    timeout.saturating_sub((timeout / 10).clamp(Duration::from_millis(100), Duration::from_millis(500)))
 }
 
-/// Go's `time.ParseDuration`, without sign: `10s`, `1m30s`, `1.5h`, `500ms`; a bare `0` too.
+/// Go's `time.ParseDuration` without a sign: `10s`, `1m30s`, `1.5h`, `500ms`, and a bare `0`.
 fn parse_go_duration(text: &str) -> Option<Duration> {
     if text == "0" {
         return Some(Duration::ZERO);
@@ -42,7 +42,7 @@ fn parse_go_duration(text: &str) -> Option<Duration> {
         nanos = nanos.checked_add(scaled(number, unit_nanos(unit)?)?)?;
         rest = after;
     }
-    // Beyond the range of u64 nanoseconds (500 years) it is no timeout.
+    // A duration beyond u64 nanoseconds (500 years) is no timeout.
     Some(Duration::from_nanos(u64::try_from(nanos).ok()?))
 }
 
@@ -62,7 +62,7 @@ fn unit_nanos(unit: &str) -> Option<u128> {
     })
 }
 
-/// `number` (digits with at most one dot) times `unit`, what is smaller than a nanosecond dropped.
+/// `number` (digits with at most one dot) times `unit`, rounded down to nanoseconds.
 fn scaled(number: &str, unit: u128) -> Option<u128> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     if whole.is_empty() && fraction.is_empty() {
@@ -109,11 +109,11 @@ mod tests {
 
     #[test]
     fn the_target_s_first_timeout_counts() {
-        assert_eq!(asked("/admit?timeout=2s"), Some(Duration::from_secs(2)));
-        assert_eq!(asked("/admit?x=1&timeout=2s&timeout=3s"), Some(Duration::from_secs(2)));
-        assert_eq!(asked("/admit?timeout=soon"), None);
-        assert_eq!(asked("/admit?notimeout=2s"), None);
-        assert_eq!(asked("/admit"), None);
+        assert_eq!(requested("/admit?timeout=2s"), Some(Duration::from_secs(2)));
+        assert_eq!(requested("/admit?x=1&timeout=2s&timeout=3s"), Some(Duration::from_secs(2)));
+        assert_eq!(requested("/admit?timeout=soon"), None);
+        assert_eq!(requested("/admit?notimeout=2s"), None);
+        assert_eq!(requested("/admit"), None);
     }
 
     #[test]

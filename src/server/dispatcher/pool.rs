@@ -1,6 +1,6 @@
-//! A bounded queue and the threads that work it off. So many jobs are at a worker at once; a job that waits for a
-//! server of somebody else is not, and while it waits another thread takes its place, which ends when it is not needed
-//! any more. So jobs that wait hold up none that do not.
+//! A bounded queue of jobs, and the threads that run them. At most `workers` jobs run at the same time. A job that waits for
+//! another server (a trust server, a registry) does not count among them: another thread takes its place, and ends when it
+//! is not needed any more. Jobs that wait therefore never delay jobs that do not.
 
 use std::collections::VecDeque;
 use std::io;
@@ -10,10 +10,10 @@ use super::super::threads::spawn;
 use crate::base::waiting::WaitEvent;
 
 /// The queue and its threads.
-pub(crate) struct Pool<T> {
+pub(super) struct Pool<T> {
     name: &'static str,
     workers: usize,
-    /// The most threads there are, those whose jobs wait included.
+    /// The most threads, with those whose jobs wait for another server.
     max_threads: usize,
     /// The most jobs that may wait for a worker.
     max_queue: usize,
@@ -25,24 +25,25 @@ pub(crate) struct Pool<T> {
 struct State<T> {
     jobs: VecDeque<T>,
     threads: usize,
-    /// Those of them that have no job.
+    /// Threads that have no job.
     idle: usize,
-    /// Jobs that wait for somebody else's server. Two lanes of one may tell of their coming and going in any order.
-    away: isize,
+    /// Jobs that wait for another server. It is signed because two threads of one job may report the beginning and the end of
+    /// their waits in any order.
+    waiting: isize,
     closed: bool,
 }
 
 impl<T> State<T> {
-    /// May one more job go to a worker?
+    /// Whether one more job may run.
     fn is_free(&self, workers: usize) -> bool {
         let busy = isize::try_from(self.threads.saturating_sub(self.idle)).unwrap_or(isize::MAX);
-        busy.saturating_sub(self.away) < isize::try_from(workers).unwrap_or(isize::MAX)
+        busy.saturating_sub(self.waiting) < isize::try_from(workers).unwrap_or(isize::MAX)
     }
 }
 
 impl<T: Send + 'static> Pool<T> {
     /// Starts the workers. `run` must not panic.
-    pub(crate) fn start(
+    pub(super) fn start(
         name: &'static str,
         workers: usize,
         max_waiting: usize,
@@ -50,7 +51,7 @@ impl<T: Send + 'static> Pool<T> {
         run: impl Fn(T) + Send + Sync + 'static,
     ) -> io::Result<Arc<Self>> {
         let workers = workers.max(1);
-        let state = State { jobs: VecDeque::new(), threads: 0, idle: 0, away: 0, closed: false };
+        let state = State { jobs: VecDeque::new(), threads: 0, idle: 0, waiting: 0, closed: false };
         let pool = Arc::new(Self {
             name,
             workers,
@@ -66,8 +67,8 @@ impl<T: Send + 'static> Pool<T> {
         Ok(pool)
     }
 
-    /// Queues a job; gives it back if too many wait, or the pool is closed.
-    pub(crate) fn push(self: &Arc<Self>, job: T) -> Result<(), T> {
+    /// Queues a job. It is given back if too many jobs wait, or if the pool is closed.
+    pub(super) fn push(self: &Arc<Self>, job: T) -> Result<(), T> {
         let mut state = self.lock();
         let room = self.max_queue.saturating_add(state.idle);
         if state.closed || state.jobs.len() >= room {
@@ -78,31 +79,31 @@ impl<T: Send + 'static> Pool<T> {
         Ok(())
     }
 
-    /// A job began to wait, or goes on.
-    pub(crate) fn moved(self: &Arc<Self>, event: WaitEvent) {
+    /// A job began to wait for another server, or stopped waiting.
+    pub(super) fn on_wait(self: &Arc<Self>, event: WaitEvent) {
         let mut state = self.lock();
         match event {
             WaitEvent::Began => {
-                state.away += 1;
+                state.waiting += 1;
                 self.wake(&mut state);
             }
-            // One more job than there are workers may be worked on now, which is better than to hold it up.
-            WaitEvent::Ended => state.away -= 1,
+            // Now one job more than `workers` may run. To stop it again would delay it.
+            WaitEvent::Ended => state.waiting -= 1,
         }
     }
 
     /// Lets the threads end once the queue is empty.
-    pub(crate) fn close(&self) {
+    pub(super) fn close(&self) {
         self.lock().closed = true;
         self.changed.notify_all();
     }
 
-    /// How many workers live.
-    pub(crate) fn alive(&self) -> usize {
+    /// The number of workers that are alive.
+    pub(super) fn alive(&self) -> usize {
         self.lock().threads.min(self.workers)
     }
 
-    /// Finds a thread for the next job, if there is one that may be begun.
+    /// Wakes or starts a thread for the next job, if that job may run.
     fn wake(self: &Arc<Self>, state: &mut State<T>) {
         if state.jobs.is_empty() || !state.is_free(self.workers) {
             return;
@@ -112,14 +113,14 @@ impl<T: Send + 'static> Pool<T> {
         } else if state.threads < self.max_threads
             && let Err(error) = self.hire(state)
         {
-            log::warn!("no thread for one more {}: {error}; its job waits for another one", self.name);
+            log::warn!("no thread for one more {}: {error}; its job waits for another thread", self.name);
         }
     }
 
     fn hire(self: &Arc<Self>, state: &mut State<T>) -> io::Result<()> {
         let pool = Arc::clone(self);
         spawn(self.name.to_owned(), Box::new(move || pool.work()))?;
-        // It has no job yet.
+        // The new thread has no job yet.
         state.threads += 1;
         state.idle += 1;
         Ok(())
@@ -132,7 +133,7 @@ impl<T: Send + 'static> Pool<T> {
         }
     }
 
-    /// The next job; `None` if the thread is not needed any more.
+    /// The next job; `None` if this thread is not needed any more.
     fn take(self: &Arc<Self>) -> Option<T> {
         let mut state = self.lock();
         loop {
@@ -140,7 +141,7 @@ impl<T: Send + 'static> Pool<T> {
                 && let Some(job) = state.jobs.pop_front()
             {
                 state.idle -= 1;
-                // Who was woken for this one may be the only one that was.
+                // One wake-up may stand for several jobs.
                 self.wake(&mut state);
                 return Some(job);
             }
@@ -154,7 +155,7 @@ impl<T: Send + 'static> Pool<T> {
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner) // nothing under it can panic half-way
+        self.state.lock().unwrap_or_else(PoisonError::into_inner) // nothing panics while it is held
     }
 }
 
@@ -167,7 +168,7 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(20);
 
-    /// Jobs say that they began, and end when they are told to.
+    /// A job reports that it began, and ends on a signal.
     type Job = (u32, Receiver<()>);
 
     fn pool(workers: usize, max_waiting: usize, queue: usize) -> (Arc<Pool<Job>>, Receiver<u32>) {
@@ -204,20 +205,20 @@ mod tests {
             begun
         };
         assert_eq!(begun(2), [0, 1]);
-        pool.moved(WaitEvent::Began);
+        pool.on_wait(WaitEvent::Began);
         assert_eq!(begun(1), [2]);
-        pool.moved(WaitEvent::Began);
-        pool.moved(WaitEvent::Began);
+        pool.on_wait(WaitEvent::Began);
+        pool.on_wait(WaitEvent::Began);
         assert_eq!(begun(2), [3, 4]);
-        // No more threads than that, however many wait.
-        pool.moved(WaitEvent::Began);
+        // The number of threads is bounded, however many jobs wait.
+        pool.on_wait(WaitEvent::Began);
         assert_eq!(begun(0), [0; 0]);
-        (0..4).for_each(|_| pool.moved(WaitEvent::Ended));
+        (0..4).for_each(|_| pool.on_wait(WaitEvent::Ended));
         drop(ends);
         assert_eq!(begun(3), [5, 6, 7]);
         until("the threads that are not needed to end", || pool.lock().threads == 2);
         let state = pool.lock();
-        assert_eq!((state.idle, state.away), (2, 0));
+        assert_eq!((state.idle, state.waiting), (2, 0));
     }
 
     #[test]

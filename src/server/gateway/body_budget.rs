@@ -1,90 +1,91 @@
-//! The memory that requests' bodies, and the answers to them, may take together. Each alone is capped already, but a
-//! hundred clients that each send the largest one, or do not read the answer, would still end the process.
+//! The memory that the bodies of all requests and responses may take together. Each single body has a limit already, but a
+//! hundred clients that send the largest one, or that do not read the response, would still end the process.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// What is left for large bodies.
+/// The memory that is left for large bodies.
 #[derive(Debug)]
-pub(crate) struct BodyMemory {
+pub(super) struct BodyBudget {
     left: AtomicUsize,
 }
 
-/// Every request may have this much without asking: an ordinary admission is never refused because of hoarders.
+/// The bytes of each body that do not count. Clients with large bodies therefore never cause an ordinary admission to be
+/// refused.
 const FREE: usize = 64 << 10;
 
-impl BodyMemory {
-    /// `bytes` for everything beyond each request's free part.
-    pub(crate) fn new(bytes: usize) -> Self {
+impl BodyBudget {
+    /// A budget of `bytes` for the parts of bodies beyond their first [`FREE`] bytes.
+    pub(super) fn new(bytes: usize) -> Self {
         Self { left: AtomicUsize::new(bytes) }
     }
 
-    /// A body that is empty yet.
-    pub(crate) fn body(&self, length: usize) -> Body<'_> {
-        Body { memory: self, bytes: Vec::new(), length, leased: 0 }
+    /// An empty body that will have `length` bytes.
+    pub(super) fn body(&self, length: usize) -> Body<'_> {
+        Body { budget: self, bytes: Vec::new(), length, reserved: 0 }
     }
 }
 
-/// A body that grows as its bytes arrive, never on the client's word alone.
+/// A body that grows as its bytes arrive. What the client announces reserves nothing.
 #[derive(Debug)]
-pub(crate) struct Body<'a> {
-    memory: &'a BodyMemory,
+pub(super) struct Body<'a> {
+    budget: &'a BodyBudget,
     bytes: Vec<u8>,
     length: usize,
-    leased: usize,
+    reserved: usize,
 }
 
 impl Body<'_> {
-    /// How many bytes are still to come.
-    pub(crate) fn missing(&self) -> usize {
+    /// The number of bytes that have not arrived yet.
+    pub(super) fn missing(&self) -> usize {
         self.length.saturating_sub(self.bytes.len())
     }
 
-    /// Takes what has arrived: at most `missing()` bytes.
-    pub(crate) fn extend(&mut self, arrived: &[u8]) -> Result<(), NoMemory> {
+    /// Adds bytes that have arrived, at most `missing()`.
+    pub(super) fn extend(&mut self, arrived: &[u8]) -> Result<(), BudgetExhausted> {
         let needed = self.bytes.len().saturating_add(arrived.len());
         if needed > self.bytes.capacity() {
             let capacity = self.bytes.capacity().saturating_mul(2).max(FREE).max(needed).min(self.length.max(needed));
-            self.lease(capacity.saturating_sub(FREE))?;
-            self.bytes.try_reserve_exact(capacity - self.bytes.len()).map_err(|_| NoMemory)?;
+            self.reserve(capacity.saturating_sub(FREE))?;
+            self.bytes.try_reserve_exact(capacity - self.bytes.len()).map_err(|_| BudgetExhausted)?;
         }
         self.bytes.extend_from_slice(arrived);
         Ok(())
     }
 
-    /// The bytes. The lease stays: whoever got them has them still, or a copy.
-    pub(crate) fn take(&mut self) -> Vec<u8> {
+    /// The bytes. Their memory stays reserved, because the relay has the bytes or a copy of them.
+    pub(super) fn take(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.bytes)
     }
 
-    /// The body has gone; from here on the lease is for an answer of so many bytes.
-    pub(crate) fn make_room(&mut self, length: usize) -> Result<(), NoMemory> {
+    /// Replaces the reservation by one for a response of `length` bytes.
+    pub(super) fn reserve_response(&mut self, length: usize) -> Result<(), BudgetExhausted> {
         let total = length.saturating_sub(FREE);
-        let over = self.leased.saturating_sub(total);
-        self.memory.left.fetch_add(over, Ordering::SeqCst);
-        self.leased -= over;
-        self.lease(total)
+        let over = self.reserved.saturating_sub(total);
+        self.budget.left.fetch_add(over, Ordering::SeqCst);
+        self.reserved -= over;
+        self.reserve(total)
     }
 
-    fn lease(&mut self, total: usize) -> Result<(), NoMemory> {
-        let more = total.saturating_sub(self.leased);
-        self.memory
+    fn reserve(&mut self, total: usize) -> Result<(), BudgetExhausted> {
+        let more = total.saturating_sub(self.reserved);
+        self.budget
             .left
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(more))
-            .map_err(|_| NoMemory)?;
-        self.leased += more;
+            .map_err(|_| BudgetExhausted)?;
+        self.reserved += more;
         Ok(())
     }
 }
 
 impl Drop for Body<'_> {
     fn drop(&mut self) {
-        self.memory.left.fetch_add(self.leased, Ordering::SeqCst);
+        self.budget.left.fetch_add(self.reserved, Ordering::SeqCst);
     }
 }
 
-/// All memory for bodies is in use.
+/// The budget is used up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct NoMemory;
+pub(super) struct BudgetExhausted;
 
 #[cfg(test)]
 mod tests {
@@ -92,29 +93,29 @@ mod tests {
 
     #[test]
     fn large_bodies_share_and_small_ones_are_free() {
-        let memory = BodyMemory::new(FREE);
-        let mut hoard = memory.body(2 * FREE);
+        let budget = BodyBudget::new(FREE);
+        let mut hoard = budget.body(2 * FREE);
         hoard.extend(&vec![0; FREE]).unwrap();
-        assert_eq!(memory.left.load(Ordering::SeqCst), FREE, "the first part is free");
+        assert_eq!(budget.left.load(Ordering::SeqCst), FREE, "the first part is free");
         hoard.extend(&[0]).unwrap();
-        assert_eq!(memory.left.load(Ordering::SeqCst), 0);
-        let mut large = memory.body(2 * FREE);
-        assert_eq!(large.extend(&vec![0; FREE + 1]), Err(NoMemory));
+        assert_eq!(budget.left.load(Ordering::SeqCst), 0);
+        let mut large = budget.body(2 * FREE);
+        assert_eq!(large.extend(&vec![0; FREE + 1]), Err(BudgetExhausted));
         assert_eq!(large.extend(&vec![0; FREE]), Ok(()));
         drop(hoard);
-        assert_eq!(memory.left.load(Ordering::SeqCst), FREE, "what was leased comes back");
+        assert_eq!(budget.left.load(Ordering::SeqCst), FREE, "what was reserved is given back");
         large.extend(&[0]).unwrap();
         for (answer, left) in [(2 * FREE, 0), (FREE, FREE), (FREE + 1, FREE - 1), (0, FREE)] {
-            assert_eq!(large.make_room(answer), Ok(()));
-            assert_eq!(memory.left.load(Ordering::SeqCst), left);
+            assert_eq!(large.reserve_response(answer), Ok(()));
+            assert_eq!(budget.left.load(Ordering::SeqCst), left);
         }
-        assert_eq!(large.make_room(2 * FREE + 1), Err(NoMemory));
+        assert_eq!(large.reserve_response(2 * FREE + 1), Err(BudgetExhausted));
     }
 
     #[test]
     fn nothing_is_reserved_on_the_client_s_word() {
-        let memory = BodyMemory::new(1 << 40);
-        let mut body = memory.body(1 << 40);
+        let budget = BodyBudget::new(1 << 40);
+        let mut body = budget.body(1 << 40);
         body.extend(b"x").unwrap();
         assert_eq!(body.missing(), (1 << 40) - 1);
         assert!(body.bytes.capacity() <= FREE);

@@ -1,44 +1,43 @@
-//! One connection's life: wait, read a whole request, have it answered, write the answer, and again.
+//! One connection: wait for a request, read all of it, relay it, write the response, and begin again.
 //!
-//! Nothing is passed on before the request is complete and found clean. Each phase has one deadline, and what breaks
-//! a rule gets a short answer, if it was HTTP so far, and the connection's end.
+//! Nothing is passed on before the request is complete and valid. Each phase has one deadline. A request that breaks a rule
+//! gets a short response, and the connection is closed.
 
 use std::fmt;
 use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::body_budget::{Body, BodyMemory, NoMemory};
-use super::connections::{Errand, NoPlace, Slot};
+use super::body_budget::{Body, BodyBudget, BudgetExhausted};
+use super::connections::{ConnectionGuard, NoPermit, RequestKind};
 use super::head::{Head, HeadError};
-use super::request_reader::{Intake, IntakeError};
+use super::request_reader::{ReadError, RequestReader};
 use crate::metrics::{Limit, Listener, Metrics};
-use crate::server::relay::Bridge;
-use crate::server::relay::loopback::{Outgoing, Reply};
+use crate::server::relay::{Relay, RelayRequest, RelayResponse, reason_phrase};
 use crate::server::settings::Limits;
-use crate::server::stream::Wire;
+use crate::server::stream::ClientStream;
 use crate::server::timeout;
 
-/// What all connections of a listener share.
+/// What the connections of a listener share.
 pub(super) struct Context {
     pub(super) listener: Listener,
     pub(super) limits: Limits,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) bridge: Arc<Bridge>,
-    pub(super) bodies: Arc<BodyMemory>,
+    pub(super) relay: Arc<Relay>,
+    pub(super) budget: Arc<BodyBudget>,
 }
 
 impl Context {
     fn body_bytes(&self) -> usize {
         match self.listener {
             Listener::Tls => self.limits.request_bytes,
-            // Nothing is posted there; a small body is read so that the answer can be a proper one.
+            // No path of the plain listener takes a body. A small one is read so that the client gets a response.
             Listener::Plain => self.limits.request_bytes.min(4 << 10),
         }
     }
 
-    /// How long to wait for a request. A client that has not sent any yet gets less: it connected in order to send
-    /// one, and places held for nothing are the cheapest way to keep others out.
+    /// How long a connection may wait for a request. Before its first request it has less time: a client connects to send one,
+    /// and connections without a request are the cheapest way to keep other clients out.
     fn idle_time(&self, served: bool) -> Duration {
         let idle_time = match served {
             true => self.limits.idle_time,
@@ -46,45 +45,45 @@ impl Context {
         };
         match self.listener {
             Listener::Tls => idle_time,
-            // Probes and scrapes dial again readily, and the places are few.
+            // Probes and scrapers connect again, and the plain listener has few places.
             Listener::Plain => idle_time.min(Duration::from_secs(5)),
         }
     }
 
-    fn errand(&self, target: &str) -> Errand {
+    fn kind(&self, target: &str) -> RequestKind {
         match (target.split('?').next().unwrap_or_default(), self.listener) {
-            ("/health/liveness" | "/health/readiness", _) => Errand::Health,
-            ("/metrics", Listener::Plain) => Errand::Metrics,
-            _ => Errand::Other,
+            ("/health/liveness" | "/health/readiness", _) => RequestKind::Health,
+            ("/metrics", Listener::Plain) => RequestKind::Metrics,
+            _ => RequestKind::Other,
         }
     }
 
-    /// Kubernetes waits no longer than this, so nobody is left to read a later answer.
+    /// How long a relayed request may take. Kubernetes waits less, so a later response would have no reader.
     fn relay_time(&self) -> Duration {
         self.limits.admission_time.max(timeout::LONGEST) + Duration::from_secs(5)
     }
 }
 
-/// How long a connection's end may take: time for a client in the middle of sending to see the answer.
+/// How long closing a connection may take, so that a client that is still sending sees the response.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Serves a connection until it ends.
-pub(super) fn serve(context: &Context, wire: Wire, slot: &Slot) {
-    let intake = Intake::new(context.limits.head_bytes);
-    let mut connection = Connection { context, slot, wire, intake, served: false };
+pub(super) fn serve(context: &Context, stream: ClientStream, guard: &ConnectionGuard) {
+    let reader = RequestReader::new(context.limits.head_bytes);
+    let mut connection = Connection { context, guard, stream, reader, served: false };
     let end = loop {
         match connection.request() {
-            Ok(Then::Stay) => {}
-            Ok(Then::Finish) => break Ok(()),
+            Ok(Next::KeepAlive) => {}
+            Ok(Next::Close) => break Ok(()),
             Err(End::Refused(refusal)) => break connection.refuse(&refusal),
             Err(End::Gone(error)) => break Err(error),
         }
     };
     match end {
         Ok(()) => {
-            // The answer is written: should its place be needed meanwhile, it may be cut.
-            slot.receiving();
-            connection.wire.finish(Instant::now() + LINGER);
+            // The response is written. From now on the connection may be closed if its place is needed.
+            guard.receiving();
+            connection.stream.finish(Instant::now() + LINGER);
         }
         Err(error) => log::debug!("a connection ended: {error}"),
     }
@@ -92,53 +91,53 @@ pub(super) fn serve(context: &Context, wire: Wire, slot: &Slot) {
 
 struct Connection<'a> {
     context: &'a Context,
-    slot: &'a Slot,
-    wire: Wire,
-    intake: Intake,
-    /// Has any request been answered?
+    guard: &'a ConnectionGuard,
+    stream: ClientStream,
+    reader: RequestReader,
+    /// Whether a request was answered on it.
     served: bool,
 }
 
-/// What comes after an answer.
-enum Then {
-    Stay,
-    Finish,
+/// What happens after a response.
+enum Next {
+    KeepAlive,
+    Close,
 }
 
 impl<'a> Connection<'a> {
-    /// One request, from waiting for it to its answer.
-    fn request(&mut self) -> Result<Then, End> {
-        if self.intake.is_empty() && !self.wait()? {
-            return Ok(Then::Finish);
+    /// One request, from the wait for it to its response.
+    fn request(&mut self) -> Result<Next, End> {
+        if self.reader.is_empty() && !self.wait()? {
+            return Ok(Next::Close);
         }
-        self.slot.receiving();
+        self.guard.receiving();
         let first_byte = Instant::now();
         let head = self.head(first_byte)?;
-        self.wire.set_deadline(first_byte + self.context.limits.request_time);
+        self.stream.set_deadline(first_byte + self.context.limits.request_time);
         let mut body = self.body(&head)?;
-        let errand = self.context.errand(&head.target);
-        self.slot.answering(errand).map_err(|no_place| match no_place {
-            // Nobody would read an answer.
-            NoPlace::Cut => End::Gone(io::ErrorKind::ConnectionAborted.into()),
-            NoPlace::Full => End::Refused(Refusal::NoPlace),
+        let kind = self.context.kind(&head.target);
+        self.guard.answering(kind).map_err(|no_permit| match no_permit {
+            // The client cannot read a response any more.
+            NoPermit::Closed => End::Gone(io::ErrorKind::ConnectionAborted.into()),
+            NoPermit::Busy => End::Refused(Refusal::Busy),
         })?;
-        let reply = self.relay(&head, body.take(), first_byte, errand)?;
-        self.slot.writing();
-        // Who does not read its answer holds as much memory as who does not end its request.
-        body.make_room(reply.body.len())?;
-        let stay = head.keep_alive && self.slot.may_stay();
-        self.answer(&reply, stay)?;
+        let response = self.relay(&head, body.take(), first_byte, kind)?;
+        self.guard.writing();
+        // A client that does not read its response holds as much memory as one that does not end its request.
+        body.reserve_response(response.body.len())?;
+        let keep_alive = head.keep_alive && self.guard.may_keep_alive();
+        self.respond(&response, keep_alive)?;
         self.served = true;
-        Ok(if stay { Then::Stay } else { Then::Finish })
+        Ok(if keep_alive { Next::KeepAlive } else { Next::Close })
     }
 
-    /// Waits for a request's first bytes; false if there will be none.
+    /// Waits for the first bytes of a request. False: there will be none.
     fn wait(&mut self) -> Result<bool, End> {
-        if !self.slot.waiting() {
+        if !self.guard.waiting() {
             return Ok(false);
         }
-        self.wire.set_deadline(Instant::now() + self.context.idle_time(self.served));
-        match self.intake.fill(&mut self.wire) {
+        self.stream.set_deadline(Instant::now() + self.context.idle_time(self.served));
+        match self.reader.fill(&mut self.stream) {
             Ok(read) => Ok(read > 0),
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                 self.context.metrics.limit(Limit::IdleTime);
@@ -151,8 +150,8 @@ impl<'a> Connection<'a> {
     fn head(&mut self, first_byte: Instant) -> Result<Head, End> {
         let Limits { head_time, request_time, .. } = self.context.limits;
         let limit = if head_time < request_time { Limit::HeadTime } else { Limit::RequestTime };
-        self.wire.set_deadline(first_byte + head_time.min(request_time));
-        self.intake.head(&mut self.wire).map_err(|error| End::of(error, limit))
+        self.stream.set_deadline(first_byte + head_time.min(request_time));
+        self.reader.head(&mut self.stream).map_err(|error| End::of(error, limit))
     }
 
     fn body(&mut self, head: &Head) -> Result<Body<'a>, End> {
@@ -160,37 +159,37 @@ impl<'a> Connection<'a> {
         if head.content_length > most {
             return Err(End::Refused(Refusal::BodyTooLarge(most)));
         }
-        if head.expects_continue && head.content_length > 0 && self.intake.is_empty() {
-            self.wire
+        if head.expects_continue && head.content_length > 0 && self.reader.is_empty() {
+            self.stream
                 .write_all(b"HTTP/1.1 100 Continue\r\n\r\n")
-                .and_then(|()| self.wire.flush())
+                .and_then(|()| self.stream.flush())
                 .map_err(End::Gone)?;
         }
         let context = self.context;
-        let mut body = context.bodies.body(head.content_length);
-        self.intake.body(&mut self.wire, &mut body).map_err(|error| End::of(error, Limit::RequestTime))?;
+        let mut body = context.budget.body(head.content_length);
+        self.reader.body(&mut self.stream, &mut body).map_err(|error| End::of(error, Limit::RequestTime))?;
         Ok(body)
     }
 
-    fn relay(&self, head: &Head, body: Vec<u8>, first_byte: Instant, errand: Errand) -> Result<Reply, End> {
-        let request = Outgoing {
-            is_probe: errand == Errand::Health,
+    fn relay(&self, head: &Head, body: Vec<u8>, first_byte: Instant, kind: RequestKind) -> Result<RelayResponse, End> {
+        let request = RelayRequest {
+            is_probe: kind == RequestKind::Health,
             listener: self.context.listener,
+            first_byte,
             method: &head.method,
             target: &head.target,
             content_type: head.content_type.as_deref(),
             body,
-            first_byte,
         };
-        self.context.bridge.exchange(request, Instant::now() + self.context.relay_time()).map_err(|error| {
-            log::error!("a request got no answer: {error}");
-            End::Refused(if error.is_timeout() { Refusal::NoAnswerInTime } else { Refusal::NoAnswer })
+        self.context.relay.exchange(request, Instant::now() + self.context.relay_time()).map_err(|error| {
+            log::error!("a request got no response: {error}");
+            End::Refused(if error.is_timeout() { Refusal::NoResponseInTime } else { Refusal::NoResponse })
         })
     }
 
-    fn answer(&mut self, reply: &Reply, stay: bool) -> Result<(), End> {
-        self.wire.set_deadline(Instant::now() + self.context.limits.answer_time);
-        write_answer(&mut self.wire, reply, stay).map_err(|error| {
+    fn respond(&mut self, response: &RelayResponse, keep_alive: bool) -> Result<(), End> {
+        self.stream.set_deadline(Instant::now() + self.context.limits.answer_time);
+        write_response(&mut self.stream, response, keep_alive).map_err(|error| {
             if error.kind() == io::ErrorKind::TimedOut {
                 self.context.metrics.limit(Limit::AnswerTime);
             }
@@ -198,109 +197,110 @@ impl<'a> Connection<'a> {
         })
     }
 
-    /// Answers what broke a rule. Where the next request would begin is not known then.
+    /// Responds to a request that broke a rule. The connection is closed then, because it is not known where the next request
+    /// would begin.
     fn refuse(&mut self, refusal: &Refusal) -> io::Result<()> {
         if let Some(limit) = refusal.limit() {
             self.context.metrics.limit(limit);
         }
         log::debug!("a request is refused: {refusal}");
         let body = format!("{refusal}\n").into_bytes();
-        let reply = Reply {
+        let response = RelayResponse {
             status: refusal.status(),
             content_type: Some("text/plain; charset=utf-8".to_owned()),
             allow: None,
             length: body.len(),
             body,
         };
-        self.wire.set_deadline(Instant::now() + self.context.limits.answer_time.min(LINGER));
-        write_answer(&mut self.wire, &reply, false)
+        self.stream.set_deadline(Instant::now() + self.context.limits.answer_time.min(LINGER));
+        write_response(&mut self.stream, &response, false)
     }
 }
 
-/// Up to here, status line, headers and body leave in one write, so that a small answer is one TLS record.
+/// Status line, headers and body are sent in one write up to this size, so that a small response is one TLS record.
 const ONE_WRITE: usize = 16 << 10;
 
-fn write_answer(wire: &mut Wire, reply: &Reply, stay: bool) -> io::Result<()> {
-    let reason = tiny_http::StatusCode(reply.status).default_reason_phrase();
-    let mut head = format!("HTTP/1.1 {} {reason}\r\nContent-Length: {}\r\n", reply.status, reply.length);
-    for (name, value) in [("Content-Type", &reply.content_type), ("Allow", &reply.allow)] {
+fn write_response(stream: &mut ClientStream, response: &RelayResponse, keep_alive: bool) -> io::Result<()> {
+    let reason = reason_phrase(response.status);
+    let mut head = format!("HTTP/1.1 {} {reason}\r\nContent-Length: {}\r\n", response.status, response.length);
+    for (name, value) in [("Content-Type", &response.content_type), ("Allow", &response.allow)] {
         if let Some(value) = value {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
     }
-    // Said either way: an HTTP/1.0 client assumes the end, a 1.1 client that it may go on.
-    head.push_str(if stay { "Connection: keep-alive\r\n\r\n" } else { "Connection: close\r\n\r\n" });
+    // Always sent: without it an HTTP/1.0 client assumes that the connection is closed, and a 1.1 client that it is not.
+    head.push_str(if keep_alive { "Connection: keep-alive\r\n\r\n" } else { "Connection: close\r\n\r\n" });
     let mut bytes = head.into_bytes();
-    if bytes.len() + reply.body.len() <= ONE_WRITE {
-        bytes.extend_from_slice(&reply.body);
-        wire.write_all(&bytes)?;
+    if bytes.len() + response.body.len() <= ONE_WRITE {
+        bytes.extend_from_slice(&response.body);
+        stream.write_all(&bytes)?;
     } else {
-        // A copy of a large one would be held for as long as a slow client reads.
-        wire.write_all(&bytes)?;
-        wire.write_all(&reply.body)?;
+        // A copy of a large body would stay in memory for as long as a slow client reads.
+        stream.write_all(&bytes)?;
+        stream.write_all(&response.body)?;
     }
-    wire.flush()
+    stream.flush()
 }
 
 /// Why a connection ends early.
 enum End {
-    /// It broke a rule, and is told so.
+    /// A request broke a rule. The client gets a response.
     Refused(Refusal),
-    /// There is nobody to tell.
+    /// The client is gone.
     Gone(io::Error),
 }
 
 impl End {
-    /// What a failed intake means; `limit` is the one that it had to be done by.
-    fn of(error: IntakeError, limit: Limit) -> Self {
+    /// The end after a failed read; `limit` is the time limit of that read.
+    fn of(error: ReadError, limit: Limit) -> Self {
         match error {
-            IntakeError::Io(error) if error.kind() == io::ErrorKind::TimedOut => Self::Refused(Refusal::TooSlow(limit)),
-            IntakeError::Io(error) => Self::Gone(error),
-            refused => Self::Refused(Refusal::Intake(refused)),
+            ReadError::Io(error) if error.kind() == io::ErrorKind::TimedOut => Self::Refused(Refusal::TooSlow(limit)),
+            ReadError::Io(error) => Self::Gone(error),
+            refused => Self::Refused(Refusal::Read(refused)),
         }
     }
 }
 
-impl From<NoMemory> for End {
-    fn from(error: NoMemory) -> Self {
-        Self::Refused(Refusal::Intake(error.into()))
+impl From<BudgetExhausted> for End {
+    fn from(error: BudgetExhausted) -> Self {
+        Self::Refused(Refusal::Read(error.into()))
     }
 }
 
-/// A broken rule.
+/// Why a request is refused.
 #[derive(Debug)]
 enum Refusal {
-    Intake(IntakeError),
+    Read(ReadError),
     BodyTooLarge(usize),
     TooSlow(Limit),
-    NoPlace,
-    NoAnswer,
-    NoAnswerInTime,
+    Busy,
+    NoResponse,
+    NoResponseInTime,
 }
 
 impl Refusal {
     fn status(&self) -> u16 {
         match self {
-            Self::Intake(IntakeError::Head(error)) => error.status(),
-            Self::Intake(IntakeError::HeadTooLarge(_)) => 431,
-            Self::Intake(IntakeError::NoMemory) | Self::NoAnswerInTime | Self::NoPlace => 503,
+            Self::Read(ReadError::Head(error)) => error.status(),
+            Self::Read(ReadError::HeadTooLarge(_)) => 431,
+            Self::Read(ReadError::BudgetExhausted) | Self::NoResponseInTime | Self::Busy => 503,
             Self::BodyTooLarge(_) => 413,
             Self::TooSlow(_) => 408,
-            Self::Intake(IntakeError::Io(_)) | Self::NoAnswer => 500,
+            Self::Read(ReadError::Io(_)) | Self::NoResponse => 500,
         }
     }
 
     fn limit(&self) -> Option<Limit> {
         match self {
-            Self::Intake(
-                IntakeError::Head(HeadError::TooManyHeaders | HeadError::TargetTooLong) | IntakeError::HeadTooLarge(_),
+            Self::Read(
+                ReadError::Head(HeadError::TooManyHeaders | HeadError::TargetTooLong) | ReadError::HeadTooLarge(_),
             ) => Some(Limit::HeadBytes),
-            Self::Intake(IntakeError::NoMemory) => Some(Limit::BodyMemory),
+            Self::Read(ReadError::BudgetExhausted) => Some(Limit::BodyMemory),
             Self::BodyTooLarge(_) => Some(Limit::RequestBytes),
             Self::TooSlow(limit) => Some(*limit),
-            Self::NoPlace => Some(Limit::Connections),
-            Self::NoAnswerInTime => Some(Limit::RelayTime),
-            Self::Intake(IntakeError::Head(_) | IntakeError::Io(_)) | Self::NoAnswer => None,
+            Self::Busy => Some(Limit::Connections),
+            Self::NoResponseInTime => Some(Limit::RelayTime),
+            Self::Read(ReadError::Head(_) | ReadError::Io(_)) | Self::NoResponse => None,
         }
     }
 }
@@ -308,16 +308,16 @@ impl Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Intake(error) => error.fmt(f),
+            Self::Read(error) => error.fmt(f),
             Self::BodyTooLarge(most) => {
                 write!(f, "the body is larger than {most} bytes; shrink the object, or raise limits.requestBytes")
             }
             Self::TooSlow(_) => write!(f, "the request did not arrive in time; send it faster"),
-            Self::NoPlace => {
-                write!(f, "too many requests are in hand on this port; try again, or raise limits.connections")
+            Self::Busy => {
+                write!(f, "too many requests are in progress on this port; try again, or raise limits.connections")
             }
-            Self::NoAnswer => write!(f, "an internal error prevented the answer; see Portreeve's log"),
-            Self::NoAnswerInTime => write!(f, "there was no decision in time; see Portreeve's log"),
+            Self::NoResponse => write!(f, "an internal error prevented the response; see Portreeve's log"),
+            Self::NoResponseInTime => write!(f, "there was no decision in time; see Portreeve's log"),
         }
     }
 }

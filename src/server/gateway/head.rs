@@ -1,9 +1,9 @@
-//! A request's head, read strictly: what two readers could understand differently is refused, so that what tiny_http
-//! is told is all that was said.
+//! Reads the head of a request strictly. A head that two readers could understand differently is refused, so that
+//! tiny_http is given exactly what the client sent.
 
 use std::fmt;
 
-/// What we keep of a request's head. Everything else the client wrote ends here.
+/// What is kept of a request's head. Nothing else of it is passed on.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Head {
     /// The method.
@@ -12,29 +12,30 @@ pub(super) struct Head {
     pub(super) target: String,
     /// `Content-Type`: printable ASCII.
     pub(super) content_type: Option<String>,
-    /// How many bytes follow.
+    /// The length of the body.
     pub(super) content_length: usize,
-    /// The client waits for `100 Continue`.
+    /// Whether the client waits for `100 Continue`.
     pub(super) expects_continue: bool,
-    /// May another request follow?
+    /// Whether another request may follow.
     pub(super) keep_alive: bool,
 }
 
-/// More headers than any client of ours sends.
+/// The most headers. No client of a webhook sends that many.
 const HEADERS: usize = 64;
-/// Our longest path with a query is far shorter.
+/// The most bytes of a target. The longest path with a query is far shorter.
 const TARGET_BYTES: usize = 1024;
 const METHOD_BYTES: usize = 16;
 const CONTENT_TYPE_BYTES: usize = 256;
 
-/// Where the head ends, if its end has arrived. `from` is how much was searched before.
+/// Where the head ends, if its end has arrived. The first `from` bytes were searched before.
 pub(in crate::server) fn end_of_head(bytes: &[u8], from: usize) -> Option<usize> {
     let start = from.saturating_sub(3);
     let end = bytes.get(start..)?.windows(4).position(|window| window == b"\r\n\r\n")?;
     Some(start + end + 4)
 }
 
-/// Can a request begin so? Tells a TLS hello or other noise apart before its head would have to be waited for.
+/// Whether a request can begin with this byte. A TLS hello, for example, is recognised without waiting for the end of a
+/// head.
 pub(super) fn may_begin(first: u8) -> bool {
     first.is_ascii_uppercase() || first == b'\r'
 }
@@ -43,7 +44,7 @@ pub(super) fn may_begin(first: u8) -> bool {
 pub(super) fn parse(bytes: &[u8]) -> Result<Head, HeadError> {
     // RFC 9112 §2.2: an empty line before the request line is skipped.
     let bytes = bytes.strip_prefix(b"\r\n").unwrap_or(bytes);
-    // A bare line feed is a line's end to some readers and not to others.
+    // Some readers take a bare line feed for the end of a line, and others do not.
     if bytes.windows(2).any(|pair| matches!(pair, [before, b'\n'] if *before != b'\r')) || bytes.first() == Some(&b'\n')
     {
         return Err(HeadError::Malformed("a line ends without a carriage return"));
@@ -66,7 +67,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Head, HeadError> {
     if target.len() > TARGET_BYTES {
         return Err(HeadError::TargetTooLong);
     }
-    // RFC 9112 §3.2.1: origin form is all that a server which is no proxy needs.
+    // RFC 9112 §3.2.1: a server that is no proxy needs only the origin form.
     if !target.starts_with('/') || !target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
         return Err(HeadError::Malformed("the request target is not a plain path"));
     }
@@ -76,7 +77,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Head, HeadError> {
         return Err(HeadError::Malformed("there must be one Host header"));
     }
     if fields.chunked {
-        // RFC 9112 §6.1: both framings at once is how requests are smuggled.
+        // RFC 9112 §6.1: a request with both framings is how requests are smuggled.
         return Err(match fields.content_length {
             Some(_) => HeadError::Malformed("Content-Length and Transfer-Encoding contradict each other"),
             None => HeadError::Chunked,
@@ -95,7 +96,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Head, HeadError> {
     })
 }
 
-/// The headers that mean something to us.
+/// The headers that are read.
 #[derive(Default)]
 struct Fields {
     hosts: usize,
@@ -124,7 +125,7 @@ impl Fields {
                     return Err(HeadError::Malformed("Content-Type is given twice"));
                 }
             } else if is("expect") {
-                // RFC 9110 §10.1.1: the only expectation there is.
+                // RFC 9110 §10.1.1: this is the only expectation.
                 if !header.value.eq_ignore_ascii_case(b"100-continue") {
                     return Err(HeadError::Expectation);
                 }
@@ -139,12 +140,12 @@ impl Fields {
         Ok(fields)
     }
 
-    /// RFC 9110 §8.6: digits alone, no sign, no list; and here only once.
+    /// RFC 9110 §8.6: digits only, without a sign or a list. The header may stand once.
     fn length(&mut self, value: &[u8]) -> Result<(), HeadError> {
         let digits = std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
         let length = match digits {
             None | Some("") => return Err(HeadError::Malformed("Content-Length is not a number")),
-            // More digits than a usize holds: too large, whatever the limit is.
+            // A number that does not fit into a usize is larger than any limit.
             Some(digits) => digits.parse().unwrap_or(usize::MAX),
         };
         match self.content_length.replace(length) {
@@ -162,22 +163,22 @@ fn printable(value: &[u8]) -> Option<&str> {
 /// A head that is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HeadError {
-    /// No HTTP, or HTTP that can be read in two ways.
+    /// It is not HTTP, or it is HTTP that can be understood in two ways.
     Malformed(&'static str),
-    /// Not HTTP/1.0 or 1.1.
+    /// The version is not HTTP/1.0 or 1.1.
     Version,
-    /// More headers than we look at.
+    /// There are more than [`HEADERS`] headers.
     TooManyHeaders,
-    /// The target is longer than any of ours.
+    /// The target has more than [`TARGET_BYTES`] bytes.
     TargetTooLong,
-    /// A body of unannounced length.
+    /// The body has no announced length.
     Chunked,
-    /// `Expect` asks for something else than `100-continue`.
+    /// `Expect` is not `100-continue`.
     Expectation,
 }
 
 impl HeadError {
-    /// The status to answer with.
+    /// The status of the response.
     pub(super) fn status(self) -> u16 {
         match self {
             Self::Malformed(_) => 400,
@@ -194,11 +195,11 @@ impl fmt::Display for HeadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Malformed(what) => write!(f, "the request cannot be read: {what}"),
-            Self::Version => write!(f, "only HTTP/1.1 and HTTP/1.0 are spoken here"),
+            Self::Version => write!(f, "only HTTP/1.1 and HTTP/1.0 are supported"),
             Self::TooManyHeaders => write!(f, "the request has more than {HEADERS} headers; send fewer"),
             Self::TargetTooLong => write!(f, "the request target is longer than {TARGET_BYTES} bytes; shorten it"),
-            Self::Chunked => write!(f, "chunked bodies are not taken; send Content-Length"),
-            Self::Expectation => write!(f, "the only expectation that is met is 100-continue"),
+            Self::Chunked => write!(f, "chunked bodies are not supported; send Content-Length"),
+            Self::Expectation => write!(f, "the only supported expectation is 100-continue"),
         }
     }
 }
@@ -294,7 +295,7 @@ mod tests {
     #[test]
     fn the_end_is_found_wherever_the_reads_were_cut() {
         let bytes = b"GET / HTTP/1.1\r\nHost: x\r\n\r\nrest";
-        // 27 is the end: with so many bytes searched before, it would have been found then.
+        // The head ends at 27. With 27 bytes searched before, its end would have been found then.
         for cut in 0..27 {
             assert_eq!(end_of_head(bytes, cut), Some(27), "cut at {cut}");
         }

@@ -1,11 +1,17 @@
-//! The private way from the gateway to tiny_http and back: streams of links, each lent to one request at a time.
+//! The relay from the gateway to tiny_http and back. Only this folder uses tiny_http: [`Relay::exchange`] takes a complete
+//! request and returns its response, and a [`Dispatch`] function is given each request that arrives on the other side.
 //!
-//! A link has few streams and gets no more, so that nobody else can have one (`link`): where all are in use, another link
-//! is opened. Links stay: there are as many as there were ever requests in hand at once, divided by their streams. One
-//! stream is for health probes alone. Where the system has no thread or descriptor for another link, requests wait for a
-//! stream that comes back.
+//! A [`Loopback`] is one tiny_http server with a fixed number of private streams. A stream carries one request at a time.
+//! When all streams are in use, another loopback is opened. Loopbacks stay open: there are as many as the highest number of
+//! requests in progress has needed. One stream is reserved for health probes. When the system has no thread or descriptor
+//! for another loopback, requests wait for a stream to become free.
+//!
+//! A request that arrives at tiny_http without the loopback's secret is foreign. It is never dispatched.
 
-pub(crate) mod loopback;
+mod exchange;
+mod incoming;
+mod loopback;
+mod opening;
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,102 +20,117 @@ use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use self::loopback::{Link, LinkError, Opening, Outgoing, Reply, Stream};
-use super::dispatcher::Dispatcher;
+use self::exchange::Stream;
+use self::loopback::Loopback;
+use self::opening::Opening;
 use super::threads::spawn;
+use crate::metrics::Metrics;
 
-/// The bridge; shared by all connections.
-pub(crate) struct Bridge {
-    dispatcher: Arc<Dispatcher>,
+pub(super) use self::exchange::{RelayError, RelayRequest, RelayResponse};
+pub(super) use self::incoming::{Incoming, reason_phrase};
+
+/// Is given each request that arrives at tiny_http, on a thread of the relay. It must not wait: the requests of a loopback
+/// share one thread.
+pub(super) type Dispatch = Box<dyn Fn(Incoming) + Send + Sync>;
+
+/// The relay. All connections share it.
+pub(super) struct Relay {
+    dispatch: Dispatch,
+    metrics: Arc<Metrics>,
     streams: Mutex<Streams>,
     changed: Condvar,
     stopping: AtomicBool,
     #[cfg(test)]
-    opens_none: AtomicBool,
+    fails_to_open: AtomicBool,
     #[cfg(test)]
     attempts: std::sync::atomic::AtomicUsize,
 }
 
-/// The streams that nobody uses now.
+/// The streams that carry no request now.
 #[derive(Default)]
 struct Streams {
     free: Vec<Stream>,
     for_probes: Option<Stream>,
-    /// A probe has the stream that is for probes.
-    is_lent: bool,
-    /// Somebody opens a link.
+    /// A probe uses the stream that is reserved for probes.
+    is_probing: bool,
+    /// A thread is opening a loopback.
     opening: bool,
-    /// When it was last found that none can be had.
+    /// When the last attempt to open a loopback failed, if it did.
     failed: Option<Instant>,
-    links: Vec<Weak<Link>>,
+    loopbacks: Vec<Weak<Loopback>>,
 }
 
-/// A stream, and whether it is the one for probes.
-struct Lent {
+/// A stream in use, and whether it is the one reserved for probes.
+struct Leased {
     stream: Stream,
     for_probes: bool,
 }
 
-/// After a failed attempt to open a link: what it lacks (descriptors, threads) takes others a moment to free.
+/// The pause after a failed attempt to open a loopback. Descriptors and threads take a moment to become free.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Opening a link takes microseconds; this is for machines with no time to spare.
+/// The longest that opening a loopback may take. It takes microseconds, unless the machine is overloaded.
 const OPENING_TIME: Duration = Duration::from_secs(5);
 
-impl Bridge {
-    /// Opens the first link.
-    pub(crate) fn open(dispatcher: Arc<Dispatcher>) -> io::Result<Arc<Self>> {
+impl Relay {
+    /// Opens the first loopback.
+    pub(super) fn open(dispatch: Dispatch, metrics: Arc<Metrics>) -> io::Result<Arc<Self>> {
         let (streams, changed, stopping) = (Mutex::default(), Condvar::new(), AtomicBool::new(false));
-        let bridge = Arc::new(Self {
-            dispatcher,
+        let relay = Arc::new(Self {
+            dispatch,
+            metrics,
             streams,
             changed,
             stopping,
             #[cfg(test)]
-            opens_none: AtomicBool::new(false),
+            fails_to_open: AtomicBool::new(false),
             #[cfg(test)]
             attempts: std::sync::atomic::AtomicUsize::new(0),
         });
-        bridge.add_link()?;
-        Ok(bridge)
+        relay.add_loopback()?;
+        Ok(relay)
     }
 
-    /// Has a request answered, by `deadline`.
-    pub(crate) fn exchange(self: &Arc<Self>, request: Outgoing<'_>, deadline: Instant) -> Result<Reply, LinkError> {
-        let mut lent = self.take(request.is_probe, deadline)?;
-        let reply = lent.stream.exchange(request, deadline);
+    /// The response to a request, by `deadline`.
+    pub(super) fn exchange(
+        self: &Arc<Self>,
+        request: RelayRequest<'_>,
+        deadline: Instant,
+    ) -> Result<RelayResponse, RelayError> {
+        let mut leased = self.lease(request.is_probe, deadline)?;
+        let response = leased.stream.exchange(request, deadline);
         let mut streams = self.lock();
-        streams.is_lent &= !lent.for_probes;
-        // On a stream that failed, an answer may still be on its way: it is closed.
-        if reply.is_ok() {
-            streams.put(lent.stream);
+        streams.is_probing &= !leased.for_probes;
+        // A response may still arrive on a stream that failed, so that stream is closed.
+        if response.is_ok() {
+            streams.put(leased.stream);
         }
         drop(streams);
         self.changed.notify_all();
-        reply
+        response
     }
 
-    /// No more requests will come: ends the dispatching threads.
-    pub(crate) fn stop(&self) {
+    /// Ends the dispatching threads. No request may come any more.
+    pub(super) fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
-        for link in self.lock().links.iter().filter_map(Weak::upgrade) {
-            link.server.unblock();
+        for loopback in self.lock().loopbacks.iter().filter_map(Weak::upgrade) {
+            loopback.unblock();
         }
     }
 
-    fn take(self: &Arc<Self>, is_probe: bool, deadline: Instant) -> io::Result<Lent> {
+    fn lease(self: &Arc<Self>, is_probe: bool, deadline: Instant) -> io::Result<Leased> {
         let mut streams = self.lock();
         loop {
             if let Some(stream) = streams.free.pop() {
-                return Ok(Lent { stream, for_probes: false });
+                return Ok(Leased { stream, for_probes: false });
             }
             if is_probe && let Some(stream) = streams.for_probes.take() {
-                streams.is_lent = true;
-                return Ok(Lent { stream, for_probes: true });
+                streams.is_probing = true;
+                return Ok(Leased { stream, for_probes: true });
             }
             if !streams.opening && streams.failed.is_none_or(|failed| failed.elapsed() >= PAUSE) {
                 streams.opening = true;
                 drop(streams);
-                let added = self.add_link();
+                let added = self.add_loopback();
                 streams = self.lock();
                 streams.opening = false;
                 streams.failed = added.is_err().then(Instant::now);
@@ -126,67 +147,64 @@ impl Bridge {
         }
     }
 
-    /// Opens a link on the thread that is to take requests off it. So if there is no thread to be had, no tiny_http is
-    /// left behind that nobody serves; and if tiny_http finds none for itself and panics, it is that thread which ends.
-    fn add_link(self: &Arc<Self>) -> io::Result<()> {
+    /// Opens a loopback on the thread that will dispatch its requests. If the system has no thread, no tiny_http server is
+    /// left behind without one. If tiny_http gets no thread of its own and panics, only that thread ends.
+    fn add_loopback(self: &Arc<Self>) -> io::Result<()> {
         #[cfg(test)]
         {
             self.attempts.fetch_add(1, Ordering::SeqCst);
-            if self.opens_none.load(Ordering::SeqCst) {
+            if self.fails_to_open.load(Ordering::SeqCst) {
                 return Err(io::Error::other("a test lets it fail"));
             }
         }
-        let bridge = Arc::clone(self);
-        let (tell, told) = sync_channel(1);
+        let relay = Arc::clone(self);
+        let (send, receive) = sync_channel(1);
         let opening = Arc::new(Opening::default());
-        let there = Arc::clone(&opening);
+        let opening_there = Arc::clone(&opening);
         let run = move || {
-            let opened = Link::open(&there);
-            let link = opened.as_ref().map(|(link, _)| Arc::clone(link)).ok();
-            // Nobody listens if it took too long: then the streams are closed, and the link ends.
-            drop(tell.send(opened));
-            drop(tell);
-            if let Some(link) = link {
-                bridge.receive(&link);
+            let opened = Loopback::open(&opening_there);
+            let loopback = opened.as_ref().map(|(loopback, _)| Arc::clone(loopback)).ok();
+            // The receiver is gone if this took too long. Then the streams are closed, and the loopback ends.
+            drop(send.send(opened));
+            drop(send);
+            if let Some(loopback) = loopback {
+                relay.dispatch_all(&loopback);
             }
         };
         spawn("dispatch".to_owned(), Box::new(run))?;
-        let opened = told.recv_timeout(OPENING_TIME).unwrap_or_else(|error| {
-            opening.give_up();
+        let opened = receive.recv_timeout(OPENING_TIME).unwrap_or_else(|error| {
+            opening.abandon();
             Err(io::Error::other(match error {
                 RecvTimeoutError::Timeout => "the internal socket could not be connected to",
                 RecvTimeoutError::Disconnected => "the internal HTTP server got no thread",
             }))
         });
-        let (link, mut opened) = opened?;
+        let (loopback, mut opened) = opened?;
         for stream in &mut opened {
             stream.greet().map_err(|error| io::Error::other(error.to_string()))?;
         }
         let mut streams = self.lock();
         opened.into_iter().for_each(|stream| streams.put(stream));
-        streams.links.retain(|link| link.strong_count() > 0);
-        streams.links.push(Arc::downgrade(&link));
+        streams.loopbacks.retain(|loopback| loopback.strong_count() > 0);
+        streams.loopbacks.push(Arc::downgrade(&loopback));
         drop(streams);
         self.changed.notify_all();
         Ok(())
     }
 
-    fn receive(&self, link: &Arc<Link>) {
+    fn dispatch_all(&self, loopback: &Loopback) {
         loop {
-            match link.server.recv() {
-                Ok(request) => self.dispatch_one(link, request),
-                // Once it is told that no more connections come, which is as it should be.
-                Err(_) if self.stopping.load(Ordering::SeqCst) || link.is_closed() => return,
-                Err(_) => {}
+            // A panic must not end the only thread that dispatches the requests of this loopback.
+            match catch_unwind(AssertUnwindSafe(|| loopback.receive().map(|incoming| incoming.map(&self.dispatch)))) {
+                Ok(Ok(_)) => {}
+                // The server and the last stream unblock the thread when it is to end.
+                Ok(Err(_)) if self.stopping.load(Ordering::SeqCst) || loopback.is_closed() => return,
+                Ok(Err(_)) => {}
+                Err(_) => {
+                    self.metrics.panic();
+                    log::error!("a request hit a bug on its way to the workers");
+                }
             }
-        }
-    }
-
-    /// A bug here must not end the only thread that takes requests in.
-    fn dispatch_one(&self, link: &Link, request: tiny_http::Request) {
-        if catch_unwind(AssertUnwindSafe(|| self.dispatcher.receive(link, request))).is_err() {
-            self.dispatcher.count_panic();
-            log::error!("a request hit a bug on its way to the workers");
         }
     }
 
@@ -197,7 +215,7 @@ impl Bridge {
 
 impl Streams {
     fn put(&mut self, stream: Stream) {
-        if self.for_probes.is_none() && !self.is_lent {
+        if self.for_probes.is_none() && !self.is_probing {
             self.for_probes = Some(stream);
         } else {
             self.free.push(stream);
@@ -206,19 +224,19 @@ impl Streams {
 }
 
 #[cfg(test)]
-impl Bridge {
-    /// Lets opening a link fail, or no more.
-    pub(crate) fn open_none(&self, none: bool) {
-        self.opens_none.store(none, Ordering::SeqCst);
+impl Relay {
+    /// Makes every attempt to open a loopback fail, or no longer.
+    pub(super) fn fail_to_open(&self, fails: bool) {
+        self.fails_to_open.store(fails, Ordering::SeqCst);
     }
 
-    /// How often one was to be opened.
-    pub(crate) fn attempts(&self) -> usize {
+    /// The number of attempts to open a loopback.
+    pub(super) fn attempts(&self) -> usize {
         self.attempts.load(Ordering::SeqCst)
     }
 
-    /// Closes all streams that nobody uses, as a bug in tiny_http might.
-    pub(crate) fn lose_streams(&self) {
+    /// Closes all free streams, as a bug in tiny_http might.
+    pub(super) fn lose_streams(&self) {
         let mut streams = self.lock();
         let lost = (std::mem::take(&mut streams.free), streams.for_probes.take());
         drop(streams);

@@ -84,7 +84,7 @@ fn streams_that_are_lost_are_replaced() {
     working.send(post("/admit", "gate"));
     site.arrived.recv_timeout(PATIENCE).unwrap();
     for _ in 0..3 {
-        site.server.as_ref().unwrap().bridge.lose_streams();
+        site.server.as_ref().unwrap().relay.lose_streams();
         let mut clients: Vec<_> = (0..6).map(|_| site.tls()).collect();
         for client in &mut clients {
             client.send(post("/admit", "{}"));
@@ -101,20 +101,20 @@ fn streams_that_are_lost_are_replaced() {
 #[test]
 fn where_no_link_can_be_opened_nobody_tries_all_the_time() {
     let site = Site::start(|limits| limits.workers = 8);
-    let bridge = &site.server.as_ref().unwrap().bridge;
+    let relay = &site.server.as_ref().unwrap().relay;
     let mut working: Vec<_> = (0..3).map(|_| site.tls()).collect();
     for client in &mut working {
         client.send(post("/admit", "gate"));
         site.arrived.recv_timeout(PATIENCE).unwrap();
     }
-    bridge.open_none(true);
-    let before = bridge.attempts();
+    relay.fail_to_open(true);
+    let before = relay.attempts();
     let mut waiting: Vec<_> = (0..6).map(|_| site.tls()).collect();
     for client in &mut waiting {
         client.send(post("/admit", "{}"));
     }
     thread::sleep(Duration::from_secs(1));
-    let attempts = bridge.attempts() - before;
+    let attempts = relay.attempts() - before;
     assert!((1..30).contains(&attempts), "{attempts} in a second");
     // Health probes have their stream all the same, and a stream that comes back serves those who wait.
     assert_eq!(site.plain().ask(get("/health/liveness")).status, 200);
