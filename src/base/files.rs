@@ -1,5 +1,5 @@
-//! Files that operators mount: only regular files are read, and never more than a cap. A stamp shows whether a file has
-//! changed, without reading it.
+//! Files that operators name: never more than a cap is read, and of a mounted directory only regular files. A stamp shows
+//! whether a file has changed, without reading it.
 
 use std::fmt;
 use std::fs::{self, File, Metadata};
@@ -58,7 +58,12 @@ pub(crate) fn read_capped(path: &Path, cap: usize) -> Result<Vec<u8>, FileError>
     read_open(File::open(path).map_err(FileError::Io)?, cap)
 }
 
-/// The content of an open file, which may be a pipe, if it has no more than `cap` bytes.
+/// As [`read_capped`], for a file that may be a pipe, because it was named on the command line.
+pub(crate) fn read_any(path: &Path, cap: usize) -> Result<Vec<u8>, FileError> {
+    read_open(File::open(path).map_err(FileError::Io)?, cap)
+}
+
+/// The content of an open file, if it has no more than `cap` bytes.
 pub(crate) fn read_open(file: File, cap: usize) -> Result<Vec<u8>, FileError> {
     let length = file.metadata().ok().and_then(|found| usize::try_from(found.len()).ok()).unwrap_or_default();
     // One allocation: a buffer that grows leaves holes in the heap.

@@ -9,6 +9,7 @@ use lexopt::{Arg, Parser, ValueExt as _};
 
 use super::export::{Layout, Wanted};
 use crate::admission::children::Children;
+use crate::base::files::FileError;
 use crate::base::text::{duration, nearest};
 use crate::config::{AskApi, Config, ConfigError};
 use crate::kube::object_name::is_dns_label;
@@ -91,7 +92,8 @@ impl Common {
         }
         if let Some(ca) = &self.trust_ca {
             // The configured bundle may be absent; one that somebody typed is meant to be there.
-            std::fs::metadata(ca).map_err(|source| ConfigError::Unreadable { file: ca.clone(), source })?;
+            std::fs::metadata(ca)
+                .map_err(|source| ConfigError::Unreadable { file: ca.clone(), source: FileError::Io(source) })?;
             config.trust.ca.clone_from(ca);
         }
         if self.cache.is_some() {

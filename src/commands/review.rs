@@ -1,7 +1,6 @@
 //! `portreeve review`: decides as the webhook would, with the same engine, on files.
 
-use std::io::{Read as _, Write};
-use std::path::Path;
+use std::io::Write;
 use std::time::Duration;
 
 use super::arguments::{Input, Output};
@@ -11,10 +10,11 @@ use crate::admission::decide::{Basis, Decision};
 use crate::admission::evaluate::Verdict;
 use crate::admission::messages;
 use crate::base::context::Deadline;
+use crate::base::files::{read_any, read_to_end};
 use crate::webhook::{Endpoint, Engine};
 
 /// The most bytes of one input.
-const INPUT_CAP: u64 = 256 << 20;
+const INPUT_CAP: usize = 256 << 20;
 
 /// Reviews every input and prints the results to standard output, problems to standard error.
 pub(super) fn run(engine: &Engine, namespace: &str, inputs: &[Input], output: Output, timeout: Duration) -> ExitStatus {
@@ -34,12 +34,14 @@ fn review_input(
     out: &mut impl Write,
 ) -> ExitStatus {
     let (name, bytes) = match input {
-        Input::File(path) => (path.display().to_string(), read_file(path)),
-        Input::StandardInput => ("standard input".to_owned(), read_all(std::io::stdin().lock())),
+        Input::File(path) => (path.display().to_string(), read_any(path, INPUT_CAP)),
+        Input::StandardInput => {
+            ("standard input".to_owned(), read_to_end(std::io::stdin().lock(), Vec::new(), INPUT_CAP))
+        }
     };
     let items = match bytes {
         Ok(bytes) => manifest::read(&bytes, namespace),
-        Err(error) => return complain(&format!("{name}: cannot be read: {error}")),
+        Err(error) => return complain(&format!("{name}: {error}")),
     };
     let items = match items {
         Ok(items) => items,
@@ -128,17 +130,4 @@ fn status_of(decision: &Decision) -> ExitStatus {
     } else {
         ExitStatus::Denied
     }
-}
-
-fn read_file(path: &Path) -> std::io::Result<Vec<u8>> {
-    read_all(std::fs::File::open(path)?)
-}
-
-fn read_all(input: impl std::io::Read) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    input.take(INPUT_CAP + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > INPUT_CAP {
-        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, "larger than 256 MiB"));
-    }
-    Ok(bytes)
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::base::files::FileError;
 use crate::schemes::notary::servers::TrustServersError;
 use crate::yaml::YamlError;
 use portreeve_verify::text::printable;
@@ -15,7 +16,7 @@ pub enum ConfigError {
         /// The file.
         file: PathBuf,
         /// Why.
-        source: std::io::Error,
+        source: FileError,
     },
     /// Not YAML, an unknown key, a value of the wrong type.
     Syntax {
@@ -47,7 +48,7 @@ pub enum ConfigError {
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreadable { file, source } => write!(f, "{}: cannot be read: {source}", file.display()),
+            Self::Unreadable { file, source } => write!(f, "{}: {source}", file.display()),
             Self::Syntax { file, source } => write!(f, "{}:{source}", file.display()),
             Self::Value { file, key, found, expected } => {
                 write!(f, "{}: {key}: found \"{}\", expected {expected}", file.display(), printable(found, 120))

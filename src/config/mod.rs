@@ -18,6 +18,7 @@ use std::time::Duration;
 use crate::admission::children::Children;
 use crate::admission::decide::UnchangedTemplates;
 use crate::admission::exempt::DEFAULT_TRUSTED_CONTROLLERS;
+use crate::base::files::{into_text, read_any};
 use crate::base::waiting::Waiting;
 use crate::http::url::PlainHttp;
 use crate::kube::api::ApiSettings;
@@ -37,7 +38,7 @@ use schema::{ChildrenWord, Document, FormatWord, LevelWord, ModeWord, UnchangedW
 pub use error::ConfigError;
 
 /// The most bytes of a configuration file.
-const MAX_FILE_BYTES: u64 = 1 << 20;
+const MAX_FILE_BYTES: usize = 1 << 20;
 
 /// The file that tells a pod its namespace.
 const OWN_NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
@@ -126,7 +127,8 @@ impl Config {
     /// The configuration in a file; without a file, the defaults.
     pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
         let Some(path) = file else { return Self::from_document(Document::default(), Path::new("(defaults)")) };
-        let text = read_capped(path).map_err(|source| ConfigError::Unreadable { file: path.to_owned(), source })?;
+        let text = read_any(path, MAX_FILE_BYTES).and_then(into_text);
+        let text = text.map_err(|source| ConfigError::Unreadable { file: path.to_owned(), source })?;
         Self::parse(&text, path)
     }
 
@@ -203,18 +205,8 @@ impl Config {
     }
 }
 
-fn read_capped(path: &Path) -> std::io::Result<String> {
-    use std::io::Read as _;
-    let mut text = String::new();
-    std::fs::File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > MAX_FILE_BYTES {
-        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, "larger than 1 MiB"));
-    }
-    Ok(text)
-}
-
 /// The namespace of the pod in which this process runs; outside a cluster, `portreeve`.
 fn own_namespace() -> String {
-    let name = std::fs::read_to_string(OWN_NAMESPACE_FILE).unwrap_or_default();
+    let name = read_any(Path::new(OWN_NAMESPACE_FILE), MAX_FILE_BYTES).and_then(into_text).unwrap_or_default();
     if name.trim().is_empty() { "portreeve".to_owned() } else { name.trim().to_owned() }
 }

@@ -9,6 +9,7 @@ use super::error::ObjectError;
 use super::object_name::{Kind, check_names};
 use crate::base::context::Deadline;
 use crate::base::single_flight::{Entry, Join, Outcome, SingleFlight};
+use portreeve_verify::unavailable::{Unavailable, UnavailableCause};
 
 /// How long an object is used.
 pub(crate) const KEEP: Duration = Duration::from_secs(15);
@@ -72,9 +73,9 @@ impl<T> Cache<T> {
         let entry = self.objects.entry(&key);
         let cached = self.fetch(&entry, deadline, get);
         self.objects.release(&key, entry);
-        let no_time = || ObjectError::Unavailable {
-            message: "could not be had: there was no time to ask the Kubernetes API server".to_owned(),
-            timed_out: true,
+        let no_time = || {
+            let message = "could not be read: there was no time to ask the Kubernetes API server";
+            ObjectError::Unavailable(Unavailable::new(UnavailableCause::OutOfTime, message))
         };
         cached.ok_or_else(no_time)?.found.clone()
     }

@@ -10,6 +10,7 @@ use crate::base::files::FileError;
 use crate::http::client::HttpError;
 use crate::http::proxy::ProxyError;
 use crate::http::roots::CaError;
+use portreeve_verify::unavailable::{Unavailable, UnavailableCause};
 
 /// An object that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,18 +18,13 @@ pub enum ObjectError {
     /// It does not exist, or its content cannot be used.
     Unusable(String),
     /// The API server was not asked, could not be reached, or refused. The object may exist.
-    Unavailable {
-        /// Why.
-        message: String,
-        /// The request ran out of time. A request with more time may succeed.
-        timed_out: bool,
-    },
+    Unavailable(Unavailable),
 }
 
 impl ObjectError {
     /// Whether only the time of the request ran out.
     pub(super) fn is_timeout(&self) -> bool {
-        matches!(self, Self::Unavailable { timed_out: true, .. })
+        matches!(self, Self::Unavailable(error) if error.cause == UnavailableCause::OutOfTime)
     }
 }
 
@@ -42,17 +38,18 @@ impl From<ApiError> for ObjectError {
     fn from(error: ApiError) -> Self {
         let message = error.to_string();
         if error.is_absence() {
-            Self::Unusable(message)
-        } else {
-            Self::Unavailable { message, timed_out: error.is_timeout() }
+            return Self::Unusable(message);
         }
+        let cause = if error.is_timeout() { UnavailableCause::OutOfTime } else { UnavailableCause::Other };
+        Self::Unavailable(Unavailable::new(cause, message))
     }
 }
 
 impl fmt::Display for ObjectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unusable(message) | Self::Unavailable { message, .. } => f.write_str(message),
+            Self::Unusable(message) => f.write_str(message),
+            Self::Unavailable(error) => error.fmt(f),
         }
     }
 }
@@ -114,7 +111,7 @@ impl fmt::Display for ApiError {
         match kind {
             ApiErrorKind::InvalidName(error) => return write!(f, "cannot exist: {error}"),
             ApiErrorKind::NotFound => return f.write_str("does not exist"),
-            _ => f.write_str("could not be had: ")?,
+            _ => f.write_str("could not be read: ")?,
         }
         let api = format!("the Kubernetes API server {server}");
         match kind {

@@ -106,18 +106,18 @@ fn signer(secret: &SecretObject) -> Result<SignerSecret, ObjectError> {
     Ok(SignerSecret { name: text("name", MAX_NAME)?.trim().to_owned(), public_key: text("publicKey", MAX_KEY)? })
 }
 
-/// A signer's Secret that cannot be read.
+/// A mounted signer's Secret that cannot be used.
 #[derive(Debug)]
 pub enum SecretError {
     /// No object of Kubernetes can have this name.
     InvalidName(InvalidName),
-    /// There is no directory for it.
+    /// Its directory does not exist.
     NotMounted {
         /// Its namespace.
         namespace: String,
         /// Its name.
         secret: String,
-        /// Where it was looked for.
+        /// The directory.
         directory: PathBuf,
     },
     /// One of its keys is missing or unreadable.
@@ -177,59 +177,4 @@ impl std::error::Error for SecretError {
 }
 
 #[cfg(test)]
-mod cluster_tests;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::base::files::scratch::Scratch;
-
-    #[test]
-    fn reads_what_kubelet_mounts() {
-        let scratch = Scratch::new();
-        scratch.write("line-1/alice-key/..2026/name", "alice\n");
-        scratch.write("line-1/alice-key/..2026/publicKey", "-----BEGIN PUBLIC KEY-----\n");
-        let directory = scratch.path().join("line-1/alice-key");
-        std::os::unix::fs::symlink("..2026", directory.join("..data")).unwrap();
-        for key in ["name", "publicKey"] {
-            std::os::unix::fs::symlink(format!("..data/{key}"), directory.join(key)).unwrap();
-        }
-        let secret = SecretStore::new(scratch.path()).read("line-1", "alice-key").unwrap();
-        assert_eq!(secret.name, "alice");
-        assert!(secret.public_key.starts_with("-----BEGIN"));
-    }
-
-    #[test]
-    fn says_what_to_mount_where() {
-        let scratch = Scratch::new();
-        let store = SecretStore::new(scratch.path());
-        let words = store.read("line-1", "alice-key").unwrap_err().to_string();
-        assert!(words.contains("line-1/alice-key") && words.contains("mount"), "{words}");
-        scratch.write("line-1/alice-key/name", "alice");
-        let words = store.read("line-1", "alice-key").unwrap_err().to_string();
-        assert!(words.contains("\"publicKey\""), "{words}");
-        scratch.write("line-1/alice-key/publicKey", " \n");
-        assert!(matches!(store.read("line-1", "alice-key"), Err(SecretError::Empty { key: "publicKey", .. })));
-        scratch.write("line-1/alice-key/publicKey", "x".repeat(MAX_KEY + 1));
-        assert!(matches!(
-            store.read("line-1", "alice-key"),
-            Err(SecretError::Key { source: FileError::TooLarge { .. }, .. })
-        ));
-    }
-
-    #[test]
-    fn nothing_but_a_name_becomes_part_of_a_path() {
-        let scratch = Scratch::new();
-        scratch.write("secret/name", "x");
-        scratch.write("secret/publicKey", "x");
-        scratch.write("line-1/other/name", "x");
-        let store = SecretStore::new(scratch.path());
-        let long = "a".repeat(254);
-        for name in ["", ".", "..", "../secret", "a/b", "/etc", "A", "a_b", "-a", "a-", "a..b", ".a", "ä", "a\0", &long]
-        {
-            assert!(matches!(store.read("line-1", name), Err(SecretError::InvalidName(_))), "{name}");
-            assert!(matches!(store.read(name, "x"), Err(SecretError::InvalidName(_))), "{name}");
-        }
-        assert!(matches!(store.read("a.b", "x"), Err(SecretError::InvalidName(_))));
-    }
-}
+mod tests;

@@ -79,7 +79,7 @@ fn pull_secrets_are_found_and_the_token_is_read_as_it_rotates() {
 
     api.accept_only("second");
     let denied = serving.admit("/admit?timeout=10s", &pod_with(&["with-the-old-token"]));
-    assert_denied(&denied, &["pull secret line-1/with-the-old-token could not be had", "401 Unauthorized"]);
+    assert_denied(&denied, &["pull secret line-1/with-the-old-token could not be read", "401 Unauthorized"]);
     // kubelet replaces the file as a whole.
     let next = cluster.token_file.with_extension("next");
     fs::write(&next, "second\n").unwrap();
@@ -121,7 +121,7 @@ fn an_api_server_that_does_not_give_them_is_told_beside_the_trust_server() {
     let denied = serving.admit("/admit?timeout=10s", &pod_with(&["away"]));
     assert_denied(
         &denied,
-        &["let nobody in", "line-1/away could not be had: the Kubernetes API server https://127.0.0.1"],
+        &["let nobody in", "line-1/away could not be read: the Kubernetes API server https://127.0.0.1"],
     );
     cluster.guarded.site.pull_secret("mounted", REGISTRY, USER, PASSWORD);
     let file = cluster.guarded.site.file("pod.json", &pod_with(&["away"]).to_string());
@@ -154,10 +154,10 @@ fn a_signer_s_key_is_absent_or_out_of_reach() {
     review(
         &cluster,
         3,
-        &["the signer's secret doors/alice-key could not be had", "in namespace doors (403 Forbidden)"],
+        &["the signer's secret doors/alice-key could not be read", "in namespace doors (403 Forbidden)"],
     );
     cluster.api.stop();
-    review(&cluster, 3, &["the signer's secret doors/alice-key could not be had"]);
+    review(&cluster, 3, &["the signer's secret doors/alice-key could not be read"]);
 }
 
 #[test]

@@ -104,10 +104,10 @@ fn an_owner_that_cannot_be_read_vouches_for_nothing() {
         ),
         (|_, api| api.forbid("line-1", "replicasets"), "apply manifests/components/compare-children"),
         (|_, api| api.accept_only("another"), "did not accept"),
-        (|_, api| api.stop(), "could not be had"),
+        (|_, api| api.stop(), "could not be read"),
         (|_, api| api.misbehave("replicasets", Fault::Status(500)), "answered 500"),
         (|_, api| api.misbehave("replicasets", Fault::Body("{}")), "something that is not this object"),
-        (|_, api| api.misbehave("replicasets", Fault::HugeChunked(4 << 20)), "could not be had"),
+        (|_, api| api.misbehave("replicasets", Fault::HugeChunked(4 << 20)), "could not be read"),
         (
             |world, _| {
                 world.write("api/token", "");

@@ -120,7 +120,7 @@ fn what_could_not_be_had_is_told_and_the_rest_is_tried() {
     api.misbehave("", Fault::Redirect);
     denied("answered 302");
     api.stop();
-    denied("could not be had: the Kubernetes API server https://127.0.0.1:");
+    denied("could not be read: the Kubernetes API server https://127.0.0.1:");
     let config = json!({ "auths": { REGISTRY: { "username": "robot", "password": "right" } } });
     world.write("registries/harbor/.dockerconfigjson", &config.to_string());
     assert_allowed(&admit(&world.simple(&json!({})), &with_pull_secrets(&["harbor"])), &v1());
@@ -161,9 +161,12 @@ fn signer_secrets_come_from_the_cluster_where_none_is_mounted() {
     assert_denied(&admit(&cluster(), &pod(&[&tagged("v1")])), &["rejected", "portreeve/alice-key cannot be used"]);
     api.forbid("portreeve", "secrets");
     let heard = admit(&cluster(), &pod(&[&tagged("v1")]));
-    assert_denied(&heard, &["unavailable", "the signer's secret portreeve/alice-key could not be had", "403"]);
+    assert_denied(&heard, &["unavailable", "the signer's secret portreeve/alice-key could not be read", "403"]);
     api.stop();
-    assert_denied(&admit(&cluster(), &pod(&[&tagged("v1")])), &["unavailable", "portreeve/alice-key could not be had"]);
+    assert_denied(
+        &admit(&cluster(), &pod(&[&tagged("v1")])),
+        &["unavailable", "portreeve/alice-key could not be read"],
+    );
     // A mounted one comes first, and is all that is needed.
     world.write("secrets/portreeve/alice-key/name", "alice");
     assert_denied(&admit(&cluster(), &pod(&[&tagged("v1")])), &["rejected", "publicKey"]);

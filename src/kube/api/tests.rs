@@ -240,7 +240,7 @@ fn a_server_that_is_away_is_told() {
     let mut bench = Bench::new();
     bench.server.stop();
     let words = bench.words();
-    assert!(words.starts_with("could not be had") && words.contains(&bench.server.url()), "{words}");
+    assert!(words.starts_with("could not be read") && words.contains(&bench.server.url()), "{words}");
 }
 
 #[test]

@@ -183,7 +183,7 @@ impl NotaryV1 {
             (Err(SecretError::NotMounted { .. }), Some(cluster)) => {
                 cluster.get(namespace, name, deadline).map_err(|error| match error {
                     ObjectError::Unusable(error) => bad_secret(namespace, name, &format!("it {error}")),
-                    ObjectError::Unavailable { message: error, .. } => {
+                    ObjectError::Unavailable(error) => {
                         let message = format!("the signer's secret {namespace}/{name} {error}");
                         Refusal::Unavailable(Unavailable::other(message))
                     }

@@ -18,7 +18,7 @@ use ring::digest::{Context, SHA256};
 
 use super::disk_quota::{Share, Used};
 use super::state::{MAX_BYTES, State, StateError, Stored, cost_of_directory};
-use crate::base::files::Stamp;
+use crate::base::files::{FileError, Stamp, read_open};
 use crate::base::random;
 use crate::http::url::TrustServer;
 use crate::schemes::notary::recorder::Record;
@@ -408,15 +408,10 @@ fn check_directory(path: &Path, metadata: &fs::Metadata) -> Result<(), DiskError
 /// The whole of a regular file; no link is followed, nothing else is opened.
 fn read_plain(path: &Path, cap: usize) -> Result<Vec<u8>, DiskError> {
     let file = open_plain(path, OpenOptions::new().read(true))?;
-    let length = file.metadata().ok().and_then(|found| usize::try_from(found.len()).ok()).unwrap_or_default();
-    let mut bytes = Vec::with_capacity(length.min(cap) + 1);
-    let limit = u64::try_from(cap).unwrap_or(u64::MAX).saturating_add(1);
-    let read = file.take(limit).read_to_end(&mut bytes);
-    read.map_err(|source| DiskError::Io { path: path.to_owned(), source })?;
-    if bytes.len() > cap {
-        return Err(DiskError::NotOurs { path: path.to_owned(), what: "larger than it was" });
-    }
-    Ok(bytes)
+    read_open(file, cap).map_err(|error| match error {
+        FileError::Io(source) => DiskError::Io { path: path.to_owned(), source },
+        _ => DiskError::NotOurs { path: path.to_owned(), what: "larger than it was" },
+    })
 }
 
 /// The hash of a regular file of this length, without having all of it in memory.

@@ -1,7 +1,8 @@
-//! Signers' Secrets from a server that answers as kube-apiserver does.
+//! Signers' Secrets as kubelet mounts them, and from a server that answers as kube-apiserver does.
 
 use portreeve_test_support::api_server::ApiServer;
 use portreeve_test_support::trust_server::Fault;
+use portreeve_verify::unavailable::Unavailable;
 
 use super::*;
 use crate::base::files::scratch::Scratch;
@@ -52,7 +53,7 @@ fn signers_secrets_are_there_or_not_or_nobody_can_say() {
         }
     }
     let unavailable = |bench: &Bench, words: &str| match bench.signer("alice-key") {
-        Err(ObjectError::Unavailable { message: said, .. }) => assert!(said.contains(words), "{said}"),
+        Err(ObjectError::Unavailable(Unavailable { message: said, .. })) => assert!(said.contains(words), "{said}"),
         other => panic!("{other:?}"),
     };
     bench.server.forbid("line-1", "secrets");
@@ -63,5 +64,53 @@ fn signers_secrets_are_there_or_not_or_nobody_can_say() {
     bench.server.misbehave("", Fault::Status(404));
     unavailable(&bench, "404");
     bench.server.stop();
-    unavailable(&bench, "could not be had");
+    unavailable(&bench, "could not be read");
+}
+
+#[test]
+fn reads_what_kubelet_mounts() {
+    let scratch = Scratch::new();
+    scratch.write("line-1/alice-key/..2026/name", "alice\n");
+    scratch.write("line-1/alice-key/..2026/publicKey", "-----BEGIN PUBLIC KEY-----\n");
+    let directory = scratch.path().join("line-1/alice-key");
+    std::os::unix::fs::symlink("..2026", directory.join("..data")).unwrap();
+    for key in ["name", "publicKey"] {
+        std::os::unix::fs::symlink(format!("..data/{key}"), directory.join(key)).unwrap();
+    }
+    let secret = SecretStore::new(scratch.path()).read("line-1", "alice-key").unwrap();
+    assert_eq!(secret.name, "alice");
+    assert!(secret.public_key.starts_with("-----BEGIN"));
+}
+
+#[test]
+fn says_what_to_mount_where() {
+    let scratch = Scratch::new();
+    let store = SecretStore::new(scratch.path());
+    let words = store.read("line-1", "alice-key").unwrap_err().to_string();
+    assert!(words.contains("line-1/alice-key") && words.contains("mount"), "{words}");
+    scratch.write("line-1/alice-key/name", "alice");
+    let words = store.read("line-1", "alice-key").unwrap_err().to_string();
+    assert!(words.contains("\"publicKey\""), "{words}");
+    scratch.write("line-1/alice-key/publicKey", " \n");
+    assert!(matches!(store.read("line-1", "alice-key"), Err(SecretError::Empty { key: "publicKey", .. })));
+    scratch.write("line-1/alice-key/publicKey", "x".repeat(MAX_KEY + 1));
+    assert!(matches!(
+        store.read("line-1", "alice-key"),
+        Err(SecretError::Key { source: FileError::TooLarge { .. }, .. })
+    ));
+}
+
+#[test]
+fn nothing_but_a_name_becomes_part_of_a_path() {
+    let scratch = Scratch::new();
+    scratch.write("secret/name", "x");
+    scratch.write("secret/publicKey", "x");
+    scratch.write("line-1/other/name", "x");
+    let store = SecretStore::new(scratch.path());
+    let long = "a".repeat(254);
+    for name in ["", ".", "..", "../secret", "a/b", "/etc", "A", "a_b", "-a", "a-", "a..b", ".a", "ä", "a\0", &long] {
+        assert!(matches!(store.read("line-1", name), Err(SecretError::InvalidName(_))), "{name}");
+        assert!(matches!(store.read(name, "x"), Err(SecretError::InvalidName(_))), "{name}");
+    }
+    assert!(matches!(store.read("a.b", "x"), Err(SecretError::InvalidName(_))));
 }
