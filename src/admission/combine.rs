@@ -168,3 +168,133 @@ fn agreed_digest(verdicts: &[RuleVerdict]) -> Option<VerifiedDigest> {
     let first = in_mode(mode).next()?;
     in_mode(mode).all(|digest| digest == first).then_some(first)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::path::PathBuf;
+
+    use jiff::Timestamp;
+    use portreeve_test_support::signer::Signer;
+    use portreeve_verify::tuf::anchor::{Anchor, FirstUse};
+    use portreeve_verify::tuf::gun::Gun;
+    use portreeve_verify::tuf::repository::{Repository, TargetQuery};
+    use portreeve_verify::tuf::source::{FetchError, MetadataName, MetadataSource};
+
+    use super::*;
+    use crate::policy::{Place, Scope};
+    use crate::schemes::{Freshness, Requirement, Signed, notary};
+
+    struct Files(BTreeMap<String, Vec<u8>>);
+
+    impl MetadataSource for Files {
+        fn fetch(&mut self, name: &MetadataName, _: usize) -> Result<Vec<u8>, FetchError> {
+            self.0.get(&name.file_stem()).cloned().ok_or(FetchError::NotFound)
+        }
+    }
+
+    /// What a letter stands for: `A` and `B` verify different digests, `N` rejects, `U` is unavailable, `-` asks for nothing;
+    /// small letters only warn.
+    fn verdict(repository: &Arc<Repository>, letter: char) -> RuleVerdict {
+        let mode = if letter.is_lowercase() { Mode::Warn } else { Mode::Enforce };
+        let requirement = match letter {
+            '-' => Requirement::Nothing,
+            _ => Requirement::Signed(Signed { mode, mutate_image: true, any_of: Vec::new() }),
+        };
+        let place = Place { file: PathBuf::from("p.yaml"), line: 1, column: 1 };
+        let (policy, pattern) = ("p".to_owned(), "*".to_owned());
+        let rule =
+            Rule { scope: Scope::Cluster, policy, place, pattern, tags: None, requirement, has_idle_settings: false };
+        let verified = |tag| {
+            let judgement = repository.find_target(TargetQuery { tag: Some(tag), digest: None }, &[], now()).unwrap();
+            let repository = Arc::clone(repository);
+            let verified = notary::Verified { judgement, freshness: Freshness::Cached, repository };
+            Verdict::Verified(Box::new(verified.into()))
+        };
+        let verdict = match letter.to_ascii_uppercase() {
+            'A' => verified("a"),
+            'B' => verified("b"),
+            'N' => Verdict::Rejected { code: "no-such-tag", reason: "no".to_owned() },
+            'U' => Verdict::Unavailable { reason: "away".to_owned() },
+            _ => Verdict::Unchecked,
+        };
+        RuleVerdict { rule: Arc::new(rule), subject: None, verdict }
+    }
+
+    fn now() -> Timestamp {
+        "2030-01-01T00:00:00Z".parse().unwrap()
+    }
+
+    /// Alternatives, what they come to, and how many verdicts were asked for. A digest that is pinned is told.
+    const TABLE: &[(&str, &str, usize)] = &[
+        ("A", "verified a", 1),
+        ("N", "rejected", 1),
+        ("U", "unavailable", 1),
+        ("-", "unchecked", 1),
+        // All of an alternative must hold; a rejection is worse than an unavailable server.
+        ("AA", "verified a", 2),
+        ("AN", "rejected a", 2),
+        ("AU", "unavailable a", 2),
+        ("UN", "rejected", 2),
+        ("-A", "verified a", 2),
+        ("-N", "rejected", 2),
+        // All of them must name the same digest.
+        ("AB", "rejected", 2),
+        ("AAB", "rejected", 3),
+        ("ANB", "rejected", 3),
+        // One alternative is enough, and later ones are not asked for.
+        ("A|N", "verified a", 1),
+        ("N|A", "verified a", 2),
+        ("U|B", "verified b", 2),
+        ("AN|BB|A", "verified b", 4),
+        ("AB|A", "verified a", 3),
+        // Rejected only if every alternative is; unavailable if one could not say.
+        ("N|N", "rejected", 2),
+        ("N|U", "unavailable", 2),
+        ("U|N", "unavailable", 2),
+        ("UN|N", "rejected", 3),
+        ("UN|AU|N", "unavailable a", 5),
+        // What denies is worse than what warns, and its digest counts.
+        ("n", "rejected", 1),
+        ("aN", "rejected a", 2),
+        ("An", "rejected a", 2),
+        ("Ab", "rejected a", 2),
+        ("ab", "rejected", 2),
+        ("nU", "unavailable", 2),
+        ("N|u", "unavailable", 2),
+        ("n|U", "rejected", 2),
+        // Nothing asked for is no verdict.
+        ("", "none", 0),
+        ("|", "none", 0),
+        ("|A", "verified a", 1),
+    ];
+
+    #[test]
+    fn alternatives_and_lists_come_to_one_verdict() {
+        let signer = Signer::new_at("registry.local/plc", now());
+        let repo = signer.release("a", [1; 32], 100, &[]).release("b", [2; 32], 100, &[]).publish();
+        let anchor = Anchor { pins: Vec::new(), first_use: FirstUse::Allowed };
+        let gun = Gun::new("registry.local/plc").unwrap();
+        let mut server = Files(repo.files().clone());
+        let repository =
+            Arc::new(Repository::refresh(&mut server, &gun, &anchor, None, &BTreeSet::new(), now()).unwrap());
+        for (alternatives, expected, expected_asked) in TABLE {
+            for level in [Level::Checks, Level::Rules] {
+                let asked = std::cell::Cell::new(0);
+                let verdicts = |list: &'static str| {
+                    let count = |letter| {
+                        asked.set(asked.get() + 1);
+                        verdict(&repository, letter)
+                    };
+                    list.chars().map(count)
+                };
+                let combined = any_of(level, alternatives.split('|').map(verdicts));
+                let word = combined.verdicts.first().map_or("none", |one| one.verdict.word());
+                let pin = combined.pin.map(|pin| if *pin.sha256().as_bytes() == [1; 32] { " a" } else { " b" });
+                assert_eq!(format!("{word}{}", pin.unwrap_or_default()), *expected, "{alternatives}");
+                assert_eq!(asked.get(), *expected_asked, "{alternatives}");
+                assert_eq!(combined.into_one().map_or("none", |one| one.verdict.word()), word, "{alternatives}");
+            }
+        }
+    }
+}
