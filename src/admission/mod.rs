@@ -10,6 +10,7 @@ pub(crate) mod exempt;
 pub mod messages;
 pub(crate) mod patch;
 pub mod request;
+pub mod response;
 pub(crate) mod workload;
 
 pub use exempt::{DEFAULT_TRUSTED_CONTROLLERS, Exemption};

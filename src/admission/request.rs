@@ -1,26 +1,25 @@
-//! AdmissionReview on the wire, `admission.k8s.io/v1` and `v1beta1`: reading the request, writing the answer.
+//! The request of an AdmissionReview, `admission.k8s.io/v1` and `v1beta1`.
 //!
 //! Only what a decision needs is read; the rest of the object is skipped without a copy. The types keep to what
 //! miniserde's derive takes as well (plain structs, `Option`, `Vec`, `BTreeMap`, `String`, `rename`). A field that
 //! stands twice is an error, so that nobody downstream can read another object than we did.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::{Deserialize, Serialize, de::Error as _};
+use serde::{Deserialize, de::Error as _};
 
 use crate::base::json_limits;
 use crate::base::json_limits::JsonSize;
 use portreeve_verify::text::printable;
 
 /// `kind` of every review.
-const REVIEW_KIND: &str = "AdmissionReview";
+pub(super) const REVIEW_KIND: &str = "AdmissionReview";
 
 /// Kubernetes' are UUIDs. It comes back in the answer, which is not to be as long as the request.
 const UID_BYTES: usize = 256;
 
 /// The API versions we speak; the answer is in the version asked.
-const REVIEW_VERSIONS: [&str; 2] = ["admission.k8s.io/v1", "admission.k8s.io/v1beta1"];
+pub(super) const REVIEW_VERSIONS: [&str; 2] = ["admission.k8s.io/v1", "admission.k8s.io/v1beta1"];
 
 /// The request side of an AdmissionReview.
 #[derive(Debug, Deserialize)]
@@ -313,116 +312,6 @@ pub(crate) fn check_head(
     Ok(known)
 }
 
-/// The answer side of an AdmissionReview.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Response {
-    /// The version that was asked in.
-    pub api_version: String,
-    /// The request's uid.
-    pub uid: String,
-    /// May it pass?
-    pub allowed: bool,
-    /// For people; empty where there is nothing to say.
-    pub message: String,
-    /// RFC 6902, already as JSON; `None` where nothing is to be changed.
-    pub patch: Option<Vec<u8>>,
-    /// Shown by `kubectl`.
-    pub warnings: Vec<String>,
-    /// Kept in the API server's audit log, beside the decision, which is told as [`Self::allowed`] has it.
-    pub audit_annotations: BTreeMap<String, String>,
-}
-
-impl Response {
-    /// The review as JSON, ending with a newline.
-    pub fn to_json(&self) -> Vec<u8> {
-        let status = if self.allowed {
-            Status { code: 200, status: "Success", reason: "", message: self.message.clone() }
-        } else {
-            Status { code: 403, status: "Failure", reason: "Forbidden", message: self.message.clone() }
-        };
-        let (api_version, kind, uid) = (self.api_version.clone(), REVIEW_KIND, self.uid.clone());
-        let (warnings, mut audit_annotations) = (self.warnings.clone(), self.audit_annotations.clone());
-        let decision = if self.allowed { "allowed" } else { "denied" };
-        audit_annotations.insert("decision".to_owned(), decision.to_owned());
-        // The API server refuses a patchType without a patch, so that there are two shapes.
-        let json = match &self.patch {
-            None => {
-                let response = WireResponse { uid, allowed: self.allowed, status, warnings, audit_annotations };
-                serde_json::to_vec(&WireReview { api_version, kind, response })
-            }
-            Some(patch) => {
-                let response = WirePatchedResponse {
-                    uid,
-                    allowed: self.allowed,
-                    status,
-                    patch_type: "JSONPatch",
-                    patch: base64::Engine::encode(&base64::engine::general_purpose::STANDARD, patch),
-                    warnings,
-                    audit_annotations,
-                };
-                serde_json::to_vec(&WirePatchedReview { api_version, kind, response })
-            }
-        };
-        // Strings and numbers in plain structs cannot fail to serialise; an empty body is a refusal to the API server.
-        let mut json = json.unwrap_or_default();
-        json.push(b'\n');
-        json
-    }
-}
-
-#[derive(Serialize)]
-#[cfg_attr(test, derive(miniserde::Serialize))]
-struct WireReview {
-    #[serde(rename = "apiVersion")]
-    api_version: String,
-    kind: &'static str,
-    response: WireResponse,
-}
-
-#[derive(Serialize)]
-#[cfg_attr(test, derive(miniserde::Serialize))]
-struct WirePatchedReview {
-    #[serde(rename = "apiVersion")]
-    api_version: String,
-    kind: &'static str,
-    response: WirePatchedResponse,
-}
-
-#[derive(Serialize)]
-#[cfg_attr(test, derive(miniserde::Serialize))]
-struct WireResponse {
-    uid: String,
-    allowed: bool,
-    status: Status,
-    warnings: Vec<String>,
-    #[serde(rename = "auditAnnotations")]
-    audit_annotations: BTreeMap<String, String>,
-}
-
-#[derive(Serialize)]
-#[cfg_attr(test, derive(miniserde::Serialize))]
-struct WirePatchedResponse {
-    uid: String,
-    allowed: bool,
-    status: Status,
-    #[serde(rename = "patchType")]
-    patch_type: &'static str,
-    patch: String,
-    warnings: Vec<String>,
-    #[serde(rename = "auditAnnotations")]
-    audit_annotations: BTreeMap<String, String>,
-}
-
-/// `meta/v1.Status`, as far as the API server shows it.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(miniserde::Serialize))]
-struct Status {
-    code: u16,
-    status: &'static str,
-    reason: &'static str,
-    message: String,
-}
-
 /// Why a body is no review that can be decided.
 #[derive(Debug)]
 pub enum ReviewError {
@@ -529,22 +418,6 @@ mod tests {
     }
 
     #[test]
-    fn serde_and_miniserde_write_the_same() {
-        let status = Status { code: 200, status: "Success", reason: "", message: "<ä>\n".to_owned() };
-        let response = WirePatchedResponse {
-            uid: "u".to_owned(),
-            allowed: true,
-            status,
-            patch_type: "JSONPatch",
-            patch: "W10=".to_owned(),
-            warnings: vec!["w".to_owned()],
-            audit_annotations: BTreeMap::from([("a".to_owned(), "b".to_owned())]),
-        };
-        let review = WirePatchedReview { api_version: "v".to_owned(), kind: REVIEW_KIND, response };
-        assert_eq!(serde_json::to_string(&review).unwrap(), miniserde::json::to_string(&review));
-    }
-
-    #[test]
     fn what_is_no_review_is_told_apart_from_an_object_we_cannot_read() {
         let parse = |text: &str| Review::parse(text.as_bytes()).unwrap_err();
         assert!(matches!(parse(""), ReviewError::NotJson(_)));
@@ -580,32 +453,5 @@ mod tests {
             let ReviewError::Undecodable { uid, version, .. } = parse(&broken) else { panic!("{broken}") };
             assert_eq!((uid.as_str(), version), ("u-1", "admission.k8s.io/v1"));
         }
-    }
-
-    #[test]
-    fn a_patch_comes_with_its_type_and_nothing_else_does() {
-        let mut response = Response {
-            api_version: REVIEW_VERSIONS[1].to_owned(),
-            uid: "u-1".to_owned(),
-            allowed: true,
-            message: String::new(),
-            patch: None,
-            warnings: Vec::new(),
-            audit_annotations: BTreeMap::new(),
-        };
-        let json: serde_json::Value = serde_json::from_slice(&response.to_json()).unwrap();
-        assert_eq!(json["apiVersion"], "admission.k8s.io/v1beta1");
-        assert_eq!(json["response"].get("patchType"), None);
-        response.patch = Some(b"[]".to_vec());
-        let json: serde_json::Value = serde_json::from_slice(&response.to_json()).unwrap();
-        assert_eq!((&json["response"]["patchType"], &json["response"]["patch"]), (&"JSONPatch".into(), &"W10=".into()));
-        let told = |json: &serde_json::Value| {
-            let response = &json["response"];
-            (response["status"]["code"].clone(), response["auditAnnotations"]["decision"].clone())
-        };
-        assert_eq!(told(&json), (200.into(), "allowed".into()));
-        response.allowed = false;
-        let json: serde_json::Value = serde_json::from_slice(&response.to_json()).unwrap();
-        assert_eq!(told(&json), (403.into(), "denied".into()));
     }
 }

@@ -13,7 +13,7 @@ pub(super) const MAX_PROBLEMS: usize = 500;
 const MAX_COMPARED: usize = 40;
 
 /// Where fields belong, for those that are found elsewhere (PORTIERIS.md, fault 21: a misindented `trust:`).
-const HOMES: &[(&str, &str)] = &[
+const FIELD_PARENTS: &[(&str, &str)] = &[
     ("trust", "policy"),
     ("mutateImage", "policy"),
     ("mode", "policy"),
@@ -90,12 +90,12 @@ impl Problems {
             if self.list.len() >= MAX_PROBLEMS {
                 break;
             }
-            let home = HOMES.iter().find(|(field, _)| *field == key.text);
+            let parent = FIELD_PARENTS.iter().find(|(field, _)| *field == key.text);
             let field = key.text.clone();
-            let fault = match home {
+            let fault = match parent {
                 Some(&(_, belongs)) => Fault::Misplaced { field, inside, belongs },
                 None => {
-                    let everywhere = HOMES.iter().map(|&(field, _)| field);
+                    let everywhere = FIELD_PARENTS.iter().map(|&(field, _)| field);
                     // Comparing costs length times length; no field is that long.
                     let near = field.len() <= MAX_COMPARED;
                     let suggestion = near
@@ -111,10 +111,10 @@ impl Problems {
 
     /// Reports fields of ours in a mapping whose own fields are not ours to know (PORTIERIS.md, fault 21: a `trust:`
     /// that is indented too far).
-    pub(crate) fn strays(&mut self, node: &Node, inside: &'static str, theirs: &[&str]) {
+    pub(crate) fn misplaced(&mut self, node: &Node, inside: &'static str, theirs: &[&str]) {
         let Value::Map(entries) = &node.value else { return };
         for (key, _) in entries.iter().filter(|(key, _)| !theirs.contains(&key.text.as_str())) {
-            if let Some(&(_, belongs)) = HOMES.iter().find(|(field, _)| *field == key.text) {
+            if let Some(&(_, belongs)) = FIELD_PARENTS.iter().find(|(field, _)| *field == key.text) {
                 self.report(key.at, Fault::Misplaced { field: key.text.clone(), inside, belongs });
             }
         }

@@ -75,7 +75,7 @@ fn refuse_unsupported(policy: &Node, problems: &mut Problems) -> bool {
         && problems.mapping(simple, "policy.simple", &["requirements", "storeURL", "storeSecret"]).is_some()
     {
         for requirement in problems.list(simple, "requirements") {
-            problems.strays(requirement, "an entry of policy.simple.requirements", &[]);
+            problems.misplaced(requirement, "an entry of policy.simple.requirements", &[]);
             let kind = requirement.get("type").and_then(Node::text).unwrap_or_default();
             if kind == "reject" {
                 rejects = true;
@@ -93,7 +93,7 @@ fn refuse_unsupported(policy: &Node, problems: &mut Problems) -> bool {
             problems.wrong_type("vulnerability", "a mapping", vulnerability);
             return rejects;
         };
-        problems.strays(vulnerability, "policy.vulnerability", &[]);
+        problems.misplaced(vulnerability, "policy.vulnerability", &[]);
         for (_, checker) in checkers {
             refuse_enabled(checker, "vulnerability", problems);
         }
@@ -103,7 +103,7 @@ fn refuse_unsupported(policy: &Node, problems: &mut Problems) -> bool {
 
 /// A checker must be empty, or say `enabled: false`.
 fn refuse_enabled(checker: &Node, field: &'static str, problems: &mut Problems) {
-    problems.strays(checker, field, &["enabled"]);
+    problems.misplaced(checker, field, &["enabled"]);
     let off = match &checker.value {
         Value::Null | Value::Bool(false) => true,
         Value::Map(entries) => {

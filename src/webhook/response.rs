@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::admission::request::{Response, ReviewError};
+use crate::admission::request::ReviewError;
+use crate::admission::response::Response;
 use crate::metrics::Outcome;
 use crate::server::HttpResponse;
 
