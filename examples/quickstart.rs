@@ -1,9 +1,9 @@
 //! The main job in a minute: `cargo run --release --example quickstart`.
 //!
-//! Starts a small trust server with a repository that is signed on the spot, makes certificates, writes a policy,
-//! starts the webhook on a free loopback port and asks it over HTTPS what a Kubernetes API server would ask. Needs no
-//! network, no root and no Notary, and leaves no file behind. Ends with status 1 if anything went otherwise than it
-//! should.
+//! Starts a small trust server with a repository that is signed on the spot, creates certificates, writes a policy,
+//! starts the webhook on a free loopback port, and sends it the requests of a Kubernetes API server over HTTPS. Needs
+//! no network, no root and no Notary, and leaves no file behind. The exit status is 1 if a response is not the expected
+//! one.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -117,7 +117,7 @@ fn run() -> Result<usize, Failure> {
     Ok(wrong)
 }
 
-/// The configuration: everything that is not said is as in a cluster.
+/// The configuration. All other settings have the defaults of a cluster.
 fn configuration(place: &Place) -> String {
     let at = |name: &str| place.path.join(name).display().to_string();
     json!({
@@ -195,15 +195,15 @@ fn review(group: &str, kind: &str, namespace: &str, object: &Value) -> Value {
 }
 
 enum Expected<'a> {
-    /// Let in, the first container's image replaced by this.
+    /// Allowed, and the first container's image is replaced by this one.
     Pinned(&'a str),
     /// The same, with a warning.
     Warned(&'a str),
-    /// Denied, the message holding this.
+    /// Denied, with a message that contains this.
     Denied(&'a str),
 }
 
-/// What asks the webhook: an HTTPS client that trusts our CA and nobody else.
+/// An HTTPS client that trusts our CA alone.
 struct ApiServer {
     agent: ureq::Agent,
     url: String,
@@ -218,7 +218,7 @@ impl ApiServer {
         Self { agent, url: format!("https://localhost:{port}/admit?timeout=10s") }
     }
 
-    /// Asks, prints the answer, and returns 1 if it is not the expected one.
+    /// Sends a request, prints the response, and returns 1 if it is not the expected one.
     fn expect(&self, title: &str, review: &Value, expected: &Expected<'_>) -> Result<usize, Failure> {
         let image = review.pointer("/request/object/spec/template/spec/containers/0/image");
         let image = image.or_else(|| review.pointer("/request/object/spec/containers/0/image"));
@@ -277,7 +277,7 @@ fn heading(words: &str) {
     println!("\n\u{2500}\u{2500} {words}");
 }
 
-/// A directory that is gone when the quickstart is.
+/// A directory that is removed when the quickstart ends.
 struct Place {
     path: PathBuf,
 }
@@ -300,6 +300,6 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.path); // nothing more can be done about it
+        let _ = std::fs::remove_dir_all(&self.path); // the quickstart ends, so nothing else can be done
     }
 }

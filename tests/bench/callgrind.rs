@@ -1,10 +1,10 @@
-//! Instructions, counted by callgrind: figures that a busy machine does not change. A program runs under valgrind
-//! uncounted, and is counted only while it does what is asked of it.
+//! Instructions, counted by callgrind. They do not depend on the load of the machine. A program runs under valgrind
+//! uncounted, and is counted only during the measured work.
 //!
-//! `PROFILES=/some/directory` in the environment keeps what was counted there, for `callgrind_annotate`; a program that is
-//! not stripped then shows its functions.
+//! `PROFILES=/some/directory` in the environment keeps the counts there for `callgrind_annotate`. A program that is not
+//! stripped then shows its functions.
 //!
-//! Valgrind knows no SHA instructions, so hashing counts more under it than it costs on a processor that has them.
+//! Valgrind has no SHA instructions, so hashing counts more than it costs on a processor that has them.
 
 use std::fs;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 
 use portreeve_test_support::temp::TempDir;
 
-/// Are valgrind and its tools here? Without them, tables have gaps.
+/// Are valgrind and its tools installed? Without them the tables have gaps.
 pub(crate) fn is_there() -> bool {
     let answers = |program: &str| {
         Command::new(program).arg("--version").stdout(Stdio::null()).status().is_ok_and(|status| status.success())
@@ -31,7 +31,7 @@ impl Counter {
         Self { scratch: TempDir::new(), dumps: 0 }
     }
 
-    /// The program under valgrind; arguments are to be added.
+    /// The program under valgrind. The caller adds arguments.
     pub(crate) fn command(&self, program: impl Into<PathBuf>) -> Command {
         let mut command = Command::new("valgrind");
         command.args(["--quiet", "--tool=callgrind", "--instr-atstart=no"]);
@@ -39,12 +39,12 @@ impl Counter {
         command
     }
 
-    /// Begins to count the process, which is slow from now on.
+    /// Begins to count the process. It is slow from now on.
     pub(crate) fn begin(&self, pid: u32) {
         control(pid, &["-i", "on"]);
     }
 
-    /// How many instructions the process spends on this work.
+    /// The number of instructions that the process needs for this work.
     pub(crate) fn count(&mut self, pid: u32, work: impl FnOnce()) -> u64 {
         control(pid, &["-z"]);
         work();

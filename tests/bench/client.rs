@@ -1,4 +1,4 @@
-//! kube-apiserver's side of a webhook: TLS, one request at a time, and AdmissionReviews as it sends them.
+//! A client like kube-apiserver: TLS, one request at a time, AdmissionReviews of its form.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -11,10 +11,10 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::json;
 
-/// How long anybody waits for an answer before the benchmark ends.
+/// The longest wait for a response. The benchmark ends after it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Trusts one CA. Every handshake is a full one, as kube-apiserver's are.
+/// A configuration that trusts one CA. Every handshake is a full one, as kube-apiserver's are.
 pub(crate) fn trusting(ca_pem: &str) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(ca_pem.as_bytes()).unwrap()).unwrap();
@@ -32,7 +32,7 @@ pub(crate) fn trusting(ca_pem: &str) -> Arc<ClientConfig> {
 pub(crate) struct Client(StreamOwned<ClientConnection, TcpStream>);
 
 impl Client {
-    /// Connects; the handshake is done with the first request.
+    /// Connects. The handshake happens with the first request.
     pub(crate) fn connect(port: u16, config: &Arc<ClientConfig>) -> Self {
         let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
         stream.set_nodelay(true).unwrap();
@@ -45,7 +45,7 @@ impl Client {
         self.0.write_all(request).and_then(|()| self.0.flush())
     }
 
-    /// Status and body; `None` where the connection ended instead.
+    /// Status and body; `None` if the connection ends first.
     pub(crate) fn answer(&mut self) -> Option<(u16, String)> {
         let mut bytes = Vec::new();
         let mut chunk = [0; 16 << 10];
@@ -66,7 +66,7 @@ impl Client {
         self.answer()
     }
 
-    /// Asks, and insists on being allowed.
+    /// Sends a request, which must be allowed.
     pub(crate) fn admit(&mut self, request: &[u8]) {
         let answer = self.ask(request);
         assert!(is_allowed(&answer), "{answer:?}");
@@ -82,7 +82,7 @@ pub(crate) fn request(images: &[String]) -> Vec<u8> {
     request_with(images, "", 30)
 }
 
-/// The same, larger by `padding`, and with another timeout.
+/// The same with `padding` and another timeout.
 pub(crate) fn request_with(images: &[String], padding: &str, seconds: u64) -> Vec<u8> {
     let body = review(images, padding);
     let head = format!(

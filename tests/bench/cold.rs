@@ -1,4 +1,4 @@
-//! Cold admissions: nothing is known of the repository, and the trust server is some way off.
+//! Cold admissions: the repository is unknown, and the trust server is remote.
 
 use std::time::{Duration, Instant};
 
@@ -53,7 +53,8 @@ fn print_against(server: &str, port: u16, site_for: impl Fn(&Relay) -> Site) {
         for _ in 0..TIMES {
             let webhook = Webhook::start(&site);
             let mut client = webhook.connect();
-            // The handshake with the webhook is no part of it: this image needs nobody's word, and is denied.
+            // The handshake with the webhook is not measured. This image matches no policy and is denied without a
+            // request.
             client.ask(&request(&["elsewhere.local/nothing:v1".to_owned()])).unwrap();
             for (case, path) in [REPOSITORIES[0], REPOSITORIES[1], REPOSITORIES[0]].into_iter().enumerate() {
                 let request = request(&[image(path)]);
@@ -84,7 +85,7 @@ fn print_against(server: &str, port: u16, site_for: impl Fn(&Relay) -> Site) {
     println!("\nOne check of a P-256 signature by ring: {}.", time(signature_check()));
 }
 
-/// The requests of a cold admission, one after another.
+/// Prints the requests of a cold admission in their order.
 fn print_requests() {
     let (trust_server, mut site) = plant(&repository(REPOSITORIES[0]));
     site.set("trust", "refreshAfter", "1ms");

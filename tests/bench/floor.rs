@@ -1,4 +1,4 @@
-//! Physical floors: what nobody can be faster than, with the same crates on the same machine.
+//! Lower bounds, with the same crates on the same machine.
 
 use std::hint::black_box;
 use std::io::{Read, Write};
@@ -13,8 +13,8 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-/// A server that does nothing but TLS: takes a request of known bytes, gives an answer of known bytes. Runs until the
-/// process ends.
+/// A server that does nothing but TLS: it reads requests of a known length and writes a known response. It runs until
+/// the process ends.
 pub(crate) struct Echo {
     port: u16,
 }
@@ -38,7 +38,7 @@ impl Echo {
                     let _ = stream.set_nodelay(true);
                     let mut tls = StreamOwned::new(ServerConnection::new(config).unwrap(), stream);
                     let mut request = vec![0; length];
-                    // An error is how a connection ends.
+                    // A connection ends with an error.
                     while tls.read_exact(&mut request).is_ok() && tls.write_all(&answer).is_ok() && tls.flush().is_ok()
                     {
                     }

@@ -60,7 +60,7 @@ pub(crate) fn print() {
     note("after one admission");
     (0..WARM).for_each(|_| client.admit(&request));
     note("after 2,000 admissions");
-    // Nobody answers for these: each is in flight until its time is over.
+    // The trust server does not answer for these, so each request lasts until its deadline.
     trust_server.misbehave("plant/unseen", Fault::Stall);
     for padding in [0, 60_000] {
         let mut clients: Vec<_> = (0..CONNECTIONS).map(|_| webhook.connect()).collect();

@@ -1,4 +1,4 @@
-//! How a warm admission grows with what there is much of: images in a Pod, policies, targets, repositories.
+//! How the cost of a warm admission grows with the number of images in a Pod, policies, targets and repositories.
 
 use std::time::{Duration, Instant};
 
@@ -37,7 +37,7 @@ fn images() {
     table_of("images in a Pod", &rows);
 }
 
-/// As many teams on one registry, each with a pattern of its own, with a star or without.
+/// This number of teams on one registry, each with a pattern, with a star or without.
 fn policies() {
     let trust_server = TrustServer::start();
     let repo = repository("plant/plc");
@@ -54,7 +54,7 @@ fn policies() {
             for file in 0..number.div_ceil(1_000) {
                 site.policy(&format!("other-{file}"), &patterns(file), ("alice", &key));
             }
-            // Shorter than all others, and so looked at last.
+            // Shorter than all other patterns, so it is compared last.
             site.policy("plant", &[format!("{REGISTRY}/p*")], ("alice", &key));
             let mut row = row(number as u64, &site, &request(&[image("plant/plc")]));
             row[0] = format!("{} {shape}", row[0]);
@@ -77,7 +77,8 @@ fn targets() {
     table_of("targets in each of two roles", &rows);
 }
 
-/// All repositories are asked for before the warm admissions, 32 at a time; the first answer is that to the first 32.
+/// All repositories are requested before the warm admissions, 32 at a time. The first answer is the one to the first
+/// 32.
 fn repositories() {
     let alice = Key::p256();
     let trust_server = TrustServer::start();
@@ -109,7 +110,7 @@ fn row(number: u64, site: &Site, request: &[u8]) -> Vec<String> {
     row_after(number, site, &[], request, callgrind::is_there())
 }
 
-/// `fill` is asked for once each before.
+/// Each request of `fill` is sent once before.
 fn row_after(number: u64, site: &Site, fill: &[Vec<u8>], request: &[u8], is_counted: bool) -> Vec<String> {
     let webhook = Webhook::start(site);
     let mut client = webhook.connect();

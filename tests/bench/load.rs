@@ -1,4 +1,4 @@
-//! A closed loop: so many clients, each asking again as soon as it is answered, for a while.
+//! A closed loop: a number of clients, each of which sends the next request when it has its response.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -13,14 +13,14 @@ pub(crate) enum Connections {
     New,
 }
 
-/// What came of it.
+/// The results.
 pub(crate) struct Load {
     times: Vec<Duration>,
     took: Duration,
 }
 
 impl Load {
-    /// Everybody must be allowed.
+    /// Every request must be allowed.
     pub(crate) fn run(
         clients: usize,
         connections: Connections,
@@ -34,7 +34,7 @@ impl Load {
             let client = || {
                 let mut times = Vec::new();
                 let mut kept = connect();
-                kept.admit(request); // the handshake is no part of a kept connection
+                kept.admit(request); // the handshake of a kept connection is not measured
                 while !over.load(Ordering::Relaxed) {
                     let begin = Instant::now();
                     if connections == Connections::New {
@@ -64,7 +64,7 @@ impl Load {
         f64::from(self.number()) / self.took.as_secs_f64()
     }
 
-    /// The time within which so many of a thousand were answered.
+    /// The time within which this number of a thousand requests was answered.
     pub(crate) fn quantile(&self, per_mille: usize) -> Duration {
         self.times[(self.times.len() * per_mille / 1000).min(self.times.len() - 1)]
     }

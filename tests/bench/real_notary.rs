@@ -1,4 +1,4 @@
-//! The real Notary server, with repositories that the real client signed: Debian's package `notary`.
+//! The real Notary server with repositories that the real client signs (Debian's package `notary`).
 
 use std::fs;
 use std::io::Write as _;
@@ -17,7 +17,7 @@ use portreeve_test_support::temp::TempDir;
 const SERVER: &str = "/usr/bin/notary-server";
 const CLIENT: &str = "/usr/bin/notary";
 
-/// A running server with storage in memory, and its only signer, alice; killed on drop.
+/// A running server with storage in memory, and its only signer, alice. Killed on drop.
 pub(crate) struct RealNotary {
     scratch: TempDir,
     child: Child,

@@ -1,7 +1,7 @@
-//! A line with a delay: a TCP relay on loopback that hands every byte on half a round trip after it came, and counts the
-//! turns, which are the round trips that somebody waited for one after another.
+//! A line with a delay: a TCP relay on loopback that forwards each byte half a round trip later, and counts the turns,
+//! which are the sequential round trips.
 //!
-//! TCP's own handshake is with the relay and is not delayed: on a real line it costs one round trip more.
+//! TCP's own handshake is with the relay and is not delayed. On a real line it costs one more round trip.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -27,7 +27,7 @@ impl Relay {
             for client in listener.incoming().flatten() {
                 let Ok(server) = TcpStream::connect(("127.0.0.1", target)) else { continue };
                 let _ = (client.set_nodelay(true), server.set_nodelay(true));
-                // Was it the client that sent last?
+                // Did the client send last?
                 let asking = Arc::new(AtomicBool::new(false));
                 let (Ok(from_client), Ok(from_server)) = (client.try_clone(), server.try_clone()) else { continue };
                 let (turns, was_asking) = (Arc::clone(&counted), Arc::clone(&asking));
@@ -46,13 +46,13 @@ impl Relay {
         self.port
     }
 
-    /// How often a client spoke after the server had, so far.
+    /// The number of times that a client sent something after the server had.
     pub(crate) fn turns(&self) -> u64 {
         self.turns.load(Ordering::SeqCst)
     }
 }
 
-/// One direction. What follows is not held up by what goes before: it is a long line, not a slow one.
+/// One direction. Later bytes do not wait for earlier ones: the line is long, not slow.
 fn line(mut from: TcpStream, mut to: TcpStream, delay: Duration, said: impl Fn() + Send + 'static) {
     let (under_way, arriving) = mpsc::channel::<(Instant, Vec<u8>)>();
     thread::spawn(move || {
@@ -73,6 +73,6 @@ fn line(mut from: TcpStream, mut to: TcpStream, delay: Duration, said: impl Fn()
                 break;
             }
         }
-        let _ = to.shutdown(Shutdown::Write); // the other side may be gone
+        let _ = to.shutdown(Shutdown::Write); // the other side may be closed
     });
 }

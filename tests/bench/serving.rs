@@ -1,8 +1,8 @@
-//! What serving costs: an executable under the loads of a cluster, with the physical floor beside each figure. It prints
-//! tables and judges none: they depend on the machine, and no test hangs on them.
+//! What serving costs: an executable under the loads of a cluster, with a lower bound beside each figure. It prints
+//! tables and asserts nothing, because the figures depend on the machine.
 //!
 //! `cargo bench --bench serving` prints all sections but the soak; `-- footprint warm cold storm growth` some of them;
-//! `-- soak --minutes 20` the soak alone. docs/performance.md says more.
+//! `-- soak --minutes 20` the soak alone. docs/performance.md explains them.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark may end with a panic")]
 
@@ -23,7 +23,7 @@ mod webhook;
 
 use std::time::Duration;
 
-/// A section and what prints it.
+/// A section, and the function that prints it.
 type Section = (&'static str, fn());
 
 const SECTIONS: [Section; 5] = [
@@ -37,7 +37,7 @@ const SECTIONS: [Section; 5] = [
 fn main() {
     let mut wanted: Vec<String> = Vec::new();
     let mut minutes = 20;
-    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench"); // cargo's own
+    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench"); // cargo adds it
     while let Some(argument) = arguments.next() {
         if argument == "--minutes" {
             minutes = arguments.next().and_then(|number| number.parse().ok()).unwrap();

@@ -1,5 +1,5 @@
-//! A long mixed load: signed and unsigned images, a trust server that stalls, connections that come and go, policies that
-//! change. Memory is printed every minute; at the end, whatever went wrong.
+//! A long mixed load: signed and unsigned images, a trust server that stalls, new connections, changing policies.
+//! Prints the memory of each minute, and at the end every error.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,7 +18,7 @@ const TIMEOUT: u64 = 5;
 const REPOSITORIES: usize = 20;
 const POLICY_EVERY: Duration = Duration::from_secs(5);
 
-/// What a client does, and what it must be told.
+/// What a client does, and the response that it must get.
 struct Part {
     name: &'static str,
     clients: usize,
@@ -26,7 +26,7 @@ struct Part {
     pause: Duration,
     is_kept: bool,
     image: fn(u64) -> String,
-    /// What the answer must contain.
+    /// A part of every right response.
     expected: &'static str,
 }
 
@@ -81,16 +81,16 @@ const PARTS: [Part; 6] = [
     },
 ];
 
-/// What became of one part.
+/// The results of one part.
 #[derive(Default)]
 struct Tally {
     answers: AtomicU64,
-    /// Connections that ended without an answer, and answers other than 200.
+    /// Connections that ended without a response, and responses other than 200.
     errors: AtomicU64,
     late: AtomicU64,
     wrong: AtomicU64,
     worst: Mutex<Duration>,
-    /// The first answer that was wrong.
+    /// The first wrong response.
     example: Mutex<Option<String>>,
 }
 
@@ -140,7 +140,7 @@ pub(crate) fn run(span: Duration) {
                 let answers: u64 = tallies.iter().map(|tally| tally.answers.load(Ordering::Relaxed)).sum();
                 println!("| {minute} | {} | {} |", now.cells().join(" | "), count(answers));
                 minute += 1;
-                // Its connections break, and our log of requests does not grow for ever.
+                // Breaks its connections, and keeps the log of requests small.
                 trust_server.drop_connections();
                 trust_server.forget_requests();
             }

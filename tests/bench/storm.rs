@@ -1,4 +1,4 @@
-//! A cluster that starts: 500 Pods over 50 repositories, all at once, and nothing is known yet.
+//! A cluster that starts: 500 Pods over 50 repositories at once, with an empty cache.
 
 use std::sync::Mutex;
 use std::thread;
@@ -14,7 +14,7 @@ use crate::webhook::{REGISTRY, Site, Webhook, mebibytes};
 
 const PODS: usize = 500;
 const REPOSITORIES: usize = 50;
-/// Pods that are asked for at the same time.
+/// Requests at the same time.
 const AT_ONCE: usize = 100;
 const TIMEOUT: u64 = 10;
 
@@ -41,7 +41,7 @@ pub(crate) fn print() {
         if let Some(fault) = fault {
             trust_server.misbehave("", fault);
         }
-        // From an empty cache each time.
+        // Each run begins with an empty cache.
         site.empty_store();
         rows.push(storm(what, &site, &trust_server));
     }
@@ -64,7 +64,7 @@ pub(crate) fn print() {
 fn storm(what: &str, site: &Site, trust_server: &TrustServer) -> Vec<String> {
     let webhook = Webhook::start(site);
     let connections = trust_server.connections();
-    // Pods come shuffled, so that neighbours are of different repositories.
+    // Shuffled, so that successive Pods are of different repositories.
     let pods = Mutex::new((0..PODS).map(|pod| pod * 7 % REPOSITORIES).collect::<Vec<_>>());
     let begin = Instant::now();
     let next = || pods.lock().unwrap().pop();
@@ -77,7 +77,7 @@ fn storm(what: &str, site: &Site, trust_server: &TrustServer) -> Vec<String> {
             let answer = client.ask(&request_with(&images, "", TIMEOUT));
             answers.push((begin.elapsed(), answer.as_ref().map(|(status, _)| *status), is_allowed(&answer)));
             if answer.is_none_or(|(status, _)| status != 200) {
-                client = webhook.connect(); // as a client does whose connection was closed
+                client = webhook.connect(); // a client whose connection was closed connects again
             }
         }
         answers

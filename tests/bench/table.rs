@@ -1,4 +1,4 @@
-//! Tables as Markdown, and numbers as people read them.
+//! Markdown tables, and numbers for people.
 
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
-//! What verifying trust data costs: that it grows with the bytes and no faster, how far it is from what ring alone needs
-//! for the same bytes, and that data which is verified already is not read again.
+//! What verifying trust data costs: how it grows with the bytes, how it compares with ring alone on the same bytes, and
+//! that verified data is not read again.
 //!
-//! `cargo bench --bench verification` prints tables and judges nothing. Times are those on a processor (Linux only);
-//! instructions are counted where valgrind is there.
+//! `cargo bench --bench verification` prints tables and asserts nothing. Times are processor times (Linux only).
+//! Instructions are counted if valgrind is installed.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark may end with a panic")]
 
@@ -43,9 +43,9 @@ const GUN: &str = "registry.local/plant/plc";
 const TAG: &str = "v1.0.7";
 const TARGETS: [u32; 6] = [10, 100, 1_000, 10_000, 30_000, 75_000];
 const DELEGATIONS: [u32; 4] = [1, 4, 16, 64];
-/// The argument that makes this program the counted process.
+/// The argument that starts this program as the counted process.
 const COUNTED: &str = "--counted";
-/// Tags of each delegation, where it is delegations that grow.
+/// Tags of each delegation, if the number of delegations grows.
 const TAGS_EACH: u32 = 500;
 
 fn main() {
@@ -84,11 +84,11 @@ fn signed_by(signers: u32, tags: u32) -> Repo {
     signer.publish()
 }
 
-/// What was measured of one case.
+/// The figures of one case.
 struct Figures {
     number: u32,
     bytes: u64,
-    /// Time, and instructions where they can be counted.
+    /// Time, and instructions if they can be counted.
     works: BTreeMap<Work, (Duration, Option<u64>)>,
 }
 
@@ -152,7 +152,7 @@ fn print_remembered(cases: &[Figures]) {
     table::print("What is verified already", &head, &rows.collect::<Vec<_>>());
 }
 
-/// The counted process: everything is prepared first; then it does what its standard input says (`judge 100`).
+/// The counted process: it prepares everything, then follows its standard input (`judge 100`).
 fn take_orders(case: &Case) {
     let mut turns = Work::ALL.map(|work| (work, work.prepared(case)));
     println!("ready");
@@ -165,18 +165,18 @@ fn take_orders(case: &Case) {
     }
 }
 
-/// What is measured.
+/// The measured work.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Work {
-    /// Verifying everything, as at first contact.
+    /// Verifies everything, as at first contact.
     Refresh,
-    /// What ring alone needs for it: both listed hashes of each file, one check of each signature.
+    /// ring's part of that: both listed hashes of each file, one check of each signature.
     Floor,
     /// A refresh that finds the same snapshot as before.
     Unchanged,
-    /// Asking the verified repository.
+    /// A question to the verified repository.
     Judge,
-    /// Asking the trust service within `refreshAfter`.
+    /// A question to the trust service within `refreshAfter`.
     Ask,
 }
 
@@ -193,7 +193,7 @@ impl Work {
         }
     }
 
-    /// How many turns are timed, or counted, together.
+    /// The number of turns that are timed, or counted, together.
     fn batch(self) -> u32 {
         match self {
             Self::Judge | Self::Ask => 100,
@@ -202,7 +202,7 @@ impl Work {
         }
     }
 
-    /// One turn of it, with everything done before that is no part of it.
+    /// One turn, with all preparation done before.
     fn prepared(self, case: &Case) -> Box<dyn FnMut() + '_> {
         match self {
             Self::Refresh => Box::new(|| drop(black_box(case.refresh(None)))),
@@ -255,7 +255,7 @@ fn wanted() -> TargetQuery<'static> {
     TargetQuery { tag: Some(TAG), digest: None }
 }
 
-/// A published repository in a directory, and what is needed to verify it.
+/// A published repository in a directory, and everything else that verifying needs.
 struct Case {
     dir: PathBuf,
     gun: Gun,
@@ -275,7 +275,7 @@ struct Check {
 }
 
 impl Case {
-    /// Writes a case to a directory, where [`Case::open`] finds it without the work of signing.
+    /// Writes a case to a directory, for [`Case::open`] to read without the work of signing.
     fn create(dir: &Path, repo: &Repo) -> Self {
         for (stem, bytes) in repo.files() {
             let file = dir.join("trust").join(GUN).join(format!("{stem}.json"));
@@ -333,7 +333,7 @@ impl Case {
         }
     }
 
-    /// The bytes of one refresh. (`1.root` is `root` once more.)
+    /// The bytes of one refresh. (`1.root` has the bytes of `root`.)
     fn bytes(&self) -> u64 {
         self.read_files().map(|bytes| bytes.len() as u64).sum()
     }
@@ -356,13 +356,13 @@ impl Case {
         }
     }
 
-    /// The repository as a trust server's directory.
+    /// The repository as a directory in place of a trust server.
     fn server(&self) -> TrustServer {
         let url = format!("file://{}", self.dir.join("trust").display());
         TrustServer::parse(&url, PlainHttp::Refused).unwrap()
     }
 
-    /// The time on a processor of one turn, over half a second of them. What else the machine does hardly counts.
+    /// The processor time of one turn, over half a second of turns. The load of the machine hardly changes it.
     fn time(&self, work: Work) -> Duration {
         let mut turn = work.prepared(self);
         turn();
@@ -401,7 +401,7 @@ impl Case {
     }
 }
 
-/// How long this thread was on a processor, to a tick of some milliseconds.
+/// The processor time of this thread, to some milliseconds.
 fn on_cpu() -> Duration {
     let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap();
     Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())

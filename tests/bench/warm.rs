@@ -1,4 +1,4 @@
-//! Warm admissions: the trust data is there, everything else is done for each.
+//! Warm admissions: the trust data is in memory, everything else happens for each request.
 
 use std::time::Duration;
 

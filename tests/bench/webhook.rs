@@ -1,7 +1,7 @@
-//! The executable that is measured, and the files of its installation.
+//! The measured executable, and the files of its installation.
 //!
-//! `PORTREEVE=/path/to/portreeve` in the environment names another one than cargo built, such as a static build. Linux
-//! only: it reads `/proc`.
+//! `PORTREEVE=/path/to/portreeve` in the environment names another executable than cargo's, for instance a static
+//! build. Linux only: it reads `/proc`.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -21,9 +21,9 @@ use crate::callgrind::Counter;
 use crate::client::{Client, PATIENCE, trusting};
 use portreeve_test_support::temp::TempDir;
 
-/// The registry of every image here.
+/// The registry of all images.
 pub(crate) const REGISTRY: &str = "registry.local:9001";
-/// Most connections of a load.
+/// The most connections of a load.
 pub(crate) const CONNECTIONS: usize = 128;
 
 /// An installation's files: certificates, policies, configuration.
@@ -35,8 +35,8 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// One whose images are signed on this trust server, under this CA. Verified data is used for an hour and kept in
-    /// memory alone.
+    /// A site whose images are signed on this trust server, under this CA. Verified data is used for an hour and kept
+    /// in memory alone.
     pub(crate) fn new(trust_server: &str, trust_ca_pem: &str) -> Self {
         let scratch = TempDir::new();
         let authority = Authority::named("Bench CA");
@@ -54,7 +54,7 @@ impl Site {
                 "servers": { REGISTRY: trust_server },
                 "refreshAfter": "1h",
             },
-            // One more is kept open for looking on, and sixteen are the plain listener's.
+            // One more connection observes, and sixteen belong to the plain listener.
             "limits": { "connections": CONNECTIONS + 1 + 16 },
             "log": { "format": "json" },
         });
@@ -62,23 +62,23 @@ impl Site {
         Self { scratch, authority, config, client }
     }
 
-    /// Another value for one setting (`trust`, `refreshAfter`).
+    /// Changes one setting (`trust`, `refreshAfter`).
     pub(crate) fn set(&mut self, section: &str, key: &str, value: impl Into<Value>) {
         self.config[section][key] = value.into();
     }
 
-    /// Keeps verified data on the disk as well.
+    /// Keeps verified data on disk as well.
     pub(crate) fn store(&mut self) {
         let cache = self.scratch.path().join("cache");
         self.set("trust", "cache", cache.to_str().unwrap());
     }
 
-    /// Forgets what is kept there.
+    /// Deletes the data on disk.
     pub(crate) fn empty_store(&self) {
         let _ = fs::remove_dir_all(self.scratch.path().join("cache")); // it may not be there yet
     }
 
-    /// Writes a policy file. A cluster policy for these patterns, each wanting this signer.
+    /// Writes a policy file: a cluster policy for these patterns, each of which requires this signer.
     pub(crate) fn policy(&self, file: &str, patterns: &[String], signer: (&str, &str)) {
         let (name, public_key) = signer;
         let trust = json!({ "enabled": true, "signers": [{ "name": name, "publicKey": public_key }] });
@@ -89,13 +89,13 @@ impl Site {
             "metadata": { "name": file },
             "spec": { "repositories": patterns.iter().map(repository).collect::<Vec<_>>() },
         });
-        // As kubelet does, whole or not at all.
+        // As kubelet does: the whole file or nothing.
         let (new, file) = (self.scratch.path().join("new-policy"), self.scratch.path().join("policies").join(file));
         fs::write(&new, policy.to_string()).unwrap();
         fs::rename(new, file.with_extension("yaml")).unwrap();
     }
 
-    /// The policy for all images of the registry, signed by whoever signed this repository as alice.
+    /// The policy for all images of the registry, signed by this repository's alice.
     pub(crate) fn policy_of(&self, repo: &Repo) {
         self.policy("plant", &[format!("{REGISTRY}/*")], ("alice", &repo.signer_public_key_pem("alice")));
     }
@@ -124,7 +124,7 @@ pub(crate) fn executable() -> PathBuf {
     std::env::var_os("PORTREEVE").map_or_else(|| env!("CARGO_BIN_EXE_portreeve").into(), PathBuf::from)
 }
 
-/// A running webhook; killed on drop.
+/// A running webhook, killed on drop.
 pub(crate) struct Webhook<'s> {
     site: &'s Site,
     child: Child,
@@ -218,7 +218,7 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// As cells: resident, the most so far, anonymous, threads.
+    /// The cells of a table: resident, the most so far, anonymous, threads.
     pub(crate) fn cells(self) -> [String; 4] {
         let [resident, most, anonymous] = [self.resident, self.most, self.anonymous].map(mebibytes);
         [resident, most, anonymous, self.threads.to_string()]

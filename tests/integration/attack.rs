@@ -1,5 +1,6 @@
-//! Attacks on the running webhook: crowds, floods, garbage, files that change under it, and its own sudden death.
-//! Through all of them it answers whoever asks decently, holds to its memory, and never says yes by mistake.
+//! Attacks on the running webhook: many connections, floods, garbage, files that change while they are read, SIGKILL.
+//! During each of them the webhook answers well-behaved clients, keeps to its memory, and admits nothing that is not
+//! signed.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs;
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::https::{TlsStream, connect_tls, read_response};
+use crate::https::{TlsStream, connect_tls, read_response, send_review};
 use crate::pki::Pki;
 use crate::plant::PLC;
 use crate::process::{self, wait_until};
@@ -21,15 +22,15 @@ use crate::review::{assert_allowed, assert_denied, pod_review, policy_for};
 use crate::stage::Stage;
 use portreeve_test_support::trust_server::Fault;
 
-/// What all of these tests stand under, in KiB.
+/// The most memory in all tests but one, in KiB.
 const MOST_MEMORY: u64 = 24 << 10;
 
-/// The same where all connections wait for a trust server, each with a thread of its own, whose stack is deeper in a
-/// debug build.
+/// The most memory while every connection waits for a trust server, in KiB. Each has a thread then, and stacks are
+/// deeper in a debug build.
 const MOST_MEMORY_WAITING: u64 = 28 << 10;
 
-/// How many slow clients come, and how many at most in a second: 112 in a second would fill every place with newcomers,
-/// of which none can be told from an honest one.
+/// The number of slow clients, and the pause between two of them. At 112 a second all connections would be too young to
+/// be closed, and the gateway could not tell a slow client from a good one.
 const CROWD: usize = 1000;
 const PACE: Duration = Duration::from_millis(8);
 
@@ -47,7 +48,8 @@ fn admissions_go_on_among_a_thousand_slow_connections() {
             let mut crowd: VecDeque<Box<dyn Write>> = VecDeque::new();
             for number in 0..CROWD {
                 thread::sleep(PACE);
-                // Silent from the first byte, the same where probes come in, half a request, and a byte now and then.
+                // A silent client, a silent client of the plain port, and two that send half a request and then single
+                // bytes.
                 let client: Box<dyn Write> = match number % 4 {
                     0 => Box::new(TcpStream::connect(("127.0.0.1", serving.port())).unwrap()),
                     1 => Box::new(TcpStream::connect(("127.0.0.1", serving.plain_port())).unwrap()),
@@ -56,12 +58,12 @@ fn admissions_go_on_among_a_thousand_slow_connections() {
                 crowd.push_back(client);
                 for (age, client) in crowd.iter_mut().rev().enumerate().take(40) {
                     let bytes: &[u8] = if age == 0 { b"POST /admit HTTP/1.1\r\nX: " } else { b"y" };
-                    // It may be cut for a later one.
+                    // The gateway may have closed it for a newer one.
                     if number % 4 > 1 {
                         let _ = client.write_all(bytes).and_then(|()| client.flush());
                     }
                 }
-                // More than there are places, but not more than a process may have descriptors.
+                // More than the gateway accepts, fewer than this process may have descriptors.
                 if crowd.len() > 400 {
                     crowd.pop_front();
                 }
@@ -71,10 +73,8 @@ fn admissions_go_on_among_a_thousand_slow_connections() {
         let mut answered = 0;
         while !over.load(Ordering::SeqCst) {
             let begin = Instant::now();
-            // As kube-apiserver does it: on a connection that it keeps, or on a new one.
-            let body = review.to_string();
-            let head = format!("POST /admit?timeout=10s HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", body.len());
-            kept.write_all((head + &body).as_bytes()).and_then(|()| kept.flush()).unwrap();
+            // kube-apiserver uses a kept connection or a new one.
+            send_review(&mut kept, "/admit?timeout=10s", &review).unwrap();
             assert_allowed(&read_response(&mut kept).expect("an answer").json());
             assert_allowed(&serving.admit("/admit?timeout=10s", &review));
             assert!(serving.is_ready());
@@ -84,7 +84,7 @@ fn admissions_go_on_among_a_thousand_slow_connections() {
         }
         assert!(answered > 0);
     });
-    // Most of them are cut: for others where the machine is fast, else for their slowness, or when they left.
+    // Most of them are closed: for newcomers on a fast machine, else by a time limit. Some leave by themselves.
     let cut = || {
         ["connections", "handshake_time", "head_time", "request_time", "idle_time"]
             .map(|limit| {
@@ -120,7 +120,7 @@ fn floods_of_garbage_are_over_when_they_are_over() {
         "{\"kind\":\"AdmissionReview\",\"kind\":\"AdmissionReview\"}",
     ]
     .map(str::to_owned);
-    // Three bytes a container here, fifty there: as many as fit.
+    // Each `{},` is three bytes on the wire and about fifty in memory.
     let crowded =
         pod_review("x").to_string().replace("\"containers\":[", &format!("\"containers\":[{}", "{},".repeat(2 << 20)));
     let deep = format!("{}{}", "[".repeat(60_000), "]".repeat(60_000));
@@ -135,7 +135,7 @@ fn floods_of_garbage_are_over_when_they_are_over() {
     raw.push(headers.clone().into_bytes());
     thread::scope(|scope| {
         for _ in 0..2 {
-            // Whole handshakes, and nothing else: they cost us a signature each.
+            // Handshakes without a request: each costs the webhook a signature.
             scope.spawn(|| {
                 while !over.load(Ordering::SeqCst) {
                     let _ = serving.connect().and_then(|mut stream| stream.flush());
@@ -149,7 +149,7 @@ fn floods_of_garbage_are_over_when_they_are_over() {
                     for port in [serving.port(), serving.plain_port()] {
                         let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { continue };
                         let _ = stream.set_read_timeout(Some(Duration::from_millis(200)));
-                        let _ = stream.write_all(&garbage); // a reset may come first
+                        let _ = stream.write_all(&garbage); // the webhook may have closed the connection
                         let _ = stream.shutdown(Shutdown::Write);
                         let _ = stream.read(&mut [0; 512]);
                     }
@@ -178,7 +178,8 @@ fn policies_that_change_all_the_time_are_each_whole() {
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
-            // A hundred times a second: kubelet is never so fast. Half a file is never seen, and a broken one changes nothing.
+            // Far more often than kubelet. A half-written file is never read, and a file with a mistake changes
+            // nothing.
             for number in 0.. {
                 match number % 3 {
                     0 => stage.site.policies(&[policy_for("registry.local:9001/*", trust.clone())]),
@@ -217,11 +218,9 @@ fn after_sudden_death_under_load_it_starts_on_the_same_ports_and_remembers() {
             let (pki, over, answers) = (&pki, &over, &answers);
             scope.spawn(move || {
                 while !over.load(Ordering::SeqCst) {
-                    // While it is dead nobody answers, or only the kernel does. What is answered is right.
-                    let body = review.to_string();
-                    let head = format!("POST /admit HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", body.len());
+                    // A killed webhook answers nothing. Every response that does come is right.
                     let Ok(mut stream) = connect_tls(pki, port) else { continue };
-                    if stream.write_all((head + &body).as_bytes()).and_then(|()| stream.flush()).is_err() {
+                    if send_review(&mut stream, "/admit", review).is_err() {
                         continue;
                     }
                     let Some(answer) = read_response(&mut stream) else { continue };
@@ -238,7 +237,7 @@ fn after_sudden_death_under_load_it_starts_on_the_same_ports_and_remembers() {
         }
         over.store(true, Ordering::SeqCst);
     });
-    // What it had verified before it died is there, and still sound.
+    // The trust data that it verified before SIGKILL is stored, and complete.
     serving.kill();
     stage.server.stop();
     serving = stage.site.serve_again(&serving);
@@ -250,7 +249,7 @@ fn after_sudden_death_under_load_it_starts_on_the_same_ports_and_remembers() {
 fn sigterm_while_it_starts_ends_it() {
     let pki = Pki::new();
     let site = Site::new(&pki);
-    // A certificate that is never there to be read: the start takes as long as the test wants.
+    // A certificate that never finishes loading: the start lasts until the test ends it.
     let pipe = site.file("pipe", "");
     fs::remove_file(&pipe).unwrap();
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
@@ -275,13 +274,13 @@ fn sigterm_while_it_starts_ends_it() {
 fn busy_connections_stay_within_their_memory() {
     let stage = Stage::new();
     let serving = stage.site.serve();
-    // All of the TLS listener's connections, each with a question that nobody answers; and the others probing.
+    // Every connection of the TLS listener waits for a trust server that does not answer. The plain listener answers
+    // probes.
     stage.server.misbehave("plant/unseen", Fault::Stall);
     let mut busy: Vec<TlsStream> = (0..112).map(|_| serving.connect().unwrap()).collect();
     for (number, stream) in busy.iter_mut().enumerate() {
-        let body = pod_review(&format!("registry.local:9001/plant/unseen-{number}:v1")).to_string();
-        let head = format!("POST /admit?timeout=5s HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", body.len());
-        stream.write_all((head + &body).as_bytes()).and_then(|()| stream.flush()).unwrap();
+        let review = pod_review(&format!("registry.local:9001/plant/unseen-{number}:v1"));
+        send_review(stream, "/admit?timeout=5s", &review).unwrap();
     }
     let mut probes: Vec<TcpStream> =
         (0..15).map(|_| TcpStream::connect(("127.0.0.1", serving.plain_port())).unwrap()).collect();
@@ -293,12 +292,12 @@ fn busy_connections_stay_within_their_memory() {
     for stream in &mut busy {
         assert_denied(&read_response(stream).expect("an answer in time").json(), &["unseen"]);
     }
-    // A debug build's code is paged in as well, which is none of the connections' doing.
+    // The code of a debug build is resident too, and is not counted.
     eprintln!("{memory} KiB, {} threads", fs::read_dir(format!("/proc/{}/task", serving.id())).unwrap().count());
     assert!(memory < MOST_MEMORY_WAITING, "{memory} KiB of its own are resident");
 }
 
-/// What a pod of ours may have (`manifests/base/deployment.yaml`), in KiB.
+/// The memory limit of the pod (`manifests/base/deployment.yaml`), in KiB.
 const POD_MEMORY: u64 = 128 << 10;
 
 #[test]
@@ -310,14 +309,14 @@ fn what_would_cost_us_far_more_than_its_sender_is_refused() {
     assert_allowed(&serving.admit("/admit", &review));
     let text = review.to_string();
     let pods = |object: &str, with: String| text.replacen(object, &with, 1);
-    // A string where an object should be is quoted in the error, each of these six times as long.
+    // A string in place of an object is quoted in the error, and each of these characters is escaped to six.
     let quoted = pods("\"spec\":{", format!("\"spec\":\"{}\",\"x\":{{", "\u{7f}".repeat(LARGE)));
-    // A uid comes back in the answer.
+    // The response repeats the uid.
     let echoed = pods("\"uid\":\"", format!("\"uid\":\"{}", "u".repeat(LARGE)));
-    // One megabyte of text, ten of a map.
+    // One megabyte of text becomes a map of ten.
     let annotations: String = (0..99_000).map(|number| format!("\"{number}\":\"\",")).collect();
     let mapped = pods("\"metadata\":{", format!("\"metadata\":{{\"annotations\":{{{annotations}\"z\":\"\"}},"));
-    // Each key may repeat itself a little, by aliases; a thousand keys a thousand times that.
+    // Aliases repeat a value a few thousand times in each of a thousand keys.
     let aliases = "a: &a [x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b]\nd: [*c,*c,*c,*c,*c,*c]\n";
     let mut bomb = review.clone();
     bomb["request"]["kind"] = json!({ "group": "", "version": "v1", "kind": "ConfigMap" });
@@ -338,7 +337,7 @@ fn what_would_cost_us_far_more_than_its_sender_is_refused() {
                     assert!(statuses.contains(&seen.status), "{path} {:.60}: {seen:?}", body);
                 });
             }
-            // The others notice nothing of it.
+            // Other clients are answered meanwhile.
             let begin = Instant::now();
             assert_allowed(&serving.admit("/admit?timeout=10s", &review));
             assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
@@ -355,8 +354,8 @@ fn memory(id: u32) -> u64 {
     line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
 }
 
-/// Looks at a webhook's memory all the time. The kernel's own mark of the most there was counts the code as well, of
-/// which a debug build has more than all the rest.
+/// Samples the anonymous memory of a webhook. The kernel's own maximum (`VmHWM`) includes the code, which is most of it
+/// in a debug build.
 struct MemoryWatch {
     over: Arc<AtomicBool>,
     thread: thread::JoinHandle<u64>,

@@ -1,11 +1,10 @@
-//! Portreeve in front of a real API server: etcd, kube-apiserver and kube-controller-manager as they are in every
-//! cluster, `manifests/` applied by a real kubectl, real Notary behind it all. There is no node: pods are made, and never
-//! run. What the API server says (denials, warnings) is read from kubectl, and whom Portreeve let pass as what from the
-//! API server's own audit log.
+//! Portreeve in front of a real API server: etcd, kube-apiserver and kube-controller-manager, `manifests/` applied by a
+//! real kubectl, a real Notary server. There is no node: Pods are created and never run. Denials and warnings are read
+//! from kubectl, exemptions from the API server's audit log.
 //!
-//! One cluster for all scenarios, for it takes a while to start: they are the steps of one test. Each tenant's scenario has
-//! a namespace of its own, so they run side by side; what takes Portreeve away from the others comes after them.
-//! `PORTREEVE_CLUSTER=WORD tests/run cluster` runs those whose names contain a word.
+//! Starting the cluster takes a while, so all scenarios are steps of one test. Each scenario of a tenant has a
+//! namespace of its own, and these run side by side. The scenarios that stop Portreeve run after them.
+//! `PORTREEVE_CLUSTER=WORD tests/run cluster` runs the scenarios whose names contain a word.
 
 mod control_plane;
 mod installation;
@@ -38,13 +37,13 @@ use crate::notary::needs_notary;
 use crate::plant::Plant;
 use crate::process::wait_patiently;
 
-/// A name, and what is shown.
+/// A name, and the steps.
 type Scenario = (&'static str, fn(&Cluster));
 
-/// And the end of it.
+/// The last scenario.
 const REMOVAL: Scenario = ("a clean removal", installing::a_clean_removal);
 
-/// On an empty cluster, in this order. Always run: the others need what they leave behind.
+/// On an empty cluster, in this order. These always run, because the others need the objects that they leave.
 const FIRST: [Scenario; 4] = [
     ("every overlay and component is valid", installing::every_overlay_is_valid),
     ("the plain file is valid once it is filled", installing::the_plain_file_is_valid_once_filled),
@@ -52,7 +51,7 @@ const FIRST: [Scenario; 4] = [
     ("the first policy gives way to the site's", policies::the_first_policy_gives_way),
 ];
 
-/// Side by side, the slow ones first.
+/// Side by side, the slow scenarios first.
 const TENANTS: [Scenario; 21] = [
     ("CronJob and Job", workloads::cron_jobs_and_jobs),
     ("stored trust data stands in, with a warning", trust::stored_data_stands_in),
@@ -77,7 +76,7 @@ const TENANTS: [Scenario; 21] = [
     ("a signer's key from a Secret", trust::signers_from_secrets),
 ];
 
-/// Alone, in this order.
+/// One at a time, in this order.
 const LAST: [Scenario; 6] = [
     ("the certificate is renewed under load", outage::the_certificate_is_renewed_under_load),
     ("the webhook is down", outage::the_webhook_is_down),
@@ -119,7 +118,7 @@ fn portreeve_holds_in_a_real_cluster() {
     for scenario in LAST.iter().filter(wanted) {
         cluster.show(scenario);
         if !cluster.installation.is_ready() {
-            // Left stopped by one that failed. If that fails too, the next scenario says so.
+            // A scenario that failed may have left it stopped. If the start fails as well, the next scenario says so.
             let _ = catch_unwind(AssertUnwindSafe(|| cluster.installation.serve(&cluster.control)));
         }
     }
@@ -128,7 +127,7 @@ fn portreeve_holds_in_a_real_cluster() {
     assert!(failed.is_empty(), "failed: {}\n--- Portreeve's log\n{}", failed.join(", "), cluster.installation.log());
 }
 
-/// The cluster, and what is in it.
+/// The running cluster.
 struct Cluster {
     control: ControlPlane,
     installation: Installation,
@@ -137,13 +136,13 @@ struct Cluster {
 }
 
 impl Cluster {
-    /// A node that nobody runs: controllers make pods for it.
+    /// A node without a kubelet: controllers create Pods for it.
     fn has_a_node(&self) {
         let node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": "edge-1" } });
         self.admin().feed(&["create", "--filename=-"], &node.to_string()).expect(0);
     }
 
-    /// Runs one scenario; if it fails, the next ones go on.
+    /// Runs one scenario. The next ones run even if it fails.
     fn show(&self, (name, scenario): &Scenario) {
         let start = Instant::now();
         let outcome = match catch_unwind(AssertUnwindSafe(|| scenario(self))) {
@@ -154,22 +153,22 @@ impl Cluster {
                 format!("FAILED: {}", words.or(panic.downcast_ref::<&str>().copied()).unwrap_or_default())
             }
         };
-        // Past the test runner's capture: the steps are what one wants to read.
+        // Written to the stream itself, because the test runner captures what `eprintln!` prints.
         let line = format!("cluster: {name} ... {outcome}, {:.1} s\n", start.elapsed().as_secs_f64());
         let _ = std::io::stderr().write_all(line.as_bytes());
     }
 
-    /// kubectl of the cluster's administrator.
+    /// kubectl as the cluster's administrator.
     fn admin(&self) -> Kubectl {
         self.control.kubectl("admin")
     }
 
-    /// A namespace in which alice, an ordinary tenant, may do what the role `edit` lets her.
+    /// A namespace in which alice, a tenant, has the role `edit`.
     fn tenant(&self, namespace: &'static str) -> Tenant<'_> {
         Tenant::new(self, namespace)
     }
 
-    /// What the API server answers to a GET by the administrator; `None` where there is nothing.
+    /// The response to a GET by the administrator; `None` for a 404.
     fn get(&self, path: &str) -> Option<Value> {
         let response = self.control.ask("GET", path, "");
         match response.status {
@@ -181,7 +180,7 @@ impl Cluster {
         }
     }
 
-    /// Adds policies under a key of their own, as somebody does who may edit policies, and waits until they count.
+    /// Adds policies under a key of their own, as a policy editor, and waits until they are in force.
     fn add_policies(&self, key: &str, policies: &[Value]) {
         let text: Vec<String> = policies.iter().map(Value::to_string).collect();
         let patch = json!({ "data": { key: text.join("\n---\n") } }).to_string();
@@ -190,7 +189,7 @@ impl Cluster {
         self.take_policies();
     }
 
-    /// Brings the stored policies to Portreeve, and waits until it has taken them.
+    /// Mounts the stored policies, and waits until Portreeve has read them.
     fn take_policies(&self) {
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -201,8 +200,8 @@ impl Cluster {
         }
     }
 
-    /// The annotations that Portreeve left in the audit log on requests for a resource of a namespace: the user, and the
-    /// annotations of `/admit`, by their short names.
+    /// Portreeve's annotations in the audit log, for requests for one resource of one namespace: the user, and the
+    /// annotations of `/admit` by their short names.
     fn decided(&self, namespace: &str, resource: &str, verb: &str) -> Vec<(String, Value)> {
         let events = self.control.audit().into_iter();
         let ours = events.filter(|event| {

@@ -93,7 +93,7 @@ fn several_documents_and_standard_input_are_read() {
     run(&mut site.command("review", &["-"]), &json).expect(ALLOWED);
 }
 
-/// What is piped in from a cluster, and what nobody would have noticed to be passed over.
+/// The output of `kubectl get`, and mistakes that must not be skipped silently.
 #[test]
 fn lists_are_read_whole_and_slips_are_told() {
     needs_notary!();
@@ -120,7 +120,7 @@ fn lists_are_read_whole_and_slips_are_told() {
     let near = json!({ "apiVersion": "app/v1", "kind": "Deployment", "metadata": { "name": "a" } });
     let told = review(&[], &near).expect(BAD_INPUT).stderr;
     assert!(told.contains("did you mean kind Deployment in apiVersion apps/v1?"), "{told}");
-    // Of an object that cannot be decoded, its name is told, and why.
+    // For an object that cannot be decoded, the message has its name and the reason.
     let mut broken = pod("broken", "v1");
     broken["spec"]["containers"][0]["image"] = 7.into();
     let told = review(&[], &list(&[broken])).expect(DENIED).stdout;
@@ -139,9 +139,9 @@ fn one_unsigned_image_denies_the_workload() {
         let container = if name == "review-ephemeral.json" { "debugger" } else { "newcomer" };
         assert_denied(&answer(&site, name, DENIED), &[container, "plant/plc:unsigned", "plant"]);
     }
-    // Error kinds are not told by searching for a number in a text.
+    // The kind of an error is not found by searching its text for a number.
     assert_denied(&answer_for(&site, &format!("{PLC}:v401"), DENIED), &["plant/plc:v401"]);
-    // A repository that the server has never heard of is no outage.
+    // An unknown repository is a rejection, not an outage.
     assert_denied(&answer_for(&site, "registry.local:9001/plant/none:v1", DENIED), &["plant/none"]);
     // Another host's images match no policy here, whatever their path.
     assert_denied(&answer_for(&site, "evil.example/plant/plc:v1", DENIED), &["evil.example"]);
@@ -182,7 +182,7 @@ fn every_required_signer_must_have_signed_with_the_configured_key() {
     assert_denied(&answer_for(&site, &format!("{PLC}:v1"), DENIED), &["bob"]);
     site.policies(&[policy(&[&impostor])]);
     assert_denied(&answer_for(&site, &format!("{PLC}:v1"), DENIED), &["alice"]);
-    // No signer asked for: plain `targets` repositories count as well, unreleased drafts do not.
+    // Without required signers a repository with plain `targets` counts, and a draft that was not released does not.
     site.policies(&[policy(&[])]);
     assert_denied(&answer_for(&site, &format!("{HMI}:draft"), DENIED), &["plant/hmi:draft"]);
     let bare = answer_for(&site, "registry.local:9001/plant/bare:v1", ALLOWED);
@@ -198,7 +198,7 @@ fn a_key_that_is_listed_but_did_not_sign_does_not_count() {
     notary
         .repository(PLC)
         .add_signer(&impostor)
-        .delegate("targets/alice", &alice) // whose private key is not here
+        .delegate("targets/alice", &alice) // this client does not have its private key
         .sign("v1", &digest, &["targets/releases", "targets/alice"]);
     let site = Site::with_server(&pki, &notary.url());
     site.policies(&[policy(&[&alice])]);
@@ -215,10 +215,10 @@ fn a_portieris_policy_with_a_signer_secret_works_unchanged() {
     site.policy_text(&fs::read_to_string(fixture("policy.yaml")).unwrap());
     site.secret("line-1", "alice-key", &[("name", "alice"), ("publicKey", plant.alice.public_key())]);
     answer(&site, "deployment.yaml", ALLOWED);
-    // A wrong key in the secret is a wrong key.
+    // A secret with another key is a rejection.
     site.secret("line-1", "alice-key", &[("name", "alice"), ("publicKey", plant.bob.public_key())]);
     assert_denied(&answer(&site, "deployment.yaml", DENIED), &["alice"]);
-    // A cluster policy never takes its keys from the workload's namespace: the tenant would choose them.
+    // A cluster policy never reads keys from the workload's namespace, where a tenant could choose them.
     site.secret("line-1", "alice-key", &[("name", "alice"), ("publicKey", plant.alice.public_key())]);
     let trust = json!({ "enabled": true, "signerSecrets": [{ "name": "alice-key" }] });
     site.policies(&[policy_for("registry.local:9001/plant/*", trust)]);
@@ -268,7 +268,7 @@ fn warn_lets_in_and_says_so_and_mutation_can_be_off() {
 fn without_a_check_nobody_is_asked() {
     needs_notary!();
     let pki = Pki::new();
-    let site = Site::new(&pki); // knows no server at all
+    let site = Site::new(&pki); // without any trust server
     let open = json!({
         "apiVersion": "portreeve/v1", "kind": "ClusterImagePolicy", "metadata": { "name": "open" },
         "spec": { "repositories": [{ "name": "registry.local:9001/plant/*" }] },
@@ -282,7 +282,7 @@ fn without_a_check_nobody_is_asked() {
 fn a_policy_names_its_own_server() {
     needs_notary!();
     let plant = Plant::visit();
-    let site = Site::new(&plant.pki); // no servers by configuration
+    let site = Site::new(&plant.pki); // no servers in the configuration
     let trust = json!({
         "enabled": true, "trustServer": plant.notary.url(), "signers": in_policy(&[&plant.alice]),
     });
@@ -321,7 +321,7 @@ fn a_private_ca_is_needed_and_enough() {
     // The option beats the file.
     let run = site.review(&["--trust-ca", plant.pki.ca().to_str().unwrap()], &fixture("deployment.yaml"));
     run.expect(ALLOWED);
-    // Another CA of the same name is another CA.
+    // Another CA with the same name does not count.
     site.config["trust"]["ca"] = json!(Pki::new().ca());
     let run = site.review(&["--trust-ca", Pki::new().ca().to_str().unwrap()], &fixture("deployment.yaml"));
     assert_ne!(run.status, Some(ALLOWED), "{run:?}");
@@ -337,7 +337,7 @@ fn a_server_that_is_gone_leaves_it_undecided() {
     let answer = answer(&site, "deployment.yaml", UNDECIDED);
     assert_denied(&answer, &[DID_NOT_ANSWER, &plant.notary.url()]);
 
-    // Labels and finalizers can be edited all the same; images cannot.
+    // Labels and finalizers can be changed; images cannot.
     let (old, mut labelled) = (pod(&format!("{PLC}:v1")), pod(&format!("{PLC}:v1")));
     labelled["metadata"]["labels"] = json!({ "shift": "night" });
     for (new, status) in [(&labelled, ALLOWED), (&pod(&format!("{PLC}:v2")), UNDECIDED)] {
@@ -421,7 +421,7 @@ fn bad_input_is_told_from_a_denial() {
     site.review(&[], &site.file("broken.yaml", "a: [")).expect(BAD_INPUT);
     site.review(&["--no-such-option"], &manifest).expect(BAD_INPUT);
     run(executable().arg("judge"), "").expect(BAD_INPUT);
-    // A misspelt key of the configuration is refused, with the key that was meant.
+    // A misspelt configuration key is refused, and the right key is suggested.
     site.config["trsut"] = json!({});
     let run = site.review(&[], &manifest).expect(BAD_INPUT);
     assert!(

@@ -1,5 +1,5 @@
-//! The forgery that Notary's own client falls for (a second parser merges what the first one overwrote): whoever holds
-//! the server's snapshot and timestamp keys adds a tag to a file that he cannot sign, and the signature stays valid.
+//! A forgery that Notary's own client accepts, because it parses twice and merges duplicate keys: an attacker with the
+//! server's snapshot and timestamp keys adds a tag to a file that he cannot sign, and its signature stays valid.
 
 use portreeve_test_support::signer as tuf;
 
@@ -19,7 +19,7 @@ fn serve(pki: &Pki, repo: &tuf::Repo) -> HttpsServer {
     let files = repo.files().clone();
     HttpsServer::start(pki, move |request| {
         if request.target == "/v2/" {
-            return Reply::json(200, "{}"); // the client asks whether this is a Notary server
+            return Reply::json(200, "{}"); // the client's first request
         }
         let name = request.target.strip_prefix(&format!("/v2/{PLC}/_trust/tuf/")).and_then(|n| n.strip_suffix(".json"));
         match name.and_then(|name| files.get(name)) {
@@ -29,8 +29,8 @@ fn serve(pki: &Pki, repo: &tuf::Repo) -> HttpsServer {
     })
 }
 
-/// Puts a second `targets` in front of the one that was signed, in this role's file. Snapshot and timestamp are signed
-/// over the result, as the server would; nobody else signs anything.
+/// Puts a second `targets` before the signed one in this role's file. Snapshot and timestamp are signed over the
+/// result, as a server can do; no other key signs anything.
 fn forge(repo: &tuf::Repo, role: &'static str) -> tuf::Repo {
     repo.update(|signer| {
         signer.edit_bytes(role, |bytes| {
@@ -50,7 +50,7 @@ fn a_second_targets_object_fools_the_real_client_and_not_us() {
         ("targets", tuf::Signer::new(PLC).target("targets", "v1", HONEST, 9).publish()),
         ("targets/releases", tuf::Signer::new(PLC).signer("alice").release("v1", HONEST, 9, &["alice"]).publish()),
     ] {
-        // The real client reads an honest repository of ours, and has no such tag.
+        // Without the forgery the real client reads the repository and does not find the tag.
         let honest = serve(&pki, &repo);
         let found = lookup_at(&pki, &honest.url(), PLC, "v1").expect(0).stdout;
         assert_eq!(found.trim(), format!("v1 sha256:{} 9", "11".repeat(32)), "{role}");

@@ -1,5 +1,5 @@
-//! Trust servers that are slow, broken or lying: what they say is told apart as "rejected" (the data says no) and
-//! "unavailable" (nobody could say), and the answer leaves in time.
+//! Slow, broken and lying trust servers. Each is either "rejected" (the data says no) or "unavailable" (there is no
+//! answer), and the response leaves in time.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -13,7 +13,7 @@ use portreeve_test_support::signer as tuf;
 use portreeve_test_support::trust_server::{Fault, SignIn, TokenService};
 use serde_json::json;
 
-use crate::https::{HttpsServer, Reply};
+use crate::https::{HttpsServer, Reply, send_review};
 use crate::notary::needs_notary;
 use crate::plant::{PLC, Plant};
 use crate::process::{run, wait_until};
@@ -24,8 +24,7 @@ use crate::stage::Stage;
 const REJECTED: i32 = 1;
 const UNAVAILABLE: i32 = 3;
 
-/// Reviews a signed image of a site, from the command line: it ends with one of these statuses, and in the words that
-/// go with it.
+/// Reviews a signed image on the command line. The exit status is one of these, and the message agrees with it.
 #[track_caller]
 fn assert_verdict(site: &Site, statuses: &[i32], what: &str) {
     let file = site.file("pod.json", &pod(&format!("{PLC}:v1")).to_string());
@@ -41,11 +40,11 @@ fn assert_verdict(site: &Site, statuses: &[i32], what: &str) {
 #[test]
 fn broken_servers_are_unavailable_and_floods_rejected() {
     let stage = Stage::new();
-    // What is no metadata at all was said by somebody, but hardly by a Notary server: both verdicts are right.
+    // A body that is no metadata may come from Notary or not: both verdicts are right.
     let either: &[i32] = &[REJECTED, UNAVAILABLE];
     let cases: [(Fault, &[i32]); 13] = [
         (Fault::Reset, &[UNAVAILABLE]),
-        (Fault::ShortBody, either), // it promises more than the snapshot lists
+        (Fault::ShortBody, either), // its Content-Length is more than the snapshot lists
         (Fault::ShortChunks, &[UNAVAILABLE]),
         (Fault::Redirect, &[UNAVAILABLE]),
         (Fault::Status(429), &[UNAVAILABLE]),
@@ -109,7 +108,7 @@ fn slow_token_services_use_up_only_their_own_time() {
     stage.site.pull_secret("harbor", "registry.local:9001", "robot", "secret");
     let serving = stage.site.serve();
     let review = pod_review(&format!("{PLC}:v1"));
-    // It stalls, drips, never ends, lies about its length, or sends one on to itself for ever.
+    // It stalls, drips, never ends, states a wrong length, or redirects to itself.
     for fault in [Fault::Stall, Fault::Drip, Fault::DripHead, Fault::Huge(1 << 30), Fault::ShortBody, Fault::Redirect] {
         stage.server.misbehave("/token", fault);
         let begin = Instant::now();
@@ -132,7 +131,7 @@ fn what_comes_behind_an_answer_is_not_the_next_one() {
     let (review, unsigned) = (pod_review(&format!("{PLC}:v1")), pod_review(&format!("{PLC}:unsigned")));
     stage.server.misbehave("", Fault::LongBody);
     for _ in 0..3 {
-        // "{}" is no metadata: whoever took it for the next answer would reject the image.
+        // "{}" is no metadata. Read as the next response, it would reject the image.
         assert_allowed(&serving.admit("/admit?timeout=10s", &review));
         assert_denied(&serving.admit("/admit?timeout=10s", &unsigned), &["plant/plc:unsigned"]);
     }
@@ -150,14 +149,14 @@ fn a_slow_repository_does_not_hold_up_another() {
             let answer = || serving.admit("/admit?timeout=4s", &pod_review(&format!("{slow}:v1")));
             scope.spawn(move || assert_denied(&answer(), &[DID_NOT_ANSWER]));
         }
-        thread::sleep(Duration::from_millis(500)); // by now they are all waiting
+        thread::sleep(Duration::from_millis(500)); // all of them wait now
         let begin = Instant::now();
         assert_allowed(&serving.admit("/admit?timeout=4s", &pod_review(&format!("{PLC}:v1"))));
         assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
     });
 }
 
-/// Eight workers; a server that takes connections and never says a word; and another one that is well.
+/// There are eight workers, a server that accepts connections and never answers, and a server that works.
 #[test]
 fn a_server_that_stalls_does_not_hold_all_workers() {
     let mut stage = Stage::new();
@@ -166,25 +165,19 @@ fn a_server_that_stalls_does_not_hold_all_workers() {
     stage.site.config["trust"]["servers"]["stalling.local"] = json!(url);
     stage.site.policies(&[policy_for("*", json!({ "enabled": true }))]);
     let serving = stage.site.serve();
-    // Three times as many as there are workers, and none of them is read.
+    // Three times as many requests as workers. Their responses are not read.
     let crowd: Vec<_> = (0..24)
         .map(|number| {
-            let body = pod_review(&format!("stalling.local/x{number}:v1")).to_string();
             let mut stream = serving.connect().unwrap();
-            let head = format!(
-                "POST /admit?timeout=20s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
-                 Content-Length: {}\r\n\r\n",
-                body.len()
-            );
-            stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes())).unwrap();
-            stream.flush().unwrap();
+            let review = pod_review(&format!("stalling.local/x{number}:v1"));
+            send_review(&mut stream, "/admit?timeout=20s", &review).unwrap();
             stream
         })
         .collect();
     for _ in 0..10 {
         assert_allowed(&serving.admit("/admit?timeout=20s", &pod_review(&format!("{PLC}:v1"))));
     }
-    // Half of the workers still wait; the other half had better things to do.
+    // At most half as many requests as there are workers wait for the silent server. The others are refused.
     let metric = |name: &str| serving.metric(name).unwrap_or(0);
     let denied = metric("portreeve_admissions_total{endpoint=\"admit\",outcome=\"denied\"}");
     assert!(denied <= 20, "{denied}");
@@ -203,7 +196,7 @@ fn a_server_that_lies_is_rejected() {
     type Lie = fn(&str, String) -> String;
     let cases: [(&str, Lie); 5] = [
         ("another digest", |target, body| {
-            // The bytes no longer have the hash that the snapshot gives.
+            // The bytes do not have the hash that the snapshot lists.
             if target.contains("targets") { body.replacen("\"length\":1234", "\"length\":1235", 1) } else { body }
         }),
         ("a timestamp from nobody", |target, body| {
@@ -234,7 +227,7 @@ fn a_server_that_lies_is_rejected() {
         assert_verdict(&site, &[REJECTED], what);
         assert!(lies.load(Ordering::SeqCst) > 0, "{what}: nothing was changed");
     }
-    // The relay itself is sound: what it leaves alone is believed.
+    // The relay itself changes nothing: without a lie the image is verified.
     let (server, lies) = plant.relay(|_, body| body);
     let site = Site::with_server(&plant.pki, &server.url());
     site.policies(&[policy(&[&plant.alice])]);
@@ -275,7 +268,7 @@ fn credentials_go_only_to_https_realms() {
 fn proxies_come_from_the_environment() {
     needs_notary!();
     let plant = Plant::visit();
-    // A name that only the proxy can resolve; and this machine itself, for which no proxy is asked.
+    // A name that only the proxy resolves, and this machine, for which no proxy is used.
     let elsewhere = format!("https://notary.test:{}", plant.notary.port());
     let tunnel = format!("CONNECT notary.test:{} ", plant.notary.port());
     for (server, proxied) in [(elsewhere, true), (plant.notary.url(), false)] {
@@ -290,7 +283,7 @@ fn proxies_come_from_the_environment() {
     }
 }
 
-/// An HTTP proxy that opens tunnels: its URL, and the first line of each request it got.
+/// An HTTP proxy with CONNECT: its URL, and the first line of each request.
 fn proxy() -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

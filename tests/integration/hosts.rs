@@ -1,4 +1,4 @@
-//! Hosts in each spelling, signed by the real client: an IPv6 address, the default port, Docker Hub's short names.
+//! The spellings of a host, signed by the real client: an IPv6 address, the default port, Docker Hub's short names.
 
 use crate::https::{HttpsServer, Reply};
 use crate::notary::{Digest, RealNotary, Signer, needs_notary};
@@ -8,7 +8,7 @@ use crate::product::Site;
 use crate::review::{patch, pod, policy_for};
 use crate::token::TokenService;
 
-/// The image after `review` has patched it.
+/// The image in the patch of `review`.
 #[track_caller]
 fn patched(site: &Site, image: &str) -> serde_json::Value {
     let file = site.file("pod.json", &pod(image).to_string());
@@ -85,7 +85,8 @@ fn what_is_no_notary_server_says_nothing_about_trust_data() {
     let notary = RealNotary::start(&pki);
     let told = check(&notary.url()).expect(1).stdout;
     assert!(!told.contains("/v2"), "{told}");
-    // Below Notary's own path the server speaks of other names: it says nothing about this image.
+    // Under an address that ends in Notary's own path, the server knows other names, so its answer says nothing about
+    // this image.
     let told = check(&format!("{}/v2/", notary.url())).expect(3).stdout;
     assert!(told.contains("unavailable") && told.contains("a trust server's address ends before /v2"), "{told}");
     assert!(!told.contains("was ever signed"), "{told}");

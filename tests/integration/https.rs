@@ -1,5 +1,5 @@
-//! HTTP/1.1 over TLS, both ends, one request a connection: written out by hand, so that a test may say exactly what
-//! goes over the wire, and so that nothing of the product's own HTTP can hide a fault of the product.
+//! HTTP/1.1 over TLS, client and server, one request a connection. It is written out, so that a test controls every
+//! byte, and independent of the product's HTTP code, so that a mistake there shows.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -13,10 +13,10 @@ use rustls::{ClientConnection, ServerConnection, StreamOwned};
 
 use crate::pki::Pki;
 
-/// No read or write of a test waits longer.
+/// The longest that a read or write waits.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A request as a server sees it.
+/// A request that the server received.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
     pub(crate) method: String,
@@ -32,11 +32,11 @@ impl Request {
     }
 }
 
-/// What a server says.
+/// The server's response.
 #[derive(Clone, Debug)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
-    /// One header beside those of the message itself.
+    /// One header beside `Content-Length` and the like.
     pub(crate) header: (&'static str, String),
     pub(crate) body: String,
 }
@@ -47,7 +47,7 @@ impl Reply {
     }
 }
 
-/// A server on a free port of 127.0.0.1, until dropped.
+/// A server on a free port of 127.0.0.1. It stops on drop.
 pub(crate) struct HttpsServer {
     address: SocketAddr,
     stop: Arc<AtomicBool>,
@@ -74,7 +74,7 @@ impl HttpsServer {
                     let _ = stream.set_read_timeout(Some(PATIENCE));
                     let _ = stream.set_write_timeout(Some(PATIENCE));
                     let mut stream = StreamOwned::new(ServerConnection::new(tls).unwrap(), stream);
-                    // A client that does not know the CA, or gives up half-way, is none of the test's business here.
+                    // A client that does not trust the CA, or that closes early, is no failure of the server.
                     let Some(request) = read_request(&mut stream) else { return };
                     count.fetch_add(1, Ordering::SeqCst);
                     let _ = send(&mut stream, &handler(&request));
@@ -95,7 +95,7 @@ impl HttpsServer {
         format!("https://localhost:{}", self.address.port())
     }
 
-    /// How many requests were read so far.
+    /// The number of requests so far.
     pub(crate) fn requests(&self) -> usize {
         self.requests.load(Ordering::SeqCst)
     }
@@ -108,7 +108,7 @@ impl Drop for HttpsServer {
     }
 }
 
-/// An answer as a client sees it.
+/// A response that the client received.
 #[derive(Clone, Debug)]
 pub(crate) struct Response {
     pub(crate) status: u16,
@@ -122,13 +122,13 @@ impl Response {
     }
 }
 
-/// Asks over TLS.
+/// A request over TLS.
 #[track_caller]
 pub(crate) fn https(pki: &Pki, port: u16, method: &str, target: &str, body: &[u8]) -> Response {
     https_with(pki, port, method, target, &[], body)
 }
 
-/// Asks over TLS, with headers of one's own.
+/// A request over TLS with additional headers.
 #[track_caller]
 pub(crate) fn https_with(
     pki: &Pki,
@@ -142,7 +142,7 @@ pub(crate) fn https_with(
     exchange(&mut stream, method, target, headers, body).unwrap_or_else(|| panic!("no answer to {method} {target}"))
 }
 
-/// Asks in the clear; `None` while nobody answers.
+/// A request without TLS; `None` if there is no response.
 pub(crate) fn http(port: u16, method: &str, target: &str, body: &[u8]) -> Option<Response> {
     exchange(&mut connect(port).ok()?, method, target, &[], body)
 }
@@ -150,14 +150,22 @@ pub(crate) fn http(port: u16, method: &str, target: &str, body: &[u8]) -> Option
 /// A client's TLS connection.
 pub(crate) type TlsStream = StreamOwned<ClientConnection, TcpStream>;
 
-/// Opens a connection; what goes over it is the caller's business.
+/// Opens a connection. The caller writes and reads.
 pub(crate) fn connect_tls(pki: &Pki, port: u16) -> std::io::Result<TlsStream> {
     let name = ServerName::try_from("localhost").unwrap();
     let connection = ClientConnection::new(pki.client(), name).unwrap();
     Ok(StreamOwned::new(connection, connect(port)?))
 }
 
-/// Reads one answer; what was sent before is the caller's business.
+/// POSTs an AdmissionReview over an open connection, and does not wait for the response.
+pub(crate) fn send_review(stream: &mut impl Write, target: &str, review: &serde_json::Value) -> std::io::Result<()> {
+    let body = review.to_string();
+    let head = format!("POST {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", body.len());
+    stream.write_all((head + &body).as_bytes())?;
+    stream.flush()
+}
+
+/// Reads one response to whatever the caller has sent.
 pub(crate) fn read_response(stream: &mut impl Read) -> Option<Response> {
     let mut reader = BufReader::new(stream);
     let (first, headers) = read_head(&mut reader)?;
@@ -195,7 +203,7 @@ fn exchange(
         head.push_str(&format!("{name}: {value}\r\n"));
     }
     head.push_str("\r\n");
-    // A server may answer, and close, before it has read everything: the answer still counts.
+    // A server may respond and close before it has read the whole request. The response counts.
     let _ = stream.write_all(&[head.as_bytes(), body].concat()).and_then(|()| stream.flush());
     read_response(stream)
 }
@@ -232,7 +240,7 @@ fn read_head(reader: &mut impl BufRead) -> Option<(String, Vec<(String, String)>
     }
 }
 
-/// One line without its end; `None` where the stream ends within it.
+/// One line without its end; `None` if the stream ends within it.
 fn read_line(reader: &mut impl BufRead) -> Option<String> {
     let mut line = String::new();
     reader.read_line(&mut line).ok()?;

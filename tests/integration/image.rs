@@ -1,5 +1,5 @@
-//! The image: made by tools/oci-archive from the static binary, pushed to a real registry, pulled back, and run in an
-//! empty root directory, with what kubelet puts into one.
+//! The image: built by tools/oci-archive from the static binary, pushed to a real registry, pulled, and run in an
+//! otherwise empty root directory with the files that kubelet adds.
 
 use std::fs;
 use std::net::TcpStream;
@@ -46,7 +46,7 @@ fn the_image_survives_a_registry_and_runs_in_an_empty_root() {
     let manifest = read(&back.join("manifest.json"));
     let layers = manifest["layers"].as_array().unwrap();
     assert_eq!(layers.len(), 1);
-    // DESIGN: at most 4 MB.
+    // The limit of `.ci/run`.
     assert!(layers[0]["size"].as_u64().unwrap() < 4_000_000 || is_debug(&binary), "{manifest}");
     let config = read(&blob(&manifest["config"]["digest"]));
     let machine = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
@@ -61,7 +61,7 @@ fn the_image_survives_a_registry_and_runs_in_an_empty_root() {
     assert_eq!(files, ["portreeve"], "nothing but the binary");
     assert_eq!(fs::metadata(empty.join("portreeve")).unwrap().permissions().mode() & 0o777, 0o755);
 
-    // As the image's own user, where nothing else is: no libc, no /etc, no /proc, no /tmp.
+    // Run as the image's own user, without libc, /etc, /proc and /tmp.
     let inside = |arguments: &[&str]| {
         let mut command = Command::new("chroot");
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap());
@@ -77,7 +77,8 @@ fn the_image_survives_a_registry_and_runs_in_an_empty_root() {
     serves(&empty, inside(&entry));
 }
 
-/// Names are resolved, a trust server is asked over TLS, policies and certificate are read again, and SIGTERM ends it.
+/// Names are resolved, a trust server is asked over TLS, policies and certificate are read again after a change, and
+/// SIGTERM ends the process.
 fn serves(root: &Path, mut command: Command) {
     let write = |name: &str, text: &str| {
         let path = root.join(name);
@@ -87,7 +88,7 @@ fn serves(root: &Path, mut command: Command) {
     let repo = Signer::new(PLC).signer("alice").release("v1", [7; 32], 1234, &["alice"]).publish();
     let server = TrustServer::start();
     server.publish(&repo);
-    write("etc/hosts", "127.0.0.1 notary.local localhost\n"); // every pod is given one
+    write("etc/hosts", "127.0.0.1 notary.local localhost\n"); // kubelet writes this file into every Pod
     write("etc/portreeve/trust-ca/ca.pem", server.ca_pem());
     let (pki, port) = (Pki::new(), free_port());
     let certificate = |pki: &Pki| [pki.certificate(), pki.key()].map(|file| fs::read_to_string(file).unwrap());
@@ -127,12 +128,12 @@ fn serves(root: &Path, mut command: Command) {
     assert_eq!(wait(&mut serving.0, std::time::Duration::from_secs(20)), Some(Some(0)));
 }
 
-/// Does somebody answer with a certificate of this CA?
+/// Does a server with a certificate of this CA answer?
 fn shakes_hands(pki: &Pki, port: u16) -> bool {
     connect_tls(pki, port).is_ok_and(|mut stream| stream.conn.complete_io(&mut stream.sock).is_ok())
 }
 
-/// A running image; killed on drop.
+/// A running image, killed on drop.
 struct Serving(Child);
 
 impl Drop for Serving {
@@ -146,7 +147,7 @@ impl Drop for Serving {
 fn what_cannot_run_in_an_empty_root_becomes_no_image() {
     let dir = TempDir::new();
     let archive = dir.path().join("x.tar");
-    // Built for the tests, with glibc.
+    // The executable that is built for the tests is linked with glibc.
     for (file, words) in [
         (PathBuf::from(env!("CARGO_BIN_EXE_portreeve")), "is not static"),
         (dir.write("text", "a text that is long enough for a head\n"), "is no 64-bit Linux executable"),
@@ -174,7 +175,7 @@ fn is_debug(binary: &Path) -> bool {
     binary.components().any(|part| part.as_os_str() == "debug")
 }
 
-/// The static binary, if all that the test needs is there. Says so plainly if not; in CI that fails the test.
+/// The static binary. `None` if it or another program is missing; the test is then skipped, and in CI it fails.
 #[track_caller]
 fn needed() -> Option<PathBuf> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
@@ -195,7 +196,7 @@ fn needed() -> Option<PathBuf> {
     None
 }
 
-/// A real registry on loopback, without TLS; killed on drop.
+/// A real registry on loopback without TLS, killed on drop.
 struct Registry {
     child: Child,
     port: u16,

@@ -1,4 +1,4 @@
-//! What the real executable logs: one line a decision, whose fields nobody can forge, and no secrets.
+//! The log of the real executable: one line a decision, no forged lines or fields, no secrets.
 
 use portreeve_test_support::trust_server::{Fault, SignIn, TokenService};
 use serde_json::{Value, json};
@@ -113,7 +113,7 @@ fn every_way_to_an_answer_has_its_line() {
     assert_eq!(lines[5]["images"][0]["verdict"], "unavailable");
 }
 
-/// What a tenant might write to forge a line, a field, or what a terminal shows.
+/// Text with which a tenant could forge a line, a field or the display of a terminal.
 const HOSTILE: &str = "plc\n{\"message\":\"allowed\",\"uid\":\"forged\"}\r\n\",\"allowed\":true,\"x\":\"\u{1b}[2J\u{9b}2K\u{202e}\u{2028}\\";
 
 #[test]
@@ -170,7 +170,7 @@ fn no_secret_is_logged() {
     }
 }
 
-/// The first decision lines, of which there must come to be so many. Every line must be an object.
+/// Waits for this number of decision lines, and returns them. Every line of the log must be a JSON object.
 fn decisions(serving: &Serving, count: usize) -> Vec<Value> {
     let read = || {
         let log = serving.log();

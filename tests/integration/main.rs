@@ -1,9 +1,9 @@
-//! The product as its users meet it: the real executable, over real sockets, against a real Notary server that the
-//! real Notary client has signed in. Nothing here links against the product.
+//! The product as its users run it: the real executable, over real sockets, against a real Notary server whose
+//! repositories the real Notary client has signed. Nothing here links against the product.
 
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may end with a panic")]
 
-// What is tested.
+// Tests.
 mod access;
 mod attack;
 mod cluster;
@@ -27,7 +27,7 @@ mod smuggling;
 mod store;
 mod walk;
 
-// What tests are made of.
+// What the tests share.
 mod https;
 mod mount;
 mod notary;

@@ -1,5 +1,5 @@
-//! Trust data that takes much memory and time, honest and not, before an executable that runs under the Deployment's own
-//! memory limit: all are answered, in time and rightly, and nobody is killed.
+//! Trust data that needs much memory and time, honest or not, against an executable under the Deployment's own memory
+//! limit. Every request is answered in time and rightly, and the process is not killed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,12 +19,12 @@ use crate::review::{DID_NOT_ANSWER, assert_allowed, assert_denied, pod_review, p
 /// Tags of a large repository (TRUST.md, "Limits").
 const TAGS: u32 = 75_000;
 const IMAGES: usize = 8;
-/// The longest that Kubernetes waits.
+/// The longest timeout that Kubernetes allows.
 const LONGEST: &str = "/admit?timeout=30s";
-/// What the way there and back may take on a machine that does other things too.
+/// The time that a request and its response may take on a busy machine.
 const MARGIN: Duration = Duration::from_secs(1);
 
-/// What the Deployment lets a container have, in bytes.
+/// The memory limit in the Deployment, in bytes.
 fn memory_limit() -> u64 {
     let text =
         fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests/base/deployment.yaml")).unwrap();
@@ -37,7 +37,7 @@ fn image(number: usize) -> String {
     format!("registry.local:9001/plant/large-{number}")
 }
 
-/// A Pod that runs `v1` of so many of the images.
+/// A Pod that runs `v1` of this number of images.
 fn review_of(images: usize) -> Value {
     let mut review = pod_review("");
     let container = |number| json!({ "name": format!("c{number}"), "image": format!("{}:v1", image(number)) });
@@ -45,7 +45,7 @@ fn review_of(images: usize) -> Value {
     review
 }
 
-/// One that is well signed for every image here: its root's certificate is for all of them.
+/// A signer whose root certificate is valid for every image here.
 fn signer() -> tuf::Signer {
     tuf::Signer::new("registry.local:9001/plant/*").release("v1", [7; 32], 1234, &[])
 }
@@ -57,7 +57,7 @@ fn large() -> &'static tuf::Repo {
     })
 }
 
-/// A million empty objects in what a signer writes as he likes.
+/// A million empty objects in `custom`, whose content the signer chooses.
 fn custom() -> Value {
     Value::Array(vec![json!({}); 1_000_000])
 }
@@ -76,7 +76,7 @@ fn plant(repo: &tuf::Repo) -> (TrustServer, Site) {
     (server, site)
 }
 
-/// The same from files.
+/// The same repositories as files, and a site that reads them.
 fn mounted(repo: &tuf::Repo) -> (TempDir, Site) {
     let dir = TempDir::new();
     for number in 0..IMAGES {
@@ -91,7 +91,7 @@ fn mounted(repo: &tuf::Repo) -> (TempDir, Site) {
     (dir, site)
 }
 
-/// An executable under the Deployment's memory limit, where the system lets us make a control group.
+/// An executable under the Deployment's memory limit, if the system allows a control group.
 struct Limited {
     serving: Serving,
     group: Option<Group>,
@@ -105,7 +105,7 @@ impl Limited {
         Self { serving, group }
     }
 
-    /// Asks with this timeout: the answer is there in time, and it is still alive after it.
+    /// A request with this timeout. The response is in time, and the process still runs.
     #[track_caller]
     fn ask(&mut self, target: &str, seconds: u64, review: &Value) -> Value {
         let begin = Instant::now();
@@ -126,7 +126,7 @@ impl Limited {
         assert_eq!(killed, 0, "somebody was killed for memory");
     }
 
-    /// The most memory that was resident, in KiB.
+    /// The most resident memory, in KiB.
     fn peak(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.serving.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
@@ -134,11 +134,11 @@ impl Limited {
     }
 }
 
-/// A control group with a memory limit, of either version; removed on drop.
+/// A control group (v1 or v2) with a memory limit, removed on drop.
 struct Group(PathBuf);
 
 impl Group {
-    /// `None` where none can be made: then only the peak is looked at.
+    /// `None` if the system allows none. The test then compares only the maximum.
     fn new(bytes: u64) -> Option<Self> {
         use std::sync::atomic::{AtomicU32, Ordering};
         static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -168,7 +168,7 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        let _ = fs::remove_dir(&self.0); // whoever is in it was killed before
+        let _ = fs::remove_dir(&self.0); // its process was killed before
     }
 }
 
@@ -178,7 +178,7 @@ fn large_repositories_are_verified_within_the_deployments_memory() {
     for images in [3, IMAGES] {
         assert_allowed(&Limited::start(&site).ask(LONGEST, 30, &review_of(images)));
     }
-    // From what was stored of them.
+    // The second process reads the stored data.
     assert_allowed(&Limited::start(&site).ask(LONGEST, 30, &review_of(IMAGES)));
 }
 
@@ -192,7 +192,7 @@ fn verifying_ends_before_the_answer_is_due() {
             assert_denied(&answer, &["no trust data could be read"]);
         }
     }
-    // What was not done in time has cost nobody anything.
+    // A request that was too late does not change the result of the next.
     assert_allowed(&limited.ask(LONGEST, 30, &review_of(IMAGES)));
 }
 
@@ -220,7 +220,7 @@ fn crowds_of_values_take_no_more_memory_than_there_is() {
     for images in [1, 3] {
         assert_allowed(&limited.ask(LONGEST, 30, &review_of(images)));
     }
-    // A hundred thousand names out of order, each of which has to be put in its place.
+    // A hundred thousand names in no order, each of which must be sorted.
     let names = |number: u32| format!("\"{:x}\":0,", number.wrapping_mul(0x9e37_79b1));
     let unsorted: String = (0..100_000).map(names).collect();
     let odd = honest.update(|signer| {

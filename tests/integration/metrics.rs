@@ -1,5 +1,5 @@
-//! What the real executable says of itself to Prometheus, after admissions of every kind; and the alert rules, the
-//! dashboard and the page that speak of it. What needs `promtool` is skipped where it is not installed.
+//! The metrics of the real executable after admissions of every kind, and the alert rules, the dashboard and the page
+//! that name them. What needs `promtool` is skipped if it is not installed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -103,7 +103,7 @@ fn promtool_finds_nothing_wrong_with_the_metrics() {
     let Some(run) = promtool(&["check", "metrics"], scrape()) else { return };
     let run = run.expect(0);
     assert_eq!(run.text(), "", "promtool has something to say");
-    // It can say so: this is what it does to a counter by another name.
+    // promtool complains about a counter with another kind of name, so no output means that the names are right.
     let renamed = scrape().replace("portreeve_panics_total", "portreeve_panics");
     assert!(promtool(&["check", "metrics"], &renamed).unwrap().text().contains("portreeve_panics"));
 }
@@ -115,7 +115,7 @@ fn the_alert_rules_fire_when_they_should_and_only_then() {
     run.expect(0);
     let cases = fixture("alerts.test.yaml");
     promtool(&["test", "rules", cases.to_str().unwrap()], "").unwrap().expect(0);
-    // None is without a case.
+    // Every alert has a case.
     let (rules, cases) = (fs::read_to_string(rules).unwrap(), fs::read_to_string(cases).unwrap());
     let page = fs::read_to_string(root().join("docs/operations.md")).unwrap();
     for alert in rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
@@ -171,7 +171,7 @@ fn the_page_names_every_metric_with_its_labels_and_no_other() {
     }
 }
 
-/// What the executable says after admissions of every kind.
+/// The output of `/metrics` after admissions of every kind.
 fn scrape() -> &'static str {
     static SCRAPE: OnceLock<String> = OnceLock::new();
     SCRAPE.get_or_init(|| {
@@ -220,7 +220,7 @@ fn scrape() -> &'static str {
     })
 }
 
-/// `promtool` with these arguments and input; `None`, and says so, where it is not installed.
+/// Runs `promtool` with these arguments and input. `None` if it is not installed; the test is then skipped.
 fn promtool(arguments: &[&str], input: &str) -> Option<Run> {
     if Command::new("promtool").arg("--version").output().is_ok() {
         return Some(run(Command::new("promtool").args(arguments), input));
@@ -229,7 +229,7 @@ fn promtool(arguments: &[&str], input: &str) -> Option<Run> {
     None
 }
 
-/// The selectors of our metrics in an expression: name, and the values (`a|b`) that each label is matched with.
+/// The selectors of our metrics in an expression: the name, and the values (`a|b`) that each label is compared with.
 fn selectors(expression: &str) -> Vec<(&str, BTreeMap<&str, &str>)> {
     let mut found = Vec::new();
     for own in ["portreeve_", "process_"] {

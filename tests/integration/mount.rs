@@ -1,4 +1,4 @@
-//! Directories as kubelet mounts ConfigMaps and Secrets: the files are links through `..data`, and an update swaps
+//! Directories as kubelet mounts ConfigMaps and Secrets: each file is a link through `..data`, and an update replaces
 //! that one link.
 
 use std::fs;
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 pub(crate) struct Mount(PathBuf);
 
 impl Mount {
-    /// The mount at a path; made, and empty, where there was none.
+    /// The mount at a path, created empty if there is none.
     pub(crate) fn at(path: PathBuf) -> Self {
         fs::create_dir_all(&path).unwrap();
         let mount = Self(path);
@@ -25,8 +25,8 @@ impl Mount {
         &self.0
     }
 
-    /// Replaces all files at once, in kubelet's own steps: new directory, link renamed over the old one, names
-    /// linked, names that are gone unlinked, old directory removed.
+    /// Replaces all files at once, in kubelet's own steps: a new directory, its link renamed over the old one, new
+    /// names linked, old names unlinked, the old directory removed.
     pub(crate) fn swap(&self, files: &[(&str, &str)]) {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("..2026_01_01_00_00_00.{}", COUNT.fetch_add(1, Ordering::Relaxed));

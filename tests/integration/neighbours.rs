@@ -1,6 +1,6 @@
-//! Nobody is held up by somebody else: probes are answered while others take what they can get of both ports, what
-//! other processes do to the internal socket leaves nothing behind, and a trust server that is slow, silent or lying
-//! costs only those images time that need it. Each test prints its figures.
+//! Clients do not hold each other up. Probes are answered while other clients use up both ports. Connections of other
+//! processes to the internal socket leave nothing behind. A slow, silent or lying trust server delays only the images
+//! that need it. Each test prints its figures.
 
 use std::fs;
 use std::io::Write as _;
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::https::{connect_tls, http, read_response};
+use crate::https::{connect_tls, http, read_response, send_review};
 use crate::plant::PLC;
 use crate::product::Serving;
 use crate::review::{assert_allowed, pod_review, policy_for};
@@ -22,11 +22,11 @@ use crate::stage::Stage;
 use portreeve_test_support::signer::Signer;
 use portreeve_test_support::trust_server::{Fault, TrustServer};
 
-/// What kubelet's probes wait by default is a second; this machine may be busy with other tests.
+/// kubelet's probes wait one second by default. This machine may be busy with other tests.
 const PROBE_TIME: Duration = Duration::from_secs(3);
 
-/// Probes both ports for a while, as kubelet does: each time over a new connection. Returns how many were answered in
-/// time, of how many, and the slowest.
+/// Probes both ports for a while as kubelet does, each time over a new connection. Returns the number of answers in
+/// time, the number of probes, and the slowest answer.
 fn probe(serving: &Serving) -> (usize, usize, Duration) {
     let (mut answered, mut asked, mut slowest) = (0, 0, Duration::ZERO);
     for round in 0..10 {
@@ -59,7 +59,7 @@ fn tls_probe(serving: &Serving, target: &str) -> Option<u16> {
     read_response(&mut stream).map(|answer| answer.status)
 }
 
-/// One way to be a nuisance, called again and again until the test is over.
+/// One kind of misuse, repeated until the test is over.
 type Nuisance = fn(&Serving, &AtomicBool);
 
 fn scrape_for_ever(serving: &Serving, over: &AtomicBool) {
@@ -106,12 +106,11 @@ fn shake_hands(serving: &Serving, _: &AtomicBool) {
     let _ = connect_tls(serving.pki(), serving.port()).and_then(|mut stream| stream.flush());
 }
 
-/// An admission that takes all of its time.
+/// An admission that waits until its deadline.
 fn ask_the_silent_server(serving: &Serving, _: &AtomicBool) {
     let Ok(mut stream) = connect_tls(serving.pki(), serving.port()) else { return };
-    let body = pod_review("registry.local:9001/plant/unseen:v1").to_string();
-    let head = format!("POST /admit?timeout=10s HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", body.len());
-    if stream.write_all((head + &body).as_bytes()).and_then(|()| stream.flush()).is_ok() {
+    let review = pod_review("registry.local:9001/plant/unseen:v1");
+    if send_review(&mut stream, "/admit?timeout=10s", &review).is_ok() {
         let _ = read_response(&mut stream);
     }
 }
@@ -122,12 +121,12 @@ fn plain(serving: &Serving) -> Option<TcpStream> {
     Some(stream)
 }
 
-/// Until it is cut, or the test is over.
+/// Keeps a connection until it is closed or the test is over.
 fn stay(mut stream: TcpStream, over: &AtomicBool) {
     let _ = stream.set_read_timeout(Some(Duration::from_millis(100)));
     while !over.load(Ordering::SeqCst) {
         match stream.peek(&mut [0; 1]) {
-            // Its end, or an answer that is not read.
+            // The connection is closed, or a response is there that is not read.
             Ok(0) => return,
             Ok(_) => thread::sleep(Duration::from_millis(100)),
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
@@ -170,7 +169,7 @@ fn probes_are_answered_however_crowded_both_ports_are() {
             thread::sleep(Duration::from_millis(700));
             let seen = probe(&serving);
             over.store(true, Ordering::SeqCst);
-            // Those that wait for an answer would wait long.
+            // Clients that wait for a response would wait long.
             let ended = Command::new("/bin/kill").args(["-KILL", &serving.id().to_string()]).status();
             assert!(ended.unwrap().success());
             seen
@@ -184,7 +183,7 @@ fn probes_are_answered_however_crowded_both_ports_are() {
     assert!(short.is_empty(), "probes were not answered: {short:?}");
 }
 
-/// The names of a process's sockets in the abstract name space, as any process of the network namespace sees them.
+/// The names of a process's abstract sockets, as every process of the network namespace sees them.
 fn socket_names(id: u32) -> Vec<String> {
     let inodes: Vec<String> = fs::read_dir(format!("/proc/{id}/fd"))
         .unwrap()
@@ -247,12 +246,12 @@ fn what_others_send_to_the_internal_socket_leaves_nothing_behind() {
         "{} of 300 foreign connections taken; threads and descriptors: {before:?} before, {during:?} with them",
         connected.len()
     );
-    // tiny_http's spare threads end after five seconds; a client of ours may still be leaving.
+    // tiny_http's idle threads end after five seconds, and one of this test's clients may still be leaving.
     assert!(during.0 <= before.0 + 4 && during.1 <= before.1 + 4, "{before:?} became {during:?}");
 }
 
-/// How long each of some unrelated images takes while others wait for a trust server: one whose policy asks for
-/// nothing, and one of another server. Returns the slowest of each, and how many were not admitted.
+/// The time of unrelated images while other requests wait for a trust server: one whose policy requires nothing, and
+/// one of another server. Returns the slowest of each, and the number of images that were not admitted.
 fn unrelated(serving: &Serving) -> (Duration, Duration, usize) {
     let ask = |image: &str| {
         let (mut slowest, mut lost) = (Duration::ZERO, 0);
@@ -273,7 +272,7 @@ fn unrelated(serving: &Serving) -> (Duration, Duration, usize) {
     })
 }
 
-/// Another trust server with a number of signed repositories, known to the site as that of `host`.
+/// Another trust server with this number of signed repositories, configured for `host`.
 fn add_server(stage: &mut Stage, host: &str, repositories: usize) -> TrustServer {
     let server = TrustServer::start();
     for number in 0..repositories {
@@ -293,7 +292,7 @@ fn an_image_that_does_not_need_a_server_does_not_wait_for_it() {
     let slow = [add_server(&mut stage, "slow.local", 24), add_server(&mut stage, "slower.local", 24)];
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     stage.site.config["trust"]["servers"]["silent.local"] = json!(format!("https://{}", silent.local_addr().unwrap()));
-    // The neighbour's image needs its server each time.
+    // The unrelated image needs its trust server at every admission.
     stage.site.config["trust"]["refreshAfter"] = json!("0s");
     let checked = json!({ "trust": { "enabled": true } });
     let mut policy = policy_for("registry.local:9001/*", json!({ "enabled": true }));
@@ -324,11 +323,9 @@ fn an_image_that_does_not_need_a_server_does_not_wait_for_it() {
         let mut crowd = Vec::new();
         for host in hosts {
             for number in 0..24 {
-                let body = pod_review(&format!("{host}/plant/x{number}:v1")).to_string();
                 let mut stream = serving.connect().unwrap();
-                let head =
-                    format!("POST /admit?timeout=10s HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", body.len());
-                stream.write_all((head + &body).as_bytes()).and_then(|()| stream.flush()).unwrap();
+                let review = pod_review(&format!("{host}/plant/x{number}:v1"));
+                send_review(&mut stream, "/admit?timeout=10s", &review).unwrap();
                 crowd.push(stream);
             }
         }
@@ -337,7 +334,7 @@ fn an_image_that_does_not_need_a_server_does_not_wait_for_it() {
         eprintln!(
             "{what}: an image that needs no server waits {nothing:?} at most, one of another server {other:?}; {lost} lost"
         );
-        // The tests' own machine may be busy; without care this was nine seconds.
+        // The machine may be busy with other tests. Before requests gave up their worker, this took nine seconds.
         if lost > 0 || nothing.max(other) > Duration::from_millis(700) {
             late.push(what);
         }

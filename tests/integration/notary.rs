@@ -1,4 +1,4 @@
-//! A real Notary server, and repositories signed in it with the real client: the recipe of Docker's own layout.
+//! A real Notary server, and repositories that the real client signs in Docker's layout.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -15,10 +15,10 @@ use crate::token::TokenService;
 
 const SERVER: &str = "/usr/bin/notary-server";
 const CLIENT: &str = "/usr/bin/notary";
-/// Protects the client's key files, which live as long as the test.
+/// The passphrase of the client's key files.
 const PASSPHRASE: &str = "passpass1";
 
-/// Are the real server and client here? Says so plainly if not; in CI their absence fails the test.
+/// Are the real server and client installed? If not, the test is skipped; in CI it fails.
 #[track_caller]
 pub(crate) fn available() -> bool {
     let missing = [
@@ -33,7 +33,7 @@ pub(crate) fn available() -> bool {
     false
 }
 
-/// Leaves a test whose programs are not installed.
+/// Returns from a test whose programs are not installed.
 macro_rules! needs_notary {
     () => {
         if !$crate::notary::available() {
@@ -43,7 +43,7 @@ macro_rules! needs_notary {
 }
 pub(crate) use needs_notary;
 
-/// A running `notary-server` with storage in memory; killed on drop.
+/// A running `notary-server` with storage in memory, killed on drop.
 pub(crate) struct RealNotary {
     pki: Arc<Pki>,
     dir: TempDir,
@@ -53,19 +53,19 @@ pub(crate) struct RealNotary {
 }
 
 impl RealNotary {
-    /// Lets everybody in.
+    /// A server without sign-in.
     pub(crate) fn start(pki: &Arc<Pki>) -> Self {
         Self::launch(pki, None)
     }
 
-    /// Wants a token of this service, as Harbor's Notary does.
+    /// A server that demands a token of this service, as Harbor's Notary does.
     pub(crate) fn with_tokens(pki: &Arc<Pki>, tokens: &TokenService) -> Self {
         Self::launch(pki, Some(tokens))
     }
 
     fn launch(pki: &Arc<Pki>, tokens: Option<&TokenService>) -> Self {
         let dir = TempDir::new();
-        // Another process may take the port between our look at it and the server's start; then we try the next.
+        // Another process may take the port before the server does. The next port is tried then.
         for _ in 0..5 {
             let port = free_port();
             let config = config(pki, port, tokens);
@@ -99,13 +99,13 @@ impl RealNotary {
         self.port
     }
 
-    /// Ends the server for good: what it held is gone.
+    /// Ends the server. What it stored is lost.
     pub(crate) fn stop(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// Freezes the server: connections are still taken by the kernel, but nobody answers.
+    /// Stops the server's process. The kernel still accepts connections.
     pub(crate) fn freeze(&self) {
         process::signal(&self.child, "STOP");
     }
@@ -115,7 +115,7 @@ impl RealNotary {
         process::signal(&self.child, "CONT");
     }
 
-    /// A new repository in Docker's layout: snapshot and timestamp keys on the server, nothing released yet.
+    /// A new repository in Docker's layout, with snapshot and timestamp keys on the server and no release.
     pub(crate) fn repository(&self, gun: &str) -> Repository<'_> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let trust = self.dir.directory(&format!("trust-{}", COUNT.fetch_add(1, Ordering::Relaxed)));
@@ -142,13 +142,13 @@ pub(crate) struct Repository<'a> {
 }
 
 impl Repository<'_> {
-    /// What `docker trust signer add` does: the key counts for `targets/releases` and for `targets/<name>`.
+    /// As `docker trust signer add` does: the key counts for `targets/releases` and `targets/<name>`.
     pub(crate) fn add_signer(&self, signer: &Signer) -> &Self {
         let role = format!("targets/{}", signer.name);
         self.import(signer, &role).delegate("targets/releases", signer).delegate(&role, signer)
     }
 
-    /// Puts a signer's key beside the repository's own, to sign with.
+    /// Imports a signer's key, to sign with.
     pub(crate) fn import(&self, signer: &Signer, role: &str) -> &Self {
         self.client(&["key", "import", path(&signer.key), "--role", role, "-g", &self.gun], "");
         self
@@ -160,24 +160,24 @@ impl Repository<'_> {
         self
     }
 
-    /// Takes the keys of a delegation away and gives it another: what the old ones signed stays as it is.
+    /// Replaces the keys of a delegation. The file that the old keys signed stays.
     pub(crate) fn replace_delegate(&self, role: &str, signer: &Signer) -> &Self {
         self.client(&["delegation", "remove", "-p", "-y", &self.gun, role], "");
         self.delegate(role, signer)
     }
 
-    /// Signs a delegation as it stands with the keys that it has now.
+    /// Signs a delegation's current content with its current keys.
     pub(crate) fn witness(&self, role: &str) -> &Self {
         self.client(&["witness", "-p", &self.gun, role], "");
         self
     }
 
-    /// Deletes the repository on the server, and here.
+    /// Deletes the repository on the server and in the client's directory.
     pub(crate) fn delete(&self) {
         self.client(&["delete", "--remote", &self.gun], "");
     }
 
-    /// Puts a tag into these roles, signed with the keys at hand. No roles: plain `targets`.
+    /// Adds a tag to these roles, or to `targets` if there are none, signed with the imported keys.
     pub(crate) fn sign(&self, tag: &str, digest: &Digest, roles: &[&str]) -> &Self {
         let mut args = vec!["addhash", "-p", self.gun.as_str(), tag, "1234", "--sha256", &digest.0];
         for role in roles {
@@ -187,7 +187,7 @@ impl Repository<'_> {
         self
     }
 
-    /// Puts a tag into plain `targets`, with what the signer has to say of it.
+    /// Adds a tag to `targets`, with `custom` data.
     pub(crate) fn sign_with_custom(&self, tag: &str, digest: &Digest, custom: &Path) -> &Self {
         let gun = self.gun.as_str();
         let args = ["addhash", "-p", gun, tag, "1234", "--sha256", &digest.0, "--custom", path(custom)];
@@ -195,7 +195,7 @@ impl Repository<'_> {
         self
     }
 
-    /// Takes a tag out of these roles.
+    /// Removes a tag from these roles.
     pub(crate) fn unsign(&self, tag: &str, roles: &[&str]) -> &Self {
         let mut args = vec!["remove", "-p", self.gun.as_str(), tag];
         for role in roles {
@@ -205,13 +205,13 @@ impl Repository<'_> {
         self
     }
 
-    /// Gives the repository a new root key, signed by the old one too.
+    /// Rotates the root key. The old key signs the new root too.
     pub(crate) fn rotate_root(&self) -> &Self {
         self.client(&["key", "rotate", &self.gun, "root"], "yes\n");
         self
     }
 
-    /// What the real client itself believes: `<tag> sha256:<hex> <size>`.
+    /// The real client's own answer: `<tag> sha256:<hex> <size>`.
     pub(crate) fn lookup(&self, tag: &str) -> String {
         self.client(&["lookup", &self.gun, tag], "")
     }
@@ -232,7 +232,7 @@ impl Repository<'_> {
     }
 }
 
-/// What the real client, which knows nothing yet, believes of a server that is not the real one.
+/// The answer of a real client without stored data, for any server.
 pub(crate) fn lookup_at(pki: &Pki, url: &str, gun: &str, tag: &str) -> Run {
     let trust = TempDir::new();
     run(client(pki, url, trust.path()).args(["lookup", gun, tag]), "")
@@ -260,7 +260,7 @@ pub(crate) enum KeyKind {
     Rsa2048,
 }
 
-/// Somebody who signs: a key and a certificate, made with OpenSSL as people make them.
+/// A signer: a key and a certificate, made with OpenSSL.
 #[derive(Debug)]
 pub(crate) struct Signer {
     pub(crate) name: String,
@@ -291,7 +291,7 @@ impl Signer {
         Self { name: name.to_owned(), key, certificate, public_key, _dir: dir }
     }
 
-    /// The public key in PEM, as a policy or a signer secret holds it.
+    /// The public key in PEM, for a policy or a signer secret.
     pub(crate) fn public_key(&self) -> &str {
         &self.public_key
     }
@@ -302,7 +302,7 @@ impl Signer {
     }
 }
 
-/// The SHA-256 of something that stands for a manifest, in hex.
+/// The SHA-256 of a text in place of a manifest, in hex.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Digest(String);
 

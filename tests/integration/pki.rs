@@ -1,5 +1,5 @@
-//! A private CA, and the serving certificate that every server of a test uses: for `localhost`, and for
-//! `notary.test`, a name that nobody resolves but a test's own proxy.
+//! A private CA, and the serving certificate that every server of a test uses: for `localhost`, and for `notary.test`,
+//! a name that only a test's own proxy resolves.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -47,7 +47,7 @@ impl Pki {
         self.file("tls.key")
     }
 
-    /// Trusts this CA alone.
+    /// A client's configuration that trusts this CA alone.
     pub(crate) fn client(&self) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(self.ca()).unwrap()).unwrap();
@@ -59,7 +59,7 @@ impl Pki {
         Arc::new(config)
     }
 
-    /// Serves as `localhost`.
+    /// A server's configuration for `localhost`.
     pub(crate) fn server(&self) -> Arc<ServerConfig> {
         let chain = vec![CertificateDer::from_pem_file(self.certificate()).unwrap()];
         let key = PrivateKeyDer::from_pem_file(self.key()).unwrap();

@@ -1,5 +1,5 @@
-//! The plant that most tests visit: one real Notary server with a few signed repositories, shared by all tests that
-//! run at the same time and only read.
+//! The plant that most tests use: one real Notary server with a few signed repositories, shared by all tests that run
+//! at the same time and only read.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -16,12 +16,12 @@ use crate::token::TokenService;
 pub(crate) const PLC: &str = "registry.local:9001/plant/plc";
 pub(crate) const HMI: &str = "registry.local:9001/plant/hmi";
 
-/// The registry's user, whose token service gives tokens for its Notary server.
+/// The user for whom the token service issues tokens.
 pub(crate) const USER: &str = "robot$plant";
 pub(crate) const PASSWORD: &str = "pass:word+&=%";
 
-/// Its repositories: `plant/plc` has `v1` by alice, `plant/hmi` has `v1` by alice and bob `v2` by alice alone,
-/// and a `draft` that bob signed and nobody released; `plant/bare` has `v1` in plain `targets`.
+/// `plant/plc` has `v1` by alice. `plant/hmi` has `v1` by alice and bob, `v2` by alice, and a `draft` that bob signed
+/// and that was not released. `plant/bare` has `v1` in `targets`.
 pub(crate) struct Plant {
     pub(crate) pki: Arc<Pki>,
     pub(crate) notary: RealNotary,
@@ -33,7 +33,7 @@ pub(crate) struct Plant {
 }
 
 impl Plant {
-    /// The plant that others are visiting, or a new one. The last visitor to leave takes it down.
+    /// The plant that other tests use now, or a new one. It ends with its last user.
     pub(crate) fn visit() -> Arc<Self> {
         static OPEN: Mutex<Weak<Plant>> = Mutex::new(Weak::new());
         let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -44,7 +44,7 @@ impl Plant {
         })
     }
 
-    /// A plant of one's own, for a test that stops its server.
+    /// A plant that is not shared, for a test that stops its server.
     pub(crate) fn build() -> Self {
         let pki = Pki::new();
         let notary = RealNotary::start(&pki);
@@ -62,13 +62,13 @@ impl Plant {
         Self { pki, notary, alice, bob, plc, hmi, bare }
     }
 
-    /// An installation that asks this plant's server, by configuration.
+    /// An installation whose configuration names this plant's server.
     pub(crate) fn site(&self) -> Site {
         Site::with_server(&self.pki, &self.notary.url())
     }
 
-    /// A server that relays this plant's, with the bytes of some files changed on the way: `lie` is given the path
-    /// and the body. The count is that of the bodies it changed.
+    /// A server that relays this plant's server and changes some responses: `lie` takes the path and the body. The
+    /// counter is the number of changed bodies.
     pub(crate) fn relay(self: &Arc<Self>, lie: fn(&str, String) -> String) -> (HttpsServer, Arc<AtomicUsize>) {
         let (behind, lies) = (Arc::clone(self), Arc::new(AtomicUsize::new(0)));
         let count = Arc::clone(&lies);

@@ -1,4 +1,4 @@
-//! Programs that tests run: each has a time by which it must have ended, and none outlives its test.
+//! Programs that tests run. Each must end within a time, and none outlives its test.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// No program that a test waits for may take longer.
+/// The longest that a test waits for a program.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How a program ended, and what it said.
+/// A program's exit status and output.
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) status: Option<i32>,
@@ -19,7 +19,7 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// Fails the test, with all that the program said, unless it ended with this status.
+    /// Fails the test and prints the output, unless the exit status is this one.
     #[track_caller]
     pub(crate) fn expect(self, status: i32) -> Self {
         assert_eq!(self.status, Some(status), "\n--- stdout\n{}\n--- stderr\n{}", self.stdout, self.stderr);
@@ -44,7 +44,7 @@ pub(crate) fn run(command: &mut Command, stdin: &str) -> Run {
     let mut input = child.stdin.take().unwrap();
     let stdin = stdin.to_owned();
     thread::spawn(move || {
-        let _ = input.write_all(stdin.as_bytes()); // a program need not read it
+        let _ = input.write_all(stdin.as_bytes()); // the program may close it unread
     });
     let stdout = collect(child.stdout.take().unwrap());
     let stderr = collect(child.stderr.take().unwrap());
@@ -56,7 +56,7 @@ pub(crate) fn run(command: &mut Command, stdin: &str) -> Run {
     Run { status, stdout: stdout.join().unwrap(), stderr: stderr.join().unwrap() }
 }
 
-/// Waits for a child's end: its exit status (`None` inside where a signal ended it), or `None` if time ran out.
+/// Waits for a child's end. `None` if time runs out; `Some(None)` if a signal ended it.
 pub(crate) fn wait(child: &mut Child, patience: Duration) -> Option<Option<i32>> {
     let end = Instant::now() + patience;
     loop {
@@ -70,19 +70,19 @@ pub(crate) fn wait(child: &mut Child, patience: Duration) -> Option<Option<i32>>
     }
 }
 
-/// Sends a signal (`TERM`, `STOP`, `CONT`) to a child that is still ours.
+/// Sends a signal (`TERM`, `STOP`, `CONT`) to a child.
 pub(crate) fn signal(child: &Child, name: &str) {
     let script = format!("kill -{name} {}", child.id());
     assert!(Command::new("sh").args(["-c", &script]).status().unwrap().success(), "{script}");
 }
 
-/// Waits until something holds; fails the test when it does not in time.
+/// Waits until the condition holds. Fails the test if time runs out.
 #[track_caller]
 pub(crate) fn wait_until(what: &str, holds: impl FnMut() -> bool) {
     wait_for(what, PATIENCE / 3, Duration::from_millis(10), holds);
 }
 
-/// The same for what takes its time, and more effort to look at.
+/// The same with more time, and less often.
 #[track_caller]
 pub(crate) fn wait_patiently(what: &str, holds: impl FnMut() -> bool) {
     wait_for(what, PATIENCE * 2, Duration::from_millis(200), holds);
@@ -110,8 +110,8 @@ pub(crate) fn skip(why: &str) {
     let _ = std::io::stderr().write_all(format!("skipped: {why}\n").as_bytes());
 }
 
-/// A port that nobody listens on. Taken from below the range that the kernel gives to outgoing connections, so that
-/// no test running beside this one is given it in the meantime.
+/// A free port. It is below the range that the kernel gives to outgoing connections, so no test that runs at the same
+/// time gets it.
 pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let start = u16::try_from(std::process::id() % 199).unwrap() * 60;

@@ -1,4 +1,4 @@
-//! The product under test: its executable, a configuration, and what a cluster mounts into it.
+//! The product under test: its executable, its configuration, and the files that a cluster mounts.
 
 use std::fs;
 use std::io::Read as _;
@@ -23,12 +23,12 @@ pub(crate) struct Site {
     dir: TempDir,
     pki: Arc<Pki>,
     policies: Mount,
-    /// The configuration; a test changes it before it runs anything.
+    /// The configuration. A test changes it before it runs anything.
     pub(crate) config: Value,
 }
 
 impl Site {
-    /// Trusts the test's CA; has no policies, no trust servers and no credentials.
+    /// A site that trusts the test's CA and has no policies, trust servers or credentials.
     pub(crate) fn new(pki: &Arc<Pki>) -> Self {
         let dir = TempDir::new();
         let policies = Mount::at(dir.directory("policies"));
@@ -42,7 +42,7 @@ impl Site {
         Self { dir, pki: Arc::clone(pki), policies, config }
     }
 
-    /// A site whose trust server for `registry.local:9001` is this one, by configuration.
+    /// A site whose configuration names this trust server for `registry.local:9001`.
     pub(crate) fn with_server(pki: &Arc<Pki>, url: &str) -> Self {
         let mut site = Self::new(pki);
         site.config["trust"]["servers"] = json!({ "registry.local:9001": url });
@@ -70,13 +70,13 @@ impl Site {
         self
     }
 
-    /// Mounts a secret that policies may name: `<secrets>/<namespace>/<name>/<key>`.
+    /// Mounts a secret for policies: `<secrets>/<namespace>/<name>/<key>`.
     pub(crate) fn secret(&self, namespace: &str, name: &str, keys: &[(&str, &str)]) -> &Self {
         Mount::at(self.dir.path().join("secrets").join(namespace).join(name)).swap(keys);
         self
     }
 
-    /// Mounts the serving certificate of a PKI as a TLS Secret; a second call renews it.
+    /// Mounts the serving certificate of a PKI as a TLS Secret. The next call renews it.
     pub(crate) fn serve_with(&mut self, pki: &Pki) -> &Self {
         let mount = Mount::at(self.dir.path().join("certs"));
         let [certificate, key] = [pki.certificate(), pki.key()].map(|file| fs::read_to_string(file).unwrap());
@@ -86,18 +86,18 @@ impl Site {
         self
     }
 
-    /// Breaks the mounted serving certificate, as half a renewal does.
+    /// Breaks the mounted serving certificate, as an unfinished renewal does.
     pub(crate) fn break_certificate(&self) {
         let mount = Mount::at(self.dir.path().join("certs"));
         mount.swap(&[("tls.crt", "-----BEGIN CERTIFICATE-----\n"), ("tls.key", "")]);
     }
 
-    /// Writes a file of the test's own.
+    /// Writes another file, and returns its path.
     pub(crate) fn file(&self, name: &str, content: &str) -> PathBuf {
         self.dir.write(&format!("files/{name}"), content)
     }
 
-    /// The executable, with this site's configuration, and with nothing of the environment that the tests run in.
+    /// The executable with this site's configuration and an empty environment.
     pub(crate) fn command(&self, subcommand: &str, args: &[&str]) -> Command {
         let config = self.dir.write("portreeve.yaml", self.config.to_string());
         let mut command = executable();
@@ -111,7 +111,7 @@ impl Site {
         run(self.command("review", args).arg(file), "")
     }
 
-    /// `portreeve review --output json` of a manifest: exit status, and the answers.
+    /// `portreeve review --output json` of a manifest: exit status and responses.
     #[track_caller]
     pub(crate) fn answers(&self, file: &Path) -> (Option<i32>, Vec<Value>) {
         let run = self.review(&["--output", "json"], file);
@@ -128,17 +128,17 @@ impl Site {
         self.start().until_ready()
     }
 
-    /// Starts the webhook and waits only until it answers anything.
+    /// Starts the webhook and waits until it answers at all.
     #[track_caller]
     pub(crate) fn start(&self) -> Serving {
         self.start_on(free_port(), free_port(), executable())
     }
 
-    /// Starts the webhook as another user, whose processes a test can limit without limiting its own; only for root.
-    /// Waits until it is ready.
+    /// Starts the webhook as another user, whose processes a test can limit without limiting its own, and waits until
+    /// it is ready. Only root can do this.
     #[track_caller]
     pub(crate) fn serve_as(&self, user: u32) -> Serving {
-        // Where the tests are built, that user may not be allowed to look.
+        // That user may have no right to read the build directory.
         let copy = self.dir.path().join("portreeve");
         fs::copy(program(), &copy).unwrap();
         let mut command = Command::new("/usr/bin/setpriv");
@@ -147,19 +147,19 @@ impl Site {
         self.start_on(free_port(), free_port(), command).until_ready()
     }
 
-    /// Starts the webhook in a control group, if there is one, and waits until it is ready.
+    /// Starts the webhook, in a control group if there is one, and waits until it is ready.
     #[track_caller]
     pub(crate) fn serve_in(&self, group: Option<&Path>) -> Serving {
         let Some(group) = group else { return self.serve() };
         let mut command = Command::new("/bin/sh");
         command.env_clear().args(["-c", "echo $$ >\"$0\" && exec \"$@\""]).arg(group.join("cgroup.procs"));
         command.arg(program());
-        // The image's allocator is musl's. glibc's would keep what was given back, once for every thread.
+        // The image has musl's allocator. glibc's keeps freed memory in an arena for each thread.
         command.env("MALLOC_ARENA_MAX", "2").env("MALLOC_MMAP_THRESHOLD_", "131072");
         self.start_on(free_port(), free_port(), command).until_ready()
     }
 
-    /// Starts the webhook on the ports of one that has ended, and waits until it is ready.
+    /// Starts the webhook on the ports of an earlier one, and waits until it is ready.
     #[track_caller]
     pub(crate) fn serve_again(&self, ended: &Serving) -> Serving {
         self.start_on(ended.port, ended.plain_port, executable()).until_ready()
@@ -177,7 +177,7 @@ impl Site {
     }
 }
 
-/// A running webhook; killed on drop.
+/// A running webhook, killed on drop.
 pub(crate) struct Serving {
     child: Child,
     port: u16,
@@ -187,7 +187,7 @@ pub(crate) struct Serving {
 }
 
 impl Serving {
-    /// Starts a `portreeve serve` that is to listen on these ports, with this PKI's certificate; waits for nothing.
+    /// Starts `portreeve serve` on these ports with this PKI's certificate. Waits for nothing.
     pub(crate) fn start(mut command: Command, port: u16, plain_port: u16, pki: &Arc<Pki>) -> Self {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
@@ -201,7 +201,7 @@ impl Serving {
         Self { child, port, plain_port, log, pki: Arc::clone(pki) }
     }
 
-    /// Waits until it is ready; fails the test if it ends instead.
+    /// Waits until it is ready. Fails the test if it ends instead.
     #[track_caller]
     pub(crate) fn until_ready(mut self) -> Self {
         wait_until("the webhook to be ready", || self.is_ready() || self.has_ended());
@@ -225,9 +225,9 @@ impl Serving {
         self.child.id()
     }
 
-    /// Sets one of its limits (`nofile`, `nproc`), as a container's runtime does; the hard one stays.
+    /// Sets one of its soft limits (`nofile`, `nproc`), as a container runtime does.
     pub(crate) fn limit(&self, what: &str, most: &str) {
-        // In its own user's name: a container's root may not change another's.
+        // As its own user: root in a container may not change another user's limits.
         let user = fs::metadata(format!("/proc/{}", self.id())).unwrap().uid();
         let mut command = Command::new("/usr/bin/prlimit");
         if user != fs::metadata("/proc/self").unwrap().uid() {
@@ -238,19 +238,19 @@ impl Serving {
         run(command.arg(format!("--pid={}", self.id())).arg(format!("--{what}={most}:")), "").expect(0);
     }
 
-    /// A counter or gauge, by its name and labels as `/metrics` prints them; `None` while it is not there.
+    /// A counter or gauge by its name and labels, as `/metrics` prints them. `None` if it is absent.
     pub(crate) fn metric(&self, series: &str) -> Option<u64> {
         let metrics = self.get_plain("/metrics")?.body;
         metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
     }
 
-    /// SIGKILL, and its end.
+    /// Sends SIGKILL, and waits for the end.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// A TLS connection, for requests that no decent client would send.
+    /// A TLS connection, for requests that no well-behaved client sends.
     pub(crate) fn connect(&self) -> std::io::Result<TlsStream> {
         https::connect_tls(&self.pki, self.port)
     }
@@ -261,7 +261,7 @@ impl Serving {
         https::https(&self.pki, self.port, "POST", target, body.as_bytes())
     }
 
-    /// POSTs an AdmissionReview over TLS and takes the answer apart.
+    /// POSTs an AdmissionReview over TLS, and parses the response.
     #[track_caller]
     pub(crate) fn admit(&self, target: &str, review: &Value) -> Value {
         let response = self.post(target, &review.to_string());
@@ -292,26 +292,26 @@ impl Serving {
         self.child.try_wait().unwrap().is_some()
     }
 
-    /// Asks it to end, as kubelet does.
+    /// Sends SIGTERM, as kubelet does.
     pub(crate) fn ask_to_end(&self) {
         process::signal(&self.child, "TERM");
     }
 
-    /// Asks it to end, and waits: its exit status.
+    /// Sends SIGTERM, and waits for the exit status.
     #[track_caller]
     pub(crate) fn terminate(&mut self) -> Option<i32> {
         self.ask_to_end();
         self.wait()
     }
 
-    /// Waits for its end: its exit status.
+    /// Waits for the exit status.
     #[track_caller]
     pub(crate) fn wait(&mut self) -> Option<i32> {
         process::wait(&mut self.child, Duration::from_secs(30))
             .unwrap_or_else(|| panic!("SIGTERM did not end it:\n{}", self.log()))
     }
 
-    /// What it logged so far.
+    /// The log so far.
     pub(crate) fn log(&self) -> String {
         String::from_utf8_lossy(&self.log.lock().unwrap()).into_owned()
     }
@@ -324,7 +324,7 @@ impl Drop for Serving {
     }
 }
 
-/// The executable that cargo built, or the one that `PORTREEVE` names, such as a static build.
+/// The executable that cargo built, or the one that `PORTREEVE` names, for instance a static build.
 fn program() -> PathBuf {
     std::env::var_os("PORTREEVE").map_or_else(|| env!("CARGO_BIN_EXE_portreeve").into(), PathBuf::from)
 }

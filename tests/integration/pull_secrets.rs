@@ -1,5 +1,5 @@
-//! Pull secrets and signers' keys that the real executable reads from a Kubernetes API server: one in this process,
-//! whose answers have kube-apiserver's own form, or none that any API server would give.
+//! Pull secrets and signers' keys that the real executable reads from a Kubernetes API server. The server runs in this
+//! process; its responses have kube-apiserver's form, or are faults.
 
 use std::fs;
 use std::path::PathBuf;
@@ -72,7 +72,7 @@ fn pull_secrets_are_found_and_the_token_is_read_as_it_rotates() {
     cluster.assert_pinned(&serving.admit("/admit?timeout=10s", &deployment));
     let expected = ["line-1/secrets/own", "line-1/serviceaccounts/default", "line-1/secrets/of-account"];
     assert_eq!(api.asked(), expected);
-    // What was found a moment ago is used again, and so is the registry's token.
+    // The Secrets that were read a moment ago are used again, and so is the registry's token.
     let issued = cluster.guarded.tokens.issued();
     cluster.assert_pinned(&serving.admit("/admit?timeout=10s", &deployment));
     assert_eq!((api.asked().len(), cluster.guarded.tokens.issued()), (3, issued));
@@ -80,7 +80,7 @@ fn pull_secrets_are_found_and_the_token_is_read_as_it_rotates() {
     api.accept_only("second");
     let denied = serving.admit("/admit?timeout=10s", &pod_with(&["with-the-old-token"]));
     assert_denied(&denied, &["pull secret line-1/with-the-old-token could not be read", "401 Unauthorized"]);
-    // kubelet replaces the file as a whole.
+    // kubelet replaces the whole file.
     let next = cluster.token_file.with_extension("next");
     fs::write(&next, "second\n").unwrap();
     fs::rename(next, &cluster.token_file).unwrap();
@@ -109,10 +109,10 @@ fn an_api_server_that_does_not_give_them_is_told_beside_the_trust_server() {
         ("absent", Fault::FailAfter(1), "does not exist"),
     ] {
         if fault == Fault::Drip {
-            cluster.good(name); // so that there is something to drip
+            cluster.good(name); // so that the fault has a body to send
         }
         cluster.api.misbehave(name, fault);
-        // What is good beside it is still used; alone it is told.
+        // Good Secrets beside it are used. Alone it is named in the denial.
         let denied = serving.admit("/admit?timeout=6s", &pod_with(&[name]));
         assert_denied(&denied, &["let nobody in", &format!("pull secret line-1/{name} "), words]);
         cluster.assert_pinned(&serving.admit("/admit?timeout=10s", &pod_with(&[name, "harbor"])));

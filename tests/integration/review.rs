@@ -1,4 +1,4 @@
-//! AdmissionReviews: questions as kube-apiserver sends them, and what is looked for in the answers.
+//! AdmissionReviews as kube-apiserver sends them, and what tests read in the responses.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::notary::{Digest, Signer};
 
-/// What a denial says where nobody could tell whether the image is signed, and never where the trust data says no.
+/// Every denial of an unavailable image contains this, and no denial of a rejected one does.
 pub(crate) const DID_NOT_ANSWER: &str = "the trust server did not answer";
 
 /// A file of `tests/integration/fixtures`.
@@ -64,12 +64,12 @@ pub(crate) fn pod(image: &str) -> Value {
     })
 }
 
-/// A ClusterImagePolicy that wants these signers for everything under `registry.local:9001/plant/`. No signers: any
-/// valid publication will do.
+/// A ClusterImagePolicy that requires these signers for everything under `registry.local:9001/plant/`. Without signers,
+/// any valid publication counts.
 pub(crate) fn policy(signers: &[&Signer]) -> Value {
     let mut trust = json!({ "enabled": true });
     if !signers.is_empty() {
-        trust["signers"] = in_policy(signers).into(); // an empty list is refused: nobody means it
+        trust["signers"] = in_policy(signers).into(); // an empty list is refused
     }
     policy_for("registry.local:9001/plant/*", trust)
 }
@@ -91,7 +91,7 @@ pub(crate) fn in_namespace(mut policy: Value, namespace: &str) -> Value {
     policy
 }
 
-/// `signers`, with each one's key.
+/// The value of `signers`, with their keys.
 pub(crate) fn in_policy(signers: &[&Signer]) -> Vec<Value> {
     signers.iter().map(|signer| signer.in_policy()).collect()
 }
@@ -111,7 +111,7 @@ pub(crate) fn replacing(images: &[(&str, &str)]) -> Value {
     images.iter().map(|(path, value)| json!({ "op": "replace", "path": path, "value": value })).collect()
 }
 
-/// The JSON patch of an answer; `null` where there is none.
+/// The JSON patch of a response; `null` if there is none.
 #[track_caller]
 pub(crate) fn patch(answer: &Value) -> Value {
     let response = &answer["response"];
@@ -123,13 +123,13 @@ pub(crate) fn patch(answer: &Value) -> Value {
     serde_json::from_slice(&base64::engine::general_purpose::STANDARD.decode(patch).unwrap()).unwrap()
 }
 
-/// Fails the test unless the answer lets the workload in.
+/// Fails the test unless the response allows the workload.
 #[track_caller]
 pub(crate) fn assert_allowed(answer: &Value) {
     assert_eq!(answer["response"]["allowed"], true, "{answer:#}");
 }
 
-/// Fails the test unless the answer denies the workload with a message that has all of these words in it.
+/// Fails the test unless the response denies the workload with a message that contains all of these words.
 #[track_caller]
 pub(crate) fn assert_denied(answer: &Value, words: &[&str]) {
     let response = &answer["response"];
@@ -142,7 +142,7 @@ pub(crate) fn assert_denied(answer: &Value, words: &[&str]) {
     }
 }
 
-/// An answer's warnings, one after the other.
+/// The warnings of a response, joined.
 pub(crate) fn warnings(answer: &Value) -> String {
     let list = answer["response"]["warnings"].as_array().cloned().unwrap_or_default();
     list.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("\n")

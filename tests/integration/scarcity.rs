@@ -1,5 +1,5 @@
-//! A system that gives no more descriptors or threads, by its own fault or by an attacker's: what is in hand goes on,
-//! and everything is as before once there is enough again.
+//! A system without free descriptors or threads: requests in progress continue, and everything works again once there
+//! are enough.
 
 use std::io::Write as _;
 use std::net::TcpStream;
@@ -9,21 +9,19 @@ use std::{fs, thread};
 
 use serde_json::{Value, json};
 
-use crate::https::{TlsStream, read_response};
+use crate::https::{TlsStream, read_response, send_review};
 use crate::plant::PLC;
 use crate::process::{skip, wait_until};
 use crate::product::Serving;
 use crate::review::{assert_allowed, pod_review};
 use crate::stage::Stage;
 
-/// Sends a review over a connection that is there.
+/// Sends a review over an open connection.
 fn ask(stream: &mut TlsStream, review: &Value) {
-    let body = review.to_string();
-    let head = format!("POST /admit?timeout=10s HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", body.len());
-    stream.write_all((head + &body).as_bytes()).and_then(|()| stream.flush()).unwrap();
+    send_review(stream, "/admit?timeout=10s", review).unwrap();
 }
 
-/// A connection that has been of use.
+/// A connection that has had a response.
 fn connected(serving: &Serving, review: &Value) -> TlsStream {
     let mut stream = serving.connect().unwrap();
     ask(&mut stream, review);
@@ -42,15 +40,15 @@ fn without_descriptors_it_waits_for_some() {
     let review = pod_review(&format!("{PLC}:v1"));
     let mut kept = connected(&serving, &review);
     for _ in 0..2 {
-        // Room for a few connections, and then for none, while the gateway would take a hundred.
+        // The gateway would accept a hundred connections; descriptors are left for a few.
         serving.limit("nofile", &(descriptors(&serving) + 5).to_string());
         let crowd: Vec<_> = (0..60).filter_map(|_| TcpStream::connect(("127.0.0.1", serving.port())).ok()).collect();
         wait_until("a connection that gets no descriptor", || serving.log().contains("could not be accepted"));
-        // Who is connected is still served: what that needs is there.
+        // A client that is connected is served: everything that it needs is open.
         ask(&mut kept, &review);
         assert_allowed(&read_response(&mut kept).expect("an answer").json());
         drop(crowd);
-        // With the limit as it is: all that the crowd had is given back.
+        // The limit stays. The descriptors of the closed connections are free again.
         wait_until("the metrics to be had", || {
             serving.metric(r#"portreeve_limit_hits_total{limit="accept"}"#).is_some_and(|hits| hits > 0)
         });
@@ -69,7 +67,7 @@ fn without_threads_it_does_with_those_it_has() {
     }
     let stage = Stage::new();
     let serving = stage.site.serve_as(61_234);
-    // One image in several spellings: each is verified by itself, side by side where that can be.
+    // One image in three spellings. Each is verified separately, side by side if there are threads.
     let mut review = pod_review(&format!("{PLC}:v1"));
     let digest = format!("sha256:{}", "07".repeat(32));
     review["request"]["object"]["spec"]["initContainers"] = json!([
@@ -80,14 +78,14 @@ fn without_threads_it_does_with_those_it_has() {
     let threads = serving.metric("process_threads").unwrap();
     assert!((20..200).contains(&threads), "{threads} threads");
 
-    // Fewer than there are already: not one more is to be had.
+    // Fewer than it has: it gets no further thread.
     serving.limit("nproc", "1");
     for _ in 0..3 {
         ask(&mut kept[0], &review);
         assert_allowed(&read_response(&mut kept[0]).expect("an answer").json());
     }
     assert!(serving.log().contains("no thread for verifying images"), "{}", serving.log());
-    // Who comes new is turned away, and more at once than there are threads inside may fail; nobody is let in.
+    // New connections are refused. More requests at once than there are threads may fail. None is allowed.
     assert!(serving.connect().is_ok_and(|mut stream| stream.flush().is_err()));
     wait_until("a connection that gets no thread", || serving.log().contains("a connection got no thread"));
     let unsigned = pod_review(&format!("{PLC}:unsigned"));

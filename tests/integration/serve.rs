@@ -1,4 +1,4 @@
-//! `portreeve serve` against a real Notary server, asked over TLS as kube-apiserver asks.
+//! `portreeve serve` against a real Notary server, called over TLS as kube-apiserver calls it.
 
 use std::fs;
 use std::io::Write as _;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use portreeve_test_support::trust_server::Fault;
 use serde_json::{Value, json};
 
-use crate::https::{connect_tls, read_response};
+use crate::https::{connect_tls, read_response, send_review};
 use crate::notary::{Digest, RealNotary, Signer, needs_notary};
 use crate::pki::Pki;
 use crate::plant::{PLC, Plant};
@@ -56,7 +56,7 @@ fn review_prints_exactly_what_the_webhook_answers() {
     for name in ["review-v1.json", "review-v1beta1.json", "review-ephemeral.json", "review-child.json"] {
         let printed = site.review(&["--output", "json"], &fixture(name)).stdout;
         let answered = serving.post("/admit?timeout=10s", &fs::read_to_string(fixture(name)).unwrap()).body;
-        // A terminal's line ends; that is all the difference there may be.
+        // Only line ends may differ.
         assert_eq!(printed.trim_end_matches('\n'), answered.trim_end_matches('\n'), "{name}");
     }
 }
@@ -88,7 +88,7 @@ fn without_policies_nothing_is_admitted() {
     assert_ne!(serving.get_plain("/health/readiness").unwrap().status, 200);
     let response = serving.post("/admit", &pod_review(&format!("{PLC}:v1")).to_string());
     assert!(response.status != 200 || response.json()["response"]["allowed"] == false, "{response:?}");
-    // And with the first good set, it is ready.
+    // With the first good set it is ready.
     site.policies(&[policy_for("registry.local:9001/*", json!({ "enabled": true }))]);
     wait_until("the webhook to be ready", || serving.is_ready());
 }
@@ -107,17 +107,17 @@ fn bodies_that_are_no_reviews_are_refused() {
         assert_eq!(serving.post("/admit", body).status, 400, "{body}");
         assert_eq!(serving.post("/validate", body).status, 400, "{body}");
     }
-    // One that says it is too large is refused before it is sent.
+    // A body whose Content-Length is too large is refused before it is sent.
     let mut stream = serving.connect().unwrap();
     stream.write_all(b"POST /admit HTTP/1.1\r\nHost: x\r\nContent-Length: 65537\r\n\r\n").unwrap();
     assert_eq!(read_response(&mut stream).unwrap().status, 413);
-    // One that does not say so, as soon as it is: by then the client may be cut off in the middle of sending.
+    // A chunked body is refused when it has become too large. The client may be cut off while it sends.
     let mut stream = serving.connect().unwrap();
     stream.write_all(b"POST /admit HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n11000\r\n").unwrap();
-    let _ = stream.write_all(&[b' '; 0x11000]).and_then(|()| stream.flush()); // it may hang up before the end
+    let _ = stream.write_all(&[b' '; 0x11000]).and_then(|()| stream.flush()); // the connection may be closed before the end
     let refusal = read_response(&mut stream).map(|response| response.status);
     assert!(matches!(refusal, None | Some(400 | 411 | 413)), "{refusal:?}");
-    // And the next customer is served.
+    // The next client is served.
     assert_denied(&serving.admit("/admit", &pod_review("?")), &["plc"]);
 }
 
@@ -150,10 +150,8 @@ fn what_is_in_hand_at_sigterm_is_finished() {
     let stage = Stage::new();
     let mut serving = stage.site.serve();
     stage.server.misbehave("/timestamp.json", Fault::Delay(Duration::from_secs(2)));
-    let body = pod_review(&format!("{PLC}:v1")).to_string();
     let mut stream = serving.connect().unwrap();
-    let head = format!("POST /admit?timeout=10s HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", body.len());
-    stream.write_all((head + &body).as_bytes()).and_then(|()| stream.flush()).unwrap();
+    send_review(&mut stream, "/admit?timeout=10s", &pod_review(&format!("{PLC}:v1"))).unwrap();
     wait_until("the trust server to be asked", || stage.server.count("/timestamp.json") > 0);
     assert_eq!(serving.terminate(), Some(0), "{}", serving.log());
     assert_allowed(&read_response(&mut stream).expect("an answer").json());
@@ -203,7 +201,7 @@ fn stored_data_stands_in_only_where_policy_lets_it() {
     assert_allowed(&strict_serving.admit("/admit", &review));
     assert_allowed(&lenient_serving.admit("/admit", &review));
     plant.notary.stop();
-    // The first webhook is still under the policy that it read at its start, or has read the lenient one since.
+    // The first webhook still has the policy of its start, or has read the lenient one since.
     let answer = lenient_serving.admit("/admit", &review);
     assert_allowed(&answer);
     assert_eq!(patch(&answer)[0]["value"], pinned(PLC, &plant.plc));
@@ -251,7 +249,7 @@ fn policies_are_read_again_when_kubelet_swaps_them() {
     wait_until("the new policy to be in force", || !allowed());
     assert_denied(&serving.admit("/admit", &review), &["bob"]);
 
-    // A bad one leaves the last good one in force, and says why.
+    // A bad set leaves the last good one in force, and the log has the reason.
     site.policy_text(&fs::read_to_string(fixture("policy-misindented.yaml")).unwrap());
     wait_until("the bad policy to be noticed", || serving.log().contains("plant.yaml:9:"));
     assert_denied(&serving.admit("/admit", &review), &["bob"]);

@@ -1,5 +1,5 @@
-//! Requests that two readers could take for two different things, and TLS that asks for more than it should: each ends
-//! its own connection, and what was hidden in it is never looked at.
+//! Requests that two parsers could read differently, and TLS that demands more than it should. Each ends its own
+//! connection, and the request that is hidden in it is never processed.
 
 use std::io::{Read as _, Write as _};
 use std::process::{Command, Stdio};
@@ -14,7 +14,7 @@ use crate::product::Serving;
 use crate::review::{assert_allowed, pod_review};
 use crate::stage::Stage;
 
-/// How many admissions were answered, whatever the answer.
+/// The number of admissions that were answered.
 fn admissions(serving: &Serving) -> u64 {
     ["allowed", "denied", "error"]
         .iter()
@@ -31,7 +31,7 @@ fn what_is_hidden_in_a_request_is_never_seen() {
     let review = pod_review(&format!("{PLC}:v1")).to_string();
     let hidden = format!("POST /admit HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{review}", review.len());
     let length = hidden.len();
-    // What stands in the place of each head, and the statuses that may answer it; none: it is no HTTP at all.
+    // The head in place of the real one, and the statuses that may answer it. No status: it is not HTTP.
     let shapes: [(String, &[u16]); 24] = [
         ("Content-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".into(), &[400]),
         (format!("Transfer-Encoding: chunked\r\nContent-Length: {length}\r\n\r\n0\r\n\r\n"), &[400]),
@@ -76,17 +76,17 @@ fn what_is_hidden_in_a_request_is_never_seen() {
     let before = admissions(&serving);
     for (head, statuses) in heads.chain(lines.map(|(line, statuses)| (line.to_owned(), statuses))) {
         let mut stream = serving.connect().unwrap();
-        // It may have hung up before the end.
+        // The connection may be closed before the end.
         let _ = stream.write_all(format!("{head}{hidden}").as_bytes()).and_then(|()| stream.flush());
         let answer = read_response(&mut stream).unwrap_or_else(|| panic!("no answer to {head:?}"));
         assert!(statuses.contains(&answer.status), "{} to {head:?}", answer.status);
         let mut rest = Vec::new();
-        let _ = stream.read_to_end(&mut rest); // the end may come as a reset
+        let _ = stream.read_to_end(&mut rest); // the connection may be reset
         assert!(rest.is_empty(), "{head:?} got a second answer: {}", String::from_utf8_lossy(&rest));
     }
     assert_eq!(admissions(&serving), before, "a hidden request was answered");
 
-    // Two that stand behind each other in the open are two, with HTTP/1.0 as well if it asks for that.
+    // Two requests in one write are two requests, also with HTTP/1.0 if it keeps the connection.
     let mut stream = serving.connect().unwrap();
     let kept = hidden.replace("HTTP/1.1\r\n", "HTTP/1.0\r\nConnection: keep-alive\r\n");
     stream.write_all(format!("{kept}{hidden}").as_bytes()).and_then(|()| stream.flush()).unwrap();
@@ -115,7 +115,7 @@ fn renegotiation_is_refused() {
     let stage = Stage::new();
     let serving = stage.site.serve();
     let review = pod_review(&format!("{PLC}:v1"));
-    // A line with an R alone makes this client ask for a new handshake within the connection (TLS 1.2).
+    // A line with `R` alone makes `openssl s_client` ask for a new handshake (TLS 1.2).
     let mut clients: Vec<_> = (0..8)
         .map(|_| {
             Command::new("/usr/bin/openssl")
@@ -146,7 +146,7 @@ fn renegotiation_is_refused() {
     }
     for mut client in clients {
         let ended = process::wait(&mut client, Duration::from_secs(20));
-        let _ = client.kill(); // if it has not
+        let _ = client.kill(); // it may have ended
         let output = client.wait_with_output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         assert!(said.contains("RENEGOTIATING"), "{said}");

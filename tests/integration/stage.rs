@@ -1,4 +1,4 @@
-//! A trust server in this process, for what no real Notary server can be brought to do.
+//! A trust server in this process, for faults that no real Notary server shows.
 
 use portreeve_test_support::signer::{Repo, Signer};
 use portreeve_test_support::trust_server::TrustServer;
@@ -9,7 +9,7 @@ use crate::plant::PLC;
 use crate::product::Site;
 use crate::review::policy_for;
 
-/// A well-signed repository on an in-process server, and a site that asks it.
+/// A signed repository on an in-process server, and a site that reads from it.
 pub(crate) struct Stage {
     pub(crate) server: TrustServer,
     pub(crate) repo: Repo,

@@ -1,5 +1,6 @@
-//! Trust data on disk and without a server: the real executable killed, starved of disk and run several times at once
-//! on one cache; restarts while the server is away; data carried from a real Notary server to where there is none.
+//! Trust data on disk and without a server: the real executable killed, without disk space, and several times at once
+//! on one cache; restarts while the server is away; data that is exported from a real Notary server and used where
+//! there is none.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -39,7 +40,7 @@ fn report(run: &Run) -> Value {
     serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{error}: {run:?}"))
 }
 
-/// A site where stored data may stand in for an hour.
+/// A site that uses stored data for up to an hour while the server is away.
 fn patient_stage() -> Stage {
     let mut stage = Stage::new();
     stage.site.config["trust"]["whenUnavailable"] = json!("useCached");
@@ -51,7 +52,7 @@ fn cache(site: &Site) -> PathBuf {
     PathBuf::from(site.config["trust"]["cache"].as_str().unwrap())
 }
 
-/// The version of a role that `check` says is stored.
+/// The stored version of a role, as `check` prints it.
 #[track_caller]
 fn stored_version(report: &Value, role: &str) -> u64 {
     let roles = report["stored"]["roles"].as_array().unwrap_or_else(|| panic!("nothing is stored: {report:#}"));
@@ -59,8 +60,8 @@ fn stored_version(report: &Value, role: &str) -> u64 {
     role["version"].as_u64().unwrap()
 }
 
-/// Every kill may fall on any instant of a refresh; whatever was stored before it must be there, whole, after it.
-/// `PORTREEVE_KILLS=200` makes it two hundred.
+/// A kill may hit any instant of a refresh. The data that was stored before it must be complete after it.
+/// `PORTREEVE_KILLS=200` kills 200 times.
 #[test]
 fn a_kill_at_any_instant_leaves_a_cache_that_loads() {
     let kills: u32 = std::env::var("PORTREEVE_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(40);
@@ -75,7 +76,7 @@ fn a_kill_at_any_instant_leaves_a_cache_that_loads() {
         stage.server.publish(&repo);
         let mut command = stage.site.command("check", &[&image()]);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        // Most of the time goes by before anything is written.
+        // Writing begins late in the process's life.
         thread::sleep(usual * (40 + round * 37 % 70) / 100);
         child.kill().unwrap();
         let was_killed = child.wait().unwrap().code().is_none();
@@ -91,10 +92,10 @@ fn a_kill_at_any_instant_leaves_a_cache_that_loads() {
         let version = stored_version(&report, "timestamp");
         assert!(version >= last, "{last} → {version}");
         fresh += u32::from(version > last);
-        // The machine may be busier or idler than it was at first: the instants stay about the one at which it is stored.
+        // The load of the machine changes. The kills stay near the instant of writing.
         usual = usual * if was_killed && version == last { 105 } else { 95 } / 100;
         last = version;
-        // All of it is of one publication.
+        // All files belong to one publication.
         let mark = if version == 1 { 7 } else { (version - 1) % 251 };
         assert_eq!(report["digest"], format!("sha256:{}", format!("{mark:02x}").repeat(32)), "version {version}");
     }
@@ -111,7 +112,7 @@ fn several_processes_share_one_cache() {
         repo = repo.update(|signer| signer.release("v1", [round; 32], 1, &["alice"]));
         stage.server.publish(&repo);
         thread::scope(|scope| {
-            // A command's making writes the configuration file, which none of them is to find half written.
+            // Creating a command writes the configuration file. No process may read it half-written.
             let commands: Vec<Command> = (0..6).map(|_| stage.site.command("check", &[&image()])).collect();
             let runs: Vec<_> = commands.into_iter().map(|mut one| scope.spawn(move || run(&mut one, ""))).collect();
             for run in runs {
@@ -121,7 +122,7 @@ fn several_processes_share_one_cache() {
         });
         assert_eq!(stored_version(&report(&check(&stage.site)), "timestamp"), u64::from(round));
     }
-    // What one has seen, none goes back behind.
+    // No process accepts an older version than any of them has verified.
     stage.server.publish(&stage.repo);
     let run = check(&stage.site).expect(DENIED);
     assert!(run.stdout.contains("was seen before"), "{run:?}");
@@ -131,7 +132,7 @@ fn several_processes_share_one_cache() {
 fn a_restart_while_the_server_is_away_admits_what_was_admitted() {
     let mut stage = patient_stage();
     let review = pod_review(&image());
-    assert_allowed(&stage.site.serve().admit("/admit", &review)); // killed at the end of the line
+    assert_allowed(&stage.site.serve().admit("/admit", &review)); // killed at the end of this statement
     stage.server.stop();
     let serving = stage.site.serve();
     let answer = serving.admit("/admit", &review);
@@ -145,7 +146,7 @@ fn a_restart_while_the_server_is_away_admits_what_was_admitted() {
     );
     assert!(serving.log().contains(r#""source":"stood-in","ageSeconds":"#), "{}", serving.log());
     assert_denied(&serving.admit("/admit", &pod_review(&format!("{PLC}:unsigned"))), &["unsigned"]);
-    // A policy that does not allow it is not overruled.
+    // A policy that forbids it is obeyed.
     let mut strict = stage.site;
     strict.config["trust"]["whenUnavailable"] = json!("deny");
     check(&strict).expect(UNDECIDED);
@@ -157,7 +158,7 @@ fn a_disk_without_room_costs_no_answer_and_no_old_data() {
     check(&stage.site).expect(ALLOWED);
     let next = stage.repo.update(|signer| signer.release("v1", [9; 32], 1, &["alice"]));
     stage.server.publish(&next);
-    // No file may grow beyond one block: writes fail half-way, as on a full disk.
+    // No file may grow beyond one block, so writes fail half-way as on a full disk.
     let inner = stage.site.command("check", &["--output", "json", &image()]);
     let mut starved = Command::new("/bin/sh");
     starved.env_clear().args(["-c", "trap '' XFSZ; ulimit -f 1; exec \"$0\" \"$@\""]);
@@ -209,7 +210,7 @@ fn a_cache_that_cannot_be_read_is_told_and_denies() {
     assert_allowed(&serving.admit("/admit", &pod_review(&image())));
 }
 
-/// TUF 1.0 §5.3.11, by processes that know of each other only what is stored.
+/// TUF 1.0 §5.3.11. Each process knows only what is stored.
 #[test]
 fn an_owner_recovers_from_versions_that_a_thief_drove_up() {
     let stage = Stage::new();
@@ -237,12 +238,12 @@ fn an_owner_recovers_from_versions_that_a_thief_drove_up() {
 #[test]
 fn a_cache_that_is_full_by_its_bound_costs_no_answer_and_no_version() {
     let mut stage = Stage::new();
-    // Too little for the least that is to be remembered.
+    // Too little for the smallest record.
     stage.site.config["limits"] = json!({ "trustCache": "1KiB" });
     let run = check(&stage.site).expect(ALLOWED);
     assert!(run.stderr.contains("nothing is kept there of repositories that are not in it yet"), "{run:?}");
     assert!(report(&run).get("stored").is_none(), "{run:?}");
-    // Enough for that, and not for the data.
+    // Enough for the record, not for the data.
     stage.site.config["limits"] = json!({ "trustCache": "40KiB" });
     let run = check(&stage.site).expect(ALLOWED);
     assert!(run.stderr.contains("only the root and the versions are kept"), "{run:?}");
@@ -256,7 +257,7 @@ fn a_cache_that_is_full_by_its_bound_costs_no_answer_and_no_version() {
     assert!(run.stdout.contains("was seen before"), "{run:?}");
 }
 
-/// Each name costs whoever asks one denied Pod, and would cost a root of 0.9 MB.
+/// Each name costs the tenant one denied Pod, and without a limit would cost a stored root of 0.9 MB.
 #[test]
 fn ever_new_names_in_denied_workloads_fill_no_disk() {
     let mut stage = Stage::new();
@@ -281,7 +282,7 @@ fn ever_new_names_in_denied_workloads_fill_no_disk() {
         "{}",
         serving.log()
     );
-    // What lets images in still has its place.
+    // Repositories of admitted images still have room.
     assert_allowed(&serving.admit("/admit", &pod_review(&image())));
     let report = report(&check(&stage.site).expect(ALLOWED));
     assert_eq!(stored_version(&report, "timestamp"), 1, "{report:#}");
@@ -296,14 +297,14 @@ fn check_shows_what_is_stored_and_what_to_pin_and_resets() {
     for word in [format!("- keyId: \"{id}\""), "stored timestamp".into(), "confirmed 0 s ago".into()] {
         assert!(text.contains(&word), "no {word:?} in {text}");
     }
-    // The snippet is policy as it stands.
+    // The snippet is valid in a policy.
     let found = report(&check(&stage.site));
     let signer = json!({ "name": "alice", "publicKey": stage.repo.signer_public_key_pem("alice") });
     let trust = json!({ "enabled": true, "signers": [signer], "roots": found["rootsToPin"] });
     stage.site.policies(&[policy_for("registry.local:9001/*", trust)]);
     check(&stage.site).expect(ALLOWED);
 
-    // A repository that was made anew is another one, until somebody says so.
+    // A repository that was created again is refused until a reset.
     let trust = json!({ "enabled": true });
     stage.site.policies(&[policy_for("registry.local:9001/*", trust)]);
     let serving = stage.site.serve();
@@ -365,15 +366,15 @@ fn trust_data_is_carried_to_where_there_is_no_server() {
     let id = "0".repeat(64);
     export(&[PLC, "--root-key", &id]).expect(DENIED);
     export(&[PLC, "--root-key", "x"]).expect(BAD_INPUT);
-    // Once more over what is there, and nothing of it is unsettled.
+    // A second export over the first leaves the same files.
     let before = tree(&out.join(PLC));
     export(&[PLC]).expect(ALLOWED);
     assert_eq!(tree(&out.join(PLC)), before);
 
-    // Another place, and no server.
+    // The site without a server.
     let carried = dir.path().join("carried");
     fs::rename(&out, &carried).unwrap();
-    // One repository comes as a ConfigMap does: flat names, kubelet's links.
+    // One repository is mounted as a ConfigMap: flat names, kubelet's links.
     let flat = carried.join("registry.local_9001_plant_hmi");
     let files = tree(&flat);
     fs::remove_dir_all(&flat).unwrap();
@@ -405,17 +406,17 @@ fn trust_data_is_carried_to_where_there_is_no_server() {
     ] {
         assert_denied(&serving.admit("/admit", &pod_review(&image)), &[word]);
     }
-    // By configuration as well.
+    // The configuration can name the directory too.
     let mut site = Site::with_server(&plant.pki, &format!("file://{}", carried.display()));
     site.policies(&[policy_for("registry.local:9001/plant/*", json!({ "enabled": true }))]);
     check(&site).expect(ALLOWED);
-    // One changed byte is one too many.
+    // One changed byte is a rejection.
     let timestamp = carried.join(PLC).join("timestamp.json");
     let text = fs::read_to_string(&timestamp).unwrap();
     fs::write(&timestamp, text.replacen("\"version\":", "\"version\":1", 1)).unwrap();
     site.config["trust"].as_object_mut().unwrap().remove("cache");
     check(&site).expect(DENIED);
-    // A directory that is not mounted says nothing of any image.
+    // A directory that is not mounted is unavailable.
     fs::remove_dir_all(&carried).unwrap();
     let told = check(&site).expect(UNDECIDED).stdout;
     assert!(told.contains("no trust data could be read for") && !told.contains("server did not answer"), "{told}");
@@ -436,7 +437,7 @@ fn a_restart_does_not_forget_what_a_real_server_had() {
     assert_eq!(report["digest"], plant.plc.to_string());
 }
 
-/// A site in which stored data may stand in for an hour, before a real server.
+/// A site of a real server that uses stored data for up to an hour while the server is away.
 fn patient_plant() -> (Plant, Site) {
     let plant = Plant::build();
     let mut site = plant.site();
@@ -467,7 +468,7 @@ fn a_signers_new_key_that_has_signed_nothing_yet_is_no_damage() {
             assert!(!run.stderr.contains(word) && !again["reason"].as_str().unwrap().contains(word), "{run:?}");
         }
     }
-    // Once the new key has signed, all is well.
+    // It is verified once the new key has signed.
     repository.import(&plant.bob, "targets/releases").witness("targets/releases");
     check().expect(ALLOWED);
 }

@@ -1,5 +1,5 @@
-//! A token service as registries have one: issues JWTs that the real Notary server accepts, in the two dialects that
-//! are found in the field.
+//! A token service like those of registries: it issues JWTs that the real Notary server accepts, in the two dialects in
+//! use.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,9 +31,9 @@ pub(crate) struct TokenService {
 struct State {
     username: String,
     password: String,
-    /// The dialect: GET is answered 405, and the token comes as `access_token`.
+    /// The OAuth dialect: GET is answered 405, and the token is called `access_token`.
     only_post: AtomicBool,
-    /// What to print into tokens: signed with a key that nobody trusts, the server refuses them all.
+    /// Tokens are signed with a key that the Notary server does not trust.
     forge: AtomicBool,
     issued: AtomicUsize,
     refused: AtomicUsize,
@@ -42,7 +42,7 @@ struct State {
 }
 
 impl TokenService {
-    /// A service that answers GET with Basic, as Harbor's does.
+    /// A service that answers GET with Basic, like Harbor's.
     pub(crate) fn start(pki: &Pki, username: &str, password: &str) -> Self {
         let key = KeyPair::generate().unwrap();
         let certificate = params(&[], ISSUER).self_signed(&key).unwrap();
@@ -63,12 +63,12 @@ impl TokenService {
         Self { https, state, bundle, _dir: dir }
     }
 
-    /// From now on, only the OAuth form is taken. (The real client cannot speak it: sign first.)
+    /// From now on only the OAuth form is accepted. The real client does not speak it, so sign first.
     pub(crate) fn take_only_post(&self) {
         self.state.only_post.store(true, Ordering::SeqCst);
     }
 
-    /// From now on, tokens are ones that the Notary server does not accept.
+    /// From now on the Notary server does not accept the tokens.
     pub(crate) fn issue_useless_tokens(&self) {
         self.state.forge.store(true, Ordering::SeqCst);
     }
@@ -81,12 +81,12 @@ impl TokenService {
         &self.state.password
     }
 
-    /// Tokens issued so far.
+    /// The number of tokens so far.
     pub(crate) fn issued(&self) -> usize {
         self.state.issued.load(Ordering::SeqCst)
     }
 
-    /// Requests refused for their credentials so far.
+    /// The number of requests refused for their credentials so far.
     pub(crate) fn refused(&self) -> usize {
         self.state.refused.load(Ordering::SeqCst)
     }
@@ -136,7 +136,7 @@ impl State {
         request.header("Authorization") == Some(&wanted)
     }
 
-    /// A JWT for `repository:<name>:<actions>`, where the name may hold colons itself.
+    /// A JWT for `repository:<name>:<actions>`. The name may contain colons.
     fn token(&self, scope: &str) -> String {
         let access: Vec<Value> = scope
             .split_once(':')
@@ -194,7 +194,7 @@ mod tests {
     use crate::https::{Response, https, https_with};
     use crate::notary::{Digest, RealNotary, Signer, needs_notary};
 
-    /// The real client signs through it; its readers are always anonymous, so reading is done by hand.
+    /// The real client signs with such a token. It reads without one, so the test reads by hand.
     #[test]
     fn the_real_server_takes_our_tokens_and_no_others() {
         needs_notary!();

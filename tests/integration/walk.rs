@@ -1,14 +1,13 @@
-//! Every decision through the pair of webhooks, as the API server goes: `/admit`, its patch applied, `/validate`, `/admit` once
-//! more, then updates of what was stored. One table: each kind of pattern, each kind of reference, pinned or not.
+//! Every decision through both webhooks, in the API server's order: `/admit`, the patch applied, `/validate`, `/admit`
+//! again, then updates of the stored object. One table: each kind of pattern, each kind of reference, pinned or not.
 
 use std::cell::RefCell;
-use std::io::Write as _;
 
 use portreeve_test_support::signer::{Signer, sha256, sha256_hex};
 use portreeve_test_support::trust_server::TrustServer;
 use serde_json::{Value, json};
 
-use crate::https::{TlsStream, read_response};
+use crate::https::{TlsStream, read_response, send_review};
 use crate::pki::Pki;
 use crate::product::{Serving, Site};
 use crate::review::{in_namespace, patch, pod_review, policy_for};
@@ -17,18 +16,18 @@ use crate::review::{in_namespace, patch, pod_review, policy_for};
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Tags {
     All,
-    /// `v1`, and others that begin with `v`.
+    /// `v1`, and other tags that begin with `v`.
     V1,
-    /// None: it matches the digest of `v1`.
+    /// No tag: the pattern matches the digest of `v1`.
     Digest,
 }
 
-/// A pattern and the images that are tried under it.
+/// A pattern, and the images that are tried under it.
 struct Row {
-    /// `@v1` stands for the digest of `v1`.
+    /// `@v1` is replaced by the digest of `v1`.
     pattern: &'static str,
     tags: Tags,
-    /// The image's name as people write it.
+    /// The image's name in the workload.
     typed: &'static str,
     /// Its name in the patch.
     name: &'static str,
@@ -74,12 +73,12 @@ const ROWS: &[Row] = &[
     Row { typed: "library/nginx", ..row("index.docker.io/*", Tags::All, NGINX) },
     Row { typed: "index.docker.io/library/nginx", ..row("nginx@v1", Tags::Digest, NGINX) },
     Row { typed: "plant/plc", ..row("plant/plc:v*", Tags::V1, HUB_PLC) },
-    // A mirror, signed under another name.
+    // A mirror whose images are signed under another name.
     Row { signed: NGINX, remap: MIRROR, ..row("mirror.local:9001/hub/*", Tags::All, MIRRORED) },
     Row { signed: NGINX, remap: MIRROR, ..row("mirror.local:9001/hub/library/nginx:v*", Tags::V1, MIRRORED) },
 ];
 
-/// A reference: what stands behind the name, with `@TAG` for the digest that TAG was signed with.
+/// A reference: the text behind the name. `@TAG` is replaced by the digest that was signed under TAG.
 struct Typed {
     suffix: &'static str,
     tag: Option<&'static str>,
@@ -100,7 +99,7 @@ const REFERENCES: &[Typed] = &[
 ];
 
 impl Row {
-    /// With the digest of this image in the place of `@TAG`.
+    /// Replaces `@TAG` by a digest.
     fn resolve(&self, text: &str) -> String {
         match text.rsplit_once('@') {
             Some((before, tag)) => format!("{before}@sha256:{}", sha256_hex(content(self.signed, tag).as_bytes())),
@@ -111,7 +110,7 @@ impl Row {
     fn matches(&self, reference: &Typed) -> bool {
         match self.tags {
             Tags::All => true,
-            // A digest alone is judged by the rule for its tags, and counts under those.
+            // A digest alone is judged by the rule for tags, and must be released under one of them.
             Tags::V1 => match reference.tag {
                 Some(tag) => tag == "v1" || (tag == "v-evil" && self.pattern.ends_with("v*")),
                 None => reference.digest == Some("v1"),
@@ -131,12 +130,12 @@ impl Row {
     }
 }
 
-/// What the image with this tag is made of, for its digest.
+/// The content of the image with this tag. Its hash is the digest.
 fn content(name: &str, tag: &str) -> String {
     format!("{name}:{tag}")
 }
 
-/// The kinds that are created, and where their images are.
+/// The kinds that are created, and the place of their image.
 #[derive(Clone, Copy, Debug)]
 enum Kind {
     Pod,
@@ -179,7 +178,7 @@ impl Kind {
     }
 }
 
-/// A connection that is kept, as the API server keeps its own.
+/// A kept connection, as the API server has.
 struct Line {
     serving: Serving,
     stream: TlsStream,
@@ -192,19 +191,14 @@ impl Line {
     }
 
     fn admit(&mut self, endpoint: &str, review: &Value) -> Value {
-        let body = review.to_string();
-        let head = format!(
-            "POST {endpoint}?timeout=10s HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n",
-            body.len()
-        );
-        self.stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
+        send_review(&mut self.stream, &format!("{endpoint}?timeout=10s"), review).unwrap();
         let response = read_response(&mut self.stream).unwrap_or_else(|| panic!("no answer:\n{}", self.serving.log()));
         assert_eq!(response.status, 200, "{response:?}");
         response.json()
     }
 }
 
-/// One image on its way.
+/// One image, from `/admit` to the stored object.
 struct Walk<'a> {
     line: &'a RefCell<Line>,
     namespace: String,
@@ -213,7 +207,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Asks one of the webhooks; with the patch applied.
+    /// Calls one of the webhooks, and applies the patch.
     fn ask(&self, endpoint: &str, old: Option<&Value>, object: &Value) -> Result<(Value, Value), String> {
         let answer = self.line.borrow_mut().admit(endpoint, &self.kind.review(&self.namespace, old, object));
         let response = &answer["response"];
@@ -229,7 +223,7 @@ impl Walk<'_> {
         Ok((operations, patched))
     }
 
-    /// Both webhooks let it in and change nothing.
+    /// Both webhooks allow the object and change nothing.
     fn passes_untouched(&self, step: &str, old: Option<&Value>, object: &Value) {
         for endpoint in ["/admit", "/validate"] {
             let answer = self.ask(endpoint, old, object);
@@ -300,6 +294,6 @@ fn every_decision_holds_through_both_webhooks() {
             }
         }
     }
-    // Both ends of the table were reached.
+    // Images were allowed, and images were denied.
     assert!(let_in > 150 && denied > 250, "{let_in} let in, {denied} denied");
 }

@@ -1,13 +1,14 @@
-//! Reviews, from their bytes to the answer's. Images of `open.test` are let in unchecked, none of `closed.test` is
-//! signed, no other has a policy; no network is needed. Whatever else is let in, is let in by an exemption.
+//! AdmissionReviews, from the bytes of the request to the bytes of the response. Images of `open.test` need no check,
+//! no image of `closed.test` is signed, other images have no policy. Everything else that is allowed is allowed by an
+//! exemption. No network is used.
 
 use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use portreeve::admission::Exemption;
 use portreeve::admission::decide::{Basis, Decision};
 use portreeve::admission::request::Review;
-use portreeve::admission::Exemption;
 use portreeve::base::context::Deadline;
 use portreeve::commands::setup;
 use portreeve::config::Config;
@@ -16,7 +17,7 @@ use portreeve::webhook::{Endpoint, Engine};
 use portreeve_verify::image::Reference;
 use serde_json::Value;
 
-/// The secret is not there, so the question is refused before anybody is asked.
+/// The secret is absent, so the image is refused without a request.
 const POLICY: &str = r#"
 apiVersion: portreeve/v1
 kind: ClusterImagePolicy
@@ -42,12 +43,12 @@ pub fn check(data: &[u8]) {
         assert_eq!(body["apiVersion"], Value::from(review.api_version.as_str()));
         assert_eq!(body["response"]["uid"], Value::from(review.request.uid.as_str()));
         assert_eq!(body["response"]["allowed"], Value::from(decision.allowed));
-        // Nothing was verified, so nothing is pinned.
+        // Nothing was verified, so the patch pins nothing.
         assert_eq!(body["response"]["patch"], Value::Null);
         if decision.allowed {
             match serde_json::from_slice::<Value>(data) {
                 Ok(json) => allowed_for_a_reason(&json["request"], &review, &decision),
-                // In what nobody looks at, the product's reader passes over halves of surrogate pairs.
+                // The product's reader accepts unpaired surrogates in fields that it skips.
                 Err(error) => {
                     assert!(data.windows(2).any(|pair| pair == b"\\u"), "decided on what is no JSON: {error}")
                 }
@@ -67,7 +68,7 @@ fn denied_or_refused(status: u16, body: &[u8]) {
     }
 }
 
-/// By an obvious reading of the request.
+/// An obvious reading of the request.
 fn allowed_for_a_reason(request: &Value, review: &Review, decision: &Decision) {
     let user = request["userInfo"]["username"].as_str().unwrap_or_default();
     match &decision.basis {
@@ -93,7 +94,7 @@ fn allowed_for_a_reason(request: &Value, review: &Review, decision: &Decision) {
             for image in images.into_iter().filter(|image| !image.is_empty()) {
                 let host = Reference::parse(image).expect("an image that was let in").host().to_owned();
                 let unchanged = request["operation"] == "UPDATE" && old.contains(&image);
-                // The default port is the same host to a policy.
+                // A policy treats a host with the default port as the same host.
                 assert!(
                     host.strip_suffix(":443").unwrap_or(&host) == "open.test" || unchanged,
                     "{image} was let in\n{request}"
@@ -103,7 +104,7 @@ fn allowed_for_a_reason(request: &Value, review: &Review, decision: &Decision) {
     }
 }
 
-/// Where the pod is, by kind alone.
+/// The path of the Pod's spec, by kind alone.
 fn pod_spec<'v>(kind: &Value, object: &'v Value) -> Option<&'v Value> {
     let pointer = match kind.as_str()? {
         "Pod" => "/spec",
@@ -114,7 +115,7 @@ fn pod_spec<'v>(kind: &Value, object: &'v Value) -> Option<&'v Value> {
     object.pointer(pointer)
 }
 
-/// Every image below a value, wherever it stands.
+/// Every image anywhere in a value.
 fn collect<'v>(value: &'v Value, images: &mut Vec<&'v str>) {
     for list in ["containers", "initContainers", "ephemeralContainers"] {
         images.extend(value[list].as_array().into_iter().flatten().filter_map(|c| c["image"].as_str()));

@@ -1,4 +1,4 @@
-//! The reader of trust data and its canonical form, against a reference over another parser: both take the same
+//! The reader of trust data and its canonical form, compared with a reference on another parser: both accept the same
 //! documents and give the same bytes.
 
 use crate::strict_json;
@@ -8,8 +8,8 @@ pub fn check(data: &[u8]) {
     let found = portreeve::fuzzing::canonical_json(data);
     assert_eq!(found.as_deref().map(lossy), expected.as_deref().map(lossy));
     let Some(canonical) = found else { return };
-    // What is canonical stays as it is. Raw control characters are canonical and no JSON: those are written as the
-    // wire has them, which they may be anywhere, for they only occur in strings.
+    // The canonical form of a canonical text is the same text. Canonical JSON has raw control characters, which are not
+    // JSON, so they are escaped first. They occur in strings only, so this changes nothing else.
     let wire: String = (String::from_utf8(canonical.clone()).expect("UTF-8").chars())
         .map(|c| if c < ' ' { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() })
         .collect();

@@ -1,4 +1,4 @@
-//! The configuration file: read strictly, told where, and the same again when it is read again.
+//! The configuration file: read strictly, errors with a place, and the same result each time.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! Docker configs, in both shapes: no secret is ever shown, and whom it matches follows from its host.
+//! Docker configs of both shapes: no secret is printed, and only images of the key's host match.
 
 use portreeve::fuzzing::docker_config;
 use serde_json::Value;
@@ -14,9 +14,9 @@ pub fn check(data: &[u8]) {
             Err(words) => (words, 0),
         };
         let Some(auths) = auths.as_object() else { continue };
-        // Secrets that are long enough to be told from chance, and stand nowhere that is shown on purpose.
+        // Secrets long enough not to occur by chance, which occur in no printed field.
         let open: String =
-            // Hosts are shown in small letters as well, and both as `Debug` escapes them.
+            // Hosts are printed in lower case too, and `Debug` escapes both.
             (auths.iter())
                 .map(|(key, auth)| {
                     let small = key.to_lowercase();
@@ -31,13 +31,13 @@ pub fn check(data: &[u8]) {
             }
         }
         assert!(matching <= auths.len());
-        // No key that lacks the host's last label can match.
+        // A key without the host's last label cannot match.
         let could = auths.keys().filter(|key| key.to_lowercase().contains(":9001")).count();
         assert!(matching <= could, "{matching} of {could}");
     }
 }
 
-/// Words that are always shown.
+/// Words that are always printed.
 const FIXED: &str = "DockerConfig { entries: [], problems: [] } Entry registry pattern RegistryPattern host port path \
                      username password Secret(…) has neither auth nor username and password is not the name of a registry \
                      auth is not base64 of user:password auth is not base64 of UTF-8 text auth names no user has far more in it than 1000 registries \

@@ -1,17 +1,16 @@
-//! Requests as they come over a connection: one after the other, cut anywhere. However they are cut, they are the same
-//! requests, and the ones that the bytes hold when they are read all at once; and the counter of a body's values never
-//! counts too few.
+//! Successive requests on a connection, cut anywhere. However they are cut, they are the same requests as when all
+//! bytes are read at once. The count of a body's values is never too low.
 
 use portreeve::fuzzing::{head, parts, requests};
 use serde_json::Value;
 
-/// Small, so that the fuzzer finds what lies beyond.
+/// Small limits, so that the fuzzer finds inputs beyond them.
 const HEAD_BYTES: usize = 256;
 const BODY_BYTES: usize = 512;
 
 type Request = (String, String, Vec<u8>);
 
-/// The first byte says how the rest is cut.
+/// The first byte selects how the rest is cut.
 pub fn check(data: &[u8]) {
     let Some((&seed, stream)) = data.split_first() else { return };
     let expected = at_once(stream);
@@ -26,10 +25,10 @@ pub fn check(data: &[u8]) {
     enough_parts(stream);
 }
 
-/// The requests in a stream that is all there.
+/// The requests in a complete stream.
 fn at_once(mut stream: &[u8]) -> Vec<Request> {
     let mut requests = Vec::new();
-    // What cannot begin a request is refused before its head would have to be waited for.
+    // Bytes that cannot begin a request are refused before the whole head is there.
     while stream.first().is_some_and(|first| first.is_ascii_uppercase() || *first == b'\r') {
         let within = &stream[..stream.len().min(HEAD_BYTES)];
         let Some((method, target, length, end)) = head(within) else { break };
@@ -40,7 +39,7 @@ fn at_once(mut stream: &[u8]) -> Vec<Request> {
     requests
 }
 
-/// What is read as JSON takes memory for each of its values: none may be missed.
+/// Every JSON value takes memory, so none may be missed.
 fn enough_parts(body: &[u8]) {
     let counted = parts(body);
     assert!(counted <= body.len());
@@ -50,7 +49,7 @@ fn enough_parts(body: &[u8]) {
     }
 }
 
-/// Every value within another.
+/// All values within a value.
 fn values(json: &Value) -> usize {
     match json {
         Value::Array(items) => items.iter().map(|item| 1 + values(item)).sum(),

@@ -1,4 +1,4 @@
-//! The slowest matcher there is: every star is tried with every length.
+//! The slow matcher: every star is tried with every length.
 
 pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
     match pattern.split_first() {

@@ -1,5 +1,4 @@
-//! Request heads: what the gateway takes has one reading, and it is the obvious one. Two readings are how requests are
-//! smuggled.
+//! Request heads: a head that the gateway accepts has one reading, the obvious one. Request smuggling needs two.
 
 use portreeve::fuzzing::head;
 

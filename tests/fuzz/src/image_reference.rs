@@ -1,4 +1,4 @@
-//! Image references: what is taken is in its one normal form, and nothing else than what was written.
+//! Image references: an accepted reference is in its one normal form, and means what was written.
 
 use portreeve_verify::image::{Reference, Sha256};
 use portreeve_verify::tuf::Gun;
@@ -13,11 +13,11 @@ pub fn check(data: &[u8]) {
             return;
         }
     };
-    // Reading the normal form gives the same again; so one image has one form.
+    // Reading the normal form gives the normal form, so an image has one form.
     let normal = image.to_string();
     assert_eq!(Reference::parse(&normal).as_ref(), Ok(&image), "{normal}");
     assert_eq!(image.repository(), format!("{}/{}", image.host(), image.path()));
-    // The name in one spelling is a name, and has no other.
+    // The name with a normalised host is a name, and normalising it again changes nothing.
     if let Ok(repository) = Reference::parse(image.repository()) {
         assert_eq!((repository.name(), repository.repository()), (image.repository(), image.repository()), "{normal}");
         assert!(!image.host().ends_with(":443") || !image.host().contains(['.', '[']), "{normal}");
@@ -43,11 +43,11 @@ pub fn check(data: &[u8]) {
         assert!(!normal.contains(forbidden), "{normal}");
     }
 
-    // What it is pinned to is the same repository and tag.
+    // The pinned reference has the same repository and tag.
     let pinned = image.pinned_to(Sha256::new([7; 32]));
     let again = Reference::parse(&pinned).expect("a pinned image is an image");
     assert_eq!((again.name(), again.tag()), (image.name(), image.tag()));
-    // Its name can be asked for, unless normalising has made it longer than a name may be.
+    // Its name is a valid GUN, unless normalising has made it too long.
     match Gun::of(&image) {
         Ok(gun) => assert_eq!(gun.as_str(), image.repository()),
         Err(error) => assert!(image.repository().len() > 255, "{normal}: {error}"),

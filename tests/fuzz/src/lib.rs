@@ -1,8 +1,8 @@
-//! What the fuzz targets check: each module has one `check`, which takes any bytes at all and panics where the product
-//! breaks a promise. `cargo fuzz` calls it for ever; [`replay`] calls it on the kept inputs, on stable Rust.
+//! The checks of the fuzz targets: each module has one `check`, which takes any bytes and panics if the product breaks
+//! a promise. `cargo fuzz` calls it for ever; [`replay`] calls it on the kept inputs, on stable Rust.
 //!
-//! A target that only looks for panics finds little. Each of these also holds the product against a reading of its own
-//! that is slow and obvious, or against an invariant that must hold whatever the input is.
+//! A target that only looks for panics finds little. So each check also compares the product with a slow and obvious
+//! reading, or asserts an invariant of every input.
 
 pub mod admission_review;
 pub mod canonical_json;
@@ -20,10 +20,10 @@ pub mod www_authenticate;
 mod glob;
 mod strict_json;
 
-/// A target's name, and what it checks.
+/// A target's name and check.
 type Target = (&'static str, fn(&[u8]));
 
-/// All of them.
+/// All targets.
 pub const TARGETS: [Target; 12] = [
     ("admission_review", admission_review::check),
     ("canonical_json", canonical_json::check),
@@ -43,7 +43,7 @@ pub const TARGETS: [Target; 12] = [
 mod replay {
     use std::path::Path;
 
-    /// Every kept input, and every beginning of the short ones: no input may be worse for having been cut off.
+    /// Every kept input, and prefixes of the short ones: a truncated input must not break a promise either.
     #[test]
     fn the_corpus() {
         for (name, check) in super::TARGETS {
@@ -55,7 +55,7 @@ mod replay {
                 println!("{}", file.display());
                 let bytes = std::fs::read(file).unwrap();
                 check(&bytes);
-                // The others cost an engine or signatures each time.
+                // These two are too slow: they start an engine, or sign.
                 if !matches!(name, "trust_data" | "admission_review") && bytes.len() <= 2048 {
                     (0..bytes.len()).step_by(bytes.len() / 64 + 1).for_each(|end| check(&bytes[..end]));
                 }

@@ -1,4 +1,5 @@
-//! Policy files and ConfigMaps with policies: whatever asks for a check is a rule that checks, or a load error.
+//! Policy files and ConfigMaps with policies: every part that asks for a check becomes a rule that checks, or a load
+//! error.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,8 +16,8 @@ pub fn check(data: &[u8]) {
     let result = policy::check_data(&BTreeMap::from([("policy.yaml".to_owned(), text.to_owned())]));
     told(text, &result);
     let Ok(set) = result else { return };
-    // By an obvious reading: every repository with `trust.enabled: true` has a rule that asks for trust data, and
-    // every rule that asks for nothing comes from a repository without it.
+    // An obvious reading: every repository with `trust.enabled: true` has a rule that requires trust data, and every
+    // rule that requires nothing comes from a repository without it.
     let Ok(documents) = portreeve::yaml::read_all::<Value>(text) else { return };
     let repositories: Vec<&Value> = documents.iter().flat_map(repositories).collect();
     let enabled = |repository: &&&Value| repository["policy"]["trust"]["enabled"] == Value::Bool(true);
@@ -60,7 +61,7 @@ fn told(text: &str, result: &Result<PolicySet, Vec<PolicyProblem>>) {
         Ok(set) => assert!(!set.is_empty()),
         Err(problems) => {
             assert!(!problems.is_empty());
-            // Everything that YAML, or somebody's editor, takes for a line's end; and the line behind the last.
+            // Every character that YAML or an editor takes for a line's end; and the line after the last.
             let ends = text.chars().filter(|c| matches!(c, '\n' | '\r' | '\u{85}' | '\u{2028}' | '\u{2029}')).count();
             let lines = ends + 2;
             for problem in problems {

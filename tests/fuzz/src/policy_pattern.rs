@@ -1,5 +1,5 @@
-//! Patterns: `pattern`, a line's end, `image`. Against a matcher that is slow and obvious, part by part; above all, a
-//! host is never satisfied by what stands in the path.
+//! Patterns. The input is a pattern, a line's end and an image. The product is compared with a slow and obvious
+//! matcher. A pattern's host never matches a part of the path.
 
 use portreeve::policy::Pattern;
 use portreeve_verify::image::Reference;
@@ -25,7 +25,7 @@ pub fn check(data: &[u8]) {
     if !typed.bytes().all(|byte| byte == b'*') && !typed.split('/').next().is_some_and(|first| first.contains('*')) {
         assert!(!host.contains('*'), "a host of {typed} that nobody wrote: {host}");
     }
-    // The same image elsewhere, with all of its own name in the path: a host that is not the pattern's never matches.
+    // The same image on another host, with its whole name in the path: a pattern with a host does not match it.
     let path = image.name().replace([':', '['], "-").replace(']', "");
     for elsewhere in [
         format!("attacker.test/{path}"),
@@ -50,7 +50,7 @@ fn matches(normal: &str, image: &Reference) -> bool {
         && digest.is_none_or(|digest| image.digest().is_some_and(|given| given.to_string() == digest))
 }
 
-/// In any spelling of the image's host: with the default port and without it.
+/// For the image's host with the default port and without it.
 fn host_matches(pattern: &str, host: &str) -> bool {
     let bare = host.strip_suffix(":443").unwrap_or(host);
     let has_port = bare.rsplit_once(']').map_or(bare, |(_, after)| after).contains(':');

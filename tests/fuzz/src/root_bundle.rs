@@ -1,5 +1,5 @@
-//! Root keys' certificates: PEM as it is, or (after a NUL) DER certificates, each behind its length in two bytes, which
-//! are written as Notary writes them. The fuzzer has no key: whatever chains to the CA is an honest leaf.
+//! Certificates of root keys. The input is PEM, or after a NUL DER certificates, each after its length in two bytes,
+//! which are encoded as Notary does. The fuzzer has no key, so only the honest leaves chain to the CA.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use portreeve::fuzzing::root_bundle;
 use portreeve_verify::tuf::Gun;
 
-/// A CA whose key nobody has, a leaf under it and one under an intermediate of it; public, made once.
+/// A CA without its key, a leaf under it and a leaf under an intermediate. They are public and fixed.
 pub const CA: &str = include_str!("../fixtures/ca.pem");
 pub const LEAF: &str = include_str!("../fixtures/leaf.pem");
 pub const CHAINED: &str = include_str!("../fixtures/chained.pem");
@@ -21,7 +21,7 @@ pub fn check(data: &[u8]) {
     let gun = Gun::new(GUN).expect("a GUN");
     let now: Timestamp = "2030-01-01T00:00:00Z".parse().expect("a time");
     let Some(bundle) = root_bundle(&pem, &gun, &der(CA), now) else { return };
-    // What is taken is in the one form that has one ID.
+    // An accepted bundle is in the one form that has one ID.
     let text = std::str::from_utf8(&pem).expect("PEM is text");
     assert!(text.starts_with("-----BEGIN CERTIFICATE-----\n") && text.ends_with("-----END CERTIFICATE-----\n"));
     let lines = text.lines().filter(|line| !line.starts_with('-'));
@@ -29,7 +29,7 @@ pub fn check(data: &[u8]) {
     let first = der(text);
     let holds = |needle: &[u8]| first.windows(needle.len()).any(|window| window == needle);
     if bundle.is_root_key {
-        // Named for the GUN, or for a beginning of it with a star behind it, by text that stands in the leaf.
+        // The name is the GUN, or a prefix of it and a star, and occurs in the leaf.
         let named = (0..=GUN.len()).any(|end| holds(format!("{}*", &GUN[..end]).as_bytes())) || holds(GUN.as_bytes());
         assert!(named, "{text}");
     }

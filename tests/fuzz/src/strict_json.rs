@@ -1,4 +1,4 @@
-//! JSON as trust data must be, over serde_json's tokens: slow, obvious, and written apart from the product's reader.
+//! The JSON of trust data, read from serde_json's tokens: slow, obvious, and independent of the product's reader.
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use std::fmt;
@@ -13,7 +13,7 @@ pub enum Json {
     Object(Vec<(String, Json)>),
 }
 
-/// `None` for what must be refused.
+/// `None` if it must be refused.
 pub fn read(bytes: &[u8]) -> Option<Json> {
     serde_json::from_slice(bytes).ok()
 }

@@ -1,11 +1,11 @@
 //! Trust data, from its bytes to a verdict, through the public `Repository::refresh`.
 //!
-//! The input is a list of changes to a sound repository that is signed on the spot. Whoever makes them is either
+//! The input is a list of changes to a sound repository that is signed on the spot. The changes are those of either
 //!
-//! - the *thief* of the server's keys, who signs snapshot and timestamp as he likes, and changes every other file only
-//!   after it was signed. Whatever he does, no tag ever gets another digest or another signer than its own; or
-//! - an odd *publisher*, who holds all keys and changes files before they are signed, so that everything behind the
-//!   signatures is reached. What is then verified must stand in the files by an obvious reading of them.
+//! - a *thief* of the server's keys, who signs any snapshot and timestamp, and changes every other file only after it
+//! was signed. No tag then gets another digest or another signer than its own; or
+//! - an odd *publisher*, who holds all keys and changes files before they are signed, so that the code behind the
+//! signatures is reached. A verified target must then be in the files by an obvious reading.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
@@ -90,7 +90,7 @@ impl World {
         })
     }
 
-    /// The repository after the changes, and the files that are served.
+    /// The repository after the changes, and the served files.
     fn changed(&self, input: &mut Input<'_>, thief: bool) -> (Repo, BTreeMap<String, Vec<u8>>) {
         let (mut served, mut withheld) = (Vec::new(), BTreeSet::new());
         let repo = self.repo.update(|mut signer| {
@@ -162,7 +162,7 @@ impl World {
             assert_eq!(stands, Some(&Json::Text(STANDARD.encode(found.as_bytes()))), "{} in {role}", judgement.tag);
             assert_eq!(at(&file, &["signed", "_type"]), Some(&Json::Text("Targets".to_owned())), "{role}");
             let Some(Json::Text(expires)) = at(&file, &["signed", "expires"]) else { panic!("no expiry in {role}") };
-            // The last hours of the year 9999 are past jiff's last time.
+            // jiff's last time is before the end of the year 9999.
             let ends = expires.parse::<Timestamp>().ok().or(expires.starts_with("9999-12-3").then_some(Timestamp::MAX));
             assert!(ends.expect("a time") > now(), "{role} has expired");
             if role.contains('/') {

@@ -1,4 +1,4 @@
-//! `WWW-Authenticate`: up to three fields, one a line. What is understood, written anew, is understood the same.
+//! `WWW-Authenticate`: up to three fields, one a line. A parsed challenge that is written and parsed again is the same.
 
 use portreeve::fuzzing::challenges;
 
@@ -10,7 +10,7 @@ pub fn check(data: &[u8]) {
     for (scheme, realm, service) in &found {
         assert!(!scheme.is_empty() && !scheme.bytes().any(|b| b.is_ascii_uppercase() || b.is_ascii_whitespace()));
         assert!(scheme != "bearer" || realm.is_some());
-        // Nothing is made up: with the escapes taken out, it stands in the text.
+        // Each value occurs in the input, apart from escapes.
         for value in [realm, service].into_iter().flatten() {
             assert!(text.replace('\\', "").contains(&value.replace('\\', "")), "{value:?}");
             assert!(!value.contains(['\r', '\n', '\0']), "{value:?}");

@@ -1,6 +1,6 @@
-//! A control plane without nodes: etcd, kube-apiserver with RBAC and the admission plugins that every cluster has, and
-//! kube-controller-manager with all its controllers. Everything that makes or changes workloads is there; nothing runs
-//! them.
+//! A control plane without nodes: etcd, kube-apiserver with RBAC and the usual admission plugins, and
+//! kube-controller-manager with all its controllers. It creates and changes workloads as every cluster does, and runs
+//! none.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use crate::https::{Response, connect_tls, https_with};
 use crate::pki::Pki;
 use crate::process::{free_port, run, skip_for_want_of, wait, wait_patiently};
 
-/// Who may come in, by token: the token, the user's name, the user's groups.
+/// The users by token: token, user name, groups.
 const USERS: [(&str, &str, &str); 5] = [
     (ADMIN, "kubernetes-admin", "system:masters"),
     (CONTROLLERS, "system:kube-controller-manager", ""),
@@ -28,7 +28,7 @@ const USERS: [(&str, &str, &str); 5] = [
 const ADMIN: &str = "admin";
 const CONTROLLERS: &str = "controllers";
 
-/// The executables, and where they were found.
+/// The paths of the programs.
 pub(super) struct Programs {
     etcd: PathBuf,
     api_server: PathBuf,
@@ -37,7 +37,8 @@ pub(super) struct Programs {
 }
 
 impl Programs {
-    /// In the directories that `tests/cluster/build` names. Says so plainly if one is missing; in CI that fails the test.
+    /// Looks in the directories that `tests/cluster/build` prints. If a program is missing, the test is skipped; in CI
+    /// it fails.
     #[track_caller]
     pub(super) fn find() -> Option<Self> {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/build");
@@ -60,18 +61,18 @@ impl Programs {
     }
 }
 
-/// As whom do the controllers make their requests?
+/// The user of the controllers' requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Controllers {
-    /// Each with a service account of its own, as nearly every cluster has it.
+    /// Each controller has its own service account, as in nearly every cluster.
     ServiceAccounts,
-    /// All as `system:kube-controller-manager`.
+    /// All are `system:kube-controller-manager`.
     OneUser,
 }
 
-/// A running control plane; killed on drop.
+/// A running control plane, killed on drop.
 pub(super) struct ControlPlane {
-    // In the order in which they are to end.
+    // In the order in which they end.
     controllers: Mutex<Option<Daemon>>,
     api_server: Mutex<Daemon>,
     _etcd: Daemon,
@@ -116,7 +117,7 @@ impl ControlPlane {
                 ("etcd-servers", &store),
                 ("bind-address", "127.0.0.1"),
                 ("advertise-address", "127.0.0.1"),
-                ("endpoint-reconciler-type", "none"), // no endpoint may be a loopback address
+                ("endpoint-reconciler-type", "none"), // an endpoint must not be a loopback address
                 ("secure-port", &port.to_string()),
                 ("tls-cert-file", path(&pki.certificate())),
                 ("tls-private-key-file", path(&pki.key())),
@@ -151,7 +152,7 @@ impl ControlPlane {
         plane
     }
 
-    /// Starts the controllers, in the place of those that run.
+    /// Starts the controllers in place of those that run.
     pub(super) fn control(&self, controllers: Controllers) {
         let own = controllers == Controllers::ServiceAccounts;
         let mut running = self.controllers.lock().unwrap();
@@ -177,21 +178,21 @@ impl ControlPlane {
         self.port
     }
 
-    /// Asks the API server as the cluster's administrator.
+    /// A request to the API server as the cluster's administrator.
     pub(super) fn ask(&self, method: &str, target: &str, body: &str) -> Response {
         let authorization = format!("Bearer {ADMIN}");
         https_with(&self.pki, self.port, method, target, &[("Authorization", &authorization)], body.as_bytes())
     }
 
-    /// kubectl of the user with this token.
+    /// kubectl as the user with this token.
     pub(super) fn kubectl(&self, token: &str) -> Kubectl {
         Kubectl::new(&self.programs.kubectl, &self.dir.path().join(format!("{token}.kubeconfig")), self.dir.path())
     }
 
-    /// The audit log so far: one event a request that could have changed something.
+    /// The audit log so far: one event for each request that may change an object.
     pub(super) fn audit(&self) -> Vec<Value> {
         let log = fs::read_to_string(self.dir.path().join("audit.log")).unwrap_or_default();
-        // The last line may be half written.
+        // The last line may be incomplete.
         log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
@@ -218,7 +219,7 @@ fn audit_policy() -> Value {
     })
 }
 
-/// A program that runs until it is dropped, with its words in a file.
+/// A program that runs until it is dropped. Its output goes to a file.
 struct Daemon {
     child: Child,
     log: PathBuf,
@@ -241,7 +242,7 @@ impl Daemon {
         Self { child, log: path }
     }
 
-    /// Fails the test, with what the program said last, if it has ended.
+    /// Fails the test if the program has ended, and prints its last output.
     #[track_caller]
     fn assert_running(&mut self) {
         let Some(status) = self.child.try_wait().unwrap() else { return };

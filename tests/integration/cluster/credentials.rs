@@ -1,5 +1,5 @@
-//! Pull secrets as tenants keep them, read by Portreeve from the real API server with its own ServiceAccount's rights, for a
-//! Notary server that lets nobody read without signing in.
+//! Pull secrets in tenants' namespaces, which Portreeve reads from the real API server with its own ServiceAccount's
+//! rights, for a Notary server that demands sign-in.
 
 use serde_json::json;
 
@@ -44,7 +44,7 @@ pub(super) fn pull_secrets(cluster: &Cluster) {
     let read = tokens.issued();
     assert!(read > 0);
 
-    // A Pod that names a secret of its own is not signed in with its ServiceAccount's.
+    // If a Pod names a secret, its ServiceAccount's secrets do not count.
     secret("wrong", "another");
     let pod = |name: &str, secret: &str| {
         tenant.create(&object(
@@ -58,10 +58,10 @@ pub(super) fn pull_secrets(cluster: &Cluster) {
         ))
     };
     assert_denied(&pod("wrong", "wrong"), &["other:v1: unavailable: ", "wrong", "401"]);
-    // With the right one the server answers: it knows no such repository.
+    // With the right credentials the server answers that it has no such repository.
     assert_denied(&pod("right", "harbor"), &["other:v1: rejected: "]);
 
-    // It may get what is named, and look for nothing.
+    // Its rights are GETs by name; it may not list.
     let can = |verb: &str| {
         let portreeve = "--as=system:serviceaccount:portreeve:portreeve";
         cluster.admin().run(&["auth", "can-i", verb, "secrets", "--namespace=pull", portreeve]).status == Some(0)

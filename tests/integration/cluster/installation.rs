@@ -1,6 +1,6 @@
-//! Portreeve in the cluster, by the manifests as they are: what is replaced is the address in the webhook
-//! configurations, for there is no Service network, and what would run its pods. This file is the kubelet: it mounts what
-//! the Deployment mounts, from what is stored in the cluster, and starts the container's command with it.
+//! Portreeve in the cluster, installed from the manifests. Two things are replaced: the address in the webhook
+//! configurations, because there is no Service network, and kubelet. This file mounts what the Deployment mounts, from
+//! the objects in the cluster, and starts the container's command with it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -24,29 +24,29 @@ const WEBHOOKS: [(&str, &[&str]); 2] = [
     ("ValidatingWebhookConfiguration", &["validate", "validate-policy"]),
 ];
 
-/// Where a container finds its token.
+/// The path of the token in a container.
 const SERVICE_ACCOUNT: &str = "var/run/secrets/kubernetes.io/serviceaccount";
 
-/// A copy of `manifests/` with certificates, and the one pod that runs.
+/// A copy of `manifests/` with certificates, and the one running Pod.
 pub(super) struct Installation {
     dir: TempDir,
-    /// Where the webhook listens, on this machine.
+    /// The webhook's port on this machine.
     port: u16,
     plain_port: u16,
     serving: Mutex<Option<Serving>>,
-    /// What was mounted last, by path: a mount is swapped only when its object has changed.
+    /// The last mounted content by path. A mount is replaced only if its object has changed.
     mounted: Mutex<BTreeMap<PathBuf, BTreeMap<String, String>>>,
     pki: Arc<Pki>,
 }
 
 impl Installation {
-    /// Nothing is in the cluster yet.
+    /// Before anything is applied.
     pub(super) fn new(pki: &Arc<Pki>) -> Self {
         let dir = TempDir::new();
         let manifests = repository().join("manifests");
         let copied = Command::new("cp").arg("-r").arg(manifests).arg(dir.path().join("manifests")).status().unwrap();
         assert!(copied.success());
-        let _ = fs::remove_dir_all(dir.path().join("manifests/certs")); // somebody's own, made beside the originals
+        let _ = fs::remove_dir_all(dir.path().join("manifests/certs")); // a developer may have made certificates there
         Self {
             dir,
             port: free_port(),
@@ -57,27 +57,28 @@ impl Installation {
         }
     }
 
-    /// Makes certificates, as the documentation says: `certs-gen`, with the address that stands for the Service.
+    /// Creates certificates as the documentation says: `certs-gen`, with this machine's address in place of the
+    /// Service.
     pub(super) fn certificates(&self, args: &[&str]) {
         let mut command = Command::new(env!("CARGO"));
         command.current_dir(repository()).args(["run", "--quiet", "--locked", "--package", "certs-gen", "--"]);
-        // Not `run`: it may have to be built first.
+        // Not `run`, which limits the time: cargo may have to build it first.
         let output = command.args(args).arg("--out").arg(self.manifests("certs")).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
-    /// A path below the copy of `manifests/`.
+    /// A path in the copy of `manifests/`.
     pub(super) fn manifests(&self, name: &str) -> PathBuf {
         self.dir.path().join("manifests").join(name)
     }
 
-    /// A file of the test's own.
+    /// Writes another file, and returns its path.
     pub(super) fn file(&self, name: &str, content: &str) -> PathBuf {
         self.dir.write(&format!("files/{name}"), content)
     }
 
-    /// An overlay of `manifests/`, with the webhook's address replaced; and as a site's own overlay, with the right to
-    /// read pull secrets and the patch that the documentation gives for a signer's key.
+    /// A site's overlay: an overlay of `manifests/` with this machine's address, the right to read pull secrets, and
+    /// the documentation's patch for a signer's key.
     pub(super) fn overlay(&self, name: &str) -> PathBuf {
         let addresses = WEBHOOKS.iter().map(|(kind, paths)| {
             let operations = paths.iter().enumerate().flat_map(|(at, path)| {
@@ -96,7 +97,7 @@ impl Installation {
         self.kustomization(name, &format!("overlays/{name}"), &["components/api-credentials"], &patches)
     }
 
-    /// A kustomization of the test's own: this resource and these components of `manifests/`, and patches.
+    /// Another kustomization: this resource and these components of `manifests/`, and patches.
     pub(super) fn kustomization(&self, name: &str, resource: &str, components: &[&str], patches: &[Value]) -> PathBuf {
         let components: Vec<String> = components.iter().map(|name| format!("../../manifests/{name}")).collect();
         let kustomization = json!({
@@ -111,8 +112,8 @@ impl Installation {
         file.parent().unwrap().to_owned()
     }
 
-    /// Mounts everything that the Deployment mounts, as it is in the cluster now. What has not changed stays; says which
-    /// volumes have.
+    /// Mounts everything that the Deployment mounts, from the objects in the cluster. Returns the volumes that have
+    /// changed.
     pub(super) fn mount(&self, cluster: &ControlPlane) -> Vec<String> {
         let mut changed = Vec::new();
         let mut mounted = self.mounted.lock().unwrap_or_else(PoisonError::into_inner);
@@ -126,7 +127,7 @@ impl Installation {
             } else if let Some(source) = volume.get("secret") {
                 (stored(cluster, "secrets", &source["secretName"], &source["optional"]), true)
             } else {
-                fs::create_dir_all(place).unwrap(); // an empty directory, or a disk
+                fs::create_dir_all(place).unwrap(); // an `emptyDir`, or a volume of the node
                 continue;
             };
             let data = object["data"].as_object().into_iter().flatten();
@@ -161,7 +162,7 @@ impl Installation {
     pub(super) fn start(&self, cluster: &ControlPlane) {
         self.mount(cluster);
         let mut command = executable();
-        // What kubelet tells every container.
+        // The environment that kubelet gives every container.
         command.env("KUBERNETES_SERVICE_HOST", "localhost");
         command.env("KUBERNETES_SERVICE_PORT", cluster.port().to_string());
         self.service_account(cluster);
@@ -171,7 +172,7 @@ impl Installation {
         *self.serving() = Some(Serving::start(command, self.port, self.plain_port, &self.pki));
     }
 
-    /// Mounts the token of the pod's ServiceAccount, if the pod is to have it.
+    /// Mounts the token of the Pod's ServiceAccount, if the Pod asks for it.
     fn service_account(&self, cluster: &ControlPlane) {
         let pod = &deployment(cluster)["spec"]["template"]["spec"];
         assert_eq!(pod["automountServiceAccountToken"], true);
@@ -190,19 +191,19 @@ impl Installation {
         self.serving().as_ref().is_some_and(Serving::is_ready)
     }
 
-    /// Asks it to end, as kubelet does; it does so in order.
+    /// Sends SIGTERM, as kubelet does. The exit status must be 0.
     pub(super) fn stop(&self) {
         if let Some(mut serving) = self.serving().take() {
             assert_eq!(serving.terminate(), Some(0));
         }
     }
 
-    /// The running webhook, if it runs.
+    /// The webhook, if it runs.
     pub(super) fn serving(&self) -> MutexGuard<'_, Option<Serving>> {
         self.serving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A metric's sum over all of its labels that have these words in them.
+    /// The sum of a metric's samples whose labels contain these words.
     pub(super) fn metric(&self, name: &str, labels: &[&str]) -> f64 {
         let metrics = self.serving().as_ref().unwrap().get_plain("/metrics").unwrap().body;
         let lines =
@@ -210,19 +211,19 @@ impl Installation {
         lines.map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()).sum()
     }
 
-    /// What the webhook logged.
+    /// The webhook's log.
     pub(super) fn log(&self) -> String {
         self.serving().as_ref().map(Serving::log).unwrap_or_default()
     }
 
-    /// A mounted text, with this machine's paths and ports.
+    /// A mounted text with this machine's paths and ports.
     fn here(&self, text: &str) -> String {
         let root = self.root();
         let mut text = text.to_owned();
         for directory in ["/etc/", "/var/"] {
             text = text.replace(directory, &format!("{}{directory}", root.display()));
         }
-        // Where every container finds them, without being told.
+        // The default paths in a container.
         let account = self.root().join(SERVICE_ACCOUNT);
         let files = format!("api: {{ token: {0}/token, ca: {0}/ca.crt }}", account.display());
         text = text.replace("credentials: {", &format!("credentials: {{ {files},"));
@@ -237,14 +238,14 @@ impl Installation {
     }
 }
 
-/// Portreeve's Deployment, as it is in the cluster.
+/// Portreeve's Deployment in the cluster.
 pub(super) fn deployment(cluster: &ControlPlane) -> Value {
     let response = cluster.ask("GET", "/apis/apps/v1/namespaces/portreeve/deployments/portreeve", "");
     assert_eq!(response.status, 200, "{}", response.body);
     response.json()
 }
 
-/// An object that a pod mounts; where it may be absent and is, an empty one.
+/// An object that a Pod mounts. If it is optional and absent, an empty one.
 fn stored(cluster: &ControlPlane, kind: &str, name: &Value, optional: &Value) -> Value {
     let response = cluster.ask("GET", &format!("/api/v1/namespaces/portreeve/{kind}/{}", name.as_str().unwrap()), "");
     match response.status {

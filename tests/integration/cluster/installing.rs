@@ -1,5 +1,5 @@
-//! What is under `manifests/`, put before the real API server: is all of it valid, does it install as the documentation
-//! says, does it leave nothing behind?
+//! `manifests/` and the real API server: every object is valid, the installation works as the documentation says, and
+//! removal leaves nothing behind.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ const STRICTLY: [&str; 2] = ["--dry-run=server", "--validate=strict"];
 
 pub(super) fn every_overlay_is_valid(cluster: &Cluster) {
     let (site, admin) = (&cluster.installation, cluster.admin());
-    // Objects of a namespace cannot be tried before the namespace is there; the documentation begins with it as well.
+    // A dry run of an object needs its namespace. The documentation begins with the namespace as well.
     admin.ok(&["apply", "--filename", path(&site.manifests("base/namespace.yaml"))]);
     site.certificates(&["--dns", "127.0.0.1", "--fill", path(&site.manifests("portreeve.yaml"))]);
     for (kind, plural) in [("Issuer", "issuers"), ("Certificate", "certificates")] {
@@ -44,7 +44,7 @@ pub(super) fn every_overlay_is_valid(cluster: &Cluster) {
         flawless(&admin.run(&[&["apply", "--filename", path(&file)], &STRICTLY[..]].concat()), example);
     }
 
-    // Were the server not strict, or not asked, these would pass as well.
+    // A misspelt field is refused, so the server did check the objects above.
     let slip = |operation: Value| {
         let patch = json!([operation]).to_string();
         let patch = json!({ "target": { "kind": "Deployment", "name": "portreeve" }, "patch": patch });
@@ -63,14 +63,14 @@ pub(super) fn the_plain_file_is_valid_once_filled(cluster: &Cluster) {
         |name: &str| admin.run(&[&["apply", "--filename", path(&site.manifests(name))], &STRICTLY[..]].concat());
     let filled = apply("certs/portreeve.yaml");
     flawless(&filled, "the filled plain file");
-    // As it stands, all but the webhooks is taken: nobody can lock a cluster with it.
+    // Unfilled, everything but the webhooks is accepted: the file cannot lock a cluster.
     let unfilled = apply("portreeve.yaml").expect(1);
     for kind in ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"] {
         let refused = unfilled.stderr.lines().find(|line| line.contains(kind)).unwrap_or_default();
         assert!(refused.contains("illegal base64"), "{unfilled:?}");
     }
     let lines = |run: &Run| run.stdout.lines().count();
-    assert_eq!(lines(&unfilled) + 2 + 1, lines(&filled), "{unfilled:?}\n{filled:?}"); // the webhooks, and the Secret
+    assert_eq!(lines(&unfilled) + 2 + 1, lines(&filled), "{unfilled:?}\n{filled:?}"); // both webhook configurations and the Secret
 }
 
 pub(super) fn as_the_documentation_says(cluster: &Cluster) {
@@ -82,7 +82,8 @@ pub(super) fn as_the_documentation_says(cluster: &Cluster) {
     admin.ok(&["apply", "--kustomize", path(&overlay)]);
     let create = ["create", "deployment", "try", "--image=nginx", "--dry-run=server"];
 
-    // Nobody answers yet, and still Portreeve's own pods are made: under the restricted standard, within their quota.
+    // No webhook answers yet, and Portreeve's own Pods are created all the same: under the restricted standard and
+    // within their quota.
     let refused = admin.run(&create).expect(1).stderr;
     assert!(refused.contains("failed calling webhook \"admit.portreeve.svc\""), "{refused}");
     wait_patiently("Portreeve's three pods", || own_pods(cluster).len() == 3);
@@ -102,7 +103,7 @@ pub(super) fn as_the_documentation_says(cluster: &Cluster) {
 
     let again = admin.ok(&["apply", "--kustomize", path(&overlay)]);
     let changed: Vec<&str> = again.lines().filter(|line| !line.ends_with(" unchanged")).collect();
-    // Of this kind kubectl always sends the whole selector again.
+    // kubectl always sends the whole selector of this kind.
     assert_eq!(changed, ["poddisruptionbudget.policy/portreeve configured"]);
     assert_eq!(admin.run(&first).expect(1).stderr.matches("AlreadyExists").count(), 1, "it replaces nothing");
 }
@@ -113,10 +114,10 @@ pub(super) fn a_clean_removal(cluster: &Cluster) {
         let kinds = admin.ok(&["api-resources", "--verbs=list", "--output=name"]);
         let kinds = kinds.lines().collect::<Vec<_>>().join(",");
         let all = admin.ok(&["get", &kinds, "--all-namespaces", "--output=name", "--ignore-not-found"]);
-        // Leases, endpoints and events of what was there are named after it, labelled or not.
+        // Leases, endpoints and events have the name of their object, with or without labels.
         all.lines().filter(|name| name.contains("portreeve")).map(str::to_owned).collect()
     };
-    // The one that brings the most along.
+    // The overlay with the most objects.
     let overlay = site.overlay("edge-simplex");
     admin.ok(&["apply", "--kustomize", path(&overlay)]);
     for name in ["namespace/portreeve", "deployment.apps/portreeve", "persistentvolume/portreeve-cache"] {
@@ -130,7 +131,7 @@ pub(super) fn a_clean_removal(cluster: &Cluster) {
     let volume = "/api/v1/persistentvolumes/portreeve-cache";
     wait_patiently("the volume to be gone", || cluster.get(volume).is_none());
     assert_eq!(left(), <[&str; 0]>::default());
-    // Nobody is asked any more.
+    // No webhook is called any more.
     admin.ok(&["create", "deployment", "try", "--image=registry.local:9001/plant/plc:unsigned"]);
 }
 
@@ -139,14 +140,14 @@ pub(super) fn own_pods(cluster: &Cluster) -> Vec<Value> {
     cluster.get("/api/v1/namespaces/portreeve/pods").unwrap()["items"].as_array().unwrap().clone()
 }
 
-/// Fails the test unless the API server took everything, and had nothing to remark.
+/// Fails the test unless the API server accepted everything without a warning.
 #[track_caller]
 fn flawless(run: &Run, what: &str) {
     assert_eq!((run.status, &*run.stderr), (Some(0), ""), "{what}");
     assert!(run.stdout.contains("server dry run"), "{what}: {run:?}");
 }
 
-/// A kind of cert-manager's, which is not here: what the API server needs to take such an object. It checks no field.
+/// A CRD in place of cert-manager's, so that the API server accepts such objects. It checks no field.
 fn stand_in(kind: &str, plural: &str) -> Value {
     let schema = json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true });
     let version = json!({ "name": "v1", "served": true, "storage": true, "schema": { "openAPIV3Schema": schema } });

@@ -1,11 +1,11 @@
-//! kubectl, as one user of the cluster.
+//! kubectl as one user of the cluster.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::process::{Run, run};
 
-/// What the API server says before the words of a denial.
+/// The API server's words before the text of a denial.
 const DENIED: &str = "admission webhook \"admit.portreeve.svc\" denied the request: portreeve denied ";
 
 /// kubectl with one user's credentials.
@@ -13,7 +13,7 @@ pub(super) struct Kubectl {
     program: PathBuf,
     kubeconfig: PathBuf,
     home: PathBuf,
-    /// Arguments that come first: a namespace.
+    /// The first arguments: a namespace.
     first: Vec<String>,
 }
 
@@ -29,13 +29,13 @@ impl Kubectl {
         self
     }
 
-    /// Runs it to its end, whatever that is.
+    /// Runs it, whatever its exit status.
     #[track_caller]
     pub(super) fn run(&self, args: &[&str]) -> Run {
         self.feed(args, "")
     }
 
-    /// The same, with words for its standard input (`-f -`).
+    /// The same with standard input (`-f -`).
     #[track_caller]
     pub(super) fn feed(&self, args: &[&str], stdin: &str) -> Run {
         let mut command = Command::new(&self.program);
@@ -43,20 +43,20 @@ impl Kubectl {
         run(command.args(&self.first).args(args), stdin)
     }
 
-    /// Runs it, and fails the test if it fails: what it printed.
+    /// Runs it, and returns its output. Fails the test if it fails.
     #[track_caller]
     pub(super) fn ok(&self, args: &[&str]) -> String {
         self.run(args).expect(0).stdout
     }
 
-    /// Runs it, and fails the test unless Portreeve denies what it asks for, in these words among others.
+    /// Runs it. Fails the test unless Portreeve denies the request with a message that contains these words.
     #[track_caller]
     pub(super) fn denied(&self, args: &[&str], words: &[&str]) {
         assert_denied(&self.run(args), words);
     }
 }
 
-/// Fails the test unless kubectl failed because Portreeve denied, in these words among others.
+/// Fails the test unless kubectl failed because Portreeve denied the request with a message that contains these words.
 #[track_caller]
 pub(super) fn assert_denied(run: &Run, words: &[&str]) {
     assert_eq!(run.status, Some(1), "{run:?}");

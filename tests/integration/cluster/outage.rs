@@ -1,4 +1,4 @@
-//! Portreeve changing hands, and Portreeve away: what must go on, what must not, and how it comes back.
+//! Portreeve replaced, and Portreeve stopped: what still works, what does not, and how it recovers.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -16,10 +16,10 @@ use crate::review::{pinned, pod};
 
 const NOBODY_ANSWERS: &str = "failed calling webhook \"admit.portreeve.svc\"";
 
-/// `certs-gen --renew` and `kubectl apply`, again and again, while pods are made: none may fail for it.
+/// `certs-gen --renew` and `kubectl apply`, several times while Pods are created: no request may fail.
 ///
-/// The API server keeps its connections, and would not meet the new certificate. So each time a trust server stands still
-/// for a moment: the requests that wait for it keep their connections busy, and the others need new ones.
+/// The API server keeps its connections and so would not see the new certificate. Each time, a trust server stops for a
+/// moment: the requests that wait for it keep their connections busy, and other requests need new ones.
 pub(super) fn the_certificate_is_renewed_under_load(cluster: &Cluster) {
     let namespace = cluster.tenant("load").namespace;
     let notary = RealNotary::start(&cluster.plant.pki);
@@ -44,7 +44,7 @@ pub(super) fn the_certificate_is_renewed_under_load(cluster: &Cluster) {
     let digest = pinned(PLC, &cluster.plant.plc);
     let (over, admitted) = (AtomicBool::new(false), AtomicUsize::new(0));
     thread::scope(|scope| {
-        // Whatever happens here, the load ends: a scope waits for its threads.
+        // The load ends even if this fails, because a scope waits for its threads.
         let end = End(&over);
         let load = || {
             while !over.load(Ordering::SeqCst) {
@@ -58,7 +58,7 @@ pub(super) fn the_certificate_is_renewed_under_load(cluster: &Cluster) {
             renew();
             let before = open();
             notary.freeze();
-            // More than last time, for those connections are kept as well.
+            // More than last time, because those connections are kept too.
             let held: Vec<_> = (0..8 * round)
                 .map(|at| {
                     scope.spawn(move || create("held", &format!("registry.local:9001/plant/held-{round}-{at}:v1")))
@@ -97,16 +97,16 @@ pub(super) fn the_webhook_is_down(cluster: &Cluster) {
 
     let refused = alice.run(&["run", "other", "--image", SIGNED]).expect(1).stderr;
     assert!(refused.contains(NOBODY_ANSWERS) && refused.contains("connection refused"), "{refused}");
-    // What runs goes on, and may be taken away.
+    // Running Pods continue, and can be deleted.
     alice.ok(&["get", "pods"]);
     alice.ok(&["delete", "pod", "plc", "--timeout=30s"]);
-    // Controllers are told the same, and try again.
+    // Controllers get the same error, and try again.
     alice.ok(&["scale", "deployment/plc", "--replicas=2"]);
     alice.ok(&["delete", "pod", made["metadata"]["name"].as_str().unwrap(), "--timeout=30s"]);
     let told = || alice.ok(&["get", "events", "--field-selector=reason=FailedCreate", "--output=jsonpath={..message}"]);
     wait_patiently("the controller to be refused", || told().contains(NOBODY_ANSWERS));
     assert!(tenant.pods().is_empty());
-    // Portreeve's own pods are made anew by theirs.
+    // Portreeve's own Pods are created again by their controller.
     let own = |pods: &[serde_json::Value]| -> Vec<String> {
         pods.iter().map(|pod| pod["metadata"]["name"].as_str().unwrap().to_owned()).collect()
     };
@@ -124,7 +124,7 @@ pub(super) fn the_webhook_is_down(cluster: &Cluster) {
     alice.ok(&["run", "other", "--image", SIGNED]);
 }
 
-/// One node, after a boot: nobody answers yet, and what brings the node up must be made all the same.
+/// One node after a boot: no webhook answers, and the Pods that bring up the node must be created all the same.
 pub(super) fn one_node_starts_again(cluster: &Cluster) {
     let (site, admin) = (&cluster.installation, cluster.admin());
     let tenant = cluster.tenant("simplex");
@@ -166,7 +166,7 @@ pub(super) fn one_node_starts_again(cluster: &Cluster) {
     let pods = || cluster.get("/api/v1/namespaces/kube-system/pods?labelSelector=app%3Dcni").unwrap();
     wait_patiently("the platform's pod", || pods()["items"].as_array().unwrap().len() == 1);
 
-    // Portreeve's own: a pod that mounts the node's disk, which is bound.
+    // Portreeve's own Pod mounts the node's disk through a bound claim.
     let phase = ["get", "persistentvolumeclaim", "portreeve-cache", "--output=jsonpath={.status.phase}"];
     wait_patiently("the cache to be bound", || cluster.admin().within("portreeve").ok(&phase) == "Bound");
     wait_patiently("a pod that mounts it", || {
@@ -178,7 +178,7 @@ pub(super) fn one_node_starts_again(cluster: &Cluster) {
     tenant.pods_of("ReplicaSet", 1);
 }
 
-/// A set of policies that came past everybody can be replaced, although it keeps Portreeve from getting ready.
+/// A set of policies that was stored without a check can be replaced, although it keeps Portreeve from becoming ready.
 pub(super) fn policies_are_put_right(cluster: &Cluster) {
     let site = &cluster.installation;
     let editor = cluster.control.kubectl("editor").within("portreeve");
@@ -187,7 +187,7 @@ pub(super) fn policies_are_put_right(cluster: &Cluster) {
         editor.ok(&["patch", "configmap", "portreeve-policies", "--type=merge", "--patch", &patch]);
     };
     site.stop();
-    patch("\"kind: [\""); // nobody looks
+    patch("\"kind: [\""); // no webhook answers
     site.start(&cluster.control);
     wait_until("Portreeve to say that it is not ready", || site.serving().as_ref().unwrap().is_alive());
     assert!(!site.is_ready());

@@ -1,4 +1,4 @@
-//! Pods as people make them: `kubectl run`, `kubectl debug`, manifests with every list of images; and what is written
+//! Pods as users create them: `kubectl run`, `kubectl debug`, manifests with every list of images; and what users write
 //! into them to get past the check.
 
 use serde_json::{Value, json};
@@ -25,7 +25,7 @@ pub(super) fn kubectl_run(cluster: &Cluster) {
 
     alice.ok(&["run", "plc", "--image", SIGNED]);
     assert_eq!(images(&tenant.pods()[0]["spec"]), [&pinned(PLC, &cluster.plant.plc)]);
-    // What Portreeve pinned is taken back as it stands.
+    // The pinned object is accepted as it is.
     let again = pinned(PLC, &cluster.plant.plc);
     alice.ok(&["run", "again", "--image", &again]);
     let other = format!("{PLC}@sha256:{}", "0".repeat(64));
@@ -35,7 +35,7 @@ pub(super) fn kubectl_run(cluster: &Cluster) {
 pub(super) fn kubectl_debug(cluster: &Cluster) {
     let tenant = cluster.tenant("debug");
     let alice = tenant.alice();
-    // The role `edit` leaves it out; whoever is to debug is given it.
+    // The role `edit` does not include it. A user who may debug gets it by another role.
     let admin = cluster.admin().within("debug");
     admin.ok(&["create", "role", "debugger", "--verb=patch", "--resource=pods/ephemeralcontainers"]);
     admin.ok(&["create", "rolebinding", "debugger", "--role=debugger", "--user=alice"]);
@@ -50,7 +50,7 @@ pub(super) fn kubectl_debug(cluster: &Cluster) {
     debug(&format!("{HMI}:v1"), &[]).expect(0);
     let [plc, hmi] = [pinned(PLC, &cluster.plant.plc), pinned(HMI, &cluster.plant.hmi)];
     assert_eq!(images(&pod()["spec"]), [&plc, &hmi]);
-    // A copy of the pod is a pod like any other.
+    // A copy of the Pod is checked as every Pod.
     let copy = ["--copy-to=copy", "--set-image=*=registry.local:9001/plant/plc:unsigned"];
     assert_denied(&debug(&format!("{HMI}:v1"), &copy), &["container \"plc\"", "plc:unsigned"]);
     assert_eq!(tenant.pods().len(), 1);
@@ -78,7 +78,8 @@ pub(super) fn every_list_of_images(cluster: &Cluster) {
     assert_eq!(data["image"]["reference"], plc);
 }
 
-/// Labels, annotations and finalizers of a pod are written while it lives and dies; nobody waits for a trust server then.
+/// Labels, annotations and finalizers of a Pod change while it runs and while it is deleted. These updates never wait
+/// for a trust server.
 pub(super) fn what_changes_no_image(cluster: &Cluster) {
     let tenant = cluster.tenant("unchanged");
     let alice = tenant.alice();
@@ -91,12 +92,12 @@ pub(super) fn what_changes_no_image(cluster: &Cluster) {
     alice.ok(&["patch", "pod", "plc", "--type=merge", "--patch", &finalizers("null")]);
     assert!(tenant.pods().is_empty());
     let mut exempt = cluster.decided("unchanged", "pods", "patch");
-    exempt.retain(|(user, _)| user == "alice"); // a controller may clean up as well
+    exempt.retain(|(user, _)| user == "alice"); // a controller may remove them too
     assert_eq!(exempt.len(), 3, "{exempt:?}");
     assert!(exempt.iter().all(|(_, annotations)| annotations["exempt"].is_string()), "{exempt:?}");
     assert_eq!(exempt[2].1["exempt"], "the object is being deleted");
 
-    // What a Job runs is immutable: where it was stored unpinned, a patch of it would keep its labels from being written.
+    // A Job's template is immutable. If it was stored unpinned, a patch of it would make every change of a label fail.
     let policy = |server: &str, mutate: bool| {
         let mut policy = image_policy("unchanged", json!({ "enabled": true, "trustServer": server }));
         policy["spec"]["repositories"][0]["policy"]["mutateImage"] = json!(mutate);
@@ -108,19 +109,19 @@ pub(super) fn what_changes_no_image(cluster: &Cluster) {
     alice.ok(&["create", "deployment", "plc", "--image", SIGNED]);
     policy(&notary, true);
     alice.ok(&["label", "job", "plc", "line=1"]);
-    // And nobody waits for a trust server that is away.
+    // These updates do not wait for a trust server that is away.
     policy("https://127.0.0.1:1", true);
     alice.ok(&["label", "deployment", "plc", "line=1"]);
     alice.ok(&["scale", "deployment", "plc", "--replicas=0"]);
     alice.denied(&["create", "job", "other", "--image", SIGNED], &["unavailable: "]);
     policy(&notary, true);
 
-    // An image of a running pod may be replaced; that is looked at.
+    // An image of a running Pod can be replaced. The new one is checked.
     alice.ok(&["run", "hmi", "--image", &format!("{HMI}:v1")]);
     alice.denied(&["set", "image", "pod/hmi", &format!("hmi={UNSIGNED}")], &["plc:unsigned"]);
 }
 
-/// Portieris' fault 1, by a tenant and by an administrator, with the owners that there really are.
+/// A forged owner (Portieris' fault 1), by a tenant and by an administrator, with owners that exist.
 pub(super) fn forged_owners(cluster: &Cluster) {
     let tenant = cluster.tenant("forged");
     tenant.alice().ok(&["create", "deployment", "plc", "--image", SIGNED]);
@@ -133,20 +134,20 @@ pub(super) fn forged_owners(cluster: &Cluster) {
     assert_denied(&tenant.create(&pod), &["plc:unsigned: rejected: "]);
     let admin = cluster.admin().within("forged").feed(&["create", "--filename=-"], &pod.to_string());
     assert_denied(&admin, &["plc:unsigned: rejected: "]);
-    // The same of a ReplicaSet, whose pods would come from a trusted controller.
+    // The same for a ReplicaSet, whose Pods a trusted controller would create.
     let owners = tenant.get("/apis/apps/v1", &format!("replicasets/{replica_set}")).unwrap();
     let spec = json!({ "replicas": 1, "selector": selector(), "template": template(UNSIGNED) });
     let mut forged = object("apps/v1", "ReplicaSet", "forged", spec);
     forged["metadata"]["ownerReferences"] = owners["metadata"]["ownerReferences"].clone();
     assert_denied(&tenant.create(&forged), &["plc:unsigned: rejected: "]);
-    // And a tenant may not pass for a controller.
+    // A tenant cannot impersonate a controller.
     let account = "--as=system:serviceaccount:kube-system:replicaset-controller";
     let passed = tenant.alice().feed(&["create", "--filename=-", "--validate=false", account], &pod.to_string());
     assert!(passed.status == Some(1) && passed.stderr.contains("cannot impersonate"), "{passed:?}");
     assert_eq!(tenant.pods().len(), 1);
 }
 
-/// A node shows its static pods to the API server; it runs them whatever is answered.
+/// A node creates mirror Pods of its static Pods. It runs them whatever the API server answers.
 pub(super) fn mirror_pods(cluster: &Cluster) {
     let tenant = cluster.tenant("static");
     let node = cluster.get("/api/v1/nodes/edge-1").unwrap();

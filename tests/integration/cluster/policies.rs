@@ -1,4 +1,4 @@
-//! Policies in their ConfigMap: replaced, changed, mistaken, and by whom.
+//! Policies in their ConfigMap: replaced, changed, with mistakes, and by different users.
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ use crate::process::run;
 use crate::product::executable;
 use crate::review::{in_policy, pinned};
 
-/// From the policy that lets everything in to one of the site's own, as docs/install.md does it.
+/// From the first policy, which checks nothing, to the site's own policy, as docs/install.md says.
 pub(super) fn the_first_policy_gives_way(cluster: &Cluster) {
     let editors = cluster.installation.manifests("examples/policy-editors.yaml");
     cluster.admin().ok(&["apply", "--filename", editors.to_str().unwrap()]);
@@ -46,7 +46,7 @@ pub(super) fn the_first_policy_gives_way(cluster: &Cluster) {
 pub(super) fn changes_take_effect(cluster: &Cluster) {
     let tenant = cluster.tenant("changes");
     let run = || tenant.alice().run(&["run", "hmi", "--image", &format!("{HMI}:v2"), "--dry-run=server"]);
-    run().expect(0); // alice signed it, and the site asks for no more
+    run().expect(0); // alice signed it, and the policy requires no other signer
     let wants = |signers: Vec<Value>| {
         let trust = json!({ "enabled": true, "trustServer": cluster.plant.notary.url(), "signers": signers });
         cluster.add_policies("changes.yaml", &[image_policy("changes", trust)]);
@@ -58,7 +58,8 @@ pub(super) fn changes_take_effect(cluster: &Cluster) {
     run().expect(0);
 }
 
-/// What a pattern with a tag has let in and pinned goes on matching it: as a child, edited, scaled, restarted.
+/// An image that was admitted and pinned under a pattern with a tag still matches that pattern: as a child, edited,
+/// scaled, restarted.
 pub(super) fn patterns_with_tags(cluster: &Cluster) {
     let tenant = cluster.tenant("tags");
     let alice = tenant.alice();
@@ -111,7 +112,7 @@ pub(super) fn errors_are_refused(cluster: &Cluster) {
     refused("slip.yaml", "apiVersion: v1\nkind: Pod\n", &["slip.yaml"]);
     assert_eq!(stored(cluster).get("slip.yaml"), None);
     assert!(before.as_object().unwrap().keys().all(|key| stored(cluster).get(key).is_some()));
-    // Whatever else is in the namespace is nobody's business.
+    // Other ConfigMaps of the namespace are not checked.
     let other = ["--namespace=portreeve", "create", "configmap", "other", "--from-literal=slip.yaml=kind: ["];
     cluster.admin().ok(&other);
 }
@@ -148,7 +149,7 @@ pub(super) fn only_editors_may_edit(cluster: &Cluster) {
     }
 }
 
-/// An ImagePolicy of a namespace for everything under `registry.local:9001/plant/`.
+/// An ImagePolicy of one namespace for everything under `registry.local:9001/plant/`.
 pub(super) fn image_policy(namespace: &str, trust: Value) -> Value {
     json!({
         "apiVersion": "portreeve/v1",

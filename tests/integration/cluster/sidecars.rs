@@ -1,5 +1,5 @@
-//! Another mutating webhook, after Portreeve, that puts a container into every pod: what it adds is looked at as well
-//! (Portieris' fault 3), for the API server calls Portreeve again.
+//! Another mutating webhook, called after Portreeve, adds a container to every Pod. The added image is checked as well
+//! (Portieris' fault 3), because the API server calls Portreeve again.
 
 use std::fs;
 
@@ -14,7 +14,7 @@ use crate::plant::{HMI, PLC};
 use crate::process::{wait_patiently, wait_until};
 use crate::review::pinned;
 
-/// A webhook that puts a container into the pods of a namespace, until it is dropped.
+/// A webhook that adds a container to the Pods of a namespace, until it is dropped.
 struct Injector<'a> {
     cluster: &'a Cluster,
     _server: HttpsServer,
@@ -48,7 +48,7 @@ fn configuration(cluster: &Cluster, url: &str, namespace: &str) -> Value {
     json!({
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "MutatingWebhookConfiguration",
-        "metadata": { "name": "sidecar" }, // they are called in the order of their names
+        "metadata": { "name": "sidecar" }, // webhooks are called in the order of their names
         "webhooks": [webhook],
     })
 }
@@ -80,13 +80,13 @@ pub(super) fn a_later_webhook(cluster: &Cluster) {
     assert_eq!(tenant.get("/api/v1", "pods/bad"), None);
 }
 
-/// The same, where a controller makes the pod: by default its images are taken for its owner's. `admission.children: compare`
-/// reads the owner, and verifies what its template does not have.
+/// The same for a Pod that a controller creates: by default its images count as its owner's. With `admission.children:
+/// compare` Portreeve reads the owner, and verifies the images that its template does not have.
 pub(super) fn injected_into_a_child(cluster: &Cluster) {
     let (site, admin) = (&cluster.installation, cluster.admin());
     let tenant = cluster.tenant("injected");
     let _injector = Injector::start(cluster, "injected");
-    // The tenant's own annotation chooses the image.
+    // The tenant chooses the image by an annotation.
     let deployment = |name: &str, sidecar: Option<&str>| {
         let mut template = template(SIGNED);
         template["metadata"]["labels"]["app"] = json!(name);
@@ -143,7 +143,7 @@ pub(super) fn injected_into_a_child(cluster: &Cluster) {
     deployment("signed", Some(&format!("{HMI}:v1")));
     wait_patiently("the signed container to run", || pods("signed").len() == 1);
     assert_eq!(images(&pods("signed")[0]["spec"]), [&plc, &hmi]);
-    // Without any, the pod is its owner's child, and nothing else is.
+    // Without the annotation, the Pod is an exempt child of its owner.
     deployment("plain", None);
     wait_patiently("the pod without it", || pods("plain").len() == 1);
     assert_eq!(images(&pods("plain")[0]["spec"]), [&plc]);
@@ -156,7 +156,7 @@ pub(super) fn injected_into_a_child(cluster: &Cluster) {
     wait_patiently("a Job's pod", || of("Job "));
     assert!(of("ReplicaSet plain-"));
 
-    // As it was.
+    // Back to the first configuration.
     admin.ok(&["delete", "--filename", part("rights.yaml").to_str().unwrap()]);
     let args = "[{\"op\":\"remove\",\"path\":\"/spec/template/spec/containers/0/args/4\"}]";
     cluster.admin().within("portreeve").ok(&["patch", "deployment", "portreeve", "--type=json", "--patch", args]);
@@ -164,7 +164,7 @@ pub(super) fn injected_into_a_child(cluster: &Cluster) {
     site.serve(&cluster.control);
 }
 
-/// Puts in the sidecar that the pod's annotation names, once.
+/// Adds the sidecar that the Pod's annotation names, once.
 fn inject(request: &Request) -> Reply {
     let review: Value = serde_json::from_str(&request.body).unwrap();
     let pod = &review["request"]["object"];

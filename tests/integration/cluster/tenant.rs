@@ -1,4 +1,4 @@
-//! A tenant of the cluster: alice, in a namespace where she may do what the built-in role `edit` lets her.
+//! A tenant of the cluster: alice, with the built-in role `edit` in a namespace.
 
 use serde_json::{Value, json};
 
@@ -6,18 +6,18 @@ use super::Cluster;
 use super::kubectl::Kubectl;
 use crate::process::{Run, wait_patiently};
 
-/// An image that alice signed, and one that nobody did.
+/// An image that alice signed, and an unsigned one.
 pub(super) const SIGNED: &str = "registry.local:9001/plant/plc:v1";
 pub(super) const UNSIGNED: &str = "registry.local:9001/plant/plc:unsigned";
 
-/// A namespace of alice's.
+/// A namespace in which alice has the role `edit`.
 pub(super) struct Tenant<'a> {
     pub(super) cluster: &'a Cluster,
     pub(super) namespace: &'static str,
 }
 
 impl<'a> Tenant<'a> {
-    /// Makes it, and waits until the controllers have given it what every namespace has.
+    /// Creates it, and waits until the controllers have added the default objects.
     pub(super) fn new(cluster: &'a Cluster, namespace: &'static str) -> Self {
         let admin = cluster.admin();
         admin.ok(&["create", "namespace", namespace]);
@@ -27,7 +27,7 @@ impl<'a> Tenant<'a> {
         Self { cluster, namespace }
     }
 
-    /// kubectl of alice.
+    /// kubectl as alice.
     pub(super) fn alice(&self) -> Kubectl {
         self.cluster.control.kubectl("alice").within(self.namespace)
     }
@@ -38,7 +38,7 @@ impl<'a> Tenant<'a> {
         self.alice().feed(&["create", "--filename=-"], &object.to_string())
     }
 
-    /// An object of the namespace; `None` where there is none.
+    /// An object of the namespace; `None` if there is none.
     pub(super) fn get(&self, api: &str, path: &str) -> Option<Value> {
         self.cluster.get(&format!("{api}/namespaces/{}/{path}", self.namespace))
     }
@@ -48,7 +48,7 @@ impl<'a> Tenant<'a> {
         self.get("/api/v1", "pods").unwrap()["items"].as_array().unwrap().clone()
     }
 
-    /// Waits until there are so many Pods with this owner.
+    /// Waits until this number of Pods has this owner.
     #[track_caller]
     pub(super) fn pods_of(&self, kind: &str, count: usize) -> Vec<Value> {
         let owned = || -> Vec<Value> {
@@ -59,8 +59,8 @@ impl<'a> Tenant<'a> {
         owned()
     }
 
-    /// Fails the test unless this controller's requests for a resource were let in as a child of this kind of owner,
-    /// and waits for the first.
+    /// Waits for this controller's first request for a resource. Fails the test unless all of its requests were exempt
+    /// as children of this kind of owner.
     #[track_caller]
     pub(super) fn made_by(&self, controller: &str, resource: &str, owner: &str) {
         let made = || -> Vec<Value> {
@@ -76,7 +76,7 @@ impl<'a> Tenant<'a> {
     }
 }
 
-/// The images of a pod specification, of all its lists.
+/// The images in all lists of a Pod's spec.
 pub(super) fn images(spec: &Value) -> Vec<&str> {
     let lists = ["initContainers", "containers", "ephemeralContainers"];
     lists
@@ -86,7 +86,7 @@ pub(super) fn images(spec: &Value) -> Vec<&str> {
         .collect()
 }
 
-/// A pod template with one container.
+/// A Pod template with one container.
 pub(super) fn template(image: &str) -> Value {
     json!({
         "metadata": { "labels": { "app": "plc" } },
@@ -94,12 +94,12 @@ pub(super) fn template(image: &str) -> Value {
     })
 }
 
-/// An object of a kind.
+/// An object of this kind.
 pub(super) fn object(api_version: &str, kind: &str, name: &str, spec: Value) -> Value {
     json!({ "apiVersion": api_version, "kind": kind, "metadata": { "name": name }, "spec": spec })
 }
 
-/// What selects the pods of [`template`].
+/// A selector for the Pods of [`template`].
 pub(super) fn selector() -> Value {
     json!({ "matchLabels": { "app": "plc" } })
 }

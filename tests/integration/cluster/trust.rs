@@ -1,4 +1,4 @@
-//! What trust data, and the lack of it, looks like to somebody with kubectl.
+//! Trust data, and its absence, as a user of kubectl sees it.
 
 use serde_json::json;
 
@@ -19,7 +19,7 @@ pub(super) fn warn_mode(cluster: &Cluster) {
     cluster.add_policies("warned.yaml", &[policy]);
     let alice = tenant.alice();
     let warned = alice.run(&["run", "bad", "--image", UNSIGNED]).expect(0).stderr;
-    // Both webhooks say it; kubectl says it once.
+    // Both webhooks return the warning; kubectl prints it once.
     let warning = "Warning: portreeve lets this in only because it is set to warn: container \"bad\", image \
                    registry.local:9001/plant/plc:unsigned: rejected: ";
     assert_eq!(warned.matches(warning).count(), 1, "{warned}");
@@ -43,7 +43,7 @@ pub(super) fn stored_data_stands_in(cluster: &Cluster) {
     let signed = ["create", "deployment", "plc", "--image", "registry.local:9001/plant/plc:v1"];
     assert_eq!(alice.run(&signed).expect(0).stderr, "");
     notary.stop();
-    // Until `refreshAfter` has passed, nobody is asked.
+    // Before `refreshAfter` has passed, the trust server is not asked.
     let try_it = [&signed[..], &["--dry-run=server"]].concat();
     let try_it: Vec<&str> = try_it.iter().map(|word| if *word == "plc" { "again" } else { word }).collect();
     let warning = "Warning: portreeve: the trust server did not answer; registry.local:9001/plant/plc:v1 was verified \
@@ -81,7 +81,7 @@ pub(super) fn signers_from_secrets(cluster: &Cluster) {
     assert_denied(&run(&format!("{PLC}:v1")), &["alice-key"]);
     key("alice", cluster.plant.alice.public_key());
     wait_patiently("the Secret to count", || run(&format!("{PLC}:v1")).status == Some(0));
-    // The right name with another's key.
+    // The right name with another key.
     key("alice", cluster.plant.bob.public_key());
     wait_patiently("the other key to count", || run(&format!("{HMI}:v1")).status == Some(1));
 }

@@ -1,4 +1,4 @@
-//! Workloads of every kind, and what the real controllers make of them.
+//! Workloads of every kind, and the objects that the real controllers create for them.
 
 use serde_json::{Value, json};
 
@@ -48,7 +48,7 @@ pub(super) fn deployments(cluster: &Cluster) {
     assert_eq!(template_of("plc"), plc);
     alice.ok(&["set", "image", "deployment/plc", &format!("plc={HMI}:v1")]);
     assert_eq!(template_of("plc"), hmi);
-    // By digest, from the old ReplicaSet.
+    // The old ReplicaSet has the image by digest.
     alice.ok(&["rollout", "undo", "deployment/plc"]);
     assert_eq!(template_of("plc"), plc);
     alice.ok(&["rollout", "restart", "deployment/plc"]);
@@ -75,7 +75,7 @@ pub(super) fn other_templates(cluster: &Cluster) {
         );
         made("plc", SIGNED).expect(0);
         assert_eq!(images(&tenant.pods_of(kind, 1)[0]["spec"]), [&plc], "{kind}");
-        // Out of the way of the next, whose selector is the same.
+        // Deleted before the next, which has the same selector.
         tenant.alice().ok(&["delete", plural, "plc"]);
     }
     tenant.made_by(REPLICA_SET, "pods", "ReplicaSet");
@@ -85,7 +85,7 @@ pub(super) fn other_templates(cluster: &Cluster) {
         let object = json!({
             "apiVersion": "v1", "kind": "PodTemplate", "metadata": { "name": name }, "template": template(image),
         });
-        // The role `edit` leaves them out.
+        // The role `edit` does not include them.
         cluster.admin().within("templates").feed(&["create", "--filename=-"], &object.to_string())
     };
     assert_denied(&stored("bad", UNSIGNED), &["PodTemplate templates/bad: 1 of 1 image is", "plc:unsigned"]);
@@ -104,7 +104,7 @@ pub(super) fn stateful_sets(cluster: &Cluster) {
             json!({
                 "replicas": 2,
                 "serviceName": "plc",
-                "podManagementPolicy": "Parallel", // in order, the second waits for the first to run
+                "podManagementPolicy": "Parallel", // otherwise the second Pod waits until the first runs
                 "selector": selector(),
                 "template": template(image),
             }),
@@ -124,7 +124,7 @@ pub(super) fn daemon_sets(cluster: &Cluster) {
     let tenant = cluster.tenant("daemon-sets");
     let made = |name: &str, image: &str| {
         let mut template = template(image);
-        template["spec"]["tolerations"] = json!([{ "operator": "Exists" }]); // nothing keeps the node ready
+        template["spec"]["tolerations"] = json!([{ "operator": "Exists" }]); // no kubelet keeps the node ready
         tenant.create(&object("apps/v1", "DaemonSet", name, json!({ "selector": selector(), "template": template })))
     };
     assert_denied(&made("bad", UNSIGNED), &["DaemonSet daemon-sets/bad: 1 of 1 image is", "plc:unsigned"]);
@@ -149,7 +149,7 @@ pub(super) fn cron_jobs_and_jobs(cluster: &Cluster) {
     alice.denied(&["create", "job", "bad", "--image", UNSIGNED], &["Job jobs/bad: 1 of 1 image is", "plc:unsigned"]);
     alice.ok(&["create", "job", "plc", "--image", SIGNED]);
     assert_eq!(job_of(&tenant.get("/apis/batch/v1", "jobs/plc").unwrap()), plc);
-    // kubectl writes a CronJob's ownerReference into it, which counts for nothing; the digest is looked up.
+    // kubectl adds the CronJob's ownerReference, which does not exempt a user's request. The image is verified.
     alice.ok(&["create", "job", "now", "--from=cronjob/plc"]);
     assert_eq!(job_of(&tenant.get("/apis/batch/v1", "jobs/now").unwrap()), plc);
     let decided = cluster.decided("jobs", "jobs", "create");
@@ -161,16 +161,16 @@ pub(super) fn cron_jobs_and_jobs(cluster: &Cluster) {
     let pods = || tenant.pods().iter().filter(|pod| images(&pod["spec"]) == [&plc]).count();
     wait_patiently("the jobs' pods", || pods() >= 2);
     tenant.made_by(JOB, "pods", "Job");
-    // Within the minute.
+    // The CronJob's controller creates the Job within a minute.
     tenant.made_by(CRON_JOB, "jobs", "CronJob");
     wait_patiently("the pod of the scheduled job", || pods() >= 3);
     alice.ok(&["delete", "cronjob", "plc"]);
 }
 
-/// Clusters whose controllers all make their requests as one user.
+/// Clusters in which all controllers are one user.
 pub(super) fn controllers_as_one_user(cluster: &Cluster) {
     let user = "system:kube-controller-manager";
-    // Alone it may do little: each controller's account has that one's rights.
+    // Alone this user has few rights, because each controller's account has its own. It gets all rights.
     let binding = ["create", "clusterrolebinding", "one-user", "--clusterrole=cluster-admin", "--user", user];
     cluster.admin().ok(&binding);
     cluster.control.control(Controllers::OneUser);

@@ -1,6 +1,6 @@
 //! kube-apiserver as a client with a service-account token sees it: GETs of Secrets and ServiceAccounts, bodies and
-//! `Status` objects in its own form, one token that counts, and resources that may not be read. It can misbehave as the
-//! trust server can.
+//! `Status` objects in its own form, one valid token, and resources that are forbidden. It has the same faults as the
+//! trust server.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::certificates::Authority;
 use crate::trust_server::{Fault, Request, TrustServer};
 
-/// Who asks, in the words of a refusal.
+/// The client's name in a refusal.
 const USER: &str = "system:serviceaccount:portreeve:portreeve";
 
 /// The running server.
@@ -31,7 +31,7 @@ struct Cluster {
 }
 
 impl ApiServer {
-    /// Starts on a free loopback port, under a CA of its own; this token counts.
+    /// Starts on a free loopback port under a CA of its own. This token is valid.
     pub fn start(token: &str) -> Self {
         let cluster = Arc::new(Mutex::new(Cluster { token: token.to_owned(), ..Cluster::default() }));
         let server = TrustServer::start_under(&Authority::named("kubernetes"));
@@ -43,17 +43,17 @@ impl ApiServer {
         Self { server, cluster }
     }
 
-    /// Its URL: `https://127.0.0.1:<port>`.
+    /// The URL: `https://127.0.0.1:<port>`.
     pub fn url(&self) -> String {
         self.server.url()
     }
 
-    /// The CA that its certificate is under.
+    /// The CA of its certificate.
     pub fn ca_pem(&self) -> &str {
         self.server.ca_pem()
     }
 
-    /// From now on only this token counts.
+    /// From now on only this token is valid.
     pub fn accept_only(&self, token: &str) {
         self.with(|cluster| token.clone_into(&mut cluster.token));
     }
@@ -85,13 +85,13 @@ impl ApiServer {
         self.put(namespace, "serviceaccounts", name, object)
     }
 
-    /// Stores anything under a name.
+    /// Stores any object under a name.
     pub fn put(&self, namespace: &str, resource: &str, name: &str, object: Value) -> &Self {
         self.with(|cluster| cluster.objects.insert(path(namespace, resource, name), object));
         self
     }
 
-    /// Stores what makes other objects, with this pod template: `apis/apps/v1`, `replicasets`, `ReplicaSet`.
+    /// Stores an owner of other objects, with this Pod template: `apis/apps/v1`, `replicasets`, `ReplicaSet`.
     pub fn owner(&self, (api, resource, kind): (&str, &str, &str), at: (&str, &str), uid: &str, spec: Value) -> &Self {
         let (namespace, name) = at;
         let mut object = object(kind, namespace, name, &json!({ "f:spec": {} }));
@@ -107,22 +107,22 @@ impl ApiServer {
         self.with(|cluster| cluster.objects.remove(&path(namespace, resource, name)));
     }
 
-    /// From now on a resource of a namespace may not be read.
+    /// Forbids a resource of a namespace.
     pub fn forbid(&self, namespace: &str, resource: &str) {
         self.with(|cluster| cluster.forbidden.insert((namespace.to_owned(), resource.to_owned())));
     }
 
-    /// Everything may be read again.
+    /// Forbids nothing any more.
     pub fn forbid_nothing(&self) {
         self.with(|cluster| cluster.forbidden.clear());
     }
 
-    /// Misbehaves where the path contains `part`.
+    /// Shows this fault if the path contains `part`.
     pub fn misbehave(&self, part: &str, fault: Fault) {
         self.server.misbehave(part, fault);
     }
 
-    /// Ends all misbehaviour.
+    /// Ends all faults.
     pub fn behave(&self) {
         self.server.behave();
     }
@@ -132,7 +132,7 @@ impl ApiServer {
         self.server.requests()
     }
 
-    /// What was asked for so far: `line-1/secrets/harbor`.
+    /// The requested objects so far: `line-1/secrets/harbor`.
     pub fn asked(&self) -> Vec<String> {
         let short = |request: Request| match request.target.strip_prefix("/api/v1/namespaces/") {
             Some(object) => object.to_owned(),
@@ -146,7 +146,7 @@ impl ApiServer {
         self.server.forget_requests();
     }
 
-    /// Nothing answers there afterwards.
+    /// Stops the server. Connections are refused afterwards.
     pub fn stop(&mut self) {
         self.server.stop();
     }

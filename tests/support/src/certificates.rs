@@ -1,5 +1,5 @@
-//! Certificates made on the spot: a TLS authority with servers and clients under it, and the X.509 leaves that
-//! Notary's root keys are wrapped in.
+//! Generated certificates: a TLS authority with servers and clients under it, and the X.509 leaves of Notary's root
+//! keys.
 
 use jiff::Timestamp;
 use rcgen::{
@@ -30,7 +30,7 @@ impl Authority {
         Self::root(name, None)
     }
 
-    /// A self-signed CA that is valid only in this time.
+    /// A self-signed CA with this validity.
     pub fn valid(name: &str, from: Timestamp, until: Timestamp) -> Self {
         Self::root(name, Some((from, until)))
     }
@@ -40,17 +40,17 @@ impl Authority {
         self.intermediate_inner(name, None)
     }
 
-    /// An intermediate CA under this one that is valid only in this time.
+    /// An intermediate CA under this one with this validity.
     pub fn intermediate_valid(&self, name: &str, from: Timestamp, until: Timestamp) -> Self {
         self.intermediate_inner(name, Some((from, until)))
     }
 
-    /// An intermediate CA under this one that allows so many intermediates below it.
+    /// An intermediate CA under this one with this path length.
     pub fn intermediate_followed_by(&self, name: &str, intermediates: u8) -> Self {
         self.certify(constrained(name, intermediates))
     }
 
-    /// A self-signed CA that allows so many intermediates below it.
+    /// A self-signed CA with this path length.
     pub fn followed_by(name: &str, intermediates: u8) -> Self {
         Self::self_signed(constrained(name, intermediates))
     }
@@ -135,7 +135,7 @@ impl Default for Authority {
     }
 }
 
-/// The certificate of a Notary key, as `notary` makes them: a common name, a validity, a purpose.
+/// The certificate of a Notary key as `notary` creates it: a common name, a validity, a purpose.
 #[derive(Clone)]
 pub struct Leaf {
     common_name: String,
@@ -155,21 +155,21 @@ impl Leaf {
         }
     }
 
-    /// Valid only in this time.
+    /// With this validity.
     pub fn valid(mut self, from: Timestamp, until: Timestamp) -> Self {
         self.validity = Some((time(from), time(until)));
         self
     }
 
-    /// Valid from the last day of 1969, as a board without a clock dates it, to the last second of 9999, which stands for
-    /// no end at all (RFC 5280 §4.1.2.5).
+    /// Valid from the last day of 1969, the date of a board without a clock, to the last second of 9999, which means no
+    /// end (RFC 5280 §4.1.2.5).
     pub fn valid_from_1969_for_ever(mut self) -> Self {
         let seconds = |seconds| OffsetDateTime::from_unix_timestamp(seconds).expect("a date");
         self.validity = Some((seconds(-3_600), seconds(253_402_300_799)));
         self
     }
 
-    /// For TLS servers as well, which Notary asks for below a CA pin.
+    /// For TLS servers as well, as Notary demands below a CA pin.
     pub fn server_auth(mut self) -> Self {
         self.purposes.push(ExtendedKeyUsagePurpose::ServerAuth);
         self
@@ -181,19 +181,19 @@ impl Leaf {
         self
     }
 
-    /// With `CA:TRUE`, which a root key must not have.
+    /// With `CA:TRUE`, which is forbidden for a root key.
     pub fn ca(mut self) -> Self {
         self.is_ca = true;
         self
     }
 
-    /// Signed by the key that it is for: PEM.
+    /// Self-signed, in PEM.
     pub fn self_signed(&self, key: &Key) -> String {
         let key = key.rcgen();
         self.params().self_signed(&*key).expect("a certificate").pem()
     }
 
-    /// Signed by an authority: PEM, the leaf alone. Append [`Authority::pem`] of an intermediate to bundle it.
+    /// Signed by an authority: the leaf alone, in PEM. Append [`Authority::pem`] of an intermediate to bundle it.
     pub fn signed_by(&self, key: &Key, authority: &Authority) -> String {
         let key = key.rcgen();
         self.params().signed_by(&*key, &authority.issuer).expect("a certificate").pem()

@@ -1,5 +1,5 @@
-//! A TUF signer in the process: makes whole Notary repositories with real keys and certificates, honest ones and
-//! ones that were tampered with.
+//! An in-process TUF signer: creates whole Notary repositories with real keys and certificates, honest or tampered
+//! with.
 //!
 //! ```
 //! use portreeve_test_support::signer::Signer;
@@ -14,9 +14,9 @@
 //! assert!(newer.files().len() > repo.files().len());
 //! ```
 //!
-//! The layout is Docker's: tags in `targets/releases`, each signer's in `targets/<name>`, all of them delegated by
-//! `targets`. [`Repo::files`] maps a file's name below `…/_trust/tuf/`, without `.json`, to its bytes; what was
-//! published before stays there under its own name, as on a real server.
+//! The layout is Docker's: tags in `targets/releases`, each signer's in `targets/<name>`, all delegated by `targets`.
+//! [`Repo::files`] maps a file's name below `…/_trust/tuf/`, without `.json`, to its bytes. Earlier files stay under
+//! their own names, as on a real server.
 
 mod canonical;
 mod key;
@@ -32,13 +32,13 @@ use serde_json::{Map, Value, json};
 pub use canonical::canonical;
 pub use key::Key;
 
-/// A repository that is being put together. Every method takes a role by its name: `root`, `timestamp`, `snapshot`,
-/// `targets` or `targets/<name>`. What changes after a publication is signed anew with the next version.
+/// A repository in preparation. Methods take a role by its name: `root`, `timestamp`, `snapshot`, `targets` or
+/// `targets/<name>`. A role that changes after a publication is signed again with the next version.
 #[derive(Clone)]
 pub struct Signer {
     gun: String,
     roles: BTreeMap<String, Role>,
-    /// The root keys before a rotation, which sign the next root as well.
+    /// The root keys before a rotation. They sign the next root as well.
     outgoing: Vec<Key>,
     files: BTreeMap<String, Vec<u8>>,
 }
@@ -54,7 +54,7 @@ struct Role {
     paths: Vec<String>,
     withheld: bool,
     edits: Vec<Edit>,
-    /// What was made of all this; `None` once something has changed.
+    /// The last publication; `None` after a change.
     bytes: Option<Vec<u8>>,
 }
 
@@ -66,8 +66,8 @@ enum Edit {
 }
 
 impl Signer {
-    /// A repository with fresh keys as `docker trust` would make it, at version 1, that expires from now as Notary
-    /// has it (root 10 years, targets and snapshot 3 years, timestamp 14 days).
+    /// A repository with fresh keys as `docker trust` creates it, at version 1, with Notary's expiries from now on
+    /// (root 10 years, targets and snapshot 3 years, timestamp 14 days).
     pub fn new(gun: &str) -> Self {
         Self::new_at(gun, Timestamp::now())
     }
@@ -91,7 +91,7 @@ impl Signer {
         &self.gun
     }
 
-    // ---- What a publisher does -----------------------------------------------------------------------------------
+    // ---- Honest changes ------------------------------------------------------------------------------------------
 
     /// Delegates to a signer with a fresh P-256 key: `targets/<name>`, and the right to release.
     pub fn signer(self, name: &str) -> Self {
@@ -105,7 +105,7 @@ impl Signer {
         self.delegate(&format!("targets/{name}"), vec![key]).delegate("targets/releases", releasing)
     }
 
-    /// Adds a delegation, or gives it other keys; all paths.
+    /// Adds a delegation for all paths, or replaces its keys.
     pub fn delegate(mut self, role: &str, keys: Vec<Key>) -> Self {
         let expires = self.role("targets").expires.clone();
         match self.roles.get_mut(role) {
@@ -119,19 +119,19 @@ impl Signer {
         self.touch(role).touch("targets")
     }
 
-    /// Takes a delegation away, its metadata too.
+    /// Removes a delegation and its metadata.
     pub fn undelegate(mut self, role: &str) -> Self {
         self.roles.remove(role);
         self.touch("targets")
     }
 
-    /// The prefixes that a delegation may sign.
+    /// Sets the path prefixes of a delegation.
     pub fn paths(mut self, role: &str, paths: &[&str]) -> Self {
         self.role_mut(role).paths = paths.iter().map(|path| (*path).to_owned()).collect();
         self.touch("targets")
     }
 
-    /// Releases a tag: in `targets/releases`, and in the role of each of these signers.
+    /// Releases a tag: adds it to `targets/releases` and to the role of each of these signers.
     pub fn release(mut self, tag: &str, digest: [u8; 32], length: u64, signers: &[&str]) -> Self {
         if !self.roles.contains_key("targets/releases") {
             self = self.delegate("targets/releases", vec![Key::p256()]);
@@ -142,19 +142,19 @@ impl Signer {
         self.target("targets/releases", tag, digest, length)
     }
 
-    /// Puts a tag into one role, whichever.
+    /// Adds a tag to one role.
     pub fn target(mut self, role: &str, tag: &str, digest: [u8; 32], length: u64) -> Self {
         self.role_mut(role).targets.insert(tag.to_owned(), (digest, length));
         self.touch(role)
     }
 
-    /// Takes a tag out of one role.
+    /// Removes a tag from one role.
     pub fn remove_target(mut self, role: &str, tag: &str) -> Self {
         self.role_mut(role).targets.remove(tag);
         self.touch(role)
     }
 
-    /// Gives a role other keys. A new root is signed by the old root keys as well.
+    /// Replaces a role's keys. The old root keys sign a new root as well.
     pub fn rotate(mut self, role: &str, keys: Vec<Key>) -> Self {
         if role.contains('/') {
             return self.delegate(role, keys);
@@ -185,7 +185,7 @@ impl Signer {
         self.touch(role)
     }
 
-    /// Signs a role anew, with the next version if it is out already.
+    /// Signs a role again, with the next version if it is published.
     pub fn touch(mut self, role: &str) -> Self {
         let Some(state) = self.roles.get_mut(role) else { return self };
         if state.bytes.take().is_some() {
@@ -194,25 +194,25 @@ impl Signer {
         self
     }
 
-    // ---- What an attacker does -----------------------------------------------------------------------------------
+    // ---- Attacks -------------------------------------------------------------------------------------------------
 
-    /// Signs a role with these keys, whatever keys it lists. Stays in force.
+    /// Signs a role with these keys, whatever keys it lists, from now on.
     pub fn sign_with(mut self, role: &str, keys: Vec<Key>) -> Self {
         self.role_mut(role).signing = Some(keys);
         self.touch(role)
     }
 
-    /// Changes what is signed, before it is signed.
+    /// Changes the signed part before it is signed.
     pub fn edit(self, role: &str, edit: impl Fn(&mut Value) + Send + Sync + 'static) -> Self {
         self.push_edit(role, Edit::Signed(Arc::new(edit)))
     }
 
-    /// Changes the whole envelope (`signed` and `signatures`) after it is signed.
+    /// Changes the envelope (`signed` and `signatures`) after it is signed.
     pub fn edit_envelope(self, role: &str, edit: impl Fn(&mut Value) + Send + Sync + 'static) -> Self {
         self.push_edit(role, Edit::Envelope(Arc::new(edit)))
     }
 
-    /// Changes the bytes. What lists the role, lists the hash of the changed bytes.
+    /// Changes the bytes. Files that list the role list the hash of the changed bytes.
     pub fn edit_bytes(self, role: &str, edit: impl Fn(Vec<u8>) -> Vec<u8> + Send + Sync + 'static) -> Self {
         self.push_edit(role, Edit::Bytes(Arc::new(edit)))
     }
@@ -231,7 +231,7 @@ impl Signer {
 
     // ---- Publishing ----------------------------------------------------------------------------------------------
 
-    /// Signs what has changed, and everything that depends on it.
+    /// Signs every changed role, and every role that depends on one.
     pub fn publish(mut self) -> Repo {
         if self.roles.iter().any(|(name, role)| name != "timestamp" && role.bytes.is_none()) {
             self = self.touch("snapshot").touch("timestamp");
@@ -241,7 +241,7 @@ impl Signer {
         let mut listed = BTreeMap::from([("root".to_owned(), self.built("root"))]);
         for name in names {
             let role = self.role(&name);
-            // As on a real server, a delegation is there once something was signed in it.
+            // As on a real server, a delegation has a file only once it has signed something.
             let signed_in = !role.targets.is_empty() || !role.edits.is_empty();
             if name == "targets" || (signed_in && !role.withheld) {
                 let bytes = self.build(&name, |signer| signer.targets_json(&name));
@@ -374,7 +374,7 @@ impl Role {
     }
 }
 
-/// A published repository: what a trust server would serve.
+/// A published repository: the files of a trust server.
 #[derive(Clone)]
 pub struct Repo {
     signer: Signer,
@@ -391,7 +391,7 @@ impl Repo {
         &self.signer.files
     }
 
-    /// All files, to be spoilt.
+    /// All files, for tampering.
     pub fn files_mut(&mut self) -> &mut BTreeMap<String, Vec<u8>> {
         &mut self.signer.files
     }
@@ -409,7 +409,7 @@ impl Repo {
         }
     }
 
-    /// The next publication.
+    /// The next publication, after these changes.
     pub fn update(&self, change: impl FnOnce(Signer) -> Signer) -> Self {
         change(self.signer.clone()).publish()
     }
@@ -440,7 +440,7 @@ fn meta(listed: &BTreeMap<String, Vec<u8>>) -> Map<String, Value> {
     listed.iter().map(|(name, bytes)| (name.clone(), file_meta(bytes))).collect()
 }
 
-/// What a snapshot or a timestamp says of these bytes.
+/// The entry for these bytes in a snapshot or a timestamp.
 pub fn file_meta(bytes: &[u8]) -> Value {
     let sha512 = ring::digest::digest(&ring::digest::SHA512, bytes);
     json!({

@@ -1,5 +1,5 @@
-//! A Notary server for tests and the quickstart: TLS under a CA made on the spot, metadata at Notary's paths, Docker's
-//! token protocol or Basic, a log of every request, and faults on demand. It stops when it is dropped.
+//! A Notary server for tests and the quickstart: TLS under a generated CA, metadata at Notary's paths, Docker's token
+//! protocol or Basic, a log of all requests, and faults on demand. It stops on drop.
 //!
 //! ```no_run
 //! # use portreeve_test_support::{signer::Signer, trust_server::{Fault, TrustServer}};
@@ -32,7 +32,7 @@ mod wire;
 pub use self::fault::Fault;
 pub use self::wire::Request;
 
-/// What the trust server asks for before it answers.
+/// The sign-in that the trust server demands.
 #[derive(Clone, Debug, Default)]
 pub enum SignIn {
     /// Nothing.
@@ -49,19 +49,19 @@ pub enum SignIn {
 pub struct TokenService {
     /// Users and passwords.
     pub users: Vec<(String, String)>,
-    /// Users who get a token that opens nothing.
+    /// Users whose tokens are not accepted.
     pub powerless: Vec<String>,
-    /// Does somebody without credentials get a token?
+    /// Does a client without credentials get a token?
     pub anonymous: bool,
-    /// Does it answer a GET? Else 405, and only a POST form is taken.
+    /// Does it answer GET? Otherwise GET gives 405, and only a POST form is accepted.
     pub get: bool,
-    /// `expires_in` of its answers.
+    /// `expires_in` of its responses.
     pub expires_in: Option<i64>,
     /// `token` or `access_token`.
     pub field: &'static str,
-    /// The realm to name, where it is not its own.
+    /// The realm in the challenge, if it is not its own.
     pub realm: Option<String>,
-    /// The scheme and parameters to put in front of its challenge.
+    /// A scheme and parameters before its challenge.
     pub before_challenge: &'static str,
 }
 
@@ -103,28 +103,28 @@ struct Shared {
     connections: AtomicUsize,
 }
 
-/// Status and body for a request.
+/// Status and body of the response to a request.
 type Others = Arc<dyn Fn(&Request) -> (u16, Vec<u8>) + Send + Sync>;
 
 #[derive(Default)]
 struct State {
     url: String,
-    /// GUN, then file stem.
+    /// By GUN and file stem.
     files: BTreeMap<String, BTreeMap<String, Vec<u8>>>,
     sign_in: SignIn,
-    /// Answers what is at no path of Notary's: status and body.
+    /// Answers requests outside of Notary's paths: status and body.
     others: Option<Others>,
-    /// Part of a path, and what happens there.
+    /// Part of a path, and its fault.
     faults: Vec<(String, Fault)>,
     requests: Vec<Request>,
-    /// Tokens that were given out, each with the scope it opens (empty for none).
+    /// The issued tokens, each with its scope (empty for none).
     tokens: BTreeMap<String, String>,
     issued: usize,
     open: Vec<TcpStream>,
 }
 
 impl TrustServer {
-    /// Starts on a free loopback port, under a CA of its own.
+    /// Starts on a free loopback port under a CA of its own.
     pub fn start() -> Self {
         Self::start_under(&Authority::named("Trust Server Test CA"))
     }
@@ -164,7 +164,7 @@ impl TrustServer {
         Self { shared, address, scheme, ca_pem, acceptor: Some(acceptor) }
     }
 
-    /// Its URL: `https://127.0.0.1:<port>`.
+    /// The URL: `https://127.0.0.1:<port>`.
     pub fn url(&self) -> String {
         format!("{}://{}", self.scheme, self.address)
     }
@@ -174,7 +174,7 @@ impl TrustServer {
         self.address
     }
 
-    /// The CA that its certificate is under.
+    /// The CA of its certificate.
     pub fn ca_pem(&self) -> &str {
         &self.ca_pem
     }
@@ -194,28 +194,28 @@ impl TrustServer {
         self.shared.state().files.remove(gun);
     }
 
-    /// Answers by this what is at no path of Notary's, so that another kind of server has the same faults.
+    /// Answers requests outside of Notary's paths by this, so that another kind of server has the same faults.
     pub fn answer_others(&self, others: impl Fn(&Request) -> (u16, Vec<u8>) + Send + Sync + 'static) {
         self.shared.state().others = Some(Arc::new(others));
     }
 
-    /// Asks for sign-in from now on.
+    /// Demands sign-in from now on.
     pub fn require(&self, sign_in: SignIn) {
         self.shared.state().sign_in = sign_in;
     }
 
-    /// Forgets all tokens that were given out, as a restarted server with a new key does.
+    /// Forgets all issued tokens, as a restarted server with a new key does.
     pub fn revoke_tokens(&self) {
         self.shared.state().tokens.clear();
     }
 
-    /// Misbehaves where the path contains `part`: `timestamp`, `/token`, a GUN, or `` for everywhere. The newest
+    /// Shows this fault if the path contains `part`: `timestamp`, `/token`, a GUN, or `` for every path. The newest
     /// fault that fits counts.
     pub fn misbehave(&self, part: &str, fault: Fault) {
         self.shared.state().faults.insert(0, (part.to_owned(), fault));
     }
 
-    /// Ends all misbehaviour.
+    /// Ends all faults.
     pub fn behave(&self) {
         self.shared.state().faults.clear();
     }
@@ -225,12 +225,12 @@ impl TrustServer {
         self.shared.state().requests.clone()
     }
 
-    /// The requests so far in short: `GET timestamp` for metadata, `GET /token` for the rest.
+    /// The requests so far in short: `GET timestamp` for metadata, `GET /token` for others.
     pub fn round_trips(&self) -> Vec<String> {
         let short = |request: &Request| {
             let path = request.target.split('?').next().unwrap_or_default();
             let name = path.split_once("/_trust/tuf/").map_or(path, |(_, file)| file.trim_end_matches(".json"));
-            // Hashes differ from run to run.
+            // The hash is left out, because it differs from run to run.
             let name = match name.rsplit_once('.') {
                 Some((role, hash)) if hash.len() == 64 => role,
                 _ => name,
@@ -240,7 +240,7 @@ impl TrustServer {
         self.requests().iter().map(short).collect()
     }
 
-    /// How many requests had `part` in their path or query.
+    /// The number of requests with `part` in their path or query.
     pub fn count(&self, part: &str) -> usize {
         self.shared.state().requests.iter().filter(|request| request.target.contains(part)).count()
     }
@@ -250,12 +250,12 @@ impl TrustServer {
         self.shared.state().requests.clear();
     }
 
-    /// How many connections were made.
+    /// The number of connections so far.
     pub fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::SeqCst)
     }
 
-    /// Closes the port and every connection. Nothing answers there afterwards.
+    /// Closes the port and every connection. Connections are refused afterwards.
     pub fn stop(&mut self) {
         self.shared.stopped.store(true, Ordering::SeqCst);
         let open = std::mem::take(&mut self.shared.state().open);
@@ -263,13 +263,13 @@ impl TrustServer {
             let _ = stream.shutdown(Shutdown::Both);
         }
         if let Some(acceptor) = self.acceptor.take() {
-            // Wakes the acceptor, which then sees that it is over.
+            // Wakes the acceptor, so that it sees the end.
             let _ = TcpStream::connect(self.address);
             let _ = acceptor.join();
         }
     }
 
-    /// Closes every open connection; new ones are taken.
+    /// Closes every open connection. New ones are accepted.
     pub fn drop_connections(&self) {
         let open = std::mem::take(&mut self.shared.state().open);
         for stream in open {
@@ -293,7 +293,7 @@ impl Shared {
         self.stopped.load(Ordering::SeqCst)
     }
 
-    /// Sleeps, but not past the server's end.
+    /// Sleeps, at most until the server's end.
     fn sleep(&self, wait: Duration) -> io::Result<()> {
         let mut left = wait;
         while !left.is_zero() {
@@ -330,7 +330,7 @@ fn accept(listener: &TcpListener, tls: Option<&Arc<ServerConfig>>, shared: &Arc<
                     Err(_) => return,
                 },
             };
-            // An error is how a connection ends; whoever tests sees it at the other side.
+            // A connection ends with an error. The test sees it at its own end.
             while serve(&mut *stream, &shared).is_ok() {}
             drop(stream);
             if let Ok(handle) = handle {
@@ -340,7 +340,7 @@ fn accept(listener: &TcpListener, tls: Option<&Arc<ServerConfig>>, shared: &Arc<
     }
 }
 
-/// One request and its answer; an error ends the connection.
+/// Reads one request and answers it. An error ends the connection.
 fn serve(stream: &mut dyn Stream, shared: &Shared) -> io::Result<()> {
     let request = read_request(stream)?;
     let path = request.target.split('?').next().unwrap_or_default().to_owned();
@@ -407,7 +407,7 @@ impl State {
             SignIn::Basic(_) => "Basic realm=\"trust server\"".to_owned(),
             SignIn::Bearer(service) => {
                 let realm = service.realm.clone().unwrap_or_else(|| format!("{}/token", self.url));
-                // The scope is a trap: whoever uses it instead of building its own gets nothing.
+                // The wrong scope is a trap: a client that uses it instead of its own gets no useful token.
                 let before = service.before_challenge;
                 format!("{before}Bearer realm=\"{realm}\",service=\"notary\",scope=\"repository:{gun}:pull,push\"")
             }
