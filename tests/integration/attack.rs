@@ -249,12 +249,17 @@ fn after_sudden_death_under_load_it_starts_on_the_same_ports_and_remembers() {
 fn sigterm_while_it_starts_ends_it() {
     let pki = Pki::new();
     let site = Site::new(&pki);
-    // A certificate that never finishes loading: the start lasts until the test ends it.
-    let pipe = site.file("pipe", "");
-    fs::remove_file(&pipe).unwrap();
-    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    // So many policies that reading them takes longer than sending the signal.
+    let trust = json!({ "enabled": true, "trustServer": "https://notary.local" });
+    let mut policy = policy_for("registry.local:9001/*", trust.clone());
+    let teams =
+        (0..8_000).map(|team| json!({ "name": format!("registry.local:9001/{team}/*"), "policy": { "trust": trust } }));
+    policy["spec"]["repositories"] = teams.collect();
+    site.policies(&[policy]);
     let mut config = site.config.clone();
-    config["tls"]["certificate"] = json!(pipe);
+    for listener in ["listen", "metricsListen"] {
+        config[listener] = json!(format!("127.0.0.1:{}", process::free_port()));
+    }
     let config = site.file("starting.yaml", &config.to_string());
     let mut child = executable().args(["serve", "--config"]).arg(config).spawn().unwrap();
     wait_until("SIGTERM to be caught", || {
