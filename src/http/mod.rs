@@ -1,6 +1,8 @@
 //! HTTP to registries, Notary servers, token services and the Kubernetes API.
 
+pub(crate) mod authorization;
 pub mod client;
+mod connect_deadline;
 mod error;
 pub mod error_body;
 mod exchange;

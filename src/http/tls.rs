@@ -1,6 +1,6 @@
 //! TLS for ureq from a rustls configuration of our own: ureq's builder takes either Mozilla's roots or the operator's,
-//! and we want both. Also keeps the whole connection within the request's time: the handshake gets what connecting
-//! left over.
+//! and we want both. The handshake has the time
+//! that connecting left over ([`connect_deadline`]).
 
 use std::fmt;
 use std::io::{Read, Write};
@@ -9,10 +9,11 @@ use std::sync::Arc;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use ureq::Error;
-use ureq::unversioned::transport::time::{Duration, Instant};
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport, TransportAdapter,
 };
+
+use super::connect_deadline;
 
 /// Wraps connections to https URLs in TLS, and leaves others alone.
 pub(crate) struct TlsConnector {
@@ -38,24 +39,13 @@ impl<In: Transport> Connector<In> for TlsConnector {
         let name = ServerName::try_from(bare).map_err(|_| Error::Tls("the host is no name for a certificate"))?;
         let mut connection = ClientConnection::new(Arc::clone(&self.config), name.to_owned()).map_err(Error::Rustls)?;
         let mut socket = TransportAdapter::new(transport.boxed(), Arc::clone(&details.current_time));
-        socket.set_timeout(left_over(details));
+        socket.set_timeout(connect_deadline::remaining(details));
         while connection.is_handshaking() {
             connection.complete_io(&mut socket).map_err(tls_error)?;
         }
         let buffers = LazyBuffers::new(details.config.input_buffer_size(), details.config.output_buffer_size());
         Ok(Some(Either::B(TlsTransport { buffers, stream: StreamOwned::new(connection, socket) })))
     }
-}
-
-/// `details.timeout` was counted when connecting began; what the connection has taken since is gone.
-pub(crate) fn left_over(details: &ConnectionDetails<'_>) -> NextTimeout {
-    let mut timeout = details.timeout;
-    if let (Duration::Exact(limit), Instant::Exact(began), Instant::Exact(now)) =
-        (timeout.after, details.now, (details.current_time)())
-    {
-        timeout.after = Duration::Exact(limit.saturating_sub(now.saturating_duration_since(began)));
-    }
-    timeout
 }
 
 /// rustls' own error out of the I/O error that it travels in.

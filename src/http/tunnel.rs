@@ -15,11 +15,11 @@ use ureq::unversioned::transport::{
 };
 use ureq::{Error, Proxy};
 
+use super::authorization::basic;
+use super::connect_deadline::remaining;
 use super::exchange::USER_AGENT;
 use super::server_verifier;
-use super::tls::left_over;
 use crate::base::secret::Secret;
-use crate::registry::token::basic;
 
 /// The longest head of a proxy's answer.
 const MAX_HEAD: usize = 16 << 10;
@@ -59,19 +59,19 @@ impl<In: Transport> Connector<In> for TunnelConnector {
 fn dig(details: &ConnectionDetails<'_>, proxy: &Proxy, config: &Config) -> Result<Tunnel, Trouble> {
     let to_proxy = ConnectionDetails {
         uri: proxy.uri(),
-        addrs: details.resolver.resolve(proxy.uri(), config, left_over(details))?,
+        addrs: details.resolver.resolve(proxy.uri(), config, remaining(details))?,
         config,
         request_level: details.request_level,
         resolver: details.resolver,
         now: (details.current_time)(),
-        timeout: left_over(details),
+        timeout: remaining(details),
         current_time: Arc::clone(&details.current_time),
         run_connector: Arc::clone(&details.run_connector),
         register_shutdown: Arc::clone(&details.register_shutdown),
     };
     let transport = (details.run_connector)(&to_proxy)?;
     let mut writer = TransportAdapter::new(transport, Arc::clone(&details.current_time));
-    writer.set_timeout(left_over(details));
+    writer.set_timeout(remaining(details));
     let target = target(details.uri);
     let credentials = match (proxy.username(), proxy.password()) {
         (None, None) => String::new(),
@@ -85,7 +85,7 @@ fn dig(details: &ConnectionDetails<'_>, proxy: &Proxy, config: &Config) -> Resul
     writer.flush().map_err(Error::from)?;
     let mut transport = writer.into_inner();
     loop {
-        let timeout = left_over(details);
+        let timeout = remaining(details);
         if matches!(timeout.after, Wait::Exact(left) if left == Duration::ZERO) {
             return Err(Trouble::Timeout);
         }

@@ -17,7 +17,7 @@ use crate::base::files::read_text_capped;
 use crate::base::json_limits::JsonSize;
 use crate::base::secret::Secret;
 use crate::http::client::{Http, HttpError, HttpSetupError, Peer};
-use crate::http::url::{PlainHttp, TrustServer};
+use crate::http::url::{PlainHttp, ServerUrl};
 use crate::metrics::{self, Metrics};
 use portreeve_verify::text::printable;
 
@@ -30,13 +30,12 @@ const MAX_TOKEN: usize = 16 << 10;
 
 /// The address of an API server: `https://host[:port][/path]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ApiUrl(String);
+pub struct ApiUrl(ServerUrl);
 
 impl ApiUrl {
     /// Checks an address; `None` if it is not the address of a server, or not https.
     pub fn parse(url: &str) -> Option<Self> {
-        let server = TrustServer::parse(url, PlainHttp::Refused).ok()?;
-        server.directory().is_none().then(|| Self(server.as_str().to_owned()))
+        ServerUrl::parse(url, PlainHttp::Refused).ok().map(Self)
     }
 
     /// The address that kubelet tells every container (client-go: `rest.InClusterConfig`).
@@ -51,7 +50,7 @@ impl ApiUrl {
 
 impl fmt::Display for ApiUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        self.0.fmt(f)
     }
 }
 

@@ -5,8 +5,8 @@ use std::fmt;
 use super::pattern::Pattern;
 use super::selection::{Found, Ranked, Rules, Strictness};
 use super::{Place, Requirement, Rule};
-use crate::http::url::DOCKER_HUB as DOCKER_HUB_SERVER;
 use crate::schemes::Check;
+use crate::schemes::notary::trust_server::DOCKER_HUB as DOCKER_HUB_SERVER;
 use portreeve_verify::image::DOCKER_HUB;
 use portreeve_verify::text::printable;
 

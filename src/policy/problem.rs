@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::Place;
 use super::pattern::PatternError;
-use crate::http::url::TrustServerError;
+use crate::schemes::notary::trust_server::TrustServerError;
 use crate::yaml::tree::TreeFault;
 use portreeve_verify::text::printable;
 use portreeve_verify::tuf::anchor::PinError;

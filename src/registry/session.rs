@@ -8,13 +8,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::challenge::Challenge;
-use super::token::{TokenError, TokenRequest, Tokens, basic, bearer};
+use super::realm::Realm;
+use super::token::{TokenError, TokenRequest, Tokens};
 use crate::base::context::Deadline;
 use crate::base::secret::Secret;
+use crate::http::authorization::{basic, bearer};
 use crate::http::client::{Answer, Http, HttpError, HttpSetupError, Peer};
 use crate::http::error_body;
 use crate::http::origin::{Limits, Origin};
-use crate::http::url::{PlainHttp, Realm, TrustServer};
+use crate::http::url::{PlainHttp, ServerUrl};
 use crate::keychain::Credential;
 use crate::keychain::candidates::{Candidates, Fingerprint};
 use crate::keychain::docker_config::TOKEN_USER;
@@ -35,7 +37,7 @@ const MAX_CANDIDATES: usize = 32;
 pub(crate) struct Client {
     http: Arc<Http>,
     tokens: Tokens,
-    offers: Mutex<HashMap<TrustServer, Offer>>,
+    offers: Mutex<HashMap<ServerUrl, Offer>>,
     plain_http: PlainHttp,
 }
 
@@ -64,7 +66,7 @@ impl Client {
     /// One repository's metadata, for one question.
     pub(crate) fn source<'a>(
         &'a self,
-        server: &'a TrustServer,
+        server: &'a ServerUrl,
         gun: &'a Gun,
         credentials: &'a Candidates<'a>,
         deadline: Deadline,
@@ -86,16 +88,16 @@ impl Client {
         }
     }
 
-    /// The state of this server, as all requests share it. A directory has none.
-    pub(crate) fn origin(&self, server: &TrustServer) -> Option<Origin<'_>> {
-        server.directory().is_none().then(|| self.http.origin(&probe_url(server)))
+    /// The state of this server, as all requests share it.
+    pub(crate) fn origin(&self, server: &ServerUrl) -> Origin<'_> {
+        self.http.origin(&probe_url(server))
     }
 
-    fn offer(&self, server: &TrustServer) -> Option<Offer> {
+    fn offer(&self, server: &ServerUrl) -> Option<Offer> {
         self.offers().get(server).cloned()
     }
 
-    fn remember_offer(&self, server: &TrustServer, offer: &Offer) {
+    fn remember_offer(&self, server: &ServerUrl, offer: &Offer) {
         let mut offers = self.offers();
         if offers.len() >= MAX_OFFERS && !offers.contains_key(server) {
             // Servers come from policies, of which there are few; starting over costs one request for each.
@@ -104,17 +106,17 @@ impl Client {
         offers.insert(server.clone(), offer.clone());
     }
 
-    fn forget_offer(&self, server: &TrustServer) {
+    fn forget_offer(&self, server: &ServerUrl) {
         self.offers().remove(server);
     }
 
-    fn offers(&self) -> MutexGuard<'_, HashMap<TrustServer, Offer>> {
+    fn offers(&self) -> MutexGuard<'_, HashMap<ServerUrl, Offer>> {
         self.offers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// What Notary answers to everybody: 200, or 401 where it wants to be signed in to.
-fn probe_url(server: &TrustServer) -> String {
+fn probe_url(server: &ServerUrl) -> String {
     format!("{server}/v2/")
 }
 
@@ -142,7 +144,7 @@ impl Ear for () {
 /// One repository on one server, for the time of one question.
 pub(crate) struct Source<'a> {
     client: &'a Client,
-    server: &'a TrustServer,
+    server: &'a ServerUrl,
     gun: &'a Gun,
     credentials: &'a Candidates<'a>,
     deadline: Deadline,

@@ -8,15 +8,15 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 
+use super::realm::Realm;
 use crate::base::context::Deadline;
 use crate::base::secret::Secret;
+use crate::http::authorization::basic;
 use crate::http::client::{Http, HttpError, Peer};
 use crate::http::error_body;
-use crate::http::url::{Realm, form};
+use crate::http::url::form;
 use crate::keychain::Credential;
 use crate::keychain::candidates::Fingerprint;
 use crate::keychain::docker_config::TOKEN_USER;
@@ -176,16 +176,6 @@ fn usable_for(expires_in: Option<i64>) -> Duration {
     let said = expires_in.and_then(|seconds| u64::try_from(seconds).ok()).map(Duration::from_secs);
     let lifetime = said.filter(|said| !said.is_zero()).unwrap_or(LIFETIME).min(MAX_LIFETIME);
     lifetime.saturating_sub(MARGIN.min(lifetime / 2))
-}
-
-/// The value of `Authorization` for a token.
-pub(crate) fn bearer(token: &Secret) -> Secret {
-    Secret::new(format!("Bearer {}", token.reveal()))
-}
-
-/// The value of `Authorization` for a user and a password (RFC 7617).
-pub(crate) fn basic(username: &str, password: &Secret) -> Secret {
-    Secret::new(format!("Basic {}", BASE64_STANDARD.encode(format!("{username}:{}", password.reveal()))))
 }
 
 /// The token service, while it is asked for one token.

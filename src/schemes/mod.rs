@@ -10,8 +10,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::base::context::Deadline;
-use crate::http::url::TrustServer;
 use crate::kube::pull_secrets::PullContext;
+use crate::schemes::notary::trust_server::TrustServer;
 use notary::scheme::NotaryV1;
 use portreeve_verify::image::{Glob, Reference};
 use portreeve_verify::tuf::gun::Gun;

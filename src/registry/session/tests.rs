@@ -36,7 +36,7 @@ impl Bench {
     }
 
     fn fetch_with(&self, credentials: &[Credential], cap: usize, wait: Duration) -> Result<Vec<u8>, FetchError> {
-        let server = TrustServer::parse(&self.server.url(), PlainHttp::DangerouslyAllowed).unwrap();
+        let server = ServerUrl::parse(&self.server.url(), PlainHttp::DangerouslyAllowed).unwrap();
         let gun = Gun::new(GUN).unwrap();
         let credentials = Candidates::known(credentials.to_vec());
         let mut source = self.client.source(&server, &gun, &credentials, Deadline::after(wait));
@@ -277,7 +277,7 @@ fn a_silent_port_cannot_hold_the_handshake() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let bench = Bench::new();
     let url = format!("https://{}", listener.local_addr().unwrap());
-    let server = TrustServer::parse(&url, PlainHttp::Refused).unwrap();
+    let server = ServerUrl::parse(&url, PlainHttp::Refused).unwrap();
     let gun = Gun::new(GUN).unwrap();
     let started = Instant::now();
     let nobody = Candidates::known(Vec::new());
@@ -468,7 +468,7 @@ fn an_identity_token_is_not_sent_as_a_password() {
 fn the_number_401_in_a_name_means_nothing() {
     let bench = Bench::new();
     bench.server.put("registry.local/401/unauthorized", "timestamp", "{}");
-    let server = TrustServer::parse(&bench.server.url(), PlainHttp::Refused).unwrap();
+    let server = ServerUrl::parse(&bench.server.url(), PlainHttp::Refused).unwrap();
     let gun = Gun::new("registry.local/401/unauthorized").unwrap();
     let nobody = Candidates::known(Vec::new());
     let mut source = bench.client.source(&server, &gun, &nobody, Deadline::after(Duration::from_secs(20)));
@@ -516,7 +516,7 @@ fn goes_through_the_proxy_with_tls_to_the_end() {
     let http = http(Some(ca), PlainHttp::Refused, proxies);
     let client = Client::over(http, PlainHttp::Refused);
     let (server, gun) =
-        (TrustServer::parse("https://notary.example:4443", PlainHttp::Refused).unwrap(), Gun::new(GUN).unwrap());
+        (ServerUrl::parse("https://notary.example:4443", PlainHttp::Refused).unwrap(), Gun::new(GUN).unwrap());
     let nobody = Candidates::known(Vec::new());
     let mut source = client.source(&server, &gun, &nobody, Deadline::after(Duration::from_secs(20)));
     assert_eq!(source.fetch(&MetadataName::Timestamp, 100).unwrap(), b"{}");
@@ -530,7 +530,7 @@ fn through(proxy: &str, wait: Duration) -> String {
     let proxies = Proxies::from_variables(|name| (name == "HTTPS_PROXY").then(|| proxy.to_owned())).unwrap();
     let http = http(None, PlainHttp::Refused, proxies);
     let client = Client::over(http, PlainHttp::Refused);
-    let server = TrustServer::parse("https://notary.example", PlainHttp::Refused).unwrap();
+    let server = ServerUrl::parse("https://notary.example", PlainHttp::Refused).unwrap();
     let (gun, nobody) = (Gun::new(GUN).unwrap(), Candidates::known(Vec::new()));
     let mut source = client.source(&server, &gun, &nobody, Deadline::after(wait));
     words(source.fetch(&MetadataName::Timestamp, 100))
@@ -636,7 +636,7 @@ fn a_dripped_handshake_cannot_outlive_the_deadline() {
     // A handshake record of 16 KiB whose bytes come one by one.
     let url = format!("https://{}", dripping(vec![22, 3, 3, 0x40, 0, 2, 0, 0x3f, 0xf0], 0));
     let bench = Bench::new();
-    let (server, gun) = (TrustServer::parse(&url, PlainHttp::Refused).unwrap(), Gun::new(GUN).unwrap());
+    let (server, gun) = (ServerUrl::parse(&url, PlainHttp::Refused).unwrap(), Gun::new(GUN).unwrap());
     let started = Instant::now();
     let nobody = Candidates::known(Vec::new());
     let mut source = bench.client.source(&server, &gun, &nobody, Deadline::after(Duration::from_millis(900)));

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use crate::http::url::TrustServer;
 use crate::keychain::Credential;
 use crate::keychain::candidates::Fingerprint;
 use crate::schemes::notary::memory_budget::Permit;
 use crate::schemes::notary::recorder::Record;
+use crate::schemes::notary::trust_server::TrustServer;
 use portreeve_verify::tuf::anchor::Anchor;
 use portreeve_verify::tuf::gun::{Gun, RoleName};
 use portreeve_verify::tuf::refresh::RefreshError;

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 
 use super::Notary;
-use crate::http::url::TrustServer;
 use crate::metrics::{Metrics, Role};
+use crate::schemes::notary::trust_server::TrustServer;
 use portreeve_verify::tuf::gun::Gun;
 use portreeve_verify::tuf::rejection::SourceKind;
 use portreeve_verify::tuf::repository::Repository;

@@ -14,6 +14,7 @@ use super::query::{Question, Refusal, Verified, WhenUnavailable};
 use super::{MAX_ROLES, Notary, RECHECK_AFTER};
 use crate::base::context::Deadline;
 use crate::base::single_flight::{Call, Entry, Join, Outcome};
+use crate::http::origin;
 use crate::http::origin::bulkhead::NoPermit;
 use crate::http::origin::permit::Permit;
 use crate::keychain::Credential;
@@ -205,9 +206,7 @@ impl Asking<'_> {
         deadline: Deadline,
     ) -> Result<Option<Outcome<Arc<Held>, Failure>>, Failure> {
         let began = Instant::now();
-        let Question { server, .. } = *self.question;
-        let origin = self.notary.client.origin(server);
-        let waiter = origin.map(|origin| origin.wait(self.began, deadline.request()));
+        let waiter = self.origin().map(|origin| origin.wait(self.began, deadline.request()));
         loop {
             let again = match &waiter {
                 Some(waiter) => waiter.may_wait().map_err(|refused| self.no_permit(&refused, began))?,
@@ -234,17 +233,22 @@ impl Asking<'_> {
         }
     }
 
+    /// The server's state, as all requests share it. A directory has none.
+    fn origin(&self) -> Option<origin::Origin<'_>> {
+        self.question.server.remote().map(|url| self.notary.client.origin(url))
+    }
+
     /// Waits until we may ask the server; a directory may always be read.
     fn permit(&self, deadline: Deadline) -> Result<Option<Permit<'_>>, Unavailable> {
         let began = Instant::now();
-        let Some(origin) = self.notary.client.origin(self.question.server) else { return Ok(None) };
+        let Some(origin) = self.origin() else { return Ok(None) };
         origin.permit(self.began, deadline).map(Some).map_err(|refused| self.no_permit(&refused, began))
     }
 
     /// A server that is down is asked by nobody. Who has stored data does not wait for it to come back either.
     fn check_server(&self, deadline: Deadline) -> Result<(), Unavailable> {
         let Question { server, when_unavailable, .. } = *self.question;
-        let Some(origin) = self.notary.client.origin(server) else { return Ok(()) };
+        let Some(origin) = self.origin() else { return Ok(()) };
         let checked = match when_unavailable {
             WhenUnavailable::UseCached { .. } if self.has_data() => origin.check(),
             WhenUnavailable::UseCached { .. } | WhenUnavailable::Deny => origin.check_or_wait(deadline),

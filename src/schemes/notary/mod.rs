@@ -29,12 +29,13 @@ use crate::http::client::HttpSetupError;
 use crate::http::origin::Limits;
 pub use crate::http::proxy::ProxyError;
 pub use crate::http::roots::CaError;
-pub use crate::http::url::{PlainHttp, TrustServer, TrustServerError};
+pub use crate::http::url::PlainHttp;
 use crate::keychain::candidates::Candidates;
 use crate::metrics::{Metrics, Source};
 use crate::registry::session::{Client, Ear};
 pub use crate::schemes::notary::query::{Question, Refusal, Verified, WhenUnavailable};
 pub use crate::schemes::notary::rule::{Remap, Rule, UnavailableRule};
+pub use crate::schemes::notary::trust_server::{TrustServer, TrustServerError};
 use crate::schemes::notary::writer::Scribe;
 use portreeve_verify::tuf::gun::Gun;
 use portreeve_verify::tuf::source::MetadataSource;
@@ -53,6 +54,7 @@ pub mod scheme;
 pub mod servers;
 pub(crate) mod stale;
 pub mod store;
+pub mod trust_server;
 pub(crate) mod writer;
 
 /// The service's settings.
@@ -171,9 +173,9 @@ impl Notary {
         deadline: Deadline,
         ear: &'a dyn Ear,
     ) -> Box<dyn MetadataSource + 'a> {
-        match server.directory() {
-            Some(directory) => Box::new(Directory::new(directory, gun)),
-            None => Box::new(self.client.source(server, gun, credentials, deadline).heard_by(ear)),
+        match server {
+            TrustServer::Directory(directory) => Box::new(Directory::new(directory.path(), gun)),
+            TrustServer::Remote(url) => Box::new(self.client.source(url, gun, credentials, deadline).heard_by(ear)),
         }
     }
 

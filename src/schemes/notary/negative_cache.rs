@@ -65,7 +65,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::http::url::{PlainHttp, TrustServer};
+    use crate::http::url::PlainHttp;
+    use crate::schemes::notary::trust_server::TrustServer;
     use portreeve_verify::tuf::anchor::{Anchor, FirstUse};
     use portreeve_verify::tuf::gun::Gun;
     use portreeve_verify::tuf::rejection::Rejection;

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::context::Deadline;
-use crate::http::url::TrustServer;
 use crate::keychain::candidates::Candidates;
 use crate::schemes::Freshness;
+use crate::schemes::notary::trust_server::TrustServer;
 use portreeve_verify::tuf::anchor::Anchor;
 use portreeve_verify::tuf::gun::Gun;
 use portreeve_verify::tuf::refresh::RefreshError;

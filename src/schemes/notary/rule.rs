@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::http::url::TrustServer;
+use crate::schemes::notary::trust_server::TrustServer;
 use portreeve_verify::image::{Reference, ReferenceError};
 use portreeve_verify::tuf::anchor::RootPin;
 use portreeve_verify::tuf::repository::RequiredSigner;

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::http::url::{PlainHttp, TrustServer, TrustServerError};
+use crate::http::url::PlainHttp;
+use crate::schemes::notary::trust_server::{TrustServer, TrustServerError};
 use portreeve_verify::image::{one_spelling, split_port};
 use portreeve_verify::text::printable;
 

@@ -149,7 +149,12 @@ impl Bench {
             panic!("somebody is asking");
         };
         let repository = Repository::refresh(
-            &mut self.notary.client.source(&self.url, &self.gun, &Candidates::known(Vec::new()), Deadline::after(LONG)),
+            &mut self.notary.client.source(
+                self.url.remote().unwrap(),
+                &self.gun,
+                &Candidates::known(Vec::new()),
+                Deadline::after(LONG),
+            ),
             &self.gun,
             &self.anchor,
             Some(&held.repository),

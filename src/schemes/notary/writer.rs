@@ -10,8 +10,8 @@ use std::time::Duration;
 use super::Store;
 use super::cached::Brought;
 use crate::base::context::Deadline;
-use crate::http::url::TrustServer;
 use crate::schemes::notary::memory_budget::Permit;
+use crate::schemes::notary::trust_server::TrustServer;
 use portreeve_verify::tuf::gun::Gun;
 
 /// Most writings at the same time. What is not written is fetched anew after a restart.

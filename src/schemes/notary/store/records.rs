@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::known::Known;
-use crate::http::url::TrustServer;
+use crate::schemes::notary::trust_server::TrustServer;
 use portreeve_verify::tuf::gun::Gun;
 
 /// Most repositories that are remembered.

@@ -7,7 +7,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::http::url::TrustServer;
+use crate::schemes::notary::trust_server::TrustServer;
 use portreeve_verify::heap_size::{allocation, map_entry};
 use portreeve_verify::image::Sha256;
 use portreeve_verify::tuf::gun::Gun;

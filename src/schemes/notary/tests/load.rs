@@ -69,7 +69,7 @@ impl Bench {
     }
 
     fn is_down(&self) -> bool {
-        self.notary.client.origin(&self.url).unwrap().check().is_err()
+        self.notary.client.origin(self.url.remote().unwrap()).check().is_err()
     }
 }
 
@@ -125,7 +125,7 @@ fn a_server_that_is_back_is_found_by_itself() {
     assert_eq!(bench.server.count("_trust"), 0);
     // Another server is another matter.
     let other = Bench::new(LONG);
-    assert!(bench.notary.client.origin(&other.url).unwrap().check().is_ok());
+    assert!(bench.notary.client.origin(other.url.remote().unwrap()).check().is_ok());
     bench.server.behave();
     // Whoever comes first may wait for the next knock: it is not denied by what was so a moment ago.
     assert_eq!(freshness(&bench.ask(&Ask::default())), Freshness::Fetched);
@@ -155,7 +155,7 @@ fn one_repository_that_stalls_keeps_nobody_from_the_others() {
 #[test]
 fn what_a_tenant_can_bring_about_makes_no_server_suspected() {
     let bench = Bench::hurried(Duration::ZERO);
-    let suspected = || !bench.notary.client.origin(&bench.url).unwrap().is_closed();
+    let suspected = || !bench.notary.client.origin(bench.url.remote().unwrap()).is_closed();
     for fault in
         [Fault::Status(404), Fault::Status(500), Fault::Unauthorized, Fault::Body("{}"), Fault::Huge(100 << 20)]
     {
