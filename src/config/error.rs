@@ -1,4 +1,4 @@
-//! What can be wrong with a configuration file.
+//! Why a configuration file cannot be used.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -15,28 +15,28 @@ pub enum ConfigError {
     Unreadable {
         /// The file.
         file: PathBuf,
-        /// Why.
+        /// The cause.
         source: FileError,
     },
-    /// Not YAML, an unknown key, a value of the wrong type.
+    /// It is not YAML, a key is unknown, or a value has the wrong type.
     Syntax {
         /// The file.
         file: PathBuf,
-        /// What and where.
+        /// What is wrong, and where.
         source: YamlError,
     },
-    /// A value that cannot be.
+    /// A value is not allowed.
     Value {
         /// The file.
         file: PathBuf,
         /// The key, with dots.
         key: &'static str,
-        /// What stands there.
+        /// The value.
         found: String,
-        /// What should.
+        /// What was expected.
         expected: &'static str,
     },
-    /// An entry of `trust.servers`.
+    /// An entry of `trust.servers` is wrong.
     Servers {
         /// The file.
         file: PathBuf,

@@ -1,13 +1,13 @@
-//! Prometheus' text format 0.0.4, which every scraper reads, without anything to negotiate. The registry writes
-//! OpenMetrics alone, which calls a counter by another name than its samples have; nothing else of it differs in what
-//! we register.
+//! Writes metrics in Prometheus' text format 0.0.4, which every scraper reads without negotiation. The registry writes only
+//! OpenMetrics, in which the name of a counter differs from that of its samples. In what is registered here nothing else
+//! differs.
 
 use std::fmt::{Display, Write as _};
 
 /// `Content-Type` of the text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// OpenMetrics as the registry writes it, in format 0.0.4.
+/// Rewrites the registry's OpenMetrics text in format 0.0.4.
 pub(super) fn plain_text(open_metrics: &str) -> String {
     let mut text = String::with_capacity(open_metrics.len() + 1024);
     let mut help = "";
@@ -18,7 +18,7 @@ pub(super) fn plain_text(open_metrics: &str) -> String {
             let suffix = if kind == "counter" { "_total" } else { "" };
             describe(&mut text, &format!("{name}{suffix}"), kind, help);
         } else if !line.starts_with('#') {
-            // Of no labels, it writes the braces none the less.
+            // The registry writes braces for a sample without labels as well.
             text.push_str(&line.replacen("{} ", " ", 1));
             text.push('\n');
         }
@@ -26,7 +26,7 @@ pub(super) fn plain_text(open_metrics: &str) -> String {
     text
 }
 
-/// A metric with a single sample, which need not go through the registry.
+/// Writes a metric with a single sample that is not in the registry.
 pub(super) fn sample(text: &mut String, name: &str, kind: &str, help: &str, value: impl Display) {
     describe(text, name, kind, help);
     let _ = writeln!(text, "{name} {value}"); // writing to a String cannot fail

@@ -1,14 +1,15 @@
-//! The words that labels are made of. Each is an enum of this file or a fixed word of the source, so that nothing which
-//! a tenant or a server writes can ever become a label.
+//! The values of labels. Each is a variant of an enum in this file or a fixed word of the source, so that no text of a tenant
+//! or of a server can become a label.
 
 use prometheus_client::encoding::{EncodeLabel as _, EncodeLabelSet, LabelSetEncoder};
 
-/// The labels of one series: at most three, unused ones empty. One type for all metrics keeps the executable small.
+/// The labels of one series: at most three, of which unused ones are empty. One type for all metrics keeps the executable
+/// small.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Labels([(&'static str, &'static str); 3]);
 
 impl Labels {
-    /// No label at all.
+    /// No label.
     pub(super) const NONE: Self = Self([("", ""); 3]);
 
     pub(super) fn one(name: &'static str, value: &'static str) -> Self {
@@ -64,45 +65,45 @@ words! {
 words! {
     /// How an admission ended.
     Outcome {
-        /// Let in.
+        /// It was allowed.
         Allowed => "allowed",
-        /// Denied, for whatever reason.
+        /// It was denied.
         Denied => "denied",
-        /// No decision: the body was no AdmissionReview, or a bug was contained.
+        /// There is no decision: the body was no AdmissionReview, or a panic was contained.
         Error => "error",
     }
 }
 
 words! {
-    /// What was found of one image.
+    /// The verdict on one image.
     Verdict {
-        /// Signed as policy asks.
+        /// It is signed as the policy requires.
         Verified => "verified",
-        /// The trust data says no.
+        /// The trust data or the policy says no.
         Rejected => "rejected",
-        /// Nobody could say.
+        /// It could not be verified.
         Unavailable => "unavailable",
-        /// Policy asks for nothing.
+        /// The policy requires nothing.
         Unchecked => "unchecked",
-        /// Not looked at: a trusted controller's child, a mirror pod, nothing new.
+        /// It was not evaluated: a trusted controller's child, a mirror pod, or nothing new.
         Exempt => "exempt",
     }
 }
 
 words! {
-    /// Whose policies decided on an image.
+    /// The scope of the policy that decided on an image.
     Scope {
         /// ImagePolicies of the workload's namespace.
         Namespace => "namespace",
         /// ClusterImagePolicies.
         Cluster => "cluster",
-        /// None: there is no policy, or it was not a matter of policy.
+        /// No policy decided.
         Nobody => "none",
     }
 }
 
 words! {
-    /// A part of an admission, to see where its time goes.
+    /// A part of an admission whose time is measured.
     Phase {
         /// Waiting for a worker.
         Queue => "queue",
@@ -110,15 +111,15 @@ words! {
         Read => "read",
         /// Finding the policy of one image.
         Policy => "policy",
-        /// Collecting signers' keys and credentials for one image.
+        /// Collecting the signers' keys for one image.
         Credentials => "credentials",
-        /// The question to the trust service for one image, with all waiting.
+        /// Verifying one image, with all waiting.
         Trust => "trust",
-        /// One request to a trust server or token service.
+        /// One request to a trust server or a token service.
         Request => "request",
         /// Verifying what one refresh fetched.
         Verify => "verify",
-        /// Writing patch and answer.
+        /// Writing the patch and the response.
         Answer => "answer",
     }
 }
@@ -128,65 +129,65 @@ words! {
     Source {
         /// Memory, within `trust.refreshAfter`.
         Remembered => "remembered",
-        /// A refresh made for this very question.
+        /// A refresh that was made for this query.
         Refreshed => "refreshed",
-        /// A refresh that another question was making at the time.
+        /// A refresh that another query was making at the time.
         Shared => "shared",
-        /// Stored data stood in for a server that is away.
+        /// Stored data, because the server is unavailable.
         StoodIn => "stood_in",
-        /// Nowhere: the server did not answer, and nothing could stand in.
+        /// Nowhere: the server is unavailable, and no stored data may be used.
         Nowhere => "nowhere",
     }
 }
 
 words! {
-    /// Who is asked over HTTP.
+    /// The service to which an HTTP request goes.
     Peer {
         /// A trust server.
         TrustServer => "trust_server",
         /// A token service.
         TokenService => "token_service",
-        /// The Kubernetes API server, for credentials.
+        /// The Kubernetes API server.
         KubernetesApi => "kubernetes_api",
     }
 }
 
 words! {
-    /// How a request to a trust server or token service ended.
+    /// The outcome of a request to such a service.
     RequestOutcome {
-        /// 200, with a whole body.
+        /// 200, with a complete body.
         Ok => "ok",
         /// 404.
         NotFound => "not_found",
-        /// 401 or 403. A server that wants a token says so once for each repository and hour.
+        /// 401 or 403. A server that requires a token answers so once for each repository and hour.
         Unauthorized => "unauthorized",
         /// 5xx.
         ServerError => "server_error",
-        /// Another status, a redirect for instance.
+        /// Another status, for example a redirect.
         OtherStatus => "other_status",
-        /// No whole answer by the deadline.
+        /// There was no complete response by the deadline.
         Timeout => "timeout",
-        /// The host's name is not known.
+        /// The host name cannot be resolved.
         HostNotFound => "host_not_found",
-        /// The connection was refused, or failed otherwise.
+        /// The connection was refused, or failed in another way.
         Unreachable => "unreachable",
-        /// The connection ended before the answer did.
+        /// The connection ended before the response was complete.
         Disconnected => "disconnected",
         /// The certificate was not accepted.
         Certificate => "certificate",
         /// TLS failed in another way.
         Tls => "tls",
-        /// The proxy would not connect us.
+        /// The proxy refused the connection.
         Proxy => "proxy",
         /// The body was too large, had no length or was compressed.
         Body => "body",
-        /// It was not HTTP as it should be.
+        /// The response was not valid HTTP.
         Protocol => "protocol",
     }
 }
 
 words! {
-    /// What a request is doing in here.
+    /// The state of an admission in progress.
     InHand {
         /// It waits for a worker.
         Queued => "queued",
@@ -196,7 +197,7 @@ words! {
 }
 
 words! {
-    /// Which limit was run into.
+    /// The limit that was reached.
     Limit {
         /// `limits.connections`.
         Connections => "connections",
@@ -220,11 +221,11 @@ words! {
         IdleTime => "idle_time",
         /// `limits.answerTime`.
         AnswerTime => "answer_time",
-        /// The answer was not ready by the end of Kubernetes' longest timeout.
+        /// The response was not ready within the longest timeout of Kubernetes.
         RelayTime => "relay_time",
         /// `limits.queue`.
         Queue => "queue",
-        /// No worker was free before the client had given up.
+        /// No worker was free before the client gave up.
         QueueTime => "queue_time",
         /// `limits.drainTime`.
         DrainTime => "drain_time",
@@ -232,7 +233,7 @@ words! {
 }
 
 words! {
-    /// What was read again.
+    /// The files that were read again.
     What {
         /// The serving certificate, its key and the client CA.
         Certificate => "certificate",
@@ -242,13 +243,13 @@ words! {
         Credentials => "credentials",
         /// The CA bundle for trust servers.
         TrustCa => "trust_ca",
-        /// Verified trust data that an earlier process, or another one, has stored.
+        /// Verified trust data that another process has stored.
         StoredTrust => "stored_trust",
     }
 }
 
 words! {
-    /// Why a server was not asked.
+    /// Why no request was sent to a server.
     NotAsked {
         /// It does not answer, which is tried in pauses.
         Down => "down",
@@ -258,27 +259,27 @@ words! {
 }
 
 words! {
-    /// A listener.
+    /// A listener of the server.
     Listener {
         /// The TLS one.
         Tls => "tls",
-        /// The plain one for metrics and probes.
+        /// The plain one, for metrics and probes.
         Plain => "plain",
     }
 }
 
 words! {
-    /// Did a re-read take effect?
+    /// The result of reading files again.
     ReloadResult {
-        /// It did.
+        /// They took effect.
         Ok => "ok",
-        /// It did not; what was in force stays in force.
+        /// They could not be used. What was in force stays in force.
         Failed => "failed",
     }
 }
 
 words! {
-    /// A role of trust data.
+    /// A role of TUF metadata.
     Role {
         /// The root, or its certificates.
         Root => "root",
@@ -290,7 +291,7 @@ words! {
         Targets => "targets",
         /// `targets/releases`.
         Releases => "releases",
-        /// A signer's role.
+        /// The role of a signer.
         Delegation => "delegation",
     }
 }

@@ -1,7 +1,7 @@
-//! What is counted, and how Prometheus reads it.
+//! The metrics, and how Prometheus reads them.
 //!
-//! Names are `portreeve_*` and stable; `docs/operations.md` lists them all. Labels come from enums and fixed words alone:
-//! nothing that a tenant or a server writes ever becomes a label, so that nobody can grow the registry.
+//! Names are `portreeve_*` and stable; `docs/operations.md` lists all of them. Labels come only from enums and fixed words: no
+//! text of a tenant or of a server becomes a label, so that no request can make the registry grow.
 
 mod exposition;
 mod labels;
@@ -27,7 +27,7 @@ type Counters = Family<Labels, Counter>;
 type Gauges = Family<Labels, Gauge>;
 type Histograms = Family<Labels, Histogram>;
 
-/// All metrics of the process; shared, every method may be called from any thread.
+/// All metrics of the process. Every method may be called from any thread.
 #[derive(Debug)]
 pub struct Metrics {
     admissions: Counters,
@@ -54,11 +54,11 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Registers everything, at zero where its labels are known before.
+    /// Registers all metrics. Series whose labels are known in advance begin at zero.
     pub fn new() -> Self {
         let mut new = Registration::default();
         let metrics = Self {
-            // Counters get their `_total` from the encoder, help texts their full stop.
+            // The encoder adds `_total` to counters and a full stop to help texts.
             admissions: new.counters("portreeve_admissions", "Admission requests answered, by endpoint and outcome"),
             admission_seconds: new.histograms(
                 "portreeve_admission_duration_seconds",
@@ -71,58 +71,49 @@ impl Metrics {
                 phase_buckets,
             ),
             images: new
-                .counters("portreeve_images", "Images decided, by verdict, the reason for it and whose policy applied"),
+                .counters("portreeve_images", "Images decided, by verdict, its reason and the scope of the policy"),
             trust_lookups: new.counters(
                 "portreeve_trust_lookups",
-                "Questions for a repository's trust data, by where the data came from",
+                "Queries for a repository's trust data, by where the data came from",
             ),
             stood_in_age: new.histograms(
                 "portreeve_stood_in_age_seconds",
-                "How old the trust data was that stood in for a trust server",
+                "The age of stored trust data that was used because its server was unavailable",
                 age_buckets,
             ),
             trust_requests: new.counters(
                 "portreeve_trust_requests",
-                "Requests to trust servers, token services and the Kubernetes API, by whom was asked and how it ended",
+                "Requests to trust servers, token services and the Kubernetes API, by service and outcome",
             ),
             trust_received_bytes: new.counters(
                 "portreeve_trust_received_bytes",
                 "Bytes of bodies received from trust servers, token services and the Kubernetes API",
             ),
-            trust_store_failures: new.counters(
-                "portreeve_trust_store_failures",
-                "Times that verified trust data could not be written to trust.cache",
-            ),
+            trust_store_failures: new
+                .counters("portreeve_trust_store_failures", "Failures to write verified trust data to trust.cache"),
             trust_server_not_asked: new.counters(
                 "portreeve_trust_server_not_asked",
-                "Times that a server was not asked, by why: it is down, or too many wait for it",
+                "Requests that were not sent, by reason: the server is down, or too many requests wait for it",
             ),
             trust_data_ends: new.gauges(
                 "portreeve_trust_data_ends_timestamp_seconds",
-                "When trust data by which images are let in ends, the soonest by role, as a Unix time",
+                "When trust data in use expires, the soonest by role, as a Unix time",
             ),
-            reloads: new.counters(
-                "portreeve_reloads",
-                "Files re-read after a change, by what they hold and whether they took effect",
-            ),
+            reloads: new.counters("portreeve_reloads", "Files read again after a change, by content and result"),
             reload_success: new.gauges(
                 "portreeve_reload_success_timestamp_seconds",
-                "When files last took effect, by what they hold, as a Unix time",
+                "When files last took effect, by content, as a Unix time",
             ),
             certificate_not_after: new.gauges(
                 "portreeve_certificate_not_after_timestamp_seconds",
-                "When the serving certificate in force ends, as a Unix time",
+                "When the serving certificate in force expires, as a Unix time",
             ),
-            limit_hits: new.counters(
-                "portreeve_limit_hits",
-                "Connections and requests that were cut or refused, by the limit they ran into",
-            ),
-            panics: new.counters("portreeve_panics", "Requests or chores that hit a bug and were contained"),
+            limit_hits: new
+                .counters("portreeve_limit_hits", "Connections and requests that were closed or refused, by limit"),
+            panics: new.counters("portreeve_panics", "Panics of requests and of periodic tasks that were contained"),
             connections: new.gauges("portreeve_connections", "Open connections, by listener"),
-            in_hand: new.gauges(
-                "portreeve_admissions_in_hand",
-                "Admissions that are waiting for a worker or being decided now",
-            ),
+            in_hand: new
+                .gauges("portreeve_admissions_in_hand", "Admissions that wait for a worker or are being decided"),
             workers: new.gauges("portreeve_workers", "Workers that can decide on admissions"),
             registry: {
                 new.gauges("portreeve_build_info", "The running version")
@@ -136,7 +127,7 @@ impl Metrics {
         metrics
     }
 
-    /// A series that exists from the start can be alerted on from the start: the first event is then a rise.
+    /// Creates the series whose labels are known. An alert can then see the first event as a rise.
     fn create_series(&self) {
         let count = |family: &Counters, labels| drop(family.get_or_create(&labels));
         for &endpoint in Endpoint::ALL {
@@ -190,35 +181,35 @@ impl Metrics {
         self.admission_seconds.get_or_create(&of_endpoint(endpoint)).observe(took.as_secs_f64());
     }
 
-    /// A part of an admission is over.
+    /// A part of an admission ended.
     pub fn phase(&self, phase: Phase, took: Duration) {
         self.phase_seconds.get_or_create(&Labels::one("phase", phase.as_str())).observe(took.as_secs_f64());
     }
 
-    /// One image was decided. `reason` is a fixed word such as `no-such-tag`, never text from a request.
+    /// One image was decided. `reason` is a fixed word such as `no-such-tag`, never a text of a request.
     pub fn image(&self, verdict: Verdict, reason: &'static str, scope: Scope) {
         self.images.get_or_create(&of_image(verdict, reason, scope)).inc();
     }
 
-    /// Trust data was looked for.
+    /// Trust data was needed, and came from `source`.
     pub fn trust_lookup(&self, source: Source) {
         self.trust_lookups.get_or_create(&Labels::one("source", source.as_str())).inc();
     }
 
-    /// Trust data of this age stood in for a server.
+    /// Stored trust data of this age was used because its server is unavailable.
     pub fn stood_in(&self, age: Duration) {
         self.trust_lookup(Source::StoodIn);
         self.stood_in_age.get_or_create(&Labels::NONE).observe(age.as_secs_f64());
     }
 
-    /// A request to a trust server, a token service or the Kubernetes API ended, with so many bytes of body.
+    /// A request to a trust server, a token service or the Kubernetes API ended. Its response had `bytes` bytes of body.
     pub fn trust_request(&self, peer: Peer, outcome: RequestOutcome, bytes: usize, took: Duration) {
         self.trust_requests.get_or_create(&of_request(peer, outcome)).inc();
         self.trust_received_bytes.get_or_create(&Labels::NONE).inc_by(u64::try_from(bytes).unwrap_or(u64::MAX));
         self.phase(Phase::Request, took);
     }
 
-    /// A limit cut or refused something.
+    /// A connection or a request was closed or refused because of a limit.
     pub fn limit(&self, limit: Limit) {
         self.limit_hits.get_or_create(&Labels::one("limit", limit.as_str())).inc();
     }
@@ -238,24 +229,24 @@ impl Metrics {
         self.reload_success.get_or_create(&Labels::one("what", what.as_str())).set(now);
     }
 
-    /// How many connections a listener has open now.
+    /// Sets the number of open connections of a listener.
     pub fn connections(&self, listener: Listener, open: usize) {
         set(&self.connections, Labels::one("listener", listener.as_str()), open);
     }
 
-    /// An admission enters a state; it leaves it when what is returned is dropped.
+    /// An admission enters a state. It leaves the state when the returned value is dropped.
     pub fn in_hand(&self, state: InHand) -> Counted {
         let gauge = self.in_hand.get_or_create_owned(&Labels::one("state", state.as_str()));
         gauge.inc();
         Counted(gauge)
     }
 
-    /// How many workers live now.
+    /// Sets the number of workers that are alive.
     pub fn workers(&self, alive: usize) {
         set(&self.workers, Labels::NONE, alive);
     }
 
-    /// A bug was contained.
+    /// A panic was contained.
     pub fn panic(&self) {
         self.panics.get_or_create(&Labels::NONE).inc();
     }
@@ -265,18 +256,18 @@ impl Metrics {
         self.trust_store_failures.get_or_create(&Labels::NONE).inc();
     }
 
-    /// Somebody would have asked a trust server, a token service or the Kubernetes API, and was not let.
+    /// A request to a trust server, a token service or the Kubernetes API was not sent.
     pub fn trust_server_not_asked(&self, why: NotAsked) {
         self.trust_server_not_asked.get_or_create(&Labels::one("why", why.as_str())).inc();
     }
 
-    /// When trust data in use ends: the soonest of each role. What is not named is not in use.
+    /// Sets when trust data in use expires: the soonest of each role. A role that is not given is not in use.
     pub fn trust_data_ends(&self, soonest: impl Iterator<Item = (Role, i64)>) {
         self.trust_data_ends.clear();
         soonest.for_each(|(role, ends)| self.trust_data_ends_by(role, ends));
     }
 
-    /// Trust data in use ends then, or sooner.
+    /// Trust data of a role expires at `ends`. An earlier time that is known already stays.
     pub fn trust_data_ends_by(&self, role: Role, ends: i64) {
         let gauge = self.trust_data_ends.get_or_create_owned(&Labels::one("role", role.as_str()));
         if gauge.get() == 0 || ends < gauge.get() {
@@ -284,16 +275,16 @@ impl Metrics {
         }
     }
 
-    /// When the serving certificate that has just taken effect ends.
+    /// A serving certificate took effect that expires at this time.
     pub fn certificate_not_after(&self, unix_seconds: i64) {
         self.in_force(What::Certificate);
         self.certificate_not_after.get_or_create(&Labels::NONE).set(unix_seconds);
     }
 
-    /// Everything, as [`CONTENT_TYPE`] has it.
+    /// All metrics as text, in the format of [`CONTENT_TYPE`].
     pub fn render(&self) -> String {
         let mut open_metrics = String::with_capacity(32 << 10);
-        // Writing into a String cannot fail, and every label here is a fixed word.
+        // Writing to a String cannot fail, and every label is a fixed word.
         if prometheus_client::encoding::text::encode(&mut open_metrics, &self.registry).is_err() {
             log::error!("metrics could not be encoded");
         }
@@ -322,13 +313,13 @@ pub const REASON_POLICY: &str = "policy";
 /// The reason for [`Verdict::Unavailable`].
 pub const REASON_TRUST_SERVER: &str = "trust-server";
 
-/// Portieris' own two names, for dashboards that carry over. Like it, they count only what mutates.
+/// The two names of Portieris, for dashboards that were made for it. As there, they count only `/admit`.
 const PORTIERIS_ALLOW: &str = "portieris_pod_admission_decision_allow_count";
 const PORTIERIS_DENY: &str = "portieris_pod_admission_decision_deny_count";
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Something that is counted for as long as it lasts.
+/// Counts a state for as long as it lasts.
 #[derive(Debug)]
 pub struct Counted(Gauge);
 
@@ -338,7 +329,7 @@ impl Drop for Counted {
     }
 }
 
-/// Makes families and registers them.
+/// Makes metric families and registers them.
 #[derive(Default)]
 struct Registration(Registry);
 
@@ -390,12 +381,12 @@ fn since_epoch() -> Duration {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
-/// From a warm admission (well under a millisecond) to Kubernetes' longest timeout (30 s).
+/// From a warm admission (less than a millisecond) to the longest timeout of Kubernetes (30 s).
 fn admission_buckets() -> Histogram {
     Histogram::new([0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0])
 }
 
-/// Coarser, because there are many phases; and finer at the beginning, because most are short.
+/// Coarse, because there are many phases, and finer at the beginning, because most phases are short.
 fn phase_buckets() -> Histogram {
     Histogram::new([0.0001, 0.001, 0.01, 0.05, 0.25, 1.0, 2.5, 10.0])
 }
@@ -456,7 +447,7 @@ mod tests {
             "portreeve_panics_total 1",
             r#"portreeve_trust_server_not_asked_total{why="crowded"} 1"#,
             "portreeve_certificate_not_after_timestamp_seconds 1900000000",
-            // Portieris counts only what it mutates: /admit.
+            // Portieris counts only /admit.
             "portieris_pod_admission_decision_allow_count 1",
             "portieris_pod_admission_decision_deny_count 1",
         ] {

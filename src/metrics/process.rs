@@ -1,14 +1,15 @@
-//! What Prometheus' users expect of every process, read from `/proc` at each scrape. What cannot be read is left out.
+//! The metrics that Prometheus' users expect of every process, read from `/proc` at each scrape. A metric that cannot be
+//! read is left out.
 
 use std::fs;
 use std::time::Duration;
 
 use super::exposition::sample;
 
-/// Linux shows processor time to programs in hundredths of a second, whatever the kernel counts in (`USER_HZ`).
+/// Linux reports processor time in hundredths of a second (`USER_HZ`), whatever unit the kernel uses internally.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Adds the process's own figures. `started` is since the Unix epoch.
+/// Writes the metrics of this process. `started` is counted since the Unix epoch.
 pub(super) fn write(text: &mut String, started: Duration) {
     let read = |name: &str| fs::read_to_string(format!("/proc/self/{name}")).unwrap_or_default();
     let (stat, status, limits) = (read("stat"), read("status"), read("limits"));
@@ -31,7 +32,7 @@ pub(super) fn write(text: &mut String, started: Duration) {
     sample(text, "process_start_time_seconds", "gauge", help, format_args!("{:.2}", started.as_secs_f64()));
 }
 
-/// `utime` and `stime` of proc(5), fields 14 and 15. The second field, the command, may hold anything but ends with the
+/// `utime` and `stime` of proc(5), fields 14 and 15. The second field, the command, may contain anything; it ends with the
 /// last parenthesis.
 fn cpu_seconds(stat: &str) -> Option<f64> {
     let mut after_state = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
@@ -39,7 +40,7 @@ fn cpu_seconds(stat: &str) -> Option<f64> {
     Some(user.checked_add(kernel)? as f64 / TICKS_PER_SECOND)
 }
 
-/// The first number of the line that begins so.
+/// The first number of the line that begins with `label`.
 fn field(text: &str, label: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(label))?;
     line.split_ascii_whitespace().next()?.parse().ok()
@@ -49,7 +50,7 @@ fn kibibytes(status: &str, label: &str) -> Option<u64> {
     field(status, label)?.checked_mul(1024)
 }
 
-/// Without the one that looks.
+/// Without the descriptor that this reading opens.
 fn open_descriptors() -> Option<u64> {
     u64::try_from(fs::read_dir("/proc/self/fd").ok()?.count()).ok()?.checked_sub(1)
 }

@@ -1,4 +1,4 @@
-//! The serving side over real sockets on 127.0.0.1, driven by a real TLS client and by one that misbehaves.
+//! The server over real sockets on 127.0.0.1, with a real TLS client and with clients that misbehave.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -21,10 +21,10 @@ mod hostile;
 mod lifecycle;
 mod requests;
 
-/// Far more than anything takes; only there so that a failing test ends.
+/// Longer than any step takes, so that a failing test ends.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Answers by what the body says: `panic`, `gate` (waits to be let through), `long N` (so many bytes), or anything
+/// Responds according to the body: `panic`, `gate` (waits until the test opens the gate), `long N` (N bytes), or anything else
 /// (echoed).
 struct Script {
     ready: Mutex<Result<(), String>>,
@@ -136,7 +136,7 @@ impl Site {
         self.metrics.render().lines().any(|found| found == line)
     }
 
-    /// Counting happens beside the answer, sometimes a moment later.
+    /// Waits for a line of the metrics. A request may be counted a moment after its response.
     fn wait_for(&self, line: &str) {
         wait_until(&format!("{line}, in\n{}", self.metrics.render()), || self.counts(line));
     }
@@ -168,7 +168,7 @@ fn issue(files: &TlsFiles, name: &str) -> rustls::pki_types::CertificateDer<'sta
     certificate.der().clone()
 }
 
-/// A whole new file in one step, as kubelet's link swap does it.
+/// Replaces a file in one step, as kubelet does by swapping a link.
 fn replace(path: &Path, text: &str) {
     let new = path.with_extension("new");
     std::fs::write(&new, text).unwrap();
@@ -241,7 +241,7 @@ impl<S: Read + Write> Client<S> {
         self.read.extend_from_slice(&chunk[..read]);
     }
 
-    /// Whether the server ends the connection, however it does.
+    /// Whether the server closes the connection, with FIN or with a reset.
     fn is_closed(&mut self) -> bool {
         self.read.is_empty() && matches!(self.stream.read(&mut [0; 1]), Ok(0) | Err(_))
     }

@@ -103,8 +103,8 @@ impl Loaded {
         let until = jiff::Timestamp::from_second(self.not_after).map_or_else(|_| "?".to_owned(), |t| t.to_string());
         let path = files.certificate.display();
         if self.not_after <= jiff::Timestamp::now().as_second() {
-            // Taken all the same: this clock may be the one that is wrong, and probes still have to be answered.
-            log::error!("the serving certificate {path} ended {until}; kube-apiserver will refuse it, renew it");
+            // It is used all the same: the clock of this machine may be wrong, and probes need a response.
+            log::error!("the serving certificate {path} expired {until}; kube-apiserver refuses it, so renew it");
         } else {
             log::info!("serving certificate {path} in force, valid until {until}");
         }
@@ -132,7 +132,7 @@ fn load(files: &TlsFiles) -> Result<Loaded, TlsError> {
     })?;
     let mut config = with_clients(&provider, files.client_ca.as_deref())?
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
-    // HTTP/2 is not spoken; without this a Go client would choose it.
+    // HTTP/2 is not supported. Without this a Go client would choose it.
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
@@ -185,32 +185,32 @@ fn read(path: &Path, expected: &'static str) -> Result<Vec<u8>, TlsError> {
     read_capped(path, MAX_FILE).map_err(|source| TlsError::File { path: path.to_owned(), expected, source })
 }
 
-/// The serving side's files cannot be used.
+/// The files of the serving certificate cannot be used.
 #[derive(Debug)]
 pub enum TlsError {
     /// A file cannot be read.
     File {
         /// The file.
         path: PathBuf,
-        /// What it should hold.
+        /// What it should contain.
         expected: &'static str,
-        /// Why not.
+        /// The cause.
         source: FileError,
     },
     /// A file is damaged PEM.
     Pem {
         /// The file.
         path: PathBuf,
-        /// What it should hold.
+        /// What it should contain.
         expected: &'static str,
         /// What is wrong.
         source: rustls::pki_types::pem::Error,
     },
-    /// A file holds nothing of the kind.
+    /// A file does not contain what is expected.
     Nothing {
         /// The file.
         path: PathBuf,
-        /// What it should hold.
+        /// What it should contain.
         expected: &'static str,
     },
     /// The first PEM block is no X.509 certificate.
@@ -218,7 +218,7 @@ pub enum TlsError {
         /// The file.
         path: PathBuf,
     },
-    /// The key is of no kind we can sign with.
+    /// The key is of a kind that is not supported.
     UnusableKey {
         /// The file.
         path: PathBuf,
@@ -258,7 +258,7 @@ impl fmt::Display for TlsError {
                 write!(f, "{} is damaged ({source}); expected {expected}", path.display())
             }
             Self::Nothing { path, expected } => {
-                write!(f, "{} holds nothing of what is expected: {expected}", path.display())
+                write!(f, "{} does not contain what is expected: {expected}", path.display())
             }
             Self::NotACertificate { path } => {
                 write!(f, "the first certificate in {} is not X.509; expected the serving certificate", path.display())

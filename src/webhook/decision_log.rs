@@ -1,6 +1,7 @@
-//! The decision log: one line for each admission, with who asked for what, and what each image came to. Never a body, a
-//! token or a key; whatever a tenant wrote is cut and made printable, and no line is longer than container runtimes take
-//! in one piece.
+//! The decision log: one line for each admission, with the request and the verdict on each image.
+//!
+//! It never contains a body, a token or a key. What a tenant wrote is truncated and made printable. No line is longer than
+//! what container runtimes store in one piece.
 
 use std::fmt;
 use std::time::Duration;
@@ -20,18 +21,19 @@ use crate::policy::Rule;
 use crate::schemes::{Freshness, Subject};
 use portreeve_verify::text::printable;
 
-/// Most bytes of the images in a line: with the rest it stays below the 16 KiB at which container runtimes cut.
+/// The most bytes of the images in a line. With the other fields a line stays below 16 KiB, at which container runtimes split
+/// lines.
 const MAX_IMAGES_BYTES: usize = 10 << 10;
-/// Most characters of the words for one image, and of those for a whole request.
-const MAX_WORDS: usize = 1_000;
-/// Most signers that are named.
+/// The most characters of the message about one image, and of that about a request.
+const MAX_MESSAGE: usize = 1_000;
+/// The most signers that are named.
 const MAX_SIGNERS: usize = 16;
-/// Most rules that are named besides the one that decided.
+/// The most rules that are named besides the one that decided.
 const MAX_OTHERS: usize = 4;
 
-/// Who asked for what, as far as it could be read.
+/// A request, as far as it could be read.
 #[derive(Debug, Default)]
-pub(crate) struct Asked<'a> {
+pub(crate) struct LoggedRequest<'a> {
     pub(crate) uid: &'a str,
     pub(crate) operation: &'a str,
     pub(crate) kind: Option<&'a GroupVersionKind>,
@@ -41,7 +43,7 @@ pub(crate) struct Asked<'a> {
     pub(crate) dry_run: bool,
 }
 
-impl<'a> From<&'a Request> for Asked<'a> {
+impl<'a> From<&'a Request> for LoggedRequest<'a> {
     fn from(request: &'a Request) -> Self {
         Self {
             uid: &request.uid,
@@ -55,21 +57,20 @@ impl<'a> From<&'a Request> for Asked<'a> {
     }
 }
 
-/// What came of it.
+/// The decision on a request.
 #[derive(Debug)]
-pub(crate) struct Came<'a> {
-    /// How it ended.
+pub(crate) struct LoggedDecision<'a> {
+    /// The outcome.
     pub(crate) outcome: Outcome,
-    /// A fixed word for what the decision rests on.
+    /// A fixed word for the basis of the decision.
     pub(crate) basis: &'static str,
-    /// The same in words, where it is not about images.
+    /// The basis as a sentence, if it is not the images.
     pub(crate) why: Option<String>,
-    /// The images.
+    /// The findings on the images.
     pub(crate) images: &'a [ImageFinding],
 }
 
-impl<'a> Came<'a> {
-    /// What came of a decision.
+impl<'a> LoggedDecision<'a> {
     pub(crate) fn of(decision: &'a Decision) -> Self {
         let images = match &decision.basis {
             Basis::Images(findings) => findings.as_slice(),
@@ -86,23 +87,29 @@ impl<'a> Came<'a> {
     }
 }
 
-/// Writes the line.
-pub(crate) fn write(endpoint: Endpoint, asked: &Asked<'_>, came: &Came<'_>, took: Duration) {
-    let level = came.level();
+/// Writes the line of a request.
+pub(crate) fn write(endpoint: Endpoint, request: &LoggedRequest<'_>, decision: &LoggedDecision<'_>, took: Duration) {
+    let level = decision.level();
     if log::log_enabled!(level) {
-        with_record(endpoint, asked, came, took, |record| log::logger().log(record));
+        with_record(endpoint, request, decision, took, |record| log::logger().log(record));
     }
 }
 
-fn with_record(endpoint: Endpoint, asked: &Asked<'_>, came: &Came<'_>, took: Duration, then: impl FnOnce(&Record<'_>)) {
+fn with_record(
+    endpoint: Endpoint,
+    request: &LoggedRequest<'_>,
+    decision: &LoggedDecision<'_>,
+    took: Duration,
+    log: impl FnOnce(&Record<'_>),
+) {
     let name = |value: Option<&str>| printable(value.unwrap_or_default(), 253);
-    let uid = printable(asked.uid, 64);
-    let operation = printable(asked.operation, 16);
-    let kind = asked.kind.map(ToString::to_string).unwrap_or_default();
-    let (namespace, object) = (name(asked.namespace), name(asked.name));
-    let user = name(asked.user.and_then(|user| user.username.as_deref()));
-    let why = came.why.as_ref().map(|words| printable(&words.replace('\n', " "), MAX_WORDS));
-    let (json, text) = (ImagesAsJson(came.images), ImagesAsText(came.images));
+    let uid = printable(request.uid, 64);
+    let operation = printable(request.operation, 16);
+    let kind = request.kind.map(ToString::to_string).unwrap_or_default();
+    let (namespace, object) = (name(request.namespace), name(request.name));
+    let user = name(request.user.and_then(|user| user.username.as_deref()));
+    let why = decision.why.as_ref().map(|words| printable(&words.replace('\n', " "), MAX_MESSAGE));
+    let (json, text) = (ImagesAsJson(decision.images), ImagesAsText(decision.images));
     let mut fields = vec![
         ("uid", Value::from(uid.as_str())),
         ("endpoint", Value::from(endpoint.path())),
@@ -111,36 +118,34 @@ fn with_record(endpoint: Endpoint, asked: &Asked<'_>, came: &Came<'_>, took: Dur
         ("namespace", Value::from(namespace.as_str())),
         ("name", Value::from(object.as_str())),
         ("user", Value::from(user.as_str())),
-        ("dryRun", Value::from(asked.dry_run)),
-        ("allowed", Value::from(came.outcome == Outcome::Allowed)),
-        ("basis", Value::from(came.basis)),
+        ("dryRun", Value::from(request.dry_run)),
+        ("allowed", Value::from(decision.outcome == Outcome::Allowed)),
+        ("basis", Value::from(decision.basis)),
     ];
     if let Some(why) = &why {
         fields.push(("why", Value::from(why.as_str())));
     }
-    if !came.images.is_empty() {
-        fields.push(("imageCount", Value::from(came.images.len() as u64)));
-        // Each is made only if a line of its format is written.
+    if !decision.images.is_empty() {
+        fields.push(("imageCount", Value::from(decision.images.len() as u64)));
+        // Formatted only for the log format in use.
         fields.push(("images:json", Value::from_display(&json)));
         fields.push(("images:text", Value::from_display(&text)));
     }
     fields.push(("micros", Value::from(micros(took))));
-    let word = match came.outcome {
+    let word = match decision.outcome {
         Outcome::Allowed => "allowed",
         Outcome::Denied => "denied",
         Outcome::Error => "refused",
     };
-    then(
-        &Record::builder()
-            .level(came.level())
-            .target(module_path!())
-            .args(format_args!("{word}"))
-            .key_values(&fields)
-            .build(),
-    );
+    log(&Record::builder()
+        .level(decision.level())
+        .target(module_path!())
+        .args(format_args!("{word}"))
+        .key_values(&fields)
+        .build());
 }
 
-/// An array of [`Image`]s; of too many, those that deny come first.
+/// A JSON array of [`Image`]s. If there is no room for all, those that deny come first.
 struct ImagesAsJson<'a>(&'a [ImageFinding]);
 
 impl fmt::Display for ImagesAsJson<'_> {
@@ -157,19 +162,19 @@ impl fmt::Display for ImagesAsJson<'_> {
     }
 }
 
-/// The same in words.
+/// The images as text, in the same order.
 struct ImagesAsText<'a>(&'a [ImageFinding]);
 
 impl fmt::Display for ImagesAsText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The format puts it in quotes, which may double it.
+        // The log format quotes it, which may double its length.
         let room = MAX_IMAGES_BYTES / 2;
-        let entries = worst_first(self.0, room, |finding| printable(&messages::describe(finding), MAX_WORDS));
+        let entries = worst_first(self.0, room, |finding| printable(&messages::describe(finding), MAX_MESSAGE));
         f.write_str(&entries.collect::<Vec<_>>().join("; "))
     }
 }
 
-/// What each finding is written as: those that deny first, and as many as there is room for.
+/// The texts of the findings, those that are bad first, until the room is used up.
 fn worst_first(
     findings: &[ImageFinding],
     mut room: usize,
@@ -184,7 +189,7 @@ fn worst_first(
     })
 }
 
-/// One image in a line. Names are stable; what does not apply is left out.
+/// One image in a line. The names of its fields are stable. A field that does not apply is left out.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Image<'a> {
@@ -192,10 +197,10 @@ struct Image<'a> {
     name: String,
     image: String,
     verdict: &'static str,
-    /// A fixed word, the one of the metrics.
+    /// A fixed word, the same as in the metrics.
     reason: &'static str,
     denies: bool,
-    /// Whose policy it was: `namespace`, `cluster`, `none`.
+    /// The scope of the policy: `namespace`, `cluster` or `none`.
     scope: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     policy: Option<String>,
@@ -213,22 +218,22 @@ struct Image<'a> {
     tag: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     signers: Option<Vec<&'a str>>,
-    /// Where the trust data came from: `fetched`, `remembered`, `stood-in`.
+    /// Where the trust data came from: `fetched`, `remembered` or `stood-in`.
     #[serde(skip_serializing_if = "Option::is_none")]
     source: Option<&'static str>,
-    /// How long ago the server confirmed it, where it stood in.
+    /// The age of stale trust data: the time since the server confirmed it.
     #[serde(skip_serializing_if = "Option::is_none")]
     age_seconds: Option<u64>,
-    /// What is wrong.
+    /// Why the image is not trusted.
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<String>,
-    /// What other rules say that were asked as well.
+    /// The verdicts of the other rules that apply.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     others: Vec<Other>,
     micros: u64,
 }
 
-/// What another rule says of the image.
+/// The verdict of another rule on the image.
 #[derive(Serialize)]
 struct Other {
     policy: String,
@@ -282,7 +287,7 @@ impl<'a> Image<'a> {
                 }
             }
             Verdict::Rejected { reason, .. } | Verdict::Unavailable { reason } => {
-                image.message = Some(printable(&reason.replace('\n', " "), MAX_WORDS));
+                image.message = Some(printable(&reason.replace('\n', " "), MAX_MESSAGE));
             }
             Verdict::Unchecked => {}
         }
@@ -313,17 +318,17 @@ mod tests {
         Verdict::Rejected { code: "no-such-tag", reason: reason.to_owned() }
     }
 
-    fn line(format: Format, asked: &Asked<'_>, images: &[ImageFinding]) -> String {
-        let came = Came { outcome: Outcome::Denied, basis: "images", why: None, images };
+    fn line(format: Format, request: &LoggedRequest<'_>, images: &[ImageFinding]) -> String {
+        let decision = LoggedDecision { outcome: Outcome::Denied, basis: "images", why: None, images };
         let mut line = String::new();
-        with_record(Endpoint::Admit, asked, &came, Duration::from_micros(7), |record| {
+        with_record(Endpoint::Admit, request, &decision, Duration::from_micros(7), |record| {
             line = render(format, record, jiff::Timestamp::UNIX_EPOCH);
         });
         line
     }
 
-    fn json(asked: &Asked<'_>, images: &[ImageFinding]) -> Json {
-        serde_json::from_str(&line(Format::Json, asked, images)).unwrap()
+    fn json(request: &LoggedRequest<'_>, images: &[ImageFinding]) -> Json {
+        serde_json::from_str(&line(Format::Json, request, images)).unwrap()
     }
 
     #[test]
@@ -332,7 +337,7 @@ mod tests {
             "x\",\"allowed\":true,\"y\":\"\n{\"level\":\"info\"}\r\u{1b}[2J\u{9b}1m\u{202e}\u{2028}\\";
         let user = UserInfo { username: Some(HOSTILE.to_owned()), groups: None };
         let kind = GroupVersionKind { group: Some(HOSTILE.to_owned()), version: None, kind: HOSTILE.to_owned() };
-        let asked = Asked {
+        let request = LoggedRequest {
             uid: HOSTILE,
             operation: HOSTILE,
             kind: Some(&kind),
@@ -344,12 +349,12 @@ mod tests {
         let mut images = [finding(HOSTILE, rejected(HOSTILE))];
         images[0].name = HOSTILE.to_owned();
         for format in [Format::Json, Format::Text] {
-            let line = line(format, &asked, &images);
+            let line = line(format, &request, &images);
             assert_eq!(line.matches('\n').count(), 1, "{line:?}");
             let shown = line.trim_end_matches('\n');
             assert!(shown.chars().all(|c| portreeve_verify::text::visible(c) == c), "{line:?}");
         }
-        let json = json(&asked, &images);
+        let json = json(&request, &images);
         let printed = printable(HOSTILE, 253);
         assert_eq!((&json["allowed"], &json["level"]), (&false.into(), &"warn".into()));
         assert_eq!(
@@ -366,7 +371,7 @@ mod tests {
         let long = "\u{10ffff}\"\\".repeat(5_000);
         let user = UserInfo { username: Some(long.clone()), groups: None };
         let kind = GroupVersionKind { group: Some(long.clone()), version: None, kind: long.clone() };
-        let asked = Asked {
+        let request = LoggedRequest {
             uid: &long,
             operation: &long,
             kind: Some(&kind),
@@ -381,23 +386,23 @@ mod tests {
             let hostile: Vec<_> =
                 (0..256).map(|_| finding(&words.repeat(400), rejected(&words.repeat(2_000)))).collect();
             for format in [Format::Json, Format::Text] {
-                let line = line(format, &asked, &hostile);
+                let line = line(format, &request, &hostile);
                 assert!(line.len() < 16 << 10, "{} bytes", line.len());
             }
         }
         for format in [Format::Json, Format::Text] {
-            let line = line(format, &asked, &images);
+            let line = line(format, &request, &images);
             assert!(line.len() < 16 << 10, "{} bytes", line.len());
             assert!(line.contains("the-bad-one"), "what denies comes first: {line}");
         }
-        let json = json(&asked, &images);
+        let json = json(&request, &images);
         assert_eq!((&json["imageCount"], &json["dryRun"]), (&201.into(), &true.into()));
         assert!(json["images"].as_array().is_some_and(|images| (1..200).contains(&images.len())), "{json}");
     }
 
     #[test]
     fn words_stand_where_it_is_not_about_images() {
-        let came = Came::of(&Decision {
+        let decision = LoggedDecision::of(&Decision {
             allowed: true,
             basis: Basis::NothingNew("a deletion starts nothing"),
             operations: Vec::new(),
@@ -405,8 +410,8 @@ mod tests {
         })
         .why
         .unwrap();
-        assert_eq!(came, "a deletion starts nothing");
-        let line = line(Format::Json, &Asked::default(), &[]);
+        assert_eq!(decision, "a deletion starts nothing");
+        let line = line(Format::Json, &LoggedRequest::default(), &[]);
         assert!(!line.contains("imageCount") && !line.contains("\"images\":"), "{line}");
     }
 }

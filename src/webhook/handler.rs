@@ -1,11 +1,11 @@
-//! The engine behind the endpoints and the commands: the same bytes in, the same bytes out, wherever it is called from.
+//! The engine behind the endpoints and the commands. It gives the same response to the same request for both.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::decision_log::{self, Asked, Came};
+use super::decision_log::{self, LoggedDecision, LoggedRequest};
 use super::{Endpoint, counting, policy_review, response};
 use crate::admission::decide::{Decision, DecisionRules, decide};
 use crate::admission::evaluate::{Evaluator, PoliciesInForce};
@@ -35,7 +35,7 @@ impl Engine {
         &self.evaluator.policies
     }
 
-    /// What evaluates single images.
+    /// Evaluates single images.
     pub fn evaluator(&self) -> &Evaluator {
         &self.evaluator
     }
@@ -69,7 +69,7 @@ impl Engine {
                 (response, outcome, Ok((review, decision)))
             }
             Err(error) => {
-                let (response, outcome) = response::unreadable(&error);
+                let (response, outcome) = response::unreadable(&error, &error.to_string());
                 (response, outcome, Err(error))
             }
         };
@@ -97,8 +97,8 @@ impl Application for Engine {
         let (response, decided) = self.answer(endpoint, body, deadline);
         match &decided {
             Ok((review, decision)) => {
-                let asked = Asked::from(&review.request);
-                decision_log::write(endpoint, &asked, &Came::of(decision), started.elapsed());
+                let request = LoggedRequest::from(&review.request);
+                decision_log::write(endpoint, &request, &LoggedDecision::of(decision), started.elapsed());
             }
             Err(error) => log_unreadable(endpoint, error, error.to_string(), started.elapsed()),
         }
@@ -119,6 +119,6 @@ pub(super) fn log_unreadable(endpoint: Endpoint, error: &ReviewError, message: S
         ReviewError::Undecodable { uid, .. } => (uid.as_str(), "undecodable", Outcome::Denied),
         _ => ("", "not-a-review", Outcome::Error),
     };
-    let came = Came { outcome, basis, why: Some(message), images: &[] };
-    decision_log::write(endpoint, &Asked { uid, ..Asked::default() }, &came, took);
+    let decision = LoggedDecision { outcome, basis, why: Some(message), images: &[] };
+    decision_log::write(endpoint, &LoggedRequest { uid, ..LoggedRequest::default() }, &decision, took);
 }

@@ -1,8 +1,8 @@
-//! Policies on their way into the cluster: a ConfigMap that holds them is checked as it is applied, so that a slip is
-//! refused with file, line and hint, and never reaches the directory that is mounted.
+//! Checks a ConfigMap of policies before the API server stores it. A mistake is refused with file, line and hint, and never
+//! reaches the directory that is mounted.
 //!
-//! Which ConfigMaps hold policies is the webhook configuration's business (a label): all that is sent here is read as
-//! policies. What several ConfigMaps say together is only known once they are mounted, and told then.
+//! The webhook configuration selects the ConfigMaps by a label. Every ConfigMap that is sent here is read as policies.
+//! Conflicts between several ConfigMaps are found when they are mounted, not here.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -11,10 +11,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
-use super::decision_log::{self, Asked, Came};
+use super::Endpoint;
+use super::decision_log::{self, LoggedDecision, LoggedRequest};
 use super::handler::log_unreadable;
-use super::response::denied;
-use super::{Endpoint, response as http};
+use super::response::{self, denied};
 use crate::admission::request::{GroupVersionKind, Review, ReviewError, UserInfo, check_head, readable};
 use crate::admission::response::Response;
 use crate::metrics::Outcome;
@@ -23,16 +23,16 @@ use crate::server::HttpResponse;
 use crate::yaml::tree::MAX_TEXT;
 use portreeve_verify::text::printable;
 
-/// Keys of one ConfigMap. Each is read by itself, with aliases that may repeat what it holds.
-const KEYS: usize = 100;
+/// The most keys of one ConfigMap. Each is parsed separately, and aliases may repeat its content.
+const MAX_KEYS: usize = 100;
 
-/// The longest string in a review: a whole ConfigMap's data, with what JSON escapes of it.
-const LONGEST_STRING: usize = 2 * MAX_TEXT;
+/// The longest string in a review: all data of a ConfigMap, with the escapes of JSON.
+const MAX_STRING: usize = 2 * MAX_TEXT;
 
-/// Problems that are told in one denial; the rest are counted.
-const TOLD: usize = 20;
-/// Warnings of one answer, and the most characters of each: the API server passes on 4 KiB of all of them.
-const WARNED: usize = 10;
+/// The most problems in one denial. The others are counted.
+const MAX_PROBLEMS: usize = 20;
+/// The most warnings of one response, and the most characters of each. The API server passes on 4 KiB of all warnings.
+const MAX_WARNINGS: usize = 10;
 const WARNING_CHARACTERS: usize = 400;
 
 /// The request side of an AdmissionReview of a ConfigMap.
@@ -68,29 +68,27 @@ struct ConfigMap {
     binary_data: Option<BTreeMap<String, String>>,
 }
 
-/// The answer to a review of a ConfigMap.
+/// The response to a review of a ConfigMap.
 pub(crate) fn answer(body: &[u8]) -> (HttpResponse, Outcome) {
     let started = Instant::now();
     match read(body) {
         Ok(review) => decide(&review, started),
         Err(error) => {
-            let (answer, outcome, words) = match &error {
-                ReviewError::Undecodable { version, uid, source } => {
-                    let source = printable(&source.to_string(), 300);
-                    let words = format!("the ConfigMap cannot be decoded: {source}");
-                    let denial = denied(version, uid.clone(), format!("portreeve: {words}"));
-                    (http::review(&denial), Outcome::Denied, words)
+            let message = match &error {
+                ReviewError::Undecodable { source, .. } => {
+                    format!("the ConfigMap cannot be decoded: {}", printable(&source.to_string(), 300))
                 }
-                error => (HttpResponse::text(400, format!("{error}\n")), Outcome::Error, error.to_string()),
+                error => error.to_string(),
             };
-            log_unreadable(Endpoint::ValidatePolicy, &error, words, started.elapsed());
-            (answer, outcome)
+            let responded = response::unreadable(&error, &message);
+            log_unreadable(Endpoint::ValidatePolicy, &error, message, started.elapsed());
+            responded
         }
     }
 }
 
 fn read(body: &[u8]) -> Result<PolicyReview, ReviewError> {
-    let text = readable(body, LONGEST_STRING)?;
+    let text = readable(body, MAX_STRING)?;
     let review: PolicyReview = serde_json::from_str(text).map_err(|error| Review::explain(text, error))?;
     check_head(Some(&review.kind), Some(&review.api_version), Some(&review.request.uid))?;
     Ok(review)
@@ -99,7 +97,7 @@ fn read(body: &[u8]) -> Result<PolicyReview, ReviewError> {
 fn decide(review: &PolicyReview, started: Instant) -> (HttpResponse, Outcome) {
     let request = &review.request;
     let checked = match request.operation.as_str() {
-        // What is gone asks for nothing; that a last policy is missing is told when the directory is read.
+        // A deleted ConfigMap requires nothing. If it held the last policy, that is found when the directory is read.
         "DELETE" => Ok(Vec::new()),
         "CREATE" | "UPDATE" if is_config_map(&request.kind) => check(request),
         _ => Err(format!(
@@ -112,16 +110,17 @@ fn decide(review: &PolicyReview, started: Instant) -> (HttpResponse, Outcome) {
         Err(refusal) => (Vec::new(), Some(refusal)),
     };
     let outcome = if refusal.is_none() { Outcome::Allowed } else { Outcome::Denied };
-    let came = Came { outcome, basis: "policies", why: refusal, images: &[] };
-    decision_log::write(Endpoint::ValidatePolicy, &Asked::from(request), &came, started.elapsed());
-    let response = match came.why {
-        None => Response { allowed: true, warnings, ..response(review, String::new()) },
-        Some(words) => response(review, format!("portreeve: {words}")),
+    let decision = LoggedDecision { outcome, basis: "policies", why: refusal, images: &[] };
+    decision_log::write(Endpoint::ValidatePolicy, &LoggedRequest::from(request), &decision, started.elapsed());
+    let respond = |message| denied(&review.api_version, request.uid.clone(), message);
+    let response = match decision.why {
+        None => Response { allowed: true, warnings, ..respond(String::new()) },
+        Some(refusal) => respond(format!("portreeve: {refusal}")),
     };
-    (http::review(&response), outcome)
+    (response::review(&response), outcome)
 }
 
-impl<'a> From<&'a PolicyRequest> for Asked<'a> {
+impl<'a> From<&'a PolicyRequest> for LoggedRequest<'a> {
     fn from(request: &'a PolicyRequest) -> Self {
         Self {
             uid: &request.uid,
@@ -135,19 +134,15 @@ impl<'a> From<&'a PolicyRequest> for Asked<'a> {
     }
 }
 
-fn response(review: &PolicyReview, message: String) -> Response {
-    denied(&review.api_version, review.request.uid.clone(), message)
-}
-
 fn is_config_map(kind: &GroupVersionKind) -> bool {
     kind.kind == "ConfigMap" && kind.group.as_deref().unwrap_or_default().is_empty()
 }
 
-/// Warnings of what was probably not meant, or why the ConfigMap may not be stored.
+/// Warnings about policies that are probably not meant as they stand, or the reason why the ConfigMap is refused.
 fn check(request: &PolicyRequest) -> Result<Vec<String>, String> {
     let Some(config_map) = &request.object else { return Err("the request has no object".to_owned()) };
     let mut files = config_map.data.clone().unwrap_or_default();
-    // kubelet mounts `binaryData` as files as well.
+    // kubelet mounts `binaryData` as files, too.
     for (key, encoded) in config_map.binary_data.iter().flatten() {
         let bytes = STANDARD.decode(encoded).ok();
         let Some(text) = bytes.and_then(|bytes| String::from_utf8(bytes).ok()) else {
@@ -155,29 +150,29 @@ fn check(request: &PolicyRequest) -> Result<Vec<String>, String> {
         };
         files.insert(key.clone(), text);
     }
-    // As much as the API server takes; but it asks us before it looks, and others may ask as well.
+    // The limit of the API server, which checks it after it has called this webhook. Other clients may call it, too.
     let bytes = files.values().map(String::len).fold(0, usize::saturating_add);
-    if bytes > MAX_TEXT || files.len() > KEYS {
+    if bytes > MAX_TEXT || files.len() > MAX_KEYS {
         return Err(format!(
-            "there are {bytes} bytes of policies in {} keys; one ConfigMap may have {MAX_TEXT} bytes in {KEYS} keys",
+            "there are {bytes} bytes of policies in {} keys; one ConfigMap may have {MAX_TEXT} bytes in {MAX_KEYS} keys",
             files.len()
         ));
     }
     let problems = match check_data(&files) {
         Ok(set) => {
             let warning = |note: &PolicyNote| printable(&format!("portreeve: {note}"), WARNING_CHARACTERS);
-            return Ok(set.notes().iter().take(WARNED).map(warning).collect());
+            return Ok(set.notes().iter().take(MAX_WARNINGS).map(warning).collect());
         }
         Err(problems) => problems,
     };
-    let mut words = format!("these policies cannot be used ({} problem(s))", problems.len());
-    for problem in problems.iter().take(TOLD) {
-        words.push_str(&format!("\n- {}", printable(&problem.to_string(), 600)));
+    let mut refusal = format!("these policies cannot be used ({} problem(s))", problems.len());
+    for problem in problems.iter().take(MAX_PROBLEMS) {
+        refusal.push_str(&format!("\n- {}", printable(&problem.to_string(), 600)));
     }
-    if problems.len() > TOLD {
-        words.push_str(&format!("\n- and {} more", problems.len() - TOLD));
+    if problems.len() > MAX_PROBLEMS {
+        refusal.push_str(&format!("\n- and {} more", problems.len() - MAX_PROBLEMS));
     }
-    Err(words)
+    Err(refusal)
 }
 
 #[cfg(test)]
@@ -200,7 +195,7 @@ mod tests {
         let answer: Value = serde_json::from_slice(&answer.body).unwrap();
         let response = &answer["response"];
         assert_eq!(response["uid"], "u-1");
-        // All that is told agrees, whatever the decision.
+        // Status and annotations agree with the decision.
         let (word, code) = if response["allowed"] == true { ("allowed", 200) } else { ("denied", 403) };
         assert_eq!(
             (&response["auditAnnotations"]["decision"], &response["status"]["code"]),
@@ -259,7 +254,7 @@ mod tests {
         assert!(!kind(Some("example.com"), "ConfigMap") && !kind(None, "ConfigMapList"));
     }
 
-    /// A file whose name begins with a dot is passed over where it is mounted, and the policy in it would count for nothing.
+    /// Mounted files whose names begin with a dot are not read, so that a policy in such a file would have no effect.
     #[test]
     fn a_policy_that_would_be_passed_over_is_refused() {
         let strict = GOOD.replace("name: p", "name: strict").replace("\"*\"", "\"registry.local/*\"");
@@ -283,8 +278,8 @@ mod tests {
             (0..count).map(|n| (format!("p{n}.yaml"), if n == 0 { GOOD.to_owned() } else { text.to_owned() })).collect()
         };
         for (data, fits) in [
-            (files(KEYS, "# nothing\n"), true),
-            (files(KEYS + 1, "# nothing\n"), false),
+            (files(MAX_KEYS, "# nothing\n"), true),
+            (files(MAX_KEYS + 1, "# nothing\n"), false),
             (files(2, &lines(50_000)), true),
             (files(3, &lines(50_000)), false),
         ] {

@@ -26,12 +26,13 @@ pub(super) fn denied(api_version: &str, uid: String, message: String) -> Respons
     }
 }
 
-/// The response to a body that is no AdmissionReview (400), or to one whose object cannot be read (denied).
-pub(super) fn unreadable(error: &ReviewError) -> (HttpResponse, Outcome) {
+/// The response to a body that cannot be read, for the reason that `message` gives. A body that is no AdmissionReview is
+/// answered 400. A review whose object cannot be read is denied.
+pub(super) fn unreadable(error: &ReviewError, message: &str) -> (HttpResponse, Outcome) {
     match error {
         ReviewError::Undecodable { version, uid, .. } => {
-            (review(&denied(version, uid.clone(), format!("portreeve: {error}"))), Outcome::Denied)
+            (review(&denied(version, uid.clone(), format!("portreeve: {message}"))), Outcome::Denied)
         }
-        error => (HttpResponse::text(400, format!("{error}\n")), Outcome::Error),
+        _ => (HttpResponse::text(400, format!("{message}\n")), Outcome::Error),
     }
 }

@@ -1,4 +1,4 @@
-//! Certificates that are wrong, and certificates that change.
+//! Certificates that cannot be used, and certificates that change.
 
 use super::*;
 use crate::server::tls::TlsStore;
@@ -24,7 +24,7 @@ fn what_is_wrong_with_the_files_is_told() {
     };
     let cases = [
         (with(&path("none"), &good.key, None), "cannot be read", "none"),
-        (with(&good.key, &good.key, None), "holds nothing of what is expected: a PEM certificate chain", "tls.key"),
+        (with(&good.key, &good.key, None), "does not contain what is expected: a PEM certificate chain", "tls.key"),
         (with(&path("damaged"), &good.key, None), "damaged", "damaged"),
         (with(&path("not-x509"), &good.key, None), "not X.509", "not-x509"),
         (with(&path("huge"), &good.key, None), "larger than", "huge"),
@@ -81,7 +81,7 @@ fn a_new_certificate_takes_effect_under_load_and_a_bad_one_does_not() {
     };
     let first = second_name(&mut site.tls());
     thread::scope(|scope| {
-        // Connections that stay, and new ones all the time that trust whatever was issued.
+        // A connection that stays, and new ones all the time, which trust both certificates.
         let anyone = |roots: Arc<ClientConfig>| {
             let stream = TcpStream::connect(site.address).unwrap();
             stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -106,14 +106,14 @@ fn a_new_certificate_takes_effect_under_load_and_a_bad_one_does_not() {
                 asked.fetch_add(1, Ordering::SeqCst);
             }
         });
-        // Key first: for a moment the pair does not match, and the old one must stay.
+        // The key comes first: for a moment the pair does not match, and the old pair must stay in force.
         replace(&site.files.key, &std::fs::read_to_string(&files.key).unwrap());
         site.wait_for(r#"portreeve_reloads_total{what="certificate",result="failed"} 1"#);
         assert_eq!(second_name(&mut anyone(Arc::clone(&both))), first);
         replace(&site.files.certificate, &std::fs::read_to_string(&files.certificate).unwrap());
         site.wait_for(r#"portreeve_reloads_total{what="certificate",result="ok"} 1"#);
         assert_eq!(second_name(&mut anyone(Arc::clone(&both))), second);
-        // A file that is gone is no reason to stop.
+        // The server goes on when a file disappears.
         std::fs::remove_file(&site.files.certificate).unwrap();
         site.wait_for(r#"portreeve_reloads_total{what="certificate",result="failed"} 2"#);
         assert_eq!(second_name(&mut anyone(both)), second);

@@ -1,5 +1,5 @@
-//! What attackers do, and clients with bugs. Deadlines are short here; lower bounds are never asserted, and upper
-//! bounds are far beyond what is set, but far below what the attack would take unhindered.
+//! Attackers, and clients with bugs. Deadlines are short here. Lower bounds are never asserted. Upper bounds are far above
+//! the deadlines that are set, and far below what the attack would take without them.
 
 use super::*;
 
@@ -11,7 +11,7 @@ fn a_slow_handshake_is_cut_however_it_drips() {
     let mut silent = TcpStream::connect(site.address).unwrap();
     let mut dripping = TcpStream::connect(site.address).unwrap();
     let since = Instant::now();
-    // The beginning of a plausible ClientHello of 512 bytes, a byte every 20 ms: ten seconds, if nobody looks.
+    // The beginning of a plausible ClientHello of 512 bytes, one byte every 20 ms: without a deadline it takes ten seconds.
     let hello = [&[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc][..], &[0; 503]].concat();
     for byte in hello {
         if dripping.write_all(&[byte]).is_err() {
@@ -37,7 +37,7 @@ fn slow_heads_and_bodies_are_cut_however_they_drip() {
         ("G", shorten_head, "head_time"),
         ("G", shorten_all, "request_time"),
         (head, shorten_all, "request_time"),
-        // A large body may take its time, if the head did not.
+        // A large body may take longer than a head.
         (head, |limits: &mut Limits| (limits.head_time, limits.request_time) = (SHORT / 10, SHORT), "request_time"),
     ];
     for (at_once, shorten, name) in cases {
@@ -79,7 +79,7 @@ fn who_connects_and_sends_nothing_is_closed_sooner() {
     let mut silent = site.tls();
     silent.stream.conn.complete_io(&mut silent.stream.sock).unwrap();
     assert!(silent.is_closed());
-    assert_eq!(served.ask(get("/health/liveness")).status, 200, "one that was of use may wait longer");
+    assert_eq!(served.ask(get("/health/liveness")).status, 200, "a connection that has sent a request may wait longer");
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn a_client_that_does_not_read_is_cut() {
         (limits.answer_time, limits.request_bytes, limits.body_memory) = (SHORT, 16 << 20, 32 << 20);
     });
     let mut client = site.tls();
-    // The echoed answer is larger than what the sockets' buffers can hold.
+    // The echoed response is larger than the buffers of the sockets.
     client.send(post("/admit", &"x".repeat(15 << 20)));
     site.wait_for(r#"portreeve_limit_hits_total{limit="answer_time"} 1"#);
     site.wait_for(r#"portreeve_connections{listener="tls"} 0"#);
@@ -101,7 +101,7 @@ fn answers_that_are_not_read_take_of_the_same_memory() {
     });
     let large = post("/admit", &"x".repeat(15 << 20));
     let mut lazy = site.tls();
-    // The echoed answer is larger than what the sockets' buffers can hold; it is waited for, but not for ever.
+    // The echoed response is larger than the buffers of the sockets. The server waits, but not for ever.
     lazy.send(&large);
     wait_until("the answer to be begun", || lazy.stream.sock.peek(&mut [0; 1]).is_ok());
     let seen = site.tls().ask(&large);
@@ -124,7 +124,7 @@ fn what_is_too_large_is_told_so() {
     let site = Site::start(|limits| (limits.head_bytes, limits.request_bytes) = (1024, 100_000));
     let mut client = site.tls();
     assert_eq!(client.ask(post("/admit", &"x".repeat(100_000))).status, 200);
-    // The whole body is sent before the answer is read, as kube-apiserver does it.
+    // The whole body is sent before the response is read, as kube-apiserver does it.
     let seen = client.ask(post("/admit", &"x".repeat(100_001)));
     assert_eq!(seen.status, 413);
     assert!(seen.body.contains("100000 bytes"), "{seen:?}");
@@ -133,7 +133,11 @@ fn what_is_too_large_is_told_so() {
     assert_eq!(seen.status, 431);
     let seen = site.tls().ask("POST /admit HTTP/1.1\r\nHost: x\r\nContent-Length: 18446744073709551616\r\n\r\n");
     assert_eq!(seen.status, 413);
-    assert_eq!(site.plain().ask(post("/metrics", &"x".repeat(5000))).status, 413, "nothing is posted there");
+    assert_eq!(
+        site.plain().ask(post("/metrics", &"x".repeat(5000))).status,
+        413,
+        "no path of the plain listener takes a body"
+    );
     site.wait_for(r#"portreeve_limit_hits_total{limit="request_bytes"} 3"#);
     site.wait_for(r#"portreeve_limit_hits_total{limit="head_bytes"} 1"#);
 }
@@ -145,7 +149,7 @@ fn large_bodies_share_their_memory() {
     let request = post("/admit", &"x".repeat(250_000));
     let (most, rest) = request.split_at(request.len() - 1);
     hoarder.send(most);
-    // Once the hoarder's bytes have arrived, a second of the kind finds nothing left; a small one does not need any.
+    // Once the bytes of the first client have arrived, the budget is used up for a second one. A small body needs none.
     wait_until("the second is refused", || site.tls().ask(&request).status == 503);
     assert_eq!(site.tls().ask(post("/admit", &"x".repeat(60_000))).status, 200);
     assert_eq!(hoarder.ask(rest).status, 200);
@@ -191,8 +195,8 @@ fn garbage_and_plain_http_on_the_tls_port_are_closed() {
 #[test]
 fn past_the_cap_who_waits_longest_makes_room() {
     let site = Site::start(|limits| limits.connections = 8);
-    // Seven are the TLS listener's, and three beyond them: seven were of use, one shakes hands, one is sending, one is
-    // being answered.
+    // The TLS listener has seven places, and three more: seven connections have sent a request, one is in its handshake, one
+    // is sending, and one is being answered.
     let mut served: Vec<_> = (0..7).map(|_| site.tls()).collect();
     for client in served.iter_mut().rev() {
         assert_eq!(client.ask(get("/health/liveness")).status, 200);
@@ -207,10 +211,10 @@ fn past_the_cap_who_waits_longest_makes_room() {
     deciding.send(post("/admit", "gate"));
     site.arrived.recv_timeout(PATIENCE).unwrap();
 
-    // By now, who has not brought a request is no newcomer any more.
+    // From now on a connection without a request is not new any more.
     thread::sleep(Duration::from_millis(1200));
 
-    // Newcomers get in, and what they push out is what was of no use, then what was of use longest ago.
+    // New connections are accepted. For them, those without a request are closed first, then the one that is idle longest.
     let mut new = Vec::new();
     for number in 1..=3 {
         let mut client = site.tls();
@@ -225,7 +229,7 @@ fn past_the_cap_who_waits_longest_makes_room() {
         assert_eq!(client.ask(get("/health/liveness")).status, 200);
     }
     site.open_gate.send(()).unwrap();
-    assert_eq!(deciding.answer().status, 200, "what is in hand is never cut");
+    assert_eq!(deciding.answer().status, 200, "a request in progress is never closed");
     site.wait_for(r#"portreeve_connections{listener="tls"} 10"#);
 }
 

@@ -1,4 +1,4 @@
-//! Beginning, end, and the internal socket.
+//! Start, shutdown, and the internal socket.
 
 use super::*;
 
@@ -22,7 +22,7 @@ fn draining_finishes_what_is_in_hand_and_closes_the_rest() {
     site.arrived.recv_timeout(PATIENCE).unwrap();
     let mut idle = site.tls();
     assert_eq!(idle.ask(get("/health/liveness")).status, 200);
-    // One that has begun to send is in hand as well; its readiness must be false by then.
+    // A request that has begun to arrive is in progress as well. This probe must report that the server is not ready.
     let mut sending = site.plain();
     let probe = get("/health/readiness");
     let (most, rest) = probe.split_at(probe.len() - 2);
@@ -36,7 +36,7 @@ fn draining_finishes_what_is_in_hand_and_closes_the_rest() {
     wait_until("nobody listens", || TcpStream::connect(site.address).is_err());
     let seen = sending.ask(rest);
     assert_eq!((seen.status, seen.body.as_str()), (503, "not ready: shutting down\n"));
-    assert!(!drained.is_finished(), "there is still something in hand");
+    assert!(!drained.is_finished(), "a request is still in progress");
     site.open_gate.send(()).unwrap();
     let seen = working.answer();
     assert!(seen.status == 200 && seen.head.contains("Connection: close\r\n"), "{seen:?}");
@@ -52,7 +52,7 @@ fn before_the_end_there_may_be_a_time_of_grace() {
     assert_eq!(idle.ask(get("/health/liveness")).status, 200);
     let server = site.server.take().unwrap();
     let drained = thread::spawn(move || server.drain());
-    // Not ready, so that nobody new is sent here, but there for whoever still is; and nobody is kept.
+    // It is not ready, so that new requests go elsewhere. It answers those that still come, and keeps no connection open.
     wait_until("it is not ready", || site.plain().ask(get("/health/readiness")).status == 503);
     for mut client in [kept, site.tls()] {
         let seen = client.ask(post("/admit", "{}"));
@@ -95,7 +95,7 @@ fn streams_that_are_lost_are_replaced() {
         assert_eq!(site.plain().ask(get("/health/liveness")).status, 200);
     }
     site.open_gate.send(()).unwrap();
-    assert_eq!(working.answer().status, 200, "what a lost link had taken is answered");
+    assert_eq!(working.answer().status, 200, "a request that was dispatched before its stream was lost is answered");
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn where_no_link_can_be_opened_nobody_tries_all_the_time() {
     thread::sleep(Duration::from_secs(1));
     let attempts = relay.attempts() - before;
     assert!((1..30).contains(&attempts), "{attempts} in a second");
-    // Health probes have their stream all the same, and a stream that comes back serves those who wait.
+    // Health probes have their own stream, and a stream that becomes free serves the requests that wait.
     assert_eq!(site.plain().ask(get("/health/liveness")).status, 200);
     site.open_gate.send(()).unwrap();
     for client in &mut waiting {

@@ -1,4 +1,4 @@
-//! What well-behaved clients do.
+//! The requests of correct clients.
 
 use super::*;
 
@@ -12,7 +12,7 @@ fn many_requests_on_one_connection() {
         assert!(seen.body.starts_with(&format!("{name} 2 ")), "{seen:?}");
         assert!(seen.head.contains("Content-Type: application/json\r\n"), "{seen:?}");
         assert!(seen.head.contains("Connection: keep-alive\r\n"), "{seen:?}");
-        // Neither the seal nor what tiny_http says of itself gets out.
+        // Neither the relay's secret nor tiny_http's own headers reach the client.
         assert!(!seen.head.to_ascii_lowercase().contains("portreeve") && !seen.head.contains("tiny"), "{seen:?}");
     }
     assert_eq!(client.stream.conn.alpn_protocol(), Some(&b"http/1.1"[..]));
@@ -58,7 +58,7 @@ fn a_client_may_close_its_sending_side() {
     client.stream.shutdown(Shutdown::Write).unwrap();
     assert_eq!(client.answer().status, 200);
     assert!(client.is_closed());
-    // Under TLS that is said in two layers, of which either may come alone.
+    // With TLS there are two layers to close, and a client may close only one.
     for is_polite in [true, false] {
         let mut client = site.tls();
         client.send(post("/admit", "{}"));
@@ -151,7 +151,7 @@ fn the_client_s_timeout_becomes_the_deadline() {
     let site = Site::start(|limits| limits.admission_time = Duration::from_secs(7));
     let mut client = site.tls();
     let left = |seen: Seen| seen.body.split(' ').nth(2).unwrap().parse::<u64>().unwrap();
-    // Upper bounds are exact, lower ones leave room for a busy machine.
+    // Upper bounds are exact. Lower bounds leave room for a busy machine.
     const CASES: [(&str, u64, u64); 4] = [
         ("/admit?timeout=4s", 1_000, 3_600),
         ("/admit?timeout=1h", 20_000, 29_500),
@@ -162,7 +162,7 @@ fn the_client_s_timeout_becomes_the_deadline() {
         let left = left(client.ask(post(path, "{}")));
         assert!((least..=most).contains(&left), "{path}: {left} ms");
     }
-    // Time that the request took to arrive counts.
+    // The time that the request takes to arrive counts.
     let request = post("/admit?timeout=4s", "{}");
     let (some, rest) = request.split_at(20);
     client.send(some);
@@ -182,7 +182,7 @@ fn reviews_of_policies_wait_for_each_other_and_for_nobody_else() {
     for _ in 0..3 {
         assert_eq!(site.tls().ask(post("/admit", "{}")).status, 200);
     }
-    // And admissions hold up no review.
+    // Admissions delay no review either.
     for _ in &reviews {
         site.open_gate.send(()).unwrap();
     }
@@ -245,7 +245,7 @@ fn a_full_queue_is_answered_at_once_and_probes_go_on() {
     let mut working = site.tls();
     working.send(post("/admit", "gate"));
     site.arrived.recv_timeout(PATIENCE).unwrap();
-    // Of these, the first to get through fills the queue, and the others are refused.
+    // The first of these to arrive fills the queue, and the others are refused.
     let mut extra: Vec<_> = (0..3).map(|_| site.tls()).collect();
     for client in &mut extra {
         client.send(post("/admit", "{}"));
@@ -277,7 +277,7 @@ fn a_burst_of_slow_admissions_reaches_all_workers() {
     for client in &mut clients {
         assert_eq!(client.ask(get("/health/liveness")).status, 200);
     }
-    // tiny_http hands two connections to one free thread if they come at once; the second would wait for the first.
+    // tiny_http gives two connections to one free thread if they come at the same time. The second would wait for the first.
     let start = &std::sync::Barrier::new(BURST);
     thread::scope(|scope| {
         for client in &mut clients {
