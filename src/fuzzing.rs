@@ -1,7 +1,7 @@
 //! What the fuzz targets under `tests/fuzz` reach of the parsers that are private. Only with the feature `fuzzing`,
 //! which no release has.
 
-pub use crate::base::json_limits::fuzz_values as parts;
+pub use crate::base::json_limits::fuzz_values as json_values;
 pub use crate::keychain::fuzz_docker_config as docker_config;
 pub use crate::server::{fuzz_head as head, fuzz_requests as requests};
 pub use portreeve_verify::fuzzing::{RootBundle, canonical_json, root_bundle};

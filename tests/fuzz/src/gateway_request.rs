@@ -1,7 +1,7 @@
 //! Successive requests on a connection, cut anywhere. However they are cut, they are the same requests as when all
 //! bytes are read at once. The count of a body's values is never too low.
 
-use portreeve::fuzzing::{head, parts, requests};
+use portreeve::fuzzing::{head, json_values, requests};
 use serde_json::Value;
 
 /// Small limits, so that the fuzzer finds inputs beyond them.
@@ -20,9 +20,9 @@ pub fn check(data: &[u8]) {
         assert_eq!(seen, expected, "cut by {cuts:?}");
     }
     for (_, _, body) in &expected {
-        enough_parts(body);
+        no_value_is_missed(body);
     }
-    enough_parts(stream);
+    no_value_is_missed(stream);
 }
 
 /// The requests in a complete stream.
@@ -40,8 +40,8 @@ fn at_once(mut stream: &[u8]) -> Vec<Request> {
 }
 
 /// Every JSON value takes memory, so none may be missed.
-fn enough_parts(body: &[u8]) {
-    let counted = parts(body);
+fn no_value_is_missed(body: &[u8]) {
+    let counted = json_values(body);
     assert!(counted <= body.len());
     if let Ok(json) = serde_json::from_slice::<Value>(body) {
         let values = values(&json);
