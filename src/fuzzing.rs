@@ -6,7 +6,7 @@ pub use crate::keychain::fuzz_docker_config as docker_config;
 pub use crate::server::{fuzz_head as head, fuzz_requests as requests};
 pub use portreeve_verify::fuzzing::{RootBundle, canonical_json, root_bundle};
 
-use crate::registry::challenge::Challenge;
+use crate::registry::Challenge;
 
 /// The challenges of one response: (scheme, realm, service).
 pub fn challenges<'a>(

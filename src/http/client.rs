@@ -11,6 +11,7 @@ use ureq::http::{HeaderValue, Method, Request, header};
 
 use super::error_body;
 use super::exchange::{Exchange, MAX_ERROR_BODY};
+use super::origin::permit::Permit;
 use super::origin::{Limits, Origin, Origins};
 use super::proxy::Proxies;
 use super::roots::BuiltInRoots;
@@ -39,8 +40,8 @@ pub(crate) struct Peer<'a> {
     pub(crate) kind: metrics::Peer,
     /// The server's probe URL ([`super::origin`]).
     pub(crate) probe: &'a str,
-    /// Told as soon as there is an answer, whatever it says.
-    pub(crate) answered: &'a dyn Fn(),
+    /// The permit that the request holds, if any: a response keeps the server of the permit from counting as silent.
+    pub(crate) permit: Option<&'a Permit<'a>>,
 }
 
 impl Http {
@@ -132,11 +133,6 @@ impl Http {
         self.to_peer(peer, |answered| self.run(peer.kind, request, cap, deadline, answered))
     }
 
-    #[cfg(test)]
-    pub(crate) fn metrics(&self) -> &Metrics {
-        &self.metrics
-    }
-
     /// Sends nothing to a server that is down, and half-opens the circuit of one that was slow to fail.
     fn to_peer(
         &self,
@@ -149,7 +145,9 @@ impl Http {
         let result = ask(&|| {
             heard.set(true);
             self.origins.responded(peer.probe);
-            (peer.answered)();
+            if let Some(permit) = peer.permit {
+                permit.responded();
+            }
         });
         // An answer that breaks off, drips or is too large is an answer: the repository may be what is wrong with it.
         if result.is_err() && !heard.get() && self.origins.is_slow(began.elapsed()) {

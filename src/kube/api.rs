@@ -187,7 +187,7 @@ impl Api {
         let token = self.token()?;
         let Resource { api, plural, .. } = kind.resource();
         let url = format!("{}/{api}/namespaces/{namespace}/{plural}/{name}", self.server);
-        let peer = Peer { kind: metrics::Peer::KubernetesApi, probe: &self.probe, answered: &|| () };
+        let peer = Peer { kind: metrics::Peer::KubernetesApi, probe: &self.probe, permit: None };
         let response =
             self.http.get(&url, Some(&token), MAX_RESPONSE, deadline, peer).map_err(|error| match error {
                 HttpError::Certificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {

@@ -1,6 +1,15 @@
-//! A signed-in conversation with a registry or a Notary server.
+//! Signed-in conversations with registries and Notary servers: GET requests that sign in where the server asks for it. What
+//! a response means is for the caller to say.
 
-pub(crate) mod challenge;
-pub(crate) mod realm;
+mod challenge;
+pub(crate) mod client;
+mod realm;
 pub(crate) mod session;
-pub(crate) mod token;
+pub(crate) mod sign_in;
+mod token;
+
+#[cfg(feature = "fuzzing")]
+pub(crate) use challenge::Challenge;
+
+#[cfg(test)]
+mod tests;

@@ -5,23 +5,24 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
 use super::realm::Realm;
+use super::session::Scope;
 use crate::base::context::Deadline;
 use crate::base::secret::Secret;
 use crate::http::authorization::basic;
 use crate::http::client::{Http, HttpError, Peer};
 use crate::http::error_body;
+use crate::http::origin::permit::Permit;
 use crate::http::url::form;
 use crate::keychain::Credential;
 use crate::keychain::candidates::Fingerprint;
 use crate::keychain::docker_config::TOKEN_USER;
 use crate::metrics;
-use portreeve_verify::tuf::gun::Gun;
 
 /// Largest answer, and longest token in it: a token must fit into one request's head.
 const MAX_ANSWER: usize = 64 << 10;
@@ -87,9 +88,14 @@ impl Kept {
 }
 
 impl<'a> TokenRequest<'a> {
-    /// A token for reading one repository; without a credential, an anonymous one.
-    pub(crate) fn new(realm: &'a Realm, service: Option<&'a str>, gun: &Gun, user: Option<&'a Credential>) -> Self {
-        Self { realm, service, scope: format!("repository:{gun}:pull"), user }
+    /// A request for a token of this scope; without a credential, for an anonymous one.
+    pub(crate) fn new(
+        realm: &'a Realm,
+        service: Option<&'a str>,
+        scope: Scope<'_>,
+        user: Option<&'a Credential>,
+    ) -> Self {
+        Self { realm, service, scope: scope.to_string(), user }
     }
 
     /// The token service, for people.
@@ -114,12 +120,12 @@ impl<'a> TokenRequest<'a> {
 
 impl Tokens {
     /// A kept token that has not expired.
-    pub(crate) fn kept(&self, request: Fingerprint) -> Option<Secret> {
+    pub(crate) fn get(&self, request: Fingerprint) -> Option<Secret> {
         self.lock().by_request.get(&request).filter(|kept| kept.until > Instant::now()).map(|kept| kept.token.clone())
     }
 
     /// Drops a token that was not accepted, unless another one has taken its place.
-    pub(crate) fn forget(&self, request: Fingerprint, token: &Secret) {
+    pub(crate) fn evict(&self, request: Fingerprint, token: &Secret) {
         let mut kept = self.lock();
         if kept.by_request.get(&request).is_some_and(|held| held.token == *token) {
             kept.remove(request);
@@ -129,14 +135,14 @@ impl Tokens {
     /// Asks the token service, and keeps what it gives. `answered` is told of every answer.
     pub(crate) fn fetch(
         &self,
-        http: &Arc<Http>,
+        http: &Http,
         request: &TokenRequest<'_>,
         deadline: Deadline,
-        answered: &dyn Fn(),
+        permit: Option<&Permit<'_>>,
     ) -> Result<Secret, TokenError> {
         // The lifetime counts from before the asking; `issued_at` is by a clock that is not ours.
         let asked = Instant::now();
-        let answer = ask(&Service { http, request, deadline, answered })?;
+        let answer = ask(&Service { http, request, deadline, permit })?;
         let token = [answer.token, answer.access_token].into_iter().flatten().find(|token| !token.is_empty());
         let token = token.ok_or(TokenError::NoToken)?;
         // RFC 6750 §2.1: b64token. Nothing else gets into a header.
@@ -180,10 +186,10 @@ fn usable_for(expires_in: Option<i64>) -> Duration {
 
 /// The token service, while it is asked for one token.
 struct Service<'a> {
-    http: &'a Arc<Http>,
+    http: &'a Http,
     request: &'a TokenRequest<'a>,
     deadline: Deadline,
-    answered: &'a dyn Fn(),
+    permit: Option<&'a Permit<'a>>,
 }
 
 /// GET with Basic or nothing; where there is no GET, POST with a form.
@@ -231,7 +237,7 @@ impl Service<'_> {
 
     /// It is probed at its address alone: without parameters it says no, which is an answer.
     fn peer(&self) -> Peer<'_> {
-        Peer { kind: metrics::Peer::TokenService, probe: self.request.realm.base(), answered: self.answered }
+        Peer { kind: metrics::Peer::TokenService, probe: self.request.realm.base(), permit: self.permit }
     }
 }
 
@@ -328,14 +334,14 @@ mod tests {
             tokens.keep(request(number), kept(Duration::from_secs(100)));
         }
         assert_eq!(tokens.lock().by_request.len(), MAX_KEPT);
-        assert!(tokens.kept(request(MAX_KEPT)).is_none());
-        assert!(tokens.kept(request(0)).is_some());
+        assert!(tokens.get(request(MAX_KEPT)).is_none());
+        assert!(tokens.get(request(0)).is_some());
     }
 
     #[test]
     fn long_tokens_and_longer_passwords_take_no_more_than_their_share() {
         let realm = Realm::parse("https://h/token", PlainHttp::Refused).unwrap();
-        let gun = Gun::new("r/x").unwrap();
+        let scope = Scope::pull("r/x");
         let tokens = Tokens::default();
         for number in 0..MAX_KEPT {
             let credential = Credential {
@@ -343,10 +349,10 @@ mod tests {
                 password: Secret::new("p".repeat(48 << 10)),
                 source: String::new(),
             };
-            let request = TokenRequest::new(&realm, None, &gun, Some(&credential)).fingerprint();
+            let request = TokenRequest::new(&realm, None, scope, Some(&credential)).fingerprint();
             let token = Secret::new("t".repeat(if number % 2 == 0 { MAX_TOKEN } else { 1_000 }));
             tokens.keep(request, Kept { token, until: Instant::now() + LIFETIME });
-            assert!(tokens.kept(request).is_some(), "the newest stays");
+            assert!(tokens.get(request).is_some(), "the newest stays");
         }
         let kept = tokens.lock();
         let weighed: usize = kept.by_request.values().map(Kept::weight).sum();
@@ -360,12 +366,12 @@ mod tests {
     fn expired_and_refused_tokens_are_not_used() {
         let tokens = Tokens::default();
         tokens.keep(request(1), kept(Duration::ZERO));
-        assert!(tokens.kept(request(1)).is_none());
+        assert!(tokens.get(request(1)).is_none());
         tokens.keep(request(2), kept(Duration::from_secs(9)));
-        tokens.forget(request(2), &Secret::new("another"));
-        assert!(tokens.kept(request(2)).is_some());
-        tokens.forget(request(2), &Secret::new("t"));
-        assert!(tokens.kept(request(2)).is_none());
+        tokens.evict(request(2), &Secret::new("another"));
+        assert!(tokens.get(request(2)).is_some());
+        tokens.evict(request(2), &Secret::new("t"));
+        assert!(tokens.get(request(2)).is_none());
         assert_eq!(tokens.lock().bytes, kept(LIFETIME).weight());
     }
 
@@ -395,8 +401,8 @@ mod tests {
             password: Secret::new(password),
             source: password.to_owned(),
         };
-        let of = |url: &str, service: Option<&str>, gun: &str, user: Option<Credential>| {
-            TokenRequest::new(&realm(url), service, &Gun::new(gun).unwrap(), user.as_ref()).fingerprint()
+        let of = |url: &str, service: Option<&str>, repository: &str, user: Option<Credential>| {
+            TokenRequest::new(&realm(url), service, Scope::pull(repository), user.as_ref()).fingerprint()
         };
         let all = [
             of("https://h/token", None, "r/x", None),
@@ -415,8 +421,8 @@ mod tests {
         // Where a credential stands says nothing about the token.
         let elsewhere = Credential { source: "elsewhere".to_owned(), ..credential("alice", "a") };
         assert!(of("https://h/token", None, "r/x", Some(elsewhere)) == all[6]);
-        let (realm, gun) = (realm("https://h/token"), Gun::new("r/x").unwrap());
-        let request = TokenRequest::new(&realm, None, &gun, None);
+        let realm = realm("https://h/token");
+        let request = TokenRequest::new(&realm, None, Scope::pull("r/x"), None);
         assert_eq!(request.parameters(), [("scope", "repository:r/x:pull")]);
     }
 

@@ -1,5 +1,6 @@
 //! Permits to ask a server, and places among the requests that wait for it. Both are given back when they are dropped.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,8 @@ pub(crate) struct Permit<'a> {
     origins: &'a Arc<Origins>,
     probe: Arc<str>,
     request: RequestId,
+    /// Not while it is yielded to other requests, and no longer once it could not be had again.
+    is_held: AtomicBool,
 }
 
 /// A place among the requests that wait for a server, until it is dropped.
@@ -26,7 +29,9 @@ pub(crate) struct Waiter<'a> {
 impl<'a> Origin<'a> {
     /// Waits for a permit, for a request that has waited for this server since then, if only for another one's data.
     pub(crate) fn permit(&self, since: Instant, deadline: Deadline) -> Result<Permit<'a>, NoPermit> {
-        acquire(self.origins, &self.probe, since, deadline, Attempt::First)
+        acquire(self.origins, &self.probe, since, deadline, Attempt::First)?;
+        let (probe, request) = (Arc::clone(&self.probe), deadline.request());
+        Ok(Permit { origins: self.origins, probe, request, is_held: AtomicBool::new(true) })
     }
 
     /// Counts a request among those that wait for data which another one is fetching.
@@ -35,20 +40,20 @@ impl<'a> Origin<'a> {
     }
 }
 
-fn acquire<'a>(
-    origins: &'a Arc<Origins>,
+fn acquire(
+    origins: &Arc<Origins>,
     probe: &Arc<str>,
     since: Instant,
     deadline: Deadline,
     attempt: Attempt,
-) -> Result<Permit<'a>, NoPermit> {
+) -> Result<(), NoPermit> {
     let request = deadline.request();
     let waiter = Waiter::new(origins, probe, since, request, Needs::Permit);
     let mut table = origins.lock();
     loop {
         let Some(bulkhead) = table.bulkhead(probe) else { return Err(NoPermit::OutOfTime) };
         if bulkhead.take_permit(waiter.place, request, attempt, origins.limits.permits) {
-            return Ok(Permit { origins, probe: Arc::clone(probe), request });
+            return Ok(());
         }
         let again = match waiter.may_wait_in(&table) {
             Ok(again) => again,
@@ -62,16 +67,17 @@ fn acquire<'a>(
     }
 }
 
-impl<'a> Permit<'a> {
+impl Permit<'_> {
     /// Lets the requests ask first that wait for a permit, if there are any, and waits for the next one.
-    pub(crate) fn yield_to_others(self, deadline: Deadline) -> Result<Permit<'a>, NoPermit> {
+    pub(crate) fn yield_to_others(&self, deadline: Deadline) -> Result<(), NoPermit> {
         if self.origins.lock().bulkhead(&self.probe).is_none_or(|bulkhead| !bulkhead.is_permit_awaited()) {
-            return Ok(self);
+            return Ok(());
         }
-        let (origins, probe) = (self.origins, Arc::clone(&self.probe));
         // A request that comes in between goes first as well.
-        drop(self);
-        acquire(origins, &probe, Instant::now(), deadline, Attempt::Again)
+        self.give_back();
+        acquire(self.origins, &self.probe, Instant::now(), deadline, Attempt::Again)?;
+        self.is_held.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     /// The server responded to a request, whatever the status, or the request goes on without it: it is not silent.
@@ -82,14 +88,23 @@ impl<'a> Permit<'a> {
     }
 }
 
-impl Drop for Permit<'_> {
-    fn drop(&mut self) {
+impl Permit<'_> {
+    fn give_back(&self) {
+        if !self.is_held.swap(false, Ordering::Relaxed) {
+            return;
+        }
         let now = Instant::now();
         let mut table = self.origins.lock();
         if let Some(bulkhead) = table.bulkhead(&self.probe) {
             bulkhead.give_back(self.request, now);
         }
         self.origins.left(&mut table, &self.probe, now);
+    }
+}
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        self.give_back();
     }
 }
 

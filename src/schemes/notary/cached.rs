@@ -1,13 +1,13 @@
 //! What the service remembers of one repository for one anchor, and how a refresh of it ends.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use crate::keychain::Credential;
 use crate::keychain::candidates::Fingerprint;
+use crate::registry::sign_in::SignIn;
 use crate::schemes::notary::memory_budget::Permit;
 use crate::schemes::notary::recorder::Record;
 use crate::schemes::notary::trust_server::TrustServer;
@@ -29,9 +29,6 @@ pub(crate) struct Key {
 
 /// A key with a pin or two, a slot and a few names.
 const BESIDE: u64 = 2 << 10;
-/// How long others wait for a leader that looks for credentials or for a token: long enough for a token service in another
-/// place, so that a storm of pods whose tenants have credentials of their own each still shares one refresh.
-const SIGN_IN_TIME: Duration = Duration::from_millis(250);
 
 /// A verified repository.
 pub(crate) struct Held {
@@ -75,70 +72,6 @@ pub(crate) type Failed = (Failure, Option<(TrustedState, u64)>);
 pub(crate) struct Terms {
     pub(crate) roles: BTreeSet<RoleName>,
     pub(crate) sign_in: Arc<SignIn>,
-}
-
-/// How far the leader of a refresh has come with signing in. What its credentials cost is for those alone who have the same.
-#[derive(Default)]
-pub(crate) struct SignIn(Mutex<SignInState>);
-
-#[derive(Clone, Copy, Default)]
-pub(crate) struct SignInState {
-    /// With which credentials, once they are found.
-    who: Tried,
-    /// Since when it looks for credentials, or for a token for one of them.
-    since: Option<Instant>,
-    /// Was one of them refused, and none accepted since?
-    refused: bool,
-}
-
-impl SignIn {
-    /// Of one who knows its credentials already.
-    pub(crate) fn of(who: Fingerprint) -> Self {
-        Self(Mutex::new(SignInState { who: Some(who), ..SignInState::default() }))
-    }
-
-    pub(crate) fn state(&self) -> SignInState {
-        *self.lock()
-    }
-
-    /// It looks for credentials, or has found them.
-    pub(crate) fn begins(&self, found: Option<&[Credential]>) {
-        let mut state = self.lock();
-        state.since.get_or_insert_with(Instant::now);
-        if state.who.is_none() {
-            state.who = found.map(Fingerprint::of);
-        }
-    }
-
-    /// It has something to try.
-    pub(crate) fn has_pass(&self) {
-        self.lock().since = None;
-    }
-
-    pub(crate) fn refused(&self) {
-        self.lock().refused = true;
-    }
-
-    /// The server has let it in.
-    pub(crate) fn let_in(&self) {
-        self.lock().refused = false;
-    }
-
-    fn lock(&self) -> MutexGuard<'_, SignInState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner) // nothing under it can panic half-way
-    }
-}
-
-impl SignInState {
-    /// Does signing in take longer than it does where all is well?
-    pub(crate) fn drags_on(&self) -> bool {
-        self.refused || self.since.is_some_and(|since| since.elapsed() >= SIGN_IN_TIME)
-    }
-
-    /// Is it with these credentials?
-    pub(crate) fn is_of(&self, who: Fingerprint) -> bool {
-        self.who == Some(who)
-    }
 }
 
 /// Why a refresh gave nothing, and whose failure it is.

@@ -11,6 +11,7 @@ use super::query::Refusal;
 use super::recorder::Recorder;
 use crate::base::context::Deadline;
 use crate::keychain::candidates::Candidates;
+use crate::registry::sign_in::SignIn;
 use crate::schemes::notary::trust_server::TrustServer;
 use portreeve_verify::tuf::anchor::Anchor;
 use portreeve_verify::tuf::gun::{Gun, RoleName};
@@ -59,7 +60,8 @@ impl Notary {
     pub fn export(&self, request: &ExportRequest<'_>, now: Timestamp) -> Result<Export, Refusal> {
         let ExportRequest { gun, server, anchor, credentials, deadline } = *request;
         let budget = self.budget();
-        let source = self.source(server, gun, credentials, deadline, &());
+        let sign_in = SignIn::default();
+        let source = self.source(server, gun, credentials, deadline, None, &sign_in);
         let mut source = Recorder::new(source, true, budget, &server.to_string(), deadline);
         let none = BTreeSet::new();
         let known = self.store().recall(server, gun, deadline);

@@ -1,13 +1,13 @@
 //! One question while it is being answered: from memory, by sharing another one's refresh, or by making one.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::cached::{Brought, Failed, Failure, Held, Key, SignIn, Terms};
+use super::cached::{Brought, Failed, Failure, Held, Key, Terms};
 use super::expiry;
 use super::negative_cache::Known;
 use super::query::{Question, Refusal, Verified, WhenUnavailable};
@@ -17,16 +17,15 @@ use crate::base::single_flight::{Call, Entry, Join, Outcome};
 use crate::http::origin;
 use crate::http::origin::bulkhead::NoPermit;
 use crate::http::origin::permit::Permit;
-use crate::keychain::Credential;
 use crate::keychain::candidates::Fingerprint;
 use crate::metrics::Source;
-use crate::registry::session::Ear;
+use crate::registry::session::{no_permit, out_of_time};
+use crate::registry::sign_in::SignIn;
 use crate::schemes::Freshness;
 use crate::schemes::notary::recorder::Recorder;
 use crate::schemes::notary::store::known::Known as StoredKnown;
 use portreeve_verify::tuf::gun::RoleName;
 use portreeve_verify::tuf::repository::{FailedRefresh, RefreshError, Rejection, Repository, SignedTarget};
-use portreeve_verify::tuf::source::FetchError;
 use portreeve_verify::unavailable::{Unavailable, UnavailableCause};
 
 /// One question while it is being answered.
@@ -106,7 +105,7 @@ impl Asking<'_> {
                     .into());
             }
             self.check_server(deadline)?;
-            let joins = |terms: &Terms| alone.is_none_or(|ours| terms.sign_in.state().is_of(ours));
+            let joins = |terms: &Terms| alone.is_none_or(|ours| terms.sign_in.state().is_with(ours));
             match self.entry.join_if(joins, || self.terms(alone)) {
                 Join::Lead(leader) => {
                     // Between our look and now, or while we wait for our turn, another one may have brought it.
@@ -216,10 +215,10 @@ impl Asking<'_> {
                 return Ok(Some(outcome));
             }
             let sign_in = &call.scope.sign_in;
-            if sign_in.state().drags_on() {
+            if sign_in.state().is_slow() {
                 // Ours are looked for before we compare: the leader may be looking for the same.
                 let ours = self.fingerprint();
-                if !sign_in.state().is_of(ours) {
+                if !sign_in.state().is_with(ours) {
                     return Ok(None);
                 }
             }
@@ -257,20 +256,12 @@ impl Asking<'_> {
     }
 
     fn no_permit(&self, refused: &NoPermit, began: Instant) -> Unavailable {
-        let Question { server, .. } = *self.question;
-        match refused {
-            NoPermit::Silent { .. } | NoPermit::Crowded { .. } => {
-                Unavailable::new(UnavailableCause::Busy, format!("trust server {server} {refused}"))
-            }
-            NoPermit::OutOfTime => {
-                let waited = began.elapsed().as_secs_f64();
-                self.out_of_time(&format!("{waited:.1} s waiting for other requests that were asking it"))
-            }
-        }
+        let Question { gun, server, .. } = *self.question;
+        no_permit(&format_args!("trust server {server}"), gun.as_str(), refused, began.elapsed())
     }
 
     fn terms(&self, ours: Option<Fingerprint>) -> Terms {
-        Terms { roles: self.roles.clone(), sign_in: Arc::new(ours.map_or_else(SignIn::default, SignIn::of)) }
+        Terms { roles: self.roles.clone(), sign_in: Arc::new(ours.map_or_else(SignIn::default, SignIn::with)) }
     }
 
     /// A failure comes with what is to be remembered in place of what is held.
@@ -283,13 +274,14 @@ impl Asking<'_> {
         deadline: Deadline,
     ) -> Result<(Held, Brought), Box<Failed>> {
         let Question { gun, server, anchor, credentials, .. } = *self.question;
-        let hearing = Hearing { asking: self, deadline, permit: Cell::new(permit), sign_in };
-        let source = self.notary.source(server, gun, credentials, deadline, &hearing);
+        let source = self.notary.source(server, gun, credentials, deadline, permit.as_ref(), sign_in);
         let (store, budget, away) = (&self.notary.store, &self.notary.budget, OnceCell::new());
         // Told of what takes longer than a moment: verifying, and waiting for memory. Meanwhile the server is not silent, and
         // the request keeps no worker, whether it came over a network or not.
         let working = || {
-            hearing.answered();
+            if let Some(permit) = &permit {
+                permit.responded();
+            }
             away.get_or_init(|| self.notary.waiting.begin(deadline.request()));
         };
         let mut source = Recorder::new(source, store.keeps_bytes(), budget, &server.to_string(), deadline)
@@ -425,48 +417,8 @@ impl Asking<'_> {
 
     /// The time is up; `what` took it.
     fn out_of_time(&self, what: &str) -> Unavailable {
-        let why =
-            format!("trust server {}: no answer about {} in time: {what}", self.question.server, self.question.gun);
-        Unavailable::new(UnavailableCause::OutOfTime, why)
-    }
-}
-
-/// Hears what the network says to one question.
-struct Hearing<'a> {
-    asking: &'a Asking<'a>,
-    deadline: Deadline,
-    permit: Cell<Option<Permit<'a>>>,
-    sign_in: &'a SignIn,
-}
-
-impl Ear for Hearing<'_> {
-    fn answered(&self) {
-        let permit = self.permit.take();
-        if let Some(permit) = &permit {
-            permit.responded();
-        }
-        self.permit.set(permit);
-    }
-
-    fn signs_in(&self, found: Option<&[Credential]>) {
-        self.sign_in.begins(found);
-    }
-
-    fn has_pass(&self) {
-        self.sign_in.has_pass();
-    }
-
-    fn refused(&self) -> Result<(), FetchError> {
-        self.sign_in.refused();
-        let Some(permit) = self.permit.take() else { return Ok(()) };
-        let began = Instant::now();
-        let permit = permit.yield_to_others(self.deadline).map_err(|refused| self.asking.no_permit(&refused, began))?;
-        self.permit.set(Some(permit));
-        Ok(())
-    }
-
-    fn let_in(&self) {
-        self.sign_in.let_in();
+        let Question { gun, server, .. } = *self.question;
+        out_of_time(&format_args!("trust server {server}"), gun.as_str(), &what)
     }
 }
 

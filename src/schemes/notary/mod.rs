@@ -27,13 +27,17 @@ use crate::base::single_flight::SingleFlight;
 use crate::base::waiting::Waiting;
 use crate::http::client::HttpSetupError;
 use crate::http::origin::Limits;
+use crate::http::origin::permit::Permit;
 pub use crate::http::proxy::ProxyError;
 pub use crate::http::roots::CaError;
 pub use crate::http::url::PlainHttp;
 use crate::keychain::candidates::Candidates;
 use crate::metrics::{Metrics, Source};
-use crate::registry::session::{Client, Ear};
+use crate::registry::client::Client;
+use crate::registry::session::{Scope, Session};
+use crate::registry::sign_in::SignIn;
 pub use crate::schemes::notary::query::{Question, Refusal, Verified, WhenUnavailable};
+use crate::schemes::notary::remote::Remote;
 pub use crate::schemes::notary::rule::{Remap, Rule, UnavailableRule};
 pub use crate::schemes::notary::trust_server::{TrustServer, TrustServerError};
 use crate::schemes::notary::writer::Scribe;
@@ -49,6 +53,7 @@ pub(crate) mod memory_budget;
 pub(crate) mod negative_cache;
 pub(crate) mod query;
 pub(crate) mod recorder;
+pub(crate) mod remote;
 pub mod rule;
 pub mod scheme;
 pub mod servers;
@@ -164,18 +169,24 @@ impl Notary {
         self.store.summary(server, gun)
     }
 
-    /// A repository's metadata, wherever the server keeps it. `ear` hears what the network says.
+    /// A repository's metadata, wherever the server keeps it. Other requests may wait for what this one fetches: they read
+    /// `sign_in`, and a server is asked under the permit.
     pub(crate) fn source<'a>(
         &'a self,
         server: &'a TrustServer,
         gun: &'a Gun,
         credentials: &'a Candidates<'a>,
         deadline: Deadline,
-        ear: &'a dyn Ear,
+        permit: Option<&'a Permit<'a>>,
+        sign_in: &'a SignIn,
     ) -> Box<dyn MetadataSource + 'a> {
         match server {
             TrustServer::Directory(directory) => Box::new(Directory::new(directory.path(), gun)),
-            TrustServer::Remote(url) => Box::new(self.client.source(url, gun, credentials, deadline).heard_by(ear)),
+            TrustServer::Remote(url) => {
+                let (server, scope) = (remote::server(url), Scope::pull(gun.as_str()));
+                let session = Session::new(&self.client, server, scope, credentials, deadline);
+                Box::new(Remote::new(url, gun, session.watched(permit, sign_in)))
+            }
         }
     }
 

@@ -148,13 +148,10 @@ impl Bench {
         let Join::Lead(leader) = entry.join(|| Terms { roles: BTreeSet::new(), sign_in: Arc::default() }) else {
             panic!("somebody is asking");
         };
+        let (nobody, sign_in) = (Candidates::known(Vec::new()), Default::default());
+        let mut source = self.notary.source(&self.url, &self.gun, &nobody, Deadline::after(LONG), None, &sign_in);
         let repository = Repository::refresh(
-            &mut self.notary.client.source(
-                self.url.remote().unwrap(),
-                &self.gun,
-                &Candidates::known(Vec::new()),
-                Deadline::after(LONG),
-            ),
+            &mut *source,
             &self.gun,
             &self.anchor,
             Some(&held.repository),

@@ -5,7 +5,7 @@ use crate::base::waiting::WaitEvent;
 use crate::http::client::Http;
 use crate::http::origin::{Limits, Times};
 use crate::http::proxy::Proxies;
-use crate::registry::session::Client;
+use crate::registry::client::Client;
 
 const WORKERS: usize = 8;
 /// As [`Times::DEFAULT`], so short that a test need not wait.

@@ -1,0 +1,103 @@
+//! What all sessions share: connections, tokens, and how each server wants to be signed in to.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::challenge::{Challenge, ChallengeError};
+use super::realm::Realm;
+use super::token::Tokens;
+use crate::http::client::{Http, HttpSetupError};
+use crate::http::origin::{Limits, Origin};
+use crate::http::url::{PlainHttp, ServerUrl};
+use crate::metrics::Metrics;
+use portreeve_verify::text::printable;
+
+/// Most servers whose way of signing in is remembered.
+const MAX_METHODS: usize = 1_000;
+
+/// Connections, tokens and ways of signing in. Shared by all workers.
+pub(crate) struct Client {
+    pub(super) http: Http,
+    pub(super) tokens: Tokens,
+    methods: Mutex<HashMap<ServerUrl, Method>>,
+    plain_http: PlainHttp,
+}
+
+/// How a server wants to be signed in to. It is remembered, so that only the first request to a server is made in vain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Method {
+    Bearer { realm: Realm, service: Option<String> },
+    Basic,
+}
+
+impl Client {
+    /// A client under the built-in roots and a bundle.
+    pub(crate) fn new(
+        ca: Option<PathBuf>,
+        plain_http: PlainHttp,
+        limits: Limits,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, HttpSetupError> {
+        Ok(Self::over(Http::new(ca, plain_http, limits, metrics)?, plain_http))
+    }
+
+    pub(crate) fn over(http: Http, plain_http: PlainHttp) -> Self {
+        Self { http, tokens: Tokens::default(), methods: Mutex::default(), plain_http }
+    }
+
+    /// The state of this server, as all requests share it.
+    pub(crate) fn origin(&self, server: &ServerUrl) -> Origin<'_> {
+        self.http.origin(&probe_url(server))
+    }
+
+    pub(super) fn method(&self, server: &ServerUrl) -> Option<Method> {
+        self.lock().get(server).cloned()
+    }
+
+    pub(super) fn record_method(&self, server: &ServerUrl, method: &Method) {
+        let mut methods = self.lock();
+        if methods.len() >= MAX_METHODS && !methods.contains_key(server) {
+            // Servers come from policies, of which there are few; starting over costs one request for each.
+            methods.clear();
+        }
+        methods.insert(server.clone(), method.clone());
+    }
+
+    pub(super) fn evict_method(&self, server: &ServerUrl) {
+        self.lock().remove(server);
+    }
+
+    /// The method that a response asks for. The error follows "… answered 401, and ".
+    pub(super) fn read_method(&self, fields: &[String]) -> Result<Method, String> {
+        let challenges = Challenge::parse_all(fields.iter().map(String::as_str));
+        let challenges = challenges.map_err(|error: ChallengeError| error.to_string())?;
+        let mut has_basic = false;
+        let mut others = Vec::new();
+        for challenge in challenges {
+            match challenge {
+                Challenge::Bearer { realm, service } => {
+                    let realm = Realm::parse(&realm, self.plain_http)
+                        .map_err(|error| format!("no credentials are sent to its token service: {error}"))?;
+                    return Ok(Method::Bearer { realm, service });
+                }
+                Challenge::Basic { .. } => has_basic = true,
+                Challenge::Other { scheme } => others.push(printable(&scheme, 40)),
+            }
+        }
+        match others {
+            _ if has_basic => Ok(Method::Basic),
+            others if others.is_empty() => Err("does not say how to sign in".to_owned()),
+            others => Err(format!("wants to be signed in to by {}, which is not supported", others.join(", "))),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<ServerUrl, Method>> {
+        self.methods.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A URL to which a registry or a Notary server that is up responds: with 200, or with 401 where it wants to be signed in to.
+pub(super) fn probe_url(server: &ServerUrl) -> String {
+    format!("{server}/v2/")
+}

@@ -1,0 +1,63 @@
+//! A repository's metadata on a Notary server: how its files are named, and what the server's responses mean.
+
+use crate::http::error_body;
+use crate::http::url::ServerUrl;
+use crate::metrics;
+use crate::registry::session::{Server, Session, SessionError};
+use portreeve_verify::tuf::gun::Gun;
+use portreeve_verify::tuf::source::{FetchError, MetadataName, MetadataSource};
+use portreeve_verify::unavailable::Unavailable;
+
+/// The Notary server with this URL.
+pub(crate) fn server(url: &ServerUrl) -> Server<'_> {
+    Server { url, name: "trust server", peer: metrics::Peer::TrustServer }
+}
+
+/// One repository on one Notary server.
+pub(crate) struct Remote<'a> {
+    url: &'a ServerUrl,
+    gun: &'a Gun,
+    session: Session<'a>,
+}
+
+impl<'a> Remote<'a> {
+    /// A repository over a session with its server.
+    pub(crate) fn new(url: &'a ServerUrl, gun: &'a Gun, session: Session<'a>) -> Self {
+        Self { url, gun, session }
+    }
+}
+
+impl MetadataSource for Remote<'_> {
+    fn fetch(&mut self, name: &MetadataName, cap: usize) -> Result<Vec<u8>, FetchError> {
+        let path = format!("/v2/{}/_trust/tuf/{}.json", self.gun, name.file_stem());
+        let answer = self.session.get(&path, cap).map_err(|error| match error {
+            SessionError::TooLarge { cap } => FetchError::TooLarge { cap },
+            SessionError::Unavailable(unavailable) => unavailable.into(),
+        })?;
+        let (url, status) = (self.url, answer.status);
+        let why = match status {
+            // A proxy or a portal sent this page, and not the Notary server.
+            200 if is_web_page(&answer.body) => {
+                return Err(Unavailable::other(format!("{url} sent a web page instead of {name}.json")).into());
+            }
+            200 => return Ok(answer.body),
+            404 if error_body::is_absence(404, &answer.body) => return Err(FetchError::NotFound),
+            300..400 => ", a redirect, and those are not followed",
+            404 => {
+                ", which is not how a Notary server says that there is no trust data: this is no Notary server; check \
+                 its address, and what stands in front of it"
+            }
+            _ => "",
+        };
+        let code = error_body::error_code(&answer.body).map(|code| format!(" {code}")).unwrap_or_default();
+        let message = format!("{} answered {status}{code} for {name}.json{why}", server(url));
+        Err(Unavailable::other(message).into())
+    }
+}
+
+fn is_web_page(body: &[u8]) -> bool {
+    body.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'<')
+}
+
+#[cfg(test)]
+mod tests;
