@@ -23,7 +23,7 @@ use crate::registry::session::{no_permit, out_of_time};
 use crate::registry::sign_in::SignIn;
 use crate::schemes::Freshness;
 use crate::schemes::notary::recorder::Recorder;
-use crate::schemes::notary::store::known::Known as StoredKnown;
+use crate::schemes::notary::store::repository_record::RepositoryRecord;
 use portreeve_verify::tuf::gun::RoleName;
 use portreeve_verify::tuf::repository::{FailedRefresh, RefreshError, Rejection, Repository, SignedTarget};
 use portreeve_verify::unavailable::{Unavailable, UnavailableCause};
@@ -322,7 +322,7 @@ impl Asking<'_> {
             let more: Vec<_> = known.roles().filter(|role| !roles.contains(role)).cloned().collect();
             roles.extend(more.into_iter().take(MAX_ROLES.saturating_sub(roles.len())));
         }
-        let mut attempt = |known: Option<&StoredKnown>, roles: &BTreeSet<RoleName>| match known {
+        let mut attempt = |known: Option<&RepositoryRecord>, roles: &BTreeSet<RoleName>| match known {
             Some(known) => known.refresh(&mut source, gun, anchor, roles, self.now),
             None => {
                 let previous = held.map(|held| held.repository.as_ref());
@@ -410,7 +410,7 @@ impl Asking<'_> {
     }
 
     /// What is known of the repository, by whatever anchor.
-    pub(crate) fn recall(&self) -> Option<Arc<StoredKnown>> {
+    pub(crate) fn recall(&self) -> Option<Arc<RepositoryRecord>> {
         let Question { gun, server, deadline, .. } = *self.question;
         self.notary.store.recall(server, gun, deadline)
     }

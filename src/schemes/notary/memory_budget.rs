@@ -1,12 +1,11 @@
-//! The memory in which metadata is read and verified: one budget for all refreshes of a process, over the network, from
-//! directories and from stored data alike. What a file costs is drawn before it is asked for and given back when it has
-//! been dealt with. Whoever cannot draw waits for a turn, no longer than the deadline; nobody is refused for being second.
+//! The memory in which metadata is read and verified: one budget for all refreshes of a process, from servers, directories and
+//! the disk alike. A refresh draws what a file will cost before it asks for the file, and gives it back when the file has been
+//! dealt with. A refresh that cannot draw waits for its turn until its deadline.
 //!
-//! Nobody waits for ever: a refresh draws once from the *light* part, for a large root or for a few lists, and once from
-//! the *heavy* part, then for all that is to come; with a heavy draw in hand it asks for no more. So light draws wait only
-//! for those that are waiting for nothing, or for heavy ones, and those wait for nothing. A crowd of large repositories
-//! does not hold up small ones, which draw nothing, nor those of middle size; and one server, which may be slow, never
-//! holds all of a part.
+//! No refresh waits for ever. It draws once from the *light* part, for a large root or a few lists, and once from the *heavy*
+//! part, for all that is still to come. A refresh that has a heavy draw draws no more. So heavy draws wait only for refreshes
+//! that wait for nothing, and light draws wait only for those or for heavy ones. Many large repositories do not hold up small
+//! ones, which draw nothing, nor middle-sized ones. One server, which may be slow, never has all of a part.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -16,20 +15,29 @@ use crate::base::context::Deadline;
 use crate::metrics::{Limit, Metrics};
 use portreeve_verify::tuf::source::reading_memory;
 
-/// How often somebody is told that the wait goes on.
+/// How often a waiting refresh calls `tell`.
 const TELL_EVERY: Duration = Duration::from_millis(500);
 
 /// The budget. Shared by all workers.
 #[derive(Debug)]
-pub(crate) struct Budget {
-    light: Arc<Part>,
-    heavy: Arc<Part>,
+pub(crate) struct MemoryBudget {
+    /// The light and the heavy part.
+    pools: [Arc<Pool>; 2],
     metrics: Arc<Metrics>,
 }
 
-/// One part, first come first served.
+/// A part of the budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// A sixth of it.
+    Light,
+    /// The rest, for refreshes that have no heavy draw yet.
+    Heavy,
+}
+
+/// One part. Draws are served in order.
 #[derive(Debug)]
-struct Part {
+struct Pool {
     bytes: u64,
     state: Mutex<State>,
     changed: Condvar,
@@ -37,76 +45,70 @@ struct Part {
 
 #[derive(Debug, Default)]
 struct State {
-    /// What is drawn, by which server's data.
+    /// Each draw: the server and the bytes.
     drawn: Vec<(Arc<str>, u64)>,
     waiting: VecDeque<(u64, Arc<str>, u64)>,
     next: u64,
 }
 
-/// Memory that was drawn; given back on drop.
+/// Memory that was drawn. Dropping it gives it back.
 pub(crate) struct Permit {
-    part: Arc<Part>,
+    pool: Arc<Pool>,
     server: Arc<str>,
     bytes: u64,
 }
 
-/// Why there is no memory.
+/// Why no memory was drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoMemory {
-    /// Others had it all the time.
+    /// Other refreshes had it until the deadline.
     OutOfTime,
-    /// More than one server's data may take.
+    /// It is more than the data of one server may take.
     TooMuch { wanted: u64, most: u64 },
 }
 
-impl Budget {
-    /// A sixth of it is the light part.
+impl MemoryBudget {
     pub(crate) fn new(bytes: u64, metrics: Arc<Metrics>) -> Self {
         let light = bytes / 6;
-        Self { light: Arc::new(Part::new(light)), heavy: Arc::new(Part::new(bytes - light)), metrics }
+        Self { pools: [light, bytes - light].map(|bytes| Arc::new(Pool::new(bytes))), metrics }
     }
 
     /// The most that one refresh can have.
     pub(crate) fn most(&self) -> u64 {
-        self.heavy.share()
+        self.pool(Part::Heavy).share()
     }
 
-    /// May this be drawn from the light part?
+    /// May so many bytes be drawn from the light part?
     pub(crate) fn is_light(&self, bytes: u64) -> bool {
-        bytes <= self.light.share()
+        bytes <= self.pool(Part::Light).share()
     }
 
-    /// Draws, as soon as it is one's turn. `tell` is called now and then while that is waited for.
-    pub(crate) fn draw_light(
+    /// Draws, as soon as it is this refresh's turn. `tell` is called now and then while it waits.
+    pub(crate) fn draw(
         &self,
+        part: Part,
         server: &Arc<str>,
         bytes: u64,
         by: Deadline,
         tell: &dyn Fn(),
     ) -> Result<Permit, NoMemory> {
-        self.counted(Part::draw(&self.light, server, bytes, by, tell))
-    }
-
-    /// Only for somebody who has nothing of the heavy part yet.
-    pub(crate) fn draw_heavy(
-        &self,
-        server: &Arc<str>,
-        bytes: u64,
-        by: Deadline,
-        tell: &dyn Fn(),
-    ) -> Result<Permit, NoMemory> {
-        self.counted(Part::draw(&self.heavy, server, bytes, by, tell))
-    }
-
-    fn counted(&self, drawn: Result<Permit, NoMemory>) -> Result<Permit, NoMemory> {
+        let drawn = Pool::draw(self.pool(part), server, bytes, by, tell);
         if drawn.is_err() {
             self.metrics.limit(Limit::VerifyMemory);
         }
         drawn
     }
+
+    fn pool(&self, part: Part) -> &Arc<Pool> {
+        let [light, heavy] = &self.pools;
+        match part {
+            Part::Light => light,
+            Part::Heavy => heavy,
+        }
+    }
 }
 
-impl Part {
+impl Pool {
     fn new(bytes: u64) -> Self {
         Self { bytes, state: Mutex::default(), changed: Condvar::new() }
     }
@@ -117,36 +119,36 @@ impl Part {
     }
 
     fn draw(
-        part: &Arc<Self>,
+        pool: &Arc<Self>,
         server: &Arc<str>,
         bytes: u64,
         by: Deadline,
         tell: &dyn Fn(),
     ) -> Result<Permit, NoMemory> {
-        if bytes > part.share() {
-            return Err(NoMemory::TooMuch { wanted: bytes, most: part.share() });
+        if bytes > pool.share() {
+            return Err(NoMemory::TooMuch { wanted: bytes, most: pool.share() });
         }
-        let mut state = part.lock();
+        let mut state = pool.lock();
         let ticket = state.next;
         state.next += 1;
         state.waiting.push_back((ticket, Arc::clone(server), bytes));
         let drawn = loop {
-            if part.is_turn_of(&state, ticket) {
+            if pool.is_turn_of(&state, ticket) {
                 state.drawn.push((Arc::clone(server), bytes));
-                break Ok(Permit { part: Arc::clone(part), server: Arc::clone(server), bytes });
+                break Ok(Permit { pool: Arc::clone(pool), server: Arc::clone(server), bytes });
             }
             let Some(left) = by.remaining() else { break Err(NoMemory::OutOfTime) };
-            state = part.changed.wait_timeout(state, left.min(TELL_EVERY)).unwrap_or_else(PoisonError::into_inner).0;
+            state = pool.changed.wait_timeout(state, left.min(TELL_EVERY)).unwrap_or_else(PoisonError::into_inner).0;
             tell();
         };
         state.waiting.retain(|(waiting, ..)| *waiting != ticket);
         drop(state);
-        // There may be room for the next one as well, or this one stood in its way.
-        part.changed.notify_all();
+        // There may be room for the next draw as well, or this one was in its way.
+        pool.changed.notify_all();
         drawn
     }
 
-    /// In order of coming, but that nobody waits behind those whose own server has its share.
+    /// Draws are served in order, but none waits behind one whose own server has its share already.
     fn is_turn_of(&self, state: &State, ticket: u64) -> bool {
         let mut drawn = state.drawn.clone();
         for (waiting, server, bytes) in &state.waiting {
@@ -178,28 +180,28 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let mut state = self.part.lock();
+        let mut state = self.pool.lock();
         let ours = state.drawn.iter().position(|(server, bytes)| *server == self.server && *bytes == self.bytes);
         if let Some(ours) = ours {
             state.drawn.swap_remove(ours);
         }
         drop(state);
-        self.part.changed.notify_all();
+        self.pool.changed.notify_all();
     }
 }
 
-/// What reading and verifying one file takes: its bytes, what they are read into, and what is made of them.
+/// The memory to read and verify one file: its bytes, the parsed values, and the verified role.
 pub(crate) fn cost_of_one(role: &str, bytes: usize) -> u64 {
     cost_of_kept(bytes).saturating_add(as_u64(reading_memory(role, bytes)))
 }
 
-/// What stays of such a file while the rest of the repository is verified.
+/// The memory that such a file keeps while the rest of the repository is verified.
 pub(crate) fn cost_of_kept(bytes: usize) -> u64 {
     as_u64(bytes.saturating_mul(3))
 }
 
-/// What it takes to read and verify lists of targets, one after the other. Of each stays what is made of it, five eighths
-/// of its bytes, and its bytes too, where they are to be stored.
+/// The memory to read and verify lists of targets, one after the other. Each keeps its verified role, five eighths of its
+/// bytes, and its bytes as well where they are to be stored.
 pub(crate) fn cost_of_lists(lengths: &[usize], keeps_bytes: bool) -> u64 {
     let made = |bytes: usize| as_u64(bytes / 8 * 5 + 1024);
     let all: u64 = lengths.iter().map(|bytes| made(*bytes)).sum();
@@ -222,8 +224,8 @@ mod tests {
     use super::*;
     use portreeve_verify::tuf::source::SMALL_FILE;
 
-    fn budget(bytes: u64) -> Budget {
-        Budget::new(bytes, Arc::default())
+    fn budget(bytes: u64) -> MemoryBudget {
+        MemoryBudget::new(bytes, Arc::default())
     }
 
     fn soon() -> Deadline {
@@ -238,18 +240,18 @@ mod tests {
     fn what_is_drawn_is_given_back() {
         let (budget, a) = (budget(6_000), Arc::from("a"));
         assert_eq!((budget.most(), budget.is_light(800), budget.is_light(801)), (4_000, true, false));
-        let first = budget.draw_heavy(&a, 3_000, soon(), &|| {}).ok().unwrap();
+        let first = budget.draw(Part::Heavy, &a, 3_000, soon(), &|| {}).ok().unwrap();
         assert_eq!(
-            (first.bytes(), budget.draw_heavy(&a, 1_001, soon(), &|| {}).err()),
+            (first.bytes(), budget.draw(Part::Heavy, &a, 1_001, soon(), &|| {}).err()),
             (3_000, Some(NoMemory::OutOfTime))
         );
-        assert!(budget.draw_heavy(&a, 1_000, soon(), &|| {}).is_ok());
-        // The other part is another's.
-        assert!(budget.draw_light(&a, 800, soon(), &|| {}).is_ok());
+        assert!(budget.draw(Part::Heavy, &a, 1_000, soon(), &|| {}).is_ok());
+        // The light part is apart.
+        assert!(budget.draw(Part::Light, &a, 800, soon(), &|| {}).is_ok());
         drop(first);
-        assert!(budget.draw_heavy(&a, 4_000, soon(), &|| {}).is_ok());
+        assert!(budget.draw(Part::Heavy, &a, 4_000, soon(), &|| {}).is_ok());
         let too_much = NoMemory::TooMuch { wanted: 4_001, most: 4_000 };
-        assert_eq!(budget.draw_heavy(&a, 4_001, later(), &|| {}).err(), Some(too_much));
+        assert_eq!(budget.draw(Part::Heavy, &a, 4_001, later(), &|| {}).err(), Some(too_much));
         let hits = "portreeve_limit_hits_total{limit=\"verify_memory\"} 2";
         assert!(budget.metrics.render().contains(hits), "{}", budget.metrics.render());
     }
@@ -257,15 +259,16 @@ mod tests {
     #[test]
     fn no_server_holds_all_of_it() {
         let (budget, a, b) = (budget(6_000), Arc::from("a"), Arc::from("b"));
-        let _slow = budget.draw_heavy(&a, 4_000, soon(), &|| {}).ok().unwrap();
+        let _slow = budget.draw(Part::Heavy, &a, 4_000, soon(), &|| {}).ok().unwrap();
         thread::scope(|scope| {
-            let waiting =
-                scope.spawn(|| budget.draw_heavy(&a, 2_000, Deadline::after(Duration::from_millis(300)), &|| {}).err());
-            while budget.heavy.lock().waiting.is_empty() {
+            let waiting = scope.spawn(|| {
+                budget.draw(Part::Heavy, &a, 2_000, Deadline::after(Duration::from_millis(300)), &|| {}).err()
+            });
+            while budget.pool(Part::Heavy).lock().waiting.is_empty() {
                 thread::sleep(Duration::from_millis(1));
             }
             // It waits for its own server's share; the other server's data do not wait behind it.
-            assert!(budget.draw_heavy(&b, 1_000, soon(), &|| {}).is_ok());
+            assert!(budget.draw(Part::Heavy, &b, 1_000, soon(), &|| {}).is_ok());
             assert_eq!(waiting.join().unwrap(), Some(NoMemory::OutOfTime));
         });
     }
@@ -273,18 +276,18 @@ mod tests {
     #[test]
     fn a_large_draw_is_not_overtaken_for_ever() {
         let (budget, servers) = (budget(6_000), ["a", "b", "c"].map(Arc::<str>::from));
-        let held =
-            [&servers[0], &servers[1]].map(|server| budget.draw_heavy(server, 2_000, soon(), &|| {}).ok().unwrap());
+        let held = [&servers[0], &servers[1]]
+            .map(|server| budget.draw(Part::Heavy, server, 2_000, soon(), &|| {}).ok().unwrap());
         let (tell, order) = channel();
         thread::scope(|scope| {
             let wait = |number: usize, server: usize, bytes: u64, tell: Sender<usize>| {
                 let (budget, server) = (&budget, &servers[server]);
                 scope.spawn(move || {
-                    let permit = budget.draw_heavy(server, bytes, later(), &|| {}).ok().unwrap();
+                    let permit = budget.draw(Part::Heavy, server, bytes, later(), &|| {}).ok().unwrap();
                     tell.send(number).unwrap();
                     drop(permit);
                 });
-                while budget.heavy.lock().waiting.len() < number {
+                while budget.pool(Part::Heavy).lock().waiting.len() < number {
                     thread::sleep(Duration::from_millis(1));
                 }
             };

@@ -19,7 +19,7 @@ use crate::schemes::notary::lookup::Asking;
 use crate::schemes::notary::negative_cache::Failures;
 
 use super::notary::directory::Directory;
-use super::notary::memory_budget::Budget;
+use super::notary::memory_budget::MemoryBudget;
 use super::notary::store::Store;
 use super::notary::store::summary::StoredSummary;
 use crate::base::context::Deadline;
@@ -40,7 +40,7 @@ pub use crate::schemes::notary::query::{Question, Refusal, Verified, WhenUnavail
 use crate::schemes::notary::remote::Remote;
 pub use crate::schemes::notary::rule::{Remap, Rule, UnavailableRule};
 pub use crate::schemes::notary::trust_server::{TrustServer, TrustServerError};
-use crate::schemes::notary::writer::Scribe;
+use crate::schemes::notary::writer::Writer;
 use portreeve_verify::tuf::gun::Gun;
 use portreeve_verify::tuf::source::MetadataSource;
 
@@ -92,8 +92,8 @@ pub struct NotarySettings {
 pub struct Notary {
     client: Client,
     store: Arc<Store>,
-    budget: Arc<Budget>,
-    scribe: Scribe,
+    budget: Arc<MemoryBudget>,
+    scribe: Writer,
     refresh_after: Duration,
     repositories: SingleFlight<Key, Arc<Held>, Terms, Failure>,
     waiting: Arc<Waiting>,
@@ -123,14 +123,14 @@ impl Notary {
         // What is held for one anchor and what is known whatever the anchor are mostly the same bytes, counted twice.
         let room = u64::try_from(settings.cache_bytes).unwrap_or(u64::MAX);
         let half = u64::try_from(settings.memory / 2).unwrap_or(u64::MAX);
-        let store = Store::new(settings.cache, half, Arc::clone(&settings.metrics)).with_room(room);
+        let store = Store::new(settings.cache, half, Arc::clone(&settings.metrics)).with_quota(room);
         let verify_memory = u64::try_from(settings.verify_memory).unwrap_or(u64::MAX);
-        let budget = Arc::new(Budget::new(verify_memory, Arc::clone(&settings.metrics)));
+        let budget = Arc::new(MemoryBudget::new(verify_memory, Arc::clone(&settings.metrics)));
         let store = store.with_budget(Arc::clone(&budget));
         let store = Arc::new(store);
         Ok(Self {
             client,
-            scribe: Scribe::new(Arc::clone(&store)),
+            scribe: Writer::new(Arc::clone(&store)),
             store,
             budget,
             refresh_after: settings.refresh_after,
@@ -190,7 +190,7 @@ impl Notary {
         }
     }
 
-    pub(crate) fn budget(&self) -> &Budget {
+    pub(crate) fn budget(&self) -> &MemoryBudget {
         &self.budget
     }
 

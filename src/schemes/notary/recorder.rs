@@ -1,5 +1,5 @@
-//! Stands between a source and the verifier: draws the memory that a file takes before it is asked for, looks at the
-//! clock, and keeps what was verified, so that it can be stored without being in memory for ever. Judges nothing.
+//! Stands between a source and the verifier: draws the memory for a file before it asks for the file, checks the deadline, and
+//! keeps the bytes of verified files until they are stored. Judges nothing.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::memory_budget;
-use super::memory_budget::{Budget, NoMemory, Permit};
+use super::memory_budget::{MemoryBudget, NoMemory, Part, Permit};
 use crate::base::context::Deadline;
 use crate::metrics::{Metrics, Phase};
 use portreeve_verify::image::Sha256;
@@ -15,31 +15,31 @@ use portreeve_verify::tuf::source::SMALL_FILE;
 use portreeve_verify::tuf::source::{FetchError, MetadataName, MetadataSource};
 use portreeve_verify::unavailable::{Unavailable, UnavailableCause};
 
-/// Where a server sends more than is free, it is asked once more with this cap, and then with the file's own: most of
-/// those that are larger are not much larger.
+/// A file larger than [`SMALL_FILE`] is asked for again with this cap, and then with the file's own: most large files are not
+/// much larger.
 const LARGER: usize = 128 << 10;
 
-/// A source, and what it gave.
+/// A source whose verified files are kept.
 pub(crate) struct Recorder<'a> {
     source: Box<dyn MetadataSource + 'a>,
     keeps: bool,
     record: Record,
     memory: Memory<'a>,
     began: Instant,
-    /// How long the source took, all in all.
+    /// How long the source took in all.
     waited: Duration,
     gave: bool,
     metrics: Option<&'a Metrics>,
     working: Working<'a>,
 }
 
-/// Tells now and then that this process is at work on what a server sent: then it is not the server that is silent.
+/// Reports now and then that this process works on what a server sent: meanwhile the server is not silent.
 struct Working<'a> {
     tell: &'a dyn Fn(),
     told: Cell<Instant>,
 }
 
-/// How often that is told.
+/// How often it reports.
 const TELL_EVERY: Duration = Duration::from_millis(500);
 
 impl Working<'_> {
@@ -51,27 +51,26 @@ impl Working<'_> {
     }
 }
 
-/// Verified targets roles by their hash. The other files stay in the verified repository itself.
+/// Verified lists of targets by their hash. The other files stay in the verified repository itself.
 pub(crate) type Record = BTreeMap<Sha256, Vec<u8>>;
 
-/// What was drawn for one refresh.
+/// The memory that was drawn for one refresh.
 struct Memory<'a> {
-    budget: &'a Budget,
-    /// Whose data it is.
+    budget: &'a MemoryBudget,
     server: Arc<str>,
     deadline: Deadline,
     light: Option<Permit>,
     heavy: Option<Permit>,
-    /// What stays of the large ones among the files so far.
+    /// The memory that the large files so far keep.
     kept: u64,
 }
 
 impl<'a> Recorder<'a> {
-    /// `keeps`: is there any use for the bytes? They are of `server`. Verifying ends with the deadline.
+    /// `keeps`: are the bytes to be stored? `server` is where they come from. Verifying ends with the deadline.
     pub(crate) fn new(
         source: Box<dyn MetadataSource + 'a>,
         keeps: bool,
-        budget: &'a Budget,
+        budget: &'a MemoryBudget,
         server: &str,
         deadline: Deadline,
     ) -> Self {
@@ -81,31 +80,31 @@ impl<'a> Recorder<'a> {
         Self { source, keeps, record, memory, began, waited, gave: false, metrics: None, working }
     }
 
-    /// Counts how long the use of what the source gave took, which is the verifier's time.
+    /// Counts the time that the verifier takes.
     pub(crate) fn timed(mut self, metrics: &'a Metrics) -> Self {
         self.metrics = Some(metrics);
         self
     }
 
-    /// Lets somebody know that what a server sent is being worked on.
+    /// Calls `tell` now and then while the files are verified, or memory is waited for.
     pub(crate) fn telling(mut self, tell: &'a dyn Fn()) -> Self {
         self.working.tell = tell;
         self
     }
 
-    /// What was kept since the last time.
+    /// The bytes that were kept since the last call.
     pub(crate) fn take_record(&mut self) -> Record {
         std::mem::take(&mut self.record)
     }
 
-    /// Gives back what was drawn for an attempt that came to nothing. What is done next, such as reading stored data, draws
-    /// for itself, and must not wait with this in hand.
+    /// Gives back the memory of an attempt that failed. The next step, such as reading stored data, draws for itself, and must
+    /// not wait with this draw.
     pub(crate) fn begin_anew(&mut self) {
         self.record.clear();
         (self.memory.light, self.memory.heavy, self.memory.kept) = (None, None, 0);
     }
 
-    /// The memory that the record is in.
+    /// The memory in which the kept bytes are.
     pub(crate) fn take_memory(&mut self) -> Option<Permit> {
         let light = self.memory.light.take();
         self.memory.heavy.take().or(light)
@@ -116,10 +115,10 @@ impl<'a> Recorder<'a> {
             MetadataName::Root | MetadataName::RootVersion(_) => "root",
             MetadataName::Timestamp => "timestamp",
             MetadataName::Snapshot(_) => "snapshot",
-            // Memory for all of them was drawn before the first.
+            // Memory for all lists was drawn before the first.
             MetadataName::Targets(_) | MetadataName::Delegation(..) => return self.source.fetch(name, cap),
         };
-        // Of these alone nobody has said how long they are.
+        // The length of root and timestamp is not known beforehand.
         let is_listed = matches!(name, MetadataName::Snapshot(_));
         let caps = [SMALL_FILE, LARGER, cap].into_iter().filter(|step| *step <= cap && !(is_listed && *step < cap));
         let mut too_large = Err(FetchError::TooLarge { cap });
@@ -153,14 +152,14 @@ impl MetadataSource for Recorder<'_> {
     }
 
     fn reserve(&mut self, lengths: &[usize]) -> Result<(), Unavailable> {
-        self.record.clear(); // what an attempt before this one has left is of no use to anybody
+        self.record.clear(); // drop what a failed attempt has left
         if lengths.iter().sum::<usize>() <= SMALL_FILE {
             return Ok(());
         }
         let began = Instant::now();
         let kept = self.memory.kept;
         let most = self.memory.budget.most();
-        // What is too large to be stored in passing is verified all the same.
+        // A repository that is too large to be stored is verified all the same.
         self.keeps &= kept + memory_budget::cost_of_lists(lengths, true) <= most;
         let drawn = self.memory.draw_last(kept + memory_budget::cost_of_lists(lengths, self.keeps), self.working.tell);
         self.waited += began.elapsed();
@@ -180,34 +179,34 @@ impl MetadataSource for Recorder<'_> {
 }
 
 impl Memory<'_> {
-    /// Draws what one file takes, beside those that were read before.
+    /// Draws the memory of one file, beside those that were read before.
     fn draw(&mut self, bytes: u64, tell: &dyn Fn()) -> Result<(), Unavailable> {
         let wanted = self.kept + bytes;
         if self.has(wanted) {
             return Ok(());
         }
         if self.kept == 0 {
-            self.light = None; // drawn for an answer that was larger still
+            self.light = None; // it was drawn for a smaller cap
         }
         if self.light.is_none() && self.heavy.is_none() && self.budget.is_light(wanted) {
-            self.light = Some(self.drawn(self.budget.draw_light(&self.server, wanted, self.deadline, tell))?);
+            self.light = Some(self.draw_from(Part::Light, wanted, tell)?);
             return Ok(());
         }
-        // Large at the beginning, and nobody knows what is to come: all that one may have.
+        // A large file at the beginning: the size of the rest is unknown, so all that one refresh may have is drawn.
         self.draw_last(wanted.max(self.budget.most()), tell)
     }
 
-    /// Draws what is needed to the end of the refresh.
+    /// Draws the memory for the rest of the refresh.
     fn draw_last(&mut self, wanted: u64, tell: &dyn Fn()) -> Result<(), Unavailable> {
         if self.has(wanted) {
             return Ok(());
         }
-        // An earlier attempt's, of which nothing is left: nobody waits with a heavy draw in hand.
+        // The draw of an earlier attempt: a refresh must not wait with a heavy draw.
         self.heavy = None;
         if self.light.is_none() && self.budget.is_light(wanted) {
-            self.light = Some(self.drawn(self.budget.draw_light(&self.server, wanted, self.deadline, tell))?);
+            self.light = Some(self.draw_from(Part::Light, wanted, tell)?);
         } else {
-            self.heavy = Some(self.drawn(self.budget.draw_heavy(&self.server, wanted, self.deadline, tell))?);
+            self.heavy = Some(self.draw_from(Part::Heavy, wanted, tell)?);
             self.light = None;
         }
         Ok(())
@@ -217,9 +216,9 @@ impl Memory<'_> {
         [&self.light, &self.heavy].into_iter().flatten().any(|permit| permit.bytes() >= wanted)
     }
 
-    fn drawn(&self, drawn: Result<Permit, NoMemory>) -> Result<Permit, Unavailable> {
+    fn draw_from(&self, part: Part, wanted: u64, tell: &dyn Fn()) -> Result<Permit, Unavailable> {
         let mebibytes = |bytes: u64| bytes.div_ceil(1 << 20);
-        drawn.map_err(|why| match why {
+        self.budget.draw(part, &self.server, wanted, self.deadline, tell).map_err(|why| match why {
             NoMemory::OutOfTime => {
                 let message = format!(
                     "trust server {}: other repositories took all the memory for verifying (limits.verifyMemory) until \
@@ -271,7 +270,7 @@ mod tests {
         Deadline::after(Duration::from_millis(30))
     }
 
-    fn recorder<'a>(budget: &'a Budget, length: usize, asked: &'a Cell<usize>) -> Recorder<'a> {
+    fn recorder<'a>(budget: &'a MemoryBudget, length: usize, asked: &'a Cell<usize>) -> Recorder<'a> {
         Recorder::new(Box::new(File(length, asked)), true, budget, "https://n", soon())
     }
 
@@ -281,7 +280,7 @@ mod tests {
 
     #[test]
     fn what_is_small_is_asked_for_once_and_draws_nothing() {
-        let (budget, asked) = (Budget::new(0, Arc::default()), Cell::new(0));
+        let (budget, asked) = (MemoryBudget::new(0, Arc::default()), Cell::new(0));
         let mut small = recorder(&budget, SMALL_FILE, &asked);
         for name in [MetadataName::Root, MetadataName::Timestamp, MetadataName::Snapshot(Sha256::of(b"x"))] {
             let cap = if matches!(name, MetadataName::Snapshot(_)) { SMALL_FILE } else { name.cap() };
@@ -298,7 +297,7 @@ mod tests {
 
     #[test]
     fn a_large_root_is_asked_for_again_once_there_is_memory_for_it() {
-        let (budget, asked) = (Budget::new(48 << 20, Arc::default()), Cell::new(0));
+        let (budget, asked) = (MemoryBudget::new(48 << 20, Arc::default()), Cell::new(0));
         let root = MetadataName::Root;
         for (length, expected) in [(SMALL_FILE + 1, 2), (LARGER, 2), (LARGER + 1, 3), (MIB, 3)] {
             asked.set(0);
@@ -319,7 +318,7 @@ mod tests {
 
     #[test]
     fn a_large_repository_draws_for_all_of_its_lists_at_once() {
-        let (budget, asked) = (Budget::new(48 << 20, Arc::default()), Cell::new(0));
+        let (budget, asked) = (MemoryBudget::new(48 << 20, Arc::default()), Cell::new(0));
         let hash = Sha256::of(b"x");
         let mut first = recorder(&budget, 7 * MIB, &asked);
         assert_eq!(first.reserve(&[7 * MIB]), Ok(()));

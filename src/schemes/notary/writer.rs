@@ -1,6 +1,6 @@
-//! Writes to the disk what was brought, on threads of its own: a disk that is slow, or does not answer at all, takes
-//! longer than anybody's deadline. Who brought it waits for half of what is left of its time, so that what was answered
-//! is usually on the disk; the writing goes on without it.
+//! Writes refreshed data to the disk on threads of its own, because a disk that is slow or does not answer takes longer than
+//! any deadline. The request that refreshed waits for half of the time that is left, so that the data behind a verdict is
+//! usually on the disk. The write goes on after that.
 
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -14,40 +14,40 @@ use crate::schemes::notary::memory_budget::Permit;
 use crate::schemes::notary::trust_server::TrustServer;
 use portreeve_verify::tuf::gun::Gun;
 
-/// Most writings at the same time. What is not written is fetched anew after a restart.
-const MAX_WRITERS: usize = 16;
-/// Most bytes that wait for the disk; a single writing may have more.
+/// Most writes at the same time. Data that is not written is fetched again after a restart.
+const MAX_WRITES: usize = 16;
+/// Most bytes that wait for the disk. A single write may have more.
 const MAX_BYTES: usize = 16 << 20;
-/// How long one waits for others' bytes to be written.
-const ROOM_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a write waits for the bytes of others to be written.
+const BYTES_PATIENCE: Duration = Duration::from_secs(1);
 
-/// The scribe. Shared by all workers.
-pub(crate) struct Scribe {
+/// The background writer. Shared by all workers.
+pub(crate) struct Writer {
     store: Arc<Store>,
-    desk: Arc<Desk>,
+    queue: Arc<Queue>,
 }
 
-/// What is being written.
+/// The writes under way.
 #[derive(Default)]
-struct Desk {
+struct Queue {
     state: Mutex<Writing>,
     changed: Condvar,
 }
 
 #[derive(Default)]
 struct Writing {
-    writers: usize,
+    writes: usize,
     bytes: usize,
-    /// Somebody has waited in vain, and nothing was finished since.
+    /// A write has timed out waiting for [`MAX_BYTES`], and no write has ended since.
     is_stuck: bool,
 }
 
-impl Scribe {
+impl Writer {
     pub(crate) fn new(store: Arc<Store>) -> Self {
-        Self { store, desk: Arc::default() }
+        Self { store, queue: Arc::default() }
     }
 
-    /// Writes what was brought and is remembered. Its memory is given back as soon as there is room for its bytes here.
+    /// Writes the result of a refresh. Its memory is given back as soon as [`MAX_BYTES`] leaves room for its bytes.
     pub(crate) fn write(&self, server: &TrustServer, gun: &Gun, brought: Brought, deadline: Deadline) {
         if !self.store.keeps_bytes() {
             return;
@@ -59,7 +59,7 @@ impl Scribe {
         self.run(bytes, memory, deadline, write);
     }
 
-    /// Writes what a failed refresh has seen.
+    /// Writes the versions that a failed refresh has verified.
     pub(crate) fn write_noted(&self, server: &TrustServer, gun: &Gun, deadline: Deadline) {
         if !self.store.keeps_bytes() {
             return;
@@ -69,46 +69,46 @@ impl Scribe {
     }
 
     fn run(&self, bytes: usize, memory: Option<Permit>, by: Deadline, write: impl FnOnce() + Send + 'static) {
-        let Some(place) = Desk::place(&self.desk, bytes, by.at_most(ROOM_PATIENCE)) else {
+        let Some(slot) = Queue::slot(&self.queue, bytes, by.at_most(BYTES_PATIENCE)) else {
             return self.store.not_written(&"the disk is too slow");
         };
         drop(memory);
         let (tell, written) = channel::<()>();
         let job = move || {
             write();
-            drop(place);
+            drop(slot);
             drop(tell);
         };
-        if let Err(error) = thread::Builder::new().name("scribe".into()).spawn(job) {
+        if let Err(error) = thread::Builder::new().name("writer".into()).spawn(job) {
             return self.store.not_written(&error);
         }
         let patience = by.remaining().unwrap_or_default() / 2;
         if written.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
-            log::debug!("the disk under trust.cache is slow: nobody waits for it any more");
+            log::debug!("the disk under trust.cache is slow: the request does not wait for it any longer");
         }
     }
 }
 
-impl Desk {
-    /// A place for so many bytes, waited for where others have it; not at all where others have waited in vain.
-    fn place(desk: &Arc<Self>, bytes: usize, by: Deadline) -> Option<Place> {
-        let mut state = desk.lock();
-        // Versions alone take next to nothing, and what is seen must not be lost.
+impl Queue {
+    /// A slot for so many bytes. Waits for one, but not while [`Writing::is_stuck`].
+    fn slot(queue: &Arc<Self>, bytes: usize, by: Deadline) -> Option<WriteSlot> {
+        let mut state = queue.lock();
+        // Versions alone take next to nothing, and must not be lost.
         let is_full = |state: &Writing| bytes > 0 && state.bytes > 0 && state.bytes + bytes > MAX_BYTES;
         while is_full(&state) && !state.is_stuck {
             match by.remaining() {
                 Some(left) => {
-                    state = desk.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+                    state = queue.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
                 }
                 None => state.is_stuck = true,
             }
         }
-        if is_full(&state) || state.writers >= MAX_WRITERS {
+        if is_full(&state) || state.writes >= MAX_WRITES {
             return None;
         }
-        state.writers += 1;
+        state.writes += 1;
         state.bytes += bytes;
-        Some(Place { desk: Arc::clone(desk), bytes })
+        Some(WriteSlot { queue: Arc::clone(queue), bytes })
     }
 
     fn lock(&self) -> MutexGuard<'_, Writing> {
@@ -116,20 +116,20 @@ impl Desk {
     }
 }
 
-/// A writer's place, which is free again however it ends.
-struct Place {
-    desk: Arc<Desk>,
+/// The slot of one write. It is free again when it is dropped, also by a panic.
+struct WriteSlot {
+    queue: Arc<Queue>,
     bytes: usize,
 }
 
-impl Drop for Place {
+impl Drop for WriteSlot {
     fn drop(&mut self) {
-        let mut state = self.desk.lock();
-        state.writers -= 1;
+        let mut state = self.queue.lock();
+        state.writes -= 1;
         state.bytes -= self.bytes;
         state.is_stuck = false;
         drop(state);
-        self.desk.changed.notify_all();
+        self.queue.changed.notify_all();
     }
 }
 
@@ -142,8 +142,8 @@ mod tests {
     use super::*;
     use crate::metrics::Metrics;
 
-    fn scribe(metrics: &Arc<Metrics>) -> Scribe {
-        Scribe::new(Arc::new(Store::new(None, 0, Arc::clone(metrics))))
+    fn writer(metrics: &Arc<Metrics>) -> Writer {
+        Writer::new(Arc::new(Store::new(None, 0, Arc::clone(metrics))))
     }
 
     fn wait_until(holds: impl Fn() -> bool) {
@@ -156,67 +156,67 @@ mod tests {
 
     #[test]
     fn who_brought_it_waits_until_it_is_written() {
-        let scribe = scribe(&Arc::default());
+        let writer = writer(&Arc::default());
         let written = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&written);
-        scribe.run(0, None, Deadline::after(Duration::from_secs(60)), move || {
+        writer.run(0, None, Deadline::after(Duration::from_secs(60)), move || {
             thread::sleep(Duration::from_millis(50));
             count.fetch_add(1, Ordering::SeqCst);
         });
         assert_eq!(written.load(Ordering::SeqCst), 1);
-        scribe.run(0, None, Deadline::after(Duration::from_secs(60)), || panic!("made up"));
-        wait_until(|| scribe.desk.lock().writers == 0);
+        writer.run(0, None, Deadline::after(Duration::from_secs(60)), || panic!("made up"));
+        wait_until(|| writer.queue.lock().writes == 0);
     }
 
     #[test]
     fn a_disk_that_does_not_answer_holds_nobody_and_few_threads() {
         let metrics = Arc::new(Metrics::new());
-        let scribe = scribe(&metrics);
+        let writer = writer(&metrics);
         let (release, held) = channel::<()>();
         let release: Mutex<Option<Sender<()>>> = Mutex::new(Some(release));
         let held = Arc::new(Mutex::new(held));
         let written = Arc::new(AtomicUsize::new(0));
-        for _ in 0..MAX_WRITERS + 9 {
+        for _ in 0..MAX_WRITES + 9 {
             let (held, written) = (Arc::clone(&held), Arc::clone(&written));
-            scribe.run(0, None, Deadline::after(Duration::from_millis(20)), move || {
+            writer.run(0, None, Deadline::after(Duration::from_millis(20)), move || {
                 let _ = held.lock().unwrap().recv();
                 written.fetch_add(1, Ordering::SeqCst);
             });
         }
-        assert_eq!(scribe.desk.lock().writers, MAX_WRITERS);
+        assert_eq!(writer.queue.lock().writes, MAX_WRITES);
         assert!(metrics.render().contains("portreeve_trust_store_failures_total 9"), "{}", metrics.render());
         drop(release.lock().unwrap().take());
-        wait_until(|| scribe.desk.lock().writers == 0);
-        assert_eq!(written.load(Ordering::SeqCst), MAX_WRITERS);
+        wait_until(|| writer.queue.lock().writes == 0);
+        assert_eq!(written.load(Ordering::SeqCst), MAX_WRITES);
     }
 
     #[test]
     fn few_bytes_wait_for_the_disk() {
         let metrics = Arc::new(Metrics::new());
-        let scribe = scribe(&metrics);
+        let writer = writer(&metrics);
         let (release, held) = channel::<()>();
         let hurried = || Deadline::after(Duration::from_millis(20));
-        scribe.run(2 * MAX_BYTES, None, hurried(), move || {
+        writer.run(2 * MAX_BYTES, None, hurried(), move || {
             let _ = held.recv();
         });
-        // There is no room; and once somebody has waited, the next does not.
-        scribe.run(1, None, hurried(), || panic!("there was no room"));
+        // There is no room; and after one write has timed out, the next does not wait.
+        writer.run(1, None, hurried(), || panic!("there was no room"));
         let begin = Instant::now();
-        scribe.run(1, None, Deadline::after(Duration::from_secs(60)), || panic!("there was no room"));
+        writer.run(1, None, Deadline::after(Duration::from_secs(60)), || panic!("there was no room"));
         assert!(begin.elapsed() < Duration::from_millis(900), "{:?}", begin.elapsed());
         assert!(metrics.render().contains("portreeve_trust_store_failures_total 2"), "{}", metrics.render());
         // Versions alone take none.
         let noted = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&noted);
-        scribe.run(0, None, Deadline::after(Duration::from_secs(60)), move || {
+        writer.run(0, None, Deadline::after(Duration::from_secs(60)), move || {
             count.fetch_add(1, Ordering::SeqCst);
         });
         assert_eq!(noted.load(Ordering::SeqCst), 1);
         drop(release);
-        wait_until(|| scribe.desk.lock().writers == 0);
+        wait_until(|| writer.queue.lock().writes == 0);
         let written = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&written);
-        scribe.run(MAX_BYTES, None, Deadline::after(Duration::from_secs(60)), move || {
+        writer.run(MAX_BYTES, None, Deadline::after(Duration::from_secs(60)), move || {
             count.fetch_add(1, Ordering::SeqCst);
         });
         assert_eq!(written.load(Ordering::SeqCst), 1);

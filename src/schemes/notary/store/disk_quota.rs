@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 const COUNT_EVERY: Duration = Duration::from_secs(600);
 
 /// The room that there is.
-pub(crate) struct Room {
+pub(crate) struct DiskQuota {
     bytes: u64,
     /// What was counted, with what was written since, and when.
     used: Mutex<Option<(Used, Instant)>>,
@@ -56,7 +56,7 @@ impl Used {
     }
 }
 
-impl Room {
+impl DiskQuota {
     pub(crate) fn new(bytes: u64) -> Self {
         Self { bytes, used: Mutex::new(None) }
     }
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn whole_publications_leave_a_quarter_for_what_is_small() {
-        let room = Room::new(100);
+        let room = DiskQuota::new(100);
         assert!(room.take(NOTHING, whole(15), || used(60, 0)));
         let counted = || panic!("it was counted a moment ago");
         assert!(!room.take(NOTHING, whole(1), counted));
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn names_that_let_nothing_in_take_nobodys_place() {
-        let room = Room::new(100);
+        let room = DiskQuota::new(100);
         assert!(room.take(NOTHING, unproven(25), || used(0, 0)));
         assert!(!room.take(NOTHING, unproven(1), || used(0, 0)));
         // Once an image is let in by one, it is like the others.

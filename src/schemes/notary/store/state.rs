@@ -1,5 +1,5 @@
-//! The index of what is stored of one repository: which files make the newest generation, by hash, and which version
-//! of every role was seen. It is read and replaced as a whole. Believes nothing: what the files hold is verified anew.
+//! The index of one stored repository: the files of the newest generation, by hash, and the minimum version of each role. It is
+//! read and replaced as a whole. It is not trusted: the files are verified again.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,68 +15,73 @@ use portreeve_verify::tuf::metadata::Header;
 use portreeve_verify::tuf::rollback::MinimumVersions;
 use portreeve_verify::tuf::trusted_state::PublicationVersion;
 
-/// The format that is written. In the first one no version was bound to keys, and no file had a version.
+/// The format that is written. In the first one minimum versions were not bound to keys, and files had no version.
 const FORMAT: u32 = 2;
 const FORMATS: std::ops::RangeInclusive<u32> = 1..=FORMAT;
 /// Most roles an index may list.
 const MAX_ROLES: usize = 4096;
-/// Most bytes it may have.
+/// Most bytes of an index.
 pub(crate) const MAX_BYTES: usize = 4 << 20;
-/// Most bytes of an index that has no data beside it: enough for the roles and keys of honest repositories. Of others, the
-/// floor is told by fewer keys.
+/// Most bytes of an index without data: enough for the roles and keys of honest repositories. Longer ones are shortened
+/// ([`State::shorten`]).
 const MAX_RECORD: usize = 16 << 10;
-/// A root up to this size is stored with such an index. Of a larger one, its hash is; its bytes are fetched again.
+/// A root up to this size is stored with such an index. Of a larger root the hash is stored, and the root is fetched again.
 const SMALL_ROOT: usize = 8 << 10;
-/// What files and directories take is rounded up to this.
+/// The size of a file or directory on the disk is rounded up to this.
 const BLOCK: u64 = 4 << 10;
-/// How many keys of one role are told apart where there is too little room for all, in this order.
+/// How many keys of one role keep versions of their own in a shortened index; tried in this order.
 const FEWER_KEYS: [usize; 3] = [8, 2, 0];
 
-/// What is stored of one repository.
+/// The index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct State {
-    /// When the repository was last reset by hand; 0 for never. Whoever remembers another one forgets it all.
+    /// The number of the last reset by hand; 0 for none. A record of another epoch is void.
     pub(crate) epoch: u64,
     /// When the server last confirmed the timestamp, by the wall clock.
     pub(crate) confirmed: Option<Timestamp>,
     /// The files, by role.
-    pub(crate) files: BTreeMap<String, Stored>,
-    /// The versions that were seen.
-    pub(crate) floor: MinimumVersions,
+    pub(crate) files: BTreeMap<String, StoredFile>,
+    pub(crate) minimum_versions: MinimumVersions,
     /// Has it ever verified an image?
     pub(crate) admitted: bool,
 }
 
-/// A stored file.
+/// A file of a generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stored {
+pub(crate) struct StoredFile {
     pub(crate) sha256: Sha256,
     pub(crate) length: usize,
-    /// The version of the role that it has.
+    /// The version of its role.
     pub(crate) version: u64,
-    /// Are its bytes stored, or only what they were?
+    /// Are its bytes stored, or only hash and version?
     pub(crate) kept: bool,
 }
 
 impl State {
-    /// A repository of which nothing is known.
+    /// An index without any file or version.
     pub(crate) fn empty(epoch: u64) -> Self {
-        Self { epoch, confirmed: None, files: BTreeMap::new(), floor: MinimumVersions::default(), admitted: false }
+        Self {
+            epoch,
+            confirmed: None,
+            files: BTreeMap::new(),
+            minimum_versions: MinimumVersions::default(),
+            admitted: false,
+        }
     }
 
-    /// Does this one say all that the other says, but for when it was confirmed?
+    /// Are the two equal, except for the time of confirmation?
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        (self.epoch, self.admitted, &self.files, &self.floor)
-            == (other.epoch, other.admitted, &other.files, &other.floor)
+        (self.epoch, self.admitted, &self.files, &self.minimum_versions)
+            == (other.epoch, other.admitted, &other.files, &other.minimum_versions)
     }
 
-    /// How new the files are: later is higher, and a newer root outweighs all data under an older one.
-    pub(crate) fn age(&self) -> PublicationVersion {
+    /// How new the files are: any data under a newer root is newer than all data under an older one.
+    pub(crate) fn publication_version(&self) -> PublicationVersion {
         let version = |role: &str| self.files.get(role).map_or(0, |file| file.version);
         (version("root"), version("timestamp"))
     }
 
-    /// Leaves nothing but the root, or what it was, the floor, and what says how new the rest was.
+    /// Leaves out all files but the root, or its hash, and the version of the timestamp.
     pub(crate) fn leave_out_data(&mut self) {
         self.files.retain(|role, _| is_kept(role));
         for (role, file) in &mut self.files {
@@ -85,46 +90,46 @@ impl State {
         self.confirmed = None;
     }
 
-    /// Is there nothing else?
+    /// Is there no file but those that [`State::leave_out_data`] leaves?
     pub(crate) fn is_without_data(&self) -> bool {
         self.files.keys().all(|role| is_kept(role))
     }
 
-    /// Keeps versions for fewer keys, if there is no data and the index is too long. The versions then bind more keys than
-    /// they were seen under, which can deny, and never admits.
+    /// Keeps versions of fewer keys where the index has no data and is too long. The versions then bind more keys than those
+    /// that signed them, which may deny an image but never admit one.
     pub(crate) fn shorten(&mut self, server: &TrustServer, gun: &Gun) {
         for keys in FEWER_KEYS {
             if !self.is_without_data() || self.to_json(server, gun).len() <= MAX_RECORD {
                 return;
             }
-            self.floor.limit_keys(keys);
+            self.minimum_versions.limit_keys(keys);
         }
     }
 
-    /// The stored files.
-    pub(crate) fn kept(&self) -> impl Iterator<Item = &Stored> {
+    /// The files whose bytes are stored.
+    pub(crate) fn kept(&self) -> impl Iterator<Item = &StoredFile> {
         self.files.values().filter(|file| file.kept)
     }
 
-    /// What it takes on a disk, the directory and all that is in it: of the index as much as it may grow to.
+    /// The room that the directory takes on the disk. The index counts with the size that it may grow to.
     pub(crate) fn cost(&self, index: &[u8]) -> u64 {
         let files: u64 = self.kept().map(|file| rounded(file.length as u64)).sum();
         2 * BLOCK + rounded(index.len().max(MAX_RECORD) as u64) + files
     }
 
-    /// What it takes in memory.
-    pub(crate) fn weight(&self) -> u64 {
-        let files: u64 = self.files.keys().map(|role| map_entry::<String, Stored>() + allocation(role.len())).sum();
-        files + self.floor.heap_size()
+    /// About how many bytes it takes in memory.
+    pub(crate) fn heap_size(&self) -> u64 {
+        let files: u64 = self.files.keys().map(|role| map_entry::<String, StoredFile>() + allocation(role.len())).sum();
+        files + self.minimum_versions.heap_size()
     }
 
     /// Can it be read back?
     pub(crate) fn fits(&self, json: &[u8]) -> bool {
         let most = if self.is_without_data() { MAX_RECORD } else { MAX_BYTES };
-        json.len() <= most && self.files.len() <= MAX_ROLES && self.floor.roles().count() <= MAX_ROLES
+        json.len() <= most && self.files.len() <= MAX_ROLES && self.minimum_versions.roles().count() <= MAX_ROLES
     }
 
-    /// As it stands in its file.
+    /// The content of the index file.
     pub(crate) fn to_json(&self, server: &TrustServer, gun: &Gun) -> Vec<u8> {
         let mut wire = Wire {
             format: FORMAT,
@@ -137,7 +142,7 @@ impl State {
             seen: BTreeMap::new(),
             seen_under: BTreeMap::new(),
         };
-        for (role, key, header) in self.floor.entries() {
+        for (role, key, header) in self.minimum_versions.entries() {
             let (role, header) = (role.to_owned(), WireSeen::of(header));
             match key {
                 None => drop(wire.seen.insert(role, header)),
@@ -150,7 +155,7 @@ impl State {
         text
     }
 
-    /// From its file, which must be about this repository.
+    /// Reads an index file, which must be about this repository.
     pub(crate) fn from_json(bytes: &[u8], server: &TrustServer, gun: &Gun) -> Result<Self, StateError> {
         let wire: Wire = serde_json::from_slice(bytes).map_err(StateError::Json)?;
         if !FORMATS.contains(&wire.format) {
@@ -170,30 +175,31 @@ impl State {
         for (role, file) in wire.files {
             let sha256 = Sha256::from_hex(&file.sha256).ok_or(StateError::Field { field: "sha256" })?;
             let version = file.version.or_else(|| wire.seen.get(&role).map(|seen| seen.version)).unwrap_or(0);
-            files.insert(role, Stored { sha256, length: file.length, version, kept: file.kept.unwrap_or(true) });
+            files.insert(role, StoredFile { sha256, length: file.length, version, kept: file.kept.unwrap_or(true) });
         }
-        let mut seen = Vec::new();
+        let mut versions = Vec::new();
         for (role, entry) in wire.seen {
-            seen.push((role, None, entry.header()?));
+            versions.push((role, None, entry.header()?));
         }
-        for (role, marks) in wire.seen_under {
-            for (key, entry) in marks {
+        for (role, by_key) in wire.seen_under {
+            for (key, entry) in by_key {
                 let key = Sha256::from_hex(&key).ok_or(StateError::Field { field: "seenUnder" })?;
-                seen.push((role.clone(), Some(key), entry.header()?));
+                versions.push((role.clone(), Some(key), entry.header()?));
             }
         }
-        // Before it was told apart, all that was stored had the same right to its place.
+        // Older indexes do not say whether the repository has verified an image. Their place is kept.
         let admitted = wire.admitted.unwrap_or(true);
-        Ok(Self { epoch: wire.reset, confirmed, files, floor: MinimumVersions::from_entries(seen), admitted })
+        let minimum_versions = MinimumVersions::from_entries(versions);
+        Ok(Self { epoch: wire.reset, confirmed, files, minimum_versions, admitted })
     }
 }
 
-/// What a file of so many bytes takes on a disk.
+/// The room that a file of so many bytes takes on the disk.
 pub(crate) fn rounded(bytes: u64) -> u64 {
     bytes.checked_next_multiple_of(BLOCK).unwrap_or(u64::MAX)
 }
 
-/// What the directory of a repository takes that has these files: pairs of name and length.
+/// The room that the directory of a repository takes: for each file, whether it is the index, and its length.
 pub(crate) fn cost_of_directory(files: impl Iterator<Item = (bool, u64)>) -> u64 {
     let length =
         |(is_index, length): (bool, u64)| rounded(if is_index { length.max(MAX_RECORD as u64) } else { length });
@@ -213,9 +219,9 @@ struct Wire {
     confirmed: Option<String>,
     admitted: Option<bool>,
     files: BTreeMap<String, WireFile>,
-    /// What binds whatever the keys, by role.
+    /// The minimum versions that bind whatever the keys, by role.
     seen: BTreeMap<String, WireSeen>,
-    /// What binds a role while it has a key, by role and the key's canonical ID.
+    /// The minimum versions that bind a role while it has a key, by role and the key's canonical ID.
     #[serde(default, rename = "seenUnder")]
     seen_under: BTreeMap<String, BTreeMap<String, WireSeen>>,
 }
@@ -230,7 +236,7 @@ struct WireFile {
 }
 
 impl WireFile {
-    fn of(file: Stored) -> Self {
+    fn of(file: StoredFile) -> Self {
         let kept = if file.kept { None } else { Some(false) };
         Self { sha256: file.sha256.hex(), length: file.length, version: Some(file.version), kept }
     }
@@ -240,7 +246,7 @@ impl WireFile {
 struct WireSeen {
     version: u64,
     expires: String,
-    /// The hash of what was signed, in canonical form: one version has one content.
+    /// The hash of the signed content in canonical form: one version has one content.
     content: String,
 }
 
@@ -259,16 +265,16 @@ impl WireSeen {
 /// An index that cannot be used.
 #[derive(Debug)]
 pub enum StateError {
-    /// It is not the JSON that was written.
+    /// It is not JSON of this form.
     Json(serde_json::Error),
     /// It was written by another version of Portreeve.
     Format {
         /// Its format.
         found: u32,
     },
-    /// It speaks of another repository or server.
+    /// It is of another repository or server.
     OtherRepository,
-    /// A value is none.
+    /// A field has a bad value.
     Field {
         /// The field.
         field: &'static str,

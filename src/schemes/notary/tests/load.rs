@@ -290,7 +290,7 @@ fn what_an_anchor_has_seen_binds_it_whatever_the_store_forgets() {
         let next = bench.repo.update(|signer| signer.release("v1", [9; 32], 1, &["alice"]));
         bench.server.publish(&next);
         bench.ask(&Ask::default()).unwrap();
-        bench.notary.store.forget_all();
+        bench.notary.store.evict_all();
         let _ = std::fs::remove_dir_all(&cache);
         bench.server.publish(&bench.repo);
         let pinned = RootPin::KeyId(KeyId::from_hex(&bench.repo.root_key_id()).unwrap());
@@ -317,7 +317,16 @@ fn who_waits_for_memory_keeps_no_worker_and_is_told_in_time() {
     let part = (48 << 20) / 6;
     let others = [("a", part / 5 * 4), ("b", part / 5)].map(|(server, bytes)| {
         let budget = bench.notary.budget();
-        budget.draw_light(&server.into(), bytes, Deadline::after(LONG), &|| {}).ok().unwrap()
+        budget
+            .draw(
+                crate::schemes::notary::memory_budget::Part::Light,
+                &server.into(),
+                bytes,
+                Deadline::after(LONG),
+                &|| {},
+            )
+            .ok()
+            .unwrap()
     });
     let began = Instant::now();
     let refused = unavailable(bench.ask(&Ask { wait: Duration::from_millis(1_500), ..Ask::default() }));

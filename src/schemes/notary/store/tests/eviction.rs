@@ -1,0 +1,102 @@
+//! Too much data for the memory: what is evicted first, and what stays on the disk.
+
+use super::*;
+
+#[test]
+fn what_is_too_heavy_together_gives_up_data_but_no_version() {
+    let bench = Bench::new();
+    let old = plant().publish();
+    let new = old.update(|signer| signer.touch("timestamp"));
+    let key = (bench.server.clone(), bench.gun.clone());
+    let metrics = Arc::new(Metrics::new());
+    for (store, kept) in [(Store::new(None, MAX_BYTES, metrics), false), (bench.start(), true)] {
+        let repository = bench.refresh(&store, &new).unwrap();
+        let other = (bench.server.clone(), Gun::new("another").unwrap());
+        {
+            let mut records = store.records();
+            assert!(records.bytes > repository.heap_size());
+            records.bytes += MAX_BYTES; // as if there were many more
+            records.insert(other.clone(), Arc::new(RepositoryRecord::nothing()));
+            // The heaviness is made up, so all that could be given up was.
+            assert_eq!(records.by_key.keys().collect::<Vec<_>>(), [&other]);
+            records.bytes = 0;
+            records.insert(key.clone(), Arc::new(RepositoryRecord::of(Arc::clone(&repository), None, 0)));
+            assert!(records.evict_one(&other));
+            assert!(records.bytes > 0 && records.bytes < repository.heap_size(), "{}", records.bytes);
+        }
+        let known = store.recall(&bench.server, &bench.gun, soon()).unwrap();
+        assert_eq!(known.has_data(), kept, "the disk has it");
+        assert_eq!(code(bench.refresh(&store, &old)), "rollback");
+        assert_eq!(code(bench.refresh(&store, &new)), "accepted");
+    }
+}
+
+#[test]
+fn what_only_memory_knows_is_given_up_last() {
+    let bench = Bench::new();
+    let mut records = Records { max_bytes: MAX_BYTES, ..Records::default() };
+    let key = |name: &str| (bench.server.clone(), Gun::new(name).unwrap());
+    let repository = bench.refresh(&bench.start(), &plant().publish()).unwrap();
+    let stored = RepositoryRecord { on_disk: Some(State::empty(0)), ..RepositoryRecord::nothing() };
+    records.insert(key("memory"), Arc::new(RepositoryRecord::nothing()));
+    records.insert(key("disk"), Arc::new(stored));
+    records.insert(key("data"), Arc::new(RepositoryRecord::of(repository, None, 0)));
+    let names = |records: &Records| {
+        let mut names: Vec<_> = records.by_key.keys().map(|(_, gun)| gun.as_str().to_owned()).collect();
+        names.sort();
+        names
+    };
+    assert!(records.evict_one(&key("new")));
+    assert_eq!(names(&records), ["data", "disk", "memory"]);
+    assert!(!records.by_key[&key("data")].record.has_data());
+    assert!(records.evict_one(&key("new")));
+    assert_eq!(names(&records), ["data", "memory"]);
+    assert!(records.evict_one(&key("new")));
+    assert_eq!(names(&records), ["data"], "the oldest, as both are known nowhere else");
+    assert!(records.evict_one(&key("new")) && !records.evict_one(&key("new")));
+    assert_eq!(records.bytes, 0);
+}
+
+#[test]
+fn what_the_disk_has_an_older_floor_of_is_given_up_last_as_well() {
+    let bench = Bench::new();
+    let mut records = Records { max_bytes: MAX_BYTES, ..Records::default() };
+    let key = |name: &str| (bench.server.clone(), Gun::new(name).unwrap());
+    let repository = bench.refresh(&bench.start(), &plant().publish()).unwrap();
+    // It could not be written, as on a disk that is full.
+    let beyond =
+        RepositoryRecord { on_disk: Some(State::empty(0)), ..RepositoryRecord::of(repository, None, 0).without_data() };
+    records.insert(key("beyond"), Arc::new(beyond));
+    let stored = RepositoryRecord { on_disk: Some(State::empty(0)), ..RepositoryRecord::nothing() };
+    records.insert(key("stored"), Arc::new(stored.clone()));
+    assert!(records.evict_one(&key("new")));
+    assert_eq!(records.by_key.keys().collect::<Vec<_>>(), [&key("beyond")]);
+    // Nor does it go for being one too many.
+    for number in 0..MAX_REPOSITORIES {
+        records.insert(key(&format!("made-up/{number}")), Arc::new(stored.clone()));
+    }
+    assert_eq!(records.by_key.len(), MAX_REPOSITORIES);
+    assert!(records.by_key.contains_key(&key("beyond")) && !records.by_key.contains_key(&key("made-up/0")));
+}
+
+/// Other repositories are brought, and memory is short, between an answer and its writing.
+#[test]
+fn what_is_given_up_before_it_is_written_leaves_its_floor_on_the_disk() {
+    for lost in ["data", "all"] {
+        let bench = Bench::new();
+        let old = plant().publish();
+        let new = old.update(|signer| signer.touch("timestamp"));
+        let store = bench.start();
+        bench.refresh(&store, &old).unwrap();
+        let known = store.recall(&bench.server, &bench.gun, soon()).unwrap();
+        let found = known.refresh(&mut Files(&new), &bench.gun, &first_use(), &alice(), now()).unwrap();
+        let found = Arc::new(found);
+        store.remember(&bench.server, &bench.gun, &found, Some(now()), 0);
+        let other = (bench.server.clone(), Gun::new("another").unwrap());
+        assert!(store.records().evict_one(&other));
+        assert!(lost == "data" || store.records().evict_one(&other));
+        store.persist(&bench.server, &bench.gun, &found, 0, Record::new(), soon());
+        assert_eq!(code(bench.refresh(&bench.start(), &old)), "rollback");
+        assert_eq!(code(bench.refresh(&bench.start(), &new)), "accepted");
+    }
+}
