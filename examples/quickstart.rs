@@ -25,11 +25,11 @@ type Failure = Box<dyn Error>;
 fn main() -> ExitCode {
     match run() {
         Ok(0) => {
-            println!("\nAll as it should be. Next: README.md, \"A first policy\".");
+            println!("\nAll responses are as expected. Next: README.md, \"A first policy\".");
             ExitCode::SUCCESS
         }
         Ok(wrong) => {
-            println!("\n{wrong} of the answers above are not what they should be.");
+            println!("\n{wrong} of the responses above are not as expected.");
             ExitCode::FAILURE
         }
         Err(error) => {
@@ -78,39 +78,39 @@ fn run() -> Result<usize, Failure> {
     println!("   listening on https://{} after {} ms", webhook.address(), started.elapsed().as_millis());
     let api_server = ApiServer::new(&authority, webhook.address().port());
 
-    heading("4. What the API server asks, and what it hears");
+    heading("4. Requests of the API server, and the responses");
     let pinned = format!("registry.local:9001/plant/plc:v1@sha256:{}", hex(&plc_digest));
     let mut wrong = 0;
     wrong += api_server.expect(
-        "a signed Deployment is let in, pinned to the digest that was signed",
+        "a signed Deployment is allowed, and pinned to the signed digest",
         &deployment("line-1", "registry.local:9001/plant/plc:v1"),
         &Expected::Pinned(&pinned),
     )?;
     wrong += api_server.expect(
-        "a tag that nobody signed is denied",
+        "an unsigned tag is denied",
         &deployment("line-1", "registry.local:9001/plant/plc:v2"),
         &Expected::Denied("rejected"),
     )?;
     wrong += api_server.expect(
-        "an image signed by alice is denied where bob must have signed",
+        "an image signed by alice is denied where the policy requires bob",
         &deployment("line-2", "registry.local:9001/plant/plc:v1"),
         &Expected::Denied("bob"),
     )?;
     wrong += api_server.expect(
-        "a Pod with an owner that its author made up is checked like any other",
+        "a Pod with a forged owner is checked as every other Pod",
         &forged_child("line-1", "docker.io/library/miner:latest"),
         &Expected::Denied("no repository pattern"),
     )?;
 
-    heading("5. The trust server goes away");
+    heading("5. The trust server is stopped");
     trust_server.stop();
     wrong += api_server.expect(
-        "an image never asked for before: nobody can say, so that it is denied",
+        "an image without stored trust data is denied as unavailable",
         &deployment("line-1", "registry.local:9001/plant/hmi:v1"),
         &Expected::Denied("unavailable"),
     )?;
     wrong += api_server.expect(
-        "an image verified a moment ago, where policy says useCached: let in, with a warning",
+        "an image verified a moment ago is allowed with a warning, because the policy says useCached",
         &deployment("line-3", "registry.local:9001/plant/plc:v1"),
         &Expected::Warned(&pinned),
     )?;

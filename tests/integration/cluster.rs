@@ -81,7 +81,7 @@ const LAST: [Scenario; 6] = [
     ("the certificate is renewed under load", outage::the_certificate_is_renewed_under_load),
     ("the webhook is down", outage::the_webhook_is_down),
     ("one node starts again", outage::one_node_starts_again),
-    ("policies are put right while nobody looks", outage::policies_are_put_right),
+    ("policies are replaced while no webhook answers", outage::policies_are_put_right),
     ("a container that is put into a controller's pod", sidecars::injected_into_a_child),
     ("controllers as one user", workloads::controllers_as_one_user),
 ];

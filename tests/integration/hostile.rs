@@ -181,7 +181,7 @@ fn a_server_that_stalls_does_not_hold_all_workers() {
     let metric = |name: &str| serving.metric(name).unwrap_or(0);
     let denied = metric("portreeve_admissions_total{endpoint=\"admit\",outcome=\"denied\"}");
     assert!(denied <= 20, "{denied}");
-    wait_until("the others to be told", || {
+    wait_until("the other requests to be refused", || {
         metric("portreeve_trust_server_not_asked_total{why=\"crowded\"}")
             + metric("portreeve_trust_server_not_asked_total{why=\"down\"}")
             >= 20
@@ -199,7 +199,7 @@ fn a_server_that_lies_is_rejected() {
             // The bytes do not have the hash that the snapshot lists.
             if target.contains("targets") { body.replacen("\"length\":1234", "\"length\":1235", 1) } else { body }
         }),
-        ("a timestamp from nobody", |target, body| {
+        ("a timestamp with another version, not signed again", |target, body| {
             if target.ends_with("/timestamp.json") { body.replacen("\"version\":", "\"version\":1", 1) } else { body }
         }),
         ("an expired timestamp, not signed again", |target, body| {
@@ -261,7 +261,7 @@ fn credentials_go_only_to_https_realms() {
     stage.site.pull_secret("harbor", "registry.local:9001", "robot", "secret");
     assert_verdict(&stage.site, &[UNAVAILABLE], "a realm in the clear");
     assert!(!stage.server.requests().is_empty());
-    assert!(plain.accept().is_err(), "somebody connected");
+    assert!(plain.accept().is_err(), "a client connected");
 }
 
 #[test]

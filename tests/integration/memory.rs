@@ -123,7 +123,7 @@ impl Limited {
         let most = memory_limit() >> 10;
         assert!(self.peak() < most, "{} KiB were resident, and {most} KiB may be", self.peak());
         let killed = self.group.as_ref().map_or(0, Group::killed);
-        assert_eq!(killed, 0, "somebody was killed for memory");
+        assert_eq!(killed, 0, "the process was killed for memory");
     }
 
     /// The most resident memory, in KiB.

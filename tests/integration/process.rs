@@ -92,7 +92,7 @@ pub(crate) fn wait_patiently(what: &str, holds: impl FnMut() -> bool) {
 fn wait_for(what: &str, patience: Duration, pause: Duration, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + patience;
     while !holds() {
-        assert!(Instant::now() < end, "waited in vain: {what}");
+        assert!(Instant::now() < end, "waited too long for {what}");
         thread::sleep(pause);
     }
 }

@@ -205,7 +205,7 @@ fn stored_data_stands_in_only_where_policy_lets_it() {
     let answer = lenient_serving.admit("/admit", &review);
     assert_allowed(&answer);
     assert_eq!(patch(&answer)[0]["value"], pinned(PLC, &plant.plc));
-    assert!(!warnings(&answer).is_empty(), "stored data that stands in is told: {answer:#}");
+    assert!(!warnings(&answer).is_empty(), "no warning of stored data: {answer:#}");
     let unseen = lenient_serving.admit("/admit", &pod_review(&format!("{}:v1", crate::plant::HMI)));
     assert_denied(&unseen, &[DID_NOT_ANSWER]);
 

@@ -295,5 +295,5 @@ fn every_decision_holds_through_both_webhooks() {
         }
     }
     // Images were allowed, and images were denied.
-    assert!(let_in > 150 && denied > 250, "{let_in} let in, {denied} denied");
+    assert!(let_in > 150 && denied > 250, "{let_in} allowed, {denied} denied");
 }

@@ -23,7 +23,7 @@ pub fn check(data: &[u8]) {
     let host = host_of(&normal);
     assert_eq!(pattern.matches(&image), matches(&normal, &image), "{typed} ({normal}) and {image}");
     if !typed.bytes().all(|byte| byte == b'*') && !typed.split('/').next().is_some_and(|first| first.contains('*')) {
-        assert!(!host.contains('*'), "a host of {typed} that nobody wrote: {host}");
+        assert!(!host.contains('*'), "{typed} has a host that was not written: {host}");
     }
     // The same image on another host, with its whole name in the path: a pattern with a host does not match it.
     let path = image.name().replace([':', '['], "-").replace(']', "");

@@ -99,7 +99,7 @@ pub(super) fn as_the_documentation_says(cluster: &Cluster) {
     site.serve(&cluster.control);
     admin.ok(&create);
     let decided = cluster.decided("default", "deployments", "create");
-    assert_eq!(decided.last().unwrap().1["images"], "nginx=unchecked", "nobody may take it for protection");
+    assert_eq!(decided.last().unwrap().1["images"], "nginx=unchecked", "the annotation says that nothing was checked");
 
     let again = admin.ok(&["apply", "--kustomize", path(&overlay)]);
     let changed: Vec<&str> = again.lines().filter(|line| !line.ends_with(" unchanged")).collect();

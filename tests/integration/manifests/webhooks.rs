@@ -36,7 +36,7 @@ fn both_webhooks_ask_about_the_same_and_fail_closed() {
         // Kubernetes: a fully qualified name of at least three labels.
         assert!(webhook["name"].as_str().unwrap().split('.').count() >= 3);
         let own = json!({ "key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["portreeve"] });
-        assert_eq!(webhook["namespaceSelector"], json!({ "matchExpressions": [own] }), "nobody else is exempt");
+        assert_eq!(webhook["namespaceSelector"], json!({ "matchExpressions": [own] }), "no other namespace is exempt");
         assert!(webhook.get("objectSelector").is_none(), "a tenant writes its own labels");
     }
 }
@@ -49,7 +49,7 @@ fn policies_are_looked_over_and_nothing_else_is_and_they_can_always_be_put_right
     assert_eq!(webhooks.len(), 2);
     let webhook = &webhooks[1];
     assert_eq!(webhook["clientConfig"]["service"]["path"], "/validate-policy");
-    assert_eq!(webhook["failurePolicy"], "Ignore", "else a broken set could not be replaced while nobody is ready");
+    assert_eq!(webhook["failurePolicy"], "Ignore", "else a broken set could not be replaced while no replica is ready");
     assert_eq!(webhook["namespaceSelector"], json!({ "matchLabels": { "kubernetes.io/metadata.name": "portreeve" } }));
     let [rule] = array(&webhook["rules"]) else { panic!("{webhook}") };
     assert_eq!((&rule["apiGroups"], &rule["resources"]), (&json!([""]), &json!(["configmaps"])));
