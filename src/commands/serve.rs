@@ -10,7 +10,7 @@ use super::setup::{self, SetupError};
 use super::{ExitStatus, complain};
 use crate::base::waiting::Waiting;
 use crate::config::Config;
-use crate::metrics::{Metrics, What};
+use crate::metrics::{Metrics, Reloaded};
 use crate::policy::PolicySource;
 use crate::server::{EndSignals, PeriodicTask, Server, StartError};
 use crate::webhook::Engine;
@@ -66,7 +66,7 @@ fn load_policies(engine: &Engine, metrics: &Metrics, source: &PolicySource) {
         Some(Ok(policies)) => {
             log::info!(policies = policies.len() as u64; "policies are in force");
             engine.policies().replace(policies);
-            metrics.reload(What::Policies, true);
+            metrics.reload(Reloaded::Policies, true);
             let notes = engine.policies().get().map(|policies| policies.notes()).unwrap_or_default();
             for note in notes.iter().take(NOTES_LOGGED) {
                 log::warn!("policy: {note}");
@@ -81,7 +81,7 @@ fn load_policies(engine: &Engine, metrics: &Metrics, source: &PolicySource) {
                 None => "nothing is admitted until they are corrected",
             };
             log::error!(problems = problems.len() as u64; "the policies cannot be used: {fallback}");
-            metrics.reload(What::Policies, false);
+            metrics.reload(Reloaded::Policies, false);
         }
     }
 }

@@ -21,7 +21,7 @@ use super::url::PlainHttp;
 use crate::base::context::Deadline;
 use crate::base::files::Stamp;
 use crate::base::reload::{Reload, Reloading, Source};
-use crate::metrics::{Metrics, What};
+use crate::metrics::{Metrics, Reloaded};
 
 /// What we say we are.
 pub(crate) const USER_AGENT: &str = concat!("portreeve/", env!("CARGO_PKG_VERSION"));
@@ -111,12 +111,12 @@ impl Exchange {
             Reload::Unchanged => self.agents.value(),
             Reload::Made(agent) => {
                 log::info!("CA bundle {} was read again", self.agents.source().file());
-                self.metrics.reload(What::TrustCa, true);
+                self.metrics.reload(Reloaded::TrustCa, true);
                 agent
             }
             Reload::Failed { error, .. } => {
                 log::error!("{error}; the roots read before stay in force");
-                self.metrics.reload(What::TrustCa, false);
+                self.metrics.reload(Reloaded::TrustCa, false);
                 self.agents.value()
             }
         }

@@ -15,7 +15,7 @@ use super::docker_config;
 use super::docker_config::{Entry, Format};
 use crate::base::files::{Stamp, read_capped};
 use crate::base::reload::{Reload, Reloading, Source};
-use crate::metrics::{Metrics, What};
+use crate::metrics::{Metrics, Reloaded};
 
 /// The shortest time between two checks of the files.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
@@ -102,7 +102,7 @@ impl MountedCredentials {
         let Some(files) = &self.files else { return Arc::default() };
         let Reload::Made(mounted) = files.check() else { return files.value() };
         if let Some(metrics) = &self.metrics {
-            metrics.reload(What::Credentials, mounted.is_sound());
+            metrics.reload(Reloaded::Credentials, mounted.is_sound());
         }
         mounted
     }

@@ -98,7 +98,7 @@ words! {
         /// ClusterImagePolicies.
         Cluster => "cluster",
         /// No policy decided.
-        Nobody => "none",
+        NoPolicy => "none",
     }
 }
 
@@ -120,7 +120,7 @@ words! {
         /// Verifying what one refresh fetched.
         Verify => "verify",
         /// Writing the patch and the response.
-        Answer => "answer",
+        Response => "answer",
     }
 }
 
@@ -134,7 +134,7 @@ words! {
         /// A refresh that another query was making at the time.
         Shared => "shared",
         /// Stored data, because the server is unavailable.
-        StoodIn => "stood_in",
+        Stale => "stood_in",
         /// Nowhere: the server is unavailable, and no stored data may be used.
         Nowhere => "nowhere",
     }
@@ -188,7 +188,7 @@ words! {
 
 words! {
     /// The state of an admission in progress.
-    InHand {
+    InProgress {
         /// It waits for a worker.
         Queued => "queued",
         /// A worker is deciding it.
@@ -234,7 +234,7 @@ words! {
 
 words! {
     /// The files that were read again.
-    What {
+    Reloaded {
         /// The serving certificate, its key and the client CA.
         Certificate => "certificate",
         /// Policies.
@@ -250,11 +250,11 @@ words! {
 
 words! {
     /// Why no request was sent to a server.
-    NotAsked {
-        /// It does not answer, which is tried in pauses.
-        Down => "down",
-        /// Too many requests wait for it already, and it is slow or says nothing.
-        Crowded => "crowded",
+    NotSent {
+        /// The server does not respond, and is probed at intervals.
+        CircuitOpen => "down",
+        /// Too many requests wait for the server, which is slow or silent.
+        BulkheadFull => "crowded",
     }
 }
 

@@ -19,8 +19,8 @@ pub use crate::metrics::exposition::CONTENT_TYPE;
 use crate::metrics::exposition::{plain_text, sample};
 use crate::metrics::labels::Labels;
 pub use crate::metrics::labels::{
-    Endpoint, InHand, Limit, Listener, NotAsked, Outcome, Peer, Phase, ReloadResult, RequestOutcome, Role, Scope,
-    Source, Verdict, What,
+    Endpoint, InProgress, Limit, Listener, NotSent, Outcome, Peer, Phase, ReloadResult, Reloaded, RequestOutcome, Role,
+    Scope, Source, Verdict,
 };
 
 type Counters = Family<Labels, Counter>;
@@ -35,11 +35,11 @@ pub struct Metrics {
     phase_seconds: Histograms,
     images: Counters,
     trust_lookups: Counters,
-    stood_in_age: Histograms,
+    stale_age: Histograms,
     trust_requests: Counters,
     trust_received_bytes: Counters,
     trust_store_failures: Counters,
-    trust_server_not_asked: Counters,
+    requests_not_sent: Counters,
     trust_data_ends: Gauges,
     reloads: Counters,
     reload_success: Gauges,
@@ -47,7 +47,7 @@ pub struct Metrics {
     limit_hits: Counters,
     panics: Counters,
     connections: Gauges,
-    in_hand: Gauges,
+    in_progress: Gauges,
     workers: Gauges,
     registry: Registry,
     started: Duration,
@@ -76,7 +76,7 @@ impl Metrics {
                 "portreeve_trust_lookups",
                 "Queries for a repository's trust data, by where the data came from",
             ),
-            stood_in_age: new.histograms(
+            stale_age: new.histograms(
                 "portreeve_stood_in_age_seconds",
                 "The age of stored trust data that was used because its server was unavailable",
                 age_buckets,
@@ -91,7 +91,7 @@ impl Metrics {
             ),
             trust_store_failures: new
                 .counters("portreeve_trust_store_failures", "Failures to write verified trust data to trust.cache"),
-            trust_server_not_asked: new.counters(
+            requests_not_sent: new.counters(
                 "portreeve_trust_server_not_asked",
                 "Requests that were not sent, by reason: the server is down, or too many requests wait for it",
             ),
@@ -112,7 +112,7 @@ impl Metrics {
                 .counters("portreeve_limit_hits", "Connections and requests that were closed or refused, by limit"),
             panics: new.counters("portreeve_panics", "Panics of requests and of periodic tasks that were contained"),
             connections: new.gauges("portreeve_connections", "Open connections, by listener"),
-            in_hand: new
+            in_progress: new
                 .gauges("portreeve_admissions_in_hand", "Admissions that wait for a worker or are being decided"),
             workers: new.gauges("portreeve_workers", "Workers that can decide on admissions"),
             registry: {
@@ -139,7 +139,7 @@ impl Metrics {
         for phase in Phase::ALL {
             drop(self.phase_seconds.get_or_create(&Labels::one("phase", phase.as_str())));
         }
-        drop(self.stood_in_age.get_or_create(&Labels::NONE));
+        drop(self.stale_age.get_or_create(&Labels::NONE));
         for scope in [Scope::Namespace, Scope::Cluster] {
             count(&self.images, of_image(Verdict::Unchecked, REASON_POLICY, scope));
             count(&self.images, of_image(Verdict::Unavailable, REASON_TRUST_SERVER, scope));
@@ -153,13 +153,13 @@ impl Metrics {
                 count(&self.trust_requests, of_request(*peer, *outcome));
             }
         }
-        for what in What::ALL {
+        for what in Reloaded::ALL {
             for result in ReloadResult::ALL {
                 count(&self.reloads, of_reload(*what, *result));
             }
         }
-        for why in NotAsked::ALL {
-            count(&self.trust_server_not_asked, Labels::one("why", why.as_str()));
+        for why in NotSent::ALL {
+            count(&self.requests_not_sent, Labels::one("why", why.as_str()));
         }
         for limit in Limit::ALL {
             count(&self.limit_hits, Labels::one("limit", limit.as_str()));
@@ -167,8 +167,8 @@ impl Metrics {
         for family in [&self.trust_received_bytes, &self.trust_store_failures, &self.panics] {
             count(family, Labels::NONE);
         }
-        for state in InHand::ALL {
-            drop(self.in_hand.get_or_create(&Labels::one("state", state.as_str())));
+        for state in InProgress::ALL {
+            drop(self.in_progress.get_or_create(&Labels::one("state", state.as_str())));
         }
         for listener in Listener::ALL {
             self.connections(*listener, 0);
@@ -197,9 +197,9 @@ impl Metrics {
     }
 
     /// Stored trust data of this age was used because its server is unavailable.
-    pub fn stood_in(&self, age: Duration) {
-        self.trust_lookup(Source::StoodIn);
-        self.stood_in_age.get_or_create(&Labels::NONE).observe(age.as_secs_f64());
+    pub fn stale(&self, age: Duration) {
+        self.trust_lookup(Source::Stale);
+        self.stale_age.get_or_create(&Labels::NONE).observe(age.as_secs_f64());
     }
 
     /// A request to a trust server, a token service or the Kubernetes API ended. Its response had `bytes` bytes of body.
@@ -215,7 +215,7 @@ impl Metrics {
     }
 
     /// Files were read again after a change.
-    pub fn reload(&self, what: What, ok: bool) {
+    pub fn reload(&self, what: Reloaded, ok: bool) {
         let result = if ok { ReloadResult::Ok } else { ReloadResult::Failed };
         self.reloads.get_or_create(&of_reload(what, result)).inc();
         if ok {
@@ -224,7 +224,7 @@ impl Metrics {
     }
 
     /// Files took effect, now or at the start.
-    pub fn in_force(&self, what: What) {
+    pub fn in_force(&self, what: Reloaded) {
         let now = i64::try_from(since_epoch().as_secs()).unwrap_or(i64::MAX);
         self.reload_success.get_or_create(&Labels::one("what", what.as_str())).set(now);
     }
@@ -235,8 +235,8 @@ impl Metrics {
     }
 
     /// An admission enters a state. It leaves the state when the returned value is dropped.
-    pub fn in_hand(&self, state: InHand) -> Counted {
-        let gauge = self.in_hand.get_or_create_owned(&Labels::one("state", state.as_str()));
+    pub fn in_progress(&self, state: InProgress) -> Counted {
+        let gauge = self.in_progress.get_or_create_owned(&Labels::one("state", state.as_str()));
         gauge.inc();
         Counted(gauge)
     }
@@ -257,8 +257,8 @@ impl Metrics {
     }
 
     /// A request to a trust server, a token service or the Kubernetes API was not sent.
-    pub fn trust_server_not_asked(&self, why: NotAsked) {
-        self.trust_server_not_asked.get_or_create(&Labels::one("why", why.as_str())).inc();
+    pub fn request_not_sent(&self, why: NotSent) {
+        self.requests_not_sent.get_or_create(&Labels::one("why", why.as_str())).inc();
     }
 
     /// Sets when trust data in use expires: the soonest of each role. A role that is not given is not in use.
@@ -277,7 +277,7 @@ impl Metrics {
 
     /// A serving certificate took effect that expires at this time.
     pub fn certificate_not_after(&self, unix_seconds: i64) {
-        self.in_force(What::Certificate);
+        self.in_force(Reloaded::Certificate);
         self.certificate_not_after.get_or_create(&Labels::NONE).set(unix_seconds);
     }
 
@@ -373,7 +373,7 @@ fn of_request(peer: Peer, outcome: RequestOutcome) -> Labels {
     Labels::two(("peer", peer.as_str()), ("outcome", outcome.as_str()))
 }
 
-fn of_reload(what: What, result: ReloadResult) -> Labels {
+fn of_reload(what: Reloaded, result: ReloadResult) -> Labels {
     Labels::two(("what", what.as_str()), ("result", result.as_str()))
 }
 
@@ -409,16 +409,16 @@ mod tests {
         metrics.phase(Phase::Verify, Duration::from_millis(2));
         metrics.image(Verdict::Rejected, "no-such-tag", Scope::Cluster);
         metrics.trust_lookup(Source::Remembered);
-        metrics.stood_in(Duration::from_secs(90));
+        metrics.stale(Duration::from_secs(90));
         metrics.trust_request(Peer::TokenService, RequestOutcome::Timeout, 7, Duration::from_secs(2));
         metrics.limit(Limit::Queue);
-        metrics.reload(What::Policies, false);
+        metrics.reload(Reloaded::Policies, false);
         metrics.connections(Listener::Tls, 3);
         metrics.workers(8);
         metrics.certificate_not_after(1_900_000_000);
         metrics.panic();
-        metrics.trust_server_not_asked(NotAsked::Crowded);
-        let (_queued, deciding) = (metrics.in_hand(InHand::Queued), metrics.in_hand(InHand::Deciding));
+        metrics.request_not_sent(NotSent::BulkheadFull);
+        let (_queued, deciding) = (metrics.in_progress(InProgress::Queued), metrics.in_progress(InProgress::Deciding));
         drop(deciding);
         let text = metrics.render();
         for line in [
@@ -459,9 +459,9 @@ mod tests {
     #[test]
     fn only_what_took_effect_has_a_time_of_success() {
         let metrics = Metrics::new();
-        metrics.reload(What::Policies, false);
+        metrics.reload(Reloaded::Policies, false);
         assert!(!metrics.render().contains("portreeve_reload_success_timestamp_seconds{"));
-        metrics.reload(What::Policies, true);
+        metrics.reload(Reloaded::Policies, true);
         let before = since_epoch().as_secs();
         let text = metrics.render();
         let line = text.lines().find_map(|line| {

@@ -68,7 +68,7 @@ impl Drop for TaskThread {
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            log::error!("the thread of the periodic tasks had died");
+            log::error!("the thread of the periodic tasks had panicked");
         }
     }
 }

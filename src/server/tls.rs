@@ -20,7 +20,7 @@ use x509_cert::der::Decode as _;
 use super::settings::TlsFiles;
 use crate::base::files::{FileError, Stamp, read_capped};
 use crate::base::reload::{Reload, Reloading, Source};
-use crate::metrics::{Metrics, What};
+use crate::metrics::{Metrics, Reloaded};
 
 /// The TLS configuration in force.
 #[derive(Debug)]
@@ -54,13 +54,13 @@ impl TlsStore {
             Reload::Made(loaded) => {
                 loaded.announce(&self.loaded.source().0, &self.metrics);
                 *complaint = None;
-                self.metrics.reload(What::Certificate, true);
+                self.metrics.reload(Reloaded::Certificate, true);
             }
             Reload::Failed { error, again } => {
                 let error = error.to_string();
                 if !again || complaint.as_ref() != Some(&error) {
                     log::error!("the changed serving certificate is not used, the last good one stays: {error}");
-                    self.metrics.reload(What::Certificate, false);
+                    self.metrics.reload(Reloaded::Certificate, false);
                 }
                 *complaint = Some(error);
             }

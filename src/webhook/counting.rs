@@ -10,10 +10,10 @@ use crate::metrics::{Metrics, Phase, Scope, Verdict};
 pub(super) fn count(metrics: &Metrics, decision: &Decision) {
     match &decision.basis {
         basis @ (Basis::Exempt(_) | Basis::NothingNew(_)) => {
-            metrics.image(Verdict::Exempt, basis.code(), Scope::Nobody);
+            metrics.image(Verdict::Exempt, basis.code(), Scope::NoPolicy);
         }
         basis @ (Basis::TooMany { .. } | Basis::NotOurs(_)) => {
-            metrics.image(Verdict::Rejected, basis.code(), Scope::Nobody);
+            metrics.image(Verdict::Rejected, basis.code(), Scope::NoPolicy);
         }
         Basis::Images(findings) => {
             let mut timed = BTreeSet::new();
@@ -53,7 +53,7 @@ impl From<PolicyScope> for Scope {
         match scope {
             PolicyScope::Namespace => Self::Namespace,
             PolicyScope::Cluster => Self::Cluster,
-            PolicyScope::Nobody => Self::Nobody,
+            PolicyScope::Nobody => Self::NoPolicy,
         }
     }
 }

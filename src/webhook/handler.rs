@@ -64,7 +64,7 @@ impl Engine {
                 }
                 let response = messages::response(&review.api_version, &review.request, &decision);
                 let response = response::review(&response);
-                self.metrics.phase(Phase::Answer, decided.elapsed());
+                self.metrics.phase(Phase::Response, decided.elapsed());
                 let outcome = if decision.allowed { Outcome::Allowed } else { Outcome::Denied };
                 (response, outcome, Ok((review, decision)))
             }

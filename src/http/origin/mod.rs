@@ -16,7 +16,7 @@ use self::bulkhead::Bulkhead;
 use self::circuit_breaker::{Circuit, CircuitOpen};
 use self::probe::{Prober, SendProbe};
 use crate::base::context::Deadline;
-use crate::metrics::{Metrics, NotAsked};
+use crate::metrics::{Metrics, NotSent};
 
 pub(crate) mod bulkhead;
 pub(crate) mod circuit_breaker;
@@ -143,7 +143,7 @@ impl Origins {
         match refusal {
             None => Ok(()),
             Some(refusal) => {
-                self.metrics.trust_server_not_asked(NotAsked::Down);
+                self.metrics.request_not_sent(NotSent::CircuitOpen);
                 Err(refusal)
             }
         }

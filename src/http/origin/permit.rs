@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::bulkhead::{Attempt, Needs, NoPermit, Place};
 use super::{Origin, Origins, Table};
 use crate::base::context::{Deadline, RequestId};
-use crate::metrics::NotAsked;
+use crate::metrics::NotSent;
 
 /// The right to ask a server, until it is dropped.
 pub(crate) struct Permit<'a> {
@@ -130,7 +130,7 @@ impl<'a> Waiter<'a> {
 
     /// Counts a refusal. A server that is silent may be down.
     fn refused(&self, refusal: NoPermit) -> NoPermit {
-        self.origins.metrics.trust_server_not_asked(NotAsked::Crowded);
+        self.origins.metrics.request_not_sent(NotSent::BulkheadFull);
         if matches!(refusal, NoPermit::Silent { .. }) {
             self.origins.half_open(&self.probe);
         }

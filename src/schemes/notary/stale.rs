@@ -52,7 +52,7 @@ impl Asking<'_> {
         // TRUST.md, rows 55 and 56: expired data stands in for nothing.
         match self.judge(&held) {
             Ok(judgement) => {
-                self.notary.metrics.stood_in(age);
+                self.notary.metrics.stale(age);
                 Ok(verified(&held, judgement, Freshness::Stale { age }))
             }
             Err(rejection) => Err(Refusal::Rejected(rejection)),

@@ -19,7 +19,7 @@ use super::timeout;
 use super::{Application, HttpResponse, Route, Workers};
 use crate::base::context::Deadline;
 use crate::base::waiting::Waiting;
-use crate::metrics::{self, Counted, InHand, Limit, Listener, Metrics, Outcome, Phase};
+use crate::metrics::{self, Counted, InProgress, Limit, Listener, Metrics, Outcome, Phase};
 
 /// Routes requests, and owns the workers.
 pub(super) struct Dispatcher {
@@ -145,7 +145,7 @@ impl Dispatcher {
         // Counted from the request's first byte: the client's own timeout runs since then.
         let since = request.origin().first_byte;
         let deadline = Deadline::after(budget.saturating_sub(since.elapsed()));
-        let queued = (Instant::now(), self.metrics.in_hand(InHand::Queued));
+        let queued = (Instant::now(), self.metrics.in_progress(InProgress::Queued));
         let job = Job { request, route, deadline, since, patience, queued };
         let pool = match route.workers {
             Workers::Shared => &self.admissions,
@@ -217,7 +217,7 @@ impl Worker {
             let text = "no worker was free in time; try again, or raise limits.workers\n";
             return job.request.respond(HttpResponse::text(503, text), None);
         }
-        let _deciding = self.metrics.in_hand(InHand::Deciding);
+        let _deciding = self.metrics.in_progress(InProgress::Deciding);
         let Some(body) = job.request.read_body() else {
             log::debug!("the gateway gave up on an admission");
             return;

@@ -172,13 +172,13 @@ mod tests {
     type Job = (u32, Receiver<()>);
 
     fn pool(workers: usize, max_waiting: usize, queue: usize) -> (Arc<Pool<Job>>, Receiver<u32>) {
-        let (tell, told) = channel();
-        let tell = Mutex::new(tell);
+        let (send, begun_jobs) = channel();
+        let send = Mutex::new(send);
         let run = move |(number, end): Job| {
-            tell.lock().unwrap().send(number).unwrap();
+            send.lock().unwrap().send(number).unwrap();
             let _ = end.recv_timeout(PATIENCE);
         };
-        (Pool::start("test", workers, max_waiting, queue, run).unwrap(), told)
+        (Pool::start("test", workers, max_waiting, queue, run).unwrap(), begun_jobs)
     }
 
     fn push(pool: &Arc<Pool<Job>>, number: u32) -> Option<Sender<()>> {
@@ -196,12 +196,12 @@ mod tests {
 
     #[test]
     fn a_job_that_waits_makes_room_for_one_that_does_not() {
-        let (pool, told) = pool(2, 3, 9);
+        let (pool, begun_jobs) = pool(2, 3, 9);
         let ends: Vec<_> = (0..8).map(|number| push(&pool, number).unwrap()).collect();
         let begun = |count: usize| {
-            let mut begun: Vec<_> = (0..count).map(|_| told.recv_timeout(PATIENCE).unwrap()).collect();
+            let mut begun: Vec<_> = (0..count).map(|_| begun_jobs.recv_timeout(PATIENCE).unwrap()).collect();
             begun.sort_unstable();
-            assert!(told.recv_timeout(Duration::from_millis(50)).is_err());
+            assert!(begun_jobs.recv_timeout(Duration::from_millis(50)).is_err());
             begun
         };
         assert_eq!(begun(2), [0, 1]);
@@ -223,15 +223,15 @@ mod tests {
 
     #[test]
     fn a_full_queue_takes_no_more_and_a_closed_one_is_worked_off() {
-        let (pool, told) = pool(1, 0, 1);
+        let (pool, begun_jobs) = pool(1, 0, 1);
         let end = push(&pool, 0).unwrap();
-        assert_eq!(told.recv_timeout(PATIENCE), Ok(0));
+        assert_eq!(begun_jobs.recv_timeout(PATIENCE), Ok(0));
         let second = push(&pool, 1).unwrap();
         assert!(push(&pool, 2).is_none());
         pool.close();
         assert!(push(&pool, 3).is_none());
         drop((end, second));
-        assert_eq!(told.recv_timeout(PATIENCE), Ok(1));
+        assert_eq!(begun_jobs.recv_timeout(PATIENCE), Ok(1));
         until("the threads to end", || pool.lock().threads == 0);
     }
 }

@@ -44,7 +44,7 @@ impl Acceptor {
             return;
         }
         if self.thread.join().is_err() {
-            log::error!("an accepting thread had died");
+            log::error!("an accepting thread had panicked");
         }
     }
 }

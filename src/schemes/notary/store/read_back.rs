@@ -9,7 +9,7 @@ use super::repository_record::RepositoryRecord;
 use super::state::State;
 use crate::base::context::Deadline;
 use crate::base::files::Stamp;
-use crate::metrics::{Metrics, What};
+use crate::metrics::{Metrics, Reloaded};
 use crate::schemes::notary::memory_budget::MemoryBudget;
 use crate::schemes::notary::recorder::Recorder;
 use portreeve_verify::tuf::gun::RoleName;
@@ -59,7 +59,7 @@ pub(crate) fn read(
             Some(ReadBackError::Damaged(damage)) => damage,
             Some(ReadBackError::NotNow) => return Some(RepositoryRecord { stamp: None, ..found }),
             None => {
-                metrics.reload(What::StoredTrust, true);
+                metrics.reload(Reloaded::StoredTrust, true);
                 return Some(RepositoryRecord { stamp, ..found });
             }
         };
@@ -71,7 +71,7 @@ pub(crate) fn read(
         // Another process replaced it while it was read: the next attempt reads the new generation.
     }
     let (record, damage) = damaged?;
-    metrics.reload(What::StoredTrust, false);
+    metrics.reload(Reloaded::StoredTrust, false);
     if record.unreadable.is_none() {
         log::warn!(
             gun = place.gun.as_str(), server = place.server.as_str();

@@ -17,7 +17,7 @@ const SILENT_GRACE: Duration = Duration::from_millis(100);
 /// ... and not sooner than this before its request is complete. A response to a probe has the same time.
 pub(super) const GRACE: Duration = Duration::from_millis(250);
 /// A new connection of an address with many connections is closed sooner, because all new connections wait behind it.
-const CROWD_GRACE: Duration = Duration::from_millis(25);
+const MANY_GRACE: Duration = Duration::from_millis(25);
 /// An admission that waits for a permit is not closed sooner than this. Other admissions take a few milliseconds.
 const QUEUED_GRACE: Duration = Duration::from_millis(100);
 /// After a response to `/metrics`, the next one waits this many times as long as the first one took. However many clients
@@ -88,18 +88,18 @@ impl Table {
     /// connections come last, and each has some time to show what it is. Among equal candidates, one of the address with the
     /// most connections is closed first, then the one that has been idle longest. A connection of an address that has fewer
     /// connections than the new one's address is never closed for it, unless it is a first candidate. Silent clients
-    /// therefore cannot keep new ones out, and an address with many connections takes places from itself. An address with
-    /// `crowd` connections to the plain listener has many.
-    pub(super) fn evict(&mut self, listener: Listener, newcomer: IpAddr, crowd: usize) -> Option<Duration> {
+    /// therefore cannot keep new ones out, and an address with many connections takes places from itself. On the plain
+    /// listener `many` connections are many.
+    pub(super) fn evict(&mut self, listener: Listener, address: IpAddr, many: usize) -> Option<Duration> {
         let here = || self.connections.iter().filter(move |(_, connection)| connection.listener == listener);
         // Counted once: a new connection costs one look at each other one, also when a thousand are open.
         let mut by_address: HashMap<IpAddr, usize> = HashMap::new();
         here().for_each(|(_, connection)| *by_address.entry(connection.from).or_default() += 1);
         let has = |address: &IpAddr| by_address.get(address).copied().unwrap_or_default();
-        let candidates = || here().filter(|(_, other)| other.worth() == 0 || has(&other.from) >= has(&newcomer));
+        let candidates = || here().filter(|(_, other)| other.worth() == 0 || has(&other.from) >= has(&address));
         // kube-apiserver may have the most connections to the TLS listener.
-        let is_crowd = |address: &IpAddr| listener == Listener::Plain && has(address) >= crowd.max(2);
-        let grace = |connection: &Connection| connection.grace(is_crowd(&connection.from));
+        let has_many = |address: &IpAddr| listener == Listener::Plain && has(address) >= many.max(2);
+        let grace = |connection: &Connection| connection.grace(has_many(&connection.from));
         let closable = candidates().filter(|(_, connection)| grace(connection) == Some(Duration::ZERO));
         let first = closable
             .min_by_key(|(_, connection)| (connection.worth(), Reverse(has(&connection.from)), connection.last_used));
@@ -162,12 +162,12 @@ impl Connection {
     }
 
     /// How long it may not be closed yet; `None`: not while it is in this phase.
-    fn grace(&self, is_of_crowd: bool) -> Option<Duration> {
+    fn grace(&self, is_one_of_many: bool) -> Option<Duration> {
         let (grace, since) = match (self.phase, self.silent_since) {
             (Phase::Answering(_), _) => return None,
             (Phase::Queued(RequestKind::Other, since), _) => (QUEUED_GRACE, since),
             (Phase::Writing(since), _) => (GRACE, since),
-            (Phase::Silent | Phase::Waiting | Phase::Receiving, Some(begin)) if is_of_crowd => (CROWD_GRACE, begin),
+            (Phase::Silent | Phase::Waiting | Phase::Receiving, Some(begin)) if is_one_of_many => (MANY_GRACE, begin),
             (Phase::Silent, Some(begin)) => (SILENT_GRACE, begin),
             (Phase::Waiting | Phase::Receiving, Some(begin)) => (GRACE, begin),
             (Phase::Queued(..) | Phase::Silent | Phase::Waiting | Phase::Receiving, _) => return Some(Duration::ZERO),
