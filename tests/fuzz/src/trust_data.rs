@@ -3,9 +3,9 @@
 //! The input is a list of changes to a sound repository that is signed on the spot. The changes are those of either
 //!
 //! - a *thief* of the server's keys, who signs any snapshot and timestamp, and changes every other file only after it
-//! was signed. No tag then gets another digest or another signer than its own; or
+//!   was signed. No tag then gets another digest or another signer than its own; or
 //! - an odd *publisher*, who holds all keys and changes files before they are signed, so that the code behind the
-//! signatures is reached. A verified target must then be in the files by an obvious reading.
+//!   signatures is reached. A verified target must then be in the files by an obvious reading.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
