@@ -32,3 +32,116 @@ fn sorted(json: strict_json::Json) -> strict_json::Json {
         other => other,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Marsaglia's xorshift64, with a fixed seed.
+    struct Random(u64);
+
+    impl Random {
+        fn below(&mut self, limit: usize) -> usize {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            usize::try_from(self.0 >> 33).unwrap() % limit
+        }
+
+        fn one_of<'t>(&mut self, texts: &[&'t str]) -> &'t str {
+            texts[self.below(texts.len())]
+        }
+
+        fn space(&mut self) -> &'static str {
+            self.one_of(&["", "", "", " ", "\n", "\t\r"])
+        }
+
+        fn string(&mut self) -> &'static str {
+            self.one_of(&[
+                r#""a""#,
+                r#""\u0061""#,
+                r#""b""#,
+                r#""""#,
+                r#""\\""#,
+                r#""\"""#,
+                r#""\u003c""#,
+                r#""é\n""#,
+                r#""\ud83d\ude00""#,
+                "\"\u{10000}\"",
+                "\"\u{fffd}\"",
+            ])
+        }
+
+        fn value(&mut self, out: &mut String, depth: usize) {
+            out.push_str(self.space());
+            match self.below(if depth == 0 { 3 } else { 5 }) {
+                0 => out.push_str(self.one_of(&["null", "true", "false"])),
+                1 => out.push_str(self.one_of(&["0", "-7", "12", "9007199254740992", "-9007199254740992"])),
+                2 => out.push_str(self.string()),
+                kind => {
+                    out.push(if kind == 3 { '[' } else { '{' });
+                    for index in 0..self.below(4) {
+                        out.push_str(if index > 0 { "," } else { "" });
+                        if kind == 4 {
+                            let parts = [self.space(), self.string(), self.space(), ":"];
+                            out.extend(parts);
+                        }
+                        self.value(out, depth - 1);
+                    }
+                    out.push_str(self.space());
+                    out.push(if kind == 3 { ']' } else { '}' });
+                }
+            }
+            out.push_str(self.space());
+        }
+    }
+
+    /// What is put into a text, or in the place of a byte, to spoil it.
+    const PIECES: [&str; 24] = [
+        "",
+        "{",
+        "}",
+        "[",
+        "]",
+        ",",
+        ":",
+        "\"",
+        "\\",
+        "0",
+        "-",
+        "-0",
+        ".5",
+        "e2",
+        "9007199254740993",
+        "1e400",
+        "\u{feff}",
+        "\u{1}",
+        "\n",
+        r#""\ud800""#,
+        r#""\udc00""#,
+        r"\u12",
+        "nul",
+        "x",
+    ];
+
+    #[test]
+    fn random_texts_are_read_alike() {
+        let mut random = Random(0x9e37_79b9_7f4a_7c15);
+        let mut taken = 0;
+        for number in 0..120_000 {
+            let mut text = String::new();
+            random.value(&mut text, 4);
+            if number % 3 > 0 {
+                let at = random.below(text.len() + 1);
+                if let (Some(before), Some(after)) =
+                    (text.get(..at), text.get((at + random.below(2)).min(text.len())..))
+                {
+                    text = [before, random.one_of(&PIECES), after].concat();
+                }
+            }
+            taken += usize::from(strict_json::read(text.as_bytes()).is_some());
+            check(text.as_bytes());
+        }
+        assert!((30_000..110_000).contains(&taken), "{taken} of them are JSON");
+    }
+}

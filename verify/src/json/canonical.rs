@@ -111,7 +111,8 @@ impl<S: Sink> Walk<'_, S> {
             return Err(Stop::Late);
         }
         match value.content() {
-            Content::Word(word) => self.sink.put(word.as_bytes()),
+            Content::Literal(word) => self.sink.put(word.as_bytes()),
+            Content::Integer(number) => self.integer(number),
             Content::Plain(text) => {
                 self.sink.put(b"\"")?;
                 self.sink.put(text.as_bytes())?;
@@ -140,6 +141,23 @@ impl<S: Sink> Walk<'_, S> {
                 self.sink.put(if before == b"{" { b"{}" } else { b"}" })
             }
         }
+    }
+
+    fn integer(&mut self, number: i64) -> Result<(), Stop> {
+        let (mut digits, mut rest) = ([0; 20], number.unsigned_abs());
+        let mut length = 0;
+        for digit in digits.iter_mut().rev() {
+            // The last digit of the rest, which fits.
+            *digit = b'0' + u8::try_from(rest % 10).unwrap_or_default();
+            (rest, length) = (rest / 10, length + 1);
+            if rest == 0 {
+                break;
+            }
+        }
+        if number < 0 {
+            self.sink.put(b"-")?;
+        }
+        self.sink.put(digits.get(digits.len() - length..).unwrap_or_default())
     }
 
     fn string(&mut self, text: &str) -> Result<(), Stop> {
@@ -210,7 +228,8 @@ mod tests {
     impl Tree {
         fn of(value: Value<'_>) -> Self {
             match value.content() {
-                Content::Word(word) => Self::Word(word.to_owned()),
+                Content::Literal(word) => Self::Word(word.to_owned()),
+                Content::Integer(number) => Self::Word(number.to_string()),
                 Content::Plain(text) | Content::String(text) => Self::Text(text.to_owned()),
                 Content::Array(items) => Self::List(items.map(Self::of).collect()),
                 Content::Object(members) => {
