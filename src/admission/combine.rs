@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::evaluate::Verdict;
 use crate::policy::Rule;
 use crate::schemes::{Mode, Subject};
-use portreeve_verify::tuf::repository::VerifiedDigest;
+use portreeve_verify::VerifiedDigest;
 
 /// What a rule, or one check of it, says of an image.
 #[derive(Clone, Debug)]
@@ -176,10 +176,10 @@ mod tests {
 
     use jiff::Timestamp;
     use portreeve_test_support::signer::Signer;
-    use portreeve_verify::tuf::anchor::{Anchor, FirstUse};
-    use portreeve_verify::tuf::gun::Gun;
-    use portreeve_verify::tuf::repository::{Repository, TargetQuery};
-    use portreeve_verify::tuf::source::{FetchError, MetadataName, MetadataSource};
+    use portreeve_verify::tuf::Gun;
+    use portreeve_verify::tuf::{Anchor, FirstUse};
+    use portreeve_verify::tuf::{FetchError, MetadataName, MetadataSource};
+    use portreeve_verify::tuf::{Repository, TargetQuery};
 
     use super::*;
     use crate::policy::{Place, Scope};

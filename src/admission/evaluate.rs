@@ -14,9 +14,9 @@ use crate::base::context::Deadline;
 use crate::kube::pull_secrets::PullContext;
 use crate::policy::{self, MAX_DENIAL, PolicySet, Rule, Selection, Together};
 use crate::schemes::{Check, Freshness, Mode, Query, Refusal, Requirement, Schemes, Subject, Trace, Verified};
+use portreeve_verify::VerifiedDigest;
 use portreeve_verify::image::Reference;
 use portreeve_verify::text::printable;
-use portreeve_verify::tuf::repository::VerifiedDigest;
 
 /// Everything that one image's verdict depends on.
 #[derive(Debug)]

@@ -4,8 +4,8 @@
 use serde::Serialize;
 
 use super::workload::ImageUse;
+use portreeve_verify::VerifiedDigest;
 use portreeve_verify::image::Reference;
-use portreeve_verify::tuf::repository::VerifiedDigest;
 
 /// One `replace`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -28,10 +28,10 @@ use crate::schemes::notary::query::Refusal;
 use crate::schemes::notary::trust_server::TrustServer;
 use crate::schemes::notary::{Notary, NotarySettings};
 use portreeve_verify::text::printable;
-use portreeve_verify::tuf::anchor::{Anchor, FirstUse, RootPin};
-use portreeve_verify::tuf::gun::{Gun, RoleName};
-use portreeve_verify::tuf::key::KeyId;
-use portreeve_verify::unavailable::{Unavailable, UnavailableCause};
+use portreeve_verify::tuf::KeyId;
+use portreeve_verify::tuf::{Anchor, FirstUse, RootPin};
+use portreeve_verify::tuf::{Gun, RoleName};
+use portreeve_verify::{Unavailable, UnavailableCause};
 
 /// Largest list of an earlier export's files.
 const MAX_OWNER: usize = 1 << 20;

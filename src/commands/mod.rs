@@ -20,7 +20,7 @@ use crate::policy;
 use crate::webhook::Engine;
 use arguments::{Command, Common};
 use portreeve_verify::image::Reference;
-use portreeve_verify::tuf::gun::Gun;
+use portreeve_verify::tuf::Gun;
 
 pub use arguments::{ArgumentError, USAGE};
 

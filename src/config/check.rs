@@ -12,7 +12,7 @@ use crate::kube::api::{ApiSettings, ApiUrl};
 use crate::schemes::notary::query::WhenUnavailable;
 use crate::schemes::notary::servers::TrustServers;
 use crate::server::settings::{Limits, Settings, TlsFiles};
-use portreeve_verify::tuf::anchor::FirstUse;
+use portreeve_verify::tuf::FirstUse;
 
 /// Checks the values of one configuration file.
 pub(super) struct Checker<'a> {

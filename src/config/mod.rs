@@ -32,7 +32,7 @@ use crate::schemes::notary::servers::TrustServers;
 use crate::server::Settings;
 use crate::yaml;
 use check::Checker;
-use portreeve_verify::tuf::anchor::FirstUse;
+use portreeve_verify::tuf::FirstUse;
 use schema::{ChildrenWord, Document, FormatWord, LevelWord, ModeWord, UnchangedWord};
 
 pub use error::ConfigError;

@@ -9,7 +9,7 @@ use super::error::ObjectError;
 use super::object_name::{Kind, check_names};
 use crate::base::context::Deadline;
 use crate::base::single_flight::{Entry, Join, Outcome, SingleFlight};
-use portreeve_verify::unavailable::{Unavailable, UnavailableCause};
+use portreeve_verify::{Unavailable, UnavailableCause};
 
 /// How long an object is used.
 pub(crate) const KEEP: Duration = Duration::from_secs(15);

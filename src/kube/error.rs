@@ -10,7 +10,7 @@ use crate::base::files::FileError;
 use crate::http::client::HttpError;
 use crate::http::proxy::ProxyError;
 use crate::http::roots::CaError;
-use portreeve_verify::unavailable::{Unavailable, UnavailableCause};
+use portreeve_verify::{Unavailable, UnavailableCause};
 
 /// An object that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,9 +9,9 @@ use super::pattern::PatternError;
 use crate::schemes::notary::trust_server::TrustServerError;
 use crate::yaml::tree::TreeFault;
 use portreeve_verify::text::printable;
-use portreeve_verify::tuf::anchor::PinError;
-use portreeve_verify::tuf::gun::RoleName;
-use portreeve_verify::tuf::key::SignerKeyError;
+use portreeve_verify::tuf::PinError;
+use portreeve_verify::tuf::RoleName;
+use portreeve_verify::tuf::SignerKeyError;
 
 /// One thing that is wrong, and where. Prints as `file:line:column: what; hint`.
 #[derive(Debug)]

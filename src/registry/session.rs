@@ -21,7 +21,7 @@ use crate::keychain::candidates::{Candidates, Fingerprint};
 use crate::keychain::docker_config::TOKEN_USER;
 use crate::metrics;
 use portreeve_verify::text::printable;
-use portreeve_verify::unavailable::{Unavailable, UnavailableCause};
+use portreeve_verify::{Unavailable, UnavailableCause};
 
 /// A shorter time is not reported when the deadline has passed.
 const WORTH_TELLING: Duration = Duration::from_millis(100);

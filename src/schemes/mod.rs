@@ -13,10 +13,11 @@ use crate::base::context::Deadline;
 use crate::kube::pull_secrets::PullContext;
 use crate::schemes::notary::trust_server::TrustServer;
 use notary::scheme::NotaryV1;
+use portreeve_verify::Unavailable;
+use portreeve_verify::VerifiedDigest;
 use portreeve_verify::image::{Glob, Reference};
-use portreeve_verify::tuf::gun::Gun;
-use portreeve_verify::tuf::repository::{Repository, VerifiedDigest};
-use portreeve_verify::unavailable::Unavailable;
+use portreeve_verify::tuf::Gun;
+use portreeve_verify::tuf::Repository;
 
 pub mod notary;
 

@@ -29,10 +29,10 @@ use portreeve::schemes::notary::{Notary, NotarySettings, PlainHttp, Question, Tr
 use portreeve_test_support::signer::{Key, Repo, Signer, canonical};
 use portreeve_test_support::temp::TempDir;
 use portreeve_verify::image::Sha256;
-use portreeve_verify::tuf::repository::{RequiredSigner, TargetQuery};
 use portreeve_verify::tuf::{
     Anchor, FetchError, FirstUse, Gun, MetadataName, MetadataSource, Repository, RoleName, SignerKey,
 };
+use portreeve_verify::tuf::{RequiredSigner, TargetQuery};
 use ring::digest::{SHA256, SHA512, digest};
 use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 

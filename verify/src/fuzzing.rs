@@ -2,9 +2,9 @@
 
 use jiff::Timestamp;
 
-use crate::crypto::certificate::Bundle;
 use crate::json::{self, canonical};
-use crate::tuf::gun::Gun;
+use crate::tuf::Gun;
+use crate::tuf::root_certificate::RootCertificate;
 
 /// The canonical form of a document; `None` if it is refused.
 pub fn canonical_json(bytes: &[u8]) -> Option<Vec<u8>> {
@@ -26,7 +26,7 @@ pub struct RootBundle {
 
 /// Reads a root key's PEM; `None` if it is refused.
 pub fn root_bundle(pem: &[u8], gun: &Gun, ca: &[u8], now: Timestamp) -> Option<RootBundle> {
-    let bundle = Bundle::from_canonical_pem(pem)?;
+    let bundle = RootCertificate::from_canonical_pem(pem)?;
     let _ = (bundle.key().is_some(), bundle.ends());
     Some(RootBundle {
         is_root_key: bundle.is_root_key_of(gun),

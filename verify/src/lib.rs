@@ -2,15 +2,20 @@
 //! the reason for a rejection.
 //!
 //! This crate opens no file and no socket and reads no clock: `clippy.toml` forbids the functions that would. The caller
-//! fetches the bytes and passes them through [`tuf::source::MetadataSource`].
+//! fetches the bytes and passes them through [`tuf::MetadataSource`].
 
-pub mod crypto;
+mod crypto;
 pub mod heap_size;
 pub mod image;
-pub mod json;
+mod json;
 pub mod text;
 pub mod tuf;
-pub mod unavailable;
+mod unavailable;
+mod verified;
+
+pub use json::JsonError;
+pub use unavailable::{Unavailable, UnavailableCause};
+pub use verified::VerifiedDigest;
 
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]

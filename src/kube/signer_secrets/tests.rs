@@ -2,7 +2,7 @@
 
 use portreeve_test_support::api_server::ApiServer;
 use portreeve_test_support::trust_server::Fault;
-use portreeve_verify::unavailable::Unavailable;
+use portreeve_verify::Unavailable;
 
 use super::*;
 use crate::base::files::scratch::Scratch;

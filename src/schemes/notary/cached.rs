@@ -11,12 +11,12 @@ use crate::registry::sign_in::SignIn;
 use crate::schemes::notary::memory_budget::Permit;
 use crate::schemes::notary::recorder::Record;
 use crate::schemes::notary::trust_server::TrustServer;
-use portreeve_verify::tuf::anchor::Anchor;
-use portreeve_verify::tuf::gun::{Gun, RoleName};
-use portreeve_verify::tuf::refresh::RefreshError;
-use portreeve_verify::tuf::repository::Repository;
-use portreeve_verify::tuf::trusted_state::TrustedState;
-use portreeve_verify::unavailable::{Unavailable, UnavailableCause};
+use portreeve_verify::tuf::Anchor;
+use portreeve_verify::tuf::RefreshError;
+use portreeve_verify::tuf::Repository;
+use portreeve_verify::tuf::TrustedState;
+use portreeve_verify::tuf::{Gun, RoleName};
+use portreeve_verify::{Unavailable, UnavailableCause};
 
 /// Credentials are no part of it: trust data holds no secrets, and a verdict does not depend on who fetched the data.
 /// What was verified with one tenant's credentials may therefore answer another tenant's question.

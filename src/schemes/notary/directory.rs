@@ -14,10 +14,10 @@ use std::path::{Path, PathBuf};
 
 use crate::base::files::FileError;
 use crate::base::files::read_capped;
+use portreeve_verify::Unavailable;
 use portreeve_verify::text::printable;
-use portreeve_verify::tuf::gun::Gun;
-use portreeve_verify::tuf::source::{FetchError, MetadataName, MetadataSource};
-use portreeve_verify::unavailable::Unavailable;
+use portreeve_verify::tuf::Gun;
+use portreeve_verify::tuf::{FetchError, MetadataName, MetadataSource};
 
 /// Whose a directory is: its first line. An export lists its files below.
 pub(crate) const OWNER: &str = "gun";
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
     use crate::base::files::scratch::Scratch;
     use portreeve_verify::image::Sha256;
-    use portreeve_verify::tuf::gun::RoleName;
+    use portreeve_verify::tuf::RoleName;
 
     const GUN: &str = "registry.local:9001/plant/plc";
 

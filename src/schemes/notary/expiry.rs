@@ -11,9 +11,9 @@ use jiff::{SignedDuration, Timestamp};
 use super::Notary;
 use crate::metrics::{Metrics, Role};
 use crate::schemes::notary::trust_server::TrustServer;
-use portreeve_verify::tuf::gun::Gun;
-use portreeve_verify::tuf::rejection::SourceKind;
-use portreeve_verify::tuf::repository::Repository;
+use portreeve_verify::tuf::Gun;
+use portreeve_verify::tuf::Repository;
+use portreeve_verify::tuf::SourceKind;
 
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 const SAY_EVERY: Duration = Duration::from_secs(24 * 3_600);

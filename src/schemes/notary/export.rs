@@ -13,13 +13,13 @@ use crate::base::context::Deadline;
 use crate::keychain::candidates::Candidates;
 use crate::registry::sign_in::SignIn;
 use crate::schemes::notary::trust_server::TrustServer;
-use portreeve_verify::tuf::anchor::Anchor;
-use portreeve_verify::tuf::gun::{Gun, RoleName};
-use portreeve_verify::tuf::key::KeyId;
-use portreeve_verify::tuf::repository::{Delegation, Repository, RoleExpiry};
-use portreeve_verify::tuf::root::Root;
-use portreeve_verify::tuf::source::{MetadataName, MetadataSource};
-use portreeve_verify::unavailable::Unavailable;
+use portreeve_verify::Unavailable;
+use portreeve_verify::tuf::Anchor;
+use portreeve_verify::tuf::KeyId;
+use portreeve_verify::tuf::Root;
+use portreeve_verify::tuf::{Delegation, Repository, RoleExpiry};
+use portreeve_verify::tuf::{Gun, RoleName};
+use portreeve_verify::tuf::{MetadataName, MetadataSource};
 
 /// Earlier roots that are taken along, for sites that know an old one: as many as are followed in one refresh.
 const EARLIER_ROOTS: usize = 64;

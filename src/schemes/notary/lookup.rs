@@ -24,9 +24,9 @@ use crate::registry::sign_in::SignIn;
 use crate::schemes::Freshness;
 use crate::schemes::notary::recorder::Recorder;
 use crate::schemes::notary::store::repository_record::RepositoryRecord;
-use portreeve_verify::tuf::gun::RoleName;
-use portreeve_verify::tuf::repository::{FailedRefresh, RefreshError, Rejection, Repository, SignedTarget};
-use portreeve_verify::unavailable::{Unavailable, UnavailableCause};
+use portreeve_verify::tuf::RoleName;
+use portreeve_verify::tuf::{FailedRefresh, RefreshError, Rejection, Repository, SignedTarget};
+use portreeve_verify::{Unavailable, UnavailableCause};
 
 /// One question while it is being answered.
 pub(crate) struct Asking<'a> {

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::base::context::Deadline;
 use crate::metrics::{Limit, Metrics};
-use portreeve_verify::tuf::source::reading_memory;
+use portreeve_verify::tuf::reading_memory;
 
 /// How often a waiting refresh calls `tell`.
 const TELL_EVERY: Duration = Duration::from_millis(500);
@@ -222,7 +222,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use portreeve_verify::tuf::source::SMALL_FILE;
+    use portreeve_verify::tuf::SMALL_FILE;
 
     fn budget(bytes: u64) -> MemoryBudget {
         MemoryBudget::new(bytes, Arc::default())

@@ -41,8 +41,8 @@ use crate::schemes::notary::remote::Remote;
 pub use crate::schemes::notary::rule::{Remap, Rule, UnavailableRule};
 pub use crate::schemes::notary::trust_server::{TrustServer, TrustServerError};
 use crate::schemes::notary::writer::Writer;
-use portreeve_verify::tuf::gun::Gun;
-use portreeve_verify::tuf::source::MetadataSource;
+use portreeve_verify::tuf::Gun;
+use portreeve_verify::tuf::MetadataSource;
 
 pub(crate) mod cached;
 pub(crate) mod directory;

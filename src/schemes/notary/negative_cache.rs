@@ -67,10 +67,10 @@ mod tests {
     use super::*;
     use crate::http::url::PlainHttp;
     use crate::schemes::notary::trust_server::TrustServer;
-    use portreeve_verify::tuf::anchor::{Anchor, FirstUse};
-    use portreeve_verify::tuf::gun::Gun;
-    use portreeve_verify::tuf::rejection::Rejection;
-    use portreeve_verify::unavailable::{Unavailable, UnavailableCause};
+    use portreeve_verify::tuf::Gun;
+    use portreeve_verify::tuf::Rejection;
+    use portreeve_verify::tuf::{Anchor, FirstUse};
+    use portreeve_verify::{Unavailable, UnavailableCause};
 
     const LONG: Duration = Duration::from_secs(60);
 

@@ -7,11 +7,11 @@ use crate::base::context::Deadline;
 use crate::keychain::candidates::Candidates;
 use crate::schemes::Freshness;
 use crate::schemes::notary::trust_server::TrustServer;
-use portreeve_verify::tuf::anchor::Anchor;
-use portreeve_verify::tuf::gun::Gun;
-use portreeve_verify::tuf::refresh::RefreshError;
-use portreeve_verify::tuf::repository::{Rejection, Repository, RequiredSigner, SignedTarget, TagFilter, TargetQuery};
-use portreeve_verify::unavailable::Unavailable;
+use portreeve_verify::Unavailable;
+use portreeve_verify::tuf::Anchor;
+use portreeve_verify::tuf::Gun;
+use portreeve_verify::tuf::RefreshError;
+use portreeve_verify::tuf::{Rejection, Repository, RequiredSigner, SignedTarget, TagFilter, TargetQuery};
 
 /// What stored trust data may do while the trust server cannot be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

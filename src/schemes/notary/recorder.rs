@@ -11,9 +11,9 @@ use super::memory_budget::{MemoryBudget, NoMemory, Part, Permit};
 use crate::base::context::Deadline;
 use crate::metrics::{Metrics, Phase};
 use portreeve_verify::image::Sha256;
-use portreeve_verify::tuf::source::SMALL_FILE;
-use portreeve_verify::tuf::source::{FetchError, MetadataName, MetadataSource};
-use portreeve_verify::unavailable::{Unavailable, UnavailableCause};
+use portreeve_verify::tuf::SMALL_FILE;
+use portreeve_verify::tuf::{FetchError, MetadataName, MetadataSource};
+use portreeve_verify::{Unavailable, UnavailableCause};
 
 /// A file larger than [`SMALL_FILE`] is asked for again with this cap, and then with the file's own: most large files are not
 /// much larger.
@@ -252,7 +252,7 @@ impl Drop for Recorder<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use portreeve_verify::tuf::gun::RoleName;
+    use portreeve_verify::tuf::RoleName;
 
     const MIB: usize = 1 << 20;
 

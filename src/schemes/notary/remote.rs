@@ -4,9 +4,9 @@ use crate::http::error_body;
 use crate::http::url::ServerUrl;
 use crate::metrics;
 use crate::registry::session::{Server, Session, SessionError};
-use portreeve_verify::tuf::gun::Gun;
-use portreeve_verify::tuf::source::{FetchError, MetadataName, MetadataSource};
-use portreeve_verify::unavailable::Unavailable;
+use portreeve_verify::Unavailable;
+use portreeve_verify::tuf::Gun;
+use portreeve_verify::tuf::{FetchError, MetadataName, MetadataSource};
 
 /// The Notary server with this URL.
 pub(crate) fn server(url: &ServerUrl) -> Server<'_> {

@@ -21,12 +21,12 @@ use crate::schemes::notary::trust_server::TrustServer;
 use crate::schemes::{Data, Evidence, Query, Refusal, Scheme, Subject, Trace, Verified};
 use portreeve_verify::image::{Digest, Glob, Reference};
 use portreeve_verify::text::printable;
-use portreeve_verify::tuf::anchor::{Anchor, FirstUse};
-use portreeve_verify::tuf::gun::{Gun, RoleName};
-use portreeve_verify::tuf::key::SignerKey;
-use portreeve_verify::tuf::rejection::SourceKind;
-use portreeve_verify::tuf::repository::{Rejection, RequiredSigner, TagFilter, TargetQuery};
-use portreeve_verify::unavailable::{Unavailable, UnavailableCause};
+use portreeve_verify::tuf::SignerKey;
+use portreeve_verify::tuf::SourceKind;
+use portreeve_verify::tuf::{Anchor, FirstUse};
+use portreeve_verify::tuf::{Gun, RoleName};
+use portreeve_verify::tuf::{Rejection, RequiredSigner, TagFilter, TargetQuery};
+use portreeve_verify::{Unavailable, UnavailableCause};
 
 /// Notary v1 with the settings that hold where a policy says nothing.
 #[derive(Debug)]

@@ -7,9 +7,9 @@ use super::cached::{Failure, Held};
 use super::lookup::{Asking, verified};
 use super::query::{Refusal, Verified, WhenUnavailable};
 use crate::schemes::Freshness;
-use portreeve_verify::tuf::refresh::RefreshError;
-use portreeve_verify::tuf::repository::Rejection;
-use portreeve_verify::unavailable::{Unavailable, UnavailableCause};
+use portreeve_verify::tuf::RefreshError;
+use portreeve_verify::tuf::Rejection;
+use portreeve_verify::{Unavailable, UnavailableCause};
 
 impl Asking<'_> {
     /// The server could not be asked, or what it says is bad.

@@ -15,11 +15,11 @@ use crate::base::single_flight::Join;
 use crate::keychain::Credential;
 use crate::keychain::candidates::Candidates;
 use crate::schemes::Freshness;
-use portreeve_verify::tuf::anchor::{Anchor, FirstUse, RootPin};
-use portreeve_verify::tuf::gun::RoleName;
-use portreeve_verify::tuf::key::{KeyId, SignerKey};
-use portreeve_verify::tuf::repository::{Rejection, Repository, RequiredSigner, TargetQuery};
-use portreeve_verify::unavailable::{Unavailable, UnavailableCause};
+use portreeve_verify::tuf::RoleName;
+use portreeve_verify::tuf::{Anchor, FirstUse, RootPin};
+use portreeve_verify::tuf::{KeyId, SignerKey};
+use portreeve_verify::tuf::{Rejection, Repository, RequiredSigner, TargetQuery};
+use portreeve_verify::{Unavailable, UnavailableCause};
 
 mod load;
 mod neighbours;
@@ -538,10 +538,10 @@ fn a_restart_while_the_server_is_away_still_admits() {
     assert!(matches!(rejection(bench.ask(&late)), Rejection::Expired { .. }));
     // Nothing stands in for a role that was not stored, nor under pins that the stored root does not meet.
     unavailable(bench.ask(&Ask { signers: &["bob"], ..ask(stale(3600)) }));
-    bench.anchor.pins = vec![portreeve_verify::tuf::anchor::RootPin::KeyId(KeyId::new([7; 32]))];
+    bench.anchor.pins = vec![portreeve_verify::tuf::RootPin::KeyId(KeyId::new([7; 32]))];
     assert!(matches!(rejection(bench.ask(&ask(stale(3600)))), Rejection::RootNotTrusted { .. }));
     bench.anchor.pins =
-        vec![portreeve_verify::tuf::anchor::RootPin::KeyId(KeyId::from_hex(&bench.repo.root_key_id()).unwrap())];
+        vec![portreeve_verify::tuf::RootPin::KeyId(KeyId::from_hex(&bench.repo.root_key_id()).unwrap())];
     assert!(matches!(freshness(&bench.ask(&ask(stale(3600)))), Freshness::Stale { .. }));
     // Without the cache nothing is known.
     bench.restart(None);
@@ -587,7 +587,7 @@ fn what_was_seen_by_one_anchor_binds_every_other() {
     bench.ask(&Ask::default()).unwrap();
     bench.server.publish(&bench.repo);
     bench.anchor.pins =
-        vec![portreeve_verify::tuf::anchor::RootPin::KeyId(KeyId::from_hex(&bench.repo.root_key_id()).unwrap())];
+        vec![portreeve_verify::tuf::RootPin::KeyId(KeyId::from_hex(&bench.repo.root_key_id()).unwrap())];
     assert!(matches!(rejection(bench.ask(&Ask::default())), Rejection::Rollback { .. }));
 }
 
@@ -599,7 +599,7 @@ fn what_one_policy_asked_for_is_kept_for_the_others() {
     bench.ask(&Ask { signers: &["alice"], ..Ask::default() }).unwrap();
     bench.anchor.first_use = FirstUse::Forbidden;
     bench.anchor.pins =
-        vec![portreeve_verify::tuf::anchor::RootPin::KeyId(KeyId::from_hex(&bench.repo.root_key_id()).unwrap())];
+        vec![portreeve_verify::tuf::RootPin::KeyId(KeyId::from_hex(&bench.repo.root_key_id()).unwrap())];
     let next = bench.repo.update(|signer| signer.release("v3", [9; 32], 1, &["bob"]));
     bench.server.publish(&next);
     bench.ask(&Ask { signers: &["bob"], ..Ask::default() }).unwrap();

@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::Path;
 
 use crate::http::url::{MAX_URL, PlainHttp, ServerUrl, UrlError, printable_url};
-use portreeve_verify::tuf::rejection::SourceKind;
+use portreeve_verify::tuf::SourceKind;
 
 /// The trust server of Docker Hub.
 pub(crate) const DOCKER_HUB: &str = "https://notary.docker.io";

@@ -12,7 +12,7 @@ use super::cached::Brought;
 use crate::base::context::Deadline;
 use crate::schemes::notary::memory_budget::Permit;
 use crate::schemes::notary::trust_server::TrustServer;
-use portreeve_verify::tuf::gun::Gun;
+use portreeve_verify::tuf::Gun;
 
 /// Most writes at the same time. Data that is not written is fetched again after a restart.
 const MAX_WRITES: usize = 16;

@@ -15,10 +15,10 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use portreeve_test_support::signer::{Repo, Signer};
 use portreeve_verify::image::Sha256;
-use portreeve_verify::tuf::repository::{RequiredSigner, TargetQuery};
 use portreeve_verify::tuf::{
     Anchor, FetchError, FirstUse, Gun, MetadataName, MetadataSource, RefreshError, Repository, RoleName, SignerKey,
 };
+use portreeve_verify::tuf::{RequiredSigner, TargetQuery};
 use serde_json::Value;
 
 use crate::strict_json::{self, Json};

@@ -1,3 +1,6 @@
-//! Keys and certificates.
+//! Keys, certificates and PEM text. Nothing here knows a signature scheme.
 
 pub(crate) mod certificate;
+pub(crate) mod chain;
+pub(crate) mod pem;
+pub(crate) mod public_key;

@@ -18,7 +18,7 @@ use std::cmp::Ordering;
 
 #[cfg(test)]
 pub(crate) use read::BYTES_READ;
-pub(crate) use read::JsonError;
+pub use read::JsonError;
 
 /// The largest magnitude that every reader of JSON holds exactly (TRUST.md, row 95).
 const EXACT: i64 = 1 << 53;

@@ -4,15 +4,17 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use super::key::{KeyId, Material, PublicKey};
-use crate::crypto::certificate::{Certificate, pem_blocks};
+use super::key::{KeyId, ListedKey};
+use crate::crypto::certificate::Certificate;
+use crate::crypto::pem::pem_blocks;
+use crate::crypto::public_key::PublicKey;
 
 /// One pin, as policy gives it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum RootPin {
     /// The root's own certificate (its DER): some root key's leaf must be this one.
     Certificate(Vec<u8>),
-    /// The ID of a root key as it stands in the root role (for x509 keys that of the bundle, not of the bare key).
+    /// The ID of a root key as it stands in the root role (for x509 keys that of the certificate, not of the bare key).
     KeyId(KeyId),
     /// A CA (its DER) that the root's leaf certificate must chain to.
     Ca(Vec<u8>),
@@ -72,18 +74,18 @@ impl Anchor {
 
     /// May this root key count, and until when? The first kind of pin that is given decides (TRUST.md, rows 2 and 6 to
     /// 13).
-    pub fn accepts_until(&self, key: &PublicKey, now: Timestamp) -> Option<Timestamp> {
-        let bundle = key.bundle()?;
+    pub(crate) fn accepts_until(&self, key: &ListedKey, now: Timestamp) -> Option<Timestamp> {
+        let certificate = key.certificate()?;
         let accepted = match self.kind() {
             AnchorKind::Key => self.pins.iter().any(|pin| match pin {
-                RootPin::Certificate(der) => bundle.has_leaf(der),
-                RootPin::KeyId(id) => *id == key.id(), // the bundle's ID, not that of the bare key: row 8
+                RootPin::Certificate(der) => certificate.has_leaf(der),
+                RootPin::KeyId(id) => *id == key.id(), // the certificate's ID, not that of the bare key: row 8
                 RootPin::Ca(_) => false,
             }),
             AnchorKind::Ca => {
                 // A pinned CA that ends takes its leaves with it, also those that end later (row 12).
                 let ends = self.pins.iter().filter_map(|pin| match pin {
-                    RootPin::Ca(ca) => bundle.chains_to_until(ca, now),
+                    RootPin::Ca(ca) => certificate.chains_to_until(ca, now),
                     RootPin::Certificate(_) | RootPin::KeyId(_) => None,
                 });
                 return ends.max();
@@ -91,7 +93,7 @@ impl Anchor {
             AnchorKind::FirstUse => true,
             AnchorKind::Nothing => false,
         };
-        accepted.then(|| bundle.ends())
+        accepted.then(|| certificate.ends())
     }
 }
 
@@ -116,7 +118,7 @@ fn one_certificate(pem: &str) -> Result<(Vec<u8>, Certificate), PinError> {
     match blocks.as_slice() {
         [block] if block.label == "CERTIFICATE" => {
             let certificate = Certificate::from_der(&block.der).ok_or(PinError::Malformed)?;
-            if certificate.key().is_some_and(Material::is_weak) {
+            if certificate.key().is_some_and(PublicKey::is_weak) {
                 return Err(PinError::Weak);
             }
             Ok((block.der.clone(), certificate))

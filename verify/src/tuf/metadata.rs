@@ -9,9 +9,9 @@ use base64::{DecodeSliceError, Engine as _};
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 
+use super::error::RefreshError;
 use super::gun::RoleName;
-use super::key::{KeyId, PublicKey, RoleKeys};
-use super::refresh::RefreshError;
+use super::key::{KeyId, ListedKey, RoleKeys};
 use super::rejection::Rejection;
 use super::signature::{Signature, distinct, signers};
 use super::source::MetadataName;
@@ -29,7 +29,7 @@ const KEYS: usize = 64;
 const KEYS_IN_FILE: usize = 4096;
 
 /// A file that was read, and is to be verified.
-pub struct Envelope<'a> {
+pub(crate) struct Envelope<'a> {
     role: &'a str,
     bytes: &'a [u8],
     document: Document<'a>,
@@ -40,7 +40,7 @@ pub struct Envelope<'a> {
 
 impl<'a> Envelope<'a> {
     /// Reads a file of `role`, within what such a file may take. Its time is up when `is_late` says so.
-    pub fn read(role: &'a str, bytes: &'a [u8], is_late: &'a dyn Fn() -> bool) -> Result<Self, RefreshError> {
+    pub(crate) fn read(role: &'a str, bytes: &'a [u8], is_late: &'a dyn Fn() -> bool) -> Result<Self, RefreshError> {
         let (values, memory) = (most_values(role, bytes.len()), reading_memory(role, bytes.len()));
         let failed = |error: JsonError| match error.is_late() {
             true => late(role),
@@ -67,7 +67,7 @@ impl<'a> Envelope<'a> {
     }
 
     /// The role.
-    pub fn role(&self) -> &str {
+    pub(crate) fn role(&self) -> &str {
         self.role
     }
 
@@ -76,13 +76,13 @@ impl<'a> Envelope<'a> {
     }
 
     /// Ends what takes too long.
-    pub fn check_time(&self) -> Result<(), RefreshError> {
+    pub(crate) fn check_time(&self) -> Result<(), RefreshError> {
         if (self.is_late)() { Err(late(self.role)) } else { Ok(()) }
     }
 
     /// The keys of a role that have signed this, as far as they reach the threshold. `keys_of` names the place that
     /// lists the keys, for the message.
-    pub fn verify(&self, keys: &RoleKeys, keys_of: Option<String>) -> Result<Vec<Arc<PublicKey>>, RefreshError> {
+    pub(crate) fn verify(&self, keys: &RoleKeys, keys_of: Option<String>) -> Result<Vec<Arc<ListedKey>>, RefreshError> {
         let signers = signers(self.message(), &self.signatures, keys, || self.check_time())?;
         let valid = distinct(signers.iter().map(Arc::as_ref));
         if valid < keys.threshold {
@@ -93,7 +93,7 @@ impl<'a> Envelope<'a> {
     }
 
     /// The fields that every role has.
-    pub fn header(&self, kind: &str) -> Result<Header, Rejection> {
+    pub(crate) fn header(&self, kind: &str) -> Result<Header, Rejection> {
         let malformed = |what: String| Rejection::structure(self.role, what);
         let signed = self.signed();
         // Row 68: a file of one kind never stands in for another.
@@ -139,7 +139,7 @@ pub struct Header {
 
 impl Header {
     /// Is it unexpired? (TUF 1.0 §5.3.10, §5.4.4, §5.5.6, §5.6.6: a freeze ends here.)
-    pub fn check_expiry(&self, role: &str, now: Timestamp) -> Result<(), Rejection> {
+    pub(crate) fn check_expiry(&self, role: &str, now: Timestamp) -> Result<(), Rejection> {
         if now < self.expires {
             return Ok(());
         }
@@ -168,7 +168,7 @@ pub(crate) fn role_keys(entry: Value<'_>, keys: Option<Value<'_>>, known: &mut K
                 }
                 let entry = keys.and_then(|keys| keys.get(id));
                 let entry = entry.ok_or_else(|| format!("the key {} is listed and not there", printable(id, 64)))?;
-                let key = PublicKey::read(id, entry)?.map(Arc::new);
+                let key = ListedKey::read(id, entry)?.map(Arc::new);
                 known.insert(id.to_owned(), key.clone());
                 key
             }
@@ -190,10 +190,10 @@ pub(crate) fn listed_keys(place: Value<'_>) -> Result<Option<Value<'_>>, String>
 }
 
 /// Keys of one file that were read already; `None` for those that never count.
-pub type KnownKeys = BTreeMap<String, Option<Arc<PublicKey>>>;
+pub(crate) type KnownKeys = BTreeMap<String, Option<Arc<ListedKey>>>;
 
 /// The canonical IDs of keys.
-pub fn canonical_ids(keys: &[Arc<PublicKey>]) -> Vec<KeyId> {
+pub(crate) fn canonical_ids(keys: &[Arc<ListedKey>]) -> Vec<KeyId> {
     keys.iter().map(|key| key.canonical_id()).collect()
 }
 
@@ -218,7 +218,7 @@ impl FileMeta {
 
     /// Are these the bytes? Every listed hash of a known algorithm must match (row 62), and the length exactly
     /// (rows 64 and 65).
-    pub fn check(&self, role: &str, bytes: &[u8]) -> Result<(), Rejection> {
+    pub(crate) fn check(&self, role: &str, bytes: &[u8]) -> Result<(), Rejection> {
         let role = || role.to_owned();
         if bytes.len() as u64 != self.length {
             return Err(Rejection::Length { role: role(), expected: self.length, actual: Some(bytes.len() as u64) });
@@ -235,13 +235,13 @@ impl FileMeta {
     }
 
     /// The length of a targets role, or the cap, past which none is fetched.
-    pub fn length_within_cap(&self) -> usize {
+    pub(crate) fn length_within_cap(&self) -> usize {
         let cap = MetadataName::Targets(self.sha256).cap();
         usize::try_from(self.length).unwrap_or(cap).min(cap)
     }
 
     /// The most bytes to ask for: what is listed, within the cap of the file's kind.
-    pub fn cap(&self, role: &str, name: &MetadataName) -> Result<usize, Rejection> {
+    pub(crate) fn cap(&self, role: &str, name: &MetadataName) -> Result<usize, Rejection> {
         let cap = name.cap();
         usize::try_from(self.length)
             .ok()
@@ -251,7 +251,7 @@ impl FileMeta {
 }
 
 /// The hashes of known algorithms in an entry; others are ignored (row 63).
-pub struct Hashes {
+pub(crate) struct Hashes {
     pub(crate) sha256: Option<Sha256>,
     sha512: Option<[u8; 64]>,
 }
@@ -300,12 +300,12 @@ impl TimestampRole {
     }
 
     /// What it takes in memory.
-    pub fn heap_size(&self) -> u64 {
+    pub(crate) fn heap_size(&self) -> u64 {
         inline_size::<Self>() + allocation(self.bytes.len())
     }
 
     /// Reads and verifies.
-    pub fn open(bytes: Vec<u8>, keys: &RoleKeys, is_late: &dyn Fn() -> bool) -> Result<Self, RefreshError> {
+    pub(crate) fn open(bytes: Vec<u8>, keys: &RoleKeys, is_late: &dyn Fn() -> bool) -> Result<Self, RefreshError> {
         let role = "timestamp";
         let envelope = Envelope::read(role, &bytes, is_late)?;
         envelope.verify(keys, None)?;
@@ -348,14 +348,14 @@ impl SnapshotRole {
     }
 
     /// What it takes in memory.
-    pub fn heap_size(&self) -> u64 {
+    pub(crate) fn heap_size(&self) -> u64 {
         let names: u64 = self.delegations.keys().map(|role| allocation(role.as_str().len())).sum();
         let entries = as_u64(self.delegations.len()) * map_entry::<RoleName, FileMeta>();
         inline_size::<Self>() + allocation(self.bytes.len()) + self.keys.heap_size() + entries + names
     }
 
     /// Reads and verifies.
-    pub fn open(bytes: Vec<u8>, keys: &RoleKeys, is_late: &dyn Fn() -> bool) -> Result<Self, RefreshError> {
+    pub(crate) fn open(bytes: Vec<u8>, keys: &RoleKeys, is_late: &dyn Fn() -> bool) -> Result<Self, RefreshError> {
         let role = "snapshot";
         let malformed = |what: &str| Rejection::structure(role, what);
         let envelope = Envelope::read(role, &bytes, is_late)?;
@@ -385,7 +385,7 @@ impl SnapshotRole {
 
 /// An RFC 3339 time in exactly that shape: `T` and `Z` in capitals, 0 to 9 fractional digits, `Z` or an offset.
 /// (jiff by itself takes much more, such as a space for the `T`, or seconds of 60.)
-pub fn rfc3339(text: &str) -> Option<Timestamp> {
+pub(crate) fn rfc3339(text: &str) -> Option<Timestamp> {
     let bytes = text.as_bytes();
     let (date_time, rest) = bytes.split_at_checked(19)?;
     let shape_fits = |bytes: &[u8], shape: &[u8]| {

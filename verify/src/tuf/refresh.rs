@@ -4,26 +4,26 @@
 //! refresh, under the same keys, is carried over; its expiry is asked anew.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::anchor::Anchor;
+use super::error::RefreshError;
 use super::gun::{Gun, RoleName};
 use super::key::RoleKeys;
 use super::metadata::{FileMeta, Header, SnapshotRole, TimestampRole};
 use super::rejection::Rejection;
 use super::repository::{Delegation, Repository};
+use super::rollback::MinimumVersions;
 use super::root::Root;
-use super::source::FetchError;
-use super::source::{MetadataName, MetadataSource};
+use super::source::{FetchError, MetadataName, MetadataSource};
 use super::targets::TargetsRole;
 use super::trusted_state::TrustedState;
 use crate::unavailable::Unavailable;
 
 /// One refresh.
-pub struct Refresh<'a> {
+pub(crate) struct Refresh<'a> {
     pub(crate) source: &'a mut dyn MetadataSource,
     pub(crate) gun: &'a Gun,
     pub(crate) previous: Option<&'a Repository>,
@@ -36,7 +36,7 @@ pub struct Refresh<'a> {
 
 impl Refresh<'_> {
     /// The whole refresh, from the newest root that was seen.
-    pub fn run(&mut self, anchor: &Anchor, now: Timestamp) -> Result<Repository, RefreshError> {
+    pub(crate) fn run(&mut self, anchor: &Anchor, now: Timestamp) -> Result<Repository, RefreshError> {
         let root = match self.seen.root() {
             Some(root) => Arc::clone(root),
             None => Arc::new(Root::fetch_newest(self.source, self.gun)?),
@@ -67,7 +67,7 @@ impl Refresh<'_> {
     }
 
     /// The read path below the root.
-    pub fn read(&mut self, root: &Arc<Root>, certificates_end: Timestamp) -> Result<Repository, RefreshError> {
+    pub(crate) fn read(&mut self, root: &Arc<Root>, certificates_end: Timestamp) -> Result<Repository, RefreshError> {
         let timestamp = self.timestamp(root)?;
         let snapshot = self.snapshot(root, &timestamp.snapshot)?;
         // TUF has the snapshot list the root in Notary's dialect: this publication was made under this very root.
@@ -192,8 +192,141 @@ impl Refresh<'_> {
     }
 }
 
+impl Repository {
+    /// Brings a repository up to date from `source` by the read path of TUF 1.0 §5 as Notary has it (TRUST.md,
+    /// "Reading a repository"). `previous` is what was verified before, under the same anchor: nothing goes back
+    /// behind it. `signers` are delegations wanted besides `targets/releases`.
+    pub fn refresh(
+        source: &mut dyn MetadataSource,
+        gun: &Gun,
+        anchor: &Anchor,
+        previous: Option<&Repository>,
+        signers: &BTreeSet<RoleName>,
+        now: Timestamp,
+    ) -> Result<Repository, RefreshError> {
+        Self::refresh_with_state(source, gun, anchor, previous, signers, now).map_err(|failed| failed.error)
+    }
+
+    /// As [`Repository::refresh`]. A failure comes with what is to be remembered: what was verified before the refresh
+    /// failed counts from now on, and may mean that `previous` itself no longer does ([`Repository::is_superseded`]).
+    pub fn refresh_with_state(
+        source: &mut dyn MetadataSource,
+        gun: &Gun,
+        anchor: &Anchor,
+        previous: Option<&Repository>,
+        signers: &BTreeSet<RoleName>,
+        now: Timestamp,
+    ) -> Result<Repository, Box<FailedRefresh>> {
+        let seen = previous.map(|previous| previous.seen.clone()).unwrap_or_default();
+        Self::refresh_from(source, gun, anchor, previous, seen, signers, now)
+    }
+
+    /// The same, from what was `seen` by whomever. `previous` is the data to carry over from, if there is any.
+    pub fn refresh_from(
+        source: &mut dyn MetadataSource,
+        gun: &Gun,
+        anchor: &Anchor,
+        previous: Option<&Repository>,
+        seen: TrustedState,
+        signers: &BTreeSet<RoleName>,
+        now: Timestamp,
+    ) -> Result<Repository, Box<FailedRefresh>> {
+        let was_trusted = seen.root().is_some();
+        let mut refresh = Refresh { source, gun, previous, seen, signers, now: Some(now) };
+        let result = refresh.run(anchor, now);
+        result.map_err(|error| Box::new(FailedRefresh { error, state: was_trusted.then_some(refresh.seen) }))
+    }
+
+    /// Reads back what was verified and stored under this root, with these delegations: all of it is verified again, except
+    /// that neither its expiry nor the anchor is asked. Nothing can be judged by it before [`Repository::under_anchor`],
+    /// and, where the floor lies above it, not even then ([`Repository::is_superseded`]): a refresh that failed further on has
+    /// seen newer data, and has left this as it was.
+    pub fn restore(
+        source: &mut dyn MetadataSource,
+        gun: &Gun,
+        root: &Arc<Root>,
+        floor: &MinimumVersions,
+        delegations: &BTreeSet<RoleName>,
+    ) -> Result<Self, RefreshError> {
+        let mut seen = TrustedState::default();
+        seen.record_root(root);
+        let mut refresh = Refresh { source, gun, previous: None, seen, signers: delegations, now: None };
+        let mut repository = refresh.read(root, Timestamp::MIN)?;
+        let damaged = repository.delegations.values().find_map(|delegation| match delegation {
+            Delegation::Rejected(rejection) => Some(rejection.clone()),
+            Delegation::Verified(_) | Delegation::Absent => None,
+        });
+        if let Some(rejection) = damaged {
+            return Err(rejection.into());
+        }
+        if let Some(role) = repository.seen.minimum_versions().contradicts(floor) {
+            return Err(Unavailable::other(format!("its {role} is not the one that was verified")).into());
+        }
+        if repository.is_below(floor) {
+            repository.seen.record_newer(root, floor);
+        }
+        Ok(repository)
+    }
+
+    /// Adds signers' delegations that the held snapshot lists and that were not fetched yet, asking for nothing else.
+    pub fn with_signers(
+        &self,
+        source: &mut dyn MetadataSource,
+        signers: &BTreeSet<RoleName>,
+        now: Timestamp,
+    ) -> Result<Repository, RefreshError> {
+        self.check_expiries(now)?;
+        let mut more = self.clone();
+        let lacks = |role: &&RoleName| matches!(self.delegations.get(*role), None | Some(Delegation::Rejected(_)));
+        let files = signers.iter().filter(lacks).filter_map(|role| self.snapshot.delegations.get(role));
+        let lengths: Vec<usize> = files.map(FileMeta::length_within_cap).collect();
+        source.reserve(&lengths)?;
+        for role in signers {
+            let held = self.delegations.get(role);
+            if matches!(held, None | Some(Delegation::Rejected(_))) {
+                more.fetch_delegation(source, role, None)?;
+            }
+        }
+        Ok(more)
+    }
+
+    /// Fetches and verifies a delegation, or finds that it is not there. `carried` is what was verified before.
+    pub(crate) fn fetch_delegation(
+        &mut self,
+        source: &mut dyn MetadataSource,
+        role: &RoleName,
+        carried: Option<&Delegation>,
+    ) -> Result<(), RefreshError> {
+        let found = match (self.targets.delegation(role), self.snapshot.delegations.get(role)) {
+            (Some(delegation), Some(file)) => {
+                let verified = match carried {
+                    Some(Delegation::Verified(held)) if held.file == *file && held.keys == delegation.keys => {
+                        Ok(Arc::clone(held))
+                    }
+                    _ => {
+                        let name = MetadataName::Delegation(role.clone(), file.sha256);
+                        open_listed(source, role.as_str(), &name, file, &delegation.keys).map(Arc::new)
+                    }
+                };
+                let noted = verified.and_then(|targets| {
+                    self.seen.note(role.as_str(), &delegation.keys, targets.header)?; // row 59
+                    Ok(targets)
+                });
+                match noted {
+                    Ok(targets) => Delegation::Verified(targets),
+                    Err(RefreshError::Rejected(rejection)) => Delegation::Rejected(rejection),
+                    Err(unavailable) => return Err(unavailable),
+                }
+            }
+            _ => Delegation::Absent,
+        };
+        self.delegations.insert(role.clone(), found);
+        Ok(())
+    }
+}
+
 /// A targets role that verified metadata lists.
-pub fn open_listed(
+pub(crate) fn open_listed(
     source: &mut dyn MetadataSource,
     role: &str,
     name: &MetadataName,
@@ -227,38 +360,12 @@ fn fetch_listed(
     }
 }
 
-/// Why a refresh gave nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RefreshError {
-    /// The data says no.
-    Rejected(Rejection),
-    /// Not enough could be read to decide.
-    Unavailable(Unavailable),
-}
-
-impl From<Rejection> for RefreshError {
-    fn from(rejection: Rejection) -> Self {
-        Self::Rejected(rejection)
-    }
-}
-
-impl From<Unavailable> for RefreshError {
-    fn from(unavailable: Unavailable) -> Self {
-        Self::Unavailable(unavailable)
-    }
-}
-
-impl fmt::Display for RefreshError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Rejected(rejection) => rejection.fmt(f),
-            Self::Unavailable(unavailable) => unavailable.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for RefreshError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        if let Self::Rejected(rejection) = self { Some(rejection) } else { None }
-    }
+/// A refresh that gave nothing, and what is to be remembered of it.
+#[derive(Debug)]
+pub struct FailedRefresh {
+    /// Why.
+    pub error: RefreshError,
+    /// What was verified all the same, beside what was seen before. `None` on first contact: a root that nothing was ever
+    /// verified under is not held to for having been served once.
+    pub state: Option<TrustedState>,
 }

@@ -270,7 +270,7 @@ impl Rejection {
     }
 
     /// [`Rejection::Structure`] of this role.
-    pub fn structure(role: &str, what: impl Into<String>) -> Self {
+    pub(crate) fn structure(role: &str, what: impl Into<String>) -> Self {
         Self::Structure { role: role.to_owned(), what: what.into() }
     }
 }
@@ -488,7 +488,7 @@ impl fmt::Display for RootDistrust {
 
 impl RootDistrust {
     /// The words for this kind of anchor.
-    pub fn of(kind: AnchorKind) -> Self {
+    pub(crate) fn of(kind: AnchorKind) -> Self {
         match kind {
             AnchorKind::Key => Self::NotPinned,
             AnchorKind::Ca => Self::NotUnderCa,

@@ -44,7 +44,7 @@ impl MinimumVersions {
     }
 
     /// Takes note of a header that enough of the role's keys have signed. It must not go back behind what was seen.
-    pub fn note(&mut self, role: &str, keys: &RoleKeys, header: Header) -> Result<(), Rejection> {
+    pub(crate) fn note(&mut self, role: &str, keys: &RoleKeys, header: Header) -> Result<(), Rejection> {
         for seen in self.binding(role, keys) {
             check_progress(role, seen, &header)?;
         }
@@ -68,12 +68,12 @@ impl MinimumVersions {
     }
 
     /// May a root be in force? (TUF 1.0 §5.3.5.)
-    pub fn check_root(&self, header: &Header) -> Result<(), Rejection> {
+    pub(crate) fn check_root(&self, header: &Header) -> Result<(), Rejection> {
         self.unconditional(ROOT).map_or(Ok(()), |seen| check_progress(ROOT, seen, header)) // rows 40 and 41
     }
 
     /// Takes note of a root. Those on the way to the newest one may well lie below it.
-    pub fn record_root(&mut self, header: Header) {
+    pub(crate) fn record_root(&mut self, header: Header) {
         raise(self.0.entry(ROOT.to_owned()).or_default(), None, header);
     }
 
@@ -92,7 +92,7 @@ impl MinimumVersions {
     }
 
     /// A role of which the other has the same version with other contents, for the same key.
-    pub fn contradicts(&self, other: &Self) -> Option<&str> {
+    pub(crate) fn contradicts(&self, other: &Self) -> Option<&str> {
         let mut entries = self.entries();
         let differs = |(role, key, header): &(&str, Option<KeyId>, &Header)| {
             let seen = other.0.get(*role).and_then(|headers| headers.get(key).or_else(|| headers.get(&None)));
@@ -107,7 +107,7 @@ impl MinimumVersions {
     }
 
     /// The version of the newest root; 0 where none was seen.
-    pub fn root_version(&self) -> u64 {
+    pub(crate) fn root_version(&self) -> u64 {
         self.unconditional(ROOT).map_or(0, |header| header.version)
     }
 
@@ -117,7 +117,7 @@ impl MinimumVersions {
     }
 
     /// Was this role ever seen, under whatever keys?
-    pub fn has(&self, role: &str) -> bool {
+    pub(crate) fn has(&self, role: &str) -> bool {
         self.0.contains_key(role)
     }
 
@@ -171,7 +171,7 @@ mod tests {
     use super::*;
     use crate::image::Sha256;
     use crate::json::Document;
-    use crate::tuf::key::PublicKey;
+    use crate::tuf::key::ListedKey;
 
     fn header(version: u64, content: u8) -> Header {
         Header { version, expires: Timestamp::MAX, content: Sha256::new([content; 32]) }
@@ -185,7 +185,7 @@ mod tests {
             let text = format!(r#"{{"keytype":"ed25519","keyval":{{"private":null,"public":"{public}"}}}}"#);
             let id = Sha256::of(text.as_bytes());
             let document = Document::of(text.as_bytes()).unwrap();
-            (id, Arc::new(PublicKey::read(&id.hex(), document.root()).unwrap().unwrap()))
+            (id, Arc::new(ListedKey::read(&id.hex(), document.root()).unwrap().unwrap()))
         };
         RoleKeys { threshold: 1, keys: numbers.into_iter().map(key).collect() }
     }

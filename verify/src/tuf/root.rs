@@ -4,29 +4,20 @@
 //! gaps, jumps and going back. Dates and expiry are asked of the last one only, pins of every root that ends up
 //! trusted (TRUST.md, "Reading a repository", 1 to 3; TUF 1.0 §5.3).
 
-use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::anchor::Anchor;
+use super::error::RefreshError;
 use super::gun::Gun;
-use super::key::KeyId;
-use super::key::{PublicKey, RoleKeys};
+use super::key::{KeyId, ListedKey, RoleKeys};
 use super::metadata::{Envelope, Header, KnownKeys, listed_keys, role_keys};
-use super::refresh::RefreshError;
 use super::rejection::{Rejection, RootDistrust};
 use super::signature::distinct;
-use super::source::FetchError;
-use super::source::{MetadataName, MetadataSource};
-use super::trusted_state::TrustedState;
 use crate::heap_size::{allocation, inline_size};
-use crate::image::Sha256;
 use crate::json::Value;
-
-/// Steps that are followed in one refresh; a server could otherwise keep us walking for ever.
-const STEPS: u64 = 64;
 
 /// A root whose own signatures were verified. Whether it is trusted is another question: [`Root::trusted_until`].
 #[derive(Debug)]
@@ -38,7 +29,7 @@ pub struct Root {
     pub(crate) targets: RoleKeys,
     keys: RoleKeys,
     /// Those of `keys` that have signed this root.
-    signed: Vec<Arc<PublicKey>>,
+    signed: Vec<Arc<ListedKey>>,
 }
 
 impl Root {
@@ -66,64 +57,6 @@ impl Root {
             + allocation(self.bytes.len())
             + roles.iter().map(|role| role.heap_size()).sum::<u64>()
             + keys
-    }
-
-    /// The newest root the server has, for first contact.
-    pub fn fetch_newest(source: &mut dyn MetadataSource, gun: &Gun) -> Result<Self, RefreshError> {
-        match fetch(source, &MetadataName::Root)? {
-            Some(bytes) => Self::read(bytes, None, gun, &|| source.is_late()),
-            None => Err(Rejection::NoTrustData { gun: gun.as_str().to_owned() }.into()),
-        }
-    }
-
-    /// A root that was trusted before and is known by its version and hash alone. It was verified then, and is again.
-    pub fn fetch_again(
-        source: &mut dyn MetadataSource,
-        gun: &Gun,
-        version: u64,
-        sha256: Sha256,
-    ) -> Result<Self, RefreshError> {
-        if let Some(bytes) = fetch(source, &MetadataName::RootVersion(version))? {
-            if Sha256::of(&bytes) != sha256 {
-                return Err(Rejection::Equivocation { role: "root".to_owned(), version }.into());
-            }
-            return Self::read(bytes, None, gun, &|| source.is_late());
-        }
-        // Older servers keep the newest alone.
-        let Some(bytes) = fetch(source, &MetadataName::Root)? else {
-            return Err(Rejection::Deleted { gun: gun.as_str().to_owned() }.into());
-        };
-        let is_it = Sha256::of(&bytes) == sha256;
-        let root = Self::read(bytes, None, gun, &|| source.is_late())?;
-        let offered = root.header.version;
-        match offered.cmp(&version) {
-            Ordering::Less => Err(Rejection::Rollback { role: "root".to_owned(), seen: version, offered }.into()),
-            Ordering::Equal if !is_it => Err(Rejection::Equivocation { role: "root".to_owned(), version }.into()),
-            Ordering::Equal => Ok(root),
-            // Nothing leads from the one that was trusted to this one.
-            Ordering::Greater => Err(Rejection::RootVersion { expected: version, actual: offered }.into()),
-        }
-    }
-
-    /// Follows rotations from a root that was trusted before, up to the newest. Every step is noted: what the keys before
-    /// it have signed away stays signed away, wherever the walk ends.
-    pub fn walk(
-        mut root: Arc<Self>,
-        source: &mut dyn MetadataSource,
-        gun: &Gun,
-        seen: &mut TrustedState,
-    ) -> Result<Arc<Self>, RefreshError> {
-        for _ in 0..STEPS {
-            let next = root.header.version + 1; // at most 2^53 + 1
-            let Some(bytes) = fetch(source, &MetadataName::RootVersion(next))? else { return Ok(root) };
-            root = Arc::new(Self::read(bytes, Some(&root), gun, &|| source.is_late())?);
-            seen.record_root(&root);
-        }
-        // One more probe tells "exactly as many as are followed" from "more than that".
-        match fetch(source, &MetadataName::RootVersion(root.header.version + 1))? {
-            None => Ok(root),
-            Some(_) => Err(Rejection::TooManyRoots { version: root.header.version, limit: STEPS }.into()),
-        }
     }
 
     /// Reads a root: signed by its own keys and, if it follows another, by that one's as well (TUF 1.0 §5.3.4).
@@ -176,9 +109,10 @@ impl Root {
     ///
     /// Only keys that pass every check are counted: a root that merely *lists* a pinned certificate, which is public,
     /// proves nothing.
-    pub fn trusted_until(&self, anchor: &Anchor, gun: &Gun, now: Timestamp) -> Result<Timestamp, Rejection> {
-        let in_date = |key: &PublicKey| is_fit(key, gun) && key.bundle().is_some_and(|bundle| bundle.in_date(now));
-        let pinned_until = |key: &PublicKey| anchor.accepts_until(key, now).filter(|_| in_date(key));
+    pub(crate) fn trusted_until(&self, anchor: &Anchor, gun: &Gun, now: Timestamp) -> Result<Timestamp, Rejection> {
+        let in_date =
+            |key: &ListedKey| is_fit(key, gun) && key.certificate().is_some_and(|certificate| certificate.in_date(now));
+        let pinned_until = |key: &ListedKey| anchor.accepts_until(key, now).filter(|_| in_date(key));
         self.enough(in_date, || self.distrust(gun, RootDistrust::OutOfDate))?;
         self.enough(|key| pinned_until(key).is_some(), || self.distrust(gun, RootDistrust::of(anchor.kind())))?;
         self.header.check_expiry("root", now)?; // rows 42 and 48
@@ -186,14 +120,14 @@ impl Root {
     }
 
     /// The IDs of the root role's keys.
-    pub fn key_ids(&self) -> Vec<KeyId> {
+    pub(crate) fn key_ids(&self) -> Vec<KeyId> {
         self.keys.keys.keys().copied().collect()
     }
 
     /// Have enough of the keys signed that `counts` lets count?
     fn enough(
         &self,
-        counts: impl Fn(&PublicKey) -> bool,
+        counts: impl Fn(&ListedKey) -> bool,
         otherwise: impl FnOnce() -> Rejection,
     ) -> Result<(), Rejection> {
         let valid = distinct(self.signed.iter().map(Arc::as_ref).filter(|key| counts(key)));
@@ -201,7 +135,7 @@ impl Root {
     }
 
     /// When so many of the certificates that count have ended that the threshold is no longer met.
-    fn certificates_end(&self, counts_until: impl Fn(&PublicKey) -> Option<Timestamp>) -> Timestamp {
+    fn certificates_end(&self, counts_until: impl Fn(&ListedKey) -> Option<Timestamp>) -> Timestamp {
         let mut ends = BTreeMap::<KeyId, Timestamp>::new();
         for (key, end) in self.signed.iter().filter_map(|key| Some((key, counts_until(key)?))) {
             let latest = ends.entry(key.canonical_id()).or_insert(end);
@@ -215,7 +149,7 @@ impl Root {
 
     /// Why the certificates will not do: they name another repository, or are unsound.
     fn unfit(&self) -> RootDistrust {
-        let names = self.signed.iter().filter_map(|key| key.bundle()?.root_key_of());
+        let names = self.signed.iter().filter_map(|key| key.certificate()?.root_key_of());
         let name = names.map(str::to_owned).find(|name| !name.is_empty());
         name.map_or(RootDistrust::Certificate, |name| RootDistrust::OtherRepository { name })
     }
@@ -235,21 +169,6 @@ impl Root {
 }
 
 /// A root key is a certificate of this repository (row 20: a bare key is none).
-fn is_fit(key: &PublicKey, gun: &Gun) -> bool {
-    key.bundle().is_some_and(|bundle| bundle.is_root_key_of(gun))
-}
-
-/// A root's bytes; `None` if the server has no such root.
-fn fetch(source: &mut dyn MetadataSource, name: &MetadataName) -> Result<Option<Vec<u8>>, RefreshError> {
-    match source.fetch(name, name.cap()) {
-        Ok(bytes) if bytes.len() > name.cap() => Err(too_large(name.cap())),
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(FetchError::NotFound) => Ok(None),
-        Err(FetchError::TooLarge { cap }) => Err(too_large(cap)),
-        Err(FetchError::Unavailable(why)) => Err(why.into()),
-    }
-}
-
-fn too_large(cap: usize) -> RefreshError {
-    Rejection::TooLarge { role: "root".to_owned(), cap: cap as u64 }.into()
+fn is_fit(key: &ListedKey, gun: &Gun) -> bool {
+    key.certificate().is_some_and(|certificate| certificate.is_root_key_of(gun))
 }

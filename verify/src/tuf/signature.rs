@@ -3,12 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use ring::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA256_ASN1, ED25519, RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256,
-    UnparsedPublicKey, VerificationAlgorithm,
-};
-
-use super::key::{KeyId, Material, PublicKey, RoleKeys};
+use super::key::{KeyId, ListedKey, RoleKeys};
+use crate::crypto::public_key::{PublicKey, SignatureAlgorithm};
 use crate::image::Sha256;
 
 /// One entry of `signatures`.
@@ -34,12 +30,12 @@ pub(crate) fn signers<E>(
     signatures: &[Signature],
     role: &RoleKeys,
     check_time: impl Fn() -> Result<(), E>,
-) -> Result<Vec<Arc<PublicKey>>, E> {
+) -> Result<Vec<Arc<ListedKey>>, E> {
     let mut signed = Vec::new();
     for key in role.keys.values() {
         for signature in signatures.iter().filter(|signature| signature.key_id == Some(key.id())) {
             check_time()?;
-            if verifies(key.material(), &signature.method, message, &signature.bytes) {
+            if verifies(key.public(), &signature.method, message, &signature.bytes) {
                 signed.push(Arc::clone(key));
                 break;
             }
@@ -50,44 +46,21 @@ pub(crate) fn signers<E>(
 
 /// How many different keys these are. Two certificates of one key are one (TRUST.md, row 24), and a key that signed
 /// twice is listed once (TUF 1.0 §5.3.5: "each key only once").
-pub(crate) fn distinct<'k>(keys: impl IntoIterator<Item = &'k PublicKey>) -> u64 {
-    keys.into_iter().map(PublicKey::canonical_id).collect::<BTreeSet<_>>().len() as u64
+pub(crate) fn distinct<'k>(keys: impl IntoIterator<Item = &'k ListedKey>) -> u64 {
+    keys.into_iter().map(ListedKey::canonical_id).collect::<BTreeSet<_>>().len() as u64
 }
 
-fn verifies(key: &Material, method: &str, message: &[u8], signature: &[u8]) -> bool {
-    let is = |name: &str| method.eq_ignore_ascii_case(name); // row 88
-    let check = |algorithm: &'static dyn VerificationAlgorithm, key: &[u8], signature: &[u8]| {
-        UnparsedPublicKey::new(algorithm, key).verify(message, signature).is_ok()
-    };
-    match key {
-        Material::P256(point) if is("ecdsa") => check(&ECDSA_P256_SHA256_FIXED, point, signature),
-        // Notary signs over SHA-256 with every curve; ring takes that for P-384 in DER only.
-        Material::P384(point) if is("ecdsa") => {
-            p384_der(signature).is_some_and(|der| check(&ECDSA_P384_SHA256_ASN1, point, &der))
-        }
-        Material::Rsa { pkcs1, .. } if is("rsapss") => check(&RSA_PSS_2048_8192_SHA256, pkcs1, signature),
-        Material::Rsa { pkcs1, .. } if is("rsapkcs1v15") => check(&RSA_PKCS1_2048_8192_SHA256, pkcs1, signature),
-        Material::Ed25519(raw) if is("eddsa") => check(&ED25519, raw, signature),
-        _ => false, // row 84: a method that is unknown, or another key's
-    }
+/// The algorithm of a signature's `method` (TRUST.md, row 88: in any case).
+fn algorithm(method: &str) -> Option<SignatureAlgorithm> {
+    use SignatureAlgorithm::{EcdsaSha256, Ed25519, RsaPkcs1Sha256, RsaPssSha256};
+    let methods =
+        [("ecdsa", EcdsaSha256), ("rsapss", RsaPssSha256), ("rsapkcs1v15", RsaPkcs1Sha256), ("eddsa", Ed25519)];
+    methods.into_iter().find(|(name, _)| method.eq_ignore_ascii_case(name)).map(|(_, algorithm)| algorithm)
 }
 
-/// r‖s of exactly 96 bytes as the DER that ring wants. DER itself is refused by its length (row 99).
-fn p384_der(raw: &[u8]) -> Option<Vec<u8>> {
-    let (r, s) = raw.split_at_checked(48).filter(|(_, s)| s.len() == 48)?;
-    let mut body = Vec::with_capacity(102);
-    for number in [r, s] {
-        let zeros = number.iter().take_while(|byte| **byte == 0).count();
-        let digits = number.get(zeros..).filter(|digits| !digits.is_empty())?;
-        let sign = digits.first().is_some_and(|byte| byte & 0x80 != 0);
-        body.push(2); // INTEGER
-        body.push(u8::try_from(digits.len() + usize::from(sign)).ok()?);
-        body.extend(sign.then_some(0));
-        body.extend_from_slice(digits);
-    }
-    let mut der = vec![0x30, u8::try_from(body.len()).ok()?]; // SEQUENCE, at most 102 bytes: one length byte
-    der.extend(body);
-    Some(der)
+/// An unknown method, and the method of another kind of key, verify nothing (TRUST.md, row 84).
+fn verifies(key: &PublicKey, method: &str, message: &[u8], signature: &[u8]) -> bool {
+    algorithm(method).is_some_and(|algorithm| key.verifies(algorithm, message, signature))
 }
 
 #[cfg(test)]
@@ -96,7 +69,7 @@ mod tests {
     use base64::engine::general_purpose::STANDARD;
 
     use super::*;
-    use crate::crypto::certificate::pem_blocks;
+    use crate::crypto::pem::pem_blocks;
 
     const MESSAGE: &[u8] = b"signed over SHA-256";
     /// s begins with a zero byte in the first, so that the DER that is built from it is shorter.
@@ -113,9 +86,9 @@ mod tests {
         "p3Uma2cZ0V/14+36OlqM4ckjuJALc1anKKuDFBmtn/ekN0gPyV+aP7+z+R3ed2nuDFR2I/sXG2ij88RNA2QlTbA+EF14TWiTbRJErGrFDK2Vt++KKLtAomwFEcYKrBFh",
     ];
 
-    fn p384() -> Material {
+    fn p384() -> PublicKey {
         let pem = include_str!("fixtures/p384-public.pem");
-        Material::from_spki(&pem_blocks(pem, 1).unwrap()[0].der).unwrap()
+        PublicKey::from_spki(&pem_blocks(pem, 1).unwrap()[0].der).unwrap()
     }
 
     #[test]
@@ -131,7 +104,7 @@ mod tests {
             raw.truncate(95);
             assert!(!verifies(&p384(), "ecdsa", MESSAGE, &raw));
         }
-        let other = Material::from_spki(&STANDARD.decode(OTHER_P384).unwrap()).unwrap();
+        let other = PublicKey::from_spki(&STANDARD.decode(OTHER_P384).unwrap()).unwrap();
         for signature in HIGH_BITS {
             let raw = STANDARD.decode(signature).unwrap();
             assert!(verifies(&other, "ecdsa", MESSAGE, &raw));

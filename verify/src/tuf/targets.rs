@@ -4,10 +4,10 @@ use std::cmp::Ordering;
 
 use jiff::Timestamp;
 
+use super::error::RefreshError;
 use super::gun::RoleName;
 use super::key::{KeyId, RoleKeys};
 use super::metadata::{Envelope, FileMeta, Hashes, Header, KnownKeys, canonical_ids, listed_keys, role_keys};
-use super::refresh::RefreshError;
 use super::rejection::Rejection;
 use crate::heap_size::{allocation, inline_size};
 use crate::image::Sha256;
@@ -34,7 +34,7 @@ pub struct TargetsRole {
 
 /// An entry of `delegations.roles`.
 #[derive(Debug)]
-pub struct DelegatedRole {
+pub(crate) struct DelegatedRole {
     pub(crate) name: RoleName,
     pub(crate) keys: RoleKeys,
     /// String prefixes of the tags that it may sign.
@@ -47,7 +47,7 @@ impl DelegatedRole {
     }
 
     /// Has it authority over this tag? Without paths it has none (row 78).
-    pub fn covers(&self, tag: &str) -> bool {
+    pub(crate) fn covers(&self, tag: &str) -> bool {
         self.paths.iter().any(|prefix| tag.starts_with(prefix))
     }
 }
@@ -64,7 +64,7 @@ impl TargetsRole {
     }
 
     /// Reads and verifies a file that has the listed hashes.
-    pub fn open(
+    pub(crate) fn open(
         role: &str,
         bytes: &[u8],
         file: &FileMeta,
@@ -82,32 +82,32 @@ impl TargetsRole {
     }
 
     /// What it takes in memory.
-    pub fn heap_size(&self) -> u64 {
+    pub(crate) fn heap_size(&self) -> u64 {
         self.weight
     }
 
-    pub fn tags(&self) -> &Tags {
+    pub(crate) fn tags(&self) -> &Tags {
         &self.tags
     }
 
-    pub fn delegation(&self, role: &RoleName) -> Option<&DelegatedRole> {
+    pub(crate) fn delegation(&self, role: &RoleName) -> Option<&DelegatedRole> {
         self.delegations.iter().find(|delegation| delegation.name == *role)
     }
 
     /// Was the metadata signed by one of these (canonical) keys?
-    pub fn is_signed_by(&self, key: KeyId) -> bool {
+    pub(crate) fn is_signed_by(&self, key: KeyId) -> bool {
         self.signers.contains(&key)
     }
 
     /// Expired metadata never counts.
-    pub fn check_expiry(&self, role: &str, now: Timestamp) -> Result<(), Rejection> {
+    pub(crate) fn check_expiry(&self, role: &str, now: Timestamp) -> Result<(), Rejection> {
         self.header.check_expiry(role, now)
     }
 }
 
 /// Tags and their digests, as small as they get, in few allocations: a repository may have 75,000.
 #[derive(Debug, Default)]
-pub struct Tags {
+pub(crate) struct Tags {
     /// Sorted.
     names: Packed,
     /// For each name the place of its digest. [`UNUSABLE`] for a target without a sha256 digest, which is of no use to
@@ -166,12 +166,12 @@ impl Tags {
     }
 
     /// The target of exactly this tag: `None` if there is none, `Some(None)` if it has no usable digest.
-    pub fn get(&self, tag: &str) -> Option<Option<Sha256>> {
+    pub(crate) fn get(&self, tag: &str) -> Option<Option<Sha256>> {
         self.names.find(tag).map(|name| self.digest(name))
     }
 
     /// The tags with this digest, in lexicographic order.
-    pub fn with_digest(&self, digest: Sha256) -> impl Iterator<Item = &str> {
+    pub(crate) fn with_digest(&self, digest: Sha256) -> impl Iterator<Item = &str> {
         let first = self.by_digest.partition_point(|name| self.digest(*name) < Some(digest));
         let from = self.by_digest.iter().skip(first).copied();
         from.take_while(move |name| self.digest(*name) == Some(digest)).filter_map(|name| self.names.get(name))

@@ -69,7 +69,7 @@ impl TrustedState {
     }
 
     /// A timestamp that the keys of this root have signed: it must not go back behind what was seen.
-    pub fn record_timestamp(&mut self, root: &Root, timestamp: &TimestampRole) -> Result<(), Rejection> {
+    pub(crate) fn record_timestamp(&mut self, root: &Root, timestamp: &TimestampRole) -> Result<(), Rejection> {
         self.floor.note("timestamp", &root.timestamp, timestamp.header)?;
         let age = (root.header.version, timestamp.header.version);
         self.publication = Some(Publication { age, lists: Lists::Snapshot(timestamp.snapshot.clone()) });
@@ -77,13 +77,13 @@ impl TrustedState {
     }
 
     /// A floor above this data: an earlier process has seen a newer publication.
-    pub fn record_newer(&mut self, root: &Root, floor: &MinimumVersions) {
+    pub(crate) fn record_newer(&mut self, root: &Root, floor: &MinimumVersions) {
         let age = (floor.root_version(), floor.version("timestamp", &root.timestamp));
         self.publication = Some(Publication { age, lists: Lists::Unknown });
     }
 
     /// The server has deleted what it had under this root. That holds until it has something again.
-    pub fn record_deleted(&mut self, root: &Root) {
+    pub(crate) fn record_deleted(&mut self, root: &Root) {
         let age = (self.floor.root_version(), self.floor.version("timestamp", &root.timestamp));
         self.publication = Some(Publication { age, lists: Lists::Gone });
     }
@@ -94,7 +94,7 @@ impl TrustedState {
     }
 
     /// The same for any role below it, and the keys that it has.
-    pub fn note(&mut self, role: &str, keys: &RoleKeys, header: Header) -> Result<(), Rejection> {
+    pub(crate) fn note(&mut self, role: &str, keys: &RoleKeys, header: Header) -> Result<(), Rejection> {
         self.floor.note(role, keys, header)
     }
 
@@ -123,7 +123,7 @@ impl TrustedState {
     }
 
     /// Was there a newer root, or another publication, than these?
-    pub fn is_beyond(&self, root: &Root, timestamp: &TimestampRole) -> bool {
+    pub(crate) fn is_beyond(&self, root: &Root, timestamp: &TimestampRole) -> bool {
         self.root.as_ref().is_some_and(|seen| seen.header.version > root.header.version)
             || (self.publication.as_ref())
                 .is_some_and(|newest| !matches!(&newest.lists, Lists::Snapshot(file) if *file == timestamp.snapshot))

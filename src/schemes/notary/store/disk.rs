@@ -22,7 +22,7 @@ use crate::base::files::Stamp;
 use crate::schemes::notary::recorder::Record;
 use crate::schemes::notary::trust_server::TrustServer;
 use portreeve_verify::image::Sha256;
-use portreeve_verify::tuf::gun::Gun;
+use portreeve_verify::tuf::Gun;
 
 /// The index of a generation.
 const INDEX: &str = "state.json";

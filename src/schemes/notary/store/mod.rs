@@ -23,9 +23,9 @@ use crate::schemes::notary::store::records::{Entry, Key, Records};
 use crate::schemes::notary::store::repository_record::RepositoryRecord;
 use crate::schemes::notary::store::warnings::HourlyWarning;
 use crate::schemes::notary::trust_server::TrustServer;
-use portreeve_verify::tuf::gun::Gun;
-use portreeve_verify::tuf::repository::Repository;
-use portreeve_verify::tuf::trusted_state::TrustedState;
+use portreeve_verify::tuf::Gun;
+use portreeve_verify::tuf::Repository;
+use portreeve_verify::tuf::TrustedState;
 
 pub(crate) mod disk;
 pub(crate) mod disk_error;

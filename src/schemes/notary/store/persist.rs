@@ -17,9 +17,9 @@ use super::{Key, Store};
 use crate::base::context::Deadline;
 use crate::schemes::notary::recorder::Record;
 use crate::schemes::notary::trust_server::TrustServer;
-use portreeve_verify::tuf::gun::Gun;
-use portreeve_verify::tuf::repository::Repository;
-use portreeve_verify::tuf::trusted_state::TrustedState;
+use portreeve_verify::tuf::Gun;
+use portreeve_verify::tuf::Repository;
+use portreeve_verify::tuf::TrustedState;
 
 /// How often a new time of confirmation alone is written: most refreshes that find nothing new cost no write.
 const CONFIRM_EVERY: SignedDuration = SignedDuration::from_secs(60);

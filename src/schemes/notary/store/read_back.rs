@@ -12,13 +12,13 @@ use crate::base::files::Stamp;
 use crate::metrics::{Metrics, Reloaded};
 use crate::schemes::notary::memory_budget::MemoryBudget;
 use crate::schemes::notary::recorder::Recorder;
-use portreeve_verify::tuf::gun::RoleName;
-use portreeve_verify::tuf::refresh::RefreshError;
-use portreeve_verify::tuf::repository::Repository;
-use portreeve_verify::tuf::rollback::MinimumVersions;
-use portreeve_verify::tuf::root::Root;
-use portreeve_verify::tuf::trusted_state::TrustedState;
-use portreeve_verify::unavailable::{Unavailable, UnavailableCause};
+use portreeve_verify::tuf::MinimumVersions;
+use portreeve_verify::tuf::RefreshError;
+use portreeve_verify::tuf::Repository;
+use portreeve_verify::tuf::RoleName;
+use portreeve_verify::tuf::Root;
+use portreeve_verify::tuf::TrustedState;
+use portreeve_verify::{Unavailable, UnavailableCause};
 
 /// How often a generation is read again because another process replaced it while it was read.
 const READ_ATTEMPTS: usize = 4;

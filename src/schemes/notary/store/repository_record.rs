@@ -12,15 +12,15 @@ use super::state::{State, StoredFile};
 use crate::base::files::Stamp;
 use portreeve_verify::heap_size::inline_size;
 use portreeve_verify::text::printable;
-use portreeve_verify::tuf::anchor::{Anchor, AnchorKind};
-use portreeve_verify::tuf::gun::{Gun, RoleName};
-use portreeve_verify::tuf::refresh::RefreshError;
-use portreeve_verify::tuf::rejection::Rejection;
-use portreeve_verify::tuf::repository::{FailedRefresh, Repository};
-use portreeve_verify::tuf::root::Root;
-use portreeve_verify::tuf::source::{FetchError, MetadataName, MetadataSource};
-use portreeve_verify::tuf::trusted_state::{PublicationVersion, TrustedState};
-use portreeve_verify::unavailable::{Unavailable, UnavailableCause};
+use portreeve_verify::tuf::RefreshError;
+use portreeve_verify::tuf::Rejection;
+use portreeve_verify::tuf::Root;
+use portreeve_verify::tuf::{Anchor, AnchorKind};
+use portreeve_verify::tuf::{FailedRefresh, Repository};
+use portreeve_verify::tuf::{FetchError, MetadataName, MetadataSource};
+use portreeve_verify::tuf::{Gun, RoleName};
+use portreeve_verify::tuf::{PublicationVersion, TrustedState};
+use portreeve_verify::{Unavailable, UnavailableCause};
 
 /// What is known of one repository.
 #[derive(Clone)]

@@ -9,7 +9,7 @@ use super::disk::{Disk, Place};
 use super::disk_error::DiskError;
 use crate::http::url::PlainHttp;
 use crate::schemes::notary::trust_server::TrustServer;
-use portreeve_verify::tuf::gun::Gun;
+use portreeve_verify::tuf::Gun;
 
 /// Resets a repository on every server of which it is stored, and returns those servers, for people. `servers` are servers
 /// of which it may be stored; others are found in the directory.

@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 use crate::schemes::notary::trust_server::TrustServer;
 use portreeve_verify::heap_size::{allocation, map_entry};
 use portreeve_verify::image::Sha256;
-use portreeve_verify::tuf::gun::Gun;
-use portreeve_verify::tuf::metadata::Header;
-use portreeve_verify::tuf::rollback::MinimumVersions;
-use portreeve_verify::tuf::trusted_state::PublicationVersion;
+use portreeve_verify::tuf::Gun;
+use portreeve_verify::tuf::Header;
+use portreeve_verify::tuf::MinimumVersions;
+use portreeve_verify::tuf::PublicationVersion;
 
 /// The format that is written. In the first one minimum versions were not bound to keys, and files had no version.
 const FORMAT: u32 = 2;

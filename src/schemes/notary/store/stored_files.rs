@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use super::disk_error::DiskError;
 use super::plain_file::read_plain;
 use super::state::StoredFile;
+use portreeve_verify::Unavailable;
 use portreeve_verify::image::Sha256;
-use portreeve_verify::tuf::source::{FetchError, MetadataName, MetadataSource};
-use portreeve_verify::unavailable::Unavailable;
+use portreeve_verify::tuf::{FetchError, MetadataName, MetadataSource};
 
 /// The files of one generation. A file that is not stored is unavailable, not absent: the server may have it.
 pub(crate) struct StoredFiles<'a> {

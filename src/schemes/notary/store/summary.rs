@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::state::State;
 use portreeve_verify::text::printable;
-use portreeve_verify::tuf::metadata::Header;
+use portreeve_verify::tuf::Header;
 
 /// A stored repository, for people.
 #[derive(Clone, Debug)]

@@ -14,14 +14,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use portreeve_test_support::signer::{Key, Repo, Signer};
 
-use super::repository::{NotSigned, RequiredSigner, RootDistrust, SignedTarget, TargetQuery};
 use super::*;
 use crate::image::Sha256;
-use crate::unavailable::{Unavailable, UnavailableCause};
+use crate::{Unavailable, UnavailableCause};
 
 const GUN: &str = "registry.local:9001/plant/plc";
 const DIGEST: [u8; 32] = [0xab; 32];
 const OTHER: [u8; 32] = [0xcd; 32];
+
+impl Repository {
+    fn root_version(&self) -> u64 {
+        self.root.header.version
+    }
+}
 
 fn now() -> Timestamp {
     "2030-01-01T00:00:00Z".parse().unwrap()

@@ -1,0 +1,217 @@
+//! Which digest a tag is signed as, and by whom.
+
+use jiff::Timestamp;
+
+use super::gun::RoleName;
+use super::key::SignerKey;
+use super::rejection::{NotSigned, Rejection, RootDistrust};
+use super::repository::{Delegation, Repository};
+use super::targets::{DelegatedRole, TargetsRole};
+use crate::image::{Glob, Sha256};
+use crate::verified::VerifiedDigest;
+
+/// The tags under which a digest alone may be released; by default all.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TagFilter<'a> {
+    /// These; `None` for all.
+    pub among: Option<&'a Glob>,
+    /// But not these.
+    pub except: &'a [&'a Glob],
+}
+
+impl TagFilter<'_> {
+    fn count(&self, tag: &str) -> bool {
+        self.among.is_none_or(|among| among.matches(tag)) && !self.except.iter().any(|except| except.matches(tag))
+    }
+}
+
+/// What is asked of a repository: an image by tag, by digest, or by both.
+#[derive(Clone, Copy, Debug)]
+pub struct TargetQuery<'a> {
+    /// The tag. With a digest as well, the tag's target must have that digest.
+    pub tag: Option<&'a str>,
+    /// The digest. Without a tag, some released target must have it.
+    pub digest: Option<Sha256>,
+}
+
+/// A signer that policy requires.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequiredSigner {
+    /// The role, `targets/<name>`.
+    pub role: RoleName,
+    /// The configured keys: one of them must have signed the role's metadata. Never empty.
+    pub keys: Vec<SignerKey>,
+}
+
+/// A repository's answer.
+#[derive(Clone, Debug)]
+pub struct SignedTarget {
+    /// What to pin the image to.
+    pub digest: VerifiedDigest,
+    /// The tag whose target it is.
+    pub tag: String,
+    /// The role it was released in: `targets/releases` or `targets`.
+    pub released_by: String,
+    /// The roles that signed it, of those that were asked for.
+    pub signers: Vec<RoleName>,
+}
+
+impl Repository {
+    /// Is the image released and signed as required? Expired metadata never counts, so the time is asked for again.
+    pub fn find_target(
+        &self,
+        wanted: TargetQuery<'_>,
+        signers: &[RequiredSigner],
+        now: Timestamp,
+    ) -> Result<SignedTarget, Rejection> {
+        self.find_target_among(wanted, TagFilter::default(), signers, now)
+    }
+
+    /// The same, where a digest alone counts only if it is released under one of these tags.
+    pub fn find_target_among(
+        &self,
+        wanted: TargetQuery<'_>,
+        tags: TagFilter<'_>,
+        signers: &[RequiredSigner],
+        now: Timestamp,
+    ) -> Result<SignedTarget, Rejection> {
+        self.check_expiries(now)?;
+        let releasing = self.releasing(now)?;
+        let gun = || self.gun.as_str().to_owned();
+        let roles = || releasing.iter().map(|role| role.name).collect();
+        match wanted {
+            TargetQuery { tag: Some(tag), digest } => {
+                // Docker's order, tag by tag (row 101): the first role that lists the tag decides.
+                let found = releasing.iter().find_map(|role| Some((role, role.get(tag)?)));
+                let (role, found) =
+                    found.ok_or_else(|| Rejection::NoSuchTag { gun: gun(), tag: tag.to_owned(), roles: roles() })?;
+                let found = found
+                    .ok_or_else(|| Rejection::UnusableTarget { tag: tag.to_owned(), role: role.name.to_owned() })?;
+                if let Some(wanted) = digest.filter(|wanted| *wanted != found) {
+                    return Err(Rejection::DigestMismatch { tag: tag.to_owned(), wanted, released: found });
+                }
+                self.signed(role, tag, found, signers, now)
+            }
+            TargetQuery { tag: None, digest: Some(digest) } => {
+                let mut refusal = None;
+                // Whichever of them lists it (row 102): what was pinned while `targets` released it goes on running.
+                for role in &releasing {
+                    let counts = |tag: &&str| tags.count(tag);
+                    for tag in role.tags_with(digest).filter(counts) {
+                        match self.signed(role, tag, digest, signers, now) {
+                            Ok(judgement) => return Ok(judgement),
+                            Err(rejection) => refusal = refusal.or(Some(rejection)),
+                        }
+                    }
+                }
+                Err(refusal.unwrap_or_else(|| Rejection::NoSuchDigest { gun: gun(), digest, roles: roles() }))
+            }
+            TargetQuery { tag: None, digest: None } => Err(Rejection::NothingAsked),
+        }
+    }
+
+    /// The roles that every answer relies on.
+    pub(super) fn check_expiries(&self, now: Timestamp) -> Result<(), Rejection> {
+        if self.is_superseded() {
+            return Err(Rejection::Superseded { gun: self.gun.as_str().to_owned() });
+        }
+        self.root.header.check_expiry("root", now)?;
+        if now > self.certificates_end {
+            return Err(Rejection::RootNotTrusted {
+                gun: self.gun.as_str().to_owned(),
+                why: RootDistrust::OutOfDate,
+                keys: self.root.key_ids(),
+            });
+        }
+        self.timestamp.header.check_expiry("timestamp", now)?;
+        self.snapshot.header.check_expiry("snapshot", now)?;
+        self.targets.header.check_expiry("targets", now)
+    }
+
+    /// The roles that release, in the order in which they are asked: `targets/releases`, if there is one, and `targets`.
+    /// A `targets/releases` that cannot be relied on is a rejection, and no reason to ask `targets` (row 70).
+    pub(crate) fn releasing(&self, now: Timestamp) -> Result<Vec<Releasing<'_>>, Rejection> {
+        let role = RoleName::releases();
+        let targets = Releasing { name: "targets", targets: &self.targets, covers: None };
+        match self.delegations.get(&role) {
+            Some(Delegation::Verified(held)) => {
+                held.check_expiry(role.as_str(), now)?;
+                let covers = self.targets.delegation(&role);
+                let covers = covers.ok_or_else(|| Rejection::Vanished { role: role.to_string() })?;
+                Ok(vec![Releasing { name: "targets/releases", targets: held, covers: Some(covers) }, targets])
+            }
+            Some(Delegation::Rejected(rejection)) => Err(rejection.clone()),
+            Some(Delegation::Absent) => Ok(vec![targets]),
+            None => Err(Rejection::Missing { role: role.to_string() }), // every refresh looks for it
+        }
+    }
+
+    /// Have all required signers signed this digest under this tag?
+    fn signed(
+        &self,
+        role: &Releasing<'_>,
+        tag: &str,
+        digest: Sha256,
+        signers: &[RequiredSigner],
+        now: Timestamp,
+    ) -> Result<SignedTarget, Rejection> {
+        for signer in signers {
+            self.signed_by(signer, tag, digest, now)?;
+        }
+        Ok(SignedTarget {
+            digest: VerifiedDigest::new(digest),
+            tag: tag.to_owned(),
+            released_by: role.name.to_owned(),
+            signers: signers.iter().map(|signer| signer.role.clone()).collect(),
+        })
+    }
+
+    /// TRUST.md, "Reading a repository", 8.
+    fn signed_by(&self, signer: &RequiredSigner, tag: &str, digest: Sha256, now: Timestamp) -> Result<(), Rejection> {
+        let role = &signer.role;
+        let not = |why: NotSigned| Rejection::NotSignedBy { role: role.to_string(), why };
+        let tag_name = || tag.to_owned();
+        let held = match self.delegations.get(role) {
+            Some(Delegation::Verified(held)) => held,
+            Some(Delegation::Rejected(rejection)) => return Err(rejection.clone()),
+            Some(Delegation::Absent) => return Err(not(NotSigned::NoRole)),
+            None => return Err(not(NotSigned::NotFetched)),
+        };
+        held.check_expiry(role.as_str(), now)?;
+        // That the key is listed proves nothing; its signature was verified, or it is not here.
+        if !signer.keys.iter().any(|key| held.is_signed_by(key.canonical_id())) {
+            return Err(not(NotSigned::OtherKey));
+        }
+        let delegation = self.targets.delegation(role).ok_or_else(|| not(NotSigned::NoRole))?;
+        if !delegation.covers(tag) {
+            return Err(not(NotSigned::NoAuthority { tag: tag_name() }));
+        }
+        match held.tags().get(tag) {
+            Some(Some(signed)) if signed == digest => Ok(()),
+            Some(signed) => Err(not(NotSigned::OtherDigest { tag: tag_name(), released: digest, signed })),
+            None => Err(not(NotSigned::NoTag { tag: tag_name() })),
+        }
+    }
+}
+
+/// A role that releases tags.
+pub(crate) struct Releasing<'a> {
+    name: &'static str,
+    targets: &'a TargetsRole,
+    /// The delegation that limits it; `targets` itself has authority over everything.
+    covers: Option<&'a DelegatedRole>,
+}
+
+impl<'a> Releasing<'a> {
+    fn get(&self, tag: &str) -> Option<Option<Sha256>> {
+        self.targets.tags().get(tag).filter(|_| self.has_authority(tag))
+    }
+
+    fn tags_with(&self, digest: Sha256) -> impl Iterator<Item = &'a str> {
+        self.targets.tags().with_digest(digest).filter(|tag| self.has_authority(tag))
+    }
+
+    fn has_authority(&self, tag: &str) -> bool {
+        self.covers.is_none_or(|delegation| delegation.covers(tag))
+    }
+}
