@@ -1,4 +1,4 @@
-//! Why a request has no answer, in an operator's words. An error is never recognised by its text.
+//! Why a request has no response, and why a client cannot be set up, in an operator's words.
 
 use std::fmt;
 use std::io;
@@ -12,12 +12,12 @@ use super::server_verifier;
 use super::tunnel::ProxyFault;
 use crate::metrics::RequestOutcome;
 
-/// Why there is no answer.
+/// Why there is no response.
 #[derive(Debug)]
 pub(crate) enum HttpError {
     /// The deadline passed.
     Timeout,
-    /// Nothing was asked, because nobody is there.
+    /// The request was not sent, because the server is down.
     Down(CircuitOpen),
     /// The host's name is not known.
     HostNotFound,
@@ -25,11 +25,11 @@ pub(crate) enum HttpError {
     Certificate(CertificateError),
     /// TLS failed in another way.
     Tls(rustls::Error),
-    /// The connection broke before the answer was complete.
+    /// The connection broke before the response was complete.
     Disconnected,
     /// Connecting, sending or receiving failed.
     Io(io::Error),
-    /// The proxy failed, or would not connect us.
+    /// The proxy failed, or refused to connect.
     Proxy(Box<ProxyFault>),
     /// The body is larger than it may be.
     TooLarge {
@@ -38,16 +38,16 @@ pub(crate) enum HttpError {
     },
     /// The body has no length.
     NoLength,
-    /// The body is compressed, which was not asked for.
+    /// The body is compressed, although the request asked for none.
     Encoded,
-    /// The request cannot be made: a URL or a header that HTTP cannot carry.
+    /// The request cannot be made: its URL or a header contains characters that HTTP does not allow.
     Request,
-    /// The answer is not HTTP, or not as it should be.
+    /// The response is not valid HTTP.
     Protocol(ureq::Error),
 }
 
 impl HttpError {
-    /// For metrics.
+    /// What the request is counted as.
     pub(super) fn outcome(&self) -> RequestOutcome {
         match self {
             Self::Timeout => RequestOutcome::Timeout,
@@ -89,7 +89,7 @@ impl From<ureq::Error> for HttpError {
 
 impl From<io::Error> for HttpError {
     fn from(error: io::Error) -> Self {
-        // ureq's own error travels inside when a body is read.
+        // While a body is read, ureq's own error is wrapped in it.
         Self::from(ureq::Error::from(error))
     }
 }
@@ -101,17 +101,21 @@ impl fmt::Display for HttpError {
             Self::Down(outage) => outage.fmt(f),
             Self::HostNotFound => f.write_str("its host name is not known"),
             Self::Certificate(why) => {
-                write!(f, "its certificate was not accepted: {}", server_verifier::trouble(why))
+                write!(f, "its certificate was not accepted: {}", server_verifier::describe(why))
             }
             Self::Tls(error) => write!(f, "TLS failed: {error}"),
-            Self::Disconnected => f.write_str("closed the connection before the answer was complete"),
+            Self::Disconnected => f.write_str("closed the connection before the response was complete"),
             Self::Io(error) => write!(f, "could not be reached: {error}"),
             Self::Proxy(fault) => fault.fmt(f),
             Self::TooLarge { cap } => write!(f, "sent more than {cap} bytes"),
-            Self::NoLength => f.write_str("did not say how long its answer is, so that a cut-off one would not show"),
-            Self::Encoded => f.write_str("sent a compressed answer, which was not asked for"),
-            Self::Request => f.write_str("cannot be asked: the URL or the credentials do not fit into HTTP"),
-            Self::Protocol(error) => write!(f, "did not answer as HTTP has it: {error}"),
+            Self::NoLength => {
+                f.write_str("sent a response without a length, so that a truncated one would go unnoticed")
+            }
+            Self::Encoded => f.write_str("sent a compressed response, although the request asked for none"),
+            Self::Request => {
+                f.write_str("cannot be asked: the URL or the credentials contain characters that HTTP does not allow")
+            }
+            Self::Protocol(error) => write!(f, "sent a response that is not valid HTTP: {error}"),
         }
     }
 }

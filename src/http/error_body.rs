@@ -1,21 +1,22 @@
-//! The error body that registries, Notary and token services share: `{"errors":[{"code":…}]}`. Only the code is taken.
+//! The error body that registries, Notary servers and token services send: `{"errors":[{"code":…}]}`. Only the code is
+//! read; the message and the detail beside it are ignored.
 
 use serde::Deserialize;
 
 use portreeve_verify::text::printable;
 
-/// Longest code that is shown.
+/// Longest code that a message shows.
 const MAX_CODE: usize = 60;
 
-/// The first error's code in an error's body, safe to print.
+/// The code of the first error, safe to print.
 pub(crate) fn error_code(body: &[u8]) -> Option<String> {
     let body: ErrorBody = serde_json::from_slice(body).ok()?;
     let first = body.errors?.into_iter().next()?;
     first.code.filter(|code| !code.is_empty()).map(|code| printable(&code, MAX_CODE))
 }
 
-/// Is this how a Notary server says that it does not have a file, or a repository? A 404 of an ingress, a registry or a
-/// proxy says so of a path, and nothing of trust data (TRUST.md, row 108).
+/// Is this a Notary server's response for a file or a repository that it does not have? A 404 of an ingress, a registry or
+/// a proxy is about the path, and says nothing about trust data (TRUST.md, row 108).
 pub(crate) fn is_absence(status: u16, body: &[u8]) -> bool {
     status == 404 && error_code(body).as_deref() == Some("METADATA_NOT_FOUND")
 }

@@ -1,6 +1,6 @@
-//! One request and its answer: no redirects, no cookies, no compression, https unless plain HTTP is switched on, a cap on
-//! every body and one deadline over resolving, connecting, sending and reading. Reads the CA bundle again when it has
-//! changed. Never logs a header or a body.
+//! Sends one request and reads its response. Follows no redirect, keeps no cookie, asks for no compression, and uses https
+//! unless plain HTTP is switched on. Every body has a cap. One deadline covers name lookup, connecting, sending and reading.
+//! Reads the CA bundle again when it has changed. Never logs a header or a body.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -23,19 +23,19 @@ use crate::base::files::Stamp;
 use crate::base::reload::{Reload, Reloading, Source};
 use crate::metrics::{Metrics, Reloaded};
 
-/// What we say we are.
+/// The value of `User-Agent`.
 pub(crate) const USER_AGENT: &str = concat!("portreeve/", env!("CARGO_PKG_VERSION"));
-/// Most of an error's body that is read.
+/// Most of the body of an error response that is read.
 pub(super) const MAX_ERROR_BODY: usize = 4 << 10;
-/// Buffers of one connection; the largest response head must fit.
+/// Buffers of one connection. The largest response head must fit into one.
 const BUFFER: usize = 32 << 10;
 const MAX_HEAD: usize = 24 << 10;
-/// Idle connections that are kept: a refresh of several repositories on one server uses a few.
+/// Idle connections that are kept. Refreshes of several repositories on one server use a few.
 const POOL: usize = 16;
 const POOL_PER_HOST: usize = 8;
 const POOL_AGE: Duration = Duration::from_secs(30);
 
-/// The connections, under the CA bundle as it is now. Shared by all workers.
+/// The connections, under the current CA bundle. Shared by all workers.
 pub(super) struct Exchange {
     agents: Reloading<AgentSource>,
     proxies: Proxies,
@@ -49,14 +49,14 @@ struct AgentSource {
     plain_http: PlainHttp,
 }
 
-/// What a server answered.
+/// A server's response.
 #[derive(Debug)]
 pub(crate) struct Answer {
     /// The status.
     pub(crate) status: u16,
     /// Its `WWW-Authenticate` fields.
     pub(crate) challenges: Vec<String>,
-    /// The body: whole if the status is 200, else its beginning, or nothing.
+    /// The whole body if the status is 200. Otherwise the body if it is short, or nothing.
     pub(crate) body: Vec<u8>,
 }
 
@@ -74,13 +74,13 @@ impl Exchange {
         Ok(Self { agents, proxies, metrics })
     }
 
-    /// One request and its answer. `answered` is told as soon as the answer's head is there.
+    /// Sends a request. `responded` is called as soon as the head of a response is there. `cap` is for the body of a 200.
     pub(super) fn send(
         &self,
         request: Request<impl AsSendBody>,
         cap: usize,
         deadline: Deadline,
-        answered: &dyn Fn(),
+        responded: &dyn Fn(),
     ) -> Result<Answer, HttpError> {
         let agent = self.agent();
         let left = deadline.remaining().ok_or(HttpError::Timeout)?;
@@ -92,20 +92,20 @@ impl Exchange {
             .proxy(proxy)
             .build();
         let mut response = agent.run(request).map_err(HttpError::from)?;
-        answered();
+        responded();
         let status = response.status().as_u16();
         let challenges = response
             .headers()
             .get_all(header::WWW_AUTHENTICATE)
             .iter()
-            // Bytes that are not ASCII text become a field that cannot be read, rather than none at all.
+            // A field that is not ASCII text becomes one that cannot be parsed, so that it is not ignored.
             .map(|value| value.to_str().unwrap_or("\u{0}").to_owned())
             .collect();
         let body = if status == 200 { read_whole(&mut response, cap)? } else { read_beginning(&mut response) };
         Ok(Answer { status, challenges, body })
     }
 
-    /// The agent under the CA bundle as it is now. One caller checks the file; the others do not wait.
+    /// The agent under the current CA bundle. One caller checks the file; the others do not wait.
     fn agent(&self) -> Agent {
         match self.agents.check() {
             Reload::Unchanged => self.agents.value(),
@@ -166,20 +166,20 @@ fn new_agent(built_in: BuiltInRoots, ca: Option<&Path>, plain_http: PlainHttp) -
     Ok(Agent::with_parts(config, connector, Names::default()))
 }
 
-/// The body of a 200: all of it or an error.
+/// The whole body of a 200, or an error.
 fn read_whole(response: &mut Response<Body>, cap: usize) -> Result<Vec<u8>, HttpError> {
     if response.headers().get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
         return Err(HttpError::Encoded);
     }
     if !says_its_length(response.headers()) {
-        // Where only the connection's end ends the body, a cut-off one looks like a whole one.
+        // If the body ends with the connection, a truncated body looks like a whole one.
         return Err(HttpError::NoLength);
     }
     let limit = u64::try_from(cap).unwrap_or(u64::MAX);
     if response.body().content_length().is_some_and(|length| length > limit) {
         return Err(HttpError::TooLarge { cap });
     }
-    // In one piece from the beginning: one that grows leaves holes behind.
+    // Allocated once: a buffer that grows fragments the heap.
     let length = response.body().content_length().and_then(|length| usize::try_from(length).ok());
     let mut body = Vec::with_capacity(length.map_or(0, |length| length.min(cap) + 1));
     let reader = response.body_mut().with_config().limit(limit.saturating_add(2)).reader();
@@ -190,7 +190,7 @@ fn read_whole(response: &mut Response<Body>, cap: usize) -> Result<Vec<u8>, Http
     Ok(body)
 }
 
-/// The beginning of an error's body: it is only told to people, so trouble in reading it is not trouble.
+/// The body of an error response, or nothing if it is long or cannot be read: it only makes messages more precise.
 fn read_beginning(response: &mut Response<Body>) -> Vec<u8> {
     let mut body = Vec::new();
     let limit = u64::try_from(MAX_ERROR_BODY).unwrap_or(u64::MAX);

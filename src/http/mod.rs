@@ -1,4 +1,5 @@
-//! HTTP to registries, Notary servers, token services and the Kubernetes API.
+//! HTTP to registries, Notary servers, token services and the Kubernetes API. [`client`] counts requests and keeps them from
+//! servers that are down ([`origin`]); [`exchange`] sends one request. Knows nothing about what a response means.
 
 pub(crate) mod authorization;
 pub mod client;

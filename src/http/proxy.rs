@@ -1,7 +1,7 @@
-//! Proxies from the environment, by the rules that Go programs (and so kubelet, containerd and Notary's own client)
-//! have made users expect: `HTTPS_PROXY` for https and `HTTP_PROXY` for http, and `NO_PROXY` with host names and all
-//! below them, `.suffixes`, addresses, CIDR blocks and ports. ureq's own reading knows neither suffixes without a dot
-//! nor CIDR blocks nor ports. Never proxies this machine itself.
+//! Proxies from the environment, by the rules of Go programs, which kubelet, containerd and Notary's own client follow:
+//! `HTTPS_PROXY` for https, `HTTP_PROXY` for http. `NO_PROXY` lists hosts with their subdomains, `.suffixes`, addresses,
+//! CIDR blocks and ports; ureq's own parser supports neither suffixes without a dot nor CIDR blocks nor ports. Requests to
+//! this machine itself never go through a proxy.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -18,13 +18,13 @@ pub(crate) struct Proxies {
 }
 
 impl Proxies {
-    /// From this process's environment.
+    /// Reads this process's environment.
     pub(crate) fn from_environment() -> Result<Self, ProxyError> {
         Self::from_variables(|name| std::env::var(name).ok())
     }
 
     pub(crate) fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self, ProxyError> {
-        // As Go has it: the upper-case name is asked first.
+        // As in Go, the upper-case name comes first.
         let either = |upper: &'static str, lower: &'static str| {
             variable(upper)
                 .filter(|value| !value.trim().is_empty())
@@ -50,7 +50,7 @@ impl Proxies {
         })
     }
 
-    /// The proxy to go through to this URL.
+    /// The proxy for requests to this URL.
     pub(crate) fn to(&self, url: &Uri) -> Option<&Proxy> {
         let (proxy, default_port) = match url.scheme_str() {
             Some("https") => (self.https.as_ref()?, 443),
@@ -67,7 +67,7 @@ impl Proxies {
     }
 }
 
-/// One member of `NO_PROXY`.
+/// One entry of `NO_PROXY`.
 #[derive(Debug, PartialEq, Eq)]
 enum Exception {
     Everything,
@@ -144,12 +144,12 @@ fn mask(prefix: u32, width: u32) -> u128 {
 /// A proxy variable that cannot be used. Its value may hold a password and is not repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProxyError {
-    /// It is no URL.
+    /// It is not a URL.
     Url {
         /// Its name.
         variable: &'static str,
     },
-    /// It asks for something other than an HTTP proxy.
+    /// It names another kind of proxy than an HTTP proxy.
     Scheme {
         /// Its name.
         variable: &'static str,
@@ -159,7 +159,7 @@ pub enum ProxyError {
 impl fmt::Display for ProxyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Url { variable } => write!(f, "{variable} is not the URL of a proxy, as http://proxy:3128 is"),
+            Self::Url { variable } => write!(f, "{variable} is not the URL of a proxy, such as http://proxy:3128"),
             Self::Scheme { variable } => write!(f, "{variable}: only http:// and https:// proxies are supported"),
         }
     }

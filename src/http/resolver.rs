@@ -1,6 +1,6 @@
-//! Host names for ureq, which resolves before it looks for an open connection, each time on a thread of its own: five
-//! lookups for one refresh. Addresses need no lookup, and a name's are kept for a few seconds, which covers a refresh
-//! and is shorter than any change of DNS takes to arrive.
+//! Name lookup for ureq. ureq looks up a name before it looks for an open connection, and starts a thread each time: five
+//! lookups for one refresh. This resolver keeps a name's addresses for five seconds, which covers a refresh, and is less
+//! than a change in DNS needs to arrive anyway. An IP address needs no lookup.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
@@ -14,22 +14,22 @@ use ureq::unversioned::transport::NextTimeout;
 
 /// How long a name's addresses are used.
 const KEEP: Duration = Duration::from_secs(5);
-/// Most names that are kept.
+/// Most names whose addresses are kept.
 const MAX_NAMES: usize = 64;
 
-/// The resolver.
+/// The resolver, with the addresses that it keeps.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     system: DefaultResolver,
-    known: Mutex<Vec<Known>>,
+    kept: Mutex<Vec<Kept>>,
 }
 
 #[derive(Debug)]
-struct Known {
+struct Kept {
     host: String,
     port: u16,
     addresses: Vec<SocketAddr>,
-    asked: Instant,
+    looked_up: Instant,
 }
 
 impl Resolver for Names {
@@ -37,33 +37,33 @@ impl Resolver for Names {
         let host = uri.host().unwrap_or_default();
         let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
         if let Ok(address) = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
-            return Ok(self.listed(&[SocketAddr::new(address, port)]));
+            return Ok(self.list(&[SocketAddr::new(address, port)]));
         }
-        if let Some(addresses) = self.known(host, port) {
-            return Ok(self.listed(&addresses));
+        if let Some(addresses) = self.kept(host, port) {
+            return Ok(self.list(&addresses));
         }
-        let asked = Instant::now();
+        let looked_up = Instant::now();
         let found = self.system.resolve(uri, config, timeout)?;
         let addresses = found.iter().copied().collect();
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|known| known.asked.elapsed() < KEEP && !(known.host == host && known.port == port));
-        if known.len() < MAX_NAMES {
-            known.push(Known { host: host.to_owned(), port, addresses, asked });
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.retain(|name| name.looked_up.elapsed() < KEEP && !(name.host == host && name.port == port));
+        if kept.len() < MAX_NAMES {
+            kept.push(Kept { host: host.to_owned(), port, addresses, looked_up });
         }
         Ok(found)
     }
 }
 
 impl Names {
-    fn known(&self, host: &str, port: u16) -> Option<Vec<SocketAddr>> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let fits = |known: &&Known| known.host == host && known.port == port && known.asked.elapsed() < KEEP;
-        known.iter().find(fits).map(|known| known.addresses.clone())
+    fn kept(&self, host: &str, port: u16) -> Option<Vec<SocketAddr>> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let fits = |name: &&Kept| name.host == host && name.port == port && name.looked_up.elapsed() < KEEP;
+        kept.iter().find(fits).map(|name| name.addresses.clone())
     }
 
-    fn listed(&self, addresses: &[SocketAddr]) -> ResolvedSocketAddrs {
+    fn list(&self, addresses: &[SocketAddr]) -> ResolvedSocketAddrs {
         let mut list = self.empty();
-        // The list has room for sixteen; the system's own answer was cut to that.
+        // The list has room for sixteen addresses, to which the system's own result was cut as well.
         for address in addresses.iter().take(16) {
             list.push(*address);
         }
@@ -85,17 +85,17 @@ mod tests {
         let names = Names::default();
         assert_eq!(resolve(&names, "https://127.0.0.1/x"), ["127.0.0.1:443"]);
         assert_eq!(resolve(&names, "http://[::1]:8080/x"), ["[::1]:8080"]);
-        assert!(names.known.lock().unwrap().is_empty());
+        assert!(names.kept.lock().unwrap().is_empty());
         let made_up: SocketAddr = "192.0.2.1:443".parse().unwrap();
-        let known = |asked| Known { host: "localhost".to_owned(), port: 443, addresses: vec![made_up], asked };
-        names.known.lock().unwrap().push(known(Instant::now()));
+        let kept = |looked_up| Kept { host: "localhost".to_owned(), port: 443, addresses: vec![made_up], looked_up };
+        names.kept.lock().unwrap().push(kept(Instant::now()));
         assert_eq!(resolve(&names, "https://localhost/x"), ["192.0.2.1:443"]);
-        // What is too old is asked for again.
+        // Addresses that are too old are looked up again.
         let names = Names::default();
         let long_ago = Instant::now().checked_sub(KEEP).unwrap();
-        names.known.lock().unwrap().push(known(long_ago));
+        names.kept.lock().unwrap().push(kept(long_ago));
         assert!(resolve(&names, "https://localhost/x").contains(&"127.0.0.1:443".to_owned()));
-        assert_eq!(names.known.lock().unwrap().len(), 1);
-        assert_ne!(names.known.lock().unwrap()[0].addresses, [made_up]);
+        assert_eq!(names.kept.lock().unwrap().len(), 1);
+        assert_ne!(names.kept.lock().unwrap()[0].addresses, [made_up]);
     }
 }

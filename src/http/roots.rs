@@ -1,5 +1,5 @@
-//! Whom to believe at the other end of a TLS connection: Mozilla's roots, which are built in, and the operator's
-//! bundle. Reads one file; a bundle counts only whole.
+//! The CAs under which servers are trusted: Mozilla's roots, which are built in, and the operator's bundle. Reads one file.
+//! One certificate that cannot be read makes the whole bundle an error.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -15,32 +15,32 @@ use super::server_verifier::ServerCertificates;
 use crate::base::files::FileError;
 use crate::base::files::read_capped;
 
-/// Largest bundle; Mozilla's own is a quarter of it.
+/// Largest bundle. Mozilla's own has a quarter of this size.
 const MAX_BUNDLE: usize = 1 << 20;
 
-/// Do Mozilla's roots count beside the bundle?
+/// Are Mozilla's roots trusted besides the bundle?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BuiltInRoots {
-    /// They do, and the bundle may be absent.
+    /// They are, and the bundle may be absent.
     Trusted,
-    /// The bundle alone does, and must be there.
+    /// The bundle alone is trusted, and must be there.
     Ignored,
 }
 
-/// The TLS client's settings under the built-in roots and this bundle. An absent file adds nothing.
+/// The TLS client's configuration under these roots. An absent bundle adds nothing to the built-in ones.
 pub(crate) fn tls_config(built_in: BuiltInRoots, bundle: Option<&Path>) -> Result<Arc<ClientConfig>, CaError> {
-    // The provider is named, so that no feature elsewhere in the tree can choose another one.
+    // The provider is given, so that no feature of another dependency can choose another one.
     let config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|source| CaError::Tls { source })?
-        // "Dangerous" is any verifier of one's own; ours only adds to WebPKI's rules (see there).
+        // rustls calls every verifier of one's own dangerous. Ours uses WebPKI's rules (`server_verifier`).
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier(built_in, bundle)?))
         .with_no_client_auth();
     Ok(Arc::new(config))
 }
 
-/// Accepts servers under the built-in roots and this bundle.
+/// The verifier of servers under these roots.
 pub(crate) fn verifier(built_in: BuiltInRoots, bundle: Option<&Path>) -> Result<ServerCertificates, CaError> {
     let mut own = Vec::new();
     let mut roots = match built_in {
@@ -66,7 +66,7 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-/// Adds the bundle's certificates to the roots, and gives them.
+/// Adds the bundle's certificates to the roots, and returns them.
 fn add_bundle(roots: &mut RootCertStore, path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, CaError> {
     let mut certificates = Vec::new();
     let mut number = 0;
@@ -92,7 +92,7 @@ pub enum CaError {
         /// Why.
         source: FileError,
     },
-    /// It has no certificate in it.
+    /// It contains no certificate.
     Empty {
         /// The file.
         path: PathBuf,
@@ -113,9 +113,9 @@ pub enum CaError {
         /// Why.
         source: rustls::Error,
     },
-    /// There are no roots at all.
+    /// No CA is trusted at all.
     NoRoots,
-    /// TLS itself cannot be set up.
+    /// TLS cannot be set up.
     Tls {
         /// Why.
         source: rustls::Error,
@@ -126,14 +126,16 @@ impl fmt::Display for CaError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File { path, source } => write!(f, "CA bundle {} {source}", path.display()),
-            Self::Empty { path } => write!(f, "CA bundle {} holds no certificate in PEM", path.display()),
+            Self::Empty { path } => write!(f, "CA bundle {} contains no certificate in PEM", path.display()),
             Self::Pem { path, number } => {
-                write!(f, "CA bundle {}: block {number} is not readable as PEM", path.display())
+                write!(f, "CA bundle {}: block {number} is not valid PEM", path.display())
             }
             Self::Certificate { path, number, source } => {
                 write!(f, "CA bundle {}: certificate {number} cannot be used: {source}", path.display())
             }
-            Self::NoRoots => f.write_str("there is no CA that a server could be under"),
+            Self::NoRoots => {
+                f.write_str("no CA is trusted: there is no CA bundle, and the built-in roots are not used")
+            }
             Self::Tls { source } => write!(f, "TLS cannot be set up: {source}"),
         }
     }

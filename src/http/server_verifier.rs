@@ -1,7 +1,9 @@
-//! Accepting a trust server's certificate: by WebPKI's rules, and one more case that small sites live on. A certificate
-//! that was made with `openssl req -x509` is self-signed and says of itself that it is a CA, so by the rules it can be
-//! no server's; but where exactly this certificate stands in the operator's bundle, there is nothing left to prove but
-//! its host name, its dates and that the server holds its key.
+//! Accepts a server's certificate by WebPKI's rules, with one exception that small sites need. `openssl req -x509` makes
+//! a self-signed certificate that is marked as a CA, and WebPKI accepts no CA certificate as a server's. This verifier
+//! accepts such a certificate if exactly this certificate is in the operator's bundle. Host name, dates and the proof that
+//! the server holds the key are checked as for any other.
+//!
+//! Also says in an operator's words why a certificate was refused, and which certificate to issue instead.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,10 +18,10 @@ use x509_cert::der::Decode;
 
 use portreeve_verify::text::printable;
 
-/// Most names of a certificate that are told.
+/// Most names of a certificate that a message lists.
 const MAX_NAMES: usize = 5;
 
-/// The verifier.
+/// The verifier of server certificates.
 #[derive(Debug)]
 pub(crate) struct ServerCertificates {
     rules: Arc<WebPkiServerVerifier>,
@@ -52,7 +54,7 @@ impl ServerCertVerifier for ServerCertificates {
         }
     }
 
-    // Possession of the key is always proved by the rules.
+    // The proof that the server holds the key is always checked by the rules.
     fn verify_tls12_signature(
         &self,
         message: &[u8],
@@ -76,7 +78,7 @@ impl ServerCertVerifier for ServerCertificates {
     }
 }
 
-/// The one rule that may be waived.
+/// Is it the one rule to which there is an exception?
 pub(crate) fn is_ca_as_server(error: &Error) -> bool {
     let Error::InvalidCertificate(CertificateError::Other(other)) = error else { return false };
     matches!(other.0.downcast_ref::<webpki::Error>(), Some(webpki::Error::CaUsedAsEndEntity))
@@ -109,30 +111,30 @@ fn check_dates(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Er
     Ok(())
 }
 
-/// What is wrong with a certificate, and what to issue instead.
-pub(crate) fn trouble(why: &CertificateError) -> String {
+/// What is wrong with a certificate, and which one to issue instead.
+pub(crate) fn describe(why: &CertificateError) -> String {
     let words = match why {
-        // A bad signature is what a CA that was made anew under its old name looks like.
+        // A CA that was made again under its old name shows as a bad signature.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-            "it is not under a CA that is known here (trust.ca adds the CA of a private server)"
+            "it was not issued by a CA that is trusted here (trust.ca adds the CA of a private server)"
         }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => "it has expired",
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
             "it is not valid yet (is the clock right?)"
         }
-        CertificateError::NotValidForName => "it is for another host name",
+        CertificateError::NotValidForName => "it was issued for another host name",
         CertificateError::NotValidForNameContext { expected, presented } => return wrong_name(expected, presented),
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
-            "its extended key usage is not for servers; issue one with extendedKeyUsage=serverAuth"
+            "its extended key usage does not include servers; issue one with extendedKeyUsage=serverAuth"
         }
-        #[expect(deprecated, reason = "whichever of them rustls gives")]
+        #[expect(deprecated, reason = "rustls may still give it")]
         CertificateError::UnsupportedSignatureAlgorithm
         | CertificateError::UnsupportedSignatureAlgorithmContext { .. }
         | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
-            "it, or a CA's certificate above it, is signed in a way that is not accepted (SHA-1, or a key that is too \
-             weak); issue one with SHA-256 and ECDSA P-256 or RSA of 2048 bits or more"
+            "it, or a CA certificate above it, has a signature that is not accepted (SHA-1, or a key that is too weak); \
+             issue one with SHA-256 and ECDSA P-256 or RSA of 2048 bits or more"
         }
-        CertificateError::BadEncoding => "it cannot be read as an X.509 certificate",
+        CertificateError::BadEncoding => "it is not a valid X.509 certificate",
         CertificateError::Other(other) => match other.0.downcast_ref::<webpki::Error>() {
             Some(error) => return rule_broken(error),
             None => return why.to_string(),
@@ -159,50 +161,52 @@ fn wrong_name(expected: &ServerName<'_>, presented: &[String]) -> String {
     let names: Vec<String> = presented.iter().take(MAX_NAMES).map(bare).collect();
     let more = if presented.len() > MAX_NAMES { ", …" } else { "" };
     format!(
-        "it is for {}{more} and not for {host}; use that name in the address, or issue one with \
+        "it is for {}{more} and not for {host}; use one of its names in the address, or issue one with \
          subjectAltName={kind}:{host}",
         names.join(", ")
     )
 }
 
-/// What rustls passes on as it is.
+/// An error of WebPKI that rustls passes on unchanged.
 fn rule_broken(error: &webpki::Error) -> String {
     use webpki::Error as E;
     let words = match error {
         E::UnsupportedCertVersion => {
-            "it is of X.509 version 1, which names no host; issue one of version 3 with a subjectAltName (older openssl x509 \
-             -req makes version 1 unless -extfile says more)"
+            "it is of X.509 version 1, which names no host; issue one of version 3 with a subjectAltName (an older openssl \
+             x509 -req makes version 1 unless -extfile is given)"
         }
         E::CaUsedAsEndEntity => {
-            "it is a CA's own certificate (put exactly this one into the file of trust.ca, or use one under a CA)"
+            "it is a CA certificate (put exactly this certificate into the file of trust.ca, or use one that a CA issued)"
         }
         E::EndEntityUsedAsCa => {
-            "the certificate that it was issued by is no CA's; issue that one anew with basicConstraints=CA:TRUE"
+            "its issuer's certificate is not a CA certificate; issue that one again with basicConstraints=CA:TRUE"
         }
         E::PathLenConstraintViolated => {
-            "a CA above it may have fewer CAs below it (pathlen); issue it by a CA further up"
+            "there are more CAs between it and the root than one of them allows (pathlen); issue it from a CA further up"
         }
-        E::NameConstraintViolation => "a CA above it may not issue for this host (nameConstraints)",
+        E::NameConstraintViolation => "a CA above it is not allowed to issue for this host (nameConstraints)",
         E::UnsupportedCriticalExtension => {
-            "it, or a CA's certificate above it, has a critical extension that is not known here; issue one without"
+            "it, or a CA certificate above it, has a critical extension that is not supported; issue one without it"
         }
-        E::InvalidSerialNumber => "its serial number is negative, zero or too long; issue one with another",
-        E::SignatureAlgorithmMismatch => "it names two signature algorithms; issue it anew",
+        E::InvalidSerialNumber => {
+            "its serial number is negative, zero or too long; issue one with another serial number"
+        }
+        E::SignatureAlgorithmMismatch => "it names two different signature algorithms; issue it again",
         E::EmptyEkuExtension
         | E::ExtensionValueInvalid
         | E::MalformedDnsIdentifier
         | E::MalformedExtensions
         | E::MalformedNameConstraint
         | E::InvalidNetworkMaskConstraint
-        | E::UnsupportedNameType => return format!("one of its extensions is malformed ({error}); issue it anew"),
+        | E::UnsupportedNameType => return format!("one of its extensions is malformed ({error}); issue it again"),
         E::MaximumNameConstraintComparisonsExceeded
         | E::MaximumPathBuildCallsExceeded
         | E::MaximumPathDepthExceeded
         | E::MaximumSignatureChecksExceeded => {
-            "the chain that the server sends is too long; send the server's own \
-             certificate and the CAs between it and the root, and nothing else"
+            "the chain that the server sends is too long; it should send its own certificate and the CA certificates \
+             between it and the root, and nothing else"
         }
-        other => return format!("it breaks a rule ({other})"),
+        other => return format!("it violates a rule of X.509 ({other})"),
     };
     words.to_owned()
 }
@@ -302,7 +306,7 @@ Ezqsfbg1NRg3osD1ZV/jnG1k+4KTNG/GvHJiAiAz2s49u++gKh+qz8zBSQbkJlME
             let verifier = verifier(BuiltInRoots::Trusted, Some(&scratch.write("ca.pem", bundle))).unwrap();
             let name = ServerName::try_from(name.to_owned()).unwrap();
             match verifier.verify_server_cert(der, &[], &name, &[], UnixTime::now()) {
-                Err(Error::InvalidCertificate(why)) => trouble(&why),
+                Err(Error::InvalidCertificate(why)) => describe(&why),
                 other => panic!("{other:?}"),
             }
         };

@@ -1,6 +1,5 @@
-//! TLS for ureq from a rustls configuration of our own: ureq's builder takes either Mozilla's roots or the operator's,
-//! and we want both. The handshake has the time
-//! that connecting left over ([`connect_deadline`]).
+//! TLS for ureq, from a rustls configuration of our own: ureq's builder takes either Mozilla's roots or the operator's, and
+//! Portreeve trusts both. The handshake has the time that connecting left over ([`connect_deadline`]).
 
 use std::fmt;
 use std::io::{Read, Write};
@@ -15,7 +14,7 @@ use ureq::unversioned::transport::{
 
 use super::connect_deadline;
 
-/// Wraps connections to https URLs in TLS, and leaves others alone.
+/// Wraps connections to https URLs in TLS. Leaves other connections as they are.
 pub(crate) struct TlsConnector {
     config: Arc<ClientConfig>,
 }
@@ -36,7 +35,8 @@ impl<In: Transport> Connector<In> for TlsConnector {
         }
         let host = details.uri.host().unwrap_or_default();
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        let name = ServerName::try_from(bare).map_err(|_| Error::Tls("the host is no name for a certificate"))?;
+        let name =
+            ServerName::try_from(bare).map_err(|_| Error::Tls("the host is not a name that a certificate can have"))?;
         let mut connection = ClientConnection::new(Arc::clone(&self.config), name.to_owned()).map_err(Error::Rustls)?;
         let mut socket = TransportAdapter::new(transport.boxed(), Arc::clone(&details.current_time));
         socket.set_timeout(connect_deadline::remaining(details));
@@ -48,7 +48,7 @@ impl<In: Transport> Connector<In> for TlsConnector {
     }
 }
 
-/// rustls' own error out of the I/O error that it travels in.
+/// Takes rustls' own error out of the I/O error that wraps it.
 fn tls_error(error: std::io::Error) -> Error {
     let is_tls = error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
     if !is_tls {
@@ -74,7 +74,7 @@ impl Transport for TlsTransport {
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
         self.stream.sock.set_timeout(timeout);
-        let output = self.buffers.output().get(..amount).ok_or(Error::Tls("more output than there is"))?;
+        let output = self.buffers.output().get(..amount).ok_or(Error::Tls("more output than the buffer holds"))?;
         self.stream.write_all(output).map_err(tls_error)?;
         self.stream.flush().map_err(tls_error)
     }

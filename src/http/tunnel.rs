@@ -1,6 +1,6 @@
-//! The way through a proxy (RFC 9110 §9.3.6, CONNECT). ureq's own gives each read of the proxy's answer the whole time, so
-//! that a proxy that sends a byte now and then would hold a request for hours, and tells its faults as the server's. Here
-//! all of it has the time for connecting, and what the proxy does wrong is blamed on the proxy.
+//! The tunnel through a proxy (RFC 9110 §9.3.6, CONNECT). ureq's own implementation gives each read of the proxy's response
+//! the whole time limit, so that a proxy that sends a byte now and then could hold a request for hours; and it reports a
+//! proxy's faults as the server's. Here the tunnel shares the time limit of connecting, and an error names the proxy.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -21,13 +21,13 @@ use super::exchange::USER_AGENT;
 use super::server_verifier;
 use crate::base::secret::Secret;
 
-/// The longest head of a proxy's answer.
+/// Longest head of a proxy's response.
 const MAX_HEAD: usize = 16 << 10;
 
-/// Connects through the proxy of a request that has one. Stands first in the chain.
+/// Connects through the proxy if a request has one. The first connector in the chain.
 #[derive(Debug)]
 pub(crate) struct TunnelConnector {
-    /// Without a proxy: for the connection to the proxy itself.
+    /// For the connection to the proxy itself: it names no proxy.
     config: Config,
 }
 
@@ -44,19 +44,19 @@ impl<In: Transport> Connector<In> for TunnelConnector {
         let Some(proxy) = details.config.proxy().filter(|_| chained.is_none()) else {
             return Ok(chained.map(Either::A));
         };
-        match dig(details, proxy, &self.config) {
+        match open_tunnel(details, proxy, &self.config) {
             Ok(tunnel) => Ok(Some(Either::B(tunnel))),
-            Err(trouble) => Err(Error::Other(Box::new(ProxyFault {
+            Err(failure) => Err(Error::Other(Box::new(ProxyFault {
                 proxy: format!("{}:{}", proxy.host(), proxy.port()),
                 variable: if details.needs_tls() { "HTTPS_PROXY" } else { "HTTP_PROXY" },
                 target: target(details.uri),
-                trouble,
+                failure,
             }))),
         }
     }
 }
 
-fn dig(details: &ConnectionDetails<'_>, proxy: &Proxy, config: &Config) -> Result<Tunnel, Trouble> {
+fn open_tunnel(details: &ConnectionDetails<'_>, proxy: &Proxy, config: &Config) -> Result<Tunnel, Failure> {
     let to_proxy = ConnectionDetails {
         uri: proxy.uri(),
         addrs: details.resolver.resolve(proxy.uri(), config, remaining(details))?,
@@ -87,37 +87,37 @@ fn dig(details: &ConnectionDetails<'_>, proxy: &Proxy, config: &Config) -> Resul
     loop {
         let timeout = remaining(details);
         if matches!(timeout.after, Wait::Exact(left) if left == Duration::ZERO) {
-            return Err(Trouble::Timeout);
+            return Err(Failure::Timeout);
         }
         let came = transport.await_input(timeout)?;
         let input = transport.buffers().input();
         if let Some(end) = input.windows(4).position(|window| window == b"\r\n\r\n") {
-            let status = status(input).ok_or(Trouble::NoProxy)?;
+            let status = status(input).ok_or(Failure::NotAProxy)?;
             transport.buffers().input_consume(end + 4);
-            return if (200..300).contains(&status) { Ok(Tunnel(transport)) } else { Err(Trouble::Status(status)) };
+            return if (200..300).contains(&status) { Ok(Tunnel(transport)) } else { Err(Failure::Status(status)) };
         }
         if !came {
-            return Err(Trouble::Closed);
+            return Err(Failure::Closed);
         }
         if input.len() > MAX_HEAD {
-            return Err(Trouble::NoProxy);
+            return Err(Failure::NotAProxy);
         }
     }
 }
 
-/// Of an answer whose head begins these bytes: `HTTP/1.1 200 Connected`.
+/// The status of a response that begins with these bytes: `HTTP/1.1 200 Connected`.
 fn status(head: &[u8]) -> Option<u16> {
     let digits = head.strip_prefix(b"HTTP/1.")?.get(2..5)?;
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// Host and port, as CONNECT wants them.
+/// The target of CONNECT: host and port.
 fn target(uri: &Uri) -> String {
     let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("http") { 80 } else { 443 });
     format!("{}:{port}", uri.host().unwrap_or_default())
 }
 
-/// A connection through a proxy. It has no TLS yet, be there some to the proxy or not.
+/// A connection through a proxy. It has no TLS to the server yet, even if the connection to the proxy has TLS.
 #[derive(Debug)]
 pub(crate) struct Tunnel(Box<dyn Transport>);
 
@@ -143,28 +143,28 @@ impl Transport for Tunnel {
     }
 }
 
-/// What a proxy did wrong. Its user and password are not in it.
+/// Why there is no tunnel. Holds neither the user name nor the password for the proxy.
 #[derive(Debug)]
 pub(crate) struct ProxyFault {
     proxy: String,
     variable: &'static str,
     target: String,
-    trouble: Trouble,
+    failure: Failure,
 }
 
 #[derive(Debug)]
-enum Trouble {
+enum Failure {
     HostNotFound,
     Unreachable(io::Error),
     Tls(rustls::Error),
     Timeout,
     Closed,
-    NoProxy,
+    NotAProxy,
     Status(u16),
     Other(Error),
 }
 
-impl From<Error> for Trouble {
+impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match error {
             Error::HostNotFound => Self::HostNotFound,
@@ -184,41 +184,41 @@ impl From<Error> for Trouble {
 
 impl fmt::Display for ProxyFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { proxy, variable, target, trouble } = self;
+        let Self { proxy, variable, target, failure } = self;
         write!(f, "the proxy {proxy} ({variable}) ")?;
-        match trouble {
-            Trouble::HostNotFound => f.write_str("could not be reached: its host name is not known"),
-            Trouble::Unreachable(error) => write!(f, "could not be reached: {error}"),
-            Trouble::Tls(rustls::Error::InvalidCertificate(why)) => {
-                write!(f, "has a certificate that was not accepted: {}", server_verifier::trouble(why))
+        match failure {
+            Failure::HostNotFound => f.write_str("could not be reached: its host name is not known"),
+            Failure::Unreachable(error) => write!(f, "could not be reached: {error}"),
+            Failure::Tls(rustls::Error::InvalidCertificate(why)) => {
+                write!(f, "has a certificate that was not accepted: {}", server_verifier::describe(why))
             }
-            Trouble::Tls(error) => write!(f, "could not be spoken to by TLS: {error}"),
-            Trouble::Timeout => f.write_str("did not answer in time"),
-            Trouble::Closed => f.write_str("closed the connection before it answered"),
-            Trouble::NoProxy => f.write_str("did not answer as a proxy does"),
-            Trouble::Status(407) => write!(
+            Failure::Tls(error) => write!(f, "failed in TLS: {error}"),
+            Failure::Timeout => f.write_str("did not answer in time"),
+            Failure::Closed => f.write_str("closed the connection before it answered"),
+            Failure::NotAProxy => f.write_str("did not answer as a proxy does"),
+            Failure::Status(407) => write!(
                 f,
                 "wants a user name and a password, or others than it got (407): {variable} takes \
                  http://user:password@{proxy}"
             ),
-            Trouble::Status(403) => write!(
+            Failure::Status(403) => write!(
                 f,
                 "does not allow connections to {target} (403): allow them there, or put the host into NO_PROXY if it can \
                  be reached without"
             ),
-            Trouble::Status(status @ 500..) => write!(f, "could not connect to {target} (it answered {status})"),
-            Trouble::Status(status) => write!(f, "would not connect to {target} (it answered {status})"),
-            Trouble::Other(error) => write!(f, "failed: {error}"),
+            Failure::Status(status @ 500..) => write!(f, "could not connect to {target} (it answered {status})"),
+            Failure::Status(status) => write!(f, "would not connect to {target} (it answered {status})"),
+            Failure::Other(error) => write!(f, "failed: {error}"),
         }
     }
 }
 
 impl std::error::Error for ProxyFault {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match &self.trouble {
-            Trouble::Unreachable(error) => Some(error),
-            Trouble::Tls(error) => Some(error),
-            Trouble::Other(error) => Some(error),
+        match &self.failure {
+            Failure::Unreachable(error) => Some(error),
+            Failure::Tls(error) => Some(error),
+            Failure::Other(error) => Some(error),
             _ => None,
         }
     }

@@ -206,17 +206,17 @@ impl fmt::Display for NoPermit {
         match self {
             Self::Silent { permits, silent } => write!(
                 f,
-                "has answered nobody for {:.1} s, and {permits} other request(s) wait for it already, which is as many as \
-                 may (half of limits.workers)",
+                "has responded to no request for {:.1} s, and {permits} other request(s) wait for it already; no more may \
+                 wait for a silent server (half of limits.workers)",
                 silent.as_secs_f64()
             ),
             Self::Crowded { others, waited } => write!(
                 f,
-                "is slow: this request has waited for {:.1} s, and {others} others wait for it too, which is more than \
-                 the places left for other images (limits.connections)",
+                "is slow: this request has waited for {:.1} s, and {others} others wait for it too, which leaves too few \
+                 places for other images (limits.connections)",
                 waited.as_secs_f64()
             ),
-            Self::OutOfTime => f.write_str("the turn to ask it did not come in time"),
+            Self::OutOfTime => f.write_str("there was no permit to ask it in time"),
         }
     }
 }

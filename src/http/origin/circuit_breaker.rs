@@ -1,10 +1,10 @@
-//! One server's circuit breaker. A request that got no response in good time *half-opens* the circuit, which stops no
-//! request: a thread of ours sends a probe. Only when the probe gets no response either is the circuit *open*: then no
-//! request is sent to the server, and it is probed after short, growing pauses. Any response, to a probe or to a
-//! request, *closes* the circuit at once.
+//! The circuit breaker of one server. A request that waits too long without a response *half-opens* the circuit. Requests
+//! are still sent then, and a thread sends a probe. If the probe gets no response either, the circuit is *open*: no request
+//! is sent to the server, and it is probed again after short, growing pauses. Any response, to a probe or to a request,
+//! *closes* the circuit at once.
 //!
-//! A failure that comes at once (connection refused, a bad certificate, 5xx) costs no request any time and never opens a
-//! circuit. While a circuit is open, one request at a time may wait for the next probe, so that a single request is not
+//! A failure that comes at once (connection refused, a bad certificate, 5xx) costs no time and opens no circuit. While a
+//! circuit is open, one request at a time may wait for the next probe: otherwise the only request for an image would be
 //! denied in the moment in which the server comes back.
 
 use std::collections::hash_map::RandomState;
@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 
 use super::Times;
 
-/// The circuit of a server that a request has waited for in vain. A server without one is up, as far as we know.
+/// The circuit of a server that did not respond to some request in time. A server that has none is taken to be up.
 pub(super) struct Circuit {
-    /// Which thread probes: an older one stops.
+    /// The thread that probes. An older thread that still runs changes nothing.
     prober: u64,
     /// When a request last needed the server.
     wanted: Instant,
@@ -26,7 +26,7 @@ pub(super) struct Circuit {
 enum State {
     HalfOpen,
     Open(Open),
-    /// The server responded, or failed fast. It is not probed again at once.
+    /// The server responded, or fails fast. For a moment it is not probed again.
     Closed {
         since: Instant,
     },
@@ -36,11 +36,11 @@ enum State {
 pub(super) struct Open {
     /// When the last failed probe began.
     pub(super) probed: Instant,
-    /// When it had failed.
+    /// When that probe failed.
     found: Instant,
     why: String,
     pause: Duration,
-    /// Does a request wait for the next probe?
+    /// A request waits for the next probe.
     pub(super) awaited: bool,
 }
 
@@ -89,12 +89,12 @@ impl Circuit {
         match self.state {
             State::Closed { .. } => return,
             State::HalfOpen => {}
-            State::Open(_) => log::info!("{probe} is asked again"),
+            State::Open(_) => log::info!("{probe} is up again: requests are sent to it"),
         }
         self.state = State::Closed { since: now };
     }
 
-    /// A probe failed that began then: the pause before the next one, or `None` where none is needed.
+    /// A probe failed. Returns the pause before the next one, or `None` if no other one is needed.
     pub(super) fn probe_failed(
         &mut self,
         probe: &str,
@@ -108,7 +108,7 @@ impl Circuit {
         let (pause, awaited) = match &self.state {
             State::Closed { .. } => return None,
             State::HalfOpen => {
-                log::warn!("{probe} is down: {why}; nobody waits for it until it answers");
+                log::warn!("{probe} is down: {why}; no request is sent to it until it responds to a probe");
                 (times.first_pause, false)
             }
             State::Open(open) => ((open.pause * 2).min(times.longest_pause), open.awaited),
@@ -118,7 +118,7 @@ impl Circuit {
     }
 }
 
-/// Between three quarters of a pause and the whole, so that replicas do not probe all at once.
+/// Between three quarters of a pause and the whole pause, so that replicas do not probe at the same moment.
 fn jittered(pause: Duration) -> Duration {
     let random = u32::try_from(RandomState::new().hash_one(0) % 256).unwrap_or(0);
     pause * 3 / 4 + pause * random / 1024
@@ -137,8 +137,12 @@ pub(crate) struct CircuitOpen {
 impl fmt::Display for CircuitOpen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { why, ago, next } = self;
-        write!(f, "{why} {:.1} s ago; it is not asked again before it answers, which is tried ", ago.as_secs_f64())?;
-        if next.is_zero() { f.write_str("now") } else { write!(f, "in {:.1} s", next.as_secs_f64()) }
+        write!(f, "{why} {:.1} s ago; it is not asked again before it responds to a probe, ", ago.as_secs_f64())?;
+        if next.is_zero() {
+            f.write_str("which is sent now")
+        } else {
+            write!(f, "the next one in {:.1} s", next.as_secs_f64())
+        }
     }
 }
 

@@ -199,7 +199,7 @@ fn hostile_answers_are_cut_and_told() {
         (Fault::Body(""), "something that is not this object"),
         (Fault::Huge(1 << 40), "sent more than 3145728 bytes"),
         (Fault::HugeChunked(1 << 40), "sent more than 3145728 bytes"),
-        (Fault::NoLength, "how long its answer is"),
+        (Fault::NoLength, "without a length"),
         (Fault::Gzip, "compressed"),
         (Fault::ShortBody, "closed the connection"),
         (Fault::Reset, "closed the connection"),
