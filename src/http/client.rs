@@ -1,5 +1,5 @@
-//! HTTP as trust servers, token services and the Kubernetes API are spoken to. Every request is counted, and none is sent
-//! to a server that is down ([`super::origin`]). How a request is sent: [`super::exchange`].
+//! The HTTP client for trust servers, token services and the Kubernetes API. Counts every request, and sends none to a
+//! server that is down ([`super::origin`]). How one request is sent: [`super::exchange`].
 
 use std::cell::Cell;
 use std::path::PathBuf;
@@ -21,9 +21,9 @@ use crate::base::secret::Secret;
 use crate::metrics::{self, Metrics, RequestOutcome};
 
 pub(crate) use super::error::{HttpError, HttpSetupError};
-pub(crate) use super::exchange::Answer;
+pub(crate) use super::exchange::Response;
 
-/// How often the CA bundle's stamp is looked at, at most.
+/// The CA bundle is checked for changes no more often than this.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 
 /// A client with its connections. Shared by all workers.
@@ -33,10 +33,10 @@ pub(crate) struct Http {
     metrics: Arc<Metrics>,
 }
 
-/// Whom a request goes to.
+/// The server that a request goes to.
 #[derive(Clone, Copy)]
 pub(crate) struct Peer<'a> {
-    /// What it is counted as.
+    /// What the request is counted as.
     pub(crate) kind: metrics::Peer,
     /// The server's probe URL ([`super::origin`]).
     pub(crate) probe: &'a str,
@@ -56,7 +56,7 @@ impl Http {
         Self::checked_every(ca, plain_http, proxies, CHECK_EVERY, limits, metrics)
     }
 
-    /// A client that believes nobody but this bundle, which must be there, and speaks https alone.
+    /// A client that trusts this bundle alone, which must be there, and uses https alone.
     pub(crate) fn under_only(ca: PathBuf, metrics: Arc<Metrics>) -> Result<Self, HttpSetupError> {
         let proxies = Proxies::from_environment().map_err(HttpSetupError::Proxy)?;
         let (built_in, plain_http) = (BuiltInRoots::Ignored, PlainHttp::Refused);
@@ -98,7 +98,7 @@ impl Http {
         cap: usize,
         deadline: Deadline,
         peer: Peer<'_>,
-    ) -> Result<Answer, HttpError> {
+    ) -> Result<Response, HttpError> {
         let request = || {
             let mut request =
                 Request::builder().method(Method::GET).uri(url).header(header::ACCEPT, "application/json");
@@ -107,10 +107,10 @@ impl Http {
             }
             request.body(()).map_err(|_| HttpError::Request)
         };
-        self.to_peer(peer, |answered| match self.run(peer.kind, request()?, cap, deadline, answered) {
-            // A server may close an idle connection in the moment we reuse it; asking again is harmless.
-            Err(HttpError::Disconnected) => self.run(peer.kind, request()?, cap, deadline, answered),
-            answered => answered,
+        self.to_peer(peer, |responded| match self.run(peer.kind, request()?, cap, deadline, responded) {
+            // A server may close an idle connection in the moment in which it is used again. A second GET is harmless.
+            Err(HttpError::Disconnected) => self.run(peer.kind, request()?, cap, deadline, responded),
+            result => result,
         })
     }
 
@@ -122,7 +122,7 @@ impl Http {
         cap: usize,
         deadline: Deadline,
         peer: Peer<'_>,
-    ) -> Result<Answer, HttpError> {
+    ) -> Result<Response, HttpError> {
         let request = Request::builder()
             .method(Method::POST)
             .uri(url)
@@ -130,45 +130,45 @@ impl Http {
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
             .body(form.reveal().to_owned())
             .map_err(|_| HttpError::Request)?;
-        self.to_peer(peer, |answered| self.run(peer.kind, request, cap, deadline, answered))
+        self.to_peer(peer, |responded| self.run(peer.kind, request, cap, deadline, responded))
     }
 
-    /// Sends nothing to a server that is down, and half-opens the circuit of one that was slow to fail.
+    /// Sends nothing to a server that is down. Half-opens the circuit of a server that took too long to fail.
     fn to_peer(
         &self,
         peer: Peer<'_>,
-        ask: impl FnOnce(&dyn Fn()) -> Result<Answer, HttpError>,
-    ) -> Result<Answer, HttpError> {
+        ask: impl FnOnce(&dyn Fn()) -> Result<Response, HttpError>,
+    ) -> Result<Response, HttpError> {
         self.origins.check(peer.probe).map_err(HttpError::Down)?;
         let began = Instant::now();
-        let heard = Cell::new(false);
+        let has_responded = Cell::new(false);
         let result = ask(&|| {
-            heard.set(true);
+            has_responded.set(true);
             self.origins.responded(peer.probe);
             if let Some(permit) = peer.permit {
                 permit.responded();
             }
         });
-        // An answer that breaks off, drips or is too large is an answer: the repository may be what is wrong with it.
-        if result.is_err() && !heard.get() && self.origins.is_slow(began.elapsed()) {
+        // A response that breaks off, trickles or is too large is a response: the cause may be one repository.
+        if result.is_err() && !has_responded.get() && self.origins.is_slow(began.elapsed()) {
             self.origins.half_open(peer.probe);
         }
         result
     }
 
-    /// One request, counted.
+    /// Sends one request, and counts it.
     fn run(
         &self,
         kind: metrics::Peer,
         request: Request<impl AsSendBody>,
         cap: usize,
         deadline: Deadline,
-        answered: &dyn Fn(),
-    ) -> Result<Answer, HttpError> {
+        responded: &dyn Fn(),
+    ) -> Result<Response, HttpError> {
         let began = Instant::now();
-        let result = self.exchange.send(request, cap, deadline, answered);
+        let result = self.exchange.send(request, cap, deadline, responded);
         let (outcome, bytes) = match &result {
-            Ok(answer) => (outcome_of(kind, answer), answer.body.len()),
+            Ok(response) => (outcome_of(kind, response), response.body.len()),
             Err(error) => (error.outcome(), 0),
         };
         self.metrics.trust_request(kind, outcome, bytes, began.elapsed());
@@ -176,14 +176,14 @@ impl Http {
     }
 }
 
-/// Is there any answer, whatever it says?
+/// Is there any response, whatever the status?
 fn send_probe(exchange: &Exchange, url: &str, wait: Duration) -> Result<(), String> {
-    let heard = Cell::new(false);
+    let has_responded = Cell::new(false);
     let request = Request::builder().method(Method::GET).uri(url).body(()).map_err(|_| HttpError::Request);
-    let result =
-        request.and_then(|request| exchange.send(request, MAX_ERROR_BODY, Deadline::after(wait), &|| heard.set(true)));
+    let result = request
+        .and_then(|request| exchange.send(request, MAX_ERROR_BODY, Deadline::after(wait), &|| has_responded.set(true)));
     match result {
-        Err(error) if !heard.get() => Err(error.to_string()),
+        Err(error) if !has_responded.get() => Err(error.to_string()),
         _ => Ok(()),
     }
 }
@@ -194,11 +194,11 @@ fn secret_header(value: &Secret) -> Result<HeaderValue, HttpError> {
     Ok(header)
 }
 
-fn outcome_of(kind: metrics::Peer, answer: &Answer) -> RequestOutcome {
-    match answer.status {
+fn outcome_of(kind: metrics::Peer, response: &Response) -> RequestOutcome {
+    match response.status {
         200 => RequestOutcome::Ok,
         401 | 403 => RequestOutcome::Unauthorized,
-        404 if kind == metrics::Peer::TrustServer && !error_body::is_absence(404, &answer.body) => {
+        404 if kind == metrics::Peer::TrustServer && !error_body::is_absence(404, &response.body) => {
             RequestOutcome::OtherStatus
         }
         404 => RequestOutcome::NotFound,

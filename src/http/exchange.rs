@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ureq::http::{HeaderMap, Request, Response, header};
+use ureq::http::{self, HeaderMap, Request, header};
 use ureq::unversioned::transport::{Connector, TcpConnector};
 use ureq::{Agent, AsSendBody, Body};
 
@@ -51,7 +51,7 @@ struct AgentSource {
 
 /// A server's response.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct Response {
     /// The status.
     pub(crate) status: u16,
     /// Its `WWW-Authenticate` fields.
@@ -81,7 +81,7 @@ impl Exchange {
         cap: usize,
         deadline: Deadline,
         responded: &dyn Fn(),
-    ) -> Result<Answer, HttpError> {
+    ) -> Result<Response, HttpError> {
         let agent = self.agent();
         let left = deadline.remaining().ok_or(HttpError::Timeout)?;
         let proxy = self.proxies.to(request.uri()).cloned();
@@ -102,7 +102,7 @@ impl Exchange {
             .map(|value| value.to_str().unwrap_or("\u{0}").to_owned())
             .collect();
         let body = if status == 200 { read_whole(&mut response, cap)? } else { read_beginning(&mut response) };
-        Ok(Answer { status, challenges, body })
+        Ok(Response { status, challenges, body })
     }
 
     /// The agent under the current CA bundle. One caller checks the file; the others do not wait.
@@ -167,7 +167,7 @@ fn new_agent(built_in: BuiltInRoots, ca: Option<&Path>, plain_http: PlainHttp) -
 }
 
 /// The whole body of a 200, or an error.
-fn read_whole(response: &mut Response<Body>, cap: usize) -> Result<Vec<u8>, HttpError> {
+fn read_whole(response: &mut http::Response<Body>, cap: usize) -> Result<Vec<u8>, HttpError> {
     if response.headers().get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
         return Err(HttpError::Encoded);
     }
@@ -191,7 +191,7 @@ fn read_whole(response: &mut Response<Body>, cap: usize) -> Result<Vec<u8>, Http
 }
 
 /// The body of an error response, or nothing if it is long or cannot be read: it only makes messages more precise.
-fn read_beginning(response: &mut Response<Body>) -> Vec<u8> {
+fn read_beginning(response: &mut http::Response<Body>) -> Vec<u8> {
     let mut body = Vec::new();
     let limit = u64::try_from(MAX_ERROR_BODY).unwrap_or(u64::MAX);
     let reader = response.body_mut().with_config().limit(limit.saturating_add(2)).reader();

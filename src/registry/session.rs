@@ -11,7 +11,7 @@ use super::token::{TokenError, TokenRequest};
 use crate::base::context::Deadline;
 use crate::base::secret::Secret;
 use crate::http::authorization::{basic, bearer};
-use crate::http::client::{Answer, HttpError, Peer};
+use crate::http::client::{HttpError, Peer, Response};
 use crate::http::error_body;
 use crate::http::origin::bulkhead::NoPermit;
 use crate::http::origin::permit::Permit;
@@ -142,7 +142,7 @@ impl<'a> Session<'a> {
 
     /// GETs a path on the server, such as `/v2/…`. `cap` is the most bytes that the body of a 200 may have. Gives every
     /// response but 401 and 403.
-    pub(crate) fn get(&mut self, path: &str, cap: usize) -> Result<Answer, SessionError> {
+    pub(crate) fn get(&mut self, path: &str, cap: usize) -> Result<Response, SessionError> {
         if self.access.is_none()
             && let Some(method) = self.client.method(self.server.url)
         {
@@ -161,7 +161,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn send(&self, path: &str, cap: usize) -> Result<Answer, SessionError> {
+    fn send(&self, path: &str, cap: usize) -> Result<Response, SessionError> {
         let url = format!("{}{path}", self.server.url);
         let probe = probe_url(self.server.url);
         let peer = Peer { kind: self.server.peer, probe: &probe, permit: self.permit };
@@ -179,7 +179,7 @@ impl<'a> Session<'a> {
     }
 
     /// The server said 401 or 403: finds the next credential to try.
-    fn no_access(&mut self, answer: &Answer) -> Result<(), Unavailable> {
+    fn no_access(&mut self, answer: &Response) -> Result<(), Unavailable> {
         let code = error_body::error_code(&answer.body).map(|code| format!(" {code}")).unwrap_or_default();
         let Some(access) = self.access.take() else {
             let method = self.client.read_method(&answer.challenges).map_err(|why| {

@@ -1,19 +1,19 @@
-//! One server's bulkhead: how many requests wait for it. A request that waits keeps no worker (`crate::base::waiting`),
-//! but its connection, of which there are not many; and a server that all of them ask at once becomes slower still.
+//! The bulkhead of one server: how many requests wait for it. A request that waits keeps no worker
+//! (`crate::base::waiting`), but it keeps its connection, and connections are few. A slow server also becomes slower when
+//! every request asks it at once.
 //!
-//! So at most half as many requests as there are workers hold a *permit* to ask one server. The others wait for a permit,
-//! or for the data that another request is fetching, but not always to their deadline:
-//! - Once a server has been silent for two seconds ([`Times::silent_after`]), no more requests wait for it than there are
-//!   permits: the newest ones are refused. Before that, a request that asks for a permit gets a free one, even if
-//!   another request then has to go which only waits for data: one repository that stalls so keeps no request for
-//!   another repository from the server.
-//! - If more requests wait for one server than there are places left for all others, the requests that have waited for
-//!   two seconds make room, those that have waited longest first. One slow server so holds half of the places at most,
-//!   two of them a third each, and there are always places left for requests that need another server, or none.
-//!   Shorter waits are bounded by nothing: a rollout waits whole for the refresh of its one repository.
+//! Therefore at most half as many requests as there are workers hold a *permit* to ask one server. The other requests wait
+//! for a permit, or for data that a request with a permit is fetching. Two rules refuse requests before their deadline:
+//! - The server has responded to no request for two seconds ([`Times::silent_after`]). Then no more requests wait for it
+//!   than there are permits, and the newest ones are refused. A free permit is given all the same, even if a request that
+//!   waits for data is refused in exchange. One repository that stalls thus keeps no other repository from the server.
+//! - More requests wait for the server than there are places left for all other requests. Then requests that have waited
+//!   two seconds are refused, the longest wait first. One slow server thus holds at most half of the places, two slow
+//!   servers hold a third each, and requests for other servers always find a place. Shorter waits have no bound: a rollout
+//!   of one repository waits as a whole for one refresh.
 //!
-//! No more requests are refused than have to go. Permits are given in the order in which requests began to wait; a
-//! request whose credentials are refused goes to the end of that line with its next ones.
+//! No more requests are refused than these rules need. Permits are given in the order in which the requests began to wait.
+//! A request whose credentials were refused yields its permit before it tries the next ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -24,20 +24,22 @@ use super::Limits;
 use super::Times;
 use crate::base::context::RequestId;
 
-/// How long it is remembered that a server was silent when the last request left it.
+/// How long a server's silence is remembered after the last request for it.
 pub(super) const REMEMBER_SILENCE: Duration = Duration::from_secs(30);
 
-/// A place among those that wait: since when, and a number that no other one has.
+/// A place among the waiting requests: the begin of the wait, and a number that makes the place unique.
 pub(super) type Place = (Instant, u64);
 
-/// The requests that hold a permit for one server, or wait. A request counts once, however many of its images do.
+/// The requests that hold a permit for one server, and those that wait. A request counts once, whatever the number of its
+/// images.
 pub(super) struct Bulkhead {
-    /// How many permits each request holds: one for each of its images at most.
+    /// The number of permits that each request holds: at most one for each of its images.
     holders: BTreeMap<RequestId, usize>,
-    /// Those that wait, in the order in which they began.
+    /// The waiting requests, in the order in which they began to wait.
     waiters: BTreeMap<Place, Wait>,
     next_number: u64,
-    /// When the server last responded to a request, or was needed after a time in which it was not.
+    /// When the server last responded to a request; or when it was first needed, or needed again after
+    /// [`REMEMBER_SILENCE`].
     pub(super) last_response: Instant,
     last_leave: Instant,
 }
@@ -50,13 +52,13 @@ struct Wait {
 /// What a request waits for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Needs {
-    /// To be the next one that asks the server.
+    /// A permit to ask the server.
     Permit,
     /// The data that another request is fetching.
     Data,
 }
 
-/// How often an image has had a permit.
+/// Whether an image has had a permit before.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Attempt {
     First,
@@ -99,8 +101,8 @@ impl Bulkhead {
         self.waiters.values().any(|wait| wait.needs == Needs::Permit)
     }
 
-    /// Gives the request at this place a permit, if it is its turn. Every image of a request that holds one may have
-    /// one more, the first time without waiting.
+    /// Gives the request at this place a permit, if it is its turn. A request that holds a permit gets one for each of its
+    /// other images, the first time without waiting.
     pub(super) fn take_permit(&mut self, place: Place, request: RequestId, attempt: Attempt, permits: usize) -> bool {
         let ahead = self.waiters.range(..place).filter(|(_, wait)| wait.needs == Needs::Permit).count();
         let may_ask = match self.holders.contains_key(&request) {
@@ -123,8 +125,8 @@ impl Bulkhead {
         self.last_leave = now;
     }
 
-    /// May the request at this place go on waiting? If so, when to look again. `everywhere` counts the requests of all
-    /// servers. A request that holds a permit for another image stays: its place is taken anyway.
+    /// May the request at this place go on waiting? If so, after how long this is to be asked again. `everywhere` counts the
+    /// requests for all servers. A request that holds a permit for another image may: it keeps its place anyway.
     pub(super) fn may_wait(
         &self,
         place: Place,
@@ -143,18 +145,18 @@ impl Bulkhead {
             {
                 return Err(NoPermit::Silent { permits: limits.permits, silent });
             }
-            // Each one that goes makes one fewer here, and one more place for others.
+            // Each refusal leaves one request fewer here, and one more place for others.
             let excess = || (here + everywhere()).saturating_sub(limits.places).div_ceil(2);
             if waited >= silent_after && self.is_among(self.waiters.values(), excess(), request) {
                 return Err(NoPermit::Crowded { others: here - 1, waited });
             }
         }
-        // From then on the answer may change whenever another request comes.
+        // From then on the result may change with every new request.
         let left = silent_after.saturating_sub(silent.max(waited));
         Ok(if left.is_zero() { silent_after / 8 } else { left })
     }
 
-    /// Is this request among the first so many, of those that hold no permit?
+    /// Is this request among the first so many requests in this order, permit holders left out?
     fn is_among<'a>(&self, order: impl Iterator<Item = &'a Wait>, first: usize, request: RequestId) -> bool {
         let mut found = BTreeSet::new();
         for wait in order.filter(|wait| !self.holders.contains_key(&wait.request)) {
@@ -169,7 +171,7 @@ impl Bulkhead {
         false
     }
 
-    /// Is there nothing to remember: no request, and no silence?
+    /// No request is here, and the server is not silent.
     pub(super) fn is_forgettable(&self, now: Instant, limits: &Limits) -> bool {
         self.is_empty() && now.saturating_duration_since(self.last_response) < limits.times.silent_after
     }
@@ -180,21 +182,21 @@ impl Bulkhead {
     }
 }
 
-/// A server may not be asked, or not waited for.
+/// A request may not ask a server, and may not wait for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum NoPermit {
-    /// It is silent, and as many requests as may wait for it then do.
+    /// The server is silent, and enough requests wait for it.
     Silent {
-        /// How many that are.
+        /// How many may.
         permits: usize,
-        /// For how long it has been silent.
+        /// How long it has been silent.
         silent: Duration,
     },
-    /// It is slow, and its requests would leave no place for others.
+    /// The server is slow, and its requests leave too few places for others.
     Crowded {
         /// How many other requests wait for it.
         others: usize,
-        /// For how long this one has waited.
+        /// How long this one has waited.
         waited: Duration,
     },
     /// There was no permit before the deadline.

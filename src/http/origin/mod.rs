@@ -1,12 +1,12 @@
-//! The state of each server, as all requests share it: its circuit breaker (is it down?) and its bulkhead (how many
-//! requests wait for it?). One map, one lock and one clock: [`circuit_breaker`] and [`bulkhead`] hold plain state and
-//! take the time as an argument.
+//! The state of each server, shared by all requests: its circuit breaker (is the server down?) and its bulkhead (how many
+//! requests wait for it?). There is one map and one lock. [`circuit_breaker`] and [`bulkhead`] hold plain state and take the
+//! time as an argument.
 //!
-//! A server is named by its *probe URL*: a URL that may be requested without a reason, and to which a server that is up
-//! responds, whatever the status. A token service has a state of its own. A directory has none.
+//! A server is named by its *probe URL*. A request for this URL needs no reason, and a server that is up responds to it with
+//! some status. A token service has a state of its own. A directory has none.
 //!
-//! No tenant decides that a server is down. The repository, the credentials and the time limit of a request are a
-//! tenant's choice; those of a probe are not, so that only a failed probe opens the circuit.
+//! No tenant decides that a server is down. A tenant chooses the repository, the credentials and the time limit of a
+//! request, but nothing of a probe, and only a failed probe opens a circuit.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -23,10 +23,10 @@ pub(crate) mod circuit_breaker;
 pub(crate) mod permit;
 mod probe;
 
-/// Most servers of which a silence is remembered while no request waits for them.
+/// Most servers whose silence is remembered while no request waits for them.
 const MAX_SERVERS: usize = 1_000;
-/// Most servers that are probed, each by a thread: a tenant can name servers that do not exist where a template of
-/// `trust.servers` has a `*`. Requests are sent to any others as if they were up.
+/// Most servers that are probed, each by a thread. A tenant can name any number of servers that do not exist where a
+/// template of `trust.servers` has a `*`. Further servers are taken to be up.
 const MAX_PROBED: usize = 16;
 
 /// The limits of each server's state.
@@ -34,17 +34,17 @@ const MAX_PROBED: usize = 16;
 pub(crate) struct Limits {
     /// Most requests that hold a permit for one server at a time.
     pub(crate) permits: usize,
-    /// Most requests at a time, whatever servers they need (`limits.connections`).
+    /// Most requests at a time for all servers (`limits.connections`).
     pub(crate) places: usize,
     /// The times.
     pub(crate) times: Times,
 }
 
 impl Limits {
-    /// No bulkhead, for a client that asks for no permits.
+    /// For a client that needs no permits.
     pub(crate) const NO_BULKHEAD: Self = Self { permits: usize::MAX, places: usize::MAX, times: Times::DEFAULT };
 
-    /// As many permits for one server as half of the workers, and at least one.
+    /// One permit for every two workers, and at least one.
     pub(crate) fn new(workers: usize, places: usize) -> Self {
         Self { permits: (workers / 2).max(1), places, times: Times::DEFAULT }
     }
@@ -60,12 +60,12 @@ pub(crate) struct Times {
     pub(crate) probe: Duration,
     /// The pause after the first failed probe. Each later pause is twice as long as the one before.
     pub(crate) first_pause: Duration,
-    /// The longest pause: a server that is up again is found within this time.
+    /// The longest pause. A server that is up again is found within this time.
     pub(crate) longest_pause: Duration,
     /// Probing ends when no request has needed the server for this long.
     pub(crate) forget_after: Duration,
-    /// A server that has responded to no request for this long is silent, and a request that has waited for this long
-    /// may have to make room for requests that need other servers.
+    /// A server that has responded to no request for this long is silent. A request that has waited this long may be
+    /// refused to make room for other servers' requests.
     pub(crate) silent_after: Duration,
 }
 
@@ -95,26 +95,26 @@ struct Table {
     next_prober: u64,
 }
 
-/// One server's state. Absent parts are as in a server that no request was ever sent to.
+/// One server's state. An absent part is as for a server that no request needed yet.
 #[derive(Default)]
 struct State {
     circuit: Option<Circuit>,
     bulkhead: Option<Bulkhead>,
 }
 
-/// One server. Cheap to make; it holds no lock and no place.
+/// One server. Making one locks nothing and adds nothing to the map.
 pub(crate) struct Origin<'a> {
     origins: &'a Arc<Origins>,
     probe: Arc<str>,
 }
 
 impl<'a> Origin<'a> {
-    /// May a request be sent to this server, or is it down?
+    /// May a request be sent to the server, or is its circuit open?
     pub(crate) fn check(&self) -> Result<(), CircuitOpen> {
         self.origins.check(&self.probe)
     }
 
-    /// The same, for a request that may wait for the next probe, if no other one does.
+    /// The same, but waits for the next probe first, unless another request does.
     pub(crate) fn check_or_wait(&self, deadline: Deadline) -> Result<(), CircuitOpen> {
         drop(self.origins.wait_for_probe(&self.probe, deadline));
         self.check()
@@ -137,7 +137,7 @@ impl Origins {
         Origin { origins: self, probe: Arc::from(probe) }
     }
 
-    /// May a request be sent to this server, or is it down?
+    /// May a request be sent to the server, or is its circuit open?
     pub(crate) fn check(&self, probe: &str) -> Result<(), CircuitOpen> {
         let refusal = self.lock().circuit(probe).and_then(|circuit| circuit.refusal(Instant::now()));
         match refusal {
@@ -149,8 +149,8 @@ impl Origins {
         }
     }
 
-    /// Waits for a probe that begins later than now, unless another request does already, or the probe would come too
-    /// late.
+    /// Waits for the result of a probe that begins from now on. Does not wait if another request does, or if the deadline
+    /// is sooner.
     fn wait_for_probe(&self, probe: &str, deadline: Deadline) -> Option<ProbeWaiter<'_>> {
         let began = Instant::now();
         let mut table = self.lock();
@@ -160,7 +160,7 @@ impl Origins {
         }
         open.awaited = true;
         let waiter = ProbeWaiter { origins: self, probe: probe.to_owned() };
-        // A probe that runs already may have begun before the server came back, and says nothing about now.
+        // A probe that is under way may have begun before the server came back.
         while let Some(left) = deadline.remaining()
             && table.circuit(probe).and_then(Circuit::open).is_some_and(|open| open.probed < began)
         {
@@ -170,7 +170,7 @@ impl Origins {
         Some(waiter)
     }
 
-    /// A request got a response, whatever its status: the server is up.
+    /// The server is up: it responded to a request with some status.
     pub(crate) fn responded(&self, probe: &str) {
         if let Some(circuit) = self.lock().circuit(probe) {
             circuit.close(probe, Instant::now());
@@ -183,7 +183,7 @@ impl Origins {
         waited >= self.limits.times.half_open_after
     }
 
-    /// Has a thread find out whether the server is down.
+    /// Starts a thread that probes the server, unless there is one.
     pub(crate) fn half_open(self: &Arc<Self>, probe: &str) {
         let now = Instant::now();
         let mut table = self.lock();
@@ -203,7 +203,7 @@ impl Origins {
         prober.start();
     }
 
-    /// Is this server down, as far as we know?
+    /// Is the server taken to be down?
     #[cfg(test)]
     fn is_open(&self, probe: &str) -> bool {
         self.lock().circuit(probe).is_some_and(|circuit| circuit.open().is_some())
@@ -228,7 +228,7 @@ impl Table {
         self.by_probe.get_mut(probe)?.bulkhead.as_mut()
     }
 
-    /// The server's bulkhead, made where there is none.
+    /// The server's bulkhead; a new one if it has none.
     fn bulkhead_or_new(&mut self, probe: &Arc<str>, now: Instant) -> &mut Bulkhead {
         if self.by_probe.len() >= MAX_SERVERS {
             self.by_probe.retain(|_, state| {
@@ -240,7 +240,7 @@ impl Table {
         state.bulkhead.get_or_insert_with(|| Bulkhead::new(now))
     }
 
-    /// Drops the server's bulkhead, and its whole state where nothing else is in it.
+    /// Drops the server's bulkhead, and its entry if nothing else is in it.
     fn drop_bulkhead(&mut self, probe: &str) {
         if let Some(state) = self.by_probe.get_mut(probe) {
             state.bulkhead = None;
@@ -250,7 +250,7 @@ impl Table {
         }
     }
 
-    /// How many requests hold a permit or wait, of all servers.
+    /// How many requests hold a permit or wait, for all servers together.
     fn requests(&self) -> usize {
         self.by_probe.values().filter_map(|state| state.bulkhead.as_ref()).map(Bulkhead::requests).sum()
     }

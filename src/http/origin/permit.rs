@@ -1,4 +1,5 @@
-//! Permits to ask a server, and places among the requests that wait for it. Both are given back when they are dropped.
+//! A request's permit to ask a server, and its place among the requests that wait for one. Each is given back when it is
+//! dropped.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
@@ -9,12 +10,12 @@ use super::{Origin, Origins, Table};
 use crate::base::context::{Deadline, RequestId};
 use crate::metrics::NotSent;
 
-/// The right to ask a server, until it is dropped.
+/// The permit to ask a server, until it is dropped.
 pub(crate) struct Permit<'a> {
     origins: &'a Arc<Origins>,
     probe: Arc<str>,
     request: RequestId,
-    /// Not while it is yielded to other requests, and no longer once it could not be had again.
+    /// False while it is yielded to other requests, and from then on if it was not given again.
     is_held: AtomicBool,
 }
 
@@ -27,14 +28,14 @@ pub(crate) struct Waiter<'a> {
 }
 
 impl<'a> Origin<'a> {
-    /// Waits for a permit, for a request that has waited for this server since then, if only for another one's data.
+    /// Waits for a permit. `since`: when the request began to wait for this server, be it for a permit or for data.
     pub(crate) fn permit(&self, since: Instant, deadline: Deadline) -> Result<Permit<'a>, NoPermit> {
         acquire(self.origins, &self.probe, since, deadline, Attempt::First)?;
         let (probe, request) = (Arc::clone(&self.probe), deadline.request());
         Ok(Permit { origins: self.origins, probe, request, is_held: AtomicBool::new(true) })
     }
 
-    /// Counts a request among those that wait for data which another one is fetching.
+    /// Counts a request among those that wait for data which another request is fetching.
     pub(crate) fn wait(&self, since: Instant, request: RequestId) -> Waiter<'a> {
         Waiter::new(self.origins, &self.probe, since, request, Needs::Data)
     }
@@ -68,27 +69,25 @@ fn acquire(
 }
 
 impl Permit<'_> {
-    /// Lets the requests ask first that wait for a permit, if there are any, and waits for the next one.
+    /// Yields the permit to the requests that wait for one, if there are any, and waits until it is given again.
     pub(crate) fn yield_to_others(&self, deadline: Deadline) -> Result<(), NoPermit> {
         if self.origins.lock().bulkhead(&self.probe).is_none_or(|bulkhead| !bulkhead.is_permit_awaited()) {
             return Ok(());
         }
-        // A request that comes in between goes first as well.
+        // A request that comes between these two lines gets its permit first as well.
         self.give_back();
         acquire(self.origins, &self.probe, Instant::now(), deadline, Attempt::Again)?;
         self.is_held.store(true, Ordering::Relaxed);
         Ok(())
     }
 
-    /// The server responded to a request, whatever the status, or the request goes on without it: it is not silent.
+    /// The server is not silent: it responded to a request, or the request made progress without it.
     pub(crate) fn responded(&self) {
         if let Some(bulkhead) = self.origins.lock().bulkhead(&self.probe) {
             bulkhead.last_response = Instant::now();
         }
     }
-}
 
-impl Permit<'_> {
     fn give_back(&self) {
         if !self.is_held.swap(false, Ordering::Relaxed) {
             return;
@@ -115,7 +114,7 @@ impl<'a> Waiter<'a> {
         Self { origins, probe: Arc::clone(probe), request, place }
     }
 
-    /// May the request go on waiting? If so, when to ask this again.
+    /// May the request go on waiting? If so, after how long this is to be asked again.
     pub(crate) fn may_wait(&self) -> Result<Duration, NoPermit> {
         let checked = self.may_wait_in(&self.origins.lock());
         checked.map_err(|refusal| self.refused(refusal))
@@ -128,7 +127,7 @@ impl<'a> Waiter<'a> {
         bulkhead.may_wait(self.place, self.request, limits, &|| table.requests(), Instant::now())
     }
 
-    /// Counts a refusal. A server that is silent may be down.
+    /// Counts a refusal. A silent server may be down, so that its circuit is half-opened.
     fn refused(&self, refusal: NoPermit) -> NoPermit {
         self.origins.metrics.request_not_sent(NotSent::BulkheadFull);
         if matches!(refusal, NoPermit::Silent { .. }) {
@@ -150,7 +149,7 @@ impl Drop for Waiter<'_> {
 }
 
 impl Origins {
-    /// A request left the server.
+    /// A request gave back its permit or its place.
     fn left(&self, table: &mut Table, probe: &str, now: Instant) {
         if table.bulkhead(probe).is_some_and(|bulkhead| bulkhead.is_forgettable(now, &self.limits)) {
             table.drop_bulkhead(probe);

@@ -1,5 +1,5 @@
-//! Probes: requests of our own that find out whether a server is down. One thread a server, for as long as its circuit is
-//! not closed. A probe carries no credentials and has a time limit of its own.
+//! Probes find out whether a server is down. While a server's circuit is not closed, one thread probes it. A probe is a GET
+//! of the server's probe URL, without credentials and with a time limit of its own.
 
 use std::sync::Arc;
 use std::thread;
@@ -7,11 +7,10 @@ use std::time::{Duration, Instant};
 
 use super::Origins;
 
-/// Sends one request to this URL and waits for a response for this long. `None`: the client is gone, and nobody needs to
-/// know any more.
+/// Sends one GET to this URL and waits at most this long for a response. `None`: the client is gone, and probing ends.
 pub(crate) type SendProbe = Box<dyn Fn(&str, Duration) -> Option<Result<(), String>> + Send + Sync>;
 
-/// A thread that probes one server. However it ends, also by a panic, it leaves no circuit open.
+/// A thread that probes one server. When it ends, even by a panic, it closes the circuit.
 pub(super) struct Prober {
     pub(super) origins: Arc<Origins>,
     pub(super) probe: Arc<str>,
@@ -21,7 +20,7 @@ pub(super) struct Prober {
 impl Prober {
     pub(super) fn start(self) {
         let probe = Arc::clone(&self.probe);
-        // Without a thread the prober is dropped here, which closes the circuit.
+        // If no thread can be started, the prober is dropped, which closes the circuit.
         if let Err(error) = thread::Builder::new().name("prober".into()).spawn(move || self.run()) {
             log::warn!("no thread to find out whether {probe} is up: {error}");
         }
@@ -33,7 +32,7 @@ impl Prober {
             let began = Instant::now();
             let why = match (self.origins.send_probe)(&self.probe, times.probe) {
                 None | Some(Ok(())) => return,
-                // It fails at once: requests lose no time by being sent to it.
+                // It fails fast, so that requests lose no time.
                 Some(Err(_)) if began.elapsed() < times.half_open_after.min(times.probe) => return,
                 Some(Err(why)) => why,
             };
@@ -44,7 +43,7 @@ impl Prober {
 }
 
 impl Origins {
-    /// The pause before the next probe, or `None` where none is needed.
+    /// Records a failed probe. Returns the pause before the next one, or `None` if no other one is needed.
     pub(super) fn probe_failed(&self, probe: &str, prober: u64, began: Instant, why: String) -> Option<Duration> {
         let mut table = self.lock();
         let circuit = table.circuit(probe).filter(|circuit| circuit.is_probed_by(prober))?;

@@ -116,7 +116,7 @@ fn what_a_proxy_does_wrong_is_blamed_on_the_proxy() {
     let url = format!("https://{}", proxy.address());
     let said = through(&url, long());
     assert!(
-        said.contains("has a certificate that was not accepted: it is not under a CA that is known here"),
+        said.contains("has a certificate that was not accepted: it was not issued by a CA that is trusted here"),
         "{said}"
     );
     // What goes wrong behind it is not the proxy's.
