@@ -83,7 +83,7 @@ impl World {
         });
         config.as_object_mut().unwrap().extend(self.more_config.as_object().unwrap().clone());
         let config = Config::parse(&config.to_string(), Path::new("test")).unwrap();
-        let engine = setup::engine_for_one(&config).unwrap();
+        let engine = setup::standalone_engine(&config).unwrap();
         for (index, policy) in policies.iter().enumerate() {
             self.write(&format!("policies/{index}.json"), &policy.to_string());
         }
@@ -143,7 +143,7 @@ struct Heard {
 }
 
 fn ask(engine: &Engine, endpoint: Endpoint, review: &Value) -> Heard {
-    let (answer, _) = engine.answer(endpoint, review.to_string().as_bytes(), Deadline::after(Duration::from_secs(10)));
+    let (answer, _) = engine.review(endpoint, review.to_string().as_bytes(), Deadline::after(Duration::from_secs(10)));
     assert_eq!(answer.status, 200);
     let answer: Value = serde_json::from_slice(&answer.body).unwrap();
     assert_eq!(answer["response"]["uid"], "u-1");
@@ -454,7 +454,7 @@ fn what_is_not_ours_is_denied_and_a_deletion_is_not() {
 fn bad_bodies_are_answered_as_what_they_are() {
     let world = World::new();
     let engine = world.simple(&json!({}));
-    let raw = |body: &[u8]| engine.answer(Endpoint::Admit, body, Deadline::after(Duration::from_secs(1))).0;
+    let raw = |body: &[u8]| engine.review(Endpoint::Admit, body, Deadline::after(Duration::from_secs(1))).0;
     for body in [&b""[..], b"{}", b"\xff", b"[]", b"{\"kind\":\"AdmissionReview\"}"] {
         assert_eq!(raw(body).status, 400);
     }

@@ -121,7 +121,7 @@ fn with_config(common: &Common, run: impl FnOnce(&Config) -> ExitStatus) -> Exit
 fn engine(common: &Common) -> Result<(Config, Engine), ExitStatus> {
     let config = common.config().map_err(|error| complain(&error.to_string()))?;
     crate::logging::start(config.log_format, config.log_level.min(log::LevelFilter::Warn));
-    let engine = setup::engine_for_one(&config).map_err(|error| complain(&error.to_string()))?;
+    let engine = setup::standalone_engine(&config).map_err(|error| complain(&error.to_string()))?;
     match policy::load(&config.policies) {
         Ok(policies) => engine.policies().replace(policies),
         Err(problems) => {

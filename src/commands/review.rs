@@ -77,7 +77,7 @@ fn review_item(
     timeout: Duration,
     out: &mut impl Write,
 ) -> ExitStatus {
-    let (answer, decided) = engine.answer(Endpoint::Admit, body, Deadline::after(timeout));
+    let (answer, decided) = engine.review(Endpoint::Admit, body, Deadline::after(timeout));
     if output == Output::Json && answer.status == 200 {
         let _ = out.write_all(&answer.body);
     }

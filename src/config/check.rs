@@ -47,7 +47,7 @@ impl Checker<'_> {
     ) -> Result<Duration, ConfigError> {
         let limit = self.duration(key, text, default)?;
         if limit.is_zero() {
-            return Err(self.wrong(key, "0s", "a duration longer than nothing: there is no unlimited wait"));
+            return Err(self.wrong(key, "0s", "a duration above zero: no wait is unlimited"));
         }
         Ok(limit)
     }

@@ -46,7 +46,7 @@ impl Engine {
     }
 
     /// The response to the bytes of a review, with the decision, or with the reason why there is none.
-    pub fn answer(
+    pub fn review(
         &self,
         endpoint: Endpoint,
         body: &[u8],
@@ -90,11 +90,11 @@ impl Application for Engine {
         let started = Instant::now();
         let endpoint = Endpoint::from(route);
         if endpoint == Endpoint::ValidatePolicy {
-            let (response, outcome) = policy_review::answer(body);
+            let (response, outcome) = policy_review::respond(body);
             self.metrics.admission(endpoint.label(), outcome, started.elapsed());
             return response;
         }
-        let (response, decided) = self.answer(endpoint, body, deadline);
+        let (response, decided) = self.review(endpoint, body, deadline);
         match &decided {
             Ok((review, decision)) => {
                 let request = LoggedRequest::from(&review.request);

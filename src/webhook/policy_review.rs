@@ -69,7 +69,7 @@ struct ConfigMap {
 }
 
 /// The response to a review of a ConfigMap.
-pub(crate) fn answer(body: &[u8]) -> (HttpResponse, Outcome) {
+pub(crate) fn respond(body: &[u8]) -> (HttpResponse, Outcome) {
     let started = Instant::now();
     match read(body) {
         Ok(review) => decide(&review, started),
@@ -190,10 +190,10 @@ mod tests {
             "request": { "uid": "u-1", "kind": { "group": "", "version": "v1", "kind": kind }, "name": "policies",
                          "namespace": "portreeve", "operation": operation, "object": object },
         });
-        let (answer, outcome) = answer(review.to_string().as_bytes());
-        assert_eq!(answer.status, 200);
-        let answer: Value = serde_json::from_slice(&answer.body).unwrap();
-        let response = &answer["response"];
+        let (http, outcome) = respond(review.to_string().as_bytes());
+        assert_eq!(http.status, 200);
+        let body: Value = serde_json::from_slice(&http.body).unwrap();
+        let response = &body["response"];
         assert_eq!(response["uid"], "u-1");
         // Status and annotations agree with the decision.
         let (word, code) = if response["allowed"] == true { ("allowed", 200) } else { ("denied", 403) };
@@ -220,12 +220,12 @@ mod tests {
     #[test]
     fn what_was_probably_not_meant_is_warned_of() {
         let odd = GOOD.replace("\"*\"", "\"registry.local:9001\"");
-        let answer = ask("ConfigMap", "CREATE", &json!({ "data": { "p.yaml": odd } }));
-        assert_eq!(answer["allowed"], true, "{answer}");
-        let warnings = answer["warnings"].as_array().unwrap();
+        let response = ask("ConfigMap", "CREATE", &json!({ "data": { "p.yaml": odd } }));
+        assert_eq!(response["allowed"], true, "{response}");
+        let warnings = response["warnings"].as_array().unwrap();
         assert!(
             warnings[0].as_str().unwrap().starts_with("portreeve: p.yaml:6:5: pattern \"registry.local:9001\""),
-            "{answer}"
+            "{response}"
         );
         assert_eq!(ask("ConfigMap", "CREATE", &json!({ "data": { "p.yaml": GOOD } }))["warnings"], json!([]));
     }
@@ -258,16 +258,16 @@ mod tests {
     #[test]
     fn a_policy_that_would_be_passed_over_is_refused() {
         let strict = GOOD.replace("name: p", "name: strict").replace("\"*\"", "\"registry.local/*\"");
-        let answer = ask("ConfigMap", "CREATE", &json!({ "data": { "p.yaml": GOOD, ".strict.yaml": strict } }));
-        assert_eq!(answer["allowed"], false);
-        let message = answer["status"]["message"].as_str().unwrap();
+        let response = ask("ConfigMap", "CREATE", &json!({ "data": { "p.yaml": GOOD, ".strict.yaml": strict } }));
+        assert_eq!(response["allowed"], false);
+        let message = response["status"]["message"].as_str().unwrap();
         assert!(message.contains(".strict.yaml:1:1: ") && message.contains("begins with a dot"), "{message}");
     }
 
     #[test]
     fn what_is_no_review_gets_400() {
         for body in [&b""[..], b"{}", b"[]", b"{\"kind\":\"AdmissionReview\"}"] {
-            assert_eq!(answer(body).0.status, 400);
+            assert_eq!(respond(body).0.status, 400);
         }
     }
 
@@ -283,8 +283,8 @@ mod tests {
             (files(2, &lines(50_000)), true),
             (files(3, &lines(50_000)), false),
         ] {
-            let answer = ask("ConfigMap", "CREATE", &json!({ "data": data }));
-            assert_eq!(answer["allowed"], fits, "{} keys: {}", data.len(), answer["status"]);
+            let response = ask("ConfigMap", "CREATE", &json!({ "data": data }));
+            assert_eq!(response["allowed"], fits, "{} keys: {}", data.len(), response["status"]);
         }
     }
 
@@ -292,8 +292,8 @@ mod tests {
     fn a_flood_of_problems_is_cut() {
         let many = "- 1\n".repeat(100);
         let data: BTreeMap<String, String> = (0..50).map(|n| (format!("p{n}.yaml"), many.clone())).collect();
-        let answer = ask("ConfigMap", "CREATE", &json!({ "data": data }));
-        let message = answer["status"]["message"].as_str().unwrap();
+        let response = ask("ConfigMap", "CREATE", &json!({ "data": data }));
+        let message = response["status"]["message"].as_str().unwrap();
         assert!(message.contains("more") && message.len() < 20_000, "{}", message.len());
     }
 }

@@ -150,7 +150,7 @@ fn an_api_server_that_hangs_leaves_time_to_verify() {
     let began = std::time::Instant::now();
     let body = pod_of_rs(&[&tagged("v1")]).to_string();
     let (answer, _) =
-        world.simple(&json!({})).answer(Endpoint::Admit, body.as_bytes(), Deadline::after(Duration::from_secs(2)));
+        world.simple(&json!({})).review(Endpoint::Admit, body.as_bytes(), Deadline::after(Duration::from_secs(2)));
     let answer = String::from_utf8(answer.body).unwrap();
     assert!(answer.contains("\"allowed\":true"), "{answer}");
     assert!(began.elapsed() < Duration::from_millis(1_800), "{:?}", began.elapsed());

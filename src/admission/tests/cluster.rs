@@ -182,7 +182,7 @@ fn without_an_api_server_there_is_no_start() {
         let config = json!({ "credentials": { "kubernetes": true, "api": api } });
         Config::parse(&config.to_string(), Path::new("test")).unwrap()
     };
-    assert!(setup::engine_for_one(&config("api/ca.crt")).is_ok());
-    let error = setup::engine_for_one(&config("absent")).unwrap_err().to_string();
+    assert!(setup::standalone_engine(&config("api/ca.crt")).is_ok());
+    let error = setup::standalone_engine(&config("absent")).unwrap_err().to_string();
     assert!(error.contains("credentials.kubernetes") && error.contains("absent"), "{error}");
 }

@@ -127,7 +127,7 @@ fn a_denial_says_what_took_the_time() {
     world.server.misbehave("timestamp", Fault::Stall);
     let body = pod(&[&tagged("v1")]).to_string();
     let ask = |time| {
-        let (answer, _) = engine.answer(Endpoint::Admit, body.as_bytes(), Deadline::after(time));
+        let (answer, _) = engine.review(Endpoint::Admit, body.as_bytes(), Deadline::after(time));
         String::from_utf8(answer.body).unwrap()
     };
     let waited = ask(Duration::from_secs(1));

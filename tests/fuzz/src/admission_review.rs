@@ -33,7 +33,7 @@ pub fn check(data: &[u8]) {
     static ENGINE: OnceLock<Engine> = OnceLock::new();
     let engine = ENGINE.get_or_init(engine);
     for endpoint in [Endpoint::Admit, Endpoint::Validate] {
-        let (answer, decided) = engine.answer(endpoint, data, Deadline::after(Duration::from_secs(5)));
+        let (answer, decided) = engine.review(endpoint, data, Deadline::after(Duration::from_secs(5)));
         let Ok((review, decision)) = decided else {
             denied_or_refused(answer.status, &answer.body);
             continue;
@@ -130,7 +130,7 @@ fn engine() -> Engine {
     let config = r#"{"secrets": "/nonexistent", "credentials": {"mounted": "/nonexistent"}, "namespace": "portreeve",
                      "trust": {"ca": "/nonexistent"}}"#;
     let config = Config::parse(config, Path::new("fuzz")).expect("a configuration");
-    let engine = setup::engine_for_one(&config).expect("an engine");
+    let engine = setup::standalone_engine(&config).expect("an engine");
     let mut checked = Checked::default();
     check_manifests(POLICY, Path::new("fuzz.yaml"), &mut checked);
     engine.policies().replace(checked.finish().expect("policies"));
