@@ -11,6 +11,7 @@ use jiff::Timestamp;
 
 use super::combine::{Combined, Level, RuleVerdict, any_of};
 use crate::base::context::Deadline;
+use crate::keychain::{Keychain, MountedCredentials, PodKeychain, PulledConfigs};
 use crate::kube::pull_secrets::PullContext;
 use crate::policy::{self, MAX_DENIAL, PolicySet, Rule, Selection, Together};
 use crate::schemes::{Check, Freshness, Mode, Query, Refusal, Requirement, Schemes, Subject, Trace, Verified};
@@ -25,6 +26,10 @@ pub struct Evaluator {
     pub policies: PoliciesInForce,
     /// The signature schemes.
     pub schemes: Schemes,
+    /// Mounted docker configs.
+    pub credentials: MountedCredentials,
+    /// Pull secrets from the Kubernetes API, if that is switched on.
+    pub pull_secrets: Option<PulledConfigs>,
     /// Portreeve's own namespace.
     pub own_namespace: String,
 }
@@ -198,6 +203,9 @@ impl Evaluator {
             Selection::Rules(alternatives) => alternatives,
             none => return Evaluation { times: times.get(), ..without_rules(&none, reference, namespace) },
         };
+        let keychain =
+            PodKeychain { pull_secrets: self.pull_secrets.as_ref(), mounted: &self.credentials, context: puller };
+        let keychain: &dyn Keychain = &keychain;
         let combined = any_of(
             Level::Rules,
             alternatives.iter().map(|Together { rules, except }| {
@@ -207,7 +215,7 @@ impl Evaluator {
                         policy::Scope::Cluster => &self.own_namespace,
                     };
                     let tags = rule.tags.as_ref();
-                    let query = Query { image: &reference, tags, except, key_namespace, puller, deadline, now };
+                    let query = Query { image: &reference, tags, except, key_namespace, keychain, deadline, now };
                     self.by_rule(rule, &query, &times)
                 })
             }),

@@ -19,7 +19,7 @@ use crate::base::files::read_text_capped;
 use crate::base::random;
 use crate::base::waiting::Waiting;
 use crate::config::Config;
-use crate::keychain::candidates::Candidates;
+use crate::keychain::credentials::Credentials;
 use crate::keychain::mounted::MountedCredentials;
 use crate::metrics::Metrics;
 use crate::schemes::notary::directory::{OWNER, flat_name, flat_stem};
@@ -110,7 +110,7 @@ fn export(config: &Config, wanted: &Wanted, timeout: Duration) -> Result<String,
     })
     .map_err(|error| bad("the configuration", error.to_string()))?;
     let mounted = MountedCredentials::new(Some(config.registries.clone()));
-    let credentials = Candidates::known(mounted.candidates(gun.as_str()));
+    let credentials = Credentials::new(&mounted, gun.as_str(), None);
     // Where it is used it is verified again, by the pins there; without a pin the first use is here.
     let anchor = Anchor { first_use: if pins.is_empty() { config.trust.first_use } else { FirstUse::Forbidden }, pins };
     let now = Timestamp::now();
@@ -121,7 +121,8 @@ fn export(config: &Config, wanted: &Wanted, timeout: Duration) -> Result<String,
             // A credential that could not be read may be the one that was missing.
             Refusal::Unavailable(Unavailable { cause, message }) if cause != UnavailableCause::TrustState => {
                 let slip = server.slip().map(str::to_owned);
-                let told = iter::once(message).chain(slip).chain(mounted.problems()).collect::<Vec<_>>();
+                let problems = credentials.found().into_iter().flat_map(|found| found.problems.iter().cloned());
+                let told = iter::once(message).chain(slip).chain(problems).collect::<Vec<_>>();
                 Refusal::Unavailable(Unavailable::new(cause, told.join("; ")))
             }
             other => other,

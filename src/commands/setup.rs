@@ -30,10 +30,8 @@ pub fn engine(config: &Config, waiting: Arc<Waiting>, metrics: Arc<Metrics>) -> 
     };
     let notary_v1 = NotaryV1 {
         service,
-        credentials: MountedCredentials::new(Some(config.registries.clone())).counted_by(Arc::clone(&metrics)),
         secrets: SecretStore::new(config.secrets.clone()),
-        pull_secrets: secrets_api.clone().map(PulledConfigs::new),
-        cluster_signers: secrets_api.map(ClusterSigners::new),
+        cluster_signers: secrets_api.clone().map(ClusterSigners::new),
         servers: config.trust.servers.clone(),
         when_unavailable: config.trust.when_unavailable,
         first_use: config.trust.first_use,
@@ -41,6 +39,8 @@ pub fn engine(config: &Config, waiting: Arc<Waiting>, metrics: Arc<Metrics>) -> 
     let evaluator = Evaluator {
         policies: PoliciesInForce::default(),
         schemes: Schemes { notary_v1 },
+        credentials: MountedCredentials::new(Some(config.registries.clone())).counted_by(Arc::clone(&metrics)),
+        pull_secrets: secrets_api.map(PulledConfigs::new),
         own_namespace: config.namespace.clone(),
     };
     let rules = DecisionRules {

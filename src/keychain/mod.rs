@@ -1,18 +1,49 @@
 //! Credentials for registries and their token services: read from mounted files, re-read when they change, and, if
 //! switched on, from the Kubernetes API. Never logged.
 
-pub mod candidates;
+mod candidates;
+pub(crate) mod credentials;
 pub(crate) mod docker_config;
 pub(crate) mod matching;
 pub(crate) mod mounted;
+pub(crate) mod pod;
 pub(crate) mod pulled;
 
-pub use candidates::{Candidates, Fingerprint, one_after_another};
+pub use credentials::{Credentials, Fingerprint};
 pub use docker_config::TOKEN_USER;
 pub use mounted::MountedCredentials;
+pub use pod::PodKeychain;
 pub use pulled::{PodConfigs, PulledConfigs};
 
+use crate::base::context::Deadline;
 use crate::base::secret::Secret;
+
+/// A place where credentials come from.
+pub trait Keychain {
+    /// The credentials for these repositories, until the deadline: those for the first one, then those for the next ones.
+    /// Names are normalised and without tag: `registry.local:9001/plant/plc`.
+    fn credentials(&self, repositories: &[&str], deadline: Deadline) -> Found;
+}
+
+/// What a keychain has.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    /// The credentials, in the order in which to try them. No user with the same password is in it twice.
+    pub credentials: Vec<Credential>,
+    /// Why there may be more of them. Safe to print.
+    pub problems: Vec<String>,
+}
+
+/// A keychain for tests that has what the function says.
+#[cfg(test)]
+pub(crate) struct FnKeychain<F>(pub(crate) F);
+
+#[cfg(test)]
+impl<F: Fn(Deadline) -> Vec<Credential>> Keychain for FnKeychain<F> {
+    fn credentials(&self, _: &[&str], deadline: Deadline) -> Found {
+        Found { credentials: (self.0)(deadline), problems: Vec::new() }
+    }
+}
 
 /// One candidate for signing in.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -17,7 +17,7 @@ use crate::http::origin::bulkhead::NoPermit;
 use crate::http::origin::permit::Permit;
 use crate::http::url::ServerUrl;
 use crate::keychain::Credential;
-use crate::keychain::candidates::{Candidates, Fingerprint};
+use crate::keychain::credentials::{Credentials, Fingerprint};
 use crate::keychain::docker_config::TOKEN_USER;
 use crate::metrics;
 use portreeve_verify::text::printable;
@@ -73,7 +73,7 @@ pub(crate) struct Session<'a> {
     client: &'a Client,
     server: Server<'a>,
     scope: Scope<'a>,
-    credentials: &'a Candidates<'a>,
+    credentials: &'a Credentials<'a>,
     deadline: Deadline,
     permit: Option<&'a Permit<'a>>,
     progress: Option<&'a SignIn>,
@@ -115,7 +115,7 @@ impl<'a> Session<'a> {
         client: &'a Client,
         server: Server<'a>,
         scope: Scope<'a>,
-        credentials: &'a Candidates<'a>,
+        credentials: &'a Credentials<'a>,
         deadline: Deadline,
     ) -> Self {
         Self {
@@ -211,8 +211,8 @@ impl<'a> Session<'a> {
     /// `first`; for later ones cached tokens are fine.
     fn sign_in(&mut self, method: Method, first: usize, age: Age) -> Result<(), Unavailable> {
         if let Some(progress) = self.progress {
-            progress.begin(self.credentials.seen());
-            progress.begin(Some(self.credentials.get(self.deadline)));
+            progress.begin(self.credentials.fingerprint());
+            progress.begin(Some(self.credentials.get_fingerprint(self.deadline)));
         }
         let mut next = first;
         while let Some(credential) = self.credential(next) {

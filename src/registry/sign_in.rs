@@ -4,8 +4,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::keychain::Credential;
-use crate::keychain::candidates::Fingerprint;
+use crate::keychain::credentials::Fingerprint;
 
 /// The longest time that signing in takes where all is well: long enough for a token service in another place, so that a
 /// storm of pods whose tenants have credentials of their own each still shares one refresh.
@@ -37,12 +36,10 @@ impl SignIn {
     }
 
     /// The session looks for credentials, or has found them.
-    pub(super) fn begin(&self, found: Option<&[Credential]>) {
+    pub(super) fn begin(&self, credentials: Option<Fingerprint>) {
         let mut state = self.lock();
         state.since.get_or_insert_with(Instant::now);
-        if state.credentials.is_none() {
-            state.credentials = found.map(Fingerprint::of);
-        }
+        state.credentials = state.credentials.or(credentials);
     }
 
     /// The session has a token or a password to send.

@@ -17,7 +17,7 @@ use crate::http::origin::Limits;
 use crate::http::proxy::Proxies;
 use crate::http::url::{PlainHttp, ServerUrl};
 use crate::keychain::Credential;
-use crate::keychain::candidates::Candidates;
+use crate::keychain::credentials::Credentials;
 use crate::metrics::{self, Metrics};
 
 mod proxy;
@@ -52,7 +52,7 @@ impl Bench {
 
     fn fetch_with(&self, credentials: &[Credential], cap: usize, wait: Duration) -> Result<Vec<u8>, SessionError> {
         let server = ServerUrl::parse(&self.server.url(), PlainHttp::DangerouslyAllowed).unwrap();
-        let credentials = Candidates::known(credentials.to_vec());
+        let credentials = Credentials::known(credentials.to_vec());
         get(&self.client, &server, &credentials, cap, Deadline::after(wait))
     }
 
@@ -74,7 +74,7 @@ impl Bench {
 fn get(
     client: &Client,
     server: &ServerUrl,
-    credentials: &Candidates<'_>,
+    credentials: &Credentials<'_>,
     cap: usize,
     deadline: Deadline,
 ) -> Result<Vec<u8>, SessionError> {

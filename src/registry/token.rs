@@ -20,7 +20,7 @@ use crate::http::error_body;
 use crate::http::origin::permit::Permit;
 use crate::http::url::form;
 use crate::keychain::Credential;
-use crate::keychain::candidates::Fingerprint;
+use crate::keychain::credentials::Fingerprint;
 use crate::keychain::docker_config::TOKEN_USER;
 use crate::metrics;
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::base::context::Deadline;
-use crate::kube::pull_secrets::PullContext;
+use crate::keychain::Keychain;
 use crate::schemes::notary::trust_server::TrustServer;
 use notary::scheme::NotaryV1;
 use portreeve_verify::Unavailable;
@@ -61,7 +61,7 @@ pub enum Check {
 }
 
 /// An image to verify, and what one request says about it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Query<'a> {
     /// The image.
     pub image: &'a Reference,
@@ -71,8 +71,8 @@ pub struct Query<'a> {
     pub except: &'a [&'a Glob],
     /// The namespace whose secrets hold the keys that the policy names.
     pub key_namespace: &'a str,
-    /// The pod that pulls the image.
-    pub puller: &'a PullContext<'a>,
+    /// The credentials that the image is pulled with.
+    pub keychain: &'a dyn Keychain,
     /// When the check must have ended.
     pub deadline: Deadline,
     /// The time by which expiry is decided.

@@ -23,7 +23,7 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use portreeve::base::context::Deadline;
 use portreeve::base::waiting::Waiting;
-use portreeve::keychain::Candidates;
+use portreeve::keychain::{Credentials, MountedCredentials};
 use portreeve::metrics::Metrics;
 use portreeve::schemes::notary::{Notary, NotarySettings, PlainHttp, Question, TrustServer, WhenUnavailable};
 use portreeve_test_support::signer::{Key, Repo, Signer, canonical};
@@ -229,7 +229,7 @@ impl Work {
                     metrics: Arc::new(Metrics::new()),
                 });
                 let (notary, server) = (notary.unwrap(), case.server());
-                let nobody = Candidates::known(Vec::new());
+                let keychain = MountedCredentials::new(None);
                 let ask = move || {
                     let question = Question {
                         gun: &case.gun,
@@ -238,7 +238,7 @@ impl Work {
                         tags: Default::default(),
                         anchor: &case.anchor,
                         signers: &case.signers,
-                        credentials: &nobody,
+                        credentials: &Credentials::new(&keychain, GUN, None),
                         when_unavailable: WhenUnavailable::Deny,
                         deadline: Deadline::after(Duration::from_secs(60)),
                     };

@@ -40,7 +40,7 @@ fn goes_through_the_proxy_with_tls_to_the_end() {
     let http = http(Some(ca), PlainHttp::Refused, proxies);
     let client = Client::over(http, PlainHttp::Refused);
     let server = ServerUrl::parse("https://notary.example:4443", PlainHttp::Refused).unwrap();
-    let nobody = Candidates::known(Vec::new());
+    let nobody = Credentials::known(Vec::new());
     assert_eq!(get(&client, &server, &nobody, 100, Deadline::after(Duration::from_secs(20))).unwrap(), b"{}");
     let asked = asked.recv().unwrap();
     assert!(asked.starts_with("CONNECT notary.example:4443 HTTP/1.1\r\n"), "{asked}");
@@ -53,7 +53,7 @@ fn through(proxy: &str, wait: Duration) -> String {
     let http = http(None, PlainHttp::Refused, proxies);
     let client = Client::over(http, PlainHttp::Refused);
     let server = ServerUrl::parse("https://notary.example", PlainHttp::Refused).unwrap();
-    let nobody = Candidates::known(Vec::new());
+    let nobody = Credentials::known(Vec::new());
     words(get(&client, &server, &nobody, 100, Deadline::after(wait)))
 }
 

@@ -138,7 +138,7 @@ fn a_silent_port_cannot_hold_the_handshake() {
     let url = format!("https://{}", listener.local_addr().unwrap());
     let server = ServerUrl::parse(&url, PlainHttp::Refused).unwrap();
     let started = Instant::now();
-    let nobody = Candidates::known(Vec::new());
+    let nobody = Credentials::known(Vec::new());
     let said = words(get(&bench.client, &server, &nobody, 100, Deadline::after(Duration::from_millis(400))));
     assert!(said.contains("in time"), "{said}");
     assert!(started.elapsed() < Duration::from_millis(1500), "{:?}", started.elapsed());
@@ -154,7 +154,7 @@ fn a_dripped_handshake_cannot_outlive_the_deadline() {
     let bench = Bench::new();
     let server = ServerUrl::parse(&url, PlainHttp::Refused).unwrap();
     let started = Instant::now();
-    let nobody = Candidates::known(Vec::new());
+    let nobody = Credentials::known(Vec::new());
     let said = words(get(&bench.client, &server, &nobody, 100, Deadline::after(Duration::from_millis(900))));
     assert!(said.contains("in time"), "{said}");
     assert!(started.elapsed() < Duration::from_millis(2000), "{:?}", started.elapsed());

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use crate::keychain::candidates::Fingerprint;
+use crate::keychain::credentials::Fingerprint;
 use crate::registry::sign_in::SignIn;
 use crate::schemes::notary::memory_budget::Permit;
 use crate::schemes::notary::recorder::Record;

@@ -10,7 +10,7 @@ use super::Notary;
 use super::query::Refusal;
 use super::recorder::Recorder;
 use crate::base::context::Deadline;
-use crate::keychain::candidates::Candidates;
+use crate::keychain::credentials::Credentials;
 use crate::registry::sign_in::SignIn;
 use crate::schemes::notary::trust_server::TrustServer;
 use portreeve_verify::Unavailable;
@@ -35,8 +35,8 @@ pub struct ExportRequest<'a> {
     pub server: &'a TrustServer,
     /// Where trust in the root begins.
     pub anchor: &'a Anchor,
-    /// Candidates for signing in.
-    pub credentials: &'a Candidates<'a>,
+    /// The credentials for signing in.
+    pub credentials: &'a Credentials<'a>,
     /// When to be done.
     pub deadline: Deadline,
 }

@@ -17,7 +17,7 @@ use crate::base::single_flight::{Call, Entry, Join, Outcome};
 use crate::http::origin;
 use crate::http::origin::bulkhead::NoPermit;
 use crate::http::origin::permit::Permit;
-use crate::keychain::candidates::Fingerprint;
+use crate::keychain::credentials::Fingerprint;
 use crate::metrics::Source;
 use crate::registry::session::{no_permit, out_of_time};
 use crate::registry::sign_in::SignIn;
@@ -38,8 +38,6 @@ pub(crate) struct Asking<'a> {
     pub(crate) entry: &'a Entry<Arc<Held>, Terms, Failure>,
     pub(crate) began: Instant,
     pub(crate) now: Timestamp,
-    /// Of our credentials, once somebody has asked for it.
-    pub(crate) fingerprint: OnceCell<Fingerprint>,
 }
 
 /// How often those who wait for a leader look how it fares with signing in.
@@ -356,7 +354,7 @@ impl Asking<'_> {
             }
             Err(failed) => {
                 let FailedRefresh { error, state: noted } = *failed;
-                let failure = Failure { error: Box::new(error), tried: credentials.seen().map(Fingerprint::of) };
+                let failure = Failure { error: Box::new(error), tried: credentials.fingerprint() };
                 let failed = Known { failure: failure.clone(), terms: self.terms(None), epoch, since: began };
                 self.notary.failures.remember(self.key, failed);
                 Err(Box::new((failure, noted.map(|seen| (seen, epoch)))))
@@ -393,7 +391,7 @@ impl Asking<'_> {
 
     fn fingerprint(&self) -> Fingerprint {
         let Question { credentials, deadline, .. } = *self.question;
-        *self.fingerprint.get_or_init(|| Fingerprint::of(credentials.get(deadline)))
+        credentials.get_fingerprint(deadline)
     }
 
     /// Where stored data may stand in, a server that hangs gets half of the time, so that there is an answer.

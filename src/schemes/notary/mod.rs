@@ -5,7 +5,6 @@
 //! moment, and only for those whose failure it is. What is remembered never goes back behind what was seen, by whatever
 //! anchor, in whatever earlier process.
 
-use std::cell::OnceCell;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,7 +30,7 @@ use crate::http::origin::permit::Permit;
 pub use crate::http::proxy::ProxyError;
 pub use crate::http::roots::CaError;
 pub use crate::http::url::PlainHttp;
-use crate::keychain::candidates::Candidates;
+use crate::keychain::credentials::Credentials;
 use crate::metrics::{Metrics, Source};
 use crate::registry::client::Client;
 use crate::registry::session::{Scope, Session};
@@ -154,7 +153,6 @@ impl Notary {
             entry: &entry,
             began: Instant::now(),
             now,
-            fingerprint: OnceCell::new(),
         };
         let answer = asking.answer().map_err(|refusal| refusal.at(question.server));
         if matches!(answer, Err(Refusal::Unavailable(_))) {
@@ -175,7 +173,7 @@ impl Notary {
         &'a self,
         server: &'a TrustServer,
         gun: &'a Gun,
-        credentials: &'a Candidates<'a>,
+        credentials: &'a Credentials<'a>,
         deadline: Deadline,
         permit: Option<&'a Permit<'a>>,
         sign_in: &'a SignIn,

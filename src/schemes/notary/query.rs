@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::context::Deadline;
-use crate::keychain::candidates::Candidates;
+use crate::keychain::credentials::Credentials;
 use crate::schemes::Freshness;
 use crate::schemes::notary::trust_server::TrustServer;
 use portreeve_verify::Unavailable;
@@ -40,8 +40,8 @@ pub struct Question<'a> {
     pub anchor: &'a Anchor,
     /// Who must have signed; empty: any valid publication counts.
     pub signers: &'a [RequiredSigner],
-    /// Candidates for the trust server's token service, in the order in which to try them; none: anonymous.
-    pub credentials: &'a Candidates<'a>,
+    /// The credentials for the trust server. They are looked up only if it asks for them.
+    pub credentials: &'a Credentials<'a>,
     /// May stored data stand in?
     pub when_unavailable: WhenUnavailable,
     /// When to have answered.

@@ -3,7 +3,6 @@
 //! A namespace's policy reads keys from its own namespace's secrets, and a cluster policy from Portreeve's, so that a tenant
 //! never chooses a key that the cluster trusts. A rule that cannot be applied to an image rejects it.
 
-use std::cell::OnceCell;
 use std::time::Instant;
 
 use super::Notary;
@@ -11,10 +10,7 @@ use super::query::{self, Question, WhenUnavailable};
 use super::rule::{Remap, Rule, UnavailableRule};
 use super::servers::TrustServers;
 use crate::base::context::Deadline;
-use crate::keychain::Credential;
-use crate::keychain::candidates::{Candidates, one_after_another};
-use crate::keychain::mounted::MountedCredentials;
-use crate::keychain::pulled::PulledConfigs;
+use crate::keychain::credentials::Credentials;
 use crate::kube::error::ObjectError;
 use crate::kube::signer_secrets::{ClusterSigners, SecretError, SecretStore, SignerSecret};
 use crate::schemes::notary::trust_server::TrustServer;
@@ -41,10 +37,6 @@ pub struct NotaryV1 {
     pub first_use: FirstUse,
     /// Mounted signers' keys.
     pub secrets: SecretStore,
-    /// Mounted docker configs.
-    pub credentials: MountedCredentials,
-    /// Pull secrets from the Kubernetes API, if that is switched on.
-    pub pull_secrets: Option<PulledConfigs>,
     /// Signers' keys from the Kubernetes API, if that is switched on.
     pub cluster_signers: Option<ClusterSigners>,
 }
@@ -81,7 +73,7 @@ impl NotaryV1 {
         began: Instant,
         trace: &mut Trace,
     ) -> Result<Verified, Refusal> {
-        let Query { image, tags, except, deadline, now, .. } = *query;
+        let Query { image, tags, except, keychain, deadline, now, .. } = *query;
         let signers = self.required_signers(rule, query)?;
         let digest = match image.digest() {
             None => None,
@@ -92,12 +84,8 @@ impl NotaryV1 {
             }
         };
         let anchor = Anchor { pins: rule.roots.clone(), first_use: self.first_use };
-        let problems = OnceCell::new();
-        let credentials = Candidates::looked_for(|deadline| {
-            let (candidates, trouble) = self.credentials_for(rule, query, server, gun, deadline);
-            let _ = problems.set(trouble); // it is looked for once
-            candidates
-        });
+        let mirror = self.mirror(rule, image, gun, server);
+        let credentials = Credentials::new(keychain, gun.as_str(), mirror);
         let question = Question {
             gun,
             server,
@@ -136,11 +124,17 @@ impl NotaryV1 {
                 };
                 let mut message = format!("{failed} for {gun}: {tried}{}", slip());
                 // A credential that could not be read may be the one that was missing.
-                for problem in
-                    problems.get().cloned().unwrap_or_default().into_iter().chain(self.credentials.problems())
-                {
+                let found = credentials.found();
+                for problem in found.into_iter().flat_map(|found| &found.problems) {
                     message.push_str("; ");
-                    message.push_str(&problem);
+                    message.push_str(problem);
+                }
+                if found.is_some() && mirror.is_none() {
+                    message.push_str(&format!(
+                        "; credentials for {} are not sent to {server}, which was found by the signed name; set \
+                         trustServer in the policy if they are meant for it",
+                        image.host()
+                    ));
                 }
                 Err(Refusal::Unavailable(Unavailable { cause, message }))
             }
@@ -204,33 +198,13 @@ impl NotaryV1 {
         configured.map_err(|error| refuse(error.to_string()))
     }
 
-    /// Candidates for the image's own repository first, then for the one that it mirrors; for each the pod's pull secrets
-    /// first, as kubelet has it. And what is wrong with the pull secrets. Credentials go only to a server that policy or
+    /// The image's own repository, if credentials for it may be sent to the server. They go only to a server that policy or
     /// configuration names for their registry: one that was found by the signed name never sees those of the mirror.
-    fn credentials_for(
-        &self,
-        rule: &Rule,
-        query: &Query<'_>,
-        server: &TrustServer,
-        gun: &Gun,
-        deadline: Deadline,
-    ) -> (Vec<Credential>, Vec<String>) {
-        let Query { image, puller, .. } = *query;
-        let mut pulled = self.pull_secrets.as_ref().map(|secrets| secrets.get(puller, deadline)).unwrap_or_default();
-        let mut problems = std::mem::take(&mut pulled.problems);
-        let mut names = Vec::new();
-        if rule.server.is_some() || self.server_of(image.host()).is_ok_and(|own| own == *server) {
-            names.push(image.repository());
-        } else {
-            problems.push(format!(
-                "credentials for {} are not sent to {server}, which was found by the signed name; set trustServer in the \
-                 policy if they are meant for it",
-                image.host()
-            ));
-        }
-        names.extend((names.first() != Some(&gun.as_str())).then_some(gun.as_str()));
-        let lists = names.into_iter().flat_map(|name| [pulled.candidates(name), self.credentials.candidates(name)]);
-        (one_after_another(lists), problems)
+    fn mirror<'i>(&self, rule: &Rule, image: &'i Reference, gun: &Gun, server: &TrustServer) -> Option<&'i str> {
+        let may_see = rule.server.is_some()
+            || image.host() == gun.host()
+            || self.server_of(image.host()).is_ok_and(|own| own == *server);
+        may_see.then(|| image.repository())
     }
 
     fn unavailable_rule(&self, rule: &Rule) -> WhenUnavailable {

@@ -13,7 +13,8 @@ use crate::base::files::scratch::Scratch;
 use crate::base::secret::Secret;
 use crate::base::single_flight::Join;
 use crate::keychain::Credential;
-use crate::keychain::candidates::Candidates;
+use crate::keychain::FnKeychain;
+use crate::keychain::credentials::Credentials;
 use crate::schemes::Freshness;
 use portreeve_verify::tuf::RoleName;
 use portreeve_verify::tuf::{Anchor, FirstUse, RootPin};
@@ -117,10 +118,10 @@ impl Bench {
     }
 
     fn ask(&self, ask: &Ask<'_>) -> Result<Verified, Refusal> {
-        self.ask_with(ask, &Candidates::known(ask.credentials.to_vec()))
+        self.ask_with(ask, &Credentials::known(ask.credentials.to_vec()))
     }
 
-    fn ask_with(&self, ask: &Ask<'_>, credentials: &Candidates<'_>) -> Result<Verified, Refusal> {
+    fn ask_with(&self, ask: &Ask<'_>, credentials: &Credentials<'_>) -> Result<Verified, Refusal> {
         let required = |name: &&str| RequiredSigner {
             role: RoleName::of_signer(name).unwrap(),
             keys: vec![SignerKey::from_pem(&self.repo.signer_public_key_pem(name)).unwrap()],
@@ -148,7 +149,7 @@ impl Bench {
         let Join::Lead(leader) = entry.join(|| Terms { roles: BTreeSet::new(), sign_in: Arc::default() }) else {
             panic!("somebody is asking");
         };
-        let (nobody, sign_in) = (Candidates::known(Vec::new()), Default::default());
+        let (nobody, sign_in) = (Credentials::known(Vec::new()), Default::default());
         let mut source = self.notary.source(&self.url, &self.gun, &nobody, Deadline::after(LONG), None, &sign_in);
         let repository = Repository::refresh(
             &mut *source,
@@ -288,7 +289,7 @@ fn a_failure_before_any_sign_in_is_shared_whatever_the_credentials() {
     bench.server.misbehave("timestamp", Fault::Status(500));
     let of = |user: &str| {
         let (username, password) = (user.to_owned(), Secret::new("p"));
-        Candidates::looked_for(move |_| {
+        FnKeychain(move |_| {
             vec![Credential { username: username.clone(), password: password.clone(), source: String::new() }]
         })
     };
@@ -299,9 +300,10 @@ fn a_failure_before_any_sign_in_is_shared_whatever_the_credentials() {
                 let (bench, barrier) = (&bench, &barrier);
                 scope.spawn(move || {
                     barrier.wait();
-                    let credentials = of(user);
+                    let keychain = of(user);
+                    let credentials = Credentials::new(&keychain, GUN, None);
                     let why = unavailable(bench.ask_with(&Ask::default(), &credentials));
-                    assert_eq!(credentials.seen(), None);
+                    assert!(credentials.found().is_none());
                     why
                 })
             })
@@ -642,7 +644,7 @@ fn an_export_is_carried_to_where_there_is_no_server() {
             gun: &bench.gun,
             server: &bench.url,
             anchor: &bench.anchor,
-            credentials: &Candidates::known(Vec::new()),
+            credentials: &Credentials::known(Vec::new()),
             deadline: Deadline::after(LONG),
         };
         bench.notary.export(&request, Timestamp::now())
@@ -703,7 +705,7 @@ fn what_does_not_verify_is_not_exported() {
         gun: &bench.gun,
         server: &bench.url,
         anchor: &bench.anchor,
-        credentials: &Candidates::known(Vec::new()),
+        credentials: &Credentials::known(Vec::new()),
         deadline: Deadline::after(LONG),
     };
     let exported = bench.notary.export(&request, Timestamp::now()).unwrap();

@@ -12,7 +12,7 @@ use crate::http::client::Http;
 use crate::http::origin::Limits;
 use crate::http::proxy::Proxies;
 use crate::http::url::PlainHttp;
-use crate::keychain::candidates::Candidates;
+use crate::keychain::credentials::Credentials;
 use crate::metrics::Metrics;
 use crate::registry::client::Client;
 use crate::registry::session::Scope;
@@ -46,7 +46,7 @@ impl Bench {
 
     fn fetch_of(&self, gun: &str) -> Result<Vec<u8>, FetchError> {
         let url = ServerUrl::parse(&self.server.url(), PlainHttp::Refused).unwrap();
-        let (gun, nobody) = (Gun::new(gun).unwrap(), Candidates::known(Vec::new()));
+        let (gun, nobody) = (Gun::new(gun).unwrap(), Credentials::known(Vec::new()));
         let deadline = Deadline::after(Duration::from_secs(20));
         let session = Session::new(&self.client, server(&url), Scope::pull(gun.as_str()), &nobody, deadline);
         Remote::new(&url, &gun, session).fetch(&MetadataName::Timestamp, 64 << 10)

@@ -41,7 +41,7 @@ impl Bench {
             tags: Default::default(),
             anchor: &self.anchor,
             signers: &[],
-            credentials: &Candidates::known(ask.credentials.to_vec()),
+            credentials: &Credentials::known(ask.credentials.to_vec()),
             when_unavailable: ask.when_unavailable,
             deadline: Deadline::after(ask.wait),
         };

@@ -60,10 +60,11 @@ fn nor_does_the_time_in_which_a_tenants_are_looked_for() {
     let bench = guarded(&["neighbour"]);
     thread::scope(|scope| {
         scope.spawn(|| {
-            let slow = Candidates::looked_for(|_| {
+            let keychain = FnKeychain(|_| {
                 thread::sleep(8 * TOKEN_TIME);
                 bad(1)
             });
+            let slow = Credentials::new(&keychain, GUN, None);
             unavailable(bench.ask_with(&Ask::default(), &slow))
         });
         thread::sleep(Duration::from_millis(100));

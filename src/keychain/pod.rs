@@ -1,0 +1,39 @@
+//! The keychain of a pod: its pull secrets, and the mounted docker configs of Portreeve.
+
+use super::candidates::merge;
+use super::mounted::MountedCredentials;
+use super::pulled::PulledConfigs;
+use super::{Found, Keychain};
+use crate::base::context::Deadline;
+use crate::kube::pull_secrets::PullContext;
+
+/// The credentials that a pod's images are pulled with. Makes no request before it is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct PodKeychain<'a> {
+    /// Pull secrets from the Kubernetes API, if that is switched on.
+    pub pull_secrets: Option<&'a PulledConfigs>,
+    /// Mounted docker configs.
+    pub mounted: &'a MountedCredentials,
+    /// What the pod says.
+    pub context: &'a PullContext<'a>,
+}
+
+impl Keychain for PodKeychain<'_> {
+    /// For each repository the pod's pull secrets first, as kubelet has it.
+    fn credentials(&self, repositories: &[&str], deadline: Deadline) -> Found {
+        let pulled = self.pull_secrets.map(|secrets| secrets.get(self.context, deadline)).unwrap_or_default();
+        let of_name = |name: &&str| [pulled.candidates(name), self.mounted.candidates(name)];
+        let credentials = merge(repositories.iter().flat_map(of_name));
+        let mut problems = pulled.problems;
+        problems.extend(self.mounted.problems());
+        Found { credentials, problems }
+    }
+}
+
+/// Without a pod.
+impl Keychain for MountedCredentials {
+    fn credentials(&self, repositories: &[&str], _: Deadline) -> Found {
+        let credentials = merge(repositories.iter().map(|name| self.candidates(name)));
+        Found { credentials, problems: self.problems() }
+    }
+}
