@@ -16,6 +16,7 @@ use super::workload::ImageUse;
 use crate::base::context::Deadline;
 use crate::kube::api::Api;
 use crate::kube::owners::{OwnerName, Owners};
+use portreeve_verify::ordered;
 use portreeve_verify::text::printable;
 
 /// What is believed of a child that a trusted controller made.
@@ -72,7 +73,7 @@ impl Templates {
         let name = OwnerName { resource: kind.resource(), namespace, name, uid };
         let read = |bytes: &[u8]| {
             let object: Object = serde_json::from_slice(bytes).ok()?;
-            Some(kind.images(&object).iter().map(|image| image.image.to_owned()).collect())
+            Some(ordered::set(kind.images(&object).iter().map(|image| image.image.to_owned())))
         };
         match self.0.get(&name, deadline, &read) {
             Ok(template) => {

@@ -16,6 +16,7 @@ use super::workload::{ImageUse, List, WorkloadKind};
 use crate::base::context::Deadline;
 use crate::kube::pull_secrets::PullContext;
 use crate::schemes::Mode;
+use portreeve_verify::ordered;
 
 /// Images of one workload that are verified at the same time.
 const PARALLEL_IMAGES: usize = 8;
@@ -201,12 +202,13 @@ fn evaluate_all<'a>(
     deadline: Deadline,
     now: Timestamp,
 ) -> BTreeMap<&'a str, Evaluation> {
-    let mut different: Vec<&str> = images.iter().map(|image| image.image).collect();
-    different.sort_unstable();
-    different.dedup();
+    let different: Vec<&str> = match images {
+        [image] => vec![image.image],
+        images => ordered::set(images.iter().map(|image| image.image)).into_iter().collect(),
+    };
     let evaluate = |image: &'a str| (image, evaluator.evaluate(puller, image, deadline, now));
     if different.len() <= 1 {
-        return different.into_iter().map(evaluate).collect();
+        return ordered::map(different.into_iter().map(evaluate));
     }
     let share = different.len().div_ceil(PARALLEL_IMAGES);
     thread::scope(|scope| {
@@ -233,7 +235,7 @@ fn evaluate_all<'a>(
         }
         let left: Vec<_> = left.into_iter().flat_map(|run| run()).collect();
         // A thread that panicked leaves its images without an evaluation, which denies them.
-        threads.into_iter().filter_map(|thread| thread.join().ok()).flatten().chain(left).collect()
+        ordered::map(threads.into_iter().filter_map(|thread| thread.join().ok()).flatten().chain(left))
     })
 }
 

@@ -230,8 +230,9 @@ impl Report {
                 report.pinned = evaluation.reference.as_ref().map(|reference| reference.pinned_to(digest));
                 report.released_by = Some(evidence.released_by.clone());
                 report.signers.clone_from(&verified.signers);
-                report.expires =
-                    evidence.expires().into_iter().map(|(role, expires)| (role, expires.to_string())).collect();
+                report.expires = portreeve_verify::ordered::map(
+                    evidence.expires().into_iter().map(|(role, expires)| (role, expires.to_string())),
+                );
                 report.root_key_ids = evidence.pins().into_iter().map(|Pin { key_id }| key_id).collect();
                 report.roots_to_pin = report.root_key_ids.iter().map(|id| RootToPin { key_id: id.clone() }).collect();
             }

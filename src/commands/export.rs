@@ -27,6 +27,7 @@ use crate::schemes::notary::export::{Export, ExportRequest};
 use crate::schemes::notary::query::Refusal;
 use crate::schemes::notary::trust_server::TrustServer;
 use crate::schemes::notary::{Notary, NotarySettings};
+use portreeve_verify::ordered;
 use portreeve_verify::text::printable;
 use portreeve_verify::tuf::KeyId;
 use portreeve_verify::tuf::{Anchor, FirstUse, RootPin};
@@ -183,7 +184,7 @@ fn write(base: &Path, target: &Path, gun: &Gun, export: &Export, layout: Layout)
         Layout::Flat => format!("{}.json", flat_stem(stem)),
     };
     let files: Vec<(String, &[u8])> = export.files.iter().map(|(stem, bytes)| (file(stem), bytes.as_slice())).collect();
-    let names: BTreeSet<String> = files.iter().map(|(name, _)| name.clone()).collect();
+    let names = ordered::set(files.iter().map(|(name, _)| name.clone()));
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |source| ExportError::Io { path, source }
@@ -208,7 +209,7 @@ fn write(base: &Path, target: &Path, gun: &Gun, export: &Export, layout: Layout)
         }
         Some(old) => {
             // Whatever happens from here on, the next export knows which files are ours.
-            let both = old.union(&names).cloned().collect();
+            let both = ordered::set(old.union(&names).cloned());
             put(target, OWNER, owner(gun, &both).as_bytes())?;
             put_all(target, &files)?;
             sync(target)?;
@@ -239,7 +240,7 @@ fn earlier(target: &Path, gun: &Gun) -> Result<Option<BTreeSet<String>>, ExportE
             if owner != gun.as_str() {
                 return Err(ExportError::OtherRepository { path, owner: printable(owner, 300) });
             }
-            Ok(Some(lines.filter(|name| is_plain(name)).map(str::to_owned).collect()))
+            Ok(Some(ordered::set(lines.filter(|name| is_plain(name)).map(str::to_owned))))
         }
         Err(error) if error.is_not_found() && is_empty => Ok(Some(BTreeSet::new())),
         Err(_) => Err(ExportError::InTheWay { path: target.to_owned() }),

@@ -1,11 +1,11 @@
 //! Which entries of docker configs apply to a repository, in the order in which kubelet would try them.
 
-use std::cmp::Reverse;
 use std::fmt::Display;
 
 use super::Credential;
 use super::docker_config::Entry;
 use crate::base::secret::Secret;
+use portreeve_verify::ordered;
 
 /// The credentials for a repository among these entries, each with the place where it was read: most specific first, among
 /// equals in the order given, and no user with the same password twice. `name` is normalised and without tag:
@@ -15,8 +15,7 @@ pub(super) fn best_first<'e, Where: Display>(
     entries: impl Iterator<Item = (Where, &'e Entry)>,
 ) -> Vec<Credential> {
     let mut matching: Vec<(Where, &Entry)> = entries.filter(|(_, entry)| entry.pattern.matches(name)).collect();
-    // A stable sort.
-    matching.sort_by_key(|(_, entry)| Reverse(entry.pattern.specificity()));
+    ordered::sort_by(&mut matching, |(_, a), (_, b)| b.pattern.specificity().cmp(&a.pattern.specificity()));
     let mut candidates = Vec::new();
     for (place, entry) in matching {
         let Entry { username, password, registry, .. } = entry;

@@ -6,6 +6,7 @@ use super::Place;
 use super::problem::{Fault, PolicyProblem};
 use crate::base::text::nearest;
 use crate::yaml::tree::{At, Node, Value};
+use portreeve_verify::ordered;
 
 /// Past this many problems nobody reads on.
 pub(super) const MAX_PROBLEMS: usize = 500;
@@ -70,7 +71,8 @@ impl Problems {
 
     /// All problems, in the order of their lines.
     pub(crate) fn into_list(mut self) -> Vec<PolicyProblem> {
-        self.list.sort_by_key(|problem| (problem.place.line, problem.place.column));
+        let place = |problem: &PolicyProblem| (problem.place.line, problem.place.column);
+        ordered::sort_by(&mut self.list, |a, b| place(a).cmp(&place(b)));
         self.list
     }
 

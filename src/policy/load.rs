@@ -22,6 +22,7 @@ use crate::base::files::{FileError, Stamp, read_text_capped};
 use crate::base::reload::{Reload, Reloading, Source};
 use crate::yaml::tree::{At, MAX_TEXT};
 use portreeve_verify::image::Sha256;
+use portreeve_verify::ordered;
 
 /// Several ConfigMaps below one directory, and folders in them; deeper is a loop of links.
 pub(crate) const MAX_DEPTH: usize = 5;
@@ -186,7 +187,7 @@ pub(crate) fn find_files(
             return;
         }
     };
-    entries.sort();
+    ordered::sort_by(&mut entries, |a, b| a.cmp(b));
     for name in entries {
         let directory = shown;
         let (shown, real) = (shown.join(&name), real.join(&name));
@@ -280,7 +281,7 @@ fn note(path: &Path, depth: usize, facts: &mut Vec<u8>, seen: &mut usize) {
     }
     note_link(&path.join("..data"), facts);
     let Ok(mut names) = entry_names(path) else { return };
-    names.sort();
+    ordered::sort_by(&mut names, |a, b| a.cmp(b));
     for name in names {
         note(&path.join(name), depth - 1, facts, seen);
     }

@@ -21,6 +21,7 @@ use super::problem::{Fault, PolicyProblem};
 use super::set::describe_policy;
 use super::{Mode, Requirement, Rule};
 use portreeve_verify::image::{Glob, Reference};
+use portreeve_verify::ordered;
 
 /// The most rules that are compared with one another for one image, and the most that are asked about it. Each can cost a
 /// request to a server of its own.
@@ -81,7 +82,9 @@ impl Rules {
     pub(super) fn build(documents: Vec<Document>, problems: &mut Vec<PolicyProblem>) -> Self {
         let mut rules = Self { policies: documents.len(), ..Self::default() };
         let mut sorted: Vec<(Pattern, Rule)> = documents.into_iter().flat_map(|document| document.rules).collect();
-        sorted.sort_by(|(a, first), (b, second)| a.precedence(b).then_with(|| order(first).cmp(&order(second))));
+        ordered::sort_by(&mut sorted, |(a, first), (b, second)| {
+            a.precedence(b).then_with(|| order(first).cmp(&order(second)))
+        });
         for (pattern, rule) in sorted {
             let class = match rules.ranked.last() {
                 None => 0,
@@ -184,7 +187,7 @@ impl Rules {
                 }
             }
         }
-        ranks.sort_unstable();
+        ordered::sort_by(&mut ranks, usize::cmp);
         ranks.iter().filter_map(|&rank| self.ranked.get(rank)).take_while(|ranked| ranked.class <= last).collect()
     }
 }

@@ -12,6 +12,7 @@ use super::problem::{Fault, PolicyProblem};
 use super::selection::{Found, Rules, Together};
 use super::{Rule, Scope};
 use portreeve_verify::image::Reference;
+use portreeve_verify::ordered;
 
 /// All policies in force: immutable, shared, replaced as a whole.
 #[derive(Debug, Default)]
@@ -78,7 +79,7 @@ impl PolicySet {
         for rules in self.namespaces.values().chain(&self.cluster) {
             rules.notes(&mut notes);
         }
-        notes.sort_by(|a, b| {
+        ordered::sort_by(&mut notes, |a: &PolicyNote, b| {
             let place = |note: &PolicyNote| (note.place.line, note.place.column);
             a.place.file.cmp(&b.place.file).then(place(a).cmp(&place(b)))
         });

@@ -23,6 +23,7 @@ use crate::keychain::Credential;
 use crate::keychain::credentials::Fingerprint;
 use crate::keychain::docker_config::TOKEN_USER;
 use crate::metrics;
+use portreeve_verify::ordered;
 
 /// Largest answer, and longest token in it: a token must fit into one request's head.
 const MAX_ANSWER: usize = 64 << 10;
@@ -162,7 +163,7 @@ impl Tokens {
         let is_full = |kept: &KeptTokens| kept.by_request.len() > MAX_KEPT || kept.bytes > MAX_KEPT_BYTES;
         if is_full(&kept) {
             let mut oldest: Vec<_> = kept.by_request.iter().map(|(request, kept)| (kept.until, *request)).collect();
-            oldest.sort_unstable_by_key(|(until, _)| *until);
+            ordered::sort_by(&mut oldest, |(a, _), (b, _)| a.cmp(b));
             for (_, other) in oldest.into_iter().filter(|(_, other)| *other != request) {
                 if !is_full(&kept) {
                     break;

@@ -8,6 +8,7 @@ mod crypto;
 pub mod heap_size;
 pub mod image;
 mod json;
+pub mod ordered;
 pub mod text;
 pub mod tuf;
 mod unavailable;

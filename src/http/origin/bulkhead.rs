@@ -23,6 +23,7 @@ use super::Limits;
 #[cfg(doc)]
 use super::Times;
 use crate::base::context::RequestId;
+use portreeve_verify::ordered;
 
 /// How long a server's silence is remembered after the last request for it.
 pub(super) const REMEMBER_SILENCE: Duration = Duration::from_secs(30);
@@ -76,7 +77,7 @@ impl Bulkhead {
 
     /// How many requests hold a permit or wait.
     pub(super) fn requests(&self) -> usize {
-        let waiting: BTreeSet<_> = self.waiters.values().map(|wait| wait.request).collect();
+        let waiting = ordered::set(self.waiters.values().map(|wait| wait.request));
         self.holders.len() + waiting.iter().filter(|request| !self.holders.contains_key(request)).count()
     }
 

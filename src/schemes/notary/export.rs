@@ -14,6 +14,7 @@ use crate::keychain::credentials::Credentials;
 use crate::registry::sign_in::SignIn;
 use crate::schemes::notary::trust_server::TrustServer;
 use portreeve_verify::Unavailable;
+use portreeve_verify::ordered;
 use portreeve_verify::tuf::Anchor;
 use portreeve_verify::tuf::KeyId;
 use portreeve_verify::tuf::Root;
@@ -79,7 +80,7 @@ impl Notary {
             Refusal::from(failed.error).at(server)
         })?;
         let mut record = source.take_record();
-        let published: BTreeSet<RoleName> = repository.snapshot().delegations().keys().cloned().collect();
+        let published = ordered::set(repository.snapshot().delegations().keys().cloned());
         let repository = Arc::new(repository.with_signers(&mut source, &published, now).map_err(Refusal::from)?);
         let earlier = earlier_roots(&mut source, gun, repository.root());
         record.extend(source.take_record());

@@ -40,6 +40,7 @@ use crate::schemes::notary::remote::Remote;
 pub use crate::schemes::notary::rule::{Remap, Rule, UnavailableRule};
 pub use crate::schemes::notary::trust_server::{TrustServer, TrustServerError};
 use crate::schemes::notary::writer::Writer;
+use portreeve_verify::ordered;
 use portreeve_verify::tuf::Gun;
 use portreeve_verify::tuf::MetadataSource;
 
@@ -149,7 +150,7 @@ impl Notary {
             notary: self,
             question,
             key: &key,
-            roles: question.signers.iter().map(|signer| signer.role.clone()).collect(),
+            roles: ordered::set(question.signers.iter().map(|signer| signer.role.clone())),
             entry: &entry,
             began: Instant::now(),
             now,

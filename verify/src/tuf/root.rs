@@ -4,7 +4,7 @@
 //! gaps, jumps and going back. Dates and expiry are asked of the last one only, pins of every root that ends up
 //! trusted (TRUST.md, "Reading a repository", 1 to 3; TUF 1.0 §5.3).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -18,6 +18,7 @@ use super::rejection::{Rejection, RootDistrust};
 use super::signature::distinct;
 use crate::heap_size::{allocation, inline_size};
 use crate::json::Value;
+use crate::ordered;
 
 /// A root whose own signatures were verified. Whether it is trusted is another question: [`Root::trusted_until`].
 #[derive(Debug)]
@@ -142,7 +143,7 @@ impl Root {
             *latest = end.max(*latest);
         }
         let mut ends: Vec<_> = ends.into_values().collect();
-        ends.sort_by(|a, b| b.cmp(a));
+        ordered::sort_by(&mut ends, |a, b| b.cmp(a));
         let last = usize::try_from(self.keys.threshold).ok().and_then(|n| ends.get(n.checked_sub(1)?).copied());
         last.unwrap_or(Timestamp::MIN)
     }
@@ -163,7 +164,7 @@ impl Root {
     }
 
     fn distrust(&self, gun: &Gun, why: RootDistrust) -> Rejection {
-        let keys: BTreeSet<_> = self.signed.iter().map(|key| key.id()).collect();
+        let keys = ordered::set(self.signed.iter().map(|key| key.id()));
         Rejection::RootNotTrusted { gun: gun.as_str().to_owned(), why, keys: keys.into_iter().collect() }
     }
 }

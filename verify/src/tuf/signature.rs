@@ -1,11 +1,11 @@
 //! Signatures and thresholds: the one place that decides whether enough of the right keys have signed.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::key::{KeyId, ListedKey, RoleKeys};
 use crate::crypto::public_key::{PublicKey, SignatureAlgorithm};
 use crate::image::Sha256;
+use crate::ordered;
 
 /// One entry of `signatures`.
 #[derive(Clone, Debug)]
@@ -47,7 +47,7 @@ pub(crate) fn signers<E>(
 /// How many different keys these are. Two certificates of one key are one (TRUST.md, row 24), and a key that signed
 /// twice is listed once (TUF 1.0 §5.3.5: "each key only once").
 pub(crate) fn distinct<'k>(keys: impl IntoIterator<Item = &'k ListedKey>) -> u64 {
-    keys.into_iter().map(ListedKey::canonical_id).collect::<BTreeSet<_>>().len() as u64
+    ordered::set(keys.into_iter().map(ListedKey::canonical_id)).len() as u64
 }
 
 /// The algorithm of a signature's `method` (TRUST.md, row 88: in any case).

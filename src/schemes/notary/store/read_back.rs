@@ -1,7 +1,6 @@
 //! Reads stored trust data back: everything is verified again, as if a server had sent it. What is damaged costs only what
 //! is damaged. Asks neither the anchor nor the expiry: both are checked before anything is served.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::disk::{Disk, Place};
@@ -12,6 +11,7 @@ use crate::base::files::Stamp;
 use crate::metrics::{Metrics, Reloaded};
 use crate::schemes::notary::memory_budget::MemoryBudget;
 use crate::schemes::notary::recorder::Recorder;
+use portreeve_verify::ordered;
 use portreeve_verify::tuf::MinimumVersions;
 use portreeve_verify::tuf::RefreshError;
 use portreeve_verify::tuf::Repository;
@@ -121,7 +121,7 @@ pub(crate) fn read_back(
         record.on_disk = Some(state.clone());
         return (record, None);
     }
-    let delegations: BTreeSet<RoleName> = state.files.keys().filter_map(|role| RoleName::parse(role)).collect();
+    let delegations = ordered::set(state.files.keys().filter_map(|role| RoleName::parse(role)));
     let mut files = Recorder::new(Box::new(files), false, budget, &place.server.to_string(), by);
     match Repository::restore(&mut files, place.gun, &root, &state.minimum_versions, &delegations) {
         Ok(repository) => {

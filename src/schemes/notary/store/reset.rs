@@ -1,6 +1,5 @@
 //! A reset by hand: the stored trust data of one repository is dropped, and a running process drops it too.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
@@ -9,13 +8,14 @@ use super::disk::{Disk, Place};
 use super::disk_error::DiskError;
 use crate::http::url::PlainHttp;
 use crate::schemes::notary::trust_server::TrustServer;
+use portreeve_verify::ordered;
 use portreeve_verify::tuf::Gun;
 
 /// Resets a repository on every server of which it is stored, and returns those servers, for people. `servers` are servers
 /// of which it may be stored; others are found in the directory.
 pub fn reset(directory: PathBuf, gun: &Gun, servers: &[TrustServer]) -> Result<Vec<String>, DiskError> {
     let disk = Disk::new(directory);
-    let mut servers: BTreeSet<TrustServer> = servers.iter().cloned().collect();
+    let mut servers = ordered::set(servers.iter().cloned());
     for (server, name) in disk.repositories()? {
         if name == gun.as_str()
             && let Ok(server) = TrustServer::parse(&server, PlainHttp::DangerouslyAllowed)

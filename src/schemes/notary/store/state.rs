@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::schemes::notary::trust_server::TrustServer;
 use portreeve_verify::heap_size::{allocation, map_entry};
 use portreeve_verify::image::Sha256;
+use portreeve_verify::ordered;
 use portreeve_verify::tuf::Gun;
 use portreeve_verify::tuf::Header;
 use portreeve_verify::tuf::MinimumVersions;
@@ -138,7 +139,7 @@ impl State {
             reset: self.epoch,
             confirmed: self.confirmed.map(|time| time.to_string()),
             admitted: Some(self.admitted),
-            files: self.files.iter().map(|(role, file)| (role.clone(), WireFile::of(*file))).collect(),
+            files: ordered::map(self.files.iter().map(|(role, file)| (role.clone(), WireFile::of(*file)))),
             seen: BTreeMap::new(),
             seen_under: BTreeMap::new(),
         };
