@@ -41,8 +41,7 @@ fn answer_for(site: &Site, image: &str, status: i32) -> Value {
 fn signed_workloads_are_pinned_to_the_signed_digest() {
     needs_notary!();
     let plant = Plant::visit();
-    let site = plant.site();
-    site.policies(&[policy(&[&plant.alice])]);
+    let site = plant.site_requiring_alice();
     let (plc, hmi) = (pinned(PLC, &plant.plc), pinned(HMI, &plant.hmi));
     let template = "/spec/template/spec/containers";
     let cases: [(&str, Vec<(String, &str)>); 3] = [
@@ -65,8 +64,7 @@ fn signed_workloads_are_pinned_to_the_signed_digest() {
 fn text_output_names_image_and_digest() {
     needs_notary!();
     let plant = Plant::visit();
-    let site = plant.site();
-    site.policies(&[policy(&[&plant.alice])]);
+    let site = plant.site_requiring_alice();
     let run = site.review(&[], &fixture("deployment.yaml")).expect(ALLOWED);
     for (image, digest) in [("plant/plc:v1", &plant.plc), ("plant/hmi:v1", &plant.hmi)] {
         let line = run.stdout.lines().find(|line| line.contains(image));
@@ -132,8 +130,7 @@ fn lists_are_read_whole_and_slips_are_told() {
 fn one_unsigned_image_denies_the_workload() {
     needs_notary!();
     let plant = Plant::visit();
-    let site = plant.site();
-    site.policies(&[policy(&[&plant.alice])]);
+    let site = plant.site_requiring_alice();
     for name in ["unsigned.yaml", "unsigned-init.yaml", "ephemeral.yaml", "image-volume.yaml", "review-ephemeral.json"]
     {
         let container = if name == "review-ephemeral.json" { "debugger" } else { "newcomer" };
@@ -151,8 +148,7 @@ fn one_unsigned_image_denies_the_workload() {
 fn an_owner_counts_only_when_a_controller_says_so() {
     needs_notary!();
     let plant = Plant::visit();
-    let site = plant.site();
-    site.policies(&[policy(&[&plant.alice])]);
+    let site = plant.site_requiring_alice();
     assert_denied(&answer(&site, "forged-owner.yaml", DENIED), &["plant/plc:unsigned"]);
     let child = answer(&site, "review-child.json", ALLOWED);
     assert_eq!(patch(&child), Value::Null);
@@ -230,8 +226,7 @@ fn a_portieris_policy_with_a_signer_secret_works_unchanged() {
 fn digests_must_be_released_ones() {
     needs_notary!();
     let plant = Plant::visit();
-    let site = plant.site();
-    site.policies(&[policy(&[&plant.alice])]);
+    let site = plant.site_requiring_alice();
     let unknown = Digest::of("something else");
     answer_for(&site, &with_digest(PLC, &plant.plc), ALLOWED);
     answer_for(&site, &pinned(PLC, &plant.plc), ALLOWED);
@@ -313,8 +308,7 @@ fn docker_hub_can_be_asked_elsewhere() {
 fn a_private_ca_is_needed_and_enough() {
     needs_notary!();
     let plant = Plant::visit();
-    let mut site = plant.site();
-    site.policies(&[policy(&[&plant.alice])]);
+    let mut site = plant.site_requiring_alice();
     answer(&site, "deployment.yaml", ALLOWED);
     site.config["trust"].as_object_mut().unwrap().remove("ca");
     assert_denied(&answer(&site, "deployment.yaml", UNDECIDED), &["plant/plc:v1"]);
@@ -331,8 +325,7 @@ fn a_private_ca_is_needed_and_enough() {
 fn a_server_that_is_gone_leaves_it_undecided() {
     needs_notary!();
     let mut plant = Plant::build();
-    let site = plant.site();
-    site.policies(&[policy(&[&plant.alice])]);
+    let site = plant.site_requiring_alice();
     plant.notary.stop();
     let answer = answer(&site, "deployment.yaml", UNDECIDED);
     assert_denied(&answer, &[DID_NOT_ANSWER, &plant.notary.url()]);
@@ -387,8 +380,7 @@ fn p384_and_rsa_signers_count() {
 fn check_explains_one_image() {
     needs_notary!();
     let plant = Plant::visit();
-    let site = plant.site();
-    site.policies(&[policy(&[&plant.alice])]);
+    let site = plant.site_requiring_alice();
     let image = format!("{PLC}:v1");
     let run = run(&mut site.command("check", &["--namespace", "line-1", &image]), "").expect(ALLOWED);
     let expected = [plant.plc.to_string(), "alice".into(), "plant".into(), plant.notary.url(), "timestamp".into()];

@@ -67,6 +67,13 @@ impl Plant {
         Site::with_server(&self.pki, &self.notary.url())
     }
 
+    /// The same, with a policy for all of the plant's images that requires alice.
+    pub(crate) fn site_requiring_alice(&self) -> Site {
+        let site = self.site();
+        site.policies(&[policy(&[&self.alice])]);
+        site
+    }
+
     /// A server that relays this plant's server and changes some responses: `lie` takes the path and the body. The
     /// counter is the number of changed bodies.
     pub(crate) fn relay(self: &Arc<Self>, lie: fn(&str, String) -> String) -> (HttpsServer, Arc<AtomicUsize>) {

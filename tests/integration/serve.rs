@@ -23,8 +23,7 @@ use crate::stage::Stage;
 fn both_versions_are_answered_in_their_own() {
     needs_notary!();
     let plant = Plant::visit();
-    let site = plant.site();
-    site.policies(&[policy(&[&plant.alice])]);
+    let site = plant.site_requiring_alice();
     let serving = site.serve();
     for name in ["review-v1.json", "review-v1beta1.json"] {
         let review = fixture_json(name);
@@ -50,8 +49,7 @@ fn both_versions_are_answered_in_their_own() {
 fn review_prints_exactly_what_the_webhook_answers() {
     needs_notary!();
     let plant = Plant::visit();
-    let site = plant.site();
-    site.policies(&[policy(&[&plant.alice])]);
+    let site = plant.site_requiring_alice();
     let serving = site.serve();
     for name in ["review-v1.json", "review-v1beta1.json", "review-ephemeral.json", "review-child.json"] {
         let printed = site.review(&["--output", "json"], &fixture(name)).stdout;
@@ -220,8 +218,7 @@ fn stored_data_stands_in_only_where_policy_lets_it() {
 fn the_answer_leaves_before_the_caller_gives_up() {
     needs_notary!();
     let plant = Plant::build();
-    let site = plant.site();
-    site.policies(&[policy(&[&plant.alice])]);
+    let site = plant.site_requiring_alice();
     let serving = site.serve();
     plant.notary.freeze();
     for seconds in [2, 4] {
@@ -239,8 +236,7 @@ fn the_answer_leaves_before_the_caller_gives_up() {
 fn policies_are_read_again_when_kubelet_swaps_them() {
     needs_notary!();
     let plant = Plant::visit();
-    let site = plant.site();
-    site.policies(&[policy(&[&plant.alice])]);
+    let site = plant.site_requiring_alice();
     let serving = site.serve();
     let review = pod_review(&format!("{PLC}:v1"));
     let allowed = || serving.admit("/admit", &review)["response"]["allowed"] == true;
@@ -286,8 +282,7 @@ fn a_renewed_certificate_is_served_and_a_broken_one_is_not() {
 fn decisions_are_counted() {
     needs_notary!();
     let plant = Plant::visit();
-    let site = plant.site();
-    site.policies(&[policy(&[&plant.alice])]);
+    let site = plant.site_requiring_alice();
     let serving = site.serve();
     serving.admit("/admit", &pod_review(&format!("{PLC}:v1")));
     serving.admit("/admit", &pod_review(&format!("{PLC}:unsigned")));
