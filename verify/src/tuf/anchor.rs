@@ -1,4 +1,4 @@
-//! Where trust in a repository's root begins: pins that the operator gave, or the first root that was seen.
+//! The anchor of trust in a repository's root: the operator's pins, or the first root that was verified.
 
 use std::fmt;
 
@@ -9,24 +9,24 @@ use crate::crypto::certificate::Certificate;
 use crate::crypto::pem::pem_blocks;
 use crate::crypto::public_key::PublicKey;
 
-/// One pin, as policy gives it.
+/// A pin of a policy.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum RootPin {
-    /// The root's own certificate (its DER): some root key's leaf must be this one.
+    /// The certificate of a root key, in DER.
     Certificate(Vec<u8>),
-    /// The ID of a root key as it stands in the root role (for x509 keys that of the certificate, not of the bare key).
+    /// The ID of a root key in the root role. For an x509 key this is the ID of its certificates, not of the bare key.
     KeyId(KeyId),
-    /// A CA (its DER) that the root's leaf certificate must chain to.
+    /// A CA, in DER, to which the certificate of a root key must chain.
     Ca(Vec<u8>),
 }
 
 impl RootPin {
-    /// A certificate pin from PEM text: exactly one certificate.
+    /// A certificate pin from PEM text with exactly one certificate.
     pub fn certificate_from_pem(pem: &str) -> Result<Self, PinError> {
         one_certificate(pem).map(|(der, _)| Self::Certificate(der))
     }
 
-    /// A CA pin from PEM text: exactly one certificate, which must be a CA.
+    /// A CA pin from PEM text with exactly one certificate, which must be that of a CA.
     pub fn ca_from_pem(pem: &str) -> Result<Self, PinError> {
         let (der, certificate) = one_certificate(pem)?;
         match (certificate.is_ca(), certificate.may_issue()) {
@@ -37,7 +37,7 @@ impl RootPin {
     }
 }
 
-/// May the first root that is seen be trusted, where no pin is given?
+/// May the first root be trusted where no pin is given?
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FirstUse {
     /// Trust on first use, as Docker does.
@@ -46,11 +46,11 @@ pub enum FirstUse {
     Forbidden,
 }
 
-/// The pins for one repository, and what holds without any. Pins are used in this order, the first kind that is
-/// given decides, with no falling through: certificates or key IDs, then CAs, then first use.
+/// The pins for a repository, and what holds without pins. The first kind that is given decides alone, in this order:
+/// certificates and key IDs, CAs, first use.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Anchor {
-    /// The pins; may be empty.
+    /// The pins. There may be none.
     pub pins: Vec<RootPin>,
     /// What holds where `pins` is empty.
     pub first_use: FirstUse,
@@ -72,18 +72,17 @@ impl Anchor {
         }
     }
 
-    /// May this root key count, and until when? The first kind of pin that is given decides (TRUST.md, rows 2 and 6 to
-    /// 13).
+    /// May this root key count, and until when? (TRUST.md, rows 2 and 6 to 13.)
     pub(crate) fn accepts_until(&self, key: &ListedKey, now: Timestamp) -> Option<Timestamp> {
         let certificate = key.certificate()?;
         let accepted = match self.kind() {
             AnchorKind::Key => self.pins.iter().any(|pin| match pin {
                 RootPin::Certificate(der) => certificate.has_leaf(der),
-                RootPin::KeyId(id) => *id == key.id(), // the certificate's ID, not that of the bare key: row 8
+                RootPin::KeyId(id) => *id == key.id(), // not the ID of the bare key: TRUST.md, row 8
                 RootPin::Ca(_) => false,
             }),
             AnchorKind::Ca => {
-                // A pinned CA that ends takes its leaves with it, also those that end later (row 12).
+                // When a pinned CA expires, certificates under it end as well (TRUST.md, row 12).
                 let ends = self.pins.iter().filter_map(|pin| match pin {
                     RootPin::Ca(ca) => certificate.chains_to_until(ca, now),
                     RootPin::Certificate(_) | RootPin::KeyId(_) => None,
@@ -97,16 +96,16 @@ impl Anchor {
     }
 }
 
-/// What decides whether a root is trusted.
+/// What makes a root trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AnchorKind {
     /// Pinned certificates and key IDs.
     Key,
     /// Pinned CAs.
     Ca,
-    /// The first root that is seen.
+    /// The first root.
     FirstUse,
-    /// There is no pin, and first use is forbidden.
+    /// No root is trusted: there is no pin, and first use is forbidden.
     Nothing,
 }
 
@@ -141,7 +140,7 @@ pub enum PinError {
     Malformed,
     /// The certificate is not a CA's.
     NotACa,
-    /// The CA's certificate does not allow its key to sign certificates.
+    /// The certificate of the CA does not allow its key to sign certificates.
     MayNotIssue,
     /// The certificate's key is too weak to be trusted.
     Weak,

@@ -1,14 +1,14 @@
-//! Why a refresh has no result.
+//! Why a refresh failed.
 
 use std::fmt;
 
 use super::rejection::Rejection;
 use crate::unavailable::Unavailable;
 
-/// Why a refresh gave nothing.
+/// Why a refresh failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RefreshError {
-    /// The data says no.
+    /// The data must be rejected.
     Rejected(Rejection),
     /// Not enough could be read to decide.
     Unavailable(Unavailable),

@@ -1,13 +1,13 @@
-//! Names in trust data: the GUN (globally unique name) of a repository, and the names of delegations.
+//! The names of trust data: the GUN (globally unique name) of a repository, and the names of delegations.
 
 use std::fmt;
 
 use crate::image::{Reference, normal_host, one_spelling};
 use crate::text::printable;
 
-/// A repository's name in trust data: the normalised image name without tag, `docker.io/library/nginx`. Its host is in
-/// its one spelling, so that `reg.io:443/x` and `reg.io/x` never have trust data of their own each (TRUST.md, row 103).
-/// It goes into URLs and file names, so nothing but what an image name may hold is let in.
+/// The name of a repository in trust data: the normalised image name without tag, `docker.io/library/nginx`. Its host has one
+/// spelling, so `reg.io:443/x` and `reg.io/x` have the same trust data (TRUST.md, row 103). It becomes part of URLs and of file
+/// names, so it may hold only the characters of an image name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Gun(String);
 
@@ -28,7 +28,7 @@ impl Gun {
         if name.len() > 255 { Err(error()) } else { Ok(Self(name)) }
     }
 
-    /// The name in trust data of an image as people write it: `nginx` is `docker.io/library/nginx`.
+    /// The name of an image as people write it: `nginx` is `docker.io/library/nginx`.
     pub fn of(image: &Reference) -> Result<Self, GunError> {
         Self::new(image.repository())
     }
@@ -64,8 +64,8 @@ impl fmt::Display for GunError {
 
 impl std::error::Error for GunError {}
 
-/// A direct child of `targets`: `targets/<name>`, the name being lowercase letters, digits, `-` and `_` as Notary's
-/// own rule for delegations has it (TRUST.md, row 73).
+/// A direct child of `targets`: `targets/<name>`. By Notary's rule the name has lowercase letters, digits, `-` and `_`
+/// (TRUST.md, row 73).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RoleName(String);
 
@@ -75,16 +75,16 @@ impl RoleName {
         Self("targets/releases".to_owned())
     }
 
-    /// What a signer may be called.
+    /// The rule for the names of signers.
     pub const SIGNER_RULE: &str = "a signer's name has lowercase letters, digits, '-' and '_', and is not \"releases\", \
                                    the role that tags are released in, whoever signed them";
 
-    /// The role of the signer called `name`. `releases` is none: every released image would count as signed by it.
+    /// The role of the signer `name`. `releases` is no signer: otherwise every released image would be signed by it.
     pub fn of_signer(name: &str) -> Option<Self> {
         Self::child_of_targets(name).filter(|role| *role != Self::releases())
     }
 
-    /// The role `targets/<name>`, be it a signer's or `releases`.
+    /// The role `targets/<name>`, of a signer or `releases`.
     pub(crate) fn child_of_targets(name: &str) -> Option<Self> {
         let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
         (!name.is_empty() && name.len() <= 128 && name.bytes().all(allowed)).then(|| Self(format!("targets/{name}")))

@@ -1,7 +1,7 @@
-//! Keys in trust data and their IDs.
+//! The keys of trust data and their IDs.
 //!
-//! A key is known by its content alone: one that is listed under another ID than its own, that is of a kind we do not
-//! verify, or whose certificate does not go with its type, never counts for anything.
+//! A key is identified by its content. A key never counts if it is listed under another ID than its own, if it is of a kind
+//! that is not verified, or if its certificate does not fit its type.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,16 +21,15 @@ use base64::engine::general_purpose::STANDARD;
 /// The ID of a key: the hash of its canonical JSON (TUF 1.0 §4.2).
 pub type KeyId = Sha256;
 
-/// A signer's public key, as the operator configured it. Compared by its canonical ID, so that a bare key and a
-/// certificate of it are the same signer.
+/// The public key of a signer, as the operator configured it. It is compared by its canonical ID, so a bare key and its
+/// certificate are the same signer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SignerKey {
     canonical_id: KeyId,
 }
 
 impl SignerKey {
-    /// From PEM text: one `PUBLIC KEY` (SPKI) or one `CERTIFICATE`; headers such as Docker's `role:` are skipped.
-    /// A private key is refused in words that say so.
+    /// From PEM text: one `PUBLIC KEY` (SPKI) or one `CERTIFICATE`. Headers such as Docker's `role:` are skipped.
     pub fn from_pem(pem: &str) -> Result<Self, SignerKeyError> {
         let blocks = pem_blocks(pem, 16).ok_or(SignerKeyError::Malformed)?;
         if blocks.iter().any(|block| block.label.ends_with("PRIVATE KEY")) {
@@ -57,7 +56,7 @@ impl SignerKey {
     }
 }
 
-/// A key that a role lists and that can count.
+/// A key that a role lists, and that can count.
 #[derive(Debug)]
 pub(crate) struct ListedKey {
     id: KeyId,
@@ -67,19 +66,19 @@ pub(crate) struct ListedKey {
 }
 
 impl ListedKey {
-    /// What it takes in memory: about twice what there is to it, for a certificate is kept whole and taken apart.
+    /// What it takes in memory, nearly: its certificates are kept both encoded and decoded.
     pub(crate) fn heap_size(&self) -> u64 {
         inline_size::<Self>() + 2 * self.certificate.as_ref().map_or(0, RootCertificate::heap_size) + 512
     }
 
-    /// Reads an entry of `keys`. `Err` says what is malformed; `Ok(None)` is a key that never counts.
+    /// Reads an entry of `keys`. `Err` says what is malformed. `Ok(None)` is a key that never counts.
     pub(crate) fn read(listed_id: &str, entry: Value<'_>) -> Result<Option<Self>, &'static str> {
         let keytype = entry.get("keytype").and_then(Value::string).ok_or("a key without a keytype")?;
         let public = entry.get("keyval").and_then(|keyval| keyval.get("public")).and_then(Value::string);
-        let public = STANDARD.decode(public.ok_or("a key without a public part")?); // strict base64: row 96
+        let public = STANDARD.decode(public.ok_or("a key without a public part")?); // strict base64: TRUST.md, row 96
         let public = public.map_err(|_| "a key whose public part is not base64")?;
         let id = key_id(keytype, &public);
-        // Row 25: known by content, not by whatever name it is listed under.
+        // TRUST.md, row 25: the content gives the ID, not the name under which the key is listed.
         if Sha256::from_hex(listed_id) != Some(id) {
             return Ok(None);
         }
@@ -92,7 +91,7 @@ impl ListedKey {
             }
             _ => (None, None),
         };
-        // Row 21: the type must be the key's own.
+        // TRUST.md, row 21: the type must be that of the key.
         let is_of_type = |public: &PublicKey| keytype.strip_suffix("-x509").unwrap_or(keytype) == type_of(public);
         let public = public.filter(|public| is_of_type(public) && !public.is_weak());
         Ok(public.map(|public| Self { id, canonical_id: canonical_id(&public), public, certificate }))
@@ -103,7 +102,7 @@ impl ListedKey {
         self.id
     }
 
-    /// The ID of the bare key, whatever certificate is around it.
+    /// The ID of the bare key, without a certificate.
     pub(crate) fn canonical_id(&self) -> KeyId {
         self.canonical_id
     }
@@ -118,7 +117,7 @@ impl ListedKey {
     }
 }
 
-/// Who signs a role, and how many of them must.
+/// The keys of a role, and how many of them must sign.
 #[derive(Clone, Debug)]
 pub struct RoleKeys {
     pub(crate) threshold: u64,
@@ -132,13 +131,13 @@ impl RoleKeys {
         self.keys.values().map(|key| key.canonical_id())
     }
 
-    /// What it takes in memory, but for the keys themselves.
+    /// What it takes in memory, without the keys themselves.
     pub(crate) fn heap_size(&self) -> u64 {
         inline_size::<Self>() + as_u64(self.keys.len()) * map_entry::<KeyId, Arc<ListedKey>>()
     }
 }
 
-/// Two of them are the same when the same keys can count and as many must.
+/// They are equal if the same keys can count and the thresholds are equal.
 impl PartialEq for RoleKeys {
     fn eq(&self, other: &Self) -> bool {
         self.threshold == other.threshold && self.keys.keys().eq(other.keys.keys())
@@ -163,8 +162,8 @@ fn canonical_id(public: &PublicKey) -> KeyId {
     }
 }
 
-/// The hash of `{"keytype":"T","keyval":{"private":null,"public":"B64"}}`; what really stands in `private` or beside
-/// it is ignored, as Notary does.
+/// The hash of `{"keytype":"T","keyval":{"private":null,"public":"B64"}}`. As in Notary, the real content of `private` and other
+/// fields are ignored.
 fn key_id(keytype: &str, public: &[u8]) -> KeyId {
     let mut form = b"{\"keytype\":".to_vec();
     form.extend(canonical_string(keytype));
@@ -191,7 +190,7 @@ pub enum SignerKeyError {
     },
     /// The PEM, or what is in it, is broken.
     Malformed,
-    /// A kind of key that is not verified.
+    /// The key is of a kind that is not verified.
     Unsupported,
     /// RSA with fewer than 2048 bits.
     Weak,

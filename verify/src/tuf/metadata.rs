@@ -1,5 +1,5 @@
-//! Metadata files: the signed envelope, and typed views of timestamp and snapshot. Every view is built from the very
-//! value that the signatures were checked over.
+//! Metadata files: the signed envelope, and the roles timestamp and snapshot. A role is built from the same parsed value that
+//! the signatures were verified over.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,8 +14,7 @@ use super::gun::RoleName;
 use super::key::{KeyId, ListedKey, RoleKeys};
 use super::rejection::Rejection;
 use super::signature::{Signature, distinct, signers};
-use super::source::MetadataName;
-use super::source::{most_values, reading_memory};
+use super::source::{MetadataName, most_values, reading_memory};
 use crate::heap_size::{allocation, as_u64, inline_size, map_entry};
 use crate::image::Sha256;
 use crate::json::canonical::{Form, canonical};
@@ -23,12 +22,12 @@ use crate::json::{Allowance, Document, JsonError, Value};
 use crate::text::printable;
 use crate::unavailable::{Unavailable, UnavailableCause};
 
-/// The most keys a role may list, and the most signatures a file may carry: each costs a verification.
+/// The most keys of a role, and the most signatures of a file: each costs a verification.
 const KEYS: usize = 64;
-/// The most keys of one file: each is taken apart, and looked for among all of them.
+/// The most keys of a file: each is decoded.
 const KEYS_IN_FILE: usize = 4096;
 
-/// A file that was read, and is to be verified.
+/// A file that was parsed and is not verified yet.
 pub(crate) struct Envelope<'a> {
     role: &'a str,
     bytes: &'a [u8],
@@ -39,7 +38,7 @@ pub(crate) struct Envelope<'a> {
 }
 
 impl<'a> Envelope<'a> {
-    /// Reads a file of `role`, within what such a file may take. Its time is up when `is_late` says so.
+    /// Parses a file of `role`, within the limits of such a file. `is_late` says whether the deadline has passed.
     pub(crate) fn read(role: &'a str, bytes: &'a [u8], is_late: &'a dyn Fn() -> bool) -> Result<Self, RefreshError> {
         let (values, memory) = (most_values(role, bytes.len()), reading_memory(role, bytes.len()));
         let failed = |error: JsonError| match error.is_late() {
@@ -61,12 +60,11 @@ impl<'a> Envelope<'a> {
         Ok(Self { role, bytes, document, signatures, message, is_late })
     }
 
-    /// What was signed.
+    /// The value that is signed.
     pub(crate) fn signed(&self) -> Value<'_> {
-        self.document.root().get("signed").unwrap_or(self.document.root()) // `read` has seen it
+        self.document.root().get("signed").unwrap_or(self.document.root()) // `read` has checked that it is there
     }
 
-    /// The role.
     pub(crate) fn role(&self) -> &str {
         self.role
     }
@@ -75,13 +73,13 @@ impl<'a> Envelope<'a> {
         self.message.bytes(self.bytes)
     }
 
-    /// Ends what takes too long.
+    /// Fails after the deadline.
     pub(crate) fn check_time(&self) -> Result<(), RefreshError> {
         if (self.is_late)() { Err(late(self.role)) } else { Ok(()) }
     }
 
-    /// The keys of a role that have signed this, as far as they reach the threshold. `keys_of` names the place that
-    /// lists the keys, for the message.
+    /// The keys of a role that have signed this file. Fails below the role's threshold. `keys_of` names the place that lists the
+    /// keys, for the message.
     pub(crate) fn verify(&self, keys: &RoleKeys, keys_of: Option<String>) -> Result<Vec<Arc<ListedKey>>, RefreshError> {
         let signers = signers(self.message(), &self.signatures, keys, || self.check_time())?;
         let valid = distinct(signers.iter().map(Arc::as_ref));
@@ -92,11 +90,11 @@ impl<'a> Envelope<'a> {
         Ok(signers)
     }
 
-    /// The fields that every role has.
+    /// The fields that all roles have.
     pub(crate) fn header(&self, kind: &str) -> Result<Header, Rejection> {
         let malformed = |what: String| Rejection::structure(self.role, what);
         let signed = self.signed();
-        // Row 68: a file of one kind never stands in for another.
+        // TRUST.md, row 68: a file of one role is never used as that of another.
         if signed.get("_type").and_then(Value::string) != Some(kind) {
             return Err(malformed(format!("its \"_type\" is not \"{kind}\"")));
         }
@@ -111,9 +109,9 @@ impl<'a> Envelope<'a> {
     }
 }
 
-/// Nothing is wrong with the file, as far as was seen; nobody could say in time.
+/// The deadline passed. This is no rejection: what was read of the file is not wrong.
 fn late(role: &str) -> RefreshError {
-    let message = format!("the time was up while the {role} metadata was verified");
+    let message = format!("the deadline passed while the {role} metadata was verified");
     Unavailable::new(UnavailableCause::OutOfTime, message).into()
 }
 
@@ -126,19 +124,19 @@ fn signature(entry: Value<'_>) -> Result<Signature, &'static str> {
     Ok(Signature::new(key_id, method, bytes))
 }
 
-/// What every role's metadata begins with.
+/// The fields that the metadata of all roles has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     /// The version.
     pub version: u64,
     /// When the metadata expires.
     pub expires: Timestamp,
-    /// The hash of the canonical form of what was signed: white space and signatures do not change it.
+    /// The hash of the canonical form that is signed. White space and signatures do not change it.
     pub content: Sha256,
 }
 
 impl Header {
-    /// Is it unexpired? (TUF 1.0 §5.3.10, §5.4.4, §5.5.6, §5.6.6: a freeze ends here.)
+    /// Rejects expired metadata, which ends a freeze attack (TUF 1.0 §5.3.10, §5.4.4, §5.5.6, §5.6.6).
     pub(crate) fn check_expiry(&self, role: &str, now: Timestamp) -> Result<(), Rejection> {
         if now < self.expires {
             return Ok(());
@@ -147,12 +145,12 @@ impl Header {
     }
 }
 
-/// Reads `{keyids, threshold}` of a role against the `keys` that stand beside it.
+/// Reads the `keyids` and the `threshold` of a role. `keys` are the keys of the same file.
 pub(crate) fn role_keys(entry: Value<'_>, keys: Option<Value<'_>>, known: &mut KnownKeys) -> Result<RoleKeys, String> {
     let threshold = entry.get("threshold").and_then(Value::integer).and_then(|n| u64::try_from(n).ok());
     let threshold = threshold.filter(|n| *n >= 1).ok_or("a role's threshold is not an integer from 1")?;
     let mut listed = BTreeMap::new();
-    // Row 77: without keyids such a role can never be trusted, which is no fault of the file.
+    // TRUST.md, row 77: a role without keyids can never be trusted, but the file is well-formed.
     let ids = entry.get("keyids").filter(|ids| !ids.is_null());
     let ids = ids.map(|ids| ids.array().ok_or("a role's keyids are not a list")).transpose()?;
     for (index, id) in ids.into_iter().flatten().enumerate() {
@@ -180,7 +178,7 @@ pub(crate) fn role_keys(entry: Value<'_>, keys: Option<Value<'_>>, known: &mut K
     Ok(RoleKeys { threshold, keys: listed })
 }
 
-/// The keys that stand in a file for its roles.
+/// The keys of a file.
 pub(crate) fn listed_keys(place: Value<'_>) -> Result<Option<Value<'_>>, String> {
     let keys = place.get("keys");
     match keys.and_then(Value::object).is_some_and(|mut keys| keys.nth(KEYS_IN_FILE).is_some()) {
@@ -189,7 +187,7 @@ pub(crate) fn listed_keys(place: Value<'_>) -> Result<Option<Value<'_>>, String>
     }
 }
 
-/// Keys of one file that were read already; `None` for those that never count.
+/// The keys of a file that were decoded already. `None`: the key never counts.
 pub(crate) type KnownKeys = BTreeMap<String, Option<Arc<ListedKey>>>;
 
 /// The canonical IDs of keys.
@@ -197,7 +195,7 @@ pub(crate) fn canonical_ids(keys: &[Arc<ListedKey>]) -> Vec<KeyId> {
     keys.iter().map(|key| key.canonical_id()).collect()
 }
 
-/// What one role's metadata says of another's file.
+/// The length and the hashes that one role lists for the file of another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileMeta {
     /// The length of the file in bytes.
@@ -216,8 +214,8 @@ impl FileMeta {
         Ok(Self { length, sha256, sha512: hashes.sha512 })
     }
 
-    /// Are these the bytes? Every listed hash of a known algorithm must match (row 62), and the length exactly
-    /// (rows 64 and 65).
+    /// Are these the listed bytes? All hashes of known algorithms must match (TRUST.md, row 62), and so must the length (TRUST.md, rows 64
+    /// and 65).
     pub(crate) fn check(&self, role: &str, bytes: &[u8]) -> Result<(), Rejection> {
         let role = || role.to_owned();
         if bytes.len() as u64 != self.length {
@@ -234,13 +232,13 @@ impl FileMeta {
         }
     }
 
-    /// The length of a targets role, or the cap, past which none is fetched.
+    /// The listed length of a targets role, at most its cap.
     pub(crate) fn length_within_cap(&self) -> usize {
         let cap = MetadataName::Targets(self.sha256).cap();
         usize::try_from(self.length).unwrap_or(cap).min(cap)
     }
 
-    /// The most bytes to ask for: what is listed, within the cap of the file's kind.
+    /// The most bytes to fetch: the listed length. A length beyond the cap of the file is rejected.
     pub(crate) fn cap(&self, role: &str, name: &MetadataName) -> Result<usize, Rejection> {
         let cap = name.cap();
         usize::try_from(self.length)
@@ -250,7 +248,7 @@ impl FileMeta {
     }
 }
 
-/// The hashes of known algorithms in an entry; others are ignored (row 63).
+/// The hashes of known algorithms in an entry. Others are ignored (TRUST.md, row 63).
 pub(crate) struct Hashes {
     pub(crate) sha256: Option<Sha256>,
     sha512: Option<[u8; 64]>,
@@ -265,7 +263,7 @@ impl Hashes {
 
 fn hash<const N: usize>(hashes: Value<'_>, algorithm: &str) -> Result<Option<[u8; N]>, &'static str> {
     let Some(value) = hashes.get(algorithm) else { return Ok(None) };
-    let mut bytes = [0; 66]; // as many as 64 may take while they are decoded
+    let mut bytes = [0; 66]; // base64 of 64 bytes decodes in steps of three
     let length = value.string().map(|text| STANDARD.decode_slice(text, &mut bytes));
     match length {
         Some(Ok(length)) => bytes.get(..length).and_then(|bytes| bytes.try_into().ok()).map(Some),
@@ -294,17 +292,17 @@ impl TimestampRole {
         &self.header
     }
 
-    /// What it says of the snapshot's file.
+    /// The length and the hashes of the snapshot.
     pub fn snapshot(&self) -> &FileMeta {
         &self.snapshot
     }
 
-    /// What it takes in memory.
+    /// What it takes in memory, nearly.
     pub(crate) fn heap_size(&self) -> u64 {
         inline_size::<Self>() + allocation(self.bytes.len())
     }
 
-    /// Reads and verifies.
+    /// Parses and verifies.
     pub(crate) fn open(bytes: Vec<u8>, keys: &RoleKeys, is_late: &dyn Fn() -> bool) -> Result<Self, RefreshError> {
         let role = "timestamp";
         let envelope = Envelope::read(role, &bytes, is_late)?;
@@ -323,11 +321,11 @@ impl TimestampRole {
 pub struct SnapshotRole {
     pub(crate) bytes: Box<[u8]>,
     pub(crate) header: Header,
-    /// Who could have signed it: under other keys it must be verified again.
+    /// The keys that it was verified with. Under other keys it must be verified again.
     pub(crate) keys: RoleKeys,
     pub(crate) root: FileMeta,
     pub(crate) targets: FileMeta,
-    /// The direct children of `targets`; others are never asked for.
+    /// The direct children of `targets`. Other roles are never asked for.
     pub(crate) delegations: BTreeMap<RoleName, FileMeta>,
 }
 
@@ -342,19 +340,19 @@ impl SnapshotRole {
         &self.header
     }
 
-    /// What it says of the files of the delegations below `targets`.
+    /// The lengths and the hashes of the delegations of `targets`.
     pub fn delegations(&self) -> &BTreeMap<RoleName, FileMeta> {
         &self.delegations
     }
 
-    /// What it takes in memory.
+    /// What it takes in memory, nearly.
     pub(crate) fn heap_size(&self) -> u64 {
         let names: u64 = self.delegations.keys().map(|role| allocation(role.as_str().len())).sum();
         let entries = as_u64(self.delegations.len()) * map_entry::<RoleName, FileMeta>();
         inline_size::<Self>() + allocation(self.bytes.len()) + self.keys.heap_size() + entries + names
     }
 
-    /// Reads and verifies.
+    /// Parses and verifies.
     pub(crate) fn open(bytes: Vec<u8>, keys: &RoleKeys, is_late: &dyn Fn() -> bool) -> Result<Self, RefreshError> {
         let role = "snapshot";
         let malformed = |what: &str| Rejection::structure(role, what);
@@ -368,7 +366,7 @@ impl SnapshotRole {
             match name {
                 "root" => root = Some(file()?),
                 "targets" => targets = Some(file()?),
-                _ if entry.object().is_none() => return Err(malformed("an entry is not an object").into()), // row 75
+                _ if entry.object().is_none() => return Err(malformed("an entry is not an object").into()), // TRUST.md, row 75
                 name => {
                     if let Some(role) = RoleName::parse(name) {
                         delegations.insert(role, file()?);
@@ -376,15 +374,15 @@ impl SnapshotRole {
                 }
             }
         }
-        let root = root.ok_or_else(|| malformed("it does not list the root"))?; // row 60
+        let root = root.ok_or_else(|| malformed("it does not list the root"))?; // TRUST.md, row 60
         let targets = targets.ok_or_else(|| malformed("it does not list targets"))?;
         drop(envelope);
         Ok(Self { bytes: bytes.into(), header, keys: keys.clone(), root, targets, delegations })
     }
 }
 
-/// An RFC 3339 time in exactly that shape: `T` and `Z` in capitals, 0 to 9 fractional digits, `Z` or an offset.
-/// (jiff by itself takes much more, such as a space for the `T`, or seconds of 60.)
+/// An RFC 3339 time in one strict form: `T` and `Z` in capitals, 0 to 9 fractional digits, `Z` or an offset. jiff alone accepts
+/// more, such as a space instead of `T`, or 60 seconds.
 pub(crate) fn rfc3339(text: &str) -> Option<Timestamp> {
     let bytes = text.as_bytes();
     let (date_time, rest) = bytes.split_at_checked(19)?;
@@ -415,7 +413,7 @@ pub(crate) fn rfc3339(text: &str) -> Option<Timestamp> {
     if !offset {
         return None;
     }
-    // The last hours of the year 9999, which stand for no end at all, are past jiff's last time (row 106).
+    // The last hours of the year 9999, which mean "no expiry", are beyond jiff's last time (TRUST.md, row 106).
     let is_last =
         || text.starts_with("9999-12-3") && text.get(..19).is_some_and(|text| text.parse::<DateTime>().is_ok());
     text.parse().ok().or_else(|| is_last().then_some(Timestamp::MAX))

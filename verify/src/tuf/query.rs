@@ -10,25 +10,25 @@ use super::targets::{DelegatedRole, TargetsRole};
 use crate::image::{Glob, Sha256};
 use crate::verified::VerifiedDigest;
 
-/// The tags under which a digest alone may be released; by default all.
+/// The tags under which a digest alone may be released. The default is all tags.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TagFilter<'a> {
-    /// These; `None` for all.
+    /// Only tags that match this. `None`: all tags.
     pub among: Option<&'a Glob>,
-    /// But not these.
+    /// No tags that match one of these.
     pub except: &'a [&'a Glob],
 }
 
 impl TagFilter<'_> {
-    fn count(&self, tag: &str) -> bool {
+    fn allows(&self, tag: &str) -> bool {
         self.among.is_none_or(|among| among.matches(tag)) && !self.except.iter().any(|except| except.matches(tag))
     }
 }
 
-/// What is asked of a repository: an image by tag, by digest, or by both.
+/// An image to look up: by tag, by digest, or by both.
 #[derive(Clone, Copy, Debug)]
 pub struct TargetQuery<'a> {
-    /// The tag. With a digest as well, the tag's target must have that digest.
+    /// The tag. With a digest as well, the tag's target must have this digest.
     pub tag: Option<&'a str>,
     /// The digest. Without a tag, some released target must have it.
     pub digest: Option<Sha256>,
@@ -39,38 +39,38 @@ pub struct TargetQuery<'a> {
 pub struct RequiredSigner {
     /// The role, `targets/<name>`.
     pub role: RoleName,
-    /// The configured keys: one of them must have signed the role's metadata. Never empty.
+    /// The configured keys, of which one must have signed the role's metadata. Never empty.
     pub keys: Vec<SignerKey>,
 }
 
-/// A repository's answer.
+/// A target that is released, and signed as required.
 #[derive(Clone, Debug)]
 pub struct SignedTarget {
-    /// What to pin the image to.
+    /// The digest to pin the image to.
     pub digest: VerifiedDigest,
     /// The tag whose target it is.
     pub tag: String,
-    /// The role it was released in: `targets/releases` or `targets`.
+    /// The role that released it: `targets/releases` or `targets`.
     pub released_by: String,
-    /// The roles that signed it, of those that were asked for.
+    /// The required signers, all of which have signed it.
     pub signers: Vec<RoleName>,
 }
 
 impl Repository {
-    /// Is the image released and signed as required? Expired metadata never counts, so the time is asked for again.
+    /// Is the image released, and signed as required? Every expiry is checked again, because data may expire while it is cached.
     pub fn find_target(
         &self,
-        wanted: TargetQuery<'_>,
+        query: TargetQuery<'_>,
         signers: &[RequiredSigner],
         now: Timestamp,
     ) -> Result<SignedTarget, Rejection> {
-        self.find_target_among(wanted, TagFilter::default(), signers, now)
+        self.find_target_among(query, TagFilter::default(), signers, now)
     }
 
-    /// The same, where a digest alone counts only if it is released under one of these tags.
+    /// Like [`Repository::find_target`]. A digest alone must be released under one of these tags.
     pub fn find_target_among(
         &self,
-        wanted: TargetQuery<'_>,
+        query: TargetQuery<'_>,
         tags: TagFilter<'_>,
         signers: &[RequiredSigner],
         now: Timestamp,
@@ -79,9 +79,9 @@ impl Repository {
         let releasing = self.releasing(now)?;
         let gun = || self.gun.as_str().to_owned();
         let roles = || releasing.iter().map(|role| role.name).collect();
-        match wanted {
+        match query {
             TargetQuery { tag: Some(tag), digest } => {
-                // Docker's order, tag by tag (row 101): the first role that lists the tag decides.
+                // Docker's order (TRUST.md, row 101): for each tag, the first role that lists it decides.
                 let found = releasing.iter().find_map(|role| Some((role, role.get(tag)?)));
                 let (role, found) =
                     found.ok_or_else(|| Rejection::NoSuchTag { gun: gun(), tag: tag.to_owned(), roles: roles() })?;
@@ -94,12 +94,13 @@ impl Repository {
             }
             TargetQuery { tag: None, digest: Some(digest) } => {
                 let mut refusal = None;
-                // Whichever of them lists it (row 102): what was pinned while `targets` released it goes on running.
+                // Any role that lists the digest releases it (TRUST.md, row 102): images that were pinned while `targets`
+                // released them go on running.
                 for role in &releasing {
-                    let counts = |tag: &&str| tags.count(tag);
+                    let counts = |tag: &&str| tags.allows(tag);
                     for tag in role.tags_with(digest).filter(counts) {
                         match self.signed(role, tag, digest, signers, now) {
-                            Ok(judgement) => return Ok(judgement),
+                            Ok(target) => return Ok(target),
                             Err(rejection) => refusal = refusal.or(Some(rejection)),
                         }
                     }
@@ -110,7 +111,7 @@ impl Repository {
         }
     }
 
-    /// The roles that every answer relies on.
+    /// Checks the roles that every target depends on.
     pub(super) fn check_expiries(&self, now: Timestamp) -> Result<(), Rejection> {
         if self.is_superseded() {
             return Err(Rejection::Superseded { gun: self.gun.as_str().to_owned() });
@@ -128,28 +129,28 @@ impl Repository {
         self.targets.header.check_expiry("targets", now)
     }
 
-    /// The roles that release, in the order in which they are asked: `targets/releases`, if there is one, and `targets`.
-    /// A `targets/releases` that cannot be relied on is a rejection, and no reason to ask `targets` (row 70).
-    pub(crate) fn releasing(&self, now: Timestamp) -> Result<Vec<Releasing<'_>>, Rejection> {
+    /// The roles that release, in the order in which they decide: `targets/releases`, if there is one, and `targets`. If
+    /// `targets/releases` is rejected, `targets` is not used instead (TRUST.md, row 70).
+    pub(crate) fn releasing(&self, now: Timestamp) -> Result<Vec<ReleasingRole<'_>>, Rejection> {
         let role = RoleName::releases();
-        let targets = Releasing { name: "targets", targets: &self.targets, covers: None };
+        let targets = ReleasingRole { name: "targets", targets: &self.targets, covers: None };
         match self.delegations.get(&role) {
-            Some(Delegation::Verified(held)) => {
-                held.check_expiry(role.as_str(), now)?;
+            Some(Delegation::Verified(releases)) => {
+                releases.check_expiry(role.as_str(), now)?;
                 let covers = self.targets.delegation(&role);
                 let covers = covers.ok_or_else(|| Rejection::Vanished { role: role.to_string() })?;
-                Ok(vec![Releasing { name: "targets/releases", targets: held, covers: Some(covers) }, targets])
+                Ok(vec![ReleasingRole { name: "targets/releases", targets: releases, covers: Some(covers) }, targets])
             }
             Some(Delegation::Rejected(rejection)) => Err(rejection.clone()),
             Some(Delegation::Absent) => Ok(vec![targets]),
-            None => Err(Rejection::Missing { role: role.to_string() }), // every refresh looks for it
+            None => Err(Rejection::Missing { role: role.to_string() }), // every refresh asks for it
         }
     }
 
     /// Have all required signers signed this digest under this tag?
     fn signed(
         &self,
-        role: &Releasing<'_>,
+        role: &ReleasingRole<'_>,
         tag: &str,
         digest: Sha256,
         signers: &[RequiredSigner],
@@ -171,22 +172,22 @@ impl Repository {
         let role = &signer.role;
         let not = |why: NotSigned| Rejection::NotSignedBy { role: role.to_string(), why };
         let tag_name = || tag.to_owned();
-        let held = match self.delegations.get(role) {
-            Some(Delegation::Verified(held)) => held,
+        let signed_role = match self.delegations.get(role) {
+            Some(Delegation::Verified(targets)) => targets,
             Some(Delegation::Rejected(rejection)) => return Err(rejection.clone()),
             Some(Delegation::Absent) => return Err(not(NotSigned::NoRole)),
             None => return Err(not(NotSigned::NotFetched)),
         };
-        held.check_expiry(role.as_str(), now)?;
-        // That the key is listed proves nothing; its signature was verified, or it is not here.
-        if !signer.keys.iter().any(|key| held.is_signed_by(key.canonical_id())) {
+        signed_role.check_expiry(role.as_str(), now)?;
+        // A listed key proves nothing. Only keys whose signature was verified are in this list.
+        if !signer.keys.iter().any(|key| signed_role.is_signed_by(key.canonical_id())) {
             return Err(not(NotSigned::OtherKey));
         }
         let delegation = self.targets.delegation(role).ok_or_else(|| not(NotSigned::NoRole))?;
         if !delegation.covers(tag) {
             return Err(not(NotSigned::NoAuthority { tag: tag_name() }));
         }
-        match held.tags().get(tag) {
+        match signed_role.tags().get(tag) {
             Some(Some(signed)) if signed == digest => Ok(()),
             Some(signed) => Err(not(NotSigned::OtherDigest { tag: tag_name(), released: digest, signed })),
             None => Err(not(NotSigned::NoTag { tag: tag_name() })),
@@ -195,14 +196,14 @@ impl Repository {
 }
 
 /// A role that releases tags.
-pub(crate) struct Releasing<'a> {
+pub(crate) struct ReleasingRole<'a> {
     name: &'static str,
     targets: &'a TargetsRole,
-    /// The delegation that limits it; `targets` itself has authority over everything.
+    /// The delegation that limits it. `targets` itself has authority over all tags.
     covers: Option<&'a DelegatedRole>,
 }
 
-impl<'a> Releasing<'a> {
+impl<'a> ReleasingRole<'a> {
     fn get(&self, tag: &str) -> Option<Option<Sha256>> {
         self.targets.tags().get(tag).filter(|_| self.has_authority(tag))
     }

@@ -1,7 +1,9 @@
-//! One refresh: the read path of a repository, from the timestamp down to the delegations, under one root.
+//! One refresh: from the root down to the delegations, by TUF 1.0 §5 as Notary has it (TRUST.md, "Reading a repository").
 //!
-//! What a verified file lists is asked for by its hash, and taken only whole. What has not changed since the last
-//! refresh, under the same keys, is carried over; its expiry is asked anew.
+//! A file that verified metadata lists is fetched by its hash, and accepted only with the listed bytes. A file that has not
+//! changed, under the same keys, is carried over from the previous refresh, and its expiry is checked again. A first refresh
+//! fetches root, timestamp, snapshot, targets and delegations in this order; a refresh without changes fetches the timestamp
+//! alone. A refresh that fails has no result: it never falls back to older data.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,57 +24,57 @@ use super::targets::TargetsRole;
 use super::trusted_state::TrustedState;
 use crate::unavailable::Unavailable;
 
-/// One refresh.
-pub(crate) struct Refresh<'a> {
-    pub(crate) source: &'a mut dyn MetadataSource,
-    pub(crate) gun: &'a Gun,
-    pub(crate) previous: Option<&'a Repository>,
-    /// What was seen before, by whomever, and is being seen now: it stays, however this ends.
-    pub(crate) seen: TrustedState,
-    pub(crate) signers: &'a BTreeSet<RoleName>,
-    /// `None`: expiry is not asked. Only for what is read back, of which nothing is served before it is asked.
-    pub(crate) now: Option<Timestamp>,
+/// A refresh in progress.
+struct Refresh<'a> {
+    source: &'a mut dyn MetadataSource,
+    gun: &'a Gun,
+    previous: Option<&'a Repository>,
+    /// What any anchor's refreshes have verified before, and what this one verifies. It is kept if the refresh fails.
+    state: TrustedState,
+    signers: &'a BTreeSet<RoleName>,
+    /// `None`: expiry is not checked. Only for stored data, whose expiry is checked before it is used.
+    now: Option<Timestamp>,
 }
 
 impl Refresh<'_> {
-    /// The whole refresh, from the newest root that was seen.
-    pub(crate) fn run(&mut self, anchor: &Anchor, now: Timestamp) -> Result<Repository, RefreshError> {
-        let root = match self.seen.root() {
+    /// The whole refresh, from the newest root that was verified before.
+    fn run(&mut self, anchor: &Anchor, now: Timestamp) -> Result<Repository, RefreshError> {
+        let root = match self.state.root() {
             Some(root) => Arc::clone(root),
             None => Arc::new(Root::fetch_newest(self.source, self.gun)?),
         };
-        // Whether there is a newer root is not asked each time. The snapshot lists the root's hash, so a rotation
-        // shows there as a mismatch; whoever could forge that (with the timestamp and snapshot keys, as the server)
-        // could as well answer 404 to the question. Only a root that will not do, or a failure, makes us ask.
+        // A refresh does not ask each time for a newer root. The snapshot lists the root's hash, so a rotation shows as a
+        // mismatch. Who could hide it there (the server, with the keys of timestamp and snapshot) could also answer 404.
+        // A newer root is asked for only if this root is not accepted, or if a later file fails.
         let failure = match self.under(&root, anchor, now) {
             Ok(repository) => return Ok(repository),
             Err(unavailable @ RefreshError::Unavailable(_)) => return Err(unavailable),
             Err(failure) => failure,
         };
         // TUF 1.0 §5.3 and TRUST.md, "Reading a repository", 6: refresh the root once, and try again.
-        match Root::walk(Arc::clone(&root), self.source, self.gun, &mut self.seen) {
+        match Root::follow_rotations(Arc::clone(&root), self.source, self.gun, &mut self.state) {
             Ok(newer) if newer.header.version > root.header.version => self.under(&newer, anchor, now),
-            // Nothing new, or nobody could say: what was served is no better for it.
+            // Without a newer root the first failure stands.
             Ok(_) | Err(RefreshError::Unavailable(_)) => Err(failure),
             Err(rejected) => Err(rejected),
         }
     }
 
-    /// The whole read path under one root, which must be trusted.
+    /// Everything under one root, which must be trusted.
     fn under(&mut self, root: &Arc<Root>, anchor: &Anchor, now: Timestamp) -> Result<Repository, RefreshError> {
         let certificates_end = root.trusted_until(anchor, self.gun, now)?;
-        self.seen.minimum_versions().check_root(&root.header)?;
-        self.seen.record_root(root);
+        self.state.minimum_versions().check_root(&root.header)?;
+        self.state.record_root(root);
         self.read(root, certificates_end)
     }
 
-    /// The read path below the root.
-    pub(crate) fn read(&mut self, root: &Arc<Root>, certificates_end: Timestamp) -> Result<Repository, RefreshError> {
+    /// Everything below a root.
+    fn read(&mut self, root: &Arc<Root>, certificates_end: Timestamp) -> Result<Repository, RefreshError> {
         let timestamp = self.timestamp(root)?;
         let snapshot = self.snapshot(root, &timestamp.snapshot)?;
-        // TUF has the snapshot list the root in Notary's dialect: this publication was made under this very root.
-        snapshot.root.check("root", &root.bytes)?; // row 61
-        self.announce(root, &snapshot)?;
+        // In Notary's dialect of TUF the snapshot lists the root: this publication was made under this root.
+        snapshot.root.check("root", &root.bytes)?; // TRUST.md, row 61
+        self.reserve(root, &snapshot)?;
         let targets = self.targets(root, &snapshot.targets)?;
         let mut repository = Repository {
             gun: self.gun.clone(),
@@ -82,44 +84,44 @@ impl Refresh<'_> {
             snapshot,
             targets,
             delegations: BTreeMap::new(),
-            seen: self.seen.clone(),
+            state: self.state.clone(),
         };
-        let outcome = self.delegations(&mut repository);
-        self.seen = repository.seen.clone();
+        let outcome = self.fetch_delegations(&mut repository);
+        self.state = repository.state.clone();
         outcome.map(|()| repository)
     }
 
-    /// Says how long the files are that are fetched now: all that this publication lists, but for what is carried over.
-    fn announce(&mut self, root: &Root, snapshot: &SnapshotRole) -> Result<(), RefreshError> {
-        let held = self.previous.map(|previous| &previous.targets);
-        let is_held = held.is_some_and(|held| held.file == snapshot.targets && held.keys == root.targets);
+    /// Reserves memory for the targets roles that are fetched next: those that are not carried over.
+    fn reserve(&mut self, root: &Root, snapshot: &SnapshotRole) -> Result<(), RefreshError> {
+        let known = self.previous.map(|previous| &previous.targets);
+        let is_known = known.is_some_and(|known| known.file == snapshot.targets && known.keys == root.targets);
         let releases = RoleName::releases();
         let roles = self.signers.iter().chain((!self.signers.contains(&releases)).then_some(&releases));
         let is_carried = |role: &RoleName, file: &FileMeta| {
-            let carried = self.previous.filter(|_| is_held).and_then(|previous| previous.delegations.get(role));
-            matches!(carried, Some(Delegation::Verified(held)) if held.file == *file)
+            let carried = self.previous.filter(|_| is_known).and_then(|previous| previous.delegations.get(role));
+            matches!(carried, Some(Delegation::Verified(known)) if known.file == *file)
         };
         let listed = roles.filter_map(|role| {
             let file = snapshot.delegations.get(role)?;
             (!is_carried(role, file)).then_some(file)
         });
-        let files = (!is_held).then_some(&snapshot.targets).into_iter().chain(listed);
+        let files = (!is_known).then_some(&snapshot.targets).into_iter().chain(listed);
         let lengths: Vec<usize> = files.map(FileMeta::length_within_cap).collect();
         Ok(self.source.reserve(&lengths)?)
     }
 
-    fn delegations(&mut self, repository: &mut Repository) -> Result<(), RefreshError> {
+    fn fetch_delegations(&mut self, repository: &mut Repository) -> Result<(), RefreshError> {
         let releases = RoleName::releases();
         let carried = |role: &RoleName| self.previous.and_then(|previous| previous.delegations.get(role));
         repository.fetch_delegation(self.source, &releases, carried(&releases))?;
-        if repository.seen.minimum_versions().has(releases.as_str())
+        if repository.state.minimum_versions().has(releases.as_str())
             && matches!(repository.delegations.get(&releases), Some(Delegation::Absent))
         {
-            // Row 66: else an old entry of `targets` would be served in its place.
+            // TRUST.md, row 66: otherwise an old entry of `targets` would be used in its place.
             return Err(Rejection::Vanished { role: releases.to_string() }.into());
         }
         if let Some(now) = self.now {
-            repository.releasing(now)?; // row 70
+            repository.releasing(now)?; // TRUST.md, row 70
         }
         for role in self.signers.iter().filter(|role| **role != releases) {
             repository.fetch_delegation(self.source, role, carried(role))?;
@@ -129,7 +131,7 @@ impl Refresh<'_> {
 
     fn timestamp(&mut self, root: &Root) -> Result<Arc<TimestampRole>, RefreshError> {
         let (role, name) = ("timestamp", MetadataName::Timestamp);
-        let too_large = |cap: usize| Rejection::TooLarge { role: role.to_owned(), cap: cap as u64 }; // row 54
+        let too_large = |cap: usize| Rejection::TooLarge { role: role.to_owned(), cap: cap as u64 }; // TRUST.md, row 54
         let bytes = match self.source.fetch(&name, name.cap()) {
             Ok(bytes) if bytes.len() > name.cap() => return Err(too_large(name.cap()).into()),
             Ok(bytes) => bytes,
@@ -138,22 +140,22 @@ impl Refresh<'_> {
             Err(FetchError::Unavailable(why)) => return Err(why.into()),
         };
         let timestamp = TimestampRole::open(bytes, &root.timestamp, &|| self.source.is_late())?;
-        self.seen.record_timestamp(root, &timestamp)?;
+        self.state.record_timestamp(root, &timestamp)?;
         self.check_expiry(role, &timestamp.header)?;
         Ok(Arc::new(timestamp))
     }
 
-    /// The server has no timestamp for a repository whose root it had, a moment ago or in earlier days.
+    /// The server has no timestamp for a repository whose root it has, or had before.
     fn without_timestamp(&mut self, root: &Root) -> RefreshError {
         let name = MetadataName::Root;
         match self.source.fetch(&name, name.cap()) {
-            // Row 107: it says itself that there is nothing any more.
+            // TRUST.md, row 107: the server says itself that it has no trust data any more.
             Err(FetchError::NotFound) => {
-                self.seen.record_deleted(root);
+                self.state.record_deleted(root);
                 Rejection::Deleted { gun: self.gun.as_str().to_owned() }.into()
             }
             Err(FetchError::Unavailable(why)) => why.into(),
-            // Row 55: a server with a root and without a timestamp is a broken one; it has not said no.
+            // TRUST.md, row 55: a server with a root and without a timestamp is broken, and that is no rejection.
             Ok(_) | Err(FetchError::TooLarge { .. }) => {
                 Unavailable::other(format!("the trust server has no timestamp for {}", self.gun)).into()
             }
@@ -164,14 +166,14 @@ impl Refresh<'_> {
         let role = "snapshot";
         let previous = self.previous.map(|previous| (&previous.snapshot, &previous.timestamp.snapshot));
         let snapshot = match previous {
-            Some((held, listed)) if listed == file && held.keys == root.snapshot => Arc::clone(held),
+            Some((known, listed)) if listed == file && known.keys == root.snapshot => Arc::clone(known),
             _ => {
                 let name = MetadataName::Snapshot(file.sha256);
                 let bytes = fetch_listed(self.source, role, &name, file)?;
                 Arc::new(SnapshotRole::open(bytes, &root.snapshot, &|| self.source.is_late())?)
             }
         };
-        self.seen.note(role, &root.snapshot, snapshot.header)?;
+        self.state.record(role, &root.snapshot, snapshot.header)?;
         self.check_expiry(role, &snapshot.header)?;
         Ok(snapshot)
     }
@@ -179,10 +181,10 @@ impl Refresh<'_> {
     fn targets(&mut self, root: &Root, file: &FileMeta) -> Result<Arc<TargetsRole>, RefreshError> {
         let role = "targets";
         let targets = match self.previous.map(|previous| &previous.targets) {
-            Some(held) if held.file == *file && held.keys == root.targets => Arc::clone(held),
+            Some(known) if known.file == *file && known.keys == root.targets => Arc::clone(known),
             _ => Arc::new(open_listed(self.source, role, &MetadataName::Targets(file.sha256), file, &root.targets)?),
         };
-        self.seen.note(role, &root.targets, targets.header)?;
+        self.state.record(role, &root.targets, targets.header)?;
         self.check_expiry(role, &targets.header)?;
         Ok(targets)
     }
@@ -193,9 +195,8 @@ impl Refresh<'_> {
 }
 
 impl Repository {
-    /// Brings a repository up to date from `source` by the read path of TUF 1.0 §5 as Notary has it (TRUST.md,
-    /// "Reading a repository"). `previous` is what was verified before, under the same anchor: nothing goes back
-    /// behind it. `signers` are delegations wanted besides `targets/releases`.
+    /// Fetches and verifies a repository. `previous` was verified before under the same anchor, and nothing goes back behind
+    /// it. `signers` are the delegations that are needed, in addition to `targets/releases`.
     pub fn refresh(
         source: &mut dyn MetadataSource,
         gun: &Gun,
@@ -207,8 +208,8 @@ impl Repository {
         Self::refresh_with_state(source, gun, anchor, previous, signers, now).map_err(|failed| failed.error)
     }
 
-    /// As [`Repository::refresh`]. A failure comes with what is to be remembered: what was verified before the refresh
-    /// failed counts from now on, and may mean that `previous` itself no longer does ([`Repository::is_superseded`]).
+    /// Like [`Repository::refresh`]. A failure comes with the state to keep: it holds what was verified before the refresh
+    /// failed, and may supersede `previous` ([`Repository::is_superseded`]).
     pub fn refresh_with_state(
         source: &mut dyn MetadataSource,
         gun: &Gun,
@@ -217,58 +218,58 @@ impl Repository {
         signers: &BTreeSet<RoleName>,
         now: Timestamp,
     ) -> Result<Repository, Box<FailedRefresh>> {
-        let seen = previous.map(|previous| previous.seen.clone()).unwrap_or_default();
-        Self::refresh_from(source, gun, anchor, previous, seen, signers, now)
+        let state = previous.map(|previous| previous.state.clone()).unwrap_or_default();
+        Self::refresh_from(source, gun, anchor, previous, state, signers, now)
     }
 
-    /// The same, from what was `seen` by whomever. `previous` is the data to carry over from, if there is any.
+    /// Like [`Repository::refresh_with_state`], from the state that any anchor's refreshes have left. Unchanged files are carried
+    /// over from `previous`.
     pub fn refresh_from(
         source: &mut dyn MetadataSource,
         gun: &Gun,
         anchor: &Anchor,
         previous: Option<&Repository>,
-        seen: TrustedState,
+        state: TrustedState,
         signers: &BTreeSet<RoleName>,
         now: Timestamp,
     ) -> Result<Repository, Box<FailedRefresh>> {
-        let was_trusted = seen.root().is_some();
-        let mut refresh = Refresh { source, gun, previous, seen, signers, now: Some(now) };
+        let was_trusted = state.root().is_some();
+        let mut refresh = Refresh { source, gun, previous, state, signers, now: Some(now) };
         let result = refresh.run(anchor, now);
-        result.map_err(|error| Box::new(FailedRefresh { error, state: was_trusted.then_some(refresh.seen) }))
+        result.map_err(|error| Box::new(FailedRefresh { error, state: was_trusted.then_some(refresh.state) }))
     }
 
-    /// Reads back what was verified and stored under this root, with these delegations: all of it is verified again, except
-    /// that neither its expiry nor the anchor is asked. Nothing can be judged by it before [`Repository::under_anchor`],
-    /// and, where the floor lies above it, not even then ([`Repository::is_superseded`]): a refresh that failed further on has
-    /// seen newer data, and has left this as it was.
+    /// Reads stored data under this root, with these delegations. All of it is verified again, but its expiry and the anchor are
+    /// not checked: no target can be found in it before [`Repository::under_anchor`]. Where `minimum` is newer than the data, it
+    /// is superseded ([`Repository::is_superseded`]): a later refresh has verified newer data and then failed.
     pub fn restore(
         source: &mut dyn MetadataSource,
         gun: &Gun,
         root: &Arc<Root>,
-        floor: &MinimumVersions,
+        minimum: &MinimumVersions,
         delegations: &BTreeSet<RoleName>,
     ) -> Result<Self, RefreshError> {
-        let mut seen = TrustedState::default();
-        seen.record_root(root);
-        let mut refresh = Refresh { source, gun, previous: None, seen, signers: delegations, now: None };
+        let mut state = TrustedState::default();
+        state.record_root(root);
+        let mut refresh = Refresh { source, gun, previous: None, state, signers: delegations, now: None };
         let mut repository = refresh.read(root, Timestamp::MIN)?;
-        let damaged = repository.delegations.values().find_map(|delegation| match delegation {
+        let rejected = repository.delegations.values().find_map(|delegation| match delegation {
             Delegation::Rejected(rejection) => Some(rejection.clone()),
             Delegation::Verified(_) | Delegation::Absent => None,
         });
-        if let Some(rejection) = damaged {
+        if let Some(rejection) = rejected {
             return Err(rejection.into());
         }
-        if let Some(role) = repository.seen.minimum_versions().contradicts(floor) {
+        if let Some(role) = repository.state.minimum_versions().contradicts(minimum) {
             return Err(Unavailable::other(format!("its {role} is not the one that was verified")).into());
         }
-        if repository.is_below(floor) {
-            repository.seen.record_newer(root, floor);
+        if repository.is_below(minimum) {
+            repository.state.record_newer(root, minimum);
         }
         Ok(repository)
     }
 
-    /// Adds signers' delegations that the held snapshot lists and that were not fetched yet, asking for nothing else.
+    /// Adds the delegations of more signers, as the snapshot lists them. Fetches nothing else.
     pub fn with_signers(
         &self,
         source: &mut dyn MetadataSource,
@@ -282,16 +283,15 @@ impl Repository {
         let lengths: Vec<usize> = files.map(FileMeta::length_within_cap).collect();
         source.reserve(&lengths)?;
         for role in signers {
-            let held = self.delegations.get(role);
-            if matches!(held, None | Some(Delegation::Rejected(_))) {
+            if lacks(&role) {
                 more.fetch_delegation(source, role, None)?;
             }
         }
         Ok(more)
     }
 
-    /// Fetches and verifies a delegation, or finds that it is not there. `carried` is what was verified before.
-    pub(crate) fn fetch_delegation(
+    /// Fetches and verifies a delegation, unless `carried` is the same. It may be absent.
+    fn fetch_delegation(
         &mut self,
         source: &mut dyn MetadataSource,
         role: &RoleName,
@@ -300,19 +300,19 @@ impl Repository {
         let found = match (self.targets.delegation(role), self.snapshot.delegations.get(role)) {
             (Some(delegation), Some(file)) => {
                 let verified = match carried {
-                    Some(Delegation::Verified(held)) if held.file == *file && held.keys == delegation.keys => {
-                        Ok(Arc::clone(held))
+                    Some(Delegation::Verified(known)) if known.file == *file && known.keys == delegation.keys => {
+                        Ok(Arc::clone(known))
                     }
                     _ => {
                         let name = MetadataName::Delegation(role.clone(), file.sha256);
                         open_listed(source, role.as_str(), &name, file, &delegation.keys).map(Arc::new)
                     }
                 };
-                let noted = verified.and_then(|targets| {
-                    self.seen.note(role.as_str(), &delegation.keys, targets.header)?; // row 59
+                let recorded = verified.and_then(|targets| {
+                    self.state.record(role.as_str(), &delegation.keys, targets.header)?; // TRUST.md, row 59
                     Ok(targets)
                 });
-                match noted {
+                match recorded {
                     Ok(targets) => Delegation::Verified(targets),
                     Err(RefreshError::Rejected(rejection)) => Delegation::Rejected(rejection),
                     Err(unavailable) => return Err(unavailable),
@@ -326,7 +326,7 @@ impl Repository {
 }
 
 /// A targets role that verified metadata lists.
-pub(crate) fn open_listed(
+fn open_listed(
     source: &mut dyn MetadataSource,
     role: &str,
     name: &MetadataName,
@@ -339,7 +339,7 @@ pub(crate) fn open_listed(
     Ok(targets)
 }
 
-/// A file that verified metadata lists: the listed bytes, or none.
+/// The bytes of a file that verified metadata lists. Other bytes are rejected.
 fn fetch_listed(
     source: &mut dyn MetadataSource,
     role: &str,
@@ -360,12 +360,12 @@ fn fetch_listed(
     }
 }
 
-/// A refresh that gave nothing, and what is to be remembered of it.
+/// A refresh that failed, and the state to keep.
 #[derive(Debug)]
 pub struct FailedRefresh {
     /// Why.
     pub error: RefreshError,
-    /// What was verified all the same, beside what was seen before. `None` on first contact: a root that nothing was ever
-    /// verified under is not held to for having been served once.
+    /// The parts that verified before the failure, and what was known before. `None` on first contact: a root under which
+    /// nothing else verified is not trusted later.
     pub state: Option<TrustedState>,
 }

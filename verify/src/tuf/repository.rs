@@ -1,8 +1,4 @@
-//! A verified repository, and the questions that may be asked of it.
-//!
-//! A refresh asks for as little as is safe. With nothing known before: `root`, `timestamp`, snapshot, targets and the
-//! delegations, one after the other. With an unchanged repository: the timestamp alone. No refresh falls back to older
-//! data by itself; when one fails, there is none.
+//! A verified repository: the data of one refresh. `query` finds targets in it; `refresh` makes it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -21,41 +17,41 @@ use super::targets::TargetsRole;
 use super::trusted_state::{PublicationVersion, TrustedState};
 use crate::heap_size::{as_u64, inline_size, map_entry};
 
-/// All that was verified of one repository in one refresh: immutable, shared between requests.
+/// What one refresh has verified of a repository: immutable, shared between requests.
 #[derive(Clone)]
 pub struct Repository {
     pub(crate) gun: Gun,
     pub(crate) root: Arc<Root>,
-    /// When so many of the root's certificates have ended that it is no longer signed by enough of them.
+    /// When so many certificates of root keys have expired that the root's threshold is no longer met.
     pub(crate) certificates_end: Timestamp,
     pub(crate) timestamp: Arc<TimestampRole>,
     pub(crate) snapshot: Arc<SnapshotRole>,
     pub(crate) targets: Arc<TargetsRole>,
-    /// The delegations that were looked for, `targets/releases` always.
+    /// The delegations that were asked for. `targets/releases` always is.
     pub(crate) delegations: BTreeMap<RoleName, Delegation>,
-    /// The newest that was verified, this or what came after it: nothing goes back behind it.
-    pub(crate) seen: TrustedState,
+    /// The newest data that was verified: this data, or newer data of a refresh that failed.
+    pub(crate) state: TrustedState,
 }
 
-/// What was found of a delegation. What is wrong with one signer's role must not deny those who do not ask for it.
+/// The result of asking for a delegation. A fault in one signer's role must not deny images that do not need this signer.
 #[derive(Clone, Debug)]
 pub enum Delegation {
     /// Not delegated, or never published.
     Absent,
-    /// Verified; it may have expired.
+    /// Verified. It may have expired since.
     Verified(Arc<TargetsRole>),
-    /// Published, and not to be relied on.
+    /// Published, and rejected.
     Rejected(Rejection),
 }
 
-/// When a role's metadata ends.
+/// When a role's metadata expires.
 #[derive(Clone, Debug)]
 pub struct RoleExpiry {
     /// `root`, `timestamp`, `snapshot`, `targets` or a delegation.
     pub role: String,
     /// Its version.
     pub version: u64,
-    /// Its expiry; for the root that of its certificates, if they end earlier.
+    /// Its expiry. For the root, that of its certificates if they expire earlier.
     pub expires: Timestamp,
 }
 
@@ -80,32 +76,33 @@ impl Repository {
         &self.targets
     }
 
-    /// The delegations that were looked for, `targets/releases` always.
+    /// The delegations that were asked for. `targets/releases` always is.
     pub fn delegations(&self) -> &BTreeMap<RoleName, Delegation> {
         &self.delegations
     }
 
-    /// The newest that was verified: this data, or what came after it.
+    /// The newest data that was verified: this data, or newer data of a refresh that failed.
     pub fn trusted_state(&self) -> &TrustedState {
-        &self.seen
+        &self.state
     }
 
-    /// Was something newer verified than this, in a refresh that failed further on? Then this stands in for nothing.
+    /// Was newer data verified in a refresh that then failed? Such a repository may not be used, not even while the server is
+    /// unreachable.
     pub fn is_superseded(&self) -> bool {
-        self.seen.is_beyond(&self.root, &self.timestamp)
+        self.state.is_beyond(&self.root, &self.timestamp)
     }
 
-    /// The same data, with what was seen of newer data.
-    pub fn with_state(&self, seen: &TrustedState) -> Self {
+    /// The same data, with what is known of newer data.
+    pub fn with_state(&self, state: &TrustedState) -> Self {
         let mut repository = self.clone();
-        repository.seen.merge_later(seen);
+        repository.state.merge_later(state);
         repository
     }
 
-    /// Is this floor above what was seen here, under the keys that the roles have here? Roles that were never asked for
-    /// do not count.
-    pub fn is_below(&self, floor: &MinimumVersions) -> bool {
-        let seen = self.seen.minimum_versions();
+    /// Is any of these versions newer than the verified one, for the keys that the role has here? Roles that were never asked
+    /// for do not count.
+    pub fn is_below(&self, minimum: &MinimumVersions) -> bool {
+        let verified = self.state.minimum_versions();
         let is_above = |role: &str| {
             let keys = match role {
                 "timestamp" => Some(&self.root.timestamp),
@@ -113,31 +110,31 @@ impl Repository {
                 "targets" => Some(&self.root.targets),
                 name => RoleName::parse(name).and_then(|role| self.targets.delegation(&role)).map(|role| &role.keys),
             };
-            keys.is_some_and(|keys| floor.version(role, keys) > seen.version(role, keys))
+            keys.is_some_and(|keys| minimum.version(role, keys) > verified.version(role, keys))
         };
-        // Row 66: a role that releases, and was seen, is part of all newer data.
+        // TRUST.md, row 66: once `targets/releases` was verified, all newer data has it.
         let releases = RoleName::releases();
-        let lacks_releases = floor.has(releases.as_str()) && !seen.has(releases.as_str());
-        floor.root_version() > seen.root_version() || lacks_releases || seen.roles().any(is_above)
+        let lacks_releases = minimum.has(releases.as_str()) && !verified.has(releases.as_str());
+        minimum.root_version() > verified.root_version() || lacks_releases || verified.roles().any(is_above)
     }
 
-    /// What orders this among other publications of the repository.
+    /// The version that orders the publications of a repository.
     pub fn publication_version(&self) -> PublicationVersion {
         (self.root.header.version, self.timestamp.header.version)
     }
 
-    /// The same data for those who trust by this anchor (row 44: pins apply to a stored root too).
+    /// The same data under this anchor (TRUST.md, row 44: pins apply to a stored root too).
     pub fn under_anchor(&self, anchor: &Anchor, now: Timestamp) -> Result<Self, Rejection> {
         let certificates_end = self.root.trusted_until(anchor, &self.gun, now)?;
         Ok(Self { certificates_end, ..self.clone() })
     }
 
-    /// Were all of these delegations fetched, or found not to be there, when this was verified?
+    /// Were all of these delegations asked for?
     pub fn knows_delegations(&self, signers: &BTreeSet<RoleName>) -> bool {
         signers.iter().all(|role| self.delegations.contains_key(role))
     }
 
-    /// When each verified role's metadata ends, root first.
+    /// When the metadata of each verified role expires, the root first.
     pub fn expiries(&self) -> Vec<RoleExpiry> {
         let expiry = |role: &str, header: &Header| RoleExpiry {
             role: role.to_owned(),
@@ -153,29 +150,29 @@ impl Repository {
             expiry("targets", &self.targets.header),
         ];
         all.extend(self.delegations.iter().filter_map(|(role, delegation)| match delegation {
-            Delegation::Verified(held) => Some(expiry(role.as_str(), &held.header)),
+            Delegation::Verified(targets) => Some(expiry(role.as_str(), &targets.header)),
             Delegation::Absent | Delegation::Rejected(_) => None,
         }));
         all
     }
 
-    /// The IDs of the root role's keys: what an operator would pin.
+    /// The IDs of the root role's keys, which an operator can pin.
     pub fn root_key_ids(&self) -> Vec<KeyId> {
         self.root.key_ids()
     }
 
-    /// The verified files that a later start can build on, as they were served.
+    /// The verified files from which a later process can continue, as they were served.
     pub fn files(&self) -> RepositoryFiles<'_> {
         RepositoryFiles { root: &self.root.bytes, timestamp: &self.timestamp.bytes, snapshot: &self.snapshot.bytes }
     }
 
-    /// About what it takes in memory, in bytes.
+    /// What it takes in memory, nearly.
     pub fn heap_size(&self) -> u64 {
-        let held = self.delegations.values().filter_map(|delegation| match delegation {
-            Delegation::Verified(held) => Some(held.heap_size()),
+        let delegated = self.delegations.values().filter_map(|delegation| match delegation {
+            Delegation::Verified(targets) => Some(targets.heap_size()),
             Delegation::Absent | Delegation::Rejected(_) => None,
         });
-        // Twice: where a newer root was seen, there are two.
+        // Twice the root: the trusted state may hold a newer one.
         let kept = 2 * self.root.heap_size()
             + self.timestamp.heap_size()
             + self.snapshot.heap_size()
@@ -184,12 +181,12 @@ impl Repository {
         inline_size::<Self>()
             .saturating_add(kept)
             .saturating_add(roles)
-            .saturating_add(self.seen.heap_size())
-            .saturating_add(held.sum())
+            .saturating_add(self.state.heap_size())
+            .saturating_add(delegated.sum())
     }
 }
 
-/// Names and versions: the whole would fill a log with megabytes.
+/// Names and versions only: all the data would fill a log with megabytes.
 impl fmt::Debug for Repository {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("Repository");

@@ -1,11 +1,11 @@
-//! The floor under a repository: the newest header of every role that was ever verified, and the one place that decides
-//! that nothing goes back behind it, whatever anchor it is trusted by and however often the process was started anew.
+//! Rollback protection: the newest header of every role that was ever verified. No role goes back behind it, whatever
+//! anchor it is trusted by and however often the process was restarted. No other module decides this.
 //!
-//! Each header is remembered for every key that the role had when it was verified, and binds while the role has one of
-//! them. Whoever steals a role's keys can drive its version up as far as numbers go; once a newer root (or, for a
-//! delegation, newer targets) gives the role other keys alone, the owner starts below that again (TUF 1.0 §5.3.11).
-//! Nothing is lost by it: what the old keys alone have signed does not verify any more. A key that comes back finds its
-//! floor where it was, so that nobody sinks a floor by taking a key away for a while.
+//! A header is recorded for every key that the role had when the header was verified, and it binds the role while the role
+//! has one of these keys. A thief of a role's keys can raise its version without limit. Once a newer root (for a delegation:
+//! newer targets) gives the role other keys only, its owner may begin below that version (TUF 1.0 §5.3.11). This loses
+//! nothing, because what only the old keys have signed no longer verifies. A key that comes back is bound by its old header,
+//! so nobody lowers a minimum by removing a key for a while.
 
 use std::collections::BTreeMap;
 
@@ -14,8 +14,8 @@ use super::metadata::Header;
 use super::rejection::Rejection;
 use crate::heap_size::{allocation, as_u64, map_entry};
 
-/// Most keys of one role that are told apart. A role that goes through more is held to the newest header of them all,
-/// whatever its keys: whoever can change keys at will can deny by that, and sink nothing.
+/// The most keys of one role that are recorded. With more keys, the newest header of all of them binds the role whatever its
+/// keys are. An attacker who can change a role's keys at will can cause denials by that, but cannot lower a minimum.
 const MAX_KEYS: usize = 256;
 const ROOT: &str = "root";
 
@@ -23,33 +23,33 @@ const ROOT: &str = "root";
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MinimumVersions(BTreeMap<String, HeadersByKey>);
 
-/// By the canonical ID of a key that the role had, so that a certificate and its bare key are one. `None`: it binds
-/// whatever the role's keys are. The root's does, for its versions never go back.
+/// Headers by the canonical ID of a key, so that a certificate and its bare key are the same key. The header at `None` binds
+/// the role whatever its keys are. That of the root does, because its versions never go back.
 type HeadersByKey = BTreeMap<Option<KeyId>, Header>;
 
 impl MinimumVersions {
-    /// The floor of these entries: role, key (`None`: whatever the key), header.
+    /// From entries of role, key (`None`: any key) and header.
     pub fn from_entries(entries: impl IntoIterator<Item = (String, Option<KeyId>, Header)>) -> Self {
-        let mut floor = Self::default();
+        let mut minimum = Self::default();
         for (role, key, header) in entries {
-            raise(floor.0.entry(role).or_default(), key, header);
+            raise(minimum.0.entry(role).or_default(), key, header);
         }
-        floor
+        minimum
     }
 
-    /// Its entries: role, key (`None`: whatever the key), header.
+    /// Its entries of role, key (`None`: any key) and header.
     pub fn entries(&self) -> impl Iterator<Item = (&str, Option<KeyId>, &Header)> {
         (self.0.iter())
             .flat_map(|(role, headers)| headers.iter().map(move |(key, header)| (role.as_str(), *key, header)))
     }
 
-    /// Takes note of a header that enough of the role's keys have signed. It must not go back behind what was seen.
-    pub(crate) fn note(&mut self, role: &str, keys: &RoleKeys, header: Header) -> Result<(), Rejection> {
+    /// Records a header that enough of the role's keys have signed. It must not be older than the recorded one.
+    pub(crate) fn record(&mut self, role: &str, keys: &RoleKeys, header: Header) -> Result<(), Rejection> {
         for seen in self.binding(role, keys) {
             check_progress(role, seen, &header)?;
         }
-        // What was seen before binds by the keys that it was seen under, and by no others: an owner who adds a key first
-        // and then takes the stolen one away must not carry the thief's version over to the new key.
+        // An earlier header binds only the keys that it was recorded for. An owner who first adds a key and then removes the
+        // stolen one must not carry the thief's version over to the new key.
         if self.version(role, keys) < header.version {
             let headers = self.0.entry(role.to_owned()).or_default();
             for key in keys.canonical_ids() {
@@ -60,38 +60,38 @@ impl MinimumVersions {
         Ok(())
     }
 
-    /// Tells so many keys of each role apart, and no more.
+    /// Keeps at most this many keys of each role apart.
     pub fn limit_keys(&mut self, keys: usize) {
         for headers in self.0.values_mut() {
             limit_keys(headers, keys);
         }
     }
 
-    /// May a root be in force? (TUF 1.0 §5.3.5.)
+    /// May this root be used? (TUF 1.0 §5.3.5.)
     pub(crate) fn check_root(&self, header: &Header) -> Result<(), Rejection> {
         self.unconditional(ROOT).map_or(Ok(()), |seen| check_progress(ROOT, seen, header)) // rows 40 and 41
     }
 
-    /// Takes note of a root. Those on the way to the newest one may well lie below it.
+    /// Records a root. Roots on the way to the newest one may be older than it.
     pub(crate) fn record_root(&mut self, header: Header) {
         raise(self.0.entry(ROOT.to_owned()).or_default(), None, header);
     }
 
-    /// What it takes in memory.
+    /// What it takes in memory, nearly.
     pub fn heap_size(&self) -> u64 {
         let headers = |headers: &HeadersByKey| as_u64(headers.len()) * map_entry::<Option<KeyId>, Header>();
         let role = |role: &str| map_entry::<String, HeadersByKey>() + allocation(role.len());
         self.0.iter().map(|(name, found)| role(name) + headers(found)).sum()
     }
 
-    /// Raises this floor to whatever is higher in another.
+    /// Takes over the headers of another that are newer.
     pub fn merge(&mut self, other: &Self) {
         for (role, key, header) in other.entries() {
             raise(self.0.entry(role.to_owned()).or_default(), key, *header);
         }
     }
 
-    /// A role of which the other has the same version with other contents, for the same key.
+    /// A role that has the same version with other contents in the other, for the same key.
     pub(crate) fn contradicts(&self, other: &Self) -> Option<&str> {
         let mut entries = self.entries();
         let differs = |(role, key, header): &(&str, Option<KeyId>, &Header)| {
@@ -101,22 +101,22 @@ impl MinimumVersions {
         entries.find(differs).map(|(role, _, _)| role)
     }
 
-    /// The version that binds a role with these keys; 0 where none does.
+    /// The version that binds a role with these keys, or 0.
     pub fn version(&self, role: &str, keys: &RoleKeys) -> u64 {
         self.binding(role, keys).map(|header| header.version).max().unwrap_or(0)
     }
 
-    /// The version of the newest root; 0 where none was seen.
+    /// The version of the newest root, or 0.
     pub(crate) fn root_version(&self) -> u64 {
         self.unconditional(ROOT).map_or(0, |header| header.version)
     }
 
-    /// The roles that were ever seen.
+    /// The recorded roles.
     pub fn roles(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
     }
 
-    /// Was this role ever seen, under whatever keys?
+    /// Was this role recorded, with any keys?
     pub(crate) fn has(&self, role: &str) -> bool {
         self.0.contains_key(role)
     }
@@ -132,7 +132,8 @@ impl MinimumVersions {
     }
 }
 
-/// Holds a role that has more headers than this to the newest header of them all, whatever its keys.
+/// Replaces the headers of a role that has more than this by the newest of them, which then binds the role whatever its keys
+/// are.
 fn limit_keys(headers: &mut HeadersByKey, keys: usize) {
     if headers.len() > keys.max(1)
         && let Some(newest) = headers.values().max_by_key(|header| header.version).copied()
@@ -148,7 +149,7 @@ fn raise(headers: &mut HeadersByKey, key: Option<KeyId>, header: Header) {
     }
 }
 
-/// Is a header no older than what was seen, and the same if it has the same version? (TUF 1.0 §5.4.3, §5.5.5.)
+/// A header must not be older than the recorded one, and must be the same if it has the same version (TUF 1.0 §5.4.3, §5.5.5).
 fn check_progress(role: &str, seen: &Header, header: &Header) -> Result<(), Rejection> {
     let role = || role.to_owned();
     if header.version < seen.version {
@@ -196,7 +197,7 @@ mod tests {
 
     #[test]
     fn each_key_keeps_its_floor() {
-        let mut floor = MinimumVersions::default();
+        let mut minimum = MinimumVersions::default();
         let (a, b, both) = (keys([1]), keys([2]), keys([1, 2]));
         for (keys, header, expected) in [
             (&a, header(5, 0), "accepted"),
@@ -213,45 +214,45 @@ mod tests {
             (&a, header(5, 0), "rollback"),
             (&keys([3]), header(1, 0), "accepted"),
         ] {
-            assert_eq!(code(floor.note("targets", keys, header)), expected, "{header:?}");
+            assert_eq!(code(minimum.record("targets", keys, header)), expected, "{header:?}");
         }
-        assert_eq!((floor.version("targets", &a), floor.version("targets", &keys([4]))), (6, 0));
-        assert_eq!(code(floor.note("snapshot", &a, header(1, 0))), "accepted");
+        assert_eq!((minimum.version("targets", &a), minimum.version("targets", &keys([4]))), (6, 0));
+        assert_eq!(code(minimum.record("snapshot", &a, header(1, 0))), "accepted");
     }
 
     #[test]
     fn what_is_bound_to_no_key_binds_all() {
-        let mut floor = MinimumVersions::from_entries([("targets".to_owned(), None, header(5, 0))]);
+        let mut minimum = MinimumVersions::from_entries([("targets".to_owned(), None, header(5, 0))]);
         for keys in [keys([1]), keys([2])] {
-            assert_eq!(code(floor.note("targets", &keys, header(4, 0))), "rollback");
-            assert_eq!(code(floor.note("targets", &keys, header(5, 1))), "equivocation");
-            assert_eq!(code(floor.note("targets", &keys, header(5, 0))), "accepted");
-            assert_eq!(code(floor.note("targets", &keys, header(6, 0))), "accepted");
+            assert_eq!(code(minimum.record("targets", &keys, header(4, 0))), "rollback");
+            assert_eq!(code(minimum.record("targets", &keys, header(5, 1))), "equivocation");
+            assert_eq!(code(minimum.record("targets", &keys, header(5, 0))), "accepted");
+            assert_eq!(code(minimum.record("targets", &keys, header(6, 0))), "accepted");
         }
-        assert_eq!(floor.version("targets", &keys([3])), 5);
+        assert_eq!(minimum.version("targets", &keys([3])), 5);
     }
 
     #[test]
     fn roots_are_bound_to_no_key() {
-        let mut floor = MinimumVersions::default();
-        assert_eq!(code(floor.check_root(&header(1, 0))), "accepted");
-        floor.record_root(header(3, 0));
-        floor.record_root(header(2, 0));
-        assert_eq!(floor.root_version(), 3);
+        let mut minimum = MinimumVersions::default();
+        assert_eq!(code(minimum.check_root(&header(1, 0))), "accepted");
+        minimum.record_root(header(3, 0));
+        minimum.record_root(header(2, 0));
+        assert_eq!(minimum.root_version(), 3);
         for (header, expected) in
             [(header(2, 0), "rollback"), (header(3, 1), "equivocation"), (header(3, 0), "accepted")]
         {
-            assert_eq!(code(floor.check_root(&header)), expected);
+            assert_eq!(code(minimum.check_root(&header)), expected);
         }
-        assert_eq!(code(floor.check_root(&header(4, 0))), "accepted");
+        assert_eq!(code(minimum.check_root(&header(4, 0))), "accepted");
     }
 
     #[test]
     fn two_floors_make_the_same_one_either_way() {
         let (mut one, mut other) = (MinimumVersions::default(), MinimumVersions::default());
-        one.note("targets", &keys([1, 2]), header(5, 0)).unwrap();
-        one.note("targets/alice", &keys([1]), header(1, 0)).unwrap();
-        other.note("targets", &keys([2, 3]), header(7, 0)).unwrap();
+        one.record("targets", &keys([1, 2]), header(5, 0)).unwrap();
+        one.record("targets/alice", &keys([1]), header(1, 0)).unwrap();
+        other.record("targets", &keys([2, 3]), header(7, 0)).unwrap();
         other.record_root(header(2, 0));
         let mut joined = one.clone();
         joined.merge(&other);
@@ -267,12 +268,12 @@ mod tests {
 
     #[test]
     fn more_keys_than_are_told_apart_are_held_to_the_newest() {
-        let mut floor = MinimumVersions::default();
-        floor.note("targets", &keys([1]), header(9, 0)).unwrap();
-        floor.note("targets", &keys(1000..1000 + 255), header(1, 0)).unwrap();
-        assert_eq!(code(floor.note("targets", &keys([2]), header(3, 0))), "accepted");
-        assert_eq!(floor.entries().count(), 1);
-        assert_eq!(code(floor.note("targets", &keys([3]), header(8, 0))), "rollback");
-        assert_eq!(code(floor.note("targets", &keys([3]), header(10, 0))), "accepted");
+        let mut minimum = MinimumVersions::default();
+        minimum.record("targets", &keys([1]), header(9, 0)).unwrap();
+        minimum.record("targets", &keys(1000..1000 + 255), header(1, 0)).unwrap();
+        assert_eq!(code(minimum.record("targets", &keys([2]), header(3, 0))), "accepted");
+        assert_eq!(minimum.entries().count(), 1);
+        assert_eq!(code(minimum.record("targets", &keys([3]), header(8, 0))), "rollback");
+        assert_eq!(code(minimum.record("targets", &keys([3]), header(10, 0))), "accepted");
     }
 }

@@ -1,8 +1,8 @@
-//! The root role: which keys sign what, and why those keys are believed.
+//! The root role: which keys sign the other roles, and why these keys are trusted.
 //!
-//! A root is followed one version at a time, each signed by the keys of the one before and by its own. It refuses
-//! gaps, jumps and going back. Dates and expiry are asked of the last one only, pins of every root that ends up
-//! trusted (TRUST.md, "Reading a repository", 1 to 3; TUF 1.0 §5.3).
+//! Each root must be signed by its own keys and by those of the root before it, with the next version. Dates and expiry are
+//! checked for the newest root only; pins for each root that is trusted in the end (TRUST.md, "Reading a repository", 1 to 3;
+//! TUF 1.0 §5.3).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::heap_size::{allocation, inline_size};
 use crate::json::Value;
 use crate::ordered;
 
-/// A root whose own signatures were verified. Whether it is trusted is another question: [`Root::trusted_until`].
+/// A root whose own signatures were verified. [`Root::trusted_until`] says whether it is trusted.
 #[derive(Debug)]
 pub struct Root {
     pub(crate) bytes: Box<[u8]>,
@@ -29,7 +29,7 @@ pub struct Root {
     pub(crate) snapshot: RoleKeys,
     pub(crate) targets: RoleKeys,
     keys: RoleKeys,
-    /// Those of `keys` that have signed this root.
+    /// The keys of `keys` that have signed this root.
     signed: Vec<Arc<ListedKey>>,
 }
 
@@ -49,10 +49,10 @@ impl Root {
         &self.header
     }
 
-    /// What it takes in memory.
+    /// What it takes in memory, nearly.
     pub fn heap_size(&self) -> u64 {
         let roles = [&self.keys, &self.timestamp, &self.snapshot, &self.targets];
-        // A key that signs for two roles counts twice, which is rare.
+        // A key of two roles is counted twice. This is rare.
         let keys: u64 = roles.iter().flat_map(|role| role.keys.values()).map(|key| key.heap_size()).sum();
         inline_size::<Self>()
             + allocation(self.bytes.len())
@@ -60,7 +60,7 @@ impl Root {
             + keys
     }
 
-    /// Reads a root: signed by its own keys and, if it follows another, by that one's as well (TUF 1.0 §5.3.4).
+    /// Parses and verifies a root: it must be signed by its own keys and by those of `previous` (TUF 1.0 §5.3.4).
     pub fn read(
         bytes: Vec<u8>,
         previous: Option<&Self>,
@@ -72,7 +72,7 @@ impl Root {
         let envelope = Envelope::read(role, &bytes, is_late)?;
         if let Some(previous) = previous {
             let place = format!("root version {}", previous.header.version);
-            envelope.verify(&previous.keys_fit_for(gun), Some(place))?; // rows 29, 32 and 46
+            envelope.verify(&previous.keys_fit_for(gun), Some(place))?; // TRUST.md, rows 29, 32 and 46
         }
         let roles = envelope.signed().get("roles").and_then(Value::object);
         let roles = roles.ok_or_else(|| malformed("it has no object \"roles\"".to_owned()))?;
@@ -81,7 +81,7 @@ impl Root {
         let mut found = BTreeMap::new();
         for (name, entry) in roles {
             envelope.check_time()?;
-            // Every entry must be sound (row 75), though only four are used.
+            // All entries must be well-formed (TRUST.md, row 75), although only four are used.
             let keys = role_keys(entry, listed, &mut known).map_err(malformed)?;
             if ["root", "timestamp", "snapshot", "targets"].contains(&name) {
                 found.insert(name, keys);
@@ -90,33 +90,32 @@ impl Root {
         let mut role_of = |name: &str| found.remove(name).ok_or_else(|| malformed(format!("it lacks the role {name}")));
         let (keys, timestamp) = (role_of("root")?, role_of("timestamp")?);
         let (snapshot, targets) = (role_of("snapshot")?, role_of("targets")?);
-        let signed = envelope.verify(&keys, None)?; // rows 30 and 31
+        let signed = envelope.verify(&keys, None)?; // TRUST.md, rows 30 and 31
         let header = envelope.header("Root")?;
         if let Some(previous) = previous {
             let expected = previous.header.version + 1;
             if header.version != expected {
-                return Err(Rejection::RootVersion { expected, actual: header.version }.into()); // rows 37 to 40
+                return Err(Rejection::RootVersion { expected, actual: header.version }.into()); // TRUST.md, rows 37 to 40
             }
         }
         drop(envelope);
         let root = Self { bytes: bytes.into(), header, timestamp, snapshot, targets, keys, signed };
-        // A link of the chain must be a root of this repository; dates and pins are for its end.
+        // Each root of the chain must be one of this repository. Dates and pins are checked at its end.
         root.enough(|key| is_fit(key, gun), || root.distrust(gun, root.unfit()))?;
         Ok(root)
     }
 
-    /// Is this root to be trusted at `now`? Its certificates must be in date and pinned, and it must be unexpired.
-    /// Says when the certificates will no longer do.
+    /// Is this root trusted at `now`? Its certificates must be in date and accepted by the anchor, and it must not have expired.
+    /// Returns when too few of the certificates are left.
     ///
-    /// Only keys that pass every check are counted: a root that merely *lists* a pinned certificate, which is public,
-    /// proves nothing.
+    /// Only keys that have signed and pass every check are counted: to list a pinned certificate, which is public, proves nothing.
     pub(crate) fn trusted_until(&self, anchor: &Anchor, gun: &Gun, now: Timestamp) -> Result<Timestamp, Rejection> {
         let in_date =
             |key: &ListedKey| is_fit(key, gun) && key.certificate().is_some_and(|certificate| certificate.in_date(now));
         let pinned_until = |key: &ListedKey| anchor.accepts_until(key, now).filter(|_| in_date(key));
         self.enough(in_date, || self.distrust(gun, RootDistrust::OutOfDate))?;
         self.enough(|key| pinned_until(key).is_some(), || self.distrust(gun, RootDistrust::of(anchor.kind())))?;
-        self.header.check_expiry("root", now)?; // rows 42 and 48
+        self.header.check_expiry("root", now)?; // TRUST.md, rows 42 and 48
         Ok(self.certificates_end(pinned_until))
     }
 
@@ -125,7 +124,7 @@ impl Root {
         self.keys.keys.keys().copied().collect()
     }
 
-    /// Have enough of the keys signed that `counts` lets count?
+    /// Have enough keys signed, of those for which `counts` is true?
     fn enough(
         &self,
         counts: impl Fn(&ListedKey) -> bool,
@@ -135,7 +134,7 @@ impl Root {
         if valid >= self.keys.threshold { Ok(()) } else { Err(otherwise()) }
     }
 
-    /// When so many of the certificates that count have ended that the threshold is no longer met.
+    /// When so many certificates have expired that the threshold is no longer met.
     fn certificates_end(&self, counts_until: impl Fn(&ListedKey) -> Option<Timestamp>) -> Timestamp {
         let mut ends = BTreeMap::<KeyId, Timestamp>::new();
         for (key, end) in self.signed.iter().filter_map(|key| Some((key, counts_until(key)?))) {
@@ -148,15 +147,15 @@ impl Root {
         last.unwrap_or(Timestamp::MIN)
     }
 
-    /// Why the certificates will not do: they name another repository, or are unsound.
+    /// Why the certificates are not accepted: they name another repository, or are invalid.
     fn unfit(&self) -> RootDistrust {
         let names = self.signed.iter().filter_map(|key| key.certificate()?.root_key_of());
         let name = names.map(str::to_owned).find(|name| !name.is_empty());
         name.map_or(RootDistrust::Certificate, |name| RootDistrust::OtherRepository { name })
     }
 
-    /// The keys that may sign the next root: dates are not asked of them, or nobody could recover from an expired
-    /// certificate (row 42).
+    /// The keys that may sign the next root. Their dates are not checked: otherwise an owner could not replace an expired
+    /// certificate (TRUST.md, row 42).
     fn keys_fit_for(&self, gun: &Gun) -> RoleKeys {
         let mut fit = self.keys.clone();
         fit.keys.retain(|_, key| is_fit(key, gun));
@@ -169,7 +168,7 @@ impl Root {
     }
 }
 
-/// A root key is a certificate of this repository (row 20: a bare key is none).
+/// A root key must have a certificate for this repository. A bare key is no root key (TRUST.md, row 20).
 fn is_fit(key: &ListedKey, gun: &Gun) -> bool {
     key.certificate().is_some_and(|certificate| certificate.is_root_key_of(gun))
 }

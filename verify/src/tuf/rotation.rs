@@ -11,11 +11,11 @@ use super::source::{FetchError, MetadataName, MetadataSource};
 use super::trusted_state::TrustedState;
 use crate::image::Sha256;
 
-/// Steps that are followed in one refresh; a server could otherwise keep us walking for ever.
+/// The most rotations of one refresh. Without a limit a server could make a refresh endless.
 const STEPS: u64 = 64;
 
 impl Root {
-    /// The newest root the server has, for first contact.
+    /// The server's newest root, for first contact.
     pub(crate) fn fetch_newest(source: &mut dyn MetadataSource, gun: &Gun) -> Result<Self, RefreshError> {
         match fetch(source, &MetadataName::Root)? {
             Some(bytes) => Self::read(bytes, None, gun, &|| source.is_late()),
@@ -23,7 +23,7 @@ impl Root {
         }
     }
 
-    /// A root that was trusted before and is known by its version and hash alone. It was verified then, and is again.
+    /// Fetches a root that was trusted before, of which only the version and the hash are known. It is verified again.
     pub fn fetch_again(
         source: &mut dyn MetadataSource,
         gun: &Gun,
@@ -36,7 +36,7 @@ impl Root {
             }
             return Self::read(bytes, None, gun, &|| source.is_late());
         }
-        // Older servers keep the newest alone.
+        // Older servers keep only the newest root.
         let Some(bytes) = fetch(source, &MetadataName::Root)? else {
             return Err(Rejection::Deleted { gun: gun.as_str().to_owned() }.into());
         };
@@ -47,26 +47,26 @@ impl Root {
             Ordering::Less => Err(Rejection::Rollback { role: "root".to_owned(), seen: version, offered }.into()),
             Ordering::Equal if !is_it => Err(Rejection::Equivocation { role: "root".to_owned(), version }.into()),
             Ordering::Equal => Ok(root),
-            // Nothing leads from the one that was trusted to this one.
+            // No chain of rotations leads from the trusted root to this one.
             Ordering::Greater => Err(Rejection::RootVersion { expected: version, actual: offered }.into()),
         }
     }
 
-    /// Follows rotations from a root that was trusted before, up to the newest. Every step is noted: what the keys before
-    /// it have signed away stays signed away, wherever the walk ends.
-    pub(crate) fn walk(
+    /// Follows the rotations from a trusted root to the newest one. Every step is recorded: a key that a root has removed stays
+    /// removed, even if a later step fails.
+    pub(crate) fn follow_rotations(
         mut root: Arc<Self>,
         source: &mut dyn MetadataSource,
         gun: &Gun,
-        seen: &mut TrustedState,
+        state: &mut TrustedState,
     ) -> Result<Arc<Self>, RefreshError> {
         for _ in 0..STEPS {
             let next = root.header.version + 1; // at most 2^53 + 1
             let Some(bytes) = fetch(source, &MetadataName::RootVersion(next))? else { return Ok(root) };
             root = Arc::new(Self::read(bytes, Some(&root), gun, &|| source.is_late())?);
-            seen.record_root(&root);
+            state.record_root(&root);
         }
-        // One more probe tells "exactly as many as are followed" from "more than that".
+        // Exactly this many rotations are allowed, so there may be no further root.
         match fetch(source, &MetadataName::RootVersion(root.header.version + 1))? {
             None => Ok(root),
             Some(_) => Err(Rejection::TooManyRoots { version: root.header.version, limit: STEPS }.into()),
@@ -74,7 +74,7 @@ impl Root {
     }
 }
 
-/// A root's bytes; `None` if the server has no such root.
+/// The bytes of a root. `None` if the server does not have it.
 fn fetch(source: &mut dyn MetadataSource, name: &MetadataName) -> Result<Option<Vec<u8>>, RefreshError> {
     match source.fetch(name, name.cap()) {
         Ok(bytes) if bytes.len() > name.cap() => Err(too_large(name.cap())),

@@ -1,4 +1,4 @@
-//! Signatures and thresholds: the one place that decides whether enough of the right keys have signed.
+//! Signatures and thresholds. No other module counts signatures.
 
 use std::sync::Arc;
 
@@ -23,8 +23,8 @@ impl Signature {
     }
 }
 
-/// The keys of a role that have signed `message`. Signatures by keys that the role does not list are passed over.
-/// `check_time` is asked before each verification: it hashes the whole message.
+/// The keys of a role that have signed `message`. Signatures of other keys are ignored. `check_time` is called before each
+/// verification, which hashes the whole message.
 pub(crate) fn signers<E>(
     message: &[u8],
     signatures: &[Signature],
@@ -44,8 +44,8 @@ pub(crate) fn signers<E>(
     Ok(signed)
 }
 
-/// How many different keys these are. Two certificates of one key are one (TRUST.md, row 24), and a key that signed
-/// twice is listed once (TUF 1.0 §5.3.5: "each key only once").
+/// The number of different keys. Two certificates of one key count as one key (TRUST.md, row 24), and so do two signatures of one
+/// key (TUF 1.0 §5.3.5).
 pub(crate) fn distinct<'k>(keys: impl IntoIterator<Item = &'k ListedKey>) -> u64 {
     ordered::set(keys.into_iter().map(ListedKey::canonical_id)).len() as u64
 }

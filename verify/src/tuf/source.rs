@@ -1,5 +1,4 @@
-//! Where metadata comes from, as the verifier sees it: a name goes in, bytes come out. The verifier itself opens
-//! no file and no socket.
+//! The source of metadata, as the verifier sees it: a name goes in, bytes come out. This crate opens no file and no socket.
 
 use std::fmt;
 
@@ -7,11 +6,11 @@ use crate::image::Sha256;
 use crate::tuf::gun::RoleName;
 use crate::unavailable::Unavailable;
 
-/// One metadata file of a repository, as Notary names it. Everything but `root` and `timestamp` is asked for by
-/// content, so that no mix of two publications can be put together.
+/// A metadata file of a repository, as Notary names it. All files but `root` and `timestamp` are named by their hash or version,
+/// so a server cannot mix two publications.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MetadataName {
-    /// The newest root the server has.
+    /// The server's newest root.
     Root,
     /// One version of the root.
     RootVersion(u64),
@@ -26,7 +25,7 @@ pub enum MetadataName {
 }
 
 impl MetadataName {
-    /// The file's name below `…/_trust/tuf/`, without `.json`.
+    /// Its name below `…/_trust/tuf/`, without `.json`.
     pub fn file_stem(&self) -> String {
         match self {
             Self::Root => "root".to_owned(),
@@ -48,12 +47,12 @@ impl MetadataName {
     }
 }
 
-/// A file of so many bytes costs so little that it is read without asking for memory. Hardly a root, a timestamp or a
-/// snapshot is larger.
+/// Files up to this length need so little memory that none is reserved for them. Most roots, timestamps and snapshots are
+/// smaller.
 pub const SMALL_FILE: usize = 16 << 10;
 
-/// The most values and names in a role's file. Notary's roots, timestamps and snapshots have some dozens; 75,000 targets
-/// have about 600,000.
+/// The most values and names in a role's file. Notary's roots, timestamps and snapshots have some dozens, and 75,000 targets have
+/// about 600,000.
 pub fn most_values(role: &str, bytes: usize) -> usize {
     match role {
         "timestamp" => 1 << 10,
@@ -63,10 +62,10 @@ pub fn most_values(role: &str, bytes: usize) -> usize {
     }
 }
 
-/// The most memory that reading so many bytes may take, beside the bytes themselves. Small files may be of any shape;
-/// large ones must be near what Notary's client writes, which takes seven tenths of its bytes.
+/// The most memory that reading a file of this many bytes may take, without the bytes themselves. Small files may have any
+/// content. Large files must be like those of Notary's client, which take seven tenths of their bytes.
 pub fn reading_memory(role: &str, bytes: usize) -> usize {
-    // The values, and the text once without escapes and once in canonical form.
+    // The values, and the text twice: without escapes and in canonical form.
     let of_role = most_values(role, bytes).saturating_mul(8).saturating_add(bytes.saturating_mul(2));
     bytes.max(bytes.saturating_mul(8).min(8 << 20)).min(of_role)
 }
@@ -77,26 +76,26 @@ impl fmt::Display for MetadataName {
     }
 }
 
-/// Gives the bytes of metadata files of one repository on one server.
+/// Gives the metadata files of one repository on one server.
 pub trait MetadataSource {
-    /// The file's bytes: all of them, and never more than `cap`.
+    /// The whole file, never more than `cap` bytes.
     fn fetch(&mut self, name: &MetadataName, cap: usize) -> Result<Vec<u8>, FetchError>;
 
-    /// What is fetched next are targets roles of these lengths, and nothing else. Says whether there is memory for that.
+    /// Reserves memory. Only targets roles of these lengths are fetched next. Fails if there is not enough memory.
     fn reserve(&mut self, _: &[usize]) -> Result<(), Unavailable> {
         Ok(())
     }
 
-    /// Takes the bytes of a targets role back, now that they were verified: they may be of use to somebody.
+    /// Takes the bytes of a verified targets role back, to use them for other requests.
     fn give_back(&mut self, _: Sha256, _: Vec<u8>) {}
 
-    /// Is the time up? Looked at all along while files are read and verified; the verifier itself knows no clock.
+    /// Has the deadline passed? This is called regularly while files are parsed and verified, for this crate reads no clock.
     fn is_late(&self) -> bool {
         false
     }
 }
 
-/// Why a file could not be had.
+/// Why a file was not fetched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FetchError {
     /// The server says that there is no such file.

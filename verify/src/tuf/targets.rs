@@ -1,6 +1,7 @@
-//! A targets role, top level or delegated: which tags have which digests, and who else may say so.
+//! A targets role, top-level or delegated: the digests of tags, and the delegations to other roles.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
@@ -14,22 +15,22 @@ use crate::image::Sha256;
 use crate::json::Value;
 use crate::text::printable;
 
-/// The most roles that one may delegate to: a signer each.
+/// The most delegations of one role.
 const ROLES: usize = 1024;
 
 /// A verified targets role.
 #[derive(Debug)]
 pub struct TargetsRole {
     pub(crate) header: Header,
-    /// What was listed of the file: under the same hash it need not be fetched again.
+    /// The listed length and hashes. A file with the same hash is not fetched again.
     pub(crate) file: FileMeta,
-    /// Who could have signed it: under other keys it must be verified again.
+    /// The keys that it was verified with. Under other keys it must be verified again.
     pub(crate) keys: RoleKeys,
     /// The canonical IDs of the keys that have signed it.
     signers: Vec<KeyId>,
     tags: Tags,
     delegations: Vec<DelegatedRole>,
-    weight: u64,
+    heap_size: u64,
 }
 
 /// An entry of `delegations.roles`.
@@ -37,7 +38,7 @@ pub struct TargetsRole {
 pub(crate) struct DelegatedRole {
     pub(crate) name: RoleName,
     pub(crate) keys: RoleKeys,
-    /// String prefixes of the tags that it may sign.
+    /// The prefixes of the tags that it may sign.
     paths: Packed,
 }
 
@@ -46,14 +47,14 @@ impl DelegatedRole {
         inline_size::<Self>() + allocation(self.name.as_str().len()) + self.keys.heap_size() + self.paths.heap_size()
     }
 
-    /// Has it authority over this tag? Without paths it has none (row 78).
+    /// May it sign this tag? Without paths it may sign none (TRUST.md, row 78).
     pub(crate) fn covers(&self, tag: &str) -> bool {
         self.paths.iter().any(|prefix| tag.starts_with(prefix))
     }
 }
 
 impl TargetsRole {
-    /// What the snapshot says of its file.
+    /// The length and the hashes that the snapshot lists for it.
     pub fn file(&self) -> &FileMeta {
         &self.file
     }
@@ -63,7 +64,7 @@ impl TargetsRole {
         &self.header
     }
 
-    /// Reads and verifies a file that has the listed hashes.
+    /// Parses and verifies a file that has the listed hashes.
     pub(crate) fn open(
         role: &str,
         bytes: &[u8],
@@ -75,15 +76,15 @@ impl TargetsRole {
         let signers = canonical_ids(&envelope.verify(keys, None)?);
         let header = envelope.header("Targets")?;
         let tags = Tags::read(&envelope)?;
-        let (delegations, keys_weight) = delegations(role, &envelope)?;
+        let (delegations, keys_size) = delegations(role, &envelope)?;
         let delegated: u64 = delegations.iter().map(DelegatedRole::heap_size).sum();
-        let weight = inline_size::<Self>() + keys.heap_size() + tags.heap_size() + delegated + keys_weight;
-        Ok(Self { header, file: file.clone(), keys: keys.clone(), signers, tags, delegations, weight })
+        let heap_size = inline_size::<Self>() + keys.heap_size() + tags.heap_size() + delegated + keys_size;
+        Ok(Self { header, file: file.clone(), keys: keys.clone(), signers, tags, delegations, heap_size })
     }
 
-    /// What it takes in memory.
+    /// What it takes in memory, nearly.
     pub(crate) fn heap_size(&self) -> u64 {
-        self.weight
+        self.heap_size
     }
 
     pub(crate) fn tags(&self) -> &Tags {
@@ -94,27 +95,26 @@ impl TargetsRole {
         self.delegations.iter().find(|delegation| delegation.name == *role)
     }
 
-    /// Was the metadata signed by one of these (canonical) keys?
+    /// Has the key with this canonical ID signed it?
     pub(crate) fn is_signed_by(&self, key: KeyId) -> bool {
         self.signers.contains(&key)
     }
 
-    /// Expired metadata never counts.
+    /// Rejects it if it has expired.
     pub(crate) fn check_expiry(&self, role: &str, now: Timestamp) -> Result<(), Rejection> {
         self.header.check_expiry(role, now)
     }
 }
 
-/// Tags and their digests, as small as they get, in few allocations: a repository may have 75,000.
+/// Tags and their digests, in little memory and in few allocations: a repository may have 75,000 tags.
 #[derive(Debug, Default)]
 pub(crate) struct Tags {
     /// Sorted.
     names: Packed,
-    /// For each name the place of its digest. [`UNUSABLE`] for a target without a sha256 digest, which is of no use to
-    /// anybody (row 83).
-    places: Vec<u32>,
+    /// The index of the digest of each name. [`UNUSABLE`] for a target without a sha256 digest (TRUST.md, row 83).
+    indices: Vec<u32>,
     digests: Vec<Sha256>,
-    /// Indices of the names with a digest, sorted by it and then by name.
+    /// The indices of the names that have a digest, sorted by the digest and then by the name.
     by_digest: Vec<u32>,
 }
 
@@ -122,7 +122,7 @@ const UNUSABLE: u32 = u32::MAX;
 
 impl Tags {
     fn heap_size(&self) -> u64 {
-        let numbers = (self.places.len() + self.by_digest.len()) * size_of::<u32>();
+        let numbers = (self.indices.len() + self.by_digest.len()) * size_of::<u32>();
         self.names.heap_size() + allocation(numbers) + allocation(self.digests.len() * size_of::<Sha256>())
     }
 
@@ -134,7 +134,7 @@ impl Tags {
         let mut tags = Self::default();
         let (count, bytes) = members.clone().fold((0, 0), |(count, bytes), (tag, _)| (count + 1, bytes + tag.len()));
         tags.names.reserve(count, bytes);
-        tags.places.reserve_exact(count);
+        tags.indices.reserve_exact(count);
         tags.digests.reserve_exact(count);
         for (number, (tag, target)) in (0u32..).zip(members) {
             if number.is_multiple_of(1024) {
@@ -148,13 +148,13 @@ impl Tags {
             let hashes = Hashes::read(target);
             let hashes = hashes.map_err(|what| malformed(format!("{what} (\"{}\")", printable(tag, 128))))?;
             tags.names.push(tag);
-            tags.places
+            tags.indices
                 .push(u32::try_from(tags.digests.len()).ok().filter(|_| hashes.sha256.is_some()).unwrap_or(UNUSABLE));
             tags.by_digest.extend(hashes.sha256.map(|_| number));
             tags.digests.extend(hashes.sha256);
         }
-        let (places, digests) = (&tags.places, &tags.digests);
-        tags.by_digest.sort_by_key(|name| digest_of(places, digests, *name)); // stable: names stay in order
+        let (indices, digests) = (&tags.indices, &tags.digests);
+        tags.by_digest.sort_by_key(|name| digest_of(indices, digests, *name)); // stable: names stay in order
         envelope.check_time()?;
         tags.digests.shrink_to_fit();
         tags.by_digest.shrink_to_fit();
@@ -162,10 +162,10 @@ impl Tags {
     }
 
     fn digest(&self, name: u32) -> Option<Sha256> {
-        digest_of(&self.places, &self.digests, name)
+        digest_of(&self.indices, &self.digests, name)
     }
 
-    /// The target of exactly this tag: `None` if there is none, `Some(None)` if it has no usable digest.
+    /// The target of this tag. `None` if there is none, `Some(None)` if it has no usable digest.
     pub(crate) fn get(&self, tag: &str) -> Option<Option<Sha256>> {
         self.names.find(tag).map(|name| self.digest(name))
     }
@@ -178,16 +178,16 @@ impl Tags {
     }
 }
 
-fn digest_of(places: &[u32], digests: &[Sha256], name: u32) -> Option<Sha256> {
-    let place = places.get(usize::try_from(name).ok()?)?;
-    digests.get(usize::try_from(*place).ok()?).copied()
+fn digest_of(indices: &[u32], digests: &[Sha256], name: u32) -> Option<Sha256> {
+    let index = indices.get(usize::try_from(name).ok()?)?;
+    digests.get(usize::try_from(*index).ok()?).copied()
 }
 
-/// Many short texts in one long one.
+/// Many short texts in one string.
 #[derive(Debug, Default)]
 struct Packed {
     text: String,
-    /// Where each ends.
+    /// Where each text ends.
     ends: Vec<u32>,
 }
 
@@ -199,7 +199,7 @@ impl Packed {
 
     fn push(&mut self, text: &str) {
         self.text.push_str(text);
-        // A file has at most 16 MiB.
+        // A file has at most 16 MiB, so this does not overflow.
         self.ends.push(u32::try_from(self.text.len()).unwrap_or(u32::MAX));
     }
 
@@ -213,7 +213,7 @@ impl Packed {
         (0u32..).map_while(|index| self.get(index))
     }
 
-    /// The index of this text, where all are sorted.
+    /// The index of this text. All texts must be sorted.
     fn find(&self, text: &str) -> Option<u32> {
         let (mut low, mut high) = (0, u32::try_from(self.ends.len()).ok()?);
         while low < high {
@@ -232,7 +232,8 @@ impl Packed {
     }
 }
 
-/// The delegations of a role: all of its own direct children, each once (rows 73 to 76); and what their keys weigh.
+/// The delegations of a role, which must be its direct children, each once (TRUST.md, rows 73 to 76), and what their keys take
+/// in memory.
 fn delegations(parent: &str, envelope: &Envelope<'_>) -> Result<(Vec<DelegatedRole>, u64), RefreshError> {
     let malformed = |what: String| Rejection::structure(parent, what);
     let not = |what: &str| malformed(what.to_owned());
@@ -249,11 +250,11 @@ fn delegations(parent: &str, envelope: &Envelope<'_>) -> Result<(Vec<DelegatedRo
     };
     let listed = listed_keys(delegations).map_err(malformed)?;
     let mut known = KnownKeys::new();
-    let mut seen = std::collections::BTreeSet::new();
+    let mut names = BTreeSet::new();
     let mut out = Vec::new();
     for entry in entries {
         envelope.check_time()?;
-        if seen.len() == ROLES {
+        if names.len() == ROLES {
             return Err(not("it delegates to more than 1024 roles").into());
         }
         let name = entry.get("name").and_then(Value::string).ok_or_else(|| not("a delegated role has no name"))?;
@@ -261,7 +262,7 @@ fn delegations(parent: &str, envelope: &Envelope<'_>) -> Result<(Vec<DelegatedRo
             name.strip_prefix(parent).and_then(|rest| rest.strip_prefix('/')).and_then(RoleName::child_of_targets);
         let child =
             child.ok_or_else(|| malformed(format!("\"{}\" is no direct child of {parent}", printable(name, 128))))?;
-        if !seen.insert(child.clone()) {
+        if !names.insert(child.clone()) {
             return Err(malformed(format!("the role \"{name}\" is delegated twice")).into());
         }
         let keys = role_keys(entry, listed, &mut known).map_err(malformed)?;
@@ -271,11 +272,11 @@ fn delegations(parent: &str, envelope: &Envelope<'_>) -> Result<(Vec<DelegatedRo
                 paths.push(path.string().ok_or_else(|| not("a path is not text"))?);
             }
         }
-        // What a delegation delegates further is checked, and never used.
+        // The delegations of delegations are checked, but never used.
         if parent == "targets" {
             out.push(DelegatedRole { name: child, keys, paths });
         }
     }
-    let keys_weight = known.values().flatten().map(|key| key.heap_size()).sum();
-    Ok((out, keys_weight))
+    let keys_size = known.values().flatten().map(|key| key.heap_size()).sum();
+    Ok((out, keys_size))
 }

@@ -1,7 +1,7 @@
-//! The newest that was ever verified of a repository: the root, the publication, and the floor under every role. A
-//! refresh that fails halfway has seen something all the same: a version that was verified is never forgotten for the sake
-//! of a file that came after it, or whoever can make a refresh fail could turn the clock back, and a rotation that took a
-//! key away could be shown once and then hidden.
+//! The newest data of a repository that was ever verified: its root, its publication, and the minimum version of every role.
+//!
+//! A version that was verified is recorded even if the refresh fails at a later file. Otherwise an attacker who can make a
+//! refresh fail could offer older data again, or show a rotation that removed a key once and then hide it.
 
 use std::sync::Arc;
 
@@ -11,43 +11,44 @@ use super::rejection::Rejection;
 use super::rollback::MinimumVersions;
 use super::root::Root;
 
-/// What was seen.
+/// The newest root, publication and versions.
 #[derive(Clone, Debug, Default)]
 pub struct TrustedState {
     root: Option<Arc<Root>>,
     publication: Option<Publication>,
-    floor: MinimumVersions,
+    minimum: MinimumVersions,
 }
 
-/// What the newest timestamp lists.
+/// The newest publication.
 #[derive(Clone, Debug)]
 struct Publication {
-    age: PublicationVersion,
-    lists: Lists,
+    version: PublicationVersion,
+    content: Published,
 }
 
 #[derive(Clone, Debug)]
-enum Lists {
+enum Published {
+    /// Its timestamp lists this snapshot.
     Snapshot(FileMeta),
-    /// It was seen in an earlier process, which left no more of it than its versions.
+    /// An earlier process has verified it and stored nothing but its versions.
     Unknown,
-    /// Its server says that it was deleted.
-    Gone,
+    /// The server has deleted it.
+    Deleted,
 }
 
-/// The versions of a publication's root and timestamp: what orders two of them. Timestamps may begin again under a newer
-/// root.
+/// The versions of a publication's root and of its timestamp, which order publications. Timestamps may begin again at 1 under
+/// a newer root.
 pub type PublicationVersion = (u64, u64);
 
 impl TrustedState {
-    /// What it takes in memory, but for the root.
+    /// What it takes in memory, without the root.
     pub fn heap_size(&self) -> u64 {
-        self.floor.heap_size()
+        self.minimum.heap_size()
     }
 
-    /// A root that was trusted before, and a floor.
-    pub fn new(root: Option<Arc<Root>>, floor: MinimumVersions) -> Self {
-        Self { root, publication: None, floor }
+    /// From a root that was trusted before and from minimum versions.
+    pub fn new(root: Option<Arc<Root>>, minimum: MinimumVersions) -> Self {
+        Self { root, publication: None, minimum }
     }
 
     /// The newest root.
@@ -55,77 +56,78 @@ impl TrustedState {
         self.root.as_ref()
     }
 
-    /// The newest header of every role.
+    /// The minimum version of every role.
     pub fn minimum_versions(&self) -> &MinimumVersions {
-        &self.floor
+        &self.minimum
     }
 
-    /// A root that the chain led to (TUF 1.0 §5.3.8: each one is kept, however the rest goes).
+    /// Records a root that the chain of rotations led to (TUF 1.0 §5.3.8: also if a later step fails).
     pub fn record_root(&mut self, root: &Arc<Root>) {
-        self.floor.record_root(root.header);
-        if self.root.as_ref().is_none_or(|seen| seen.header.version < root.header.version) {
+        self.minimum.record_root(root.header);
+        if self.root.as_ref().is_none_or(|known| known.header.version < root.header.version) {
             self.root = Some(Arc::clone(root));
         }
     }
 
-    /// A timestamp that the keys of this root have signed: it must not go back behind what was seen.
+    /// Records a timestamp that the keys of this root have signed. It must not be older than the recorded one.
     pub(crate) fn record_timestamp(&mut self, root: &Root, timestamp: &TimestampRole) -> Result<(), Rejection> {
-        self.floor.note("timestamp", &root.timestamp, timestamp.header)?;
-        let age = (root.header.version, timestamp.header.version);
-        self.publication = Some(Publication { age, lists: Lists::Snapshot(timestamp.snapshot.clone()) });
+        self.minimum.record("timestamp", &root.timestamp, timestamp.header)?;
+        let version = (root.header.version, timestamp.header.version);
+        self.publication = Some(Publication { version, content: Published::Snapshot(timestamp.snapshot.clone()) });
         Ok(())
     }
 
-    /// A floor above this data: an earlier process has seen a newer publication.
-    pub(crate) fn record_newer(&mut self, root: &Root, floor: &MinimumVersions) {
-        let age = (floor.root_version(), floor.version("timestamp", &root.timestamp));
-        self.publication = Some(Publication { age, lists: Lists::Unknown });
+    /// Records that an earlier process has verified a newer publication, of which only these versions are known.
+    pub(crate) fn record_newer(&mut self, root: &Root, newer: &MinimumVersions) {
+        let version = (newer.root_version(), newer.version("timestamp", &root.timestamp));
+        self.publication = Some(Publication { version, content: Published::Unknown });
     }
 
-    /// The server has deleted what it had under this root. That holds until it has something again.
+    /// Records that the server has deleted the repository. A timestamp that is verified later ends this.
     pub(crate) fn record_deleted(&mut self, root: &Root) {
-        let age = (self.floor.root_version(), self.floor.version("timestamp", &root.timestamp));
-        self.publication = Some(Publication { age, lists: Lists::Gone });
+        let version = (self.minimum.root_version(), self.minimum.version("timestamp", &root.timestamp));
+        self.publication = Some(Publication { version, content: Published::Deleted });
     }
 
-    /// Was the newest deleted at its server?
+    /// Has the server deleted the newest publication?
     pub fn is_deleted(&self) -> bool {
-        self.publication.as_ref().is_some_and(|newest| matches!(newest.lists, Lists::Gone))
+        self.publication.as_ref().is_some_and(|newest| matches!(newest.content, Published::Deleted))
     }
 
-    /// The same for any role below it, and the keys that it has.
-    pub(crate) fn note(&mut self, role: &str, keys: &RoleKeys, header: Header) -> Result<(), Rejection> {
-        self.floor.note(role, keys, header)
+    /// Records the header of a role, with the keys that the role has. It must not be older than the recorded one.
+    pub(crate) fn record(&mut self, role: &str, keys: &RoleKeys, header: Header) -> Result<(), Rejection> {
+        self.minimum.record(role, keys, header)
     }
 
-    /// Takes over whatever is newer in another.
+    /// Takes over what is newer in another state.
     pub fn merge(&mut self, other: &Self) {
         if let Some(root) = &other.root {
             self.record_root(root);
         }
-        if other.age() > self.age() {
+        if other.version() > self.version() {
             self.publication.clone_from(&other.publication);
         }
-        self.floor.merge(&other.floor);
+        self.minimum.merge(&other.minimum);
     }
 
-    /// The same, where the other has been seen later: what became of the same publication counts as well.
+    /// The same for a state that was recorded later: it also replaces what is known of the same publication.
     pub fn merge_later(&mut self, later: &Self) {
-        let is_as_new = later.age() >= self.age();
+        let is_as_new = later.version() >= self.version();
         self.merge(later);
         if is_as_new {
             self.publication.clone_from(&later.publication);
         }
     }
 
-    fn age(&self) -> Option<PublicationVersion> {
-        self.publication.as_ref().map(|publication| publication.age)
+    fn version(&self) -> Option<PublicationVersion> {
+        self.publication.as_ref().map(|publication| publication.version)
     }
 
-    /// Was there a newer root, or another publication, than these?
+    /// Is there a newer root than this one, or another publication than that of this timestamp?
     pub(crate) fn is_beyond(&self, root: &Root, timestamp: &TimestampRole) -> bool {
-        self.root.as_ref().is_some_and(|seen| seen.header.version > root.header.version)
-            || (self.publication.as_ref())
-                .is_some_and(|newest| !matches!(&newest.lists, Lists::Snapshot(file) if *file == timestamp.snapshot))
+        self.root.as_ref().is_some_and(|known| known.header.version > root.header.version)
+            || (self.publication.as_ref()).is_some_and(
+                |newest| !matches!(&newest.content, Published::Snapshot(file) if *file == timestamp.snapshot),
+            )
     }
 }

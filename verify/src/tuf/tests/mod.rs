@@ -317,7 +317,10 @@ fn verifying_ends_with_the_time_and_says_no_word_of_the_data() {
                 break;
             }
             Err(RefreshError::Unavailable(why)) => {
-                assert!(why.message.contains("the time was up") && why.cause == UnavailableCause::OutOfTime, "{why}");
+                assert!(
+                    why.message.contains("the deadline passed") && why.cause == UnavailableCause::OutOfTime,
+                    "{why}"
+                );
             }
             Err(RefreshError::Rejected(rejection)) => panic!("after {looks} looks: {rejection}"),
         }
