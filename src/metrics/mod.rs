@@ -4,28 +4,25 @@
 //! text of a tenant or of a server becomes a label, so that no request can make the registry grow.
 
 mod exposition;
+mod families;
 mod labels;
 mod process;
 
 use std::time::{Duration, SystemTime};
 
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 pub use crate::metrics::exposition::CONTENT_TYPE;
 use crate::metrics::exposition::{plain_text, sample};
+use crate::metrics::families::{
+    Counters, Gauges, Histograms, Registration, admission_buckets, age_buckets, phase_buckets,
+};
 use crate::metrics::labels::Labels;
 pub use crate::metrics::labels::{
     Endpoint, InProgress, Limit, Listener, NotSent, Outcome, Peer, Phase, ReloadResult, Reloaded, RequestOutcome, Role,
     Scope, Source, Verdict,
 };
-
-type Counters = Family<Labels, Counter>;
-type Gauges = Family<Labels, Gauge>;
-type Histograms = Family<Labels, Histogram>;
 
 /// All metrics of the process. Every method may be called from any thread.
 #[derive(Debug)]
@@ -119,7 +116,7 @@ impl Metrics {
                 new.gauges("portreeve_build_info", "The running version")
                     .get_or_create(&Labels::one("version", VERSION))
                     .set(1);
-                new.0
+                new.into_registry()
             },
             started: since_epoch(),
         };
@@ -308,10 +305,10 @@ impl Default for Metrics {
     }
 }
 
-/// The reason for [`Verdict::Unchecked`].
-pub const REASON_POLICY: &str = "policy";
-/// The reason for [`Verdict::Unavailable`].
-pub const REASON_TRUST_SERVER: &str = "trust-server";
+/// The reason of [`Verdict::Unchecked`].
+const REASON_POLICY: &str = "policy";
+/// The reason of [`Verdict::Unavailable`].
+const REASON_TRUST_SERVER: &str = "trust-server";
 
 /// The two names of Portieris, for dashboards that were made for it. As there, they count only `/admit`.
 const PORTIERIS_ALLOW: &str = "portieris_pod_admission_decision_allow_count";
@@ -326,30 +323,6 @@ pub struct Counted(Gauge);
 impl Drop for Counted {
     fn drop(&mut self) {
         self.0.dec();
-    }
-}
-
-/// Makes metric families and registers them.
-#[derive(Default)]
-struct Registration(Registry);
-
-impl Registration {
-    fn counters(&mut self, name: &str, help: &str) -> Counters {
-        let family = Counters::default();
-        self.0.register(name, help, family.clone());
-        family
-    }
-
-    fn gauges(&mut self, name: &str, help: &str) -> Gauges {
-        let family = Gauges::default();
-        self.0.register(name, help, family.clone());
-        family
-    }
-
-    fn histograms(&mut self, name: &str, help: &str, buckets: fn() -> Histogram) -> Histograms {
-        let family = Histograms::new_with_constructor(buckets);
-        self.0.register(name, help, family.clone());
-        family
     }
 }
 
@@ -379,21 +352,6 @@ fn of_reload(what: Reloaded, result: ReloadResult) -> Labels {
 
 fn since_epoch() -> Duration {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
-}
-
-/// From a warm admission (less than a millisecond) to the longest timeout of Kubernetes (30 s).
-fn admission_buckets() -> Histogram {
-    Histogram::new([0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0])
-}
-
-/// Coarse, because there are many phases, and finer at the beginning, because most phases are short.
-fn phase_buckets() -> Histogram {
-    Histogram::new([0.0001, 0.001, 0.01, 0.05, 0.25, 1.0, 2.5, 10.0])
-}
-
-/// From a minute to a month.
-fn age_buckets() -> Histogram {
-    Histogram::new([60.0, 600.0, 3_600.0, 21_600.0, 86_400.0, 604_800.0, 2_592_000.0])
 }
 
 #[cfg(test)]
