@@ -1,10 +1,10 @@
-//! A child compared with its owner (`admission.children: compare`). Another webhook may put a container into a pod after
-//! its controller made it, and may take the image from what a tenant wrote. So a child's images pass only if the template of
-//! its owner, read from the Kubernetes API, has them; every other image is verified like a user's. Where the owner cannot be
-//! read, all images are.
+//! Compares a child with its owner (`admission.children: compare`). Another webhook can add a container to a pod after the
+//! controller made the pod, and can take the image from a field that a tenant wrote. Therefore an image of a child passes only
+//! if the owner's template has it. The template is read from the Kubernetes API. Every other image is verified as a user's
+//! image is. If the owner cannot be read, all images are verified.
 //!
 //! An image of the template passes in every list and container of the child: it was verified when the template was written,
-//! and runs in this pod anyway.
+//! and it runs in this pod anyway.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -19,21 +19,21 @@ use crate::kube::owners::{OwnerName, Owners};
 use portreeve_verify::ordered;
 use portreeve_verify::text::printable;
 
-/// What is believed of a child that a trusted controller made.
+/// How far a child is trusted that a trusted controller made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Children {
-    /// That its images are its owner's, as Portieris has it.
+    /// All of its images pass, as with Portieris.
     #[default]
     Trust,
-    /// Its owner's images; all others are verified.
+    /// The images of its owner pass. All others are verified.
     Compare,
 }
 
-/// The images in owners' templates. Shared by all workers.
+/// The images in owners' templates. All workers share it.
 #[derive(Debug)]
 pub struct Templates(Owners<BTreeSet<String>>);
 
-/// Why images of a child are verified.
+/// Why images of a child were verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Compared {
     /// The owner's template does not have them.
@@ -41,7 +41,7 @@ pub enum Compared {
         /// The owner: `ReplicaSet line-1/plc-5d8`.
         owner: String,
     },
-    /// Nobody could say which ones it has.
+    /// The owner's template could not be read.
     Unread {
         /// The owner.
         owner: String,
@@ -57,8 +57,7 @@ impl Templates {
         Self(Owners::new(api, heap_size))
     }
 
-    /// Leaves those images of a child that its owner's template does not have, and says why they are left. `None`: there
-    /// are none.
+    /// Removes the images that the owner's template has, and says why the others remain. `None`: no image remains.
     pub(super) fn compare(
         &self,
         owner: &Owner,

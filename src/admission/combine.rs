@@ -1,8 +1,9 @@
-//! Several verdicts on one image, combined. Pure: no clock, no network.
+//! Combines several verdicts on one image. Pure: no clock, no network.
 //!
-//! One rule for two levels: the checks of a rule, and the rules for an image. All verdicts of an alternative must be good and
-//! name the same digest. One good alternative is enough. Where none is good, the image is unavailable if a verdict that could
-//! not be given might have changed that, and rejected if every alternative was rejected.
+//! The same rule applies on two levels, to the checks of a rule and to the rules for an image. There are alternatives, each a
+//! list of verdicts. An alternative is good if all of its verdicts are good and name the same digest. One good alternative is
+//! enough. The result is rejected only if every alternative is rejected, and unavailable if none is good and one is
+//! unavailable.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -12,18 +13,18 @@ use crate::policy::Rule;
 use crate::schemes::{Mode, Subject};
 use portreeve_verify::VerifiedDigest;
 
-/// What a rule, or one check of it, says of an image.
+/// The verdict of a rule, or of one check of a rule.
 #[derive(Clone, Debug)]
 pub struct RuleVerdict {
     /// The rule.
     pub rule: Arc<Rule>,
-    /// What was looked at, where a check was made.
+    /// What the check looked at; `None` if no check was made.
     pub subject: Option<Subject>,
     /// The verdict.
     pub verdict: Verdict,
 }
 
-/// What the verdicts are about, for the words of a contradiction.
+/// The level of the verdicts, for the message when they disagree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Level {
     /// The checks of one rule.
@@ -32,16 +33,16 @@ pub(super) enum Level {
     Rules,
 }
 
-/// Several verdicts together.
+/// The combination of several verdicts.
 #[derive(Debug, Default)]
 pub(super) struct Combined {
-    /// The one that decides is the first. Empty where there was none.
+    /// The verdict that decides comes first. Empty if there was none.
     pub(super) verdicts: Vec<RuleVerdict>,
     /// The digest to pin the image to.
     pub(super) pin: Option<VerifiedDigest>,
 }
 
-/// How bad a verdict is. What denies is worse than what warns, and a rejection is worse than an unavailable server.
+/// How bad a verdict is. A verdict that denies is worse than one that warns, and a rejection is worse than `unavailable`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Severity {
     Unchecked,
@@ -72,7 +73,7 @@ impl RuleVerdict {
     }
 }
 
-/// Combines alternatives, each a list of verdicts. Later ones are not asked for once one is good.
+/// Combines alternatives. After the first good one, no further alternative is evaluated.
 pub(super) fn any_of<V>(level: Level, alternatives: impl Iterator<Item = V>) -> Combined
 where
     V: Iterator<Item = RuleVerdict>,
@@ -88,7 +89,7 @@ where
 }
 
 impl Combined {
-    /// All of these must hold.
+    /// One alternative: all of its verdicts must be good.
     fn all_of(level: Level, mut verdicts: Vec<RuleVerdict>) -> Self {
         let agreed = agreed_digest(&verdicts);
         for one in &mut verdicts {
@@ -105,7 +106,7 @@ impl Combined {
             one.verdict = Verdict::Rejected { code: "digests-disagree", reason };
         }
         let pins = verdicts.iter().any(|one| one.rule.mutates_image() && one.digest().is_some());
-        // The first of the worst, so that the same rules always come to the same words.
+        // The first of the worst, so that the same rules always give the same message.
         let worst = verdicts.iter().enumerate().max_by_key(|(index, one)| (one.severity(), Reverse(*index)));
         if let Some(worst) = worst.map(|(index, _)| index) {
             verdicts.swap(0, worst);
@@ -113,7 +114,7 @@ impl Combined {
         Self { verdicts, pin: agreed.filter(|_| pins) }
     }
 
-    /// This or the other is enough. Where neither is good, the reasons of both are kept.
+    /// The better of two alternatives. If neither is good, the reasons of both are kept.
     fn or(self, other: Self) -> Self {
         if self.verdicts.is_empty() {
             return other;
@@ -125,7 +126,7 @@ impl Combined {
         better
     }
 
-    /// Is every verdict good?
+    /// Is there a verdict, and is every verdict good?
     fn is_good(&self) -> bool {
         self.severity().is_some_and(|severity| severity <= Severity::Verified)
     }
@@ -134,8 +135,7 @@ impl Combined {
         self.verdicts.first().map(RuleVerdict::severity)
     }
 
-    /// The checks of one rule as the verdict of that rule, with the signers of all and every reason; `None` where no check
-    /// was made.
+    /// The verdict of a rule from the verdicts of its checks, with all signers and all reasons; `None` if there was no check.
     pub(super) fn into_one(self) -> Option<RuleVerdict> {
         let mut verdicts = self.verdicts.into_iter();
         let mut one = verdicts.next()?;
@@ -161,7 +161,7 @@ impl Combined {
     }
 }
 
-/// The digest that the verdicts which deny agree on; where none of them has verified one, those which warn.
+/// The digest that all verdicts in mode `enforce` agree on. If none of them is verified, that of the verdicts in mode `warn`.
 fn agreed_digest(verdicts: &[RuleVerdict]) -> Option<VerifiedDigest> {
     let in_mode = |mode| verdicts.iter().filter(move |one| one.rule.mode() == mode).filter_map(RuleVerdict::digest);
     let mode = if in_mode(Mode::Enforce).next().is_some() { Mode::Enforce } else { Mode::Warn };

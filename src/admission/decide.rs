@@ -1,5 +1,7 @@
-//! One request: what it is, what need not be checked, and the verdicts on all of its images. All reasons are
-//! collected; one bad image denies the workload.
+//! The decision on one request: its exemption, or the verdicts on all of its images. One bad image denies the workload. The
+//! response gives the reasons for all bad images.
+//!
+//! A request that cannot be understood is denied.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,73 +22,74 @@ use portreeve_verify::ordered;
 
 /// Images of one workload that are verified at the same time.
 const PARALLEL_IMAGES: usize = 8;
-/// And of all workloads, beside one of each: workloads that wait for a slow trust server are many, and keep what they have.
+/// Further threads for images, of all workloads together. Many workloads can wait for a slow trust server at once, and each
+/// keeps its threads until then.
 const MAX_THREADS: usize = 64;
 static THREADS_IN_USE: AtomicUsize = AtomicUsize::new(0);
 
-/// The most images of one workload. No pod has that many; a body of 8 MiB could name 300,000, and each would be a
-/// request to the trust server and a line in every log.
+/// The most images of one workload. A body of 8 MiB could name 300,000, and each would cost a request to the trust server
+/// and a line in every log.
 const MAX_IMAGES: usize = 256;
 
-/// What decisions are made by, besides what [`Evaluator`] knows.
+/// The settings for decisions, besides those of [`Evaluator`].
 #[derive(Debug)]
 pub struct DecisionRules {
-    /// `warn`: what would be denied is let in with a warning.
+    /// `warn`: a workload that would be denied is let in with a warning.
     pub mode: Mode,
-    /// Users whose children of verified owners pass.
+    /// The users whose children pass.
     pub trusted_controllers: Vec<String>,
-    /// Are the images of a pod template verified by an UPDATE that changes none of them?
+    /// Does an UPDATE verify the images of a pod template if it changes none of them?
     pub unchanged_templates: UnchangedTemplates,
-    /// What a trusted controller's child is compared with, if it is.
+    /// The templates that children are compared with; `None`: all images of a child pass.
     pub templates: Option<Templates>,
 }
 
-/// Are the images of a pod template verified by an UPDATE that changes none of them?
+/// Does an UPDATE verify the images of a pod template if it changes none of them?
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum UnchangedTemplates {
-    /// No. Labels, owners and replicas can be written while the trust server is away. An image whose signature was
-    /// withdrawn stays until somebody changes the template's images.
+    /// No. Labels, owners and replicas can be written while the trust server is down. An image whose signature was withdrawn
+    /// stays until an UPDATE changes the template's images.
     #[default]
     Skip,
-    /// Yes, on every write. Nothing is patched then: a field that the write leaves alone may be immutable.
+    /// Yes, on every write. No field is patched then: a field that the write does not change may be immutable.
     Verify,
 }
 
 /// The decision on one request.
 #[derive(Clone, Debug)]
 pub struct Decision {
-    /// May it pass?
+    /// Is it admitted?
     pub allowed: bool,
-    /// What it rests on.
+    /// Its basis.
     pub basis: Basis,
-    /// The patch's operations, in order; empty where nothing is to be changed.
+    /// The patch's operations, in order; empty if there is no patch.
     pub operations: Vec<Operation>,
     /// Why the images of a trusted controller's child were verified, if they were.
     pub compared: Option<Compared>,
 }
 
-/// What a decision rests on.
+/// The basis of a decision.
 #[derive(Clone, Debug)]
 pub enum Basis {
-    /// Nothing was checked, for a reason that the API server vouches for.
+    /// No image was verified, for a reason that rests on facts from the API server.
     Exempt(Exemption),
-    /// Nothing new can run: a deletion, or a pod whose images all stay what they were.
+    /// No new image can run: a deletion, or an UPDATE that changes no image.
     NothingNew(&'static str),
-    /// Not something that we can decide on; denied.
+    /// Portreeve cannot decide on such a request. Denied.
     NotOurs(String),
-    /// More images than anybody runs; denied without a look at any.
+    /// Too many images. Denied, and none was evaluated.
     TooMany {
-        /// How many there are.
+        /// The number of images.
         found: usize,
     },
-    /// The verdicts on its images; may be empty where it has none.
+    /// The verdicts on its images; empty for a workload without images.
     Images(Vec<ImageFinding>),
 }
 
 /// The finding on one image.
 #[derive(Clone, Debug)]
 pub struct ImageFinding {
-    /// The list it stands in.
+    /// The list that names it.
     pub list: List,
     /// The container's or volume's name.
     pub name: String,
@@ -94,12 +97,12 @@ pub struct ImageFinding {
     pub image: String,
     /// The verdict.
     pub evaluation: Evaluation,
-    /// Does it stop the workload? A bad verdict under `warn` does not.
+    /// Does it deny the workload? A bad verdict under `warn` does not.
     pub denies: bool,
 }
 
 impl Basis {
-    /// A stable word, for metrics and logs.
+    /// A fixed word for metrics and logs.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Exempt(exemption) => exemption.code(),
@@ -110,8 +113,8 @@ impl Basis {
         }
     }
 
-    /// In words, where it is not about single images.
-    pub fn in_words(&self) -> Option<String> {
+    /// The reason in words; `None` if the findings on the images are the reason.
+    pub fn describe(&self) -> Option<String> {
         Some(match self {
             Self::Exempt(exemption) => exemption.to_string(),
             Self::NothingNew(why) => (*why).to_owned(),
@@ -125,13 +128,13 @@ impl Basis {
 }
 
 impl ImageFinding {
-    /// Is the verdict bad, whether it denies or only warns?
+    /// Is the verdict bad? Then it denies, or warns.
     pub fn is_bad(&self) -> bool {
         self.evaluation.verdict.is_bad()
     }
 }
 
-/// Decides on a request. The time and the deadline are arguments; nothing here waits but for the trust service.
+/// Decides on a request. Only the signature schemes and the Kubernetes API are waited for, until the deadline.
 pub fn decide(
     evaluator: &Evaluator,
     rules: &DecisionRules,
@@ -154,7 +157,7 @@ pub fn decide(
     let mut images = kind.images(object);
     let mut compared = None;
     if let Some(exemption) = Exemption::of(request, kind, object, &rules.trusted_controllers) {
-        // An UPDATE that is exempt brings in no image.
+        // An UPDATE that is exempt adds no image.
         if let (Exemption::Child { owner }, Some(templates), None) = (&exemption, &rules.templates, request.stored()) {
             compared = templates.compare(owner, namespace, &mut images, deadline);
         }
@@ -170,8 +173,8 @@ pub fn decide(
         if !changes_images && (is_pod || rules.unchanged_templates == UnchangedTemplates::Skip) {
             return Decision::allow(Basis::NothingNew("no image changes"));
         }
-        // An image that a stored pod runs already in the same place is not judged again: it was let in, and a patch of
-        // it would restart a running container. A template with any new image makes new pods of all of its images.
+        // An image that the stored pod already runs in the same place is not evaluated again: it was admitted, and a patch
+        // would restart a running container. A template with a new image makes new pods of all of its images.
         if is_pod {
             images = new;
         }
@@ -194,7 +197,7 @@ pub fn decide(
     decision
 }
 
-/// Each different image once, side by side.
+/// Evaluates each different image once, and several at the same time.
 fn evaluate_all<'a>(
     evaluator: &Evaluator,
     puller: &PullContext<'_>,
@@ -216,7 +219,7 @@ fn evaluate_all<'a>(
         let mut left = Vec::new();
         for images in different.chunks(share) {
             let run = move || images.iter().map(|image| evaluate(image)).collect::<Vec<_>>();
-            // Without a thread of its own it is done here, one image after the other.
+            // Without a permit these images are evaluated on this thread, one after the other.
             let Some(permit) = ThreadPermit::take() else {
                 left.push(run);
                 continue;
@@ -293,8 +296,8 @@ impl Decision {
             let mode = evaluation.mode(rules.mode);
             let mut finding = ImageFinding {
                 list: image.list,
-                name: as_told(image.name),
-                image: as_told(image.image),
+                name: truncated(image.name),
+                image: truncated(image.image),
                 evaluation,
                 denies: false,
             };
@@ -309,8 +312,8 @@ impl Decision {
     }
 }
 
-/// As much of a name as is ever told, and a little more, so that the cut shows: a request may name megabytes.
-fn as_told(name: &str) -> String {
+/// A name, cut to a little more than a message ever shows, so that the cut is visible. A request can hold names of megabytes.
+fn truncated(name: &str) -> String {
     name.chars().take(400).collect()
 }
 

@@ -1,7 +1,7 @@
-//! One image: which policy applies, which checks it requires, and what they say. Used by the webhook and by
-//! `portreeve check` alike.
+//! The evaluation of one image: finds the rules that apply, makes the checks that they require, and combines the verdicts. The
+//! webhook and `portreeve check` both use it.
 //!
-//! It fails closed: an image whose policy cannot be found, or whose checks cannot be made, is never let in by default.
+//! It fails closed: an image without a rule is rejected, and an image whose checks cannot be made is unavailable.
 
 use std::cell::Cell;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -19,10 +19,10 @@ use portreeve_verify::VerifiedDigest;
 use portreeve_verify::image::Reference;
 use portreeve_verify::text::printable;
 
-/// Everything that one image's verdict depends on.
+/// Evaluates images. All workers share it.
 #[derive(Debug)]
 pub struct Evaluator {
-    /// The policies in force; `None` until a good set was loaded.
+    /// The policies in force; none until the first valid set was loaded.
     pub policies: PoliciesInForce,
     /// The signature schemes.
     pub schemes: Schemes,
@@ -34,12 +34,12 @@ pub struct Evaluator {
     pub own_namespace: String,
 }
 
-/// The policies in force, swapped as a whole while others read.
+/// The policies in force. A new set replaces the old one as a whole.
 #[derive(Debug, Default)]
 pub struct PoliciesInForce(RwLock<Option<Arc<PolicySet>>>);
 
 impl PoliciesInForce {
-    /// The set, if one was ever good.
+    /// The set in force; `None` if there was no valid set yet.
     pub fn get(&self) -> Option<Arc<PolicySet>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -50,25 +50,25 @@ impl PoliciesInForce {
     }
 }
 
-/// What was found out about one image.
+/// The result for one image.
 #[derive(Clone, Debug)]
 pub struct Evaluation {
-    /// The image, normalised; `None` where it is no image name.
+    /// The image, normalised; `None` if the text is no image name.
     pub reference: Option<Reference>,
-    /// The rule that decided.
+    /// The rule that decided; `None` if no rule was found.
     pub rule: Option<Arc<Rule>>,
-    /// What was looked at, where a check was made.
+    /// What the deciding check looked at; `None` if no check was made.
     pub subject: Option<Subject>,
-    /// What other rules say that were asked as well: those that are equally specific, and for a digest alone those that its
-    /// name could match with a tag.
+    /// The verdicts of the other rules that were evaluated: those that are equally specific, and, for an image without a tag,
+    /// those that would match it with some tag.
     pub others: Vec<RuleVerdict>,
     /// Whose policies decided.
     pub scope: PolicyScope,
     /// The verdict.
     pub verdict: Verdict,
-    /// The digest to pin the image to, if a rule that has verified it asks for that.
+    /// The digest to pin the image to; `None` if it is not verified, or no rule asks for it.
     pub pin: Option<VerifiedDigest>,
-    /// What took the time.
+    /// How long it took.
     pub times: PhaseTimes,
 }
 
@@ -79,7 +79,7 @@ pub enum PolicyScope {
     Namespace,
     /// ClusterImagePolicies.
     Cluster,
-    /// Nobody's: there is no policy, or it was not a matter of policy.
+    /// No policy decided.
     Nobody,
 }
 
@@ -92,19 +92,19 @@ impl From<&policy::Scope> for PolicyScope {
     }
 }
 
-/// How long the phases of one image's evaluation took.
+/// How long each phase of an evaluation took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PhaseTimes {
-    /// Finding its policy.
+    /// Finding the rules.
     pub policy: Duration,
     /// Collecting signers' keys and credentials.
     pub credentials: Duration,
-    /// The checks, with all waiting; `None` where none was made.
+    /// The checks, including all waiting; `None` if no check was made.
     pub trust: Option<Duration>,
 }
 
 impl PhaseTimes {
-    /// All of it.
+    /// The sum of all phases.
     pub fn total(&self) -> Duration {
         self.policy + self.credentials + self.trust.unwrap_or_default()
     }
@@ -121,26 +121,26 @@ impl PhaseTimes {
 /// The verdict on one image.
 #[derive(Clone, Debug)]
 pub enum Verdict {
-    /// Policy asks for nothing.
+    /// The policy requires no signature.
     Unchecked,
-    /// It is signed as policy requires.
+    /// The image is signed as the policy requires.
     Verified(Box<Verified>),
-    /// Policy or a signature says no.
+    /// The policy or the signature data rejects the image.
     Rejected {
         /// A fixed word for metrics and logs.
         code: &'static str,
         /// What is wrong and what to do.
         reason: String,
     },
-    /// Nobody could say.
+    /// The checks could not be made.
     Unavailable {
-        /// What was tried.
+        /// What was tried and what failed.
         reason: String,
     },
 }
 
 impl Verdict {
-    /// Does it stand against the image?
+    /// Is it against the image?
     pub fn is_bad(&self) -> bool {
         matches!(self, Self::Rejected { .. } | Self::Unavailable { .. })
     }
@@ -155,7 +155,7 @@ impl Verdict {
         }
     }
 
-    /// Why, as a fixed word; of a verified image, how fresh the data is.
+    /// The reason as a fixed word; for a verified image, how fresh the data is.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Unchecked => "policy",
@@ -181,7 +181,8 @@ impl From<Result<Verified, Refusal>> for Verdict {
 }
 
 impl Evaluator {
-    /// The verdict on one image of a workload, by the deadline. The puller's namespace may be empty: none.
+    /// Evaluates one image of a workload, until the deadline. The namespace of the pod that pulls can be empty: then there is
+    /// none.
     pub fn evaluate(&self, puller: &PullContext<'_>, image: &str, deadline: Deadline, now: Timestamp) -> Evaluation {
         let namespace = puller.namespace;
         let reference = match Reference::parse(image) {
@@ -235,7 +236,7 @@ impl Evaluator {
         }
     }
 
-    /// What one rule says of the image.
+    /// The verdict of one rule.
     fn by_rule(&self, rule: &Arc<Rule>, query: &Query<'_>, times: &Cell<PhaseTimes>) -> RuleVerdict {
         let verdict = match &rule.requirement {
             Requirement::Nothing => Verdict::Unchecked,
@@ -302,7 +303,7 @@ fn without_rules(selection: &Selection<'_>, reference: Reference, namespace: &st
 }
 
 impl Evaluation {
-    /// An image whose verdict never came, because the thread that was to find it panicked.
+    /// The evaluation of an image whose thread panicked.
     pub(crate) fn lost() -> Self {
         let reason = "an internal error ended its verification; the log has more".to_owned();
         Self::of(Verdict::Unavailable { reason })
@@ -312,7 +313,7 @@ impl Evaluation {
         Self { reference, ..Self::of(Verdict::Rejected { code, reason }) }
     }
 
-    /// A verdict that rests on no policy.
+    /// An evaluation without a rule.
     pub(crate) fn of(verdict: Verdict) -> Self {
         Self {
             reference: None,
@@ -326,7 +327,7 @@ impl Evaluation {
         }
     }
 
-    /// Does a bad verdict deny, or only warn? The rule or the configuration can say `warn`.
+    /// The mode that applies: `warn` if the rule or the configuration says so.
     pub(crate) fn mode(&self, configured: Mode) -> Mode {
         match &self.rule {
             Some(rule) if rule.mode() == Mode::Warn => Mode::Warn,

@@ -1,13 +1,14 @@
-//! The ways past the check that need no look at an image: a trusted controller's child, a mirror pod, an object
-//! that is being deleted. Each rests on what the API server itself vouches for (the user's name, the stored object),
-//! never on what the author of the object wrote alone. An UPDATE that brings in an image is never exempt.
+//! Requests that need no verification: a trusted controller's child, a mirror pod, an object that is being deleted.
+//!
+//! Each exemption rests on facts from the API server (the user's name, the stored object), never only on fields that the
+//! author of the object wrote. An UPDATE that adds an image is never exempt.
 
 use std::fmt;
 
 use super::request::{Object, OwnerReference, Request};
 use super::workload::WorkloadKind;
 
-/// The controllers that Kubernetes itself runs: as service accounts of their own, or all as one user.
+/// The controllers of Kubernetes itself. A cluster runs them as service accounts of their own, or all as one user.
 pub const DEFAULT_TRUSTED_CONTROLLERS: [&str; 8] = [
     "system:kube-controller-manager",
     "system:serviceaccount:kube-system:cronjob-controller",
@@ -19,18 +20,17 @@ pub const DEFAULT_TRUSTED_CONTROLLERS: [&str; 8] = [
     "system:serviceaccount:kube-system:statefulset-controller",
 ];
 
-/// Why nothing of an object is checked.
+/// Why an object is not verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Exemption {
-    /// Made by a trusted controller for an owner that was verified when it was written, of a kind that makes such
-    /// children.
+    /// A trusted controller made it for an owner that was verified when it was written, and whose kind makes such children.
     Child {
         /// The owner.
         owner: Owner,
     },
-    /// The API server's picture of a pod that the node runs already, from the node's own disk.
+    /// It mirrors a static pod, which the node already runs from its own disk.
     MirrorPod,
-    /// The stored object is being deleted: its controller starts nothing any more.
+    /// The stored object is being deleted. Its controller starts no more pods.
     BeingDeleted,
 }
 
@@ -46,7 +46,7 @@ pub struct Owner {
 }
 
 impl Exemption {
-    /// A stable name for metrics and logs.
+    /// A fixed word for metrics and logs.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Child { .. } => "parent",
@@ -55,14 +55,14 @@ impl Exemption {
         }
     }
 
-    /// The exemption of a request, if it has one.
+    /// The exemption of a request; `None` if it must be verified.
     pub fn of(request: &Request, kind: WorkloadKind, object: &Object, trusted_controllers: &[String]) -> Option<Self> {
         let stored = request.stored();
-        // A ReplicaSet that a finalizer keeps from its deletion can still be written, and a roll-back copies its template.
+        // A finalizer keeps a deleted ReplicaSet writable, and a rollback copies its template.
         if stored.is_some_and(|stored| !kind.new_images(object, stored).is_empty()) {
             return None;
         }
-        // Only the stored object's mark counts: on CREATE a user may write any deletionTimestamp.
+        // Only the stored object counts: on CREATE a user can write any deletionTimestamp.
         if stored.and_then(|old| old.metadata.as_ref()?.deletion_timestamp.as_deref()).is_some() {
             return Some(Self::BeingDeleted);
         }
@@ -78,8 +78,9 @@ impl Exemption {
     }
 }
 
-/// The owner, if it is the managing controller, of a kind (in its real API group) that makes such children. A Deployment
-/// has no such owner: one that it names was written by its author, and its own controller rolls it back to other images.
+/// The owner, if the reference names the managing controller, and the owner's kind and API group make such children. A
+/// Deployment never has such an owner: its author wrote the reference, and the Deployment's own controller can roll it back to
+/// other images.
 fn maker(owner: &OwnerReference, child: WorkloadKind) -> Option<Owner> {
     let group = owner.api_version.rsplit_once('/').map_or("", |(group, _)| group);
     let kind =
@@ -87,7 +88,7 @@ fn maker(owner: &OwnerReference, child: WorkloadKind) -> Option<Owner> {
     Some(Owner { kind, name: owner.name.clone(), uid: owner.uid.clone().unwrap_or_default() })
 }
 
-/// A mirror pod is made by the node that it is bound to, and by nobody else: `system:node:<name>` in `system:nodes`.
+/// Only the node that a mirror pod is bound to can create it: the user `system:node:<name>` in the group `system:nodes`.
 fn is_mirror_pod(request: &Request, object: &Object, username: &str) -> bool {
     let is_marked = object
         .metadata

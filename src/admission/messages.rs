@@ -1,5 +1,6 @@
-//! Words for a decision: the denial that an operator reads in `kubectl` output, warnings, audit annotations, the
-//! log line.
+//! The messages about a decision: the denial in the output of `kubectl`, warnings, audit annotations, the text of the log.
+//!
+//! Every message is printable and of bounded length, whatever a tenant or a server wrote.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,20 +15,20 @@ use crate::policy::Rule;
 use crate::schemes::{Freshness, Verified};
 use portreeve_verify::text::printable;
 
-/// The most characters of a warning; the API server cuts longer ones itself, and less kindly.
-const WARNING_CHARACTERS: usize = 1024;
-/// A wait that is worth a word.
-const LONG: Duration = Duration::from_millis(500);
+/// The most characters of a warning. The API server cuts longer ones.
+const MAX_WARNING_CHARACTERS: usize = 1024;
+/// A message says how long the checks took if it was at least this long.
+const LONG_WAIT: Duration = Duration::from_millis(500);
 
-/// Images whose reasons are told in one denial; the rest are counted. A request of a few kilobytes would else be
-/// answered by a hundred. The same holds for warnings.
-const TOLD: usize = 50;
-/// The most characters of one image's reason, and the most bytes of all of them: what is wrong with a pod's pull secrets is
-/// told with each of its images.
-const REASON_CHARACTERS: usize = 4_000;
-const TOLD_BYTES: usize = 48 << 10;
-/// The most bytes of one audit annotation: Kubernetes keeps 256 KiB of all annotations together.
-const AUDIT_BYTES: usize = 8 << 10;
+/// The most images that one denial describes, and the most warnings. The rest are counted. Without this limit, a response
+/// could be many times as long as its request.
+const MAX_DESCRIBED: usize = 50;
+/// The most characters for one image, and the most bytes for all images. Problems of a pod's pull secrets are repeated for
+/// each image.
+const MAX_CHARACTERS: usize = 4_000;
+const MAX_DESCRIBED_BYTES: usize = 48 << 10;
+/// The most bytes of one audit annotation. Kubernetes stores at most 256 KiB of all annotations together.
+const MAX_ANNOTATION_BYTES: usize = 8 << 10;
 
 /// The response to a request, in the API version of the request.
 pub fn response(api_version: &str, request: &Request, decision: &Decision) -> Response {
@@ -42,11 +43,11 @@ pub fn response(api_version: &str, request: &Request, decision: &Decision) -> Re
     }
 }
 
-/// The denial: one line for each image that stops the workload, as far as anybody reads.
+/// The denial, with one line for each image that denies the workload, up to the limits above.
 fn denial(request: &Request, decision: &Decision) -> String {
     let findings = match &decision.basis {
         Basis::Images(findings) => findings,
-        basis => return format!("portreeve denied {}: {}", object(request), basis.in_words().unwrap_or_default()),
+        basis => return format!("portreeve denied {}: {}", object(request), basis.describe().unwrap_or_default()),
     };
     let bad: Vec<&ImageFinding> = findings.iter().filter(|finding| finding.denies).collect();
     let mut message = format!(
@@ -60,7 +61,8 @@ fn denial(request: &Request, decision: &Decision) -> String {
     if let Some(compared) = &decision.compared {
         message.push_str(&format!(" ({compared})"));
     }
-    let (told, left) = as_fits(bad.iter().map(|finding| cut(describe(finding))), TOLD, TOLD_BYTES);
+    let (told, left) =
+        limited(bad.iter().map(|finding| truncated(describe(finding))), MAX_DESCRIBED, MAX_DESCRIBED_BYTES);
     for line in told {
         message.push_str("\n- ");
         message.push_str(&line);
@@ -71,7 +73,7 @@ fn denial(request: &Request, decision: &Decision) -> String {
     message
 }
 
-/// The object of a request: `Deployment line-1/plc`. A name that the API server has still to generate is left out.
+/// The object of a request: `Deployment line-1/plc`. The name is missing if the API server has yet to generate it.
 fn object(request: &Request) -> String {
     let (kind, name) = (printable(&request.kind.kind, 63), printable(request.name.as_deref().unwrap_or_default(), 253));
     match (request.namespace.as_deref().map(|namespace| printable(namespace, 63)), name.as_str()) {
@@ -82,29 +84,29 @@ fn object(request: &Request) -> String {
     }
 }
 
-/// So many of the words as there is room for, and how many are left out; those are not even made.
-fn as_fits(words: impl ExactSizeIterator<Item = String>, most: usize, mut room: usize) -> (Vec<String>, usize) {
-    let all = words.len();
-    let mut told = Vec::new();
-    for words in words.take(most) {
-        let Some(rest) = room.checked_sub(words.len()) else { break };
-        room = rest;
-        told.push(words);
+/// As many texts as the limits allow, and the number of the others, which are never made.
+fn limited(texts: impl ExactSizeIterator<Item = String>, most: usize, mut bytes_left: usize) -> (Vec<String>, usize) {
+    let all = texts.len();
+    let mut taken = Vec::new();
+    for text in texts.take(most) {
+        let Some(rest) = bytes_left.checked_sub(text.len()) else { break };
+        bytes_left = rest;
+        taken.push(text);
     }
-    let left = all - told.len();
-    (told, left)
+    let left = all - taken.len();
+    (taken, left)
 }
 
-/// Long words, cut; they may have several lines.
-fn cut(mut words: String) -> String {
-    if let Some((end, _)) = words.char_indices().nth(REASON_CHARACTERS) {
+/// A text of at most [`MAX_CHARACTERS`]; it can have several lines.
+fn truncated(mut words: String) -> String {
+    if let Some((end, _)) = words.char_indices().nth(MAX_CHARACTERS) {
         words.truncate(end);
         words.push('…');
     }
     words
 }
 
-/// One finding in a line: container, image, policy, reason, what to do.
+/// A finding as one text: container, image, verdict, reason, policy.
 pub fn describe(finding: &ImageFinding) -> String {
     let place = match finding.name.as_str() {
         "" => finding.list.to_string(),
@@ -113,7 +115,7 @@ pub fn describe(finding: &ImageFinding) -> String {
     format!("{place}, image {}: {}", image(finding), verdict(finding))
 }
 
-/// The image as written. What is no image name could hold words that pass for another finding's.
+/// The image as written. A text that is no image name could imitate the message about another image.
 fn image(finding: &ImageFinding) -> String {
     let image = printable(&finding.image, 300);
     match &finding.evaluation.reference {
@@ -122,7 +124,7 @@ fn image(finding: &ImageFinding) -> String {
     }
 }
 
-/// The verdict in words, with the rule it rests on, and what other rules say to the same effect.
+/// The verdict in words, with the rule that decided, and the verdicts of other rules that agree with it.
 fn verdict(finding: &ImageFinding) -> String {
     let Evaluation { rule, verdict, others, .. } = &finding.evaluation;
     let mut words = by_rule(rule.as_deref(), verdict, &waited(finding));
@@ -135,26 +137,26 @@ fn verdict(finding: &ImageFinding) -> String {
     words
 }
 
-/// What one rule says, in words.
+/// The verdict of one rule in words.
 fn by_rule(rule: Option<&Rule>, verdict: &Verdict, waited: &str) -> String {
     let by = rule.map(|rule| format!(" [{}, pattern \"{}\"]", rule.describe(), rule.pattern)).unwrap_or_default();
     match verdict {
         Verdict::Unchecked => format!("not checked: the policy requires no signature{by}"),
-        Verdict::Verified(verified) => format!("verified: {}{by}", vouched(verified)),
+        Verdict::Verified(verified) => format!("verified: {}{by}", signature(verified)),
         Verdict::Rejected { reason, .. } => format!("rejected: {reason}{by}"),
         Verdict::Unavailable { reason } => format!("unavailable: {reason}{waited}{by}"),
     }
 }
 
-/// What took the time, where it took long enough to matter.
+/// How long the checks took, if that was long.
 fn waited(finding: &ImageFinding) -> String {
     match finding.evaluation.times.trust {
-        Some(time) if time >= LONG => format!(" (waited {:.1} s for it)", time.as_secs_f64()),
+        Some(time) if time >= LONG_WAIT => format!(" (waited {:.1} s for it)", time.as_secs_f64()),
         _ => String::new(),
     }
 }
 
-fn vouched(verified: &Verified) -> String {
+fn signature(verified: &Verified) -> String {
     let mut words = format!("{} as {}", verified.digest.sha256(), verified.evidence.statement());
     if !verified.signers.is_empty() {
         words.push_str(", signed by ");
@@ -170,7 +172,7 @@ fn warnings(decision: &Decision) -> Vec<String> {
     let Basis::Images(findings) = &decision.basis else { return Vec::new() };
     let warning = |finding: &ImageFinding| match &finding.evaluation.verdict {
         Verdict::Rejected { .. } | Verdict::Unavailable { .. } if !finding.denies => {
-            // Another image may deny all the same.
+            // Another image may deny the workload.
             let lets = if decision.allowed { "lets this in" } else { "does not deny this image" };
             Some(format!("portreeve {lets} only because it is set to warn: {}", describe(finding)))
         }
@@ -188,17 +190,17 @@ fn warnings(decision: &Decision) -> Vec<String> {
     let mut warnings: Vec<String> = findings
         .iter()
         .filter_map(warning)
-        .map(|words| printable(&words.replace('\n', " "), WARNING_CHARACTERS))
+        .map(|words| printable(&words.replace('\n', " "), MAX_WARNING_CHARACTERS))
         .collect();
     warnings.dedup();
-    let (mut warnings, left) = as_fits(warnings.into_iter(), TOLD, TOLD_BYTES);
+    let (mut warnings, left) = limited(warnings.into_iter(), MAX_DESCRIBED, MAX_DESCRIBED_BYTES);
     if left > 0 {
         warnings.push(format!("portreeve: and {left} more images to warn of"));
     }
     warnings
 }
 
-/// Digests and signers for the audit log; the response adds the decision. Values stay short: the log keeps each of them for every request.
+/// Digests and signers for the audit log. The values stay short, because the log stores them for every request.
 fn audit_annotations(decision: &Decision) -> BTreeMap<String, String> {
     let mut annotations = BTreeMap::new();
     if let Some(compared) = &decision.compared {
@@ -206,10 +208,10 @@ fn audit_annotations(decision: &Decision) -> BTreeMap<String, String> {
     }
     match &decision.basis {
         Basis::Exempt(_) | Basis::NothingNew(_) => {
-            annotations.insert("exempt".to_owned(), decision.basis.in_words().unwrap_or_default());
+            annotations.insert("exempt".to_owned(), decision.basis.describe().unwrap_or_default());
         }
         Basis::NotOurs(_) | Basis::TooMany { .. } => {
-            annotations.insert("reason".to_owned(), decision.basis.in_words().unwrap_or_default());
+            annotations.insert("reason".to_owned(), decision.basis.describe().unwrap_or_default());
         }
         Basis::Images(findings) => {
             let mut digests = Vec::new();
@@ -233,7 +235,7 @@ fn audit_annotations(decision: &Decision) -> BTreeMap<String, String> {
                     continue;
                 }
                 let most = values.len();
-                let (mut told, left) = as_fits(values.into_iter(), most, AUDIT_BYTES - most);
+                let (mut told, left) = limited(values.into_iter(), most, MAX_ANNOTATION_BYTES - most);
                 told.extend((left > 0).then(|| format!("and {left} more")));
                 annotations.insert(key.to_owned(), told.join(" "));
             }
@@ -281,7 +283,7 @@ mod tests {
                 let length = answer.to_json().len();
                 assert!(length < 150 << 10, "{length} bytes");
                 let told = answer.message.lines().count() + answer.warnings.len();
-                assert!((4..=TOLD + 2).contains(&told), "{told}");
+                assert!((4..=MAX_DESCRIBED + 2).contains(&told), "{told}");
                 let last =
                     if denies { answer.message.lines().last() } else { answer.warnings.last().map(|last| &**last) };
                 assert!(last.is_some_and(|last| last.contains(" more")), "what is left out is counted: {last:?}");

@@ -1,6 +1,7 @@
-//! Admission: from the bytes of an AdmissionReview to the bytes of its answer. Knows no sockets.
+//! Admission: from an AdmissionReview to its response. Knows no server, no metrics and no configuration file.
 //!
-//! density → review → workload → exempt → judge (policy, credentials, trust), combine → decide → patch → answer → decision_log
+//! A request passes through the modules in this order: request → workload → exempt → children → evaluate, combine → decide →
+//! patch → messages → response.
 
 pub(crate) mod children;
 pub mod combine;

@@ -1,5 +1,5 @@
-//! The JSON patch (RFC 6902): each verified image is replaced by the digest that was signed. It takes verified
-//! digests and nothing else.
+//! The JSON patch (RFC 6902) that pins each verified image to the digest that was signed. It accepts only a
+//! `VerifiedDigest`.
 
 use serde::Serialize;
 
@@ -7,7 +7,7 @@ use super::workload::ImageUse;
 use portreeve_verify::VerifiedDigest;
 use portreeve_verify::image::Reference;
 
-/// One `replace`.
+/// A `replace` operation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(miniserde::Serialize))]
 pub struct Operation {
@@ -17,8 +17,7 @@ pub struct Operation {
 }
 
 impl Operation {
-    /// Pins a use of an image to its digest; `None` where the image names a digest already: the verifier has seen
-    /// that it is this one.
+    /// Pins one use of an image to its digest. `None` if the image names a digest: the verifier compared the two.
     pub fn pin(image: &ImageUse<'_>, reference: &Reference, digest: VerifiedDigest) -> Option<Self> {
         if reference.digest().is_some() {
             return None;
@@ -27,8 +26,8 @@ impl Operation {
     }
 }
 
-/// The patch as JSON; `None` where nothing is to be changed.
+/// The patch as JSON; `None` if it has no operation.
 pub(super) fn to_json(operations: &[Operation]) -> Option<Vec<u8>> {
-    // Plain structs of strings cannot fail to serialise.
+    // Serialising structs of strings cannot fail.
     (!operations.is_empty()).then(|| serde_json::to_vec(operations).unwrap_or_default())
 }

@@ -1,8 +1,8 @@
 //! The request of an AdmissionReview, `admission.k8s.io/v1` and `v1beta1`.
 //!
-//! Only what a decision needs is read; the rest of the object is skipped without a copy. The types keep to what
-//! miniserde's derive takes as well (plain structs, `Option`, `Vec`, `BTreeMap`, `String`, `rename`). A field that
-//! stands twice is an error, so that nobody downstream can read another object than we did.
+//! Only the fields that a decision needs are read. The rest of the object is skipped without a copy. The types use only what
+//! miniserde's derive supports as well (plain structs, `Option`, `Vec`, `BTreeMap`, `String`, `rename`). A duplicate field is
+//! an error: another reader could take the other value.
 
 use std::fmt;
 
@@ -12,16 +12,16 @@ use crate::base::json_limits;
 use crate::base::json_limits::JsonSize;
 use portreeve_verify::text::printable;
 
-/// `kind` of every review.
+/// The `kind` of every review.
 pub(super) const REVIEW_KIND: &str = "AdmissionReview";
 
-/// Kubernetes' are UUIDs. It comes back in the answer, which is not to be as long as the request.
+/// The longest uid. Those of Kubernetes are UUIDs. The response repeats the uid, and must not become as long as the request.
 const UID_BYTES: usize = 256;
 
-/// The API versions we speak; the answer is in the version asked.
+/// The API versions that are supported. The response uses the version of the request.
 pub(super) const REVIEW_VERSIONS: [&str; 2] = ["admission.k8s.io/v1", "admission.k8s.io/v1beta1"];
 
-/// The request side of an AdmissionReview.
+/// An AdmissionReview with a request.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(miniserde::Deserialize))]
 pub struct Review {
@@ -30,7 +30,7 @@ pub struct Review {
     pub api_version: String,
     /// `AdmissionReview`.
     pub kind: String,
-    /// What is asked.
+    /// The request.
     pub request: Request,
 }
 
@@ -38,23 +38,23 @@ pub struct Review {
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(miniserde::Deserialize))]
 pub struct Request {
-    /// Identifies the request; comes back in the answer.
+    /// Identifies the request. The response repeats it.
     pub uid: String,
-    /// The object's kind, as it was sent to us.
+    /// The kind of the object as it was sent.
     pub kind: GroupVersionKind,
-    /// `ephemeralcontainers`, `status`…; absent or empty for the object itself.
+    /// `ephemeralcontainers`, `status` and so on; absent or empty for the object itself.
     #[serde(rename = "subResource")]
     pub sub_resource: Option<String>,
-    /// The object's name; may be absent on CREATE with `generateName`.
+    /// The object's name. It can be absent on CREATE with `generateName`.
     pub name: Option<String>,
     /// The object's namespace.
     pub namespace: Option<String>,
     /// `CREATE`, `UPDATE`, `DELETE` or `CONNECT`.
     pub operation: String,
-    /// Is nothing to be stored? Only told.
+    /// Is the object not to be stored? Only the log reads it.
     #[serde(rename = "dryRun")]
     pub dry_run: Option<bool>,
-    /// Who asks.
+    /// The user.
     #[serde(rename = "userInfo")]
     pub user_info: Option<UserInfo>,
     /// The object as it would be stored.
@@ -65,7 +65,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// What is stored now, where this is an UPDATE of it. On CREATE an old object is worth nothing.
+    /// The stored object, if this is an UPDATE. On CREATE an old object means nothing.
     pub fn stored(&self) -> Option<&Object> {
         self.old_object.as_ref().filter(|_| self.operation == "UPDATE")
     }
@@ -77,9 +77,9 @@ impl Request {
 pub struct GroupVersionKind {
     /// Empty for the core group.
     pub group: Option<String>,
-    /// `v1`…
+    /// `v1` and so on.
     pub version: Option<String>,
-    /// `Pod`…
+    /// `Pod` and so on.
     pub kind: String,
 }
 
@@ -103,8 +103,8 @@ pub struct UserInfo {
     pub groups: Option<Vec<String>>,
 }
 
-/// Any object that is or holds a pod template. One shape for all kinds: which of the fields count is the business
-/// of [`super::workload`].
+/// Any object that is a pod or has a pod template. All kinds share this type. [`super::workload`] knows which fields a kind
+/// uses.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(miniserde::Deserialize))]
 pub struct Object {
@@ -116,7 +116,7 @@ pub struct Object {
     pub template: Option<Template>,
 }
 
-/// The part of `metadata` that decisions look at.
+/// The fields of `metadata` that decisions need.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(miniserde::Deserialize))]
 pub struct Metadata {
@@ -125,12 +125,12 @@ pub struct Metadata {
     /// Owners.
     #[serde(rename = "ownerReferences")]
     pub owner_references: Option<Vec<OwnerReference>>,
-    /// When deletion was asked for.
+    /// When the deletion was requested.
     #[serde(rename = "deletionTimestamp")]
     pub deletion_timestamp: Option<String>,
 }
 
-/// The one annotation that decisions look at. A map of them all would take ten times their bytes.
+/// The one annotation that decisions need. A map of all annotations would take ten times their bytes.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(miniserde::Deserialize))]
 pub struct Annotations {
@@ -143,10 +143,10 @@ pub struct Annotations {
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(miniserde::Deserialize))]
 pub struct OwnerReference {
-    /// `apps/v1`…
+    /// `apps/v1` and so on.
     #[serde(rename = "apiVersion")]
     pub api_version: String,
-    /// `ReplicaSet`…
+    /// `ReplicaSet` and so on.
     pub kind: String,
     /// Its name.
     pub name: String,
@@ -179,7 +179,7 @@ pub struct Spec {
     /// A pod's `serviceAccountName`.
     #[serde(rename = "serviceAccountName")]
     pub service_account_name: Option<String>,
-    /// The same by its deprecated name, which the API server takes where the other is missing.
+    /// The deprecated name of `serviceAccountName`. The API server reads it if the other is missing.
     #[serde(rename = "serviceAccount")]
     pub service_account: Option<String>,
     /// A controller's `template`.
@@ -223,13 +223,13 @@ pub struct LocalReference {
     pub name: Option<String>,
 }
 
-/// A volume; only image volumes (KEP-4639) hold anything to run.
+/// A volume. Only image volumes (KEP-4639) name an image.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(miniserde::Deserialize))]
 pub struct Volume {
     /// Its name.
     pub name: Option<String>,
-    /// The image, if that is what it is made of.
+    /// The source, if it is an image volume.
     pub image: Option<ImageVolume>,
 }
 
@@ -241,7 +241,7 @@ pub struct ImageVolume {
     pub reference: Option<String>,
 }
 
-/// As much of a review as is needed to answer one whose object cannot be read.
+/// The fields of a review that a response needs when the object cannot be read.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(miniserde::Deserialize))]
 struct ReviewHead {
@@ -258,8 +258,8 @@ struct RequestHead {
 }
 
 impl Review {
-    /// Reads a review. An error tells apart what is no AdmissionReview at all (HTTP 400) from one whose object we
-    /// cannot read (denied, with its uid).
+    /// Reads a review. The error distinguishes a body that is no AdmissionReview (HTTP 400) from a review whose object cannot
+    /// be read (denied, with its uid).
     pub fn parse(body: &[u8]) -> Result<Self, ReviewError> {
         let text = readable(body, json_limits::MAX_STRING)?;
         let review: Self = match serde_json::from_str(text) {
@@ -270,7 +270,7 @@ impl Review {
         Ok(review)
     }
 
-    /// Why a body could not be read: only now is it worth a second look.
+    /// Why a body could not be read. It is read a second time for this, so only after a failure.
     pub(crate) fn explain(body: &str, error: serde_json::Error) -> ReviewError {
         let Ok(head) = serde_json::from_str::<ReviewHead>(body) else { return ReviewError::NotJson(error) };
         let uid = head.request.as_ref().and_then(|request| request.uid.as_deref());
@@ -281,8 +281,8 @@ impl Review {
     }
 }
 
-/// A body that may be read as JSON at all: of bounded cost, and UTF-8 throughout (RFC 8259 §8.1), in what we pass over
-/// as well, which serde_json would not look at.
+/// Checks a body before it is parsed: its cost is bounded, and all of it is UTF-8 (RFC 8259 §8.1). serde_json would not check
+/// the parts that it skips.
 pub(crate) fn readable(body: &[u8], longest_string: usize) -> Result<&str, ReviewError> {
     let size = JsonSize::of(body);
     if size.values > json_limits::MAX_VALUES {
@@ -294,7 +294,7 @@ pub(crate) fn readable(body: &[u8], longest_string: usize) -> Result<&str, Revie
     std::str::from_utf8(body).map_err(|error| ReviewError::NotJson(serde_json::Error::custom(error)))
 }
 
-/// Is this a review that can be answered at all? Gives the version to answer in.
+/// Checks that a response to this review is possible. Returns the version of the response.
 pub(crate) fn check_head(
     kind: Option<&str>,
     version: Option<&str>,
@@ -312,42 +312,42 @@ pub(crate) fn check_head(
     Ok(known)
 }
 
-/// Why a body is no review that can be decided.
+/// Why there is no decision on a body.
 #[derive(Debug)]
 pub enum ReviewError {
-    /// No JSON object.
+    /// It is no JSON object.
     NotJson(serde_json::Error),
-    /// Another kind than AdmissionReview.
+    /// It is of another kind than AdmissionReview.
     NotAReview {
         /// The kind, if there is one.
         kind: Option<String>,
     },
-    /// A version that we do not speak.
+    /// Its version is not supported.
     UnknownVersion {
         /// The version, if there is one.
         version: Option<String>,
     },
-    /// No request, or one without a uid of a uid's length.
+    /// It has no request, or the length of the request's uid is not allowed.
     NoRequest,
-    /// So many values in it that they would take far more memory than its bytes.
+    /// It has so many values that they would take far more memory than its bytes.
     TooDense {
-        /// How many there are.
+        /// The number of values.
         parts: usize,
     },
-    /// A string that is longer than any in such an object.
+    /// It has a string that is longer than any in such an object.
     TooLong {
-        /// Its bytes.
+        /// The length in bytes.
         found: usize,
-        /// The most that there may be.
+        /// The limit.
         limit: usize,
     },
-    /// A review, but its object is not what Kubernetes calls by that name.
+    /// It is a review, but a field of its object has another type than in Kubernetes.
     Undecodable {
-        /// The version to answer in.
+        /// The version of the response.
         version: &'static str,
-        /// The uid to answer with.
+        /// The uid of the response.
         uid: String,
-        /// What serde found.
+        /// The error of serde.
         source: serde_json::Error,
     },
 }
@@ -356,7 +356,7 @@ impl fmt::Display for ReviewError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let or_none = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".to_owned());
         match self {
-            Self::NotJson(error) => write!(f, "the body is not a JSON object: {}", words_of(error)),
+            Self::NotJson(error) => write!(f, "the body is not a JSON object: {}", describe(error)),
             Self::NotAReview { kind } => write!(f, "expected kind {REVIEW_KIND}, found {}", or_none(kind)),
             Self::UnknownVersion { version } => {
                 write!(f, "expected apiVersion {}, found {}", REVIEW_VERSIONS.join(" or "), or_none(version))
@@ -373,14 +373,14 @@ impl fmt::Display for ReviewError {
                 write!(f, "the review holds a string of {found} bytes; expected at most {limit}, shrink the object")
             }
             Self::Undecodable { source, .. } => {
-                write!(f, "the object cannot be decoded, so that its images are not known: {}", words_of(source))
+                write!(f, "the object cannot be decoded, so that its images are not known: {}", describe(source))
             }
         }
     }
 }
 
-/// serde quotes what it did not expect, however long and whatever is in it.
-fn words_of(error: &serde_json::Error) -> String {
+/// The message of a serde error, cut and printable: serde quotes the value that it did not expect.
+fn describe(error: &serde_json::Error) -> String {
     printable(&error.to_string(), 300)
 }
 

@@ -6,22 +6,22 @@ use serde::Serialize;
 
 use super::request::REVIEW_KIND;
 
-/// The answer side of an AdmissionReview.
+/// An AdmissionReview with a response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
-    /// The version that was asked in.
+    /// The version of the request.
     pub api_version: String,
     /// The request's uid.
     pub uid: String,
-    /// May it pass?
+    /// Is the request admitted?
     pub allowed: bool,
-    /// For people; empty where there is nothing to say.
+    /// The message for the user; empty if there is none.
     pub message: String,
-    /// RFC 6902, already as JSON; `None` where nothing is to be changed.
+    /// The patch (RFC 6902) as JSON; `None` if there is none.
     pub patch: Option<Vec<u8>>,
-    /// Shown by `kubectl`.
+    /// The warnings that `kubectl` shows.
     pub warnings: Vec<String>,
-    /// Kept in the API server's audit log, beside the decision, which is told as [`Self::allowed`] has it.
+    /// The annotations for the API server's audit log. The annotation `decision` is added from [`Self::allowed`].
     pub audit_annotations: BTreeMap<String, String>,
 }
 
@@ -37,7 +37,7 @@ impl Response {
         let (warnings, mut audit_annotations) = (self.warnings.clone(), self.audit_annotations.clone());
         let decision = if self.allowed { "allowed" } else { "denied" };
         audit_annotations.insert("decision".to_owned(), decision.to_owned());
-        // The API server refuses a patchType without a patch, so that there are two shapes.
+        // The API server refuses a patchType without a patch. Therefore there are two types.
         let json = match &self.patch {
             None => {
                 let response = WireResponse { uid, allowed: self.allowed, status, warnings, audit_annotations };
@@ -56,7 +56,7 @@ impl Response {
                 serde_json::to_vec(&WirePatchedReview { api_version, kind, response })
             }
         };
-        // Strings and numbers in plain structs cannot fail to serialise; an empty body is a refusal to the API server.
+        // Serialising structs of strings and numbers cannot fail. The API server would take an empty body for a failure.
         let mut json = json.unwrap_or_default();
         json.push(b'\n');
         json
@@ -106,7 +106,7 @@ struct WirePatchedResponse {
     audit_annotations: BTreeMap<String, String>,
 }
 
-/// `meta/v1.Status`, as far as the API server shows it.
+/// The fields of `meta/v1.Status` that the API server shows.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(miniserde::Serialize))]
 struct Status {

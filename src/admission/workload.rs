@@ -1,6 +1,6 @@
-//! Which kinds hold pods, where their images stand, and by which JSON pointer each is patched.
+//! The kinds that are or make pods, the images in them, and the JSON pointer to each image.
 //!
-//! Every list of a pod's spec that can name an image is here; a list that is forgotten is a hole.
+//! Every list of a pod's spec that can name an image must be here: an image in a list that is missing would run unverified.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -9,7 +9,7 @@ use super::request::{Container, GroupVersionKind, Object, Spec};
 use crate::kube::object_name::Resource;
 use crate::kube::pull_secrets::PullContext;
 
-/// A kind that is, or makes, pods. The group is part of it: `Job` of a foreign group is not ours.
+/// A kind that is, or makes, pods. The API group is part of it: a `Job` of another group is another kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WorkloadKind {
     /// core
@@ -33,7 +33,7 @@ pub enum WorkloadKind {
 }
 
 impl WorkloadKind {
-    /// The kind by its group and name, in every served version; `None` for anything that we do not know.
+    /// The kind by its group and name, in every served version; `None` for any other kind.
     pub fn of(group: &str, kind: &str) -> Option<Self> {
         Some(match (group, kind) {
             ("", "Pod") => Self::Pod,
@@ -54,7 +54,7 @@ impl WorkloadKind {
         Self::of(kind.group.as_deref().unwrap_or_default(), &kind.kind)
     }
 
-    /// Where the API server has objects of this kind.
+    /// Where the API server serves objects of this kind.
     pub fn resource(self) -> Resource {
         let (api, plural, kind) = match self {
             Self::Pod => ("api/v1", "pods", "Pod"),
@@ -70,7 +70,7 @@ impl WorkloadKind {
         Resource { api, plural, kind }
     }
 
-    /// Does Kubernetes' controller of this kind make objects of that kind, from a template of its own?
+    /// Does the controller of this kind make objects of that kind from a template?
     pub fn makes(self, child: Self) -> bool {
         match child {
             Self::Pod => matches!(
@@ -83,8 +83,8 @@ impl WorkloadKind {
         }
     }
 
-    /// The pods' spec in an object of this kind, and the JSON pointer (RFC 6901) to it. `None` where there is none:
-    /// nothing could run, and the API server refuses it.
+    /// The pods' spec in an object of this kind, and the JSON pointer (RFC 6901) to it. `None` if there is no spec: no pod
+    /// could run, and the API server refuses the object.
     fn pod_spec(self, object: &Object) -> Option<(&'static str, &Spec)> {
         let spec = object.spec.as_ref();
         match self {
@@ -103,8 +103,8 @@ impl WorkloadKind {
         }
     }
 
-    /// The images that an UPDATE brings in: those that the stored object does not have in the same place. A place is a
-    /// list and a name; the elements of a list that share a name are told apart by their order.
+    /// The images that an UPDATE adds: those that the stored object does not have in the same place. A place is a list, a
+    /// name, and the position among the elements of that name.
     pub fn new_images<'a>(self, object: &'a Object, stored: &Object) -> Vec<ImageUse<'a>> {
         let known = self.images(stored);
         let known: HashMap<_, _> = places(&known).zip(known.iter().map(|known| known.image)).collect();
@@ -114,7 +114,7 @@ impl WorkloadKind {
         places(&images).zip(&images).filter_map(new).collect()
     }
 
-    /// Who would pull the images of an object of this kind in `namespace`.
+    /// The pod that pulls the images of an object of this kind in `namespace`.
     pub fn puller<'a>(self, object: &'a Object, namespace: &'a str) -> PullContext<'a> {
         let mut puller = PullContext::in_namespace(namespace);
         if let Some((_, spec)) = self.pod_spec(object) {
@@ -126,7 +126,7 @@ impl WorkloadKind {
         puller
     }
 
-    /// Every image of an object of this kind, in the order in which it would be pulled.
+    /// Every image of an object of this kind, in the order in which kubelet pulls them.
     pub fn images(self, object: &Object) -> Vec<ImageUse<'_>> {
         let Some((pointer, spec)) = self.pod_spec(object) else { return Vec::new() };
         let mut images = Vec::new();
@@ -146,7 +146,7 @@ impl WorkloadKind {
         }
         images
             .into_iter()
-            // A blank image cannot be pulled, and the API server refuses it where it matters.
+            // An empty image cannot be pulled. The API server refuses it in every pod.
             .filter_map(|(list, index, name, image)| {
                 let image = image.filter(|image| !image.is_empty())?;
                 Some(ImageUse { list, name: name.unwrap_or_default(), image, index, spec_pointer: pointer })
@@ -155,7 +155,7 @@ impl WorkloadKind {
     }
 }
 
-/// Where an image stands: the list, the name, and how many of that name stand before it.
+/// The place of an image: its list, its name, and its position among the elements of that name.
 type Place<'a> = (List, &'a str, usize);
 
 fn places<'a>(images: &[ImageUse<'a>]) -> impl Iterator<Item = Place<'a>> {
@@ -167,7 +167,7 @@ fn places<'a>(images: &[ImageUse<'a>]) -> impl Iterator<Item = Place<'a>> {
     })
 }
 
-/// The list of a pod's spec that an image stands in.
+/// A list of a pod's spec that can name images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum List {
     /// `initContainers`
@@ -176,12 +176,11 @@ pub enum List {
     Containers,
     /// `ephemeralContainers`
     EphemeralContainers,
-    /// `volumes`, of which those made from an image
+    /// `volumes` that are made from an image
     Volumes,
 }
 
 impl List {
-    /// The field's name.
     fn field(self) -> &'static str {
         match self {
             Self::InitContainers => "initContainers",
@@ -191,7 +190,7 @@ impl List {
         }
     }
 
-    /// Where in an element the image stands.
+    /// The path to the image inside an element.
     fn leaf(self) -> &'static str {
         match self {
             Self::InitContainers | Self::Containers | Self::EphemeralContainers => "image",
@@ -201,7 +200,7 @@ impl List {
 }
 
 impl fmt::Display for List {
-    /// What an element is called in a message.
+    /// The name of an element in messages.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::InitContainers => "init container",
@@ -215,7 +214,7 @@ impl fmt::Display for List {
 /// One use of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ImageUse<'a> {
-    /// The list it stands in.
+    /// The list that names it.
     pub list: List,
     /// The container's or volume's name; may be empty.
     pub name: &'a str,

@@ -104,7 +104,7 @@ fn text(label: &str, decision: &Decision) -> String {
         Basis::Images(findings) => findings,
         basis => {
             let (word, not_checked) = if decision.allowed { ("allowed", "not checked: ") } else { ("denied", "") };
-            return format!("{word:8} {label}: {not_checked}{}\n", basis.in_words().unwrap_or_default());
+            return format!("{word:8} {label}: {not_checked}{}\n", basis.describe().unwrap_or_default());
         }
     };
     let line = |finding| {

@@ -77,7 +77,7 @@ impl<'a> LoggedDecision<'a> {
             _ => &[],
         };
         let outcome = if decision.allowed { Outcome::Allowed } else { Outcome::Denied };
-        let why = decision.basis.in_words().or_else(|| decision.compared.as_ref().map(ToString::to_string));
+        let why = decision.basis.describe().or_else(|| decision.compared.as_ref().map(ToString::to_string));
         Self { outcome, basis: decision.basis.code(), why, images }
     }
 
