@@ -1,4 +1,4 @@
-//! Arguments: what was typed, checked, with an option beating the configuration file.
+//! Arguments: checks the command line. An option overrides the configuration file.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -14,7 +14,7 @@ use crate::base::text::{duration, nearest};
 use crate::config::{AskApi, Config, ConfigError};
 use crate::kube::object_name::is_dns_label;
 
-/// What `--help` prints.
+/// The text of `--help`.
 pub const USAGE: &str = "\
 usage: portreeve COMMAND [OPTIONS]
 
@@ -41,7 +41,7 @@ options of serve, review, check and export (an option beats the file):
 
 exit status: 0 allowed, 1 denied, 2 bad input or configuration, 3 undecided (no trust server could be reached)";
 
-/// The commands, for suggestions.
+/// The names of the commands, for suggestions.
 const COMMANDS: [&str; 7] = ["serve", "review", "check", "export", "lint", "version", "help"];
 
 /// A command with its arguments.
@@ -57,7 +57,7 @@ pub(super) enum Command {
     Help,
 }
 
-/// How results look.
+/// The format of results.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Output {
     #[default]
@@ -65,7 +65,7 @@ pub(super) enum Output {
     Json,
 }
 
-/// Where something is read from.
+/// The source of an input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Input {
     File(PathBuf),
@@ -84,14 +84,14 @@ pub(super) struct Common {
 }
 
 impl Common {
-    /// The configuration: the file, with the options over it.
+    /// The configuration from the file and the options.
     pub(super) fn config(&self) -> Result<Config, ConfigError> {
         let mut config = Config::load(self.config.as_deref())?;
         if !self.policies.is_empty() {
             config.policies.clone_from(&self.policies);
         }
         if let Some(ca) = &self.trust_ca {
-            // The configured bundle may be absent; one that somebody typed is meant to be there.
+            // The configured bundle may be absent. One that is named on the command line must exist.
             std::fs::metadata(ca)
                 .map_err(|source| ConfigError::Unreadable { file: ca.clone(), source: FileError::Io(source) })?;
             config.trust.ca.clone_from(ca);
@@ -210,31 +210,31 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
     })
 }
 
-/// A command line that cannot be understood.
+/// The command line cannot be understood.
 #[derive(Debug)]
 pub enum ArgumentError {
-    /// Nothing was typed.
+    /// There is no command.
     NoCommand,
-    /// No such command.
+    /// The command is unknown.
     UnknownCommand {
-        /// What was typed.
+        /// The text that was typed.
         name: String,
     },
-    /// A command without what it works on.
+    /// An argument is missing.
     Nothing {
-        /// What is missing.
+        /// The argument.
         what: &'static str,
     },
-    /// An option's value is none of those it takes.
+    /// An option has a value that is not allowed.
     Value {
         /// The option.
         option: &'static str,
-        /// What was typed.
+        /// The text that was typed.
         found: String,
-        /// What it takes.
+        /// The values that are allowed.
         expected: &'static str,
     },
-    /// An unknown option, a missing value, text that is not UTF-8.
+    /// An option is unknown, a value is missing, or a text is not UTF-8.
     Option(lexopt::Error),
 }
 

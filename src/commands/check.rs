@@ -1,4 +1,5 @@
-//! `portreeve check`: everything about one image: the policy, the trust data, who signed, when it ends, what to pin.
+//! `portreeve check`: evaluates images, and prints what the verdict rests on: the policy, the evidence of the signature scheme
+//! with its signers and expiry dates, and the keys that a policy could pin.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -18,10 +19,10 @@ use crate::schemes::{Freshness, Mode, Pin, Subject};
 use crate::webhook::handler::Engine;
 use portreeve_verify::text::printable;
 
-/// The width of what stands in front of values; `targets/<signer>` is the longest.
+/// The width of the labels. `targets/<signer>` is the longest.
 const LABEL: usize = 30;
 
-/// Checks every image and prints what was found.
+/// Evaluates every image and prints a report on each.
 pub(super) fn run(
     engine: &Engine,
     namespace: &str,
@@ -41,10 +42,10 @@ pub(super) fn run(
         let report = Report { stored, ..Report::of(image, namespace, mode, &evaluation) };
         let text = match output {
             Output::Text => report.to_text(now),
-            // Plain structs of strings and numbers cannot fail to serialise.
+            // Serialising structs of strings and numbers cannot fail.
             Output::Json => serde_json::to_string(&report).unwrap_or_default() + "\n",
         };
-        let _ = out.write_all(text.as_bytes()); // a closed pipe is nobody's fault
+        let _ = out.write_all(text.as_bytes()); // a closed pipe is no error
     }
     status
 }
@@ -60,7 +61,7 @@ fn status_of(mode: Mode, evaluation: &Evaluation) -> ExitStatus {
     }
 }
 
-/// What is printed about one image.
+/// The report on one image.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Report {
@@ -97,17 +98,17 @@ struct Report {
     expires: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     root_key_ids: Vec<String>,
-    /// Ready for a policy's `trust.roots`.
+    /// The entries for `trust.roots` of a policy.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     roots_to_pin: Vec<RootToPin>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stored: Option<Stored>,
-    /// What other rules say that were asked as well.
+    /// The verdicts of the other rules that were evaluated.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     others: Vec<Other>,
 }
 
-/// What another rule says of the image.
+/// The verdict of another rule.
 #[derive(Debug, Serialize)]
 struct Other {
     policy: String,
@@ -137,14 +138,14 @@ struct RootToPin {
     key_id: String,
 }
 
-/// What is stored of the repository that was looked at.
+/// The stored data of the repository that was looked at.
 fn stored(engine: &Engine, subject: &Subject, now: Timestamp) -> Option<Stored> {
     let Subject::NotaryV1 { gun, server } = subject;
     let service = &engine.evaluator().schemes.notary_v1.service;
     service.stored(server.as_ref()?, gun).map(|summary| Stored::of(summary, now))
 }
 
-/// What `trust.cache` holds of the repository.
+/// The stored data of a repository.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Stored {

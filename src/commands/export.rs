@@ -1,6 +1,6 @@
-//! `portreeve export`: trust data to carry to where there is no server. Fetches a repository's metadata, verifies all of
-//! it, and writes it as a directory that `trustServer: "file:///…"` reads. Refuses to write over anything that is not
-//! an earlier export of the same repository.
+//! `portreeve export`: exports trust data for a site without a trust server. Fetches a repository's metadata, verifies all of
+//! it, and writes it to a directory that `trustServer: "file:///…"` reads. Overwrites only an earlier export of the same
+//! repository.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -34,23 +34,23 @@ use portreeve_verify::tuf::{Anchor, FirstUse, RootPin};
 use portreeve_verify::tuf::{Gun, RoleName};
 use portreeve_verify::{Unavailable, UnavailableCause};
 
-/// Largest list of an earlier export's files.
+/// The longest list of files of an earlier export.
 const MAX_OWNER: usize = 1 << 20;
 
-/// What was typed.
+/// The arguments.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Wanted {
-    /// The server's URL; without one, the configuration's for the registry.
+    /// The server's URL. Without one, the configuration names the server.
     pub(super) server: Option<String>,
     /// The repository's name in trust data.
     pub(super) gun: String,
-    /// Who must have signed something in it.
+    /// The signers that the repository must have.
     pub(super) signers: Vec<String>,
     /// IDs of root keys, one of which must have signed the root.
     pub(super) root_keys: Vec<String>,
-    /// In the form that ConfigMaps can hold?
+    /// The names of the files.
     pub(super) layout: Layout,
-    /// Where to.
+    /// The target directory.
     pub(super) directory: PathBuf,
 }
 
@@ -112,14 +112,14 @@ fn export(config: &Config, wanted: &Wanted, timeout: Duration) -> Result<String,
     .map_err(|error| bad("the configuration", error.to_string()))?;
     let mounted = MountedCredentials::new(Some(config.registries.clone()));
     let credentials = Credentials::new(&mounted, gun.as_str(), None);
-    // Where it is used it is verified again, by the pins there; without a pin the first use is here.
+    // The site verifies the data again with its own pins. Without a pin, the first use of the root is here.
     let anchor = Anchor { first_use: if pins.is_empty() { config.trust.first_use } else { FirstUse::Forbidden }, pins };
     let now = Timestamp::now();
     let deadline = Deadline::after(timeout);
     let request = ExportRequest { gun: &gun, server: &server, anchor: &anchor, credentials: &credentials, deadline };
     let export = notary.export(&request, now).map_err(|refusal| {
         ExportError::Refused(match refusal {
-            // A credential that could not be read may be the one that was missing.
+            // A credential that could not be read could be the one that was needed.
             Refusal::Unavailable(Unavailable { cause, message }) if cause != UnavailableCause::TrustState => {
                 let slip = server.slip().map(str::to_owned);
                 let problems = credentials.found().into_iter().flat_map(|found| found.problems.iter().cloned());
@@ -176,8 +176,8 @@ fn report(base: &Path, target: &Path, gun: &Gun, server: &TrustServer, export: &
     text
 }
 
-/// Writes an export: a new one at once, by a rename; one over an earlier one file by file, in an order in which either
-/// is found whole at any instant.
+/// Writes an export. A new one appears as a whole, by a rename. An earlier one is replaced file by file, in an order in which a
+/// reader always finds one of the two complete.
 fn write(base: &Path, target: &Path, gun: &Gun, export: &Export, layout: Layout) -> Result<(), ExportError> {
     let file = |stem: &String| match layout {
         Layout::Server => format!("{stem}.json"),
@@ -203,18 +203,18 @@ fn write(base: &Path, target: &Path, gun: &Gun, export: &Export, layout: Layout)
                 sync(parent)
             });
             if written.is_err() {
-                let _ = fs::remove_dir_all(&fresh); // half of an export is of no use
+                let _ = fs::remove_dir_all(&fresh); // an incomplete export is of no use
             }
             written
         }
         Some(old) => {
-            // Whatever happens from here on, the next export knows which files are ours.
+            // The next export reads this list to know which files are its own, also if this one fails from here on.
             let both = ordered::set(old.union(&names).cloned());
             put(target, OWNER, owner(gun, &both).as_bytes())?;
             put_all(target, &files)?;
             sync(target)?;
             for stale in old.difference(&names) {
-                let _ = fs::remove_file(target.join(stale)); // of no harm to anybody who reads
+                let _ = fs::remove_file(target.join(stale)); // readers ignore it
             }
             put(target, OWNER, owner(gun, &names).as_bytes())?;
             sync(target)
@@ -222,14 +222,14 @@ fn write(base: &Path, target: &Path, gun: &Gun, export: &Export, layout: Layout)
     }
 }
 
-/// The files of an earlier export of this repository; `None` where there is nothing yet.
+/// The files of an earlier export of this repository; `None` if there is none.
 fn earlier(target: &Path, gun: &Gun) -> Result<Option<BTreeSet<String>>, ExportError> {
     let failed = |source| ExportError::Io { path: target.to_owned(), source };
     let is_empty = match fs::symlink_metadata(target) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed(error)),
         Ok(metadata) if !metadata.is_dir() => return Err(ExportError::InTheWay { path: target.to_owned() }),
-        // Other repositories may stand below; files may not.
+        // Directories of other repositories are allowed below. Files are not.
         Ok(_) => fs::read_dir(target).map_err(failed)?.flatten().all(|entry| entry.path().is_dir()),
     };
     let path = target.join(OWNER);
@@ -247,7 +247,7 @@ fn earlier(target: &Path, gun: &Gun) -> Result<Option<BTreeSet<String>>, ExportE
     }
 }
 
-/// A file's name that an export may have given. The list may have been on anybody's stick.
+/// Checks that an export can have written a file of this name. The list comes from a medium that others could change.
 fn is_plain(name: &str) -> bool {
     let word = |part: &str| {
         !part.starts_with('.')
@@ -274,7 +274,7 @@ fn put_all(directory: &Path, files: &[(String, &[u8])]) -> Result<(), ExportErro
     files.iter().try_for_each(|(name, bytes)| put(directory, name, bytes))
 }
 
-/// A whole file, or the one that was there.
+/// Writes a file completely, or leaves the old one.
 fn put(directory: &Path, name: &str, bytes: &[u8]) -> Result<(), ExportError> {
     let path = directory.join(name);
     let word = random::word().map_err(|source| ExportError::Io { path: path.clone(), source })?;
@@ -296,19 +296,19 @@ fn sync(directory: &Path) -> Result<(), ExportError> {
     synced.map_err(|source| ExportError::Io { path: directory.to_owned(), source })
 }
 
-/// An export that was not made.
+/// The export failed.
 #[derive(Debug)]
 enum ExportError {
-    /// Something that was typed or configured cannot be used.
+    /// An argument or a setting cannot be used.
     Argument {
-        /// What.
+        /// The argument or setting.
         what: &'static str,
         /// Why.
         why: String,
     },
-    /// The trust data says no, or nobody could say.
+    /// The trust data was rejected, or unavailable.
     Refused(Refusal),
-    /// A signer that was asked for is not there.
+    /// A required signer is missing.
     NoSigner {
         /// The signer.
         signer: String,
@@ -319,10 +319,10 @@ enum ExportError {
     OtherRepository {
         /// The file that says so.
         path: PathBuf,
-        /// Whose it is.
+        /// The repository.
         owner: String,
     },
-    /// Something stands there that is no export.
+    /// The directory has files that are not from an export.
     InTheWay {
         /// Where.
         path: PathBuf,

@@ -1,34 +1,34 @@
-//! `portreeve lint PATH…`: checks policy files, directories of them, and manifests of ConfigMaps that hold them, as
-//! loading would: file, line, column, what is wrong, what was meant. Where nothing is wrong, notes tell what is legal and was
-//! probably not meant. Changes nothing and asks no server.
+//! `portreeve lint PATH…`: checks policy files, directories of them, and manifests of ConfigMaps with policies, in the same
+//! way as they are loaded. A problem has its file, line and column, and a hint. If there is no problem, notes tell of settings
+//! that are valid and probably not intended. Changes nothing and sends no request.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
 
 use crate::policy::{Checked, PolicyNote, check_path};
 
-/// What was found.
+/// The result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LintOutcome {
-    /// Files that were looked at.
+    /// The number of files.
     pub files: usize,
-    /// Policies in them; none is counted where anything is wrong, for then none would be loaded.
+    /// The number of policies; 0 if there is a problem, because then none would be loaded.
     pub policies: usize,
-    /// What is wrong.
+    /// The number of problems.
     pub problems: usize,
-    /// What is legal and was probably not meant.
+    /// The number of notes.
     pub notes: usize,
 }
 
 impl LintOutcome {
-    /// 0 if all is well, else 2.
+    /// 0 if there is no problem, otherwise 2.
     pub fn exit_status(self) -> u8 {
         if self.problems == 0 { 0 } else { 2 }
     }
 }
 
-/// Checks everything below the paths together, as if it were mounted together, and writes what it finds: one line a
-/// problem, `file:line:column: error: …`, or one a note, and one line that sums up.
+/// Checks all files below the paths together, as if they were mounted together. Writes a line for each problem
+/// (`file:line:column: error: …`) or note, and a summary.
 pub fn lint(paths: &[PathBuf], out: &mut dyn Write) -> io::Result<LintOutcome> {
     let mut checked = Checked::default();
     for path in paths {

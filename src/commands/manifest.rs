@@ -1,7 +1,8 @@
-//! What `review` takes: AdmissionReviews as they are, and Kubernetes manifests as the API server would send them.
+//! The input of `review`: AdmissionReviews, and Kubernetes manifests, for which it makes the review that the API server would
+//! send.
 //!
-//! No workload is passed over for a slip: an object that is nearly of a kind that the webhook decides on is an error, and so
-//! is what stands beside the items of a list.
+//! No workload is skipped because of a typing error: an object whose kind nearly matches a kind that the webhook decides on is
+//! an error, and so is a field beside the items of a list.
 
 use std::fmt;
 
@@ -19,7 +20,7 @@ use portreeve_verify::text::printable;
 /// The kind of a review.
 const REVIEW: &str = "AdmissionReview";
 
-/// The kinds that are decided on, as people write them today.
+/// The kinds that the webhook decides on, in their current versions.
 const KINDS: [Identity<'static>; 10] = [
     ("v1", "Pod"),
     ("v1", "ReplicationController"),
@@ -33,26 +34,26 @@ const KINDS: [Identity<'static>; 10] = [
     ("admission.k8s.io/v1", REVIEW),
 ];
 
-/// One thing found in an input.
+/// An object of an input.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Item {
-    /// To be decided: an AdmissionReview's bytes.
+    /// A workload, or an AdmissionReview.
     Review {
-        /// For people: `Deployment line-1/plc`.
+        /// Its name in messages: `Deployment line-1/plc`.
         label: String,
         /// The AdmissionReview.
         body: Vec<u8>,
     },
-    /// An object of a kind that the webhook is never asked about.
+    /// An object of a kind that the webhook does not decide on.
     NotAWorkload {
-        /// For people: `Service line-1/plc`.
+        /// Its name in messages: `Service line-1/plc`.
         label: String,
     },
 }
 
-/// Reads an input. `namespace` is that of manifests that name none.
+/// Reads an input. `namespace` is used for manifests that name none.
 pub(super) fn read(bytes: &[u8], namespace: &str) -> Result<Vec<Item>, ManifestError> {
-    // A JSON AdmissionReview goes on byte for byte, as it would arrive at the webhook.
+    // An AdmissionReview in JSON is passed on byte for byte, as the webhook would receive it.
     if let Ok(Head { kind: Some(kind) }) = serde_json::from_slice::<Head>(bytes)
         && kind == REVIEW
     {
@@ -78,8 +79,8 @@ pub(super) fn read(bytes: &[u8], namespace: &str) -> Result<Vec<Item>, ManifestE
     Ok(items)
 }
 
-/// The values of a text that is two or more JSON values one after the other, as `kubectl` and `jq` write them: YAML
-/// knows no such thing. Each is then read by itself, as strictly as any.
+/// The values of a text of two or more JSON values one after the other, as `kubectl` and `jq` write them. YAML does not allow
+/// this. Each value is then read by itself, and as strictly.
 fn json_stream(bytes: &[u8]) -> Option<Vec<&[u8]>> {
     let mut stream = serde_json::Deserializer::from_slice(bytes).into_iter::<IgnoredAny>();
     let (mut values, mut start) = (Vec::new(), 0);
@@ -96,7 +97,7 @@ struct Head {
     kind: Option<String>,
 }
 
-/// As much of a review as names its object.
+/// The fields of a review that name its object.
 #[derive(Deserialize)]
 struct Asked {
     request: AskedFor,
@@ -115,7 +116,7 @@ impl AskedFor {
     }
 }
 
-/// An object, for people.
+/// The name of an object in messages.
 fn label(kind: &str, namespace: Option<&str>, name: Option<&str>) -> String {
     let (kind, name) = (printable(kind, 63), printable(name.unwrap_or("(unnamed)"), 253));
     match namespace {
@@ -124,7 +125,7 @@ fn label(kind: &str, namespace: Option<&str>, name: Option<&str>) -> String {
     }
 }
 
-/// Adds an object of this identity, or all items of a list.
+/// Adds an object, or all items of a list.
 fn add(
     object: &Node,
     identity: Option<Identity<'_>>,
@@ -134,7 +135,7 @@ fn add(
     let Some((api_version, kind)) = identity else { return Err(ManifestError::NotAnObject { at: object.at }) };
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
     let wrong = |at, what| Err(ManifestError::BadList { at, kind: kind.to_owned(), what });
-    // A custom resource may be called AllowList, and have `items` as it likes.
+    // A custom resource can be called AllowList, and can have any `items`.
     let has_items = matches!(object.get("items"), Some(Node { value: tree::Value::List(_), .. }));
     if kind.ends_with("List") && (has_items || is_kubernetes_own(group)) {
         let tree::Value::Map(fields) = &object.value else { return Err(ManifestError::NotAnObject { at: object.at }) };
@@ -145,7 +146,7 @@ fn add(
             Some((_, tree::Value::List(members))) => members.iter().try_for_each(|item| {
                 add(item, list::identity_of_item(item, (api_version, kind)), default_namespace, items)
             }),
-            // As Go prints a list of nothing.
+            // Go prints an empty list as `null`.
             Some((_, tree::Value::Null)) => Ok(()),
             Some((at, _)) => wrong(at, "its \"items\" are no list".to_owned()),
             None => wrong(object.at, "it has no \"items\"".to_owned()),
@@ -191,30 +192,31 @@ fn add(
     Ok(())
 }
 
-/// Is this a group that only Kubernetes itself has? A custom resource's has a dot.
+/// Does this group belong to Kubernetes itself? The group of a custom resource has a dot.
 fn is_kubernetes_own(group: &str) -> bool {
     !group.contains('.') || group.ends_with(".k8s.io")
 }
 
-/// The kind that was probably meant, where Kubernetes itself has no such kind but nearly one that is decided on.
+/// The kind that was probably intended, if Kubernetes has no such kind, and the name nearly matches one that the webhook
+/// decides on.
 fn near_miss(group: &str, kind: &str) -> Option<Identity<'static>> {
     let meant = nearest(kind, KINDS.map(|(_, kind)| kind)).filter(|_| is_kubernetes_own(group))?;
     KINDS.into_iter().find(|(_, kind)| *kind == meant)
 }
 
-/// An input that cannot be decided on.
+/// The input cannot be decided on.
 #[derive(Debug)]
 pub(super) enum ManifestError {
-    /// Not UTF-8.
+    /// The text is not UTF-8.
     NotText(std::str::Utf8Error),
-    /// Neither YAML nor JSON.
+    /// The text is neither YAML nor JSON.
     Yaml(YamlError),
-    /// Something without `apiVersion` and `kind`.
+    /// A document has no `apiVersion` or no `kind`.
     NotAnObject {
         /// Where.
         at: At,
     },
-    /// A list that is not wholly read.
+    /// A list would not be read completely.
     BadList {
         /// Where.
         at: At,
@@ -223,7 +225,7 @@ pub(super) enum ManifestError {
         /// What is wrong with it.
         what: String,
     },
-    /// A kind that Kubernetes does not have, and nearly one that is decided on.
+    /// Kubernetes has no such kind, and its name nearly matches one that the webhook decides on.
     NearMiss {
         /// Where.
         at: At,
@@ -231,17 +233,17 @@ pub(super) enum ManifestError {
         api_version: String,
         /// As written.
         kind: String,
-        /// What was probably meant.
+        /// The kind that was probably intended.
         meant: Identity<'static>,
     },
-    /// Something is wrong with one of several JSON values.
+    /// There is a problem with one of several JSON values.
     InStream {
-        /// Which, from 1.
+        /// Its number, from 1.
         value: usize,
         /// What.
         source: Box<ManifestError>,
     },
-    /// No document at all.
+    /// There is no document.
     Empty,
 }
 

@@ -1,4 +1,4 @@
-//! The command line: arguments become a checked configuration and a command once, here.
+//! The command line: checks the arguments, reads the configuration, and runs the command.
 
 mod arguments;
 mod check;
@@ -33,12 +33,12 @@ pub enum ExitStatus {
     Denied,
     /// The input or the configuration is bad.
     BadInput,
-    /// Nobody could say: the trust server could not be reached, and no stored data may stand in.
+    /// There is no verdict: the trust server could not be reached, and no stored data may be used.
     Undecided,
 }
 
 impl ExitStatus {
-    /// The number.
+    /// The exit code.
     pub fn code(self) -> u8 {
         match self {
             Self::Allowed => 0,
@@ -48,7 +48,7 @@ impl ExitStatus {
         }
     }
 
-    /// The worse of two: bad input says most, then a denial, then that nobody could say.
+    /// The worse of two: bad input, then a denial, then a missing verdict.
     pub fn worse(self, other: Self) -> Self {
         let rank = |status: Self| match status {
             Self::Allowed => 0,
@@ -103,7 +103,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitStatus {
     }
 }
 
-/// How long an export may take, where nothing is said: it fetches everything, and nobody waits for it but a person.
+/// The default time limit of an export. It fetches the metadata of a whole repository.
 const EXPORT_TIME: Duration = Duration::from_secs(60);
 
 /// Runs a command that needs the configuration and no policies.
@@ -117,7 +117,7 @@ fn with_config(common: &Common, run: impl FnOnce(&Config) -> ExitStatus) -> Exit
     }
 }
 
-/// The engine that the webhook would have, with its policies in force; every problem told.
+/// The engine that the webhook would have, with the policies in force. Prints all problems of the policies.
 fn engine(common: &Common) -> Result<(Config, Engine), ExitStatus> {
     let config = common.config().map_err(|error| complain(&error.to_string()))?;
     crate::logging::start(config.log_format, config.log_level.min(log::LevelFilter::Warn));
@@ -135,26 +135,26 @@ fn engine(common: &Common) -> Result<(Config, Engine), ExitStatus> {
 }
 
 fn lint_paths(paths: &[std::path::PathBuf]) -> ExitStatus {
-    // A closed pipe is nobody's fault, but then nobody has heard what is wrong.
+    // After a closed pipe, nobody has seen the problems.
     match lint::lint(paths, &mut std::io::stdout().lock()) {
         Ok(outcome) if outcome.problems == 0 => ExitStatus::Allowed,
         Ok(_) | Err(_) => ExitStatus::BadInput,
     }
 }
 
-/// A repository's name in trust data, as somebody typed it: `nginx` is `docker.io/library/nginx`.
+/// The name in trust data of an image as it was typed: `nginx` is `docker.io/library/nginx`.
 fn gun_of(name: &str) -> Result<Gun, String> {
     let image = Reference::parse(name).map_err(|error| error.to_string())?;
     Gun::of(&image).map_err(|error| error.to_string())
 }
 
-/// To standard output; a closed pipe is nobody's fault.
+/// Prints to standard output. A closed pipe is no error.
 fn print(text: &str) -> ExitStatus {
     let _ = writeln!(std::io::stdout(), "{text}");
     ExitStatus::Allowed
 }
 
-/// To standard error.
+/// Prints to standard error.
 fn complain(text: &str) -> ExitStatus {
     let _ = writeln!(std::io::stderr(), "portreeve: {text}");
     ExitStatus::BadInput

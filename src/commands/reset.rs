@@ -1,11 +1,11 @@
-//! `portreeve check --reset`: forgets what is stored of a repository, when its owner has deliberately made it anew or
-//! what is stored is damaged. The next question trusts by the pins, or by the first root that it sees.
+//! `portreeve check --reset`: removes the stored data of a repository. This is needed after its owner has made the repository
+//! anew, or when the stored data is damaged. The next query trusts the pinned roots, or the first root that it sees.
 
 use super::{ExitStatus, complain, gun_of, print};
 use crate::config::Config;
 use crate::schemes::notary::store::reset;
 
-/// Resets repositories by their names in trust data; a plain image name is taken for its normalised form.
+/// Removes the stored data of repositories. Image names are normalised first.
 pub(super) fn run(config: &Config, names: &[String]) -> ExitStatus {
     let Some(cache) = &config.trust.cache else {
         return complain("there is no trust.cache in the configuration, and no --cache DIR: nothing is stored");

@@ -1,4 +1,4 @@
-//! `portreeve review`: decides as the webhook would, with the same engine, on files.
+//! `portreeve review`: decides on files with the engine of the webhook.
 
 use std::io::Write;
 use std::time::Duration;
@@ -56,7 +56,7 @@ fn review_input(
                 status = status.worse(review_item(engine, &name, label, body, output, timeout, out));
             }
             Item::NotAWorkload { label } if output == Output::Text => {
-                // A closed pipe is nobody's fault.
+                // A closed pipe is no error.
                 let _ = writeln!(out, "skipped  {label}: not a kind that the webhook decides on");
             }
             Item::NotAWorkload { .. } => {}
@@ -97,7 +97,7 @@ fn review_item(
     status_of(&decision)
 }
 
-/// One line an image, and one for a decision that looked at none.
+/// A line for each image, or one line if the decision did not depend on images.
 fn text(label: &str, decision: &Decision) -> String {
     let findings = match &decision.basis {
         Basis::Images(findings) if findings.is_empty() => return format!("allowed  {label}: names no image\n"),
@@ -118,7 +118,7 @@ fn text(label: &str, decision: &Decision) -> String {
     findings.iter().map(line).collect()
 }
 
-/// 1 if anything says no; 3 if all that stands against it is that nobody could say.
+/// 1 if an image is rejected; 3 if all bad verdicts are `unavailable`.
 fn status_of(decision: &Decision) -> ExitStatus {
     if decision.allowed {
         return ExitStatus::Allowed;

@@ -1,7 +1,7 @@
-//! Policies inside ConfigMaps, before they are mounted: for `lint`, and for reviewing ConfigMaps as they are applied.
+//! Checks policies in ConfigMaps before they are mounted: for `lint`, and for the review of a ConfigMap that is applied.
 //!
-//! Each value of `data` is a policy file. Where a value is a block of text in a manifest, problems are told by the
-//! manifest's own lines; else by the key, and the line within its value.
+//! Each value of `data` is a policy file. If a value is a literal block of a manifest, problems name the line of the manifest.
+//! Otherwise they name the key, and the line within its value.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,20 +19,20 @@ use crate::yaml::list::Identity;
 use crate::yaml::tree::{self, At, Caps, Node, Value};
 use portreeve_verify::text::printable;
 
-/// What was found in files that are not mounted yet.
+/// The policies and problems in files that are not mounted yet.
 #[derive(Debug, Default)]
 pub struct Checked {
-    /// How many files were looked at.
+    /// The number of files.
     pub files: usize,
-    /// The first of them, to which it is put down if there is no policy at all.
+    /// The first file. If there is no policy at all, the problem names this file.
     first: Option<PathBuf>,
     documents: Vec<Document>,
-    /// What is wrong so far.
+    /// The problems so far.
     pub problems: Vec<PolicyProblem>,
 }
 
 impl Checked {
-    /// Puts all that was found together, which may bring further problems: one pattern in two policies.
+    /// Builds one set of all policies. This can find further problems, such as one pattern in two policies.
     pub fn finish(mut self) -> Result<PolicySet, Vec<PolicyProblem>> {
         if self.documents.is_empty() && self.problems.is_empty() {
             self.problems.push(load::problem(&self.first.unwrap_or_default(), Fault::NoPolicies));
@@ -41,7 +41,7 @@ impl Checked {
     }
 }
 
-/// Checks the `data` of one ConfigMap by itself: key by key, and all of them together. Problems name the key as file.
+/// Checks the `data` of one ConfigMap: each key, and all keys together. Problems name the key as the file.
 pub fn check_data(data: &BTreeMap<String, String>) -> Result<PolicySet, Vec<PolicyProblem>> {
     let mut checked = Checked::default();
     for (key, text) in data {
@@ -60,7 +60,7 @@ pub fn check_data(data: &BTreeMap<String, String>) -> Result<PolicySet, Vec<Poli
     checked.finish()
 }
 
-/// Checks a file, or every file below a directory: manifests, or policies as they would be mounted.
+/// Checks a file, or every file below a directory. A file holds manifests, or policies as they are mounted.
 pub fn check_path(path: &Path, checked: &mut Checked) {
     let mut files = Vec::new();
     if fs::metadata(path).is_ok_and(|metadata| metadata.is_file()) {
@@ -81,7 +81,7 @@ pub fn check_path(path: &Path, checked: &mut Checked) {
     }
 }
 
-/// Checks a text of manifests: ConfigMaps of policies, policies, and lists of either.
+/// Checks manifests: ConfigMaps with policies, policies, and lists of either.
 pub fn check_manifests(text: &str, file: &Path, checked: &mut Checked) {
     checked.first.get_or_insert_with(|| file.to_owned());
     let mut problems = Problems::new(file);
@@ -140,19 +140,19 @@ fn check_manifest(
     }
 }
 
-/// Mounted, a file of such a name would not be read (`load`), and what it asks for would count for nothing.
+/// Once mounted, a file with such a name is not read (see `load`), and its rules would have no effect.
 fn is_passed_over(key: &str) -> bool {
     key.starts_with('.')
 }
 
-/// kubelet writes these as files too.
+/// kubelet mounts binary data as files too.
 fn decode_binary(typed: &str) -> Result<String, Fault> {
     let compact: String = typed.split_ascii_whitespace().collect();
     let bytes = STANDARD.decode(compact).map_err(|_| Fault::NotBase64)?;
     String::from_utf8(bytes).map_err(|_| Fault::NotUtf8)
 }
 
-/// Checks one value; every place it gives is then put into the manifest's terms.
+/// Checks one value, and converts every place in it to a place in the manifest.
 fn check_value(text: &str, mapping: &Mapping<'_>, checked: &mut Checked) {
     let (mut documents, problems) = document::read_text(text, mapping.file);
     for document in &mut documents {
@@ -168,7 +168,7 @@ fn check_value(text: &str, mapping: &Mapping<'_>, checked: &mut Checked) {
     }));
 }
 
-/// From lines of a value to lines of the manifest that holds it.
+/// Converts lines of a value to lines of the manifest.
 struct Mapping<'a> {
     key: &'a str,
     block: Option<Block>,
@@ -181,7 +181,7 @@ impl<'a> Mapping<'a> {
         Self { key, block, value, file }
     }
 
-    /// What the place alone cannot say: the key, and without a block the line within its value.
+    /// The key, and, if the value is no literal block, the line within it.
     fn within(&self, place: &Place) -> String {
         let key = printable(self.key, 80);
         match self.block {
@@ -200,7 +200,7 @@ impl<'a> Mapping<'a> {
         }
     }
 
-    /// A fault that names a line of its own.
+    /// Converts the line that a fault itself names.
     fn move_fault(&self, fault: &mut Fault) {
         if let (Fault::SignerTwice { first, .. }, Some(block)) = (fault, &self.block) {
             *first += block.lines_before;
@@ -208,16 +208,16 @@ impl<'a> Mapping<'a> {
     }
 }
 
-/// A value that stands in the manifest line by line, indented (`key: |`).
+/// A literal block: a value that is written in the manifest line by line, indented (`key: |`).
 struct Block {
     lines_before: usize,
     indent: usize,
 }
 
 impl Block {
-    /// Is the value there, word for word? Anything else (quotes, folding, an alias) has no lines to map to.
+    /// The block, if the manifest has the value word for word. Quotes, folding and aliases have no lines to convert to.
     fn find(manifest: &str, value: &str, at: At) -> Option<Self> {
-        // The reader gives the place of the first line that is not blank.
+        // The parser gives the place of the first line that is not blank.
         let leading = value.lines().take_while(|line| line.trim().is_empty()).count();
         let lines_before = at.line.checked_sub(leading + 1)?;
         let indent = at.column.checked_sub(1)?;
@@ -231,7 +231,7 @@ impl Block {
                 return None;
             }
         }
-        // One line may as well be a plain scalar behind its key; then the margin above was not blank.
+        // A value of one line can be a plain scalar after its key. Then the margin above was not blank.
         Some(Self { lines_before, indent })
     }
 }

@@ -1,8 +1,8 @@
-//! Policy documents: `ImagePolicy` and `ClusterImagePolicy` as Portieris has them, and Portreeve's additions, from
-//! text to checked rules.
+//! Policy documents: reads `ImagePolicy` and `ClusterImagePolicy` of Portieris, with Portreeve's additions, into checked
+//! rules.
 //!
-//! Refuses every field that it does not know, in Portieris' documents too: a `trust:` that slipped out of place must
-//! not let everything in. Takes what `kubectl get -o yaml` adds.
+//! Every unknown field is refused, in documents of Portieris too: a misplaced `trust:` must not let every image in. The fields
+//! that `kubectl get -o yaml` adds are accepted.
 
 use std::path::Path;
 
@@ -18,7 +18,7 @@ use crate::yaml::tree::{self, Caps, Node, Value};
 const API_VERSIONS: [&str; 3] =
     ["portieris.cloud.ibm.com/v1", "securityenforcement.admission.cloud.ibm.com/v1beta1", "portreeve/v1"];
 
-/// Kubernetes' ObjectMeta. Only name and namespace are read; the others come with exported documents.
+/// The fields of Kubernetes' ObjectMeta. Only name and namespace are read. The others come with exported documents.
 const METADATA: &[&str] = &[
     "name",
     "namespace",
@@ -38,8 +38,8 @@ const METADATA: &[&str] = &[
     "uid",
 ];
 
-/// The most rules of one policy, and of one ConfigMap that is reviewed. A rule may be written in ten bytes, and takes a
-/// hundred times as many in memory.
+/// The most rules of one policy, and of one ConfigMap that is reviewed. A rule can be written in ten bytes, and takes a
+/// hundred times as much memory.
 pub(crate) const MAX_RULES: usize = 20_000;
 
 /// One policy.
@@ -51,8 +51,7 @@ pub(crate) struct Document {
     pub(crate) rules: Vec<(Pattern, Rule)>,
 }
 
-/// Reads all policies of a text. What is wrong goes to `problems`; where anything does, the policies are not to be
-/// used.
+/// Reads all policies of a text. If there is any problem, the policies must not be used.
 pub(crate) fn read_text(text: &str, file: &Path) -> (Vec<Document>, Problems) {
     let mut problems = Problems::new(file);
     let mut documents = Vec::new();
@@ -70,7 +69,7 @@ pub(crate) fn read_node(node: &Node, documents: &mut Vec<Document>, problems: &m
     }
 }
 
-/// The items of a list of policies or ConfigMaps, or else the document itself; each with its `apiVersion` and `kind`.
+/// The items of a list of policies or ConfigMaps, or the document itself, each with its `apiVersion` and `kind`.
 pub(crate) fn items_of<'n>(node: &'n Node, problems: &mut Problems) -> Vec<(&'n Node, Identity<'n>)> {
     let words = |node: &'n Node| {
         let word = |field| node.get(field).and_then(Node::text).unwrap_or_default();
@@ -152,7 +151,7 @@ fn read_metadata(node: &Node, kind: &str, problems: &mut Problems) -> Option<(Sc
     let name = read_name(metadata, "name", is_dns_subdomain, problems);
     let scope = match (kind, metadata.get("namespace")) {
         ("ImagePolicy", _) => read_name(metadata, "namespace", is_dns_label, problems).map(Scope::Namespace),
-        // Were it ignored, a policy meant for one namespace would speak for all.
+        // If it were ignored, a policy for one namespace would apply to all.
         (_, Some(namespace)) => {
             problems.report(namespace.at, Fault::NamespaceForbidden);
             None
@@ -162,7 +161,7 @@ fn read_metadata(node: &Node, kind: &str, problems: &mut Problems) -> Option<(Sc
     Some((scope?, name?))
 }
 
-/// A name: a namespace that Kubernetes would not take is one that no workload has.
+/// Reads a name. Kubernetes refuses other names, so a policy for such a namespace would never apply.
 fn read_name(metadata: &Node, field: &'static str, fits: fn(&str) -> bool, problems: &mut Problems) -> Option<String> {
     let (at, text) = problems.required(metadata, field, "metadata")?;
     if !fits(text) {

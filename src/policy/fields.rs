@@ -1,4 +1,5 @@
-//! Strict reading of mappings: every key must be known, every value of its type. All that is wrong is collected.
+//! Strict reading of mappings: every key must be known, and every value must have the right type. All problems are
+//! collected.
 
 use std::path::{Path, PathBuf};
 
@@ -8,12 +9,13 @@ use crate::base::text::nearest;
 use crate::yaml::tree::{At, Node, Value};
 use portreeve_verify::ordered;
 
-/// Past this many problems nobody reads on.
+/// The most problems that are reported.
 pub(super) const MAX_PROBLEMS: usize = 500;
 /// The longest unknown field that is compared with known ones.
 const MAX_COMPARED: usize = 40;
 
-/// Where fields belong, for those that are found elsewhere (PORTIERIS.md, fault 21: a misindented `trust:`).
+/// The mapping that each field belongs in, for messages about misplaced fields (PORTIERIS.md, fault 21: a `trust:` with the
+/// wrong indentation).
 const FIELD_PARENTS: &[(&str, &str)] = &[
     ("trust", "policy"),
     ("mutateImage", "policy"),
@@ -47,7 +49,7 @@ const FIELD_PARENTS: &[(&str, &str)] = &[
     ("spec", "the document itself"),
 ];
 
-/// Collects what is wrong in one file.
+/// The problems in one file.
 #[derive(Debug)]
 pub(crate) struct Problems {
     file: PathBuf,
@@ -76,8 +78,7 @@ impl Problems {
         self.list
     }
 
-    /// The value if it is a mapping with none but known fields; every other field is reported, and the rest is
-    /// still read.
+    /// The value, if it is a mapping. Unknown fields are reported, and the rest can still be read.
     pub(crate) fn mapping<'n>(
         &mut self,
         node: &'n Node,
@@ -98,7 +99,7 @@ impl Problems {
                 Some(&(_, belongs)) => Fault::Misplaced { field, inside, belongs },
                 None => {
                     let everywhere = FIELD_PARENTS.iter().map(|&(field, _)| field);
-                    // Comparing costs length times length; no field is that long.
+                    // A comparison costs length times length.
                     let near = field.len() <= MAX_COMPARED;
                     let suggestion = near
                         .then(|| nearest(&field, known.iter().copied()).or_else(|| nearest(&field, everywhere)))
@@ -111,8 +112,8 @@ impl Problems {
         Some(node)
     }
 
-    /// Reports fields of ours in a mapping whose own fields are not ours to know (PORTIERIS.md, fault 21: a `trust:`
-    /// that is indented too far).
+    /// Reports known fields in a mapping with other, unknown fields (PORTIERIS.md, fault 21: a `trust:` that is indented too
+    /// far).
     pub(crate) fn misplaced(&mut self, node: &Node, inside: &'static str, theirs: &[&str]) {
         let Value::Map(entries) = &node.value else { return };
         for (key, _) in entries.iter().filter(|(key, _)| !theirs.contains(&key.text.as_str())) {
@@ -122,7 +123,7 @@ impl Problems {
         }
     }
 
-    /// The entries of a list that may be absent.
+    /// The entries of an optional list.
     pub(crate) fn list<'n>(&mut self, node: &'n Node, field: &'static str) -> &'n [Node] {
         match node.get(field).map(|node| (node, &node.value)) {
             None => &[],
@@ -134,7 +135,7 @@ impl Problems {
         }
     }
 
-    /// A string that may be absent.
+    /// An optional string.
     pub(crate) fn text<'n>(&mut self, node: &'n Node, field: &'static str) -> Option<(At, &'n str)> {
         let value = node.get(field)?;
         let text = value.text();
@@ -144,7 +145,7 @@ impl Problems {
         text.map(|text| (value.at, text))
     }
 
-    /// A string that must be there and not empty.
+    /// A required string that is not empty.
     pub(crate) fn required<'n>(
         &mut self,
         node: &'n Node,
@@ -159,7 +160,7 @@ impl Problems {
         self.text(node, field)
     }
 
-    /// A boolean that may be absent.
+    /// An optional boolean.
     pub(crate) fn boolean(&mut self, node: &Node, field: &'static str) -> Option<bool> {
         let value = node.get(field)?;
         if let Value::Bool(value) = value.value {
@@ -169,7 +170,7 @@ impl Problems {
         None
     }
 
-    /// A string that names one of several choices, and may be absent.
+    /// An optional string that names one of several choices.
     pub(crate) fn choice<T: Copy>(
         &mut self,
         node: &Node,

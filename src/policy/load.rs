@@ -1,11 +1,11 @@
-//! Policy directories: mounted ConfigMaps, read whole and swapped whole.
+//! Policy directories: reads the policies of all mounted ConfigMaps as one set.
 //!
-//! kubelet mounts a ConfigMap as a directory in which `..data` links to a dated directory with the files, and every
-//! name links through `..data`; an update replaces that one link. So the link is followed once and all files are read
-//! behind it: never half of the old and half of the new. Names that begin with two dots are kubelet's own, and
-//! skipped; so is what begins with one, but for a ConfigMap's key, which somebody wrote to be read.
+//! kubelet mounts a ConfigMap as a directory in which `..data` links to a dated directory with the files. Every name links
+//! through `..data`, and an update replaces only that link. Therefore the link is followed once, and all files are read from
+//! its target: never some files of the old version and some of the new one. Names that begin with two dots belong to kubelet
+//! and are skipped. Names that begin with one dot are skipped too, but a key of a ConfigMap with such a name is an error.
 //!
-//! All or nothing: one bad file, and there is no set. Whoever holds the last good one keeps it.
+//! A set is valid as a whole or refused as a whole. If it is refused, the last valid set stays in force.
 
 use std::fs;
 use std::io;
@@ -24,22 +24,22 @@ use crate::yaml::tree::{At, MAX_TEXT};
 use portreeve_verify::image::Sha256;
 use portreeve_verify::ordered;
 
-/// Several ConfigMaps below one directory, and folders in them; deeper is a loop of links.
+/// Enough for several ConfigMaps below one directory, and folders in them. A deeper path is probably a loop of links.
 pub(crate) const MAX_DEPTH: usize = 5;
 const MAX_FILES: usize = 4096;
-/// All files together. 10,000 policies have about 5 MiB.
+/// The most bytes of all files together. 10,000 policies have about 5 MiB.
 const MAX_TOTAL: usize = 32 << 20;
-/// Past this many problems no further directory is looked into.
+/// After this many problems, no further directory is read.
 const MAX_PROBLEMS: usize = 1000;
-/// How often a read is begun anew because kubelet swapped the files meanwhile.
+/// How often the files are read again because kubelet replaced them meanwhile.
 const ATTEMPTS: usize = 4;
 
-/// Reads all policies below `directories`. All problems are told, not just the first.
+/// Reads all policies below `directories`. Reports all problems.
 pub fn load(directories: &[PathBuf]) -> Result<PolicySet, Vec<PolicyProblem>> {
     load_steadily(directories).0
 }
 
-/// Policy directories that are checked for changes again and again.
+/// Policy directories that are checked for changes.
 #[derive(Debug)]
 pub struct PolicySource(Reloading<Directories>);
 
@@ -47,13 +47,13 @@ pub struct PolicySource(Reloading<Directories>);
 struct Directories(Vec<PathBuf>);
 
 impl PolicySource {
-    /// Nothing is read yet.
+    /// Does not read yet.
     pub fn new(directories: Vec<PathBuf>) -> Self {
         Self(Reloading::start_with(None, Directories(directories), Duration::ZERO))
     }
 
-    /// Reads the policies if anything changed since the last call. The first call always reads. `None`: nothing changed,
-    /// whether the policies are good or bad. A file that cannot be read is tried again at every call.
+    /// Reads the policies if a file changed since the last call. The first call always reads. `None`: nothing changed, and the
+    /// result is the same as before. If a file could not be read, every call tries again.
     pub fn reload_if_changed(&self) -> Option<Result<Arc<PolicySet>, Vec<PolicyProblem>>> {
         match self.0.check() {
             Reload::Unchanged => None,
@@ -64,7 +64,7 @@ impl PolicySource {
 }
 
 impl Source for Directories {
-    /// `None` before the first good set.
+    /// `None` before the first valid set.
     type Value = Option<Arc<PolicySet>>;
     type Stamp = Fingerprint;
     type Error = Vec<PolicyProblem>;
@@ -84,12 +84,13 @@ impl Source for Directories {
     }
 }
 
-/// Reads until nothing changed while reading.
+/// Reads again until nothing changed during the read.
 fn load_steadily(directories: &[PathBuf]) -> (Result<PolicySet, Vec<PolicyProblem>>, Fingerprint) {
     steadily(|| Fingerprint::of(directories), || load_once(directories))
 }
 
-/// What is read, and the state that it was read in: the same before and after, if that is to be had.
+/// The result of a read, and the state in which it was made. The state was the same before and after, except when every
+/// attempt saw a change.
 fn steadily<State: PartialEq, Read>(state: impl Fn() -> State, read: impl Fn() -> Read) -> (Read, State) {
     let mut before = state();
     for _ in 1..ATTEMPTS {
@@ -136,7 +137,7 @@ fn load_once(directories: &[PathBuf]) -> Result<PolicySet, Vec<PolicyProblem>> {
     finish(documents, problems)
 }
 
-/// A set, if nothing at all is wrong; else everything that is.
+/// The set, if there is no problem at all; otherwise all problems.
 pub(crate) fn finish(
     documents: Vec<Document>,
     mut problems: Vec<PolicyProblem>,
@@ -151,15 +152,15 @@ pub(crate) fn finish(
     }
 }
 
-/// A policy file: the name that people know it by, and where it is read.
+/// A policy file: its name in messages, and its path behind kubelet's link.
 #[derive(Debug)]
 pub(crate) struct FoundFile {
     pub(crate) shown: PathBuf,
     pub(crate) real: PathBuf,
 }
 
-/// Finds the files below a directory, in the order of their names. `shown` is its name for people, `real` the same
-/// directory behind kubelet's link.
+/// Finds the files below a directory, in the order of their names. `shown` is its name in messages, `real` the same directory
+/// behind kubelet's link.
 pub(crate) fn find_files(
     shown: &Path,
     real: &Path,
@@ -174,7 +175,7 @@ pub(crate) fn find_files(
         problems.push(problem(shown, Fault::TooDeep { limit: MAX_DEPTH }));
         return;
     }
-    // Followed once: what it names now is what is read, whatever kubelet does meanwhile.
+    // The link is followed once, so that kubelet cannot replace the files between two reads.
     let data = fs::canonicalize(real.join("..data")).ok().filter(|data| data.is_dir());
     if let Some(data) = &data {
         problems.extend(dotted_keys(data).iter().map(|key| problem(&shown.join(key), Fault::PassedOver)));
@@ -196,7 +197,7 @@ pub(crate) fn find_files(
         }
         match fs::metadata(&real) {
             Ok(metadata) if metadata.is_dir() => find_files(&shown, &real, depth - 1, files, problems),
-            // Asked before it is opened: a pipe would keep us waiting for ever.
+            // Checked before the file is opened: opening a pipe would block for ever.
             Ok(metadata) if metadata.is_file() => files.push(FoundFile { shown, real }),
             Ok(_) => problems.push(problem(&shown, Fault::NotAFile)),
             Err(error) => problems.push(problem(&shown, Fault::Io(error))),
@@ -209,7 +210,7 @@ pub(crate) fn find_files(
     }
 }
 
-/// The keys of a mounted ConfigMap that begin with a dot; none may begin with two.
+/// The keys of a mounted ConfigMap that begin with one dot.
 fn dotted_keys(data: &Path) -> Vec<PathBuf> {
     let names = fs::read_dir(data).into_iter().flatten().flatten().map(|entry| entry.file_name());
     let dotted = names.filter(|name| name.as_bytes().starts_with(b".") && !name.as_bytes().starts_with(b".."));
@@ -245,7 +246,7 @@ pub(crate) fn problem(file: &Path, fault: Fault) -> PolicyProblem {
     PolicyProblem::new(Place::new(file, At::START), fault)
 }
 
-/// The stamps of everything below the directories, with the names and links. Costs a few `stat` calls and reads no file.
+/// The names, links and stamps of all files below the directories. It costs a few `stat` calls and reads no file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Fingerprint(Sha256);
 

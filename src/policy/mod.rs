@@ -1,7 +1,9 @@
-//! Policies: which images need what. Read strictly from files, selected by namespace and normalised reference.
+//! Policies: what each image requires. They are read strictly from files, and selected by namespace and normalised
+//! reference.
 //!
-//! directories → `load` → `document` (over `yaml::tree`, `fields` and `requirement`) → `set` → `selection` → the [`Rule`]s for an image.
-//! Nothing that asks for a check is ever ignored: what is not understood keeps the whole set from loading.
+//! A policy passes through the modules in this order: `load` → `document`, with `fields`, `requirement` and one file for each
+//! scheme → `set` → `selection`, which finds the [`Rule`]s for an image. A field that asks for a check is never ignored: if
+//! one field cannot be understood, the whole set is refused.
 
 mod configmap;
 mod document;
@@ -32,7 +34,7 @@ use crate::yaml::tree::At;
 use portreeve_verify::image::Glob;
 use portreeve_verify::text::printable;
 
-/// Whose policy it is.
+/// The scope of a policy.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scope {
     /// An ImagePolicy of this namespace.
@@ -44,29 +46,29 @@ pub enum Scope {
 /// One entry of a policy's `repositories`.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// Whose it is.
+    /// The scope of its policy.
     pub scope: Scope,
     /// The policy's `metadata.name`.
     pub policy: String,
-    /// Where it stands.
+    /// Where it is written.
     pub place: Place,
     /// The pattern as written.
     pub pattern: String,
     /// The tags that the pattern matches; `None` for all.
     pub tags: Option<Glob>,
-    /// What it asks for.
+    /// What it requires.
     pub requirement: Requirement,
-    /// Are there settings for a check (`mode`, `mutateImage`) while it asks for none?
+    /// Does it have settings for a check (`mode`, `mutateImage`) and require no check?
     pub has_idle_settings: bool,
 }
 
 impl Rule {
-    /// The policy for people: `ImagePolicy line-1/plant-floor (file, line 7)`.
+    /// The policy and its place, for messages: `ImagePolicy line-1/plant-floor (file, line 7)`.
     pub fn describe(&self) -> String {
         format!("{} ({}, line {})", self.policy_name(), self.place.file_name(), self.place.line)
     }
 
-    /// The checks that it asks for, and how a bad verdict counts; `None` where it asks for no signature.
+    /// The checks that it requires; `None` if it requires no signature.
     pub fn signed(&self) -> Option<&Signed> {
         match &self.requirement {
             Requirement::Signed(signed) => Some(signed),
@@ -79,12 +81,12 @@ impl Rule {
         self.signed().map_or(Mode::Enforce, |signed| signed.mode)
     }
 
-    /// Is a verified tag to be replaced by its digest?
+    /// Is a verified tag replaced by its digest?
     pub fn mutates_image(&self) -> bool {
         self.signed().is_some_and(|signed| signed.mutate_image)
     }
 
-    /// The policy alone: `ImagePolicy line-1/plant-floor`.
+    /// The policy, for messages: `ImagePolicy line-1/plant-floor`.
     pub fn policy_name(&self) -> String {
         set::describe_policy(&self.scope, &self.policy)
     }
@@ -114,7 +116,7 @@ impl fmt::Display for Place {
 }
 
 impl Place {
-    /// The file for people; a checked-out directory can hold names that command a terminal.
+    /// The file, printable: a file name can hold control characters for a terminal.
     pub(crate) fn file_name(&self) -> String {
         printable(&self.file.to_string_lossy(), 4096)
     }

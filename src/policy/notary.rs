@@ -1,7 +1,7 @@
 //! `policy.trust`: the fields of Notary v1.
 //!
 //! A field that asks for a check is refused while trust is off (PORTIERIS.md, fault 21). A pin or a signer that cannot be
-//! read never becomes no pin or no signer.
+//! read is an error. It is never ignored.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -22,13 +22,13 @@ use portreeve_verify::tuf::{KeyId, SignerKey};
 
 const TRUST: &[&str] =
     &["enabled", "trustServer", "signers", "signerSecrets", "roots", "remap", "whenUnavailable", "maxStale"];
-/// Those of [`TRUST`] that ask for a check, and so must not stand where no check is made.
+/// The fields of [`TRUST`] that ask for a check. They are refused if no check is made.
 const DEMANDS: [&str; 3] = ["signers", "signerSecrets", "roots"];
 
-/// Reads `trust`. `None` where it cannot be used, and why is in `problems`; `Some(None)` where trust is off.
+/// Reads `trust`. `None` if it cannot be used; the reason is in `problems`. `Some(None)` if trust is off.
 pub(super) fn read(trust: &Node, problems: &mut Problems) -> Option<Option<Rule>> {
     if trust.is_null() {
-        problems.report(trust.at, Fault::NoSwitch); // a forgotten body, or one that slipped out of place
+        problems.report(trust.at, Fault::NoSwitch); // the body is missing or misplaced
         return None;
     }
     refuse_empty_lists(trust, problems);
@@ -55,8 +55,7 @@ pub(super) fn read(trust: &Node, problems: &mut Problems) -> Option<Option<Rule>
     Some(None)
 }
 
-/// Trust is off, or nobody said whether it is on: then nothing may stand there that asks for a check (PORTIERIS.md,
-/// fault 21).
+/// Refuses fields that ask for a check if trust is off, or `enabled` is missing (PORTIERIS.md, fault 21).
 fn refuse_disabled_demands(trust: &Node, problems: &mut Problems) {
     let demands: Vec<_> = DEMANDS.iter().filter_map(|&field| trust.get(field).map(|node| (field, node))).collect();
     for (field, node) in &demands {
@@ -67,8 +66,8 @@ fn refuse_disabled_demands(trust: &Node, problems: &mut Problems) {
     }
 }
 
-/// Without a signer any signature counts, and without a pin the first root that is seen is trusted: not what a person
-/// wants who wrote `signers` or `roots`. Portieris' own `signerSecrets` may be empty.
+/// Refuses an empty `signers` or `roots`: without a signer any signature is enough, and without a pin the first root is
+/// trusted. The author of such a field wants neither. Portieris allows an empty `signerSecrets`.
 fn refuse_empty_lists(trust: &Node, problems: &mut Problems) {
     for field in ["signers", "roots"] {
         if let Some(list) = trust.entry(field)
@@ -81,14 +80,15 @@ fn refuse_empty_lists(trust: &Node, problems: &mut Problems) {
 
 fn read_server(trust: &Node, problems: &mut Problems) -> Option<TrustServer> {
     let (at, url) = problems.text(trust, "trustServer")?;
-    // Portieris takes an empty one for none.
+    // For Portieris, an empty URL means that there is none.
     if url.is_empty() {
         return None;
     }
     TrustServer::parse(url, PlainHttp::Refused).map_err(|error| problems.report(at, Fault::Server(error))).ok()
 }
 
-/// `signers`. One signer twice is fine only with the same key: Portieris let the last win (PORTIERIS.md, fault 8).
+/// Reads `signers`. A signer may be listed twice only with the same key: with Portieris the last key won (PORTIERIS.md,
+/// fault 8).
 fn read_signers(trust: &Node, problems: &mut Problems) -> Vec<RequiredSigner> {
     const INSIDE: &str = "an entry of policy.trust.signers";
     let mut signers: Vec<(usize, RequiredSigner)> = Vec::new();
@@ -127,7 +127,7 @@ fn read_signer_secrets(trust: &Node, problems: &mut Problems) -> Vec<String> {
             continue;
         }
         let Some((at, name)) = problems.required(entry, "name", INSIDE) else { continue };
-        // It becomes part of a path below the mounted secrets.
+        // The name becomes part of a path below the mounted secrets.
         if !is_dns_subdomain(name) {
             problems.report(at, Fault::Name { field: "name", found: name.to_owned() });
         } else if seen.insert(name) {
@@ -176,7 +176,7 @@ fn read_remap(trust: &Node, problems: &mut Problems) -> Option<Remap> {
     Some(Remap { prefix: prefix?, signed_prefix: signed_prefix? })
 }
 
-/// A prefix of normalised names. It ends in a slash, so that `reg.io/team` never speaks for `reg.io/team-evil`.
+/// Reads a prefix of normalised names. It ends in a slash, so that `reg.io/team` does not match `reg.io/team-evil`.
 fn read_prefix(remap: &Node, field: &'static str, problems: &mut Problems) -> Option<String> {
     let (at, text) = problems.required(remap, field, "policy.trust.remap")?;
     let normal = text.strip_suffix('/').and_then(|name| {
@@ -195,7 +195,7 @@ fn read_prefix(remap: &Node, field: &'static str, problems: &mut Problems) -> Op
     normal
 }
 
-/// `maxStale`, which only says something where stored data may stand in.
+/// Reads `maxStale`. It has an effect only with `whenUnavailable: useCached`.
 fn read_max_stale(trust: &Node, problems: &mut Problems) -> Option<Duration> {
     let (at, text) = problems.text(trust, "maxStale")?;
     let Some(duration) = duration(text) else {

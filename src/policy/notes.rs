@@ -1,4 +1,4 @@
-//! Notes on policies: what is legal and was probably not meant. A note never keeps a set from loading.
+//! Notes on policies: settings that are valid and probably not intended. A set with notes is used.
 
 use std::fmt;
 
@@ -10,14 +10,14 @@ use crate::schemes::notary::trust_server::DOCKER_HUB as DOCKER_HUB_SERVER;
 use portreeve_verify::image::DOCKER_HUB;
 use portreeve_verify::text::printable;
 
-/// The most notes on one set. Nobody reads on.
+/// The most notes on one set.
 const MAX_NOTES: usize = 200;
-/// The most comparisons of patterns for notes on one set: thousands of rules for one name would else take minutes.
+/// The most comparisons of patterns for the notes on one set. Thousands of rules for one name would take minutes otherwise.
 const MAX_COMPARED: usize = 2_000_000;
-/// Tags that stand for any other.
+/// Tags that represent all other tags.
 const OTHER_TAGS: [&str; 3] = ["other", "unsigned", "0"];
 
-/// One note, and where it belongs. Prints as `file:line:column: note`.
+/// A note and its place. Displayed as `file:line:column: note`.
 #[derive(Debug, PartialEq, Eq)]
 pub struct PolicyNote {
     /// Where.
@@ -26,28 +26,28 @@ pub struct PolicyNote {
     pub note: Note,
 }
 
-/// What was probably not meant. Patterns are as written; its `Display` is safe to print.
+/// A setting that was probably not intended. Patterns are as written. `Display` is safe to print.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Note {
-    /// The pattern looks like a registry and names a repository of Docker Hub.
+    /// The pattern looks like a registry, and names a repository of Docker Hub.
     HubRepository {
         /// The pattern.
         pattern: String,
         /// What it names.
         named: String,
-        /// What was probably meant.
+        /// The pattern that was probably intended.
         meant: String,
     },
     /// Another pattern is more specific for every image that this one matches.
     NeverDecides {
         /// The pattern.
         pattern: String,
-        /// The one that decides instead.
+        /// The pattern that decides instead.
         by: String,
-        /// Where that stands.
+        /// The place of that pattern.
         place: Place,
     },
-    /// Other tags of what this pattern checks are let in by a laxer one.
+    /// This pattern checks some tags of an image, and a less strict rule lets the other tags in.
     OtherTags {
         /// The pattern.
         pattern: String,
@@ -55,14 +55,14 @@ pub enum Note {
         image: String,
         /// The pattern that decides on that image.
         by: String,
-        /// Where that stands.
+        /// The place of that pattern.
         place: Place,
-        /// Is that image checked, and only warned of?
+        /// Does that rule warn?
         warned: bool,
     },
-    /// Everything is let in unchecked that no other pattern matches.
+    /// Every image that no other pattern matches is let in unchecked.
     EverythingUnchecked,
-    /// A wide pattern has settings for a check, and asks for none.
+    /// The rule of a wide pattern has settings for a check, and requires no check.
     IdleSettings {
         /// The pattern.
         pattern: String,
@@ -74,19 +74,19 @@ pub enum Note {
         /// The prefix.
         prefix: String,
     },
-    /// No server is named, and that of Docker Hub will not be there for long.
+    /// The rule names no server, and Docker Hub's server ends soon.
     HubServerEnds,
-    /// The trust server's address.
+    /// The trust server's address is probably wrong.
     Server {
-        /// It.
+        /// The address.
         server: String,
-        /// What is odd about it.
+        /// What is wrong with it.
         slip: &'static str,
     },
 }
 
 impl Rules {
-    /// What is odd about these rules. Gives how many comparisons of patterns that took.
+    /// Adds the notes on these rules. Returns the number of comparisons of patterns.
     pub(super) fn notes(&self, notes: &mut Vec<PolicyNote>) -> usize {
         let mut compared = 0;
         for ranked in self.ranked() {
@@ -106,7 +106,7 @@ impl Rules {
         self.never_decides(ranked, compared).or_else(|| self.other_tags(ranked, compared))
     }
 
-    /// A pattern without a star comes before any with one: `plc` before `plc:v*`, which then decides on nothing.
+    /// A pattern without a star precedes every pattern with one: with `plc`, the pattern `plc:v*` never decides.
     fn never_decides(&self, ranked: &Ranked, compared: &mut usize) -> Option<Note> {
         let of_name = self.of_same_name(&ranked.pattern).inspect(|_| *compared += 1);
         let first = of_name
@@ -119,7 +119,7 @@ impl Rules {
         })
     }
 
-    /// A check of some tags, beside a laxer rule for the others.
+    /// A check of some tags, and a less strict rule for the others.
     fn other_tags(&self, ranked: &Ranked, compared: &mut usize) -> Option<Note> {
         let strictness = ranked.rule.requirement.strictness();
         if !matches!(strictness, Strictness::Warned | Strictness::Enforced) {
@@ -140,7 +140,7 @@ impl Rules {
     }
 }
 
-/// `icr.io*`, `registry.local:9001`, `localhost`: without a slash the pattern speaks of Docker Hub.
+/// `icr.io*`, `registry.local:9001`, `localhost`: a pattern without a slash names a repository of Docker Hub.
 fn hub_repository(pattern: &Pattern, rule: &Rule) -> Option<Note> {
     let typed = rule.pattern.as_str();
     if typed.contains('/') || typed.contains('@') {

@@ -1,15 +1,16 @@
-//! Patterns of policies: which images a rule speaks of.
+//! Patterns of policies: which images a rule matches.
 //!
 //! A pattern is `[host/]path[:tag][@digest]`, normalised as references are, and matched part by part: the host part
 //! against the image's host alone and whole, the path against the path, the tag against the tag. `*` stands for any
-//! run of characters within its part; in the path it may cross `/`. `reg.io` and `reg.io:443` are one host.
+//! run of characters within its part. In the path, the run can contain `/`. `reg.io` and `reg.io:443` are the same host.
 //!
 //! - Without a tag (or with `:*`) every tag and every digest matches.
-//! - With a tag, the image must name a matching tag. An image by digest alone names none: it could have any tag, and
-//!   matches. Which of several such rules decides is said in `selection`.
-//! - With a digest, which must be a whole one, the image must name that digest.
+//! - With a tag, the image must name a matching tag. An image without a tag could have any tag, so it matches. `selection` says
+//!   which of several such rules decides.
+//! - With a digest, the image must name that digest. The digest must be complete.
 //!
-//! Refuses, when policies are loaded, whatever could never match an image. Never looks at an image as typed.
+//! A pattern that could never match an image is refused when policies are loaded. A pattern is never compared with an image as
+//! it was typed.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -70,7 +71,7 @@ impl Pattern {
         })
     }
 
-    /// Does the image match? An image by digest alone matches whatever the pattern says of tags.
+    /// Does the image match? An image without a tag matches every tag of a pattern.
     pub fn matches(&self, image: &Reference) -> bool {
         let (host, path) = compared(image);
         let matches_tag = match (&self.tag, image.tag()) {
@@ -103,12 +104,12 @@ impl Pattern {
         (self.path.is_everything() || self.host.literal().is_none()) && self.tag.is_none() && self.digest.is_none()
     }
 
-    /// Does it match everything that the other matches, of the same name?
+    /// Does it match every image of that name that the other matches?
     pub(super) fn covers(&self, other: &Self) -> bool {
         self.covers_tags_of(other) && self.digest.is_none_or(|digest| other.digest == Some(digest))
     }
 
-    /// An image of a name that it matches, with this tag, which it does not match.
+    /// An image with a name that it matches and this tag, if it does not match the tag.
     pub(super) fn sibling(&self, tag: &str) -> Option<Reference> {
         let other = self.tag.as_ref().is_some_and(|own| !own.matches(tag)) && self.digest.is_none();
         let name = format!("{}/{}", self.host.filled("x"), self.path.filled("x"));
@@ -124,15 +125,14 @@ impl Pattern {
         }
     }
 
-    /// Is it this host, be it typed with or without the default port? Only a star can tell the two spellings apart.
+    /// Does it match this host, with or without the default port? Only a pattern with a star could tell the two apart.
     fn matches_host(&self, host: &str) -> bool {
         let has_port = host.rsplit_once(']').map_or(host, |(_, after)| after).contains(':');
         let has_star = self.host.literal().is_none();
         self.host.matches(host) || (has_star && !has_port && self.host.matches(&format!("{host}:443")))
     }
 
-    /// Can the name of an image that it matches begin with this prefix of names, which ends in `/`? A star is taken to
-    /// stand for anything.
+    /// Could an image that it matches have a name with this prefix, which ends in `/`? A star is assumed to match anything.
     pub(super) fn reaches(&self, prefix: &str) -> bool {
         let (host, under) = prefix.split_once('/').unwrap_or((prefix, ""));
         let path = self.path.before_star();
@@ -140,25 +140,24 @@ impl Pattern {
         self.matches_host(host) && (more || path.starts_with(under))
     }
 
-    /// The host, if there is no star in it.
+    /// The host, if it has no star.
     pub fn exact_host(&self) -> Option<&str> {
         self.host.literal()
     }
 
-    /// The folder in which every image lies that it matches, as far as the path says before its first star: `a/b` for
-    /// `a/b/c*`, nothing for `a*`.
+    /// The folder of all images that it matches, from the path before its first star: `a/b` for `a/b/c*`, empty for `a*`.
     pub(super) fn folder(&self) -> &str {
         let before_star = self.path.before_star();
         before_star.rsplit_once('/').map_or("", |(folder, _)| folder)
     }
 
-    /// The path, if there is no star in it.
+    /// The path, if it has no star.
     pub fn exact_path(&self) -> Option<&str> {
         self.path.literal()
     }
 
-    /// `Less` where this pattern comes before the other: exact before wildcard, then more literal characters. Total
-    /// over different patterns, so that the order of files never decides.
+    /// `Less` if this pattern precedes the other: exact before wildcard, then more literal characters. Different patterns are
+    /// never equal, so the order of files never decides.
     pub fn precedence(&self, other: &Self) -> Ordering {
         let specific = |pattern: &Self| (pattern.is_exact(), pattern.literals());
         let names = || (&self.host, &self.path, &self.tag).cmp(&(&other.host, &other.path, &other.tag));
@@ -166,7 +165,7 @@ impl Pattern {
         specific(other).cmp(&specific(self)).then_with(names).then_with(|| digest(self).cmp(&digest(other)))
     }
 
-    /// Are these two as specific as each other, so that only their spelling tells them apart?
+    /// Are the two equally specific?
     pub fn ties_with(&self, other: &Self) -> bool {
         (self.is_exact(), self.literals()) == (other.is_exact(), other.literals())
     }
@@ -175,7 +174,7 @@ impl Pattern {
         self.parts().all(|part| part.literal().is_some())
     }
 
-    /// How many characters are not stars.
+    /// The number of characters that are not stars.
     fn literals(&self) -> usize {
         self.parts().map(Glob::literals).sum::<usize>() + self.digest.map_or(0, |digest| digest.to_string().len())
     }
@@ -185,7 +184,7 @@ impl Pattern {
     }
 }
 
-/// An image's host and path as patterns are compared with them.
+/// The host and path of an image that patterns are compared with.
 pub(crate) fn compared(image: &Reference) -> (&str, &str) {
     (image.host(), image.path())
 }
@@ -201,8 +200,8 @@ impl fmt::Display for Pattern {
     }
 }
 
-/// Splits `host/path`. As in a reference, and a star makes a host too, so that `*.icr.io/x` is none of Docker Hub's.
-/// Without a slash there is no host: `icr.io*` speaks of a repository on Docker Hub, not of any `icr.io.evil.com`.
+/// Splits `host/path` as in a reference. A first part with a star is a host too: `*.icr.io/x` is not on Docker Hub. Without a
+/// slash there is no host: `icr.io*` names a repository on Docker Hub, and does not match `icr.io.evil.com`.
 fn split_host(name: &str) -> (Option<&str>, &str) {
     match name.split_once('/') {
         Some((first, rest)) if first.contains('*') || is_host(first) => (Some(first), rest),
@@ -221,7 +220,7 @@ fn normal_host_pattern(host: &str) -> Result<String, PatternError> {
     }
     let host = host.to_ascii_lowercase();
     let Some(end) = host.find(']') else { return Ok(host) };
-    // The star stands in the port. An address has several spellings, so a star within it would match none for sure.
+    // The star is in the port. A star in the address could miss an address, because each has several spellings.
     let (address, port) = host.split_at(end + 1);
     match address {
         "[*]" => return Ok(host),
@@ -232,7 +231,7 @@ fn normal_host_pattern(host: &str) -> Result<String, PatternError> {
     Ok(format!("{}{port}", one_spelling(&address)))
 }
 
-/// What stars leave open cannot be checked, but no character and no empty component that a name cannot have.
+/// Checks a path with stars: it has no character and no empty component that a name cannot have.
 fn check_path_pattern(path: &str) -> Result<(), PatternError> {
     if path.is_empty() || path.ends_with('/') {
         return Err(PatternError::EndsInSlash);
@@ -252,7 +251,7 @@ fn check_path_pattern(path: &str) -> Result<(), PatternError> {
     Ok(())
 }
 
-/// As in a reference a single word is an official image, but `docker.io/*` is all of Docker Hub.
+/// As in a reference, a single word is an official image. `docker.io/*` is all of Docker Hub.
 fn normal_path_pattern<'a>(host: &str, path: &'a str) -> Cow<'a, str> {
     if path.bytes().all(|b| b == b'*') { path.into() } else { normal_path(host, path) }
 }
@@ -262,25 +261,25 @@ fn check_tag_pattern(tag: &str) -> Result<(), PatternError> {
     if tag.is_empty() || tag.len() > MAX_TAG {
         return Err(bad());
     }
-    // With a letter for each star it must be a tag.
+    // It must be a tag when a letter replaces each star.
     check_tag(&tag.replace('*', "x")).map_err(|_| bad())
 }
 
 /// Why a pattern was refused: it could never match an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PatternError {
-    /// There is nothing.
+    /// It is empty.
     Empty,
     /// The path is empty or ends in `/`.
     EndsInSlash,
-    /// Too many bytes in host and path.
+    /// Host and path are too long together.
     TooLong {
-        /// How many there are.
+        /// Their length in bytes.
         length: usize,
-        /// How many a name may have.
+        /// The longest name.
         limit: usize,
     },
-    /// The host with stars has characters that no host has.
+    /// The host has a star, and a character that no host has.
     Host {
         /// As written.
         host: String,
@@ -294,14 +293,14 @@ pub enum PatternError {
     AddressStar,
     /// There is a star in the digest.
     DigestStar,
-    /// The digest is not one.
+    /// The digest is invalid.
     Digest(DigestError),
-    /// A part without a star is not what a reference may have there.
+    /// A part without a star is invalid in a reference.
     Reference(ReferenceError),
 }
 
 impl PatternError {
-    /// What to write instead.
+    /// What to write instead, if there is advice.
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
             Self::Empty => "\"*\" matches every image",

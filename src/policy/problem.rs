@@ -1,4 +1,4 @@
-//! What can be wrong with policies, in words for the person who wrote them: where, what, and what was meant.
+//! The problems of policies, described for their authors: the place, the fault, and a hint.
 
 use std::fmt;
 use std::io;
@@ -13,14 +13,14 @@ use portreeve_verify::tuf::PinError;
 use portreeve_verify::tuf::RoleName;
 use portreeve_verify::tuf::SignerKeyError;
 
-/// One thing that is wrong, and where. Prints as `file:line:column: what; hint`.
+/// A fault and its place. Displayed as `file:line:column: fault; hint`.
 #[derive(Debug)]
 pub struct PolicyProblem {
-    /// Where.
+    /// The place.
     pub place: Place,
-    /// In a ConfigMap manifest whose lines could not be mapped: which key, and the line within its value.
+    /// In a ConfigMap whose value is no literal block: the key, and the line within its value.
     pub within: Option<String>,
-    /// What.
+    /// The fault.
     pub fault: Fault,
 }
 
@@ -41,7 +41,7 @@ impl fmt::Display for PolicyProblem {
 }
 
 impl PolicyProblem {
-    /// Writes what is wrong and the hint, without the place.
+    /// Writes the fault and the hint, without the place.
     fn fmt_message(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(within) = &self.within {
             write!(f, "{within}: ")?;
@@ -56,7 +56,7 @@ impl PolicyProblem {
         Ok(())
     }
 
-    /// Is it a file or key such as `notes.txt`, which was never meant as a policy?
+    /// Is it about a file or key such as `notes.txt`, which is probably no policy?
     fn is_in_other_text(&self) -> bool {
         let unreadable = matches!(self.fault, Fault::NotAPolicy { .. } | Fault::Yaml { .. } | Fault::Kind { .. });
         let key = self.within.as_deref().and_then(|within| within.split(", ").next()).map(Path::new);
@@ -64,7 +64,7 @@ impl PolicyProblem {
         unreadable && ending.is_some_and(|ending| !["yaml", "yml", "json"].iter().any(|known| ending == *known))
     }
 
-    /// What is wrong and the hint, without the place.
+    /// The fault and the hint, without the place.
     pub fn message(&self) -> impl fmt::Display + '_ {
         struct Message<'a>(&'a PolicyProblem);
         impl fmt::Display for Message<'_> {
@@ -82,83 +82,83 @@ impl std::error::Error for PolicyProblem {
     }
 }
 
-/// What is wrong. What it quotes is untrusted; its `Display` is safe to print.
+/// A fault in a policy. The texts that it quotes are untrusted. `Display` is safe to print.
 #[derive(Debug)]
 pub enum Fault {
     /// A file or directory cannot be read.
     Io(io::Error),
-    /// Neither a regular file nor a directory.
+    /// It is neither a regular file nor a directory.
     NotAFile,
-    /// A directory holds no file at all.
+    /// A directory has no file.
     NoFiles,
-    /// All files together hold no policy.
+    /// No file has a policy.
     NoPolicies,
-    /// The name of a key is one that is passed over once it is a file.
+    /// The name of a key begins with a dot: a mounted file of that name is skipped.
     PassedOver,
     /// Too many files in the policy directories.
     TooManyFiles {
-        /// How many there may be.
+        /// The most files.
         limit: usize,
     },
     /// A file, or the text of one key of a ConfigMap, is too large.
     TooLarge {
-        /// How many bytes it may have.
+        /// The most bytes.
         limit: usize,
     },
     /// All files together are too large.
     TooLargeTogether {
-        /// How many bytes they may have.
+        /// The most bytes.
         limit: usize,
     },
-    /// Directories stand too deep in one another.
+    /// Directories are nested too deeply.
     TooDeep {
-        /// How many levels there may be.
+        /// The most levels.
         limit: usize,
     },
-    /// Not UTF-8.
+    /// The text is not UTF-8.
     NotUtf8,
-    /// Not base64.
+    /// The value is not base64.
     NotBase64,
-    /// Not YAML, or beyond what is read of it.
+    /// It is not YAML, or uses a part of YAML that is not supported.
     Yaml {
-        /// The reader's words.
+        /// The message of the parser.
         message: String,
     },
-    /// There is more in it than is read.
+    /// It has more values than are read.
     TooMuch,
-    /// A key stands twice in one mapping.
+    /// A mapping has a key twice.
     DuplicateKey {
         /// The key.
         key: String,
     },
-    /// A value is of the wrong type.
+    /// A value has the wrong type.
     Type {
-        /// Whose value.
+        /// The field.
         field: String,
-        /// What it must be.
+        /// The type that it must have.
         expected: &'static str,
-        /// What it is.
+        /// The type that it has.
         actual: &'static str,
     },
-    /// A whole document that is no mapping.
+    /// A document is no mapping.
     NotAPolicy {
-        /// What it is.
+        /// The type that it has.
         actual: &'static str,
     },
-    /// A field that nobody knows.
+    /// A field is unknown.
     Unknown {
         /// As written.
         field: String,
-        /// The mapping that it stands in.
+        /// The mapping that has it.
         inside: &'static str,
-        /// The field that was perhaps meant.
+        /// The field that was probably intended.
         suggestion: Option<&'static str>,
     },
-    /// A known field in the wrong mapping: most often a slip of indentation.
+    /// A known field is in the wrong mapping, usually because of its indentation.
     Misplaced {
         /// The field.
         field: String,
-        /// The mapping that it stands in.
+        /// The mapping that has it.
         inside: &'static str,
         /// The mapping that it belongs in.
         belongs: &'static str,
@@ -170,118 +170,118 @@ pub enum Fault {
         /// The mapping that it is missing from.
         inside: &'static str,
     },
-    /// A field has a value that is none of those it may have.
+    /// A field has a value that is not allowed.
     Value {
         /// The field.
         field: &'static str,
         /// As written.
         found: String,
-        /// What it may be.
+        /// The values that are allowed.
         expected: &'static str,
     },
-    /// Neither a policy nor, where one may stand, a ConfigMap.
+    /// A document is neither a policy nor, where one is allowed, a ConfigMap.
     Kind {
         /// `apiVersion` as written.
         api_version: String,
         /// `kind` as written.
         kind: String,
     },
-    /// A name that Kubernetes would not take.
+    /// Kubernetes does not allow such a name.
     Name {
         /// The field.
         field: &'static str,
         /// As written.
         found: String,
     },
-    /// A ClusterImagePolicy with a namespace.
+    /// A ClusterImagePolicy has a namespace.
     NamespaceForbidden,
-    /// A check is asked for while `enabled` is not true.
+    /// A field asks for a check, and `enabled` is not true.
     NotEnabled {
-        /// What asks for it.
+        /// The field.
         field: &'static str,
     },
-    /// `trust` does not say whether it is on.
+    /// `trust` has no `enabled`.
     NoSwitch,
-    /// A list of those who must have signed is there, and empty.
+    /// `signers` or `roots` is an empty list.
     EmptyList {
         /// The list.
         field: &'static str,
     },
-    /// Something stands beside a denial that it could only weaken or mean nothing for.
+    /// A field is beside a denial, and could only weaken it or have no effect.
     BesideDenial {
-        /// What.
+        /// The field.
         field: &'static str,
     },
-    /// More rules than are read.
+    /// There are too many rules.
     TooManyRules {
-        /// The most.
+        /// The most rules.
         limit: usize,
     },
     /// A denial's message is too long.
     LongMessage {
-        /// How many characters it may have.
+        /// The most characters.
         limit: usize,
     },
-    /// A check that Portieris could do and Portreeve does not.
+    /// A field asks for a check that Portieris can make and Portreeve cannot.
     Unsupported {
-        /// What asks for it.
+        /// The field.
         field: String,
     },
-    /// The pattern could never match.
+    /// The pattern could never match an image.
     Pattern(PatternError),
-    /// A signer's name cannot be that of a role.
+    /// A signer cannot have such a name.
     SignerName {
         /// As written.
         found: String,
     },
     /// A signer's key cannot be read.
     SignerKey(SignerKeyError),
-    /// One signer twice with different keys.
+    /// A signer is listed twice with different keys.
     SignerTwice {
         /// The signer.
         name: String,
-        /// Where it stands first.
+        /// The line of the first entry.
         first: usize,
     },
     /// An entry of `roots` has none, or several, of its three fields.
     RootKinds {
-        /// How many it has.
+        /// The number of these fields.
         found: usize,
     },
     /// A certificate in `roots` cannot be read.
     Pin(PinError),
-    /// The trust server's URL is none.
+    /// The trust server's URL cannot be used.
     Server(TrustServerError),
-    /// Not a duration.
+    /// A value is no duration.
     Duration {
         /// As written.
         found: String,
     },
-    /// `maxStale` where stored data never stands in.
+    /// `maxStale` has no effect, because stored data is never used.
     StaleWithoutCached,
-    /// `maxStale` of nothing.
+    /// `maxStale` is zero.
     StaleZero,
-    /// `remap` with something that is no prefix of image names.
+    /// A field of `remap` is no prefix of image names.
     RemapPrefix {
         /// The field.
         field: &'static str,
         /// As written.
         found: String,
     },
-    /// One policy twice, with different rules.
+    /// A policy occurs twice with different rules.
     PolicyTwice {
         /// The policy.
         policy: String,
-        /// Where it stands first.
+        /// The place of the first.
         first: Place,
     },
-    /// One pattern twice in a scope, asking for different things.
+    /// A pattern occurs twice in a scope with different requirements.
     PatternTwice {
         /// As written.
         pattern: String,
         /// The policy that has it first.
         policy: String,
-        /// Where it stands first.
+        /// The place of the first.
         first: Place,
     },
 }
@@ -298,7 +298,7 @@ impl From<TreeFault> for Fault {
 }
 
 impl Fault {
-    /// What was meant, or what to do.
+    /// What to do, or what was probably intended.
     pub fn hint(&self) -> Option<String> {
         let fixed = match self {
             Self::Unknown { field, .. } if field == "simpleStore" => {
@@ -314,7 +314,7 @@ impl Fault {
             Self::EmptyList { field: "roots" } => {
                 "pin a root, or remove it: then the first root that is seen is trusted"
             }
-            Self::EmptyList { .. } => "name who must have signed, or remove it: then anybody's signature is enough",
+            Self::EmptyList { .. } => "name the signers, or remove it: then any signature is enough",
             Self::BesideDenial { .. } => {
                 "to deny these images write the denial alone; to let some in, write a policy without it"
             }
@@ -323,15 +323,15 @@ impl Fault {
             }
             Self::LongMessage { .. } => "say in a line what to do instead",
             Self::Unsupported { .. } => {
-                "images are checked by \"trust\" alone: if this field is taken away and no trust is enabled, these images are \
-                 let in unchecked; \"deny\" keeps them out"
+                "only \"trust\" checks images: if this field is removed and trust is not enabled, these images are let in \
+                 unchecked; \"deny\" denies them"
             }
             Self::Missing { field: "message", .. } => {
                 "say why nothing under this pattern may run, and what to use instead"
             }
             Self::Missing { field: "namespace", .. } => "for all namespaces write a ClusterImagePolicy",
             Self::NamespaceForbidden => {
-                "write an ImagePolicy for this namespace, or remove it to speak for every namespace without one"
+                "write an ImagePolicy for this namespace, or remove it to cover every namespace without an ImagePolicy"
             }
             Self::Kind { .. } => {
                 "a policy has kind ImagePolicy or ClusterImagePolicy and apiVersion portieris.cloud.ibm.com/v1, \
@@ -343,7 +343,7 @@ impl Fault {
             Self::RootKinds { .. } => "give each entry exactly one of certificate, keyId and ca",
             Self::Duration { .. } => "write it as 30m, 24h or 1h 30m",
             Self::StaleWithoutCached => "add \"whenUnavailable: useCached\", or remove it",
-            Self::StaleZero => "to let no stored data stand in, write \"whenUnavailable: deny\"",
+            Self::StaleZero => "to use no stored data, write \"whenUnavailable: deny\"",
             Self::RemapPrefix { .. } => "write a host and whole path components, ending in \"/\"",
             Self::NoPolicies => "a ClusterImagePolicy with an empty list of repositories denies everything on purpose",
             Self::PatternTwice { .. } => "keep the one that asks for what these images must have",
@@ -395,7 +395,7 @@ impl fmt::Display for Fault {
             ),
             Self::NamespaceForbidden => f.write_str("a ClusterImagePolicy has no namespace"),
             Self::BesideDenial { field } => {
-                write!(f, "\"{field}\" stands beside a denial, under which nothing may run whatever else is asked for")
+                write!(f, "\"{field}\" stands beside a denial, under which no image may run")
             }
             Self::TooManyRules { limit } => write!(f, "there are more than {limit} rules"),
             Self::LongMessage { limit } => write!(f, "\"message\" has more than {limit} characters"),

@@ -14,7 +14,7 @@ const POLICY: &[&str] = &["trust", "mutateImage", "mode", "deny", "simple", "vul
 /// The most characters of a denial's message.
 pub const MAX_DENIAL: usize = 500;
 
-/// Reads a `policy`. `None` where it cannot be used; why is in `problems`.
+/// Reads a `policy`. `None` if it cannot be used; the reason is in `problems`.
 pub(crate) fn read_requirement(policy: &Node, problems: &mut Problems) -> Option<Requirement> {
     problems.mapping(policy, "policy", POLICY)?;
     if let Some(deny) = policy.entry("deny") {
@@ -28,7 +28,7 @@ pub(crate) fn read_requirement(policy: &Node, problems: &mut Problems) -> Option
         if let Some(at) = policy.get("mode").filter(|_| mode == Some(Mode::Warn)).map(|mode| mode.at) {
             problems.report(at, Fault::BesideDenial { field: "mode" });
         }
-        // The rest is read for its mistakes: a field may have slipped out of place.
+        // The rest is read to report its problems: a field could be misplaced.
         let _ = policy.entry("trust").map(|trust| notary::read(trust, problems));
         let why = "this policy has the requirement \"reject\", under which no image may run; use an image that another \
                    pattern allows";
@@ -42,12 +42,12 @@ pub(crate) fn read_requirement(policy: &Node, problems: &mut Problems) -> Option
         }));
     }
     if let Some(at) = policy.get("mode").filter(|_| mode == Some(Mode::Enforce)).map(|mode| mode.at) {
-        problems.report(at, Fault::NotEnabled { field: "mode" }); // whoever writes it means something by it
+        problems.report(at, Fault::NotEnabled { field: "mode" }); // its author expects a check
     }
     Some(Requirement::Nothing)
 }
 
-/// `deny`, which stands alone: no check could let anything in beside it, and a denial that only warns is none.
+/// Reads `deny`. No other field may be beside it: no check could let an image in, and a denial cannot warn.
 fn read_denial(policy: &Node, deny: &Node, problems: &mut Problems) -> Option<Requirement> {
     const INSIDE: &str = "policy.deny";
     for &field in POLICY.iter().filter(|field| **field != "deny") {
@@ -68,7 +68,7 @@ fn read_denial(policy: &Node, deny: &Node, problems: &mut Problems) -> Option<Re
     Some(Requirement::Denied(message.trim().to_owned()))
 }
 
-/// Portieris' other checks may stand in a document only where they ask for nothing, or for a denial: is it that?
+/// Refuses the other checks of Portieris, except where they require nothing or deny. Returns whether they deny.
 fn refuse_unsupported(policy: &Node, problems: &mut Problems) -> bool {
     let mut rejects = false;
     if let Some(simple) = policy.get("simple")
@@ -101,7 +101,7 @@ fn refuse_unsupported(policy: &Node, problems: &mut Problems) -> bool {
     rejects
 }
 
-/// A checker must be empty, or say `enabled: false`.
+/// Refuses a checker that is not empty and does not say `enabled: false`.
 fn refuse_enabled(checker: &Node, field: &'static str, problems: &mut Problems) {
     problems.misplaced(checker, field, &["enabled"]);
     let off = match &checker.value {

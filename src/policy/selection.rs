@@ -1,15 +1,14 @@
 //! Which rules of one scope decide on an image.
 //!
-//! Of all rules whose pattern matches, the most specific ones decide: exact patterns before those with a star, then those
+//! Of all rules whose pattern matches, the most specific ones decide: exact patterns before patterns with a star, then those
 //! with more literal characters. Equally specific rules decide together: each of them must hold. Names and the order of
 //! files never matter.
 //!
-//! A reference by digest alone names no tag. It is judged by every rule that could decide on its name with some tag: the
-//! strictest of them count, and one of those is enough. So no digest leads past a strict rule to a laxer one. A release under a
-//! tag counts for the rules that decide on this tag, not for less specific ones.
+//! An image without a tag is evaluated by every rule that could decide on its name with some tag. The strictest of these
+//! rules count, and one of them is enough. Therefore nobody avoids a strict rule by naming a digest. A release under a tag
+//! counts only for the rules that decide on that tag, not for less specific rules.
 //!
-//! A look-up tries only patterns whose host and folder could match, so that 10,000 rules for as many teams cost no more
-//! than ten.
+//! A lookup tries only patterns whose host and folder could match, so 10,000 rules for as many teams cost as little as ten.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,17 +22,17 @@ use super::{Mode, Requirement, Rule};
 use portreeve_verify::image::{Glob, Reference};
 use portreeve_verify::ordered;
 
-/// The most rules that are compared with one another for one image, and the most that are asked about it. Each can cost a
-/// request to a server of its own.
+/// The most rules that are compared with one another for one image, and the most that are evaluated. Each evaluation can cost
+/// a request to another server.
 const MAX_CANDIDATES: usize = 256;
 const MAX_ASKED: usize = 32;
 
-/// What was found for one image.
+/// The rules for one image.
 #[derive(Debug)]
 pub(super) enum Found<'a> {
-    /// These decide; one of them is enough.
+    /// These rules decide. One of the alternatives is enough.
     Rules(Vec<Together<'a>>),
-    /// More than are ever asked.
+    /// More rules match than are evaluated.
     TooMany,
     /// No pattern matches.
     Nothing,
@@ -42,9 +41,9 @@ pub(super) enum Found<'a> {
 /// Rules that decide together: each must hold.
 #[derive(Debug)]
 pub struct Together<'a> {
-    /// The rules; never none.
+    /// The rules; never empty.
     pub rules: Vec<&'a Arc<Rule>>,
-    /// For a digest alone: tags on which more specific rules decide, so that a release under one of them counts for nothing
+    /// For an image without a tag: the tags on which more specific rules decide. A release under such a tag does not count
     /// here.
     pub except: Vec<&'a Glob>,
 }
@@ -55,30 +54,30 @@ impl<'a> Together<'a> {
     }
 }
 
-/// The rules of one scope, the most specific first, and where to look for those that could match.
+/// The rules of one scope, the most specific first, with indexes for lookups.
 #[derive(Debug, Default)]
 pub(super) struct Rules {
     policies: usize,
     ranked: Vec<Ranked>,
-    /// Ranks by `host/path`, for patterns with a star in neither.
+    /// The ranks of patterns without a star in host and path, by `host/path`.
     by_name: HashMap<String, Vec<usize>>,
-    /// Ranks by `host/folder`, for patterns with a star in the path alone.
+    /// The ranks of patterns with a star only in the path, by `host/folder`.
     by_folder: HashMap<String, Vec<usize>>,
-    /// Ranks of patterns with a star in the host.
+    /// The ranks of patterns with a star in the host.
     any_host: Vec<usize>,
 }
 
 /// A rule among the others of its scope.
 #[derive(Debug)]
 pub(super) struct Ranked {
-    /// The same for rules that are equally specific; 0 for the most specific.
+    /// Equal for equally specific rules; 0 for the most specific ones.
     pub(super) class: usize,
     pub(super) pattern: Pattern,
     pub(super) rule: Arc<Rule>,
 }
 
 impl Rules {
-    /// Ranks the rules of one scope. The same pattern twice must ask for the same, and is kept once.
+    /// Ranks the rules of one scope. A pattern may occur twice only with the same requirement, and is kept once.
     pub(super) fn build(documents: Vec<Document>, problems: &mut Vec<PolicyProblem>) -> Self {
         let mut rules = Self { policies: documents.len(), ..Self::default() };
         let mut sorted: Vec<(Pattern, Rule)> = documents.into_iter().flat_map(|document| document.rules).collect();
@@ -115,7 +114,7 @@ impl Rules {
         rules
     }
 
-    /// How many policies they are from.
+    /// The number of their policies.
     pub(super) fn policies(&self) -> usize {
         self.policies
     }
@@ -132,7 +131,7 @@ impl Rules {
         ranks.into_iter().flatten().filter_map(|&rank| self.ranked.get(rank))
     }
 
-    /// How many rules each folder has.
+    /// The number of rules of each folder.
     #[cfg(test)]
     pub(super) fn folders(&self) -> Vec<usize> {
         self.by_folder.values().map(Vec::len).collect()
@@ -143,7 +142,7 @@ impl Rules {
         self.find_counting(image, &mut 0)
     }
 
-    /// The same; adds to `tried` how many patterns were compared with it.
+    /// The same. Adds the number of patterns that were compared to `tried`.
     pub(super) fn find_counting(&self, image: &Reference, tried: &mut usize) -> Found<'_> {
         let candidates = self.candidates(image, tried);
         if candidates.len() > MAX_CANDIDATES {
@@ -163,8 +162,8 @@ impl Rules {
         Found::Rules(alternatives)
     }
 
-    /// The rules that could decide, by rank. Each bucket is in the order of ranks, so that a rule that matches whatever the
-    /// tag ends the search behind its class.
+    /// The rules that could decide, by rank. Each bucket is sorted by rank, so a rule that matches every tag ends the search
+    /// after its class.
     fn candidates(&self, image: &Reference, tried: &mut usize) -> Vec<&Ranked> {
         let (host, path) = pattern::compared(image);
         let name = format!("{host}/{path}");
@@ -192,8 +191,8 @@ impl Rules {
     }
 }
 
-/// For an image without a tag: the rules for each set of tags that they tell apart, as far as a rule is among them that is as
-/// strict as any. A rule that others shadow, whatever tag it matches, never decides.
+/// For an image without a tag: an alternative for each set of tags that the rules distinguish, if one of its rules is as
+/// strict as any. A rule never decides if more specific rules match every tag that it matches.
 fn by_tags<'a>(candidates: &[&'a Ranked]) -> Vec<Together<'a>> {
     let covers = |other: &Ranked, one: &Ranked| other.pattern.covers_tags_of(&one.pattern);
     let decides = |one: &&Ranked| !candidates.iter().any(|other| other.class < one.class && covers(other, one));
@@ -215,7 +214,7 @@ fn by_tags<'a>(candidates: &[&'a Ranked]) -> Vec<Together<'a>> {
     lists
 }
 
-/// Each that is different once.
+/// Each different rule once.
 fn different<'a>(
     candidates: impl Iterator<Item = &'a Ranked>,
     is_same: impl Fn(&Rule, &Rule) -> bool,
@@ -229,13 +228,13 @@ fn different<'a>(
     rules
 }
 
-/// Do both say the same of a digest? A check of it looks at the tags that it was released under.
+/// Do both give the same verdict on a digest? A check of a digest also depends on the tags of the rule.
 fn is_same(one: &Rule, other: &Rule) -> bool {
     let looks_at_tags = one.signed().is_some();
     one.requirement == other.requirement && (one.tags == other.tags || !looks_at_tags)
 }
 
-/// How much a requirement asks for.
+/// How strict a requirement is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Strictness {
     /// Nothing.
@@ -244,7 +243,7 @@ pub(super) enum Strictness {
     Warned,
     /// A check that denies.
     Enforced,
-    /// That no such image runs.
+    /// A denial.
     Denied,
 }
 

@@ -1,6 +1,7 @@
-//! The policies in force, and whose rules decide on an image.
+//! All policies together, and which scope decides on an image.
 //!
-//! Built as a whole or not at all; then immutable. Which rules of a scope decide is said in `selection`.
+//! A set is valid as a whole or refused as a whole, and never changes afterwards. `selection` says which rules of a scope
+//! decide.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -14,7 +15,7 @@ use super::{Rule, Scope};
 use portreeve_verify::image::Reference;
 use portreeve_verify::ordered;
 
-/// All policies in force: immutable, shared, replaced as a whole.
+/// All policies: immutable, shared, and replaced as a whole.
 #[derive(Debug, Default)]
 pub struct PolicySet {
     namespaces: BTreeMap<String, Rules>,
@@ -22,27 +23,27 @@ pub struct PolicySet {
     documents: usize,
 }
 
-/// What selection found for one image.
+/// The rules that were selected for one image.
 #[derive(Debug)]
 pub enum Selection<'a> {
-    /// These rules decide; one of the elements is enough.
+    /// These rules decide. One of the alternatives is enough.
     Rules(Vec<Together<'a>>),
-    /// More rules match than are ever asked about one image.
+    /// More rules match than are evaluated for one image.
     TooMany,
-    /// There are policies for the namespace (or the cluster), but no pattern of theirs matches.
+    /// There are policies for the namespace (or the cluster), but none of their patterns matches.
     NoMatch {
-        /// Whose policies were looked at.
+        /// The scope of these policies.
         scope: Scope,
-        /// How many policies that were.
+        /// The number of these policies.
         policies: usize,
     },
-    /// There is no policy at all that could apply.
+    /// There is no policy that could apply.
     NoPolicy,
 }
 
 impl PolicySet {
-    /// The rules for an image of a workload in `namespace` (empty for none): if any ImagePolicy exists for the
-    /// namespace only those count, else the ClusterImagePolicies.
+    /// The rules for an image of a workload in `namespace` (empty for none). If the namespace has an ImagePolicy, only its
+    /// ImagePolicies count; otherwise the ClusterImagePolicies.
     pub fn select(&self, namespace: &str, image: &Reference) -> Selection<'_> {
         let own = self.namespaces.get(namespace);
         let Some(rules) = own.or(self.cluster.as_ref()) else {
@@ -58,22 +59,22 @@ impl PolicySet {
         }
     }
 
-    /// How many policies (documents) are in force.
+    /// The number of policies (documents).
     pub fn len(&self) -> usize {
         self.documents
     }
 
-    /// Is there none?
+    /// Is there no policy?
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// All rules, those that come first first, cluster last: for listing them, and to see which secrets they name.
+    /// All rules: those of namespaces first, then those of the cluster, the most specific first.
     pub fn rules(&self) -> impl Iterator<Item = &Rule> {
         self.namespaces.values().chain(&self.cluster).flat_map(Rules::ranked).map(|ranked| &*ranked.rule)
     }
 
-    /// What is legal in them and was probably not meant, in the order of files and lines.
+    /// The notes on them, in the order of files and lines.
     pub fn notes(&self) -> Vec<PolicyNote> {
         let mut notes = Vec::new();
         for rules in self.namespaces.values().chain(&self.cluster) {
@@ -86,7 +87,7 @@ impl PolicySet {
         notes
     }
 
-    /// Puts policies together. Refuses one policy twice and one pattern twice in a scope, unless they say the same.
+    /// Builds a set. Refuses a policy or a pattern of one scope that occurs twice with different requirements.
     pub(crate) fn build(documents: Vec<Document>) -> Result<Self, Vec<PolicyProblem>> {
         let mut problems = Vec::new();
         let mut scopes: BTreeMap<Scope, Vec<Document>> = BTreeMap::new();
@@ -122,7 +123,7 @@ impl PolicySet {
 }
 
 impl Document {
-    /// Does a copy of this policy ask for exactly the same, wherever it stands?
+    /// Does the other policy have the same rules?
     fn says_the_same(&self, other: &Self) -> bool {
         let same = |((a, first), (b, second)): (&(Pattern, Rule), &(Pattern, Rule))| {
             a == b && first.requirement == second.requirement

@@ -165,7 +165,7 @@ const BAD_POLICIES: &[(&str, &[&str])] = &[
     (
         "      trust: {signers: [], signerSecrets: [{name: a}], roots: []}\n",
         &[
-            "f:8:24: \"signers\" is empty; name who must have signed",
+            "f:8:24: \"signers\" is empty; name the signers",
             "f:8:24: \"signers\" asks for a check while trust is not enabled",
             "f:8:43: \"signerSecrets\" asks for a check",
             "f:8:63: \"roots\" is empty",
