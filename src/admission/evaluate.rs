@@ -142,7 +142,15 @@ pub enum Verdict {
 impl Verdict {
     /// Is it against the image?
     pub fn is_bad(&self) -> bool {
-        matches!(self, Self::Rejected { .. } | Self::Unavailable { .. })
+        self.reason().is_some()
+    }
+
+    /// The reason in words, if it is against the image.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Rejected { reason, .. } | Self::Unavailable { reason } => Some(reason),
+            Self::Unchecked | Self::Verified(_) => None,
+        }
     }
 
     /// The verdict as a fixed word.

@@ -100,7 +100,7 @@ struct Report {
     root_key_ids: Vec<String>,
     /// The entries for `trust.roots` of a policy.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    roots_to_pin: Vec<RootToPin>,
+    roots_to_pin: Vec<Pin>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stored: Option<Stored>,
     /// The verdicts of the other rules that were evaluated.
@@ -124,18 +124,9 @@ impl Other {
             policy: rule.describe(),
             pattern: rule.pattern.clone(),
             verdict: verdict.word(),
-            reason: match verdict {
-                Verdict::Rejected { reason, .. } | Verdict::Unavailable { reason } => Some(reason.clone()),
-                Verdict::Verified(_) | Verdict::Unchecked => None,
-            },
+            reason: verdict.reason().map(str::to_owned),
         }
     }
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct RootToPin {
-    key_id: String,
 }
 
 /// The stored data of the repository that was looked at.
@@ -193,7 +184,7 @@ impl Report {
             image: printable(image, 300),
             namespace: printable(namespace, 63),
             verdict: evaluation.verdict.word(),
-            reason: None,
+            reason: evaluation.verdict.reason().map(str::to_owned),
             normalised: evaluation.reference.as_ref().map(ToString::to_string),
             policy: rule.map(|rule| rule.describe()),
             pattern: rule.map(|rule| rule.pattern.clone()),
@@ -215,28 +206,23 @@ impl Report {
             stored: None,
             others: evaluation.others.iter().map(Other::of).collect(),
         };
-        match &evaluation.verdict {
-            Verdict::Unchecked => {}
-            Verdict::Rejected { reason, .. } | Verdict::Unavailable { reason } => report.reason = Some(reason.clone()),
-            Verdict::Verified(verified) => {
-                let digest = verified.digest.sha256();
-                let evidence = &verified.evidence;
-                report.trust_data = Some(match verified.freshness {
-                    Freshness::Fetched => "fetched now".to_owned(),
-                    Freshness::Cached => "remembered".to_owned(),
-                    Freshness::Stale { age } => format!("stored, last confirmed {} s ago", age.as_secs()),
-                });
-                report.tag = Some(printable(&evidence.tag, 128));
-                report.digest = Some(digest.to_string());
-                report.pinned = evaluation.reference.as_ref().map(|reference| reference.pinned_to(digest));
-                report.released_by = Some(evidence.released_by.clone());
-                report.signers.clone_from(&verified.signers);
-                report.expires = portreeve_verify::ordered::map(
-                    evidence.expires().into_iter().map(|(role, expires)| (role, expires.to_string())),
-                );
-                report.root_key_ids = evidence.pins().into_iter().map(|Pin { key_id }| key_id).collect();
-                report.roots_to_pin = report.root_key_ids.iter().map(|id| RootToPin { key_id: id.clone() }).collect();
-            }
+        if let Verdict::Verified(verified) = &evaluation.verdict {
+            let digest = verified.digest.sha256();
+            let evidence = &verified.evidence;
+            report.trust_data = Some(match verified.freshness {
+                Freshness::Fetched => "fetched now".to_owned(),
+                Freshness::Cached => "remembered".to_owned(),
+                Freshness::Stale { age } => format!("stored, last confirmed {} s ago", age.as_secs()),
+            });
+            report.tag = Some(printable(&evidence.tag, 128));
+            report.digest = Some(digest.to_string());
+            report.pinned = evaluation.reference.as_ref().map(|reference| reference.pinned_to(digest));
+            report.released_by = Some(evidence.released_by.clone());
+            report.signers.clone_from(&verified.signers);
+            let expires = evidence.expires().into_iter().map(|(role, expires)| (role, expires.to_string()));
+            report.expires = portreeve_verify::ordered::map(expires);
+            report.roots_to_pin = evidence.pins();
+            report.root_key_ids = report.roots_to_pin.iter().map(|pin| pin.key_id.clone()).collect();
         }
         report
     }
@@ -294,7 +280,7 @@ impl Report {
         }
         if !self.roots_to_pin.is_empty() {
             text.push_str("  to pin the root, put this under the policy's trust:\n    roots:\n");
-            for RootToPin { key_id } in &self.roots_to_pin {
+            for Pin { key_id } in &self.roots_to_pin {
                 let _ = writeln!(text, "      - keyId: \"{key_id}\"");
             }
         }

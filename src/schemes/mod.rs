@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::Serialize;
 
 use crate::base::context::Deadline;
 use crate::keychain::Keychain;
@@ -185,7 +186,8 @@ enum Data {
 }
 
 /// A key that an operator can pin in a policy.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Pin {
     /// The ID of a root key, for `trust.roots`.
     pub key_id: String,

@@ -272,24 +272,18 @@ impl<'a> Image<'a> {
             signers: None,
             source: None,
             age_seconds: None,
-            message: None,
+            message: evaluation.verdict.reason().map(|reason| printable(&reason.replace('\n', " "), MAX_MESSAGE)),
             others: evaluation.others.iter().take(MAX_OTHERS).map(Other::of).collect(),
             micros: micros(evaluation.times.total()),
         };
-        match &evaluation.verdict {
-            Verdict::Verified(verified) => {
-                image.digest = Some(verified.digest.sha256().to_string());
-                image.tag = Some(&verified.evidence.tag);
-                image.signers = Some(verified.signers.iter().take(MAX_SIGNERS).map(String::as_str).collect());
-                image.source = Some(reason);
-                if let Freshness::Stale { age } = verified.freshness {
-                    image.age_seconds = Some(age.as_secs());
-                }
+        if let Verdict::Verified(verified) = &evaluation.verdict {
+            image.digest = Some(verified.digest.sha256().to_string());
+            image.tag = Some(&verified.evidence.tag);
+            image.signers = Some(verified.signers.iter().take(MAX_SIGNERS).map(String::as_str).collect());
+            image.source = Some(reason);
+            if let Freshness::Stale { age } = verified.freshness {
+                image.age_seconds = Some(age.as_secs());
             }
-            Verdict::Rejected { reason, .. } | Verdict::Unavailable { reason } => {
-                image.message = Some(printable(&reason.replace('\n', " "), MAX_MESSAGE));
-            }
-            Verdict::Unchecked => {}
         }
         image
     }
