@@ -1,12 +1,12 @@
 //! Decisions from the bytes of a review to the bytes of its answer: the list in the product's contract, and the
 //! faults of Portieris that must not come back. The trust server is an in-process one behind real TLS.
 
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::path::Path;
 use std::time::Duration;
 
 use portreeve_test_support::certificates::Authority;
 use portreeve_test_support::signer::{Signer, sha256, sha256_hex};
+use portreeve_test_support::temp::TempDir;
 use portreeve_test_support::trust_server::{Fault, SignIn, TokenService, TrustServer};
 use serde_json::{Value, json};
 
@@ -27,7 +27,7 @@ const GUN: &str = "registry.local:9001/plant/plc";
 /// A trust server with one repository, and the engine that asks it.
 struct World {
     server: TrustServer,
-    directory: PathBuf,
+    directory: TempDir,
     alice: String,
     bob: String,
     root_key: String,
@@ -37,14 +37,12 @@ struct World {
 impl World {
     /// `v1` is signed by alice, `both` by alice and bob; `hidden` only stands in bob's own role.
     fn new() -> Self {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let directory = std::env::temp_dir().join(format!("portreeve-admission-{}-{number}", std::process::id()));
+        let directory = TempDir::new();
         for sub_directory in ["policies", "secrets", "registries"] {
-            std::fs::create_dir_all(directory.join(sub_directory)).unwrap();
+            directory.directory(sub_directory);
         }
         let authority = Authority::new();
-        std::fs::write(directory.join("ca.pem"), authority.pem()).unwrap();
+        directory.write("ca.pem", authority.pem());
         let server = TrustServer::start_under(&authority);
         let repo = Signer::new(GUN)
             .signer("alice")
@@ -60,9 +58,7 @@ impl World {
     }
 
     fn write(&self, name: &str, text: &str) -> &Self {
-        let path = self.directory.join(name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, text).unwrap();
+        self.directory.write(name, text);
         self
     }
 
@@ -77,9 +73,9 @@ impl World {
     fn engine(&self, policies: &[Value]) -> Engine {
         let mut config = json!({
             "namespace": "portreeve",
-            "secrets": self.directory.join("secrets"),
-            "credentials": { "mounted": self.directory.join("registries") },
-            "trust": { "ca": self.directory.join("ca.pem"), "refreshAfter": "0s" },
+            "secrets": self.directory.path().join("secrets"),
+            "credentials": { "mounted": self.directory.path().join("registries") },
+            "trust": { "ca": self.directory.path().join("ca.pem"), "refreshAfter": "0s" },
         });
         config.as_object_mut().unwrap().extend(self.more_config.as_object().unwrap().clone());
         let config = Config::parse(&config.to_string(), Path::new("test")).unwrap();
@@ -87,19 +83,13 @@ impl World {
         for (index, policy) in policies.iter().enumerate() {
             self.write(&format!("policies/{index}.json"), &policy.to_string());
         }
-        engine.policies().replace(crate::policy::load(&[self.directory.join("policies")]).unwrap());
+        engine.policies().replace(crate::policy::load(&[self.directory.path().join("policies")]).unwrap());
         engine
     }
 
     /// An engine with one cluster policy for everything.
     fn simple(&self, trust: &Value) -> Engine {
         self.engine(&[self.policy(None, "*", trust)])
-    }
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.directory);
     }
 }
 

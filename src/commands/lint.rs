@@ -70,29 +70,27 @@ fn count(number: usize, one: &str, many: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use portreeve_test_support::temp::TempDir;
 
     use super::*;
 
     const GOOD: &str =
         "apiVersion: portreeve/v1\nkind: ClusterImagePolicy\nmetadata: {name: p}\nspec: {repositories: []}\n";
 
-    /// Lints files of these texts in a directory of its own; its path is left out of what is printed.
-    fn run(name: &str, files: &[(&str, &str)]) -> (LintOutcome, String) {
-        let directory = std::env::temp_dir().join(format!("portreeve-lint-{}-{name}", std::process::id()));
-        fs::create_dir_all(&directory).unwrap();
+    /// Lints files with these texts. The path of their directory is removed from the output.
+    fn run(files: &[(&str, &str)]) -> (LintOutcome, String) {
+        let directory = TempDir::new();
         for (name, text) in files {
-            fs::write(directory.join(name), text).unwrap();
+            directory.write(name, text);
         }
         let mut out = Vec::new();
-        let outcome = lint(std::slice::from_ref(&directory), &mut out).unwrap();
-        fs::remove_dir_all(&directory).unwrap();
-        (outcome, String::from_utf8(out).unwrap().replace(&format!("{}/", directory.display()), ""))
+        let outcome = lint(&[directory.path().to_owned()], &mut out).unwrap();
+        (outcome, String::from_utf8(out).unwrap().replace(&format!("{}/", directory.path().display()), ""))
     }
 
     #[test]
     fn good_files_are_counted() {
-        let (outcome, out) = run("good", &[("a.yaml", GOOD)]);
+        let (outcome, out) = run(&[("a.yaml", GOOD)]);
         assert_eq!(outcome, LintOutcome { files: 1, policies: 1, problems: 0, notes: 0 });
         assert_eq!(outcome.exit_status(), 0);
         assert_eq!(out, "1 policy in 1 file, nothing wrong\n");
@@ -101,7 +99,7 @@ mod tests {
     #[test]
     fn what_was_probably_not_meant_is_noted_and_no_error() {
         let odd = GOOD.replace("[]", "[{name: \"icr.io*\"}]");
-        let (outcome, out) = run("odd", &[("a.yaml", &odd)]);
+        let (outcome, out) = run(&[("a.yaml", &odd)]);
         assert_eq!((outcome.notes, outcome.exit_status()), (1, 0));
         let lines: Vec<&str> = out.lines().collect();
         assert!(
@@ -114,7 +112,7 @@ mod tests {
     #[test]
     fn bad_files_are_told_line_by_line() {
         let bad = GOOD.replace("repositories", "repostories");
-        let (outcome, out) = run("bad", &[("a.yaml", GOOD), ("b.yaml", &bad), ("c.txt", "kind: Pod\n")]);
+        let (outcome, out) = run(&[("a.yaml", GOOD), ("b.yaml", &bad), ("c.txt", "kind: Pod\n")]);
         assert_eq!((outcome.files, outcome.problems, outcome.exit_status()), (3, 3, 2));
         let lines: Vec<&str> = out.lines().collect();
         assert_eq!(
@@ -128,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_file_s_name_commands_no_terminal() {
-        let (_, out) = run("name", &[("\u{1b}[2J\n.yaml", "kind: Pod\n")]);
+        let (_, out) = run(&[("\u{1b}[2J\n.yaml", "kind: Pod\n")]);
         assert!(out.starts_with("\u{fffd}[2J\u{fffd}.yaml:1:7: error: "), "{out:?}");
     }
 
@@ -137,6 +135,6 @@ mod tests {
         let mut out = Vec::new();
         let outcome = lint(&[PathBuf::from("/nowhere/at/all")], &mut out).unwrap();
         assert_eq!(outcome.exit_status(), 2);
-        assert_eq!(run("empty", &[]).0.exit_status(), 2);
+        assert_eq!(run(&[]).0.exit_status(), 2);
     }
 }

@@ -12,9 +12,9 @@ const RS: (&str, &str, &str) = ("apis/apps/v1", "replicasets", "ReplicaSet");
 fn world(template: &[&str]) -> (World, ApiServer) {
     let (mut world, api) = (World::new(), ApiServer::start("t"));
     world.write("api/token", "t").write("api/ca.crt", api.ca_pem());
-    let at = |name: &str| world.directory.join("api").join(name);
+    let at = |name: &str| world.directory.path().join("api").join(name);
     let server = json!({ "server": api.url(), "token": at("token"), "ca": at("ca.crt") });
-    let mounted = world.directory.join("registries");
+    let mounted = world.directory.path().join("registries");
     world.more_config = json!({
         "credentials": { "mounted": mounted, "api": server }, "admission": { "children": "compare" },
     });

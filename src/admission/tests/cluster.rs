@@ -11,9 +11,9 @@ fn world() -> (World, ApiServer) {
     let (mut world, api) = (World::new(), ApiServer::start("t"));
     world.server.require(SignIn::Bearer(TokenService::of("robot", "right")));
     world.write("api/token", "t").write("api/ca.crt", api.ca_pem());
-    let at = |name: &str| world.directory.join("api").join(name);
+    let at = |name: &str| world.directory.path().join("api").join(name);
     let server = json!({ "server": api.url(), "token": at("token"), "ca": at("ca.crt") });
-    let mounted = world.directory.join("registries");
+    let mounted = world.directory.path().join("registries");
     world.more_config = json!({ "credentials": { "mounted": mounted, "kubernetes": true, "api": server } });
     (world, api)
 }
@@ -178,7 +178,7 @@ fn signer_secrets_come_from_the_cluster_where_none_is_mounted() {
 fn without_an_api_server_there_is_no_start() {
     let (world, _api) = world();
     let config = |ca: &str| {
-        let api = json!({ "server": "https://127.0.0.1:1", "ca": world.directory.join(ca) });
+        let api = json!({ "server": "https://127.0.0.1:1", "ca": world.directory.path().join(ca) });
         let config = json!({ "credentials": { "kubernetes": true, "api": api } });
         Config::parse(&config.to_string(), Path::new("test")).unwrap()
     };

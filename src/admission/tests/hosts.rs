@@ -18,7 +18,7 @@ fn by_digest(image: &str, content: &str) -> [(&'static str, String); 1] {
 fn without_server(world: &mut World, registries: &[&str], trust: &Value) -> Engine {
     let servers: serde_json::Map<_, _> =
         registries.iter().map(|host| ((*host).to_owned(), world.server.url().into())).collect();
-    let ca = world.directory.join("ca.pem");
+    let ca = world.directory.path().join("ca.pem");
     world.more_config = json!({ "trust": { "ca": ca, "refreshAfter": "0s", "servers": servers } });
     let mut rule = json!({ "enabled": true });
     rule.as_object_mut().unwrap().extend(trust.as_object().unwrap().clone());

@@ -27,7 +27,7 @@ fn in_every_order(world: &World, rules: &[Value]) -> Vec<Engine> {
             document
         };
         engines.push(world.engine(&order.iter().enumerate().map(named).collect::<Vec<_>>()));
-        std::fs::remove_dir_all(world.directory.join("policies")).unwrap();
+        std::fs::remove_dir_all(world.directory.path().join("policies")).unwrap();
     }
     engines
 }
@@ -172,7 +172,7 @@ fn rules_that_verify_different_digests_let_nothing_in() {
     let authority = Authority::new();
     let server = TrustServer::start_under(&authority);
     server.publish(&Signer::new(GUN).signer("alice").release("v1", sha256(b"other"), 100, &["alice"]).publish());
-    let both = [std::fs::read_to_string(world.directory.join("ca.pem")).unwrap(), authority.pem()];
+    let both = [std::fs::read_to_string(world.directory.path().join("ca.pem")).unwrap(), authority.pem()];
     world.write("ca.pem", &both.join("\n"));
     let elsewhere = json!({ "trustServer": server.url() });
     let [one, other] = [GUN.replace("plc", "*plc"), GUN.replace("plc", "plc*")];
