@@ -1,5 +1,5 @@
-//! Docker's credential files: `.dockerconfigjson` (`{"auths":{…}}`) and the older `.dockercfg`. Reads bytes; knows no
-//! files, runs no credential helpers.
+//! Docker's credential files: `.dockerconfigjson` (`{"auths":{…}}`) and the older `.dockercfg`. Parses bytes. Opens no file
+//! and runs no credential helper.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,18 +13,18 @@ use crate::base::json_limits::JsonSize;
 use crate::base::secret::Secret;
 use portreeve_verify::text::printable;
 
-/// The user name that stands for "the password is an identity token" (OAuth2 refresh token), as Docker has it.
+/// Docker's user name for an entry whose password is an identity token (an OAuth2 refresh token).
 pub const TOKEN_USER: &str = "<token>";
 
 /// Most registries in one file.
 const MAX_ENTRIES: usize = 1_000;
-/// Most values in one file: an entry has four, with what Docker writes beside them. A megabyte of `"a":{},` would else
-/// take twenty while it is read.
+/// Most JSON values in one file. An entry of Docker has some four. Without this limit, a megabyte of `"a":{},` would take
+/// twenty megabytes while it is parsed.
 const MAX_VALUES: usize = 20 * MAX_ENTRIES;
 /// Longest user name or password.
 const MAX_FIELD: usize = 16 << 10;
 
-/// Which of the two shapes a file has.
+/// The format of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     /// `.dockerconfigjson`
@@ -33,12 +33,12 @@ pub(crate) enum Format {
     Cfg,
 }
 
-/// What one file holds.
+/// The content of one file.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct DockerConfig {
     /// Entries that can be used.
     pub(crate) entries: Vec<Entry>,
-    /// Entries that cannot, in words without secrets.
+    /// Why other entries cannot be used. Contains no secrets.
     pub(crate) problems: Vec<String>,
 }
 
@@ -47,7 +47,7 @@ pub(crate) struct DockerConfig {
 pub(crate) struct Entry {
     /// The key as written, safe to print.
     pub(crate) registry: String,
-    /// What it matches.
+    /// The repositories that it applies to.
     pub(crate) pattern: RegistryPattern,
     /// The user.
     pub(crate) username: String,
@@ -55,7 +55,7 @@ pub(crate) struct Entry {
     pub(crate) password: Secret,
 }
 
-/// Reads a file's bytes.
+/// Parses a file.
 pub(crate) fn parse(bytes: &[u8], format: Format) -> Result<DockerConfig, DockerConfigError> {
     if JsonSize::of(bytes).values > MAX_VALUES {
         return Err(DockerConfigError::TooMuch);
@@ -74,7 +74,7 @@ pub(crate) fn parse(bytes: &[u8], format: Format) -> Result<DockerConfig, Docker
     }
     let mut config = DockerConfig::default();
     for (key, auth) in auths {
-        // Some write `https://user:password@registry`.
+        // A key may be `https://user:password@registry`.
         let registry = match key.rsplit_once('@') {
             None => printable(&key, 200),
             Some((_, rest)) => format!("…@{}", printable(rest, 200)),
@@ -87,7 +87,7 @@ pub(crate) fn parse(bytes: &[u8], format: Format) -> Result<DockerConfig, Docker
             Ok(Some((username, password))) => {
                 config.entries.push(Entry { registry, pattern, username, password: Secret::new(password) });
             }
-            // `{}` is what docker leaves where a credential helper holds the password.
+            // Docker writes `{}` where a credential helper has the password.
             Ok(None) if is_helped => config.problems.push(format!("\"{registry}\": {HELPED}")),
             Ok(None) => config.problems.push(format!("\"{registry}\" has neither auth nor username and password")),
             Err(problem) => config.problems.push(format!("\"{registry}\": {problem}")),
@@ -99,11 +99,11 @@ pub(crate) fn parse(bytes: &[u8], format: Format) -> Result<DockerConfig, Docker
     Ok(config)
 }
 
-/// Why a file without passwords is of no use.
+/// Why an entry without a password is of no use.
 const HELPED: &str = "the password is with a credential helper of docker (credsStore or credHelpers), and none is run \
                       here; make the Secret with kubectl create secret docker-registry";
 
-/// Wire type. Other keys (`HttpHeaders`, …) are not ours; of credential helpers we only say that there are some.
+/// Wire type. Other keys (`HttpHeaders`, …) are not used. Credential helpers are only reported.
 #[derive(Default, Deserialize)]
 #[cfg_attr(test, derive(miniserde::Deserialize))]
 struct ConfigFile {
@@ -126,7 +126,7 @@ struct AuthEntry {
 }
 
 impl AuthEntry {
-    /// `auth` beats `username` and `password`; where it cannot be read, they stand in.
+    /// `auth` takes precedence over `username` and `password`, which are used where it cannot be decoded.
     fn sign_in(self) -> Result<Option<(String, String)>, &'static str> {
         let auth = self.auth.as_deref().map(str::trim).filter(|auth| !auth.is_empty());
         let decoded = auth.map(decode_auth);
@@ -134,7 +134,7 @@ impl AuthEntry {
             Some(Ok((username, _))) => Some(username.clone()),
             _ => self.username.filter(|username| !username.is_empty()),
         };
-        // An identity token takes the password's place (docker login against an OAuth2 registry writes both).
+        // An identity token replaces the password (docker login to an OAuth2 registry writes both).
         if let Some(token) = self.identity_token.filter(|token| !token.is_empty()) {
             return within_caps((TOKEN_USER.to_owned(), token)).map(Some);
         }
@@ -154,7 +154,7 @@ fn within_caps(found: (String, String)) -> Result<(String, String), &'static str
     if found.0.len() > MAX_FIELD || found.1.len() > MAX_FIELD {
         return Err("the user name or the password is too long");
     }
-    // RFC 7617 §2: neither may hold control characters; the password may hold colons, the user name may not.
+    // RFC 7617 §2: no control characters in either, and no colon in the user name.
     if found.0.contains(':') || [&found.0, &found.1].iter().any(|text| text.chars().any(char::is_control)) {
         return Err("the user name or the password has characters that cannot be sent");
     }
@@ -185,16 +185,16 @@ fn decode_auth(auth: &str) -> Result<(String, String), &'static str> {
     Ok((username.to_owned(), password.trim_matches('\0').to_owned()))
 }
 
-/// A file that cannot be used at all.
+/// A file that cannot be used.
 #[derive(Debug)]
 pub(crate) enum DockerConfigError {
-    /// It is not JSON of the expected shape.
+    /// It is not JSON of this format.
     Json {
         /// The line, from 1.
         line: usize,
         /// The column, from 1.
         column: usize,
-        /// Not JSON at all, rather than JSON of another shape?
+        /// Is it no JSON at all, rather than JSON of another shape?
         syntax: bool,
     },
     /// `.dockerconfigjson` without `auths`.
@@ -204,11 +204,11 @@ pub(crate) enum DockerConfigError {
     },
     /// It begins with a byte order mark.
     ByteOrderMark,
-    /// It is base64 of what it should be.
+    /// It is base64 of a docker config.
     TwiceBase64,
-    /// More in it than is read.
+    /// It has more JSON values than are parsed.
     TooMuch,
-    /// More registries than are looked at.
+    /// It has more registries than are used.
     TooMany {
         /// How many there are.
         found: usize,

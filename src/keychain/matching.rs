@@ -1,8 +1,8 @@
-//! Which registry a key of a docker config speaks of: kubelet's rules. `registry.local:9001`,
+//! The repositories that a key of a docker config applies to, by kubelet's rules. Keys are `registry.local:9001`,
 //! `https://registry.local:9001/v2/`, `*.example.com/team`, `https://index.docker.io/v1/`.
 //!
-//! Stricter than kubelet in one point: a path covers whole components, so that `registry.local/team` is not sent
-//! along for `registry.local/team-of-others`. Laxer in one: `registry.local` and `registry.local:443` are one registry.
+//! There are two differences. A path covers whole components, so that the credentials for `registry.local/team` are not sent
+//! for `registry.local/team-of-others`. And `registry.local` and `registry.local:443` are the same registry.
 
 use std::cmp::Reverse;
 
@@ -11,21 +11,21 @@ use portreeve_verify::image::{Glob, one_spelling, split_port};
 /// Docker Hub under its many names.
 const DOCKER_HUB: [&str; 4] = ["docker.io", "index.docker.io", "registry-1.docker.io", "registry.docker.io"];
 
-/// The longest key: no image has a longer host (253) and repository (255). A tenant may write it.
+/// The longest key: no image has a longer host (253) and repository (255). A tenant can write longer ones.
 const MAX_KEY: usize = 600;
 
-/// A key of a docker config, ready to be compared with image names. In few pieces: there may be a thousand of them.
+/// A parsed key of a docker config. It has few allocations, because there may be a thousand of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RegistryPattern {
-    /// The host, each of its labels possibly with `*` in it.
+    /// The host. Each label may have `*` in it.
     host: String,
     port: Option<String>,
-    /// Whole components of the path; empty: the whole registry.
+    /// The first components of the path; empty for the whole registry.
     path: String,
 }
 
 impl RegistryPattern {
-    /// Reads a key; `None` for one that can match nothing.
+    /// Parses a key; `None` if it can match nothing.
     pub(crate) fn parse(key: &str) -> Option<Self> {
         let key = key.trim();
         if key.len() > MAX_KEY {
@@ -33,14 +33,14 @@ impl RegistryPattern {
         }
         let rest = strip_scheme(key);
         let (host_port, path) = rest.split_once('/').unwrap_or((rest, ""));
-        // Kubelet takes the key for a URL, and a user in it for no part of the host.
+        // Kubelet parses the key as a URL, in which a user is no part of the host.
         let host_port = host_port.rsplit_once('@').map_or(host_port, |(_, host_port)| host_port).to_ascii_lowercase();
         let host_port = one_spelling(&host_port);
         let (host, port) = split_port(&host_port);
         if host.is_empty() || host.len() > 253 {
             return None;
         }
-        // Keys are often the registry's API address; the API's version is no repository.
+        // A key is often the address of the registry's API. The API's version is no repository.
         let path = match path.split_once('/').unwrap_or((path, "")) {
             ("v1" | "v2", below) => below,
             _ => path,
@@ -53,13 +53,13 @@ impl RegistryPattern {
         })
     }
 
-    /// Does it speak of this image? `name` is normalised and without tag: `registry.local:9001/plant/plc`.
+    /// Does it apply to this repository? `name` is normalised and without tag: `registry.local:9001/plant/plc`.
     pub(crate) fn matches(&self, name: &str) -> bool {
         let (host_port, path) = name.split_once('/').unwrap_or((name, ""));
         let host_port = host_port.to_ascii_lowercase();
         let host_port = one_spelling(&host_port);
         let (host, port) = split_port(&host_port);
-        // A star stands for a part of one label, never for several: `*.io` is not `evil.example.io`.
+        // A star matches within one label: `*.io` does not match `evil.example.io`.
         let mut of_image = path.split('/');
         self.port.as_deref() == port
             && self.host.split('.').count() == host.split('.').count()
@@ -67,7 +67,7 @@ impl RegistryPattern {
             && components(&self.path).all(|component| of_image.next() == Some(component))
     }
 
-    /// How narrow it is: more path first, then more literal host, then fewer stars. Greater is more specific.
+    /// Orders keys: more path, then more literal characters in the host, then fewer stars. Greater is more specific.
     pub(crate) fn specificity(&self) -> (usize, usize, Reverse<usize>) {
         let count = |wanted: fn(&u8) -> bool| self.host.bytes().filter(wanted).count();
         let literal = count(|b| !b"*.".contains(b));

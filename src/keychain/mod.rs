@@ -1,5 +1,5 @@
-//! Credentials for registries and their token services: read from mounted files, re-read when they change, and, if
-//! switched on, from the Kubernetes API. Never logged.
+//! Credentials for registries and their token services: from mounted files, and, if that is switched on, from pull secrets
+//! in the Kubernetes API. Passwords are never logged.
 
 mod candidates;
 pub(crate) mod credentials;
@@ -45,18 +45,18 @@ impl<F: Fn(Deadline) -> Vec<Credential>> Keychain for FnKeychain<F> {
     }
 }
 
-/// One candidate for signing in.
+/// A user and a password.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Credential {
     /// The user.
     pub username: String,
     /// The password.
     pub password: Secret,
-    /// Where it stands, for denials: `pull secret "harbor" (…/.dockerconfigjson)`.
+    /// The place where it was read, for messages: `pull secret "harbor" (…/.dockerconfigjson)`.
     pub source: String,
 }
 
-/// The fuzz target's door: what is made of a `.dockerconfigjson`, or of the older `.dockercfg`.
+/// For the fuzz target: parses a `.dockerconfigjson`, or the older `.dockercfg`.
 #[cfg(feature = "fuzzing")]
 pub fn fuzz_docker_config(bytes: &[u8], old_shape: bool, image: &str) -> Result<(String, usize), String> {
     use docker_config::{Format, parse};

@@ -19,7 +19,7 @@ use crate::metrics::{Metrics, Reloaded};
 
 /// The shortest time between two checks of the files.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
-/// How deep below the directory files are looked for.
+/// The depth to which directories are searched.
 const MAX_DEPTH: usize = 4;
 /// Most directory entries that are visited, and most files that are read.
 const MAX_VISITED: usize = 10_000;
@@ -77,18 +77,18 @@ impl MountedCredentials {
         Self { metrics: Some(metrics), ..self }
     }
 
-    /// The candidates for an image, most specific first. `name` is normalised and without tag:
+    /// The credentials for a repository, most specific first. `name` is normalised and without tag:
     /// `registry.local:9001/plant/plc`.
     pub fn candidates(&self, name: &str) -> Vec<Credential> {
         let mounted = self.current();
-        // Among equals the order of the files' names decides, so that it is the same every time.
+        // Equally specific entries are in the order of the files' names, which is the same every time.
         best_first(
             name,
             mounted.files.iter().flat_map(|(path, file)| file.entries.iter().map(move |entry| (path.display(), entry))),
         )
     }
 
-    /// What is wrong with the mounted files, for denials and for `check`; no secrets in it.
+    /// The problems with the mounted files, for messages. Contains no secrets.
     pub fn problems(&self) -> Vec<String> {
         let mounted = self.current();
         let of_files = mounted.files.iter().flat_map(|(path, file)| {
@@ -174,7 +174,7 @@ struct Found {
     files: BTreeMap<PathBuf, (Option<Stamp>, Format)>,
     visited: usize,
     problem: Option<String>,
-    /// Something could not be looked at.
+    /// A directory could not be read to its end.
     is_partial: bool,
 }
 

@@ -1,5 +1,5 @@
 //! Credentials from the pull secrets of a pod, read from the Kubernetes API. A Secret is used only if its type is one of the
-//! two for pull secrets. What is wrong with a Secret is told in words without secrets, and the others are used all the same.
+//! two for pull secrets. A Secret that cannot be used is reported without its content, and the others are still used.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use crate::kube::objects::{SecretObject, no_key};
 use crate::kube::pull_secrets::{PullContext, PullSecrets};
 use portreeve_verify::text::printable;
 
-/// Most credentials of a pod that are tried for one image: each is a request to a token service, and other requests may be
-/// waiting for the same answer.
+/// Most credentials of a pod that are tried for one image. Each is a request to a token service, and other requests may wait
+/// for the same data.
 const MAX_CANDIDATES: usize = 8;
-/// Most problems that are told of one docker config, and of all pull secrets of a pod: the denial of each image repeats
+/// Most problems that are reported of one docker config, and of all pull secrets of a pod. The denial of each image repeats
 /// them.
 const MAX_TOLD: usize = 3;
 const MAX_PROBLEMS: usize = 8;
@@ -31,7 +31,7 @@ pub struct PulledConfigs(PullSecrets<DockerConfig>);
 pub struct PodConfigs {
     /// Each by the description of its Secret.
     configs: Vec<(String, Arc<DockerConfig>)>,
-    /// What is wrong with the pull secrets, for denials; no secrets in it.
+    /// The problems with the pull secrets, for messages. Contains no secrets.
     pub problems: Vec<String>,
 }
 
@@ -75,7 +75,7 @@ impl fmt::Debug for PulledConfigs {
 }
 
 impl PodConfigs {
-    /// The candidates for an image, most specific first. `name` is normalised and without tag.
+    /// The credentials for a repository, most specific first. `name` is normalised and without tag.
     pub fn candidates(&self, name: &str) -> Vec<Credential> {
         let entries =
             self.configs.iter().flat_map(|(secret, config)| config.entries.iter().map(move |entry| (secret, entry)));

@@ -1,10 +1,10 @@
-//! `WWW-Authenticate` (RFC 9110 §11.6.1): what a server asks for before it answers. One field may hold several
-//! challenges and a response several fields; every one is read to its end or the field is refused. Nothing is
-//! recognised by searching text, and nothing makes it panic.
+//! `WWW-Authenticate` (RFC 9110 §11.6.1): how a server wants to be signed in to. A field may hold several challenges, and a
+//! response several fields. A field that cannot be parsed to its end is refused. Nothing is recognised by searching text,
+//! and no input makes the parser panic.
 
 use std::fmt;
 
-/// Longest field, and most of them, that are looked at.
+/// The longest field, and the most fields of one response.
 const MAX_FIELD: usize = 8 << 10;
 const MAX_FIELDS: usize = 16;
 /// Most challenges in one response, and parameters in one challenge.
@@ -16,17 +16,17 @@ const MAX_PARAMETERS: usize = 32;
 pub(crate) enum Challenge {
     /// Docker's token protocol.
     Bearer {
-        /// Where to ask for a token. Not checked yet.
+        /// The address of the token service. Not checked yet.
         realm: String,
-        /// Whom the token is for.
+        /// The name of the server that accepts the token.
         service: Option<String>,
     },
     /// User name and password.
     Basic {
-        /// What they are for.
+        /// The protected area, for people.
         realm: Option<String>,
     },
-    /// A scheme that is not spoken here.
+    /// A scheme that is not supported.
     Other {
         /// The scheme, in lower case.
         scheme: String,
@@ -34,7 +34,7 @@ pub(crate) enum Challenge {
 }
 
 impl Challenge {
-    /// Reads all fields of one response.
+    /// Parses all fields of one response.
     pub(crate) fn parse_all<'a>(fields: impl IntoIterator<Item = &'a str>) -> Result<Vec<Self>, ChallengeError> {
         let mut challenges = Vec::new();
         for (index, field) in fields.into_iter().enumerate() {
@@ -63,7 +63,7 @@ fn parse_field(field: &str, challenges: &mut Vec<Challenge>) -> Result<(), Chall
     Ok(())
 }
 
-/// What follows a scheme: nothing, a token68, or parameters up to the next scheme. The cursor stands behind it.
+/// The part after a scheme: nothing, a token68, or parameters up to the next scheme. The cursor is behind the scheme.
 fn parse_parameters(cursor: &mut Cursor<'_>) -> Result<Vec<(String, String)>, ChallengeError> {
     let mut parameters = Vec::new();
     if cursor.is_done() || cursor.peek() == Some(b',') {
@@ -76,8 +76,8 @@ fn parse_parameters(cursor: &mut Cursor<'_>) -> Result<Vec<(String, String)>, Ch
         return Ok(parameters);
     }
     loop {
-        // Between the parameters of one challenge and the next challenge stands the same comma: `name =` is a
-        // parameter, `name` followed by anything else is the next scheme.
+        // The same comma separates parameters and challenges: `name =` is a parameter, and `name` before anything else is
+        // the next scheme.
         let before = cursor.at;
         cursor.skip_separators();
         if cursor.is_done() || !cursor.at_parameter() {
@@ -182,7 +182,7 @@ impl<'a> Cursor<'a> {
         std::str::from_utf8(token).map_err(|_| ChallengeError::Malformed { at: start })
     }
 
-    /// Does a parameter begin here? Looks only.
+    /// Does a parameter begin here? The cursor does not move.
     fn at_parameter(&self) -> bool {
         let mut ahead = Cursor { bytes: self.bytes, at: self.at };
         if ahead.skip_while(is_tchar) == 0 {
@@ -192,7 +192,7 @@ impl<'a> Cursor<'a> {
         ahead.peek() == Some(b'=')
     }
 
-    /// Steps over a token68 (RFC 9110 §11.2) if one stands alone here.
+    /// Skips a token68 (RFC 9110 §11.2), if one is alone here.
     fn skip_token68(&mut self) -> bool {
         let start = self.at;
         let some =
@@ -238,19 +238,19 @@ fn is_quotable(b: u8) -> bool {
     b == b'\t' || (b >= b' ' && b != 0x7f)
 }
 
-/// A challenge that cannot be read.
+/// A challenge that is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ChallengeError {
-    /// It is not what RFC 9110 has.
+    /// It does not have the syntax of RFC 9110.
     Malformed {
-        /// The byte at which that shows.
+        /// The position of the first wrong byte.
         at: usize,
     },
-    /// The same parameter stands twice in one challenge.
+    /// One challenge has the same parameter twice.
     Repeated,
-    /// A Bearer challenge does not say where tokens are to be had.
+    /// A Bearer challenge names no token service.
     NoRealm,
-    /// Fields, challenges or parameters beyond what is looked at.
+    /// More or longer fields, challenges or parameters than are parsed.
     TooLong,
 }
 

@@ -1,11 +1,11 @@
-//! The address of a token service, as a Bearer challenge names it. Refuses a query that names a parameter of the token
-//! protocol: those are ours to set.
+//! The address of a token service, as a Bearer challenge names it. Refuses a query with a parameter of the token protocol:
+//! only a session sets those.
 
 use std::fmt;
 
 use crate::http::url::{HttpUrl, PlainHttp, UrlError, form, printable_url};
 
-/// Parameters of the token protocol: what a token is for, and who asks for it how.
+/// The parameters of the token protocol.
 const OURS: [&str; 11] = [
     "scope",
     "service",
@@ -20,7 +20,7 @@ const OURS: [&str; 11] = [
     "access_token",
 ];
 
-/// The address of a token service, as a challenge names it: unlike a trust server's it may have a query.
+/// The address of a token service. Unlike a server's, it may have a query.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Realm {
     base: String,
@@ -28,8 +28,8 @@ pub(crate) struct Realm {
 }
 
 impl Realm {
-    /// Checks the realm of a Bearer challenge. Passwords go there, so it is https or nothing. What we ask for is ours to
-    /// say: a realm that brings a scope of its own would have a trust server sent a token for more than reading.
+    /// Checks the realm of a Bearer challenge. Passwords are sent there, so that it must be https. A realm with a scope of
+    /// its own is refused: the server would be sent a token for more than the session needs.
     pub(crate) fn parse(url: &str, plain_http: PlainHttp) -> Result<Self, UrlError> {
         let parsed = HttpUrl::parse(url, plain_http)?;
         if parsed.query.is_some_and(asks_for_itself) {
@@ -41,12 +41,12 @@ impl Realm {
         Ok(Self { base: format!("{}{path}", parsed.origin()), query: parsed.query.map(str::to_owned) })
     }
 
-    /// The URL without its query: for requests by form, and for people.
+    /// The URL without its query, for probes and for messages.
     pub(crate) fn base(&self) -> &str {
         &self.base
     }
 
-    /// The URL that asks with these parameters, after those that it has already.
+    /// The URL with these parameters appended to its query.
     pub(crate) fn with_query(&self, parameters: &[(&str, &str)]) -> String {
         let asked = form(parameters);
         match self.query.as_deref() {
@@ -67,12 +67,12 @@ impl fmt::Display for Realm {
     }
 }
 
-/// Does a query hold a parameter of the token protocol? Anything that some reader might take for one counts: in any
+/// Does a query have a parameter of the token protocol? So does a query that some parser could read that way: in another
 /// case, escaped, or behind a semicolon.
 fn asks_for_itself(query: &str) -> bool {
     query.split(['&', ';']).any(|parameter| {
         let name = parameter.split_once('=').map_or(parameter, |(name, _)| name);
-        // Nobody needs escapes to name a parameter; so whoever uses them hides one.
+        // No legitimate parameter needs an escape in its name.
         name.contains(['%', '+']) || OURS.iter().any(|ours| name.eq_ignore_ascii_case(ours))
     })
 }

@@ -1,5 +1,5 @@
 //! One request's conversation with one server about one repository. Signs in where the server asks for it: tries each
-//! credential in order, and reports what each was answered. Decides by status codes and parsed challenges, never by
+//! credential in order, and reports how each was refused. Decides by status codes and parsed challenges, never by
 //! searching text. Says nothing of what a response means.
 
 use std::fmt;
@@ -150,14 +150,14 @@ impl<'a> Session<'a> {
         }
         // Each round but the last uses up a cached token or a credential, so this ends.
         loop {
-            let answer = self.send(path, cap)?;
-            if !matches!(answer.status, 401 | 403) {
+            let response = self.send(path, cap)?;
+            if !matches!(response.status, 401 | 403) {
                 if self.access.is_some() {
                     self.tell(SignIn::accepted);
                 }
-                return Ok(answer);
+                return Ok(response);
             }
-            self.no_access(&answer)?;
+            self.no_access(&response)?;
         }
     }
 
@@ -179,11 +179,11 @@ impl<'a> Session<'a> {
     }
 
     /// The server said 401 or 403: finds the next credential to try.
-    fn no_access(&mut self, answer: &Response) -> Result<(), Unavailable> {
-        let code = error_body::error_code(&answer.body).map(|code| format!(" {code}")).unwrap_or_default();
+    fn no_access(&mut self, response: &Response) -> Result<(), Unavailable> {
+        let code = error_body::error_code(&response.body).map(|code| format!(" {code}")).unwrap_or_default();
         let Some(access) = self.access.take() else {
-            let method = self.client.read_method(&answer.challenges).map_err(|why| {
-                Unavailable::other(format!("{} answered {}{code}, and {why}", self.server.url, answer.status))
+            let method = self.client.read_method(&response.challenges).map_err(|why| {
+                Unavailable::other(format!("{} answered {}{code}, and {why}", self.server.url, response.status))
             })?;
             self.client.record_method(self.server.url, &method);
             return self.sign_in(method, 0, Age::Cached);
@@ -200,7 +200,7 @@ impl<'a> Session<'a> {
         self.credential_refused()?;
         let how = if access.token.is_some() { "got a token, but " } else { "" };
         let source = self.describe(access.credential);
-        self.tried.push(format!("{source} {how}was answered {}{code}", answer.status));
+        self.tried.push(format!("{source} {how}was answered {}{code}", response.status));
         match self.method.take() {
             Some(method) => self.sign_in(method, access.credential + 1, Age::Cached),
             None => Err(self.nothing_left()),

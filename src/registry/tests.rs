@@ -80,9 +80,9 @@ fn get(
 ) -> Result<Vec<u8>, SessionError> {
     let server = Server { url: server, name: "trust server", peer: metrics::Peer::TrustServer };
     let mut session = Session::new(client, server, Scope::pull(REPOSITORY), credentials, deadline);
-    let answer = session.get(&format!("/v2/{REPOSITORY}/_trust/tuf/{FILE}.json"), cap)?;
-    assert_eq!(answer.status, 200);
-    Ok(answer.body)
+    let response = session.get(&format!("/v2/{REPOSITORY}/_trust/tuf/{FILE}.json"), cap)?;
+    assert_eq!(response.status, 200);
+    Ok(response.body)
 }
 
 /// A client that looks at its CA bundle before each request.

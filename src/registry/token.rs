@@ -1,7 +1,8 @@
-//! Docker's token protocol: a realm and a credential go in, a Bearer token comes out. The scope is built here and
-//! never taken from a challenge, so that nobody can make us fetch a token for more than reading one repository.
-//! Tokens are kept until shortly before they expire, under a fingerprint: no password is kept with them. Neither they nor
-//! passwords are ever logged.
+//! Docker's token protocol: gets a Bearer token for a realm, a scope and a credential. The scope is the session's and never
+//! the challenge's, so that no server gets a token for more than the session needs.
+//!
+//! Tokens are cached until shortly before they expire, by the fingerprint of their request: no password is kept with them.
+//! Neither tokens nor passwords are ever logged.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -25,51 +26,51 @@ use crate::keychain::docker_config::TOKEN_USER;
 use crate::metrics;
 use portreeve_verify::ordered;
 
-/// Largest answer, and longest token in it: a token must fit into one request's head.
-const MAX_ANSWER: usize = 64 << 10;
+/// Largest response, and longest token in it: a token must fit into one request's head.
+const MAX_RESPONSE: usize = 64 << 10;
 const MAX_TOKEN: usize = 16 << 10;
-/// Most tokens that are kept, and the most that they may take in memory: a tenant's token service says how long they are.
-const MAX_KEPT: usize = 2_000;
-const MAX_KEPT_BYTES: usize = 2 << 20;
-/// What a token takes besides its own bytes.
-const BESIDE: usize = 160;
-/// How long a token lives where the answer does not say: the token protocol's own default and floor.
+/// Most tokens that are cached, and the most memory that they may take: a tenant's token service sets their length.
+const MAX_CACHED: usize = 2_000;
+const MAX_CACHED_BYTES: usize = 2 << 20;
+/// The memory that a token takes besides its own bytes.
+const OVERHEAD: usize = 160;
+/// The lifetime of a token where the response has none: the protocol's own default, and its minimum.
 const LIFETIME: Duration = Duration::from_secs(60);
-/// No token is kept longer than this, whatever the answer says.
+/// No token is cached for longer, whatever the response says.
 const MAX_LIFETIME: Duration = Duration::from_secs(3_600);
-/// How long before its end a token is no longer used, if it lives long enough for that.
+/// A token is no longer used this long before it expires, or half of its lifetime before, if that is shorter.
 const MARGIN: Duration = Duration::from_secs(15);
-/// Who we say we are where the protocol asks for it.
+/// `client_id` in a form.
 const CLIENT_ID: &str = "portreeve";
 
-/// The tokens that are kept. Shared by all workers.
+/// The cached tokens. Shared by all workers.
 #[derive(Default)]
 pub(crate) struct Tokens {
-    kept: Mutex<KeptTokens>,
+    cache: Mutex<Cache>,
 }
 
 #[derive(Default)]
-struct KeptTokens {
-    by_request: HashMap<Fingerprint, Kept>,
-    /// What they take.
+struct Cache {
+    by_request: HashMap<Fingerprint, CachedToken>,
+    /// The heap size of all tokens.
     bytes: usize,
 }
 
-impl KeptTokens {
-    fn insert(&mut self, request: Fingerprint, token: Kept) {
+impl Cache {
+    fn insert(&mut self, request: Fingerprint, token: CachedToken) {
         self.remove(request);
-        self.bytes += token.weight();
+        self.bytes += token.heap_size();
         self.by_request.insert(request, token);
     }
 
     fn remove(&mut self, request: Fingerprint) {
         if let Some(token) = self.by_request.remove(&request) {
-            self.bytes -= token.weight();
+            self.bytes -= token.heap_size();
         }
     }
 }
 
-/// What a token is for, and whose it is.
+/// A request for a token.
 pub(crate) struct TokenRequest<'a> {
     realm: &'a Realm,
     service: Option<&'a str>,
@@ -77,14 +78,14 @@ pub(crate) struct TokenRequest<'a> {
     user: Option<&'a Credential>,
 }
 
-struct Kept {
+struct CachedToken {
     token: Secret,
     until: Instant,
 }
 
-impl Kept {
-    fn weight(&self) -> usize {
-        self.token.reveal().len() + BESIDE
+impl CachedToken {
+    fn heap_size(&self) -> usize {
+        self.token.reveal().len() + OVERHEAD
     }
 }
 
@@ -99,12 +100,12 @@ impl<'a> TokenRequest<'a> {
         Self { realm, service, scope: scope.to_string(), user }
     }
 
-    /// The token service, for people.
+    /// The token service, for messages.
     pub(crate) fn realm(&self) -> &Realm {
         self.realm
     }
 
-    /// Which request it is, without the password in it.
+    /// Identifies the request without containing the password.
     pub(crate) fn fingerprint(&self) -> Fingerprint {
         let realm = self.realm.whole();
         let service = [self.service.map_or("0", |_| "1"), self.service.unwrap_or_default()];
@@ -120,20 +121,24 @@ impl<'a> TokenRequest<'a> {
 }
 
 impl Tokens {
-    /// A kept token that has not expired.
+    /// A cached token that has not expired.
     pub(crate) fn get(&self, request: Fingerprint) -> Option<Secret> {
-        self.lock().by_request.get(&request).filter(|kept| kept.until > Instant::now()).map(|kept| kept.token.clone())
+        self.lock()
+            .by_request
+            .get(&request)
+            .filter(|cached| cached.until > Instant::now())
+            .map(|cached| cached.token.clone())
     }
 
-    /// Drops a token that was not accepted, unless another one has taken its place.
+    /// Removes a token that was not accepted, unless another one has replaced it.
     pub(crate) fn evict(&self, request: Fingerprint, token: &Secret) {
-        let mut kept = self.lock();
-        if kept.by_request.get(&request).is_some_and(|held| held.token == *token) {
-            kept.remove(request);
+        let mut cache = self.lock();
+        if cache.by_request.get(&request).is_some_and(|cached| cached.token == *token) {
+            cache.remove(request);
         }
     }
 
-    /// Asks the token service, and keeps what it gives. `answered` is told of every answer.
+    /// Requests a token from the token service, and caches it.
     pub(crate) fn fetch(
         &self,
         http: &Http,
@@ -141,10 +146,10 @@ impl Tokens {
         deadline: Deadline,
         permit: Option<&Permit<'_>>,
     ) -> Result<Secret, TokenError> {
-        // The lifetime counts from before the asking; `issued_at` is by a clock that is not ours.
+        // The lifetime counts from before the request: `issued_at` is by the service's clock.
         let asked = Instant::now();
-        let answer = ask(&Service { http, request, deadline, permit })?;
-        let token = [answer.token, answer.access_token].into_iter().flatten().find(|token| !token.is_empty());
+        let response = ask(&Service { http, request, deadline, permit })?;
+        let token = [response.token, response.access_token].into_iter().flatten().find(|token| !token.is_empty());
         let token = token.ok_or(TokenError::NoToken)?;
         // RFC 6750 §2.1: b64token. Nothing else gets into a header.
         let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/=".contains(&b);
@@ -152,40 +157,41 @@ impl Tokens {
             return Err(TokenError::BadToken);
         }
         let token = Secret::new(token);
-        let until = asked + usable_for(answer.expires_in);
-        self.keep(request.fingerprint(), Kept { token: token.clone(), until });
+        let until = asked + usable_for(response.expires_in);
+        self.record(request.fingerprint(), CachedToken { token: token.clone(), until });
         Ok(token)
     }
 
-    fn keep(&self, request: Fingerprint, token: Kept) {
-        let mut kept = self.lock();
-        kept.insert(request, token);
-        let is_full = |kept: &KeptTokens| kept.by_request.len() > MAX_KEPT || kept.bytes > MAX_KEPT_BYTES;
-        if is_full(&kept) {
-            let mut oldest: Vec<_> = kept.by_request.iter().map(|(request, kept)| (kept.until, *request)).collect();
+    fn record(&self, request: Fingerprint, token: CachedToken) {
+        let mut cache = self.lock();
+        cache.insert(request, token);
+        let is_full = |cache: &Cache| cache.by_request.len() > MAX_CACHED || cache.bytes > MAX_CACHED_BYTES;
+        if is_full(&cache) {
+            let mut oldest: Vec<_> =
+                cache.by_request.iter().map(|(request, cached)| (cached.until, *request)).collect();
             ordered::sort_by(&mut oldest, |(a, _), (b, _)| a.cmp(b));
             for (_, other) in oldest.into_iter().filter(|(_, other)| *other != request) {
-                if !is_full(&kept) {
+                if !is_full(&cache) {
                     break;
                 }
-                kept.remove(other);
+                cache.remove(other);
             }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, KeptTokens> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Cache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// How long a token is used that has this lifetime by its answer.
+/// How long a token is used whose response has this lifetime.
 fn usable_for(expires_in: Option<i64>) -> Duration {
     let said = expires_in.and_then(|seconds| u64::try_from(seconds).ok()).map(Duration::from_secs);
     let lifetime = said.filter(|said| !said.is_zero()).unwrap_or(LIFETIME).min(MAX_LIFETIME);
     lifetime.saturating_sub(MARGIN.min(lifetime / 2))
 }
 
-/// The token service, while it is asked for one token.
+/// The token service, for the time of one request.
 struct Service<'a> {
     http: &'a Http,
     request: &'a TokenRequest<'a>,
@@ -194,10 +200,10 @@ struct Service<'a> {
 }
 
 /// GET with Basic or nothing; where there is no GET, POST with a form.
-fn ask(service: &Service<'_>) -> Result<TokenAnswer, TokenError> {
+fn ask(service: &Service<'_>) -> Result<TokenResponse, TokenError> {
     let TokenRequest { realm, user, .. } = service.request;
     let mut parameters = service.request.parameters();
-    let answer = match user {
+    let response = match user {
         // An identity token is an OAuth2 refresh token, which only a form can carry.
         Some(Credential { username, password, .. }) if username == TOKEN_USER => {
             parameters.extend([("grant_type", "refresh_token"), ("client_id", CLIENT_ID)]);
@@ -214,29 +220,30 @@ fn ask(service: &Service<'_>) -> Result<TokenAnswer, TokenError> {
                     parameters.extend([("username", username.as_str()), ("password", password.reveal())]);
                     service.post(&parameters)?
                 }
-                answered => answered?,
+                result => result?,
             }
         }
         None => service.get(&realm.with_query(&parameters), None)?,
     };
-    serde_json::from_slice(&answer).map_err(|_| TokenError::NotJson)
+    serde_json::from_slice(&response).map_err(|_| TokenError::NotJson)
 }
 
 impl Service<'_> {
     fn get(&self, url: &str, authorization: Option<&Secret>) -> Result<Vec<u8>, TokenError> {
-        let answer = self.http.get(url, authorization, MAX_ANSWER, self.deadline, self.peer());
-        let answer = answer.map_err(TokenError::Http)?;
-        only_ok("GET", answer.status, answer.body)
+        let response = self.http.get(url, authorization, MAX_RESPONSE, self.deadline, self.peer());
+        let response = response.map_err(TokenError::Http)?;
+        only_ok("GET", response.status, response.body)
     }
 
     fn post(&self, parameters: &[(&str, &str)]) -> Result<Vec<u8>, TokenError> {
         let form = Secret::new(form(parameters));
-        let answer = self.http.post_form(&self.request.realm.whole(), &form, MAX_ANSWER, self.deadline, self.peer());
-        let answer = answer.map_err(TokenError::Http)?;
-        only_ok("POST", answer.status, answer.body)
+        let response =
+            self.http.post_form(&self.request.realm.whole(), &form, MAX_RESPONSE, self.deadline, self.peer());
+        let response = response.map_err(TokenError::Http)?;
+        only_ok("POST", response.status, response.body)
     }
 
-    /// It is probed at its address alone: without parameters it says no, which is an answer.
+    /// It is probed at its address alone. Without parameters it refuses, which is a response.
     fn peer(&self) -> Peer<'_> {
         Peer { kind: metrics::Peer::TokenService, probe: self.request.realm.base(), permit: self.permit }
     }
@@ -249,10 +256,10 @@ fn only_ok(method: &'static str, status: u16, body: Vec<u8>) -> Result<Vec<u8>, 
     Err(TokenError::Status { method, status, code: error_body::error_code(&body) })
 }
 
-/// Wire type. `issued_at` and `refresh_token` are not ours.
+/// Wire type. `issued_at` and `refresh_token` are not used.
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(miniserde::Deserialize))]
-struct TokenAnswer {
+struct TokenResponse {
     token: Option<String>,
     access_token: Option<String>,
     expires_in: Option<i64>,
@@ -261,18 +268,18 @@ struct TokenAnswer {
 /// Why there is no token.
 #[derive(Debug)]
 pub(crate) enum TokenError {
-    /// There was no answer.
+    /// There was no response.
     Http(HttpError),
-    /// The answer was no.
+    /// The status was not 200.
     Status {
-        /// How it was asked.
+        /// The request's method.
         method: &'static str,
         /// The status.
         status: u16,
         /// The code in its body, safe to print.
         code: Option<String>,
     },
-    /// The answer is not a token answer in JSON.
+    /// The response is not JSON of the protocol's shape.
     NotJson,
     /// It has neither `token` nor `access_token`.
     NoToken,
@@ -281,7 +288,7 @@ pub(crate) enum TokenError {
 }
 
 impl TokenError {
-    /// Did the service see the credentials, and say no to them?
+    /// Did the service see the credentials and refuse them?
     pub(crate) fn is_refusal(&self) -> bool {
         matches!(self, Self::Status { status: 401 | 403, .. })
     }
@@ -323,19 +330,19 @@ mod tests {
         Fingerprint::of_parts([number.to_string().as_str()])
     }
 
-    fn kept(lifetime: Duration) -> Kept {
-        Kept { token: Secret::new("t"), until: Instant::now() + lifetime }
+    fn kept(lifetime: Duration) -> CachedToken {
+        CachedToken { token: Secret::new("t"), until: Instant::now() + lifetime }
     }
 
     #[test]
     fn tokens_are_bounded_and_the_oldest_goes_first() {
         let tokens = Tokens::default();
-        tokens.keep(request(MAX_KEPT), kept(Duration::from_secs(50)));
-        for number in 0..MAX_KEPT {
-            tokens.keep(request(number), kept(Duration::from_secs(100)));
+        tokens.record(request(MAX_CACHED), kept(Duration::from_secs(50)));
+        for number in 0..MAX_CACHED {
+            tokens.record(request(number), kept(Duration::from_secs(100)));
         }
-        assert_eq!(tokens.lock().by_request.len(), MAX_KEPT);
-        assert!(tokens.get(request(MAX_KEPT)).is_none());
+        assert_eq!(tokens.lock().by_request.len(), MAX_CACHED);
+        assert!(tokens.get(request(MAX_CACHED)).is_none());
         assert!(tokens.get(request(0)).is_some());
     }
 
@@ -344,7 +351,7 @@ mod tests {
         let realm = Realm::parse("https://h/token", PlainHttp::Refused).unwrap();
         let scope = Scope::pull("r/x");
         let tokens = Tokens::default();
-        for number in 0..MAX_KEPT {
+        for number in 0..MAX_CACHED {
             let credential = Credential {
                 username: format!("user-{number}"),
                 password: Secret::new("p".repeat(48 << 10)),
@@ -352,28 +359,28 @@ mod tests {
             };
             let request = TokenRequest::new(&realm, None, scope, Some(&credential)).fingerprint();
             let token = Secret::new("t".repeat(if number % 2 == 0 { MAX_TOKEN } else { 1_000 }));
-            tokens.keep(request, Kept { token, until: Instant::now() + LIFETIME });
+            tokens.record(request, CachedToken { token, until: Instant::now() + LIFETIME });
             assert!(tokens.get(request).is_some(), "the newest stays");
         }
         let kept = tokens.lock();
-        let weighed: usize = kept.by_request.values().map(Kept::weight).sum();
+        let weighed: usize = kept.by_request.values().map(CachedToken::heap_size).sum();
         assert_eq!(kept.bytes, weighed);
         // Nothing else is kept: the keys are 32 bytes each.
-        assert!(weighed <= MAX_KEPT_BYTES && weighed > MAX_KEPT_BYTES / 2, "{weighed}");
-        assert!(size_of::<(Fingerprint, Kept)>() <= BESIDE / 2);
+        assert!(weighed <= MAX_CACHED_BYTES && weighed > MAX_CACHED_BYTES / 2, "{weighed}");
+        assert!(size_of::<(Fingerprint, CachedToken)>() <= OVERHEAD / 2);
     }
 
     #[test]
     fn expired_and_refused_tokens_are_not_used() {
         let tokens = Tokens::default();
-        tokens.keep(request(1), kept(Duration::ZERO));
+        tokens.record(request(1), kept(Duration::ZERO));
         assert!(tokens.get(request(1)).is_none());
-        tokens.keep(request(2), kept(Duration::from_secs(9)));
+        tokens.record(request(2), kept(Duration::from_secs(9)));
         tokens.evict(request(2), &Secret::new("another"));
         assert!(tokens.get(request(2)).is_some());
         tokens.evict(request(2), &Secret::new("t"));
         assert!(tokens.get(request(2)).is_none());
-        assert_eq!(tokens.lock().bytes, kept(LIFETIME).weight());
+        assert_eq!(tokens.lock().bytes, kept(LIFETIME).heap_size());
     }
 
     #[test]
@@ -435,8 +442,8 @@ mod tests {
             r#"{"token":null,"expires_in":-1}"#,
             r#"{"token":"","access_token":"b"}"#,
         ] {
-            let a: TokenAnswer = serde_json::from_str(text).unwrap();
-            let b: TokenAnswer = miniserde::json::from_str(text).unwrap();
+            let a: TokenResponse = serde_json::from_str(text).unwrap();
+            let b: TokenResponse = miniserde::json::from_str(text).unwrap();
             assert_eq!((a.token, a.access_token, a.expires_in), (b.token, b.access_token, b.expires_in), "{text}");
         }
     }

@@ -30,18 +30,18 @@ impl<'a> Remote<'a> {
 impl MetadataSource for Remote<'_> {
     fn fetch(&mut self, name: &MetadataName, cap: usize) -> Result<Vec<u8>, FetchError> {
         let path = format!("/v2/{}/_trust/tuf/{}.json", self.gun, name.file_stem());
-        let answer = self.session.get(&path, cap).map_err(|error| match error {
+        let response = self.session.get(&path, cap).map_err(|error| match error {
             SessionError::TooLarge { cap } => FetchError::TooLarge { cap },
             SessionError::Unavailable(unavailable) => unavailable.into(),
         })?;
-        let (url, status) = (self.url, answer.status);
+        let (url, status) = (self.url, response.status);
         let why = match status {
             // A proxy or a portal sent this page, and not the Notary server.
-            200 if is_web_page(&answer.body) => {
+            200 if is_web_page(&response.body) => {
                 return Err(Unavailable::other(format!("{url} sent a web page instead of {name}.json")).into());
             }
-            200 => return Ok(answer.body),
-            404 if error_body::is_absence(404, &answer.body) => return Err(FetchError::NotFound),
+            200 => return Ok(response.body),
+            404 if error_body::is_absence(404, &response.body) => return Err(FetchError::NotFound),
             300..400 => ", a redirect, and those are not followed",
             404 => {
                 ", which is not how a Notary server says that there is no trust data: this is no Notary server; check \
@@ -49,7 +49,7 @@ impl MetadataSource for Remote<'_> {
             }
             _ => "",
         };
-        let code = error_body::error_code(&answer.body).map(|code| format!(" {code}")).unwrap_or_default();
+        let code = error_body::error_code(&response.body).map(|code| format!(" {code}")).unwrap_or_default();
         let message = format!("{} answered {status}{code} for {name}.json{why}", server(url));
         Err(Unavailable::other(message).into())
     }
