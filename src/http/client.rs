@@ -107,11 +107,13 @@ impl Http {
             }
             request.body(()).map_err(|_| HttpError::Request)
         };
-        self.to_peer(peer, |responded| match self.run(peer.kind, request()?, cap, deadline, responded) {
+        let attempt = self.begin(peer)?;
+        let result = match attempt.send(request()?, cap, deadline) {
             // A server may close an idle connection in the moment in which it is used again. A second GET is harmless.
-            Err(HttpError::Disconnected) => self.run(peer.kind, request()?, cap, deadline, responded),
+            Err(HttpError::Disconnected) => attempt.send(request()?, cap, deadline),
             result => result,
-        })
+        };
+        attempt.end(result)
     }
 
     /// POSTs a form to a URL.
@@ -128,50 +130,59 @@ impl Http {
             .uri(url)
             .header(header::ACCEPT, "application/json")
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body(form.reveal().to_owned())
+            .body(form.reveal())
             .map_err(|_| HttpError::Request)?;
-        self.to_peer(peer, |responded| self.run(peer.kind, request, cap, deadline, responded))
+        let attempt = self.begin(peer)?;
+        let result = attempt.send(request, cap, deadline);
+        attempt.end(result)
     }
 
-    /// Sends nothing to a server that is down. Half-opens the circuit of a server that took too long to fail.
-    fn to_peer(
-        &self,
-        peer: Peer<'_>,
-        ask: impl FnOnce(&dyn Fn()) -> Result<Response, HttpError>,
-    ) -> Result<Response, HttpError> {
+    /// Begins a request to a server, unless the server is down.
+    fn begin<'a>(&'a self, peer: Peer<'a>) -> Result<Attempt<'a>, HttpError> {
         self.origins.check(peer.probe).map_err(HttpError::Down)?;
+        Ok(Attempt { http: self, peer, began: Instant::now(), has_responded: Cell::new(false) })
+    }
+}
+
+/// A request under way, sent once or twice.
+struct Attempt<'a> {
+    http: &'a Http,
+    peer: Peer<'a>,
+    began: Instant,
+    has_responded: Cell<bool>,
+}
+
+impl Attempt<'_> {
+    /// Sends the request, and counts it.
+    fn send(&self, request: Request<impl AsSendBody>, cap: usize, deadline: Deadline) -> Result<Response, HttpError> {
         let began = Instant::now();
-        let has_responded = Cell::new(false);
-        let result = ask(&|| {
-            has_responded.set(true);
-            self.origins.responded(peer.probe);
-            if let Some(permit) = peer.permit {
-                permit.responded();
-            }
-        });
-        // A response that breaks off, trickles or is too large is a response: the cause may be one repository.
-        if result.is_err() && !has_responded.get() && self.origins.is_slow(began.elapsed()) {
-            self.origins.half_open(peer.probe);
-        }
+        let result = self.http.exchange.send(request, cap, deadline, &|| self.responded());
+        self.count(&result, began);
         result
     }
 
-    /// Sends one request, and counts it.
-    fn run(
-        &self,
-        kind: metrics::Peer,
-        request: Request<impl AsSendBody>,
-        cap: usize,
-        deadline: Deadline,
-        responded: &dyn Fn(),
-    ) -> Result<Response, HttpError> {
-        let began = Instant::now();
-        let result = self.exchange.send(request, cap, deadline, responded);
-        let (outcome, bytes) = match &result {
-            Ok(response) => (outcome_of(kind, response), response.body.len()),
+    fn responded(&self) {
+        self.has_responded.set(true);
+        self.http.origins.responded(self.peer.probe);
+        if let Some(permit) = self.peer.permit {
+            permit.responded();
+        }
+    }
+
+    fn count(&self, result: &Result<Response, HttpError>, began: Instant) {
+        let (outcome, bytes) = match result {
+            Ok(response) => (outcome_of(self.peer.kind, response), response.body.len()),
             Err(error) => (error.outcome(), 0),
         };
-        self.metrics.trust_request(kind, outcome, bytes, began.elapsed());
+        self.http.metrics.trust_request(self.peer.kind, outcome, bytes, began.elapsed());
+    }
+
+    /// Half-opens the circuit of a server that took too long to fail.
+    fn end(self, result: Result<Response, HttpError>) -> Result<Response, HttpError> {
+        // A response that breaks off, trickles or is too large is a response: the cause may be one repository.
+        if result.is_err() && !self.has_responded.get() && self.http.origins.is_slow(self.began.elapsed()) {
+            self.http.origins.half_open(self.peer.probe);
+        }
         result
     }
 }

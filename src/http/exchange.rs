@@ -91,8 +91,12 @@ impl Exchange {
             .timeout_connect(Some(left))
             .proxy(proxy)
             .build();
-        let mut response = agent.run(request).map_err(HttpError::from)?;
+        let response = agent.run(request).map_err(HttpError::from)?;
         responded();
+        Self::receive(response, cap)
+    }
+
+    fn receive(mut response: http::Response<Body>, cap: usize) -> Result<Response, HttpError> {
         let status = response.status().as_u16();
         let challenges = response
             .headers()

@@ -5,7 +5,7 @@ use std::fmt;
 
 use portreeve_verify::text::printable;
 
-/// Longest URL that is looked at.
+/// Longest URL that is parsed.
 pub(crate) const MAX_URL: usize = 2048;
 
 /// The URL of a server: `https://host[:port][/path]`, or `http` where the operator allows plain HTTP.
@@ -34,16 +34,16 @@ impl fmt::Display for ServerUrl {
     }
 }
 
-/// May a server be spoken to without TLS? For tests on one machine.
+/// Are URLs without TLS accepted? For tests on one machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PlainHttp {
     /// https only.
     Refused,
-    /// `http://` URLs are taken as well. Dangerous: everything but signatures is then open to whoever listens.
+    /// `http://` URLs as well. Dangerous: anyone on the network can then read and change all but what is signed.
     DangerouslyAllowed,
 }
 
-/// Parameters in `application/x-www-form-urlencoded`: everything but unreserved characters is escaped.
+/// Parameters as `application/x-www-form-urlencoded`. Every character that is not unreserved is escaped.
 pub(crate) fn form(parameters: &[(&str, &str)]) -> String {
     let mut out = String::new();
     for (name, value) in parameters {
@@ -124,7 +124,7 @@ impl<'a> HttpUrl<'a> {
             None => (rest, ""),
         };
         if authority.contains('@') {
-            // RFC 9110 §4.2.4: user information in a URL is how one host is made to look like another.
+            // RFC 9110 §4.2.4: user information can make one host look like another.
             return refuse("a user name (…@)");
         }
         if !is_authority(authority) {
@@ -186,17 +186,17 @@ pub enum UrlError {
         /// The URL, safe to print.
         url: String,
     },
-    /// It is http, which is switched off.
+    /// It is plain http, which is not allowed.
     PlainHttp {
         /// The URL, safe to print.
         url: String,
     },
-    /// Its host or port is not one.
+    /// Its host or port is invalid.
     Host {
         /// The URL, safe to print.
         url: String,
     },
-    /// It has a part that such a URL may not have.
+    /// It has a part that is not allowed.
     NotAllowed {
         /// The URL, safe to print.
         url: String,

@@ -37,7 +37,7 @@ impl DirectoryUrl {
         if !path.starts_with('/') {
             return Err(TrustServerError::NoDirectory { url: printable_url(url) });
         }
-        // No %, for nothing is unescaped: what is shown is what is opened.
+        // No %, because nothing is unescaped: the path that is shown is the path that is opened.
         let plain = |c: char| c.is_ascii_alphanumeric() || "/-._~!&'()+,;=:@".contains(c);
         let path = path.trim_end_matches('/');
         let dotted = |component: &str| component == "." || component == "..";
@@ -90,12 +90,12 @@ impl TrustServer {
         }
     }
 
-    /// What it is, for the words of a rejection.
+    /// The kind of source, for the message of a rejection.
     pub fn source_kind(&self) -> SourceKind {
         if self.directory().is_some() { SourceKind::Directory } else { SourceKind::Server }
     }
 
-    /// What is legal in it and will not do: Notary's own path, which is added to the address; Docker Hub's server.
+    /// A mistake in a valid URL: it contains Notary's own path, which is added to it, or is Docker Hub's server.
     pub fn slip(&self) -> Option<&'static str> {
         if self.as_str() == DOCKER_HUB || self.as_str() == format!("{DOCKER_HUB}:443") {
             return Some("notary.docker.io ends on 8 December 2026: sign these images on a trust server of your own");
@@ -103,7 +103,7 @@ impl TrustServer {
         self.holds_notarys_path().then_some("a trust server's address ends before /v2, which is added to it")
     }
 
-    /// Is Notary's own path, which is added to every address, in this one already?
+    /// Does it contain Notary's own path, which is added to every server's URL?
     pub(crate) fn holds_notarys_path(&self) -> bool {
         let address = self.remote().and_then(|url| url.as_str().split_once("://"));
         let path = address.and_then(|(_, rest)| rest.find('/').and_then(|at| rest.get(at..))).unwrap_or_default();

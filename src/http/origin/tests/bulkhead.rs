@@ -58,7 +58,7 @@ fn half_of_the_workers_ask_and_at_least_one() {
         let permits: Vec<_> = (0..share).map(|_| a.permit_now(long()).unwrap()).collect();
         let late = Deadline::after(Duration::from_millis(20));
         assert!(matches!(a.permit_now(late), Err(NoPermit::OutOfTime)), "{workers}");
-        // Another server has its own.
+        // Another server has permits of its own.
         b.permit_now(long()).unwrap();
         drop(permits);
         a.permit_now(long()).unwrap();
@@ -89,18 +89,18 @@ fn whoever_is_beyond_the_share_waits_only_while_the_server_speaks() {
     assert!(is_silent(a.permit_now(long())), "it became silent while we waited");
     assert!(is_silent(a.permit_now(long())), "at once");
     assert!(is_silent(waiting.may_wait()));
-    assert!(own.may_wait().is_ok(), "its worker is kept anyway");
+    assert!(own.may_wait().is_ok(), "its request keeps its place anyway");
     permits[0].responded();
     assert!(waiting.may_wait().is_ok());
     drop(waiting);
-    // Within the share one may wait for a silent server.
+    // As many requests as there are permits may wait for a silent server.
     let [first, second] = permits;
     drop(second);
     thread::sleep(Duration::from_millis(300));
     let waiting = a.wait_now(long().request());
     assert!(waiting.may_wait().is_ok());
     assert!(is_silent(a.wait_now(long().request()).may_wait()));
-    // But who asks goes first.
+    // But a request that asks for a permit comes before one that waits for data.
     let third = a.permit_now(long()).unwrap();
     assert!(is_silent(waiting.may_wait()));
     drop((first, third, waiting));
@@ -126,12 +126,12 @@ fn one_slow_server_leaves_places_for_the_others() {
                 waiting.remove(at);
             }
         };
-        // Six of the twelve places are one's, where nobody else wants any: one asks, five wait, one waits for b.
+        // One slow server holds half of the places: one request has the permit, four wait; one holds the permit of b.
         let mut of_a: Vec<_> = (0..10).map(|_| a.wait_now(long().request())).collect();
-        assert!(of_a.iter().all(|waiting| waiting.may_wait().is_ok()), "what is over soon is bounded by nothing");
+        assert!(of_a.iter().all(|waiting| waiting.may_wait().is_ok()), "shorter waits have no bound");
         stay(&mut of_a);
         assert_eq!(of_a.len(), 4);
-        // Where two are slow, each has a third.
+        // Two slow servers hold a third each.
         let mut of_b: Vec<_> = (0..10).map(|_| b.wait_now(long().request())).collect();
         stay(&mut of_b);
         stay(&mut of_a);
@@ -160,7 +160,7 @@ fn a_turn_comes_when_another_one_leaves() {
 fn turns_come_in_order_and_who_gives_way_goes_last() {
     let origins = workers(2, NEVER);
     let a = origins.origin(A);
-    // Another image of the same request keeps no permit for one that gives way.
+    // Another image of the same request keeps no permit for an image that yields its own.
     let (request, order) = (long(), Mutex::new(Vec::new()));
     let first = a.permit_now(request).unwrap();
     let other_image = a.permit_now(request).unwrap();

@@ -26,7 +26,7 @@ fn origins(
     Arc::new(Origins::new(limits, Arc::new(Metrics::new()), Box::new(send_probe)))
 }
 
-/// What each probe finds is sent by the test.
+/// The test sends the result of each probe.
 struct Bench {
     origins: Arc<Origins>,
     find: Sender<Result<(), String>>,
@@ -46,7 +46,7 @@ impl Bench {
         Self { origins, find, probes }
     }
 
-    /// Without probes of its own.
+    /// Servers whose probes the test has set up itself.
     fn over(origins: &Arc<Origins>) -> Self {
         Self { origins: Arc::clone(origins), find: channel().0, probes: channel().1 }
     }
@@ -101,7 +101,7 @@ fn one_may_wait_for_the_next_knock_and_the_others_are_told() {
             let waiting = scope.spawn(|| bench.origins.origin(PROBE).check_or_wait(long()).is_ok());
             bench.wait_until(is_awaited);
             assert!(bench.origins.origin(PROBE).check_or_wait(long()).is_err());
-            // The one under way began before somebody waited for it.
+            // The probe that is under way began before the request waited for one.
             bench.find(Err("did not answer in time"));
             bench.probes.recv().unwrap();
             bench.find(probe);
@@ -109,7 +109,7 @@ fn one_may_wait_for_the_next_knock_and_the_others_are_told() {
         }
     });
     assert!(bench.origins.origin(PROBE).check_or_wait(long()).is_ok());
-    // Nobody waits beyond its time, nor for what comes too late; and whoever has waited makes room.
+    // No request waits beyond its deadline, or for a probe that comes after it; one that has waited leaves its place.
     let bench = Bench::half_open(SHORT);
     bench.find(Err("did not answer in time"));
     bench.wait_until(|origins| origins.is_open(PROBE));
@@ -142,7 +142,7 @@ fn an_answer_to_anybody_ends_it_at_once() {
     bench.wait_until(|origins| origins.is_open(PROBE));
     bench.origins.responded(PROBE);
     assert_eq!(bench.origins.check(PROBE), Ok(()));
-    // The old prober says nothing about a circuit that was half-opened later.
+    // An old prober changes nothing in a circuit that was half-opened later.
     assert_eq!(bench.origins.probe_failed(PROBE, 1, Instant::now(), String::new()), None);
 }
 
