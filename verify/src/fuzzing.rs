@@ -1,4 +1,4 @@
-//! What the fuzz targets need of private parsers. The product does not call these functions.
+//! Private parsers for the fuzz targets. The product does not call these functions.
 
 use jiff::Timestamp;
 
@@ -6,25 +6,25 @@ use crate::json::{self, canonical};
 use crate::tuf::Gun;
 use crate::tuf::root_certificate::RootCertificate;
 
-/// The canonical form of a document; `None` if it is refused.
+/// The canonical form of a document. `None` if the document is refused.
 pub fn canonical_json(bytes: &[u8]) -> Option<Vec<u8>> {
     let document = json::Document::of(bytes).ok()?;
     let allowance = json::Allowance { values: usize::MAX, memory: usize::MAX, is_late: &|| false };
     canonical::canonical(document.root(), allowance).ok().map(|form| form.bytes(bytes).to_vec())
 }
 
-/// What is thought of a root key's bundle.
+/// The checks of a root key's certificates.
 #[derive(Debug)]
 pub struct RootBundle {
-    /// All but its dates is as it should be.
+    /// All checks pass but that of the dates.
     pub is_root_key: bool,
-    /// Its dates are.
+    /// All certificates are in date.
     pub in_date: bool,
-    /// It chains to the CA.
+    /// The first certificate chains to the CA.
     pub chains: bool,
 }
 
-/// Reads a root key's PEM; `None` if it is refused.
+/// Reads the PEM text of a root key. `None` if it is refused.
 pub fn root_bundle(pem: &[u8], gun: &Gun, ca: &[u8], now: Timestamp) -> Option<RootBundle> {
     let bundle = RootCertificate::from_canonical_pem(pem)?;
     let _ = (bundle.key().is_some(), bundle.ends());

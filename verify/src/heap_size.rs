@@ -1,19 +1,19 @@
-//! What verified data takes in memory: near enough for a budget, and never much less than the truth, whatever a server
-//! sends. (Bytes on the wire would not do: a delegation without keys is fifty bytes there, and three times as many here.)
+//! The memory that verified data takes: near enough for a budget, and never much less than the truth, whatever a server sends.
+//! The length of a file is no measure: a delegation without keys is fifty bytes in a file, and three times as many in memory.
 
 use std::mem::size_of;
 
-/// What an allocation of so many bytes takes, with the allocator's own.
+/// An allocation of this many bytes, with the bytes that the allocator adds.
 pub fn allocation(bytes: usize) -> u64 {
     if bytes == 0 { 0 } else { as_u64((bytes + 8).next_multiple_of(16)) }
 }
 
-/// What an entry of a `BTreeMap` takes: its nodes are half empty where keys came in order.
+/// An entry of a `BTreeMap`, whose nodes are half empty if the keys were inserted in order.
 pub fn map_entry<K, V>() -> u64 {
     2 * as_u64(size_of::<K>() + size_of::<V>())
 }
 
-/// What a value takes where it stands.
+/// A value itself, without what it points to.
 pub fn inline_size<T>() -> u64 {
     as_u64(size_of::<T>())
 }

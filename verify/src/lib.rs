@@ -1,5 +1,5 @@
-//! Verifies signatures of container images. Bytes, keys and the time are arguments; the result is a verified digest or
-//! the reason for a rejection.
+//! Verifies signatures of container images. Bytes, keys and the time are arguments. The result is a verified digest, a
+//! rejection with its reason, or the cause for which neither could be decided.
 //!
 //! This crate opens no file and no socket and reads no clock: `clippy.toml` forbids the functions that would. The caller
 //! fetches the bytes and passes them through [`tuf::MetadataSource`].

@@ -1,8 +1,8 @@
-//! Untrusted text, made safe to print.
+//! Untrusted text that is safe to print.
 
-/// Untrusted text for a log line or a denial: control characters replaced, cut at `limit` characters.
+/// Untrusted text for a log line or a message: control characters are replaced, and the text is cut at `limit` characters.
 pub fn printable(text: &str, limit: usize) -> String {
-    // Nearly all that is ever printed, some of it for every image.
+    // The common case, in which nothing is replaced.
     if text.len() <= limit && text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
         return text.to_owned();
     }
@@ -13,8 +13,7 @@ pub fn printable(text: &str, limit: usize) -> String {
     out
 }
 
-/// The character, unless a terminal or a reader would not show it as one: controls, line separators, what reorders the
-/// text around it, what has no width.
+/// The character, or U+FFFD if it is a control character or a line separator, reorders the text around it, or has no width.
 pub fn visible(c: char) -> char {
     let hides = c.is_control()
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')

@@ -7,7 +7,7 @@ use std::fmt;
 pub struct Sha256([u8; 32]);
 
 impl Sha256 {
-    /// Wraps 32 bytes that are a hash already.
+    /// From the 32 bytes of a hash.
     pub fn new(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
@@ -19,7 +19,7 @@ impl Sha256 {
         Self(out)
     }
 
-    /// The hash of several texts, each with its length: no two lists of texts are the same bytes.
+    /// The hash of several texts, each with its length, so that no two lists of texts have the same hash.
     pub fn of_parts<'p>(parts: impl IntoIterator<Item = &'p [u8]>) -> Self {
         let mut context = ring::digest::Context::new(&ring::digest::SHA256);
         for part in parts {
@@ -62,9 +62,9 @@ impl fmt::Debug for Sha256 {
 /// The digest part of an image reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Digest {
-    /// What Notary signs.
+    /// The digest that Notary signs.
     Sha256(Sha256),
-    /// Valid in a reference, but never to be found in trust data.
+    /// Valid in a reference. Trust data never has it.
     Sha512([u8; 64]),
 }
 

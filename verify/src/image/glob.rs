@@ -1,15 +1,15 @@
-//! Texts with stars, each of which stands for any run of characters. Never tries anything twice.
+//! Texts with stars. A star stands for any number of characters. Matching never backtracks.
 
 use std::fmt;
 
-/// Literal pieces with a star between each two; one piece alone has no star.
+/// Literal pieces with a star between each two of them. A glob of one piece has no star.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Glob {
     pieces: Vec<Box<str>>,
 }
 
 impl Glob {
-    /// Any text is a glob. Neighbouring stars say no more than one.
+    /// Any text is a glob. Several stars in a row are one star.
     pub fn new(text: &str) -> Self {
         let mut pieces: Vec<Box<str>> = text.split('*').map(Box::from).collect();
         let last = pieces.len() - 1; // `split` gives at least one piece
@@ -22,8 +22,8 @@ impl Glob {
         Self { pieces }
     }
 
-    /// Anchored at both ends. Linear: each piece is taken where it first occurs, and nothing is tried twice, for if
-    /// the rest fits behind a later occurrence it fits behind the first.
+    /// Does it match the whole text? Linear: each piece is taken where it occurs first. If the rest matches behind a later
+    /// occurrence, it also matches behind the first one.
     pub fn matches(&self, text: &str) -> bool {
         let [first, middle @ .., last] = self.pieces.as_slice() else {
             return self.literal() == Some(text);
@@ -40,23 +40,23 @@ impl Glob {
         true
     }
 
-    /// Does it match everything that the other matches? A star of the other is taken as a character that stands in no
-    /// pattern: only a star can match it, and a star that does matches everything in its place.
+    /// Does it match every text that the other matches? Each star of the other is replaced by a character that no pattern has. Only
+    /// a star can match this character, and that star matches any text in its place.
     pub fn covers(&self, other: &Self) -> bool {
         self.matches(&other.filled("\0"))
     }
 
-    /// With this text in the place of each star.
+    /// The text with each star replaced.
     pub fn filled(&self, text: &str) -> String {
         self.pieces.join(text)
     }
 
-    /// What stands before the first star.
+    /// The text before the first star.
     pub fn before_star(&self) -> &str {
         self.pieces.first().map_or("", |piece| piece)
     }
 
-    /// The text, if there is no star in it.
+    /// The whole text, if it has no star.
     pub fn literal(&self) -> Option<&str> {
         match self.pieces.as_slice() {
             [only] => Some(only),

@@ -1,31 +1,31 @@
-//! Hosts of registries. A registry has one host, however it is spelled: upper case, the default port, Docker Hub's old
-//! name and the zeros of an IPv6 address make no other registry. Everything that compares hosts or keeps something by a
-//! host does so by [`one_spelling`]. An image's name keeps the port that was typed.
+//! Hosts of registries. A registry has one host, whichever way it is spelled: upper case, the default port, Docker Hub's old
+//! name and the zeros of an IPv6 address make no difference. Code that compares hosts, or keeps data by host, uses
+//! [`one_spelling`]. The name of an image keeps the port that was typed.
 
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
 
 use super::ReferenceError;
 
-/// The registry that a name without a host speaks of.
+/// The registry of names without a host.
 pub const DOCKER_HUB: &str = "docker.io";
 /// Docker Hub's old name, which Docker still reads as [`DOCKER_HUB`].
 const LEGACY_DOCKER_HUB: &str = "index.docker.io";
 /// The port of https.
 const DEFAULT_PORT: &str = "443";
 
-/// Must this first component of a name be a host?
+/// Is this first component of a name a host?
 pub fn is_host(first: &str) -> bool {
     first.contains(['.', ':']) || first == "localhost" || first.chars().any(char::is_uppercase)
 }
 
-/// Checks a host and lowers its case: DNS tells no case apart, so neither may a policy, or `REG.io/app` would slip
-/// past the rule for `reg.io`.
+/// Checks a host and converts it to lower case. DNS ignores case, so a policy must ignore it too: otherwise the rule for
+/// `reg.io` would not match `REG.io/app`.
 pub fn normal_host(host: &str) -> Result<String, ReferenceError> {
     let bad = || ReferenceError::Host { host: host.to_owned() };
     let port = if let Some(rest) = host.strip_prefix('[') {
         let (address, after) = rest.split_once(']').ok_or_else(bad)?;
-        // No zones and no dotted tails: Docker's grammar takes hexadecimal digits and colons alone.
+        // Docker's grammar has hexadecimal digits and colons only: no zones, no dotted decimals.
         if !address.bytes().all(|b| b.is_ascii_hexdigit() || b == b':') || address.parse::<Ipv6Addr>().is_err() {
             return Err(bad());
         }
@@ -46,18 +46,18 @@ pub fn normal_host(host: &str) -> Result<String, ReferenceError> {
     }
     let lower = host.to_ascii_lowercase();
     if !is_host(&lower) {
-        // `REG/app` lives on the host `reg`; written in lower case it would be Docker Hub's `reg/app`, another image.
+        // `REG/app` is on the host `reg`. In lower case it would be Docker Hub's `reg/app`, which is another image.
         return Err(ReferenceError::HostByCase { host: host.to_owned() });
     }
     Ok(if lower == LEGACY_DOCKER_HUB { DOCKER_HUB.to_owned() } else { lower })
 }
 
-/// The one spelling of a host in lower case, by which it is compared: `reg.io:443` is `reg.io`, `[fd00:0::1]:9001` is
+/// The spelling by which a host in lower case is compared: `reg.io:443` is `reg.io`, `[fd00:0::1]:9001` is
 /// `[fd00::1]:9001`.
 pub fn one_spelling(host: &str) -> Cow<'_, str> {
     let (name, port) = split_port(host);
     if port.is_none() && !is_host(name) {
-        return host.into(); // `reg:443` is a host by its port alone: `reg/x` lies on Docker Hub
+        return host.into(); // `reg:443` is a host only because of its port: `reg/x` is on Docker Hub
     }
     let name: Cow<'_, str> = match name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         None if port.is_none() && name == LEGACY_DOCKER_HUB => DOCKER_HUB.into(),
@@ -71,7 +71,7 @@ pub fn one_spelling(host: &str) -> Cow<'_, str> {
     }
 }
 
-/// Splits a host from its port; the default port is none. An IPv6 address keeps its brackets.
+/// Splits off the port, unless it is the default port. An IPv6 address keeps its brackets.
 pub fn split_port(host: &str) -> (&str, Option<&str>) {
     match host.rsplit_once(':') {
         Some((name, port)) if !port.contains(']') => (name, Some(port).filter(|port| *port != DEFAULT_PORT)),
@@ -79,7 +79,7 @@ pub fn split_port(host: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// RFC 5952, except that an address never ends in dotted decimals, which no image's name can hold.
+/// RFC 5952, but without dotted decimals at the end, which the name of an image cannot have.
 fn spelled(address: Ipv6Addr) -> String {
     let text = address.to_string();
     if !text.contains('.') {
@@ -95,7 +95,7 @@ fn is_domain_component(text: &str) -> bool {
         && !text.ends_with('-')
 }
 
-/// 1 to 65535, no sign, no leading zero: one port has one spelling.
+/// 1 to 65535, without sign and without leading zero: a port has one spelling.
 fn check_port(port: &str) -> Option<()> {
     let digits = port.bytes().all(|b| b.is_ascii_digit()) && !port.starts_with('0');
     (digits && port.parse::<u16>().is_ok()).then_some(())

@@ -1,8 +1,8 @@
-//! Image references as people write them, read by Docker's grammar and normalised as Docker and containerd do:
-//! `nginx` is `docker.io/library/nginx:latest`.
+//! Image references as people write them, parsed by Docker's grammar and normalised as Docker and containerd do: `nginx` is
+//! `docker.io/library/nginx:latest`.
 //!
-//! Refuses whatever a container runtime would refuse, in words for people, and a few spellings that it would take
-//! but that only serve to look different (a port with leading zeros). Never panics, never guesses.
+//! References that a container runtime refuses are refused, and so are a few that it accepts and that only look different, such
+//! as a port with leading zeros.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,24 +11,24 @@ use super::host::{DOCKER_HUB, is_host, normal_host, one_spelling};
 use super::{Digest, DigestError, Sha256};
 use crate::text::printable;
 
-/// Where Docker Hub keeps the images that are named by a single word.
+/// The namespace of Docker Hub's images with a single word as name.
 pub(crate) const OFFICIAL: &str = "library";
-/// The longest whole name (host and path) that registries take.
+/// The longest name, host and path, that registries accept.
 pub const MAX_NAME: usize = 255;
 /// The longest tag.
 pub const MAX_TAG: usize = 128;
-/// Longer than any name with a tag and a SHA-512 digest could be; nothing past it is looked at.
+/// Longer than any name with a tag and a SHA-512 digest. Longer texts are refused unread.
 const MAX_TEXT: usize = 1024;
 
-/// Names that a runtime takes for the beginning of an image ID: of `sha256:0123…` it runs the image on the node that has
-/// this ID, or an ID that begins so, from whichever repository it was pulled.
+/// Names that a runtime reads as the beginning of an image ID. For `sha256:0123…` it runs the image on the node whose ID begins
+/// so, whatever repository that image comes from.
 const DIGEST_ALGORITHMS: [&str; 4] = ["sha256", "sha384", "sha512", "blake3"];
 
 /// A normalised image reference.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Reference {
     name: String,
-    /// [`Reference::repository`], where it is not the name.
+    /// [`Reference::repository`], if it is not the name.
     repository: Option<String>,
     tag: Option<String>,
     digest: Option<Digest>,
@@ -43,7 +43,7 @@ impl Reference {
         if text.len() > MAX_TEXT {
             return Err(ReferenceError::TooLong { length: text.len(), limit: MAX_TEXT });
         }
-        // Docker reads this as an image ID in one place and as a name in another, so it refuses it as a name.
+        // Docker reads this as an image ID in one place and as a name in another, so it is refused as a name.
         if Sha256::from_hex(text).is_some() {
             return Err(ReferenceError::BareHash);
         }
@@ -67,7 +67,7 @@ impl Reference {
         if name.len() > MAX_NAME {
             return Err(ReferenceError::TooLong { length: name.len(), limit: MAX_NAME });
         }
-        // Only a reference that says nothing else means `latest`; a digest alone names no tag.
+        // Only a reference without tag and digest means `latest`. A digest alone has no tag.
         let tag = typed_tag.or(digest.is_none().then_some("latest")).map(str::to_owned);
         let repository = Some(repository).filter(|repository| *repository != name);
         Ok(Self { name, repository, tag, digest })
@@ -78,7 +78,7 @@ impl Reference {
         &self.name
     }
 
-    /// The name by which the repository is compared and known, whichever way its host is spelled: `reg.io/app`.
+    /// The name by which the repository is compared, with its host in one spelling: `reg.io/app`.
     pub fn repository(&self) -> &str {
         self.repository.as_deref().unwrap_or(&self.name)
     }
@@ -93,25 +93,25 @@ impl Reference {
         self.repository().split_once('/').map_or("", |(_, path)| path)
     }
 
-    /// The tag: as given, or `latest` where neither tag nor digest is given.
+    /// The tag that is given, or `latest` if neither tag nor digest is given.
     pub fn tag(&self) -> Option<&str> {
         self.tag.as_deref()
     }
 
-    /// The digest, where one is given.
+    /// The digest, if one is given.
     pub fn digest(&self) -> Option<Digest> {
         self.digest
     }
 
-    /// `<name>:<tag>@sha256:<hex>`, without a tag where the reference names none. The tag stays in it: people still see it,
-    /// and a rule with that tag in its pattern still matches.
+    /// `<name>:<tag>@sha256:<hex>`, or without a tag if the reference has none. People still see the tag, and a rule with this tag
+    /// in its pattern still matches.
     pub fn pinned_to(&self, digest: Sha256) -> String {
         let tag = self.tag.as_ref().map(|tag| format!(":{tag}")).unwrap_or_default();
         format!("{}{tag}@{digest}", self.name)
     }
 }
 
-/// `docker.io/library/nginx:latest`, `reg.io/app@sha256:…`: the normalised reference.
+/// The normalised reference: `docker.io/library/nginx:latest`, `reg.io/app@sha256:…`.
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)?;
@@ -130,8 +130,8 @@ pub fn split_tag(text: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// Splits `host/path`; without a host it is Docker Hub's. The first component is a host if it could be nothing else
-/// (a dot, a colon, an uppercase letter) or is `localhost`, as Docker has it.
+/// Splits `host/path`. Without a host the name is Docker Hub's. As in Docker, the first component is a host if it has a dot, a
+/// colon or an uppercase letter, or is `localhost`.
 fn split_host(name: &str) -> (&str, &str) {
     match name.split_once('/') {
         Some((first, rest)) if is_host(first) => (first, rest),
@@ -164,11 +164,11 @@ fn check_component(component: &str) -> Result<(), ReferenceError> {
         if !fits {
             return Err(bad());
         }
-        rest = next; // an empty rest has no word, and is refused above
+        rest = next; // an empty rest has no word and is refused above
     }
 }
 
-/// The path as Docker Hub keeps it: a single word is an official image.
+/// The path on this host. On Docker Hub a single word is an official image.
 pub fn normal_path<'a>(host: &str, path: &'a str) -> Cow<'a, str> {
     if host == DOCKER_HUB && !path.contains('/') { format!("{OFFICIAL}/{path}").into() } else { path.into() }
 }
@@ -182,36 +182,36 @@ pub fn check_tag(tag: &str) -> Result<(), ReferenceError> {
     if fits { Ok(()) } else { Err(ReferenceError::Tag { tag: tag.to_owned() }) }
 }
 
-/// Why a reference was refused. What it quotes is untrusted; its `Display` is safe to print.
+/// Why a reference was refused. Its `Display` is safe to print; its fields hold untrusted text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReferenceError {
-    /// There is nothing.
+    /// The text is empty.
     Empty,
-    /// Too many bytes, of the whole text or of the normalised name.
+    /// The text or the normalised name is too long.
     TooLong {
-        /// How many there are.
+        /// Its length in bytes.
         length: usize,
-        /// How many there may be.
+        /// The most bytes that it may have.
         limit: usize,
     },
-    /// 64 hexadecimal digits alone, or behind `sha256:`: an image ID, or a digest, but no name.
+    /// 64 hexadecimal digits, alone or behind `sha256:`, which are an image ID or a digest.
     BareHash,
-    /// The host is none.
+    /// The host is invalid.
     Host {
         /// As written.
         host: String,
     },
-    /// Only its uppercase letters make it a host, so that it has no normalised form.
+    /// It is a host only because of its uppercase letters, so it has no normalised form.
     HostByCase {
         /// As written.
         host: String,
     },
-    /// The port is none.
+    /// The port is invalid.
     Port {
         /// As written.
         port: String,
     },
-    /// A part of the path is not one.
+    /// A part of the path is invalid.
     Component {
         /// As written.
         component: String,
@@ -221,12 +221,12 @@ pub enum ReferenceError {
         /// As written.
         component: String,
     },
-    /// The tag is none.
+    /// The tag is invalid.
     Tag {
         /// As written.
         tag: String,
     },
-    /// The digest is not one.
+    /// The digest is invalid.
     Digest(DigestError),
 }
 

@@ -1,28 +1,27 @@
-//! Canonical JSON: the one form of a value that signatures are made over.
+//! Canonical JSON: the form of a value over which signatures are made.
 //!
-//! Notary's form: keys sorted by their UTF-8 bytes at every level, no white space, only `\` and `"` escaped,
-//! everything else raw. The wire escapes other characters too, so the signed bytes are never taken from the file as they
-//! are: the form is made of the value, and only where the file has it byte for byte are the file's bytes used, which
-//! saves writing it once more.
+//! This is Notary's form: keys sorted by their UTF-8 bytes at every level, no white space, and no escapes but `\\` and `\"`. A
+//! file may escape other characters too, so its bytes are never taken as the signed bytes unchecked. The form is computed from
+//! the value. If the file has exactly these bytes, they are used where they stand, which saves a copy.
 
 use std::ops::Range;
 
 use super::{Allowance, Content, JsonError, Value};
 
-/// The time is looked at once for so many values.
+/// The deadline is checked once for this many values.
 const CHECK_EVERY: usize = 4096;
 
-/// The canonical bytes of an object.
+/// The canonical form of a value.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Form {
-    /// They stand in the file, here.
+    /// The file has these bytes, in this range.
     InFile(Range<usize>),
-    /// They had to be written.
+    /// The file has the value in another form.
     Written(Vec<u8>),
 }
 
 impl Form {
-    /// The bytes; `file` is what the object was read from.
+    /// The bytes. `file` is the file of the value.
     pub(crate) fn bytes<'f>(&'f self, file: &'f [u8]) -> &'f [u8] {
         match self {
             Self::InFile(range) => file.get(range.clone()).unwrap_or_default(),
@@ -31,7 +30,7 @@ impl Form {
     }
 }
 
-/// The canonical form of an object, in no more memory than is allowed.
+/// The canonical form of a value, in at most the allowed memory.
 pub(crate) fn canonical(value: Value<'_>, allowance: Allowance<'_>) -> Result<Form, JsonError> {
     let file = value.text().as_bytes();
     let start = value.start().unwrap_or(file.len());
@@ -54,23 +53,23 @@ pub(crate) fn canonical(value: Value<'_>, allowance: Allowance<'_>) -> Result<Fo
 /// A string in canonical form.
 pub(crate) fn canonical_string(text: &str) -> Vec<u8> {
     let mut walk = Walk { sink: Written { out: Vec::new(), most: usize::MAX }, values: 0, is_late: &|| false };
-    let _ = walk.string(text); // there is room for everything
+    let _ = walk.string(text); // this sink has no limit
     walk.sink.out
 }
 
-/// Takes the form piece by piece.
+/// Receives the form piece by piece.
 trait Sink {
     fn put(&mut self, bytes: &[u8]) -> Result<(), Stop>;
 }
 
-/// Why the form is not finished.
+/// Why the form is incomplete.
 enum Stop {
-    /// The sink takes no more.
+    /// The sink has refused a piece.
     Sink,
     Late,
 }
 
-/// Takes only what stands in the file.
+/// Accepts the bytes of the file, and no others.
 struct Same<'d> {
     rest: &'d [u8],
 }
@@ -82,7 +81,7 @@ impl Sink for Same<'_> {
     }
 }
 
-/// Keeps everything, up to so many bytes.
+/// Keeps all bytes, up to a limit.
 struct Written {
     out: Vec<u8>,
     most: usize,
@@ -162,7 +161,7 @@ impl<S: Sink> Walk<'_, S> {
 
     fn string(&mut self, text: &str) -> Result<(), Stop> {
         self.sink.put(b"\"")?;
-        // By runs: most strings are a single one.
+        // Runs without escapes are written at once. Most strings are one run.
         let is_escaped = |byte: &u8| matches!(byte, b'"' | b'\\');
         for run in text.as_bytes().split_inclusive(is_escaped) {
             match run.split_last() {

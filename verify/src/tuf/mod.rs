@@ -1,12 +1,13 @@
-//! Notary v1: TUF metadata as Notary publishes it (TRUST.md is the contract).
+//! Notary v1: TUF metadata in Notary's dialect. TRUST.md is the contract.
 //!
-//! [`repository::Repository::refresh`] is the one workflow: it fetches metadata through a
-//! [`source::MetadataSource`], verifies it from the anchor down, and answers which digest a tag is signed as.
+//! [`Repository::refresh`] fetches metadata through a [`MetadataSource`] and verifies it from the [`Anchor`] down.
+//! [`Repository::find_target`] says which digest a tag is signed as, and by whom.
 
 mod anchor;
 mod error;
 mod gun;
 mod key;
+mod messages;
 mod metadata;
 mod query;
 mod refresh;
@@ -25,10 +26,11 @@ pub use anchor::{Anchor, AnchorKind, FirstUse, PinError, RootPin};
 pub use error::RefreshError;
 pub use gun::{Gun, GunError, RoleName};
 pub use key::{KeyId, RoleKeys, SignerKey, SignerKeyError};
+pub use messages::SourceKind;
 pub use metadata::{FileMeta, Header, SnapshotRole, TimestampRole};
 pub use query::{RequiredSigner, SignedTarget, TagFilter, TargetQuery};
 pub use refresh::FailedRefresh;
-pub use rejection::{NotSigned, Rejection, RootDistrust, SourceKind};
+pub use rejection::{NotSigned, Rejection, RootDistrust};
 pub use repository::{Delegation, Repository, RepositoryFiles, RoleExpiry};
 pub use rollback::MinimumVersions;
 pub use root::Root;

@@ -191,9 +191,9 @@ fn advice_fits_the_role_and_the_place_of_the_data() {
     };
     for (rejection, source_kind, words) in [
         (expired("timestamp"), SourceKind::Server, "the trust server renews it by itself"),
-        (expired("timestamp"), SourceKind::Directory, "not renewed by itself: export it anew from its trust server"),
-        (expired("targets"), SourceKind::Server, "its owner must sign it anew"),
-        (expired("targets"), SourceKind::Directory, "its owner must sign it anew; then export it anew"),
+        (expired("timestamp"), SourceKind::Directory, "nothing renews data in a directory: export it again"),
+        (expired("targets"), SourceKind::Server, "its owner must sign it again"),
+        (expired("targets"), SourceKind::Directory, "its owner must sign it again; then export it again"),
         (signatures("targets/releases", None), SourceKind::Server, "notary witness -p NAME targets/releases"),
         (
             signatures("timestamp", None),
@@ -203,7 +203,7 @@ fn advice_fits_the_role_and_the_place_of_the_data() {
         (
             signatures("root", Some("root version 1")),
             SourceKind::Server,
-            "deliberately made anew, reset what is stored",
+            "deliberately created again, reset what is stored",
         ),
     ] {
         let told = rejection.describe(source_kind).to_string();
