@@ -214,6 +214,11 @@ impl<V: Clone, S, E: Clone> Leader<'_, V, S, E> {
         if let Ok(value) = result {
             self.store(value.clone());
         }
+        self.tell(result);
+    }
+
+    /// Ends the call without storing a value, for values that are kept elsewhere. The followers get the value or the failure.
+    pub(crate) fn tell(self, result: &Result<V, E>) {
         *lock(&self.call.outcome) = Some(match result {
             Ok(value) => Outcome::Fetched(value.clone()),
             Err(error) => Outcome::Failed(error.clone()),

@@ -1,15 +1,14 @@
-//! What the service remembers of one repository for one anchor, and how a refresh of it ends.
+//! A repository in memory for questions under one anchor, and how a refresh of it ends.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
-
 use crate::keychain::credentials::Fingerprint;
 use crate::registry::sign_in::SignIn;
 use crate::schemes::notary::memory_budget::Permit;
 use crate::schemes::notary::recorder::Record;
+use crate::schemes::notary::store::repository_record::Confirmation;
 use crate::schemes::notary::trust_server::TrustServer;
 use portreeve_verify::tuf::Anchor;
 use portreeve_verify::tuf::RefreshError;
@@ -18,8 +17,9 @@ use portreeve_verify::tuf::TrustedState;
 use portreeve_verify::tuf::{Gun, RoleName};
 use portreeve_verify::{Unavailable, UnavailableCause};
 
-/// Credentials are no part of it: trust data holds no secrets, and a verdict does not depend on who fetched the data.
-/// What was verified with one tenant's credentials may therefore answer another tenant's question.
+/// What a refresh is for. Anchors have refreshes of their own, because one may reject what another trusts; their data is kept
+/// once for all of them ([`Store`](super::store::Store)). Credentials are no part of the key: trust data holds no secrets, and
+/// a verdict does not depend on whose credentials fetched the data.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
     pub(crate) server: TrustServer,
@@ -27,27 +27,19 @@ pub(crate) struct Key {
     pub(crate) anchor: Anchor,
 }
 
-/// A key with a pin or two, a slot and a few names.
-const BESIDE: u64 = 2 << 10;
-
-/// A verified repository.
-pub(crate) struct Held {
+/// A repository that was verified under one anchor.
+#[derive(Clone)]
+pub(crate) struct CachedRepository {
     pub(crate) repository: Arc<Repository>,
-    /// When the server was last asked whether this is the newest. By the monotonic clock: setting the time of day back
-    /// makes nothing younger.
+    /// When the server was last asked whether this is the newest, by the monotonic clock.
     pub(crate) confirmed: Instant,
-    /// The signers that were looked for.
-    pub(crate) roles: BTreeSet<RoleName>,
-    /// The store's epoch that it is of: a reset by hand begins another.
+    /// The number of the last reset by hand.
     pub(crate) epoch: u64,
+    /// Is it known to the store that it has verified an image?
+    pub(crate) admitted: bool,
 }
 
-impl Held {
-    /// What it takes in memory, with what is kept beside it.
-    pub(crate) fn weight(&self) -> u64 {
-        self.repository.heap_size().saturating_add(BESIDE)
-    }
-
+impl CachedRepository {
     pub(crate) fn age(&self) -> Duration {
         self.confirmed.elapsed()
     }
@@ -59,8 +51,8 @@ pub(crate) struct Brought {
     pub(crate) record: Record,
     /// What the record is in.
     pub(crate) memory: Option<Permit>,
-    /// When the server was asked whether this is the newest, by the wall clock.
-    pub(crate) confirmed: Option<Timestamp>,
+    /// `None` if the server was not asked whether this is the newest.
+    pub(crate) confirmation: Option<Confirmation>,
     pub(crate) epoch: u64,
 }
 

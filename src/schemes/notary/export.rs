@@ -3,12 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use jiff::Timestamp;
 
 use super::Notary;
 use super::query::Refusal;
 use super::recorder::Recorder;
+use super::store::repository_record::Confirmation;
 use crate::base::context::Deadline;
 use crate::keychain::credentials::Credentials;
 use crate::registry::sign_in::SignIn;
@@ -60,6 +62,7 @@ impl Notary {
     /// Fetches and verifies all of a repository.
     pub fn export(&self, request: &ExportRequest<'_>, now: Timestamp) -> Result<Export, Refusal> {
         let ExportRequest { gun, server, anchor, credentials, deadline } = *request;
+        let began = Instant::now();
         let budget = self.budget();
         let sign_in = SignIn::default();
         let source = self.source(server, gun, credentials, deadline, None, &sign_in);
@@ -116,7 +119,8 @@ impl Notary {
             Export { files: out, expiries: repository.expiries(), root_key_ids: repository.root_key_ids(), left_out };
         // A server that invents signers does not fill our disk.
         if published.len() <= KEPT_DELEGATIONS {
-            self.store().remember(server, gun, &repository, Some(now), epoch);
+            let confirmation = Confirmation { time: now, asked: began };
+            self.store().remember(server, gun, anchor, &repository, Some(confirmation), epoch);
             self.store().persist(server, gun, &repository, epoch, record, deadline);
         }
         Ok(export)

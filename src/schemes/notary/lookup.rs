@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::cached::{Brought, Failed, Failure, Held, Key, Terms};
+use super::cached::{Brought, CachedRepository, Failed, Failure, Key, Terms};
 use super::expiry;
 use super::negative_cache::Known;
 use super::query::{Question, Refusal, Verified, WhenUnavailable};
@@ -23,7 +23,7 @@ use crate::registry::session::{no_permit, out_of_time};
 use crate::registry::sign_in::SignIn;
 use crate::schemes::Freshness;
 use crate::schemes::notary::recorder::Recorder;
-use crate::schemes::notary::store::repository_record::RepositoryRecord;
+use crate::schemes::notary::store::repository_record::{Confirmation, RepositoryRecord};
 use portreeve_verify::tuf::RoleName;
 use portreeve_verify::tuf::{FailedRefresh, RefreshError, Rejection, Repository, SignedTarget};
 use portreeve_verify::{Unavailable, UnavailableCause};
@@ -32,10 +32,10 @@ use portreeve_verify::{Unavailable, UnavailableCause};
 pub(crate) struct Asking<'a> {
     pub(crate) notary: &'a Notary,
     pub(crate) question: &'a Question<'a>,
-    pub(crate) key: &'a Key,
     /// The required signers' roles.
     pub(crate) roles: BTreeSet<RoleName>,
-    pub(crate) entry: &'a Entry<Arc<Held>, Terms, Failure>,
+    /// What a refresh for it is for, once one is needed.
+    pub(crate) key: OnceCell<Key>,
     pub(crate) began: Instant,
     pub(crate) now: Timestamp,
 }
@@ -47,7 +47,7 @@ impl Asking<'_> {
     pub(crate) fn answer(&self) -> Result<Verified, Refusal> {
         let mut remembered_rejection = None;
         for max_age in [self.notary.refresh_after, RECHECK_AFTER.min(self.notary.refresh_after)] {
-            let (held, freshness) = match self.entry.value().filter(|held| self.serves(held, max_age)) {
+            let (held, freshness) = match self.cached().filter(|held| self.serves(held, max_age)) {
                 Some(held) => {
                     self.notary.metrics.trust_lookup(Source::Remembered);
                     (held, Freshness::Cached)
@@ -59,7 +59,7 @@ impl Asking<'_> {
             };
             match self.judge(&held) {
                 Ok(judgement) => {
-                    if self.notary.store.keeps_bytes() {
+                    if self.notary.store.keeps_bytes() && !held.admitted {
                         self.notary.store.admitted(self.question.server, self.question.gun);
                     }
                     return Ok(verified(&held, judgement, freshness));
@@ -77,9 +77,20 @@ impl Asking<'_> {
         }
     }
 
-    /// A repository that the server confirmed no longer ago than `max_age`, from the server or from whoever is asking
-    /// it already.
-    fn bring(&self, max_age: Duration) -> Result<Arc<Held>, Failure> {
+    /// A repository that the server confirmed no longer ago than `max_age`: from the server, or from a refresh that is under
+    /// way.
+    fn bring(&self, max_age: Duration) -> Result<CachedRepository, Failure> {
+        let refresh = self.notary.refreshes.entry(self.key());
+        let brought = self.bring_by(&refresh, max_age);
+        self.notary.refreshes.release(self.key(), refresh);
+        brought
+    }
+
+    fn bring_by(
+        &self,
+        entry: &Entry<CachedRepository, Terms, Failure>,
+        max_age: Duration,
+    ) -> Result<CachedRepository, Failure> {
         if let Some(failure) = self.known_failure() {
             return Err(failure);
         }
@@ -104,7 +115,7 @@ impl Asking<'_> {
             }
             self.check_server(deadline)?;
             let joins = |terms: &Terms| alone.is_none_or(|ours| terms.sign_in.state().is_with(ours));
-            match self.entry.join_if(joins, || self.terms(alone)) {
+            match entry.join_if(joins, || self.terms(alone)) {
                 Join::Lead(leader) => {
                     // Between our look and now, or while we wait for our turn, another one may have brought it.
                     if let Some(held) = self.brought_meanwhile(max_age) {
@@ -114,42 +125,38 @@ impl Asking<'_> {
                     if let Some(held) = self.brought_meanwhile(max_age) {
                         return Ok(held);
                     }
-                    let held = self.entry.value();
+                    let held = self.cached();
                     if let Some(failure) = self.known_failure() {
                         return Err(failure);
                     }
-                    let Question { gun, server, .. } = *self.question;
+                    let Question { gun, server, anchor, .. } = *self.question;
                     let store = &self.notary.store;
                     let mut noted = None;
                     let refreshed =
                         permit.map_err(|unavailable| Box::new((unavailable.into(), None))).and_then(|permit| {
-                            self.refresh(held.as_deref(), permit, &leader.scope().sign_in, max_age, deadline)
+                            self.refresh(held.as_ref(), permit, &leader.scope().sign_in, max_age, deadline)
                         });
                     let (result, brought) = match refreshed {
-                        Ok((held, brought)) => {
-                            store.remember(server, gun, &brought.repository, brought.confirmed, brought.epoch);
+                        Ok((mut held, brought)) => {
+                            let Brought { repository, confirmation, epoch, .. } = &brought;
+                            store.remember(server, gun, anchor, repository, *confirmation, *epoch);
                             if self.judge(&held).is_ok() {
                                 store.admitted(server, gun);
+                                held.admitted = true;
                                 expiry::count(&self.notary.metrics, &held.repository, server.source_kind());
                             }
-                            (Ok(Arc::new(held)), Some(brought))
+                            (Ok(held), Some(brought))
                         }
                         Err(failed) => {
                             let failure;
                             (failure, noted) = *failed;
                             if let Some((seen, epoch)) = &noted {
                                 store.note(server, gun, seen, *epoch);
-                                if let Some(held) = held {
-                                    // The data stays, with what was seen of newer data.
-                                    let repository = Arc::new(held.repository.with_state(seen));
-                                    let (confirmed, roles) = (held.confirmed, held.roles.clone());
-                                    leader.store(Arc::new(Held { repository, confirmed, roles, epoch: held.epoch }));
-                                }
                             }
                             (Err(failure), None)
                         }
                     };
-                    leader.finish(&result);
+                    leader.tell(&result);
                     // After the end of the call: only the leader waits for the disk.
                     let Question { deadline, .. } = *self.question;
                     if let Some(brought) = brought {
@@ -180,9 +187,20 @@ impl Asking<'_> {
         }
     }
 
-    /// What another one has brought since we looked: what it asked the server for after our question came is new enough.
-    fn brought_meanwhile(&self, max_age: Duration) -> Option<Arc<Held>> {
-        let held = self.entry.value().filter(|held| self.serves(held, max_age.max(self.began.elapsed())))?;
+    /// The data in memory under this anchor.
+    pub(crate) fn cached(&self) -> Option<CachedRepository> {
+        let Question { gun, server, anchor, .. } = *self.question;
+        self.notary.store.cached(server, gun, anchor, self.now)
+    }
+
+    fn key(&self) -> &Key {
+        let Question { gun, server, anchor, .. } = *self.question;
+        self.key.get_or_init(|| Key { server: server.clone(), gun: gun.clone(), anchor: anchor.clone() })
+    }
+
+    /// The data of a refresh that ended since this question came. Data that was asked for after that is new enough.
+    fn brought_meanwhile(&self, max_age: Duration) -> Option<CachedRepository> {
+        let held = self.cached().filter(|held| self.serves(held, max_age.max(self.began.elapsed())))?;
         self.notary.metrics.trust_lookup(Source::Shared);
         Some(held)
     }
@@ -190,7 +208,7 @@ impl Asking<'_> {
     /// What the server said of this a moment ago, where that was a definite no.
     fn known_failure(&self) -> Option<Failure> {
         let max_age = RECHECK_AFTER.min(self.notary.refresh_after);
-        let Known { failure, terms, epoch, .. } = self.notary.failures.known(self.key, max_age)?;
+        let Known { failure, terms, epoch, .. } = self.notary.failures.known(self.key(), max_age)?;
         // A reset by hand was made for the next question to be asked.
         let now = self.recall().map_or(0, |known| known.epoch());
         (now == epoch && self.shares(&failure, &terms)).then_some(failure)
@@ -199,9 +217,9 @@ impl Asking<'_> {
     /// Waits for what another one is fetching; `None` where that one's credentials, and not ours, hold it up.
     fn wait(
         &self,
-        call: &Call<Arc<Held>, Terms, Failure>,
+        call: &Call<CachedRepository, Terms, Failure>,
         deadline: Deadline,
-    ) -> Result<Option<Outcome<Arc<Held>, Failure>>, Failure> {
+    ) -> Result<Option<Outcome<CachedRepository, Failure>>, Failure> {
         let began = Instant::now();
         let waiter = self.origin().map(|origin| origin.wait(self.began, deadline.request()));
         loop {
@@ -265,12 +283,12 @@ impl Asking<'_> {
     /// A failure comes with what is to be remembered in place of what is held.
     fn refresh(
         &self,
-        held: Option<&Held>,
+        held: Option<&CachedRepository>,
         permit: Option<Permit<'_>>,
         sign_in: &SignIn,
         max_age: Duration,
         deadline: Deadline,
-    ) -> Result<(Held, Brought), Box<Failed>> {
+    ) -> Result<(CachedRepository, Brought), Box<Failed>> {
         let Question { gun, server, anchor, credentials, .. } = *self.question;
         let source = self.notary.source(server, gun, credentials, deadline, permit.as_ref(), sign_in);
         let (store, budget, away) = (&self.notary.store, &self.notary.budget, OnceCell::new());
@@ -285,47 +303,36 @@ impl Asking<'_> {
         let mut source = Recorder::new(source, store.keeps_bytes(), budget, &server.to_string(), deadline)
             .telling(&working)
             .timed(&self.notary.metrics);
-        let mut roles = self.roles.clone();
-        if let Some(held) = held {
-            // Others' signers are kept up to date too, or two policies for one repository would fetch in turns. What
-            // is wrong with one signer's role denies only those who ask for it.
-            let more: Vec<_> = held.roles.difference(&self.roles).cloned().collect();
-            roles.extend(more.into_iter().take(MAX_ROLES.saturating_sub(self.roles.len())));
-            if held.age() <= max_age
-                && !held.repository.knows_delegations(&self.roles)
-                // Whatever goes wrong here, a whole refresh says better.
-                && let Ok(repository) = held.repository.with_signers(&mut source, &self.roles, self.now)
-            {
-                let repository = Arc::new(repository);
-                let brought = Brought {
-                    repository: Arc::clone(&repository),
-                    record: source.take_record(),
-                    memory: source.take_memory(),
-                    confirmed: None,
-                    epoch: held.epoch,
-                };
-                return Ok((Held { repository, confirmed: held.confirmed, roles, epoch: held.epoch }, brought));
-            }
+        if let Some(held) = held
+            && held.age() <= max_age
+            && !held.repository.knows_delegations(&self.roles)
+            // Whatever goes wrong here, a whole refresh says better.
+            && let Ok(repository) = held.repository.with_signers(&mut source, &self.roles, self.now)
+        {
+            let repository = Arc::new(repository);
+            let brought = Brought {
+                repository: Arc::clone(&repository),
+                record: source.take_record(),
+                memory: source.take_memory(),
+                confirmation: None,
+                epoch: held.epoch,
+            };
+            return Ok((CachedRepository { repository, ..held.clone() }, brought));
         }
         source.begin_anew();
         let began = Instant::now();
         let known = self.recall();
-        let known = known.map(|known| match held {
-            // The store may have given up for want of room what this anchor has seen, and begun again.
-            Some(held) if held.epoch == known.epoch() => Arc::new(known.with_state(held.repository.trusted_state())),
-            _ => known,
-        });
         let epoch = known.as_ref().map_or(0, |known| known.epoch());
+        let mut roles = self.roles.clone();
         if let Some(known) = &known {
+            // The signers of other questions are kept up to date too, or two policies for one repository would fetch in turns.
+            // What is wrong with one signer's role denies only those who ask for it.
             let more: Vec<_> = known.roles().filter(|role| !roles.contains(role)).cloned().collect();
             roles.extend(more.into_iter().take(MAX_ROLES.saturating_sub(roles.len())));
         }
         let mut attempt = |known: Option<&RepositoryRecord>, roles: &BTreeSet<RoleName>| match known {
             Some(known) => known.refresh(&mut source, gun, anchor, roles, self.now),
-            None => {
-                let previous = held.map(|held| held.repository.as_ref());
-                Repository::refresh_with_state(&mut source, gun, anchor, previous, roles, self.now)
-            }
+            None => Repository::refresh_with_state(&mut source, gun, anchor, None, roles, self.now),
         };
         let mut refreshed = attempt(known.as_deref(), &roles);
         // What cannot be had may be another one's signer alone. What was seen meanwhile holds.
@@ -341,33 +348,33 @@ impl Asking<'_> {
         }
         match refreshed {
             Ok(repository) => {
-                self.notary.failures.forget(self.key);
+                self.notary.failures.forget(self.key());
                 let repository = Arc::new(repository);
                 let brought = Brought {
                     repository: Arc::clone(&repository),
                     record: source.take_record(),
                     memory: source.take_memory(),
-                    confirmed: Some(self.now),
+                    confirmation: Some(Confirmation { time: self.now, asked: began }),
                     epoch,
                 };
-                Ok((Held { repository, confirmed: began, roles, epoch }, brought))
+                Ok((CachedRepository { repository, confirmed: began, epoch, admitted: false }, brought))
             }
             Err(failed) => {
                 let FailedRefresh { error, state: noted } = *failed;
                 let failure = Failure { error: Box::new(error), tried: credentials.fingerprint() };
                 let failed = Known { failure: failure.clone(), terms: self.terms(None), epoch, since: began };
-                self.notary.failures.remember(self.key, failed);
+                self.notary.failures.remember(self.key(), failed);
                 Err(Box::new((failure, noted.map(|seen| (seen, epoch)))))
             }
         }
     }
 
-    pub(crate) fn judge(&self, held: &Held) -> Result<SignedTarget, Rejection> {
+    pub(crate) fn judge(&self, held: &CachedRepository) -> Result<SignedTarget, Rejection> {
         let Question { wanted, tags, signers, .. } = *self.question;
         held.repository.find_target_among(wanted, tags, signers, self.now)
     }
 
-    fn serves(&self, held: &Held, max_age: Duration) -> bool {
+    fn serves(&self, held: &CachedRepository, max_age: Duration) -> bool {
         held.age() <= max_age && !held.repository.is_superseded() && held.repository.knows_delegations(&self.roles)
     }
 
@@ -404,7 +411,8 @@ impl Asking<'_> {
     }
 
     fn has_data(&self) -> bool {
-        self.entry.value().is_some() || self.recall().is_some_and(|known| known.has_data())
+        let Question { gun, server, .. } = *self.question;
+        self.notary.store.has_data(server, gun) || self.recall().is_some_and(|known| known.has_data())
     }
 
     /// What is known of the repository, by whatever anchor.
@@ -420,6 +428,6 @@ impl Asking<'_> {
     }
 }
 
-pub(crate) fn verified(held: &Held, judgement: SignedTarget, freshness: Freshness) -> Verified {
+pub(crate) fn verified(held: &CachedRepository, judgement: SignedTarget, freshness: Freshness) -> Verified {
     Verified { judgement, freshness, repository: Arc::clone(&held.repository) }
 }

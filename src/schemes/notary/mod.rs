@@ -5,6 +5,7 @@
 //! moment, and only for those whose failure it is. What is remembered never goes back behind what was seen, by whatever
 //! anchor, in whatever earlier process.
 
+use std::cell::OnceCell;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use crate::schemes::notary::cached::{Failure, Held, Key, Terms};
+use crate::schemes::notary::cached::{CachedRepository, Failure, Key, Terms};
 use crate::schemes::notary::expiry::Ends;
 use crate::schemes::notary::lookup::Asking;
 use crate::schemes::notary::negative_cache::Failures;
@@ -95,16 +96,16 @@ pub struct Notary {
     budget: Arc<MemoryBudget>,
     scribe: Writer,
     refresh_after: Duration,
-    repositories: SingleFlight<Key, Arc<Held>, Terms, Failure>,
+    /// The refreshes under way. What they fetch is kept in the store.
+    refreshes: SingleFlight<Key, CachedRepository, Terms, Failure>,
     waiting: Arc<Waiting>,
     failures: Failures,
     ends: Ends,
     metrics: Arc<Metrics>,
 }
 
-/// Most repositories that are remembered. Their bytes are bounded as well: on a public trust server anybody may publish
-/// repositories of many megabytes, and name them all in workloads.
-const MAX_REPOSITORIES: usize = 5_000;
+/// Past this many refreshes, those that no request waits for are forgotten.
+const MAX_REFRESHES: usize = 5_000;
 /// A rejection that is remembered is checked with the server again if what it rests on is older than this: a new signature
 /// shows at once, and a workload that is tried again and again costs no more than one refresh in this time.
 const RECHECK_AFTER: Duration = Duration::from_secs(2);
@@ -120,10 +121,9 @@ impl Notary {
             HttpSetupError::Ca(error) => NotaryError::Ca(error),
             HttpSetupError::Proxy(error) => NotaryError::Proxy(error),
         })?;
-        // What is held for one anchor and what is known whatever the anchor are mostly the same bytes, counted twice.
-        let room = u64::try_from(settings.cache_bytes).unwrap_or(u64::MAX);
-        let half = u64::try_from(settings.memory / 2).unwrap_or(u64::MAX);
-        let store = Store::new(settings.cache, half, Arc::clone(&settings.metrics)).with_quota(room);
+        let quota = u64::try_from(settings.cache_bytes).unwrap_or(u64::MAX);
+        let memory = u64::try_from(settings.memory).unwrap_or(u64::MAX);
+        let store = Store::new(settings.cache, memory, Arc::clone(&settings.metrics)).with_quota(quota);
         let verify_memory = u64::try_from(settings.verify_memory).unwrap_or(u64::MAX);
         let budget = Arc::new(MemoryBudget::new(verify_memory, Arc::clone(&settings.metrics)));
         let store = store.with_budget(Arc::clone(&budget));
@@ -134,7 +134,7 @@ impl Notary {
             store,
             budget,
             refresh_after: settings.refresh_after,
-            repositories: SingleFlight::new(MAX_REPOSITORIES, half, |held| held.weight()),
+            refreshes: SingleFlight::new(MAX_REFRESHES, 0, |_| 0),
             waiting: settings.waiting,
             failures: Failures::default(),
             ends: Ends::default(),
@@ -144,14 +144,11 @@ impl Notary {
 
     /// Answers one question, by its deadline. `now` is the time by which expiry is judged.
     pub fn ask(&self, question: &Question<'_>, now: Timestamp) -> Result<Verified, Refusal> {
-        let key = Key { server: question.server.clone(), gun: question.gun.clone(), anchor: question.anchor.clone() };
-        let entry = self.repositories.entry(&key);
         let asking = Asking {
             notary: self,
             question,
-            key: &key,
             roles: ordered::set(question.signers.iter().map(|signer| signer.role.clone())),
-            entry: &entry,
+            key: OnceCell::new(),
             began: Instant::now(),
             now,
         };
@@ -159,7 +156,6 @@ impl Notary {
         if matches!(answer, Err(Refusal::Unavailable(_))) {
             self.metrics.trust_lookup(Source::Nowhere);
         }
-        self.repositories.release(&key, entry);
         answer
     }
 

@@ -1,9 +1,8 @@
 //! What is answered where the server could not be asked: stored data, as far as the question allows it.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use super::cached::{Failure, Held};
+use super::cached::{CachedRepository, Failure};
 use super::lookup::{Asking, verified};
 use super::query::{Refusal, Verified, WhenUnavailable};
 use crate::schemes::Freshness;
@@ -42,9 +41,6 @@ impl Asking<'_> {
             };
             return refuse(why_not);
         };
-        if held.repository.is_superseded() {
-            return refuse(superseded);
-        }
         if age > max_stale {
             let (age, max_stale) = (spoken(age), spoken(max_stale));
             return refuse(&format!("the stored data was confirmed {age} ago, and maxStale allows {max_stale}"));
@@ -59,33 +55,24 @@ impl Asking<'_> {
         }
     }
 
-    /// What this process has verified by this anchor, unless newer data was seen by another; then, or where there is
-    /// none, what is known by whatever anchor. And how old that is.
-    fn stand_in(&self) -> Result<Option<(Arc<Held>, Duration)>, Rejection> {
-        let anchor = self.question.anchor;
-        let held = self.entry.value().filter(|held| held.repository.knows_delegations(&self.roles));
-        let known = self.recall();
-        // Or it was reset since.
-        let newer = |held: &Held| {
-            known.as_ref().is_some_and(|known| known.epoch() != held.epoch || known.is_beyond(&held.repository))
+    /// The newest data under this anchor, and how long ago the server confirmed it. Nothing, where newer data was seen.
+    fn stand_in(&self) -> Result<Option<(CachedRepository, Duration)>, Rejection> {
+        let Some(record) = self.recall() else { return Ok(None) };
+        if record.is_superseded() {
+            return Ok(None);
+        }
+        let is_current = |cached: &CachedRepository| {
+            cached.epoch == record.epoch()
+                && record.publication_version() == Some(cached.repository.publication_version())
+                && cached.repository.knows_delegations(&self.roles)
         };
-        if let Some(held) = held.as_ref().filter(|held| !held.repository.is_superseded() && !newer(held)) {
-            return Ok(Some((Arc::clone(held), held.age())));
+        if let Some(cached) = self.cached().filter(is_current) {
+            let age = cached.age();
+            return Ok(Some((cached, age)));
         }
-        let found = known.as_ref().map_or(Ok(None), |known| known.stand_in(anchor, &self.roles, self.now));
-        match (found, held) {
-            (Ok(Some((repository, age))), _) => {
-                let epoch = known.as_ref().map_or(0, |known| known.epoch());
-                let (repository, roles) = (Arc::new(repository), self.roles.clone());
-                Ok(Some((Arc::new(Held { repository, confirmed: self.began, roles, epoch }), age)))
-            }
-            // It says why nothing stands in.
-            (_, Some(held)) if held.repository.is_superseded() => {
-                let age = held.age();
-                Ok(Some((held, age)))
-            }
-            (found, _) => found.map(|_| None),
-        }
+        let found = record.stand_in(self.question.anchor, &self.roles, self.now)?;
+        let (confirmed, epoch) = (self.began, record.epoch());
+        Ok(found.map(|(repository, age)| (CachedRepository { repository, confirmed, epoch, admitted: false }, age)))
     }
 }
 

@@ -1,6 +1,5 @@
 //! The service end to end: a signed repository on a TLS server, the verifier, and what is remembered between.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Barrier;
 use std::thread;
@@ -11,7 +10,6 @@ use portreeve_test_support::trust_server::{Fault, SignIn, TokenService, TrustSer
 use super::*;
 use crate::base::files::scratch::Scratch;
 use crate::base::secret::Secret;
-use crate::base::single_flight::Join;
 use crate::keychain::Credential;
 use crate::keychain::FnKeychain;
 use crate::keychain::credentials::Credentials;
@@ -19,9 +17,10 @@ use crate::schemes::Freshness;
 use portreeve_verify::tuf::RoleName;
 use portreeve_verify::tuf::{Anchor, FirstUse, RootPin};
 use portreeve_verify::tuf::{KeyId, SignerKey};
-use portreeve_verify::tuf::{Rejection, Repository, RequiredSigner, TargetQuery};
+use portreeve_verify::tuf::{Rejection, RequiredSigner, TargetQuery};
 use portreeve_verify::{Unavailable, UnavailableCause};
 
+mod anchors;
 mod load;
 mod neighbours;
 
@@ -143,26 +142,7 @@ impl Bench {
 
     /// Makes what is remembered look this much older.
     fn age_by(&self, age: Duration) {
-        let key = Key { server: self.url.clone(), gun: self.gun.clone(), anchor: self.anchor.clone() };
-        let entry = self.notary.repositories.entry(&key);
-        let held = entry.value().expect("something is remembered");
-        let Join::Lead(leader) = entry.join(|| Terms { roles: BTreeSet::new(), sign_in: Arc::default() }) else {
-            panic!("somebody is asking");
-        };
-        let (nobody, sign_in) = (Credentials::known(Vec::new()), Default::default());
-        let mut source = self.notary.source(&self.url, &self.gun, &nobody, Deadline::after(LONG), None, &sign_in);
-        let repository = Repository::refresh(
-            &mut *source,
-            &self.gun,
-            &self.anchor,
-            Some(&held.repository),
-            &held.roles,
-            Timestamp::now(),
-        )
-        .unwrap();
-        let confirmed = held.confirmed.checked_sub(age).expect("the machine has run for that long");
-        let repository = Arc::new(repository);
-        leader.finish(&Ok(Arc::new(Held { repository, confirmed, roles: held.roles.clone(), epoch: held.epoch })));
+        self.notary.store.age_by(&self.url, &self.gun, age);
         self.server.forget_requests();
     }
 }
@@ -515,7 +495,7 @@ fn repositories_that_do_not_exist_are_not_remembered() {
     let bench = Bench::new(LONG);
     bench.server.remove(GUN);
     rejection(bench.ask(&Ask::default()));
-    assert_eq!(bench.notary.repositories.len(), 0);
+    assert_eq!(bench.notary.refreshes.len(), 0);
 }
 
 #[test]

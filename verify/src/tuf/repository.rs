@@ -123,10 +123,14 @@ impl Repository {
         (self.root.header.version, self.timestamp.header.version)
     }
 
-    /// The same data under this anchor (TRUST.md, row 44: pins apply to a stored root too).
-    pub fn under_anchor(&self, anchor: &Anchor, now: Timestamp) -> Result<Self, Rejection> {
+    /// The same data under this anchor (TRUST.md, row 44: pins apply to a stored root too). Two anchors share one repository
+    /// if the certificates by which they trust its root end at the same time.
+    pub fn under_anchor(self: &Arc<Self>, anchor: &Anchor, now: Timestamp) -> Result<Arc<Self>, Rejection> {
         let certificates_end = self.root.trusted_until(anchor, &self.gun, now)?;
-        Ok(Self { certificates_end, ..self.clone() })
+        if certificates_end == self.certificates_end {
+            return Ok(Arc::clone(self));
+        }
+        Ok(Arc::new(Self { certificates_end, ..Self::clone(self) }))
     }
 
     /// Were all of these delegations asked for?
@@ -177,12 +181,13 @@ impl Repository {
             + self.timestamp.heap_size()
             + self.snapshot.heap_size()
             + self.targets.heap_size();
+        self.unshared_heap_size().saturating_add(kept).saturating_add(delegated.sum())
+    }
+
+    /// The same for a clone, which shares all metadata with its original.
+    pub fn unshared_heap_size(&self) -> u64 {
         let roles = as_u64(self.delegations.len()) * map_entry::<RoleName, (Delegation, [usize; 4])>();
-        inline_size::<Self>()
-            .saturating_add(kept)
-            .saturating_add(roles)
-            .saturating_add(self.state.heap_size())
-            .saturating_add(delegated.sum())
+        inline_size::<Self>().saturating_add(roles).saturating_add(self.state.heap_size())
     }
 }
 

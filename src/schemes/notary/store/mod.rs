@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::cached::CachedRepository;
 use super::memory_budget::MemoryBudget;
 use crate::base::context::Deadline;
 use crate::metrics::Metrics;
@@ -20,9 +21,10 @@ use crate::schemes::notary::store::disk_quota::DiskQuota;
 use crate::schemes::notary::store::read_back::{ReadBackError, read, read_back};
 use crate::schemes::notary::store::readers::Readers;
 use crate::schemes::notary::store::records::{Entry, Key, Records};
-use crate::schemes::notary::store::repository_record::RepositoryRecord;
+use crate::schemes::notary::store::repository_record::{Confirmation, RepositoryRecord};
 use crate::schemes::notary::store::warnings::HourlyWarning;
 use crate::schemes::notary::trust_server::TrustServer;
+use portreeve_verify::tuf::Anchor;
 use portreeve_verify::tuf::Gun;
 use portreeve_verify::tuf::Repository;
 use portreeve_verify::tuf::TrustedState;
@@ -153,19 +155,51 @@ impl Store {
         Some(merged)
     }
 
-    /// Keeps a verified repository: no later data may be older. `confirmed` is when the server said that this is the newest,
-    /// or `None` if it was not asked. `epoch` is that of the record on which the refresh was built. After a reset, nothing is
-    /// kept that was built on what was reset.
+    /// The data that a server has confirmed to this process, under this anchor; `None` where there is none, or the anchor does
+    /// not trust its root.
+    pub(crate) fn cached(
+        &self,
+        server: &TrustServer,
+        gun: &Gun,
+        anchor: &Anchor,
+        now: Timestamp,
+    ) -> Option<CachedRepository> {
+        let key = (server.clone(), gun.clone());
+        let (record, checked) = self.records().get_under(&key, anchor)?;
+        let confirmed = record.asked?;
+        let anchored = match checked {
+            Some(anchored) => anchored,
+            None => {
+                let data = record.repository.as_ref()?;
+                // No lock is held: a chain of certificates has signatures to verify.
+                let anchored = data.under_anchor(anchor, now).ok();
+                self.records().insert_anchored(&key, data, anchor, &anchored);
+                anchored
+            }
+        };
+        let (epoch, admitted) = (record.epoch, record.admitted);
+        anchored.map(|repository| CachedRepository { repository, confirmed, epoch, admitted })
+    }
+
+    /// Is there any data in memory?
+    pub(crate) fn has_data(&self, server: &TrustServer, gun: &Gun) -> bool {
+        self.records().get(&(server.clone(), gun.clone())).is_some_and(|record| record.has_data())
+    }
+
+    /// Keeps a repository that was verified under this anchor: no later data may be older. `confirmation` is `None` if the
+    /// server was not asked whether this is the newest. `epoch` is that of the record on which the refresh was built. After a
+    /// reset, nothing is kept that was built on what was reset.
     pub(crate) fn remember(
         &self,
         server: &TrustServer,
         gun: &Gun,
+        anchor: &Anchor,
         repository: &Arc<Repository>,
-        confirmed: Option<Timestamp>,
+        confirmation: Option<Confirmation>,
         epoch: u64,
     ) {
         let key = (server.clone(), gun.clone());
-        let mut record = RepositoryRecord::of(Arc::clone(repository), confirmed, epoch);
+        let mut record = RepositoryRecord::of(Arc::clone(repository), confirmation, epoch);
         let mut records = self.records();
         if let Some(memory) = records.get(&key) {
             if memory.epoch != epoch {
@@ -180,7 +214,8 @@ impl Store {
             }
             record.inherit(&memory);
         }
-        records.insert(key, Arc::new(record));
+        records.insert(key.clone(), Arc::new(record));
+        records.insert_anchored(&key, repository, anchor, &Some(Arc::clone(repository)));
     }
 
     /// Keeps the root and the versions that a failed refresh verified. They bind from now on, whatever data there is.
@@ -240,10 +275,26 @@ impl Store {
         Some(summary)
     }
 
-    /// Evicts everything, as if there were no room.
+    /// Evicts all data, as if there were no room for any.
     #[cfg(test)]
-    pub(crate) fn evict_all(&self) {
-        *self.records() = Records { max_bytes: u64::MAX, ..Records::default() };
+    pub(crate) fn evict_data(&self) {
+        let mut records = self.records();
+        let keys: Vec<_> = records.by_key.keys().cloned().collect();
+        for key in keys {
+            let record = records.get(&key).map(|record| Arc::new(record.without_data()));
+            records.insert(key, record.unwrap());
+        }
+    }
+
+    /// Makes the server's last confirmation look this much older.
+    #[cfg(test)]
+    pub(crate) fn age_by(&self, server: &TrustServer, gun: &Gun, age: Duration) {
+        let key = (server.clone(), gun.clone());
+        let mut records = self.records();
+        let mut record = RepositoryRecord::clone(&records.get(&key).expect("a record"));
+        record.asked =
+            Some(record.asked.expect("confirmed").checked_sub(age).expect("a machine that has run for that long"));
+        records.insert(key, Arc::new(record));
     }
 
     fn records(&self) -> MutexGuard<'_, Records> {

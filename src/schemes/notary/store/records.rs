@@ -7,12 +7,22 @@ use std::sync::Arc;
 
 use super::repository_record::RepositoryRecord;
 use crate::schemes::notary::trust_server::TrustServer;
+use portreeve_verify::tuf::Anchor;
 use portreeve_verify::tuf::Gun;
+use portreeve_verify::tuf::Repository;
 
 /// Most repositories that are recorded.
 pub(crate) const MAX_REPOSITORIES: usize = 5_000;
 
+/// Most anchors whose verdict on a repository's root is kept.
+const MAX_ANCHORS: usize = 8;
+/// About what the verdict of an anchor with a pin or two takes in memory.
+const ANCHOR_BYTES: u64 = 1 << 10;
+
 pub(crate) type Key = (TrustServer, Gun);
+
+/// A repository's data under an anchor; `None` where the anchor does not trust its root.
+pub(crate) type Anchored = Option<Arc<Repository>>;
 
 #[derive(Default)]
 pub(crate) struct Records {
@@ -29,9 +39,28 @@ pub(crate) struct Entry {
     used: u64,
     /// [`RepositoryRecord::is_on_disk`].
     is_on_disk: bool,
+    /// The anchors that were checked against the root of the data.
+    anchors: Vec<(Anchor, Anchored)>,
+    heap_size: u64,
 }
 
 impl Entry {
+    fn of(record: Arc<RepositoryRecord>) -> Self {
+        let is_on_disk = record.is_on_disk();
+        Self { record, used: 0, is_on_disk, anchors: Vec::new(), heap_size: 0 }
+    }
+
+    /// What it takes in memory. Data that several anchors share counts once.
+    fn measure(&self) -> u64 {
+        let data = self.record.repository.as_ref();
+        let unshared = |anchored: &Anchored| match (anchored, data) {
+            (Some(anchored), Some(data)) if !Arc::ptr_eq(anchored, data) => anchored.unshared_heap_size(),
+            _ => 0,
+        };
+        let anchors = self.anchors.iter().map(|(_, anchored)| ANCHOR_BYTES.saturating_add(unshared(anchored)));
+        anchors.fold(self.record.heap_size(), u64::saturating_add)
+    }
+
     /// The order of eviction: first records that the disk has too, then those that never verified an image, then the others.
     fn eviction_order(&self) -> (bool, bool) {
         (!self.is_on_disk, self.record.admitted)
@@ -40,11 +69,42 @@ impl Entry {
 
 impl Records {
     pub(crate) fn get(&mut self, key: &Key) -> Option<Arc<RepositoryRecord>> {
+        self.touch(key).map(|entry| Arc::clone(&entry.record))
+    }
+
+    fn touch(&mut self, key: &Key) -> Option<&Entry> {
         self.clock += 1;
-        let clock = self.clock;
         let entry = self.by_key.get_mut(key)?;
-        entry.used = clock;
-        Some(Arc::clone(&entry.record))
+        entry.used = self.clock;
+        Some(entry)
+    }
+
+    /// As [`Self::get`], with the verdict of an anchor, if it was checked already.
+    pub(crate) fn get_under(
+        &mut self,
+        key: &Key,
+        anchor: &Anchor,
+    ) -> Option<(Arc<RepositoryRecord>, Option<Anchored>)> {
+        let entry = self.touch(key)?;
+        let verdict = entry.anchors.iter().find(|(checked, _)| checked == anchor);
+        Some((Arc::clone(&entry.record), verdict.map(|(_, anchored)| anchored.clone())))
+    }
+
+    /// Keeps the verdict of an anchor on this data. Verdicts on other data are void.
+    pub(crate) fn insert_anchored(&mut self, key: &Key, data: &Arc<Repository>, anchor: &Anchor, anchored: &Anchored) {
+        let Some(entry) = self.by_key.get_mut(key) else { return };
+        if !entry.record.repository.as_ref().is_some_and(|current| Arc::ptr_eq(current, data)) {
+            return;
+        }
+        entry.anchors.retain(|(checked, _)| checked != anchor);
+        if entry.anchors.len() >= MAX_ANCHORS {
+            entry.anchors.remove(0);
+        }
+        entry.anchors.push((anchor.clone(), anchored.clone()));
+        let heap_size = entry.measure();
+        let before = std::mem::replace(&mut entry.heap_size, heap_size);
+        self.bytes = self.bytes.saturating_sub(before).saturating_add(heap_size);
+        while self.bytes > self.max_bytes && self.evict_one(key) {}
     }
 
     pub(crate) fn insert(&mut self, key: Key, record: Arc<RepositoryRecord>) {
@@ -55,16 +115,22 @@ impl Records {
                 self.remove(&oldest);
             }
         }
-        self.remove(&key);
-        self.bytes = self.bytes.saturating_add(record.heap_size());
-        let (used, is_on_disk) = (self.clock, record.is_on_disk());
-        self.by_key.insert(key.clone(), Entry { record, used, is_on_disk });
+        let data = |record: &RepositoryRecord| record.repository.as_ref().map(Arc::as_ptr);
+        let before = self.remove(&key).filter(|before| data(&before.record) == data(&record));
+        let anchors = before.map(|before| before.anchors).unwrap_or_default();
+        self.put(key.clone(), Entry { used: self.clock, anchors, ..Entry::of(record) });
         while self.bytes > self.max_bytes && self.evict_one(&key) {}
+    }
+
+    fn put(&mut self, key: Key, mut entry: Entry) {
+        entry.heap_size = entry.measure();
+        self.bytes = self.bytes.saturating_add(entry.heap_size);
+        self.by_key.insert(key, entry);
     }
 
     fn remove(&mut self, key: &Key) -> Option<Entry> {
         let removed = self.by_key.remove(key)?;
-        self.bytes = self.bytes.saturating_sub(removed.record.heap_size());
+        self.bytes = self.bytes.saturating_sub(removed.heap_size);
         Some(removed)
     }
 
@@ -77,11 +143,9 @@ impl Records {
             (!has_data(it), if has_data(it) { (false, false) } else { it.eviction_order() }, it.used)
         });
         let Some(key) = oldest.map(|(key, _)| key.clone()) else { return false };
-        let Some(Entry { record, used, is_on_disk }) = self.remove(&key) else { return false };
+        let Some(Entry { record, used, is_on_disk, .. }) = self.remove(&key) else { return false };
         if record.has_data() {
-            let record = Arc::new(record.without_data());
-            self.bytes = self.bytes.saturating_add(record.heap_size());
-            self.by_key.insert(key, Entry { record, used, is_on_disk });
+            self.put(key, Entry { used, is_on_disk, ..Entry::of(Arc::new(record.without_data())) });
         }
         true
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
@@ -21,6 +21,13 @@ use portreeve_verify::tuf::{FetchError, MetadataName, MetadataSource};
 use portreeve_verify::tuf::{Gun, RoleName};
 use portreeve_verify::tuf::{PublicationVersion, TrustedState};
 use portreeve_verify::{Unavailable, UnavailableCause};
+
+/// When a server confirmed that data is the newest.
+#[derive(Clone, Copy)]
+pub(crate) struct Confirmation {
+    pub(crate) time: Timestamp,
+    pub(crate) asked: Instant,
+}
 
 /// What is known of one repository.
 #[derive(Clone)]
@@ -40,6 +47,9 @@ pub(crate) struct RepositoryRecord {
     pub(crate) unreadable: Option<String>,
     /// When the server last confirmed the data, by the wall clock.
     pub(crate) confirmed: Option<Timestamp>,
+    /// When this process last asked the server to confirm it, by the monotonic clock: setting the time of day back makes no
+    /// data younger. `None` for data that was only read back.
+    pub(crate) asked: Option<Instant>,
     /// The number of the last reset by hand.
     pub(crate) epoch: u64,
     /// What the disk has, as far as this process knows.
@@ -50,9 +60,18 @@ pub(crate) struct RepositoryRecord {
 }
 
 impl RepositoryRecord {
-    pub(crate) fn of(repository: Arc<Repository>, confirmed: Option<Timestamp>, epoch: u64) -> Self {
+    pub(crate) fn of(repository: Arc<Repository>, confirmation: Option<Confirmation>, epoch: u64) -> Self {
         let trusted_state = repository.trusted_state().clone();
-        Self { repository: Some(repository), trusted_state, confirmed, epoch, incomplete: false, ..Self::nothing() }
+        let (confirmed, asked) = confirmation.map(|Confirmation { time, asked }| (time, asked)).unzip();
+        Self {
+            repository: Some(repository),
+            trusted_state,
+            confirmed,
+            asked,
+            epoch,
+            incomplete: false,
+            ..Self::nothing()
+        }
     }
 
     pub(crate) fn nothing() -> Self {
@@ -64,6 +83,7 @@ impl RepositoryRecord {
             admitted: false,
             unreadable: None,
             confirmed: None,
+            asked: None,
             epoch: 0,
             on_disk: None,
             stamp: None,
@@ -90,6 +110,9 @@ impl RepositoryRecord {
         self.on_disk.clone_from(&earlier.on_disk);
         self.stamp = earlier.stamp;
         self.confirmed = self.confirmed.or(earlier.confirmed);
+        if self.publication_version() == earlier.publication_version() {
+            self.asked = self.asked.max(earlier.asked); // another refresh may have ended since
+        }
         self.admitted |= earlier.admitted;
     }
 
@@ -108,7 +131,7 @@ impl RepositoryRecord {
 
     /// The root and the versions alone. The next question reads the disk again.
     pub(crate) fn without_data(&self) -> Self {
-        Self { repository: None, stamp: None, incomplete: true, ..self.clone() }
+        Self { repository: None, asked: None, stamp: None, incomplete: true, ..self.clone() }
     }
 
     /// About how many bytes it takes in memory.
@@ -209,7 +232,7 @@ impl RepositoryRecord {
         anchor: &Anchor,
         signers: &BTreeSet<RoleName>,
         now: Timestamp,
-    ) -> Result<Option<(Repository, Duration)>, Rejection> {
+    ) -> Result<Option<(Arc<Repository>, Duration)>, Rejection> {
         let Some(repository) = &self.repository else { return Ok(None) };
         // A time in the future means that the clock was set back: the age of the data is unknown.
         let age = self.confirmed.and_then(|confirmed| Duration::try_from(now.duration_since(confirmed)).ok());
@@ -219,7 +242,7 @@ impl RepositoryRecord {
         }
         let repository = repository.under_anchor(anchor, now)?;
         match repository.with_signers(&mut NoFiles, signers, now) {
-            Ok(repository) => Ok(Some((repository, age))),
+            Ok(repository) => Ok(Some((Arc::new(repository), age))),
             Err(RefreshError::Rejected(rejection)) => Err(rejection),
             Err(RefreshError::Unavailable(_)) => Ok(None),
         }

@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::thread;
+use std::time::Instant;
 
 use portreeve_test_support::signer::{Key, Repo, Signer};
 
@@ -52,6 +53,10 @@ impl MetadataSource for Files<'_> {
 
 fn now() -> Timestamp {
     "2030-01-01T00:00:00Z".parse().unwrap()
+}
+
+fn confirmed(time: Timestamp) -> Confirmation {
+    Confirmation { time, asked: Instant::now() }
 }
 
 fn unhurried() -> Deadline {
@@ -135,14 +140,14 @@ impl Bench {
             None => Repository::refresh(&mut source, &self.gun, anchor, None, &alice(), now)?,
         };
         let repository = Arc::new(repository);
-        store.remember(&self.server, &self.gun, &repository, Some(now), epoch);
+        store.remember(&self.server, &self.gun, anchor, &repository, Some(confirmed(now)), epoch);
         store.admitted(&self.server, &self.gun);
         store.persist(&self.server, &self.gun, &repository, epoch, source.take_record(), soon());
         Ok(repository)
     }
 
     /// What stands in for a server that is away, in a process that starts now.
-    fn stand_in(&self, now: Timestamp) -> Result<Option<(Repository, Duration)>, Rejection> {
+    fn stand_in(&self, now: Timestamp) -> Result<Option<(Arc<Repository>, Duration)>, Rejection> {
         let known = self.start().recall(&self.server, &self.gun, soon());
         known.map_or(Ok(None), |known| known.stand_in(&first_use(), &alice(), now))
     }

@@ -91,7 +91,7 @@ fn what_is_given_up_before_it_is_written_leaves_its_floor_on_the_disk() {
         let known = store.recall(&bench.server, &bench.gun, soon()).unwrap();
         let found = known.refresh(&mut Files(&new), &bench.gun, &first_use(), &alice(), now()).unwrap();
         let found = Arc::new(found);
-        store.remember(&bench.server, &bench.gun, &found, Some(now()), 0);
+        store.remember(&bench.server, &bench.gun, &first_use(), &found, Some(confirmed(now())), 0);
         let other = (bench.server.clone(), Gun::new("another").unwrap());
         assert!(store.records().evict_one(&other));
         assert!(lost == "data" || store.records().evict_one(&other));
@@ -99,4 +99,25 @@ fn what_is_given_up_before_it_is_written_leaves_its_floor_on_the_disk() {
         assert_eq!(code(bench.refresh(&bench.start(), &old)), "rollback");
         assert_eq!(code(bench.refresh(&bench.start(), &new)), "accepted");
     }
+}
+
+#[test]
+fn data_counts_once_however_many_anchors_ask_for_it() {
+    let bench = Bench::new();
+    let store = bench.start();
+    let repo = plant().publish();
+    let repository = bench.refresh(&store, &repo).unwrap();
+    let before = store.records().bytes;
+    assert!(before < 2 * repository.heap_size());
+    let cached = |anchor: &Anchor| store.cached(&bench.server, &bench.gun, anchor, now()).is_some();
+    assert!(cached(&pin(&repo)) && cached(&first_use()));
+    assert!(store.records().bytes < before + repository.heap_size() / 4, "{before} {}", store.records().bytes);
+    for number in 0..100 {
+        let id = KeyId::from_hex(&format!("{number:064x}")).unwrap();
+        assert!(!cached(&Anchor { pins: vec![RootPin::KeyId(id)], first_use: FirstUse::Allowed }));
+    }
+    assert!(store.records().bytes < before + (16 << 10), "few of them are kept");
+    assert!(cached(&first_use()));
+    while store.records().evict_one(&(bench.server.clone(), Gun::new("another").unwrap())) {}
+    assert_eq!(store.records().bytes, 0);
 }

@@ -118,7 +118,7 @@ fn what_is_noted_late_brings_nothing_back() {
     let further = rotated.update(|signer| signer.rotate("root", vec![Key::root(GUN)]));
     let further = Repository::refresh(&mut Files(&further), &bench.gun, &first_use(), None, &alice(), now()).unwrap();
     let beside = Arc::new(older.with_state(further.trusted_state()));
-    store.remember(&bench.server, &bench.gun, &beside, Some(now()), 0);
+    store.remember(&bench.server, &bench.gun, &first_use(), &beside, Some(confirmed(now())), 0);
     let known = store.recall(&bench.server, &bench.gun, soon()).unwrap();
     assert_eq!((known.publication_version(), known.trusted_state.root().unwrap().header().version), (Some((2, 3)), 3));
     assert!(known.stand_in(&first_use(), &alice(), now()).unwrap().is_none());
@@ -135,7 +135,7 @@ fn what_is_noted_late_brings_nothing_back() {
         if noted {
             memory.note(&bench.server, &bench.gun, &seen, 0);
         }
-        memory.remember(&bench.server, &bench.gun, &older, Some(now()), 0);
+        memory.remember(&bench.server, &bench.gun, &first_use(), &older, Some(confirmed(now())), 0);
     }
     assert_eq!(code(bench.refresh(&memory, &old)), "rollback");
     // What was pushed out of memory in the meantime is remembered none the less.

@@ -124,7 +124,7 @@ fn what_others_have_seen_of_other_roles_counts_here_too() {
     let none = BTreeSet::new();
     let ours = Repository::refresh(&mut source, &bench.gun, &first_use(), None, &none, now()).unwrap();
     let ours = Arc::new(ours);
-    store.remember(&bench.server, &bench.gun, &ours, Some(now()), 0);
+    store.remember(&bench.server, &bench.gun, &first_use(), &ours, Some(confirmed(now())), 0);
     store.persist(&bench.server, &bench.gun, &ours, 0, source.take_record(), soon());
     let known = store.recall(&bench.server, &bench.gun, soon()).unwrap();
     assert_eq!((timestamp_of(&known), version_of(&known, "targets/alice", &third.keys("targets/alice"))), (3, 2));
@@ -149,12 +149,12 @@ fn what_failed_halfway_replaces_nothing_that_is_whole() {
     assert!(!is_superseded(&store));
     // Nor does the data that it was noted beside, written late.
     let halfway = Arc::new(before.with_state(after.trusted_state()));
-    store.remember(&bench.server, &bench.gun, &halfway, None, 0);
+    store.remember(&bench.server, &bench.gun, &first_use(), &halfway, None, 0);
     store.persist(&bench.server, &bench.gun, &halfway, 0, Record::new(), soon());
     assert_eq!(bench.stored(), Some((2, true)));
     assert!(!is_superseded(&store));
     // Another question of this process has it whole.
-    other.remember(&bench.server, &bench.gun, &halfway, None, 0);
+    other.remember(&bench.server, &bench.gun, &first_use(), &halfway, None, 0);
     other.note(&bench.server, &bench.gun, halfway.trusted_state(), 0);
     assert!(!is_superseded(&other));
 }
@@ -169,7 +169,7 @@ fn who_builds_on_what_was_reset_does_not_bring_it_back() {
     // Somebody else has noticed already.
     let epoch = store.recall(&bench.server, &bench.gun, soon()).unwrap().epoch();
     assert!(epoch > 0);
-    store.remember(&bench.server, &bench.gun, &before, None, 0);
+    store.remember(&bench.server, &bench.gun, &first_use(), &before, None, 0);
     assert!(!store.recall(&bench.server, &bench.gun, soon()).unwrap().has_data());
     // A repository that was made anew is taken.
     bench.refresh(&store, &plant().publish()).unwrap();

@@ -34,7 +34,7 @@ fn past_the_bound_the_root_and_the_versions_are_stored_alone() {
         // What is in memory is not fetched again for want of room on the disk.
         assert_eq!(source.1, [6, 2, 1][round]);
         let found = Arc::new(found);
-        full.remember(&bench.server, &bench.gun, &found, Some(now()), 0);
+        full.remember(&bench.server, &bench.gun, &first_use(), &found, Some(confirmed(now())), 0);
         full.admitted(&bench.server, &bench.gun);
         full.persist(&bench.server, &bench.gun, &found, 0, Record::new(), soon());
         assert_eq!(judge(&found, served, now()).unwrap(), "01".repeat(32));
@@ -97,7 +97,7 @@ fn a_part_of_a_publication_replaces_no_whole_one() {
     let found = Repository::refresh(&mut Files(&repo), &bench.gun, &first_use(), None, &alice(), now()).unwrap();
     let found = Arc::new(found);
     store.recall(&bench.server, &bench.gun, soon()).unwrap();
-    store.remember(&bench.server, &bench.gun, &found, Some(now()), 0);
+    store.remember(&bench.server, &bench.gun, &first_use(), &found, Some(confirmed(now())), 0);
     store.persist(&bench.server, &bench.gun, &found, 0, Record::new(), soon());
     assert_eq!((bench.stored(), bench.state()), (Some((1, true)), before.clone()));
     // Nor what another process has written since we looked.
@@ -105,12 +105,12 @@ fn a_part_of_a_publication_replaces_no_whole_one() {
     bench.refresh(&other, &next).unwrap();
     let found = Repository::refresh(&mut Files(&next), &bench.gun, &first_use(), None, &alice(), now()).unwrap();
     let found = Arc::new(found);
-    store.remember(&bench.server, &bench.gun, &found, Some(now()), 0);
+    store.remember(&bench.server, &bench.gun, &first_use(), &found, Some(confirmed(now())), 0);
     store.persist(&bench.server, &bench.gun, &found, 0, Record::new(), soon());
     assert_eq!(bench.stored(), Some((2, true)));
     // Where it has never looked, it is mended later.
     let store = bench.start();
-    store.remember(&bench.server, &bench.gun, &found, Some(now()), 0);
+    store.remember(&bench.server, &bench.gun, &first_use(), &found, Some(confirmed(now())), 0);
     store.persist(&bench.server, &bench.gun, &found, 0, Record::new(), soon());
     let renewed = next.update(|signer| signer.touch("timestamp"));
     bench.refresh(&store, &renewed).unwrap();
@@ -132,7 +132,7 @@ fn a_disk_that_takes_nothing_makes_nobody_fetch_anything_twice() {
         let found = known.refresh(&mut source, &bench.gun, &first_use(), &alice(), now()).unwrap();
         assert_eq!(source.1, expected);
         let found = Arc::new(found);
-        store.remember(&bench.server, &bench.gun, &found, Some(now()), 0);
+        store.remember(&bench.server, &bench.gun, &first_use(), &found, Some(confirmed(now())), 0);
         store.persist(&bench.server, &bench.gun, &found, 0, Record::new(), soon());
     }
     // Once it does, the bytes are fetched anew and stored.
@@ -175,7 +175,7 @@ fn ever_new_names_fill_no_disk() {
             None => Repository::refresh(&mut source, &bench.gun, &first_use(), None, &alice(), now()).unwrap(),
         };
         let found = Arc::new(found);
-        store.remember(&bench.server, &bench.gun, &found, Some(now()), 0);
+        store.remember(&bench.server, &bench.gun, &first_use(), &found, Some(confirmed(now())), 0);
         if admitted {
             store.admitted(&bench.server, &bench.gun);
         }
