@@ -20,7 +20,7 @@ use crate::heap_size::{allocation, inline_size};
 use crate::json::Value;
 use crate::ordered;
 
-/// A root whose own signatures were verified. [`Root::trusted_until`] says whether it is trusted.
+/// A root whose own signatures were verified. `trusted_until` says whether it is trusted.
 #[derive(Debug)]
 pub struct Root {
     pub(crate) bytes: Box<[u8]>,
