@@ -81,7 +81,7 @@ impl Pinnable {
         RootPin::ca_from_pem(&self.ca.pem()).unwrap()
     }
 
-    /// What comes of these pins, first use being allowed.
+    /// The result with these pins, where first use is allowed.
     fn under(&self, pins: Vec<RootPin>) -> &'static str {
         code(open_at(&self.repo, &pinned(pins), now()))
     }
@@ -137,7 +137,7 @@ fn a_pinned_certificate_that_is_only_listed_proves_nothing() {
     assert_eq!(distrust(open_at(&repo, &pinned(vec![pin]), now())), Some(RootDistrust::NotPinned));
 }
 
-/// What comes of a repository whose root key has this bundle, under a pin of this CA.
+/// The result for a repository whose root key has these certificates, with a pin of this CA.
 fn under_ca(key: &Key, bundle: String, pin: &Authority) -> &'static str {
     let pins = vec![RootPin::ca_from_pem(&pin.pem()).unwrap()];
     code(open_at(&rooted(vec![key.with_bundle(bundle)]), &pinned(pins), now()))
@@ -168,7 +168,7 @@ fn row_012_without_a_chain_to_the_pinned_ca_there_is_no_trust() {
     assert_eq!(under_ca(&key, leaf.signed_by(&key, &middle), &ca), "root-not-trusted");
     assert_eq!(under_ca(&key, leaf.signed_by(&key, &old), &old), "root-not-trusted");
     assert_eq!(under_ca(&key, leaf.self_signed(&key), &ca), "root-not-trusted");
-    // The very same CA, in date.
+    // The same CA, in date.
     let current = Authority::valid("current", from, until);
     assert_eq!(under_ca(&key, leaf.signed_by(&key, &current), &current), "accepted");
 }
@@ -233,7 +233,7 @@ fn row_106_dates_at_the_ends_of_time_are_dates() {
     assert!(opened.expiries().iter().all(|role| role.expires == Timestamp::MAX), "{:?}", opened.expiries());
     let pin = RootPin::KeyId(Sha256::from_hex(&root.id()).unwrap());
     assert_eq!(code(open_at(&repo, &pinned(vec![pin]), now())), "accepted");
-    // An end before 1970 is an end.
+    // An expiry before 1970 is an expiry.
     let over = "1969-12-31T23:59:59Z".parse::<Timestamp>().unwrap();
     let leaf = Leaf::new(GUN).valid(over - hours(1), over).self_signed(&key);
     assert_eq!(distrust(open(&rooted(vec![key.with_bundle(leaf)]))), Some(RootDistrust::OutOfDate));
@@ -241,7 +241,7 @@ fn row_106_dates_at_the_ends_of_time_are_dates() {
     assert_eq!(code(open(&expired)), "expired");
 }
 
-/// A root key whose certificate is valid from so many hours after now until so many.
+/// A root key with a certificate that is valid between these hours from now.
 fn dated(from: i64, until: i64) -> Key {
     let key = Key::p256();
     key.with_bundle(Leaf::new(GUN).valid(now() + hours(from), now() + hours(until)).self_signed(&key))
@@ -317,7 +317,7 @@ fn the_answer_ends_when_too_few_certificates_are_left() {
     assert_eq!(opened.expiries()[0].expires, now() + hours(4));
 }
 
-/// Each of two signatures passes some of the checks; none passes all, and so none counts.
+/// Each of two signatures passes some of the checks. None passes all, so none counts.
 #[test]
 fn one_key_must_pass_every_check() {
     let (expired, other) = (dated(-100, -1), Key::root("registry.local:9001/plant/other"));
@@ -331,7 +331,7 @@ fn one_key_must_pass_every_check() {
     assert_eq!(under(&valid), None);
 }
 
-/// What comes of a root whose only key is in this PEM.
+/// The result for a root whose only key is in this PEM text.
 fn in_pem(key: &Key, pem: String) -> &'static str {
     code(open(&rooted(vec![key.with_bundle(pem)])))
 }
@@ -363,7 +363,7 @@ fn row_021_keys_are_of_the_type_and_in_the_form_that_gives_their_id() {
     assert_eq!(in_pem(&key, leaf.replace('\n', "\r\n")), "signature");
     assert_eq!(in_pem(&key, format!("{leaf}\n")), "signature");
     assert_eq!(in_pem(&key, format!("junk\n{leaf}")), "signature");
-    // An ECDSA certificate that calls itself RSA. The ID is right for that name, and still it never counts.
+    // An ECDSA certificate under the type RSA. Its ID fits this type, but it never counts.
     let key = Key::root(GUN);
     let mut lie = key.json();
     lie["keytype"] = json!("rsa-x509");
@@ -387,7 +387,7 @@ fn row_021_keys_are_of_the_type_and_in_the_form_that_gives_their_id() {
     assert_eq!(code(open(&repo)), "signature");
 }
 
-/// A root with these keys and a threshold of two, signed by those.
+/// A root with these keys and a threshold of two, and with the signatures of the others.
 fn two_of(keys: Vec<Key>, signing: Vec<Key>) -> Repo {
     let signer = plant().rotate("root", keys).version("root", 1).threshold("root", 2);
     signer.version("root", 1).sign_with("root", signing).publish()
@@ -439,7 +439,7 @@ fn row_025_a_key_under_an_alias_never_counts() {
     assert_eq!(code(open(&repo)), "signature");
 }
 
-/// What comes of an edit of what the root signs.
+/// The result of an edit of the signed part of the root.
 fn edited(edit: fn(&mut serde_json::Value)) -> &'static str {
     code(open(&plant().edit("root", edit).publish()))
 }

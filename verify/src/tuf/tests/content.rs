@@ -11,15 +11,15 @@ fn row_049_expired_metadata_never_counts() {
     for role in ROLES {
         let repo = plant().expires(role, now()).publish();
         assert_eq!(v1_by_alice(&repo), "expired", "{role}");
-        // Already the refresh refuses it; a signer's role is for those who ask for it.
+        // The refresh already rejects it. A signer's role is only rejected for images that need this signer.
         assert_eq!(code(open(&repo)), if role == "targets/alice" { "accepted" } else { "expired" }, "{role}");
         let repo = plant().expires(role, now() + hours(1)).publish();
         assert_eq!(v1_by_alice(&repo), "accepted", "{role}");
-        // What was fresh when it was verified is asked again when it is used.
+        // Metadata that was verified in time is checked again when it is used.
         let opened = open(&repo).unwrap();
         let later = opened.find_target(tag("v1"), &[as_alice(&repo)], now() + hours(1)).unwrap_err();
         assert_eq!(later, Rejection::Expired { role: role.to_owned(), expired: now() + hours(1) });
-        // And so is what was carried over from before.
+        // So is metadata that was carried over.
         let carried = repo.update(|s| s.touch("timestamp").expires("timestamp", now() + hours(9)));
         let result = Repository::refresh(
             &mut Server::of(&carried),
@@ -54,11 +54,11 @@ fn row_050_expires_is_a_time() {
     }
 }
 
-/// All roles at version 5 and held; then this one alone comes with another version.
+/// All roles were verified at version 5. Then only this role has another version.
 fn from_five_to(role: &'static str, version: u64) -> &'static str {
     let base = ROLES.into_iter().fold(plant(), |signer, role| signer.version(role, 5)).publish();
     let held = open(&base).unwrap();
-    // The versions of the files above it go on as they would.
+    // The versions of the files above it increase as usual.
     let result = again(&base.update(|s| s.version(role, version)), &held);
     let judged = result.map(|opened| opened.find_target(tag("v1"), &[as_alice(&base)], now()).map(|_| ()));
     match judged {
@@ -144,7 +144,7 @@ fn row_054_files_have_caps() {
     assert_eq!(code(open(&full("timestamp", 64 << 10).publish())), "accepted");
     assert_eq!(code(open(&full("root", 1 << 20).publish())), "accepted");
     assert_eq!(code(open(&full("snapshot", 16 << 20).publish())), "accepted");
-    // A source that pays no heed to its cap.
+    // A source that ignores its cap.
     struct Careless(BTreeMap<String, Vec<u8>>);
     impl MetadataSource for Careless {
         fn fetch(&mut self, name: &MetadataName, _: usize) -> Result<Vec<u8>, FetchError> {
@@ -158,7 +158,7 @@ fn row_054_files_have_caps() {
             assert_eq!(code(result), expected, "{name}: {length}");
         }
     }
-    // A snapshot that lists more than any honest file has: nobody even asks for it.
+    // A snapshot that lists a length beyond the cap: the file is not even fetched.
     let repo = plant().edit("timestamp", |s| s["meta"]["snapshot"]["length"] = json!((16 << 20) + 1)).publish();
     let mut server = Server::of(&repo);
     let result = Repository::refresh(&mut server, &gun(), &first_use(), None, &alice(), now());
@@ -176,7 +176,7 @@ fn row_055_a_server_without_a_timestamp_says_nothing() {
         let result = Repository::refresh(&mut server, &gun(), &first_use(), previous, &alice(), now());
         assert_eq!(code(result), "unavailable");
     }
-    // What is held may stand in, where the policy lets it.
+    // The cached data may be used, if the policy allows it.
     assert!(held.find_target(tag("v1"), &[], now()).is_ok());
 }
 
@@ -228,7 +228,7 @@ fn row_107_what_was_deleted_is_gone() {
     for word in ["the trust server", GUN, "deleted", "portreeve check --reset registry.local:9001/plant/plc"] {
         assert!(words.contains(word), "{words}");
     }
-    // Whoever cannot say so has not said so.
+    // A server that does not answer has not said that the data was deleted.
     let mut server = Server::of(&repo);
     server.files.remove("timestamp");
     server.away.insert("root".to_owned());
@@ -249,7 +249,7 @@ fn row_056_expired_data_never_stands_in() {
 
 #[test]
 fn row_057_files_are_the_listed_ones() {
-    // Without sha512 beside it, sha256 alone must tell.
+    // Without sha512, sha256 alone must detect it.
     let drop_sha512 = |s: &mut Value| {
         for (_, entry) in s["meta"].as_object_mut().unwrap() {
             entry["hashes"].as_object_mut().unwrap().remove("sha512");
@@ -305,7 +305,7 @@ const LISTED: [(&str, &str); 5] = [
     ("snapshot", "targets/alice"),
 ];
 
-/// What comes of an edit of every entry that lists a file.
+/// The results of an edit of every entry that lists a file.
 fn each_listed(edit: fn(&mut Value), expected: &str) {
     for (by, of) in LISTED {
         assert_eq!(listed(by, of, edit), expected, "{by}: {of}");
@@ -378,7 +378,7 @@ fn row_069_rotated_keys_no_longer_count() {
         assert_eq!(code(open(&revoked)), "signature", "{role}");
         let rotated = base.update(|s| s.rotate(role, vec![Key::p256()]));
         assert_eq!(code(again(&rotated, &held)), "accepted", "{role}");
-        // The very same file under other keys is verified again, although its hash has not changed.
+        // The same file under other keys is verified again, although its hash has not changed.
         if role == "targets" {
             let mut server = Server::of(&rotated);
             let result = Repository::refresh(&mut server, &gun(), &first_use(), Some(&held), &alice(), now());
@@ -397,8 +397,8 @@ fn row_069_rotated_keys_no_longer_count() {
     assert_eq!(code(again(&stale, &held)), "signature");
 }
 
-/// What a refresh from `server` leaves, when it fails.
-pub(crate) fn noted(server: &mut Server, held: &Repository) -> (&'static str, Repository) {
+/// The state that a failed refresh from `server` leaves.
+pub(crate) fn failed_refresh(server: &mut Server, held: &Repository) -> (&'static str, Repository) {
     let result = Repository::refresh_with_state(server, &gun(), &first_use(), Some(held), &alice(), now());
     let failed = *result.expect_err("a failure");
     (code::<()>(Err(failed.error)), held.with_state(&failed.state.expect("what is to be remembered")))
@@ -425,23 +425,23 @@ fn a_refresh_that_fails_forgets_nothing_that_it_verified() {
         } else {
             server.files.remove(&file).is_some()
         };
-        let (failure, noted) = noted(&mut server, &held);
+        let (failure, superseded) = failed_refresh(&mut server, &held);
         assert_eq!(failure, expected, "{role}");
         // The old data no longer counts, and the server cannot go back to it.
-        assert!(noted.is_superseded() && !held.is_superseded());
-        assert_eq!(noted.find_target(tag("v1"), &[], now()).unwrap_err().code(), "superseded", "{role}");
-        assert_eq!(code(again(&base, &noted)), "rollback", "{role}");
-        // And all is well once the newer data can be had.
-        let found = again(&newer, &noted).unwrap();
+        assert!(superseded.is_superseded() && !held.is_superseded());
+        assert_eq!(superseded.find_target(tag("v1"), &[], now()).unwrap_err().code(), "superseded", "{role}");
+        assert_eq!(code(again(&base, &superseded)), "rollback", "{role}");
+        // The newer data is accepted once the server has it.
+        let found = again(&newer, &superseded).unwrap();
         assert!(!found.is_superseded());
         assert_eq!(found.find_target(tag("v1"), &[], now()).unwrap().digest.sha256(), Sha256::new(OTHER));
     }
-    // Where nothing newer was seen, nothing is lost.
+    // If nothing newer was verified, nothing is lost.
     let held = open(&base).unwrap();
     let mut server = Server::of(&newer);
     server.away.insert("timestamp".to_owned());
-    let (_, noted) = noted(&mut server, &held);
-    assert!(!noted.is_superseded() && noted.find_target(tag("v1"), &[], now()).is_ok());
+    let (_, after) = failed_refresh(&mut server, &held);
+    assert!(!after.is_superseded() && after.find_target(tag("v1"), &[], now()).is_ok());
 }
 
 #[test]
@@ -450,17 +450,17 @@ fn a_failed_refresh_does_not_forget_each_role_that_it_verified() {
     let newer = base.update(|s| ROLES[..4].iter().fold(s, |s, role| s.version(role, 9)).touch("targets/alice"));
     let mut server = Server::of(&newer);
     server.away.insert(newer.file_of("targets/alice"));
-    let (_, noted) = noted(&mut server, &open(&base).unwrap());
+    let (_, after) = failed_refresh(&mut server, &open(&base).unwrap());
     for (index, role) in ROLES[..4].iter().enumerate() {
-        // All above this role goes on; the role itself goes back to between the two.
+        // All roles above this role increase. The role itself goes back to between the two versions.
         let next = newer.update(|s| ROLES[..index].iter().fold(s, |s, role| s.version(role, 10)).version(role, 7));
-        assert_eq!(code(again(&next, &noted)), "rollback", "{role}");
+        assert_eq!(code(again(&next, &after)), "rollback", "{role}");
     }
 }
 
 #[test]
 fn row_110_a_value_costs_little_before_signatures_are_known() {
-    // Three bytes each on the wire, eight in memory: a million of them in what a signer may write as he likes.
+    // Three bytes each in the file, eight in memory: a million of them in a field that a signer may fill freely.
     let repo = plant().edit("targets/releases", |signed| {
         signed["targets"]["v1"]["custom"] = Value::Array(vec![json!({}); 1_000_000]);
     });
@@ -468,7 +468,7 @@ fn row_110_a_value_costs_little_before_signatures_are_known() {
     let bytes = repo.bytes("targets/releases");
     assert!(crate::json::Document::of(&bytes).unwrap().memory() < 9_000_000);
     assert_eq!(v1_by_alice(&repo), "accepted");
-    // Nobody has signed these: they are not even read to their end.
+    // These are not signed, and not even parsed completely.
     let crowds: [(&str, usize); 4] =
         [("root", 300_000), ("timestamp", 20_000), ("snapshot", 100_000), ("targets/releases", 1_100_000)];
     for (role, values) in crowds {
@@ -482,7 +482,7 @@ fn row_110_a_value_costs_little_before_signatures_are_known() {
         };
         assert!(rejection.to_string().contains("more values than a file of this kind may have"), "{rejection}");
     }
-    // What Notary's client writes is far below all of that.
+    // Files of Notary's client stay far below these limits.
     let signers = (0..63).fold(plant(), |signer, number| signer.signer(&format!("signer-{number}"))).publish();
     let rotated = signers.update(|signer| signer.rotate("root", (0..63).map(|_| Key::root(GUN)).collect()));
     assert_eq!((v1_by_alice(&signers), v1_by_alice(&rotated)), ("accepted", "accepted"));

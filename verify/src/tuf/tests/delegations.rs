@@ -1,4 +1,4 @@
-//! Rows 66 to 83: who releases, who signs, and over which tags.
+//! Rows 66 to 83: releases, signers and the tags that they may sign.
 
 use serde_json::{Value, json};
 
@@ -23,7 +23,7 @@ fn row_066_a_releases_role_does_not_vanish() {
     assert_eq!(code(again(&gone, &held)), "vanished");
     let undelegated = base.update(|s| s.undelegate("targets/releases"));
     assert_eq!(code(again(&undelegated, &held)), "vanished");
-    // Somebody who leaves takes nothing along but the own signature.
+    // A signer who is removed takes away nothing but the own signature.
     let without_alice = base.update(|s| s.undelegate("targets/alice"));
     let opened = again(&without_alice, &held).unwrap();
     assert!(opened.find_target(tag("v1"), &[], now()).is_ok());
@@ -54,7 +54,7 @@ fn row_070_a_broken_releases_role_is_no_reason_to_fall_back() {
 fn a_delegation_is_verified_again_under_other_keys() {
     let base = plant().publish();
     let held = open(&base).unwrap();
-    // The file stays what it was; `targets` now says that somebody else signs it.
+    // The file is the same, but `targets` now lists another key for it.
     for role in ["targets/alice", "targets/releases"] {
         let stranger = Key::p256();
         let rekeyed = base.update(|s| {
@@ -83,7 +83,7 @@ fn row_071_somebody_elses_broken_role_is_theirs() {
     assert!(opened.find_target(tag("v1"), &[as_alice(&repo)], now()).is_ok());
     let bob = signer("bob", &[&repo.keys("targets/bob")[0]]);
     assert_eq!(opened.find_target(tag("v2"), &[bob], now()).unwrap_err().code(), "expired");
-    // Broken when it was fetched; asked for again when it may be better.
+    // It was invalid when it was fetched, so it is fetched again.
     let broken = plant().edit_bytes("targets/alice", |_| b"no".to_vec()).publish();
     let opened = open(&broken).unwrap();
     assert!(opened.find_target(tag("v1"), &[], now()).is_ok());
@@ -130,7 +130,7 @@ fn row_073_delegations_are_direct_children() {
     {
         assert_eq!(delegated(move |role| role["name"] = json!(name)), "structure", "{name}");
     }
-    // The same rules for what a delegation delegates further, though it is never used.
+    // The same rules hold for the delegations of a delegation, although these are never used.
     let repo = plant().edit("targets/alice", |s| s["delegations"]["roles"] = json!([{"name": "targets/x"}])).publish();
     assert_eq!(v1_by_alice(&repo), "structure");
     let child = json!([{"name": "targets/alice/x", "threshold": 1, "keyids": [], "paths": [""]}]);
@@ -166,7 +166,7 @@ fn a_delegation_is_verified_again_under_a_higher_threshold() {
     assert_eq!(opened.find_target(tag("v1"), &[as_alice(&base)], now()).unwrap_err().code(), "signature");
 }
 
-/// The neutral element as a key, for which the neutral element and zero are a signature of everything.
+/// The neutral element as a key, for which the neutral element and zero are a signature of any message.
 #[test]
 fn row_104_a_key_of_small_order_signs_nothing() {
     use base64::Engine as _;
@@ -233,8 +233,7 @@ fn row_078_paths_are_prefixes_of_tags() {
     assert_eq!(find_target(&repo, digest, &[]).unwrap_err().code(), "no-such-digest");
 }
 
-/// A child of `targets/alice` that is signed, listed and served as Notary would have it, with this tag in it; and what
-/// was asked of the server.
+/// A child of `targets/alice` with this tag, signed, listed and served as in Notary, and the requests that the server got.
 fn with_grandchild(signer: Signer, paths: &'static [&'static str], released: &'static str) -> (Repo, Server) {
     let key = Key::p256();
     let (id, json) = (key.id(), key.json());
@@ -258,8 +257,8 @@ fn with_grandchild(signer: Signer, paths: &'static [&'static str], released: &'s
     (repo, server)
 }
 
-/// Only a delegation's child could have paths that are wider than its parent's, and no such child is ever used:
-/// `targets`, the parent of all roles that are, has authority over everything.
+/// Only the child of a delegation could have wider paths than its parent, and no such child is ever used. `targets`, the
+/// parent of all roles that are used, may sign all tags.
 #[test]
 fn row_079_a_child_has_no_wider_authority_than_its_parent() {
     let narrow = plant().paths("targets/alice", &["v1"]);
@@ -268,13 +267,13 @@ fn row_079_a_child_has_no_wider_authority_than_its_parent() {
     assert!(opened.find_target(tag("v1"), &[as_alice(&repo)], now()).is_ok());
     assert_eq!(opened.find_target(tag("w1"), &[], now()).unwrap_err().code(), "no-such-tag");
     assert!(!server.asked.iter().any(|name| name.starts_with("targets/alice/x")), "{:?}", server.asked);
-    // No name of a role leads there.
+    // No role name reaches it.
     assert_eq!(RoleName::parse("targets/alice/x"), None);
     assert_eq!(RoleName::of_signer("alice/x"), None);
 }
 
-/// The only parent of a role that is used is `targets`; when that has expired nothing below is even asked for, and
-/// the children of a delegation are out of reach whether it has expired or not.
+/// The only parent of a role that is used is `targets`. When it has expired, nothing below it is fetched. The children of a
+/// delegation are never used, whether it has expired or not.
 #[test]
 fn row_080_children_of_an_expired_parent_are_out_of_reach() {
     let expired = plant().target("targets", "v1", DIGEST, 9).expires("targets", now()).publish();
@@ -320,11 +319,11 @@ fn row_101_a_tag_that_releases_does_not_list_is_looked_for_in_targets() {
     // A tag outside the paths of `targets/releases` is not listed there: it has no authority over it (row 78).
     let narrow = with_old_release().target("targets/releases", "v0", DIGEST, 9).paths("targets/releases", &["v1"]);
     assert_eq!(find_target(&narrow.publish(), tag("v0"), &[]).unwrap().digest.sha256(), Sha256::new(OTHER));
-    // An entry there that is of no use is an entry all the same.
+    // An unusable entry there is an entry too.
     let unusable = with_old_release().target("targets/releases", "v0", OTHER, 9);
     let unusable = unusable.edit("targets/releases", |s| s["targets"]["v0"]["hashes"] = json!({})).publish();
     assert_eq!(find_target(&unusable, tag("v0"), &[]).unwrap_err().code(), "unusable-target");
-    // No reason to ask `targets`: row 70.
+    // `targets` is not used instead: row 70.
     let broken = [
         with_old_release().expires("targets/releases", now()),
         with_old_release().threshold("targets/releases", 2),
@@ -334,7 +333,7 @@ fn row_101_a_tag_that_releases_does_not_list_is_looked_for_in_targets() {
     assert_eq!(codes, ["expired", "signature", "structure"]);
     let held = open(&repo).unwrap();
     assert_eq!(code(again(&repo.update(|s| s.withhold("targets/releases")), &held)), "vanished");
-    // Whoever must have signed must have signed this digest (rule 8).
+    // A required signer must have signed this digest (rule 8).
     assert_eq!(why(find_target(&repo, tag("v0"), &[as_alice(&repo)])), NotSigned::NoTag { tag: "v0".to_owned() });
     let other = with_old_release().target("targets/alice", "v0", DIGEST, 9).publish();
     assert!(matches!(why(find_target(&other, tag("v0"), &[as_alice(&other)])), NotSigned::OtherDigest { .. }));
@@ -410,7 +409,7 @@ fn a_signer_has_signed_with_the_configured_key() {
     assert!(find_target(&repo, tag("v1"), &[signer("alice", &[&stranger, &key])]).is_ok());
     assert_eq!(why(find_target(&repo, tag("v1"), &[signer("alice", &[&stranger])])), NotSigned::OtherKey);
     assert_eq!(why(find_target(&repo, tag("v1"), &[signer("alice", &[])])), NotSigned::OtherKey);
-    // The right key is listed, and another one has signed.
+    // The right key is listed, but another key has signed.
     let listed = plant().delegate("targets/alice", vec![key.clone(), stranger.clone()]);
     let listed = listed.sign_with("targets/alice", vec![stranger.clone()]).publish();
     assert_eq!(why(find_target(&listed, tag("v1"), &[signer("alice", &[&key])])), NotSigned::OtherKey);

@@ -1,5 +1,4 @@
-//! The verifier against TRUST.md's acceptance table, each test named after its row, on repositories that are signed
-//! on the spot.
+//! The acceptance table of TRUST.md: each test has the name of its row. The repositories are signed by the tests themselves.
 
 mod anchor;
 mod content;
@@ -57,7 +56,7 @@ fn plant() -> Signer {
 #[derive(Clone)]
 struct Server {
     files: BTreeMap<String, Vec<u8>>,
-    /// Files that cannot be had at the moment.
+    /// Files that are unavailable at the moment.
     away: BTreeSet<String>,
     asked: Vec<String>,
 }
@@ -96,12 +95,12 @@ fn open_at(repo: &Repo, anchor: &Anchor, now: Timestamp) -> Result<Repository, R
     Repository::refresh(&mut Server::of(repo), &gun(), anchor, None, &alice(), now)
 }
 
-/// What comes of a repository that was verified before.
+/// The next refresh of a repository that was verified before.
 fn again(repo: &Repo, previous: &Repository) -> Result<Repository, RefreshError> {
     Repository::refresh(&mut Server::of(repo), &gun(), &first_use(), Some(previous), &alice(), now())
 }
 
-/// The code of a refresh's rejection, or of what else came of it.
+/// The code of a rejection, or "accepted" or "unavailable".
 fn code<T>(result: Result<T, RefreshError>) -> &'static str {
     match result {
         Ok(_) => "accepted",
@@ -134,7 +133,7 @@ fn as_alice(repo: &Repo) -> RequiredSigner {
     signer("alice", &[&repo.keys("targets/alice")[0]])
 }
 
-/// What v1 is judged to be, with alice required: "accepted" or the code.
+/// The result for v1 with alice as required signer: "accepted" or the code.
 fn v1_by_alice(repo: &Repo) -> &'static str {
     match open(repo) {
         Ok(opened) => opened.find_target(tag("v1"), &[as_alice(repo)], now()).map_or_else(|r| r.code(), |_| "accepted"),
@@ -152,7 +151,7 @@ fn an_honest_repository_is_verified() {
     assert_eq!((digest.sha256(), found.as_str()), (Sha256::new(DIGEST), "v1"));
     assert_eq!(released_by, "targets/releases");
     assert_eq!(signers, [RoleName::of_signer("alice").unwrap()]);
-    // Cold: one request after another, and nothing that is not needed.
+    // First contact: one request after another, and only those that are needed.
     let stems: Vec<_> = server.asked.iter().map(|name| name.split('.').next().unwrap()).collect();
     assert_eq!(stems, ["root", "timestamp", "snapshot", "targets", "targets/releases", "targets/alice"]);
     assert_eq!(opened.root_key_ids(), [Sha256::from_hex(&repo.root_key_id()).unwrap()]);
@@ -176,7 +175,7 @@ fn an_unchanged_repository_costs_one_request() {
     assert_eq!(second.expiries()[1].version, 2);
     assert!(second.find_target(tag("v1"), &[as_alice(&repo)], now()).is_ok());
 
-    // One new release: the roles that changed, and no others.
+    // One new release: only the roles that changed.
     let newer = renewed.update(|signer| signer.release("v2", OTHER, 5, &[]));
     let mut server = Server::of(&newer);
     let third = Repository::refresh(&mut server, &gun(), &first_use(), Some(&second), &alice(), now()).unwrap();
@@ -203,7 +202,7 @@ fn every_byte_is_read_once() {
     let mut opened = None;
     assert_eq!(read_by(&mut || opened = open(&repo).ok()), fetched);
     let opened = opened.unwrap();
-    // Nothing new: the timestamp alone, however much the repository holds.
+    // No change: the timestamp alone, however large the repository is.
     assert_eq!(read_by(&mut || drop(again(&repo, &opened).unwrap())), repo.bytes("timestamp").len());
     for wanted in [tag("v2.7"), tag("v3"), TargetQuery { tag: None, digest: Some(Sha256::new(OTHER)) }] {
         assert_eq!(read_by(&mut || drop(opened.find_target(wanted, &[as_alice(&repo)], now()))), 0);
@@ -277,7 +276,7 @@ fn seventy_five_thousand_targets() {
     assert_eq!(opened.find_target(tag("v74321"), &[], now()).unwrap().digest.sha256(), Sha256::new(digest));
 }
 
-/// A server whose answers are there at once, and a clock that says so many times that there is still time.
+/// A server that answers at once, and a clock that reports the deadline after this many checks.
 struct Hurried(Server, std::cell::Cell<usize>);
 
 impl MetadataSource for Hurried {
@@ -298,7 +297,7 @@ fn verifying_ends_with_the_time_and_says_no_word_of_the_data() {
     for number in 0..3_000 {
         signer = signer.release(&format!("v2.{number}"), OTHER, 5, &["alice"]);
     }
-    // Whoever signs may sign often: each signature hashes the whole file.
+    // A signer may sign many times, and each signature hashes the whole file.
     let repo = signer.edit_envelope("targets/releases", |envelope| {
         let signatures = envelope["signatures"].as_array_mut().unwrap();
         let wrong = serde_json::json!({"keyid": signatures[0]["keyid"], "method": "ecdsa", "sig": "AAAA"});
@@ -329,7 +328,7 @@ fn verifying_ends_with_the_time_and_says_no_word_of_the_data() {
     assert!(looks > 100, "it was looked at {looks} times");
 }
 
-/// Run by itself (`cargo test --lib -- --ignored weights`): other tests take memory too.
+/// Run it alone, because other tests take memory too: `cargo test -p portreeve-verify -- --ignored weights`.
 #[test]
 #[ignore = "measures the memory of the whole process"]
 fn weights_are_near_the_truth() {
@@ -356,10 +355,10 @@ fn weights_are_near_the_truth() {
         ("delegations", delegations, 1_000),
         ("paths", wide, 400),
     ];
-    let mut all = Vec::new(); // what is given back is taken again, and nobody sees it
+    let mut all = Vec::new(); // freed memory would be used again, unmeasured
     for (shape, signer, copies) in shapes {
         let repo = signer.publish();
-        drop(open(&repo)); // what is allocated once
+        drop(open(&repo)); // memory that is allocated once
         let before = resident();
         let held: Vec<_> = (0..copies).map(|_| open(&repo).unwrap()).collect();
         let (took, weighed) = (resident() - before, held.iter().map(Repository::heap_size).sum::<u64>());

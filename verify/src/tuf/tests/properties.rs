@@ -1,5 +1,5 @@
-//! What must hold for every input, tried on many: changed bytes never say anything else, and the order in which a file
-//! lists things is nothing. The numbers are drawn from a fixed seed, so that a failure comes again.
+//! Properties of every input, checked on many: changed bytes never have another meaning, and the order of a file's members has
+//! none. The random numbers have a fixed seed, so a failure can be repeated.
 
 use serde_json::{Value, json};
 
@@ -22,7 +22,7 @@ impl Random {
     }
 }
 
-/// The files of one repository, each opened as if it were the one that is listed.
+/// The files of a repository, each opened as if it were the listed one.
 struct Opener {
     repo: Repo,
     root: Root,
@@ -40,7 +40,7 @@ impl Opener {
         Self { repo, root, snapshot, targets }
     }
 
-    /// What these bytes say when they stand for this role's file: nothing, or what hash the signed content has.
+    /// The hash of the signed content of these bytes as this role's file. `None` if they are rejected.
     fn content(&self, role: &str, bytes: &[u8]) -> Option<Sha256> {
         let header = match role {
             "root" => Root::read(bytes.to_vec(), None, &gun(), &|| false).ok()?.header,
@@ -57,7 +57,7 @@ impl Opener {
         Some(header.content)
     }
 
-    /// Nothing, or what was signed.
+    /// The signed content, if there is any.
     fn check(&self, role: &str, bytes: &[u8], what: &str) {
         let found = self.content(role, bytes);
         let signed = self.content(role, &self.repo.bytes(role));
@@ -85,7 +85,7 @@ fn no_byte_can_be_changed(role: &str) {
             }
         }
     }
-    // The case of "ecdsa" and what no canonical form holds; anything else would be a signature that signs nothing.
+    // The case of "ecdsa", and bytes that the canonical form does not have. Any other change must be rejected.
     assert!(same < honest.len() / 50, "{role}: {same} changes of {} bytes made no difference", honest.len());
 }
 
@@ -119,7 +119,7 @@ fn no_byte_of_a_signers_role_can_be_changed() {
     no_byte_can_be_changed("targets/alice");
 }
 
-/// Bytes put in, taken out and cut off, several at once.
+/// Bytes inserted, removed and cut off, several at once.
 #[test]
 fn changed_bytes_never_say_anything_else() {
     let opener = Opener::new();
@@ -135,7 +135,7 @@ fn changed_bytes_never_say_anything_else() {
                     1 => bytes.insert(at, b" \n{}[],:\"\\"[random.below(10)]),
                     2 => drop(bytes.drain(at..(at + random.below(40)).min(bytes.len()))),
                     3 => {
-                        // A piece of it again, somewhere else: what a parser that merges would take.
+                        // A part of it again, elsewhere: a parser that merges members would accept it.
                         let piece = bytes[at..(at + random.below(80)).min(bytes.len())].to_vec();
                         let to = random.below(bytes.len());
                         bytes.splice(to..to, piece);
@@ -148,14 +148,14 @@ fn changed_bytes_never_say_anything_else() {
     }
 }
 
-/// One role's file in another's place.
+/// The file of one role as that of another.
 #[test]
 fn no_file_stands_in_for_another() {
     let opener = Opener::new();
     for role in ROLES {
         for other in ROLES.into_iter().filter(|other| *other != role) {
             let bytes = opener.repo.bytes(other);
-            // Alice may release, and so her key is among those of both roles; else the keys alone would tell.
+            // Alice may release, so her key belongs to both roles. Otherwise the keys alone would decide.
             let is_delegation = |role: &str| role.contains('/');
             if !(is_delegation(role) && is_delegation(other)) {
                 assert_eq!(opener.content(role, &bytes), None, "{other} as {role}");
@@ -164,8 +164,8 @@ fn no_file_stands_in_for_another() {
     }
 }
 
-/// The whole path, with all that the server signs by itself made to fit the changed file: every role's file, changed in
-/// every 31st byte.
+/// The whole refresh, with every 31st byte of each role's file changed and everything that the server signs itself adapted to
+/// the changed file.
 #[test]
 fn a_thief_of_the_servers_keys_changes_no_verdict() {
     let base = plant().publish();

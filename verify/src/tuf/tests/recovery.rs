@@ -1,16 +1,16 @@
-//! Versions that a thief drove up, and how their owner comes back from there (TUF 1.0 §5.3.11): by other keys alone, and
-//! without a way back for anything that the old keys have signed.
+//! Versions that a thief has raised, and how their owner recovers (TUF 1.0 §5.3.11): with other keys only, and without a way
+//! back for data that the old keys have signed.
 
 use portreeve_test_support::certificates::Leaf;
 
-use super::content::noted;
+use super::content::failed_refresh;
 use super::*;
 
 const ROLES: [&str; 5] = ["timestamp", "snapshot", "targets", "targets/releases", "targets/alice"];
-/// As high as nobody comes by himself.
+/// A version that no owner reaches.
 const HIGH: u64 = u32::MAX as u64;
 
-/// What comes of a refresh over what is held, judged with alice as she is in this repository.
+/// The result of a refresh after `held`, with alice and her key in this repository as required signer.
 fn judged(repo: &Repo, held: &Repository) -> &'static str {
     match again(repo, held) {
         Ok(opened) => opened.find_target(tag("v1"), &[as_alice(repo)], now()).map_or_else(|r| r.code(), |_| "accepted"),
@@ -18,7 +18,7 @@ fn judged(repo: &Repo, held: &Repository) -> &'static str {
     }
 }
 
-/// A repository with one role at a version that a thief of its keys gave it, and what is held of it.
+/// A repository with a role at a version that a thief of its keys has signed, and its verified data.
 fn driven_up(role: &str) -> (Repo, Repository) {
     let base = plant().publish();
     let driven = base.update(|s| s.version(role, HIGH));
@@ -34,27 +34,27 @@ fn other_keys_begin_below_what_a_thief_drove_up() {
         assert_eq!(judged(&driven.update(|s| s.version(role, 2)), &held), "rollback", "{role}");
         let recovered = driven.update(|s| s.rotate(role, vec![Key::p256()]).version(role, 2));
         assert_eq!(judged(&recovered, &held), "accepted", "{role}");
-        // From there on the new keys' versions count.
+        // From there on the versions of the new keys count.
         let held = again(&recovered, &held).unwrap();
         assert_eq!(judged(&recovered.update(|s| s.version(role, 1)), &held), "rollback", "{role}");
         assert_eq!(judged(&recovered.update(|s| s.version(role, 3)), &held), "accepted", "{role}");
         let other = recovered.update(|s| s.expires(role, now() + hours(33)).version(role, 2));
         assert_eq!(judged(&other, &held), "equivocation", "{role}");
-        // The thief's own files do not come back with the numbers.
+        // The thief's files do not become valid again when the versions reach theirs.
         assert_ne!(judged(&driven, &held), "accepted", "{role}");
     }
 }
 
-/// Whoever has the old keys, and the timestamp's, lists the snapshot that is held once more. It is verified again under the
-/// keys that its role has now, although it has not changed; else its version would bind those keys as well.
+/// A thief of the old keys and of the timestamp's lists the known snapshot again. It is verified again with the role's present
+/// keys, although it has not changed. Otherwise its version would bind these keys as well.
 #[test]
 fn row_069_a_held_snapshot_counts_for_nothing_under_other_keys() {
     let (driven, held) = driven_up("snapshot");
     let recovered = driven.update(|s| s.rotate("snapshot", vec![Key::p256()]).version("snapshot", 2));
-    // The root with the other keys is seen, and nothing below it.
+    // The root with the other keys is verified, and nothing below it.
     let mut server = Server::of(&recovered);
     server.files.remove(&recovered.file_of("snapshot"));
-    let (failure, held) = noted(&mut server, &held);
+    let (failure, held) = failed_refresh(&mut server, &held);
     assert_eq!(failure, "missing");
 
     let timestamp: serde_json::Value = serde_json::from_slice(&driven.bytes("timestamp")).unwrap();
@@ -63,7 +63,7 @@ fn row_069_a_held_snapshot_counts_for_nothing_under_other_keys() {
         .update(|s| s.touch("timestamp").edit("timestamp", move |signed| signed["meta"]["snapshot"] = listed.clone()));
     let mut server = Server::of(&relisted);
     server.files.insert(driven.file_of("snapshot"), driven.bytes("snapshot"));
-    let (failure, held) = noted(&mut server, &held);
+    let (failure, held) = failed_refresh(&mut server, &held);
     assert_eq!(failure, "signature");
     assert!(server.asked.contains(&driven.file_of("snapshot")), "{:?}", server.asked);
 
@@ -90,14 +90,14 @@ fn as_long_as_one_key_is_shared_the_floor_holds() {
     }
 }
 
-/// The usual way to change keys: the new one is added, and then the old one is taken away.
+/// The usual way to change keys: the new key is added, and then the old key is removed.
 #[test]
 fn a_version_is_not_carried_over_to_a_key_that_was_added_later() {
     for role in ROLES {
         let (driven, held) = driven_up(role);
         let new = Key::p256();
         let both = [driven.keys(role), vec![new.clone()]].concat();
-        // What was driven up stands as it is; what must be signed anew goes on from there, and both keys sign it.
+        // The raised version stays. Files that must be signed again continue from there, signed by both keys.
         let added = driven
             .update(|s| s.rotate(role, both).version(role, HIGH + u64::from(matches!(role, "timestamp" | "snapshot"))));
         let held = again(&added, &held).unwrap();
@@ -118,7 +118,7 @@ fn a_key_that_comes_back_finds_its_floor() {
         let back = rotated.update(|s| s.rotate(role, old.clone()).version(role, 3));
         assert_eq!(judged(&back, &held), "rollback", "{role}");
         assert_eq!(judged(&back.update(|s| s.version(role, HIGH + 1)), &held), "accepted", "{role}");
-        // Though both roots are walked at once.
+        // Also if one refresh follows both rotations.
         let (driven, held) = driven_up(role);
         let there_and_back = driven.update(|s| s.rotate(role, vec![Key::p256()]));
         let there_and_back = there_and_back.update(|s| s.rotate(role, driven.keys(role)).version(role, 3));
@@ -126,7 +126,7 @@ fn a_key_that_comes_back_finds_its_floor() {
     }
 }
 
-/// Whoever has the keys of `targets`, and not alice's, cannot sink alice's floor to show an older word of hers.
+/// A thief of the keys of `targets`, without alice's, cannot lower alice's minimum version to offer older data of hers.
 #[test]
 fn a_thief_of_the_parent_does_not_sink_a_delegations_floor() {
     let old = plant().publish();
@@ -143,7 +143,7 @@ fn a_thief_of_the_parent_does_not_sink_a_delegations_floor() {
     assert_eq!(judged(&given_back, &held), "rollback");
 }
 
-/// All that the old keys ever signed, listed and signed for by whoever has all the other keys of today.
+/// All data of the old keys, listed and signed by a thief of all other present keys.
 #[test]
 fn nothing_that_the_old_keys_signed_comes_back() {
     for role in ROLES {
@@ -161,7 +161,7 @@ fn nothing_that_the_old_keys_signed_comes_back() {
             for held in [&held, &open(&rotated).unwrap()] {
                 assert_eq!(judged(&replayed, held), "signature", "{role}");
             }
-            // With everything else of that time as well.
+            // With all other files of that time as well.
             assert_ne!(judged(repo, &held), "accepted", "{role}");
         }
     }
@@ -180,7 +180,7 @@ fn a_root_that_was_seen_in_a_refresh_that_failed_counts_for_the_floor() {
             let failed = *result.unwrap_err();
             let noted = held.with_state(&failed.state.unwrap());
             assert_eq!(judged(&recovered, &noted), "accepted", "{role}: {away}");
-            // Whether or not the new root is shown again, the thief's data is over where a root has changed.
+            // Whether or not the server offers the new root again, the thief's data is rejected once a root has changed.
             if !role.contains('/') && away != "timestamp" {
                 assert_ne!(judged(&driven.update(|s| s.version(role, HIGH + 1)), &noted), "accepted", "{role}: {away}");
             }

@@ -17,7 +17,7 @@ pub(crate) fn distrust<T>(result: Result<T, RefreshError>) -> Option<RootDistrus
     }
 }
 
-/// A held root of one key, and what comes of a second root with these keys, this threshold and these signatures.
+/// The result for a second root with these keys, this threshold and these signatures, after a verified root of one key.
 struct Rotation {
     base: Repo,
     held: Repository,
@@ -69,7 +69,7 @@ fn row_031_a_raised_threshold_holds_at_once() {
 
 #[test]
 fn row_032_a_lowered_threshold_does_not_hold_for_the_old_keys() {
-    // From two of two to one of one; one of the old ones is not enough.
+    // From two of two keys to one of one: one of the old keys is not enough.
     let r = Rotation::new();
     let (two, third) = (vec![r.old.clone(), r.new.clone()], Key::root(GUN));
     let base =
@@ -113,7 +113,7 @@ fn chain(last: u64) -> (Repo, Repo) {
     (first, newest)
 }
 
-/// What comes of files that were tampered with, after `held`.
+/// The result for changed files, after `held`.
 fn served(repo: &Repo, held: &Repository, tamper: impl FnOnce(&mut Server)) -> &'static str {
     let mut server = Server::of(repo);
     tamper(&mut server);
@@ -148,7 +148,7 @@ fn row_035_a_badly_signed_root_is_a_gap() {
 fn row_036_only_the_last_root_must_be_in_date() {
     let first = plant().publish();
     let held = open(&first).unwrap();
-    // Both the metadata and the certificate of the one between have expired.
+    // The metadata and the certificate of the root between them have expired.
     let key = Key::p256();
     let ended = key.with_bundle(Leaf::new(GUN).valid(now() - hours(9), now() - hours(2)).self_signed(&key));
     let middle = first.update(|s| s.rotate("root", vec![ended]).expires("root", now() - hours(1)).version("root", 2));
@@ -158,7 +158,7 @@ fn row_036_only_the_last_root_must_be_in_date() {
     assert_eq!(code(again(&middle, &held)), "root-not-trusted");
 }
 
-/// What comes of a root that says `version`, served as `2.root` after root 1.
+/// The result for a root with `version`, served as `2.root` after root 1.
 fn second_root_saying(version: u64) -> &'static str {
     let first = plant().publish();
     let next = first.update(|s| s.rotate("root", vec![Key::root(GUN)]).version("root", version));
@@ -167,7 +167,7 @@ fn second_root_saying(version: u64) -> &'static str {
     })
 }
 
-/// What comes of a snapshot under which the root is suddenly at `version`, after root 5, without a chain to it.
+/// The result for a snapshot that lists a root of `version`, after root 5, without a chain to it.
 fn root_five_to(version: u64) -> &'static str {
     let fifth = plant().version("root", 5).publish();
     let held = open(&fifth).unwrap();
@@ -203,7 +203,7 @@ fn row_041_one_version_of_the_root_has_one_content() {
     assert_eq!(root_five_to(5), "hash");
 }
 
-/// A root that expires in an hour, and what comes of a repository two hours later.
+/// The result for a repository two hours later, where the known root expires in one hour.
 fn two_hours_later(first: &Repo, newest: &Repo) -> Result<Repository, RefreshError> {
     let held = open(first).unwrap();
     let later = now() + hours(2);
@@ -312,8 +312,8 @@ fn a_pinned_ca_that_ends_takes_what_was_verified_with_it() {
     assert_eq!(refusal.code(), "root-not-trusted");
 }
 
-/// The owner takes a stolen key away. Whoever has it, and can make the refresh that shows so fail, must not get the key
-/// back by hiding the new root again.
+/// The owner removes a stolen key. A thief who can make the refresh fail that shows this must not get the key back by hiding the
+/// new root again.
 #[test]
 fn a_rotation_that_was_seen_once_is_not_hidden_again() {
     let base = plant().publish();
@@ -328,7 +328,7 @@ fn a_rotation_that_was_seen_once_is_not_hidden_again() {
     let mut bad_end = Server::of(&twice);
     bad_end.files.insert("3.root".to_owned(), b"{}".to_vec());
     bad_end.files.insert("timestamp".to_owned(), b"{}".to_vec());
-    // Nothing but the root itself was seen.
+    // Nothing but the root itself was verified.
     let mut root_alone = Server::of(&rotated);
     root_alone.files.insert("timestamp".to_owned(), b"{}".to_vec());
     for (mut server, expected) in [(without_targets, "missing"), (bad_end, "structure"), (root_alone, "structure")] {

@@ -1,4 +1,4 @@
-//! Rows 84 to 100: signatures and JSON on the wire, in each role's file.
+//! Rows 84 to 100: signatures and JSON, in each role's file.
 
 use serde_json::{Value, json};
 
@@ -6,14 +6,14 @@ use super::*;
 
 const ROLES: [&str; 6] = ["root", "timestamp", "snapshot", "targets", "targets/releases", "targets/alice"];
 
-/// What comes of an edit of each role's envelope.
+/// The results of an edit of each role's envelope.
 fn envelopes(edit: fn(&mut Value), expected: &str) {
     for role in ROLES {
         assert_eq!(v1_by_alice(&plant().edit_envelope(role, edit).publish()), expected, "{role}");
     }
 }
 
-/// What comes of a replacement in each role's bytes.
+/// The results of a replacement in each role's bytes.
 fn replaced(from: &'static str, to: &'static str, expected: &str) {
     for role in ROLES {
         let repo = plant().edit_bytes(role, move |bytes| {
@@ -144,7 +144,7 @@ fn row_091_names_are_exact() {
 
 #[test]
 fn row_090_a_second_targets_object_adds_nothing() {
-    // The attack that this row is about: the signature stays valid over what a generic reader sees last.
+    // The attack of this row: the signature stays valid over the member that a generic parser keeps.
     replaced("\"signed\":{", "\"signed\":{\"version\":1,", "json");
     let repo = plant().edit_bytes("targets/releases", |bytes| {
         let text = String::from_utf8(bytes).unwrap();
@@ -166,7 +166,7 @@ fn row_092_the_wire_may_look_otherwise() {
         });
         assert_eq!(v1_by_alice(&repo.publish()), "accepted", "{role}");
     }
-    // What Go's encoder escapes is raw in what is signed.
+    // Characters that Go's encoder escapes are raw in the signed form.
     let repo = plant().edit("targets/releases", |s| s["custom"] = json!("<a> & \u{2028} \u{1} \\ \" é"));
     let repo = repo.edit_bytes("targets/releases", |bytes| {
         let text = String::from_utf8(bytes).unwrap();
@@ -175,7 +175,7 @@ fn row_092_the_wire_may_look_otherwise() {
     assert_eq!(v1_by_alice(&repo.publish()), "accepted");
 }
 
-/// What comes of bytes behind the end of each role's file.
+/// The results of bytes behind the end of each role's file.
 fn followed_by(suffix: &'static [u8], expected: &str) {
     for role in ROLES {
         let repo = plant().edit_bytes(role, move |mut bytes| {
