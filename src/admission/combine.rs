@@ -206,9 +206,9 @@ mod tests {
         let rule =
             Rule { scope: Scope::Cluster, policy, place, pattern, tags: None, requirement, has_idle_settings: false };
         let verified = |tag| {
-            let judgement = repository.find_target(TargetQuery { tag: Some(tag), digest: None }, &[], now()).unwrap();
+            let target = repository.find_target(TargetQuery { tag: Some(tag), digest: None }, &[], now()).unwrap();
             let repository = Arc::clone(repository);
-            let verified = notary::Verified { judgement, freshness: Freshness::Cached, repository };
+            let verified = notary::Verified { target, freshness: Freshness::Cached, repository };
             Verdict::Verified(Box::new(verified.into()))
         };
         let verdict = match letter.to_ascii_uppercase() {

@@ -1,8 +1,9 @@
-//! The seam between policies and signature schemes. A policy says which checks an image needs; a scheme makes one of them.
+//! The seam between policies and signature schemes. A policy lists the checks that an image needs. Each check is made by one
+//! scheme.
 //!
-//! Everything above this room reads [`Verified`], [`Evidence`] and [`Refusal`], and never a scheme's own type. A scheme says
-//! what a tag means to it: Notary v1 signs a tag with its digest. A scheme never decides whether an image runs, and never
-//! lets an image in because its own service is unavailable.
+//! All code above this room reads [`Verified`], [`Evidence`] and [`Refusal`], and never a scheme's own type. A scheme defines
+//! what a tag means: Notary v1 signs a tag together with its digest. A scheme never decides whether an image runs, and an
+//! unavailable server never makes an image verified.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +28,7 @@ pub mod notary;
 pub enum Requirement {
     /// Nothing: the image is let in unchecked, and no network call is made for it.
     Nothing,
-    /// That no such image runs. The words say why, and what to do instead.
+    /// A denial: no such image runs. The text says why, and what to use instead.
     Denied(String),
     /// A signature.
     Signed(Signed),
@@ -38,58 +39,59 @@ pub enum Requirement {
 pub struct Signed {
     /// `policy.mode`.
     pub mode: Mode,
-    /// `policy.mutateImage`; true where it is not given.
+    /// `policy.mutateImage`; true by default.
     pub mutate_image: bool,
     /// Alternatives, of which one is enough. All checks of an alternative must hold, and name the same digest.
     pub any_of: Vec<Vec<Check>>,
 }
 
-/// `enforce` denies; `warn` decides, logs, counts and warns, and lets in.
+/// The effect of a bad verdict.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
-    /// Deny what is not verified.
+    /// `enforce`: the image is denied.
     #[default]
     Enforce,
-    /// Let it in with a warning.
+    /// `warn`: the image is let in with a warning. The verdict is logged and counted.
     Warn,
 }
 
-/// One check, in the terms of its scheme.
+/// A check: a rule of one scheme.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Check {
     /// Notary v1 trust data.
     NotaryV1(notary::Rule),
 }
 
-/// An image to verify, and what one request says about it.
+/// A query to a scheme: an image, and the facts of the request that a check depends on.
 #[derive(Clone, Copy)]
 pub struct Query<'a> {
     /// The image.
     pub image: &'a Reference,
-    /// For an image that names no tag: the tags under which its digest may be signed; `None` for all.
+    /// For an image without a tag: the tags under which its digest may be signed; `None` for all.
     pub tags: Option<&'a Glob>,
-    /// For an image that names no tag: the tags under which its digest does not count, because another rule decides on them.
+    /// For an image without a tag: the tags under which its digest does not count, because another rule decides on them.
     pub except: &'a [&'a Glob],
-    /// The namespace whose secrets hold the keys that the policy names.
+    /// The namespace whose secrets have the keys that the policy names. For a namespace's policy it is that namespace, and for a
+    /// cluster policy Portreeve's own. So a tenant never chooses a key that the cluster trusts.
     pub key_namespace: &'a str,
     /// The credentials that the image is pulled with.
     pub keychain: &'a dyn Keychain,
-    /// When the check must have ended.
+    /// The time by which the check must end.
     pub deadline: Deadline,
-    /// The time by which expiry is decided.
+    /// The current time, for expiry dates.
     pub now: Timestamp,
 }
 
 /// A signature scheme.
 pub trait Scheme {
-    /// What a policy can ask of it.
+    /// What a policy can require.
     type Rule;
 
-    /// Verifies an image. `trace` tells what was done on the way, and does so after a refusal as well.
+    /// Verifies an image. It fills `trace` in every case, also when it refuses.
     fn verify(&self, rule: &Self::Rule, query: &Query<'_>, trace: &mut Trace) -> Result<Verified, Refusal>;
 }
 
-/// The schemes. Shared by all workers.
+/// The schemes. All workers share them.
 #[derive(Debug)]
 pub struct Schemes {
     /// Notary v1.
@@ -105,14 +107,14 @@ impl Schemes {
     }
 }
 
-/// What a check did, whatever it came to.
+/// What a check did, whatever its result.
 #[derive(Clone, Debug, Default)]
 pub struct Trace {
-    /// What it looked at, as far as it could be named.
+    /// What it looked at; `None` if it found no name for it.
     pub subject: Option<Subject>,
-    /// How long it took to collect keys.
+    /// How long it took to collect the keys.
     pub credentials: Duration,
-    /// How long the verification took, with all waiting; `None` where it never began.
+    /// How long the verification took, including all waiting; `None` if it did not begin.
     pub trust: Option<Duration>,
 }
 
@@ -123,19 +125,19 @@ pub enum Subject {
     NotaryV1 {
         /// Its name in trust data.
         gun: Gun,
-        /// Its server; `None` where none is configured.
+        /// Its server; `None` if none is configured.
         server: Option<TrustServer>,
     },
 }
 
 impl Subject {
-    /// The server that was, or would have been, asked.
+    /// The server that the check uses.
     pub fn server(&self) -> Option<&str> {
         let Self::NotaryV1 { server, .. } = self;
         server.as_ref().map(TrustServer::as_str)
     }
 
-    /// The image's name there.
+    /// The name of the image there.
     pub fn name(&self) -> &str {
         let Self::NotaryV1 { gun, .. } = self;
         gun.as_str()
@@ -145,20 +147,20 @@ impl Subject {
 /// The image is signed as the rule requires.
 #[derive(Clone, Debug)]
 pub struct Verified {
-    /// What to pin the image to.
+    /// The digest to pin the image to.
     pub digest: VerifiedDigest,
-    /// Who signed it, of those that the rule names.
+    /// Those of the rule's signers that signed it.
     pub signers: Vec<String>,
-    /// How fresh the data is that this rests on.
+    /// How fresh the data is.
     pub freshness: Freshness,
-    /// What was found.
+    /// The details of the signature.
     pub evidence: Evidence,
 }
 
-/// How fresh the data behind a verdict is.
+/// How fresh the data of a verdict is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Freshness {
-    /// The server was asked for this very query.
+    /// The server was asked for this query.
     Fetched,
     /// It was verified a moment ago, within the scheme's refresh interval.
     Cached,
@@ -169,10 +171,10 @@ pub enum Freshness {
     },
 }
 
-/// What was found of a verified image. Most requests read little of it: lists are made when somebody asks for them.
+/// The details of a signature. Most requests read only a part of them, so lists are made when they are read.
 #[derive(Clone, Debug)]
 pub struct Evidence {
-    /// The tag that was signed with the digest.
+    /// The tag that was signed together with the digest.
     pub tag: String,
     /// The role that released it.
     pub released_by: String,
@@ -199,13 +201,13 @@ impl Evidence {
         format!("tag {}, released by {}", self.tag, self.released_by)
     }
 
-    /// When each part of it expires.
+    /// The expiry date of each part, by its name.
     pub fn expires(&self) -> Vec<(String, Timestamp)> {
         let Data::NotaryV1(repository) = &self.data;
         repository.expiries().into_iter().map(|expiry| (expiry.role, expiry.expires)).collect()
     }
 
-    /// What an operator could pin.
+    /// The keys that an operator could pin.
     pub fn pins(&self) -> Vec<Pin> {
         let Data::NotaryV1(repository) = &self.data;
         repository.root_key_ids().into_iter().map(|id| Pin { key_id: id.hex() }).collect()
@@ -215,13 +217,13 @@ impl Evidence {
 /// The image is not verified.
 #[derive(Clone, Debug)]
 pub enum Refusal {
-    /// The signatures say no, or the rule cannot be applied to this image.
+    /// The signature data rejects the image, or the rule cannot be applied to it.
     Rejected {
         /// A fixed word for metrics and logs.
         code: &'static str,
         /// What is wrong and what to do.
         message: String,
     },
-    /// Nobody could say; what was tried.
+    /// The check could not be made. The message says what was tried and what failed.
     Unavailable(Unavailable),
 }

@@ -58,11 +58,11 @@ impl Asking<'_> {
                 },
             };
             match self.judge(&held) {
-                Ok(judgement) => {
+                Ok(target) => {
                     if self.notary.store.keeps_bytes() && !held.admitted {
                         self.notary.store.admitted(self.question.server, self.question.gun);
                     }
-                    return Ok(verified(&held, judgement, freshness));
+                    return Ok(verified(&held, target, freshness));
                 }
                 Err(rejection) if held.confirmed >= self.began || held.age() <= RECHECK_AFTER => {
                     return Err(Refusal::Rejected(rejection));
@@ -428,6 +428,6 @@ impl Asking<'_> {
     }
 }
 
-pub(crate) fn verified(held: &CachedRepository, judgement: SignedTarget, freshness: Freshness) -> Verified {
-    Verified { judgement, freshness, repository: Arc::clone(&held.repository) }
+pub(crate) fn verified(held: &CachedRepository, target: SignedTarget, freshness: Freshness) -> Verified {
+    Verified { target, freshness, repository: Arc::clone(&held.repository) }
 }

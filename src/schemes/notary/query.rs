@@ -52,7 +52,7 @@ pub struct Question<'a> {
 #[derive(Clone, Debug)]
 pub struct Verified {
     /// Digest, tag and signers.
-    pub judgement: SignedTarget,
+    pub target: SignedTarget,
     /// How fresh the data is.
     pub freshness: Freshness,
     /// The data.

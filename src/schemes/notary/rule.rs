@@ -10,19 +10,19 @@ use portreeve_verify::tuf::RootPin;
 /// A rule with `trust.enabled: true`.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// `trust.trustServer`, where given; else the configuration's server for the registry.
+    /// `trustServer`. Without one, the configuration names the server of the registry.
     pub server: Option<TrustServer>,
-    /// Inline `signers`, each with its key; the same name may not stand twice with different keys.
+    /// `signers`, each with its key. No signer is listed twice.
     pub signers: Vec<RequiredSigner>,
-    /// Names of secrets that hold further signers' keys.
+    /// `signerSecrets`: the names of secrets with further signers' keys.
     pub signer_secrets: Vec<String>,
     /// `roots`.
     pub roots: Vec<RootPin>,
     /// `remap`.
     pub remap: Option<Remap>,
-    /// `whenUnavailable`, where given.
+    /// `whenUnavailable`. Without it, the configuration decides.
     pub when_unavailable: Option<UnavailableRule>,
-    /// `maxStale`, where given.
+    /// `maxStale`. Without it, the limit of the configuration applies.
     pub max_stale: Option<Duration>,
 }
 
@@ -36,18 +36,18 @@ pub enum UnavailableRule {
     UseCached,
 }
 
-/// `remap: { prefix, signedPrefix }`: an image under `prefix` was signed under `signedPrefix`.
+/// `remap: { prefix, signedPrefix }`: images under `prefix` are signed under `signedPrefix`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remap {
-    /// What the normalised image name begins with; ends in `/`.
+    /// A prefix of normalised image names. It ends in `/`.
     pub prefix: String,
-    /// What stands there in trust data; ends in `/`.
+    /// The prefix that replaces it in trust data. It ends in `/`.
     pub signed_prefix: String,
 }
 
 impl Remap {
-    /// The image under the name that was signed: its name with the prefix exchanged, normalised again. A name that is not
-    /// under the prefix stays as it is.
+    /// The image under the name that was signed: its name with the prefix replaced, and normalised again. A name without the
+    /// prefix does not change.
     pub fn signed(&self, image: &Reference) -> Result<Reference, ReferenceError> {
         match image.repository().strip_prefix(&self.prefix) {
             Some(rest) => Reference::parse(&format!("{}{rest}", self.signed_prefix)),

@@ -1,8 +1,9 @@
-//! Notary v1 behind the seam: from a policy's rule to a query, and from the result to words for an operator.
+//! Notary v1 behind the seam: makes a query from a policy's rule, and a message for operators from the result.
 //!
-//! A namespace's policy reads keys from its own namespace's secrets, and a cluster policy from Portreeve's, so that a tenant
-//! never chooses a key that the cluster trusts. A rule that cannot be applied to an image rejects it.
+//! Keys come from the rule itself and from the secrets of the namespace that the query names. If a rule cannot be applied to an
+//! image, the image is rejected.
 
+use std::borrow::Cow;
 use std::time::Instant;
 
 use super::Notary;
@@ -24,7 +25,7 @@ use portreeve_verify::tuf::{Gun, RoleName};
 use portreeve_verify::tuf::{Rejection, RequiredSigner, TagFilter, TargetQuery};
 use portreeve_verify::{Unavailable, UnavailableCause};
 
-/// Notary v1 with the settings that hold where a policy says nothing.
+/// Notary v1, with the settings that apply where a policy has none.
 #[derive(Debug)]
 pub struct NotaryV1 {
     /// The service that asks trust servers.
@@ -33,11 +34,11 @@ pub struct NotaryV1 {
     pub servers: TrustServers,
     /// May stored data be used while a server is unavailable?
     pub when_unavailable: WhenUnavailable,
-    /// May the first root that is seen be trusted, where no roots are pinned?
+    /// May the first root be trusted if a rule pins none?
     pub first_use: FirstUse,
     /// Mounted signers' keys.
     pub secrets: SecretStore,
-    /// Signers' keys from the Kubernetes API, if that is switched on.
+    /// Signers' keys from the Kubernetes API, if this is enabled.
     pub cluster_signers: Option<ClusterSigners>,
 }
 
@@ -123,7 +124,7 @@ impl NotaryV1 {
                     SourceKind::Directory => "no trust data could be read",
                 };
                 let mut message = format!("{failed} for {gun}: {tried}{}", slip());
-                // A credential that could not be read may be the one that was missing.
+                // A credential that could not be read could be the one that was needed.
                 let found = credentials.found();
                 for problem in found.into_iter().flat_map(|found| &found.problems) {
                     message.push_str("; ");
@@ -142,9 +143,9 @@ impl NotaryV1 {
     }
 
     /// The inline signers, and those whose keys are in secrets.
-    fn required_signers(&self, rule: &Rule, query: &Query<'_>) -> Result<Vec<RequiredSigner>, Refusal> {
+    fn required_signers<'r>(&self, rule: &'r Rule, query: &Query<'_>) -> Result<Cow<'r, [RequiredSigner]>, Refusal> {
         let namespace = query.key_namespace;
-        let mut signers = rule.signers.clone();
+        let mut signers = Cow::Borrowed(rule.signers.as_slice());
         for name in &rule.signer_secrets {
             let SignerSecret { name: signer, public_key } = self.signer_secret(namespace, name, query.deadline)?;
             let bad = |error: String| bad_secret(namespace, name, &error);
@@ -153,8 +154,8 @@ impl NotaryV1 {
             })?;
             let key = SignerKey::from_pem(&public_key).map_err(|error| bad(error.to_string()))?;
             let signer = RequiredSigner { role, keys: vec![key] };
-            match signers.iter_mut().find(|known| known.role == signer.role) {
-                // Portieris' fault 8: of two keys for one name, neither wins.
+            match signers.iter().find(|known| known.role == signer.role) {
+                // PORTIERIS.md, fault 8: with two keys for one name, neither counts.
                 Some(known) if known.keys != signer.keys => {
                     let message = format!(
                         "two different keys are configured for the signer \"{}\", one of them in the secret \
@@ -164,13 +165,13 @@ impl NotaryV1 {
                     return Err(Refusal::Rejected { code: "signer-secret", message });
                 }
                 Some(_) => {}
-                None => signers.push(signer),
+                None => signers.to_mut().push(signer),
             }
         }
         Ok(signers)
     }
 
-    /// A signer's secret: the mounted one, or else the cluster's.
+    /// A signer's secret: the mounted one, or the one from the Kubernetes API.
     fn signer_secret(&self, namespace: &str, name: &str, deadline: Deadline) -> Result<SignerSecret, Refusal> {
         match (self.secrets.read(namespace, name), &self.cluster_signers) {
             (Ok(secret), _) => Ok(secret),
@@ -198,8 +199,9 @@ impl NotaryV1 {
         configured.map_err(|error| refuse(error.to_string()))
     }
 
-    /// The image's own repository, if credentials for it may be sent to the server. They go only to a server that policy or
-    /// configuration names for their registry: one that was found by the signed name never sees those of the mirror.
+    /// The repository of the image, if credentials for it may be sent to the server. Credentials are sent only to a server that
+    /// the policy or the configuration names for their registry. A server that was found by the signed name never receives
+    /// those of the mirror.
     fn mirror<'i>(&self, rule: &Rule, image: &'i Reference, gun: &Gun, server: &TrustServer) -> Option<&'i str> {
         let may_see = rule.server.is_some()
             || image.host() == gun.host()
@@ -211,28 +213,24 @@ impl NotaryV1 {
         match (rule.when_unavailable, rule.max_stale) {
             (Some(UnavailableRule::Deny), _) => WhenUnavailable::Deny,
             (Some(UnavailableRule::UseCached), Some(max_stale)) => WhenUnavailable::UseCached { max_stale },
-            // Without a bound of its own the policy has the configuration's; without either, stored data is not used.
+            // A policy without `maxStale` uses the limit of the configuration. Without either, stored data is not used.
             (None, _) | (Some(UnavailableRule::UseCached), None) => self.when_unavailable,
         }
     }
 }
 
 impl From<query::Verified> for Verified {
-    fn from(query::Verified { judgement, freshness, repository }: query::Verified) -> Self {
+    fn from(query::Verified { target, freshness, repository }: query::Verified) -> Self {
         Self {
-            digest: judgement.digest,
-            signers: judgement.signers.iter().map(|role| role.signer().to_owned()).collect(),
+            digest: target.digest,
+            signers: target.signers.iter().map(|role| role.signer().to_owned()).collect(),
             freshness,
-            evidence: Evidence {
-                tag: judgement.tag,
-                released_by: judgement.released_by,
-                data: Data::NotaryV1(repository),
-            },
+            evidence: Evidence { tag: target.tag, released_by: target.released_by, data: Data::NotaryV1(repository) },
         }
     }
 }
 
-/// Which tags a digest alone may be released under, if not all.
+/// For an image without a tag: the tags under which its digest may be released, if not all.
 fn tags_that_count(tags: Option<&Glob>, except: &[&Glob]) -> String {
     let among = tags.map(|tags| format!(" {tags}")).unwrap_or_default();
     match except {
@@ -246,7 +244,7 @@ fn tags_that_count(tags: Option<&Glob>, except: &[&Glob]) -> String {
     }
 }
 
-/// The image's name in trust data.
+/// The name of the image in trust data.
 fn gun_of(image: &Reference, remap: Option<&Remap>) -> Result<Gun, Refusal> {
     let invalid = |message: String| Refusal::Rejected { code: "invalid-image-name", message };
     let signed = remap.map(|remap| remap.signed(image)).transpose().map_err(|error| {

@@ -47,9 +47,9 @@ impl Asking<'_> {
         }
         // TRUST.md, rows 55 and 56: expired data stands in for nothing.
         match self.judge(&held) {
-            Ok(judgement) => {
+            Ok(target) => {
                 self.notary.metrics.stale(age);
-                Ok(verified(&held, judgement, Freshness::Stale { age }))
+                Ok(verified(&held, target, Freshness::Stale { age }))
             }
             Err(rejection) => Err(Refusal::Rejected(rejection)),
         }

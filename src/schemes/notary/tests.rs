@@ -175,8 +175,8 @@ fn a_cold_question_costs_one_request_a_role_and_a_warm_one_none() {
     let ask = Ask { signers: &["alice"], ..Ask::default() };
     let answer = bench.ask(&ask).unwrap();
     assert_eq!(answer.freshness, Freshness::Fetched);
-    assert_eq!(answer.judgement.digest.sha256().hex(), "01".repeat(32));
-    assert_eq!(answer.judgement.signers, [RoleName::of_signer("alice").unwrap()]);
+    assert_eq!(answer.target.digest.sha256().hex(), "01".repeat(32));
+    assert_eq!(answer.target.signers, [RoleName::of_signer("alice").unwrap()]);
     assert!(answer.repository.expiries().iter().any(|expiry| expiry.role == "timestamp"));
     assert_eq!(answer.repository.root_key_ids().len(), 1);
     assert_eq!(
@@ -650,7 +650,7 @@ fn an_export_is_carried_to_where_there_is_no_server() {
         TrustServer::parse(&format!("file://{}", bench.scratch.path().join("carried").display()), PlainHttp::Refused)
             .unwrap();
     let verified = bench.ask(&Ask { signers: &["alice"], ..Ask::default() }).unwrap();
-    assert_eq!(verified.judgement.digest.sha256().hex(), "01".repeat(32));
+    assert_eq!(verified.target.digest.sha256().hex(), "01".repeat(32));
     assert!(matches!(
         rejection(bench.ask(&Ask { tag: "v2", signers: &["alice"], ..Ask::default() })),
         Rejection::NotSignedBy { .. }
