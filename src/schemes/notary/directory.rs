@@ -1,13 +1,13 @@
-//! Trust data without a server: the same files, below a mounted directory. The bytes are no more believed than a
-//! server's: caps, verification, expiry and protection from rollback are the same.
+//! Trust data in a mounted directory, without a server. The files are trusted no more than those of a server: caps,
+//! verification, expiry and protection from rollback are the same.
 //!
-//! A repository's files are in `<directory>/<GUN>/`, named as on a server: `timestamp.json`, `root.json`, `1.root.json`,
-//! `snapshot.<hex>.json`, `targets/releases.<hex>.json`. Where `/` and `:` cannot be had, as in ConfigMaps and their
-//! mount paths, the *flat* form is found as well: the directory's name has `_` for both, a file `gun` in it says whose
-//! it is, and a delegation's file is called `targets_releases.<hex>.json`.
+//! The files of a repository are in `<directory>/<GUN>/`, named as on a server: `timestamp.json`, `root.json`,
+//! `1.root.json`, `snapshot.<hex>.json`, `targets/releases.<hex>.json`. ConfigMaps and their mount paths allow neither `/` nor
+//! `:`, so a *flat* form is read as well: the name of the directory has `_` for both, its file `gun` names the repository, and
+//! the file of a delegation is called `targets_releases.<hex>.json`.
 //!
-//! Refuses files that lie outside the directory, wherever links lead; kubelet's own (`..data`) stay within. Never
-//! writes, and never uses the network.
+//! Refuses files outside the directory, also behind links; the links of kubelet (`..data`) stay inside. Never writes, and
+//! never uses the network.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,27 +19,27 @@ use portreeve_verify::text::printable;
 use portreeve_verify::tuf::Gun;
 use portreeve_verify::tuf::{FetchError, MetadataName, MetadataSource};
 
-/// Whose a directory is: its first line. An export lists its files below.
+/// The file whose first line is the GUN. An export lists its files below.
 pub(crate) const OWNER: &str = "gun";
-/// The link that kubelet swaps.
+/// The link that kubelet replaces.
 const KUBELET_LINK: &str = "..data";
 const MAX_OWNER: usize = 1 << 20;
 
-/// A GUN as one component of a path.
+/// The GUN as one component of a path.
 pub(crate) fn flat_name(gun: &Gun) -> String {
     gun.as_str().replace(['/', ':', '[', ']'], "_")
 }
 
-/// A file's name without `/`. A role's name has exactly one, so that two never become the same.
+/// A file name without `/`. The name of a delegation has exactly one `/`, so that two names never become the same.
 pub(crate) fn flat_stem(stem: &str) -> String {
     stem.replace('/', "_")
 }
 
-/// One repository in a directory, for the time of one question.
+/// One repository in a directory, for one question.
 pub(crate) struct Directory<'a> {
     base: &'a Path,
     gun: &'a Gun,
-    /// Where kubelet's link led at the first look.
+    /// The target of kubelet's link at the first fetch.
     mounted: Option<Option<PathBuf>>,
 }
 
@@ -58,7 +58,7 @@ impl<'a> Directory<'a> {
         if !flat.is_dir() {
             return Ok(None);
         }
-        // Two names may become the same flat one, and metadata does not say whose it is.
+        // Two GUNs may have the same flat name, and metadata does not name its repository.
         let owner = self.read(&flat.join(OWNER), MAX_OWNER)?;
         let first_line = |bytes: Vec<u8>| {
             let text = String::from_utf8_lossy(&bytes).into_owned();
@@ -72,7 +72,7 @@ impl<'a> Directory<'a> {
         }
     }
 
-    /// A file, if it is there and lies within the directory.
+    /// The content of a file, if there is one inside the directory.
     fn read(&self, path: &Path, cap: usize) -> Result<Option<Vec<u8>>, FetchError> {
         let failed = |path: &Path, error: &dyn std::fmt::Display| self.unavailable(&format!("{} {error}", show(path)));
         let real = match path.canonicalize() {
@@ -99,7 +99,7 @@ impl<'a> Directory<'a> {
 
 impl MetadataSource for Directory<'_> {
     fn fetch(&mut self, name: &MetadataName, cap: usize) -> Result<Vec<u8>, FetchError> {
-        // Nothing mounted is a server that is away; a repository that is not in it was never signed.
+        // A directory that is not mounted is like a server that is down. A repository that is not in it was never signed.
         if !self.base.is_dir() {
             return Err(self.unavailable("there is no such directory"));
         }

@@ -1,7 +1,7 @@
-//! When the trust data that verifies images ends: a metric, and a warning a day in the log while some of it ends soon.
+//! When the trust data in use expires: a metric, and one warning a day while some of it expires soon.
 //!
-//! Timestamps and snapshots of a trust server are left out. The server renews them by itself, and only once they have
-//! ended and are asked for, so that those of a healthy server may end at any moment. In a directory nothing is renewed.
+//! Timestamps and snapshots of a trust server are left out: the server renews them by itself, when they have expired and are
+//! asked for, so that those of a healthy server may expire at any moment. In a directory nothing is renewed.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,20 +15,20 @@ use portreeve_verify::tuf::Gun;
 use portreeve_verify::tuf::Repository;
 use portreeve_verify::tuf::SourceKind;
 
-const LOOK_EVERY: Duration = Duration::from_secs(60);
-const SAY_EVERY: Duration = Duration::from_secs(24 * 3_600);
-/// The time that signing by hand needs.
+const CHECK_EVERY: Duration = Duration::from_secs(60);
+const WARN_EVERY: Duration = Duration::from_secs(24 * 3_600);
+/// Signing by hand needs this time.
 const SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
-/// The time that carrying data in needs. An exported timestamp lives for two weeks at most.
+/// Carrying data in needs this time. An exported timestamp is valid for two weeks at most.
 const SOON_CARRIED: SignedDuration = SignedDuration::from_hours(3 * 24);
 /// Data that was not confirmed for longer than this may have been renewed at the server.
 const IN_USE: SignedDuration = SignedDuration::from_hours(24);
 
-/// When it was looked and told.
+/// When the data was last checked, and when a warning was last logged.
 #[derive(Default)]
 pub(crate) struct Ends(Mutex<(Option<Instant>, Option<Instant>)>);
 
-/// The soonest end of one role, of all repositories in use.
+/// The earliest expiry of one role, of all repositories in use.
 struct Soonest<'a> {
     role: Role,
     ends: Timestamp,
@@ -36,15 +36,15 @@ struct Soonest<'a> {
 }
 
 impl Notary {
-    /// Checks once a minute when trust data in use ends. Called more often, it does nothing.
+    /// Checks once a minute when trust data in use expires. Calls in between do nothing.
     pub fn look_at_ends(&self, now: Timestamp) {
         let mut state = self.ends.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (looked, said) = &mut *state;
-        if looked.is_some_and(|looked| looked.elapsed() < LOOK_EVERY) {
+        let (checked, warned) = &mut *state;
+        if checked.is_some_and(|checked| checked.elapsed() < CHECK_EVERY) {
             return;
         }
         let data = self.store.in_use(now - IN_USE);
-        *looked = (!data.is_empty()).then(Instant::now);
+        *checked = (!data.is_empty()).then(Instant::now);
         let mut soonest: Vec<Soonest<'_>> = Vec::new();
         for (server, gun, repository) in &data {
             for (role, ends) in ends(repository, server.source_kind()) {
@@ -56,9 +56,9 @@ impl Notary {
             }
         }
         self.metrics.trust_data_ends(soonest.iter().map(|known| (known.role, known.ends.as_second())));
-        let due = said.is_none_or(|said| said.elapsed() >= SAY_EVERY);
+        let due = warned.is_none_or(|warned| warned.elapsed() >= WARN_EVERY);
         for Soonest { role, ends, place: (server, gun) } in soonest.iter().filter(|known| due && known.is_soon(now)) {
-            *said = Some(Instant::now());
+            *warned = Some(Instant::now());
             let advice = match (role, server.source_kind()) {
                 (_, SourceKind::Directory) => {
                     "export it anew from its trust server, after its owner has signed it, and carry it in"
@@ -82,14 +82,14 @@ impl Soonest<'_> {
     }
 }
 
-/// Counts a repository at once that has verified an image.
+/// Adds a repository that has just verified an image to the metric.
 pub(crate) fn count(metrics: &Metrics, repository: &Repository, source_kind: SourceKind) {
     for (role, ends) in ends(repository, source_kind) {
         metrics.trust_data_ends_by(role, ends.as_second());
     }
 }
 
-/// The roles that end unless an operator or an owner acts.
+/// The roles that expire unless an operator or an owner acts, and when.
 fn ends(repository: &Repository, source_kind: SourceKind) -> impl Iterator<Item = (Role, Timestamp)> {
     repository.expiries().into_iter().filter_map(move |expiry| {
         let role = match expiry.role.as_str() {
@@ -101,7 +101,7 @@ fn ends(repository: &Repository, source_kind: SourceKind) -> impl Iterator<Item 
             "targets/releases" => Role::Releases,
             _ => Role::Delegation,
         };
-        // Data that was only read back has no end of its certificates yet.
+        // For data that was only read back, the end of the certificates is not known yet.
         (expiry.expires > Timestamp::MIN).then_some((role, expiry.expires))
     })
 }

@@ -1,5 +1,4 @@
-//! Which trust server speaks for a registry, where policy names none: exact hosts first, then `*.suffix` wildcards,
-//! the longest first.
+//! The trust server of a registry, for policies that name none: exact hosts first, then the longest `*.suffix` wildcard.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,7 +17,7 @@ pub struct TrustServers {
 }
 
 impl TrustServers {
-    /// What Portieris knows, both of 0.5.3 and of 0.14.
+    /// The defaults of Portieris 0.5.3 and 0.14.
     pub const DEFAULTS: [(&str, &str); 4] = [
         ("docker.io", "https://notary.docker.io"),
         ("quay.io", "https://quay.io:443"),
@@ -26,8 +25,8 @@ impl TrustServers {
         ("*.icr.io", "https://{registry}:4443"),
     ];
 
-    /// Checks every entry, so that a mistake is told at start and not in the first denial. What the entries do not name
-    /// is as [`Self::DEFAULTS`] has it.
+    /// Checks every entry, so that a mistake is reported at start and not by the first denial. Hosts that no entry names
+    /// have the server of [`Self::DEFAULTS`].
     pub fn new(entries: BTreeMap<String, String>, plain_http: PlainHttp) -> Result<Self, TrustServersError> {
         let mut checked = BTreeMap::new();
         for (pattern, url) in entries {

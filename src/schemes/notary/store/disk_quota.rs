@@ -4,24 +4,24 @@
 //! Whole publications may use three quarters of the quota. The last quarter is for records: the versions of a repository,
 //! and its root or the root's hash. Repositories that never verified an image may use a quarter in all, so that ever new
 //! names cannot use up the place of others. Past the quota no further repository is stored. A stored one is always brought
-//! up to date; it grows only where there is room.
+//! up to date; it grows only where there is quota.
 //!
 //! Several processes may exceed the quota by what they write between two counts.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How often all is counted anew, for other processes write there too.
+/// How often the directory is counted again, because other processes write there too.
 const COUNT_EVERY: Duration = Duration::from_secs(600);
 
-/// The room that there is.
+/// The quota.
 pub(crate) struct DiskQuota {
     bytes: u64,
-    /// What was counted, with what was written since, and when.
+    /// What was counted, plus what was written since, and when it was counted.
     used: Mutex<Option<(Used, Instant)>>,
 }
 
-/// What is taken.
+/// The used part of the quota.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Used {
     /// By all repositories.
@@ -30,7 +30,7 @@ pub(crate) struct Used {
     pub(crate) unproven: u64,
 }
 
-/// What one repository takes, or would.
+/// The part that one repository uses, or would use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Share {
     pub(crate) bytes: u64,
@@ -61,11 +61,11 @@ impl DiskQuota {
         Self { bytes, used: Mutex::new(None) }
     }
 
-    /// May what takes `before` take `wanted` from now on? If so, it is taken.
+    /// Changes the share of a repository from `before` to `wanted`, if there is room.
     pub(crate) fn take(&self, before: Share, wanted: Share, count: impl FnOnce() -> Used) -> bool {
         let fresh = |(_, when): &(Used, Instant)| when.elapsed() < COUNT_EVERY;
         if self.used().filter(fresh).is_none() {
-            let counted = count(); // no lock is held while it is counted
+            let counted = count(); // no lock is held meanwhile
             *self.used() = Some((counted, Instant::now()));
         }
         let mut held = self.used();
@@ -76,15 +76,15 @@ impl DiskQuota {
         let quarter = self.bytes / 4;
         let most = if wanted.is_whole { self.bytes - quarter } else { self.bytes };
         let fits = after.all <= most && (wanted.admitted || after.unproven <= quarter);
-        // What takes no more than before is no further burden, however full it is.
-        let is_no_burden = wanted.bytes <= before.bytes && (wanted.admitted || !before.admitted);
-        if fits || is_no_burden {
+        // A share that does not grow is allowed, however full the directory is.
+        let does_not_grow = wanted.bytes <= before.bytes && (wanted.admitted || !before.admitted);
+        if fits || does_not_grow {
             *used = after;
         }
-        fits || is_no_burden
+        fits || does_not_grow
     }
 
-    /// What was taken for one share is taken by another.
+    /// Replaces a share that was taken by the one that was written.
     pub(crate) fn changed(&self, taken: Share, found: Share) {
         if let Some((used, _)) = self.used().as_mut() {
             used.remove(taken);
@@ -92,7 +92,6 @@ impl DiskQuota {
         }
     }
 
-    /// What is reckoned to be taken.
     #[cfg(test)]
     pub(crate) fn used_now(&self) -> Used {
         self.used().map_or_else(Used::default, |(used, _)| used)
@@ -127,34 +126,36 @@ mod tests {
 
     #[test]
     fn whole_publications_leave_a_quarter_for_what_is_small() {
-        let room = DiskQuota::new(100);
-        assert!(room.take(NOTHING, whole(15), || used(60, 0)));
+        let quota = DiskQuota::new(100);
+        assert!(quota.take(NOTHING, whole(15), || used(60, 0)));
         let counted = || panic!("it was counted a moment ago");
-        assert!(!room.take(NOTHING, whole(1), counted));
-        assert!(room.take(whole(15), whole(15), || used(0, 0)) && !room.take(whole(15), whole(16), || used(0, 0)));
-        assert!(room.take(NOTHING, record(25), || used(0, 0)));
-        assert!(!room.take(NOTHING, record(1), || used(0, 0)));
-        // What takes no more than before is no further burden, however full it is.
-        assert!(room.take(record(25), record(25), || used(0, 0)));
-        room.changed(record(25), record(40));
-        assert!(room.take(record(40), record(40), || used(0, 0)) && !room.take(record(40), record(41), || used(0, 0)));
-        room.changed(whole(75), NOTHING);
-        assert!(room.take(NOTHING, whole(35), || used(0, 0)) && !room.take(NOTHING, whole(1), || used(0, 0)));
-        // After a while it is counted again.
+        assert!(!quota.take(NOTHING, whole(1), counted));
+        assert!(quota.take(whole(15), whole(15), || used(0, 0)) && !quota.take(whole(15), whole(16), || used(0, 0)));
+        assert!(quota.take(NOTHING, record(25), || used(0, 0)));
+        assert!(!quota.take(NOTHING, record(1), || used(0, 0)));
+        // A share that does not grow is allowed, however full the directory is.
+        assert!(quota.take(record(25), record(25), || used(0, 0)));
+        quota.changed(record(25), record(40));
+        assert!(
+            quota.take(record(40), record(40), || used(0, 0)) && !quota.take(record(40), record(41), || used(0, 0))
+        );
+        quota.changed(whole(75), NOTHING);
+        assert!(quota.take(NOTHING, whole(35), || used(0, 0)) && !quota.take(NOTHING, whole(1), || used(0, 0)));
+        // After `COUNT_EVERY` it is counted again.
         let before = Instant::now().checked_sub(COUNT_EVERY).expect("a machine that has run for that long");
-        *room.used() = Some((used(100, 0), before));
-        assert!(room.take(NOTHING, record(100), || used(0, 0)));
+        *quota.used() = Some((used(100, 0), before));
+        assert!(quota.take(NOTHING, record(100), || used(0, 0)));
     }
 
     #[test]
     fn names_that_let_nothing_in_take_nobodys_place() {
-        let room = DiskQuota::new(100);
-        assert!(room.take(NOTHING, unproven(25), || used(0, 0)));
-        assert!(!room.take(NOTHING, unproven(1), || used(0, 0)));
-        // Once an image is let in by one, it is like the others.
-        assert!(room.take(unproven(10), whole(50), || used(0, 0)));
-        assert!(room.take(NOTHING, unproven(10), || used(0, 0)) && !room.take(NOTHING, unproven(1), || used(0, 0)));
-        assert!(room.take(NOTHING, record(25), || used(0, 0)));
-        assert!(!room.take(record(25), unproven(25), || used(0, 0)), "nobody goes back to them");
+        let quota = DiskQuota::new(100);
+        assert!(quota.take(NOTHING, unproven(25), || used(0, 0)));
+        assert!(!quota.take(NOTHING, unproven(1), || used(0, 0)));
+        // Once a repository has verified an image, it is like the others.
+        assert!(quota.take(unproven(10), whole(50), || used(0, 0)));
+        assert!(quota.take(NOTHING, unproven(10), || used(0, 0)) && !quota.take(NOTHING, unproven(1), || used(0, 0)));
+        assert!(quota.take(NOTHING, record(25), || used(0, 0)));
+        assert!(!quota.take(record(25), unproven(25), || used(0, 0)), "nobody goes back to them");
     }
 }
