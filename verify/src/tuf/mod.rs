@@ -34,7 +34,7 @@ pub use rejection::{NotSigned, Rejection, RootDistrust};
 pub use repository::{Delegation, Repository, RepositoryFiles, RoleExpiry};
 pub use rollback::MinimumVersions;
 pub use root::Root;
-pub use source::{FetchError, MetadataName, MetadataSource, SMALL_FILE, most_values, reading_memory};
+pub use source::{FetchError, MetadataName, MetadataSource, SMALL_FILE, reading_memory};
 pub use targets::TargetsRole;
 pub use trusted_state::{PublicationVersion, TrustedState};
 

@@ -53,7 +53,7 @@ pub const SMALL_FILE: usize = 16 << 10;
 
 /// The most values and names in a role's file. Notary's roots, timestamps and snapshots have some dozens, and 75,000 targets have
 /// about 600,000.
-pub fn most_values(role: &str, bytes: usize) -> usize {
+pub(crate) fn most_values(role: &str, bytes: usize) -> usize {
     match role {
         "timestamp" => 1 << 10,
         "root" => 1 << 14,
