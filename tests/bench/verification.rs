@@ -25,7 +25,7 @@ use portreeve::base::context::Deadline;
 use portreeve::base::waiting::Waiting;
 use portreeve::keychain::{Credentials, MountedCredentials};
 use portreeve::metrics::Metrics;
-use portreeve::schemes::notary::{Notary, NotarySettings, PlainHttp, Question, TrustServer, WhenUnavailable};
+use portreeve::schemes::notary::{Notary, NotarySettings, PlainHttp, Query, TrustServer, WhenUnavailable};
 use portreeve_test_support::signer::{Key, Repo, Signer, canonical};
 use portreeve_test_support::temp::TempDir;
 use portreeve_verify::image::Sha256;
@@ -231,7 +231,7 @@ impl Work {
                 let (notary, server) = (notary.unwrap(), case.server());
                 let keychain = MountedCredentials::new(None);
                 let ask = move || {
-                    let question = Question {
+                    let query = Query {
                         gun: &case.gun,
                         server: &server,
                         wanted: wanted(),
@@ -242,7 +242,7 @@ impl Work {
                         when_unavailable: WhenUnavailable::Deny,
                         deadline: Deadline::after(Duration::from_secs(60)),
                     };
-                    black_box(notary.ask(&question, case.now).unwrap());
+                    black_box(notary.ask(&query, case.now).unwrap());
                 };
                 ask();
                 Box::new(ask)

@@ -1,4 +1,4 @@
-//! A repository in memory for questions under one anchor, and how a refresh of it ends.
+//! A repository in memory for queries under one anchor, and the result of a refresh.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use portreeve_verify::tuf::TrustedState;
 use portreeve_verify::tuf::{Gun, RoleName};
 use portreeve_verify::{Unavailable, UnavailableCause};
 
-/// What a refresh is for. Anchors have refreshes of their own, because one may reject what another trusts; their data is kept
+/// The key of a refresh. Anchors have refreshes of their own, because one may reject what another trusts; their data is kept
 /// once for all of them ([`Store`](super::store::Store)). Credentials are no part of the key: trust data holds no secrets, and
 /// a verdict does not depend on whose credentials fetched the data.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -45,35 +45,35 @@ impl CachedRepository {
     }
 }
 
-/// What a refresh brought, to be stored.
-pub(crate) struct Brought {
+/// The result of a refresh, to be stored.
+pub(crate) struct RefreshResult {
     pub(crate) repository: Arc<Repository>,
     pub(crate) record: Record,
-    /// What the record is in.
+    /// The memory of the record.
     pub(crate) memory: Option<Permit>,
     /// `None` if the server was not asked whether this is the newest.
     pub(crate) confirmation: Option<Confirmation>,
     pub(crate) epoch: u64,
 }
 
-/// Why a refresh gave nothing, and what it has seen all the same, in which of the store's epochs.
-pub(crate) type Failed = (Failure, Option<(TrustedState, u64)>);
+/// Why a refresh failed, and what it had verified before, with the store's epoch of that.
+pub(crate) type FailedResult = (Failure, Option<(TrustedState, u64)>);
 
-/// On what terms a refresh is made.
+/// For which signers a refresh is made, and how far it has come with signing in: whether others can use it.
 #[derive(Clone)]
-pub(crate) struct Terms {
+pub(crate) struct RefreshScope {
     pub(crate) roles: BTreeSet<RoleName>,
     pub(crate) sign_in: Arc<SignIn>,
 }
 
-/// Why a refresh gave nothing, and whose failure it is.
+/// Why a refresh failed, and for whose credentials.
 #[derive(Clone)]
 pub(crate) struct Failure {
     pub(crate) error: Box<RefreshError>,
     pub(crate) tried: Tried,
 }
 
-/// Which credentials were tried. `None` where it never came to signing in.
+/// The credentials that were tried; `None` if it failed before any sign-in.
 pub(crate) type Tried = Option<Fingerprint>;
 
 /// A failure before any server was asked.
@@ -84,7 +84,7 @@ impl From<Unavailable> for Failure {
 }
 
 impl Failure {
-    /// Would the same question have the same answer a moment later, unless something is done about it?
+    /// Would the same query fail a moment later, unless an operator changes something?
     pub(crate) fn is_definite(&self) -> bool {
         match &*self.error {
             RefreshError::Rejected(_) => true,

@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use crate::schemes::notary::cached::{CachedRepository, Failure, Key, Terms};
+use crate::schemes::notary::cached::{CachedRepository, Failure, Key, RefreshScope};
 use crate::schemes::notary::expiry::Ends;
-use crate::schemes::notary::lookup::Asking;
-use crate::schemes::notary::negative_cache::Failures;
+use crate::schemes::notary::lookup::Lookup;
+use crate::schemes::notary::negative_cache::NegativeCache;
 
 use super::notary::directory::Directory;
 use super::notary::memory_budget::MemoryBudget;
@@ -36,7 +36,7 @@ use crate::metrics::{Metrics, Source};
 use crate::registry::client::Client;
 use crate::registry::session::{Scope, Session};
 use crate::registry::sign_in::SignIn;
-pub use crate::schemes::notary::query::{Question, Refusal, Verified, WhenUnavailable};
+pub use crate::schemes::notary::query::{Query, Refusal, Verified, WhenUnavailable};
 use crate::schemes::notary::remote::Remote;
 pub use crate::schemes::notary::rule::{Remap, Rule, UnavailableRule};
 pub use crate::schemes::notary::trust_server::{TrustServer, TrustServerError};
@@ -54,6 +54,7 @@ pub(crate) mod memory_budget;
 pub(crate) mod negative_cache;
 pub(crate) mod query;
 pub(crate) mod recorder;
+pub(crate) mod refresh;
 pub(crate) mod remote;
 pub mod rule;
 pub mod scheme;
@@ -97,9 +98,9 @@ pub struct Notary {
     scribe: Writer,
     refresh_after: Duration,
     /// The refreshes under way. What they fetch is kept in the store.
-    refreshes: SingleFlight<Key, CachedRepository, Terms, Failure>,
+    refreshes: SingleFlight<Key, CachedRepository, RefreshScope, Failure>,
     waiting: Arc<Waiting>,
-    failures: Failures,
+    failures: NegativeCache,
     ends: Ends,
     metrics: Arc<Metrics>,
 }
@@ -109,7 +110,7 @@ const MAX_REFRESHES: usize = 5_000;
 /// A rejection that is remembered is checked with the server again if what it rests on is older than this: a new signature
 /// shows at once, and a workload that is tried again and again costs no more than one refresh in this time.
 const RECHECK_AFTER: Duration = Duration::from_secs(2);
-/// Most signer roles that a refresh looks for on behalf of earlier questions.
+/// Most signer roles that a refresh fetches for earlier queries.
 const MAX_ROLES: usize = 32;
 
 impl Notary {
@@ -136,27 +137,27 @@ impl Notary {
             refresh_after: settings.refresh_after,
             refreshes: SingleFlight::new(MAX_REFRESHES, 0, |_| 0),
             waiting: settings.waiting,
-            failures: Failures::default(),
+            failures: NegativeCache::default(),
             ends: Ends::default(),
             metrics: settings.metrics,
         })
     }
 
-    /// Answers one question, by its deadline. `now` is the time by which expiry is judged.
-    pub fn ask(&self, question: &Question<'_>, now: Timestamp) -> Result<Verified, Refusal> {
-        let asking = Asking {
+    /// Looks up one query, until its deadline. `now` is the time for expiry.
+    pub fn ask(&self, query: &Query<'_>, now: Timestamp) -> Result<Verified, Refusal> {
+        let lookup = Lookup {
             notary: self,
-            question,
-            roles: ordered::set(question.signers.iter().map(|signer| signer.role.clone())),
+            query,
+            roles: ordered::set(query.signers.iter().map(|signer| signer.role.clone())),
             key: OnceCell::new(),
             began: Instant::now(),
             now,
         };
-        let answer = asking.answer().map_err(|refusal| refusal.at(question.server));
-        if matches!(answer, Err(Refusal::Unavailable(_))) {
+        let result = lookup.run().map_err(|refusal| refusal.at(query.server));
+        if matches!(result, Err(Refusal::Unavailable(_))) {
             self.metrics.trust_lookup(Source::Nowhere);
         }
-        answer
+        result
     }
 
     /// What is stored of a repository, for people.

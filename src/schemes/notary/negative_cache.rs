@@ -1,60 +1,59 @@
-//! A short memory of definite failures: no trust data, data that does not verify, credentials that are not accepted.
-//! Whoever asks again at once, as a workload does that is tried again and again, is told the same without asking the
-//! server; after a moment everything is asked anew, so that a new signature is not hidden.
+//! A short-lived cache of definite failures: no trust data, data that does not verify, credentials that are not accepted. A
+//! workload that is created again and again gets the same response without a request to the server. After a moment the server
+//! is asked anew, so that a new signature is not hidden.
 //!
-//! A failure is remembered only for those whose it is: the same server, name and anchor, the same credentials, and the
-//! store's data of the same epoch. That somebody's time was up, or that a server was away, is never remembered here.
+//! Entries are keyed by server, GUN and anchor, and count only for the same credentials and the same epoch of the store.
+//! Timeouts and unreachable servers are not cached.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::cached::{Failure, Key, Terms};
+use super::cached::{Failure, Key, RefreshScope};
 
-/// Most failures that are remembered: one that is forgotten early costs a refresh.
-const MAX_FAILURES: usize = 256;
+/// Most entries. One that is evicted early costs a refresh.
+const MAX_ENTRIES: usize = 256;
 
-/// The memory. Shared by all workers.
+/// The cache. Shared by all workers.
 #[derive(Default)]
-pub(crate) struct Failures(Mutex<HashMap<Key, Known>>);
+pub(crate) struct NegativeCache(Mutex<HashMap<Key, NegativeEntry>>);
 
-/// A failure, and whose it is.
+/// A failure, with the scope in which it holds.
 #[derive(Clone)]
-pub(crate) struct Known {
+pub(crate) struct NegativeEntry {
     pub(crate) failure: Failure,
-    pub(crate) terms: Terms,
-    /// The store's, when it failed.
+    pub(crate) scope: RefreshScope,
+    /// The store's epoch when it failed.
     pub(crate) epoch: u64,
     /// When the server was asked.
     pub(crate) since: Instant,
 }
 
-impl Failures {
-    /// What is known to fail, if the server was asked no longer ago than `max_age`. Whose failure it is, is for the caller
-    /// to look at.
-    pub(crate) fn known(&self, key: &Key, max_age: Duration) -> Option<Known> {
-        self.lock().get(key).filter(|known| known.since.elapsed() < max_age).cloned()
+impl NegativeCache {
+    /// An entry, if the server was asked no longer ago than `max_age`. The caller checks whether it holds for its request.
+    pub(crate) fn get(&self, key: &Key, max_age: Duration) -> Option<NegativeEntry> {
+        self.lock().get(key).filter(|entry| entry.since.elapsed() < max_age).cloned()
     }
 
-    /// Remembers a failure, if it is a definite one.
-    pub(crate) fn remember(&self, key: &Key, failed: Known) {
-        if !failed.failure.is_definite() {
+    /// Records a failure, if it is a definite one.
+    pub(crate) fn record(&self, key: &Key, entry: NegativeEntry) {
+        if !entry.failure.is_definite() {
             return;
         }
-        let mut known = self.lock();
-        if known.len() >= MAX_FAILURES && !known.contains_key(key) {
-            let oldest = known.iter().min_by_key(|(_, known)| known.since).map(|(key, _)| key.clone());
-            oldest.map(|oldest| known.remove(&oldest));
+        let mut entries = self.lock();
+        if entries.len() >= MAX_ENTRIES && !entries.contains_key(key) {
+            let oldest = entries.iter().min_by_key(|(_, entry)| entry.since).map(|(key, _)| key.clone());
+            oldest.map(|oldest| entries.remove(&oldest));
         }
-        known.insert(key.clone(), failed);
+        entries.insert(key.clone(), entry);
     }
 
-    /// It did not fail this time.
-    pub(crate) fn forget(&self, key: &Key) {
+    /// A refresh succeeded.
+    pub(crate) fn evict(&self, key: &Key) {
         self.lock().remove(key);
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Known>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, NegativeEntry>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner) // nothing under it can panic half-way
     }
 }
@@ -82,8 +81,13 @@ mod tests {
         }
     }
 
-    fn failed(failure: Failure, since: Instant) -> Known {
-        Known { failure, terms: Terms { roles: BTreeSet::new(), sign_in: Arc::default() }, epoch: 7, since }
+    fn failed(failure: Failure, since: Instant) -> NegativeEntry {
+        NegativeEntry {
+            failure,
+            scope: RefreshScope { roles: BTreeSet::new(), sign_in: Arc::default() },
+            epoch: 7,
+            since,
+        }
     }
 
     fn rejected() -> Failure {
@@ -96,34 +100,34 @@ mod tests {
 
     #[test]
     fn definite_failures_are_known_for_a_moment() {
-        let failures = Failures::default();
-        let known = |max_age| failures.known(&key(1), max_age).map(|known| known.epoch);
+        let failures = NegativeCache::default();
+        let known = |max_age| failures.get(&key(1), max_age).map(|known| known.epoch);
         for (failure, remembered) in [
             (rejected(), true),
             (unavailable(UnavailableCause::SignIn), true),
             (unavailable(UnavailableCause::OutOfTime), false),
             (unavailable(UnavailableCause::Other), false),
         ] {
-            failures.forget(&key(1));
-            failures.remember(&key(1), failed(failure, Instant::now()));
+            failures.evict(&key(1));
+            failures.record(&key(1), failed(failure, Instant::now()));
             assert_eq!(known(LONG), remembered.then_some(7));
         }
-        failures.remember(&key(1), failed(rejected(), Instant::now()));
+        failures.record(&key(1), failed(rejected(), Instant::now()));
         assert_eq!(known(Duration::ZERO), None);
-        assert!(failures.known(&key(2), LONG).is_none());
+        assert!(failures.get(&key(2), LONG).is_none());
         let before = Instant::now().checked_sub(LONG).unwrap();
-        failures.remember(&key(1), failed(rejected(), before));
+        failures.record(&key(1), failed(rejected(), before));
         assert_eq!(known(LONG), None);
     }
 
     #[test]
     fn they_are_bounded_and_the_oldest_goes_first() {
-        let failures = Failures::default();
-        for number in 0..=MAX_FAILURES {
-            failures.remember(&key(number), failed(rejected(), Instant::now()));
+        let failures = NegativeCache::default();
+        for number in 0..=MAX_ENTRIES {
+            failures.record(&key(number), failed(rejected(), Instant::now()));
         }
-        assert_eq!(failures.lock().len(), MAX_FAILURES);
-        assert!(failures.known(&key(0), LONG).is_none());
-        assert!(failures.known(&key(MAX_FAILURES), LONG).is_some());
+        assert_eq!(failures.lock().len(), MAX_ENTRIES);
+        assert!(failures.get(&key(0), LONG).is_none());
+        assert!(failures.get(&key(MAX_ENTRIES), LONG).is_some());
     }
 }

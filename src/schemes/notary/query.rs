@@ -1,4 +1,4 @@
-//! What the service is asked, and what it answers.
+//! A query to the service, and its result.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,38 +13,38 @@ use portreeve_verify::tuf::Gun;
 use portreeve_verify::tuf::RefreshError;
 use portreeve_verify::tuf::{Rejection, Repository, RequiredSigner, SignedTarget, TagFilter, TargetQuery};
 
-/// What stored trust data may do while the trust server cannot be reached.
+/// Whether stored trust data is used while the trust server cannot be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhenUnavailable {
-    /// Nothing: the image is denied as unavailable.
+    /// No: the image is unavailable.
     Deny,
-    /// Stand in, while it is unexpired and was confirmed by the server no longer ago than this.
+    /// Yes, if it has not expired and the server has confirmed it within `max_stale`.
     UseCached {
-        /// The age past which it may not.
+        /// The largest age of that confirmation.
         max_stale: Duration,
     },
 }
 
-/// One question to the service.
+/// A query to the service.
 #[derive(Clone, Copy, Debug)]
-pub struct Question<'a> {
-    /// The repository, in trust data's own name (after `remap`).
+pub struct Query<'a> {
+    /// The repository's name in trust data, after `remap`.
     pub gun: &'a Gun,
     /// The server to ask.
     pub server: &'a TrustServer,
     /// The image.
     pub wanted: TargetQuery<'a>,
-    /// For a digest alone: the tags that it may be released under.
+    /// For an image without a tag: the tags that its digest may be released under.
     pub tags: TagFilter<'a>,
-    /// Where trust in the root begins.
+    /// By what the root is trusted.
     pub anchor: &'a Anchor,
-    /// Who must have signed; empty: any valid publication counts.
+    /// The signers that must all have signed. If there are none, any valid publication counts.
     pub signers: &'a [RequiredSigner],
     /// The credentials for the trust server. They are looked up only if it asks for them.
     pub credentials: &'a Credentials<'a>,
-    /// May stored data stand in?
+    /// Whether stored data is used.
     pub when_unavailable: WhenUnavailable,
-    /// When to have answered.
+    /// When the lookup must have ended.
     pub deadline: Deadline,
 }
 
@@ -78,8 +78,8 @@ impl From<RefreshError> for Refusal {
 }
 
 impl Refusal {
-    /// The refusal, as far as this server's address lets one believe it. Below a path that is Notary's own, a server speaks
-    /// of other names than were meant: that it has none of these says nothing about the image.
+    /// Does not let "no trust data" count if the server's address ends in Notary's own path: then the server was asked for other
+    /// names than the image's.
     pub(crate) fn at(self, server: &TrustServer) -> Self {
         match self {
             Self::Rejected(Rejection::NoTrustData { .. }) if server.holds_notarys_path() => Self::Unavailable(

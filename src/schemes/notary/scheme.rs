@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::time::Instant;
 
 use super::Notary;
-use super::query::{self, Question, WhenUnavailable};
+use super::query::{self, WhenUnavailable};
 use super::rule::{Remap, Rule, UnavailableRule};
 use super::servers::TrustServers;
 use crate::base::context::Deadline;
@@ -87,7 +87,7 @@ impl NotaryV1 {
         let anchor = Anchor { pins: rule.roots.clone(), first_use: self.first_use };
         let mirror = self.mirror(rule, image, gun, server);
         let credentials = Credentials::new(keychain, gun.as_str(), mirror);
-        let question = Question {
+        let lookup = query::Query {
             gun,
             server,
             wanted: TargetQuery { tag: image.tag(), digest },
@@ -99,7 +99,7 @@ impl NotaryV1 {
             deadline,
         };
         let collected = began.elapsed();
-        let asked = self.service.ask(&question, now);
+        let asked = self.service.ask(&lookup, now);
         trace.credentials = collected;
         trace.trust = Some(began.elapsed().saturating_sub(collected));
         let slip = || server.slip().map(|slip| format!("; {slip}")).unwrap_or_default();

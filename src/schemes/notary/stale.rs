@@ -1,27 +1,28 @@
-//! What is answered where the server could not be asked: stored data, as far as the question allows it.
+//! Stored data where the server could not be asked (stale-if-error, RFC 5861), as far as the query allows it. Expired data is
+//! never used, nor is data that newer trust data was seen of.
 
 use std::time::Duration;
 
 use super::cached::{CachedRepository, Failure};
-use super::lookup::{Asking, verified};
+use super::lookup::{Lookup, verified};
 use super::query::{Refusal, Verified, WhenUnavailable};
 use crate::schemes::Freshness;
 use portreeve_verify::tuf::RefreshError;
 use portreeve_verify::tuf::Rejection;
 use portreeve_verify::{Unavailable, UnavailableCause};
 
-impl Asking<'_> {
-    /// The server could not be asked, or what it says is bad.
-    pub(crate) fn without_server(&self, failure: Failure, remembered: Option<Rejection>) -> Result<Verified, Refusal> {
+impl Lookup<'_> {
+    /// The result where a refresh failed. `cached` is the rejection by the cached data, if that is recent enough to count.
+    pub(crate) fn stale(&self, failure: Failure, cached: Option<Rejection>) -> Result<Verified, Refusal> {
         let unavailable = match *failure.error {
             RefreshError::Rejected(rejection) => return Err(Refusal::Rejected(rejection)),
             RefreshError::Unavailable(unavailable) => unavailable,
         };
-        // What the server said within `refresh_after` still holds.
-        if let Some(rejection) = remembered {
+        // Data that the server confirmed within `refresh_after` still counts.
+        if let Some(rejection) = cached {
             return Err(Refusal::Rejected(rejection));
         }
-        let WhenUnavailable::UseCached { max_stale } = self.question.when_unavailable else {
+        let WhenUnavailable::UseCached { max_stale } = self.query.when_unavailable else {
             return Err(Refusal::Unavailable(unavailable));
         };
         if unavailable.cause == UnavailableCause::TrustState {
@@ -31,33 +32,33 @@ impl Asking<'_> {
         let refuse =
             |why_not: &str| Err(Refusal::Unavailable(Unavailable::new(cause, format!("{message}; {why_not}"))));
         let superseded = "newer trust data was seen but could not be read whole, so the stored data may not stand in";
-        let Some((held, age)) = self.stand_in().map_err(Refusal::Rejected)? else {
-            let known = self.recall();
-            let why_not = match &known {
-                Some(known) if known.is_deleted() => "the server had deleted the trust data when it last answered",
-                Some(known) if known.is_superseded() => superseded,
-                Some(known) => known.why_unreadable().unwrap_or("nothing is stored that could stand in"),
+        let Some((cached, age)) = self.stored().map_err(Refusal::Rejected)? else {
+            let record = self.record();
+            let why_not = match &record {
+                Some(record) if record.is_deleted() => "the server had deleted the trust data when it last answered",
+                Some(record) if record.is_superseded() => superseded,
+                Some(record) => record.why_unreadable().unwrap_or("nothing is stored that could stand in"),
                 None => "nothing is stored that could stand in",
             };
             return refuse(why_not);
         };
         if age > max_stale {
-            let (age, max_stale) = (spoken(age), spoken(max_stale));
+            let (age, max_stale) = (describe(age), describe(max_stale));
             return refuse(&format!("the stored data was confirmed {age} ago, and maxStale allows {max_stale}"));
         }
-        // TRUST.md, rows 55 and 56: expired data stands in for nothing.
-        match self.judge(&held) {
+        // TRUST.md, rows 55 and 56: expired data is not used.
+        match self.find_target(&cached) {
             Ok(target) => {
                 self.notary.metrics.stale(age);
-                Ok(verified(&held, target, Freshness::Stale { age }))
+                Ok(verified(&cached, target, Freshness::Stale { age }))
             }
             Err(rejection) => Err(Refusal::Rejected(rejection)),
         }
     }
 
     /// The newest data under this anchor, and how long ago the server confirmed it. Nothing, where newer data was seen.
-    fn stand_in(&self) -> Result<Option<(CachedRepository, Duration)>, Rejection> {
-        let Some(record) = self.recall() else { return Ok(None) };
+    fn stored(&self) -> Result<Option<(CachedRepository, Duration)>, Rejection> {
+        let Some(record) = self.record() else { return Ok(None) };
         if record.is_superseded() {
             return Ok(None);
         }
@@ -70,13 +71,13 @@ impl Asking<'_> {
             let age = cached.age();
             return Ok(Some((cached, age)));
         }
-        let found = record.stand_in(self.question.anchor, &self.roles, self.now)?;
+        let found = record.stand_in(self.query.anchor, &self.roles, self.now)?;
         let (confirmed, epoch) = (self.began, record.epoch());
         Ok(found.map(|(repository, age)| (CachedRepository { repository, confirmed, epoch, admitted: false }, age)))
     }
 }
 
-fn spoken(duration: Duration) -> String {
+fn describe(duration: Duration) -> String {
     match duration.as_secs() {
         seconds @ 0..120 => format!("{seconds}s"),
         seconds @ 120..7_200 => format!("{}m", seconds / 60),

@@ -126,7 +126,7 @@ impl Bench {
             keys: vec![SignerKey::from_pem(&self.repo.signer_public_key_pem(name)).unwrap()],
         };
         let signers: Vec<_> = ask.signers.iter().map(required).collect();
-        let question = Question {
+        let query = Query {
             gun: &self.gun,
             server: &self.url,
             wanted: TargetQuery { tag: Some(ask.tag), digest: None },
@@ -137,7 +137,7 @@ impl Bench {
             when_unavailable: ask.when_unavailable,
             deadline: Deadline::after(ask.wait),
         };
-        self.notary.ask(&question, ask.now)
+        self.notary.ask(&query, ask.now)
     }
 
     /// Makes what is remembered look this much older.

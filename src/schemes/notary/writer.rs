@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::Store;
-use super::cached::Brought;
+use super::cached::RefreshResult;
 use crate::base::context::Deadline;
 use crate::schemes::notary::memory_budget::Permit;
 use crate::schemes::notary::trust_server::TrustServer;
@@ -48,11 +48,11 @@ impl Writer {
     }
 
     /// Writes the result of a refresh. Its memory is given back as soon as [`MAX_BYTES`] leaves room for its bytes.
-    pub(crate) fn write(&self, server: &TrustServer, gun: &Gun, brought: Brought, deadline: Deadline) {
+    pub(crate) fn write(&self, server: &TrustServer, gun: &Gun, result: RefreshResult, deadline: Deadline) {
         if !self.store.keeps_bytes() {
             return;
         }
-        let Brought { repository, record, memory, epoch, .. } = brought;
+        let RefreshResult { repository, record, memory, epoch, .. } = result;
         let (store, server, gun) = (Arc::clone(&self.store), server.clone(), gun.clone());
         let bytes = record.values().map(Vec::len).sum();
         let write = move || store.persist(&server, &gun, &repository, epoch, record, deadline);

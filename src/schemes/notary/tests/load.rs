@@ -34,7 +34,7 @@ impl Bench {
     }
 
     fn ask_for(&self, gun: &str, ask: &Ask<'_>) -> Result<Verified, Refusal> {
-        let question = Question {
+        let query = Query {
             gun: &Gun::new(gun).unwrap(),
             server: &self.url,
             wanted: TargetQuery { tag: Some(ask.tag), digest: None },
@@ -45,7 +45,7 @@ impl Bench {
             when_unavailable: ask.when_unavailable,
             deadline: Deadline::after(ask.wait),
         };
-        self.notary.ask(&question, ask.now)
+        self.notary.ask(&query, ask.now)
     }
 
     /// As many workers ask, each for another repository, until so many answers were given: what they were told.
