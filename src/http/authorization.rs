@@ -5,7 +5,12 @@ use base64::prelude::BASE64_STANDARD;
 
 use crate::base::secret::Secret;
 
-/// For a token (RFC 6750 §2.1).
+/// Can this text be sent as a token (RFC 6750 §2.1: b64token)? No other character gets into a header.
+pub(crate) fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~+/=".contains(&b))
+}
+
+/// For a token.
 pub(crate) fn bearer(token: &Secret) -> Secret {
     Secret::new(format!("Bearer {}", token.reveal()))
 }

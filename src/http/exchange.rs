@@ -179,6 +179,15 @@ fn read_whole(response: &mut http::Response<Body>, cap: usize) -> Result<Vec<u8>
         // If the body ends with the connection, a truncated body looks like a whole one.
         return Err(HttpError::NoLength);
     }
+    read(response, cap)
+}
+
+/// The body of an error response, or nothing if it is long or cannot be read: it only makes messages more precise.
+fn read_beginning(response: &mut http::Response<Body>) -> Vec<u8> {
+    read(response, MAX_ERROR_BODY).unwrap_or_default()
+}
+
+fn read(response: &mut http::Response<Body>, cap: usize) -> Result<Vec<u8>, HttpError> {
     let limit = u64::try_from(cap).unwrap_or(u64::MAX);
     if response.body().content_length().is_some_and(|length| length > limit) {
         return Err(HttpError::TooLarge { cap });
@@ -192,17 +201,6 @@ fn read_whole(response: &mut http::Response<Body>, cap: usize) -> Result<Vec<u8>
         return Err(HttpError::TooLarge { cap });
     }
     Ok(body)
-}
-
-/// The body of an error response, or nothing if it is long or cannot be read: it only makes messages more precise.
-fn read_beginning(response: &mut http::Response<Body>) -> Vec<u8> {
-    let mut body = Vec::new();
-    let limit = u64::try_from(MAX_ERROR_BODY).unwrap_or(u64::MAX);
-    let reader = response.body_mut().with_config().limit(limit.saturating_add(2)).reader();
-    match reader.take(limit.saturating_add(1)).read_to_end(&mut body) {
-        Ok(_) if body.len() <= MAX_ERROR_BODY => body,
-        _ => Vec::new(),
-    }
 }
 
 fn says_its_length(headers: &HeaderMap) -> bool {

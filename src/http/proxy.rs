@@ -9,6 +9,8 @@ use std::net::IpAddr;
 use ureq::Proxy;
 use ureq::http::Uri;
 
+use super::url::{host, port, without_brackets};
+
 /// The environment's proxies.
 #[derive(Debug, Default)]
 pub(crate) struct Proxies {
@@ -52,18 +54,17 @@ impl Proxies {
 
     /// The proxy for requests to this URL.
     pub(crate) fn to(&self, url: &Uri) -> Option<&Proxy> {
-        let (proxy, default_port) = match url.scheme_str() {
-            Some("https") => (self.https.as_ref()?, 443),
-            _ => (self.http.as_ref()?, 80),
+        let proxy = match url.scheme_str() {
+            Some("https") => self.https.as_ref()?,
+            _ => self.http.as_ref()?,
         };
-        let host = url.host().unwrap_or_default().to_ascii_lowercase();
-        let host = host.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.');
-        let port = url.port_u16().unwrap_or(default_port);
+        let host = host(url).to_ascii_lowercase();
+        let host = host.trim_end_matches('.');
         let address = host.parse::<IpAddr>().ok();
         if host == "localhost" || address.is_some_and(|address| address.is_loopback()) {
             return None;
         }
-        (!self.exceptions.iter().any(|exception| exception.covers(host, address, port))).then_some(proxy)
+        (!self.exceptions.iter().any(|exception| exception.covers(host, address, port(url)))).then_some(proxy)
     }
 }
 
@@ -91,14 +92,14 @@ impl Exception {
             let network = bits(&address) & mask(prefix, width(&address));
             return Some(Self::Block { network, prefix, v6: address.is_ipv6() });
         }
-        if let Ok(address) = text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+        if let Ok(address) = without_brackets(&text).parse::<IpAddr>() {
             return Some(Self::Address { address, port: None });
         }
         let (name, port) = match text.rsplit_once(':') {
             Some((name, port)) => (name.to_owned(), Some(port.parse::<u16>().ok()?)),
             None => (text, None),
         };
-        if let Ok(address) = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+        if let Ok(address) = without_brackets(&name).parse::<IpAddr>() {
             return Some(Self::Address { address, port });
         }
         let (name, itself) = match name.strip_prefix("*.").or_else(|| name.strip_prefix('.')) {

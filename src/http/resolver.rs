@@ -12,6 +12,8 @@ use ureq::http::Uri;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 
+use super::url;
+
 /// How long a name's addresses are used.
 const KEEP: Duration = Duration::from_secs(5);
 /// Most names whose addresses are kept.
@@ -34,9 +36,8 @@ struct Kept {
 
 impl Resolver for Names {
     fn resolve(&self, uri: &Uri, config: &Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
-        let host = uri.host().unwrap_or_default();
-        let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
-        if let Ok(address) = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+        let (host, port) = (url::host(uri), url::port(uri));
+        if let Ok(address) = host.parse::<IpAddr>() {
             return Ok(self.list(&[SocketAddr::new(address, port)]));
         }
         if let Some(addresses) = self.kept(host, port) {

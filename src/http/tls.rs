@@ -12,7 +12,7 @@ use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport, TransportAdapter,
 };
 
-use super::connect_deadline;
+use super::{connect_deadline, url};
 
 /// Wraps connections to https URLs in TLS. Leaves other connections as they are.
 pub(crate) struct TlsConnector {
@@ -33,10 +33,8 @@ impl<In: Transport> Connector<In> for TlsConnector {
         if !details.needs_tls() || transport.is_tls() {
             return Ok(Some(Either::A(transport)));
         }
-        let host = details.uri.host().unwrap_or_default();
-        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        let name =
-            ServerName::try_from(bare).map_err(|_| Error::Tls("the host is not a name that a certificate can have"))?;
+        let name = ServerName::try_from(url::host(details.uri))
+            .map_err(|_| Error::Tls("the host is not a name that a certificate can have"))?;
         let mut connection = ClientConnection::new(Arc::clone(&self.config), name.to_owned()).map_err(Error::Rustls)?;
         let mut socket = TransportAdapter::new(transport.boxed(), Arc::clone(&details.current_time));
         socket.set_timeout(connect_deadline::remaining(details));

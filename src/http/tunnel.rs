@@ -18,7 +18,7 @@ use ureq::{Error, Proxy};
 use super::authorization::basic;
 use super::connect_deadline::remaining;
 use super::exchange::USER_AGENT;
-use super::server_verifier;
+use super::{server_verifier, url};
 use crate::base::secret::Secret;
 
 /// Longest head of a proxy's response.
@@ -113,8 +113,7 @@ fn status(head: &[u8]) -> Option<u16> {
 
 /// The target of CONNECT: host and port.
 fn target(uri: &Uri) -> String {
-    let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("http") { 80 } else { 443 });
-    format!("{}:{port}", uri.host().unwrap_or_default())
+    format!("{}:{}", uri.host().unwrap_or_default(), url::port(uri))
 }
 
 /// A connection through a proxy. It has no TLS to the server yet, even if the connection to the proxy has TLS.

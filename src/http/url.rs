@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use ureq::http::Uri;
+
 use portreeve_verify::text::printable;
 
 /// Longest URL that is parsed.
@@ -41,6 +43,20 @@ pub enum PlainHttp {
     Refused,
     /// `http://` URLs as well. Dangerous: anyone on the network can then read and change all but what is signed.
     DangerouslyAllowed,
+}
+
+/// The host of a URL, without the brackets of an IPv6 address.
+pub(super) fn host(uri: &Uri) -> &str {
+    without_brackets(uri.host().unwrap_or_default())
+}
+
+/// The port of an http(s) URL.
+pub(super) fn port(uri: &Uri) -> u16 {
+    uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 })
+}
+
+pub(super) fn without_brackets(host: &str) -> &str {
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }
 
 /// Parameters as `application/x-www-form-urlencoded`. Every character that is not unreserved is escaped.

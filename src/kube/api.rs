@@ -16,6 +16,7 @@ use crate::base::context::Deadline;
 use crate::base::files::read_text_capped;
 use crate::base::json_limits::JsonSize;
 use crate::base::secret::Secret;
+use crate::http::authorization::{bearer, is_token};
 use crate::http::client::{Http, HttpError, HttpSetupError, Peer};
 use crate::http::url::{PlainHttp, ServerUrl};
 use crate::metrics::{self, Metrics};
@@ -210,12 +211,10 @@ impl Api {
         let text = read_text_capped(&self.token, MAX_TOKEN)
             .map_err(|source| ApiErrorKind::TokenFile { file: file(), source })?;
         let token = text.trim();
-        // RFC 6750 §2.1: b64token. No other character may get into a header.
-        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/=".contains(&b);
-        if token.is_empty() || !token.bytes().all(allowed) {
+        if !is_token(token) {
             return Err(ApiErrorKind::NotAToken { file: file() });
         }
-        Ok(Secret::new(format!("Bearer {token}")))
+        Ok(bearer(&Secret::new(token)))
     }
 }
 

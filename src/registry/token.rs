@@ -15,7 +15,7 @@ use super::realm::Realm;
 use super::session::Scope;
 use crate::base::context::Deadline;
 use crate::base::secret::Secret;
-use crate::http::authorization::basic;
+use crate::http::authorization::{basic, is_token};
 use crate::http::client::{Http, HttpError, Peer};
 use crate::http::error_body;
 use crate::http::origin::permit::Permit;
@@ -151,9 +151,7 @@ impl Tokens {
         let response = ask(&Service { http, request, deadline, permit })?;
         let token = [response.token, response.access_token].into_iter().flatten().find(|token| !token.is_empty());
         let token = token.ok_or(TokenError::NoToken)?;
-        // RFC 6750 §2.1: b64token. Nothing else gets into a header.
-        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/=".contains(&b);
-        if token.len() > MAX_TOKEN || !token.bytes().all(allowed) {
+        if token.len() > MAX_TOKEN || !is_token(&token) {
             return Err(TokenError::BadToken);
         }
         let token = Secret::new(token);
