@@ -194,19 +194,19 @@ impl fmt::Display for ProxyFault {
             Failure::Tls(error) => write!(f, "failed in TLS: {error}"),
             Failure::Timeout => f.write_str("did not answer in time"),
             Failure::Closed => f.write_str("closed the connection before it answered"),
-            Failure::NotAProxy => f.write_str("did not answer as a proxy does"),
+            Failure::NotAProxy => f.write_str("sent a response that no HTTP proxy sends"),
             Failure::Status(407) => write!(
                 f,
-                "wants a user name and a password, or others than it got (407): {variable} takes \
+                "requires a user name and a password, or refused those that it got (407): {variable} takes \
                  http://user:password@{proxy}"
             ),
             Failure::Status(403) => write!(
                 f,
                 "does not allow connections to {target} (403): allow them there, or put the host into NO_PROXY if it can \
-                 be reached without"
+                 be reached without the proxy"
             ),
             Failure::Status(status @ 500..) => write!(f, "could not connect to {target} (it answered {status})"),
-            Failure::Status(status) => write!(f, "would not connect to {target} (it answered {status})"),
+            Failure::Status(status) => write!(f, "refused to connect to {target} (it answered {status})"),
             Failure::Other(error) => write!(f, "failed: {error}"),
         }
     }

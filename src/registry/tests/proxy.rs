@@ -83,7 +83,7 @@ fn what_a_proxy_does_wrong_is_blamed_on_the_proxy() {
         ("http://proxy.invalid:3128".to_owned(), "could not be reached: "),
         (
             answering(b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic\r\n\r\n"),
-            "wants a user name and a password, or others than it got (407): HTTPS_PROXY takes http://user:password@",
+            "requires a user name and a password, or refused those that it got (407): HTTPS_PROXY takes http://user:password@",
         ),
         (
             answering(b"HTTP/1.0 403 Forbidden\r\nContent-Length: 3\r\n\r\nno!"),
@@ -95,13 +95,13 @@ fn what_a_proxy_does_wrong_is_blamed_on_the_proxy() {
         ),
         (
             answering(b"HTTP/1.1 301 Moved\r\nLocation: /\r\n\r\n"),
-            "would not connect to notary.example:443 (it answered 301)",
+            "refused to connect to notary.example:443 (it answered 301)",
         ),
         (answering(b""), closed),
         (answering(b"HTTP/1.1 200 O"), closed),
-        (answering(b"SSH-2.0-OpenSSH_9.6\r\n\r\n"), "did not answer as a proxy does"),
-        (answering(b"HTTP/1.1 abc\r\n\r\n"), "did not answer as a proxy does"),
-        (answering(&[b'x'; 100_000]), "did not answer as a proxy does"),
+        (answering(b"SSH-2.0-OpenSSH_9.6\r\n\r\n"), "sent a response that no HTTP proxy sends"),
+        (answering(b"HTTP/1.1 abc\r\n\r\n"), "sent a response that no HTTP proxy sends"),
+        (answering(&[b'x'; 100_000]), "sent a response that no HTTP proxy sends"),
     ] {
         let said = through(&proxy, long());
         let bare = proxy.rsplit_once(['@', '/']).unwrap().1;
