@@ -23,20 +23,20 @@ usage: portreeve COMMAND [OPTIONS]
                                           decide as the webhook would, on AdmissionReviews or manifests
   check [--namespace NS] [--output text|json] IMAGE…
                                           which policy applies, the digest, who signed, when it expires, what to pin
-  check --reset NAME…                     forget the stored trust data of repositories
+  check --reset NAME…                     remove the stored trust data of repositories
   export --gun NAME [--server URL] [--signer NAME]… [--root-key ID]… [--flat] DIR
                                           write verified trust data for trustServer: file://…
   lint PATH…                              check policy files or ConfigMap manifests
   version                                 print the version
 
-options of serve, review, check and export (an option beats the file):
+options of serve, review, check and export (an option overrides the file):
   --config FILE       configuration, YAML or JSON
   --policies DIR      a directory of policy files; may be given more than once
   --trust-ca FILE     PEM certificates added to the built-in roots
-  --cache DIR         where verified trust data is kept
+  --cache DIR         the directory that stores verified trust data
   --kubernetes-credentials
                       serve, review, check: read pull secrets and signerSecrets from the Kubernetes API
-  --compare-children  serve, review: verify what a controller's pod has and its owner's template has not
+  --compare-children  serve, review: verify images of a controller's pod that its owner's template does not have
   --timeout TIME      review, check, export: how long each may take, such as 10s
 
 exit status: 0 allowed, 1 denied, 2 bad input or configuration, 3 undecided (no trust server could be reached)";

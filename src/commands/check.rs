@@ -265,7 +265,7 @@ impl Report {
         if let Some(stored) = &self.stored {
             let age = match (stored.age_seconds, &stored.confirmed) {
                 (Some(age @ 0..), Some(time)) => format!("confirmed {age} s ago ({time})"),
-                (Some(_), Some(time)) => format!("confirmed at {time}, which is in the future: nobody knows its age"),
+                (Some(_), Some(time)) => format!("confirmed at {time}, which is in the future, so its age is unknown"),
                 _ => "not confirmed".to_owned(),
             };
             let _ = writeln!(text, "  {:LABEL$}{}, {age}", "stored", stored.directory);

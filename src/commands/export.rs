@@ -344,12 +344,12 @@ impl fmt::Display for ExportError {
             Self::Refused(Refusal::Unavailable(why)) => write!(f, "nothing is exported: {why}"),
             Self::NoSigner { signer, why } => write!(f, "nothing is exported: signer {signer}: {why}"),
             Self::OtherRepository { path, owner } => {
-                write!(f, "{} says that this is an export of {owner}; choose another directory", path.display())
+                write!(f, "{} belongs to an export of {owner}; choose another directory", path.display())
             }
             Self::InTheWay { path } => {
                 write!(
                     f,
-                    "{} holds something that is no export of trust data; choose another directory",
+                    "{} has files that are not from an export of trust data; choose another directory",
                     path.display()
                 )
             }

@@ -140,7 +140,7 @@ fn add(
     if kind.ends_with("List") && (has_items || is_kubernetes_own(group)) {
         let tree::Value::Map(fields) = &object.value else { return Err(ManifestError::NotAnObject { at: object.at }) };
         if let Some((field, _)) = fields.iter().find(|(field, _)| !list::FIELDS.contains(&field.text.as_str())) {
-            return wrong(field.at, format!("\"{}\" beside its items counts for nothing", printable(&field.text, 60)));
+            return wrong(field.at, format!("\"{}\" beside its items has no effect", printable(&field.text, 60)));
         }
         return match object.entry("items").map(|items| (items.at, &items.value)) {
             Some((_, tree::Value::List(members))) => members.iter().try_for_each(|item| {
@@ -256,12 +256,12 @@ impl fmt::Display for ManifestError {
             Self::NotAnObject { at } => {
                 write!(
                     f,
-                    "{}: a Kubernetes object has apiVersion and kind, and this lacks one of them or both",
+                    "{}: a Kubernetes object has apiVersion and kind, and this document lacks one or both",
                     place(at)
                 )
             }
             Self::BadList { at, kind, what } => {
-                write!(f, "{}: {what} (in a {}): take it out, or correct the kind", place(at), printable(kind, 63))
+                write!(f, "{}: {what} (in a {}): remove it, or correct the kind", place(at), printable(kind, 63))
             }
             Self::NearMiss { at, api_version, kind, meant: (version, known) } => {
                 let (api_version, kind) = (printable(api_version, 63), printable(kind, 63));
@@ -272,7 +272,7 @@ impl fmt::Display for ManifestError {
                 )
             }
             Self::InStream { value, source } => write!(f, "value {value}: {source}"),
-            Self::Empty => f.write_str("nothing in it to review"),
+            Self::Empty => f.write_str("there is no document to review"),
         }
     }
 }

@@ -21,8 +21,8 @@ pub(super) fn run(config: &Config, names: &[String]) -> ExitStatus {
         };
         let configured: Vec<_> = config.trust.servers.for_host(gun.host()).and_then(Result::ok).into_iter().collect();
         match reset(cache.clone(), &gun, &configured) {
-            Ok(servers) if servers.is_empty() => print(&format!("nothing is stored of {gun}")),
-            Ok(servers) => print(&format!("forgot what was stored of {gun} ({})", servers.join(", "))),
+            Ok(servers) if servers.is_empty() => print(&format!("there is no stored trust data of {gun}")),
+            Ok(servers) => print(&format!("removed the stored trust data of {gun} ({})", servers.join(", "))),
             Err(error) => {
                 status = status.worse(complain(&format!("{gun}: {error}")));
                 continue;

@@ -315,7 +315,7 @@ fn check_shows_what_is_stored_and_what_to_pin_and_resets() {
     run(&mut stage.site.command("check", &["--reset", HMI]), "").expect(ALLOWED);
     check(&stage.site).expect(DENIED);
     let told = run(&mut stage.site.command("check", &["--reset", PLC]), "").expect(ALLOWED).stdout;
-    assert!(told.contains("forgot") && told.contains(PLC), "{told}");
+    assert!(told.contains("removed the stored trust data of") && told.contains(PLC), "{told}");
     check(&stage.site).expect(ALLOWED);
     run(&mut stage.site.command("check", &["--reset", "../etc"]), "").expect(BAD_INPUT);
 

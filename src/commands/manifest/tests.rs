@@ -100,10 +100,10 @@ fn json_values_may_follow_one_another() {
 #[test]
 fn what_is_no_manifest_is_told() {
     for (bytes, expected) in [
-        (&b""[..], "nothing in it to review"),
-        (b"---\n", "nothing in it to review"),
-        (b"kind: Pod\n", "1:1: a Kubernetes object has apiVersion and kind, and this lacks one of them or both"),
-        (b"a: 1\n", "1:1: a Kubernetes object has apiVersion and kind, and this lacks"),
+        (&b""[..], "there is no document to review"),
+        (b"---\n", "there is no document to review"),
+        (b"kind: Pod\n", "1:1: a Kubernetes object has apiVersion and kind, and this document lacks one or both"),
+        (b"a: 1\n", "1:1: a Kubernetes object has apiVersion and kind, and this document lacks"),
         (b"kind: [\n", "1:7: "),
         (b"\xff\xfe", "not a text file"),
         // Passed over in silence, it would never be verified.
@@ -125,18 +125,18 @@ fn what_is_no_manifest_is_told() {
         (b"apiVersion: admission.k8s.io/v1\nkind: AdmissionReviw\n", "2:7: "),
         (b"apiVersion: apps/v1\nkind: PodList\nitems: [{}]\n", "3:9: Kubernetes has no Pod in apps/v1"),
         // Beside its items, nothing of a list counts.
-        (b"apiVersion: v1\nkind: List\nitems: []\nspec: {}\n", "4:1: \"spec\" beside its items counts for nothing"),
-        (b"apiVersion: v1\nkind: PodList\nspec: {}\nitems: []\n", "3:1: \"spec\" beside its items counts for nothing"),
+        (b"apiVersion: v1\nkind: List\nitems: []\nspec: {}\n", "4:1: \"spec\" beside its items has no effect"),
+        (b"apiVersion: v1\nkind: PodList\nspec: {}\nitems: []\n", "3:1: \"spec\" beside its items has no effect"),
         (b"apiVersion: v1\nkind: List\n", "1:1: it has no \"items\""),
         (b"apiVersion: v1\nkind: List\nitems: {}\n", "3:8: its \"items\" are no list"),
         (b"apiVersion: v1\nkind: Lst\nitems: []\n", "1:1: it has \"items\""),
         (
             b"apiVersion: v1\nkind: List\nitems: [{}]\n",
-            "3:9: a Kubernetes object has apiVersion and kind, and this lacks",
+            "3:9: a Kubernetes object has apiVersion and kind, and this document lacks",
         ),
         (
             b"apiVersion: v1\nkind: PodList\nitems: [{kind: Pod}]\n",
-            "3:9: a Kubernetes object has apiVersion and kind, and this lacks",
+            "3:9: a Kubernetes object has apiVersion and kind, and this document lacks",
         ),
     ] {
         let error = read(bytes).unwrap_err().to_string();

@@ -80,7 +80,7 @@ impl NotaryV1 {
             None => None,
             Some(Digest::Sha256(digest)) => Some(digest),
             Some(other @ Digest::Sha512(_)) => {
-                let message = format!("trust data holds sha256 digests only, so that nothing can vouch for {other}");
+                let message = format!("trust data has only sha256 digests, so {other} cannot be verified");
                 return Err(Refusal::Rejected { code: "digest-not-signed", message });
             }
         };
