@@ -1,5 +1,5 @@
-//! A repository's metadata, all of it verified, as a set of files that can be carried to where there is no server.
-//! Takes nothing that does not verify; writes nothing.
+//! Exports a repository: all of its metadata, verified, as files for a site without a server. Exports nothing that does not
+//! verify. Writes no file itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,37 +24,37 @@ use portreeve_verify::tuf::{Delegation, Repository, RoleExpiry};
 use portreeve_verify::tuf::{Gun, RoleName};
 use portreeve_verify::tuf::{MetadataName, MetadataSource};
 
-/// Earlier roots that are taken along, for sites that know an old one: as many as are followed in one refresh.
+/// Most earlier roots that are exported, for sites that trust an old one: as many as one refresh follows.
 const EARLIER_ROOTS: usize = 64;
-/// Most delegations of a repository that is stored for having been exported.
-const KEPT_DELEGATIONS: usize = 256;
+/// Most delegations of an exported repository that is stored as well.
+const STORED_DELEGATIONS: usize = 256;
 
-/// What to export.
+/// A request for an export.
 #[derive(Clone, Copy, Debug)]
 pub struct ExportRequest<'a> {
     /// The repository.
     pub gun: &'a Gun,
-    /// Where from.
+    /// The server to fetch it from.
     pub server: &'a TrustServer,
-    /// Where trust in the root begins.
+    /// By what the root is trusted.
     pub anchor: &'a Anchor,
     /// The credentials for signing in.
     pub credentials: &'a Credentials<'a>,
-    /// When to be done.
+    /// When the export must have ended.
     pub deadline: Deadline,
 }
 
-/// A whole repository, verified.
+/// A verified repository.
 #[derive(Debug)]
 pub struct Export {
-    /// The files by the name that a server gives them, without `.json`. In this order they may replace an earlier
-    /// export file by file, and whoever reads in the meantime finds either one whole.
+    /// The files by their names on a server, without `.json`. If they replace an earlier export in this order, a reader finds
+    /// one of the two complete at any time.
     pub files: Vec<(String, Vec<u8>)>,
-    /// When each role ends.
+    /// When each role expires.
     pub expiries: Vec<RoleExpiry>,
     /// The IDs of the root keys.
     pub root_key_ids: Vec<KeyId>,
-    /// Delegations that are published and do not verify, and why.
+    /// The published delegations that do not verify, with the reason.
     pub left_out: BTreeMap<RoleName, String>,
 }
 
@@ -68,16 +68,16 @@ impl Notary {
         let source = self.source(server, gun, credentials, deadline, None, &sign_in);
         let mut source = Recorder::new(source, true, budget, &server.to_string(), deadline);
         let none = BTreeSet::new();
-        let known = self.store().recall(server, gun, deadline);
-        let epoch = known.as_ref().map_or(0, |known| known.epoch());
-        let repository = match known {
-            // Nothing is carried over, for all bytes are wanted; what was seen before holds none the less.
-            Some(known) => known.refresh_anew(&mut source, gun, anchor, &none, now),
+        let stored = self.store().recall(server, gun, deadline);
+        let epoch = stored.as_ref().map_or(0, |stored| stored.epoch());
+        let repository = match stored {
+            // All files are fetched, because all bytes are exported. The trusted state still protects from a rollback.
+            Some(stored) => stored.refresh_anew(&mut source, gun, anchor, &none, now),
             None => Repository::refresh_with_state(&mut source, gun, anchor, None, &none, now),
         };
         let repository = repository.map_err(|failed| {
-            if let Some(seen) = &failed.state {
-                self.store().note(server, gun, seen, epoch);
+            if let Some(state) = &failed.state {
+                self.store().note(server, gun, state, epoch);
                 self.store().persist_noted(server, gun, deadline);
             }
             Refusal::from(failed.error).at(server)
@@ -95,8 +95,9 @@ impl Notary {
         let mut listed = vec![targets];
         for (role, delegation) in repository.delegations() {
             match delegation {
-                Delegation::Verified(held) => {
-                    listed.push((MetadataName::Delegation(role.clone(), held.file().sha256), held.file().sha256));
+                Delegation::Verified(targets) => {
+                    let hash = targets.file().sha256;
+                    listed.push((MetadataName::Delegation(role.clone(), hash), hash));
                 }
                 Delegation::Rejected(rejection) => drop(left_out.insert(role.clone(), rejection.to_string())),
                 Delegation::Absent => {}
@@ -112,13 +113,13 @@ impl Notary {
         for root in earlier.iter().rev().chain([repository.root()]) {
             out.push((MetadataName::RootVersion(root.header().version).file_stem(), root.bytes().to_vec()));
         }
-        // The timestamp before the root: whoever has the old root finds the way to the new one by its number.
+        // The timestamp before the root: a reader with the old root finds the new one by its version.
         out.push((MetadataName::Timestamp.file_stem(), files.timestamp.to_vec()));
         out.push((MetadataName::Root.file_stem(), files.root.to_vec()));
         let export =
             Export { files: out, expiries: repository.expiries(), root_key_ids: repository.root_key_ids(), left_out };
-        // A server that invents signers does not fill our disk.
-        if published.len() <= KEPT_DELEGATIONS {
+        // A server with many made-up signers must not fill the disk.
+        if published.len() <= STORED_DELEGATIONS {
             let confirmation = Confirmation { time: now, asked: began };
             self.store().remember(server, gun, anchor, &repository, Some(confirmation), epoch);
             self.store().persist(server, gun, &repository, epoch, record, deadline);
@@ -127,7 +128,7 @@ impl Notary {
     }
 }
 
-/// The roots before this one, newest first, as far back as each has signed the next.
+/// The roots before this one, newest first, as far back as each root has signed its successor.
 fn earlier_roots(source: &mut dyn MetadataSource, gun: &Gun, newest: &Arc<Root>) -> Vec<Arc<Root>> {
     let mut chain: Vec<Arc<Root>> = Vec::new();
     for version in (1..newest.header().version).rev().take(EARLIER_ROOTS) {
