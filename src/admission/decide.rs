@@ -186,8 +186,8 @@ pub fn decide(
         let basis = Basis::TooMany { found: images.len() };
         return Decision { allowed: false, basis, operations: Vec::new(), compared };
     }
-    let puller = kind.puller(object, namespace);
-    let evaluations = evaluate_all(evaluator, &puller, &images, deadline, now);
+    let context = kind.pull_context(object, namespace);
+    let evaluations = evaluate_all(evaluator, &context, &images, deadline, now);
     let mut decision = Decision::from_images(rules, &images, evaluations);
     if !changes_images {
         // The template of a Job is immutable, and the API server refuses a patch of it.
@@ -200,7 +200,7 @@ pub fn decide(
 /// Evaluates each different image once, and several at the same time.
 fn evaluate_all<'a>(
     evaluator: &Evaluator,
-    puller: &PullContext<'_>,
+    context: &PullContext<'_>,
     images: &[ImageUse<'a>],
     deadline: Deadline,
     now: Timestamp,
@@ -209,7 +209,7 @@ fn evaluate_all<'a>(
         [image] => vec![image.image],
         images => ordered::set(images.iter().map(|image| image.image)).into_iter().collect(),
     };
-    let evaluate = |image: &'a str| (image, evaluator.evaluate(puller, image, deadline, now));
+    let evaluate = |image: &'a str| (image, evaluator.evaluate(context, image, deadline, now));
     if different.len() <= 1 {
         return ordered::map(different.into_iter().map(evaluate));
     }

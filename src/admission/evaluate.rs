@@ -191,8 +191,8 @@ impl From<Result<Verified, Refusal>> for Verdict {
 impl Evaluator {
     /// Evaluates one image of a workload, until the deadline. The namespace of the pod that pulls can be empty: then there is
     /// none.
-    pub fn evaluate(&self, puller: &PullContext<'_>, image: &str, deadline: Deadline, now: Timestamp) -> Evaluation {
-        let namespace = puller.namespace;
+    pub fn evaluate(&self, context: &PullContext<'_>, image: &str, deadline: Deadline, now: Timestamp) -> Evaluation {
+        let namespace = context.namespace;
         let reference = match Reference::parse(image) {
             Ok(reference) => reference,
             Err(error) => {
@@ -212,8 +212,7 @@ impl Evaluator {
             Selection::Rules(alternatives) => alternatives,
             none => return Evaluation { times: times.get(), ..without_rules(&none, reference, namespace) },
         };
-        let keychain =
-            PodKeychain { pull_secrets: self.pull_secrets.as_ref(), mounted: &self.credentials, context: puller };
+        let keychain = PodKeychain { pull_secrets: self.pull_secrets.as_ref(), mounted: &self.credentials, context };
         let keychain: &dyn Keychain = &keychain;
         let combined = any_of(
             Level::Rules,

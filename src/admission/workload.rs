@@ -115,15 +115,15 @@ impl WorkloadKind {
     }
 
     /// The pod that pulls the images of an object of this kind in `namespace`.
-    pub fn puller<'a>(self, object: &'a Object, namespace: &'a str) -> PullContext<'a> {
-        let mut puller = PullContext::in_namespace(namespace);
+    pub fn pull_context<'a>(self, object: &'a Object, namespace: &'a str) -> PullContext<'a> {
+        let mut context = PullContext::in_namespace(namespace);
         if let Some((_, spec)) = self.pod_spec(object) {
             let references = spec.image_pull_secrets.iter().flatten();
-            puller.pull_secrets = references.map(|reference| reference.name.as_deref().unwrap_or_default()).collect();
+            context.pull_secrets = references.map(|reference| reference.name.as_deref().unwrap_or_default()).collect();
             let named = |name: &'a Option<String>| name.as_deref().filter(|name| !name.is_empty());
-            puller.service_account = named(&spec.service_account_name).or_else(|| named(&spec.service_account));
+            context.service_account = named(&spec.service_account_name).or_else(|| named(&spec.service_account));
         }
-        puller
+        context
     }
 
     /// Every image of an object of this kind, in the order in which kubelet pulls them.
@@ -319,7 +319,7 @@ mod tests {
     fn the_puller_is_what_the_pod_s_spec_says() {
         let puller = |kind: WorkloadKind, json: &str| {
             let object = object(json);
-            let PullContext { namespace, pull_secrets, service_account } = kind.puller(&object, "line-1");
+            let PullContext { namespace, pull_secrets, service_account } = kind.pull_context(&object, "line-1");
             assert_eq!(namespace, "line-1");
             (pull_secrets.join(","), service_account.map(str::to_owned))
         };

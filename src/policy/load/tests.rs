@@ -50,7 +50,7 @@ fn reads_what_kubelet_mounts() {
 #[test]
 fn several_mounts_below_one_directory() {
     let directory = TempDir::new();
-    directory.write("plain/c.yaml", &policy("c"));
+    directory.write("plain/c.yaml", policy("c"));
     mount(&directory.directory("mounted"), "..2026_01", &[("a.yaml", &policy("a"))]);
     assert_eq!(load(&dirs(&directory)).unwrap().len(), 2);
 }
@@ -58,7 +58,7 @@ fn several_mounts_below_one_directory() {
 #[test]
 fn one_bad_file_and_there_is_no_set_and_all_is_told() {
     let directory = TempDir::new();
-    directory.write("a.yaml", &policy("a"));
+    directory.write("a.yaml", policy("a"));
     directory.write("b.yaml", "kind: [");
     directory.write("c.yaml", "x: 1");
     fs::write(directory.path().join("d.yaml"), [0xff, 0xfe]).unwrap();
@@ -93,7 +93,7 @@ fn no_policy_is_never_a_policy() {
 #[test]
 fn loops_of_links_end() {
     let directory = TempDir::new();
-    directory.write("a.yaml", &policy("a"));
+    directory.write("a.yaml", policy("a"));
     symlink(".", directory.path().join("loop")).unwrap();
     let problems = faults(load(&dirs(&directory)));
     assert!(problems.iter().any(|problem| problem.contains("levels deep")), "{problems:?}");
@@ -149,10 +149,10 @@ fn all_files_together_have_a_cap() {
 #[test]
 fn a_plain_file_edited_in_place_is_noticed() {
     let directory = TempDir::new();
-    directory.write("a.yaml", &policy("a"));
+    directory.write("a.yaml", policy("a"));
     let source = PolicySource::new(dirs(&directory));
     assert!(source.reload_if_changed().unwrap().is_ok());
-    directory.write("a.yaml", &policy("abc"));
+    directory.write("a.yaml", policy("abc"));
     assert!(source.reload_if_changed().unwrap().is_ok());
     fs::remove_dir_all(directory.path()).unwrap();
     assert!(source.reload_if_changed().unwrap().is_err());
