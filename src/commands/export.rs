@@ -26,7 +26,7 @@ use crate::schemes::notary::directory::{OWNER, flat_name, flat_stem};
 use crate::schemes::notary::export::{Export, ExportRequest};
 use crate::schemes::notary::query::Refusal;
 use crate::schemes::notary::trust_server::TrustServer;
-use crate::schemes::notary::{Notary, NotarySettings};
+use crate::schemes::notary::{Notary, Settings};
 use portreeve_verify::ordered;
 use portreeve_verify::text::printable;
 use portreeve_verify::tuf::KeyId;
@@ -103,7 +103,7 @@ fn export(config: &Config, wanted: &Wanted, timeout: Duration) -> Result<String,
             role.ok_or_else(|| bad("--signer", format!("takes the name of a signer: {}", RoleName::SIGNER_RULE)))?,
         );
     }
-    let notary = Notary::new(NotarySettings {
+    let notary = Notary::new(Settings {
         workers: 1,
         // No other request shares the memory, and all metadata of the repository is read.
         verify_memory: usize::MAX,

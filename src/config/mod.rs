@@ -26,7 +26,7 @@ use crate::kube::object_name::is_dns_label;
 use crate::logging::Format;
 use crate::metrics::Metrics;
 use crate::schemes::Mode;
-use crate::schemes::notary::NotarySettings;
+use crate::schemes::notary;
 use crate::schemes::notary::query::WhenUnavailable;
 use crate::schemes::notary::servers::TrustServers;
 use crate::server::Settings;
@@ -189,8 +189,8 @@ impl Config {
     }
 
     /// The settings of the Notary v1 scheme.
-    pub fn notary(&self, waiting: Arc<Waiting>, metrics: Arc<Metrics>) -> NotarySettings {
-        NotarySettings {
+    pub fn notary(&self, waiting: Arc<Waiting>, metrics: Arc<Metrics>) -> notary::Settings {
+        notary::Settings {
             ca: Some(self.trust.ca.clone()),
             refresh_after: self.trust.refresh_after,
             plain_http: self.trust.plain_http,

@@ -25,7 +25,7 @@ use portreeve::base::context::Deadline;
 use portreeve::base::waiting::Waiting;
 use portreeve::keychain::{Credentials, MountedCredentials};
 use portreeve::metrics::Metrics;
-use portreeve::schemes::notary::{Notary, NotarySettings, PlainHttp, Query, TrustServer, WhenUnavailable};
+use portreeve::schemes::notary::{Notary, PlainHttp, Query, Settings, TrustServer, WhenUnavailable};
 use portreeve_test_support::signer::{Key, Repo, Signer, canonical};
 use portreeve_test_support::temp::TempDir;
 use portreeve_verify::image::Sha256;
@@ -216,7 +216,7 @@ impl Work {
                 Box::new(move || drop(black_box(held.find_target(wanted(), &case.signers, case.now).unwrap())))
             }
             Self::Ask => {
-                let notary = Notary::new(NotarySettings {
+                let notary = Notary::new(Settings {
                     ca: None,
                     refresh_after: Duration::from_secs(3600),
                     plain_http: PlainHttp::Refused,

@@ -68,7 +68,7 @@ impl Notary {
         let source = self.source(server, gun, credentials, deadline, None, &sign_in);
         let mut source = Recorder::new(source, true, budget, &server.to_string(), deadline);
         let none = BTreeSet::new();
-        let stored = self.store().recall(server, gun, deadline);
+        let stored = self.store().get(server, gun, deadline);
         let epoch = stored.as_ref().map_or(0, |stored| stored.epoch());
         let repository = match stored {
             // All files are fetched, because all bytes are exported. The trusted state still protects from a rollback.
@@ -77,8 +77,8 @@ impl Notary {
         };
         let repository = repository.map_err(|failed| {
             if let Some(state) = &failed.state {
-                self.store().note(server, gun, state, epoch);
-                self.store().persist_noted(server, gun, deadline);
+                self.store().record(server, gun, state, epoch);
+                self.store().persist_versions(server, gun, deadline);
             }
             Refusal::from(failed.error).at(server)
         })?;
@@ -121,7 +121,7 @@ impl Notary {
         // A server with many made-up signers must not fill the disk.
         if published.len() <= STORED_DELEGATIONS {
             let confirmation = Confirmation { time: now, asked: began };
-            self.store().remember(server, gun, anchor, &repository, Some(confirmation), epoch);
+            self.store().insert(server, gun, anchor, &repository, Some(confirmation), epoch);
             self.store().persist(server, gun, &repository, epoch, record, deadline);
         }
         Ok(export)

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use super::cached::{CachedRepository, Failure, Key, RefreshScope};
 use super::negative_cache::NegativeEntry;
 use super::query::{Query, Refusal, Verified, WhenUnavailable};
-use super::{Notary, RECHECK_AFTER};
+use super::service::{Notary, RECHECK_AFTER};
 use crate::base::context::Deadline;
 use crate::base::single_flight::{Call, Entry, Join, Outcome};
 use crate::http::origin::Origin;
@@ -282,7 +282,7 @@ impl Lookup<'_> {
     /// The record of the repository, whatever the anchor.
     pub(crate) fn record(&self) -> Option<Arc<RepositoryRecord>> {
         let Query { gun, server, deadline, .. } = *self.query;
-        self.notary.store.recall(server, gun, deadline)
+        self.notary.store.get(server, gun, deadline)
     }
 
     /// The deadline has passed. `why` says what took the time.

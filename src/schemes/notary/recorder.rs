@@ -99,7 +99,7 @@ impl<'a> Recorder<'a> {
 
     /// Gives back the memory of an attempt that failed. The next step, such as reading stored data, draws for itself, and must
     /// not wait with this draw.
-    pub(crate) fn begin_anew(&mut self) {
+    pub(crate) fn discard(&mut self) {
         self.record.clear();
         (self.memory.light, self.memory.heavy, self.memory.kept) = (None, None, 0);
     }
@@ -337,7 +337,7 @@ mod tests {
         // What came to nothing is given back before anything else is drawn for.
         let mut first = recorder(&budget, 7 * MIB, &asked);
         assert_eq!(first.reserve(&[7 * MIB, 7 * MIB]), Ok(()));
-        first.begin_anew();
+        first.discard();
         assert!(recorder(&budget, 0, &asked).reserve(&[7 * MIB, 7 * MIB]).is_ok());
         // Too large to be kept, and not to be verified.
         let mut larger = recorder(&budget, MIB, &asked);

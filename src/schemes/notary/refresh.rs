@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::MAX_ROLES;
 use super::cached::{CachedRepository, FailedResult, Failure, RefreshResult, RefreshScope};
 use super::expiry;
 use super::lookup::Lookup;
 use super::negative_cache::NegativeEntry;
 use super::query::Query;
 use super::recorder::Recorder;
+use super::service::MAX_ROLES;
 use super::store::repository_record::{Confirmation, RepositoryRecord};
 use crate::base::context::Deadline;
 use crate::base::single_flight::Leader;
@@ -50,7 +50,7 @@ impl Lookup<'_> {
         match refreshed {
             Ok((mut cached, result)) => {
                 let RefreshResult { repository, confirmation, epoch, .. } = &result;
-                store.remember(server, gun, anchor, repository, *confirmation, *epoch);
+                store.insert(server, gun, anchor, repository, *confirmation, *epoch);
                 if self.find_target(&cached).is_ok() {
                     store.admitted(server, gun);
                     cached.admitted = true;
@@ -58,19 +58,19 @@ impl Lookup<'_> {
                 }
                 let outcome = Ok(cached);
                 leader.tell(&outcome);
-                self.notary.scribe.write(server, gun, result, self.query.deadline);
+                self.notary.writer.write(server, gun, result, self.query.deadline);
                 self.notary.metrics.trust_lookup(Source::Refreshed);
                 outcome
             }
             Err(failed) => {
                 let (failure, state) = *failed;
                 if let Some((state, epoch)) = &state {
-                    store.note(server, gun, state, *epoch);
+                    store.record(server, gun, state, *epoch);
                 }
                 let outcome = Err(failure);
                 leader.tell(&outcome);
                 if state.is_some() {
-                    self.notary.scribe.write_noted(server, gun, self.query.deadline);
+                    self.notary.writer.write_versions(server, gun, self.query.deadline);
                 }
                 outcome
             }
@@ -116,7 +116,7 @@ impl Lookup<'_> {
             };
             return Ok((CachedRepository { repository, ..cached.clone() }, result));
         }
-        source.begin_anew();
+        source.discard();
         let began = Instant::now();
         let record = self.record();
         let epoch = record.as_ref().map_or(0, |record| record.epoch());

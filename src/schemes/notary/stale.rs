@@ -71,7 +71,7 @@ impl Lookup<'_> {
             let age = cached.age();
             return Ok(Some((cached, age)));
         }
-        let found = record.stand_in(self.query.anchor, &self.roles, self.now)?;
+        let found = record.stale(self.query.anchor, &self.roles, self.now)?;
         let (confirmed, epoch) = (self.began, record.epoch());
         Ok(found.map(|(repository, age)| (CachedRepository { repository, confirmed, epoch, admitted: false }, age)))
     }

@@ -1,21 +1,29 @@
 //! The service end to end: a signed repository on a TLS server, the verifier, and the cache between them.
 
 use std::path::PathBuf;
-use std::sync::Barrier;
+use std::sync::{Arc, Barrier};
 use std::thread;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
 
 use portreeve_test_support::signer::{Repo, Signer};
 use portreeve_test_support::trust_server::{Fault, SignIn, TokenService, TrustServer as Server};
 
+use super::expiry::Ends;
+use super::service::RECHECK_AFTER;
 use super::*;
+use crate::base::context::Deadline;
 use crate::base::files::scratch::Scratch;
 use crate::base::secret::Secret;
+use crate::base::waiting::Waiting;
 use crate::keychain::Credential;
 use crate::keychain::FnKeychain;
 use crate::keychain::credentials::Credentials;
+use crate::metrics::Metrics;
 use crate::schemes::Freshness;
-use portreeve_verify::tuf::RoleName;
 use portreeve_verify::tuf::{Anchor, FirstUse, RootPin};
+use portreeve_verify::tuf::{Gun, RoleName};
 use portreeve_verify::tuf::{KeyId, SignerKey};
 use portreeve_verify::tuf::{Rejection, RequiredSigner, TargetQuery};
 use portreeve_verify::{Unavailable, UnavailableCause};
@@ -75,7 +83,7 @@ impl Bench {
         server.publish(&repo);
         let scratch = Scratch::new();
         let ca = scratch.write("ca.pem", server.ca_pem());
-        let settings = NotarySettings {
+        let settings = Settings {
             ca: Some(ca),
             refresh_after,
             plain_http: PlainHttp::Refused,
@@ -100,7 +108,7 @@ impl Bench {
 
     /// Another process: the same server and settings, with this cache.
     fn restart(&mut self, cache: Option<&std::path::Path>) {
-        let settings = NotarySettings {
+        let settings = Settings {
             ca: Some(self.scratch.path().join("ca.pem")),
             refresh_after: self.notary.refresh_after,
             plain_http: PlainHttp::Refused,

@@ -7,8 +7,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use super::Store;
 use super::cached::RefreshResult;
+use super::store::Store;
 use crate::base::context::Deadline;
 use crate::schemes::notary::memory_budget::Permit;
 use crate::schemes::notary::trust_server::TrustServer;
@@ -60,12 +60,12 @@ impl Writer {
     }
 
     /// Writes the versions that a failed refresh has verified.
-    pub(crate) fn write_noted(&self, server: &TrustServer, gun: &Gun, deadline: Deadline) {
+    pub(crate) fn write_versions(&self, server: &TrustServer, gun: &Gun, deadline: Deadline) {
         if !self.store.keeps_bytes() {
             return;
         }
         let (store, server, gun) = (Arc::clone(&self.store), server.clone(), gun.clone());
-        self.run(0, None, deadline, move || store.persist_noted(&server, &gun, deadline));
+        self.run(0, None, deadline, move || store.persist_versions(&server, &gun, deadline));
     }
 
     fn run(&self, bytes: usize, memory: Option<Permit>, by: Deadline, write: impl FnOnce() + Send + 'static) {

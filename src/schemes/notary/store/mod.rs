@@ -105,7 +105,7 @@ impl Store {
     /// The record of a repository. The disk is read if another process has written there, for at most half of the time that
     /// is left: a volume may not answer. Data that cannot be verified again in that time, or for want of memory, is left for
     /// the next question; its root and minimum versions bind all the same.
-    pub(crate) fn recall(&self, server: &TrustServer, gun: &Gun, deadline: Deadline) -> Option<Arc<RepositoryRecord>> {
+    pub(crate) fn get(&self, server: &TrustServer, gun: &Gun, deadline: Deadline) -> Option<Arc<RepositoryRecord>> {
         let key = (server.clone(), gun.clone());
         let memory = self.records().get(&key);
         let Some(disk) = &self.disk else { return memory };
@@ -189,7 +189,7 @@ impl Store {
     /// Keeps a repository that was verified under this anchor: no later data may be older. `confirmation` is `None` if the
     /// server was not asked whether this is the newest. `epoch` is that of the record on which the refresh was built. After a
     /// reset, nothing is kept that was built on what was reset.
-    pub(crate) fn remember(
+    pub(crate) fn insert(
         &self,
         server: &TrustServer,
         gun: &Gun,
@@ -219,7 +219,7 @@ impl Store {
     }
 
     /// Keeps the root and the versions that a failed refresh verified. They bind from now on, whatever data there is.
-    pub(crate) fn note(&self, server: &TrustServer, gun: &Gun, verified: &TrustedState, epoch: u64) {
+    pub(crate) fn record(&self, server: &TrustServer, gun: &Gun, verified: &TrustedState, epoch: u64) {
         let key = (server.clone(), gun.clone());
         let mut records = self.records();
         let mut record = match records.get(&key) {

@@ -35,7 +35,7 @@ struct Writing<'a> {
 }
 
 impl Store {
-    /// Writes a repository that was kept with [`Store::remember`] in this epoch. `bytes` has what the server sent for it.
+    /// Writes a repository that was kept with [`Store::insert`] in this epoch. `bytes` has what the server sent for it.
     pub(crate) fn persist(
         &self,
         server: &TrustServer,
@@ -54,9 +54,9 @@ impl Store {
         let Some(kept) = kept.filter(is_ours) else {
             // It was evicted, or later data came. Its versions must bind after a restart all the same.
             if is_evicted {
-                self.note(server, gun, repository.trusted_state(), epoch);
+                self.record(server, gun, repository.trusted_state(), epoch);
             }
-            return self.persist_noted(server, gun, deadline);
+            return self.persist_versions(server, gun, deadline);
         };
         let mut record = RepositoryRecord::clone(&kept);
         let mut state = record.to_state(Some(repository), &mut bytes);
@@ -70,8 +70,8 @@ impl Store {
         self.persist_state(disk, Writing { key: &key, record, state, bytes, deadline }, taken);
     }
 
-    /// Writes what was kept with [`Store::note`].
-    pub(crate) fn persist_noted(&self, server: &TrustServer, gun: &Gun, deadline: Deadline) {
+    /// Writes what was kept with [`Store::record`].
+    pub(crate) fn persist_versions(&self, server: &TrustServer, gun: &Gun, deadline: Deadline) {
         let key = (server.clone(), gun.clone());
         let kept = self.records().get(&key);
         let (Some(record), Some(disk)) = (kept, &self.disk) else { return };

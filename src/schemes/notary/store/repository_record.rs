@@ -227,7 +227,7 @@ impl RepositoryRecord {
 
     /// The data without asking the server, under this anchor and with these signers' roles, and how long ago the server
     /// confirmed it; `None` where that is not stored.
-    pub(crate) fn stand_in(
+    pub(crate) fn stale(
         &self,
         anchor: &Anchor,
         signers: &BTreeSet<RoleName>,

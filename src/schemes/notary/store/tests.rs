@@ -130,7 +130,7 @@ impl Bench {
             "https://n",
             unhurried(),
         );
-        let known = store.recall(&self.server, &self.gun, soon());
+        let known = store.get(&self.server, &self.gun, soon());
         let epoch = known.as_ref().map_or(0, |known| known.epoch());
         let repository = match known {
             Some(known) => {
@@ -140,21 +140,21 @@ impl Bench {
             None => Repository::refresh(&mut source, &self.gun, anchor, None, &alice(), now)?,
         };
         let repository = Arc::new(repository);
-        store.remember(&self.server, &self.gun, anchor, &repository, Some(confirmed(now)), epoch);
+        store.insert(&self.server, &self.gun, anchor, &repository, Some(confirmed(now)), epoch);
         store.admitted(&self.server, &self.gun);
         store.persist(&self.server, &self.gun, &repository, epoch, source.take_record(), soon());
         Ok(repository)
     }
 
     /// What stands in for a server that is away, in a process that starts now.
-    fn stand_in(&self, now: Timestamp) -> Result<Option<(Arc<Repository>, Duration)>, Rejection> {
-        let known = self.start().recall(&self.server, &self.gun, soon());
-        known.map_or(Ok(None), |known| known.stand_in(&first_use(), &alice(), now))
+    fn stale(&self, now: Timestamp) -> Result<Option<(Arc<Repository>, Duration)>, Rejection> {
+        let known = self.start().get(&self.server, &self.gun, soon());
+        known.map_or(Ok(None), |known| known.stale(&first_use(), &alice(), now))
     }
 
     /// The versions of the timestamp that are read back, and whether all of it is.
     fn stored(&self) -> Option<(u64, bool)> {
-        let known = self.start().recall(&self.server, &self.gun, soon())?;
+        let known = self.start().get(&self.server, &self.gun, soon())?;
         Some((timestamp_of(&known), known.has_data()))
     }
 
@@ -214,10 +214,10 @@ impl MetadataSource for Without<'_> {
 
 /// A refresh that fails: what it has seen is remembered and stored, as the service does it.
 fn fail(bench: &Bench, store: &Store, repo: &Repo, without: &str) -> &'static str {
-    let known = store.recall(&bench.server, &bench.gun, soon()).unwrap();
+    let known = store.get(&bench.server, &bench.gun, soon()).unwrap();
     let failed = *known.refresh(&mut Without(repo, without), &bench.gun, &first_use(), &alice(), now()).unwrap_err();
-    store.note(&bench.server, &bench.gun, &failed.state.unwrap(), known.epoch());
-    store.persist_noted(&bench.server, &bench.gun, soon());
+    store.record(&bench.server, &bench.gun, &failed.state.unwrap(), known.epoch());
+    store.persist_versions(&bench.server, &bench.gun, soon());
     code::<()>(Err(failed.error))
 }
 
@@ -226,13 +226,13 @@ fn what_was_verified_stands_in_after_a_restart() {
     let bench = Bench::new();
     let repo = plant().publish();
     bench.refresh(&bench.start(), &repo).unwrap();
-    let (stored, age) = bench.stand_in(later(3600)).unwrap().unwrap();
+    let (stored, age) = bench.stale(later(3600)).unwrap().unwrap();
     assert_eq!(age, Duration::from_secs(3600));
     assert_eq!(judge(&stored, &repo, later(3600)).unwrap(), "01".repeat(32));
     // A clock that was set back makes nothing young.
-    assert!(bench.stand_in(later(-1)).unwrap().is_none());
+    assert!(bench.stale(later(-1)).unwrap().is_none());
     // And nothing that has ended counts: the timestamp lives for 14 days.
-    assert_eq!(bench.stand_in(later(15 * 86_400)).unwrap_err().code(), "expired");
+    assert_eq!(bench.stale(later(15 * 86_400)).unwrap_err().code(), "expired");
     // It is kept from the eyes and hands of others.
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&bench.cache()), mode(&bench.directory())), (0o700, 0o700));
@@ -246,11 +246,11 @@ fn a_signer_that_nobody_asked_for_is_not_stored() {
     let bench = Bench::new();
     let repo = plant().signer("bob").release("v2", [2; 32], 1, &["bob"]).publish();
     bench.refresh(&bench.start(), &repo).unwrap();
-    let known = bench.start().recall(&bench.server, &bench.gun, soon()).unwrap();
+    let known = bench.start().get(&bench.server, &bench.gun, soon()).unwrap();
     let signers = |name: &str| BTreeSet::from([RoleName::of_signer(name).unwrap()]);
-    assert!(known.stand_in(&first_use(), &signers("bob"), now()).unwrap().is_none());
+    assert!(known.stale(&first_use(), &signers("bob"), now()).unwrap().is_none());
     // That there is no such role, the stored snapshot says.
-    assert!(known.stand_in(&first_use(), &signers("carol"), now()).unwrap().is_some());
+    assert!(known.stale(&first_use(), &signers("carol"), now()).unwrap().is_some());
 }
 
 #[test]
@@ -357,8 +357,8 @@ fn row_044_a_stored_root_is_held_against_the_pins() {
         assert_eq!(rejection.code(), "root-not-trusted");
         assert!(rejection.to_string().contains(&format!("portreeve check --reset {GUN}")), "{rejection}");
     }
-    let known = bench.start().recall(&bench.server, &bench.gun, soon()).unwrap();
-    assert_eq!(known.stand_in(&pin(&other), &alice(), now()).unwrap_err().code(), "root-not-trusted");
+    let known = bench.start().get(&bench.server, &bench.gun, soon()).unwrap();
+    assert_eq!(known.stale(&pin(&other), &alice(), now()).unwrap_err().code(), "root-not-trusted");
     reset(bench.cache(), &bench.gun, &[]).unwrap();
     assert_eq!(code(bench.refresh_at(&bench.start(), &other, &pin(&other), now())), "accepted");
 }
@@ -379,7 +379,7 @@ fn a_write_that_ends_anywhere_leaves_a_whole_generation() {
         assert!(bench.refresh(&store, &new).is_ok());
         let left = store.disk.as_ref().unwrap().steps.lock().unwrap().unwrap();
         let found = bench.stored();
-        let (stored, _) = bench.stand_in(now()).unwrap().unwrap();
+        let (stored, _) = bench.stale(now()).unwrap().unwrap();
         let digest = judge(&stored, &old, now()).unwrap();
         let expected = if found == Some((2, true)) { (2, "02") } else { (1, "01") };
         assert_eq!(found, Some((expected.0, true)), "after {steps} steps");
@@ -407,7 +407,7 @@ fn a_first_write_that_ends_anywhere_leaves_nothing_or_all() {
         assert!(bench.refresh(&store, &repo).is_ok());
         assert!(matches!(bench.stored(), None | Some((1, true))), "after {steps} steps");
         // The process itself still knows what it saw.
-        assert_eq!(timestamp_of(&store.recall(&bench.server, &bench.gun, soon()).unwrap()), 1);
+        assert_eq!(timestamp_of(&store.get(&bench.server, &bench.gun, soon()).unwrap()), 1);
         if store.disk.as_ref().unwrap().steps.lock().unwrap().unwrap() > 0 {
             return;
         }
@@ -426,7 +426,7 @@ fn only_what_changed_is_written() {
     assert_eq!(bench.state(), before);
     bench.refresh_at(&store, &repo, &first_use(), later(61)).unwrap();
     assert_ne!(bench.state(), before);
-    assert_eq!(bench.stand_in(later(61)).unwrap().unwrap().1, Duration::ZERO);
+    assert_eq!(bench.stale(later(61)).unwrap().unwrap().1, Duration::ZERO);
     // Files that stay are not touched.
     let file = bench.directory().join(format!("{}.json", Sha256::of(&repo.bytes("targets")).hex()));
     let inode = |path: &Path| std::os::unix::fs::MetadataExt::ino(&fs::metadata(path).unwrap());
@@ -450,8 +450,8 @@ fn without_a_directory_memory_lasts_as_long_as_the_process() {
         bench.refresh(&store, &new).unwrap();
         // By whatever anchor.
         assert_eq!(code(bench.refresh_at(&store, &old, &pin(&old), now())), "rollback");
-        let known = store.recall(&bench.server, &bench.gun, soon()).unwrap();
-        assert!(known.stand_in(&pin(&old), &alice(), now()).unwrap().is_some());
+        let known = store.get(&bench.server, &bench.gun, soon()).unwrap();
+        assert!(known.stale(&pin(&old), &alice(), now()).unwrap().is_some());
     }
     assert!(metrics.render().contains("portreeve_trust_store_failures_total 2"), "{}", metrics.render());
 }

@@ -31,11 +31,11 @@ fn row_047_a_damaged_root_denies_without_pins() {
         assert!(rejection.to_string().contains(&format!("portreeve check --reset {GUN}")), "{rejection}");
         let counted = "portreeve_reloads_total{what=\"stored_trust\",result=\"failed\"} 1";
         assert!(metrics.render().contains(counted), "{what}");
-        assert!(bench.stand_in(now()).unwrap().is_none(), "{what}");
+        assert!(bench.stale(now()).unwrap().is_none(), "{what}");
         // With pins it starts again from them, and is whole afterwards.
         assert_eq!(code(bench.refresh_at(&bench.start(), &repo, &pin(&repo), now())), "accepted", "{what}");
         assert_eq!(code(bench.refresh(&bench.start(), &repo)), "accepted", "{what}");
-        assert!(bench.stand_in(now()).unwrap().is_some(), "{what}");
+        assert!(bench.stale(now()).unwrap().is_some(), "{what}");
     }
 }
 
@@ -82,7 +82,7 @@ fn damaged_data_is_fetched_anew_under_the_stored_root() {
         bytes[40] ^= 1;
         fs::write(&file, bytes).unwrap();
         assert_eq!(bench.stored(), Some((1, false)), "{role}");
-        assert!(bench.stand_in(now()).unwrap().is_none(), "{role}");
+        assert!(bench.stale(now()).unwrap().is_none(), "{role}");
         assert_eq!(code(bench.refresh(&bench.start(), &repo)), "accepted");
         assert_eq!(bench.stored(), Some((1, true)), "{role}");
     }
@@ -98,12 +98,12 @@ fn data_below_its_own_floor_stands_in_for_nothing() {
     assert_eq!(state["seenUnder"]["snapshot"][&key]["version"], 1);
     state["seenUnder"]["snapshot"][&key]["version"] = 9.into();
     fs::write(bench.directory().join("state.json"), state.to_string()).unwrap();
-    assert!(bench.stand_in(now()).unwrap().is_none());
+    assert!(bench.stale(now()).unwrap().is_none());
     assert_eq!(code(bench.refresh(&bench.start(), &repo)), "rollback");
     state["seenUnder"]["snapshot"][&key]["version"] = 1.into();
     state["seen"]["root"]["version"] = 2.into();
     fs::write(bench.directory().join("state.json"), state.to_string()).unwrap();
-    assert!(bench.stand_in(now()).unwrap().is_none());
+    assert!(bench.stale(now()).unwrap().is_none());
     assert_eq!(code(bench.refresh(&bench.start(), &repo)), "rollback");
     // Another content than the one that was verified is damage.
     state["seen"]["root"]["version"] = 1.into();
@@ -111,7 +111,7 @@ fn data_below_its_own_floor_stands_in_for_nothing() {
     fs::write(bench.directory().join("state.json"), state.to_string()).unwrap();
     let damage = bench.start().summary(&bench.server, &bench.gun).unwrap().damage.unwrap();
     assert_eq!(damage, "its snapshot is not the one that was verified");
-    assert!(bench.stand_in(now()).unwrap().is_none());
+    assert!(bench.stale(now()).unwrap().is_none());
     assert_eq!(code(bench.refresh(&bench.start(), &repo)), "equivocation");
 }
 
@@ -145,9 +145,9 @@ fn row_109_a_refresh_that_failed_half_way_is_no_damage() {
             let timestamp = summary.roles.iter().find(|role| role.role == "timestamp").unwrap();
             assert_eq!((timestamp.version, timestamp.file.is_some()), (2, false), "the one that was seen");
             // It stands in for nothing, as before the restart.
-            let known = store.recall(&bench.server, &bench.gun, soon()).unwrap();
+            let known = store.get(&bench.server, &bench.gun, soon()).unwrap();
             assert!(known.has_data() && known.is_superseded());
-            assert!(known.stand_in(&first_use(), &alice(), now()).unwrap().is_none());
+            assert!(known.stale(&first_use(), &alice(), now()).unwrap().is_none());
             let failed = r#"portreeve_reloads_total{what="stored_trust",result="failed"} 0"#;
             assert!(metrics.render().contains(failed), "{without} {round}");
         }
@@ -179,8 +179,8 @@ fn a_disk_that_cannot_be_read_is_no_first_use() {
             assert_eq!(why.cause, UnavailableCause::TrustState);
             assert!(why.message.starts_with("trust.cache cannot be read: ") && why.message.contains(&path), "{why}");
         }
-        let known = store.recall(&bench.server, &bench.gun, soon()).unwrap();
-        assert!(known.stand_in(&first_use(), &alice(), now()).unwrap().is_none());
+        let known = store.get(&bench.server, &bench.gun, soon()).unwrap();
+        assert!(known.stale(&first_use(), &alice(), now()).unwrap().is_none());
         assert!(store.warned_unreadable.load(Ordering::Relaxed));
         // It is not remembered: as soon as the disk can be read, what was seen binds.
         *store.disk.as_ref().unwrap().reading.lock().unwrap() = None;
@@ -225,10 +225,10 @@ fn a_disk_that_does_not_answer_keeps_nobody_past_the_deadline() {
         Ok(())
     });
     let began = std::time::Instant::now();
-    let known = store.recall(&bench.server, &bench.gun, Deadline::after(Duration::from_millis(2_400))).unwrap();
+    let known = store.get(&bench.server, &bench.gun, Deadline::after(Duration::from_millis(2_400))).unwrap();
     assert!(known.why_unreadable().is_some_and(|why| why.contains("does not answer")));
     // Nobody waits again for what another has waited for in vain.
-    assert!(store.recall(&bench.server, &bench.gun, soon()).unwrap().why_unreadable().is_some());
+    assert!(store.get(&bench.server, &bench.gun, soon()).unwrap().why_unreadable().is_some());
     assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
 }
 

@@ -24,7 +24,7 @@ fn what_is_too_heavy_together_gives_up_data_but_no_version() {
             assert!(records.evict_one(&other));
             assert!(records.bytes > 0 && records.bytes < repository.heap_size(), "{}", records.bytes);
         }
-        let known = store.recall(&bench.server, &bench.gun, soon()).unwrap();
+        let known = store.get(&bench.server, &bench.gun, soon()).unwrap();
         assert_eq!(known.has_data(), kept, "the disk has it");
         assert_eq!(code(bench.refresh(&store, &old)), "rollback");
         assert_eq!(code(bench.refresh(&store, &new)), "accepted");
@@ -88,10 +88,10 @@ fn what_is_given_up_before_it_is_written_leaves_its_floor_on_the_disk() {
         let new = old.update(|signer| signer.touch("timestamp"));
         let store = bench.start();
         bench.refresh(&store, &old).unwrap();
-        let known = store.recall(&bench.server, &bench.gun, soon()).unwrap();
+        let known = store.get(&bench.server, &bench.gun, soon()).unwrap();
         let found = known.refresh(&mut Files(&new), &bench.gun, &first_use(), &alice(), now()).unwrap();
         let found = Arc::new(found);
-        store.remember(&bench.server, &bench.gun, &first_use(), &found, Some(confirmed(now())), 0);
+        store.insert(&bench.server, &bench.gun, &first_use(), &found, Some(confirmed(now())), 0);
         let other = (bench.server.clone(), Gun::new("another").unwrap());
         assert!(store.records().evict_one(&other));
         assert!(lost == "data" || store.records().evict_one(&other));

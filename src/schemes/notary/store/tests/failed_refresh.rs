@@ -42,8 +42,8 @@ fn a_root_that_was_seen_once_is_not_forgotten_whatever_else_is_lost() {
                 // Nothing of the old keys counts, neither anew nor as it was.
                 assert_ne!(code(bench.refresh(store, &forged)), "accepted", "{lost}");
                 assert_ne!(code(bench.refresh(store, &base)), "accepted", "{lost}");
-                let known = store.recall(&bench.server, &bench.gun, soon()).unwrap();
-                let stood_in = known.stand_in(&first_use(), &alice(), now());
+                let known = store.get(&bench.server, &bench.gun, soon()).unwrap();
+                let stood_in = known.stale(&first_use(), &alice(), now());
                 assert!(
                     !matches!(stood_in.map(|found| found.map(|(data, _)| data.is_superseded())), Ok(Some(false))),
                     "{lost}"
@@ -68,7 +68,7 @@ fn a_first_contact_that_fails_binds_nobody() {
     assert_eq!(code(bench.refresh(&store, &plant().publish())), "accepted");
     // Nor does the first one after a reset.
     reset(bench.cache(), &bench.gun, &[]).unwrap();
-    let known = store.recall(&bench.server, &bench.gun, soon()).unwrap();
+    let known = store.get(&bench.server, &bench.gun, soon()).unwrap();
     let failed = *known.refresh(&mut Files(&stranger), &bench.gun, &first_use(), &alice(), now()).unwrap_err();
     assert!(failed.state.is_none());
 }
@@ -89,9 +89,9 @@ fn a_server_that_fails_again_and_again_costs_no_write() {
     assert_eq!(bench.state(), after);
     assert!(!store.warned_unwritable.load(Ordering::Relaxed), "it was not even tried");
     // The data is still there for whoever comes back to it, and stands in for nothing.
-    let known = bench.start().recall(&bench.server, &bench.gun, soon()).unwrap();
+    let known = bench.start().get(&bench.server, &bench.gun, soon()).unwrap();
     assert_eq!(timestamp_of(&known), 2);
-    assert!(known.stand_in(&first_use(), &alice(), now()).unwrap().is_none());
+    assert!(known.stale(&first_use(), &alice(), now()).unwrap().is_none());
 }
 
 #[test]
@@ -103,44 +103,44 @@ fn what_is_noted_late_brings_nothing_back() {
     let seen = bench.refresh(&store, &new).unwrap().trusted_state().clone();
     let older = Repository::refresh(&mut Files(&old), &bench.gun, &first_use(), None, &alice(), now()).unwrap();
     // Somebody else's failure, noted after the newer data came.
-    store.note(&bench.server, &bench.gun, older.trusted_state(), 0);
-    let known = store.recall(&bench.server, &bench.gun, soon()).unwrap();
-    assert!(known.stand_in(&first_use(), &alice(), now()).unwrap().is_some());
+    store.record(&bench.server, &bench.gun, older.trusted_state(), 0);
+    let known = store.get(&bench.server, &bench.gun, soon()).unwrap();
+    assert!(known.stale(&first_use(), &alice(), now()).unwrap().is_some());
     assert_eq!(timestamp_of(&known), 2);
     // An older root takes no newer one's place.
     let rotated = new.update(|signer| signer.rotate("root", vec![Key::root(GUN)]));
     bench.refresh(&store, &rotated).unwrap();
-    store.note(&bench.server, &bench.gun, &seen, 0);
-    let known = store.recall(&bench.server, &bench.gun, soon()).unwrap();
+    store.record(&bench.server, &bench.gun, &seen, 0);
+    let known = store.get(&bench.server, &bench.gun, soon()).unwrap();
     assert_eq!(known.trusted_state.root().unwrap().header().version, 2);
     assert!(!known.repository.as_ref().unwrap().is_superseded());
     // Nor older data a newer one's, and what was seen beside it counts.
     let further = rotated.update(|signer| signer.rotate("root", vec![Key::root(GUN)]));
     let further = Repository::refresh(&mut Files(&further), &bench.gun, &first_use(), None, &alice(), now()).unwrap();
     let beside = Arc::new(older.with_state(further.trusted_state()));
-    store.remember(&bench.server, &bench.gun, &first_use(), &beside, Some(confirmed(now())), 0);
-    let known = store.recall(&bench.server, &bench.gun, soon()).unwrap();
+    store.insert(&bench.server, &bench.gun, &first_use(), &beside, Some(confirmed(now())), 0);
+    let known = store.get(&bench.server, &bench.gun, soon()).unwrap();
     assert_eq!((known.publication_version(), known.trusted_state.root().unwrap().header().version), (Some((2, 3)), 3));
-    assert!(known.stand_in(&first_use(), &alice(), now()).unwrap().is_none());
+    assert!(known.stale(&first_use(), &alice(), now()).unwrap().is_none());
     // What was seen before a reset.
     reset(bench.cache(), &bench.gun, &[]).unwrap();
-    assert!(store.recall(&bench.server, &bench.gun, soon()).unwrap().epoch() > 0);
-    store.note(&bench.server, &bench.gun, &seen, 0);
-    store.persist_noted(&bench.server, &bench.gun, soon());
+    assert!(store.get(&bench.server, &bench.gun, soon()).unwrap().epoch() > 0);
+    store.record(&bench.server, &bench.gun, &seen, 0);
+    store.persist_versions(&bench.server, &bench.gun, soon());
     assert_eq!(code(bench.refresh(&store, &plant().publish())), "accepted");
     // What is remembered again takes nothing back that was noted meanwhile.
     let memory = Store::new(None, MAX_BYTES, Arc::new(Metrics::new()));
     let older = Arc::new(older);
     for noted in [false, true] {
         if noted {
-            memory.note(&bench.server, &bench.gun, &seen, 0);
+            memory.record(&bench.server, &bench.gun, &seen, 0);
         }
-        memory.remember(&bench.server, &bench.gun, &first_use(), &older, Some(confirmed(now())), 0);
+        memory.insert(&bench.server, &bench.gun, &first_use(), &older, Some(confirmed(now())), 0);
     }
     assert_eq!(code(bench.refresh(&memory, &old)), "rollback");
     // What was pushed out of memory in the meantime is remembered none the less.
     let light = Store::new(None, MAX_BYTES, Arc::new(Metrics::new()));
-    light.note(&bench.server, &bench.gun, &seen, 0);
+    light.record(&bench.server, &bench.gun, &seen, 0);
     assert_eq!(code(bench.refresh(&light, &old)), "rollback");
     assert_eq!(code(bench.refresh(&light, &new)), "accepted");
 }
@@ -152,14 +152,14 @@ fn a_publication_that_was_confirmed_in_a_refresh_that_failed_still_stands_in() {
     let store = bench.start();
     bench.refresh(&store, &repo).unwrap();
     let renewed = repo.update(|signer| signer.touch("timestamp"));
-    let known = store.recall(&bench.server, &bench.gun, soon()).unwrap();
+    let known = store.get(&bench.server, &bench.gun, soon()).unwrap();
     let both: BTreeSet<RoleName> =
         ["alice", "bob"].into_iter().map(|name| RoleName::of_signer(name).unwrap()).collect();
     let mut source = Without(&renewed, "targets/bob");
     let failed = *known.refresh(&mut source, &bench.gun, &first_use(), &both, now()).unwrap_err();
     assert_eq!(code::<()>(Err(failed.error)), "unavailable");
-    store.note(&bench.server, &bench.gun, &failed.state.unwrap(), known.epoch());
-    let known = store.recall(&bench.server, &bench.gun, soon()).unwrap();
+    store.record(&bench.server, &bench.gun, &failed.state.unwrap(), known.epoch());
+    let known = store.get(&bench.server, &bench.gun, soon()).unwrap();
     assert_eq!(timestamp_of(&known), 2);
-    assert!(known.stand_in(&first_use(), &alice(), now()).unwrap().is_some());
+    assert!(known.stale(&first_use(), &alice(), now()).unwrap().is_some());
 }

@@ -57,7 +57,7 @@ fn a_reset_is_noticed_by_who_remembers() {
     assert_ne!(code(bench.refresh(&running, &anew)), "accepted");
     assert_eq!(reset(bench.cache(), &bench.gun, &[]).unwrap(), ["https://notary.local"]);
     assert_eq!(code(bench.refresh(&running, &anew)), "accepted");
-    assert!(bench.stand_in(now()).unwrap().is_some());
+    assert!(bench.stale(now()).unwrap().is_some());
     assert_eq!(code(bench.refresh(&bench.start(), &new)), "signature");
 }
 
@@ -124,9 +124,9 @@ fn what_others_have_seen_of_other_roles_counts_here_too() {
     let none = BTreeSet::new();
     let ours = Repository::refresh(&mut source, &bench.gun, &first_use(), None, &none, now()).unwrap();
     let ours = Arc::new(ours);
-    store.remember(&bench.server, &bench.gun, &first_use(), &ours, Some(confirmed(now())), 0);
+    store.insert(&bench.server, &bench.gun, &first_use(), &ours, Some(confirmed(now())), 0);
     store.persist(&bench.server, &bench.gun, &ours, 0, source.take_record(), soon());
-    let known = store.recall(&bench.server, &bench.gun, soon()).unwrap();
+    let known = store.get(&bench.server, &bench.gun, soon()).unwrap();
     assert_eq!((timestamp_of(&known), version_of(&known, "targets/alice", &third.keys("targets/alice"))), (3, 2));
 }
 
@@ -140,22 +140,22 @@ fn what_failed_halfway_replaces_nothing_that_is_whole() {
     let before = bench.refresh(&store, &old).unwrap();
     let after = bench.refresh(&other, &new).unwrap();
     let is_superseded = |store: &Store| {
-        store.recall(&bench.server, &bench.gun, soon()).unwrap().repository.as_ref().unwrap().is_superseded()
+        store.get(&bench.server, &bench.gun, soon()).unwrap().repository.as_ref().unwrap().is_superseded()
     };
     // Another process has it whole.
-    store.note(&bench.server, &bench.gun, after.trusted_state(), 0);
-    store.persist_noted(&bench.server, &bench.gun, soon());
+    store.record(&bench.server, &bench.gun, after.trusted_state(), 0);
+    store.persist_versions(&bench.server, &bench.gun, soon());
     assert_eq!(bench.stored(), Some((2, true)));
     assert!(!is_superseded(&store));
     // Nor does the data that it was noted beside, written late.
     let halfway = Arc::new(before.with_state(after.trusted_state()));
-    store.remember(&bench.server, &bench.gun, &first_use(), &halfway, None, 0);
+    store.insert(&bench.server, &bench.gun, &first_use(), &halfway, None, 0);
     store.persist(&bench.server, &bench.gun, &halfway, 0, Record::new(), soon());
     assert_eq!(bench.stored(), Some((2, true)));
     assert!(!is_superseded(&store));
     // Another question of this process has it whole.
-    other.remember(&bench.server, &bench.gun, &first_use(), &halfway, None, 0);
-    other.note(&bench.server, &bench.gun, halfway.trusted_state(), 0);
+    other.insert(&bench.server, &bench.gun, &first_use(), &halfway, None, 0);
+    other.record(&bench.server, &bench.gun, halfway.trusted_state(), 0);
     assert!(!is_superseded(&other));
 }
 
@@ -167,16 +167,16 @@ fn who_builds_on_what_was_reset_does_not_bring_it_back() {
     let before = bench.refresh(&store, &repo).unwrap();
     reset(bench.cache(), &bench.gun, &[]).unwrap();
     // Somebody else has noticed already.
-    let epoch = store.recall(&bench.server, &bench.gun, soon()).unwrap().epoch();
+    let epoch = store.get(&bench.server, &bench.gun, soon()).unwrap().epoch();
     assert!(epoch > 0);
-    store.remember(&bench.server, &bench.gun, &first_use(), &before, None, 0);
-    assert!(!store.recall(&bench.server, &bench.gun, soon()).unwrap().has_data());
+    store.insert(&bench.server, &bench.gun, &first_use(), &before, None, 0);
+    assert!(!store.get(&bench.server, &bench.gun, soon()).unwrap().has_data());
     // A repository that was made anew is taken.
     bench.refresh(&store, &plant().publish()).unwrap();
     // And a reset that the clock puts before the last one is one all the same.
     let disk = Disk::new(bench.cache());
     disk.reset(Place { server: &bench.server, gun: &bench.gun }, 1).unwrap();
-    assert!(store.recall(&bench.server, &bench.gun, soon()).unwrap().epoch() > epoch);
+    assert!(store.get(&bench.server, &bench.gun, soon()).unwrap().epoch() > epoch);
 }
 
 /// Another process has seen the owner take a key away, and could read no more than the root.
@@ -191,8 +191,8 @@ fn what_another_process_has_seen_lets_nothing_older_stand_in() {
         let held = bench.refresh(&store, &base).unwrap();
         bench.refresh(&other, &base).unwrap();
         let stands_in = || {
-            let known = store.recall(&bench.server, &bench.gun, soon()).unwrap();
-            (known.stand_in(&first_use(), &alice(), now()).unwrap().is_some(), !known.is_beyond(&held))
+            let known = store.get(&bench.server, &bench.gun, soon()).unwrap();
+            (known.stale(&first_use(), &alice(), now()).unwrap().is_some(), !known.is_beyond(&held))
         };
         assert_eq!(stands_in(), (true, true));
         assert_eq!(fail(&bench, &other, &rotated, away), "unavailable");
@@ -213,15 +213,15 @@ fn nothing_that_happens_at_once_loses_a_version() {
     let (one, other) = (bench.start(), bench.start());
     bench.refresh(&one, &history[0]).unwrap();
     let behave = |store: &Store, repo: &Repo, how: usize| {
-        let known = store.recall(&bench.server, &bench.gun, soon());
+        let known = store.get(&bench.server, &bench.gun, soon());
         let before = known.as_ref().map_or(0, |known| timestamp_of(known));
         let result = match (how % 3, known) {
             (0, Some(known)) => {
                 let mut source = Without(repo, "snapshot");
                 let failed = known.refresh(&mut source, &bench.gun, &first_use(), &alice(), now());
                 if let Some(seen) = failed.err().and_then(|failed| failed.state) {
-                    store.note(&bench.server, &bench.gun, &seen, known.epoch());
-                    store.persist_noted(&bench.server, &bench.gun, soon());
+                    store.record(&bench.server, &bench.gun, &seen, known.epoch());
+                    store.persist_versions(&bench.server, &bench.gun, soon());
                 }
                 "failed"
             }
@@ -237,7 +237,7 @@ fn nothing_that_happens_at_once_loses_a_version() {
             }
             _ => code(bench.refresh(store, repo)),
         };
-        let after = store.recall(&bench.server, &bench.gun, soon()).map_or(0, |known| timestamp_of(&known));
+        let after = store.get(&bench.server, &bench.gun, soon()).map_or(0, |known| timestamp_of(&known));
         assert!(after >= before, "{before} to {after}: {result}");
     };
     thread::scope(|scope| {
@@ -251,7 +251,7 @@ fn nothing_that_happens_at_once_loses_a_version() {
         }
     });
     for store in [&one, &other, &bench.start()] {
-        let known = store.recall(&bench.server, &bench.gun, soon()).unwrap();
+        let known = store.get(&bench.server, &bench.gun, soon()).unwrap();
         assert!(timestamp_of(&known) >= 11, "{}", timestamp_of(&known));
         assert_eq!(code(bench.refresh(store, newest)), "accepted");
         assert_eq!(code(bench.refresh(store, &history[0])), "rollback");

@@ -26,7 +26,7 @@ fn past_the_bound_the_root_and_the_versions_are_stored_alone() {
     let new = other.update(|signer| signer.touch("snapshot"));
     for (round, served) in [&other, &new, &new].into_iter().enumerate() {
         let mut source = Counting(served, 0);
-        let known = full.recall(&bench.server, &bench.gun, soon());
+        let known = full.get(&bench.server, &bench.gun, soon());
         let found = match &known {
             Some(known) => known.refresh(&mut source, &bench.gun, &first_use(), &alice(), now()).unwrap(),
             None => Repository::refresh(&mut source, &bench.gun, &first_use(), None, &alice(), now()).unwrap(),
@@ -34,11 +34,11 @@ fn past_the_bound_the_root_and_the_versions_are_stored_alone() {
         // What is in memory is not fetched again for want of room on the disk.
         assert_eq!(source.1, [6, 2, 1][round]);
         let found = Arc::new(found);
-        full.remember(&bench.server, &bench.gun, &first_use(), &found, Some(confirmed(now())), 0);
+        full.insert(&bench.server, &bench.gun, &first_use(), &found, Some(confirmed(now())), 0);
         full.admitted(&bench.server, &bench.gun);
         full.persist(&bench.server, &bench.gun, &found, 0, Record::new(), soon());
         assert_eq!(judge(&found, served, now()).unwrap(), "01".repeat(32));
-        let known = full.recall(&bench.server, &bench.gun, soon()).unwrap();
+        let known = full.get(&bench.server, &bench.gun, soon()).unwrap();
         assert!(known.has_data());
     }
     assert_eq!(bench.stored(), Some((2, false)));
@@ -48,7 +48,7 @@ fn past_the_bound_the_root_and_the_versions_are_stored_alone() {
     let summary = bench.start().summary(&bench.server, &bench.gun).unwrap();
     assert_eq!((summary.damage, summary.confirmed), (None, None));
     assert_eq!(code(bench.refresh(&bounded(0), &other)), "rollback");
-    assert!(bench.stand_in(now()).unwrap().is_none());
+    assert!(bench.stale(now()).unwrap().is_none());
     // Where there is room again, the data is fetched once and stored.
     bench.refresh(&wider, &new).unwrap();
     assert_eq!(bench.stored(), Some((2, true)));
@@ -96,8 +96,8 @@ fn a_part_of_a_publication_replaces_no_whole_one() {
     // This one has verified the same, and its bytes are not at hand.
     let found = Repository::refresh(&mut Files(&repo), &bench.gun, &first_use(), None, &alice(), now()).unwrap();
     let found = Arc::new(found);
-    store.recall(&bench.server, &bench.gun, soon()).unwrap();
-    store.remember(&bench.server, &bench.gun, &first_use(), &found, Some(confirmed(now())), 0);
+    store.get(&bench.server, &bench.gun, soon()).unwrap();
+    store.insert(&bench.server, &bench.gun, &first_use(), &found, Some(confirmed(now())), 0);
     store.persist(&bench.server, &bench.gun, &found, 0, Record::new(), soon());
     assert_eq!((bench.stored(), bench.state()), (Some((1, true)), before.clone()));
     // Nor what another process has written since we looked.
@@ -105,12 +105,12 @@ fn a_part_of_a_publication_replaces_no_whole_one() {
     bench.refresh(&other, &next).unwrap();
     let found = Repository::refresh(&mut Files(&next), &bench.gun, &first_use(), None, &alice(), now()).unwrap();
     let found = Arc::new(found);
-    store.remember(&bench.server, &bench.gun, &first_use(), &found, Some(confirmed(now())), 0);
+    store.insert(&bench.server, &bench.gun, &first_use(), &found, Some(confirmed(now())), 0);
     store.persist(&bench.server, &bench.gun, &found, 0, Record::new(), soon());
     assert_eq!(bench.stored(), Some((2, true)));
     // Where it has never looked, it is mended later.
     let store = bench.start();
-    store.remember(&bench.server, &bench.gun, &first_use(), &found, Some(confirmed(now())), 0);
+    store.insert(&bench.server, &bench.gun, &first_use(), &found, Some(confirmed(now())), 0);
     store.persist(&bench.server, &bench.gun, &found, 0, Record::new(), soon());
     let renewed = next.update(|signer| signer.touch("timestamp"));
     bench.refresh(&store, &renewed).unwrap();
@@ -127,12 +127,12 @@ fn a_disk_that_takes_nothing_makes_nobody_fetch_anything_twice() {
     *store.disk.as_ref().unwrap().steps.lock().unwrap() = Some(0);
     let next = repo.update(|signer| signer.touch("targets"));
     for expected in [3, 1, 1] {
-        let known = store.recall(&bench.server, &bench.gun, soon()).unwrap();
+        let known = store.get(&bench.server, &bench.gun, soon()).unwrap();
         let mut source = Counting(&next, 0);
         let found = known.refresh(&mut source, &bench.gun, &first_use(), &alice(), now()).unwrap();
         assert_eq!(source.1, expected);
         let found = Arc::new(found);
-        store.remember(&bench.server, &bench.gun, &first_use(), &found, Some(confirmed(now())), 0);
+        store.insert(&bench.server, &bench.gun, &first_use(), &found, Some(confirmed(now())), 0);
         store.persist(&bench.server, &bench.gun, &found, 0, Record::new(), soon());
     }
     // Once it does, the bytes are fetched anew and stored.
@@ -162,7 +162,7 @@ fn ever_new_names_fill_no_disk() {
         signer.version("root", 1).edit("root", |signed| signed["x"] = "x".repeat(900_000).into())
     };
     let ask = |bench: &Bench, repo: &Repo, admitted: bool| {
-        let known = store.recall(&bench.server, &bench.gun, soon());
+        let known = store.get(&bench.server, &bench.gun, soon());
         let mut source = crate::schemes::notary::recorder::Recorder::new(
             Box::new(Files(repo)),
             true,
@@ -175,7 +175,7 @@ fn ever_new_names_fill_no_disk() {
             None => Repository::refresh(&mut source, &bench.gun, &first_use(), None, &alice(), now()).unwrap(),
         };
         let found = Arc::new(found);
-        store.remember(&bench.server, &bench.gun, &first_use(), &found, Some(confirmed(now())), 0);
+        store.insert(&bench.server, &bench.gun, &first_use(), &found, Some(confirmed(now())), 0);
         if admitted {
             store.admitted(&bench.server, &bench.gun);
         }
@@ -230,7 +230,7 @@ fn a_root_that_is_known_by_its_hash_alone_is_fetched_again_and_binds() {
     let start = || bench.start().with_quota(40 << 10);
     bench.refresh(&start(), &repo).unwrap();
     assert!(!files_in(&bench.directory()).iter().any(|name| name.ends_with(".json") && name.len() > 20), "no files");
-    let known = start().recall(&bench.server, &bench.gun, soon()).unwrap();
+    let known = start().get(&bench.server, &bench.gun, soon()).unwrap();
     assert!(known.trusted_state.root().is_none() && known.unstored_root.is_some() && known.damage.is_none());
     assert_eq!(start().summary(&bench.server, &bench.gun).unwrap().damage, None);
     assert_eq!(code(bench.refresh(&start(), &repo)), "accepted");
@@ -255,9 +255,9 @@ fn a_root_that_is_known_by_its_hash_alone_is_fetched_again_and_binds() {
     // A process that has seen a reset, and then what another one stored after it.
     reset(bench.cache(), &bench.gun, &[]).unwrap();
     let watching = start();
-    assert!(watching.recall(&bench.server, &bench.gun, soon()).unwrap().unstored_root.is_none());
+    assert!(watching.get(&bench.server, &bench.gun, soon()).unwrap().unstored_root.is_none());
     bench.refresh(&start(), &repo).unwrap();
-    assert!(watching.recall(&bench.server, &bench.gun, soon()).unwrap().unstored_root.is_some());
+    assert!(watching.get(&bench.server, &bench.gun, soon()).unwrap().unstored_root.is_some());
     assert_eq!(code(bench.refresh(&watching, &stranger)), "equivocation");
     assert_eq!(code(bench.refresh(&watching, &repo)), "accepted");
 }

@@ -29,7 +29,7 @@ fn an_owner_recovers_by_other_keys_across_restarts() {
         let recovered = shared.update(|signer| signer.rotate(role, vec![Key::p256()]).version(role, 2));
         assert_eq!(after_restart(&bench, &recovered), "accepted", "{role}");
         assert!(bench.stored().unwrap().1, "{role}");
-        assert!(bench.stand_in(now()).unwrap().is_some(), "{role}");
+        assert!(bench.stale(now()).unwrap().is_some(), "{role}");
         assert_ne!(after_restart(&bench, &driven), "accepted", "{role}");
         let down = recovered.update(|signer| signer.version(role, 1));
         assert_eq!(after_restart(&bench, &down), "rollback", "{role}");
@@ -89,7 +89,7 @@ fn a_floor_of_the_first_format_holds_whatever_the_keys() {
     let first = in_the_first_format(&bench.state());
     fs::write(bench.directory().join("state.json"), &first).unwrap();
     assert_eq!(bench.stored(), Some((HIGH, true)));
-    assert!(bench.stand_in(now()).unwrap().is_some());
+    assert!(bench.stale(now()).unwrap().is_some());
     let recovered = driven.update(|signer| signer.rotate("timestamp", vec![Key::p256()]).version("timestamp", 3));
     for _ in 0..2 {
         assert_eq!(after_restart(&bench, &recovered), "rollback");
