@@ -94,7 +94,7 @@ impl RepositoryRecord {
     /// The record for a disk that could not be read. It may have versions that bind, so nothing may be verified.
     pub(crate) fn unreadable(why: &dyn fmt::Display) -> Self {
         let why = format!(
-            "trust.cache cannot be read: {why}; nobody can say what was verified before: mend the disk, or the owner and \
+            "trust.cache cannot be read: {why}; it is unknown what was verified before: mend the disk, or the owner and \
              mode of the directory"
         );
         Self { unreadable: Some(why), ..Self::nothing() }
