@@ -24,12 +24,12 @@ use crate::keychain::mounted::MountedCredentials;
 use crate::metrics::Metrics;
 use crate::schemes::notary::directory::{OWNER, flat_name, flat_stem};
 use crate::schemes::notary::export::{Export, ExportRequest};
-use crate::schemes::notary::query::Refusal;
 use crate::schemes::notary::trust_server::TrustServer;
 use crate::schemes::notary::{Notary, Settings};
 use portreeve_verify::ordered;
 use portreeve_verify::text::printable;
 use portreeve_verify::tuf::KeyId;
+use portreeve_verify::tuf::RefreshError;
 use portreeve_verify::tuf::{Anchor, FirstUse, RootPin};
 use portreeve_verify::tuf::{Gun, RoleName};
 use portreeve_verify::{Unavailable, UnavailableCause};
@@ -71,8 +71,8 @@ pub(super) fn run(config: &Config, wanted: &Wanted, timeout: Duration) -> ExitSt
         Err(error) => {
             complain(&error.to_string());
             match error {
-                ExportError::Refused(Refusal::Rejected(_)) | ExportError::NoSigner { .. } => ExitStatus::Denied,
-                ExportError::Refused(Refusal::Unavailable(_)) => ExitStatus::Undecided,
+                ExportError::Refused(RefreshError::Rejected(_)) | ExportError::NoSigner { .. } => ExitStatus::Denied,
+                ExportError::Refused(RefreshError::Unavailable(_)) => ExitStatus::Undecided,
                 _ => ExitStatus::BadInput,
             }
         }
@@ -120,11 +120,11 @@ fn export(config: &Config, wanted: &Wanted, timeout: Duration) -> Result<String,
     let export = notary.export(&request, now).map_err(|refusal| {
         ExportError::Refused(match refusal {
             // A credential that could not be read could be the one that was needed.
-            Refusal::Unavailable(Unavailable { cause, message }) if cause != UnavailableCause::TrustState => {
+            RefreshError::Unavailable(Unavailable { cause, message }) if cause != UnavailableCause::TrustState => {
                 let slip = server.slip().map(str::to_owned);
                 let problems = credentials.found().into_iter().flat_map(|found| found.problems.iter().cloned());
                 let told = iter::once(message).chain(slip).chain(problems).collect::<Vec<_>>();
-                Refusal::Unavailable(Unavailable::new(cause, told.join("; ")))
+                RefreshError::Unavailable(Unavailable::new(cause, told.join("; ")))
             }
             other => other,
         })
@@ -307,7 +307,7 @@ enum ExportError {
         why: String,
     },
     /// The trust data was rejected, or unavailable.
-    Refused(Refusal),
+    Refused(RefreshError),
     /// A required signer is missing.
     NoSigner {
         /// The signer.
@@ -340,8 +340,8 @@ impl fmt::Display for ExportError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Argument { what, why } => write!(f, "{what}: {why}"),
-            Self::Refused(Refusal::Rejected(rejection)) => write!(f, "nothing is exported: {rejection}"),
-            Self::Refused(Refusal::Unavailable(why)) => write!(f, "nothing is exported: {why}"),
+            Self::Refused(RefreshError::Rejected(rejection)) => write!(f, "nothing is exported: {rejection}"),
+            Self::Refused(RefreshError::Unavailable(why)) => write!(f, "nothing is exported: {why}"),
             Self::NoSigner { signer, why } => write!(f, "nothing is exported: signer {signer}: {why}"),
             Self::OtherRepository { path, owner } => {
                 write!(f, "{} belongs to an export of {owner}; choose another directory", path.display())

@@ -8,7 +8,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use super::Notary;
-use super::query::Refusal;
+use super::query::failure_at;
 use super::recorder::Recorder;
 use super::store::repository_record::Confirmation;
 use crate::base::context::Deadline;
@@ -19,6 +19,7 @@ use portreeve_verify::Unavailable;
 use portreeve_verify::ordered;
 use portreeve_verify::tuf::Anchor;
 use portreeve_verify::tuf::KeyId;
+use portreeve_verify::tuf::RefreshError;
 use portreeve_verify::tuf::Root;
 use portreeve_verify::tuf::{Delegation, Repository, RoleExpiry};
 use portreeve_verify::tuf::{Gun, RoleName};
@@ -60,7 +61,7 @@ pub struct Export {
 
 impl Notary {
     /// Fetches and verifies all of a repository.
-    pub fn export(&self, request: &ExportRequest<'_>, now: Timestamp) -> Result<Export, Refusal> {
+    pub fn export(&self, request: &ExportRequest<'_>, now: Timestamp) -> Result<Export, RefreshError> {
         let ExportRequest { gun, server, anchor, credentials, deadline } = *request;
         let began = Instant::now();
         let budget = self.budget();
@@ -80,11 +81,11 @@ impl Notary {
                 self.store().record(server, gun, state, epoch);
                 self.store().persist_versions(server, gun, deadline);
             }
-            Refusal::from(failed.error).at(server)
+            failure_at(server, failed.error)
         })?;
         let mut record = source.take_record();
         let published = ordered::set(repository.snapshot().delegations().keys().cloned());
-        let repository = Arc::new(repository.with_signers(&mut source, &published, now).map_err(Refusal::from)?);
+        let repository = Arc::new(repository.with_signers(&mut source, &published, now)?);
         let earlier = earlier_roots(&mut source, gun, repository.root());
         record.extend(source.take_record());
 
@@ -105,7 +106,7 @@ impl Notary {
         }
         for (name, hash) in listed {
             let bytes = record.get(&hash).cloned();
-            let missing = || Refusal::Unavailable(Unavailable::other(format!("{name} was not fetched")));
+            let missing = || RefreshError::from(Unavailable::other(format!("{name} was not fetched")));
             out.push((name.file_stem(), bytes.ok_or_else(missing)?));
         }
         let snapshot = MetadataName::Snapshot(repository.timestamp().snapshot().sha256);

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 use super::cached::{CachedRepository, Failure, Key, RefreshScope};
 use super::negative_cache::NegativeEntry;
-use super::query::{Query, Refusal, Verified, WhenUnavailable};
+use super::query::{Query, Verified, WhenUnavailable};
 use super::service::{Notary, RECHECK_AFTER};
 use crate::base::context::Deadline;
 use crate::base::single_flight::{Call, Entry, Join, Outcome};
@@ -46,7 +46,7 @@ const CHECK_EVERY: Duration = Duration::from_millis(50);
 
 impl Lookup<'_> {
     /// The result of the lookup.
-    pub(crate) fn run(&self) -> Result<Verified, Refusal> {
+    pub(crate) fn run(&self) -> Result<Verified, RefreshError> {
         let mut cached_rejection = None;
         for max_age in [self.notary.refresh_after, RECHECK_AFTER.min(self.notary.refresh_after)] {
             let (cached, freshness) = match self.cached().filter(|cached| self.serves(cached, max_age)) {
@@ -67,15 +67,15 @@ impl Lookup<'_> {
                     return Ok(verified(&cached, target, freshness));
                 }
                 Err(rejection) if cached.confirmed >= self.began || cached.age() <= RECHECK_AFTER => {
-                    return Err(Refusal::Rejected(rejection));
+                    return Err(rejection.into());
                 }
                 // It may have been signed a moment ago. No image is rejected before the server was asked.
                 Err(rejection) => cached_rejection = Some(rejection),
             }
         }
         match cached_rejection {
-            Some(rejection) => Err(Refusal::Rejected(rejection)),
-            None => Err(Refusal::Unavailable(Unavailable::other("the trust server was not asked"))),
+            Some(rejection) => Err(rejection.into()),
+            None => Err(Unavailable::other("the trust server was not asked").into()),
         }
     }
 

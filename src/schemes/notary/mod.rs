@@ -27,7 +27,7 @@ pub(crate) mod writer;
 pub use crate::http::proxy::ProxyError;
 pub use crate::http::roots::CaError;
 pub use crate::http::url::PlainHttp;
-pub use crate::schemes::notary::query::{Query, Refusal, Verified, WhenUnavailable};
+pub use crate::schemes::notary::query::{Query, Verified, WhenUnavailable};
 pub use crate::schemes::notary::rule::{Remap, Rule, UnavailableRule};
 pub use crate::schemes::notary::service::{Notary, NotaryError, Settings};
 pub use crate::schemes::notary::trust_server::{TrustServer, TrustServerError};

@@ -59,33 +59,13 @@ pub struct Verified {
     pub repository: Arc<Repository>,
 }
 
-/// The image is not verified.
-#[derive(Clone, Debug)]
-pub enum Refusal {
-    /// The trust data says no.
-    Rejected(Rejection),
-    /// The trust data could not be read.
-    Unavailable(Unavailable),
-}
-
-impl From<RefreshError> for Refusal {
-    fn from(error: RefreshError) -> Self {
-        match error {
-            RefreshError::Rejected(rejection) => Self::Rejected(rejection),
-            RefreshError::Unavailable(unavailable) => Self::Unavailable(unavailable),
+/// A failed lookup at this server. "No trust data" is no rejection if the server's address ends in Notary's own path: then the
+/// server was asked for other names than the image's.
+pub(crate) fn failure_at(server: &TrustServer, error: RefreshError) -> RefreshError {
+    match error {
+        RefreshError::Rejected(Rejection::NoTrustData { .. }) if server.holds_notarys_path() => {
+            Unavailable::other(format!("trust server {server} has no trust data below this path")).into()
         }
-    }
-}
-
-impl Refusal {
-    /// Does not let "no trust data" count if the server's address ends in Notary's own path: then the server was asked for other
-    /// names than the image's.
-    pub(crate) fn at(self, server: &TrustServer) -> Self {
-        match self {
-            Self::Rejected(Rejection::NoTrustData { .. }) if server.holds_notarys_path() => Self::Unavailable(
-                Unavailable::other(format!("trust server {server} has no trust data below this path")),
-            ),
-            other => other,
-        }
+        other => other,
     }
 }

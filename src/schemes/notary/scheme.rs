@@ -18,6 +18,7 @@ use crate::schemes::notary::trust_server::TrustServer;
 use crate::schemes::{Data, Evidence, Query, Refusal, Scheme, Subject, Trace, Verified};
 use portreeve_verify::image::{Digest, Glob, Reference};
 use portreeve_verify::text::printable;
+use portreeve_verify::tuf::RefreshError;
 use portreeve_verify::tuf::SignerKey;
 use portreeve_verify::tuf::SourceKind;
 use portreeve_verify::tuf::{Anchor, FirstUse};
@@ -105,7 +106,7 @@ impl NotaryV1 {
         let slip = || server.slip().map(|slip| format!("; {slip}")).unwrap_or_default();
         match asked {
             Ok(verified) => Ok(Verified::from(verified)),
-            Err(query::Refusal::Rejected(rejection)) => {
+            Err(RefreshError::Rejected(rejection)) => {
                 let told = rejection.describe(server.source_kind());
                 let among = match &rejection {
                     Rejection::NoSuchDigest { .. } => tags_that_count(tags, except),
@@ -114,11 +115,11 @@ impl NotaryV1 {
                 let message = format!("{told}{among} (asked {server} for {gun}{})", slip());
                 Err(Refusal::Rejected { code: rejection.code(), message })
             }
-            Err(query::Refusal::Unavailable(Unavailable { cause: UnavailableCause::TrustState, message })) => {
+            Err(RefreshError::Unavailable(Unavailable { cause: UnavailableCause::TrustState, message })) => {
                 let message = format!("{gun} cannot be judged: {message}");
                 Err(Refusal::Unavailable(Unavailable::new(UnavailableCause::TrustState, message)))
             }
-            Err(query::Refusal::Unavailable(Unavailable { cause, message: tried })) => {
+            Err(RefreshError::Unavailable(Unavailable { cause, message: tried })) => {
                 let failed = match server.source_kind() {
                     SourceKind::Server => "the trust server did not answer",
                     SourceKind::Directory => "no trust data could be read",

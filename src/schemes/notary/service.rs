@@ -14,7 +14,7 @@ use super::expiry::Ends;
 use super::lookup::Lookup;
 use super::memory_budget::MemoryBudget;
 use super::negative_cache::NegativeCache;
-use super::query::{Query, Refusal, Verified};
+use super::query::{Query, Verified, failure_at};
 use super::remote::{self, Remote};
 use super::store::Store;
 use super::store::summary::StoredSummary;
@@ -37,6 +37,7 @@ use crate::registry::sign_in::SignIn;
 use portreeve_verify::ordered;
 use portreeve_verify::tuf::Gun;
 use portreeve_verify::tuf::MetadataSource;
+use portreeve_verify::tuf::RefreshError;
 
 /// The service's settings.
 #[derive(Clone, Debug)]
@@ -118,7 +119,7 @@ impl Notary {
     }
 
     /// Looks up one query, until its deadline. `now` is the time for expiry.
-    pub fn ask(&self, query: &Query<'_>, now: Timestamp) -> Result<Verified, Refusal> {
+    pub fn ask(&self, query: &Query<'_>, now: Timestamp) -> Result<Verified, RefreshError> {
         let lookup = Lookup {
             notary: self,
             query,
@@ -127,8 +128,8 @@ impl Notary {
             began: Instant::now(),
             now,
         };
-        let result = lookup.run().map_err(|refusal| refusal.at(query.server));
-        if matches!(result, Err(Refusal::Unavailable(_))) {
+        let result = lookup.run().map_err(|error| failure_at(query.server, error));
+        if matches!(result, Err(RefreshError::Unavailable(_))) {
             self.metrics.trust_lookup(Source::Nowhere);
         }
         result

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::cached::{CachedRepository, Failure};
 use super::lookup::{Lookup, verified};
-use super::query::{Refusal, Verified, WhenUnavailable};
+use super::query::{Verified, WhenUnavailable};
 use crate::schemes::Freshness;
 use portreeve_verify::tuf::RefreshError;
 use portreeve_verify::tuf::Rejection;
@@ -13,26 +13,25 @@ use portreeve_verify::{Unavailable, UnavailableCause};
 
 impl Lookup<'_> {
     /// The result where a refresh failed. `cached` is the rejection by the cached data, if that is recent enough to count.
-    pub(crate) fn stale(&self, failure: Failure, cached: Option<Rejection>) -> Result<Verified, Refusal> {
+    pub(crate) fn stale(&self, failure: Failure, cached: Option<Rejection>) -> Result<Verified, RefreshError> {
         let unavailable = match *failure.error {
-            RefreshError::Rejected(rejection) => return Err(Refusal::Rejected(rejection)),
             RefreshError::Unavailable(unavailable) => unavailable,
+            rejected => return Err(rejected),
         };
         // Data that the server confirmed within `refresh_after` still counts.
         if let Some(rejection) = cached {
-            return Err(Refusal::Rejected(rejection));
+            return Err(rejection.into());
         }
         let WhenUnavailable::UseCached { max_stale } = self.query.when_unavailable else {
-            return Err(Refusal::Unavailable(unavailable));
+            return Err(unavailable.into());
         };
         if unavailable.cause == UnavailableCause::TrustState {
-            return Err(Refusal::Unavailable(unavailable));
+            return Err(unavailable.into());
         }
         let Unavailable { cause, message } = unavailable;
-        let refuse =
-            |why_not: &str| Err(Refusal::Unavailable(Unavailable::new(cause, format!("{message}; {why_not}"))));
+        let refuse = |why_not: &str| Err(Unavailable::new(cause, format!("{message}; {why_not}")).into());
         let superseded = "newer trust data was seen but could not be read whole, so the stored data may not stand in";
-        let Some((cached, age)) = self.stored().map_err(Refusal::Rejected)? else {
+        let Some((cached, age)) = self.stored()? else {
             let record = self.record();
             let why_not = match &record {
                 Some(record) if record.is_deleted() => "the server had deleted the trust data when it last answered",
@@ -47,13 +46,9 @@ impl Lookup<'_> {
             return refuse(&format!("the stored data was confirmed {age} ago, and maxStale allows {max_stale}"));
         }
         // TRUST.md, rows 55 and 56: expired data is not used.
-        match self.find_target(&cached) {
-            Ok(target) => {
-                self.notary.metrics.stale(age);
-                Ok(verified(&cached, target, Freshness::Stale { age }))
-            }
-            Err(rejection) => Err(Refusal::Rejected(rejection)),
-        }
+        let target = self.find_target(&cached)?;
+        self.notary.metrics.stale(age);
+        Ok(verified(&cached, target, Freshness::Stale { age }))
     }
 
     /// The newest data under this anchor, and how long ago the server confirmed it. Nothing, where newer data was seen.

@@ -22,6 +22,7 @@ use crate::keychain::FnKeychain;
 use crate::keychain::credentials::Credentials;
 use crate::metrics::Metrics;
 use crate::schemes::Freshness;
+use portreeve_verify::tuf::RefreshError;
 use portreeve_verify::tuf::{Anchor, FirstUse, RootPin};
 use portreeve_verify::tuf::{Gun, RoleName};
 use portreeve_verify::tuf::{KeyId, SignerKey};
@@ -127,11 +128,11 @@ impl Bench {
         self.scratch.path().join("cache")
     }
 
-    fn ask(&self, ask: &Ask<'_>) -> Result<Verified, Refusal> {
+    fn ask(&self, ask: &Ask<'_>) -> Result<Verified, RefreshError> {
         self.ask_with(ask, &Credentials::known(ask.credentials.to_vec()))
     }
 
-    fn ask_with(&self, ask: &Ask<'_>, credentials: &Credentials<'_>) -> Result<Verified, Refusal> {
+    fn ask_with(&self, ask: &Ask<'_>, credentials: &Credentials<'_>) -> Result<Verified, RefreshError> {
         let required = |name: &&str| RequiredSigner {
             role: RoleName::of_signer(name).unwrap(),
             keys: vec![SignerKey::from_pem(&self.repo.signer_public_key_pem(name)).unwrap()],
@@ -158,20 +159,20 @@ impl Bench {
     }
 }
 
-fn freshness(result: &Result<Verified, Refusal>) -> Freshness {
+fn freshness(result: &Result<Verified, RefreshError>) -> Freshness {
     result.as_ref().expect("verified").freshness
 }
 
-fn unavailable(result: Result<Verified, Refusal>) -> String {
+fn unavailable(result: Result<Verified, RefreshError>) -> String {
     match result {
-        Err(Refusal::Unavailable(unavailable)) => unavailable.message,
+        Err(RefreshError::Unavailable(unavailable)) => unavailable.message,
         other => panic!("expected unavailable, not {other:?}"),
     }
 }
 
-fn rejection(result: Result<Verified, Refusal>) -> Rejection {
+fn rejection(result: Result<Verified, RefreshError>) -> Rejection {
     match result {
-        Err(Refusal::Rejected(rejection)) => rejection,
+        Err(RefreshError::Rejected(rejection)) => rejection,
         other => panic!("expected a rejection, not {other:?}"),
     }
 }

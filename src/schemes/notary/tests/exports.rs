@@ -83,7 +83,7 @@ fn what_does_not_verify_is_not_exported() {
     assert_eq!(left_out, ["bob"]);
     assert!(!exported.files.iter().any(|(stem, _)| stem.starts_with("targets/bob")));
     bench.server.publish(&broken.update(|signer| signer.edit_bytes("targets/releases", |_| b"{}".to_vec())));
-    assert!(matches!(bench.notary.export(&request, Timestamp::now()), Err(Refusal::Rejected(_))));
+    assert!(matches!(bench.notary.export(&request, Timestamp::now()), Err(RefreshError::Rejected(_))));
     bench.server.misbehave("", Fault::Status(500));
-    assert!(matches!(bench.notary.export(&request, Timestamp::now()), Err(Refusal::Unavailable(_))));
+    assert!(matches!(bench.notary.export(&request, Timestamp::now()), Err(RefreshError::Unavailable(_))));
 }

@@ -33,7 +33,7 @@ impl Bench {
         bench
     }
 
-    fn ask_for(&self, gun: &str, ask: &Ask<'_>) -> Result<Verified, Refusal> {
+    fn ask_for(&self, gun: &str, ask: &Ask<'_>) -> Result<Verified, RefreshError> {
         let query = Query {
             gun: &Gun::new(gun).unwrap(),
             server: &self.url,

@@ -154,13 +154,13 @@ fn a_cache_that_cannot_be_read_is_nobodys_first_use() {
     let stored = Ask { when_unavailable: stale(3600), ..Ask::default() };
     for ask in [&Ask::default(), &stored, &stored] {
         let refusal = bench.ask(ask).unwrap_err();
-        let Refusal::Unavailable(Unavailable { cause, message: why }) = refusal else { panic!("{refusal:?}") };
+        let RefreshError::Unavailable(Unavailable { cause, message: why }) = refusal else { panic!("{refusal:?}") };
         assert_eq!(cause, UnavailableCause::TrustState);
         assert!(why.contains("trust.cache cannot be read") && why.contains("circle"), "{why}");
     }
     // With the server away, both are told.
     bench.server.misbehave("", Fault::Status(500));
-    assert!(matches!(bench.ask(&stored), Err(Refusal::Unavailable(_))));
+    assert!(matches!(bench.ask(&stored), Err(RefreshError::Unavailable(_))));
     bench.server.behave();
     // It counts as soon as it can be read.
     std::fs::remove_file(&circle).unwrap();
