@@ -6,16 +6,14 @@
 //! Also says in an operator's words why a certificate was refused, and which certificate to issue instead.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
 use webpki::EndEntityCert;
-use x509_cert::Certificate;
-use x509_cert::der::Decode;
 
+use portreeve_verify::Validity;
 use portreeve_verify::text::printable;
 
 /// Most names of a certificate that a message lists.
@@ -98,14 +96,12 @@ fn check_name(certificate: &CertificateDer<'_>, name: &ServerName<'_>) -> Result
 }
 
 fn check_dates(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
-    let certificate =
-        Certificate::from_der(certificate).map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
-    let validity = certificate.tbs_certificate().validity();
-    let now = Duration::from_secs(now.as_secs());
-    if now < validity.not_before.to_unix_duration() {
+    let validity = Validity::of(certificate).ok_or(Error::InvalidCertificate(CertificateError::BadEncoding))?;
+    let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+    if now < validity.not_before {
         return Err(Error::InvalidCertificate(CertificateError::NotValidYet));
     }
-    if now > validity.not_after.to_unix_duration() {
+    if now > validity.not_after {
         return Err(Error::InvalidCertificate(CertificateError::Expired));
     }
     Ok(())
@@ -213,6 +209,8 @@ fn rule_broken(error: &webpki::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use rcgen::{
         BasicConstraints, CertificateParams, CustomExtension, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
         date_time_ymd,

@@ -15,7 +15,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{RootCertStore, ServerConfig};
-use x509_cert::der::Decode as _;
+
+use portreeve_verify::Validity;
 
 use super::settings::TlsFiles;
 use crate::base::files::{FileError, Stamp, read_capped};
@@ -116,8 +117,8 @@ fn load(files: &TlsFiles) -> Result<Loaded, TlsError> {
     let chain = certificates(&files.certificate, "a PEM certificate chain, leaf first")?;
     let not_after = chain
         .first()
-        .and_then(|leaf| x509_cert::Certificate::from_der(leaf).ok())
-        .map(|leaf| leaf.tbs_certificate().validity().not_after.to_unix_duration().as_secs())
+        .and_then(|leaf| Validity::of(leaf))
+        .map(|validity| validity.not_after)
         .ok_or_else(|| TlsError::NotACertificate { path: files.certificate.clone() })?;
     let key = private_key(&files.key)?;
     let signing = provider
@@ -136,7 +137,7 @@ fn load(files: &TlsFiles) -> Result<Loaded, TlsError> {
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
-    Ok(Loaded { config: Arc::new(config), not_after: i64::try_from(not_after).unwrap_or(i64::MAX) })
+    Ok(Loaded { config: Arc::new(config), not_after })
 }
 
 fn with_clients(

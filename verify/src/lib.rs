@@ -14,6 +14,7 @@ pub mod tuf;
 mod unavailable;
 mod verified;
 
+pub use crypto::certificate::Validity;
 pub use json::JsonError;
 pub use unavailable::{Unavailable, UnavailableCause};
 pub use verified::VerifiedDigest;

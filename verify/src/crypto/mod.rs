@@ -2,5 +2,6 @@
 
 pub(crate) mod certificate;
 pub(crate) mod chain;
+mod der;
 pub(crate) mod pem;
 pub(crate) mod public_key;

@@ -5,15 +5,26 @@ use ring::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA256_ASN1, ED25519, RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256,
     UnparsedPublicKey, VerificationAlgorithm,
 };
-use x509_cert::der::asn1::{Any, BitString, Null, ObjectIdentifier, UintRef};
-use x509_cert::der::{Decode as _, Encode as _, Reader as _, SliceReader};
-use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
 
-const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
-const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
-const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
-const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
-const ED25519_ID: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
+use super::der::{Element, Reader, element, tag};
+
+/// The whole `AlgorithmIdentifier` of each kind of key, in the one encoding that it has.
+const P256: &[u8] = &[
+    0x30, 0x13, // SEQUENCE
+    6, 7, 0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1, // 1.2.840.10045.2.1, a key on an elliptic curve
+    6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7, // 1.2.840.10045.3.1.7
+];
+const P384: &[u8] = &[
+    0x30, 0x10, // SEQUENCE
+    6, 7, 0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1, // 1.2.840.10045.2.1, a key on an elliptic curve
+    6, 5, 0x2b, 0x81, 4, 0, 34, // 1.3.132.0.34
+];
+const RSA: &[u8] = &[
+    0x30, 0x0d, // SEQUENCE
+    6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1, // 1.2.840.113549.1.1.1
+    5, 0, // NULL
+];
+const ED25519_ID: &[u8] = &[0x30, 5, 6, 3, 0x2b, 0x65, 0x70]; // 1.3.101.112
 
 /// How a signature is made. All but Ed25519 hash the message with SHA-256.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,18 +58,7 @@ impl PublicKey {
     /// From a `SubjectPublicKeyInfo` in DER, in the one encoding that a key of its kind has. `None` for kinds that are not
     /// verified, such as P-521.
     pub(crate) fn from_spki(der: &[u8]) -> Option<Self> {
-        let info = SubjectPublicKeyInfoOwned::from_der(der).ok()?;
-        let bits = info.subject_public_key.as_bytes()?;
-        let curve = || info.algorithm.parameters.as_ref().and_then(|p| p.decode_as::<ObjectIdentifier>().ok());
-        let material = match info.algorithm.oid {
-            EC if curve() == Some(P256) && bits.len() == 65 && bits.first() == Some(&4) => Self::P256(bits.to_vec()),
-            EC if curve() == Some(P384) && bits.len() == 97 && bits.first() == Some(&4) => Self::P384(bits.to_vec()),
-            RSA => Self::Rsa { pkcs1: bits.to_vec(), bits: modulus_bits(bits)? },
-            ED25519_ID => Self::Ed25519(bits.try_into().ok()?),
-            _ => return None,
-        };
-        // One key, one encoding, one canonical ID: a second spelling would count as a second key.
-        (material.spki()? == der).then_some(material)
+        Reader::all(der, SubjectPublicKeyInfo::read)?.public_key()
     }
 
     /// Is it an RSA key below 2048 bits, whose signatures ring rejects as well, or an Ed25519 key for which anybody can sign,
@@ -91,18 +91,46 @@ impl PublicKey {
     }
 
     /// The key as DER `SubjectPublicKeyInfo`.
-    pub(crate) fn spki(&self) -> Option<Vec<u8>> {
-        let (oid, parameters, bits) = match self {
-            Self::P256(point) => (EC, Some(Any::encode_from(&P256).ok()?), point.as_slice()),
-            Self::P384(point) => (EC, Some(Any::encode_from(&P384).ok()?), point.as_slice()),
-            Self::Rsa { pkcs1, .. } => (RSA, Some(Any::encode_from(&Null).ok()?), pkcs1.as_slice()),
-            Self::Ed25519(raw) => (ED25519_ID, None, raw.as_slice()),
+    pub(crate) fn spki(&self) -> Vec<u8> {
+        let (algorithm, bytes) = match self {
+            Self::P256(point) => (P256, point.as_slice()),
+            Self::P384(point) => (P384, point.as_slice()),
+            Self::Rsa { pkcs1, .. } => (RSA, pkcs1.as_slice()),
+            Self::Ed25519(raw) => (ED25519_ID, raw.as_slice()),
         };
-        let info = SubjectPublicKeyInfoOwned {
-            algorithm: AlgorithmIdentifierOwned { oid, parameters },
-            subject_public_key: BitString::from_bytes(bits).ok()?,
-        };
-        info.to_der().ok()
+        element(tag::SEQUENCE, &[algorithm, &element(tag::BIT_STRING, &[&[0], bytes])])
+    }
+}
+
+/// A public key in a certificate or in a file, of any kind (RFC 5280 §4.1.2.7).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SubjectPublicKeyInfo<'a> {
+    /// The whole `AlgorithmIdentifier`.
+    algorithm: &'a [u8],
+    bytes: &'a [u8],
+}
+
+impl<'a> SubjectPublicKeyInfo<'a> {
+    pub(crate) fn read(reader: &mut Reader<'a>) -> Option<Self> {
+        reader.within(tag::SEQUENCE, |info| {
+            let mut inner = *info;
+            inner.within(tag::SEQUENCE, Reader::algorithm)?;
+            let Element { whole, .. } = info.any()?;
+            Some(Self { algorithm: whole, bytes: info.bytes()? })
+        })
+    }
+
+    /// The key, if it is of a kind that is verified. One key has one encoding and so one canonical ID: a second spelling
+    /// would count as a second key.
+    pub(crate) fn public_key(self) -> Option<PublicKey> {
+        let Self { algorithm, bytes } = self;
+        match (algorithm, bytes.first()) {
+            (P256, Some(4)) if bytes.len() == 65 => Some(PublicKey::P256(bytes.to_vec())),
+            (P384, Some(4)) if bytes.len() == 97 => Some(PublicKey::P384(bytes.to_vec())),
+            (RSA, _) => Some(PublicKey::Rsa { pkcs1: bytes.to_vec(), bits: modulus_bits(bytes)? }),
+            (ED25519_ID, _) => Some(PublicKey::Ed25519(bytes.try_into().ok()?)),
+            _ => None,
+        }
     }
 }
 
@@ -133,37 +161,33 @@ fn has_small_order(raw: &[u8; 32]) -> bool {
 }
 
 fn modulus_bits(pkcs1: &[u8]) -> Option<usize> {
-    let mut reader = SliceReader::new(pkcs1).ok()?;
-    let bits = reader.sequence(|reader| {
-        let modulus = UintRef::decode(reader)?;
-        UintRef::decode(reader)?;
-        let leading = modulus.as_bytes().first().map_or(8, |byte| byte.leading_zeros() as usize);
-        Ok::<_, x509_cert::der::Error>((8 * modulus.as_bytes().len()).saturating_sub(leading))
-    });
-    reader.is_finished().then_some(bits.ok()?)
+    let key = |key: &mut Reader<'_>| {
+        let modulus = key.unsigned()?;
+        key.unsigned()?; // the exponent
+        let leading = modulus.first().map_or(0, |byte| byte.leading_zeros() as usize);
+        Some(8 * modulus.len() - leading)
+    };
+    Reader::all(pkcs1, |all| all.within(tag::SEQUENCE, key))
 }
 
 /// r‖s of exactly 96 bytes as the DER that ring wants. DER itself is refused by its length (row 99).
 fn p384_der(raw: &[u8]) -> Option<Vec<u8>> {
     let (r, s) = raw.split_at_checked(48).filter(|(_, s)| s.len() == 48)?;
-    let mut body = Vec::with_capacity(102);
-    for number in [r, s] {
-        let zeros = number.iter().take_while(|byte| **byte == 0).count();
-        let digits = number.get(zeros..).filter(|digits| !digits.is_empty())?;
-        let sign = digits.first().is_some_and(|byte| byte & 0x80 != 0);
-        body.push(2); // INTEGER
-        body.push(u8::try_from(digits.len() + usize::from(sign)).ok()?);
-        body.extend(sign.then_some(0));
-        body.extend_from_slice(digits);
-    }
-    let mut der = vec![0x30, u8::try_from(body.len()).ok()?]; // SEQUENCE, at most 102 bytes: one length byte
-    der.extend(body);
-    Some(der)
+    let number = |bytes: &[u8]| {
+        let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+        let digits = bytes.get(zeros..).filter(|digits| !digits.is_empty())?;
+        let sign: &[u8] = if digits.first().is_some_and(|byte| byte & 0x80 != 0) { &[0] } else { &[] };
+        Some(element(tag::INTEGER, &[sign, digits]))
+    };
+    Some(element(tag::SEQUENCE, &[&number(r)?, &number(s)?]))
 }
 
 #[cfg(test)]
 mod tests {
     use portreeve_test_support::signer::Key;
+
+    use x509_cert::der::Decode as _;
+    use x509_cert::spki::SubjectPublicKeyInfoOwned;
 
     use super::*;
     use crate::crypto::pem::pem_blocks;
