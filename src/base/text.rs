@@ -7,7 +7,7 @@ pub fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
     let lower = typed.to_ascii_lowercase();
     known
         .into_iter()
-        .map(|word| (strsim::damerau_levenshtein(&lower, &word.to_ascii_lowercase()), word))
+        .map(|word| (strsim::osa_distance(&lower, &word.to_ascii_lowercase()), word))
         .filter(|(distance, word)| *distance <= 1 + word.len() / 4)
         .min()
         .map(|(_, word)| word)
