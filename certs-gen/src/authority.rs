@@ -3,11 +3,9 @@
 //! A CA is taken only if its key is the certificate's and it is still in date; whether what it signs really chains to it
 //! is checked once more after signing.
 
-use std::fmt;
-use std::fs;
-use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::{fmt, fs, io};
 
 use pki_types::CertificateDer;
 use pki_types::pem::PemObject as _;

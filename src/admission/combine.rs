@@ -176,10 +176,9 @@ mod tests {
 
     use jiff::Timestamp;
     use portreeve_test_support::signer::Signer;
-    use portreeve_verify::tuf::Gun;
-    use portreeve_verify::tuf::{Anchor, FirstUse};
-    use portreeve_verify::tuf::{FetchError, MetadataName, MetadataSource};
-    use portreeve_verify::tuf::{Repository, TargetQuery};
+    use portreeve_verify::tuf::{
+        Anchor, FetchError, FirstUse, Gun, MetadataName, MetadataSource, Repository, TargetQuery,
+    };
 
     use super::*;
     use crate::policy::{Place, Scope};

@@ -3,13 +3,12 @@
 //! repository.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::iter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use std::{fmt, iter};
 
 use jiff::Timestamp;
 
@@ -26,13 +25,9 @@ use crate::schemes::notary::directory::{OWNER, flat_name, flat_stem};
 use crate::schemes::notary::export::{Export, ExportRequest};
 use crate::schemes::notary::trust_server::TrustServer;
 use crate::schemes::notary::{Notary, Settings};
-use portreeve_verify::ordered;
 use portreeve_verify::text::printable;
-use portreeve_verify::tuf::KeyId;
-use portreeve_verify::tuf::RefreshError;
-use portreeve_verify::tuf::{Anchor, FirstUse, RootPin};
-use portreeve_verify::tuf::{Gun, RoleName};
-use portreeve_verify::{Unavailable, UnavailableCause};
+use portreeve_verify::tuf::{Anchor, FirstUse, Gun, KeyId, RefreshError, RoleName, RootPin};
+use portreeve_verify::{Unavailable, UnavailableCause, ordered};
 
 /// The longest list of files of an earlier export.
 const MAX_OWNER: usize = 1 << 20;

@@ -1,7 +1,6 @@
 //! Why a request has no response, and why a client cannot be set up, in an operator's words.
 
-use std::fmt;
-use std::io;
+use std::{fmt, io};
 
 use rustls::CertificateError;
 

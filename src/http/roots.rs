@@ -12,8 +12,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
 use super::server_verifier::ServerCertificates;
-use crate::base::files::FileError;
-use crate::base::files::read_capped;
+use crate::base::files::{FileError, read_capped};
 
 /// Largest bundle. Mozilla's own has a quarter of this size.
 const MAX_BUNDLE: usize = 1 << 20;

@@ -9,10 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Credential;
 use super::candidates::best_first;
-use super::docker_config;
 use super::docker_config::{Entry, Format};
+use super::{Credential, docker_config};
 use crate::base::files::{Stamp, read_capped};
 use crate::base::reload::{Reload, Reloading, Source};
 use crate::metrics::{Metrics, Reloaded};

@@ -7,12 +7,11 @@
 //!
 //! A set is valid as a whole or refused as a whole. If it is refused, the last valid set stays in force.
 
-use std::fs;
-use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use std::{fs, io};
 
 use super::Place;
 use super::document::{self, Document};

@@ -15,10 +15,7 @@ use crate::schemes::notary::trust_server::TrustServer;
 use crate::schemes::notary::{Remap, Rule, UnavailableRule};
 use crate::yaml::tree::{Node, Value};
 use portreeve_verify::image::{MAX_NAME, check_path, normal_host, one_spelling};
-use portreeve_verify::tuf::RequiredSigner;
-use portreeve_verify::tuf::RoleName;
-use portreeve_verify::tuf::RootPin;
-use portreeve_verify::tuf::{KeyId, SignerKey};
+use portreeve_verify::tuf::{KeyId, RequiredSigner, RoleName, RootPin, SignerKey};
 
 const TRUST: &[&str] =
     &["enabled", "trustServer", "signers", "signerSecrets", "roots", "remap", "whenUnavailable", "maxStale"];

@@ -1,17 +1,14 @@
 //! The problems of policies, described for their authors: the place, the fault, and a hint.
 
-use std::fmt;
-use std::io;
 use std::path::Path;
+use std::{fmt, io};
 
 use super::Place;
 use super::pattern::PatternError;
 use crate::schemes::notary::trust_server::TrustServerError;
 use crate::yaml::tree::TreeFault;
 use portreeve_verify::text::printable;
-use portreeve_verify::tuf::PinError;
-use portreeve_verify::tuf::RoleName;
-use portreeve_verify::tuf::SignerKeyError;
+use portreeve_verify::tuf::{PinError, RoleName, SignerKeyError};
 
 /// A fault and its place. Displayed as `file:line:column: fault; hint`.
 #[derive(Debug)]

@@ -15,11 +15,9 @@ use crate::base::context::Deadline;
 use crate::keychain::Keychain;
 use crate::schemes::notary::trust_server::TrustServer;
 use notary::scheme::NotaryV1;
-use portreeve_verify::Unavailable;
-use portreeve_verify::VerifiedDigest;
 use portreeve_verify::image::{Glob, Reference};
-use portreeve_verify::tuf::Gun;
-use portreeve_verify::tuf::Repository;
+use portreeve_verify::tuf::{Gun, Repository};
+use portreeve_verify::{Unavailable, VerifiedDigest};
 
 pub mod notary;
 

@@ -1,8 +1,7 @@
 //! Size, time to ready, memory.
 
-use std::fs;
-use std::thread;
 use std::time::Duration;
+use std::{fs, thread};
 
 use portreeve_test_support::signer::{Repo, Signer};
 use portreeve_test_support::trust_server::{Fault, TrustServer};

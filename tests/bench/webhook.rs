@@ -3,14 +3,13 @@
 //! `PORTREEVE=/path/to/portreeve` in the environment names another executable than cargo's, for instance a static
 //! build. Linux only: it reads `/proc`.
 
-use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 use portreeve_test_support::certificates::Authority;
 use portreeve_test_support::signer::Repo;

@@ -3,13 +3,12 @@
 //! signed.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fs;
 use std::io::{Read as _, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 use serde_json::json;
 

@@ -3,11 +3,10 @@
 //! there is none.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::thread;
 use std::time::Instant;
+use std::{fs, thread};
 
 use portreeve_test_support::signer::{Key, Repo, Signer};
 use portreeve_test_support::temp::TempDir;

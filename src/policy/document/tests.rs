@@ -1,9 +1,8 @@
 use std::time::Duration;
 
 use super::*;
-use crate::schemes::Mode;
 use crate::schemes::notary::{Remap, UnavailableRule};
-use crate::schemes::{Check, Signed};
+use crate::schemes::{Check, Mode, Signed};
 
 const HEAD: &str = "apiVersion: portieris.cloud.ibm.com/v1\nkind: ClusterImagePolicy\nmetadata: {name: p}\nspec:\n";
 

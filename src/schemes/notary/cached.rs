@@ -10,11 +10,7 @@ use crate::schemes::notary::memory_budget::Permit;
 use crate::schemes::notary::recorder::Record;
 use crate::schemes::notary::store::repository_record::Confirmation;
 use crate::schemes::notary::trust_server::TrustServer;
-use portreeve_verify::tuf::Anchor;
-use portreeve_verify::tuf::RefreshError;
-use portreeve_verify::tuf::Repository;
-use portreeve_verify::tuf::TrustedState;
-use portreeve_verify::tuf::{Gun, RoleName};
+use portreeve_verify::tuf::{Anchor, Gun, RefreshError, Repository, RoleName, TrustedState};
 use portreeve_verify::{Unavailable, UnavailableCause};
 
 /// The key of a refresh. Anchors have refreshes of their own, because one may reject what another trusts; their data is kept

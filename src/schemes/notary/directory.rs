@@ -12,12 +12,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::base::files::FileError;
-use crate::base::files::read_capped;
+use crate::base::files::{FileError, read_capped};
 use portreeve_verify::Unavailable;
 use portreeve_verify::text::printable;
-use portreeve_verify::tuf::Gun;
-use portreeve_verify::tuf::{FetchError, MetadataName, MetadataSource};
+use portreeve_verify::tuf::{FetchError, Gun, MetadataName, MetadataSource};
 
 /// The file whose first line is the GUN. An export lists its files below.
 pub(crate) const OWNER: &str = "gun";

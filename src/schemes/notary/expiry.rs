@@ -11,9 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::Notary;
 use crate::metrics::{Metrics, Role};
 use crate::schemes::notary::trust_server::TrustServer;
-use portreeve_verify::tuf::Gun;
-use portreeve_verify::tuf::Repository;
-use portreeve_verify::tuf::SourceKind;
+use portreeve_verify::tuf::{Gun, Repository, SourceKind};
 
 const CHECK_EVERY: Duration = Duration::from_secs(60);
 const WARN_EVERY: Duration = Duration::from_secs(24 * 3_600);

@@ -15,15 +15,10 @@ use crate::base::context::Deadline;
 use crate::keychain::credentials::Credentials;
 use crate::registry::sign_in::SignIn;
 use crate::schemes::notary::trust_server::TrustServer;
-use portreeve_verify::Unavailable;
-use portreeve_verify::ordered;
-use portreeve_verify::tuf::Anchor;
-use portreeve_verify::tuf::KeyId;
-use portreeve_verify::tuf::RefreshError;
-use portreeve_verify::tuf::Root;
-use portreeve_verify::tuf::{Delegation, Repository, RoleExpiry};
-use portreeve_verify::tuf::{Gun, RoleName};
-use portreeve_verify::tuf::{MetadataName, MetadataSource};
+use portreeve_verify::tuf::{
+    Anchor, Delegation, Gun, KeyId, MetadataName, MetadataSource, RefreshError, Repository, RoleExpiry, RoleName, Root,
+};
+use portreeve_verify::{Unavailable, ordered};
 
 /// Most earlier roots that are exported, for sites that trust an old one: as many as one refresh follows.
 const EARLIER_ROOTS: usize = 64;

@@ -25,8 +25,7 @@ use crate::registry::session::{no_permit, out_of_time};
 use crate::registry::sign_in::SignIn;
 use crate::schemes::Freshness;
 use crate::schemes::notary::store::repository_record::RepositoryRecord;
-use portreeve_verify::tuf::RoleName;
-use portreeve_verify::tuf::{RefreshError, Rejection, SignedTarget};
+use portreeve_verify::tuf::{RefreshError, Rejection, RoleName, SignedTarget};
 use portreeve_verify::{Unavailable, UnavailableCause};
 
 /// The lookup for one query.

@@ -66,9 +66,7 @@ mod tests {
     use super::*;
     use crate::http::url::PlainHttp;
     use crate::schemes::notary::trust_server::TrustServer;
-    use portreeve_verify::tuf::Gun;
-    use portreeve_verify::tuf::Rejection;
-    use portreeve_verify::tuf::{Anchor, FirstUse};
+    use portreeve_verify::tuf::{Anchor, FirstUse, Gun, Rejection};
     use portreeve_verify::{Unavailable, UnavailableCause};
 
     const LONG: Duration = Duration::from_secs(60);

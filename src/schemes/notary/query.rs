@@ -8,10 +8,9 @@ use crate::keychain::credentials::Credentials;
 use crate::schemes::Freshness;
 use crate::schemes::notary::trust_server::TrustServer;
 use portreeve_verify::Unavailable;
-use portreeve_verify::tuf::Anchor;
-use portreeve_verify::tuf::Gun;
-use portreeve_verify::tuf::RefreshError;
-use portreeve_verify::tuf::{Rejection, Repository, RequiredSigner, SignedTarget, TagFilter, TargetQuery};
+use portreeve_verify::tuf::{
+    Anchor, Gun, RefreshError, Rejection, Repository, RequiredSigner, SignedTarget, TagFilter, TargetQuery,
+};
 
 /// Whether stored trust data is used while the trust server cannot be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

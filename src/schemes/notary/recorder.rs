@@ -11,8 +11,7 @@ use super::memory_budget::{MemoryBudget, NoMemory, Part, Permit};
 use crate::base::context::Deadline;
 use crate::metrics::{Metrics, Phase};
 use portreeve_verify::image::Sha256;
-use portreeve_verify::tuf::SMALL_FILE;
-use portreeve_verify::tuf::{FetchError, MetadataName, MetadataSource};
+use portreeve_verify::tuf::{FetchError, MetadataName, MetadataSource, SMALL_FILE};
 use portreeve_verify::{Unavailable, UnavailableCause};
 
 /// A file larger than [`SMALL_FILE`] is asked for again with this cap, and then with the file's own: most large files are not

@@ -18,8 +18,7 @@ use crate::base::single_flight::Leader;
 use crate::http::origin::permit::Permit;
 use crate::metrics::Source;
 use crate::registry::sign_in::SignIn;
-use portreeve_verify::tuf::RoleName;
-use portreeve_verify::tuf::{FailedRefresh, RefreshError, Repository};
+use portreeve_verify::tuf::{FailedRefresh, RefreshError, Repository, RoleName};
 
 impl Lookup<'_> {
     /// Refreshes the repository, for this request and for those that follow.

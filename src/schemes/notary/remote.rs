@@ -5,8 +5,7 @@ use crate::http::url::ServerUrl;
 use crate::metrics;
 use crate::registry::session::{Server, Session, SessionError};
 use portreeve_verify::Unavailable;
-use portreeve_verify::tuf::Gun;
-use portreeve_verify::tuf::{FetchError, MetadataName, MetadataSource};
+use portreeve_verify::tuf::{FetchError, Gun, MetadataName, MetadataSource};
 
 /// The Notary server with this URL.
 pub(crate) fn server(url: &ServerUrl) -> Server<'_> {

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use crate::schemes::notary::trust_server::TrustServer;
 use portreeve_verify::image::{Reference, ReferenceError};
-use portreeve_verify::tuf::RequiredSigner;
-use portreeve_verify::tuf::RootPin;
+use portreeve_verify::tuf::{RequiredSigner, RootPin};
 
 /// A rule with `trust.enabled: true`.
 #[derive(Debug, PartialEq, Eq)]

@@ -18,12 +18,10 @@ use crate::schemes::notary::trust_server::TrustServer;
 use crate::schemes::{Data, Evidence, Query, Refusal, Scheme, Subject, Trace, Verified};
 use portreeve_verify::image::{Digest, Glob, Reference};
 use portreeve_verify::text::printable;
-use portreeve_verify::tuf::RefreshError;
-use portreeve_verify::tuf::SignerKey;
-use portreeve_verify::tuf::SourceKind;
-use portreeve_verify::tuf::{Anchor, FirstUse};
-use portreeve_verify::tuf::{Gun, RoleName};
-use portreeve_verify::tuf::{Rejection, RequiredSigner, TagFilter, TargetQuery};
+use portreeve_verify::tuf::{
+    Anchor, FirstUse, Gun, RefreshError, Rejection, RequiredSigner, RoleName, SignerKey, SourceKind, TagFilter,
+    TargetQuery,
+};
 use portreeve_verify::{Unavailable, UnavailableCause};
 
 /// Notary v1, with the settings that apply where a policy has none.

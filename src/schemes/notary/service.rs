@@ -35,9 +35,7 @@ use crate::registry::client::Client;
 use crate::registry::session::{Scope, Session};
 use crate::registry::sign_in::SignIn;
 use portreeve_verify::ordered;
-use portreeve_verify::tuf::Gun;
-use portreeve_verify::tuf::MetadataSource;
-use portreeve_verify::tuf::RefreshError;
+use portreeve_verify::tuf::{Gun, MetadataSource, RefreshError};
 
 /// The service's settings.
 #[derive(Clone, Debug)]

@@ -7,8 +7,7 @@ use super::cached::{CachedRepository, Failure};
 use super::lookup::{Lookup, verified};
 use super::query::{Verified, WhenUnavailable};
 use crate::schemes::Freshness;
-use portreeve_verify::tuf::RefreshError;
-use portreeve_verify::tuf::Rejection;
+use portreeve_verify::tuf::{RefreshError, Rejection};
 use portreeve_verify::{Unavailable, UnavailableCause};
 
 impl Lookup<'_> {

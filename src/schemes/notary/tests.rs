@@ -17,16 +17,13 @@ use crate::base::context::Deadline;
 use crate::base::files::scratch::Scratch;
 use crate::base::secret::Secret;
 use crate::base::waiting::Waiting;
-use crate::keychain::Credential;
-use crate::keychain::FnKeychain;
 use crate::keychain::credentials::Credentials;
+use crate::keychain::{Credential, FnKeychain};
 use crate::metrics::Metrics;
 use crate::schemes::Freshness;
-use portreeve_verify::tuf::RefreshError;
-use portreeve_verify::tuf::{Anchor, FirstUse, RootPin};
-use portreeve_verify::tuf::{Gun, RoleName};
-use portreeve_verify::tuf::{KeyId, SignerKey};
-use portreeve_verify::tuf::{Rejection, RequiredSigner, TargetQuery};
+use portreeve_verify::tuf::{
+    Anchor, FirstUse, Gun, KeyId, RefreshError, Rejection, RequiredSigner, RoleName, RootPin, SignerKey, TargetQuery,
+};
 use portreeve_verify::{Unavailable, UnavailableCause};
 
 mod anchors;

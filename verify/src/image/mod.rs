@@ -8,5 +8,4 @@ mod reference;
 pub use digest::{Digest, DigestError, Sha256};
 pub use glob::Glob;
 pub use host::{DOCKER_HUB, is_host, normal_host, one_spelling, split_port};
-pub use reference::{MAX_NAME, MAX_TAG, check_path, check_tag, normal_path, split_tag};
-pub use reference::{Reference, ReferenceError};
+pub use reference::{MAX_NAME, MAX_TAG, Reference, ReferenceError, check_path, check_tag, normal_path, split_tag};

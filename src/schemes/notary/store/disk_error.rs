@@ -1,8 +1,7 @@
 //! Why stored data cannot be read or written.
 
-use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fmt, io};
 
 use super::state::StateError;
 use portreeve_verify::text::printable;

@@ -6,8 +6,7 @@ use super::repository_record::RepositoryRecord;
 use super::state::{State, StoredFile};
 use crate::schemes::notary::recorder::Record;
 use portreeve_verify::image::Sha256;
-use portreeve_verify::tuf::{Delegation, Repository};
-use portreeve_verify::tuf::{FileMeta, Header};
+use portreeve_verify::tuf::{Delegation, FileMeta, Header, Repository};
 
 impl RepositoryRecord {
     /// The generation with this data, or with the newest root alone. The bytes of it that are in memory are added to `bytes`.

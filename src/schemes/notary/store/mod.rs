@@ -24,10 +24,7 @@ use crate::schemes::notary::store::records::{Entry, Key, Records};
 use crate::schemes::notary::store::repository_record::{Confirmation, RepositoryRecord};
 use crate::schemes::notary::store::warnings::HourlyWarning;
 use crate::schemes::notary::trust_server::TrustServer;
-use portreeve_verify::tuf::Anchor;
-use portreeve_verify::tuf::Gun;
-use portreeve_verify::tuf::Repository;
-use portreeve_verify::tuf::TrustedState;
+use portreeve_verify::tuf::{Anchor, Gun, Repository, TrustedState};
 
 pub(crate) mod disk;
 pub(crate) mod disk_error;

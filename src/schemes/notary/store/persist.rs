@@ -17,9 +17,7 @@ use super::{Key, Store};
 use crate::base::context::Deadline;
 use crate::schemes::notary::recorder::Record;
 use crate::schemes::notary::trust_server::TrustServer;
-use portreeve_verify::tuf::Gun;
-use portreeve_verify::tuf::Repository;
-use portreeve_verify::tuf::TrustedState;
+use portreeve_verify::tuf::{Gun, Repository, TrustedState};
 
 /// How often a new time of confirmation alone is written: most refreshes that find nothing new cost no write.
 const CONFIRM_EVERY: SignedDuration = SignedDuration::from_secs(60);

@@ -11,14 +11,8 @@ use crate::base::files::Stamp;
 use crate::metrics::{Metrics, Reloaded};
 use crate::schemes::notary::memory_budget::MemoryBudget;
 use crate::schemes::notary::recorder::Recorder;
-use portreeve_verify::ordered;
-use portreeve_verify::tuf::MinimumVersions;
-use portreeve_verify::tuf::RefreshError;
-use portreeve_verify::tuf::Repository;
-use portreeve_verify::tuf::RoleName;
-use portreeve_verify::tuf::Root;
-use portreeve_verify::tuf::TrustedState;
-use portreeve_verify::{Unavailable, UnavailableCause};
+use portreeve_verify::tuf::{MinimumVersions, RefreshError, Repository, RoleName, Root, TrustedState};
+use portreeve_verify::{Unavailable, UnavailableCause, ordered};
 
 /// How often a generation is read again because another process replaced it while it was read.
 const READ_ATTEMPTS: usize = 4;

@@ -7,9 +7,7 @@ use std::sync::Arc;
 
 use super::repository_record::RepositoryRecord;
 use crate::schemes::notary::trust_server::TrustServer;
-use portreeve_verify::tuf::Anchor;
-use portreeve_verify::tuf::Gun;
-use portreeve_verify::tuf::Repository;
+use portreeve_verify::tuf::{Anchor, Gun, Repository};
 
 /// Most repositories that are recorded.
 pub(crate) const MAX_REPOSITORIES: usize = 5_000;

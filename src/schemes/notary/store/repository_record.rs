@@ -12,14 +12,10 @@ use super::state::{State, StoredFile};
 use crate::base::files::Stamp;
 use portreeve_verify::heap_size::inline_size;
 use portreeve_verify::text::printable;
-use portreeve_verify::tuf::RefreshError;
-use portreeve_verify::tuf::Rejection;
-use portreeve_verify::tuf::Root;
-use portreeve_verify::tuf::{Anchor, AnchorKind};
-use portreeve_verify::tuf::{FailedRefresh, Repository};
-use portreeve_verify::tuf::{FetchError, MetadataName, MetadataSource};
-use portreeve_verify::tuf::{Gun, RoleName};
-use portreeve_verify::tuf::{PublicationVersion, TrustedState};
+use portreeve_verify::tuf::{
+    Anchor, AnchorKind, FailedRefresh, FetchError, Gun, MetadataName, MetadataSource, PublicationVersion, RefreshError,
+    Rejection, Repository, RoleName, Root, TrustedState,
+};
 use portreeve_verify::{Unavailable, UnavailableCause};
 
 /// When a server confirmed that data is the newest.

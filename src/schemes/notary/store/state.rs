@@ -11,10 +11,7 @@ use crate::schemes::notary::trust_server::TrustServer;
 use portreeve_verify::heap_size::{allocation, map_entry};
 use portreeve_verify::image::Sha256;
 use portreeve_verify::ordered;
-use portreeve_verify::tuf::Gun;
-use portreeve_verify::tuf::Header;
-use portreeve_verify::tuf::MinimumVersions;
-use portreeve_verify::tuf::PublicationVersion;
+use portreeve_verify::tuf::{Gun, Header, MinimumVersions, PublicationVersion};
 
 /// The format that is written. In the first one minimum versions were not bound to keys, and files had no version.
 const FORMAT: u32 = 2;

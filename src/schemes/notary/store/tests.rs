@@ -1,11 +1,10 @@
 //! What is stored: whole or not at all, verified again, and never gone back behind.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
-use std::thread;
 use std::time::Instant;
+use std::{fs, thread};
 
 use portreeve_test_support::signer::{Key, Repo, Signer};
 
@@ -17,12 +16,10 @@ use super::*;
 use crate::base::files::scratch::Scratch;
 use crate::schemes::notary::recorder::Record;
 use portreeve_verify::image::Sha256;
-use portreeve_verify::tuf::RefreshError;
-use portreeve_verify::tuf::RoleName;
-use portreeve_verify::tuf::{Anchor, FirstUse, PinError, RootPin};
-use portreeve_verify::tuf::{FetchError, MetadataName, MetadataSource};
-use portreeve_verify::tuf::{KeyId, SignerKey};
-use portreeve_verify::tuf::{Rejection, RequiredSigner, TargetQuery};
+use portreeve_verify::tuf::{
+    Anchor, FetchError, FirstUse, KeyId, MetadataName, MetadataSource, PinError, RefreshError, Rejection,
+    RequiredSigner, RoleName, RootPin, SignerKey, TargetQuery,
+};
 use portreeve_verify::{Unavailable, UnavailableCause};
 
 mod damage;
