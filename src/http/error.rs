@@ -46,6 +46,15 @@ pub(crate) enum HttpError {
 }
 
 impl HttpError {
+    /// Whether the deadline passed, be it at the server or at the proxy. A request with more time might have had a response.
+    pub(crate) fn is_timeout(&self) -> bool {
+        match self {
+            Self::Timeout => true,
+            Self::Proxy(fault) => fault.is_timeout(),
+            _ => false,
+        }
+    }
+
     /// What the request is counted as.
     pub(super) fn outcome(&self) -> RequestOutcome {
         match self {

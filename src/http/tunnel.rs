@@ -151,6 +151,13 @@ pub(crate) struct ProxyFault {
     failure: Failure,
 }
 
+impl ProxyFault {
+    /// Whether the deadline passed before the proxy answered.
+    pub(crate) fn is_timeout(&self) -> bool {
+        matches!(self.failure, Failure::Timeout)
+    }
+}
+
 #[derive(Debug)]
 enum Failure {
     HostNotFound,

@@ -100,7 +100,7 @@ impl ApiError {
 
     /// Whether only the time of the request ran out.
     pub(crate) fn is_timeout(&self) -> bool {
-        matches!(self.kind, ApiErrorKind::Http(HttpError::Timeout))
+        matches!(&self.kind, ApiErrorKind::Http(error) if error.is_timeout())
     }
 }
 

@@ -174,6 +174,9 @@ impl<'a> Session<'a> {
                 let message = format!("{}: {}: {times}", self.server, HttpError::Timeout);
                 Unavailable::new(UnavailableCause::OutOfTime, message).into()
             }
+            error if error.is_timeout() => {
+                Unavailable::new(UnavailableCause::OutOfTime, format!("{}: {error}", self.server)).into()
+            }
             error => Unavailable::other(format!("{}: {error}", self.server)).into(),
         })
     }
@@ -293,6 +296,7 @@ impl<'a> Session<'a> {
                     message.push_str(&format!(": {:.1} s waiting for the token service", took.as_secs_f64()));
                     UnavailableCause::OutOfTime
                 }
+                TokenError::Http(error) if error.is_timeout() => UnavailableCause::OutOfTime,
                 error if error.is_refusal() => UnavailableCause::SignIn,
                 _ => UnavailableCause::Other,
             };
