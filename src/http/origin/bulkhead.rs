@@ -23,7 +23,6 @@ use super::Limits;
 #[cfg(doc)]
 use super::Times;
 use crate::base::context::RequestId;
-use portreeve_verify::ordered;
 
 /// How long a server's silence is remembered after the last request for it.
 pub(super) const REMEMBER_SILENCE: Duration = Duration::from_secs(30);
@@ -38,6 +37,9 @@ pub(super) struct Bulkhead {
     holders: BTreeMap<RequestId, usize>,
     /// The waiting requests, in the order in which they began to wait.
     waiters: BTreeMap<Place, Wait>,
+    /// The number of places that each waiting request has. Every waiting request is counted again and again, so counting must
+    /// not look at each of them.
+    waiting: BTreeMap<RequestId, usize>,
     next_number: u64,
     /// When the server last responded to a request; or when it was first needed, or needed again after
     /// [`REMEMBER_SILENCE`].
@@ -68,7 +70,8 @@ pub(super) enum Attempt {
 
 impl Bulkhead {
     pub(super) fn new(now: Instant) -> Self {
-        Self { holders: BTreeMap::new(), waiters: BTreeMap::new(), next_number: 0, last_response: now, last_leave: now }
+        let (holders, waiters, waiting) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { holders, waiters, waiting, next_number: 0, last_response: now, last_leave: now }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -77,8 +80,8 @@ impl Bulkhead {
 
     /// How many requests hold a permit or wait.
     pub(super) fn requests(&self) -> usize {
-        let waiting = ordered::set(self.waiters.values().map(|wait| wait.request));
-        self.holders.len() + waiting.iter().filter(|request| !self.holders.contains_key(request)).count()
+        let both = self.holders.keys().filter(|request| self.waiting.contains_key(request)).count();
+        self.holders.len() + self.waiting.len() - both
     }
 
     /// Adds a request that has waited since then.
@@ -89,11 +92,14 @@ impl Bulkhead {
         let place = (since, self.next_number);
         self.next_number += 1;
         self.waiters.insert(place, Wait { request, needs });
+        *self.waiting.entry(request).or_default() += 1;
         place
     }
 
     pub(super) fn stop_waiting(&mut self, place: Place, now: Instant) {
-        self.waiters.remove(&place);
+        if let Some(Wait { request, .. }) = self.waiters.remove(&place) {
+            take_one(&mut self.waiting, request);
+        }
         self.last_leave = now;
     }
 
@@ -117,12 +123,7 @@ impl Bulkhead {
     }
 
     pub(super) fn give_back(&mut self, request: RequestId, now: Instant) {
-        if let Some(count) = self.holders.get_mut(&request) {
-            *count -= 1;
-            if *count == 0 {
-                self.holders.remove(&request);
-            }
-        }
+        take_one(&mut self.holders, request);
         self.last_leave = now;
     }
 
@@ -180,6 +181,15 @@ impl Bulkhead {
     #[cfg(test)]
     pub(super) fn waiting(&self, needs: Needs) -> usize {
         self.waiters.values().filter(|wait| wait.needs == needs).count()
+    }
+}
+
+fn take_one(counts: &mut BTreeMap<RequestId, usize>, request: RequestId) {
+    if let Some(count) = counts.get_mut(&request) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(&request);
+        }
     }
 }
 
