@@ -21,7 +21,7 @@ const READ_ATTEMPTS: usize = 4;
 pub(crate) enum ReadBackError {
     /// It is damaged.
     Damaged(String),
-    /// There was no time, or no memory. Nothing is record to be wrong with it.
+    /// There was no time, or no memory. Nothing is known to be wrong with it.
     NotNow,
 }
 
