@@ -142,17 +142,17 @@ fn print_refreshes(title: &str, of: &str, cases: &[Figures]) {
 fn print_remembered(cases: &[Figures]) {
     let rows = cases.iter().map(|case| {
         let mut row = vec![count(u64::from(case.number))];
-        for work in [Work::Judge, Work::Ask, Work::Unchanged] {
+        for work in [Work::Verdict, Work::Ask, Work::Unchanged] {
             row.extend([time(case.time(work)), case.instructions(work)]);
         }
         row
     });
     let head =
-        ["targets", "judge", "instructions", "warm question", "instructions", "refresh, nothing new", "instructions"];
+        ["targets", "verdict", "instructions", "warm lookup", "instructions", "refresh, nothing new", "instructions"];
     table::print("What is verified already", &head, &rows.collect::<Vec<_>>());
 }
 
-/// The counted process: it prepares everything, then follows its standard input (`judge 100`).
+/// The counted process: it prepares everything, then follows its standard input (`verdict 100`).
 fn take_orders(case: &Case) {
     let mut turns = Work::ALL.map(|work| (work, work.prepared(case)));
     println!("ready");
@@ -175,20 +175,20 @@ enum Work {
     /// A refresh that finds the same snapshot as before.
     Unchanged,
     /// A question to the verified repository.
-    Judge,
+    Verdict,
     /// A question to the trust service within `refreshAfter`.
     Ask,
 }
 
 impl Work {
-    const ALL: [Self; 5] = [Self::Refresh, Self::Floor, Self::Unchanged, Self::Judge, Self::Ask];
+    const ALL: [Self; 5] = [Self::Refresh, Self::Floor, Self::Unchanged, Self::Verdict, Self::Ask];
 
     fn name(self) -> &'static str {
         match self {
             Self::Refresh => "refresh",
             Self::Floor => "floor",
             Self::Unchanged => "unchanged",
-            Self::Judge => "judge",
+            Self::Verdict => "verdict",
             Self::Ask => "ask",
         }
     }
@@ -196,7 +196,7 @@ impl Work {
     /// The number of turns that are timed, or counted, together.
     fn batch(self) -> u32 {
         match self {
-            Self::Judge | Self::Ask => 100,
+            Self::Verdict | Self::Ask => 100,
             Self::Unchanged => 10,
             Self::Refresh | Self::Floor => 1,
         }
@@ -211,7 +211,7 @@ impl Work {
                 let held = case.refresh(None);
                 Box::new(move || drop(black_box(case.refresh(Some(&held)))))
             }
-            Self::Judge => {
+            Self::Verdict => {
                 let held = case.refresh(None);
                 Box::new(move || drop(black_box(held.find_target(wanted(), &case.signers, case.now).unwrap())))
             }
