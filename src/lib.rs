@@ -1,7 +1,7 @@
 //! Portreeve: a Kubernetes admission webhook that lets a workload in only when every image in it is signed as
 //! policy asks, and pins each image to the digest that was signed.
 //!
-//! The modules stand in the order in which a request flows through them.
+//! The modules are in the order in which a request flows through them.
 
 pub mod commands;
 pub mod webhook;

@@ -72,7 +72,7 @@ pub struct Evaluation {
     pub times: PhaseTimes,
 }
 
-/// Whose policies decided on an image.
+/// The scope of the policies that decided on an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PolicyScope {
     /// ImagePolicies of the workload's namespace.
@@ -80,7 +80,7 @@ pub enum PolicyScope {
     /// ClusterImagePolicies.
     Cluster,
     /// No policy decided.
-    Nobody,
+    NoPolicy,
 }
 
 impl From<&policy::Scope> for PolicyScope {
@@ -285,7 +285,7 @@ fn without_rules(selection: &Selection<'_>, reference: Reference, namespace: &st
                 "more rules match {} than are ever asked about one image; name it with its tag, or write fewer rules",
                 reference.name()
             );
-            ("too-many-rules", PolicyScope::Nobody, reason)
+            ("too-many-rules", PolicyScope::NoPolicy, reason)
         }
         Selection::NoMatch { scope, policies } => {
             let whose = match scope {
@@ -303,7 +303,7 @@ fn without_rules(selection: &Selection<'_>, reference: Reference, namespace: &st
                 printable(namespace, 63),
                 reference.name()
             );
-            ("no-policy", PolicyScope::Nobody, reason)
+            ("no-policy", PolicyScope::NoPolicy, reason)
         }
     };
     Evaluation { scope, ..Evaluation::rejected(Some(reference), code, reason) }
@@ -327,7 +327,7 @@ impl Evaluation {
             rule: None,
             subject: None,
             others: Vec::new(),
-            scope: PolicyScope::Nobody,
+            scope: PolicyScope::NoPolicy,
             verdict,
             pin: None,
             times: PhaseTimes::default(),

@@ -422,7 +422,7 @@ mod tests {
         let parse = |text: &str| Review::parse(text.as_bytes()).unwrap_err();
         assert!(matches!(parse(""), ReviewError::NotJson(_)));
         assert!(matches!(parse("[]"), ReviewError::NotJson(_)));
-        // Bytes that are not UTF-8, where nobody looks at them.
+        // Bytes that are not UTF-8, in a field that is not read.
         let mut latin = POD.replace("{\"a\":[1,2.5]}", "\"?\"").into_bytes();
         assert!(Review::parse(&latin).is_ok());
         *latin.iter_mut().rev().find(|byte| **byte == b'?').unwrap() = 0xe4;
@@ -434,7 +434,7 @@ mod tests {
         let crowd =
             POD.replace("[{\"name\":\"c\"", &format!("[{}{{\"name\":\"c\"", "{},".repeat(json_limits::MAX_VALUES)));
         assert!(matches!(parse(&crowd), ReviewError::TooDense { .. }));
-        // Where nobody looks at it, and where an error would quote it.
+        // In a field that is not read, and in one that an error would quote.
         for long in ["x", "\u{7f}"] {
             let with = |length: usize| POD.replace("[1,2.5]", &format!("\"{}\"", long.repeat(length - 1)));
             assert!(Review::parse(with(json_limits::MAX_STRING).as_bytes()).is_ok());

@@ -35,7 +35,7 @@ struct World {
 }
 
 impl World {
-    /// `v1` is signed by alice, `both` by alice and bob; `hidden` only stands in bob's own role.
+    /// `v1` is signed by alice, `both` by alice and bob; `hidden` is only in bob's own role.
     fn new() -> Self {
         let directory = TempDir::new();
         for sub_directory in ["policies", "secrets", "registries"] {

@@ -317,7 +317,7 @@ mod tests {
 
     #[test]
     fn the_puller_is_what_the_pod_s_spec_says() {
-        let puller = |kind: WorkloadKind, json: &str| {
+        let pulled_with = |kind: WorkloadKind, json: &str| {
             let object = object(json);
             let PullContext { namespace, pull_secrets, service_account } = kind.pull_context(&object, "line-1");
             assert_eq!(namespace, "line-1");
@@ -327,21 +327,21 @@ mod tests {
         let spec =
             r#"{"imagePullSecrets":[{"name":"a"},{},{"name":"b"}],"serviceAccountName":"plc","serviceAccount":"x"}"#;
         let expected = ("a,,b".to_owned(), account("plc"));
-        assert_eq!(puller(WorkloadKind::Pod, &format!(r#"{{"metadata":{{}},"spec":{spec}}}"#)), expected);
+        assert_eq!(pulled_with(WorkloadKind::Pod, &format!(r#"{{"metadata":{{}},"spec":{spec}}}"#)), expected);
         let template = format!(r#"{{"template":{{"spec":{spec}}}}}"#);
-        assert_eq!(puller(WorkloadKind::PodTemplate, &template), expected);
-        assert_eq!(puller(WorkloadKind::Deployment, &format!(r#"{{"spec":{template}}}"#)), expected);
+        assert_eq!(pulled_with(WorkloadKind::PodTemplate, &template), expected);
+        assert_eq!(pulled_with(WorkloadKind::Deployment, &format!(r#"{{"spec":{template}}}"#)), expected);
         let job = format!(r#"{{"spec":{{"jobTemplate":{{"spec":{template}}}}}}}"#);
-        assert_eq!(puller(WorkloadKind::CronJob, &job), expected);
+        assert_eq!(pulled_with(WorkloadKind::CronJob, &job), expected);
         // What stands beside the pod's spec is not the pod's.
         let beside = r#"{"spec":{"serviceAccountName":"x","imagePullSecrets":[{"name":"x"}],"template":{"spec":{}}}}"#;
-        assert_eq!(puller(WorkloadKind::Deployment, beside), (String::new(), None));
+        assert_eq!(pulled_with(WorkloadKind::Deployment, beside), (String::new(), None));
         for (spec, expected) in [
             (r#"{"serviceAccount":"old"}"#, account("old")),
             (r#"{"serviceAccountName":"","serviceAccount":""}"#, None),
             ("{}", None),
         ] {
-            assert_eq!(puller(WorkloadKind::Pod, &format!(r#"{{"spec":{spec}}}"#)).1, expected, "{spec}");
+            assert_eq!(pulled_with(WorkloadKind::Pod, &format!(r#"{{"spec":{spec}}}"#)).1, expected, "{spec}");
         }
     }
 

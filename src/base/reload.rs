@@ -30,7 +30,7 @@ pub(crate) trait Source {
     }
 }
 
-/// A value and the files that it is made of. Shared by all who use it.
+/// A value and the files that it is made of. All threads share it.
 #[derive(Debug)]
 pub(crate) struct Reloading<S: Source> {
     source: S,

@@ -383,7 +383,7 @@ mod tests {
         let write = |export: &Export| write(scratch.path(), &target, &gun, export, Layout::Server);
         write(&of(&[("targets/releases.1", "a"), ("timestamp", "1"), ("root", "r")])).unwrap();
         assert_eq!(read(&target, "targets/releases.1.json").as_deref(), Some("a"));
-        // A repository below this one, and somebody's notes.
+        // A repository below this one, and a file of notes.
         scratch.write(&format!("{GUN}/sub/root.json"), "sub");
         scratch.write(&format!("{GUN}/notes.txt"), "notes");
         write(&of(&[("targets/releases.2", "b"), ("timestamp", "2"), ("root", "r")])).unwrap();

@@ -135,7 +135,7 @@ fn engine(common: &Common) -> Result<(Config, Engine), ExitStatus> {
 }
 
 fn lint_paths(paths: &[std::path::PathBuf]) -> ExitStatus {
-    // After a closed pipe, nobody has seen the problems.
+    // If the pipe was closed, the problems were not seen.
     match lint::lint(paths, &mut std::io::stdout().lock()) {
         Ok(outcome) if outcome.problems == 0 => ExitStatus::Allowed,
         Ok(_) | Err(_) => ExitStatus::BadInput,

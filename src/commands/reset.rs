@@ -1,5 +1,5 @@
-//! `portreeve check --reset`: removes the stored data of a repository. This is needed after its owner has made the repository
-//! anew, or when the stored data is damaged. The next query trusts the pinned roots, or the first root that it sees.
+//! `portreeve check --reset`: removes the stored data of a repository. This is needed after its owner has deleted the
+//! repository and made it again, or when the stored data is damaged. The next query trusts the pinned roots, or the first root that it sees.
 
 use super::{ExitStatus, complain, gun_of, print};
 use crate::config::Config;

@@ -24,7 +24,7 @@ pub struct Webhook {
 }
 
 impl Webhook {
-    /// Starts the webhook. Without policies that can be used it starts all the same: it is not ready and admits nothing until
+    /// Starts the webhook. Without policies that can be used it still starts, but it is not ready and admits nothing until
     /// there is a good set. A certificate that cannot be used is an error.
     pub fn start(config: &Config) -> Result<Self, ServeError> {
         let metrics = Arc::new(Metrics::new());

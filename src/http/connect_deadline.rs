@@ -1,5 +1,5 @@
-//! One deadline over the whole way to a server: name lookup, TCP, a proxy's tunnel and TLS. ureq gives each of these steps
-//! the whole time anew.
+//! One deadline over the whole way to a server: name lookup, TCP, a proxy's tunnel and TLS. ureq alone would give the
+//! whole time to each of these steps.
 
 use ureq::unversioned::transport::time::{Duration, Instant};
 use ureq::unversioned::transport::{ConnectionDetails, NextTimeout};

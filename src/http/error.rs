@@ -106,7 +106,7 @@ impl fmt::Display for HttpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Timeout => f.write_str("did not answer in time"),
-            Self::Down(outage) => outage.fmt(f),
+            Self::Down(error) => error.fmt(f),
             Self::HostNotFound => f.write_str("its host name is not known"),
             Self::Certificate(why) => {
                 write!(f, "its certificate was not accepted: {}", server_verifier::describe(why))
@@ -131,7 +131,7 @@ impl fmt::Display for HttpError {
 impl std::error::Error for HttpError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Down(outage) => Some(outage),
+            Self::Down(error) => Some(error),
             Self::Proxy(fault) => Some(fault.as_ref()),
             Self::Tls(error) => Some(error),
             Self::Io(error) => Some(error),

@@ -216,7 +216,7 @@ pub(crate) enum DockerConfigError {
 }
 
 impl DockerConfigError {
-    /// serde_json's own words may repeat what stands in the file, which is secret; so only the place is kept.
+    /// serde_json's message may quote the file, which is secret, so only the position is kept.
     fn json(bytes: &[u8], error: serde_json::Error) -> Self {
         if [&b"\xef\xbb\xbf"[..], b"\xff\xfe", b"\xfe\xff"].iter().any(|mark| bytes.starts_with(mark)) {
             return Self::ByteOrderMark;
@@ -262,7 +262,7 @@ mod tests {
         parse(format!(r#"{{"auths":{{"registry.local:9001":{entry}}}}}"#).as_bytes(), Format::Json).unwrap()
     }
 
-    /// What is longer is sent to nobody: a tenant writes it.
+    /// A tenant writes them. Longer ones are never sent.
     #[test]
     fn neither_user_nor_password_is_too_long() {
         for (field, other) in

@@ -1,4 +1,4 @@
-//! Objects of the Kubernetes API as they stand in a response. Only the fields that Portreeve reads; all of them are
+//! Objects of the Kubernetes API as a response has them. Only the fields that Portreeve reads; all of them are
 //! optional, because a tenant writes them.
 
 use std::collections::BTreeMap;

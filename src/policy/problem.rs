@@ -414,7 +414,7 @@ impl fmt::Display for Fault {
             Self::Pin(error) => write!(f, "the pinned certificate cannot be read: {error}"),
             Self::Server(error) => write!(f, "the trust server's URL cannot be used: {error}"),
             Self::Duration { found } => write!(f, "{} is no duration", quoted(found)),
-            Self::StaleWithoutCached => f.write_str("\"maxStale\" has no effect where stored data never stands in"),
+            Self::StaleWithoutCached => f.write_str("\"maxStale\" has no effect where stored data is never used"),
             Self::StaleZero => f.write_str("\"maxStale\" must be above zero"),
             Self::RemapPrefix { field, found } => {
                 write!(f, "\"{field}\" cannot be {}: it is no prefix of image names", quoted(found))

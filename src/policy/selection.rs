@@ -5,7 +5,7 @@
 //! files never matter.
 //!
 //! An image without a tag is evaluated by every rule that could decide on its name with some tag. The strictest of these
-//! rules count, and one of them is enough. Therefore nobody avoids a strict rule by naming a digest. A release under a tag
+//! rules count, and one of them is enough. Therefore a digest does not avoid a strict rule. A release under a tag
 //! counts only for the rules that decide on that tag, not for less specific rules.
 //!
 //! A lookup tries only patterns whose host and folder could match, so 10,000 rules for as many teams cost as little as ten.

@@ -24,7 +24,8 @@ pub(crate) struct Client {
     plain_http: PlainHttp,
 }
 
-/// How a server wants to be signed in to. It is remembered, so that only the first request to a server is made in vain.
+/// The way in which a server requires clients to sign in. It is cached, so that only the first request to a server is sent
+/// without credentials and refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Method {
     Bearer { realm: Realm, service: Option<String> },

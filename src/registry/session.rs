@@ -79,7 +79,7 @@ pub(crate) struct Session<'a> {
     progress: Option<&'a SignIn>,
     method: Option<Method>,
     access: Option<Access>,
-    /// The credentials that were tried in vain, with the reason. Safe to print.
+    /// The credentials that were refused, with the reason. Safe to print.
     tried: Vec<String>,
     /// Why no credential gives access: [`UnavailableCause::SignIn`] while each was seen and refused.
     cause: UnavailableCause,
@@ -324,7 +324,7 @@ impl<'a> Session<'a> {
         // Perhaps the server has changed its way of signing in: the next session finds out.
         self.client.evict_method(self.server.url);
         let tried = std::mem::take(&mut self.tried).join("; ");
-        Unavailable::new(self.cause, format!("{} let nobody in: {tried}", self.server))
+        Unavailable::new(self.cause, format!("{} refused every sign-in: {tried}", self.server))
     }
 
     fn describe(&self, position: usize) -> String {

@@ -104,7 +104,7 @@ impl Loaded {
         let until = jiff::Timestamp::from_second(self.not_after).map_or_else(|_| "?".to_owned(), |t| t.to_string());
         let path = files.certificate.display();
         if self.not_after <= jiff::Timestamp::now().as_second() {
-            // It is used all the same: the clock of this machine may be wrong, and probes need a response.
+            // It is used nevertheless: the clock of this machine may be wrong, and probes need a response.
             log::error!("the serving certificate {path} expired {until}; kube-apiserver refuses it, so renew it");
         } else {
             log::info!("serving certificate {path} in force, valid until {until}");

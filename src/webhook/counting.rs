@@ -53,7 +53,7 @@ impl From<PolicyScope> for Scope {
         match scope {
             PolicyScope::Namespace => Self::Namespace,
             PolicyScope::Cluster => Self::Cluster,
-            PolicyScope::Nobody => Self::NoPolicy,
+            PolicyScope::NoPolicy => Self::NoPolicy,
         }
     }
 }

@@ -69,7 +69,7 @@ impl<'de> Deserializer<'de> for &'de Node {
         }
     }
 
-    /// serde would read a list as the fields of a struct, in their order. Nobody writes that on purpose.
+    /// serde would read a list as the fields of a struct, in their order. No author means that.
     fn deserialize_struct<V: Visitor<'de>>(
         self,
         _: &'static str,

@@ -285,7 +285,7 @@ fn data_that_ends_soon_is_logged_once_a_day() {
     wait_patiently("the end to be logged", || serving.log().contains(told));
     let log = serving.log();
     let line = log.lines().find(|line| line.contains(told)).unwrap();
-    for word in [r#""role":"releases""#, PLC, "its owner must sign it anew"] {
+    for word in [r#""role":"releases""#, PLC, "its owner must sign it again"] {
         assert!(line.contains(word), "{line}");
     }
     std::thread::sleep(Duration::from_secs(3));

@@ -96,7 +96,8 @@ fn an_api_server_that_does_not_give_them_is_told_beside_the_trust_server() {
     cluster.good("harbor");
     cluster.api.forbid("line-1", "secrets");
     let component = "manifests/components/api-credentials";
-    let words = ["let nobody in", "pull secret line-1/forbidden", "\"get\" \"secrets\" in namespace line-1", component];
+    let words =
+        ["refused every sign-in", "pull secret line-1/forbidden", "\"get\" \"secrets\" in namespace line-1", component];
     assert_denied(&serving.admit("/admit?timeout=10s", &pod_with(&["forbidden"])), &words);
     cluster.api.forbid_nothing();
     for (name, fault, words) in [
@@ -114,14 +115,14 @@ fn an_api_server_that_does_not_give_them_is_told_beside_the_trust_server() {
         cluster.api.misbehave(name, fault);
         // Good Secrets beside it are used. Alone it is named in the denial.
         let denied = serving.admit("/admit?timeout=6s", &pod_with(&[name]));
-        assert_denied(&denied, &["let nobody in", &format!("pull secret line-1/{name} "), words]);
+        assert_denied(&denied, &["refused every sign-in", &format!("pull secret line-1/{name} "), words]);
         cluster.assert_pinned(&serving.admit("/admit?timeout=10s", &pod_with(&[name, "harbor"])));
     }
     cluster.api.stop();
     let denied = serving.admit("/admit?timeout=10s", &pod_with(&["away"]));
     assert_denied(
         &denied,
-        &["let nobody in", "line-1/away could not be read: the Kubernetes API server https://127.0.0.1"],
+        &["refused every sign-in", "line-1/away could not be read: the Kubernetes API server https://127.0.0.1"],
     );
     cluster.guarded.site.pull_secret("mounted", REGISTRY, USER, PASSWORD);
     let file = cluster.guarded.site.file("pod.json", &pod_with(&["away"]).to_string());

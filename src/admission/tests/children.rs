@@ -128,7 +128,7 @@ fn an_owner_that_cannot_be_read_vouches_for_nothing() {
         let mut pod = pod_of_rs(&own);
         let heard = admit(&engine, &pod);
         assert_denied(&heard, &["1 of 2 images", "never/signed", "all images are verified", words]);
-        // What is signed passes all the same.
+        // A signed image still passes.
         pod["request"]["object"]["spec"] = pod_spec(&own[..1]);
         assert_allowed(&admit(&engine, &pod), &[(FIRST, pinned("v1"))]);
     }
@@ -205,14 +205,14 @@ fn an_owner_is_its_kind_namespace_name_and_uid() {
     let mut elsewhere = pod_of_rs(&["never/signed"]);
     elsewhere["request"]["namespace"] = "line-2".into();
     assert_denied(&admit(&engine, &elsewhere), &["ReplicaSet line-2/plc"]);
-    // Made anew under the same name, with another template.
+    // Deleted and made again under the same name, with another template.
     api.owner(RS, ("line-1", "plc"), "another-uid", template("another/image"));
     let mut anew = pod_of_rs(&["never/signed"]);
     anew["request"]["object"]["metadata"]["ownerReferences"][0]["uid"] = "another-uid".into();
     assert_denied(&admit(&engine, &anew), &["ReplicaSet line-1/plc"]);
 }
 
-/// An UPDATE that brings in no image asks nobody, and by default no child does.
+/// An UPDATE that adds no image makes no request, and by default no child does.
 #[test]
 fn nobody_is_asked_where_nothing_is_compared() {
     let (mut world, api) = world(&[]);

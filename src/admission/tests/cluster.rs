@@ -112,7 +112,7 @@ fn what_could_not_be_had_is_told_and_the_rest_is_tried() {
     let (world, mut api) = world();
     let denied = |words: &str| {
         let heard = admit(&world.simple(&json!({})), &with_pull_secrets(&["harbor"]));
-        assert_denied(&heard, &["unavailable", "let nobody in", "pull secret line-1/harbor", words]);
+        assert_denied(&heard, &["unavailable", "refused every sign-in", "pull secret line-1/harbor", words]);
         assert_eq!(heard.message.matches("line-1/harbor").count(), 1, "{}", heard.message);
     };
     api.forbid("line-1", "secrets");

@@ -25,7 +25,7 @@ fn without_server(world: &mut World, registries: &[&str], trust: &Value) -> Engi
     world.engine(&[document(None, json!([{ "name": "*", "policy": { "trust": rule } }]))])
 }
 
-/// The owner has signed `reg.local/plant/plc`; somebody else has initialised `reg.local:443/plant/plc`.
+/// The owner has signed `reg.local/plant/plc`; an attacker has initialised `reg.local:443/plant/plc`.
 #[test]
 fn the_default_port_names_no_second_repository() {
     let mut world = World::new();

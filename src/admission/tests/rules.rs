@@ -32,7 +32,7 @@ fn in_every_order(world: &World, rules: &[Value]) -> Vec<Engine> {
     engines
 }
 
-/// A digest that nobody signed must not go past the rule for its tags to a laxer one.
+/// An unsigned digest must not get past the rule for its tags to a laxer one.
 #[test]
 fn no_digest_leads_past_a_rule_for_tags() {
     let world = World::new();
@@ -79,7 +79,7 @@ fn for_a_digest_one_of_several_rules_is_enough() {
         assert_denied(&heard, &["plc:b*"]);
         assert!(!heard.message.contains("plc:v*"), "{}", heard.message);
     }
-    // Nobody can say: one of them has no server that answers.
+    // Unavailable: the server of one of them does not answer.
     let away = json!({ "trustServer": "https://127.0.0.1:9" });
     let rules = [
         rule(&world, &format!("{GUN}:b*"), "enforce", &away),
@@ -93,7 +93,7 @@ fn for_a_digest_one_of_several_rules_is_enough() {
     }
 }
 
-/// A rule that only warns, because nobody can say, does not keep another one from being asked.
+/// A rule that only warns of an unavailable verdict does not keep the next rule from being checked.
 #[test]
 fn a_warning_is_no_reason_to_ask_no_further() {
     let world = World::new();

@@ -47,7 +47,7 @@ fn signer_secrets_come_from_the_policy_s_own_namespace() {
     let both = json!({ "signerSecrets": [{ "name": "alice-key" }, { "name": "twin" }] });
     let engine = world.engine(&[world.policy(Some("line-1"), "*", &both)]);
     assert_denied(&admit(&engine, &pod(&[&tagged("both")])), &["two different keys"]);
-    // The role that tags are released in is no signer: whoever may release would be one.
+    // The role that tags are released in is no signer: otherwise every releaser would count as that signer.
     world.write("secrets/portreeve/alice-key/name", "releases");
     assert_denied(&admit(&world.simple(&secrets), &pod(&[&tagged("v1")])), &["cannot be called \"releases\""]);
 }

@@ -130,7 +130,7 @@ fn an_update_of_a_template_that_changes_an_image_is_judged_whole() {
             assert_denied(&admit(&engine, &update), &["evil"]);
         }
     }
-    // Without the stored object nobody knows what changes.
+    // Without the stored object the changes are unknown.
     for mut update in template_updates(&json!({}), &[&evil], &[&evil]) {
         update["request"].as_object_mut().unwrap().remove("oldObject");
         assert_denied(&admit(&engine, &update), &["evil"]);

@@ -5,8 +5,8 @@
 //! Therefore at most half as many requests as there are workers hold a *permit* to ask one server. The other requests wait
 //! for a permit, or for data that a request with a permit is fetching. Two rules refuse requests before their deadline:
 //! - The server has responded to no request for two seconds ([`Times::silent_after`]). Then no more requests wait for it
-//!   than there are permits, and the newest ones are refused. A free permit is given all the same, even if a request that
-//!   waits for data is refused in exchange. One repository that stalls thus keeps no other repository from the server.
+//!   than there are permits, and the newest ones are refused. A free permit is still given, even if a request that waits
+//!   for data is refused in exchange. One repository that stalls thus keeps no other repository from the server.
 //! - More requests wait for the server than there are places left for all other requests. Then requests that have waited
 //!   two seconds are refused, the longest wait first. One slow server thus holds at most half of the places, two slow
 //!   servers hold a third each, and requests for other servers always find a place. Shorter waits have no bound: a rollout

@@ -231,7 +231,7 @@ fn only_the_cluster_s_own_ca_is_believed() {
     let words = api.secret("line-1", "harbor", Deadline::after(LONG)).unwrap_err().to_string();
     assert!(words.contains("is not under the CA in") && words.contains("other.crt"), "{words}");
     assert!(bench.server.requests().is_empty(), "the token was sent to nobody");
-    // Public CAs do not stand in for one that is missing.
+    // Public CAs do not replace a CA that is missing.
     assert!(matches!(Api::new(&settings("absent"), Purpose::Credentials, Arc::default()), Err(ApiSetupError::Ca(_))));
 }
 

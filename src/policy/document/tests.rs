@@ -333,7 +333,7 @@ fn what_is_no_policy_is_told() {
     }
 }
 
-/// PORTIERIS.md, fault 21: wherever a `trust:` slips to, it is told; it stands in one place alone.
+/// PORTIERIS.md, fault 21: a `trust:` in any wrong place is reported. It has one right place.
 #[test]
 fn trust_is_refused_at_every_other_level() {
     use serde_json::{Value, json};

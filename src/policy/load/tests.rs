@@ -68,7 +68,7 @@ fn one_bad_file_and_there_is_no_set_and_all_is_told() {
     assert_eq!(problems.len(), 5, "{problems:#?}");
 }
 
-/// Applied while nobody looked it over, it would else count for nothing, and a laxer policy in its place.
+/// Otherwise such a file, applied unchecked, would not count, and a laxer policy would decide.
 #[test]
 fn a_key_that_begins_with_a_dot_is_not_passed_over_in_silence() {
     let directory = TempDir::new();

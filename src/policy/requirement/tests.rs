@@ -64,7 +64,7 @@ fn the_requirement_reject_denies() {
     }
 }
 
-/// Whoever follows an advice must know what it leaves unchecked.
+/// An advice must say which checks it removes.
 #[test]
 fn no_advice_leads_to_less_without_saying_so() {
     for text in [

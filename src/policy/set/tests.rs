@@ -190,7 +190,7 @@ fn a_tag_beside_a_digest_decides() {
     assert_eq!(chosen(&set, "n", "plc"), "plc*", "an implied tag is a tag");
 }
 
-/// Nobody writes that many; and each could be a question to a server of its own.
+/// No author needs that many, and each could be a query to another server.
 #[test]
 fn more_rules_than_are_ever_asked_are_not() {
     let digest = format!("plc@sha256:{}", "0".repeat(64));

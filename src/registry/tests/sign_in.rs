@@ -113,7 +113,7 @@ fn refusing_for_ever_ends() {
     bench.server.misbehave("timestamp", Fault::Unauthorized);
     bench.server.forget_requests();
     let said = bench.words(&both);
-    assert!(said.contains("let nobody in"), "{said}");
+    assert!(said.contains("refused every sign-in"), "{said}");
     assert!(bench.server.requests().len() <= 6, "{:?}", bench.server.round_trips());
 }
 

@@ -59,10 +59,10 @@ impl Notary {
             *warned = Some(Instant::now());
             let advice = match (role, server.source_kind()) {
                 (_, SourceKind::Directory) => {
-                    "export it anew from its trust server, after its owner has signed it, and carry it in"
+                    "export it again from its trust server, after its owner has signed it, and carry it in"
                 }
-                (Role::Root, SourceKind::Server) => "its owner must rotate the root, or publish it anew",
-                (_, SourceKind::Server) => "its owner must sign it anew",
+                (Role::Root, SourceKind::Server) => "its owner must rotate the root, or publish it again",
+                (_, SourceKind::Server) => "its owner must sign it again",
             };
             log::warn!(
                 gun = gun.as_str(), server = server.as_str(), role = role.as_str();

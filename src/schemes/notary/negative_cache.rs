@@ -1,6 +1,6 @@
 //! A short-lived cache of definite failures: no trust data, data that does not verify, credentials that are not accepted. A
 //! workload that is created again and again gets the same response without a request to the server. After a moment the server
-//! is asked anew, so that a new signature is not hidden.
+//! is asked again, so that a new signature is not hidden.
 //!
 //! Entries are keyed by server, GUN and anchor, and count only for the same credentials and the same epoch of the store.
 //! Timeouts and unreachable servers are not cached.

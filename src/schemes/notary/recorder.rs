@@ -158,7 +158,7 @@ impl MetadataSource for Recorder<'_> {
         let began = Instant::now();
         let kept = self.memory.kept;
         let most = self.memory.budget.most();
-        // A repository that is too large to be stored is verified all the same.
+        // A repository that is too large to be stored is still verified.
         self.keeps &= kept + memory_budget::cost_of_lists(lengths, true) <= most;
         let drawn = self.memory.draw_last(kept + memory_budget::cost_of_lists(lengths, self.keeps), self.working.tell);
         self.waited += began.elapsed();

@@ -44,7 +44,7 @@ impl MetadataSource for Remote<'_> {
             300..400 => ", a redirect, and those are not followed",
             404 => {
                 ", which is not how a Notary server says that there is no trust data: this is no Notary server; check \
-                 its address, and what stands in front of it"
+                 its address, and any proxy in front of it"
             }
             _ => "",
         };

@@ -29,14 +29,14 @@ impl Lookup<'_> {
         }
         let Unavailable { cause, message } = unavailable;
         let refuse = |why_not: &str| Err(Unavailable::new(cause, format!("{message}; {why_not}")).into());
-        let superseded = "newer trust data was seen but could not be read whole, so the stored data may not stand in";
+        let superseded = "newer trust data was seen but could not be read whole, so the stored data may not be used";
         let Some((cached, age)) = self.stored()? else {
             let record = self.record();
             let why_not = match &record {
                 Some(record) if record.is_deleted() => "the server had deleted the trust data when it last answered",
                 Some(record) if record.is_superseded() => superseded,
-                Some(record) => record.why_unreadable().unwrap_or("nothing is stored that could stand in"),
-                None => "nothing is stored that could stand in",
+                Some(record) => record.why_unreadable().unwrap_or("nothing is stored that could be used instead"),
+                None => "nothing is stored that could be used instead",
             };
             return refuse(why_not);
         };

@@ -382,7 +382,7 @@ fn the_soonest_end_of_what_lets_images_in_is_told() {
     let mut bench = Bench::new(Duration::ZERO);
     bench.repo = bench.repo.update(|signer| signer.expires("targets/releases", soon));
     bench.server.publish(&bench.repo);
-    // What lets nothing in is nobody's loss.
+    // Data that admits no image is not counted.
     rejection(bench.ask(&Ask { tag: "no", ..Ask::default() }));
     bench.notary.look_at_ends(now);
     assert!(!metrics(&bench).contains("portreeve_trust_data_ends_timestamp_seconds{"));
@@ -405,14 +405,14 @@ fn the_soonest_end_of_what_lets_images_in_is_told() {
             assert!(!told.contains(&format!("ends_timestamp_seconds{{role=\"{role}\"}}")), "{told}");
         }
     }
-    // Signed anew, it ends later.
+    // Signed again, it ends later.
     let later = now + jiff::SignedDuration::from_hours(1_000);
     bench.server.publish(&bench.repo.update(|signer| signer.expires("targets/releases", later)));
     bench.ask(&Ask::default()).unwrap();
     bench.notary.ends = Ends::default();
     bench.notary.look_at_ends(now);
     assert!(metrics(&bench).contains(&series("releases", later)));
-    // Nobody has asked for it for a day.
+    // There was no query for a day.
     bench.notary.ends = Ends::default();
     bench.notary.look_at_ends(now + jiff::SignedDuration::from_hours(25));
     assert!(!metrics(&bench).contains("portreeve_trust_data_ends_timestamp_seconds{"));

@@ -161,7 +161,7 @@ impl fmt::Display for PinError {
             ),
             Self::MayNotIssue => f.write_str(
                 "the CA's certificate does not allow its key to sign certificates (its keyUsage lacks keyCertSign); \
-                 issue it anew",
+                 issue a new one",
             ),
             Self::Weak => f.write_str(
                 "the certificate's key is weak (RSA with fewer than 2048 bits, or Ed25519 of small order); make a new \

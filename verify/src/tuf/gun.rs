@@ -77,7 +77,7 @@ impl RoleName {
 
     /// The rule for the names of signers.
     pub const SIGNER_RULE: &str = "a signer's name has lowercase letters, digits, '-' and '_', and is not \"releases\", \
-                                   the role that tags are released in, whoever signed them";
+                                   the role in which every signer's tags are released";
 
     /// The role of the signer `name`. `releases` is no signer: otherwise every released image would be signed by it.
     pub fn of_signer(name: &str) -> Option<Self> {

@@ -321,7 +321,7 @@ mod tests {
             let document = Document::of(entry.as_bytes()).unwrap();
             let value = document.root();
             assert!(ListedKey::read(&id, value).unwrap().is_none(), "{raw:02x?}");
-            // R the neutral element, S zero: who has no secret signs with it.
+            // R the neutral element, S zero: a signature made without a secret.
             let mut signature = [0; 64];
             signature[0] = 1;
             let ring = ring::signature::UnparsedPublicKey::new(&ring::signature::ED25519, raw);

@@ -44,7 +44,7 @@ impl Refresh<'_> {
             None => Arc::new(Root::fetch_newest(self.source, self.gun)?),
         };
         // A refresh does not ask each time for a newer root. The snapshot lists the root's hash, so a rotation shows as a
-        // mismatch. Who could hide it there (the server, with the keys of timestamp and snapshot) could also answer 404.
+        // mismatch. A server that hides it there, with the keys of timestamp and snapshot, could also answer 404.
         // A newer root is asked for only if this root is not accepted, or if a later file fails.
         let failure = match self.under(&root, anchor, now) {
             Ok(repository) => return Ok(repository),

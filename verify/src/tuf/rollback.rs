@@ -1,11 +1,11 @@
-//! Rollback protection: the newest header of every role that was ever verified. No role goes back behind it, whatever
-//! anchor it is trusted by and however often the process was restarted. No other module decides this.
+//! Rollback protection: the newest header of every role that was ever verified. No role goes back to an older one, under
+//! any anchor and after any number of restarts. No other module decides this.
 //!
 //! A header is recorded for every key that the role had when the header was verified, and it binds the role while the role
 //! has one of these keys. A thief of a role's keys can raise its version without limit. Once a newer root (for a delegation:
 //! newer targets) gives the role other keys only, its owner may begin below that version (TUF 1.0 §5.3.11). This loses
 //! nothing, because what only the old keys have signed no longer verifies. A key that comes back is bound by its old header,
-//! so nobody lowers a minimum by removing a key for a while.
+//! so removing a key for a while does not lower a minimum.
 
 use std::collections::BTreeMap;
 
@@ -14,8 +14,8 @@ use super::metadata::Header;
 use super::rejection::Rejection;
 use crate::heap_size::{allocation, as_u64, map_entry};
 
-/// The most keys of one role that are recorded. With more keys, the newest header of all of them binds the role whatever its
-/// keys are. An attacker who can change a role's keys at will can cause denials by that, but cannot lower a minimum.
+/// The most keys of one role that are recorded. With more keys, the newest header of all of them binds the role under any
+/// keys. An attacker who can change a role's keys at will can cause denials by that, but cannot lower a minimum.
 const MAX_KEYS: usize = 256;
 const ROOT: &str = "root";
 

@@ -1,4 +1,4 @@
-//! Who holds a permit, who waits, and who is refused.
+//! Which requests hold a permit, wait, or are refused.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -200,7 +200,7 @@ fn silence_outlives_those_who_heard_it() {
     thread::sleep(Duration::from_millis(80));
     drop(permit);
     let permits = [a.permit_now(long()).unwrap(), a.permit_now(long()).unwrap()];
-    assert!(is_silent(a.permit_now(long())), "the next ones do not begin anew");
+    assert!(is_silent(a.permit_now(long())), "the silence is remembered for the next ones");
     permits[0].responded();
     drop(permits);
     assert!(origins.has_no_bulkhead());

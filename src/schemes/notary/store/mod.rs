@@ -101,7 +101,7 @@ impl Store {
 
     /// The record of a repository. The disk is read if another process has written there, for at most half of the time that
     /// is left: a volume may not answer. Data that cannot be verified again in that time, or for want of memory, is left for
-    /// the next question; its root and minimum versions bind all the same.
+    /// the next question; its root and minimum versions still bind.
     pub(crate) fn get(&self, server: &TrustServer, gun: &Gun, deadline: Deadline) -> Option<Arc<RepositoryRecord>> {
         let key = (server.clone(), gun.clone());
         let memory = self.records().get(&key);

@@ -50,7 +50,7 @@ impl Store {
         let is_ours =
             |kept: &Arc<RepositoryRecord>| kept.repository.as_ref().is_some_and(|kept| Arc::ptr_eq(kept, repository));
         let Some(kept) = kept.filter(is_ours) else {
-            // It was evicted, or later data came. Its versions must bind after a restart all the same.
+            // It was evicted, or later data came. Its versions must still bind after a restart.
             if is_evicted {
                 self.record(server, gun, repository.trusted_state(), epoch);
             }
@@ -101,7 +101,7 @@ impl Store {
             if self.warned_full.is_due() {
                 log::warn!(
                     "trust.cache is full (limits.trustCache): of further repositories only the root and the versions are \
-                     kept there, so that a restart fetches their data anew"
+                     kept there, so that a restart fetches their data again"
                 );
             }
         } else if self.warned_closed.is_due() {

@@ -143,7 +143,7 @@ impl Bench {
         Ok(repository)
     }
 
-    /// What stands in for a server that is away, in a process that starts now.
+    /// The data that is used while the server is away, in a process that starts now.
     fn stale(&self, now: Timestamp) -> Result<Option<(Arc<Repository>, Duration)>, Rejection> {
         let known = self.start().get(&self.server, &self.gun, soon());
         known.map_or(Ok(None), |known| known.stale(&first_use(), &alice(), now))
@@ -163,9 +163,9 @@ impl Bench {
 /// The version that binds a role with these keys.
 fn version_of(known: &RepositoryRecord, role: &str, keys: &[Key]) -> u64 {
     let keys: BTreeSet<_> = keys.iter().map(|key| KeyId::from_hex(&key.bare().id())).collect();
-    let marks =
+    let minimums =
         known.trusted_state.minimum_versions().entries().filter(|(name, key, _)| *name == role && keys.contains(key));
-    marks.map(|(_, _, header)| header.version).max().unwrap_or(0)
+    minimums.map(|(_, _, header)| header.version).max().unwrap_or(0)
 }
 
 fn timestamp_of(known: &RepositoryRecord) -> u64 {
@@ -183,7 +183,7 @@ fn code<T>(result: Result<T, RefreshError>) -> &'static str {
     }
 }
 
-fn judge(repository: &Repository, repo: &Repo, now: Timestamp) -> Result<String, Rejection> {
+fn signed_digest(repository: &Repository, repo: &Repo, now: Timestamp) -> Result<String, Rejection> {
     let keys = vec![SignerKey::from_pem(&repo.signer_public_key_pem("alice")).unwrap()];
     let signer = RequiredSigner { role: RoleName::of_signer("alice").unwrap(), keys };
     let wanted = TargetQuery { tag: Some("v1"), digest: None };
@@ -225,7 +225,7 @@ fn what_was_verified_stands_in_after_a_restart() {
     bench.refresh(&bench.start(), &repo).unwrap();
     let (stored, age) = bench.stale(later(3600)).unwrap().unwrap();
     assert_eq!(age, Duration::from_secs(3600));
-    assert_eq!(judge(&stored, &repo, later(3600)).unwrap(), "01".repeat(32));
+    assert_eq!(signed_digest(&stored, &repo, later(3600)).unwrap(), "01".repeat(32));
     // A clock that was set back makes nothing young.
     assert!(bench.stale(later(-1)).unwrap().is_none());
     // And nothing that has ended counts: the timestamp lives for 14 days.
@@ -264,13 +264,13 @@ fn no_role_goes_back_across_restarts() {
         bench.refresh(&bench.start(), &new).unwrap();
         let found = bench.refresh(&bench.start(), &back);
         match role {
-            // A signer's role that went back denies those who ask for that signer.
+            // A signer's role that went back to an older version denies queries that require that signer.
             "targets/alice" => {
                 let found = found.unwrap();
-                assert_eq!(judge(&found, &new, now()).unwrap_err().code(), "rollback", "{role}");
+                assert_eq!(signed_digest(&found, &new, now()).unwrap_err().code(), "rollback", "{role}");
                 // Nor does it help to ask for the role once more.
                 let found = found.with_signers(&mut Files(&back), &alice(), now()).unwrap();
-                assert_eq!(judge(&found, &new, now()).unwrap_err().code(), "rollback", "{role}");
+                assert_eq!(signed_digest(&found, &new, now()).unwrap_err().code(), "rollback", "{role}");
             }
             _ => assert_eq!(code(found), "rollback", "{role}"),
         }
@@ -286,9 +286,9 @@ fn no_role_goes_back_across_restarts() {
         match role {
             "targets/alice" => {
                 let found = found.unwrap();
-                assert_eq!(judge(&found, &new, now()).unwrap_err().code(), "rollback");
+                assert_eq!(signed_digest(&found, &new, now()).unwrap_err().code(), "rollback");
                 let found = found.with_signers(&mut Files(&back), &alice(), now()).unwrap();
-                assert_eq!(judge(&found, &new, now()).unwrap_err().code(), "rollback");
+                assert_eq!(signed_digest(&found, &new, now()).unwrap_err().code(), "rollback");
             }
             _ => assert_eq!(code(found), "rollback", "{role}"),
         }
@@ -319,7 +319,7 @@ fn first_use_is_the_first_use_ever() {
     let bench = Bench::new();
     let repo = plant().publish();
     bench.refresh(&bench.start(), &repo).unwrap();
-    // Somebody else's repository under the same name, newer in every number.
+    // A foreign repository under the same name, newer in every number.
     let stranger = plant().version("root", 5).version("timestamp", 9).version("snapshot", 9).publish();
     let found = code(bench.refresh(&bench.start(), &stranger));
     assert!(matches!(found, "signature" | "hash"), "{found}");
@@ -377,7 +377,7 @@ fn a_write_that_ends_anywhere_leaves_a_whole_generation() {
         let left = store.disk.as_ref().unwrap().steps.lock().unwrap().unwrap();
         let found = bench.stored();
         let (stored, _) = bench.stale(now()).unwrap().unwrap();
-        let digest = judge(&stored, &old, now()).unwrap();
+        let digest = signed_digest(&stored, &old, now()).unwrap();
         let expected = if found == Some((2, true)) { (2, "02") } else { (1, "01") };
         assert_eq!(found, Some((expected.0, true)), "after {steps} steps");
         assert_eq!(digest, expected.1.repeat(32), "after {steps} steps");

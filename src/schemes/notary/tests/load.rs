@@ -1,4 +1,5 @@
-//! Crowds, and trust servers that are down, silent or say no: who waits, who does not, and what is asked how often.
+//! Many requests at once, and trust servers that are down, silent or say no: which requests wait, and how often a server is
+//! asked.
 
 use super::*;
 use crate::base::waiting::WaitEvent;
@@ -76,7 +77,7 @@ impl Bench {
 fn wait_until(what: &str, holds: impl Fn() -> bool) {
     let end = Instant::now() + LONG;
     while !holds() {
-        assert!(Instant::now() < end, "waited in vain: {what}");
+        assert!(Instant::now() < end, "this did not happen: {what}");
         thread::sleep(Duration::from_millis(10));
     }
 }
@@ -99,7 +100,7 @@ fn a_black_hole_costs_no_five_hundred_timeouts() {
         told.iter().all(|why| why.contains("did not answer in time") && why.contains("not asked again")),
         "{told:?}"
     );
-    // Those who came before anybody knew, and those who knock.
+    // The requests before the circuit was open, and the probes.
     listener.set_nonblocking(true).unwrap();
     let connections = std::iter::from_fn(|| listener.accept().ok()).count();
     assert!((1..=30).contains(&connections), "{connections} connections for 1000 questions");
@@ -114,7 +115,7 @@ fn a_server_that_is_back_is_found_by_itself() {
     let said = unavailable(bench.ask(&brief()));
     assert!(said.contains("s waiting for timestamp.json"), "{said}");
     wait_until("it to be down", || bench.is_down());
-    // Whoever asks now is told at once, or is served by what is stored, and the server hears nothing of it.
+    // A query is now answered at once, or by stored data, without a request to the server.
     bench.server.forget_requests();
     let said = unavailable(bench.ask(&Ask::default()));
     assert!(said.contains("not asked again before it responds"), "{said}");
@@ -127,7 +128,7 @@ fn a_server_that_is_back_is_found_by_itself() {
     let other = Bench::new(LONG);
     assert!(bench.notary.client.origin(other.url.remote().unwrap()).check().is_ok());
     bench.server.behave();
-    // Whoever comes first may wait for the next knock: it is not denied by what was so a moment ago.
+    // The first query may wait for the next probe, and is not denied by the state of a moment ago.
     assert_eq!(freshness(&bench.ask(&Ask::default())), Freshness::Fetched);
     assert!(!bench.is_down());
 }
@@ -198,11 +199,11 @@ fn a_definite_no_costs_one_refresh_however_often_it_is_asked_for() {
         assert!(matches!(rejection(bench.ask(&Ask::default())), Rejection::NoTrustData { .. }));
     }
     assert_eq!(bench.server.round_trips(), ["GET root"]);
-    // It may be what somebody without rights is told.
+    // A server may say so to clients without rights.
     bench.server.publish(&bench.repo);
     let other = [credential("secret")];
     bench.ask(&Ask { credentials: &other, ..Ask::default() }).unwrap();
-    // Data that does not verify; and after a moment everything is asked anew.
+    // Data that does not verify. After a moment the server is asked again.
     let bench = Bench::new(LONG);
     bench.server.misbehave("timestamp", Fault::Body("{}"));
     for _ in 0..10 {
@@ -213,7 +214,7 @@ fn a_definite_no_costs_one_refresh_however_often_it_is_asked_for() {
     rejection(bench.ask(&Ask::default()));
     thread::sleep(RECHECK_AFTER);
     bench.ask(&Ask::default()).unwrap();
-    // That nobody could say is no such no.
+    // "Unavailable" is not cached.
     let bench = Bench::new(LONG);
     bench.server.misbehave("timestamp", Fault::Status(500));
     unavailable(bench.ask(&Ask::default()));
@@ -221,7 +222,7 @@ fn a_definite_no_costs_one_refresh_however_often_it_is_asked_for() {
     bench.ask(&Ask::default()).unwrap();
 }
 
-/// There may well be trust data for those who have more rights than whoever asked first.
+/// The server may have trust data for credentials with more rights than those of the first request.
 #[test]
 fn that_somebody_is_shown_nothing_is_not_told_to_others_who_wait() {
     let bench = Bench::new(LONG);

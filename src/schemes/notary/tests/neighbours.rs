@@ -1,4 +1,4 @@
-//! Tenants whose credentials do not work, and their neighbours, who ask for the same repository.
+//! Tenants whose credentials do not work, and their neighbours' queries for the same repository.
 
 use super::*;
 
@@ -89,7 +89,7 @@ fn good_credentials_of_many_tenants_still_share_a_refresh() {
                 scope.spawn(move || bench.ask(&Ask { credentials: &[of(name, name)], ..Ask::default() }).unwrap());
             }
         });
-        // With a slow token service, those who have a turn at the server try for themselves; the others find what came.
+        // With a slow token service, the tenants that hold a permit sign in themselves. The others find the fetched data.
         let tokens = bench.server.count("/token");
         assert!(tokens <= if slow { 10 } else { 3 }, "{tokens} tokens for {} tenants, slow: {slow}", names.len());
     }

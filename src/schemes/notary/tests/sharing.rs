@@ -47,7 +47,7 @@ fn a_shared_failure_is_told_to_all_and_forgotten() {
     bench.ask(&Ask::default()).unwrap();
 }
 
-/// Nobody was asked who it is, so that the failure is not anybody's own.
+/// No credentials were asked for, so the failure does not depend on them.
 #[test]
 fn a_failure_before_any_sign_in_is_shared_whatever_the_credentials() {
     let bench = Bench::new(LONG);
@@ -138,7 +138,7 @@ fn one_tenants_bad_credentials_do_not_deny_another() {
     assert_eq!(freshness(&bench.ask(&Ask { credentials: &bad, ..Ask::default() })), Freshness::Cached);
 }
 
-/// A server may say of what somebody has no right to that it does not exist: others find out for themselves.
+/// A server may answer "does not exist" to a tenant without rights. The other tenants ask for themselves.
 #[test]
 fn what_does_not_exist_for_one_tenant_may_for_another() {
     let bench = Bench::new(LONG);

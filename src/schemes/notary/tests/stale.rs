@@ -60,7 +60,7 @@ fn a_restart_while_the_server_is_away_still_admits() {
     assert!(unavailable(bench.ask(&at(-3600))).contains("nothing is stored"));
     let late = Ask { when_unavailable: stale(u64::MAX), ..at(20 * 86_400) };
     assert!(matches!(rejection(bench.ask(&late)), Rejection::Expired { .. }));
-    // Nothing stands in for a role that was not stored, nor under pins that the stored root does not meet.
+    // No stored data is used for a role that was not stored, or under pins that the stored root does not meet.
     unavailable(bench.ask(&Ask { signers: &["bob"], ..ask(stale(3600)) }));
     bench.anchor.pins = vec![portreeve_verify::tuf::RootPin::KeyId(KeyId::new([7; 32]))];
     assert!(matches!(rejection(bench.ask(&ask(stale(3600)))), Rejection::RootNotTrusted { .. }));
@@ -220,7 +220,7 @@ fn what_another_anchor_has_brought_stands_in_rather_than_what_is_older() {
     bench.anchor = first_use;
     bench.server.stop();
     let stored = || Ask { when_unavailable: stale(3600), ..Ask::default() };
-    // Without the time to ask, and after having asked in vain.
+    // Without the time to ask, and after a request that failed.
     for wait in [Duration::ZERO, LONG] {
         let gone = bench.ask(&Ask { wait, ..stored() });
         assert!(matches!(rejection(gone), Rejection::NoSuchTag { .. }), "{wait:?}");

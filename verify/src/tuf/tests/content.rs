@@ -106,7 +106,7 @@ fn a_delegation_does_not_go_back_over_a_gap() {
 fn row_052_one_version_has_one_content() {
     let base = plant().publish();
     let held = open(&base).unwrap();
-    assert_eq!(code(again(&base.update(|s| s.version("timestamp", 1)), &held)), "accepted"); // signed anew
+    assert_eq!(code(again(&base.update(|s| s.version("timestamp", 1)), &held)), "accepted"); // signed again
     for role in ROLES {
         let other = base.update(|s| s.expires(role, now() + hours(33)).version(role, 1));
         let result = again(&other, &held).map(|opened| opened.find_target(tag("v1"), &[as_alice(&base)], now()));

@@ -23,7 +23,7 @@ fn row_066_a_releases_role_does_not_vanish() {
     assert_eq!(code(again(&gone, &held)), "vanished");
     let undelegated = base.update(|s| s.undelegate("targets/releases"));
     assert_eq!(code(again(&undelegated, &held)), "vanished");
-    // A signer who is removed takes away nothing but the own signature.
+    // Removing a signer removes only that signer's signature.
     let without_alice = base.update(|s| s.undelegate("targets/alice"));
     let opened = again(&without_alice, &held).unwrap();
     assert!(opened.find_target(tag("v1"), &[], now()).is_ok());

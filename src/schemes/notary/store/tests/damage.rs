@@ -50,7 +50,7 @@ fn a_damaged_root_does_not_take_the_versions_along() {
     assert_eq!(code(bench.refresh_at(&bench.start(), &new, &pin(&old), now())), "accepted");
 }
 
-/// The owner took a stolen key away. Whoever has it, and can damage the stored root, does not get it back.
+/// The owner removed a stolen key. A thief who damages the stored root does not get the key accepted again.
 #[test]
 fn a_damaged_root_does_not_take_its_own_version_along() {
     let bench = Bench::new();
@@ -144,7 +144,7 @@ fn row_109_a_refresh_that_failed_half_way_is_no_damage() {
             assert_eq!(summary.damage, None, "{without} {round}");
             let timestamp = summary.roles.iter().find(|role| role.role == "timestamp").unwrap();
             assert_eq!((timestamp.version, timestamp.file.is_some()), (2, false), "the one that was seen");
-            // It stands in for nothing, as before the restart.
+            // No image is admitted by it, as before the restart.
             let known = store.get(&bench.server, &bench.gun, soon()).unwrap();
             assert!(known.has_data() && known.is_superseded());
             assert!(known.stale(&first_use(), &alice(), now()).unwrap().is_none());
@@ -187,7 +187,7 @@ fn a_disk_that_cannot_be_read_is_no_first_use() {
         assert_eq!(code(bench.refresh(&store, &repo)), "rollback");
         assert_eq!(code(bench.refresh(&store, &newer)), "accepted");
         assert!(!store.warned_unreadable.load(Ordering::Relaxed));
-        // Who remembers needs no disk.
+        // A process that has the record in memory needs no disk.
         *store.disk.as_ref().unwrap().reading.lock().unwrap() = Some(fault);
         let other = bench.start();
         bench.refresh(&other, &newer.update(|signer| signer.touch("snapshot"))).unwrap();
@@ -227,7 +227,7 @@ fn a_disk_that_does_not_answer_keeps_nobody_past_the_deadline() {
     let began = std::time::Instant::now();
     let known = store.get(&bench.server, &bench.gun, Deadline::after(Duration::from_millis(2_400))).unwrap();
     assert!(known.why_unreadable().is_some_and(|why| why.contains("does not answer")));
-    // Nobody waits again for what another has waited for in vain.
+    // No other request waits for the same read again.
     assert!(store.get(&bench.server, &bench.gun, soon()).unwrap().why_unreadable().is_some());
     assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
 }
@@ -262,7 +262,7 @@ fn names_cannot_lead_out_and_links_are_refused() {
         assert_eq!(fs::read(&secret).unwrap(), b"untouched", "{name}");
         fs::remove_file(&path).unwrap();
     }
-    // A pipe would keep who opens it waiting.
+    // Opening a pipe would wait for a writer.
     let pipe = bench.directory().join("state.json");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let (done, wait) = std::sync::mpsc::channel();
@@ -284,7 +284,7 @@ fn a_reset_mends_whatever_is_there() {
     bench.refresh(&bench.start(), &repo).unwrap();
     fs::write(bench.directory().join("state.json"), b"junk").unwrap();
     assert_eq!(code(bench.refresh(&bench.start(), &repo)), "stored-root-damaged");
-    // Even where nobody can read whose it was: the server is known from the configuration.
+    // Even if the record cannot be read: the server is known from the configuration.
     fs::write(bench.directory().join("name"), b"junk").unwrap();
     assert_eq!(reset(bench.cache(), &bench.gun, std::slice::from_ref(&bench.server)).unwrap().len(), 1);
     assert_eq!(code(bench.refresh(&bench.start(), &repo)), "accepted");

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// The owner takes a stolen key away; whoever has it makes the refresh that shows so fail, and hides the new root again.
+/// The owner removes a stolen key. The thief makes the refresh that shows this fail, and hides the new root again.
 #[test]
 fn a_root_that_was_seen_once_is_not_forgotten_whatever_else_is_lost() {
     let base = plant().publish();
@@ -39,7 +39,7 @@ fn a_root_that_was_seen_once_is_not_forgotten_whatever_else_is_lost() {
             assert_eq!(fail(&bench, &store, &rotated, "targets."), "unavailable", "{lost}");
             let stores = if directory { vec![store, bench.start()] } else { vec![store] };
             for store in &stores {
-                // Nothing of the old keys counts, neither anew nor as it was.
+                // Nothing that the old keys signed counts, neither new nor old data.
                 assert_ne!(code(bench.refresh(store, &forged)), "accepted", "{lost}");
                 assert_ne!(code(bench.refresh(store, &base)), "accepted", "{lost}");
                 let known = store.get(&bench.server, &bench.gun, soon()).unwrap();
@@ -52,7 +52,7 @@ fn a_root_that_was_seen_once_is_not_forgotten_whatever_else_is_lost() {
             for store in &stores {
                 assert_eq!(code(bench.refresh(store, &rotated)), "accepted", "{lost}");
             }
-            // Once more where bytes were to be fetched anew.
+            // The same, if bytes were to be fetched again.
             bench.refresh(&stores[0], &rotated).unwrap();
             assert!(!directory || bench.stored().unwrap().1, "{lost}");
         }
@@ -88,7 +88,7 @@ fn a_server_that_fails_again_and_again_costs_no_write() {
     assert_eq!(fail(&bench, &store, &new, "snapshot"), "unavailable");
     assert_eq!(bench.state(), after);
     assert!(!store.warned_unwritable.load(Ordering::Relaxed), "it was not even tried");
-    // The data is still there for whoever comes back to it, and stands in for nothing.
+    // The data is still stored for a later refresh, and no image is admitted by it.
     let known = bench.start().get(&bench.server, &bench.gun, soon()).unwrap();
     assert_eq!(timestamp_of(&known), 2);
     assert!(known.stale(&first_use(), &alice(), now()).unwrap().is_none());
@@ -102,7 +102,7 @@ fn what_is_noted_late_brings_nothing_back() {
     let new = old.update(|signer| signer.touch("snapshot"));
     let seen = bench.refresh(&store, &new).unwrap().trusted_state().clone();
     let older = Repository::refresh(&mut Files(&old), &bench.gun, &first_use(), None, &alice(), now()).unwrap();
-    // Somebody else's failure, noted after the newer data came.
+    // The failure of another request, recorded after the newer data came.
     store.record(&bench.server, &bench.gun, older.trusted_state(), 0);
     let known = store.get(&bench.server, &bench.gun, soon()).unwrap();
     assert!(known.stale(&first_use(), &alice(), now()).unwrap().is_some());

@@ -15,7 +15,7 @@ fn several_at_once_leave_the_latest() {
             let (bench, repos) = (&bench, &repos);
             scope.spawn(move || {
                 for repo in repos.iter().skip(first) {
-                    // One that is behind the others is refused; nobody is let down otherwise.
+                    // Data that is older than the stored data is refused. Everything else is accepted.
                     let found = code(bench.refresh(&bench.start(), repo));
                     assert!(matches!(found, "accepted" | "rollback"), "{found}");
                     assert!(bench.stored().is_some_and(|(_, whole)| whole));
@@ -166,14 +166,14 @@ fn who_builds_on_what_was_reset_does_not_bring_it_back() {
     let store = bench.start();
     let before = bench.refresh(&store, &repo).unwrap();
     reset(bench.cache(), &bench.gun, &[]).unwrap();
-    // Somebody else has noticed already.
+    // Another process has noticed already.
     let epoch = store.get(&bench.server, &bench.gun, soon()).unwrap().epoch();
     assert!(epoch > 0);
     store.insert(&bench.server, &bench.gun, &first_use(), &before, None, 0);
     assert!(!store.get(&bench.server, &bench.gun, soon()).unwrap().has_data());
-    // A repository that was made anew is taken.
+    // A repository that was deleted and made again is accepted.
     bench.refresh(&store, &plant().publish()).unwrap();
-    // And a reset that the clock puts before the last one is one all the same.
+    // A reset counts, even if the clock puts it before the last one.
     let disk = Disk::new(bench.cache());
     disk.reset(Place { server: &bench.server, gun: &bench.gun }, 1).unwrap();
     assert!(store.get(&bench.server, &bench.gun, soon()).unwrap().epoch() > epoch);
@@ -293,7 +293,7 @@ fn who_remembers_needs_no_index() {
     fs::write(bench.directory().join("state.json"), b"junk").unwrap();
     assert_eq!(code(bench.refresh(&store, &old)), "rollback");
     assert_eq!(code(bench.refresh(&store, &new)), "accepted");
-    // Somebody's copy of the index from before a reset binds nobody who has seen the reset.
+    // A copy of the index from before a reset does not bind a process that has seen the reset.
     reset(bench.cache(), &bench.gun, &[]).unwrap();
     let anew = plant().publish();
     bench.refresh(&store, &anew).unwrap();

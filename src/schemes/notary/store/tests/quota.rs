@@ -37,7 +37,7 @@ fn past_the_bound_the_root_and_the_versions_are_stored_alone() {
         full.insert(&bench.server, &bench.gun, &first_use(), &found, Some(confirmed(now())), 0);
         full.admitted(&bench.server, &bench.gun);
         full.persist(&bench.server, &bench.gun, &found, 0, Record::new(), soon());
-        assert_eq!(judge(&found, served, now()).unwrap(), "01".repeat(32));
+        assert_eq!(signed_digest(&found, served, now()).unwrap(), "01".repeat(32));
         let known = full.get(&bench.server, &bench.gun, soon()).unwrap();
         assert!(known.has_data());
     }
@@ -135,7 +135,7 @@ fn a_disk_that_takes_nothing_makes_nobody_fetch_anything_twice() {
         store.insert(&bench.server, &bench.gun, &first_use(), &found, Some(confirmed(now())), 0);
         store.persist(&bench.server, &bench.gun, &found, 0, Record::new(), soon());
     }
-    // Once it does, the bytes are fetched anew and stored.
+    // Once it does, the bytes are fetched again and stored.
     *store.disk.as_ref().unwrap().steps.lock().unwrap() = None;
     bench.refresh(&store, &next).unwrap();
     bench.refresh(&store, &next).unwrap();

@@ -2,13 +2,13 @@
 
 use super::*;
 
-/// As high as nobody comes by himself.
+/// A version that an owner never reaches without a thief.
 const HIGH: u64 = u32::MAX as u64;
 
-/// What alice's word is worth in what a new process makes of this.
+/// The result for alice's signature in a new process.
 fn after_restart(bench: &Bench, repo: &Repo) -> &'static str {
     match bench.refresh(&bench.start(), repo) {
-        Ok(found) => judge(&found, repo, now()).map_or_else(|rejection| rejection.code(), |_| "accepted"),
+        Ok(found) => signed_digest(&found, repo, now()).map_or_else(|rejection| rejection.code(), |_| "accepted"),
         Err(error) => code::<()>(Err(error)),
     }
 }
@@ -35,7 +35,7 @@ fn an_owner_recovers_by_other_keys_across_restarts() {
         assert_eq!(after_restart(&bench, &down), "rollback", "{role}");
         let further = down.update(|signer| signer.version(role, 3));
         assert_eq!(after_restart(&bench, &further), "accepted", "{role}");
-        // And the keys that were taken away find their floor, should they ever come back.
+        // If the removed keys come back, their minimum versions still bind.
         let back = further.update(|signer| signer.rotate(role, driven.keys(role)).version(role, 5));
         assert_eq!(after_restart(&bench, &back), "rollback", "{role}");
     }
@@ -71,8 +71,8 @@ fn in_the_first_format(index: &str) -> String {
     let mut state: serde_json::Value = serde_json::from_str(index).unwrap();
     state["format"] = 1.into();
     let bound = state.as_object_mut().unwrap().remove("seenUnder").unwrap();
-    for (role, marks) in bound.as_object().unwrap() {
-        state["seen"][role] = marks.as_object().unwrap().values().next().unwrap().clone();
+    for (role, minimums) in bound.as_object().unwrap() {
+        state["seen"][role] = minimums.as_object().unwrap().values().next().unwrap().clone();
     }
     for (_, file) in state["files"].as_object_mut().unwrap() {
         file.as_object_mut().unwrap().remove("version");
