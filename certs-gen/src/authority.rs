@@ -93,7 +93,7 @@ pub fn names_in(directory: &Path) -> Result<Option<Vec<String>>, LoadError> {
     }
 }
 
-/// Nobody checks it any more, but people read it. X.520 allows 64 characters.
+/// Clients no longer check it, but people read it. X.520 allows 64 characters.
 pub(crate) fn common_name(name: &str) -> DistinguishedName {
     let mut distinguished = DistinguishedName::new();
     distinguished.push(DnType::CommonName, name.chars().take(64).collect::<String>());

@@ -10,7 +10,7 @@ use crate::issue::Issued;
 use crate::manifest::{self, FillError, Webhook};
 use crate::options::{Options, Task};
 
-/// Writes all files; returns their paths, in the order in which they are told.
+/// Writes all files; returns their paths, in the order in which they are printed.
 pub fn write(options: &Options, issued: &Issued) -> Result<Vec<PathBuf>, WriteError> {
     let dir = &options.out;
     let files = contents(options, issued)?;
@@ -59,8 +59,8 @@ struct Content {
     text: String,
 }
 
-/// Everything that is to be written. The certificate comes before its key: whoever looks in between finds two that do not
-/// fit, and looks again.
+/// All files that are written. The certificate comes before its key: a server that reads them in between finds two that do
+/// not fit, and reads them again.
 fn contents(options: &Options, issued: &Issued) -> Result<Vec<Content>, WriteError> {
     let file = |name: &str, mode, text: &str| Content { path: options.out.join(name), mode, text: text.to_owned() };
     let mut files = Vec::new();

@@ -13,7 +13,7 @@ fn main() -> ExitCode {
         Err(error) => Err((2, format!("{error}; see certs-gen --help"))),
     };
     let (status, told) = match report {
-        // Whoever closed the pipe has read enough.
+        // A reader that closed the pipe has read enough.
         Ok(text) => (0, std::io::stdout().lock().write_all(text.as_bytes())),
         Err((status, error)) => (status, writeln!(std::io::stderr().lock(), "certs-gen: {error}")),
     };

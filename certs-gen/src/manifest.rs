@@ -16,7 +16,7 @@ pub fn ca_bundle(issued: &Issued) -> String {
     BASE64_STANDARD.encode(&issued.ca_certificate)
 }
 
-/// The Secret: certificate, key, and the CA's certificate for whoever wants to check.
+/// The Secret: certificate, key, and the CA's certificate, to check it with.
 pub fn secret(issued: &Issued) -> String {
     let [ca, certificate, key] =
         [&issued.ca_certificate, &issued.certificate, &issued.key.0].map(|pem| BASE64_STANDARD.encode(pem));

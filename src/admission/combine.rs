@@ -224,7 +224,7 @@ mod tests {
         "2030-01-01T00:00:00Z".parse().unwrap()
     }
 
-    /// Alternatives, what they come to, and how many verdicts were asked for. A digest that is pinned is told.
+    /// Alternatives, their combined verdict with the digest to pin, and how many verdicts were asked for.
     const TABLE: &[(&str, &str, usize)] = &[
         ("A", "verified a", 1),
         ("N", "rejected", 1),

@@ -286,7 +286,7 @@ impl Review {
 pub(crate) fn readable(body: &[u8], longest_string: usize) -> Result<&str, ReviewError> {
     let size = JsonSize::of(body);
     if size.values > json_limits::MAX_VALUES {
-        return Err(ReviewError::TooDense { parts: size.values });
+        return Err(ReviewError::TooManyValues { parts: size.values });
     }
     if size.longest_string > longest_string {
         return Err(ReviewError::TooLong { found: size.longest_string, limit: longest_string });
@@ -330,7 +330,7 @@ pub enum ReviewError {
     /// It has no request, or the length of the request's uid is not allowed.
     NoRequest,
     /// It has so many values that they would take far more memory than its bytes.
-    TooDense {
+    TooManyValues {
         /// The number of values.
         parts: usize,
     },
@@ -362,7 +362,7 @@ impl fmt::Display for ReviewError {
                 write!(f, "expected apiVersion {}, found {}", REVIEW_VERSIONS.join(" or "), or_none(version))
             }
             Self::NoRequest => write!(f, "the AdmissionReview has no request with a uid of 1 to {UID_BYTES} bytes"),
-            Self::TooDense { parts } => {
+            Self::TooManyValues { parts } => {
                 write!(
                     f,
                     "the review holds {parts} values; expected at most {}, shrink the object",
@@ -391,7 +391,7 @@ impl std::error::Error for ReviewError {
             Self::NotAReview { .. }
             | Self::UnknownVersion { .. }
             | Self::NoRequest
-            | Self::TooDense { .. }
+            | Self::TooManyValues { .. }
             | Self::TooLong { .. } => None,
         }
     }
@@ -431,9 +431,9 @@ mod tests {
         assert!(matches!(parse(&POD.replace("\"AdmissionReview\"", "\"Pod\"")), ReviewError::NotAReview { .. }));
         assert!(matches!(parse(&POD.replace("k8s.io/v1\"", "k8s.io/v2\"")), ReviewError::UnknownVersion { .. }));
         assert!(matches!(parse(&POD.replace("\"u-1\"", "\"\"")), ReviewError::NoRequest));
-        let crowd =
+        let values =
             POD.replace("[{\"name\":\"c\"", &format!("[{}{{\"name\":\"c\"", "{},".repeat(json_limits::MAX_VALUES)));
-        assert!(matches!(parse(&crowd), ReviewError::TooDense { .. }));
+        assert!(matches!(parse(&values), ReviewError::TooManyValues { .. }));
         // In a field that is not read, and in one that an error would quote.
         for long in ["x", "\u{7f}"] {
             let with = |length: usize| POD.replace("[1,2.5]", &format!("\"{}\"", long.repeat(length - 1)));

@@ -219,7 +219,7 @@ mod tests {
         file.content.set(Some("one"));
         let reloading = Reloading::start(&file, Duration::ZERO).unwrap();
         let check = reloading.begin().unwrap();
-        assert!(reloading.begin().is_none(), "somebody is looking");
+        assert!(reloading.begin().is_none(), "a check is under way");
         drop(check);
         file.stamp.set(1);
         file.panics.set(true);

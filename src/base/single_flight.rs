@@ -1,6 +1,6 @@
 //! A bounded cache that fetches each value once at a time. An entry has at most one value. The first request that finds no
-//! call under way leads one; the others follow it, each until its own deadline, and share its outcome. A failure is told to
-//! the followers and then forgotten. A request that cannot use the call under way may lead another one beside it.
+//! call under way leads one; the others follow it, each until its own deadline, and share its outcome. The followers share
+//! a failure too, and it is not kept. A request that cannot use the call under way may lead another one beside it.
 //!
 //! No lock is held while a value is fetched. A leader that panics ends its call as abandoned. The values are bounded in
 //! number and in heap size.
@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use crate::base::context::Deadline;
 
-/// The cache: values `V` by key `K`. `S` is the scope of a call, which tells who can use it, and `E` why one failed.
+/// The cache: values `V` by key `K`. `S` is the scope of a call, which says for which requests it counts, and `E` why one failed.
 pub(crate) struct SingleFlight<K, V, S, E> {
     max_entries: usize,
     /// The largest heap size of all values together.
@@ -259,14 +259,14 @@ mod tests {
     fn lead<'a>(entry: &'a Entry<&'static str, (), &'static str>) -> Leader<'a, &'static str, (), &'static str> {
         match entry.join(|| ()) {
             Join::Lead(leader) => leader,
-            Join::Follow(_) => panic!("somebody is leading"),
+            Join::Follow(_) => panic!("another call is under way"),
         }
     }
 
     fn follow(entry: &Entry<&'static str, (), &'static str>) -> Arc<Call<&'static str, (), &'static str>> {
         match entry.join(|| ()) {
             Join::Follow(call) => call,
-            Join::Lead(_) => panic!("nobody is leading"),
+            Join::Lead(_) => panic!("no call is under way"),
         }
     }
 
@@ -399,7 +399,7 @@ mod tests {
         assert_eq!(keys(), [1, 2]);
         put(3, "12");
         assert_eq!(keys(), [1, 3], "2 was used longest ago");
-        // One that is in somebody's hands stays, and the newest always does.
+        // A value that is in use stays, and so does the newest.
         let held = cache.entry(&1);
         put(4, "a value heavier than all");
         assert_eq!(keys(), [1, 4]);

@@ -19,8 +19,8 @@ use crate::schemes::notary::scheme::NotaryV1;
 use crate::schemes::notary::{Notary, NotaryError};
 use crate::webhook::Engine;
 
-/// The engine that the configuration describes, with no policies in force yet. `waiting` is told which requests wait for
-/// another server.
+/// The engine that the configuration describes, with no policies in force yet. `waiting` counts the requests that wait
+/// for another server.
 pub fn engine(config: &Config, waiting: Arc<Waiting>, metrics: Arc<Metrics>) -> Result<Engine, SetupError> {
     let service = Notary::new(config.notary(waiting, Arc::clone(&metrics))).map_err(SetupError::Notary)?;
     let api = |purpose| Api::new(&config.api, purpose, Arc::clone(&metrics)).map_err(SetupError::Api);

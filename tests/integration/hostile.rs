@@ -166,7 +166,7 @@ fn a_server_that_stalls_does_not_hold_all_workers() {
     stage.site.policies(&[policy_for("*", json!({ "enabled": true }))]);
     let serving = stage.site.serve();
     // Three times as many requests as workers. Their responses are not read.
-    let crowd: Vec<_> = (0..24)
+    let others: Vec<_> = (0..24)
         .map(|number| {
             let mut stream = serving.connect().unwrap();
             let review = pod_review(&format!("stalling.local/x{number}:v1"));
@@ -186,7 +186,7 @@ fn a_server_that_stalls_does_not_hold_all_workers() {
             + metric("portreeve_trust_server_not_asked_total{why=\"down\"}")
             >= 20
     });
-    drop(crowd);
+    drop(others);
 }
 
 #[test]

@@ -152,11 +152,11 @@ fn probes_are_answered_however_crowded_both_ports_are() {
         ("8 that shake hands without a pause, and 8 that ask for /metrics", &[(8, shake_hands), (8, scrape_for_ever)]),
     ];
     let mut short = Vec::new();
-    for (what, crowd) in crowds {
+    for (what, others) in crowds {
         let serving = stage.site.serve();
         let over = AtomicBool::new(false);
         let seen = thread::scope(|scope| {
-            for &(number, nuisance) in crowd {
+            for &(number, nuisance) in others {
                 for _ in 0..number {
                     let (serving, over) = (&serving, &over);
                     scope.spawn(move || {
@@ -320,13 +320,13 @@ fn an_image_that_does_not_need_a_server_does_not_wait_for_it() {
         }
         let serving = stage.site.serve();
         assert_allowed(&serving.admit("/admit", &pod_review(&format!("{PLC}:v1"))));
-        let mut crowd = Vec::new();
+        let mut others = Vec::new();
         for host in hosts {
             for number in 0..24 {
                 let mut stream = serving.connect().unwrap();
                 let review = pod_review(&format!("{host}/plant/x{number}:v1"));
                 send_review(&mut stream, "/admit?timeout=10s", &review).unwrap();
-                crowd.push(stream);
+                others.push(stream);
             }
         }
         thread::sleep(Duration::from_millis(200));
@@ -338,7 +338,7 @@ fn an_image_that_does_not_need_a_server_does_not_wait_for_it() {
         if lost > 0 || nothing.max(other) > Duration::from_millis(700) {
             late.push(what);
         }
-        drop(crowd);
+        drop(others);
     }
     assert!(late.is_empty(), "{late:?}");
 }

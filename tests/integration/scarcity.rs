@@ -42,12 +42,12 @@ fn without_descriptors_it_waits_for_some() {
     for _ in 0..2 {
         // The gateway would accept a hundred connections; descriptors are left for a few.
         serving.limit("nofile", &(descriptors(&serving) + 5).to_string());
-        let crowd: Vec<_> = (0..60).filter_map(|_| TcpStream::connect(("127.0.0.1", serving.port())).ok()).collect();
+        let others: Vec<_> = (0..60).filter_map(|_| TcpStream::connect(("127.0.0.1", serving.port())).ok()).collect();
         wait_until("a connection that gets no descriptor", || serving.log().contains("could not be accepted"));
         // A client that is connected is served: everything that it needs is open.
         ask(&mut kept, &review);
         assert_allowed(&read_response(&mut kept).expect("an answer").json());
-        drop(crowd);
+        drop(others);
         // The limit stays. The descriptors of the closed connections are free again.
         wait_until("the metrics to be had", || {
             serving.metric(r#"portreeve_limit_hits_total{limit="accept"}"#).is_some_and(|hits| hits > 0)

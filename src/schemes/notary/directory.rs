@@ -33,7 +33,7 @@ pub(crate) fn flat_stem(stem: &str) -> String {
     stem.replace('/', "_")
 }
 
-/// One repository in a directory, for one question.
+/// One repository in a directory, for one query.
 pub(crate) struct Directory<'a> {
     base: &'a Path,
     gun: &'a Gun,

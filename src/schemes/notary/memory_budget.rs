@@ -296,7 +296,7 @@ mod tests {
             wait(3, 1, 1_000, tell.clone());
             let [first, second] = held;
             drop(first);
-            assert!(order.recv_timeout(Duration::from_millis(30)).is_err(), "somebody did not wait for the first");
+            assert!(order.recv_timeout(Duration::from_millis(30)).is_err(), "a draw did not wait for the first");
             drop(second);
         });
         drop(tell);

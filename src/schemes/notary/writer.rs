@@ -149,7 +149,7 @@ mod tests {
     fn wait_until(holds: impl Fn() -> bool) {
         let end = Instant::now() + Duration::from_secs(20);
         while !holds() {
-            assert!(Instant::now() < end, "waited in vain");
+            assert!(Instant::now() < end, "the write did not come");
             thread::sleep(Duration::from_millis(2));
         }
     }

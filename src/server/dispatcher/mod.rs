@@ -109,7 +109,7 @@ impl Dispatcher {
                 let text = "send the AdmissionReview with Content-Type: application/json\n";
                 Destination::Here(HttpResponse::text(415, text), None)
             }
-            // kube-apiserver always names the type. A person who tries the endpoint need not.
+            // kube-apiserver always names the type. Clients that try the endpoint by hand need not.
             _ => Destination::Worker(route),
         }
     }

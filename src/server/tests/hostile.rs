@@ -259,12 +259,12 @@ fn where_all_are_being_answered_only_probes_are_answered_too() {
 fn probes_get_through_silent_crowds() {
     let site = Site::start(|limits| limits.connections = 16);
     let both = [site.address, site.metrics_address];
-    let crowd: Vec<_> = both.iter().flat_map(|address| [address; 40]).map(TcpStream::connect).collect();
+    let others: Vec<_> = both.iter().flat_map(|address| [address; 40]).map(TcpStream::connect).collect();
     for _ in 0..5 {
         assert_eq!(site.plain().ask(get("/health/readiness")).status, 200);
         assert_eq!(site.tls().ask(post("/admit", "{}")).status, 200);
     }
-    drop(crowd);
+    drop(others);
 }
 
 #[test]

@@ -82,7 +82,7 @@ pub(super) fn as_the_documentation_says(cluster: &Cluster) {
     admin.ok(&["apply", "--kustomize", path(&overlay)]);
     let create = ["create", "deployment", "try", "--image=nginx", "--dry-run=server"];
 
-    // No webhook answers yet, and Portreeve's own Pods are created all the same: under the restricted standard and
+    // No webhook answers yet, and Portreeve's own Pods are still created: under the restricted standard and
     // within their quota.
     let refused = admin.run(&create).expect(1).stderr;
     assert!(refused.contains("failed calling webhook \"admit.portreeve.svc\""), "{refused}");

@@ -112,7 +112,7 @@ pub(super) fn the_webhook_is_down(cluster: &Cluster) {
     };
     let before = own(&own_pods(cluster));
     cluster.admin().within("portreeve").ok(&["delete", "pod", &before[0], "--timeout=30s"]);
-    wait_patiently("Portreeve's pod to be made anew", || {
+    wait_patiently("Portreeve's pod to be made again", || {
         let now = own(&own_pods(cluster));
         now.len() == before.len() && !now.contains(&before[0])
     });
@@ -124,7 +124,7 @@ pub(super) fn the_webhook_is_down(cluster: &Cluster) {
     alice.ok(&["run", "other", "--image", SIGNED]);
 }
 
-/// One node after a boot: no webhook answers, and the Pods that bring up the node must be created all the same.
+/// One node after a boot: no webhook answers, and the Pods that bring up the node must still be created.
 pub(super) fn one_node_starts_again(cluster: &Cluster) {
     let (site, admin) = (&cluster.installation, cluster.admin());
     let tenant = cluster.tenant("simplex");

@@ -8,7 +8,7 @@
 //! - an arc of an OBJECT IDENTIFIER that begins with a zero digit (X.690 §8.19.2) or has more than five digits
 //!
 //! Certificates in use have what is accepted here although it is no DER: a BOOLEAN that is FALSE by default and is
-//! written all the same, and a SET whose elements are not in order.
+//! still written, and a SET whose elements are not in order.
 
 /// The tags of the types that are read. A constructed type has bit 6 set.
 pub(crate) mod tag {

@@ -80,7 +80,7 @@ impl<'a> Reader<'a, '_> {
         Ok(())
     }
 
-    /// A string that stands in the text as it is.
+    /// A string that the text has without escapes.
     fn text<E: Error>(&mut self, text: &'a str) -> Result<(), E> {
         // The string is a part of the text, so the difference of the addresses is its position.
         let at = text.as_ptr().addr() - self.document.text.as_ptr().addr();

@@ -164,11 +164,11 @@ fn turns_come_in_order_and_who_gives_way_goes_last() {
     let (request, order) = (long(), Mutex::new(Vec::new()));
     let first = a.permit_now(request).unwrap();
     let other_image = a.permit_now(request).unwrap();
-    first.yield_to_others(request).expect("nobody waits");
+    first.yield_to_others(request).expect("no request waits");
     let lined_up = |number: usize| {
         let end = Instant::now() + Duration::from_secs(10);
         while origins.waiting(Needs::Permit) < number {
-            assert!(Instant::now() < end, "nobody comes");
+            assert!(Instant::now() < end, "no request comes");
             thread::sleep(Duration::from_millis(5));
         }
     };

@@ -156,6 +156,6 @@ mod tests {
         assert!(quota.take(unproven(10), whole(50), || used(0, 0)));
         assert!(quota.take(NOTHING, unproven(10), || used(0, 0)) && !quota.take(NOTHING, unproven(1), || used(0, 0)));
         assert!(quota.take(NOTHING, record(25), || used(0, 0)));
-        assert!(!quota.take(record(25), unproven(25), || used(0, 0)), "nobody goes back to them");
+        assert!(!quota.take(record(25), unproven(25), || used(0, 0)), "their share is not given again");
     }
 }

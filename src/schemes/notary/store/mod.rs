@@ -101,7 +101,7 @@ impl Store {
 
     /// The record of a repository. The disk is read if another process has written there, for at most half of the time that
     /// is left: a volume may not answer. Data that cannot be verified again in that time, or for want of memory, is left for
-    /// the next question; its root and minimum versions still bind.
+    /// the next query; its root and minimum versions still bind.
     pub(crate) fn get(&self, server: &TrustServer, gun: &Gun, deadline: Deadline) -> Option<Arc<RepositoryRecord>> {
         let key = (server.clone(), gun.clone());
         let memory = self.records().get(&key);
@@ -113,7 +113,7 @@ impl Store {
         let budget = Arc::clone(&self.budget);
         let look = move || {
             let place = Place { server: &place.0, gun: &place.1 };
-            // The stamp is read first: a write between the two is noticed by the next question.
+            // The stamp is read first: a write between the two is noticed by the next query.
             let stamp = disk.stamp(place);
             (before != Some(stamp)).then(|| read(&disk, &metrics, &budget, place, stamp, by))
         };
@@ -125,7 +125,7 @@ impl Store {
         }
     }
 
-    /// Merges what was read from the disk into the record in memory. Another question may have brought later data while
+    /// Merges what was read from the disk into the record in memory. Another query may have brought later data while
     /// the disk was read.
     fn merge(&self, key: Key, read: Option<RepositoryRecord>) -> Option<Arc<RepositoryRecord>> {
         let why = read.as_ref().and_then(|read| read.unreadable.as_deref());
@@ -203,7 +203,7 @@ impl Store {
                 return;
             }
             if memory.publication_version() > record.publication_version() {
-                // Another question has brought later data meanwhile; these versions count none the less.
+                // Another query has brought later data meanwhile; these versions count none the less.
                 let mut memory = RepositoryRecord::clone(&memory);
                 memory.trusted_state.merge(&record.trusted_state);
                 records.insert(key, Arc::new(memory));

@@ -125,7 +125,7 @@ pub(crate) fn read_back(
             record.on_disk = Some(state.clone());
             (record, None)
         }
-        // The next question reads it again.
+        // The next query reads it again.
         Err(RefreshError::Unavailable(Unavailable {
             cause: UnavailableCause::OutOfTime | UnavailableCause::Memory,
             ..

@@ -39,7 +39,7 @@ pub(crate) struct RepositoryRecord {
     pub(crate) unstored_root: Option<StoredFile>,
     /// Has it ever verified an image?
     pub(crate) admitted: bool,
-    /// Why the disk could not be read. Such a record is never kept in memory: the next question reads the disk again.
+    /// Why the disk could not be read. Such a record is never kept in memory: the next query reads the disk again.
     pub(crate) unreadable: Option<String>,
     /// When the server last confirmed the data, by the wall clock.
     pub(crate) confirmed: Option<Timestamp>,
@@ -125,7 +125,7 @@ impl RepositoryRecord {
         self.on_disk.as_ref().is_some_and(|stored| stored.epoch == self.epoch && &stored.minimum_versions == versions)
     }
 
-    /// The root and the versions alone. The next question reads the disk again.
+    /// The root and the versions alone. The next query reads the disk again.
     pub(crate) fn without_data(&self) -> Self {
         Self { repository: None, asked: None, stamp: None, incomplete: true, ..self.clone() }
     }

@@ -142,7 +142,7 @@ fn one_repository_that_stalls_keeps_nobody_from_the_others() {
     let waiting = Ask { wait: Duration::from_secs(3), ..Ask::default() };
     thread::scope(|scope| {
         let tenants: Vec<_> = (0..6).map(|_| scope.spawn(|| unavailable(bench.ask_for(slow, &waiting)))).collect();
-        wait_until("somebody to be told", || tenants.iter().any(thread::ScopedJoinHandle::is_finished));
+        wait_until("a tenant to be answered", || tenants.iter().any(thread::ScopedJoinHandle::is_finished));
         // The server is silent, and as many wait for it as may; the rest of it is as good as ever.
         bench.ask(&Ask::default()).unwrap();
         assert!(!bench.is_down());

@@ -110,7 +110,7 @@ fn what_was_superseded_neither_serves_nor_stands_in() {
     bench.age_by(RECHECK_AFTER + Duration::from_secs(1));
     let next = bench.repo.update(|signer| signer.remove_target("targets/releases", "v1").touch("targets"));
     bench.server.publish(&next);
-    // Another question asks the server again, and sees that there is a newer publication, but not what is in it.
+    // Another query asks the server again, and sees that there is a newer publication, but not what is in it.
     bench.server.misbehave("/targets.", Fault::Status(500));
     let stored = Ask { when_unavailable: stale(3600), ..Ask::default() };
     assert!(bench.ask(&Ask { tag: "v9", when_unavailable: stale(3600), ..Ask::default() }).is_err());

@@ -23,9 +23,9 @@ fn connections() -> Arc<Connections> {
 fn one_client_takes_places_from_itself() {
     let connections = connections();
     let probe = connection(&connections, OTHER);
-    let crowd: Vec<_> = (0..16).map(|_| connection(&connections, ONE)).collect();
+    let others: Vec<_> = (0..16).map(|_| connection(&connections, ONE)).collect();
     assert!(probe.waiting(), "it came first, but all others are of one address");
-    drop(crowd);
+    drop(others);
 }
 
 #[test]
@@ -70,9 +70,9 @@ fn a_connection_that_is_cut_gets_no_turn() {
     let second = connection(&connections, ONE);
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| second.answering(RequestKind::Metrics));
-        let crowd: Vec<_> = (0..12).map(|_| connection(&connections, ONE)).collect();
+        let others: Vec<_> = (0..12).map(|_| connection(&connections, ONE)).collect();
         assert_eq!(waiting.join().unwrap(), Err(NoPermit::Closed));
-        drop(crowd);
+        drop(others);
     });
 }
 
@@ -81,14 +81,14 @@ fn who_stands_behind_a_crowd_of_one_address_does_not_wait_long() {
     let connections = connections();
     let begin = Instant::now();
     // Six connections at a time, each of which has begun a request.
-    let mut crowd = Vec::new();
+    let mut others = Vec::new();
     for _ in 0..60 {
-        crowd.push(connection(&connections, ONE));
+        others.push(connection(&connections, ONE));
         // The threads of closed connections end.
-        crowd.retain(|guard| guard.enter(Phase::Receiving));
+        others.retain(|guard| guard.enter(Phase::Receiving));
     }
     let probe = connection(&connections, OTHER);
     assert!(begin.elapsed() < 5 * GRACE, "{:?}", begin.elapsed());
     assert!(probe.waiting());
-    drop(crowd);
+    drop(others);
 }

@@ -92,7 +92,7 @@ impl Key {
         }
     }
 
-    /// The key as it stands in metadata.
+    /// The key as metadata has it.
     pub fn json(&self) -> Value {
         json!({"keytype": self.keytype(), "keyval": {"private": null, "public": STANDARD.encode(self.public())}})
     }

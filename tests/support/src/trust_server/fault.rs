@@ -78,7 +78,7 @@ pub(super) fn misbehave(
             over()
         }
         Fault::LongBody => {
-            // In one piece: what comes a moment later nobody can tell from the answer to the next request.
+            // In one piece: a client cannot distinguish later bytes from the answer to the next request.
             let length = Length::Claimed(response.body.len());
             let mut body = response.body;
             body.extend_from_slice(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}");

@@ -205,7 +205,7 @@ fn honest_certificates() -> Vec<Vec<u8>> {
     all
 }
 
-/// A certificate that nobody makes any more: with both unique IDs (RFC 5280 §4.1.2.8).
+/// A certificate that is not made any more: with both unique IDs (RFC 5280 §4.1.2.8).
 fn with_unique_ids(der: &[u8]) -> Vec<u8> {
     let ids = [element(tag::implicit(1), &[&[0, 1, 2]]), element(tag::implicit(2), &[&[4, 0x50]])].concat();
     let wholes = |reader: &mut Reader<'_>| {
