@@ -152,8 +152,8 @@ impl Store {
         Some(merged)
     }
 
-    /// The data that a server has confirmed to this process, under this anchor; `None` where there is none, or the anchor does
-    /// not trust its root.
+    /// The data that a server has confirmed to this process, under this anchor; `None` where there is none, the anchor does not
+    /// trust its root, or newer data was seen, by whatever anchor.
     pub(crate) fn cached(
         &self,
         server: &TrustServer,
@@ -163,7 +163,7 @@ impl Store {
     ) -> Option<CachedRepository> {
         let key = (server.clone(), gun.clone());
         let (record, checked) = self.records().get_under(&key, anchor)?;
-        let confirmed = record.asked?;
+        let confirmed = record.asked.filter(|_| !record.is_superseded())?;
         let anchored = match checked {
             Some(anchored) => anchored,
             None => {

@@ -163,3 +163,24 @@ fn a_publication_that_was_confirmed_in_a_refresh_that_failed_still_stands_in() {
     assert_eq!(timestamp_of(&known), 2);
     assert!(known.stale(&first_use(), &alice(), now()).unwrap().is_some());
 }
+
+#[test]
+fn older_data_whose_refresh_ends_late_is_not_served() {
+    let bench = Bench::new();
+    let store = Store::new(None, MAX_BYTES, Arc::new(Metrics::new()));
+    let old = plant().publish();
+    let new = old.update(|signer| signer.touch("snapshot"));
+    bench.refresh(&store, &old).unwrap();
+    // A refresh for one anchor, which has begun before another anchor's has seen newer data and failed.
+    let known = store.get(&bench.server, &bench.gun, soon()).unwrap();
+    let late = Arc::new(known.refresh(&mut Files(&old), &bench.gun, &pin(&old), &alice(), now()).unwrap());
+    let cached = |anchor: &Anchor| store.cached(&bench.server, &bench.gun, anchor, now());
+    assert!(cached(&first_use()).is_some());
+    assert_eq!(fail(&bench, &store, &new, "snapshot"), "unavailable");
+    store.insert(&bench.server, &bench.gun, &pin(&old), &late, Some(confirmed(now())), known.epoch());
+    for anchor in [first_use(), pin(&old)] {
+        assert!(cached(&anchor).is_none());
+    }
+    bench.refresh(&store, &new).unwrap();
+    assert!(cached(&pin(&old)).is_some());
+}
