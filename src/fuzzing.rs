@@ -1,4 +1,4 @@
-//! What the fuzz targets under `tests/fuzz` reach of the parsers that are private. Only with the feature `fuzzing`,
+//! The private parsers that the fuzz targets under `tests/fuzz` reach. Only with the feature `fuzzing`,
 //! which no release has.
 
 pub use crate::base::json_limits::fuzz_values as json_values;

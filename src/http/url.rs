@@ -41,7 +41,7 @@ impl fmt::Display for ServerUrl {
 pub enum PlainHttp {
     /// https only.
     Refused,
-    /// `http://` URLs as well. Dangerous: anyone on the network can then read and change all but what is signed.
+    /// `http://` URLs as well. Dangerous: the network can then read everything and change everything that is not signed.
     DangerouslyAllowed,
 }
 

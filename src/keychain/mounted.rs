@@ -347,7 +347,7 @@ mod tests {
         away();
         assert_eq!(users(&credentials, "quay.io/x"), ["alice"]);
         back();
-        // What is not read for its name keeps nothing else.
+        // A file whose name is not read does not keep other credentials in force.
         scratch.write("m/b/config.json", config("quay.io", "bob"));
         fs::remove_dir_all(mount.join("a")).unwrap();
         assert!(users(&credentials, "quay.io/x").is_empty());

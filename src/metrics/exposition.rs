@@ -1,6 +1,6 @@
 //! Writes metrics in Prometheus' text format 0.0.4, which every scraper reads without negotiation. The registry writes only
-//! OpenMetrics, in which the name of a counter differs from that of its samples. In what is registered here nothing else
-//! differs.
+//! OpenMetrics, in which the name of a counter differs from that of its samples. The metrics of this registry differ in
+//! nothing else.
 
 use std::fmt::{Display, Write as _};
 

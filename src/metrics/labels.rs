@@ -273,7 +273,7 @@ words! {
     ReloadResult {
         /// They took effect.
         Ok => "ok",
-        /// They could not be used. What was in force stays in force.
+        /// They could not be used. The last good state stays in force.
         Failed => "failed",
     }
 }

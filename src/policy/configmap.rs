@@ -249,7 +249,7 @@ mod tests {
         checked.finish().map(|set| set.len()).map_err(|problems| problems.iter().map(ToString::to_string).collect())
     }
 
-    /// What is cheap to write must not be dear to review.
+    /// A ConfigMap that is cheap to write must not be costly to review.
     #[test]
     fn rules_and_problems_have_an_end() {
         let policy = |name: &str, rules: usize| {

@@ -1,5 +1,5 @@
-//! What the server serves: the interface to the program behind it. The server knows the paths of the program and how to
-//! count them; it knows nothing of what their bodies mean.
+//! The interface to the program behind the server. The server knows the paths of the program and how to count them. It does
+//! not know the meaning of their bodies.
 
 use crate::base::context::Deadline;
 use crate::metrics;

@@ -1,7 +1,7 @@
 //! The decision log: one line for each admission, with the request and the verdict on each image.
 //!
-//! It never contains a body, a token or a key. What a tenant wrote is truncated and made printable. No line is longer than
-//! what container runtimes store in one piece.
+//! It never contains a body, a token or a key. A tenant's text is truncated and made printable. No line is longer than
+//! container runtimes store in one piece.
 
 use std::fmt;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! What the server calls: the bytes of an AdmissionReview in, the bytes of the response out, one log line for each.
+//! The program behind the server. It takes the bytes of an AdmissionReview, returns the bytes of the response, and logs one
+//! line.
 
 pub(crate) mod counting;
 pub(crate) mod decision_log;

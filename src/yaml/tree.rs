@@ -226,7 +226,7 @@ mod tests {
         }
     }
 
-    /// What an editor shows as the rest of a comment must not be read as a line of its own.
+    /// Text that an editor shows as the rest of a comment must not be read as another line.
     #[test]
     fn a_lone_carriage_return_is_refused_with_its_line() {
         for (text, line, column) in [

@@ -32,7 +32,7 @@ pub struct ExportRequest<'a> {
     pub gun: &'a Gun,
     /// The server to fetch it from.
     pub server: &'a TrustServer,
-    /// By what the root is trusted.
+    /// The anchor that must trust the root.
     pub anchor: &'a Anchor,
     /// The credentials for signing in.
     pub credentials: &'a Credentials<'a>,

@@ -287,7 +287,7 @@ mod tests {
         }
         assert_eq!((small.reserve(&[SMALL_FILE / 2, SMALL_FILE / 2]), asked.get()), (Ok(()), 3));
         assert!(small.fetch(&list(), SMALL_FILE).is_ok());
-        // What is larger is not even asked for.
+        // A larger file is not requested.
         let Unavailable { cause, message } = small.reserve(&[SMALL_FILE / 2, SMALL_FILE / 2 + 1]).unwrap_err();
         assert!(message.contains("raise limits.verifyMemory") && cause == UnavailableCause::Memory, "{message}");
         let refused = small.fetch(&MetadataName::Snapshot(Sha256::of(b"x")), SMALL_FILE + 1).unwrap_err().to_string();

@@ -76,7 +76,7 @@ impl Lookup<'_> {
         }
     }
 
-    /// Asks the server. A failure comes with what was verified before it.
+    /// Asks the server. A failure comes with the state that was verified before it.
     fn refresh(
         &self,
         cached: Option<&CachedRepository>,
@@ -131,7 +131,7 @@ impl Lookup<'_> {
             None => Repository::refresh_with_state(&mut source, gun, anchor, None, roles, self.now),
         };
         let mut refreshed = attempt(record.as_deref(), &roles);
-        // The missing file may be that of another query's signer. What was verified so far stays.
+        // The missing file may be that of another query's signer. The state that was verified so far stays.
         if let (Some(record), Err(failed)) = (&record, &refreshed)
             && matches!(failed.error, RefreshError::Unavailable(_))
             && roles != self.roles

@@ -25,7 +25,7 @@ impl BodyBudget {
     }
 }
 
-/// A body that grows as its bytes arrive. What the client announces reserves nothing.
+/// A body that grows as its bytes arrive. The length that the client announces reserves no memory.
 #[derive(Debug)]
 pub(super) struct Body<'a> {
     budget: &'a BodyBudget,

@@ -1,8 +1,8 @@
-//! The gateway: it stands between the network and tiny_http, which has neither limits nor timeouts.
+//! The gateway between the network and tiny_http, which has neither limits nor timeouts.
 //!
 //! It accepts TCP connections on the TLS listener and on the plain listener for metrics and probes, with one small thread a
 //! connection and a limit on their number. It speaks TLS, holds every phase to its time and every part to its size, reads a
-//! whole request, and only then passes on what it understood of it. It never passes on a byte that it did not understand,
+//! whole request, and only then passes on the parts that it has parsed. It never passes on a byte that it has not parsed,
 //! and it knows nothing of admissions.
 
 mod acceptor;

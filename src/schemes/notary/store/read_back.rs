@@ -1,5 +1,6 @@
-//! Reads stored trust data back: everything is verified again, as if a server had sent it. What is damaged costs only what
-//! is damaged. Asks neither the anchor nor the expiry: both are checked before anything is served.
+//! Reads stored trust data back: everything is verified again, as if a server had sent it. Damage
+//! to the data leaves the root and the minimum versions in force. The anchor and the expiry are not checked here: they are
+//! checked before a target is looked up.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! What is known of one repository, whatever the anchor. A record serves nothing by itself: the anchor and the expiry are
-//! checked first.
+//! The record of one repository: its data and its trusted state, for all anchors. A record answers no query by itself: the
+//! anchor and the expiry are checked first.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -25,7 +25,7 @@ pub(crate) struct Confirmation {
     pub(crate) asked: Instant,
 }
 
-/// What is known of one repository.
+/// The record of one repository.
 #[derive(Clone)]
 pub(crate) struct RepositoryRecord {
     /// The newest data. `None`: there is none yet, it was evicted, or it cannot be read back whole.
@@ -100,7 +100,7 @@ impl RepositoryRecord {
         self.unreadable.as_deref()
     }
 
-    /// Takes over what an earlier record has beyond this one.
+    /// Takes over the parts of an earlier record that this one lacks.
     pub(crate) fn inherit(&mut self, earlier: &Self) {
         self.trusted_state.merge(&earlier.trusted_state);
         self.on_disk.clone_from(&earlier.on_disk);

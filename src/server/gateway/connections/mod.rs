@@ -1,8 +1,8 @@
 //! The open connections: how many there may be, which one is closed for a new one, and how they end at shutdown.
 //!
-//! Health probes have places that nothing else can take. More connections are accepted than may have other requests in
-//! progress, so there is always one that may be closed for a new connection, until the request of the new one shows what it
-//! is. An admission in progress is never closed before the deadline of the shutdown: a decision that is made is also
+//! Health probes have places that no other request can take. More connections are accepted than may have other requests in
+//! progress, so there is always one that may be closed for a new connection, until the request of the new one shows whether
+//! it is a probe. An admission in progress is never closed before the deadline of the shutdown: a decision that is made is also
 //! delivered.
 
 mod table;

@@ -85,7 +85,7 @@ impl Table {
     ///
     /// The first candidates are connections that have been open for [`NEW_TIME`] without a request, and those whose request
     /// is no probe and waits for a permit. On the plain listener, connections that had their response come next. New
-    /// connections come last, and each has some time to show what it is. Among equal candidates, one of the address with the
+    /// connections come last, and each has some time to send a request. Among equal candidates, one of the address with the
     /// most connections is closed first, then the one that has been idle longest. A connection of an address that has fewer
     /// connections than the new one's address is never closed for it, unless it is a first candidate. Silent clients
     /// therefore cannot keep new ones out, and an address with many connections takes places from itself. On the plain
