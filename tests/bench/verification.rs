@@ -174,9 +174,9 @@ enum Work {
     Floor,
     /// A refresh that finds the same snapshot as before.
     Unchanged,
-    /// A question to the verified repository.
+    /// A verdict by the verified repository.
     Verdict,
-    /// A question to the trust service within `refreshAfter`.
+    /// A query to the Notary service within `refreshAfter`.
     Ask,
 }
 
