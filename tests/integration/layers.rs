@@ -30,8 +30,12 @@ fn a_room_imports_only_rooms_below_it() {
         let from = position(&name).unwrap_or_else(|| panic!("ARCHITECTURE.md does not list the room {name}"));
         visited.insert(name.clone());
         let mut texts = Vec::new();
-        collect(&path, &mut texts);
-        for text in texts {
+        collect(&path, 1, &mut texts);
+        for (depth, text) in texts {
+            assert!(
+                !code(&text).any(|line| line.contains(&"super::".repeat(depth))),
+                "{name} leaves its room by `super`"
+            );
             for to in imports(&text).filter(|to| *to != name) {
                 let below =
                     position(to).unwrap_or_else(|| panic!("{name} imports {to}, which ARCHITECTURE.md does not list"));
@@ -46,22 +50,31 @@ fn a_room_imports_only_rooms_below_it() {
     assert_eq!(found, EXCEPTIONS.map(str::to_owned).into(), "imports that go upwards");
 }
 
-/// The rooms in `crate::room` and in `use crate::{room::…, room::…}`, outside of comments and of tests.
-fn imports(text: &str) -> impl Iterator<Item = &str> {
+/// The lines outside of comments and of tests.
+fn code(text: &str) -> impl Iterator<Item = &str> {
     let code = text.split("\n#[cfg(test)]\nmod tests").next().unwrap();
-    let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
-    lines.flat_map(|line| {
+    code.lines().filter(|line| !line.trim_start().starts_with("//"))
+}
+
+/// The rooms in `crate::room`.
+fn imports(text: &str) -> impl Iterator<Item = &str> {
+    code(text).flat_map(|line| {
         assert!(!line.contains("crate::{"), "one `use crate::room` a line, so that this test can read it: {line}");
         line.split("crate::").skip(1).map(|rest| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap())
     })
 }
 
-/// The texts of a file, or of all files below a directory but for tests.
-fn collect(path: &Path, texts: &mut Vec<String>) {
+/// The texts of a file, or of all files below a directory but for tests; each with the number of `super` that lead from there to
+/// the crate's root.
+fn collect(path: &Path, depth: usize, texts: &mut Vec<(usize, String)>) {
     if path.is_dir() {
-        fs::read_dir(path).unwrap().for_each(|entry| collect(&entry.unwrap().path(), texts));
+        for entry in fs::read_dir(path).unwrap() {
+            let path = entry.unwrap().path();
+            let is_module_file = path.file_name().is_some_and(|name| name == "mod.rs");
+            collect(&path, if is_module_file { depth } else { depth + 1 }, texts);
+        }
     } else if path.file_stem().is_some_and(|stem| stem != "tests") && !path.iter().any(|part| part == "tests") {
-        texts.push(fs::read_to_string(path).unwrap());
+        texts.push((depth, fs::read_to_string(path).unwrap()));
     }
 }
 

@@ -2,24 +2,29 @@
 
 use super::*;
 
+/// What each of so many threads returns that all begin at the same time.
+fn at_once<T: Send>(count: usize, run: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    let barrier = Barrier::new(count);
+    thread::scope(|scope| {
+        let (barrier, run) = (&barrier, &run);
+        let begin = |number| {
+            scope.spawn(move || {
+                barrier.wait();
+                run(number)
+            })
+        };
+        let threads: Vec<_> = (0..count).map(begin).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
 #[test]
 fn questions_at_the_same_time_share_one_refresh() {
     let bench = Bench::new(LONG);
     bench.server.misbehave("timestamp", Fault::Delay(Duration::from_millis(300)));
-    let barrier = Barrier::new(8);
-    thread::scope(|scope| {
-        let threads: Vec<_> = (0..8)
-            .map(|_| {
-                scope.spawn(|| {
-                    barrier.wait();
-                    bench.ask(&Ask::default())
-                })
-            })
-            .collect();
-        for thread in threads {
-            thread.join().unwrap().unwrap();
-        }
-    });
+    for answer in at_once(8, |_| bench.ask(&Ask::default())) {
+        answer.unwrap();
+    }
     assert_eq!(bench.server.count("timestamp"), 1);
 }
 
@@ -28,20 +33,9 @@ fn a_shared_failure_is_told_to_all_and_forgotten() {
     let bench = Bench::new(LONG);
     bench.server.misbehave("root", Fault::Delay(Duration::from_millis(300)));
     bench.server.misbehave("timestamp", Fault::Status(500));
-    let barrier = Barrier::new(4);
-    thread::scope(|scope| {
-        let threads: Vec<_> = (0..4)
-            .map(|_| {
-                scope.spawn(|| {
-                    barrier.wait();
-                    bench.ask(&Ask::default())
-                })
-            })
-            .collect();
-        for thread in threads {
-            assert!(unavailable(thread.join().unwrap()).contains("500"));
-        }
-    });
+    for answer in at_once(4, |_| bench.ask(&Ask::default())) {
+        assert!(unavailable(answer).contains("500"));
+    }
     assert_eq!(bench.server.count("timestamp"), 1);
     bench.server.behave();
     bench.ask(&Ask::default()).unwrap();
@@ -59,26 +53,15 @@ fn a_failure_before_any_sign_in_is_shared_whatever_the_credentials() {
             vec![Credential { username: username.clone(), password: password.clone(), source: String::new() }]
         })
     };
-    let barrier = Barrier::new(4);
-    thread::scope(|scope| {
-        let threads: Vec<_> = ["a", "b", "c", "d"]
-            .map(|user| {
-                let (bench, barrier) = (&bench, &barrier);
-                scope.spawn(move || {
-                    barrier.wait();
-                    let keychain = of(user);
-                    let credentials = Credentials::new(&keychain, GUN, None);
-                    let why = unavailable(bench.ask_with(&Ask::default(), &credentials));
-                    assert!(credentials.found().is_none());
-                    why
-                })
-            })
-            .into_iter()
-            .collect();
-        for thread in threads {
-            assert!(thread.join().unwrap().contains("500"));
-        }
+    let users = ["a", "b", "c", "d"];
+    let answers = at_once(users.len(), |number| {
+        let keychain = of(users[number]);
+        let credentials = Credentials::new(&keychain, GUN, None);
+        let why = unavailable(bench.ask_with(&Ask::default(), &credentials));
+        assert!(credentials.found().is_none());
+        why
     });
+    assert!(answers.iter().all(|why| why.contains("500")), "{answers:?}");
     assert_eq!(bench.server.count("timestamp"), 1);
 }
 
