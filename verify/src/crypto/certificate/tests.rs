@@ -234,7 +234,8 @@ impl Random {
 fn is_nested(tag: u8, content: &[u8]) -> bool {
     let mut rest = Reader::new(content);
     let is_whole = std::iter::from_fn(|| (!rest.is_empty()).then(|| rest.any())).all(|element| element.is_some());
-    tag & 0x20 != 0 || (tag == tag::OCTET_STRING && is_whole)
+    // The bytes of a key identifier may look like an element by chance, and need not be one further inside.
+    is_whole && (tag & 0x20 != 0 || tag == tag::OCTET_STRING)
 }
 
 /// These elements with bytes removed and inserted where the one that begins, or whose content lies, at `at`. The lengths of
