@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::evaluate::Verdict;
 use crate::policy::Rule;
-use crate::schemes::{Mode, Subject};
+use crate::schemes::{Finding, Mode, Subject};
 use portreeve_verify::VerifiedDigest;
 
 /// The verdict of a rule, or of one check of a rule.
@@ -18,8 +18,12 @@ use portreeve_verify::VerifiedDigest;
 pub struct RuleVerdict {
     /// The rule.
     pub rule: Arc<Rule>,
+    /// The scheme of the check; `None` if no check was made.
+    pub scheme: Option<&'static str>,
     /// What the check looked at; `None` if no check was made.
     pub subject: Option<Subject>,
+    /// The signatures that it looked at ([`crate::schemes::Trace::findings`]).
+    pub findings: Vec<Finding>,
     /// The verdict.
     pub verdict: Verdict,
 }
@@ -217,7 +221,7 @@ mod tests {
             'U' => Verdict::Unavailable { reason: "away".to_owned() },
             _ => Verdict::Unchecked,
         };
-        RuleVerdict { rule: Arc::new(rule), subject: None, verdict }
+        RuleVerdict { rule: Arc::new(rule), scheme: None, subject: None, findings: Vec::new(), verdict }
     }
 
     fn now() -> Timestamp {

@@ -14,7 +14,7 @@ use crate::base::context::Deadline;
 use crate::keychain::{Keychain, MountedCredentials, PodKeychain, PulledConfigs};
 use crate::kube::pull_secrets::PullContext;
 use crate::policy::{self, MAX_DENIAL, PolicySet, Rule, Selection, Together};
-use crate::schemes::{Check, Freshness, Mode, Query, Refusal, Requirement, Schemes, Subject, Trace, Verified};
+use crate::schemes::{Check, Finding, Freshness, Mode, Query, Refusal, Requirement, Schemes, Subject, Trace, Verified};
 use portreeve_verify::VerifiedDigest;
 use portreeve_verify::image::Reference;
 use portreeve_verify::text::printable;
@@ -57,8 +57,12 @@ pub struct Evaluation {
     pub reference: Option<Reference>,
     /// The rule that decided; `None` if no rule was found.
     pub rule: Option<Arc<Rule>>,
+    /// The scheme of the deciding check; `None` if no check was made.
+    pub scheme: Option<&'static str>,
     /// What the deciding check looked at; `None` if no check was made.
     pub subject: Option<Subject>,
+    /// The signatures that it looked at, if it asked for them or refused the image.
+    pub findings: Vec<Finding>,
     /// The verdicts of the other rules that were evaluated: those that are equally specific, and, for an image without a tag,
     /// those that would match it with some tag.
     pub others: Vec<RuleVerdict>,
@@ -230,12 +234,16 @@ impl Evaluator {
         );
         let Combined { verdicts, pin } = combined;
         let mut verdicts = verdicts.into_iter();
-        let Some(RuleVerdict { rule, subject, verdict }) = verdicts.next() else { return Evaluation::lost() };
+        let Some(RuleVerdict { rule, scheme, subject, findings, verdict }) = verdicts.next() else {
+            return Evaluation::lost();
+        };
         Evaluation {
             reference: Some(reference),
             scope: PolicyScope::from(&rule.scope),
             rule: Some(rule),
+            scheme,
             subject,
+            findings,
             others: verdicts.collect(),
             verdict,
             pin,
@@ -266,14 +274,15 @@ impl Evaluator {
                 Verdict::Rejected { code: "no-check", reason }
             }
         };
-        RuleVerdict { rule: Arc::clone(rule), subject: None, verdict }
+        RuleVerdict { rule: Arc::clone(rule), scheme: None, subject: None, findings: Vec::new(), verdict }
     }
 
     fn by_check(&self, rule: &Arc<Rule>, check: &Check, query: &Query<'_>, times: &Cell<PhaseTimes>) -> RuleVerdict {
         let mut trace = Trace::default();
         let verdict = Verdict::from(self.schemes.verify(check, query, &mut trace));
         times.set(times.get().with(&trace));
-        RuleVerdict { rule: Arc::clone(rule), subject: trace.subject, verdict }
+        let Trace { subject, findings, .. } = trace;
+        RuleVerdict { rule: Arc::clone(rule), scheme: Some(check.scheme()), subject, findings, verdict }
     }
 }
 
@@ -325,7 +334,9 @@ impl Evaluation {
         Self {
             reference: None,
             rule: None,
+            scheme: None,
             subject: None,
+            findings: Vec::new(),
             others: Vec::new(),
             scope: PolicyScope::NoPolicy,
             verdict,

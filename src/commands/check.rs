@@ -131,7 +131,7 @@ impl Other {
 
 /// The stored data of the repository that was looked at.
 fn stored(engine: &Engine, subject: &Subject, now: Timestamp) -> Option<Stored> {
-    let Subject::NotaryV1 { gun, server } = subject;
+    let Subject::NotaryV1 { gun, server } = subject else { return None };
     let service = &engine.evaluator().schemes.notary_v1.service;
     service.stored(server.as_ref()?, gun).map(|summary| Stored::of(summary, now))
 }
@@ -214,10 +214,10 @@ impl Report {
                 Freshness::Cached => "remembered".to_owned(),
                 Freshness::Stale { age } => format!("stored, last confirmed {} s ago", age.as_secs()),
             });
-            report.tag = Some(printable(&evidence.tag, 128));
+            report.tag = evidence.tag().map(|tag| printable(tag, 128));
             report.digest = Some(digest.to_string());
             report.pinned = evaluation.reference.as_ref().map(|reference| reference.pinned_to(digest));
-            report.released_by = Some(evidence.released_by.clone());
+            report.released_by = evidence.released_by().map(str::to_owned);
             report.signers.clone_from(&verified.signers);
             let expires = evidence.expires().into_iter().map(|(role, expires)| (role, expires.to_string()));
             report.expires = portreeve_verify::ordered::map(expires);

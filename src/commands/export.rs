@@ -105,7 +105,7 @@ fn export(config: &Config, wanted: &Wanted, timeout: Duration) -> Result<String,
         ..config.notary(Arc::new(Waiting::new(1)), Arc::new(Metrics::new()))
     })
     .map_err(|error| bad("the configuration", error.to_string()))?;
-    let mounted = MountedCredentials::new(Some(config.registries.clone()));
+    let mounted = MountedCredentials::new(Some(config.mounted_credentials.clone()));
     let credentials = Credentials::new(&mounted, gun.as_str(), None);
     // The site verifies the data again with its own pins. Without a pin, the first use of the root is here.
     let anchor = Anchor { first_use: if pins.is_empty() { config.trust.first_use } else { FirstUse::Forbidden }, pins };

@@ -15,6 +15,8 @@ use crate::kube::error::ApiSetupError;
 use crate::kube::signer_secrets::{ClusterSigners, SecretStore};
 use crate::metrics::Metrics;
 use crate::schemes::Schemes;
+use crate::schemes::cosign::Cosign;
+use crate::schemes::evidence::EvidenceStore;
 use crate::schemes::notary::scheme::NotaryV1;
 use crate::schemes::notary::{Notary, NotaryError};
 use crate::webhook::Engine;
@@ -28,6 +30,8 @@ pub fn engine(config: &Config, waiting: Arc<Waiting>, metrics: Arc<Metrics>) -> 
         AskApi::No => None,
         AskApi::Yes => Some(api(Purpose::Credentials)?),
     };
+    let evidence = Arc::new(EvidenceStore::new(config.evidence(Arc::clone(&metrics))));
+    let cosign = Cosign::new(service.shared(), evidence, config.cosign(secrets_api.clone().map(ClusterSigners::new)));
     let notary_v1 = NotaryV1 {
         service,
         secrets: SecretStore::new(config.secrets.clone()),
@@ -38,8 +42,8 @@ pub fn engine(config: &Config, waiting: Arc<Waiting>, metrics: Arc<Metrics>) -> 
     };
     let evaluator = Evaluator {
         policies: PoliciesInForce::default(),
-        schemes: Schemes { notary_v1 },
-        credentials: MountedCredentials::new(Some(config.registries.clone())).counted_by(Arc::clone(&metrics)),
+        schemes: Schemes { notary_v1, cosign },
+        credentials: MountedCredentials::new(Some(config.mounted_credentials.clone())).counted_by(Arc::clone(&metrics)),
         pull_secrets: secrets_api.map(PulledConfigs::new),
         own_namespace: config.namespace.clone(),
     };

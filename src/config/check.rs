@@ -4,12 +4,15 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::schema::{ApiSection, LimitsSection, Size, TlsSection, TrustSection, WhenUnavailableWord};
+use super::schema::{
+    ApiSection, LimitsSection, RegistriesSection, Size, TlsSection, TrustSection, WhenUnavailableWord,
+};
 use super::{ConfigError, TrustConfig, TrustLimits};
 use crate::base::text::{byte_size, duration};
 use crate::http::url::PlainHttp;
 use crate::kube::api::{ApiSettings, ApiUrl};
-use crate::schemes::notary::query::WhenUnavailable;
+use crate::registry::oci::places::Registries;
+use crate::schemes::WhenUnavailable;
 use crate::schemes::notary::servers::TrustServers;
 use crate::server::settings::{Limits, Settings, TlsFiles};
 use portreeve_verify::tuf::FirstUse;
@@ -128,6 +131,16 @@ impl Checker<'_> {
             plain_http,
             limits,
         })
+    }
+
+    pub(super) fn registries(
+        &self,
+        section: RegistriesSection,
+        plain_http: PlainHttp,
+    ) -> Result<Registries, ConfigError> {
+        let (endpoints, signatures) = (section.endpoints.unwrap_or_default(), section.signatures.unwrap_or_default());
+        Registries::new(endpoints, signatures, plain_http)
+            .map_err(|source| ConfigError::Registries { file: self.file.to_owned(), source })
     }
 
     pub(super) fn api(&self, api: ApiSection) -> Result<ApiSettings, ConfigError> {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::base::files::FileError;
+use crate::registry::oci::places::RegistriesError;
 use crate::schemes::notary::servers::TrustServersError;
 use crate::yaml::YamlError;
 use portreeve_verify::text::printable;
@@ -43,6 +44,13 @@ pub enum ConfigError {
         /// What is wrong.
         source: TrustServersError,
     },
+    /// An entry of `registries` is wrong.
+    Registries {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        source: RegistriesError,
+    },
 }
 
 impl fmt::Display for ConfigError {
@@ -54,6 +62,7 @@ impl fmt::Display for ConfigError {
                 write!(f, "{}: {key}: found \"{}\", expected {expected}", file.display(), printable(found, 120))
             }
             Self::Servers { file, source } => write!(f, "{}: trust.servers: {source}", file.display()),
+            Self::Registries { file, source } => write!(f, "{}: registries: {source}", file.display()),
         }
     }
 }
@@ -65,6 +74,7 @@ impl std::error::Error for ConfigError {
             Self::Syntax { source, .. } => Some(source),
             Self::Value { .. } => None,
             Self::Servers { source, .. } => Some(source),
+            Self::Registries { source, .. } => Some(source),
         }
     }
 }

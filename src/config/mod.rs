@@ -23,14 +23,16 @@ use crate::base::waiting::Waiting;
 use crate::http::url::PlainHttp;
 use crate::kube::api::ApiSettings;
 use crate::kube::object_name::is_dns_label;
+use crate::kube::signer_secrets::{ClusterSigners, SecretStore};
 use crate::logging::Format;
 use crate::metrics::Metrics;
-use crate::schemes::notary::query::WhenUnavailable;
+use crate::registry::oci::places::Registries;
 use crate::schemes::notary::servers::TrustServers;
-use crate::schemes::{Mode, notary};
+use crate::schemes::{Mode, WhenUnavailable, cosign, evidence, notary};
 use crate::server::Settings;
 use crate::yaml;
 use check::Checker;
+use portreeve_verify::heap_size;
 use portreeve_verify::tuf::FirstUse;
 use schema::{ChildrenWord, Document, FormatWord, LevelWord, ModeWord, UnchangedWord};
 
@@ -38,6 +40,10 @@ pub use error::ConfigError;
 
 /// The most bytes of a configuration file.
 const MAX_FILE_BYTES: usize = 1 << 20;
+
+/// Evidence may take one part in this many of `limits.trustMemory` and of `limits.trustCache`. Notary's trust data may take what
+/// evidence leaves.
+const EVIDENCE_SHARE: u64 = 4;
 
 /// The file that tells a pod its namespace.
 const OWN_NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
@@ -54,7 +60,9 @@ pub struct Config {
     /// The directory of signers' keys, as `<namespace>/<secret>/<key>`.
     pub secrets: PathBuf,
     /// The directory of docker configs that count for every namespace.
-    pub registries: PathBuf,
+    pub mounted_credentials: PathBuf,
+    /// Where images and their signatures are read.
+    pub registries: Registries,
     /// Whether pull secrets and signers' keys are read from the Kubernetes API.
     pub ask_api: AskApi,
     /// How the Kubernetes API is reached.
@@ -144,8 +152,9 @@ impl Config {
         // A section whose keys are all commented out is an empty one.
         let (tls, credentials) = (document.tls.unwrap_or_default(), document.credentials.unwrap_or_default());
         let (trust, admission) = (document.trust.unwrap_or_default(), document.admission.unwrap_or_default());
-        let log = document.log.unwrap_or_default();
+        let (log, registries) = (document.log.unwrap_or_default(), document.registries.unwrap_or_default());
         let (limits, trust_limits) = check.limits(document.limits.unwrap_or_default())?;
+        let trust = check.trust(trust, trust_limits)?;
         let default_controllers = || DEFAULT_TRUSTED_CONTROLLERS.iter().map(|&user| user.to_owned()).collect();
         Ok(Self {
             server: check.server(document.listen.as_deref(), document.metrics_listen.as_deref(), tls, limits)?,
@@ -156,10 +165,11 @@ impl Config {
             },
             policies: document.policies.unwrap_or_else(|| vec!["/etc/portreeve/policies".into()]),
             secrets: document.secrets.unwrap_or_else(|| "/etc/portreeve/secrets".into()),
-            registries: credentials.mounted.unwrap_or_else(|| "/etc/portreeve/registries".into()),
+            mounted_credentials: credentials.mounted.unwrap_or_else(|| "/etc/portreeve/registries".into()),
             ask_api: if credentials.kubernetes.unwrap_or(false) { AskApi::Yes } else { AskApi::No },
             api: check.api(credentials.api.unwrap_or_default())?,
-            trust: check.trust(trust, trust_limits)?,
+            registries: check.registries(registries, trust.plain_http)?,
+            trust,
             mode: match admission.mode.unwrap_or(ModeWord::Enforce) {
                 ModeWord::Enforce => Mode::Enforce,
                 ModeWord::Warn => Mode::Warn,
@@ -185,6 +195,27 @@ impl Config {
                 LevelWord::Debug => log::LevelFilter::Debug,
             },
         })
+    }
+
+    /// The settings of the store of evidence.
+    pub fn evidence(&self, metrics: Arc<Metrics>) -> evidence::Settings {
+        evidence::Settings {
+            cache: self.trust.cache.clone(),
+            memory: heap_size::as_u64(self.trust.limits.memory) / EVIDENCE_SHARE,
+            cache_bytes: heap_size::as_u64(self.trust.limits.cache) / EVIDENCE_SHARE,
+            metrics,
+        }
+    }
+
+    /// The settings of the cosign scheme.
+    pub fn cosign(&self, cluster_signers: Option<ClusterSigners>) -> cosign::Settings {
+        cosign::Settings {
+            registries: self.registries.clone(),
+            refresh_after: self.trust.refresh_after,
+            when_unavailable: self.trust.when_unavailable,
+            secrets: SecretStore::new(self.secrets.clone()),
+            cluster_signers,
+        }
     }
 
     /// The settings of the Notary v1 scheme.

@@ -17,6 +17,7 @@ pub(super) struct Document {
     pub(super) secrets: Option<PathBuf>,
     pub(super) credentials: Option<CredentialsSection>,
     pub(super) trust: Option<TrustSection>,
+    pub(super) registries: Option<RegistriesSection>,
     pub(super) admission: Option<AdmissionSection>,
     pub(super) limits: Option<LimitsSection>,
     pub(super) log: Option<LogSection>,
@@ -57,6 +58,13 @@ pub(super) struct TrustSection {
     pub(super) max_stale: Option<String>,
     pub(super) require_pinned_roots: Option<bool>,
     pub(super) allow_plain_http: Option<bool>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields, expecting = "a mapping")]
+pub(super) struct RegistriesSection {
+    pub(super) endpoints: Option<BTreeMap<String, String>>,
+    pub(super) signatures: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Clone, Copy, Deserialize)]

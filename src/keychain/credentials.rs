@@ -1,8 +1,8 @@
 //! The credentials of one request: looked up once, and only when a server asks for them. Most requests are answered without
 //! signing in anywhere.
 
-use std::cell::OnceCell;
 use std::fmt;
+use std::sync::OnceLock;
 
 use super::{Credential, Found, Keychain};
 use crate::base::context::Deadline;
@@ -15,14 +15,14 @@ pub struct Credentials<'a> {
     repository: &'a str,
     /// The repository that it mirrors, if credentials for that one may be sent to the server: they are tried first.
     mirror: Option<&'a str>,
-    found: OnceCell<(Found, Fingerprint)>,
+    found: OnceLock<(Found, Fingerprint)>,
 }
 
 impl<'a> Credentials<'a> {
     /// Those that the keychain has for this repository. `mirror` is tried first, where the image has another name than its
     /// signature; it is given only if the server may see credentials for that name.
     pub fn new(keychain: &'a dyn Keychain, repository: &'a str, mirror: Option<&'a str>) -> Self {
-        Self { keychain, repository, mirror, found: OnceCell::new() }
+        Self { keychain, repository, mirror, found: OnceLock::new() }
     }
 
     /// The credentials. The first call looks for them, until the deadline. Empty: the server can only be asked anonymously.
@@ -62,7 +62,7 @@ impl Credentials<'static> {
     /// These, as if they had been looked up already.
     pub(crate) fn known(credentials: Vec<Credential>) -> Self {
         let fingerprint = Fingerprint::of(&credentials);
-        let found = OnceCell::from((Found { credentials, problems: Vec::new() }, fingerprint));
+        let found = OnceLock::from((Found { credentials, problems: Vec::new() }, fingerprint));
         Self { keychain: &super::FnKeychain(|_| Vec::new()), repository: "", mirror: None, found }
     }
 }
@@ -100,7 +100,8 @@ impl fmt::Debug for Fingerprint {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
     use super::*;
@@ -109,32 +110,34 @@ mod tests {
 
     #[test]
     fn nobody_looks_before_somebody_asks_and_then_once() {
-        let looks = Cell::new(0);
+        let looks = AtomicUsize::new(0);
         let alice = || Credential {
             username: "alice".to_owned(),
             password: Secret::new("hunter2"),
             source: "a file".to_owned(),
         };
         let keychain = FnKeychain(|_| {
-            looks.set(looks.get() + 1);
+            looks.fetch_add(1, Ordering::SeqCst);
             vec![alice()]
         });
         let credentials = Credentials::new(&keychain, "registry.local/plc", None);
-        assert!(credentials.found().is_none() && credentials.fingerprint().is_none() && looks.get() == 0);
+        assert!(
+            credentials.found().is_none() && credentials.fingerprint().is_none() && looks.load(Ordering::SeqCst) == 0
+        );
         let soon = Deadline::after(Duration::from_secs(1));
         assert_eq!(credentials.get(soon), [alice()]);
         assert_eq!(credentials.get(soon), credentials.found().unwrap().credentials);
-        assert_eq!(looks.get(), 1);
+        assert_eq!(looks.load(Ordering::SeqCst), 1);
         assert!(!format!("{credentials:?}").contains("hunter2"));
     }
 
     #[test]
     fn the_mirror_is_asked_for_first_and_one_name_once() {
         #[derive(Default)]
-        struct Names(std::cell::RefCell<Vec<String>>);
+        struct Names(Mutex<Vec<String>>);
         impl Keychain for Names {
             fn credentials(&self, repositories: &[&str], _: Deadline) -> Found {
-                self.0.borrow_mut().extend(repositories.iter().map(|name| (*name).to_owned()));
+                self.0.lock().unwrap().extend(repositories.iter().map(|name| (*name).to_owned()));
                 Found::default()
             }
         }
@@ -145,7 +148,7 @@ mod tests {
         ] {
             let names = Names::default();
             Credentials::new(&names, "signed/plc", mirror).get(Deadline::after(Duration::from_secs(1)));
-            assert_eq!(*names.0.borrow(), expected);
+            assert_eq!(*names.0.lock().unwrap(), expected);
         }
     }
 

@@ -18,8 +18,8 @@ pub use pulled::{PodConfigs, PulledConfigs};
 use crate::base::context::Deadline;
 use crate::base::secret::Secret;
 
-/// A place where credentials come from.
-pub trait Keychain {
+/// A place where credentials come from. Several threads may ask it at once, for the parts of one image.
+pub trait Keychain: Sync {
     /// The credentials for these repositories, until the deadline: those for the first one, then those for the next ones.
     /// Names are normalised and without tag: `registry.local:9001/plant/plc`.
     fn credentials(&self, repositories: &[&str], deadline: Deadline) -> Found;
@@ -39,7 +39,7 @@ pub struct Found {
 pub(crate) struct FnKeychain<F>(pub(crate) F);
 
 #[cfg(test)]
-impl<F: Fn(Deadline) -> Vec<Credential>> Keychain for FnKeychain<F> {
+impl<F: Fn(Deadline) -> Vec<Credential> + Sync> Keychain for FnKeychain<F> {
     fn credentials(&self, _: &[&str], deadline: Deadline) -> Found {
         Found { credentials: (self.0)(deadline), problems: Vec::new() }
     }

@@ -5,8 +5,8 @@ use std::fmt;
 use super::pattern::Pattern;
 use super::selection::{Found, Ranked, Rules, Strictness};
 use super::{Place, Requirement, Rule};
-use crate::schemes::Check;
 use crate::schemes::notary::trust_server::DOCKER_HUB as DOCKER_HUB_SERVER;
+use crate::schemes::{Check, notary};
 use portreeve_verify::image::DOCKER_HUB;
 use portreeve_verify::text::printable;
 
@@ -169,13 +169,13 @@ fn unchecked(pattern: &Pattern, rule: &Rule) -> Option<Note> {
 }
 
 fn idle_remap(pattern: &Pattern, rule: &Rule) -> Option<Note> {
-    let mut remaps = checks(rule).filter_map(|Check::NotaryV1(check)| check.remap.as_ref());
+    let mut remaps = notary_rules(rule).filter_map(|check| check.remap.as_ref());
     let remap = remaps.find(|remap| !pattern.reaches(&remap.prefix))?;
     Some(Note::IdleRemap { pattern: rule.pattern.clone(), prefix: remap.prefix.clone() })
 }
 
 fn server(pattern: &Pattern, rule: &Rule) -> Option<Note> {
-    checks(rule).find_map(|Check::NotaryV1(check)| match (&check.server, &check.remap) {
+    notary_rules(rule).find_map(|check| match (&check.server, &check.remap) {
         (Some(server), _) => server.slip().map(|slip| Note::Server { server: server.to_string(), slip }),
         (None, Some(remap)) => {
             remap.signed_prefix.starts_with(&format!("{DOCKER_HUB}/")).then_some(Note::HubServerEnds)
@@ -184,8 +184,12 @@ fn server(pattern: &Pattern, rule: &Rule) -> Option<Note> {
     })
 }
 
-fn checks(rule: &Rule) -> impl Iterator<Item = &Check> {
-    rule.signed().into_iter().flat_map(|signed| signed.any_of.iter().flatten())
+/// The checks of Notary v1 trust data.
+fn notary_rules(rule: &Rule) -> impl Iterator<Item = &notary::Rule> {
+    rule.signed().into_iter().flat_map(|signed| signed.any_of.iter().flatten()).filter_map(|check| match check {
+        Check::NotaryV1(rule) => Some(rule),
+        Check::Cosign(_) => None,
+    })
 }
 
 impl fmt::Display for PolicyNote {

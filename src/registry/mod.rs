@@ -3,6 +3,7 @@
 
 mod challenge;
 pub(crate) mod client;
+pub mod oci;
 mod realm;
 pub(crate) mod session;
 pub(crate) mod sign_in;

@@ -14,12 +14,17 @@ use serde::Serialize;
 use crate::base::context::Deadline;
 use crate::keychain::Keychain;
 use crate::schemes::notary::trust_server::TrustServer;
+use cosign::scheme::Cosign;
 use notary::scheme::NotaryV1;
 use portreeve_verify::image::{Glob, Reference};
 use portreeve_verify::tuf::{Gun, Repository};
 use portreeve_verify::{Unavailable, VerifiedDigest};
 
+pub mod cosign;
+pub(crate) mod evidence;
+pub(crate) mod memory_budget;
 pub mod notary;
+pub mod shared;
 
 /// What a policy requires of an image.
 #[derive(Debug, PartialEq, Eq)]
@@ -56,8 +61,54 @@ pub enum Mode {
 /// A check: a rule of one scheme.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Check {
-    /// Notary v1 trust data.
+    /// Notary v1 trust data: `trust`.
     NotaryV1(notary::Rule),
+    /// cosign signatures: `cosign`.
+    Cosign(cosign::Rule),
+}
+
+impl Check {
+    /// Its field in a policy, which is also its scheme's name in logs, metrics and messages.
+    pub fn scheme(&self) -> &'static str {
+        match self {
+            Self::NotaryV1(_) => "trust",
+            Self::Cosign(_) => "cosign",
+        }
+    }
+}
+
+/// `whenUnavailable` as written in a policy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UnavailableRule {
+    /// `deny`.
+    #[default]
+    Deny,
+    /// `useCached`.
+    UseCached,
+}
+
+/// Whether stored data is used while a server cannot be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenUnavailable {
+    /// No: the image is unavailable.
+    Deny,
+    /// Yes, if it has not expired and the server has confirmed it within `max_stale`.
+    UseCached {
+        /// The largest age of that confirmation.
+        max_stale: Duration,
+    },
+}
+
+impl WhenUnavailable {
+    /// What applies under a policy with these fields. `self` is what the configuration says: it applies where a policy has no
+    /// `whenUnavailable`, or no `maxStale`. Without either `maxStale`, stored data is not used.
+    pub fn under(self, when_unavailable: Option<UnavailableRule>, max_stale: Option<Duration>) -> Self {
+        match (when_unavailable, max_stale) {
+            (Some(UnavailableRule::Deny), _) => Self::Deny,
+            (Some(UnavailableRule::UseCached), Some(max_stale)) => Self::UseCached { max_stale },
+            (None, _) | (Some(UnavailableRule::UseCached), None) => self,
+        }
+    }
 }
 
 /// A query to a scheme: an image, and the facts of the request that a check depends on.
@@ -94,6 +145,8 @@ pub trait Scheme {
 pub struct Schemes {
     /// Notary v1.
     pub notary_v1: NotaryV1,
+    /// cosign.
+    pub cosign: Cosign,
 }
 
 impl Schemes {
@@ -101,6 +154,7 @@ impl Schemes {
     pub fn verify(&self, check: &Check, query: &Query<'_>, trace: &mut Trace) -> Result<Verified, Refusal> {
         match check {
             Check::NotaryV1(rule) => self.notary_v1.verify(rule, query, trace),
+            Check::Cosign(rule) => self.cosign.verify(rule, query, trace),
         }
     }
 }
@@ -114,6 +168,23 @@ pub struct Trace {
     pub credentials: Duration,
     /// How long the verification took, including all waiting; `None` if it did not begin.
     pub trust: Option<Duration>,
+    /// The signatures that were looked at, if the registry was asked or the image was refused. For an image that was verified
+    /// by stored evidence, [`Evidence::findings`] has them.
+    pub findings: Vec<Finding>,
+}
+
+/// A signature that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Finding {
+    /// What it is, and where it was found: `bundle in sha256:…`. Safe to print.
+    pub signature: String,
+    /// The policy's signers that made it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub signers: Vec<String>,
+    /// Why it does not count. Safe to print.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub passed_over: Option<String>,
 }
 
 /// What a check looked at.
@@ -126,19 +197,30 @@ pub enum Subject {
         /// Its server; `None` if none is configured.
         server: Option<TrustServer>,
     },
+    /// An image at a registry.
+    Registry {
+        /// Its repository there, in one spelling: `registry.local:9001/plant/plc`.
+        repository: String,
+        /// The registry's URL, or the layout's; of the place that has the signatures, if that is another one.
+        server: String,
+    },
 }
 
 impl Subject {
     /// The server that the check uses.
     pub fn server(&self) -> Option<&str> {
-        let Self::NotaryV1 { server, .. } = self;
-        server.as_ref().map(TrustServer::as_str)
+        match self {
+            Self::NotaryV1 { server, .. } => server.as_ref().map(TrustServer::as_str),
+            Self::Registry { server, .. } => Some(server),
+        }
     }
 
     /// The name of the image there.
     pub fn name(&self) -> &str {
-        let Self::NotaryV1 { gun, .. } = self;
-        gun.as_str()
+        match self {
+            Self::NotaryV1 { gun, .. } => gun.as_str(),
+            Self::Registry { repository, .. } => repository,
+        }
     }
 }
 
@@ -171,18 +253,19 @@ pub enum Freshness {
 
 /// The details of a signature. Most requests read only a part of them, so lists are made when they are read.
 #[derive(Clone, Debug)]
-pub struct Evidence {
-    /// The tag that was signed together with the digest.
-    pub tag: String,
-    /// The role that released it.
-    pub released_by: String,
-    data: Data,
-}
+pub struct Evidence(Data);
 
 /// The verified data that evidence is read from.
 #[derive(Clone, Debug)]
 enum Data {
-    NotaryV1(Arc<Repository>),
+    NotaryV1 {
+        /// The tag that was signed together with the digest.
+        tag: String,
+        /// The role that released it.
+        released_by: String,
+        repository: Arc<Repository>,
+    },
+    Cosign(cosign::Signed),
 }
 
 /// A key that an operator can pin in a policy.
@@ -196,19 +279,54 @@ pub struct Pin {
 impl Evidence {
     /// What was signed, in words: `tag v1, released by targets/releases`.
     pub fn statement(&self) -> String {
-        format!("tag {}, released by {}", self.tag, self.released_by)
+        match &self.0 {
+            Data::NotaryV1 { tag, released_by, .. } => format!("tag {tag}, released by {released_by}"),
+            Data::Cosign(signed) => signed.statement(),
+        }
+    }
+
+    /// The tag that was signed together with the digest, if the scheme signs tags.
+    pub fn tag(&self) -> Option<&str> {
+        match &self.0 {
+            Data::NotaryV1 { tag, .. } => Some(tag),
+            Data::Cosign(_) => None,
+        }
+    }
+
+    /// The role that released it, if the scheme has roles.
+    pub fn released_by(&self) -> Option<&str> {
+        match &self.0 {
+            Data::NotaryV1 { released_by, .. } => Some(released_by),
+            Data::Cosign(_) => None,
+        }
     }
 
     /// The expiry date of each part, by its name.
     pub fn expires(&self) -> Vec<(String, Timestamp)> {
-        let Data::NotaryV1(repository) = &self.data;
-        repository.expiries().into_iter().map(|expiry| (expiry.role, expiry.expires)).collect()
+        match &self.0 {
+            Data::NotaryV1 { repository, .. } => {
+                repository.expiries().into_iter().map(|expiry| (expiry.role, expiry.expires)).collect()
+            }
+            Data::Cosign(_) => Vec::new(),
+        }
     }
 
     /// The keys that an operator could pin.
     pub fn pins(&self) -> Vec<Pin> {
-        let Data::NotaryV1(repository) = &self.data;
-        repository.root_key_ids().into_iter().map(|id| Pin { key_id: id.hex() }).collect()
+        match &self.0 {
+            Data::NotaryV1 { repository, .. } => {
+                repository.root_key_ids().into_iter().map(|id| Pin { key_id: id.hex() }).collect()
+            }
+            Data::Cosign(_) => Vec::new(),
+        }
+    }
+
+    /// The signatures that the image was verified by, one by one, if the scheme has several.
+    pub fn findings(&self) -> Vec<Finding> {
+        match &self.0 {
+            Data::NotaryV1 { .. } => Vec::new(),
+            Data::Cosign(signed) => signed.findings(),
+        }
     }
 }
 

@@ -278,7 +278,7 @@ impl<'a> Image<'a> {
         };
         if let Verdict::Verified(verified) = &evaluation.verdict {
             image.digest = Some(verified.digest.sha256().to_string());
-            image.tag = Some(&verified.evidence.tag);
+            image.tag = verified.evidence.tag();
             image.signers = Some(verified.signers.iter().take(MAX_SIGNERS).map(String::as_str).collect());
             image.source = Some(reason);
             if let Freshness::Stale { age } = verified.freshness {

@@ -126,7 +126,7 @@ fn every_setting_is_read() {
     assert!(!signed.mutate_image);
     let rule = match signed.any_of.into_iter().flatten().next() {
         Some(Check::NotaryV1(rule)) => rule,
-        None => panic!("no check"),
+        _ => panic!("no check of trust data"),
     };
     assert_eq!(rule.server.unwrap().as_str(), "https://notary.local:4443");
     assert_eq!(rule.roots.len(), 1);

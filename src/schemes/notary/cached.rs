@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::keychain::credentials::Fingerprint;
 use crate::registry::sign_in::SignIn;
-use crate::schemes::notary::memory_budget::Permit;
+use crate::schemes::memory_budget::Permit;
 use crate::schemes::notary::recorder::Record;
 use crate::schemes::notary::store::repository_record::Confirmation;
 use crate::schemes::notary::trust_server::TrustServer;

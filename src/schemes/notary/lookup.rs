@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 use super::cached::{CachedRepository, Failure, Key, RefreshScope};
 use super::negative_cache::NegativeEntry;
-use super::query::{Query, Verified, WhenUnavailable};
+use super::query::{Query, Verified};
 use super::service::{Notary, RECHECK_AFTER};
 use crate::base::context::Deadline;
 use crate::base::single_flight::{Call, Entry, Join, Outcome};
@@ -23,8 +23,8 @@ use crate::keychain::credentials::Fingerprint;
 use crate::metrics::Source;
 use crate::registry::session::{no_permit, out_of_time};
 use crate::registry::sign_in::SignIn;
-use crate::schemes::Freshness;
 use crate::schemes::notary::store::repository_record::RepositoryRecord;
+use crate::schemes::{Freshness, WhenUnavailable};
 use portreeve_verify::tuf::{RefreshError, Rejection, RoleName, SignedTarget};
 use portreeve_verify::{Unavailable, UnavailableCause};
 

@@ -9,7 +9,6 @@ pub(crate) mod directory;
 pub(crate) mod expiry;
 pub mod export;
 pub(crate) mod lookup;
-pub(crate) mod memory_budget;
 pub(crate) mod negative_cache;
 pub(crate) mod query;
 pub(crate) mod recorder;
@@ -27,10 +26,11 @@ pub(crate) mod writer;
 pub use crate::http::proxy::ProxyError;
 pub use crate::http::roots::CaError;
 pub use crate::http::url::PlainHttp;
-pub use crate::schemes::notary::query::{Query, Verified, WhenUnavailable};
-pub use crate::schemes::notary::rule::{Remap, Rule, UnavailableRule};
+pub use crate::schemes::notary::query::{Query, Verified};
+pub use crate::schemes::notary::rule::{Remap, Rule};
 pub use crate::schemes::notary::service::{Notary, NotaryError, Settings};
 pub use crate::schemes::notary::trust_server::{TrustServer, TrustServerError};
+pub use crate::schemes::{UnavailableRule, WhenUnavailable};
 
 #[cfg(test)]
 mod tests;

@@ -1,28 +1,15 @@
 //! A query to the service, and its result.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::base::context::Deadline;
 use crate::keychain::credentials::Credentials;
-use crate::schemes::Freshness;
 use crate::schemes::notary::trust_server::TrustServer;
+use crate::schemes::{Freshness, WhenUnavailable};
 use portreeve_verify::Unavailable;
 use portreeve_verify::tuf::{
     Anchor, Gun, RefreshError, Rejection, Repository, RequiredSigner, SignedTarget, TagFilter, TargetQuery,
 };
-
-/// Whether stored trust data is used while the trust server cannot be reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WhenUnavailable {
-    /// No: the image is unavailable.
-    Deny,
-    /// Yes, if it has not expired and the server has confirmed it within `max_stale`.
-    UseCached {
-        /// The largest age of that confirmation.
-        max_stale: Duration,
-    },
-}
 
 /// A query to the service.
 #[derive(Clone, Copy, Debug)]

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::memory_budget;
-use super::memory_budget::{MemoryBudget, NoMemory, Part, Permit};
 use crate::base::context::Deadline;
 use crate::metrics::{Metrics, Phase};
+use crate::schemes::memory_budget;
+use crate::schemes::memory_budget::{MemoryBudget, NoMemory, Part, Permit};
 use portreeve_verify::image::Sha256;
 use portreeve_verify::tuf::{FetchError, MetadataName, MetadataSource, SMALL_FILE};
 use portreeve_verify::{Unavailable, UnavailableCause};

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::schemes::UnavailableRule;
 use crate::schemes::notary::trust_server::TrustServer;
 use portreeve_verify::image::{Reference, ReferenceError};
 use portreeve_verify::tuf::{RequiredSigner, RootPin};
@@ -23,16 +24,6 @@ pub struct Rule {
     pub when_unavailable: Option<UnavailableRule>,
     /// `maxStale`. Without it, the limit of the configuration applies.
     pub max_stale: Option<Duration>,
-}
-
-/// `whenUnavailable` as written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum UnavailableRule {
-    /// `deny`.
-    #[default]
-    Deny,
-    /// `useCached`.
-    UseCached,
 }
 
 /// `remap: { prefix, signedPrefix }`: images under `prefix` are signed under `signedPrefix`.

@@ -7,15 +7,15 @@ use std::borrow::Cow;
 use std::time::Instant;
 
 use super::Notary;
-use super::query::{self, WhenUnavailable};
-use super::rule::{Remap, Rule, UnavailableRule};
+use super::query;
+use super::rule::{Remap, Rule};
 use super::servers::TrustServers;
 use crate::base::context::Deadline;
 use crate::keychain::credentials::Credentials;
 use crate::kube::error::ObjectError;
 use crate::kube::signer_secrets::{ClusterSigners, SecretError, SecretStore, SignerSecret};
 use crate::schemes::notary::trust_server::TrustServer;
-use crate::schemes::{Data, Evidence, Query, Refusal, Scheme, Subject, Trace, Verified};
+use crate::schemes::{Data, Evidence, Query, Refusal, Scheme, Subject, Trace, Verified, WhenUnavailable};
 use portreeve_verify::image::{Digest, Glob, Reference};
 use portreeve_verify::text::printable;
 use portreeve_verify::tuf::{
@@ -94,7 +94,7 @@ impl NotaryV1 {
             anchor: &anchor,
             signers: &signers,
             credentials: &credentials,
-            when_unavailable: self.unavailable_rule(rule),
+            when_unavailable: self.when_unavailable.under(rule.when_unavailable, rule.max_stale),
             deadline,
         };
         let collected = began.elapsed();
@@ -207,15 +207,6 @@ impl NotaryV1 {
             || self.server_of(image.host()).is_ok_and(|own| own == *server);
         may_see.then(|| image.repository())
     }
-
-    fn unavailable_rule(&self, rule: &Rule) -> WhenUnavailable {
-        match (rule.when_unavailable, rule.max_stale) {
-            (Some(UnavailableRule::Deny), _) => WhenUnavailable::Deny,
-            (Some(UnavailableRule::UseCached), Some(max_stale)) => WhenUnavailable::UseCached { max_stale },
-            // A policy without `maxStale` uses the limit of the configuration. Without either, stored data is not used.
-            (None, _) | (Some(UnavailableRule::UseCached), None) => self.when_unavailable,
-        }
-    }
 }
 
 impl From<query::Verified> for Verified {
@@ -224,7 +215,7 @@ impl From<query::Verified> for Verified {
             digest: target.digest,
             signers: target.signers.iter().map(|role| role.signer().to_owned()).collect(),
             freshness,
-            evidence: Evidence { tag: target.tag, released_by: target.released_by, data: Data::NotaryV1(repository) },
+            evidence: Evidence(Data::NotaryV1 { tag: target.tag, released_by: target.released_by, repository }),
         }
     }
 }

@@ -12,7 +12,6 @@ use super::cached::{CachedRepository, Failure, Key, RefreshScope};
 use super::directory::Directory;
 use super::expiry::Ends;
 use super::lookup::Lookup;
-use super::memory_budget::MemoryBudget;
 use super::negative_cache::NegativeCache;
 use super::query::{Query, Verified, failure_at};
 use super::remote::{self, Remote};
@@ -34,6 +33,8 @@ use crate::metrics::{Metrics, Source};
 use crate::registry::client::Client;
 use crate::registry::session::{Scope, Session};
 use crate::registry::sign_in::SignIn;
+use crate::schemes::memory_budget::MemoryBudget;
+use crate::schemes::shared::Shared;
 use portreeve_verify::ordered;
 use portreeve_verify::tuf::{Gun, MetadataSource, RefreshError};
 
@@ -65,7 +66,7 @@ pub struct Settings {
 
 /// The trust service. Shared by all workers.
 pub struct Notary {
-    pub(super) client: Client,
+    pub(super) client: Arc<Client>,
     pub(super) store: Arc<Store>,
     pub(super) budget: Arc<MemoryBudget>,
     pub(super) writer: Writer,
@@ -103,7 +104,7 @@ impl Notary {
         let store = store.with_budget(Arc::clone(&budget));
         let store = Arc::new(store);
         Ok(Self {
-            client,
+            client: Arc::new(client),
             writer: Writer::new(Arc::clone(&store)),
             store,
             budget,
@@ -114,6 +115,16 @@ impl Notary {
             ends: Ends::default(),
             metrics: settings.metrics,
         })
+    }
+
+    /// What this scheme shares with the others.
+    pub fn shared(&self) -> Shared {
+        Shared {
+            client: Arc::clone(&self.client),
+            budget: Arc::clone(&self.budget),
+            waiting: Arc::clone(&self.waiting),
+            metrics: Arc::clone(&self.metrics),
+        }
     }
 
     /// Looks up one query, until its deadline. `now` is the time for expiry.

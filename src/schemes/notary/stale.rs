@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::cached::{CachedRepository, Failure};
 use super::lookup::{Lookup, verified};
-use super::query::{Verified, WhenUnavailable};
-use crate::schemes::Freshness;
+use super::query::Verified;
+use crate::schemes::{Freshness, WhenUnavailable};
 use portreeve_verify::tuf::{RefreshError, Rejection};
 use portreeve_verify::{Unavailable, UnavailableCause};
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::cached::RefreshResult;
 use super::store::Store;
 use crate::base::context::Deadline;
-use crate::schemes::notary::memory_budget::Permit;
+use crate::schemes::memory_budget::Permit;
 use crate::schemes::notary::trust_server::TrustServer;
 use portreeve_verify::tuf::Gun;
 

@@ -13,9 +13,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::cached::CachedRepository;
-use super::memory_budget::MemoryBudget;
 use crate::base::context::Deadline;
 use crate::metrics::Metrics;
+use crate::schemes::memory_budget::MemoryBudget;
 use crate::schemes::notary::store::disk::{Disk, Place};
 use crate::schemes::notary::store::disk_quota::DiskQuota;
 use crate::schemes::notary::store::read_back::{ReadBackError, read, read_back};

@@ -10,7 +10,7 @@ use super::state::State;
 use crate::base::context::Deadline;
 use crate::base::files::Stamp;
 use crate::metrics::{Metrics, Reloaded};
-use crate::schemes::notary::memory_budget::MemoryBudget;
+use crate::schemes::memory_budget::MemoryBudget;
 use crate::schemes::notary::recorder::Recorder;
 use portreeve_verify::tuf::{MinimumVersions, RefreshError, Repository, RoleName, Root, TrustedState};
 use portreeve_verify::{Unavailable, UnavailableCause, ordered};

@@ -30,7 +30,7 @@ impl Bench {
         let ca = Some(bench.scratch.path().join("ca.pem"));
         let metrics = Arc::new(Metrics::new());
         let http = Http::checked_every(ca, PlainHttp::Refused, Proxies::default(), LONG, limits, metrics).unwrap();
-        bench.notary.client = Client::over(http, PlainHttp::Refused);
+        bench.notary.client = Arc::new(Client::over(http, PlainHttp::Refused));
         bench
     }
 
@@ -320,13 +320,7 @@ fn who_waits_for_memory_keeps_no_worker_and_is_told_in_time() {
     let others = [("a", part / 5 * 4), ("b", part / 5)].map(|(server, bytes)| {
         let budget = bench.notary.budget();
         budget
-            .draw(
-                crate::schemes::notary::memory_budget::Part::Light,
-                &server.into(),
-                bytes,
-                Deadline::after(LONG),
-                &|| {},
-            )
+            .draw(crate::schemes::memory_budget::Part::Light, &server.into(), bytes, Deadline::after(LONG), &|| {})
             .ok()
             .unwrap()
     });

@@ -1,0 +1,4 @@
+//! Images and their signatures at a registry (OCI distribution specification 1.1), or in an OCI image layout on the disk.
+
+pub mod places;
+pub(crate) mod repository;

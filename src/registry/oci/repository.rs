@@ -1,0 +1,84 @@
+//! The questions that can be asked about a repository, wherever it is.
+
+use super::places::Place;
+use crate::base::context::Deadline;
+use crate::http::origin::permit::Permit;
+use crate::keychain::credentials::Credentials;
+use crate::registry::client::Client;
+use crate::registry::sign_in::SignIn;
+use portreeve_verify::Unavailable;
+use portreeve_verify::image::Sha256;
+use portreeve_verify::oci::{Descriptor, Image, SignatureManifest};
+
+/// The repository at this place. Other requests may wait for what is read there: they read `sign_in`, and a registry is asked
+/// under the permit. A layout needs none.
+pub(crate) fn open<'a>(
+    _client: &'a Client,
+    _place: &'a Place,
+    _credentials: &'a Credentials<'a>,
+    _deadline: Deadline,
+    _permit: Option<&'a Permit<'a>>,
+    _sign_in: &'a SignIn,
+) -> Box<dyn Repository + 'a> {
+    unimplemented!()
+}
+
+/// Which manifest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted<'a> {
+    /// The one with this tag.
+    Tag(&'a str),
+    /// The one with this digest.
+    Digest(Sha256),
+}
+
+/// An image's manifest or index.
+#[derive(Clone, Debug)]
+pub(crate) struct FetchedImage {
+    pub(crate) image: Image,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// A manifest of signatures.
+#[derive(Clone, Debug)]
+pub(crate) struct FetchedSignatures {
+    pub(crate) manifest: SignatureManifest,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// A repository at a registry or in a layout. Requests may be made from several threads at once.
+pub(crate) trait Repository: Sync {
+    /// The image's manifest or index. By a digest: the bytes have that digest.
+    fn image(&self, wanted: Wanted<'_>) -> Result<FetchedImage, FetchError>;
+
+    /// The referrers of an image, by the referrers API; `None` if the registry does not have the API. Nothing is filtered.
+    fn referrers(&self, image: Sha256) -> Result<Option<Vec<Descriptor>>, FetchError>;
+
+    /// The referrers of an image, by the list under the tag `sha256-<hex>`. A tag that is not there is an empty list.
+    fn tagged_referrers(&self, image: Sha256) -> Result<Vec<Descriptor>, FetchError>;
+
+    /// A manifest of signatures.
+    fn signatures(&self, wanted: Wanted<'_>) -> Result<FetchedSignatures, FetchError>;
+
+    /// A blob. The bytes have the descriptor's size and digest. A descriptor larger than `cap` is refused unread.
+    fn blob(&self, descriptor: &Descriptor, cap: usize) -> Result<Vec<u8>, FetchError>;
+}
+
+/// Why nothing was fetched. The messages name the registry and the manifest or blob, and are safe to print.
+#[derive(Clone, Debug)]
+pub(crate) enum FetchError {
+    /// It is not there: a definite answer of the registry.
+    NotFound {
+        /// What was asked for, where.
+        message: String,
+    },
+    /// What the registry sent cannot be right.
+    Rejected {
+        /// A fixed word for metrics and logs.
+        code: &'static str,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// Nobody could say.
+    Unavailable(Unavailable),
+}

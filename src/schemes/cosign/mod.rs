@@ -1,0 +1,12 @@
+//! cosign signatures with keys, read from the image's registry.
+//!
+//! A signature is over a digest. A tag is resolved at the registry first, and the digest that it has there is verified. A digest
+//! with stored evidence needs no network. Evidence is verified anew under the policy of each request.
+
+pub mod rule;
+pub mod scheme;
+mod signed;
+
+pub use rule::Rule;
+pub use scheme::{Cosign, Settings};
+pub use signed::Signed;

@@ -1,0 +1,26 @@
+//! What a policy can require of cosign signatures: the fields of `policy.cosign`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::schemes::UnavailableRule;
+use portreeve_verify::sigstore::Signer;
+
+/// A rule. It has a signer or a signer's secret.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// `signers`, each with its key. No name and no key is in it twice.
+    pub signers: Vec<Signer>,
+    /// `signerSecrets`: the names of secrets with further signers' keys.
+    pub signer_secrets: Vec<String>,
+    /// `threshold`: how many of the signers are enough; `None` for all.
+    pub threshold: Option<usize>,
+    /// `annotations`: what each signature must have signed besides the digest.
+    pub annotations: BTreeMap<String, String>,
+    /// `sameRepository`: must the signed reference name the image's repository? Only the old format has one.
+    pub same_repository: bool,
+    /// `whenUnavailable`. Without it, the configuration decides.
+    pub when_unavailable: Option<UnavailableRule>,
+    /// `maxStale`. Without it, the limit of the configuration applies.
+    pub max_stale: Option<Duration>,
+}

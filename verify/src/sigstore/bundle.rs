@@ -1,0 +1,1 @@
+//! A Sigstore bundle with a key (SCHEMES.md, section 3).

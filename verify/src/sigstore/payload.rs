@@ -1,0 +1,1 @@
+//! A simple-signing payload (SCHEMES.md, section 2).
