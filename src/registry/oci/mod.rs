@@ -1,4 +1,5 @@
 //! Images and their signatures at a registry (OCI distribution specification 1.1), or in an OCI image layout on the disk.
 
+pub(crate) mod layout;
 pub mod places;
 pub(crate) mod repository;
