@@ -2,6 +2,8 @@
 //! it, and writes it to a directory that `trustServer: "file:///…"` reads. Overwrites only an earlier export of the same
 //! repository.
 
+mod layout;
+
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -344,7 +346,7 @@ impl fmt::Display for ExportError {
             Self::InTheWay { path } => {
                 write!(
                     f,
-                    "{} has files that are not from an export of trust data; choose another directory",
+                    "{} has files that are not from an export of the same kind; choose another directory",
                     path.display()
                 )
             }
