@@ -54,6 +54,8 @@ pub(crate) struct FoundSignature {
     pub(crate) signature: Arc<Signature>,
     /// The bytes of its manifest.
     pub(crate) manifest: Arc<[u8]>,
+    /// The number of its layer there, from 0: several layers may have one payload.
+    pub(crate) layer: usize,
     /// The digest and the bytes of its payload or bundle.
     pub(crate) blob: (Sha256, Arc<[u8]>),
 }
@@ -73,8 +75,8 @@ impl EvidenceStore {
         Self { _settings: settings }
     }
 
-    /// The evidence of an image: from memory, else from the disk.
-    pub(crate) fn get(&self, _digest: Sha256) -> Option<Arc<Record>> {
+    /// The evidence of an image: from memory, else from the disk. The disk is waited for during a part of the time that is left.
+    pub(crate) fn get(&self, _digest: Sha256, _deadline: Deadline) -> Option<Arc<Record>> {
         unimplemented!()
     }
 
@@ -91,7 +93,7 @@ impl EvidenceStore {
     }
 
     /// The digest that `name` (`registry.local:9001/plant/plc:v1`) had, if it is remembered: from memory, else from the disk.
-    pub(crate) fn tag(&self, _name: &str, _now: Timestamp) -> Option<Tagged> {
+    pub(crate) fn tag(&self, _name: &str, _now: Timestamp, _deadline: Deadline) -> Option<Tagged> {
         unimplemented!()
     }
 
