@@ -46,19 +46,21 @@ pub(crate) struct FetchedSignatures {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// A repository at a registry or in a layout. Requests may be made from several threads at once.
+/// A repository at a registry or in a layout. Requests may be made from several threads at once. `cap` is the most bytes that are
+/// read: a larger body is [`FetchError::TooLarge`], and the caller asks again with a larger cap once it has memory for it.
 pub(crate) trait Repository: Sync {
     /// The image's manifest or index. By a digest: the bytes have that digest.
-    fn image(&self, wanted: Wanted<'_>) -> Result<FetchedImage, FetchError>;
+    fn image(&self, wanted: Wanted<'_>, cap: usize) -> Result<FetchedImage, FetchError>;
 
-    /// The referrers of an image, by the referrers API; `None` if the registry does not have the API. Nothing is filtered.
-    fn referrers(&self, image: Sha256) -> Result<Option<Vec<Descriptor>>, FetchError>;
+    /// The referrers of an image, by the referrers API; `None` if the registry does not have the API. Nothing is filtered. `cap` is
+    /// for all pages together.
+    fn referrers(&self, image: Sha256, cap: usize) -> Result<Option<Vec<Descriptor>>, FetchError>;
 
     /// The referrers of an image, by the list under the tag `sha256-<hex>`. A tag that is not there is an empty list.
-    fn tagged_referrers(&self, image: Sha256) -> Result<Vec<Descriptor>, FetchError>;
+    fn tagged_referrers(&self, image: Sha256, cap: usize) -> Result<Vec<Descriptor>, FetchError>;
 
     /// A manifest of signatures.
-    fn signatures(&self, wanted: Wanted<'_>) -> Result<FetchedSignatures, FetchError>;
+    fn signatures(&self, wanted: Wanted<'_>, cap: usize) -> Result<FetchedSignatures, FetchError>;
 
     /// A blob. The bytes have the descriptor's size and digest. A descriptor larger than `cap` is refused unread.
     fn blob(&self, descriptor: &Descriptor, cap: usize) -> Result<Vec<u8>, FetchError>;
@@ -70,6 +72,11 @@ pub(crate) enum FetchError {
     /// It is not there: a definite answer of the registry.
     NotFound {
         /// What was asked for, where.
+        message: String,
+    },
+    /// It is larger than the cap.
+    TooLarge {
+        /// What is larger, and than how many bytes.
         message: String,
     },
     /// What the registry sent cannot be right.
