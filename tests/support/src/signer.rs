@@ -31,6 +31,7 @@ use serde_json::{Map, Value, json};
 
 pub use canonical::canonical;
 pub use key::Key;
+pub(crate) use key::rsa_pair;
 
 /// A repository in preparation. Methods take a role by its name: `root`, `timestamp`, `snapshot`, `targets` or
 /// `targets/<name>`. A role that changes after a publication is signed again with the next version.

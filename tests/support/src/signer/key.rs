@@ -166,7 +166,7 @@ impl Key {
     }
 }
 
-fn rsa_pair() -> KeyPair {
+pub(crate) fn rsa_pair() -> KeyPair {
     let pem = RSA.find("-----BEGIN").and_then(|start| RSA.get(start..)).expect("a PEM block");
     let lines: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
     let der = STANDARD.decode(lines).expect("base64");
