@@ -18,14 +18,31 @@ use portreeve_verify::VerifiedDigest;
 pub struct RuleVerdict {
     /// The rule.
     pub rule: Arc<Rule>,
-    /// The scheme of the check; `None` if no check was made.
+    /// The scheme of the check; `None` if no check was made. Of several checks, that of the check that decides.
     pub scheme: Option<&'static str>,
-    /// What the check looked at; `None` if no check was made.
+    /// What that check looked at; `None` if no check was made.
     pub subject: Option<Subject>,
     /// The signatures that it looked at ([`crate::schemes::Trace::findings`]).
     pub findings: Vec<Finding>,
     /// The verdict.
     pub verdict: Verdict,
+    /// All checks that were made, if there were several.
+    pub checks: Vec<CheckVerdict>,
+}
+
+/// The verdict of one of several checks.
+#[derive(Clone, Debug)]
+pub struct CheckVerdict {
+    /// Its scheme.
+    pub scheme: &'static str,
+    /// What it looked at.
+    pub subject: Option<Subject>,
+    /// The signatures that it looked at.
+    pub findings: Vec<Finding>,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Does the rule's verdict rest on it? No, if another alternative decides.
+    pub counts: bool,
 }
 
 /// The level of the verdicts, for the message when they disagree.
@@ -42,6 +59,8 @@ pub(super) enum Level {
 pub(super) struct Combined {
     /// The verdict that decides comes first. Empty if there was none.
     pub(super) verdicts: Vec<RuleVerdict>,
+    /// The verdicts that the result does not rest on: those of alternatives for which another one stands in.
+    tried: Vec<RuleVerdict>,
     /// The digest to pin the image to.
     pub(super) pin: Option<VerifiedDigest>,
 }
@@ -67,6 +86,11 @@ impl RuleVerdict {
             (Verdict::Unavailable { .. }, Mode::Enforce) => Severity::UnavailableDenies,
             (Verdict::Rejected { .. }, Mode::Enforce) => Severity::RejectedDenies,
         }
+    }
+
+    fn as_check(&self, counts: bool) -> Option<CheckVerdict> {
+        let (subject, findings) = (self.subject.clone(), self.findings.clone());
+        Some(CheckVerdict { scheme: self.scheme?, subject, findings, verdict: self.verdict.clone(), counts })
     }
 
     fn digest(&self) -> Option<VerifiedDigest> {
@@ -115,18 +139,21 @@ impl Combined {
         if let Some(worst) = worst.map(|(index, _)| index) {
             verdicts.swap(0, worst);
         }
-        Self { verdicts, pin: agreed.filter(|_| pins) }
+        Self { verdicts, tried: Vec::new(), pin: agreed.filter(|_| pins) }
     }
 
-    /// The better of two alternatives. If neither is good, the reasons of both are kept.
+    /// The better of two alternatives. If neither is good, the reasons of both count.
     fn or(self, other: Self) -> Self {
         if self.verdicts.is_empty() {
             return other;
         }
         let (mut better, worse) = if other.severity() < self.severity() { (other, self) } else { (self, other) };
-        if !better.is_good() {
-            better.verdicts.extend(worse.verdicts.into_iter().filter(|one| one.severity() > Severity::Verified));
+        let is_good = better.is_good();
+        for one in worse.verdicts {
+            let counts = !is_good && one.severity() > Severity::Verified;
+            if counts { &mut better.verdicts } else { &mut better.tried }.push(one);
         }
+        better.tried.extend(worse.tried);
         better
     }
 
@@ -141,8 +168,20 @@ impl Combined {
 
     /// The verdict of a rule from the verdicts of its checks, with all signers and all reasons; `None` if there was no check.
     pub(super) fn into_one(self) -> Option<RuleVerdict> {
-        let mut verdicts = self.verdicts.into_iter();
+        let Self { verdicts, tried, .. } = self;
+        let several = verdicts.len() + tried.len() > 1;
+        let mut checks = Vec::new();
+        if several {
+            let check = |counts| move |one: &RuleVerdict| one.as_check(counts);
+            checks.extend(verdicts.iter().filter_map(check(true)));
+            checks.extend(tried.iter().filter_map(check(false)));
+        }
+        let mut verdicts = verdicts.into_iter();
         let mut one = verdicts.next()?;
+        if several && let (Some(scheme), Some(reason)) = (one.scheme, one.verdict.reason_mut()) {
+            reason.insert_str(0, ": ");
+            reason.insert_str(0, scheme);
+        }
         for other in verdicts {
             match (&mut one.verdict, other.verdict) {
                 (Verdict::Verified(one), Verdict::Verified(other)) => {
@@ -151,18 +190,29 @@ impl Combined {
                         other.signers.into_iter().filter(|signer| !one.signers.contains(signer)).collect();
                     one.signers.extend(more);
                 }
-                (
-                    Verdict::Rejected { reason, .. } | Verdict::Unavailable { reason },
-                    Verdict::Rejected { reason: more, .. } | Verdict::Unavailable { reason: more },
-                ) => {
-                    reason.push_str("; ");
-                    reason.push_str(&more);
+                (verdict, other_verdict) => {
+                    if let (Some(reason), Some(more)) = (verdict.reason_mut(), other_verdict.reason()) {
+                        for part in ["; ", other.scheme.unwrap_or_default(), ": ", more] {
+                            reason.push_str(part);
+                        }
+                    }
                 }
-                _ => {}
             }
         }
+        one.checks = checks;
         Some(one)
     }
+}
+
+/// The checks that a verdict rests on: the only one, or those of `checks` that count.
+pub fn deciding<'a>(
+    scheme: Option<&'static str>,
+    verdict: &'a Verdict,
+    checks: &'a [CheckVerdict],
+) -> impl Iterator<Item = (&'static str, &'a Verdict)> {
+    let only = scheme.filter(|_| checks.is_empty()).map(|scheme| (scheme, verdict));
+    let counting = checks.iter().filter(|check| check.counts).map(|check| (check.scheme, &check.verdict));
+    only.into_iter().chain(counting)
 }
 
 /// The digest that all verdicts in mode `enforce` agree on. If none of them is verified, that of the verdicts in mode `warn`.
@@ -218,10 +268,17 @@ mod tests {
             'A' => verified("a"),
             'B' => verified("b"),
             'N' => Verdict::Rejected { code: "no-such-tag", reason: "no".to_owned() },
-            'U' => Verdict::Unavailable { reason: "away".to_owned() },
+            'U' => Verdict::Unavailable { code: "trust-server", reason: "away".to_owned() },
             _ => Verdict::Unchecked,
         };
-        RuleVerdict { rule: Arc::new(rule), scheme: None, subject: None, findings: Vec::new(), verdict }
+        RuleVerdict {
+            rule: Arc::new(rule),
+            scheme: Some("trust"),
+            subject: None,
+            findings: Vec::new(),
+            verdict,
+            checks: Vec::new(),
+        }
     }
 
     fn now() -> Timestamp {

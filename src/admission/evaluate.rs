@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::combine::{Combined, Level, RuleVerdict, any_of};
+use super::combine::{CheckVerdict, Combined, Level, RuleVerdict, any_of, deciding};
 use crate::base::context::Deadline;
 use crate::keychain::{Keychain, MountedCredentials, PodKeychain, PulledConfigs};
 use crate::kube::pull_secrets::PullContext;
@@ -63,6 +63,8 @@ pub struct Evaluation {
     pub subject: Option<Subject>,
     /// The signatures that it looked at, if it asked for them or refused the image.
     pub findings: Vec<Finding>,
+    /// All checks of the rule that were made, if there were several.
+    pub checks: Vec<CheckVerdict>,
     /// The verdicts of the other rules that were evaluated: those that are equally specific, and, for an image without a tag,
     /// those that would match it with some tag.
     pub others: Vec<RuleVerdict>,
@@ -138,10 +140,15 @@ pub enum Verdict {
     },
     /// The checks could not be made.
     Unavailable {
+        /// A fixed word for metrics and logs.
+        code: &'static str,
         /// What was tried and what failed.
         reason: String,
     },
 }
+
+/// The code of [`Verdict::Unavailable`] where no check names a better one.
+const TRUST_SERVER: &str = "trust-server";
 
 impl Verdict {
     /// Is it against the image?
@@ -152,7 +159,15 @@ impl Verdict {
     /// The reason in words, if it is against the image.
     pub fn reason(&self) -> Option<&str> {
         match self {
-            Self::Rejected { reason, .. } | Self::Unavailable { reason } => Some(reason),
+            Self::Rejected { reason, .. } | Self::Unavailable { reason, .. } => Some(reason),
+            Self::Unchecked | Self::Verified(_) => None,
+        }
+    }
+
+    /// The reason, to add to it.
+    pub(super) fn reason_mut(&mut self) -> Option<&mut String> {
+        match self {
+            Self::Rejected { reason, .. } | Self::Unavailable { reason, .. } => Some(reason),
             Self::Unchecked | Self::Verified(_) => None,
         }
     }
@@ -176,18 +191,23 @@ impl Verdict {
                 Freshness::Cached => "remembered",
                 Freshness::Stale { .. } => "stood-in",
             },
-            Self::Rejected { code, .. } => code,
-            Self::Unavailable { .. } => "trust-server",
+            Self::Rejected { code, .. } | Self::Unavailable { code, .. } => code,
         }
     }
 }
 
-impl From<Result<Verified, Refusal>> for Verdict {
-    fn from(result: Result<Verified, Refusal>) -> Self {
+impl Verdict {
+    fn of(check: &Check, result: Result<Verified, Refusal>) -> Self {
         match result {
             Ok(verified) => Self::Verified(Box::new(verified)),
             Err(Refusal::Rejected { code, message }) => Self::Rejected { code, reason: message },
-            Err(Refusal::Unavailable(unavailable)) => Self::Unavailable { reason: unavailable.message },
+            Err(Refusal::Unavailable(unavailable)) => {
+                let code = match check {
+                    Check::NotaryV1(_) => TRUST_SERVER,
+                    Check::Cosign(_) => "registry",
+                };
+                Self::Unavailable { code, reason: unavailable.message }
+            }
         }
     }
 }
@@ -206,7 +226,7 @@ impl Evaluator {
         };
         let Some(policies) = self.policies.get() else {
             let reason = "no policies are loaded; the log says what is wrong with them".to_owned();
-            let verdict = Verdict::Unavailable { reason };
+            let verdict = Verdict::Unavailable { code: TRUST_SERVER, reason };
             return Evaluation { reference: Some(reference), ..Evaluation::of(verdict) };
         };
         let began = Instant::now();
@@ -232,9 +252,9 @@ impl Evaluator {
                 })
             }),
         );
-        let Combined { verdicts, pin } = combined;
+        let Combined { verdicts, pin, .. } = combined;
         let mut verdicts = verdicts.into_iter();
-        let Some(RuleVerdict { rule, scheme, subject, findings, verdict }) = verdicts.next() else {
+        let Some(RuleVerdict { rule, scheme, subject, findings, verdict, checks }) = verdicts.next() else {
             return Evaluation::lost();
         };
         Evaluation {
@@ -244,6 +264,7 @@ impl Evaluator {
             scheme,
             subject,
             findings,
+            checks,
             others: verdicts.collect(),
             verdict,
             pin,
@@ -274,15 +295,17 @@ impl Evaluator {
                 Verdict::Rejected { code: "no-check", reason }
             }
         };
-        RuleVerdict { rule: Arc::clone(rule), scheme: None, subject: None, findings: Vec::new(), verdict }
+        let (rule, findings, checks) = (Arc::clone(rule), Vec::new(), Vec::new());
+        RuleVerdict { rule, scheme: None, subject: None, findings, verdict, checks }
     }
 
     fn by_check(&self, rule: &Arc<Rule>, check: &Check, query: &Query<'_>, times: &Cell<PhaseTimes>) -> RuleVerdict {
         let mut trace = Trace::default();
-        let verdict = Verdict::from(self.schemes.verify(check, query, &mut trace));
+        let verdict = Verdict::of(check, self.schemes.verify(check, query, &mut trace));
         times.set(times.get().with(&trace));
         let Trace { subject, findings, .. } = trace;
-        RuleVerdict { rule: Arc::clone(rule), scheme: Some(check.scheme()), subject, findings, verdict }
+        let (rule, scheme, checks) = (Arc::clone(rule), Some(check.scheme()), Vec::new());
+        RuleVerdict { rule, scheme, subject, findings, verdict, checks }
     }
 }
 
@@ -322,7 +345,7 @@ impl Evaluation {
     /// The evaluation of an image whose thread panicked.
     pub(crate) fn lost() -> Self {
         let reason = "an internal error ended its verification; the log has more".to_owned();
-        Self::of(Verdict::Unavailable { reason })
+        Self::of(Verdict::Unavailable { code: TRUST_SERVER, reason })
     }
 
     fn rejected(reference: Option<Reference>, code: &'static str, reason: String) -> Self {
@@ -337,12 +360,18 @@ impl Evaluation {
             scheme: None,
             subject: None,
             findings: Vec::new(),
+            checks: Vec::new(),
             others: Vec::new(),
             scope: PolicyScope::NoPolicy,
             verdict,
             pin: None,
             times: PhaseTimes::default(),
         }
+    }
+
+    /// The checks that the verdict rests on, by their schemes.
+    pub fn deciding(&self) -> impl Iterator<Item = (&'static str, &Verdict)> {
+        deciding(self.scheme, &self.verdict, &self.checks)
     }
 
     /// The mode that applies: `warn` if the rule or the configuration says so.

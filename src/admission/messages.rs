@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::combine::RuleVerdict;
+use super::combine::{RuleVerdict, deciding};
 use super::decide::{Basis, Decision, ImageFinding};
 use super::evaluate::{Evaluation, Verdict};
 use super::patch;
@@ -126,26 +126,49 @@ fn image(finding: &ImageFinding) -> String {
 
 /// The verdict in words, with the rule that decided, and the verdicts of other rules that agree with it.
 fn verdict(finding: &ImageFinding) -> String {
-    let Evaluation { rule, verdict, others, .. } = &finding.evaluation;
-    let mut words = by_rule(rule.as_deref(), verdict, &waited(finding));
-    for RuleVerdict { rule, verdict: other, .. } in others {
+    let Evaluation { rule, scheme, verdict, checks, others, .. } = &finding.evaluation;
+    let mut words = by_rule(rule.as_deref(), verdict, deciding(*scheme, verdict, checks), &waited(finding));
+    for RuleVerdict { rule, scheme, verdict: other, checks, .. } in others {
         if other.is_bad() == verdict.is_bad() && !matches!(other, Verdict::Unchecked) {
             words.push_str("; ");
-            words.push_str(&by_rule(Some(rule), other, ""));
+            words.push_str(&by_rule(Some(rule), other, deciding(*scheme, other, checks), ""));
         }
     }
     words
 }
 
-/// The verdict of one rule in words.
-fn by_rule(rule: Option<&Rule>, verdict: &Verdict, waited: &str) -> String {
+/// The verdict of one rule in words, with the checks that it rests on.
+fn by_rule<'a>(
+    rule: Option<&Rule>,
+    verdict: &Verdict,
+    checks: impl Iterator<Item = (&'static str, &'a Verdict)>,
+    waited: &str,
+) -> String {
     let by = rule.map(|rule| format!(" [{}, pattern \"{}\"]", rule.describe(), rule.pattern)).unwrap_or_default();
     match verdict {
         Verdict::Unchecked => format!("not checked: the policy requires no signature{by}"),
-        Verdict::Verified(verified) => format!("verified: {}{by}", signature(verified)),
+        Verdict::Verified(verified) => {
+            let digest = verified.digest.sha256();
+            let checks = checks.filter_map(|(scheme, verdict)| match verdict {
+                Verdict::Verified(verified) => Some((scheme, verified)),
+                _ => None,
+            });
+            // A reader must see which of several checks let the image in.
+            if rule.is_some_and(has_several_checks) {
+                let signed = checks.map(|(scheme, verified)| format!("{scheme}: {}", signature(scheme, verified)));
+                format!("verified: {digest} ({}){by}", signed.collect::<Vec<_>>().join("; "))
+            } else {
+                let signed = checks.map(|(scheme, verified)| signature(scheme, verified));
+                format!("verified: {digest} as {}{by}", signed.collect::<String>())
+            }
+        }
         Verdict::Rejected { reason, .. } => format!("rejected: {reason}{by}"),
-        Verdict::Unavailable { reason } => format!("unavailable: {reason}{waited}{by}"),
+        Verdict::Unavailable { reason, .. } => format!("unavailable: {reason}{waited}{by}"),
     }
+}
+
+fn has_several_checks(rule: &Rule) -> bool {
+    rule.signed().is_some_and(|signed| signed.any_of.iter().flatten().nth(1).is_some())
 }
 
 /// How long the checks took, if that was long.
@@ -156,42 +179,59 @@ fn waited(finding: &ImageFinding) -> String {
     }
 }
 
-fn signature(verified: &Verified) -> String {
-    let mut words = format!("{} as {}", verified.digest.sha256(), verified.evidence.statement());
+/// What one check verified, without the digest.
+fn signature(scheme: &str, verified: &Verified) -> String {
+    let mut words = verified.evidence.statement();
     if !verified.signers.is_empty() {
         words.push_str(", signed by ");
         words.push_str(&verified.signers.join(", "));
     }
     if let Freshness::Stale { age } = verified.freshness {
-        words.push_str(&format!(", by stored trust data, last confirmed {} s ago", age.as_secs()));
+        let (_, stored) = stale(scheme);
+        words.push_str(&format!(", by {stored} {} s ago", age.as_secs()));
     }
     words
 }
 
+/// For a check that used stored data: what did not answer, and what was used, up to its age.
+fn stale(scheme: &str) -> (&'static str, &'static str) {
+    match scheme {
+        "trust" => ("trust server", "stored trust data, last confirmed"),
+        _ => ("registry", "stored signatures; the registry last confirmed the digest of the tag"),
+    }
+}
+
 fn warnings(decision: &Decision) -> Vec<String> {
     let Basis::Images(findings) = &decision.basis else { return Vec::new() };
-    let warning = |finding: &ImageFinding| match &finding.evaluation.verdict {
-        Verdict::Rejected { .. } | Verdict::Unavailable { .. } if !finding.denies => {
-            // Another image may deny the workload.
-            let lets = if decision.allowed { "lets this in" } else { "does not deny this image" };
-            Some(format!("portreeve {lets} only because it is set to warn: {}", describe(finding)))
+    let mut warnings = Vec::new();
+    for finding in findings {
+        match &finding.evaluation.verdict {
+            Verdict::Rejected { .. } | Verdict::Unavailable { .. } if !finding.denies => {
+                // Another image may deny the workload.
+                let lets = if decision.allowed { "lets this in" } else { "does not deny this image" };
+                warnings.push(format!(
+                    "portreeve {lets} only because it is set to warn: {}",
+                    describe(finding).replace('\n', " ")
+                ));
+            }
+            Verdict::Verified(_) => {
+                for (scheme, verdict) in finding.evaluation.deciding() {
+                    let Verdict::Verified(verified) = verdict else { continue };
+                    let Freshness::Stale { age } = verified.freshness else { continue };
+                    let (server, stored) = stale(scheme);
+                    warnings.push(format!(
+                        "portreeve: the {server} did not answer; {} was verified with {stored} {} s ago",
+                        image(finding),
+                        age.as_secs()
+                    ));
+                }
+            }
+            _ => {}
         }
-        Verdict::Verified(verified) => match verified.freshness {
-            Freshness::Stale { age } => Some(format!(
-                "portreeve: the trust server did not answer; {} was verified with stored trust data, last confirmed \
-                 {} s ago",
-                image(finding),
-                age.as_secs()
-            )),
-            Freshness::Fetched | Freshness::Cached => None,
-        },
-        _ => None,
-    };
-    let mut warnings: Vec<String> = findings
-        .iter()
-        .filter_map(warning)
-        .map(|words| printable(&words.replace('\n', " "), MAX_WARNING_CHARACTERS))
-        .collect();
+    }
+    for warning in &mut warnings {
+        *warning = printable(warning, MAX_WARNING_CHARACTERS);
+    }
     warnings.dedup();
     let (mut warnings, left) = limited(warnings.into_iter(), MAX_DESCRIBED, MAX_DESCRIBED_BYTES);
     if left > 0 {
@@ -216,8 +256,15 @@ fn audit_annotations(decision: &Decision) -> BTreeMap<String, String> {
         Basis::Images(findings) => {
             let mut digests = Vec::new();
             let mut names = Vec::new();
+            let mut schemes = Vec::new();
             for finding in findings {
                 let image = image(finding);
+                for (index, (scheme, _)) in finding.evaluation.deciding().enumerate() {
+                    match schemes.last_mut() {
+                        Some(told) if index > 0 => add(told, scheme),
+                        _ => schemes.push(format!("{image}={scheme}")),
+                    }
+                }
                 match &finding.evaluation.verdict {
                     Verdict::Verified(verified) => {
                         digests.push(format!("{image}={}", verified.digest.sha256()));
@@ -230,7 +277,7 @@ fn audit_annotations(decision: &Decision) -> BTreeMap<String, String> {
                     Verdict::Unavailable { .. } => digests.push(format!("{image}=unavailable")),
                 }
             }
-            for (key, values) in [("images", digests), ("signers", names)] {
+            for (key, values) in [("images", digests), ("schemes", schemes), ("signers", names)] {
                 if values.is_empty() {
                     continue;
                 }
@@ -242,6 +289,12 @@ fn audit_annotations(decision: &Decision) -> BTreeMap<String, String> {
         }
     }
     annotations
+}
+
+/// Adds a word to the list in an annotation's value.
+fn add(told: &mut String, word: &str) {
+    told.push(',');
+    told.push_str(word);
 }
 
 #[cfg(test)]

@@ -125,9 +125,9 @@ words! {
 }
 
 words! {
-    /// Where the trust data for a verdict came from.
+    /// Where the trust data or the signatures for a verdict came from.
     Source {
-        /// Memory, within `trust.refreshAfter`.
+        /// Memory or the disk, and the server need not be asked: within `trust.refreshAfter`, or the image has a digest.
         Remembered => "remembered",
         /// A refresh that was made for this query.
         Refreshed => "refreshed",

@@ -31,7 +31,9 @@ pub struct Metrics {
     admission_seconds: Histograms,
     phase_seconds: Histograms,
     images: Counters,
+    checks: Counters,
     trust_lookups: Counters,
+    signature_lookups: Counters,
     stale_age: Histograms,
     trust_requests: Counters,
     trust_received_bytes: Counters,
@@ -69,13 +71,21 @@ impl Metrics {
             ),
             images: new
                 .counters("portreeve_images", "Images decided, by verdict, its reason and the scope of the policy"),
+            checks: new.counters(
+                "portreeve_checks",
+                "Checks of the rules that decided, by signature scheme, verdict and reason",
+            ),
             trust_lookups: new.counters(
                 "portreeve_trust_lookups",
                 "Queries for a repository's trust data, by where the data came from",
             ),
+            signature_lookups: new.counters(
+                "portreeve_signature_lookups",
+                "Queries for an image's signatures in a registry, by where they came from",
+            ),
             stale_age: new.histograms(
                 "portreeve_stood_in_age_seconds",
-                "The age of stored trust data that was used because its server was unavailable",
+                "The age of stored data that was used because its trust server or registry was unavailable",
                 age_buckets,
             ),
             trust_requests: new.counters(
@@ -140,10 +150,15 @@ impl Metrics {
         for scope in [Scope::Namespace, Scope::Cluster] {
             count(&self.images, of_image(Verdict::Unchecked, REASON_POLICY, scope));
             count(&self.images, of_image(Verdict::Unavailable, REASON_TRUST_SERVER, scope));
+            count(&self.images, of_image(Verdict::Unavailable, REASON_REGISTRY, scope));
             count(&self.images, of_image(Verdict::Rejected, "expired", scope));
+        }
+        for (scheme, unavailable) in [("trust", REASON_TRUST_SERVER), ("cosign", REASON_REGISTRY)] {
+            count(&self.checks, of_check(scheme, Verdict::Unavailable, unavailable));
         }
         for source in Source::ALL {
             count(&self.trust_lookups, Labels::one("source", source.as_str()));
+            count(&self.signature_lookups, Labels::one("source", source.as_str()));
         }
         for peer in Peer::ALL {
             for outcome in RequestOutcome::ALL {
@@ -188,14 +203,30 @@ impl Metrics {
         self.images.get_or_create(&of_image(verdict, reason, scope)).inc();
     }
 
+    /// One check of an image was made. `scheme` and `reason` are fixed words, never texts of a request.
+    pub fn check(&self, scheme: &'static str, verdict: Verdict, reason: &'static str) {
+        self.checks.get_or_create(&of_check(scheme, verdict, reason)).inc();
+    }
+
     /// Trust data was needed, and came from `source`.
     pub fn trust_lookup(&self, source: Source) {
         self.trust_lookups.get_or_create(&Labels::one("source", source.as_str())).inc();
     }
 
+    /// Signatures of an image were needed, and came from `source`.
+    pub fn signature_lookup(&self, source: Source) {
+        self.signature_lookups.get_or_create(&Labels::one("source", source.as_str())).inc();
+    }
+
     /// Stored trust data of this age was used because its server is unavailable.
     pub fn stale(&self, age: Duration) {
         self.trust_lookup(Source::Stale);
+        self.stale_age.get_or_create(&Labels::NONE).observe(age.as_secs_f64());
+    }
+
+    /// Stored signatures were used for a tag that its registry last confirmed so long ago, because the registry is unavailable.
+    pub fn stale_signature(&self, age: Duration) {
+        self.signature_lookup(Source::Stale);
         self.stale_age.get_or_create(&Labels::NONE).observe(age.as_secs_f64());
     }
 
@@ -307,8 +338,10 @@ impl Default for Metrics {
 
 /// The reason of [`Verdict::Unchecked`].
 const REASON_POLICY: &str = "policy";
-/// The reason of [`Verdict::Unavailable`].
+/// The reason of [`Verdict::Unavailable`] for Notary v1, and where there was no check.
 const REASON_TRUST_SERVER: &str = "trust-server";
+/// The reason of [`Verdict::Unavailable`] for schemes that read registries.
+const REASON_REGISTRY: &str = "registry";
 
 /// The two names of Portieris, for dashboards that were made for it. As there, they count only `/admit`.
 const PORTIERIS_ALLOW: &str = "portieris_pod_admission_decision_allow_count";
@@ -342,6 +375,10 @@ fn of_image(verdict: Verdict, reason: &'static str, scope: Scope) -> Labels {
     Labels::three([("verdict", verdict.as_str()), ("reason", reason), ("scope", scope.as_str())])
 }
 
+fn of_check(scheme: &'static str, verdict: Verdict, reason: &'static str) -> Labels {
+    Labels::three([("scheme", scheme), ("verdict", verdict.as_str()), ("reason", reason)])
+}
+
 fn of_request(peer: Peer, outcome: RequestOutcome) -> Labels {
     Labels::two(("peer", peer.as_str()), ("outcome", outcome.as_str()))
 }
@@ -366,7 +403,10 @@ mod tests {
         metrics.admission(Endpoint::Validate, Outcome::Denied, Duration::from_millis(2));
         metrics.phase(Phase::Verify, Duration::from_millis(2));
         metrics.image(Verdict::Rejected, "no-such-tag", Scope::Cluster);
+        metrics.check("cosign", Verdict::Rejected, "not-signed");
         metrics.trust_lookup(Source::Remembered);
+        metrics.signature_lookup(Source::Refreshed);
+        metrics.stale_signature(Duration::from_secs(9_000));
         metrics.stale(Duration::from_secs(90));
         metrics.trust_request(Peer::TokenService, RequestOutcome::Timeout, 7, Duration::from_secs(2));
         metrics.limit(Limit::Queue);
@@ -388,6 +428,13 @@ mod tests {
             r#"portreeve_phase_duration_seconds_count{phase="request"} 1"#,
             r#"portreeve_images_total{verdict="rejected",reason="no-such-tag",scope="cluster"} 1"#,
             r#"portreeve_images_total{verdict="unavailable",reason="trust-server",scope="namespace"} 0"#,
+            r#"portreeve_images_total{verdict="unavailable",reason="registry",scope="cluster"} 0"#,
+            r#"portreeve_checks_total{scheme="cosign",verdict="rejected",reason="not-signed"} 1"#,
+            r#"portreeve_checks_total{scheme="cosign",verdict="unavailable",reason="registry"} 0"#,
+            r#"portreeve_checks_total{scheme="trust",verdict="unavailable",reason="trust-server"} 0"#,
+            r#"portreeve_signature_lookups_total{source="refreshed"} 1"#,
+            r#"portreeve_signature_lookups_total{source="stood_in"} 1"#,
+            r#"portreeve_stood_in_age_seconds_bucket{le="21600.0"} 2"#,
             r#"portreeve_trust_lookups_total{source="remembered"} 1"#,
             r#"portreeve_trust_lookups_total{source="stood_in"} 1"#,
             r#"portreeve_stood_in_age_seconds_bucket{le="600.0"} 1"#,

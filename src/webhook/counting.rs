@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::admission::decide::{Basis, Decision};
-use crate::admission::evaluate::{self, PhaseTimes, PolicyScope};
+use crate::admission::evaluate::{self, Evaluation, PhaseTimes, PolicyScope};
 use crate::metrics::{Metrics, Phase, Scope, Verdict};
 
 /// Counts a decision.
@@ -22,10 +22,20 @@ pub(super) fn count(metrics: &Metrics, decision: &Decision) {
                 metrics.image(Verdict::from(&evaluation.verdict), evaluation.verdict.code(), evaluation.scope.into());
                 // An image that is used in several places was evaluated once.
                 if timed.insert(finding.image.as_str()) {
+                    count_checks(metrics, evaluation);
                     count_phases(metrics, &evaluation.times);
                 }
             }
         }
+    }
+}
+
+/// Counts the checks of the rule that decided, whichever of them its verdict rests on.
+fn count_checks(metrics: &Metrics, evaluation: &Evaluation) {
+    let Evaluation { scheme, verdict, checks, .. } = evaluation;
+    let only = scheme.filter(|_| checks.is_empty()).map(|scheme| (scheme, verdict));
+    for (scheme, verdict) in only.into_iter().chain(checks.iter().map(|check| (check.scheme, &check.verdict))) {
+        metrics.check(scheme, Verdict::from(verdict), verdict.code());
     }
 }
 

@@ -11,7 +11,7 @@ use log::{Level, Record};
 use serde::Serialize;
 
 use super::Endpoint;
-use crate::admission::combine::RuleVerdict;
+use crate::admission::combine::{CheckVerdict, RuleVerdict};
 use crate::admission::decide::{Basis, Decision, ImageFinding};
 use crate::admission::evaluate::Verdict;
 use crate::admission::messages;
@@ -30,6 +30,8 @@ const MAX_MESSAGE: usize = 1_000;
 const MAX_SIGNERS: usize = 16;
 /// The most rules that are named besides the one that decided.
 const MAX_OTHERS: usize = 4;
+/// The most checks that are named.
+const MAX_CHECKS: usize = 8;
 
 /// A request, as far as it could be read.
 #[derive(Debug, Default)]
@@ -210,6 +212,9 @@ struct Image<'a> {
     line: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pattern: Option<String>,
+    /// The scheme of the check that decides: `trust` or `cosign`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scheme: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     server: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -227,10 +232,30 @@ struct Image<'a> {
     /// Why the image is not trusted.
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<String>,
+    /// The checks that were made, if there were several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    checks: Vec<Check<'a>>,
     /// The verdicts of the other rules that apply.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     others: Vec<Other>,
     micros: u64,
+}
+
+/// The verdict of one check.
+#[derive(Serialize)]
+struct Check<'a> {
+    scheme: &'static str,
+    verdict: &'static str,
+    reason: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server: Option<&'a str>,
+}
+
+impl<'a> Check<'a> {
+    fn of(check: &'a CheckVerdict) -> Self {
+        let (verdict, reason) = (check.verdict.word(), check.verdict.code());
+        Self { scheme: check.scheme, verdict, reason, server: check.subject.as_ref().and_then(Subject::server) }
+    }
 }
 
 /// The verdict of another rule on the image.
@@ -266,6 +291,7 @@ impl<'a> Image<'a> {
             file: rule.map(|rule| printable(&rule.place.file_name(), 300)),
             line: rule.map(|rule| rule.place.line),
             pattern: rule.map(|rule| printable(&rule.pattern, 300)),
+            scheme: evaluation.scheme,
             server: evaluation.subject.as_ref().and_then(Subject::server),
             digest: None,
             tag: None,
@@ -273,6 +299,7 @@ impl<'a> Image<'a> {
             source: None,
             age_seconds: None,
             message: evaluation.verdict.reason().map(|reason| printable(&reason.replace('\n', " "), MAX_MESSAGE)),
+            checks: evaluation.checks.iter().take(MAX_CHECKS).map(Check::of).collect(),
             others: evaluation.others.iter().take(MAX_OTHERS).map(Other::of).collect(),
             micros: micros(evaluation.times.total()),
         };

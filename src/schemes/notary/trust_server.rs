@@ -10,6 +10,10 @@ use portreeve_verify::tuf::SourceKind;
 
 /// The trust server of Docker Hub.
 pub(crate) const DOCKER_HUB: &str = "https://notary.docker.io";
+/// What ends there, and what to do. In denials and in notes on policies.
+pub(crate) const DOCKER_HUB_ENDS: &str = "Docker's Notary server, notary.docker.io, ends on 8 December 2026: sign these \
+                                          images on a trust server of your own and name it in trustServer, or sign them \
+                                          with cosign (docs/migrating.md)";
 /// How the URL of a directory begins.
 const FILE: &str = "file://";
 
@@ -98,7 +102,7 @@ impl TrustServer {
     /// A mistake in a valid URL: it contains Notary's own path, which is added to it, or is Docker Hub's server.
     pub fn slip(&self) -> Option<&'static str> {
         if self.as_str() == DOCKER_HUB || self.as_str() == format!("{DOCKER_HUB}:443") {
-            return Some("notary.docker.io ends on 8 December 2026: sign these images on a trust server of your own");
+            return Some(DOCKER_HUB_ENDS);
         }
         self.holds_notarys_path().then_some("a trust server's address ends before /v2, which is added to it")
     }
