@@ -14,8 +14,7 @@ use crate::base::files::{FileError, read_capped};
 use portreeve_verify::Unavailable;
 use portreeve_verify::image::Sha256;
 use portreeve_verify::oci::{
-    Descriptor, Image, MAX_MANIFEST, MAX_REFERRERS, MAX_SIGNATURE_MANIFEST, SignatureManifest, media_type,
-    read_referrers,
+    Descriptor, Image, MAX_REFERRERS, MAX_SIGNATURE_MANIFEST, SignatureManifest, media_type, read_referrers,
 };
 use portreeve_verify::text::printable;
 
@@ -54,7 +53,7 @@ impl Layout<'_> {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.is_not_found() => Ok(None),
             Err(error @ FileError::TooLarge { .. }) => {
-                Err(FetchError::Rejected { code: "bad-manifest", message: format!("{}: {error}", show(&path)) })
+                Err(FetchError::TooLarge { message: format!("{} {error}", show(&path)) })
             }
             Err(error) => Err(failed(&error)),
         }
@@ -142,13 +141,13 @@ impl Layout<'_> {
 }
 
 impl Repository for Layout<'_> {
-    fn image(&self, wanted: Wanted<'_>) -> Result<FetchedImage, FetchError> {
-        let (bytes, digest) = self.manifest(wanted, MAX_MANIFEST)?;
+    fn image(&self, wanted: Wanted<'_>, cap: usize) -> Result<FetchedImage, FetchError> {
+        let (bytes, digest) = self.manifest(wanted, cap)?;
         let image = Image::read(&bytes, None, Some(digest)).map_err(|error| self.bad(wanted, &error))?;
         Ok(FetchedImage { image, bytes })
     }
 
-    fn referrers(&self, image: Sha256) -> Result<Option<Vec<Descriptor>>, FetchError> {
+    fn referrers(&self, image: Sha256, _cap: usize) -> Result<Option<Vec<Descriptor>>, FetchError> {
         let mut referrers = Vec::new();
         for entry in self.index()? {
             if self.is_about(&entry, image)? {
@@ -158,14 +157,14 @@ impl Repository for Layout<'_> {
         Ok(Some(referrers))
     }
 
-    fn tagged_referrers(&self, image: Sha256) -> Result<Vec<Descriptor>, FetchError> {
+    fn tagged_referrers(&self, image: Sha256, cap: usize) -> Result<Vec<Descriptor>, FetchError> {
         let Some(entry) = self.tagged(&format!("sha256-{}", image.hex()))? else { return Ok(Vec::new()) };
-        let Some(bytes) = self.content(entry.digest, MAX_REFERRERS)? else { return Ok(Vec::new()) };
+        let Some(bytes) = self.content(entry.digest, cap)? else { return Ok(Vec::new()) };
         read_referrers(&bytes).map_err(|error| self.bad(Wanted::Digest(entry.digest), &error))
     }
 
-    fn signatures(&self, wanted: Wanted<'_>) -> Result<FetchedSignatures, FetchError> {
-        let (bytes, digest) = self.manifest(wanted, MAX_SIGNATURE_MANIFEST)?;
+    fn signatures(&self, wanted: Wanted<'_>, cap: usize) -> Result<FetchedSignatures, FetchError> {
+        let (bytes, digest) = self.manifest(wanted, cap)?;
         let manifest = SignatureManifest::read(&bytes, None, Some(digest)).map_err(|error| self.bad(wanted, &error))?;
         Ok(FetchedSignatures { manifest, bytes })
     }
