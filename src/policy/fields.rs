@@ -14,10 +14,16 @@ pub(super) const MAX_PROBLEMS: usize = 500;
 /// The longest unknown field that is compared with known ones.
 const MAX_COMPARED: usize = 40;
 
+/// The parents of fields that both schemes have.
+const EITHER: &str = "policy.trust or policy.cosign";
+
 /// The mapping that each field belongs in, for messages about misplaced fields (PORTIERIS.md, fault 21: a `trust:` with the
 /// wrong indentation).
 const FIELD_PARENTS: &[(&str, &str)] = &[
     ("trust", "policy"),
+    ("cosign", "policy"),
+    ("anyOf", "policy"),
+    ("notation", "policy"),
     ("mutateImage", "policy"),
     ("mode", "policy"),
     ("simple", "policy"),
@@ -27,13 +33,21 @@ const FIELD_PARENTS: &[(&str, &str)] = &[
     ("va", "policy"),
     ("enabled", "policy.trust"),
     ("trustServer", "policy.trust"),
-    ("signers", "policy.trust"),
-    ("signerSecrets", "policy.trust"),
+    ("signers", EITHER),
+    ("signerSecrets", EITHER),
     ("roots", "policy.trust"),
     ("remap", "policy.trust"),
-    ("whenUnavailable", "policy.trust"),
-    ("maxStale", "policy.trust"),
-    ("publicKey", "an entry of policy.trust.signers"),
+    ("whenUnavailable", EITHER),
+    ("maxStale", EITHER),
+    ("threshold", "policy.cosign"),
+    ("annotations", "metadata or policy.cosign"),
+    ("sameRepository", "policy.cosign"),
+    ("transparencyLog", "policy.cosign"),
+    ("certificateTransparency", "policy.cosign"),
+    ("trustedRoot", "policy.cosign"),
+    ("publicKey", "an entry of signers"),
+    ("issuer", "an entry of policy.cosign.signers"),
+    ("subject", "an entry of policy.cosign.signers"),
     ("certificate", "an entry of policy.trust.roots"),
     ("keyId", "an entry of policy.trust.roots"),
     ("ca", "an entry of policy.trust.roots"),
@@ -131,6 +145,25 @@ impl Problems {
             Some((node, _)) => {
                 self.wrong_type(field, "a list", node);
                 &[]
+            }
+        }
+    }
+
+    /// The entries of an optional list of at most `limit` entries. None of a longer list is read.
+    pub(crate) fn list_within<'n>(&mut self, node: &'n Node, field: &'static str, limit: usize) -> &'n [Node] {
+        let items = self.list(node, field);
+        if items.len() > limit {
+            self.report(node.get(field).map_or(node.at, |list| list.at), Fault::TooManyEntries { field, limit });
+            return &[];
+        }
+        items
+    }
+
+    /// Refuses those of `fields` that are written and empty: their author wants some entries, and expects a check of them.
+    pub(crate) fn refuse_empty(&mut self, node: &Node, fields: &[&'static str]) {
+        for &field in fields {
+            if let Some(found) = node.entry(field).filter(|found| found.is_empty()) {
+                self.report(found.at, Fault::EmptyList { field });
             }
         }
     }

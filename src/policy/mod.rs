@@ -6,6 +6,7 @@
 //! one field cannot be understood, the whole set is refused.
 
 mod configmap;
+mod cosign;
 mod document;
 mod fields;
 mod load;
@@ -16,6 +17,8 @@ mod problem;
 mod requirement;
 mod selection;
 mod set;
+mod signers;
+mod unavailable;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -74,6 +77,11 @@ impl Rule {
             Requirement::Signed(signed) => Some(signed),
             Requirement::Nothing | Requirement::Denied(_) => None,
         }
+    }
+
+    /// The most checks that are made for one image; at least one, so that rules are counted as well.
+    pub(super) fn cost(&self) -> usize {
+        self.signed().map_or(1, |signed| signed.any_of.iter().map(Vec::len).sum())
     }
 
     /// Does a bad verdict deny, or only warn?

@@ -3,18 +3,13 @@
 //! A field that asks for a check is refused while trust is off (PORTIERIS.md, fault 21). A pin or a signer that cannot be
 //! read is an error. It is never ignored.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
-
 use super::fields::Problems;
 use super::problem::Fault;
-use crate::base::text::duration;
+use super::{signers, unavailable};
 use crate::http::url::PlainHttp;
-use crate::kube::object_name::is_dns_subdomain;
-use crate::schemes::UnavailableRule;
 use crate::schemes::notary::trust_server::TrustServer;
 use crate::schemes::notary::{Remap, Rule};
-use crate::yaml::tree::{Node, Value};
+use crate::yaml::tree::Node;
 use portreeve_verify::image::{MAX_NAME, check_path, normal_host, one_spelling};
 use portreeve_verify::tuf::{KeyId, RequiredSigner, RoleName, RootPin, SignerKey};
 
@@ -29,22 +24,19 @@ pub(super) fn read(trust: &Node, problems: &mut Problems) -> Option<Option<Rule>
         problems.report(trust.at, Fault::NoSwitch); // the body is missing or misplaced
         return None;
     }
-    refuse_empty_lists(trust, problems);
+    // Without a signer any signature is enough, and without a pin the first root is trusted. Portieris allows an empty
+    // `signerSecrets`.
+    problems.refuse_empty(trust, &["signers", "roots"]);
     problems.mapping(trust, "policy.trust", TRUST)?;
     let enabled = problems.boolean(trust, "enabled");
     let rule = Rule {
         server: read_server(trust, problems),
         signers: read_signers(trust, problems),
-        signer_secrets: read_signer_secrets(trust, problems),
+        signer_secrets: signers::read_secrets(trust, "an entry of policy.trust.signerSecrets", problems),
         roots: read_roots(trust, problems),
         remap: read_remap(trust, problems),
-        when_unavailable: problems.choice(
-            trust,
-            "whenUnavailable",
-            &[("deny", UnavailableRule::Deny), ("useCached", UnavailableRule::UseCached)],
-            "\"deny\" or \"useCached\"",
-        ),
-        max_stale: read_max_stale(trust, problems),
+        when_unavailable: unavailable::read_rule(trust, problems),
+        max_stale: unavailable::read_max_stale(trust, problems),
     };
     if enabled == Some(true) {
         return Some(Some(rule));
@@ -64,18 +56,6 @@ fn refuse_disabled_demands(trust: &Node, problems: &mut Problems) {
     }
 }
 
-/// Refuses an empty `signers` or `roots`: without a signer any signature is enough, and without a pin the first root is
-/// trusted. The author of such a field wants neither. Portieris allows an empty `signerSecrets`.
-fn refuse_empty_lists(trust: &Node, problems: &mut Problems) {
-    for field in ["signers", "roots"] {
-        if let Some(list) = trust.entry(field)
-            && (list.is_null() || matches!(&list.value, Value::List(items) if items.is_empty()))
-        {
-            problems.report(list.at, Fault::EmptyList { field });
-        }
-    }
-}
-
 fn read_server(trust: &Node, problems: &mut Problems) -> Option<TrustServer> {
     let (at, url) = problems.text(trust, "trustServer")?;
     // For Portieris, an empty URL means that there is none.
@@ -88,51 +68,28 @@ fn read_server(trust: &Node, problems: &mut Problems) -> Option<TrustServer> {
 /// Reads `signers`. A signer may be listed twice only with the same key: with Portieris the last key won (PORTIERIS.md,
 /// fault 8).
 fn read_signers(trust: &Node, problems: &mut Problems) -> Vec<RequiredSigner> {
-    const INSIDE: &str = "an entry of policy.trust.signers";
-    let mut signers: Vec<(usize, RequiredSigner)> = Vec::new();
-    for entry in problems.list(trust, "signers") {
-        if problems.mapping(entry, INSIDE, &["name", "publicKey"]).is_none() {
-            continue;
-        }
-        let role = problems.required(entry, "name", INSIDE).and_then(|(at, name)| {
+    let mut known: Vec<(usize, RequiredSigner)> = Vec::new();
+    for entry in signers::entries(trust, "an entry of policy.trust.signers", &["name", "publicKey"], problems) {
+        let role = entry.name.and_then(|(at, name)| {
             let role = RoleName::of_signer(name);
             if role.is_none() {
-                problems.report(at, Fault::SignerName { found: name.to_owned() });
+                problems.report(at, Fault::SignerName { found: name.to_owned(), rule: RoleName::SIGNER_RULE });
             }
             role
         });
-        let key = problems.required(entry, "publicKey", INSIDE).and_then(|(at, pem)| {
+        let key = entry.key.and_then(|(at, pem)| {
             SignerKey::from_pem(pem).map_err(|error| problems.report(at, Fault::SignerKey(error))).ok()
         });
         let (Some(role), Some(key)) = (role, key) else { continue };
-        match signers.iter().find(|(_, signer)| signer.role == role) {
-            None => signers.push((entry.at.line, RequiredSigner { role, keys: vec![key] })),
+        match known.iter().find(|(_, signer)| signer.role == role) {
+            None => known.push((entry.at.line, RequiredSigner { role, keys: vec![key] })),
             Some((_, signer)) if signer.keys.contains(&key) => {}
             Some(&(first, _)) => {
                 problems.report(entry.at, Fault::SignerTwice { name: role.signer().to_owned(), first });
             }
         }
     }
-    signers.into_iter().map(|(_, signer)| signer).collect()
-}
-
-fn read_signer_secrets(trust: &Node, problems: &mut Problems) -> Vec<String> {
-    const INSIDE: &str = "an entry of policy.trust.signerSecrets";
-    let mut secrets: Vec<String> = Vec::new();
-    let mut seen = BTreeSet::new();
-    for entry in problems.list(trust, "signerSecrets") {
-        if problems.mapping(entry, INSIDE, &["name"]).is_none() {
-            continue;
-        }
-        let Some((at, name)) = problems.required(entry, "name", INSIDE) else { continue };
-        // The name becomes part of a path below the mounted secrets.
-        if !is_dns_subdomain(name) {
-            problems.report(at, Fault::Name { field: "name", found: name.to_owned() });
-        } else if seen.insert(name) {
-            secrets.push(name.to_owned());
-        }
-    }
-    secrets
+    known.into_iter().map(|(_, signer)| signer).collect()
 }
 
 fn read_roots(trust: &Node, problems: &mut Problems) -> Vec<RootPin> {
@@ -191,22 +148,6 @@ fn read_prefix(remap: &Node, field: &'static str, problems: &mut Problems) -> Op
         problems.report(at, Fault::RemapPrefix { field, found: text.to_owned() });
     }
     normal
-}
-
-/// Reads `maxStale`. It has an effect only with `whenUnavailable: useCached`.
-fn read_max_stale(trust: &Node, problems: &mut Problems) -> Option<Duration> {
-    let (at, text) = problems.text(trust, "maxStale")?;
-    let Some(duration) = duration(text) else {
-        problems.report(at, Fault::Duration { found: text.to_owned() });
-        return None;
-    };
-    if duration.is_zero() {
-        problems.report(at, Fault::StaleZero);
-    }
-    if trust.get("whenUnavailable").and_then(Node::text) != Some("useCached") {
-        problems.report(at, Fault::StaleWithoutCached);
-    }
-    Some(duration)
 }
 
 #[cfg(test)]

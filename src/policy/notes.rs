@@ -74,8 +74,10 @@ pub enum Note {
         /// The prefix.
         prefix: String,
     },
-    /// The rule names no server, and Docker Hub's server ends soon.
+    /// The rule needs trust data and names no server, and Docker Hub's server ends.
     HubServerEnds,
+    /// `sameRepository` asks for something that only signatures of cosign's old format have.
+    SameRepository,
     /// The trust server's address is probably wrong.
     Server {
         /// The address.
@@ -96,7 +98,8 @@ impl Rules {
             let Ranked { pattern, rule, .. } = ranked;
             let among_tags = (compared < MAX_COMPARED).then(|| self.among_tags(ranked, &mut compared)).flatten();
             let of_trust = idle_remap(pattern, rule).or_else(|| server(pattern, rule));
-            let all = [hub_repository(pattern, rule), among_tags, unchecked(pattern, rule), of_trust];
+            let all =
+                [hub_repository(pattern, rule), among_tags, unchecked(pattern, rule), of_trust, same_repository(rule)];
             notes.extend(all.into_iter().flatten().map(|note| PolicyNote { place: rule.place.clone(), note }));
         }
         compared
@@ -175,21 +178,42 @@ fn idle_remap(pattern: &Pattern, rule: &Rule) -> Option<Note> {
 }
 
 fn server(pattern: &Pattern, rule: &Rule) -> Option<Note> {
-    notary_rules(rule).find_map(|check| match (&check.server, &check.remap) {
-        (Some(server), _) => server.slip().map(|slip| Note::Server { server: server.to_string(), slip }),
-        (None, Some(remap)) => {
-            remap.signed_prefix.starts_with(&format!("{DOCKER_HUB}/")).then_some(Note::HubServerEnds)
-        }
-        (None, None) => (pattern.exact_host() == Some(DOCKER_HUB)).then_some(Note::HubServerEnds),
+    let slip = notary_rules(rule).filter_map(|check| check.server.as_ref()).find_map(|server| {
+        let slip = server.slip()?;
+        Some(Note::Server { server: server.to_string(), slip })
+    });
+    slip.or_else(|| needs_hub_server(pattern, rule).then_some(Note::HubServerEnds))
+}
+
+/// Does every alternative ask for trust data of Docker Hub, from the server that is the default?
+fn needs_hub_server(pattern: &Pattern, rule: &Rule) -> bool {
+    let is_of_hub = |check: &notary::Rule| match &check.remap {
+        Some(remap) => remap.signed_prefix.split('/').next() == Some(DOCKER_HUB),
+        None => pattern.exact_host() == Some(DOCKER_HUB),
+    };
+    rule.signed().is_some_and(|signed| {
+        signed
+            .any_of
+            .iter()
+            .all(|checks| checks.iter().filter_map(notary_rule).any(|check| check.server.is_none() && is_of_hub(check)))
     })
+}
+
+fn same_repository(rule: &Rule) -> Option<Note> {
+    let mut checks = rule.signed()?.any_of.iter().flatten();
+    checks.any(|check| matches!(check, Check::Cosign(rule) if rule.same_repository)).then_some(Note::SameRepository)
 }
 
 /// The checks of Notary v1 trust data.
 fn notary_rules(rule: &Rule) -> impl Iterator<Item = &notary::Rule> {
-    rule.signed().into_iter().flat_map(|signed| signed.any_of.iter().flatten()).filter_map(|check| match check {
+    rule.signed().into_iter().flat_map(|signed| signed.any_of.iter().flatten()).filter_map(notary_rule)
+}
+
+fn notary_rule(check: &Check) -> Option<&notary::Rule> {
+    match check {
         Check::NotaryV1(rule) => Some(rule),
         Check::Cosign(_) => None,
-    })
+    }
 }
 
 impl fmt::Display for PolicyNote {
@@ -227,7 +251,7 @@ impl fmt::Display for Note {
             Self::IdleSettings { pattern } => write!(
                 f,
                 "the policy of pattern {} has settings and asks for no check: these images are let in unchecked; write \
-                 \"trust: {{ enabled: true }}\" to have them checked",
+                 \"trust: {{ enabled: true }}\" or \"cosign\" to have them checked",
                 quoted(pattern)
             ),
             Self::IdleRemap { pattern, prefix } => write!(
@@ -239,8 +263,13 @@ impl fmt::Display for Note {
             Self::HubServerEnds => write!(
                 f,
                 "this rule names no trust server: unless trust.servers of the configuration names one for docker.io, it \
-                 asks {DOCKER_HUB_SERVER}, which ends on 8 December 2026; then these images are denied: sign them on a trust \
-                 server of your own"
+                 asks {DOCKER_HUB_SERVER}, which ends on 8 December 2026, and from then on these images are denied: name a \
+                 trust server of your own in \"trustServer\", or ask for cosign signatures with \"cosign\"; docs/migrating.md \
+                 shows both"
+            ),
+            Self::SameRepository => f.write_str(
+                "with \"sameRepository\", only signatures of cosign's old format count: bundles, which cosign 3 makes if it is \
+                 called without --new-bundle-format=false, do not name a repository",
             ),
             Self::Server { server, slip } => write!(f, "{}: {slip}", printable(server, 200)),
         }
@@ -248,153 +277,4 @@ impl fmt::Display for Note {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use super::*;
-    use crate::policy::check_data;
-
-    /// The notes on rules `pattern policy`, without their places.
-    fn notes(rules: &[(&str, &str)]) -> Vec<String> {
-        let mut text =
-            "apiVersion: portreeve/v1\nkind: ClusterImagePolicy\nmetadata: {name: c}\nspec:\n  repositories:\n"
-                .to_owned();
-        for (pattern, policy) in rules {
-            text.push_str(&format!("  - {{name: \"{pattern}\", policy: {{{policy}}}}}\n"));
-        }
-        let set = check_data(&BTreeMap::from([("p.yaml".to_owned(), text)])).unwrap();
-        set.notes().iter().map(ToString::to_string).collect()
-    }
-
-    const TRUST: &str = "trust: {enabled: true, trustServer: \"https://n.local\"}";
-    const WARN: &str = "mode: warn, trust: {enabled: true, trustServer: \"https://n.local\"}";
-    const NOTHING: &str = "trust: {enabled: false}";
-
-    #[test]
-    fn a_pattern_that_looks_like_a_registry_is_told_from_one() {
-        for (pattern, named, meant) in [
-            ("icr.io*", "docker.io/library/icr.io*", "icr.io/*"),
-            ("icr.io", "docker.io/library/icr.io", "icr.io/*"),
-            ("*.icr.io", "docker.io/library/*.icr.io", "*.icr.io/*"),
-            ("registry.local:9001", "docker.io/library/registry.local:9001", "registry.local:9001/*"),
-            ("registry.local:9001*", "docker.io/library/registry.local:9001*", "registry.local:9001/*"),
-            ("registry.local:*", "docker.io/library/registry.local", "registry.local/*"),
-            ("registry:5000", "docker.io/library/registry:5000", "registry:5000/*"),
-            ("localhost", "docker.io/library/localhost", "localhost/*"),
-            ("registry.local:v1", "docker.io/library/registry.local:v1", "registry.local/*:v1"),
-            ("quay.io*:v*", "docker.io/library/quay.io*:v*", "quay.io/*:v*"),
-        ] {
-            let expected = format!(
-                "p.yaml:6:5: pattern \"{pattern}\" names a repository of Docker Hub, {named}; if a registry is meant, write \
-                 \"{meant}\""
-            );
-            assert_eq!(notes(&[(pattern, TRUST)])[0], expected);
-        }
-        for pattern in ["nginx", "nginx:1.25", "nginx*", "*nginx", "ubuntu:22", "icr.io/*", "plant/plc", "*"] {
-            let found = notes(&[(pattern, TRUST)]);
-            assert!(!found.iter().any(|note| note.contains("names a repository")), "{pattern}: {found:?}");
-        }
-    }
-
-    #[test]
-    fn other_tags_of_what_is_checked_are_told() {
-        assert_eq!(
-            notes(&[("r.io/plc:v*", TRUST), ("r.io/*", NOTHING)]),
-            [
-                "p.yaml:6:5: pattern \"r.io/plc:v*\" asks for a check of some tags; \"r.io/*\" (p.yaml:7:5) lets r.io/plc:other \
-              in unchecked"
-            ]
-        );
-        assert!(notes(&[("r.io/plc:o*", TRUST), ("r.io/*", NOTHING)])[0].contains("r.io/plc:unsigned in unchecked"));
-        assert!(notes(&[("r.io/plc:v*", TRUST), ("r.io/*", WARN)])[0].ends_with("in with a warning at most"));
-        assert!(
-            notes(&[("r.io/plc/*:v*", WARN), ("r.io/plc*", NOTHING)])[0].contains("lets r.io/plc/x:other in unchecked")
-        );
-        for rules in [
-            &[("r.io/plc:v*", TRUST)][..],
-            &[("r.io/plc:v*", TRUST), ("r.io/*", TRUST)],
-            &[("r.io/plc:v*", WARN), ("r.io/*", TRUST)],
-            &[("r.io/plc*", TRUST), ("r.io/*", NOTHING)],
-            &[("r.io/plc:v*", NOTHING), ("r.io/*", NOTHING)],
-            &[("r.io/plc:v*", "deny: {message: old}"), ("r.io/*", NOTHING)],
-            &[("r.io/plc:v*", TRUST), ("r.io/*", "deny: {message: old}")],
-        ] {
-            assert_eq!(notes(rules), Vec::<String>::new());
-        }
-    }
-
-    #[test]
-    fn a_rule_that_never_decides_is_told() {
-        let expected = "p.yaml:6:5: pattern \"r.io/plc:v*\" never decides: \"r.io/plc\" (p.yaml:7:5) has no star, matches the \
-                        same images and comes first";
-        assert_eq!(notes(&[("r.io/plc:v*", TRUST), ("r.io/plc", NOTHING)]), [expected]);
-        assert_eq!(notes(&[("r.io/plc:v1", TRUST), ("r.io/plc", TRUST), ("r.io/*", TRUST)]), Vec::<String>::new());
-        // One digest is not all of them.
-        let digest = format!("r.io/plc@sha256:{}", "0".repeat(64));
-        assert_eq!(notes(&[("r.io/plc:v*", TRUST), (&digest, TRUST)]), Vec::<String>::new());
-    }
-
-    #[test]
-    fn what_lets_much_in_unchecked_is_told() {
-        for policy in ["mutateImage: true", "mode: warn", "mutateImage: false, trust: {enabled: false}"] {
-            for pattern in ["*", "r.io/*", "*.io/plant/*"] {
-                assert!(notes(&[(pattern, policy)])[0].contains("asks for no check"), "{pattern} {policy}");
-            }
-            assert_eq!(notes(&[("r.io/plant/*", policy)]), Vec::<String>::new());
-        }
-        assert!(notes(&[("*", NOTHING)])[0].ends_with("is let in unchecked, from any registry"));
-        assert_eq!(notes(&[("r.io/*", NOTHING), ("*", TRUST), ("*/*", TRUST)]), Vec::<String>::new());
-    }
-
-    #[test]
-    fn trust_servers_that_end_or_look_odd_are_told() {
-        let trust = |more: &str| format!("trust: {{enabled: true, {more}}}");
-        let hub = "8 December 2026";
-        let remap = "remap: {prefix: \"r.io/hub/\", signedPrefix: \"docker.io/\"}";
-        for (pattern, policy, expected) in [
-            (
-                "docker.io/*",
-                trust("roots: [{keyId: a111111111111111111111111111111111111111111111111111111111111111}]"),
-                hub,
-            ),
-            ("nginx", trust("trustServer: \"\""), hub),
-            ("r.io/*", trust("trustServer: \"https://notary.docker.io\""), hub),
-            ("r.io/hub/*", trust(remap), hub),
-            ("r.io/*", trust("trustServer: \"https://n.io/v2/\""), "ends before /v2"),
-        ] {
-            let found = notes(&[(pattern, &policy)]);
-            assert!(found.len() == 1 && found[0].contains(expected), "{pattern} {policy}: {found:?}");
-        }
-        let idle =
-            ["p.yaml:6:5: remap changes no image of pattern \"r.io/plant/*\": none is under its prefix \"r.io/hub/\""];
-        assert_eq!(notes(&[("r.io/plant/*", &trust(remap))]), idle);
-        for pattern in ["other.io/hub/*", "r.io:5000/hub/*", "r.io/hub", "r.io/hubs*", "*.r.io/*"] {
-            assert!(notes(&[(pattern, &trust(remap))])[0].contains("remap changes no image"), "{pattern}");
-        }
-        for pattern in ["r.io/*", "r.io:443/hub/nginx:v*", "*/hub/*", "r.io/h*", "r.io/*/nginx", "r.io/hub/a/b", "*"] {
-            assert!(notes(&[(pattern, &trust(remap))])[0].contains(hub), "{pattern}");
-        }
-        assert_eq!(notes(&[("docker.io/*", TRUST), ("r.io/*", &trust("trustServer: \"\""))]), Vec::<String>::new());
-    }
-
-    #[test]
-    fn a_flood_of_notes_is_cut() {
-        let patterns: Vec<String> = (0..1_000).map(|n| format!("r{n}.io")).collect();
-        let rules: Vec<(&str, &str)> = patterns.iter().map(|pattern| (pattern.as_str(), TRUST)).collect();
-        assert!((200..205).contains(&notes(&rules).len()));
-    }
-    /// One ConfigMap has room for thousands of rules for one name, and each would be compared with all others.
-    #[test]
-    fn a_crowd_of_rules_for_one_name_takes_no_minutes() {
-        const RULES: usize = 4_000;
-        let mut text =
-            "apiVersion: portreeve/v1\nkind: ClusterImagePolicy\nmetadata: {name: c}\nspec:\n  repositories:\n"
-                .to_owned();
-        (0..RULES).for_each(|n| text.push_str(&format!("  - {{name: \"r.io/a:v{n:05}*\", policy: {{{TRUST}}}}}\n")));
-        let (documents, _) = crate::policy::document::read_text(&text, std::path::Path::new("f"));
-        let rules = Rules::build(documents, &mut Vec::new());
-        assert_eq!(rules.ranked().len(), RULES);
-        let compared = rules.notes(&mut Vec::new());
-        assert!((MAX_COMPARED..MAX_COMPARED + 2 * RULES).contains(&compared), "{compared}");
-    }
-}
+mod tests;

@@ -7,8 +7,9 @@ use super::Place;
 use super::pattern::PatternError;
 use crate::schemes::notary::trust_server::TrustServerError;
 use crate::yaml::tree::TreeFault;
+use portreeve_verify::sigstore::SigstoreKeyError;
 use portreeve_verify::text::printable;
-use portreeve_verify::tuf::{PinError, RoleName, SignerKeyError};
+use portreeve_verify::tuf::{PinError, SignerKeyError};
 
 /// A fault and its place. Displayed as `file:line:column: fault; hint`.
 #[derive(Debug)]
@@ -199,11 +200,20 @@ pub enum Fault {
     },
     /// `trust` has no `enabled`.
     NoSwitch,
-    /// `signers` or `roots` is an empty list.
+    /// A list or mapping of what is required is empty.
     EmptyList {
         /// The list.
         field: &'static str,
     },
+    /// A list or mapping has too many entries.
+    TooManyEntries {
+        /// The list.
+        field: &'static str,
+        /// The most entries.
+        limit: usize,
+    },
+    /// An element of `anyOf` asks for no check.
+    NoCheck,
     /// A field is beside a denial, and could only weaken it or have no effect.
     BesideDenial {
         /// The field.
@@ -219,10 +229,15 @@ pub enum Fault {
         /// The most characters.
         limit: usize,
     },
-    /// A field asks for a check that Portieris can make and Portreeve cannot.
+    /// A field asks for a check that Portreeve cannot make.
     Unsupported {
         /// The field.
         field: String,
+    },
+    /// A field of `cosign` asks for more than a signature by a key.
+    KeysAlone {
+        /// The field.
+        field: &'static str,
     },
     /// The pattern could never match an image.
     Pattern(PatternError),
@@ -230,10 +245,30 @@ pub enum Fault {
     SignerName {
         /// As written.
         found: String,
+        /// The names that it can have.
+        rule: &'static str,
     },
     /// A signer's key cannot be read.
     SignerKey(SignerKeyError),
-    /// A signer is listed twice with different keys.
+    /// A signer's key cannot be used for cosign.
+    SigstoreKey(SigstoreKeyError),
+    /// Two signers have the same key.
+    KeyTwice {
+        /// The second signer.
+        name: String,
+        /// The first signer.
+        other: String,
+        /// The line of the first entry.
+        first: usize,
+    },
+    /// `threshold` can never be met, or is always met.
+    Threshold {
+        /// As written.
+        found: String,
+        /// The number of signers.
+        signers: usize,
+    },
+    /// A signer is listed twice. Notary v1 allows it with the same key.
     SignerTwice {
         /// The signer.
         name: String,
@@ -302,16 +337,39 @@ impl Fault {
                 "it is where Portieris looks for simple signatures, which are not checked here"
             }
             Self::Unknown { suggestion: Some(known), .. } => return Some(format!("did you mean \"{known}\"?")),
+            Self::Misplaced { field, inside: "policy.cosign", .. } if field == "enabled" => {
+                "cosign is checked wherever it is written: only \"trust\" has a switch"
+            }
             Self::Misplaced { belongs, .. } => {
                 return Some(format!("it belongs under {belongs}: check the indentation"));
             }
             Self::Value { expected, .. } => return Some(format!("it is {expected}")),
-            Self::NotEnabled { .. } => "set trust.enabled to true; while it is not, these images are let in unchecked",
+            Self::NotEnabled { field: "mode" } => {
+                "set trust.enabled to true, or write \"cosign\"; without either, these images are let in unchecked"
+            }
+            Self::NotEnabled { .. } => {
+                "set trust.enabled to true; while it is not, trust data is not looked at, and images are let in unchecked if \
+                 nothing else is asked for"
+            }
             Self::NoSwitch => "write \"enabled: true\", or \"enabled: false\" to admit these images unchecked",
             Self::EmptyList { field: "roots" } => {
                 "pin a root, or remove it: then the first root that is seen is trusted"
             }
-            Self::EmptyList { .. } => "name the signers, or remove it: then any signature is enough",
+            Self::EmptyList { field: "signers" } => {
+                "name the signers, or remove it: then only signerSecrets name some, and in \"trust\" without them any signature \
+                 is enough"
+            }
+            Self::EmptyList { field: "annotations" } => {
+                "name the annotations, or remove it: then signatures without any are enough"
+            }
+            Self::EmptyList { .. } => "list the alternatives: each is a mapping with \"trust\", \"cosign\" or both",
+            Self::NoCheck => {
+                "write \"cosign\", or \"trust\" with \"enabled: true\": otherwise every image would be let in unchecked"
+            }
+            Self::KeysAlone { .. } => {
+                "keys alone are checked, no certificate and no transparency log: name each signer with a publicKey, and leave \
+                 this out only if a signature by the key is enough"
+            }
             Self::BesideDenial { .. } => {
                 "to deny these images write the denial alone; to let some in, write a policy without it"
             }
@@ -320,8 +378,11 @@ impl Fault {
             }
             Self::LongMessage { .. } => "say in a line what to do instead",
             Self::Unsupported { .. } => {
-                "only \"trust\" checks images: if this field is removed and trust is not enabled, these images are let in \
-                 unchecked; \"deny\" denies them"
+                "only \"trust\" and \"cosign\" check images: if this field is removed and neither is asked for, these images are \
+                 let in unchecked; \"deny\" denies them"
+            }
+            Self::Missing { field: "signers", .. } => {
+                "name each signer with its publicKey, or the Secrets that have the keys in signerSecrets"
             }
             Self::Missing { field: "message", .. } => {
                 "say why nothing under this pattern may run, and what to use instead"
@@ -336,7 +397,9 @@ impl Fault {
             }
             Self::Type { expected: "a string", actual: "a number" | "true or false", .. } => "put it in quotes",
             Self::Type { expected: "true or false", .. } => "write true or false, without quotes",
+            Self::Type { expected: "a number", actual: "a string", .. } => "write it without quotes",
             Self::SignerTwice { .. } => "give each signer one key, or each key a signer of its own",
+            Self::KeyTwice { .. } => "a key counts once: list it once, or give the other signer a key of its own",
             Self::RootKinds { .. } => "give each entry exactly one of certificate, keyId and ca",
             Self::Duration { .. } => "write it as 30m, 24h or 1h 30m",
             Self::StaleWithoutCached => "add \"whenUnavailable: useCached\", or remove it",
@@ -396,17 +459,28 @@ impl fmt::Display for Fault {
             }
             Self::TooManyRules { limit } => write!(f, "there are more than {limit} rules"),
             Self::LongMessage { limit } => write!(f, "\"message\" has more than {limit} characters"),
-            Self::NotEnabled { field } => write!(f, "\"{field}\" asks for a check while trust is not enabled"),
+            Self::NotEnabled { field } => {
+                let what = if *field == "mode" { "no check is asked for" } else { "trust is not enabled" };
+                write!(f, "\"{field}\" asks for a check while {what}")
+            }
             Self::NoSwitch => f.write_str("\"enabled\" is missing from policy.trust"),
             Self::EmptyList { field } => write!(f, "\"{field}\" is empty"),
+            Self::TooManyEntries { field, limit } => write!(f, "\"{field}\" has more than {limit} entries"),
+            Self::NoCheck => f.write_str("an element of \"anyOf\" asks for no check"),
+            Self::KeysAlone { field } => write!(f, "\"{field}\" is not supported by this version"),
             Self::Unsupported { field } => write!(f, "{} asks for a check that is not supported", quoted(field)),
             Self::Pattern(error) => error.fmt(f),
-            Self::SignerName { found } => {
-                write!(f, "a signer cannot be called {}: {}", quoted(found), RoleName::SIGNER_RULE)
-            }
+            Self::SignerName { found, rule } => write!(f, "a signer cannot be called {}: {rule}", quoted(found)),
             Self::SignerKey(error) => write!(f, "the signer's key cannot be read: {error}"),
+            Self::SigstoreKey(error) => write!(f, "the signer's key cannot be used: {error}"),
             Self::SignerTwice { name, first } => {
-                write!(f, "signer {} stands twice with different keys, first on line {first}", quoted(name))
+                write!(f, "signer {} stands twice, first on line {first}", quoted(name))
+            }
+            Self::KeyTwice { name, other, first } => {
+                write!(f, "signer {} has the key of signer {} on line {first}", quoted(name), quoted(other))
+            }
+            Self::Threshold { found, signers } => {
+                write!(f, "\"threshold\" cannot be {}: it is from 1 to the number of signers, {signers}", quoted(found))
             }
             Self::RootKinds { found } => {
                 write!(f, "an entry of \"roots\" has {found} of the fields certificate, keyId and ca")
@@ -435,6 +509,7 @@ impl std::error::Error for Fault {
             Self::Io(error) => Some(error),
             Self::Pattern(error) => Some(error),
             Self::SignerKey(error) => Some(error),
+            Self::SigstoreKey(error) => Some(error),
             Self::Pin(error) => Some(error),
             Self::Server(error) => Some(error),
             _ => None,

@@ -1,15 +1,24 @@
 //! The `policy` of a repository: what it requires of an image.
 //!
-//! A field that asks for a check which would not be made is refused: `simple` with requirements other than `reject`,
-//! vulnerability checks. The fields of a scheme are read in a file of their own, [`super::notary`].
+//! A field that asks for a check which would not be made is refused: `simple` with requirements other than `reject`, `notation`,
+//! vulnerability checks. The fields of a scheme are read in files of their own, [`super::notary`] and [`super::cosign`].
+//!
+//! Checks that stand side by side must all hold, and one element of `anyOf` must hold as well. Therefore the checks beside
+//! `anyOf` become part of each alternative.
+
+use std::sync::Arc;
 
 use super::fields::Problems;
 use super::problem::Fault;
-use super::{Mode, Requirement, Signed, notary};
+use super::{Mode, Requirement, Signed, cosign, notary};
 use crate::schemes::Check;
 use crate::yaml::tree::{Node, Value};
 
-const POLICY: &[&str] = &["trust", "mutateImage", "mode", "deny", "simple", "vulnerability", "va"];
+const POLICY: &[&str] =
+    &["trust", "cosign", "anyOf", "mutateImage", "mode", "deny", "simple", "notation", "vulnerability", "va"];
+
+/// The most elements of `anyOf`. All of their checks may be made for one image.
+const MAX_ALTERNATIVES: usize = 8;
 
 /// The most characters of a denial's message.
 pub const MAX_DENIAL: usize = 500;
@@ -24,27 +33,85 @@ pub(crate) fn read_requirement(policy: &Node, problems: &mut Problems) -> Option
     let mode =
         problems.choice(policy, "mode", &[("enforce", Mode::Enforce), ("warn", Mode::Warn)], "\"enforce\" or \"warn\"");
     let mutate_image = problems.boolean(policy, "mutateImage").unwrap_or(true);
+    // All are read before one of them decides: any field could be misplaced.
+    let checks = read_checks(policy, problems);
+    let any_of = policy.entry("anyOf").map(|any_of| read_any_of(any_of, problems));
+    let at_of = |wanted| policy.get("mode").filter(|_| mode == Some(wanted)).map(|mode| mode.at);
     if rejects {
-        if let Some(at) = policy.get("mode").filter(|_| mode == Some(Mode::Warn)).map(|mode| mode.at) {
+        if let Some(at) = at_of(Mode::Warn) {
             problems.report(at, Fault::BesideDenial { field: "mode" });
         }
-        // The rest is read to report its problems: a field could be misplaced.
-        let _ = policy.entry("trust").map(|trust| notary::read(trust, problems));
         let why = "this policy has the requirement \"reject\", under which no image may run; use an image that another \
                    pattern allows";
         return Some(Requirement::Denied(why.to_owned()));
     }
-    if let Some(trust) = policy.entry("trust") {
-        let rule = notary::read(trust, problems)?;
-        return Some(rule.map_or(Requirement::Nothing, |rule| {
-            let any_of = vec![vec![Check::NotaryV1(rule)]];
-            Requirement::Signed(Signed { mode: mode.unwrap_or_default(), mutate_image, any_of })
-        }));
+    let checks = checks?;
+    let any_of = match any_of {
+        None if checks.is_empty() => {
+            if let Some(at) = at_of(Mode::Enforce) {
+                problems.report(at, Fault::NotEnabled { field: "mode" }); // its author expects a check
+            }
+            return Some(Requirement::Nothing);
+        }
+        None => vec![checks],
+        Some(alternatives) => alternatives?.into_iter().map(|own| [checks.clone(), own].concat()).collect(),
+    };
+    Some(Requirement::Signed(Signed { mode: mode.unwrap_or_default(), mutate_image, any_of }))
+}
+
+/// Reads the checks that stand side by side in `policy`, or in an element of `anyOf`: none if trust is off and alone. `None` if
+/// one of them cannot be used.
+fn read_checks(node: &Node, problems: &mut Problems) -> Option<Vec<Check>> {
+    let trust = node.entry("trust").map(|trust| notary::read(trust, problems));
+    let cosign = node.entry("cosign").map(|cosign| cosign::read(cosign, problems));
+    let mut checks = Vec::new();
+    if let Some(trust) = trust {
+        checks.extend(trust?.map(|rule| Check::NotaryV1(Arc::new(rule))));
     }
-    if let Some(at) = policy.get("mode").filter(|_| mode == Some(Mode::Enforce)).map(|mode| mode.at) {
-        problems.report(at, Fault::NotEnabled { field: "mode" }); // its author expects a check
+    if let Some(cosign) = cosign {
+        checks.push(Check::Cosign(Arc::new(cosign?)));
     }
-    Some(Requirement::Nothing)
+    Some(checks)
+}
+
+/// Reads `anyOf`: each element has one or more checks. An element without a check is refused, because it would let every image
+/// in.
+fn read_any_of(any_of: &Node, problems: &mut Problems) -> Option<Vec<Vec<Check>>> {
+    const INSIDE: &str = "an element of policy.anyOf";
+    let items = match &any_of.value {
+        Value::List(items) if items.len() > MAX_ALTERNATIVES => {
+            problems.report(any_of.at, Fault::TooManyEntries { field: "anyOf", limit: MAX_ALTERNATIVES });
+            return None;
+        }
+        Value::List(items) if !items.is_empty() => items,
+        Value::List(_) | Value::Null => {
+            problems.report(any_of.at, Fault::EmptyList { field: "anyOf" });
+            return None;
+        }
+        _ => {
+            problems.wrong_type("anyOf", "a list", any_of);
+            return None;
+        }
+    };
+    let mut alternatives = Vec::new();
+    for item in items {
+        if problems.mapping(item, INSIDE, &["trust", "cosign", "simple", "notation"]).is_none() {
+            continue;
+        }
+        let mut is_refused = false;
+        for field in ["simple", "notation"] {
+            if let Some(check) = item.entry(field) {
+                problems.report(check.at, Fault::Unsupported { field: field.to_owned() });
+                is_refused = true;
+            }
+        }
+        let checks = read_checks(item, problems);
+        if !is_refused && checks.as_ref().is_some_and(Vec::is_empty) {
+            problems.report(item.at, Fault::NoCheck);
+        }
+        alternatives.extend(checks);
+    }
+    (alternatives.len() == items.len()).then_some(alternatives)
 }
 
 /// Reads `deny`. No other field may be beside it: no check could let an image in, and a denial cannot warn.
@@ -68,9 +135,12 @@ fn read_denial(policy: &Node, deny: &Node, problems: &mut Problems) -> Option<Re
     Some(Requirement::Denied(message.trim().to_owned()))
 }
 
-/// Refuses the other checks of Portieris, except where they require nothing or deny. Returns whether they deny.
+/// Refuses the checks that are not made here, except where they require nothing or deny. Returns whether they deny.
 fn refuse_unsupported(policy: &Node, problems: &mut Problems) -> bool {
     let mut rejects = false;
+    if let Some(notation) = policy.entry("notation") {
+        problems.report(notation.at, Fault::Unsupported { field: "notation".to_owned() });
+    }
     if let Some(simple) = policy.get("simple")
         && problems.mapping(simple, "policy.simple", &["requirements", "storeURL", "storeSecret"]).is_some()
     {

@@ -22,8 +22,8 @@ use super::{Mode, Requirement, Rule};
 use portreeve_verify::image::{Glob, Reference};
 use portreeve_verify::ordered;
 
-/// The most rules that are compared with one another for one image, and the most that are evaluated. Each evaluation can cost
-/// a request to another server.
+/// The most rules that are compared with one another for one image, and the most checks that are made for it. Each check can
+/// cost requests to another server.
 const MAX_CANDIDATES: usize = 256;
 const MAX_ASKED: usize = 32;
 
@@ -156,7 +156,8 @@ impl Rules {
             }
             (all, None) => by_tags(all),
         };
-        if alternatives.iter().map(|together| together.rules.len()).sum::<usize>() > MAX_ASKED {
+        let cost: usize = alternatives.iter().flat_map(|together| &together.rules).map(|rule| rule.cost()).sum();
+        if cost > MAX_ASKED {
             return Found::TooMany;
         }
         Found::Rules(alternatives)

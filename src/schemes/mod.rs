@@ -58,13 +58,13 @@ pub enum Mode {
     Warn,
 }
 
-/// A check: a rule of one scheme.
-#[derive(Debug, PartialEq, Eq)]
+/// A check: a rule of one scheme. Alternatives may share it.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Check {
     /// Notary v1 trust data: `trust`.
-    NotaryV1(notary::Rule),
+    NotaryV1(Arc<notary::Rule>),
     /// cosign signatures: `cosign`.
-    Cosign(cosign::Rule),
+    Cosign(Arc<cosign::Rule>),
 }
 
 impl Check {

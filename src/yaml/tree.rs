@@ -132,6 +132,16 @@ impl Node {
         matches!(self.value, Value::Null)
     }
 
+    /// Is it null, or a list or mapping without an entry?
+    pub(crate) fn is_empty(&self) -> bool {
+        match &self.value {
+            Value::Null => true,
+            Value::List(items) => items.is_empty(),
+            Value::Map(entries) => entries.is_empty(),
+            Value::Bool(_) | Value::Number(_) | Value::Text(_) => false,
+        }
+    }
+
     pub(crate) fn text(&self) -> Option<&str> {
         match &self.value {
             Value::Text(text) => Some(text),

@@ -128,7 +128,7 @@ fn every_setting_is_read() {
         Some(Check::NotaryV1(rule)) => rule,
         _ => panic!("no check of trust data"),
     };
-    assert_eq!(rule.server.unwrap().as_str(), "https://notary.local:4443");
+    assert_eq!(rule.server.as_ref().unwrap().as_str(), "https://notary.local:4443");
     assert_eq!(rule.roots.len(), 1);
     let remap = Remap { prefix: "registry.local:9001/docker.io/".into(), signed_prefix: "docker.io/".into() };
     assert_eq!(rule.remap, Some(remap));
