@@ -25,6 +25,7 @@ pub(crate) mod evidence;
 pub(crate) mod memory_budget;
 pub mod notary;
 pub mod shared;
+pub(crate) mod storage;
 
 /// What a policy requires of an image.
 #[derive(Debug, PartialEq, Eq)]

@@ -18,7 +18,7 @@ use super::remote::{self, Remote};
 use super::store::Store;
 use super::store::summary::StoredSummary;
 use super::trust_server::TrustServer;
-use super::writer::Writer;
+use super::writer::StoreWriter;
 use crate::base::context::Deadline;
 use crate::base::single_flight::SingleFlight;
 use crate::base::waiting::Waiting;
@@ -69,7 +69,7 @@ pub struct Notary {
     pub(super) client: Arc<Client>,
     pub(super) store: Arc<Store>,
     pub(super) budget: Arc<MemoryBudget>,
-    pub(super) writer: Writer,
+    pub(super) writer: StoreWriter,
     pub(super) refresh_after: Duration,
     /// The refreshes under way. What they fetch is kept in the store.
     pub(super) refreshes: SingleFlight<Key, CachedRepository, RefreshScope, Failure>,
@@ -105,7 +105,7 @@ impl Notary {
         let store = Arc::new(store);
         Ok(Self {
             client: Arc::new(client),
-            writer: Writer::new(Arc::clone(&store)),
+            writer: StoreWriter::new(Arc::clone(&store)),
             store,
             budget,
             refresh_after: settings.refresh_after,

@@ -6,21 +6,24 @@
 //! Refuses links, pipes and directories that everybody may write. Judges no metadata.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write as _};
+use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::disk_error::{DiskError, is_absent};
-use super::disk_quota::{Share, Used};
-use super::plain_file::{check_directory, create, hash_of_plain, make_directory, open_plain, read_plain, unfinished};
+use super::disk_error::DiskError;
 use super::records::Key;
 use super::state::{MAX_BYTES, State, cost_of_directory};
 use super::stored_files::{StoredFiles, file_name};
 use crate::base::files::Stamp;
 use crate::schemes::notary::recorder::Record;
 use crate::schemes::notary::trust_server::TrustServer;
+use crate::schemes::storage::StorageError;
+use crate::schemes::storage::atomic_files::AtomicFiles;
+use crate::schemes::storage::disk_quota::{Share, Used};
+use crate::schemes::storage::error::is_absent;
+use crate::schemes::storage::plain_file::{check_directory, hash_of_plain, make_directory, open_plain, read_plain};
 use portreeve_verify::image::Sha256;
 use portreeve_verify::tuf::Gun;
 
@@ -40,17 +43,8 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct Disk {
     base: PathBuf,
-    /// How many more file operations a test allows.
-    #[cfg(test)]
-    pub(crate) steps: std::sync::Mutex<Option<usize>>,
-    /// What a test does before each read.
-    #[cfg(test)]
-    pub(crate) reading: std::sync::Mutex<Option<Reading>>,
+    pub(crate) files: AtomicFiles,
 }
-
-/// What a test does before each read.
-#[cfg(test)]
-type Reading = fn() -> io::Result<()>;
 
 /// Which repository on which server.
 #[derive(Clone, Copy)]
@@ -76,13 +70,7 @@ pub(crate) enum Written {
 
 impl Disk {
     pub(crate) fn new(base: PathBuf) -> Self {
-        Self {
-            base,
-            #[cfg(test)]
-            steps: std::sync::Mutex::new(None),
-            #[cfg(test)]
-            reading: std::sync::Mutex::new(None),
-        }
+        Self { base, files: AtomicFiles::default() }
     }
 
     /// The directory of a repository.
@@ -98,22 +86,18 @@ impl Disk {
 
     /// Fails if nothing can be written.
     pub(crate) fn probe(&self) -> Result<(), DiskError> {
-        make_directory(&self.base)?;
-        let path = unfinished(&self.base)?;
-        let written = create(&path).and_then(|mut file| file.write_all(b"portreeve\n"));
-        let removed = fs::remove_file(&path);
-        written.and(removed).map_err(|source| DiskError::Io { path, source })
+        Ok(AtomicFiles::probe(&self.base)?)
     }
 
     /// The index; `None` where nothing is stored.
     pub(crate) fn load(&self, place: Place<'_>) -> Result<Option<State>, DiskError> {
         let directory = self.directory(place);
-        match self.may_read().and_then(|()| fs::symlink_metadata(&directory)) {
+        match self.files.may_read().and_then(|()| fs::symlink_metadata(&directory)) {
             Ok(metadata) => check_directory(&directory, &metadata)?,
             // Nothing is stored. Where nothing can be stored, the next write says so.
             Err(error) if is_absent(&error) || error.kind() == io::ErrorKind::NotADirectory => return Ok(None),
             // After any other error it is unknown what was stored.
-            Err(source) => return Err(DiskError::Io { path: directory, source }),
+            Err(source) => return Err(StorageError::Io { path: directory, source }.into()),
         }
         let path = directory.join(INDEX);
         match read_plain(&path, MAX_BYTES) {
@@ -121,8 +105,8 @@ impl Disk {
                 Ok(state) => Ok(Some(state)),
                 Err(source) => Err(DiskError::Index { path, source }),
             },
-            Err(DiskError::Io { source, .. }) if is_absent(&source) => Ok(None),
-            Err(error) => Err(error),
+            Err(error) if error.is_absent() => Ok(None),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -144,9 +128,9 @@ impl Disk {
         make_directory(&self.base)?;
         make_directory(&directory)?;
         let metadata = fs::symlink_metadata(&directory);
-        let metadata = metadata.map_err(|source| DiskError::Io { path: directory.clone(), source })?;
+        let metadata = metadata.map_err(|source| StorageError::io(&directory, source))?;
         check_directory(&directory, &metadata)?;
-        let _lock = self.lock(&directory, patience.min(LOCK_PATIENCE))?;
+        let _lock = Self::lock(&directory, patience.min(LOCK_PATIENCE))?;
         let current = self.load(place).unwrap_or_else(|error| {
             log::warn!("stored trust data of {}: {error}; it is replaced", place.gun);
             None
@@ -199,7 +183,7 @@ impl Disk {
         let entries = match fs::read_dir(&self.base) {
             Ok(entries) => entries,
             Err(error) if is_absent(&error) => return Ok(found),
-            Err(source) => return Err(DiskError::Io { path: self.base.clone(), source }),
+            Err(source) => return Err(StorageError::io(&self.base, source).into()),
         };
         for entry in entries.flatten() {
             let Ok(bytes) = read_plain(&entry.path().join(NAME), MAX_NAME) else { continue };
@@ -218,11 +202,11 @@ impl Disk {
         }
         let name = directory.join(NAME);
         if !name.exists() {
-            self.put(directory, &name, format!("{}\n{}\n", place.server, place.gun).as_bytes())?;
+            self.files.put(directory, &name, format!("{}\n{}\n", place.server, place.gun).as_bytes())?;
         }
         let unproven = directory.join(UNPROVEN);
         if !state.admitted && !unproven.exists() {
-            self.put(directory, &unproven, b"")?;
+            self.files.put(directory, &unproven, b"")?;
         }
         let mut fresh = false;
         for file in state.kept() {
@@ -232,33 +216,14 @@ impl Disk {
             }
             let bytes = bytes.get(&file.sha256).filter(|bytes| Sha256::of(bytes) == file.sha256);
             let bytes = bytes.ok_or_else(|| DiskError::NoBytes { path: path.clone() })?;
-            self.put(directory, &path, bytes)?;
+            self.files.put(directory, &path, bytes)?;
             fresh = true;
         }
         if fresh {
-            self.sync(directory)?; // the files are on the disk before the index names them
+            self.files.sync(directory)?; // the files are on the disk before the index names them
         }
-        self.put(directory, &directory.join(INDEX), &index)?;
-        self.sync(directory)
-    }
-
-    /// Writes a whole file under its name, or none.
-    fn put(&self, directory: &Path, path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
-        let failed = |source| DiskError::Io { path: path.to_owned(), source };
-        let unfinished = unfinished(directory)?;
-        self.step().map_err(failed)?;
-        let mut file = create(&unfinished).map_err(failed)?;
-        let (first, second) = bytes.split_at(bytes.len() / 2);
-        for part in [first, second] {
-            self.step().and_then(|()| file.write_all(part)).map_err(failed)?;
-        }
-        self.step().and_then(|()| file.sync_all()).map_err(failed)?;
-        self.step().and_then(|()| fs::rename(&unfinished, path)).map_err(failed)
-    }
-
-    fn sync(&self, directory: &Path) -> Result<(), DiskError> {
-        let sync = || File::open(directory)?.sync_all();
-        self.step().and_then(|()| sync()).map_err(|source| DiskError::Io { path: directory.to_owned(), source })
+        self.files.put(directory, &directory.join(INDEX), &index)?;
+        Ok(self.files.sync(directory)?)
     }
 
     /// Removes the files that the generation does not need. The caller holds the lock.
@@ -274,16 +239,16 @@ impl Disk {
         for entry in fs::read_dir(directory)?.flatten() {
             let name = entry.file_name();
             if !keep.iter().any(|kept| name == kept.as_str()) {
-                self.step()?;
+                self.files.step()?;
                 let _ = fs::remove_file(entry.path()); // directories stay: none is ours
             }
         }
         Ok(())
     }
 
-    fn lock(&self, directory: &Path, patience: Duration) -> Result<File, DiskError> {
+    fn lock(directory: &Path, patience: Duration) -> Result<File, StorageError> {
         let path = directory.join(LOCK);
-        let failed = |source| DiskError::Io { path: path.clone(), source };
+        let failed = |source| StorageError::io(&path, source);
         let file = match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 open_plain(&path, OpenOptions::new().write(true))?
@@ -295,34 +260,9 @@ impl Disk {
             match file.try_lock() {
                 Ok(()) => return Ok(file),
                 Err(TryLockError::WouldBlock) if Instant::now() < end => thread::sleep(Duration::from_millis(10)),
-                Err(TryLockError::WouldBlock) => return Err(DiskError::Locked { path }),
+                Err(TryLockError::WouldBlock) => return Err(StorageError::Locked { path }),
                 Err(TryLockError::Error(source)) => return Err(failed(source)),
             }
         }
-    }
-
-    /// Called before each read: a test lets it fail, or take its time.
-    #[cfg_attr(not(test), expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "tests let it fail"))]
-    fn may_read(&self) -> io::Result<()> {
-        #[cfg(test)]
-        {
-            let reading = self.reading.lock().map_or(None, |reading| *reading);
-            if let Some(reading) = reading {
-                return reading();
-            }
-        }
-        Ok(())
-    }
-
-    /// Called before each change: a test lets all fail after a number of them.
-    #[cfg_attr(not(test), expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "tests count the steps"))]
-    fn step(&self) -> io::Result<()> {
-        #[cfg(test)]
-        if let Ok(mut steps) = self.steps.lock()
-            && let Some(left) = steps.as_mut()
-        {
-            *left = left.checked_sub(1).ok_or_else(|| io::Error::from(io::ErrorKind::StorageFull))?;
-        }
-        Ok(())
     }
 }

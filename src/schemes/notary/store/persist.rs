@@ -10,13 +10,13 @@ use jiff::SignedDuration;
 
 use super::disk::{Disk, Place, Written};
 use super::disk_error::DiskError;
-use super::disk_quota::Share;
 use super::repository_record::RepositoryRecord;
 use super::state::State;
 use super::{Key, Store};
 use crate::base::context::Deadline;
 use crate::schemes::notary::recorder::Record;
 use crate::schemes::notary::trust_server::TrustServer;
+use crate::schemes::storage::disk_quota::Share;
 use portreeve_verify::tuf::{Gun, Repository, TrustedState};
 
 /// How often a new time of confirmation alone is written: most refreshes that find nothing new cost no write.

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::disk_error::DiskError;
-use super::plain_file::read_plain;
 use super::state::StoredFile;
+use crate::schemes::storage::StorageError;
+use crate::schemes::storage::plain_file::read_plain;
 use portreeve_verify::Unavailable;
 use portreeve_verify::image::Sha256;
 use portreeve_verify::tuf::{FetchError, MetadataName, MetadataSource};
@@ -27,7 +28,7 @@ impl StoredFiles<'_> {
         let path = self.directory.join(file_name(stored.sha256));
         let bytes = read_plain(&path, cap.min(stored.length))?;
         if Sha256::of(&bytes) != stored.sha256 {
-            return Err(DiskError::NotOurs { path, what: "changed" });
+            return Err(StorageError::NotOurs { path, what: "changed" }.into());
         }
         Ok(bytes)
     }

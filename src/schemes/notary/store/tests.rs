@@ -371,10 +371,10 @@ fn a_write_that_ends_anywhere_leaves_a_whole_generation() {
         let bench = Bench::new();
         bench.refresh(&bench.start(), &old).unwrap();
         let store = bench.start();
-        *store.disk.as_ref().unwrap().steps.lock().unwrap() = Some(steps);
+        *store.disk.as_ref().unwrap().files.steps.lock().unwrap() = Some(steps);
         // The answer does not depend on the disk.
         assert!(bench.refresh(&store, &new).is_ok());
-        let left = store.disk.as_ref().unwrap().steps.lock().unwrap().unwrap();
+        let left = store.disk.as_ref().unwrap().files.steps.lock().unwrap().unwrap();
         let found = bench.stored();
         let (stored, _) = bench.stale(now()).unwrap().unwrap();
         let digest = signed_digest(&stored, &old, now()).unwrap();
@@ -400,12 +400,12 @@ fn a_first_write_that_ends_anywhere_leaves_nothing_or_all() {
     for steps in 0.. {
         let bench = Bench::new();
         let store = bench.start();
-        *store.disk.as_ref().unwrap().steps.lock().unwrap() = Some(steps);
+        *store.disk.as_ref().unwrap().files.steps.lock().unwrap() = Some(steps);
         assert!(bench.refresh(&store, &repo).is_ok());
         assert!(matches!(bench.stored(), None | Some((1, true))), "after {steps} steps");
         // The process itself still knows what it saw.
         assert_eq!(timestamp_of(&store.get(&bench.server, &bench.gun, soon()).unwrap()), 1);
-        if store.disk.as_ref().unwrap().steps.lock().unwrap().unwrap() > 0 {
+        if store.disk.as_ref().unwrap().files.steps.lock().unwrap().unwrap() > 0 {
             return;
         }
     }

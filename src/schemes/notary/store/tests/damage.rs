@@ -171,7 +171,7 @@ fn a_disk_that_cannot_be_read_is_no_first_use() {
         [|| Err(io::ErrorKind::PermissionDenied.into()), || Err(io::Error::from_raw_os_error(5))];
     for fault in faults {
         let store = bench.start();
-        *store.disk.as_ref().unwrap().reading.lock().unwrap() = Some(fault);
+        *store.disk.as_ref().unwrap().files.reading.lock().unwrap() = Some(fault);
         for anchor in [first_use(), pin(&repo)] {
             let failed = bench.refresh_at(&store, &repo, &anchor, now()).unwrap_err();
             let RefreshError::Unavailable(why) = failed else { panic!("{failed:?}") };
@@ -183,12 +183,12 @@ fn a_disk_that_cannot_be_read_is_no_first_use() {
         assert!(known.stale(&first_use(), &alice(), now()).unwrap().is_none());
         assert!(store.warned_unreadable.load(Ordering::Relaxed));
         // It is not remembered: as soon as the disk can be read, what was seen binds.
-        *store.disk.as_ref().unwrap().reading.lock().unwrap() = None;
+        *store.disk.as_ref().unwrap().files.reading.lock().unwrap() = None;
         assert_eq!(code(bench.refresh(&store, &repo)), "rollback");
         assert_eq!(code(bench.refresh(&store, &newer)), "accepted");
         assert!(!store.warned_unreadable.load(Ordering::Relaxed));
         // A process that has the record in memory needs no disk.
-        *store.disk.as_ref().unwrap().reading.lock().unwrap() = Some(fault);
+        *store.disk.as_ref().unwrap().files.reading.lock().unwrap() = Some(fault);
         let other = bench.start();
         bench.refresh(&other, &newer.update(|signer| signer.touch("snapshot"))).unwrap();
         assert_eq!(code(bench.refresh(&store, &repo)), "rollback");
@@ -220,7 +220,7 @@ fn a_disk_that_does_not_answer_keeps_nobody_past_the_deadline() {
     let repo = plant().publish();
     bench.refresh(&bench.start(), &repo).unwrap();
     let store = bench.start();
-    *store.disk.as_ref().unwrap().reading.lock().unwrap() = Some(|| {
+    *store.disk.as_ref().unwrap().files.reading.lock().unwrap() = Some(|| {
         thread::sleep(Duration::from_secs(8));
         Ok(())
     });

@@ -84,7 +84,7 @@ fn a_server_that_fails_again_and_again_costs_no_write() {
     assert_eq!(fail(&bench, &store, &new, "snapshot"), "unavailable");
     let after = bench.state();
     assert_ne!(before, after);
-    *store.disk.as_ref().unwrap().steps.lock().unwrap() = Some(0);
+    *store.disk.as_ref().unwrap().files.steps.lock().unwrap() = Some(0);
     assert_eq!(fail(&bench, &store, &new, "snapshot"), "unavailable");
     assert_eq!(bench.state(), after);
     assert!(!store.warned_unwritable.load(Ordering::Relaxed), "it was not even tried");

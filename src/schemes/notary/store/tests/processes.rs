@@ -82,7 +82,7 @@ fn what_could_not_be_written_is_remembered_beside_what_others_wrote() {
     let new = old.update(|signer| signer.touch("targets/alice"));
     let other = old.update(|signer| signer.touch("timestamp")).update(|signer| signer.touch("timestamp"));
     let running = bench.start();
-    *running.disk.as_ref().unwrap().steps.lock().unwrap() = Some(0);
+    *running.disk.as_ref().unwrap().files.steps.lock().unwrap() = Some(0);
     bench.refresh(&running, &new).unwrap();
     bench.refresh(&bench.start(), &other).unwrap();
     assert_eq!(bench.stored(), Some((3, true)));

@@ -124,7 +124,7 @@ fn a_disk_that_takes_nothing_makes_nobody_fetch_anything_twice() {
     let repo = plant().publish();
     let store = bench.start();
     bench.refresh(&store, &repo).unwrap();
-    *store.disk.as_ref().unwrap().steps.lock().unwrap() = Some(0);
+    *store.disk.as_ref().unwrap().files.steps.lock().unwrap() = Some(0);
     let next = repo.update(|signer| signer.touch("targets"));
     for expected in [3, 1, 1] {
         let known = store.get(&bench.server, &bench.gun, soon()).unwrap();
@@ -136,7 +136,7 @@ fn a_disk_that_takes_nothing_makes_nobody_fetch_anything_twice() {
         store.persist(&bench.server, &bench.gun, &found, 0, Record::new(), soon());
     }
     // Once it does, the bytes are fetched again and stored.
-    *store.disk.as_ref().unwrap().steps.lock().unwrap() = None;
+    *store.disk.as_ref().unwrap().files.steps.lock().unwrap() = None;
     bench.refresh(&store, &next).unwrap();
     bench.refresh(&store, &next).unwrap();
     assert_eq!(bench.stored(), Some((2, true)));

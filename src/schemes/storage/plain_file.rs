@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use ring::digest::{Context, SHA256};
 
-use super::disk_error::DiskError;
+use super::StorageError;
 use crate::base::files::{FileError, read_open};
 use crate::base::random;
 use portreeve_verify::image::Sha256;
@@ -17,8 +17,8 @@ use portreeve_verify::image::Sha256;
 const UNFINISHED: &str = ".new-";
 
 /// The path of a new unfinished file. Its name is random, because others may write in the same directory.
-pub(crate) fn unfinished(directory: &Path) -> Result<PathBuf, DiskError> {
-    let word = random::word().map_err(|source| DiskError::Io { path: directory.to_owned(), source })?;
+pub(crate) fn unfinished(directory: &Path) -> Result<PathBuf, StorageError> {
+    let word = random::word().map_err(|source| StorageError::io(directory, source))?;
     Ok(directory.join(format!("{UNFINISHED}{word}")))
 }
 
@@ -28,8 +28,8 @@ pub(crate) fn create(path: &Path) -> io::Result<File> {
 }
 
 /// Creates the directory, but not its parents: where a volume is not mounted, nothing is written in its place.
-pub(crate) fn make_directory(path: &Path) -> Result<(), DiskError> {
-    let failed = |source| DiskError::Io { path: path.to_owned(), source };
+pub(crate) fn make_directory(path: &Path) -> Result<(), StorageError> {
+    let failed = |source| StorageError::io(path, source);
     match DirBuilder::new().mode(0o700).create(path) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -37,8 +37,8 @@ pub(crate) fn make_directory(path: &Path) -> Result<(), DiskError> {
     }
 }
 
-pub(crate) fn check_directory(path: &Path, metadata: &fs::Metadata) -> Result<(), DiskError> {
-    let refuse = |what| Err(DiskError::NotOurs { path: path.to_owned(), what });
+pub(crate) fn check_directory(path: &Path, metadata: &fs::Metadata) -> Result<(), StorageError> {
+    let refuse = |what| Err(StorageError::NotOurs { path: path.to_owned(), what });
     if !metadata.is_dir() {
         return refuse("not a directory");
     }
@@ -49,11 +49,11 @@ pub(crate) fn check_directory(path: &Path, metadata: &fs::Metadata) -> Result<()
 }
 
 /// The content of a regular file, if it has no more than `cap` bytes.
-pub(crate) fn read_plain(path: &Path, cap: usize) -> Result<Vec<u8>, DiskError> {
+pub(crate) fn read_plain(path: &Path, cap: usize) -> Result<Vec<u8>, StorageError> {
     let file = open_plain(path, OpenOptions::new().read(true))?;
     read_open(file, cap).map_err(|error| match error {
-        FileError::Io(source) => DiskError::Io { path: path.to_owned(), source },
-        _ => DiskError::NotOurs { path: path.to_owned(), what: "larger than it was" },
+        FileError::Io(source) => StorageError::io(path, source),
+        _ => StorageError::NotOurs { path: path.to_owned(), what: "larger than it was" },
     })
 }
 
@@ -75,17 +75,17 @@ pub(crate) fn hash_of_plain(path: &Path, length: usize) -> Option<Sha256> {
     hash.finish().as_ref().try_into().ok().map(Sha256::new)
 }
 
-pub(crate) fn open_plain(path: &Path, how: &OpenOptions) -> Result<File, DiskError> {
-    let failed = |source| DiskError::Io { path: path.to_owned(), source };
+pub(crate) fn open_plain(path: &Path, how: &OpenOptions) -> Result<File, StorageError> {
+    let failed = |source| StorageError::io(path, source);
     // Its kind is checked before it is opened, because opening a pipe waits. Afterwards it is compared.
     let expected = fs::symlink_metadata(path).map_err(failed)?;
     if !expected.is_file() {
-        return Err(DiskError::NotOurs { path: path.to_owned(), what: "not a regular file" });
+        return Err(StorageError::NotOurs { path: path.to_owned(), what: "not a regular file" });
     }
     let file = how.open(path).map_err(failed)?;
     let found = file.metadata().map_err(failed)?;
     if (found.dev(), found.ino()) != (expected.dev(), expected.ino()) {
-        return Err(DiskError::NotOurs { path: path.to_owned(), what: "exchanged while it was opened" });
+        return Err(StorageError::NotOurs { path: path.to_owned(), what: "exchanged while it was opened" });
     }
     Ok(file)
 }
