@@ -2,8 +2,8 @@
 //! in a second encoding, are refused.
 
 use ring::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA256_ASN1, ED25519, RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256,
-    UnparsedPublicKey, VerificationAlgorithm,
+    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, ED25519,
+    RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256, UnparsedPublicKey, VerificationAlgorithm,
 };
 
 use super::der::{Element, Reader, element, tag};
@@ -26,11 +26,28 @@ const RSA: &[u8] = &[
 ];
 const ED25519_ID: &[u8] = &[0x30, 5, 6, 3, 0x2b, 0x65, 0x70]; // 1.3.101.112
 
-/// How a signature is made. All but Ed25519 hash the message with SHA-256.
+/// The names of the keys that are not verified, by the OBJECT IDENTIFIER of their curve or of their kind.
+const UNSUPPORTED: [(&[u8], &str); 9] = [
+    (&[0x2b, 0x81, 4, 0, 35], "an ECDSA key on P-521"),     // 1.3.132.0.35
+    (&[0x2b, 0x81, 4, 0, 33], "an ECDSA key on P-224"),     // 1.3.132.0.33
+    (&[0x2b, 0x81, 4, 0, 10], "an ECDSA key on secp256k1"), // 1.3.132.0.10
+    (&[0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1], "an ECDSA key on another curve"), // 1.2.840.10045.2.1
+    (&[0x2b, 0x65, 0x71], "an Ed448 key"),                  // 1.3.101.113
+    (&[0x2b, 0x65, 0x6e], "an X25519 key"),                 // 1.3.101.110
+    (&[0x2b, 0x65, 0x6f], "an X448 key"),                   // 1.3.101.111
+    (&[0x2a, 0x86, 0x48, 0xce, 0x38, 4, 1], "a DSA key"),   // 1.2.840.10040.4.1
+    (&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 10], "an RSA-PSS key"), // 1.2.840.113549.1.1.10
+];
+
+/// How a signature is made. All but Ed25519 hash the message first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SignatureAlgorithm {
     /// ECDSA with either curve. The signature is r and s, each as long as the curve's order, and never DER.
     EcdsaSha256,
+    /// ECDSA with either curve. The signature is DER (RFC 3279 §2.2.3), and never r and s alone.
+    EcdsaSha256Der,
+    /// ECDSA with P-384 alone. The signature is DER.
+    EcdsaSha384Der,
     RsaPssSha256,
     RsaPkcs1Sha256,
     Ed25519,
@@ -61,6 +78,11 @@ impl PublicKey {
         Reader::all(der, SubjectPublicKeyInfo::read)?.public_key()
     }
 
+    /// From a PKCS#1 `RSAPublicKey` in DER.
+    pub(crate) fn from_pkcs1(der: &[u8]) -> Option<Self> {
+        Some(Self::Rsa { pkcs1: der.to_vec(), bits: modulus_bits(der)? })
+    }
+
     /// Is it an RSA key below 2048 bits, whose signatures ring rejects as well, or an Ed25519 key for which anybody can sign,
     /// whose signatures ring accepts?
     pub(crate) fn is_weak(&self) -> bool {
@@ -73,7 +95,7 @@ impl PublicKey {
 
     /// Has this key made the signature over `message`? An algorithm of another kind of key has not.
     pub(crate) fn verifies(&self, algorithm: SignatureAlgorithm, message: &[u8], signature: &[u8]) -> bool {
-        use SignatureAlgorithm::{EcdsaSha256, Ed25519, RsaPkcs1Sha256, RsaPssSha256};
+        use SignatureAlgorithm::{EcdsaSha256, EcdsaSha256Der, EcdsaSha384Der, Ed25519, RsaPkcs1Sha256, RsaPssSha256};
         let check = |algorithm: &'static dyn VerificationAlgorithm, key: &[u8], signature: &[u8]| {
             UnparsedPublicKey::new(algorithm, key).verify(message, signature).is_ok()
         };
@@ -83,6 +105,10 @@ impl PublicKey {
             (Self::P384(point), EcdsaSha256) => {
                 p384_der(signature).is_some_and(|der| check(&ECDSA_P384_SHA256_ASN1, point, &der))
             }
+            (Self::P256(_) | Self::P384(_), EcdsaSha256Der | EcdsaSha384Der) if !is_der(signature) => false,
+            (Self::P256(point), EcdsaSha256Der) => check(&ECDSA_P256_SHA256_ASN1, point, signature),
+            (Self::P384(point), EcdsaSha256Der) => check(&ECDSA_P384_SHA256_ASN1, point, signature),
+            (Self::P384(point), EcdsaSha384Der) => check(&ECDSA_P384_SHA384_ASN1, point, signature),
             (Self::Rsa { pkcs1, .. }, RsaPssSha256) => check(&RSA_PSS_2048_8192_SHA256, pkcs1, signature),
             (Self::Rsa { pkcs1, .. }, RsaPkcs1Sha256) => check(&RSA_PKCS1_2048_8192_SHA256, pkcs1, signature),
             (Self::Ed25519(raw), Ed25519) => check(&ED25519, raw, signature),
@@ -127,11 +153,27 @@ impl<'a> SubjectPublicKeyInfo<'a> {
         match (algorithm, bytes.first()) {
             (P256, Some(4)) if bytes.len() == 65 => Some(PublicKey::P256(bytes.to_vec())),
             (P384, Some(4)) if bytes.len() == 97 => Some(PublicKey::P384(bytes.to_vec())),
-            (RSA, _) => Some(PublicKey::Rsa { pkcs1: bytes.to_vec(), bits: modulus_bits(bytes)? }),
+            (RSA, _) => PublicKey::from_pkcs1(bytes),
             (ED25519_ID, _) => Some(PublicKey::Ed25519(bytes.try_into().ok()?)),
             _ => None,
         }
     }
+}
+
+/// What a `SubjectPublicKeyInfo` is that [`PublicKey::from_spki`] refuses for its kind. `None` for other kinds, and for
+/// what cannot be read.
+pub(crate) fn unsupported_kind(der: &[u8]) -> Option<&'static str> {
+    let key = Reader::all(der, SubjectPublicKeyInfo::read)?;
+    if key.algorithm == P256 || key.algorithm == P384 {
+        return None; // the point is compressed, or has another length
+    }
+    let (kind, curve) = Reader::new(key.algorithm).within(tag::SEQUENCE, |algorithm| {
+        let kind = algorithm.oid()?;
+        let curve = if algorithm.is_next(tag::OBJECT_IDENTIFIER) { algorithm.oid() } else { None };
+        algorithm.any(); // other parameters
+        Some((kind, curve.unwrap_or(kind)))
+    })?;
+    UNSUPPORTED.iter().find(|(id, _)| *id == curve || *id == kind).map(|(_, name)| *name)
 }
 
 /// The y coordinates of the points of order 8 on Ed25519's curve, little-endian (RFC 8032 §5.1).
@@ -168,6 +210,12 @@ fn modulus_bits(pkcs1: &[u8]) -> Option<usize> {
         Some(8 * modulus.len() - leading)
     };
     Reader::all(pkcs1, |all| all.within(tag::SEQUENCE, key))
+}
+
+/// Is this a signature in DER: two positive numbers, each in its one encoding?
+fn is_der(signature: &[u8]) -> bool {
+    let numbers = |numbers: &mut Reader<'_>| numbers.unsigned().and(numbers.unsigned()).map(drop);
+    Reader::all(signature, |all| all.within(tag::SEQUENCE, numbers)).is_some()
 }
 
 /// r‖s of exactly 96 bytes as the DER that ring wants. DER itself is refused by its length (row 99).

@@ -3,18 +3,45 @@
 //!
 //! A signature is over a digest. It says nothing about tags, about other repositories with the same image, or about newer
 //! images. Signatures are parsed once by a strict reader. What a policy requires is decided anew for each image.
+//!
+//! What these readers never look at: certificates, chains, time stamps and entries of transparency logs. A policy that names a
+//! key does not ask for them.
 
 mod bundle;
+mod claim;
+mod contents;
 mod key;
+mod not_counted;
 mod payload;
+mod rejection;
 mod requirement;
 mod signature;
+mod statement;
+#[cfg(test)]
+mod tests;
 
+pub use contents::{bundle_of, layers_of};
 pub use key::{SigstoreKey, SigstoreKeyError};
-pub use requirement::{Accepted, Requirement, SignatureRejection, SignedImage, Signer};
-pub use signature::{NotCounted, Signature, SignatureFormat};
+pub use not_counted::NotCounted;
+pub use rejection::SignatureRejection;
+pub use requirement::{Accepted, Requirement, SignedImage, Signer};
+pub use signature::{Signature, SignatureFormat};
+
+use crate::json::{Allowance, Document};
 
 /// The largest payload of the old format, in bytes.
 pub const MAX_PAYLOAD: usize = 64 << 10;
 /// The largest bundle, in bytes.
 pub const MAX_BUNDLE: usize = 512 << 10;
+/// The most values and names in a payload, a bundle or a statement. Those that cosign writes have fewer than fifty.
+const MAX_VALUES: usize = 8192;
+
+/// Reads the JSON of a payload, a bundle or a statement. `what` names it in the error.
+fn read_json<'a>(bytes: &'a [u8], cap: usize, what: &'static str) -> Result<Document<'a>, NotCounted> {
+    if bytes.len() > cap {
+        return Err(NotCounted::TooLarge { what, cap });
+    }
+    let memory = 4 * bytes.len() + 8 * MAX_VALUES;
+    let allowance = Allowance { values: MAX_VALUES, memory, is_late: &|| false };
+    Document::read(bytes, allowance).map_err(|error| NotCounted::Json { what, error })
+}

@@ -1,9 +1,26 @@
 //! One signature of an image: parsed, and remembered under which keys it verifies.
 
 use std::fmt;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::bundle::{self, Hash, Signed};
+use super::claim::Claim;
+use super::key::SigstoreKey;
+use super::not_counted::NotCounted;
+use super::requirement::SignedImage;
+use super::{contents, payload};
+use crate::heap_size::{allocation, as_u64, inline_size};
 use crate::image::Sha256;
 use crate::oci::{Descriptor, SignatureManifest};
+
+/// The annotation of a layer that has its signature.
+const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
+
+/// The most keys whose results one signature remembers.
+const MAX_REMEMBERED: usize = 64;
 
 /// A signature of one of the two formats. Its form is checked, and who made it is not: [`super::Requirement::verify`] decides.
 ///
@@ -13,6 +30,20 @@ use crate::oci::{Descriptor, SignatureManifest};
 pub struct Signature {
     manifest: Sha256,
     format: SignatureFormat,
+    claim: Claim,
+    signed: Signed,
+    signature: Vec<u8>,
+    hint: Option<Sha256>,
+    /// The image whose manifest has the hash of [`Signed::Manifest`].
+    image: OnceLock<Sha256>,
+    remembered: Mutex<Vec<Remembered>>,
+}
+
+/// Does the signature verify under the key with this ID?
+#[derive(Clone, Copy, Debug)]
+struct Remembered {
+    key: Sha256,
+    verifies: bool,
 }
 
 /// The format of a signature.
@@ -27,17 +58,30 @@ pub enum SignatureFormat {
 impl Signature {
     /// A layer of the old format and its payload. The payload's bytes must be those of the descriptor: the caller compares size
     /// and digest.
-    pub fn from_layer(
-        _manifest: &SignatureManifest,
-        _layer: &Descriptor,
-        _payload: Vec<u8>,
-    ) -> Result<Self, NotCounted> {
-        unimplemented!()
+    pub fn from_layer(manifest: &SignatureManifest, layer: &Descriptor, payload: Vec<u8>) -> Result<Self, NotCounted> {
+        contents::payload(layer)?;
+        let signature = layer.annotations.get(SIGNATURE).and_then(|signature| STANDARD.decode(signature).ok());
+        let signature = signature.ok_or(NotCounted::Shape("the layer has no signature in base64 as an annotation"))?;
+        let claim = payload::read(&payload)?;
+        Ok(Self::new(manifest.digest, SignatureFormat::Layer, claim, Signed::Bytes(payload), signature, None))
     }
 
     /// The bundle of a referrer.
-    pub fn from_bundle(_manifest: &SignatureManifest, _bundle: Vec<u8>) -> Result<Self, NotCounted> {
-        unimplemented!()
+    pub fn from_bundle(manifest: &SignatureManifest, bundle: Vec<u8>) -> Result<Self, NotCounted> {
+        let bundle::Bundle { claim, signed, signature, hint } = bundle::read(&bundle)?;
+        Ok(Self::new(manifest.digest, SignatureFormat::Bundle, claim, signed, signature, hint))
+    }
+
+    fn new(
+        manifest: Sha256,
+        format: SignatureFormat,
+        claim: Claim,
+        signed: Signed,
+        signature: Vec<u8>,
+        hint: Option<Sha256>,
+    ) -> Self {
+        let (image, remembered) = (OnceLock::new(), Mutex::new(Vec::new()));
+        Self { manifest, format, claim, signed, signature, hint, image, remembered }
     }
 
     /// The digest of the manifest that it was found in.
@@ -50,30 +94,92 @@ impl Signature {
         self.format
     }
 
-    /// What it takes in memory, in bytes.
+    /// The ID of the key that a bundle says has made it. It is not signed: it is good for messages alone.
+    pub fn hint(&self) -> Option<Sha256> {
+        self.hint
+    }
+
+    /// Is it over the bytes of the image's manifest? Then [`SignedImage::manifest`] is needed to verify it.
+    pub fn needs_manifest(&self) -> bool {
+        matches!(self.signed, Signed::Manifest(..))
+    }
+
+    /// What it takes in memory, in bytes: all the keys that it may remember as well.
     pub fn heap_size(&self) -> u64 {
-        0
+        let signed = match &self.signed {
+            Signed::Bytes(bytes) | Signed::Manifest(_, bytes) => bytes.capacity(),
+        };
+        inline_size::<Self>()
+            + self.claim.heap_size()
+            + allocation(signed)
+            + allocation(self.signature.capacity())
+            + as_u64(MAX_REMEMBERED) * inline_size::<Remembered>()
     }
-}
 
-/// Why a signature does not count. `Display` is safe to print, and says what is wrong and, where there is something, what to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NotCounted {
-    /// It cannot be read.
-    Shape(&'static str),
-}
-
-impl NotCounted {
-    /// A fixed word for metrics and logs.
-    pub fn code(&self) -> &'static str {
-        "bad-signature"
+    pub(super) fn claim(&self) -> &Claim {
+        &self.claim
     }
-}
 
-impl fmt::Display for NotCounted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Shape(what) => f.write_str(what),
+    /// Is it about this image?
+    pub(super) fn is_about(&self, image: SignedImage<'_>) -> Result<(), NotCounted> {
+        let is_about = match &self.signed {
+            Signed::Bytes(_) => self.claim.subjects.iter().any(|subject| subject.digest == image.digest),
+            Signed::Manifest(Hash::Sha256, digest) => *digest == image.digest.as_bytes(),
+            Signed::Manifest(hash, digest) => match self.image.get() {
+                Some(known) => *known == image.digest,
+                None => hash.of(manifest_of(image)?).as_ref() == digest,
+            },
+        };
+        if is_about { Ok(()) } else { Err(NotCounted::OtherImage) }
+    }
+
+    /// Does it verify under this key? The image is one that it is about.
+    pub(super) fn verifies(&self, key: &SigstoreKey, image: SignedImage<'_>) -> Result<bool, NotCounted> {
+        let known =
+            |list: &Vec<Remembered>| list.iter().find(|known| known.key == key.id()).map(|known| known.verifies);
+        if let Some(verifies) = known(&self.remembered.lock().unwrap_or_else(PoisonError::into_inner)) {
+            return Ok(verifies);
         }
+        let message = match &self.signed {
+            Signed::Bytes(bytes) => bytes,
+            Signed::Manifest(..) => {
+                let bytes = manifest_of(image)?;
+                // Two manifests with the same hash of another algorithm are one manifest, so they are one image.
+                self.image.get_or_init(|| image.digest);
+                bytes
+            }
+        };
+        let verifies = key.verifies(message, &self.signature);
+        self.remember(Remembered { key: key.id(), verifies });
+        Ok(verifies)
+    }
+
+    fn remember(&self, result: Remembered) {
+        let mut list = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        if list.iter().any(|known| known.key == result.key) {
+            return; // another thread was faster
+        }
+        if list.len() == MAX_REMEMBERED {
+            // The keys of many policies must not push out those that it verifies under.
+            match list.iter().position(|known| !known.verifies) {
+                Some(oldest) => drop(list.remove(oldest)),
+                None => return,
+            }
+        }
+        list.push(result);
+    }
+}
+
+/// The bytes of the image's manifest, if they are at hand and are those of its digest.
+fn manifest_of(image: SignedImage<'_>) -> Result<&[u8], NotCounted> {
+    image.manifest.filter(|manifest| Sha256::of(manifest) == image.digest).ok_or(NotCounted::NoManifest)
+}
+
+impl fmt::Display for SignatureFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Layer => "a cosign signature",
+            Self::Bundle => "a Sigstore bundle",
+        })
     }
 }
