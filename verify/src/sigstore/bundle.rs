@@ -12,8 +12,8 @@ use super::{MAX_BUNDLE, read_json, statement};
 use crate::image::Sha256;
 use crate::json::Value;
 
-/// `mediaType`, of all versions that are read. Layers of a manifest have the same types.
-pub(super) const MEDIA_TYPES: [&str; 4] = [
+/// `mediaType`, of all versions that are read.
+const MEDIA_TYPES: [&str; 4] = [
     "application/vnd.dev.sigstore.bundle.v0.3+json",
     "application/vnd.dev.sigstore.bundle+json;version=0.3",
     "application/vnd.dev.sigstore.bundle+json;version=0.2",

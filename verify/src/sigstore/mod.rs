@@ -9,7 +9,6 @@
 
 mod bundle;
 mod claim;
-mod contents;
 mod key;
 mod not_counted;
 mod payload;
@@ -20,7 +19,6 @@ mod statement;
 #[cfg(test)]
 mod tests;
 
-pub use contents::{bundle_of, layers_of};
 pub use key::{SigstoreKey, SigstoreKeyError};
 pub use not_counted::NotCounted;
 pub use rejection::SignatureRejection;

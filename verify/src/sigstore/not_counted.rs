@@ -4,7 +4,6 @@ use std::fmt;
 
 use crate::image::Sha256;
 use crate::json::JsonError;
-use crate::oci::MAX_CANDIDATES;
 use crate::text::printable;
 
 /// The most characters of a signature's text in a message.
@@ -50,8 +49,6 @@ pub enum NotCounted {
     },
     /// It is by a certificate (keyless), and the policy names keys.
     Certificate,
-    /// The manifest has more signatures than are looked at.
-    TooMany,
     /// It is about another image.
     OtherImage,
     /// It is over the bytes of the image's manifest, which are not at hand.
@@ -112,7 +109,6 @@ impl NotCounted {
             Self::Json { .. } | Self::Shape(_) | Self::Value { .. } | Self::UnknownMember { .. } => "bad-signature",
             Self::Attestation { .. } => "attestation",
             Self::Certificate => "certificate",
-            Self::TooMany => "too-many-signatures",
             Self::OtherImage => "other-image",
             Self::NoManifest => "no-manifest",
             Self::OtherKey { .. } | Self::Prehashed { .. } => "other-key",
@@ -149,9 +145,6 @@ impl fmt::Display for NotCounted {
                 "it was made with a certificate (keyless), and the policy names keys; sign the image with a key: \
                  \"cosign sign --key\"",
             ),
-            Self::TooMany => {
-                write!(f, "the manifest has more than {MAX_CANDIDATES} signatures; remove those that are not needed")
-            }
             Self::OtherImage => f.write_str("it is about another image"),
             Self::NoManifest => f.write_str("it is over the bytes of the image's manifest, which are not at hand"),
             Self::OtherKey { hint: None } => f.write_str("none of the policy's keys has made it"),

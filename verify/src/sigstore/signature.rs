@@ -10,10 +10,11 @@ use super::bundle::{self, Hash, Signed};
 use super::claim::Claim;
 use super::key::SigstoreKey;
 use super::not_counted::NotCounted;
+use super::payload;
 use super::requirement::SignedImage;
-use super::{contents, payload};
 use crate::heap_size::{allocation, as_u64, inline_size};
 use crate::image::Sha256;
+use crate::oci::media_type::COSIGN_PAYLOAD;
 use crate::oci::{Descriptor, SignatureManifest};
 
 /// The annotation of a layer that has its signature.
@@ -59,7 +60,9 @@ impl Signature {
     /// A layer of the old format and its payload. The payload's bytes must be those of the descriptor: the caller compares size
     /// and digest.
     pub fn from_layer(manifest: &SignatureManifest, layer: &Descriptor, payload: Vec<u8>) -> Result<Self, NotCounted> {
-        contents::payload(layer)?;
+        if layer.media_type != COSIGN_PAYLOAD {
+            return Err(NotCounted::Shape("the layer's media type is not that of a cosign payload"));
+        }
         let signature = layer.annotations.get(SIGNATURE).and_then(|signature| STANDARD.decode(signature).ok());
         let signature = signature.ok_or(NotCounted::Shape("the layer has no signature in base64 as an annotation"))?;
         let claim = payload::read(&payload)?;

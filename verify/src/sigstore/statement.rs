@@ -8,9 +8,9 @@ use super::not_counted::NotCounted;
 use super::{MAX_BUNDLE, read_json};
 use crate::image::Sha256;
 use crate::json::Value;
+use crate::oci::candidates::COSIGN_PREDICATE;
 
 const TYPES: [&str; 2] = ["https://in-toto.io/Statement/v1", "https://in-toto.io/Statement/v0.1"];
-const PREDICATE: &str = "https://sigstore.dev/cosign/sign/v1";
 /// The most images that one statement is about.
 const MAX_SUBJECTS: usize = 64;
 
@@ -24,7 +24,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Claim, NotCounted> {
         return Err(NotCounted::value("the statement's \"_type\"", kind, "https://in-toto.io/Statement/v1"));
     }
     match text("predicateType") {
-        Some(PREDICATE) => {}
+        Some(COSIGN_PREDICATE) => {}
         found => return Err(NotCounted::predicate(found)),
     }
     let subjects = root.get("subject").and_then(Value::array);
