@@ -196,3 +196,6 @@ pub(crate) fn blob_path(digest: Sha256) -> String {
 fn show(path: &Path) -> String {
     printable(&path.display().to_string(), 300)
 }
+
+#[cfg(test)]
+mod tests;
