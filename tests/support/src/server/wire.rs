@@ -1,4 +1,4 @@
-//! HTTP as the trust server speaks it: just enough to be a server for tests.
+//! HTTP/1.1, as much as a server for tests needs.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
 /// A connection, in the clear or under TLS.
-pub(super) trait Stream: Read + Write + Send {}
+pub(crate) trait Stream: Read + Write + Send {}
 impl<T: Read + Write + Send> Stream for T {}
 
 /// One request that came.
@@ -21,11 +21,13 @@ pub struct Request {
     pub authorization: Option<String>,
     /// `User-Agent`.
     pub user_agent: Option<String>,
+    /// `Accept`; several lines are one, separated by `, `.
+    pub accept: Option<String>,
     /// The body.
     pub body: String,
 }
 
-pub(super) fn read_request(stream: &mut dyn Stream) -> io::Result<Request> {
+pub(crate) fn read_request(stream: &mut dyn Stream) -> io::Result<Request> {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {
@@ -44,6 +46,11 @@ pub(super) fn read_request(stream: &mut dyn Stream) -> io::Result<Request> {
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
         .collect();
     let header = |wanted: &str| headers.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.clone());
+    let all = |wanted: &str| {
+        let values: Vec<_> =
+            headers.iter().filter(|(name, _)| name == wanted).map(|(_, value)| value.as_str()).collect();
+        values.join(", ")
+    };
     let length = header("content-length").and_then(|length| length.parse::<usize>().ok()).unwrap_or(0).min(1 << 20);
     let mut body = vec![0; length];
     stream.read_exact(&mut body)?;
@@ -52,17 +59,18 @@ pub(super) fn read_request(stream: &mut dyn Stream) -> io::Result<Request> {
         target,
         authorization: header("authorization"),
         user_agent: header("user-agent"),
+        accept: Some(all("accept")).filter(|accept| !accept.is_empty()),
         body: String::from_utf8_lossy(&body).into_owned(),
     })
 }
 
-pub(super) fn basic(authorization: Option<&str>) -> Option<(String, String)> {
+pub(crate) fn basic(authorization: Option<&str>) -> Option<(String, String)> {
     let bytes = BASE64_STANDARD.decode(authorization?.strip_prefix("Basic ")?).ok()?;
     let text = String::from_utf8(bytes).ok()?;
     text.split_once(':').map(|(user, password)| (user.to_owned(), password.to_owned()))
 }
 
-pub(super) fn parameters(text: &str) -> BTreeMap<String, String> {
+pub(crate) fn parameters(text: &str) -> BTreeMap<String, String> {
     text.split('&')
         .filter_map(|pair| pair.split_once('='))
         .map(|(name, value)| (unescape(name), unescape(value)))
@@ -85,34 +93,34 @@ fn unescape(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-pub(super) struct Response {
-    pub(super) status: u16,
-    pub(super) headers: Vec<(String, String)>,
-    pub(super) body: Vec<u8>,
-    pub(super) length: Length,
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+    pub(crate) length: Length,
 }
 
-pub(super) enum Length {
+pub(crate) enum Length {
     Right,
     Claimed(usize),
     Unsaid,
 }
 
 impl Response {
-    pub(super) fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
         Self { status, headers: Vec::new(), body: body.into(), length: Length::Right }
     }
 
-    pub(super) fn error(status: u16, code: &str) -> Self {
+    pub(crate) fn error(status: u16, code: &str) -> Self {
         Self::new(status, format!("{{\"errors\":[{{\"code\":\"{code}\",\"message\":\"made up\",\"detail\":null}}]}}"))
     }
 
-    pub(super) fn typed(mut self, media_type: &str) -> Self {
+    pub(crate) fn typed(mut self, media_type: &str) -> Self {
         self.headers.push(("Content-Type".to_owned(), media_type.to_owned()));
         self
     }
 
-    pub(super) fn head(&self) -> String {
+    pub(crate) fn head(&self) -> String {
         let mut head = format!("HTTP/1.1 {} Made Up\r\n", self.status);
         match self.length {
             Length::Right => head.push_str(&format!("Content-Length: {}\r\n", self.body.len())),
@@ -126,7 +134,7 @@ impl Response {
         head
     }
 
-    pub(super) fn send(&self, stream: &mut dyn Stream) -> io::Result<()> {
+    pub(crate) fn send(&self, stream: &mut dyn Stream) -> io::Result<()> {
         let mut bytes = self.head().into_bytes();
         bytes.extend_from_slice(&self.body);
         stream.write_all(&bytes)?;

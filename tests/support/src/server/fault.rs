@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::Shared;
+use super::Stop;
 use super::wire::{Length, Response, Stream};
 
 /// What to do instead of answering.
@@ -37,7 +37,7 @@ pub enum Fault {
     Gzip,
     /// 302 to itself.
     Redirect,
-    /// This status, with Notary's error body.
+    /// This status, with an error body as Notary and registries send it.
     Status(u16),
     /// This status with this body.
     Page(u16, &'static str),
@@ -49,28 +49,29 @@ pub enum Fault {
     FailAfter(usize),
 }
 
-pub(super) fn misbehave(
+pub(crate) fn misbehave(
     stream: &mut dyn Stream,
-    shared: &Shared,
+    stop: &Stop,
     fault: Fault,
     response: Response,
+    challenge: Response,
     target: &str,
 ) -> io::Result<()> {
     let over = || Err(io::Error::other("fault"));
     match fault {
         Fault::Stall => {
-            shared.sleep(Duration::from_secs(600))?;
+            stop.sleep(Duration::from_secs(600))?;
             over()
         }
         Fault::Delay(wait) => {
-            shared.sleep(wait)?;
+            stop.sleep(wait)?;
             response.send(stream)
         }
         Fault::Drip => {
             stream.write_all(response.head().as_bytes())?;
-            drip(stream, shared, &response.body)
+            drip(stream, stop, &response.body)
         }
-        Fault::DripHead => drip(stream, shared, response.head().as_bytes()),
+        Fault::DripHead => drip(stream, stop, response.head().as_bytes()),
         Fault::Reset => over(),
         Fault::ShortBody => {
             let longer = Response { length: Length::Claimed(response.body.len() + 1000), ..response };
@@ -95,11 +96,11 @@ pub(super) fn misbehave(
         }
         Fault::Huge(bytes) => {
             write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {bytes}\r\n\r\n")?;
-            pour(stream, shared, bytes, |stream, piece| stream.write_all(piece))
+            pour(stream, stop, bytes, |stream, piece| stream.write_all(piece))
         }
         Fault::HugeChunked(bytes) => {
             stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")?;
-            pour(stream, shared, bytes, |stream, piece| {
+            pour(stream, stop, bytes, |stream, piece| {
                 write!(stream, "{:x}\r\n", piece.len())?;
                 stream.write_all(piece)?;
                 stream.write_all(b"\r\n")
@@ -120,7 +121,7 @@ pub(super) fn misbehave(
         Fault::Status(status) => Response::error(status, "MADE_UP").send(stream),
         Fault::Page(status, body) => Response::new(status, body).send(stream),
         Fault::Unauthorized => {
-            let mut response = shared.state().challenge("");
+            let mut response = challenge;
             if response.headers.is_empty() {
                 response.headers.push(("WWW-Authenticate".to_owned(), "Basic realm=\"never\"".to_owned()));
             }
@@ -131,25 +132,25 @@ pub(super) fn misbehave(
     }
 }
 
-fn drip(stream: &mut dyn Stream, shared: &Shared, bytes: &[u8]) -> io::Result<()> {
+fn drip(stream: &mut dyn Stream, stop: &Stop, bytes: &[u8]) -> io::Result<()> {
     for byte in bytes {
         stream.write_all(&[*byte])?;
         stream.flush()?;
-        shared.sleep(Duration::from_secs(1))?;
+        stop.sleep(Duration::from_secs(1))?;
     }
     Ok(())
 }
 
 fn pour(
     stream: &mut dyn Stream,
-    shared: &Shared,
+    stop: &Stop,
     bytes: u64,
     send: impl Fn(&mut dyn Stream, &[u8]) -> io::Result<()>,
 ) -> io::Result<()> {
     let piece = vec![b' '; 64 << 10];
     let mut left = bytes;
     while left > 0 {
-        if shared.is_stopped() {
+        if stop.has_come() {
             return Err(io::Error::other("stopped"));
         }
         let now = usize::try_from(left).unwrap_or(usize::MAX).min(piece.len());
