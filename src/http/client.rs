@@ -1,4 +1,4 @@
-//! The HTTP client for trust servers, token services and the Kubernetes API. Counts every request, and sends none to a
+//! The HTTP client for registries, trust servers, token services and the Kubernetes API. Counts every request, and sends none to a
 //! server that is down ([`super::origin`]). How one request is sent: [`super::exchange`].
 
 use std::cell::Cell;
@@ -25,6 +25,9 @@ pub(crate) use super::exchange::Response;
 
 /// The CA bundle is checked for changes no more often than this.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
+
+/// The media type of most responses.
+pub(crate) const JSON: &str = "application/json";
 
 /// A client with its connections. Shared by all workers.
 pub(crate) struct Http {
@@ -90,18 +93,18 @@ impl Http {
         self.origins.origin(probe)
     }
 
-    /// GETs a URL. `cap` is for the body of a 200.
+    /// GETs a URL. `accept` lists the media types that are asked for. `cap` is for the body of a 200.
     pub(crate) fn get(
         &self,
         url: &str,
+        accept: &'static str,
         authorization: Option<&Secret>,
         cap: usize,
         deadline: Deadline,
         peer: Peer<'_>,
     ) -> Result<Response, HttpError> {
         let request = || {
-            let mut request =
-                Request::builder().method(Method::GET).uri(url).header(header::ACCEPT, "application/json");
+            let mut request = Request::builder().method(Method::GET).uri(url).header(header::ACCEPT, accept);
             if let Some(authorization) = authorization {
                 request = request.header(header::AUTHORIZATION, secret_header(authorization)?);
             }
@@ -128,7 +131,7 @@ impl Http {
         let request = Request::builder()
             .method(Method::POST)
             .uri(url)
-            .header(header::ACCEPT, "application/json")
+            .header(header::ACCEPT, JSON)
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
             .body(form.reveal())
             .map_err(|_| HttpError::Request)?;
@@ -213,6 +216,9 @@ fn outcome_of(kind: metrics::Peer, response: &Response) -> RequestOutcome {
             RequestOutcome::OtherStatus
         }
         404 => RequestOutcome::NotFound,
+        // So registries say that they do not have the referrers API, and where a blob is.
+        400 | 405 | 406 if kind == metrics::Peer::Registry => RequestOutcome::NotFound,
+        301 | 302 | 303 | 307 | 308 if kind == metrics::Peer::Registry => RequestOutcome::Ok,
         500..600 => RequestOutcome::ServerError,
         _ => RequestOutcome::OtherStatus,
     }

@@ -54,10 +54,27 @@ struct AgentSource {
 pub(crate) struct Response {
     /// The status.
     pub(crate) status: u16,
-    /// Its `WWW-Authenticate` fields.
-    pub(crate) challenges: Vec<String>,
+    /// Its fields.
+    headers: HeaderMap,
     /// The whole body if the status is 200. Otherwise the body if it is short, or nothing.
     pub(crate) body: Vec<u8>,
+}
+
+/// A field that cannot be read. It is no valid value of any field, so that the field is refused and not ignored.
+const UNREADABLE: &str = "\u{0}";
+
+impl Response {
+    /// The values of a field, one for each line that has it.
+    pub(crate) fn fields(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.headers.get_all(name).iter().map(|value| value.to_str().unwrap_or(UNREADABLE))
+    }
+
+    /// The value of a field that a response has once. Two of them are as one that cannot be read.
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
+        let mut fields = self.fields(name);
+        let first = fields.next()?;
+        Some(if fields.next().is_some() { UNREADABLE } else { first })
+    }
 }
 
 impl Exchange {
@@ -98,15 +115,9 @@ impl Exchange {
 
     fn receive(mut response: http::Response<Body>, cap: usize) -> Result<Response, HttpError> {
         let status = response.status().as_u16();
-        let challenges = response
-            .headers()
-            .get_all(header::WWW_AUTHENTICATE)
-            .iter()
-            // A field that is not ASCII text becomes one that cannot be parsed, so that it is not ignored.
-            .map(|value| value.to_str().unwrap_or("\u{0}").to_owned())
-            .collect();
         let body = if status == 200 { read_whole(&mut response, cap)? } else { read_beginning(&mut response) };
-        Ok(Response { status, challenges, body })
+        let headers = std::mem::take(response.headers_mut());
+        Ok(Response { status, headers, body })
     }
 
     /// The agent under the current CA bundle. One caller checks the file; the others do not wait.

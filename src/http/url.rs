@@ -9,6 +9,8 @@ use portreeve_verify::text::printable;
 
 /// Longest URL that is parsed.
 pub(crate) const MAX_URL: usize = 2048;
+/// Longest URL that a redirect may name. A storage that is asked without a password has its permission in the URL.
+const MAX_REDIRECT: usize = 8192;
 
 /// The URL of a server: `https://host[:port][/path]`, or `http` where the operator allows plain HTTP.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,6 +24,11 @@ impl ServerUrl {
             return Err(UrlError::NotAllowed { url: printable_url(url), part: "a query (?…)" });
         }
         Ok(Self(format!("{}{}", parsed.origin(), parsed.path.trim_end_matches('/'))))
+    }
+
+    /// The URL of the registry with this host, which comes from an image's name.
+    pub(crate) fn of_registry(host: &str) -> Self {
+        Self(format!("https://{host}"))
     }
 
     /// The URL, without a trailing slash.
@@ -111,9 +118,17 @@ impl Scheme {
 impl<'a> HttpUrl<'a> {
     /// Splits a URL and checks its parts.
     pub(crate) fn parse(url: &'a str, plain_http: PlainHttp) -> Result<Self, UrlError> {
-        let refuse = |part| Err(UrlError::NotAllowed { url: printable_url(url), part });
         if url.len() > MAX_URL {
-            return refuse("more than 2048 bytes");
+            return Err(UrlError::NotAllowed { url: printable_url(url), part: "more than 2048 bytes" });
+        }
+        Self::parse_redirect(url, plain_http)
+    }
+
+    /// The same for the URL that a redirect names, which may be longer.
+    pub(crate) fn parse_redirect(url: &'a str, plain_http: PlainHttp) -> Result<Self, UrlError> {
+        let refuse = |part| Err(UrlError::NotAllowed { url: printable_url(url), part });
+        if url.len() > MAX_REDIRECT {
+            return refuse("more than 8192 bytes");
         }
         if !url.bytes().all(|b| b.is_ascii_graphic()) {
             return refuse("white space or a character that is not ASCII");

@@ -17,7 +17,7 @@ use crate::base::files::read_text_capped;
 use crate::base::json_limits::JsonSize;
 use crate::base::secret::Secret;
 use crate::http::authorization::{bearer, is_token};
-use crate::http::client::{Http, HttpError, HttpSetupError, Peer};
+use crate::http::client::{Http, HttpError, HttpSetupError, JSON, Peer};
 use crate::http::url::{PlainHttp, ServerUrl};
 use crate::metrics::{self, Metrics};
 use portreeve_verify::text::printable;
@@ -190,7 +190,7 @@ impl Api {
         let url = format!("{}/{api}/namespaces/{namespace}/{plural}/{name}", self.server);
         let peer = Peer { kind: metrics::Peer::KubernetesApi, probe: &self.probe, permit: None };
         let response =
-            self.http.get(&url, Some(&token), MAX_RESPONSE, deadline, peer).map_err(|error| match error {
+            self.http.get(&url, JSON, Some(&token), MAX_RESPONSE, deadline, peer).map_err(|error| match error {
                 HttpError::Certificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
                     ApiErrorKind::OtherCa { ca: self.ca.clone() }
                 }

@@ -145,6 +145,8 @@ words! {
     Peer {
         /// A trust server.
         TrustServer => "trust_server",
+        /// A registry, or a storage that it redirects to.
+        Registry => "registry",
         /// A token service.
         TokenService => "token_service",
         /// The Kubernetes API server.
@@ -155,9 +157,9 @@ words! {
 words! {
     /// The outcome of a request to such a service.
     RequestOutcome {
-        /// 200, with a complete body.
+        /// 200, with a complete body. From a registry also a redirect.
         Ok => "ok",
-        /// 404.
+        /// 404. From a registry also 400, 405 and 406: it does not have the referrers API.
         NotFound => "not_found",
         /// 401 or 403. A server that requires a token answers so once for each repository and hour.
         Unauthorized => "unauthorized",

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::challenge::{Challenge, ChallengeError};
 use super::realm::Realm;
 use super::token::Tokens;
-use crate::http::client::{Http, HttpSetupError};
+use crate::http::client::{Http, HttpSetupError, Response};
 use crate::http::origin::{Limits, Origin};
 use crate::http::url::{PlainHttp, ServerUrl};
 use crate::metrics::Metrics;
@@ -21,7 +21,7 @@ pub(crate) struct Client {
     pub(super) http: Http,
     pub(super) tokens: Tokens,
     methods: Mutex<HashMap<ServerUrl, Method>>,
-    plain_http: PlainHttp,
+    pub(super) plain_http: PlainHttp,
 }
 
 /// The way in which a server requires clients to sign in. It is cached, so that only the first request to a server is sent
@@ -70,8 +70,8 @@ impl Client {
     }
 
     /// The method that a response asks for. The error follows "… answered 401, and ".
-    pub(super) fn read_method(&self, fields: &[String]) -> Result<Method, String> {
-        let challenges = Challenge::parse_all(fields.iter().map(String::as_str));
+    pub(super) fn read_method(&self, response: &Response) -> Result<Method, String> {
+        let challenges = Challenge::parse_all(response.fields("www-authenticate"));
         let challenges = challenges.map_err(|error: ChallengeError| error.to_string())?;
         let mut has_basic = false;
         let mut others = Vec::new();

@@ -11,7 +11,7 @@ use super::token::{TokenError, TokenRequest};
 use crate::base::context::Deadline;
 use crate::base::secret::Secret;
 use crate::http::authorization::{basic, bearer};
-use crate::http::client::{HttpError, Peer, Response};
+use crate::http::client::{HttpError, JSON, Peer, Response};
 use crate::http::error_body;
 use crate::http::origin::bulkhead::NoPermit;
 use crate::http::origin::permit::Permit;
@@ -22,6 +22,8 @@ use crate::keychain::docker_config::TOKEN_USER;
 use crate::metrics;
 use portreeve_verify::text::printable;
 use portreeve_verify::{Unavailable, UnavailableCause};
+
+pub(crate) mod redirect;
 
 /// A shorter time is not reported when the deadline has passed.
 const WORTH_TELLING: Duration = Duration::from_millis(100);
@@ -88,7 +90,15 @@ pub(crate) struct Session<'a> {
     waited_for_tokens: Duration,
 }
 
+/// What gave a session access, so that the next one about the same repository begins with it.
+#[derive(Clone)]
+pub(crate) struct Granted {
+    method: Method,
+    access: Access,
+}
+
 /// What is sent to the server, as long as it accepts it.
+#[derive(Clone)]
 struct Access {
     /// The position of the credential that it was made of.
     credential: usize,
@@ -140,9 +150,28 @@ impl<'a> Session<'a> {
         Self { permit, progress: Some(progress), ..self }
     }
 
-    /// GETs a path on the server, such as `/v2/…`. `cap` is the most bytes that the body of a 200 may have. Gives every
-    /// response but 401 and 403.
+    /// The same, with the access of an earlier session. What it was made of may have ended since.
+    pub(crate) fn resumed(self, granted: Option<Granted>) -> Self {
+        let Some(Granted { method, mut access }) = granted else { return self };
+        if let Some((_, _, age)) = &mut access.token {
+            *age = Age::Cached;
+        }
+        Self { method: Some(method), access: Some(access), ..self }
+    }
+
+    /// What gives this session access; `None` if the server asked for no sign-in, or refused every one.
+    pub(crate) fn granted(&self) -> Option<Granted> {
+        Some(Granted { method: self.method.clone()?, access: self.access.clone()? })
+    }
+
+    /// GETs JSON from a path on the server, such as `/v2/…`. `cap` is the most bytes that the body of a 200 may have. Gives
+    /// every response but 401 and 403.
     pub(crate) fn get(&mut self, path: &str, cap: usize) -> Result<Response, SessionError> {
+        self.get_as(path, JSON, cap)
+    }
+
+    /// The same for other media types.
+    pub(crate) fn get_as(&mut self, path: &str, accept: &'static str, cap: usize) -> Result<Response, SessionError> {
         if self.access.is_none()
             && let Some(method) = self.client.method(self.server.url)
         {
@@ -150,7 +179,7 @@ impl<'a> Session<'a> {
         }
         // Each round but the last uses up a cached token or a credential, so this ends.
         loop {
-            let response = self.send(path, cap)?;
+            let response = self.send(path, accept, cap)?;
             if !matches!(response.status, 401 | 403) {
                 if self.access.is_some() {
                     self.tell(SignIn::accepted);
@@ -161,31 +190,37 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn send(&self, path: &str, cap: usize) -> Result<Response, SessionError> {
+    fn send(&self, path: &str, accept: &'static str, cap: usize) -> Result<Response, SessionError> {
         let url = format!("{}{path}", self.server.url);
         let probe = probe_url(self.server.url);
         let peer = Peer { kind: self.server.peer, probe: &probe, permit: self.permit };
         let authorization = self.access.as_ref().map(|access| &access.authorization);
         let asked = Instant::now();
-        self.client.http.get(&url, authorization, cap, self.deadline, peer).map_err(|error| match error {
+        let response = self.client.http.get(&url, accept, authorization, cap, self.deadline, peer);
+        response.map_err(|error| self.failed(error, "", asked, path))
+    }
+
+    /// There is no response. `place`: empty, or the server that was asked instead of the session's, before a colon.
+    fn failed(&self, error: HttpError, place: &str, asked: Instant, path: &str) -> SessionError {
+        match error {
             HttpError::TooLarge { cap } => SessionError::TooLarge { cap },
             HttpError::Timeout => {
                 let times = self.times(asked, path);
-                let message = format!("{}: {}: {times}", self.server, HttpError::Timeout);
+                let message = format!("{}: {place}{}: {times}", self.server, HttpError::Timeout);
                 Unavailable::new(UnavailableCause::OutOfTime, message).into()
             }
             error if error.is_timeout() => {
-                Unavailable::new(UnavailableCause::OutOfTime, format!("{}: {error}", self.server)).into()
+                Unavailable::new(UnavailableCause::OutOfTime, format!("{}: {place}{error}", self.server)).into()
             }
-            error => Unavailable::other(format!("{}: {error}", self.server)).into(),
-        })
+            error => Unavailable::other(format!("{}: {place}{error}", self.server)).into(),
+        }
     }
 
     /// The server said 401 or 403: finds the next credential to try.
     fn no_access(&mut self, response: &Response) -> Result<(), Unavailable> {
         let code = error_body::error_code(&response.body).map(|code| format!(" {code}")).unwrap_or_default();
         let Some(access) = self.access.take() else {
-            let method = self.client.read_method(&response.challenges).map_err(|why| {
+            let method = self.client.read_method(response).map_err(|why| {
                 Unavailable::other(format!("{} answered {}{code}, and {why}", self.server.url, response.status))
             })?;
             self.client.record_method(self.server.url, &method);

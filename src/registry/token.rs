@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
@@ -16,7 +16,7 @@ use super::session::Scope;
 use crate::base::context::Deadline;
 use crate::base::secret::Secret;
 use crate::http::authorization::{basic, is_token};
-use crate::http::client::{Http, HttpError, Peer};
+use crate::http::client::{Http, HttpError, JSON, Peer};
 use crate::http::error_body;
 use crate::http::origin::permit::Permit;
 use crate::http::url::form;
@@ -43,10 +43,16 @@ const MARGIN: Duration = Duration::from_secs(15);
 /// `client_id` in a form.
 const CLIENT_ID: &str = "portreeve";
 
+/// How long a request waits for a token that another one is fetching. After that it asks the token service itself.
+const SHARE_FOR: Duration = Duration::from_secs(1);
+
 /// The cached tokens. Shared by all workers.
 #[derive(Default)]
 pub(crate) struct Tokens {
     cache: Mutex<Cache>,
+    /// The requests that are under way.
+    fetching: Mutex<Vec<Fingerprint>>,
+    fetched: Condvar,
 }
 
 #[derive(Default)]
@@ -138,7 +144,7 @@ impl Tokens {
         }
     }
 
-    /// Requests a token from the token service, and caches it.
+    /// Requests a token from the token service, and caches it. Requests for the same token at the same time share one.
     pub(crate) fn fetch(
         &self,
         http: &Http,
@@ -146,6 +152,11 @@ impl Tokens {
         deadline: Deadline,
         permit: Option<&Permit<'_>>,
     ) -> Result<Secret, TokenError> {
+        let fingerprint = request.fingerprint();
+        let _fetching = match self.begin(fingerprint, deadline) {
+            Ok(token) => return Ok(token),
+            Err(fetching) => fetching,
+        };
         // The lifetime counts from before the request: `issued_at` is by the service's clock.
         let asked = Instant::now();
         let response = ask(&Service { http, request, deadline, permit })?;
@@ -156,8 +167,26 @@ impl Tokens {
         }
         let token = Secret::new(token);
         let until = asked + usable_for(response.expires_in);
-        self.record(request.fingerprint(), CachedToken { token: token.clone(), until });
+        self.record(fingerprint, CachedToken { token: token.clone(), until });
         Ok(token)
+    }
+
+    /// The token that another request was fetching, or the note that this one fetches it now. A failure is not shared: the
+    /// requests that waited ask for themselves.
+    fn begin(&self, request: Fingerprint, deadline: Deadline) -> Result<Secret, Fetching<'_>> {
+        let until = deadline.at_most(SHARE_FOR);
+        let mut fetching = self.fetching.lock().unwrap_or_else(PoisonError::into_inner);
+        let has_waited = fetching.contains(&request);
+        while fetching.contains(&request)
+            && let Some(left) = until.remaining()
+        {
+            fetching = self.fetched.wait_timeout(fetching, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        if has_waited && let Some(token) = self.get(request) {
+            return Ok(token);
+        }
+        fetching.push(request);
+        Err(Fetching { tokens: self, request })
     }
 
     fn record(&self, request: Fingerprint, token: CachedToken) {
@@ -179,6 +208,22 @@ impl Tokens {
 
     fn lock(&self) -> MutexGuard<'_, Cache> {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A token is being fetched, until this is dropped.
+struct Fetching<'a> {
+    tokens: &'a Tokens,
+    request: Fingerprint,
+}
+
+impl Drop for Fetching<'_> {
+    fn drop(&mut self) {
+        let mut fetching = self.tokens.fetching.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = fetching.iter().position(|request| *request == self.request) {
+            fetching.swap_remove(at);
+        }
+        self.tokens.fetched.notify_all();
     }
 }
 
@@ -228,7 +273,7 @@ fn ask(service: &Service<'_>) -> Result<TokenResponse, TokenError> {
 
 impl Service<'_> {
     fn get(&self, url: &str, authorization: Option<&Secret>) -> Result<Vec<u8>, TokenError> {
-        let response = self.http.get(url, authorization, MAX_RESPONSE, self.deadline, self.peer());
+        let response = self.http.get(url, JSON, authorization, MAX_RESPONSE, self.deadline, self.peer());
         let response = response.map_err(TokenError::Http)?;
         only_ok("GET", response.status, response.body)
     }

@@ -74,8 +74,11 @@ impl Permit<'_> {
         if self.origins.lock().bulkhead(&self.probe).is_none_or(|bulkhead| !bulkhead.is_permit_awaited()) {
             return Ok(());
         }
-        // A request that comes between these two lines gets its permit first as well.
-        self.give_back();
+        // A request that comes between these two lines gets its permit first as well. Of the threads of one request, one
+        // yields: each would get a permit, and one permit is given back.
+        if !self.give_back() {
+            return Ok(());
+        }
         acquire(self.origins, &self.probe, Instant::now(), deadline, Attempt::Again)?;
         self.is_held.store(true, Ordering::Relaxed);
         Ok(())
@@ -88,9 +91,10 @@ impl Permit<'_> {
         }
     }
 
-    fn give_back(&self) {
+    /// Gives the permit back; false if it is not held.
+    fn give_back(&self) -> bool {
         if !self.is_held.swap(false, Ordering::Relaxed) {
-            return;
+            return false;
         }
         let now = Instant::now();
         let mut table = self.origins.lock();
@@ -98,6 +102,7 @@ impl Permit<'_> {
             bulkhead.give_back(self.request, now);
         }
         self.origins.left(&mut table, &self.probe, now);
+        true
     }
 }
 

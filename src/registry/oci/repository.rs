@@ -1,6 +1,8 @@
 //! The questions that can be asked about a repository, wherever it is.
 
+use super::layout;
 use super::places::Place;
+use super::remote::Remote;
 use crate::base::context::Deadline;
 use crate::http::origin::permit::Permit;
 use crate::keychain::credentials::Credentials;
@@ -10,17 +12,22 @@ use portreeve_verify::Unavailable;
 use portreeve_verify::image::Sha256;
 use portreeve_verify::oci::{Descriptor, Image, SignatureManifest};
 
-/// The repository at this place. Other requests may wait for what is read there: they read `sign_in`, and a registry is asked
-/// under the permit. A layout needs none.
+/// The repository at this place. `credentials` are those of the place's own name. Other requests may wait for what is read
+/// there: they read `sign_in`, and a registry is asked under the permit. A layout needs none.
 pub(crate) fn open<'a>(
-    _client: &'a Client,
-    _place: &'a Place,
-    _credentials: &'a Credentials<'a>,
-    _deadline: Deadline,
-    _permit: Option<&'a Permit<'a>>,
-    _sign_in: &'a SignIn,
+    client: &'a Client,
+    place: &'a Place,
+    credentials: &'a Credentials<'a>,
+    deadline: Deadline,
+    permit: Option<&'a Permit<'a>>,
+    sign_in: &'a SignIn,
 ) -> Box<dyn Repository + 'a> {
-    unimplemented!()
+    match place {
+        Place::Layout { directory, repository } => layout::open(directory, repository),
+        Place::Registry { url, repository, .. } => {
+            Box::new(Remote::new(client, url, repository, credentials, deadline).watched(permit, sign_in))
+        }
+    }
 }
 
 /// Which manifest.
