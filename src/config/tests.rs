@@ -23,6 +23,9 @@ trust:
   whenUnavailable: useCached
   maxStale: 24h
   requirePinnedRoots: true
+registries:
+  endpoints: { "registry.local:9001": "https://registry.plant.example" }
+  signatures: { "registry.local:9001/plant/": "file:///etc/portreeve/signatures" }
 admission: { mode: warn, unchangedTemplates: verify, children: compare }
 limits: { connections: 64, requestBytes: 4MiB, headBytes: 8192, trustMemory: 4MiB, trustCache: 64MiB }
 log: { format: text, level: debug }
@@ -53,14 +56,24 @@ fn the_defaults_that_the_readme_lists_are_the_defaults() {
     // `text` on a terminal.
     listed.log_format = default.log_format;
     assert_eq!(format!("{listed:#?}"), format!("{default:#?}"));
-    for key in ["maxStale", "children", "unchangedTemplates", "verifyMemory", "trustCache", "clientCa", "level"] {
+    for key in [
+        "maxStale",
+        "children",
+        "unchangedTemplates",
+        "verifyMemory",
+        "trustCache",
+        "clientCa",
+        "level",
+        "endpoints",
+        "signatures",
+    ] {
         assert!(listing.contains(key), "{key}");
     }
 }
 
 #[test]
 fn nothing_at_all_is_the_defaults() {
-    for text in ["", "# nothing yet\n", "{}", "tls:\ncredentials:\ntrust:\nadmission:\nlimits:\nlog:\n"] {
+    for text in ["", "# nothing yet\n", "{}", "tls:\ncredentials:\ntrust:\nregistries:\nadmission:\nlimits:\nlog:\n"] {
         let config = parse(text).unwrap();
         assert_eq!(config.server.listen.port(), 8000);
         assert_eq!(config.server.metrics_listen.unwrap().port(), 8080);
@@ -110,6 +123,10 @@ fn mistakes_are_told_with_their_place_and_a_hint() {
         ("credentials: { api: { server: \"file:///h\" } }", "c.yaml: credentials.api.server: found"),
         ("credentials: { api: { tokn: x } }", "c.yaml:1:23: unknown field \"tokn\": did you mean \"token\"?"),
         ("trust: { servers: { \"a/b\": \"https://x\" } }", "c.yaml: trust.servers: \"a/b\""),
+        ("registries: { endpoint: {} }", "c.yaml:1:15: unknown field \"endpoint\": did you mean \"endpoints\"?"),
+        ("registry: {}", "c.yaml:1:1: unknown field \"registry\": did you mean \"registries\"?"),
+        ("registries: { endpoints: [] }", "c.yaml:1:26: invalid type: sequence, expected a map"),
+        ("registries: { endpoints: { a.io: 1 } }", "c.yaml:1:34: invalid type: integer `1`, expected a string"),
         ("namespace: \"\"", "c.yaml: namespace: found \"\", expected a namespace"),
         ("namespace: ../x", "c.yaml: namespace: found \"../x\""),
         ("log: {}\nlog: {}", "c.yaml:2:1: \"log\" stands twice in one mapping"),
@@ -118,4 +135,16 @@ fn mistakes_are_told_with_their_place_and_a_hint() {
         let error = parse(text).unwrap_err();
         assert!(error.starts_with(expected), "{text}: {error}");
     }
+}
+
+/// The limits are those of Notary's trust data and of evidence together.
+#[test]
+fn evidence_has_at_most_a_quarter_of_the_limits() {
+    let config =
+        parse("limits: { trustMemory: 8MiB, trustCache: 64MiB }\ntrust: { cache: /c, refreshAfter: 1m }").unwrap();
+    let evidence = config.evidence(Arc::new(Metrics::new()));
+    assert_eq!((evidence.memory, evidence.cache_bytes), (2 << 20, 16 << 20));
+    assert_eq!(evidence.cache.as_deref(), Some(Path::new("/c")));
+    let cosign = config.cosign(None);
+    assert_eq!((cosign.refresh_after, cosign.when_unavailable), (Duration::from_secs(60), WhenUnavailable::Deny));
 }

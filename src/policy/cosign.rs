@@ -140,9 +140,15 @@ fn read_annotations(cosign: &Node, problems: &mut Problems) -> BTreeMap<String, 
         return annotations;
     }
     for (key, value) in entries {
+        let name = key.text.clone();
         match value.text() {
-            Some(text) => drop(annotations.insert(key.text.clone(), text.to_owned())),
-            None => problems.wrong_type(&key.text, "a string", value),
+            // A field of `cosign` that is indented too far.
+            _ if COSIGN.contains(&name.as_str()) => {
+                let (inside, belongs) = ("policy.cosign.annotations", INSIDE);
+                problems.report(key.at, Fault::Misplaced { field: name, inside, belongs });
+            }
+            Some(text) => drop(annotations.insert(name, text.to_owned())),
+            None => problems.wrong_type(&name, "a string", value),
         }
     }
     annotations

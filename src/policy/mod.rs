@@ -2,8 +2,9 @@
 //! reference.
 //!
 //! A policy passes through the modules in this order: `load` → `document`, with `fields`, `requirement` and one file for each
-//! scheme → `set` → `selection`, which finds the [`Rule`]s for an image. A field that asks for a check is never ignored: if
-//! one field cannot be understood, the whole set is refused.
+//! scheme (`notary`, `cosign`; `signers` and `unavailable` read what both have) → `set` → `selection`, which finds the
+//! [`Rule`]s for an image. A field that asks for a check is never ignored: if one field cannot be understood, the whole set is
+//! refused.
 
 mod configmap;
 mod cosign;

@@ -333,9 +333,9 @@ fn what_is_no_policy_is_told() {
     }
 }
 
-/// PORTIERIS.md, fault 21: a `trust:` in any wrong place is reported. It has one right place.
+/// PORTIERIS.md, fault 21: a `trust:` in any wrong place is reported. It has its right places, and so has every other check.
 #[test]
-fn trust_is_refused_at_every_other_level() {
+fn checks_are_refused_at_every_other_level() {
     use serde_json::{Value, json};
     let document = json!({
         "apiVersion": "portreeve/v1", "kind": "ClusterImagePolicy", "metadata": { "name": "p" },
@@ -349,6 +349,8 @@ fn trust_is_refused_at_every_other_level() {
                 "roots": [{ "keyId": "ab".repeat(32) }],
                 "remap": { "prefix": "a.io/", "signedPrefix": "b.io/" },
             },
+            "cosign": { "signerSecrets": [{ "name": "a" }], "annotations": { "a": "b" } },
+            "anyOf": [{ "cosign": { "signerSecrets": [{ "name": "b" }] } }, { "trust": { "enabled": true } }],
         } }] },
     });
     good(&document.to_string());
@@ -367,12 +369,29 @@ fn trust_is_refused_at_every_other_level() {
     let mut places = Vec::new();
     mappings(&document, String::new(), &mut places);
     places.retain(|place| place != "/spec/repositories/0/policy");
-    assert_eq!(places.len(), 13, "{places:?}");
-    for place in places {
-        let mut slipped = document.clone();
-        slipped.pointer_mut(&place).unwrap()["trust"] = json!({ "enabled": true });
-        let found = bad(&slipped.to_string());
-        assert!(found.iter().any(|found| found.contains("\"trust\" does not belong in")), "{place}: {found:?}");
+    assert_eq!(places.len(), 21, "{places:?}");
+    for (field, check) in [
+        ("trust", json!({ "enabled": true })),
+        ("cosign", json!({ "signerSecrets": [{ "name": "c" }] })),
+        ("anyOf", json!([{ "trust": { "enabled": true } }])),
+        ("notation", json!({})),
+    ] {
+        for place in &places {
+            let mut slipped = document.clone();
+            let is_element = place.starts_with("/spec/repositories/0/policy/anyOf/") && place.len() == 35;
+            slipped.pointer_mut(place).unwrap()[field] = check.clone();
+            if is_element && (field == "trust" || field == "cosign") {
+                good(&slipped.to_string());
+                continue;
+            }
+            let found = bad(&slipped.to_string());
+            let told = |found: &String| {
+                found.contains(&format!("\"{field}\" does not belong in"))
+                    || found.contains(&format!("\"{field}\" must be a string"))
+                    || found.contains(&format!("\"{field}\" asks for a check that is not supported"))
+            };
+            assert!(found.iter().any(told), "{place}/{field}: {found:?}");
+        }
     }
 }
 

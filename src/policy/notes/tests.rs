@@ -126,11 +126,62 @@ fn trust_servers_that_end_or_look_odd_are_told() {
 }
 
 #[test]
+fn only_rules_that_need_docker_s_server_are_told_that_it_ends() {
+    const COSIGN: &str = "cosign: {signerSecrets: [{name: s}]}";
+    let all = |text: &str| text.replace('C', COSIGN).replace('T', "trust: {enabled: true}");
+    for policy in ["T", "C, T", "anyOf: [{T}]", "anyOf: [{T}, {T, C}]", "T, anyOf: [{C}, {T}]", "mode: warn, T"] {
+        let found = notes(&[("docker.io/*", &all(policy))]);
+        assert!(found.len() == 1, "{policy}: {found:?}");
+        // It is true before that day and after it.
+        let words = [
+            "https://notary.docker.io, which ends on 8 December 2026",
+            "\"trustServer\"",
+            "\"cosign\"",
+            "docs/migrating.md",
+        ];
+        assert!(words.iter().all(|word| found[0].contains(word)), "{policy}: {found:?}");
+    }
+    for policy in ["C", "anyOf: [{C}, {T}]", "anyOf: [{T}, {C}]"] {
+        assert_eq!(notes(&[("docker.io/*", &all(policy))]), Vec::<String>::new(), "{policy}");
+    }
+    let named = "anyOf: [{C}, {trust: {enabled: true, trustServer: \"https://notary.docker.io\"}}]";
+    let found = notes(&[("r.io/*", &all(named))]);
+    assert!(found.len() == 1 && found[0].contains("8 December 2026") && found[0].contains("cosign"), "{found:?}");
+}
+
+#[test]
+fn cosign_rules_are_told_only_that_bundles_name_no_repository() {
+    let told = "with \"sameRepository\", only signatures of cosign's old format count";
+    let cosign = |more: &str| format!("{{signerSecrets: [{{name: s}}, {{name: t}}], {more}}}");
+    for policy in [
+        format!("cosign: {}", cosign("sameRepository: true")),
+        format!("anyOf: [{{{TRUST}}}, {{cosign: {}}}]", cosign("sameRepository: true")),
+    ] {
+        let found = notes(&[("r.io/*", &policy)]);
+        assert!(found.len() == 1 && found[0].starts_with(&format!("p.yaml:6:5: {told}")), "{found:?}");
+    }
+    // One of several signers is legal, and so is a tag whose newest image nobody vouches for.
+    for more in ["sameRepository: false", "threshold: 1", "whenUnavailable: useCached, maxStale: 24h"] {
+        for pattern in ["r.io/*", "*", "r.io/plc:latest", "nginx"] {
+            assert_eq!(
+                notes(&[(pattern, &format!("cosign: {}", cosign(more)))]),
+                Vec::<String>::new(),
+                "{pattern} {more}"
+            );
+        }
+    }
+    // A check of some tags is one, whatever its scheme.
+    let found = notes(&[("r.io/plc:v*", &format!("cosign: {}", cosign(""))), ("r.io/*", NOTHING)]);
+    assert!(found.len() == 1 && found[0].contains("asks for a check of some tags"), "{found:?}");
+}
+
+#[test]
 fn a_flood_of_notes_is_cut() {
     let patterns: Vec<String> = (0..1_000).map(|n| format!("r{n}.io")).collect();
     let rules: Vec<(&str, &str)> = patterns.iter().map(|pattern| (pattern.as_str(), TRUST)).collect();
     assert!((200..205).contains(&notes(&rules).len()));
 }
+
 /// One ConfigMap has room for thousands of rules for one name, and each would be compared with all others.
 #[test]
 fn a_crowd_of_rules_for_one_name_takes_no_minutes() {

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use portreeve::policy::{self, Checked, PolicyProblem, PolicySet};
-use portreeve::schemes::Requirement;
+use portreeve::schemes::{Check, Requirement};
+use portreeve_verify::sigstore::Signer;
 use serde_json::Value;
 
 pub fn check(data: &[u8]) {
@@ -16,11 +17,14 @@ pub fn check(data: &[u8]) {
     let result = policy::check_data(&BTreeMap::from([("policy.yaml".to_owned(), text.to_owned())]));
     told(text, &result);
     let Ok(set) = result else { return };
-    // An obvious reading: every repository with `trust.enabled: true` has a rule that requires trust data, and every
-    // rule that requires nothing comes from a repository without it.
+    // An obvious reading: every repository with `trust.enabled: true`, `cosign` or `anyOf` has a rule that requires checks, and
+    // every rule that requires nothing comes from a repository without them.
     let Ok(documents) = portreeve::yaml::read_all::<Value>(text) else { return };
     let repositories: Vec<&Value> = documents.iter().flat_map(repositories).collect();
-    let enabled = |repository: &&&Value| repository["policy"]["trust"]["enabled"] == Value::Bool(true);
+    let enabled = |repository: &&&Value| {
+        let policy = &repository["policy"];
+        has_check(policy) || policy.get("anyOf").is_some()
+    };
     let denies = |repository: &&&Value| {
         let requirements = repository["policy"]["simple"]["requirements"].as_array();
         let rejects = requirements.into_iter().flatten().any(|requirement| requirement["type"] == "reject");
@@ -30,24 +34,45 @@ pub fn check(data: &[u8]) {
         repositories.iter().partition(|repository| denies(repository));
     let (asking, others) =
         (repositories.iter().filter(enabled).count(), repositories.iter().filter(|r| !enabled(r)).count());
-    let (mut trusting, mut nothing, mut denied) = (0, 0, 0);
+    let (mut checking, mut nothing, mut denied) = (0, 0, 0);
     for rule in set.rules() {
-        match rule.requirement {
-            Requirement::Signed(_) => trusting += 1,
+        match &rule.requirement {
+            Requirement::Signed(signed) => {
+                checking += 1;
+                // An alternative without a check would let every image in.
+                assert!(!signed.any_of.is_empty() && signed.any_of.iter().all(|checks| !checks.is_empty()), "{text}");
+                let rules = signed.any_of.iter().flatten();
+                rules.for_each(|check| has_signers(check, text));
+            }
             Requirement::Denied(_) => denied += 1,
             Requirement::Nothing => nothing += 1,
         }
     }
     // The same pattern twice in one scope is one rule.
     assert!(
-        trusting <= asking && (trusting > 0) == (asking > 0),
-        "{asking} ask for trust, {trusting} rules do\n{text}"
+        checking <= asking && (checking > 0) == (asking > 0),
+        "{asking} ask for a check, {checking} rules do\n{text}"
     );
     assert!(
         (denied > 0) != denying.is_empty() && denied <= denying.len(),
         "{denying:?} deny, {denied} rules do\n{text}"
     );
     assert!(nothing <= others && (nothing > 0) == (others > 0), "{others} ask for nothing, {nothing} rules do\n{text}");
+}
+
+/// Does it ask for a check, apart from `anyOf`?
+fn has_check(policy: &Value) -> bool {
+    policy["trust"]["enabled"] == Value::Bool(true) || policy.get("cosign").is_some()
+}
+
+/// A rule of cosign has a signer, and a threshold that signers can reach.
+fn has_signers(check: &Check, text: &str) {
+    let Check::Cosign(rule) = check else { return };
+    let signers = rule.signers.len() + rule.signer_secrets.len();
+    assert!(rule.threshold.unwrap_or(1) > 0 && rule.threshold.unwrap_or(1) <= signers, "{signers} signers\n{text}");
+    let keys = |n: usize| rule.signers.iter().skip(n + 1).map(|signer| signer.key.id());
+    let twice = |(n, signer): (usize, &Signer)| keys(n).any(|id| id == signer.key.id());
+    assert!(!rule.signers.iter().enumerate().any(twice), "a key stands twice\n{text}");
 }
 
 /// `spec.repositories` of a policy, or of all in a List.
