@@ -217,12 +217,9 @@ impl Evaluator {
     /// none.
     pub fn evaluate(&self, context: &PullContext<'_>, image: &str, deadline: Deadline, now: Timestamp) -> Evaluation {
         let namespace = context.namespace;
-        let reference = match Reference::parse(image) {
+        let reference = match parse(image) {
             Ok(reference) => reference,
-            Err(error) => {
-                let reason = format!("invalid image name \"{}\": {error}", printable(image, 300));
-                return Evaluation::rejected(None, "invalid-image-name", reason);
-            }
+            Err(evaluation) => return evaluation,
         };
         let Some(policies) = self.policies.get() else {
             let reason = "no policies are loaded; the log says what is wrong with them".to_owned();
@@ -272,6 +269,31 @@ impl Evaluator {
         }
     }
 
+    /// Makes one check of an image, whatever the policies say. For people who look at an image before they write a policy.
+    pub fn check(
+        &self,
+        context: &PullContext<'_>,
+        image: &str,
+        check: &Check,
+        deadline: Deadline,
+        now: Timestamp,
+    ) -> Evaluation {
+        let reference = match parse(image) {
+            Ok(reference) => reference,
+            Err(evaluation) => return evaluation,
+        };
+        let keychain = PodKeychain { pull_secrets: self.pull_secrets.as_ref(), mounted: &self.credentials, context };
+        let key_namespace = context.namespace;
+        let query =
+            Query { image: &reference, tags: None, except: &[], key_namespace, keychain: &keychain, deadline, now };
+        let mut trace = Trace::default();
+        let verdict = Verdict::of(check, self.schemes.verify(check, &query, &mut trace));
+        let times = PhaseTimes::default().with(&trace);
+        let Trace { subject, findings, .. } = trace;
+        let (reference, scheme) = (Some(reference), Some(check.scheme()));
+        Evaluation { reference, scheme, subject, findings, times, ..Evaluation::of(verdict) }
+    }
+
     /// The verdict of one rule.
     fn by_rule(&self, rule: &Arc<Rule>, query: &Query<'_>, times: &Cell<PhaseTimes>) -> RuleVerdict {
         let verdict = match &rule.requirement {
@@ -307,6 +329,14 @@ impl Evaluator {
         let (rule, scheme, checks) = (Arc::clone(rule), Some(check.scheme()), Vec::new());
         RuleVerdict { rule, scheme, subject, findings, verdict, checks }
     }
+}
+
+/// The image's reference, or the rejection of a text that is none.
+fn parse(image: &str) -> Result<Reference, Evaluation> {
+    Reference::parse(image).map_err(|error| {
+        let reason = format!("invalid image name \"{}\": {error}", printable(image, 300));
+        Evaluation::rejected(None, "invalid-image-name", reason)
+    })
 }
 
 /// The rejection of an image for which no rule was found.

@@ -23,6 +23,7 @@ usage: portreeve COMMAND [OPTIONS]
                                           decide as the webhook would, on AdmissionReviews or manifests
   check [--namespace NS] [--output text|json] IMAGE…
                                           which policy applies, the digest, who signed, when it expires, what to pin
+  check --key FILE|--signatures IMAGE…    the image's cosign signatures, by that public key or by anybody; no policy is read
   check --reset NAME…                     remove the stored trust data of repositories
   export --gun NAME [--server URL] [--signer NAME]… [--root-key ID]… [--flat] DIR
                                           write verified trust data for trustServer: file://…
@@ -39,7 +40,7 @@ options of serve, review, check and export (an option overrides the file):
   --compare-children  serve, review: verify images of a controller's pod that its owner's template does not have
   --timeout TIME      review, check, export: how long each may take, such as 10s
 
-exit status: 0 allowed, 1 denied, 2 bad input or configuration, 3 undecided (no trust server could be reached)";
+exit status: 0 allowed, 1 denied, 2 bad input or configuration, 3 undecided (no trust server or registry could be reached)";
 
 /// The names of the commands, for suggestions.
 const COMMANDS: [&str; 7] = ["serve", "review", "check", "export", "lint", "version", "help"];
@@ -48,11 +49,33 @@ const COMMANDS: [&str; 7] = ["serve", "review", "check", "export", "lint", "vers
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Command {
     Serve(Common),
-    Review { common: Common, output: Output, timeout: Option<Duration>, namespace: String, inputs: Vec<Input> },
-    Check { common: Common, output: Output, timeout: Option<Duration>, namespace: String, images: Vec<String> },
-    Reset { common: Common, names: Vec<String> },
-    Export { common: Common, timeout: Option<Duration>, wanted: Wanted },
-    Lint { paths: Vec<PathBuf> },
+    Review {
+        common: Common,
+        output: Output,
+        timeout: Option<Duration>,
+        namespace: String,
+        inputs: Vec<Input>,
+    },
+    Check {
+        common: Common,
+        output: Output,
+        timeout: Option<Duration>,
+        namespace: String,
+        images: Vec<String>,
+        against: CheckAgainst,
+    },
+    Reset {
+        common: Common,
+        names: Vec<String>,
+    },
+    Export {
+        common: Common,
+        timeout: Option<Duration>,
+        wanted: Wanted,
+    },
+    Lint {
+        paths: Vec<PathBuf>,
+    },
     Version,
     Help,
 }
@@ -63,6 +86,15 @@ pub(super) enum Output {
     #[default]
     Text,
     Json,
+}
+
+/// What `check` checks images against.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) enum CheckAgainst {
+    #[default]
+    Policies,
+    /// cosign signatures, whatever the policies say: `--key`, or `--signatures` for no key.
+    Cosign { key: Option<PathBuf> },
 }
 
 /// The source of an input.
@@ -125,6 +157,7 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
     let (mut common, mut output, mut timeout, mut namespace) = (Common::default(), None, None, None);
     let mut values: Vec<OsString> = Vec::new();
     let (mut is_reset, mut server, mut gun, mut layout) = (false, None, None, Layout::Server);
+    let mut against = CheckAgainst::Policies;
     let (mut signers, mut root_keys) = (Vec::new(), Vec::new());
     while let Some(argument) = parser.next()? {
         let decides = matches!(name.as_str(), "review" | "check");
@@ -148,6 +181,13 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
                 });
             }
             Arg::Long("reset") if name == "check" => is_reset = true,
+            Arg::Long("signatures") if name == "check" => match against {
+                CheckAgainst::Policies => against = CheckAgainst::Cosign { key: None },
+                CheckAgainst::Cosign { .. } => {}
+            },
+            Arg::Long("key") if name == "check" => {
+                against = CheckAgainst::Cosign { key: Some(parser.value()?.into()) };
+            }
             Arg::Long("server") if exports => server = Some(parser.value()?.string()?),
             Arg::Long("gun") if exports => gun = Some(parser.value()?.string()?),
             Arg::Long("signer") if exports => signers.push(parser.value()?.string()?),
@@ -195,7 +235,7 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
         "check" => {
             needs("an IMAGE")?;
             let images = values.into_iter().map(|value| value.string()).collect::<Result<_, _>>()?;
-            Command::Check { common, output, timeout, namespace, images }
+            Command::Check { common, output, timeout, namespace, images, against }
         }
         "lint" => {
             needs("a PATH")?;

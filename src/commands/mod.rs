@@ -18,7 +18,7 @@ use std::time::Duration;
 use crate::config::Config;
 use crate::policy;
 use crate::webhook::Engine;
-use arguments::{Command, Common};
+use arguments::{CheckAgainst, Command, Common};
 use portreeve_verify::image::Reference;
 use portreeve_verify::tuf::Gun;
 
@@ -94,12 +94,21 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitStatus {
             ),
             Err(status) => status,
         },
-        Command::Check { common, output, timeout, namespace, images } => match engine(&common) {
-            Ok((config, engine)) => {
-                check::run(&engine, &namespace, &images, output, timeout.unwrap_or(config.server.limits.admission_time))
+        Command::Check { common, output, timeout, namespace, images, against } => {
+            let made = match against {
+                CheckAgainst::Policies => engine(&common).map(|made| (made, check::Against::Policies)),
+                CheckAgainst::Cosign { key } => check::Against::cosign(key.as_deref())
+                    .map_err(|error| complain(&error))
+                    .and_then(|against| Ok((engine_without_policies(&common)?, against))),
+            };
+            match made {
+                Ok(((config, engine), against)) => {
+                    let timeout = timeout.unwrap_or(config.server.limits.admission_time);
+                    check::run(&engine, &against, &namespace, &images, output, timeout)
+                }
+                Err(status) => status,
             }
-            Err(status) => status,
-        },
+        }
     }
 }
 
@@ -117,11 +126,17 @@ fn with_config(common: &Common, run: impl FnOnce(&Config) -> ExitStatus) -> Exit
     }
 }
 
-/// The engine that the webhook would have, with the policies in force. Prints all problems of the policies.
-fn engine(common: &Common) -> Result<(Config, Engine), ExitStatus> {
+/// The engine that the webhook would have, before it has read policies.
+fn engine_without_policies(common: &Common) -> Result<(Config, Engine), ExitStatus> {
     let config = common.config().map_err(|error| complain(&error.to_string()))?;
     crate::logging::start(config.log_format, config.log_level.min(log::LevelFilter::Warn));
     let engine = setup::standalone_engine(&config).map_err(|error| complain(&error.to_string()))?;
+    Ok((config, engine))
+}
+
+/// The engine that the webhook would have, with the policies in force. Prints all problems of the policies.
+fn engine(common: &Common) -> Result<(Config, Engine), ExitStatus> {
+    let (config, engine) = engine_without_policies(common)?;
     match policy::load(&config.policies) {
         Ok(policies) => engine.policies().replace(policies),
         Err(problems) => {
