@@ -346,6 +346,15 @@ mod tests {
         }
         let Ok(Command::Check { namespace, images, .. }) = parsed("check -n line-1 nginx") else { panic!() };
         assert_eq!((namespace.as_str(), images), ("line-1", vec!["nginx".to_owned()]));
+        for (line, expected) in [
+            ("check nginx", CheckAgainst::Policies),
+            ("check --signatures nginx", CheckAgainst::Cosign { key: None }),
+            ("check --key k.pub nginx", CheckAgainst::Cosign { key: Some("k.pub".into()) }),
+            ("check --key k.pub --signatures nginx", CheckAgainst::Cosign { key: Some("k.pub".into()) }),
+        ] {
+            assert!(matches!(parsed(line), Ok(Command::Check { against, .. }) if against == expected), "{line}");
+        }
+        assert!(parsed("review --key k.pub a.yaml").is_err());
         let reset = Command::Reset { common: Common::default(), names: vec!["a/b".to_owned()] };
         assert_eq!(parsed("check --reset a/b"), Ok(reset));
         let Ok(Command::Export { wanted, .. }) = parsed("export --server https://n --gun a/b --signer x --flat out")

@@ -11,6 +11,7 @@ mod text;
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -42,7 +43,7 @@ impl Against {
     /// The cosign signatures under one key, or, without one, all that the image has.
     pub(super) fn cosign(key: Option<&Path>) -> Result<Self, String> {
         let signers = key.map(signer).transpose()?.into_iter().collect();
-        Ok(Self::Check(Check::Cosign(cosign::Rule {
+        let rule = cosign::Rule {
             signers,
             signer_secrets: Vec::new(),
             threshold: None,
@@ -50,7 +51,8 @@ impl Against {
             same_repository: false,
             when_unavailable: None,
             max_stale: None,
-        })))
+        };
+        Ok(Self::Check(Check::Cosign(Arc::new(rule))))
     }
 
     fn names_no_signer(&self) -> bool {
@@ -66,8 +68,10 @@ fn signer(file: &Path) -> Result<Signer, String> {
     let shown = printable(&file.display().to_string(), 400);
     let pem = read_text_capped(file, MAX_KEY).map_err(|error| format!("{shown}: {error}"))?;
     let key = SigstoreKey::from_pem(&pem).map_err(|error| format!("{shown}: {error}"))?;
-    let name = file.file_stem().and_then(|name| name.to_str()).unwrap_or("signer");
-    Ok(Signer { name: name.to_owned(), key })
+    let stem = file.file_stem().and_then(|name| name.to_str()).unwrap_or("signer");
+    // As a policy takes it.
+    let in_name = |c: char| if c.is_ascii_alphanumeric() || "-_.@+".contains(c) { c } else { '-' };
+    Ok(Signer { name: stem.chars().take(128).map(in_name).collect(), key })
 }
 
 /// Evaluates every image and prints a report on each.

@@ -47,7 +47,7 @@ fn verified_rule(evaluation: &Evaluation) -> Option<&cosign::Rule> {
 }
 
 /// A policy up to `policy:`. It is of the kind and the namespace of the rule that decided: its Secrets are then the same.
-fn head(repository: &str, scope: Option<&Scope>) -> String {
+pub(super) fn head(repository: &str, scope: Option<&Scope>) -> String {
     let last = repository.rsplit('/').next().unwrap_or_default();
     let name: String = last.chars().take(63).map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
     let mut text = "apiVersion: portreeve/v1\n".to_owned();
@@ -55,7 +55,11 @@ fn head(repository: &str, scope: Option<&Scope>) -> String {
         Some(Scope::Namespace(namespace)) => ("ImagePolicy", Some(namespace)),
         Some(Scope::Cluster) | None => ("ClusterImagePolicy", None),
     };
-    let _ = writeln!(text, "kind: {kind}\nmetadata:\n  name: {}", quoted(name.trim_matches('-')));
+    let name = match name.trim_matches('-') {
+        "" => "image",
+        name => name,
+    };
+    let _ = writeln!(text, "kind: {kind}\nmetadata:\n  name: {}", quoted(name));
     if let Some(namespace) = namespace {
         let _ = writeln!(text, "  namespace: {}", quoted(namespace));
     }
@@ -64,7 +68,7 @@ fn head(repository: &str, scope: Option<&Scope>) -> String {
 }
 
 /// What a rule asks for, all of it but what may stand in while the registry is away.
-fn cosign(text: &mut String, rule: &cosign::Rule) {
+pub(super) fn cosign(text: &mut String, rule: &cosign::Rule) {
     text.push_str("        cosign:\n");
     if !rule.signers.is_empty() {
         text.push_str("          signers:\n");
@@ -100,7 +104,7 @@ fn secrets<'a>(text: &mut String, names: impl Iterator<Item = &'a str>) {
 }
 
 /// A policy whose key is in a Secret that is yet to be made.
-fn template(mut text: String, own_namespace: &str) -> String {
+pub(super) fn template(mut text: String, own_namespace: &str) -> String {
     text.push_str("        cosign:\n");
     let _ = writeln!(
         text,

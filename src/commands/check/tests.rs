@@ -1,4 +1,10 @@
+use portreeve_test_support::cosign::Key;
+use portreeve_test_support::temp::TempDir;
+use portreeve_verify::image::Reference;
+
 use super::*;
+use crate::policy::{Scope, Selection};
+use crate::schemes::Finding;
 
 #[test]
 fn warn_of_the_configuration_counts_as_in_the_webhook() {
@@ -11,4 +17,124 @@ fn warn_of_the_configuration_counts_as_in_the_webhook() {
         assert_eq!(status_of(mode, &evaluation), status);
         assert_eq!(Report::of("x", "n", mode, &evaluation).mode, word);
     }
+}
+
+/// The cosign rule of the only policy in `text`, for an image under `namespace`. The text must pass `lint` without a note.
+fn rule_of(text: &str, namespace: &str, image: &str) -> Arc<cosign::Rule> {
+    let files = BTreeMap::from([("p.yaml".to_owned(), text.to_owned())]);
+    let set = crate::policy::check_data(&files).unwrap_or_else(|problems| panic!("{problems:?}\n{text}"));
+    assert!(set.notes().is_empty(), "{:?}\n{text}", set.notes());
+    let image = Reference::parse(image).unwrap();
+    let Selection::Rules(alternatives) = set.select(namespace, &image) else { panic!("{text}") };
+    match alternatives[0].rules[0].signed().map(|signed| signed.any_of.as_slice()) {
+        Some([checks]) => match checks.as_slice() {
+            [Check::Cosign(rule)] => Arc::clone(rule),
+            other => panic!("{other:?}"),
+        },
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_snippet_is_a_policy_that_asks_for_no_less() {
+    let keys = [Key::p256(), Key::p384(), Key::ed25519(), Key::rsa()];
+    let signers: Vec<Signer> = keys
+        .iter()
+        .enumerate()
+        .map(|(index, key)| Signer {
+            name: format!("signer-{index}@plant.example"),
+            key: SigstoreKey::from_pem(&key.public_pem()).unwrap(),
+        })
+        .collect();
+    let plain = cosign::Rule {
+        signers,
+        signer_secrets: Vec::new(),
+        threshold: None,
+        annotations: BTreeMap::new(),
+        same_repository: false,
+        when_unavailable: None,
+        max_stale: None,
+    };
+    let full = cosign::Rule {
+        signers: plain.signers.clone(),
+        signer_secrets: vec!["release-key".to_owned(), "ci".to_owned()],
+        threshold: Some(2),
+        annotations: BTreeMap::from([
+            ("line: \"1\"\n".to_owned(), "#".to_owned()),
+            ("yes".to_owned(), "no".to_owned()),
+        ]),
+        same_repository: true,
+        when_unavailable: None,
+        max_stale: None,
+    };
+    let secrets = cosign::Rule {
+        signers: Vec::new(),
+        signer_secrets: vec!["release-key".to_owned()],
+        threshold: None,
+        annotations: BTreeMap::new(),
+        same_repository: false,
+        when_unavailable: None,
+        max_stale: None,
+    };
+    for rule in [plain, full, secrets] {
+        for scope in [None, Some(Scope::Cluster), Some(Scope::Namespace("line-1".to_owned()))] {
+            let mut text = snippet::head("registry.local:9001/plant/plc_v2.1", scope.as_ref());
+            snippet::cosign(&mut text, &rule);
+            assert_eq!(*rule_of(&text, "line-1", "registry.local:9001/plant/plc_v2.1:v1"), rule, "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_template_names_the_secret_for_the_key() {
+    let text = snippet::template(snippet::head("docker.io/library/nginx", None), "portreeve");
+    assert!(text.contains("kubectl -n portreeve create secret generic cosign-pub --from-file=cosign.pub"), "{text}");
+    assert_eq!(rule_of(&text, "line-1", "nginx").signer_secrets, ["cosign-pub"]);
+}
+
+#[test]
+fn a_key_file_is_a_signer() {
+    let directory = TempDir::new();
+    let signers = |file: &str| match Against::cosign(Some(&directory.path().join(file)))? {
+        Against::Check(Check::Cosign(rule)) => Ok(rule.signers.iter().map(|one| one.name.clone()).collect::<Vec<_>>()),
+        _ => panic!(),
+    };
+    directory.write("release key.pub", &Key::p256().public_pem());
+    directory.write("cosign.key", &Key::p256().private_pem());
+    assert_eq!(signers("release key.pub"), Ok(vec!["release-key".to_owned()]));
+    assert!(signers("cosign.key").is_err_and(|error: String| error.contains("private key")));
+    assert!(signers("none.pub").is_err_and(|error| error.contains("none.pub: ")));
+    assert!(Against::cosign(None).is_ok_and(|against| against.names_no_signer()));
+}
+
+/// A report without anything but what every image has.
+fn report() -> Report {
+    let evaluation = Evaluation::of(Verdict::Rejected { code: "signature", reason: "no signature counts".to_owned() });
+    Report::of("plc:v1", "line-1", Mode::Enforce, &evaluation)
+}
+
+#[test]
+fn signatures_are_told_one_by_one() {
+    let counted = Finding {
+        signature: "bundle in sha256:aa".to_owned(),
+        signers: vec!["release".to_owned(), "ci".to_owned()],
+        passed_over: None,
+    };
+    let passed_over = Finding {
+        signature: "layer 1 of sha256:bb".to_owned(),
+        signers: Vec::new(),
+        passed_over: Some("it is by another key".to_owned()),
+    };
+    let report = Report { signatures: vec![counted, passed_over], ..report() };
+    let text = report.to_text(Timestamp::UNIX_EPOCH);
+    for line in [
+        "signature                     bundle in sha256:aa: signed by release, ci\n",
+        "signature                     layer 1 of sha256:bb: passed over: it is by another key\n",
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+    let json = serde_json::to_value(&report).unwrap();
+    assert_eq!(json["signatures"][0]["signers"], serde_json::json!(["release", "ci"]));
+    assert_eq!(json["signatures"][1]["passedOver"], "it is by another key");
+    assert_eq!(json.get("checks"), None);
 }

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use crate::crypto::pem::pem_blocks;
+use crate::crypto::pem::{pem_blocks, pem_text};
 use crate::crypto::public_key::{PublicKey, SignatureAlgorithm, unsupported_kind};
 use crate::image::Sha256;
 use crate::text::printable;
@@ -62,6 +62,11 @@ impl SigstoreKey {
     /// The hash of the key's `SubjectPublicKeyInfo`: equal for equal keys only.
     pub fn id(&self) -> Sha256 {
         self.id
+    }
+
+    /// The key as PEM, `PUBLIC KEY`.
+    pub fn to_pem(&self) -> String {
+        pem_text("PUBLIC KEY", &self.key.spki())
     }
 
     /// Has this key made the signature over `message`?
