@@ -11,20 +11,23 @@ pub mod docker_config;
 pub mod gateway_request;
 pub mod http_head;
 pub mod image_reference;
+pub mod oci_manifest;
 pub mod policy_file;
 pub mod policy_pattern;
+pub mod referrers_list;
 pub mod root_bundle;
 pub mod trust_data;
 pub mod www_authenticate;
 
 mod glob;
+mod oci;
 mod strict_json;
 
 /// A target's name and check.
 type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 14] = [
     ("admission_review", admission_review::check),
     ("canonical_json", canonical_json::check),
     ("configuration", configuration::check),
@@ -32,8 +35,10 @@ pub const TARGETS: [Target; 12] = [
     ("gateway_request", gateway_request::check),
     ("http_head", http_head::check),
     ("image_reference", image_reference::check),
+    ("oci_manifest", oci_manifest::check),
     ("policy_file", policy_file::check),
     ("policy_pattern", policy_pattern::check),
+    ("referrers_list", referrers_list::check),
     ("root_bundle", root_bundle::check),
     ("trust_data", trust_data::check),
     ("www_authenticate", www_authenticate::check),
