@@ -24,7 +24,7 @@ fn warn_of_the_configuration_counts_as_in_the_webhook() {
 fn rule_of(text: &str, namespace: &str, image: &str) -> Arc<cosign::Rule> {
     let files = BTreeMap::from([("p.yaml".to_owned(), text.to_owned())]);
     let set = crate::policy::check_data(&files).unwrap_or_else(|problems| panic!("{problems:?}\n{text}"));
-    let unexpected: Vec<_> = set.notes().iter().filter(|note| note.note != Note::SameRepository).collect();
+    let unexpected: Vec<_> = set.notes().into_iter().filter(|note| note.note != Note::SameRepository).collect();
     assert!(unexpected.is_empty(), "{unexpected:?}\n{text}");
     let image = Reference::parse(image).unwrap();
     let Selection::Rules(alternatives) = set.select(namespace, &image) else { panic!("{text}") };
