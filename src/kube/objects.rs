@@ -65,6 +65,11 @@ impl SecretObject {
         self.secret_type.as_deref().unwrap_or("Opaque")
     }
 
+    /// Is there anything under a key?
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.data.as_ref().is_some_and(|data| data.contains_key(key))
+    }
+
     /// The bytes under a key; `None` where the key is missing or its value is not base64.
     pub(crate) fn value(&self, key: &str) -> Option<Vec<u8>> {
         BASE64_STANDARD.decode(self.data.as_ref()?.get(key)?.as_ref()?).ok()

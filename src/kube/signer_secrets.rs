@@ -1,6 +1,8 @@
-//! The Secrets that policies name in `signerSecrets`, each with the keys `name` and `publicKey`. They are mounted as
-//! `<root>/<namespace>/<secret>/<key>` and read for every request, so that a change takes effect at once; or they are read
-//! from the Kubernetes API. Nothing but a valid Kubernetes name becomes part of a path.
+//! The Secrets that policies name in `signerSecrets`, each with the keys `name` and `publicKey`. For cosign, a Secret may also
+//! have the key `cosign.pub`, as `cosign generate-key-pair k8s://…` makes it: the signer then has the Secret's name. They are
+//! mounted as `<root>/<namespace>/<secret>/<key>` and read for every request, so that a change takes effect at once; or they are
+//! read from the Kubernetes API. Nothing but a valid Kubernetes name becomes part of a path. No private key is read from a file
+//! or decoded.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -18,26 +20,43 @@ use crate::base::files::{FileError, read_text_capped};
 /// Largest `name` and largest `publicKey`.
 const MAX_NAME: usize = 1 << 10;
 const MAX_KEY: usize = 64 << 10;
+/// The key under which cosign keeps a public key.
+const COSIGN_KEY: &str = "cosign.pub";
 
 /// Where signer secrets are mounted.
 #[derive(Clone, Debug)]
 pub struct SecretStore {
     root: PathBuf,
+    form: SecretForm,
 }
 
-/// A signer's Secret, in the format of Portieris.
+/// The keys that a signer's Secret may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecretForm {
+    /// `name` and `publicKey`, as for Portieris.
+    Named,
+    /// `cosign.pub`; or else `name` and `publicKey`.
+    Cosign,
+}
+
+/// A signer's Secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignerSecret {
-    /// `name`: the signer, whose role is `targets/<name>`.
+    /// `name`: the signer. The Secret's name, if its key is under `cosign.pub`.
     pub name: String,
-    /// `publicKey`: PEM text.
+    /// `publicKey` or `cosign.pub`: PEM text.
     pub public_key: String,
 }
 
 impl SecretStore {
     /// A store below a directory, which may be absent.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        Self { root: root.into(), form: SecretForm::Named }
+    }
+
+    /// The same store, whose secrets may have this form.
+    pub fn of_form(self, form: SecretForm) -> Self {
+        Self { form, ..self }
     }
 
     /// Reads one secret.
@@ -50,6 +69,12 @@ impl SecretStore {
                 secret: secret.to_owned(),
                 directory,
             });
+        }
+        if self.form == SecretForm::Cosign {
+            match read_key(&directory, secret, COSIGN_KEY, MAX_KEY) {
+                Err(SecretError::Key { source, .. }) if source.is_not_found() => {}
+                read => return Ok(SignerSecret { name: secret.to_owned(), public_key: read? }),
+            }
         }
         let name = read_key(&directory, secret, "name", MAX_NAME)?;
         let public_key = read_key(&directory, secret, "publicKey", MAX_KEY)?;
@@ -69,6 +94,7 @@ fn read_key(directory: &Path, secret: &str, key: &'static str, cap: usize) -> Re
 /// Signers' Secrets, read from the Kubernetes API. Shared by all workers.
 pub struct ClusterSigners {
     api: Arc<Api>,
+    form: SecretForm,
     cache: Cache<SignerSecret>,
 }
 
@@ -80,12 +106,17 @@ impl ClusterSigners {
 
     fn keeping(api: Arc<Api>, keep: Duration, keep_failure: Duration) -> Self {
         let size = |signer: &SignerSecret| text_size(&signer.name) + text_size(&signer.public_key);
-        Self { api, cache: Cache::new(keep, keep_failure, size) }
+        Self { api, form: SecretForm::Named, cache: Cache::new(keep, keep_failure, size) }
+    }
+
+    /// The same Secrets, which may have this form.
+    pub fn of_form(self, form: SecretForm) -> Self {
+        Self { form, ..self }
     }
 
     /// One signer's Secret. Takes at most half of the time that is left.
     pub fn get(&self, namespace: &str, name: &str, deadline: Deadline) -> Result<SignerSecret, ObjectError> {
-        let get = |deadline| signer(&self.api.secret(namespace, name, deadline)?);
+        let get = |deadline| signer(&self.api.secret(namespace, name, deadline)?, self.form, name);
         let found = self.cache.get_cached(Kind::Secret, namespace, name, deadline.half(), &get)?;
         Ok(SignerSecret::clone(&found))
     }
@@ -97,12 +128,15 @@ impl fmt::Debug for ClusterSigners {
     }
 }
 
-fn signer(secret: &SecretObject) -> Result<SignerSecret, ObjectError> {
+fn signer(secret: &SecretObject, form: SecretForm, object: &str) -> Result<SignerSecret, ObjectError> {
     let text = |key: &str, cap| {
         let bytes = secret.value(key).filter(|bytes| bytes.len() <= cap);
         let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok()).filter(|text| !text.trim().is_empty());
         text.ok_or_else(|| ObjectError::Unusable(no_key(key)))
     };
+    if form == SecretForm::Cosign && secret.has(COSIGN_KEY) {
+        return Ok(SignerSecret { name: object.to_owned(), public_key: text(COSIGN_KEY, MAX_KEY)? });
+    }
     Ok(SignerSecret { name: text("name", MAX_NAME)?.trim().to_owned(), public_key: text("publicKey", MAX_KEY)? })
 }
 
@@ -149,12 +183,13 @@ impl fmt::Display for SecretError {
             Self::NotMounted { namespace, secret, directory } => write!(
                 f,
                 "signer secret \"{secret}\" of namespace \"{namespace}\" is not mounted: mount it into Portreeve's pod \
-                 at {}, with the keys name and publicKey",
+                 at {}, with the keys name and publicKey (for cosign: or cosign.pub)",
                 directory.display()
             ),
             Self::Key { secret, key, file, source } if source.is_not_found() => write!(
                 f,
-                "signer secret \"{secret}\" has no key \"{key}\" ({} is missing): it needs name and publicKey",
+                "signer secret \"{secret}\" has no key \"{key}\" ({} is missing): it needs name and publicKey (for cosign: \
+                 or cosign.pub)",
                 file.display()
             ),
             Self::Key { secret, file, source, .. } => {

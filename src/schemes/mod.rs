@@ -25,6 +25,7 @@ pub(crate) mod evidence;
 pub(crate) mod memory_budget;
 pub mod notary;
 pub mod shared;
+mod signer_secrets;
 pub(crate) mod storage;
 
 /// What a policy requires of an image.

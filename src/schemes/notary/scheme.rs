@@ -10,12 +10,12 @@ use super::Notary;
 use super::query;
 use super::rule::{Remap, Rule};
 use super::servers::TrustServers;
-use crate::base::context::Deadline;
 use crate::keychain::credentials::Credentials;
-use crate::kube::error::ObjectError;
-use crate::kube::signer_secrets::{ClusterSigners, SecretError, SecretStore, SignerSecret};
+use crate::kube::signer_secrets::{ClusterSigners, SecretStore, SignerSecret};
 use crate::schemes::notary::trust_server::TrustServer;
-use crate::schemes::{Data, Evidence, Query, Refusal, Scheme, Subject, Trace, Verified, WhenUnavailable};
+use crate::schemes::{
+    Data, Evidence, Query, Refusal, Scheme, Subject, Trace, Verified, WhenUnavailable, signer_secrets,
+};
 use portreeve_verify::image::{Digest, Glob, Reference};
 use portreeve_verify::text::printable;
 use portreeve_verify::tuf::{
@@ -146,8 +146,10 @@ impl NotaryV1 {
         let namespace = query.key_namespace;
         let mut signers = Cow::Borrowed(rule.signers.as_slice());
         for name in &rule.signer_secrets {
-            let SignerSecret { name: signer, public_key } = self.signer_secret(namespace, name, query.deadline)?;
-            let bad = |error: String| bad_secret(namespace, name, &error);
+            let cluster = self.cluster_signers.as_ref();
+            let secret = signer_secrets::read(&self.secrets, cluster, namespace, name, query.deadline)?;
+            let SignerSecret { name: signer, public_key } = secret;
+            let bad = |error: String| signer_secrets::bad(namespace, name, &error);
             let role = RoleName::of_signer(&signer).ok_or_else(|| {
                 bad(format!("a signer cannot be called \"{}\": {}", printable(&signer, 128), RoleName::SIGNER_RULE))
             })?;
@@ -156,35 +158,13 @@ impl NotaryV1 {
             match signers.iter().find(|known| known.role == signer.role) {
                 // PORTIERIS.md, fault 8: with two keys for one name, neither counts.
                 Some(known) if known.keys != signer.keys => {
-                    let message = format!(
-                        "two different keys are configured for the signer \"{}\", one of them in the secret \
-                         {namespace}/{name}; name each signer once",
-                        signer.role.signer()
-                    );
-                    return Err(Refusal::Rejected { code: "signer-secret", message });
+                    return Err(signer_secrets::conflict(namespace, name, signer.role.signer(), false));
                 }
                 Some(_) => {}
                 None => signers.to_mut().push(signer),
             }
         }
         Ok(signers)
-    }
-
-    /// A signer's secret: the mounted one, or the one from the Kubernetes API.
-    fn signer_secret(&self, namespace: &str, name: &str, deadline: Deadline) -> Result<SignerSecret, Refusal> {
-        match (self.secrets.read(namespace, name), &self.cluster_signers) {
-            (Ok(secret), _) => Ok(secret),
-            (Err(SecretError::NotMounted { .. }), Some(cluster)) => {
-                cluster.get(namespace, name, deadline).map_err(|error| match error {
-                    ObjectError::Unusable(error) => bad_secret(namespace, name, &format!("it {error}")),
-                    ObjectError::Unavailable(error) => {
-                        let message = format!("the signer's secret {namespace}/{name} {error}");
-                        Refusal::Unavailable(Unavailable::other(message))
-                    }
-                })
-            }
-            (Err(error), _) => Err(bad_secret(namespace, name, &error.to_string())),
-        }
     }
 
     /// The server that the configuration names for a registry.
@@ -241,9 +221,4 @@ fn gun_of(image: &Reference, remap: Option<&Remap>) -> Result<Gun, Refusal> {
         invalid(format!("the policy's remap makes no name of {} that could be signed: {error}", image.repository()))
     })?;
     Gun::of(signed.as_ref().unwrap_or(image)).map_err(|error| invalid(error.to_string()))
-}
-
-fn bad_secret(namespace: &str, name: &str, error: &str) -> Refusal {
-    let message = format!("the signer's secret {namespace}/{name} cannot be used: {error}");
-    Refusal::Rejected { code: "signer-secret", message }
 }
