@@ -1,0 +1,193 @@
+//! The lookup for one query: by evidence, or by what a registry says ([`super::fetch`]), or, where the registry is unavailable,
+//! by the digest that the tag had ([`super::stale`]).
+//!
+//! Every verdict is made here, under the rule of the query.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::collected::{Collected, Tried};
+use super::flight::{Failure, Sides};
+use super::message;
+use super::rule::Rule;
+use super::scheme::Cosign;
+use super::signed::{Required, Signed, finding};
+use crate::metrics::Source;
+use crate::schemes::evidence::{FoundSignature, Record, Tagged};
+use crate::schemes::{Data, Evidence, Finding, Freshness, Query, Refusal, Trace, Verified, WhenUnavailable};
+use portreeve_verify::image::Sha256;
+use portreeve_verify::sigstore::{Accepted, Requirement, Signature, SignatureRejection, SignedImage};
+
+/// The lookup for one query.
+pub(super) struct Lookup<'a> {
+    pub(super) cosign: &'a Cosign,
+    pub(super) query: &'a Query<'a>,
+    pub(super) rule: &'a Rule,
+    pub(super) requirement: Requirement<'a>,
+    pub(super) sides: Sides<'a>,
+    /// The digest of the reference.
+    pub(super) digest: Option<Sha256>,
+    pub(super) when_unavailable: WhenUnavailable,
+    pub(super) began: Instant,
+}
+
+impl Lookup<'_> {
+    /// The result of the lookup.
+    pub(super) fn run(&self, trace: &mut Trace) -> Result<Verified, Refusal> {
+        let remembered = self.remembered();
+        let refresh_after = self.cosign.settings.refresh_after;
+        let is_fresh = |tagged: &Tagged| tagged.age.is_some_and(|age| age <= refresh_after);
+        let known = self.digest.or_else(|| remembered.filter(is_fresh).map(|tagged| tagged.digest));
+        if let Some(verified) = known.and_then(|digest| self.by_evidence(digest, Freshness::Cached)) {
+            self.cosign.shared.metrics.trust_lookup(Source::Remembered);
+            return Ok(verified);
+        }
+        match self.fetch(remembered.is_some()) {
+            Ok((collected, accepted, freshness)) => {
+                trace.findings = self.findings(&collected);
+                let signatures = self.counted(&collected).map(|found| Arc::clone(&found.signature)).collect();
+                let manifest = Arc::clone(&collected.manifest);
+                Ok(self.verified(accepted, signatures, Some(manifest), freshness))
+            }
+            Err(failure) => {
+                trace.findings = failure.findings;
+                self.stale(remembered, failure.refusal)
+            }
+        }
+    }
+
+    /// The digest that the tag had.
+    fn remembered(&self) -> Option<Tagged> {
+        if self.digest.is_some() {
+            return None;
+        }
+        self.cosign.evidence.tag(&self.tag_name()?, self.query.now, self.query.deadline)
+    }
+
+    /// `registry.local:9001/plant/plc:v1`.
+    fn tag_name(&self) -> Option<String> {
+        let image = self.query.image;
+        let (repository, tag) = (image.repository(), image.tag()?);
+        let mut name = String::with_capacity(repository.len() + 1 + tag.len());
+        name.extend([repository, ":", tag]);
+        Some(name)
+    }
+
+    /// The verdict by stored evidence, if that is enough.
+    pub(super) fn by_evidence(&self, digest: Sha256, freshness: Freshness) -> Option<Verified> {
+        let record = self.cosign.evidence.get(digest, self.query.deadline)?;
+        let accepted = self.accepts(digest, record.manifest.as_deref(), &record.signatures).ok()?;
+        let Record { signatures, manifest, .. } = &*record;
+        Some(self.verified(accepted, signatures.clone(), manifest.clone(), freshness))
+    }
+
+    /// Does stored evidence of this digest meet the rule? If not, why.
+    pub(super) fn accepts(
+        &self,
+        digest: Sha256,
+        manifest: Option<&[u8]>,
+        signatures: &[Arc<Signature>],
+    ) -> Result<Accepted, SignatureRejection> {
+        let signatures: Vec<&Signature> = signatures.iter().map(Arc::as_ref).collect();
+        self.requirement.verify(SignedImage { digest, manifest }, &signatures)
+    }
+
+    /// Do the signatures that were fetched meet the rule, together with those that are kept?
+    pub(super) fn judge(&self, collected: &Collected) -> Result<Accepted, SignatureRejection> {
+        let image = image_of(collected);
+        let kept = self.cosign.evidence.get(image.digest, self.query.deadline);
+        let kept = kept.iter().flat_map(|record| &record.signatures).map(Arc::as_ref);
+        let fetched = collected.signatures().map(|found| &*found.found.signature);
+        let signatures: Vec<&Signature> = fetched.chain(kept).collect();
+        self.requirement.verify(image, &signatures)
+    }
+
+    /// The refusal of an image whose signatures have all been fetched.
+    pub(super) fn refuse(&self, collected: &Collected, rejection: &SignatureRejection) -> Failure {
+        let findings = self.findings(collected);
+        let place = self.sides.get(self.sides.of_signatures()).place;
+        let refusal = message::not_verified(self.query.image, place, collected, rejection, &findings);
+        Failure { refusal, tried: collected.tried, findings }
+    }
+
+    /// Keeps the signatures that verified, and the digest of the tag.
+    pub(super) fn keep(&self, collected: &Collected) {
+        let (image, deadline) = (image_of(collected), self.query.deadline);
+        let counted: Vec<FoundSignature> = collected
+            .signatures()
+            .filter(|found| self.counts(image, &found.found.signature) && found.keep())
+            .map(|found| found.found.clone())
+            .collect();
+        if !counted.is_empty() {
+            // Only a message signature is over the manifest.
+            let without = SignedImage { manifest: None, ..image };
+            let needs_manifest = counted.iter().any(|found| !self.counts(without, &found.signature));
+            let manifest = Some(&collected.manifest).filter(|_| needs_manifest);
+            self.cosign.evidence.put(&collected.image, manifest, &counted, deadline);
+        }
+        if self.digest.is_none()
+            && collected.keep_tag()
+            && let Some(name) = self.tag_name()
+        {
+            self.cosign.evidence.put_tag(&name, collected.image.digest, collected.asked, deadline);
+        }
+    }
+
+    /// The fetched signatures that one of the rule's signers made.
+    fn counted<'c>(&'c self, collected: &'c Collected) -> impl Iterator<Item = &'c FoundSignature> {
+        let image = image_of(collected);
+        let found = collected.signatures().map(|found| &found.found);
+        found.filter(move |found| self.counts(image, &found.signature))
+    }
+
+    fn counts(&self, image: SignedImage<'_>, signature: &Signature) -> bool {
+        self.requirement.signers_of(image, signature).is_ok_and(|signers| !signers.is_empty())
+    }
+
+    /// What was fetched, one by one.
+    fn findings(&self, collected: &Collected) -> Vec<Finding> {
+        let image = image_of(collected);
+        let read = collected.signatures().map(|found| finding(&self.requirement, image, &found.found.signature));
+        let passed_over = collected.parts().flat_map(|part| part.passed_over.iter().cloned());
+        read.chain(passed_over).collect()
+    }
+
+    fn verified(
+        &self,
+        accepted: Accepted,
+        signatures: Vec<Arc<Signature>>,
+        manifest: Option<Arc<[u8]>>,
+        freshness: Freshness,
+    ) -> Verified {
+        let image = self.query.image;
+        let Accepted { digest, signers } = accepted;
+        let signed = Signed {
+            digest: digest.sha256(),
+            manifest,
+            tag: image.tag().filter(|_| self.digest.is_none()).map(str::to_owned),
+            place: self.sides.image.place.to_string(),
+            signatures,
+            required: Required::new(self.rule, self.requirement.signers, image.repository()),
+        };
+        Verified { digest, signers, freshness, evidence: Evidence(Data::Cosign(signed)) }
+    }
+
+    /// Are these the query's credentials as well? What depends on no credentials holds for all.
+    pub(super) fn would_try(&self, tried: &Tried) -> bool {
+        let own = |name| self.sides.get(name).credentials.get_fingerprint(self.query.deadline);
+        self.sides.names().zip(tried).all(|(name, tried)| tried.is_none_or(|tried| tried == own(name)))
+    }
+
+    /// The query's credentials, all of them looked up.
+    pub(super) fn fingerprints(&self) -> Tried {
+        let mut all = Tried::default();
+        for (name, own) in self.sides.names().zip(&mut all) {
+            *own = Some(self.sides.get(name).credentials.get_fingerprint(self.query.deadline));
+        }
+        all
+    }
+}
+
+fn image_of(collected: &Collected) -> SignedImage<'_> {
+    SignedImage { digest: collected.image.digest, manifest: Some(&collected.manifest) }
+}

@@ -1,0 +1,100 @@
+//! Why an image is refused, in words for operators. Each text names the image, the place that was asked, what is wrong and what
+//! to do.
+
+use std::fmt::Write as _;
+
+use super::collected::Collected;
+use crate::registry::oci::places::Place;
+use crate::registry::oci::repository::FetchError;
+use crate::schemes::{Finding, Refusal};
+use portreeve_verify::Unavailable;
+use portreeve_verify::image::{Reference, Sha256};
+use portreeve_verify::sigstore::SignatureRejection;
+
+/// The most signatures that a message tells of.
+const MAX_TOLD: usize = 4;
+
+/// `the registry https://registry.local:9001`, or the layout.
+pub(super) fn of_place(place: &Place) -> String {
+    match place {
+        Place::Registry { .. } => format!("the registry {place}"),
+        Place::Layout { .. } => format!("the layout {place}"),
+    }
+}
+
+/// The verdict on an image whose signatures have all been looked at.
+pub(super) fn not_verified(
+    image: &Reference,
+    place: &Place,
+    collected: &Collected,
+    rejection: &SignatureRejection,
+    findings: &[Finding],
+) -> Refusal {
+    let digest = collected.image.digest;
+    if let Some((code, message)) = collected.refused() {
+        return Refusal::Rejected { code, message: format!("{} is refused: {message}", named(image, digest)) };
+    }
+    if let Some(Unavailable { cause, message }) = collected.failed() {
+        let message = format!(
+            "{} cannot be judged: {rejection}, and a signature could not be fetched: {message}",
+            named(image, digest)
+        );
+        return Refusal::Unavailable(Unavailable::new(*cause, message));
+    }
+    let place = of_place(place);
+    let others: usize = collected.parts().map(|part| part.others).sum();
+    let others = match others {
+        0 => String::new(),
+        others => format!(" ({others} referrers of other kinds were not looked at)"),
+    };
+    if findings.is_empty() {
+        let message = format!(
+            "{} is not signed: {place} has no cosign signature for it{others}; sign it with `cosign sign --key … {}@{digest}`",
+            named(image, digest),
+            image.name()
+        );
+        return Refusal::Rejected { code: "not-signed", message };
+    }
+    let mut message =
+        format!("{} is not signed as the policy requires: {rejection} (asked {place}{others})", named(image, digest));
+    let mut passed = findings
+        .iter()
+        .filter_map(|Finding { signature, passed_over, .. }| passed_over.as_ref().map(|why| (signature, why)));
+    let mut separator = "; passed over: ";
+    for (signature, why) in passed.by_ref().take(MAX_TOLD) {
+        message.extend([separator, signature, ": ", why]);
+        separator = "; ";
+    }
+    match passed.count() {
+        0 => {}
+        more => {
+            let _never = write!(message, "; and {more} more");
+        }
+    }
+    Refusal::Rejected { code: "signature", message }
+}
+
+/// The verdict on an image about which something could not be fetched.
+pub(super) fn not_fetched(image: &Reference, error: FetchError) -> Refusal {
+    match error {
+        FetchError::NotFound { message } => {
+            let message = format!("the image {image} does not exist: {message}; correct its name, or push it");
+            Refusal::Rejected { code: "not-found", message }
+        }
+        FetchError::Rejected { code, message } => {
+            Refusal::Rejected { code, message: format!("the image {image} is refused: {message}") }
+        }
+        FetchError::TooLarge { message } => {
+            Refusal::Rejected { code: "bad-manifest", message: format!("the image {image} is refused: {message}") }
+        }
+        FetchError::Unavailable(Unavailable { cause, message }) => {
+            let message = format!("the image {image} cannot be judged: {message}");
+            Refusal::Unavailable(Unavailable::new(cause, message))
+        }
+    }
+}
+
+/// `the image registry.local:9001/plant/plc:v1@sha256:…`.
+fn named(image: &Reference, digest: Sha256) -> String {
+    format!("the image {}", image.pinned_to(digest))
+}
