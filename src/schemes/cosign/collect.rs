@@ -81,7 +81,7 @@ impl Collector<'_> {
 
     /// The signatures that are found by tags: `sha256-<hex>`, which lists referrers, and `sha256-<hex>.sig`, which has those of
     /// the old format. `before` has what was found already.
-    pub(super) fn tags(&self, before: Option<&Part>) -> Part {
+    pub(super) fn tags(&self, before: &Part) -> Part {
         let mut part = Part::default();
         let (list, manifest) = (Mutex::new(None), Mutex::new(None));
         let tag = signatures_tag(self.image);
@@ -99,8 +99,7 @@ impl Collector<'_> {
             Some((list, taken)) => (list, Some(taken)),
             None => (Vec::new(), None),
         };
-        let seen = before.map_or(&[][..], |part| &part.seen);
-        list.retain(|referrer| !seen.contains(&referrer.digest));
+        list.retain(|referrer| !before.seen.contains(&referrer.digest));
         let manifest = self.settle(&mut part, take(manifest), &tag);
         let mut candidates = Vec::new();
         match bundle_candidates(&list) {
@@ -116,7 +115,7 @@ impl Collector<'_> {
                 Err(error) => part.refused = Some(self.refused(&error)),
             }
         }
-        self.fetch(&mut part, candidates, before.map_or(0, |part| part.candidates));
+        self.fetch(&mut part, candidates, before.candidates);
         part
     }
 

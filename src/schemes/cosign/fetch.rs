@@ -80,7 +80,7 @@ impl Lookup<'_> {
                 }
             }
             if deadline.remaining().is_none() {
-                return Err(self.late(deadline, self.began).into());
+                return Err(self.late(self.began).into());
             }
             self.check_servers(deadline, has_data)?;
             let can_use = |scope: &Scope| only_with.is_none_or(|own| self.is_with(scope, &own));
@@ -159,42 +159,55 @@ impl Lookup<'_> {
         scope: &Scope,
         deadline: Deadline,
     ) -> Result<Arc<Collected>, Failure> {
-        let mut collected = match have {
-            Some(collected) => collected,
-            None => Arc::new(self.image(key, scope, deadline)?),
-        };
-        while !collected.is_complete() && self.judge(&collected).is_err() {
-            let mut next = Collected::clone(&collected);
-            let side = self.sides.of_signatures();
-            let asked = self.ask(side, scope, deadline, |repository, patience| {
-                let (image, account) = (collected.image.digest, &*collected.account);
-                let collector = Collector { repository, image, account, patience };
-                if collected.referrers.is_none() {
-                    next.referrers = Some(Arc::new(collector.referrers().map_err(FetchError::Unavailable)?));
-                } else {
-                    next.tags = Some(Arc::new(collector.tags(collected.referrers.as_deref())));
-                }
-                Ok(())
-            });
-            asked.map_err(|error| self.failure(error))?;
-            next.ended = Instant::now();
-            next.tried = self.tried(&collected.tried);
-            collected = Arc::new(next);
+        if let Some(collected) = have.as_ref().filter(|collected| self.is_enough(collected)) {
+            return Ok(Arc::clone(collected));
         }
-        Ok(collected)
+        let image = |repository: &dyn Repository, patience: Patience<'_>| match &have {
+            Some(collected) => Ok(Arc::clone(collected)),
+            None => self.image(key, repository, patience),
+        };
+        let collected = match self.sides.of_signatures() {
+            SideName::Image => self.ask(SideName::Image, scope, deadline, &|repository, patience| {
+                self.parts(image(repository, patience)?, repository, patience)
+            }),
+            SideName::Signatures => {
+                let collected = match &have {
+                    Some(collected) => Ok(Arc::clone(collected)),
+                    None => self.ask(SideName::Image, scope, deadline, &image),
+                };
+                match collected {
+                    Ok(collected) if !self.is_enough(&collected) => {
+                        self.ask(SideName::Signatures, scope, deadline, &|repository, patience| {
+                            self.parts(Arc::clone(&collected), repository, patience)
+                        })
+                    }
+                    collected => collected,
+                }
+            }
+        };
+        collected.map_err(|error| {
+            let refusal = message::not_fetched(self.query.image, error);
+            let before = have.as_ref().map(|collected| collected.tried).unwrap_or_default();
+            Failure { refusal, tried: self.tried(&before), findings: Vec::new() }
+        })
+    }
+
+    fn is_enough(&self, collected: &Collected) -> bool {
+        collected.is_complete() || self.judge(collected).is_ok()
     }
 
     /// The image's manifest.
-    fn image(&self, key: &Key, scope: &Scope, deadline: Deadline) -> Result<Collected, Failure> {
+    fn image(
+        &self,
+        key: &Key,
+        repository: &dyn Repository,
+        patience: Patience<'_>,
+    ) -> Result<Arc<Collected>, FetchError> {
         let account = Account::new(&self.cosign.shared.budget, &self.sides.image.place.to_string());
-        let fetched = self.ask(SideName::Image, scope, deadline, |repository, patience| {
-            let read = |cap| repository.image(key.wanted.as_ref(), cap);
-            let (fetched, taken) = account.read(MAX_MANIFEST, patience, read)?;
-            taken.keep(fetched.bytes.len());
-            Ok(fetched)
-        });
-        let fetched = fetched.map_err(|error| self.failure(error))?;
-        Ok(Collected {
+        let read = |cap| repository.image(key.wanted.as_ref(), cap);
+        let (fetched, taken) = account.read(MAX_MANIFEST, patience, read)?;
+        taken.keep(fetched.bytes.len());
+        Ok(Arc::new(Collected {
             image: fetched.image,
             manifest: fetched.bytes.into(),
             asked: self.query.now,
@@ -204,17 +217,39 @@ impl Lookup<'_> {
             tried: self.tried(&Tried::default()),
             tag_kept: Arc::default(),
             account,
-        })
+        }))
+    }
+
+    /// The image's signatures, as far as they are needed.
+    fn parts(
+        &self,
+        mut collected: Arc<Collected>,
+        repository: &dyn Repository,
+        patience: Patience<'_>,
+    ) -> Result<Arc<Collected>, FetchError> {
+        while !self.is_enough(&collected) {
+            let mut next = Collected::clone(&collected);
+            let (image, account) = (collected.image.digest, &*collected.account);
+            let collector = Collector { repository, image, account, patience };
+            match &collected.referrers {
+                None => next.referrers = Some(Arc::new(collector.referrers().map_err(FetchError::Unavailable)?)),
+                Some(referrers) => next.tags = Some(Arc::new(collector.tags(referrers))),
+            }
+            next.ended = Instant::now();
+            next.tried = self.tried(&collected.tried);
+            collected = Arc::new(next);
+        }
+        Ok(collected)
     }
 
     /// Asks one side, under its permit.
-    fn ask<T>(
+    fn ask(
         &self,
         name: SideName,
         scope: &Scope,
         deadline: Deadline,
-        run: impl FnOnce(&dyn Repository, Patience<'_>) -> Result<T, FetchError>,
-    ) -> Result<T, FetchError> {
+        run: &dyn Fn(&dyn Repository, Patience<'_>) -> Result<Arc<Collected>, FetchError>,
+    ) -> Result<Arc<Collected>, FetchError> {
         scope.ask(name);
         let (side, began) = (self.sides.get(name), Instant::now());
         let permit = self.origin(name).map(|origin| origin.permit(self.began, deadline)).transpose();
@@ -254,7 +289,7 @@ impl Lookup<'_> {
                     return Ok(None);
                 }
                 if deadline.remaining().is_none() {
-                    return Err(self.late(deadline, began).into());
+                    return Err(self.late(began).into());
                 }
                 self.check_server(side, deadline, false)?;
             }
@@ -358,16 +393,11 @@ impl Lookup<'_> {
     }
 
     /// The deadline has passed.
-    fn late(&self, _: Deadline, began: Instant) -> Unavailable {
+    fn late(&self, began: Instant) -> Unavailable {
         let waited = began.elapsed().as_secs_f64();
         let why = format_args!(
             "{waited:.1} s waiting for a worker (limits.workers), or for other requests that were asking it"
         );
         out_of_time(&message::of_place(self.sides.image.place), self.query.image.repository(), &why)
-    }
-
-    fn failure(&self, error: FetchError) -> Failure {
-        let refusal = message::not_fetched(self.query.image, error);
-        Failure { refusal, tried: self.tried(&Tried::default()), findings: Vec::new() }
     }
 }

@@ -97,8 +97,14 @@ impl Lookup<'_> {
         let image = image_of(collected);
         let kept = self.cosign.evidence.get(image.digest, self.query.deadline);
         let kept = kept.iter().flat_map(|record| &record.signatures).map(Arc::as_ref);
-        let fetched = collected.signatures().map(|found| &*found.found.signature);
-        let signatures: Vec<&Signature> = fetched.chain(kept).collect();
+        let mut signatures: Vec<&Signature> = collected.signatures().map(|found| &*found.found.signature).collect();
+        let fetched = signatures.len();
+        for kept in kept {
+            let is_known = |known: &&Signature| known.manifest() == kept.manifest();
+            if !signatures.iter().take(fetched).any(is_known) {
+                signatures.push(kept);
+            }
+        }
         self.requirement.verify(image, &signatures)
     }
 
@@ -106,7 +112,7 @@ impl Lookup<'_> {
     pub(super) fn refuse(&self, collected: &Collected, rejection: &SignatureRejection) -> Failure {
         let findings = self.findings(collected);
         let place = self.sides.get(self.sides.of_signatures()).place;
-        let refusal = message::not_verified(self.query.image, place, collected, rejection, &findings);
+        let refusal = message::not_verified(self.query.image, place, collected, rejection, findings.is_empty());
         Failure { refusal, tried: collected.tried, findings }
     }
 
@@ -119,9 +125,7 @@ impl Lookup<'_> {
             .map(|found| found.found.clone())
             .collect();
         if !counted.is_empty() {
-            // Only a message signature is over the manifest.
-            let without = SignedImage { manifest: None, ..image };
-            let needs_manifest = counted.iter().any(|found| !self.counts(without, &found.signature));
+            let needs_manifest = counted.iter().any(|found| found.signature.needs_manifest());
             let manifest = Some(&collected.manifest).filter(|_| needs_manifest);
             self.cosign.evidence.put(&collected.image, manifest, &counted, deadline);
         }
@@ -141,7 +145,7 @@ impl Lookup<'_> {
     }
 
     fn counts(&self, image: SignedImage<'_>, signature: &Signature) -> bool {
-        self.requirement.signers_of(image, signature).is_ok_and(|signers| !signers.is_empty())
+        self.requirement.signers_of(image, signature).is_ok()
     }
 
     /// What was fetched, one by one.

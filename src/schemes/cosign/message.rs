@@ -1,8 +1,6 @@
 //! Why an image is refused, in words for operators. Each text names the image, the place that was asked, what is wrong and what
 //! to do.
 
-use std::fmt::Write as _;
-
 use super::collected::Collected;
 use crate::registry::oci::places::Place;
 use crate::registry::oci::repository::FetchError;
@@ -28,7 +26,7 @@ pub(super) fn not_verified(
     place: &Place,
     collected: &Collected,
     rejection: &SignatureRejection,
-    findings: &[Finding],
+    is_empty: bool,
 ) -> Refusal {
     let digest = collected.image.digest;
     if let Some((code, message)) = collected.refused() {
@@ -45,9 +43,9 @@ pub(super) fn not_verified(
     let others: usize = collected.parts().map(|part| part.others).sum();
     let others = match others {
         0 => String::new(),
-        others => format!(" ({others} referrers of other kinds were not looked at)"),
+        others => format!(" among {others} referrers of other kinds"),
     };
-    if findings.is_empty() {
+    if is_empty {
         let message = format!(
             "{} is not signed: {place} has no cosign signature for it{others}; sign it with `cosign sign --key … {}@{digest}`",
             named(image, digest),
@@ -55,22 +53,16 @@ pub(super) fn not_verified(
         );
         return Refusal::Rejected { code: "not-signed", message };
     }
-    let mut message =
-        format!("{} is not signed as the policy requires: {rejection} (asked {place}{others})", named(image, digest));
-    let mut passed = findings
-        .iter()
-        .filter_map(|Finding { signature, passed_over, .. }| passed_over.as_ref().map(|why| (signature, why)));
-    let mut separator = "; passed over: ";
-    for (signature, why) in passed.by_ref().take(MAX_TOLD) {
-        message.extend([separator, signature, ": ", why]);
-        separator = "; ";
+    let mut message = format!("{} is not signed as the policy requires: {rejection}", named(image, digest));
+    let mut unread = collected.parts().flat_map(|part| &part.passed_over);
+    for Finding { signature, passed_over, .. } in unread.by_ref().take(MAX_TOLD) {
+        message.extend(["; ", signature, ": ", passed_over.as_deref().unwrap_or_default()]);
     }
-    match passed.count() {
+    match unread.count() {
         0 => {}
-        more => {
-            let _never = write!(message, "; and {more} more");
-        }
+        more => message.push_str(&format!("; and {more} more")),
     }
+    message.extend([" (asked ", &place, &others, ")"]);
     Refusal::Rejected { code: "signature", message }
 }
 
