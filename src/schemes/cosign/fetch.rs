@@ -46,7 +46,7 @@ impl Lookup<'_> {
         let fetched = self.fetch_by(&key, &entry, has_data);
         self.cosign.flights.release(&key, entry);
         if fetched.as_ref().is_err_and(|failure| !failure.is_definite()) {
-            self.cosign.shared.metrics.trust_lookup(Source::Nowhere);
+            self.cosign.shared.metrics.signature_lookup(Source::Nowhere);
         }
         fetched
     }
@@ -66,7 +66,7 @@ impl Lookup<'_> {
             if let Some(collected) = &have {
                 match self.judge(collected) {
                     Ok(accepted) => {
-                        self.cosign.shared.metrics.trust_lookup(Source::Shared);
+                        self.cosign.shared.metrics.signature_lookup(Source::Shared);
                         self.keep(collected);
                         return Ok((Arc::clone(collected), accepted, freshness));
                     }
@@ -146,7 +146,7 @@ impl Lookup<'_> {
             leader.tell(&shared)
         }
         let accepted = judged?;
-        self.cosign.shared.metrics.trust_lookup(Source::Refreshed);
+        self.cosign.shared.metrics.signature_lookup(Source::Refreshed);
         self.keep(&collected);
         Ok((collected, accepted, Freshness::Fetched))
     }

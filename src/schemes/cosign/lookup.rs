@@ -39,7 +39,7 @@ impl Lookup<'_> {
         let is_fresh = |tagged: &Tagged| tagged.age.is_some_and(|age| age <= refresh_after);
         let known = self.digest.or_else(|| remembered.filter(is_fresh).map(|tagged| tagged.digest));
         if let Some(verified) = known.and_then(|digest| self.by_evidence(digest, Freshness::Cached)) {
-            self.cosign.shared.metrics.trust_lookup(Source::Remembered);
+            self.cosign.shared.metrics.signature_lookup(Source::Remembered);
             return Ok(verified);
         }
         match self.fetch(remembered.is_some()) {

@@ -31,11 +31,11 @@ pub(super) struct Required {
 }
 
 impl Signed {
-    /// What was signed, in words: `digest sha256:…, which tag v1 has at https://registry.local:9001`.
+    /// What the digest is, in words: `the digest that tag v1 has at https://registry.local:9001`.
     pub fn statement(&self) -> String {
         match &self.tag {
-            Some(tag) => format!("digest {}, which tag {tag} has at {}", self.digest, self.place),
-            None => format!("digest {}", self.digest),
+            Some(tag) => format!("the digest that tag {tag} has at {}", self.place),
+            None => "the digest that the image names".to_owned(),
         }
     }
 
