@@ -291,7 +291,7 @@ fn scheme_row_071_unknown_fields_are_passed_over_and_duplicates_refused() {
         assert!(why(raw_bundle(twice.into_bytes())).1.contains("same key twice"), "{name}");
     }
     for wrong in
-        [format!("{text}{text}"), format!("\u{feff}{text}"), format!("{text},"), text[1..].to_owned(), String::new()]
+        [format!("{text}{text}"), format!("\u{feff}{text}"), format!("{text},"), tail(&text).to_owned(), String::new()]
     {
         assert_eq!(why(raw_bundle(wrong.into_bytes())).0, "bad-signature");
     }
@@ -370,7 +370,7 @@ fn scheme_row_009_a_bundle_is_at_most_512_kib() {
     let of_size = |size: usize| format!("{text}{}", " ".repeat(size - text.len())).into_bytes();
     assert!(is_accepted(&image, &raw_bundle(of_size(super::super::MAX_BUNDLE)), &key));
     assert_eq!(why(raw_bundle(of_size(super::super::MAX_BUNDLE + 1))).0, "too-large");
-    let values = format!("{{\"new\":[{}1],{}", "1,".repeat(20_000), &text[1..]);
+    let values = format!("{{\"new\":[{}1],{}", "1,".repeat(20_000), tail(&text));
     assert!(why(raw_bundle(values.into_bytes())).1.contains("more values"));
     assert_eq!(SIGN_PREDICATE, crate::oci::candidates::COSIGN_PREDICATE);
 }

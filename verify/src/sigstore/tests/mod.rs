@@ -1,8 +1,10 @@
 //! The rows of SCHEMES.md that are decided here: 32 to 50 and 57 to 72. Images are signed on the spot.
 
 mod bundle;
+mod mutation;
 mod payload;
 mod requirement;
+mod vectors;
 
 use std::collections::BTreeMap;
 
@@ -94,6 +96,11 @@ fn is_accepted(image: &Image, signature: &Result<Signature, NotCounted>, key: &K
         }
         Err(_) => false,
     }
+}
+
+/// A text without its first byte.
+fn tail(text: &str) -> &str {
+    text.get(1..).unwrap()
 }
 
 /// The word and the text of what makes a signature not count.

@@ -70,7 +70,7 @@ fn scheme_row_041_names_are_exact() {
     let (image, key) = (plc(), Key::p256());
     let text = String::from_utf8(Payload::new(&image).bytes()).unwrap();
     for name in ["critical", "identity", "image", "type", "docker-reference", "docker-manifest-digest", "optional"] {
-        let upper = format!("\"{}{}\":", name[..1].to_uppercase(), &name[1..]);
+        let upper = format!("\"{}{}\":", name.get(..1).unwrap().to_uppercase(), tail(name));
         let other = text.replace(&format!("\"{name}\":"), &upper);
         assert_ne!(other, text);
         assert_eq!(why(raw_layer(other.clone().into_bytes(), &key)).0, "bad-signature", "{other}");
@@ -94,12 +94,12 @@ fn scheme_row_042_one_reading() {
         text.replace(&digest, &format!("{other},{digest}")),
         text.replace(&digest, &format!("{digest},{}", digest.replace("digest\":", "\\u0064igest\":"))),
         text.replace("\"optional\":null", "\"optional\":{\"a\":\"1\",\"a\":\"2\"}"),
-        format!("{{\"critical\":null,{}", &text[1..]),
+        format!("{{\"critical\":null,{}", tail(&text)),
         format!("{text}{text}"),
         format!("{text}x"),
         format!("{text}\0"),
         format!("\u{feff}{text}"),
-        text[..text.len() - 1].to_owned(),
+        text.strip_suffix('}').unwrap().to_owned(),
         format!("[{text}]"),
         String::new(),
     ];
@@ -122,7 +122,7 @@ fn scheme_row_043_digests_are_lower_case_sha256() {
         format!("SHA256:{hex}"),
         format!("sha512:{hex}{hex}"),
         format!("sha256:{hex} "),
-        format!("sha256:{}", &hex[1..]),
+        format!("sha256:{}", tail(&hex)),
         hex,
         String::new(),
     ];
