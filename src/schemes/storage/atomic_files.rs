@@ -16,9 +16,12 @@ pub(crate) struct AtomicFiles {
     /// What a test does before each read.
     #[cfg(test)]
     pub(crate) reading: std::sync::Mutex<Option<Reading>>,
+    /// What a test does before each change.
+    #[cfg(test)]
+    pub(crate) writing: std::sync::Mutex<Option<Reading>>,
 }
 
-/// What a test does before each read.
+/// What a test does before each read or change.
 #[cfg(test)]
 type Reading = fn() -> io::Result<()>;
 
@@ -45,7 +48,12 @@ impl AtomicFiles {
             self.step().and_then(|()| file.sync_all())?;
             self.step().and_then(|()| fs::rename(&unfinished, path))
         };
-        write().map_err(|source| StorageError::io(path, source))
+        write().map_err(|source| {
+            if self.step().is_ok() {
+                let _ = fs::remove_file(&unfinished); // the disk may be full
+            }
+            StorageError::io(path, source)
+        })
     }
 
     /// After this, renames in the directory are on the disk.
@@ -70,6 +78,10 @@ impl AtomicFiles {
     /// Called before each change: a test lets all fail after a number of them.
     #[cfg_attr(not(test), expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "tests count the steps"))]
     pub(crate) fn step(&self) -> io::Result<()> {
+        #[cfg(test)]
+        if let Some(writing) = self.writing.lock().map_or(None, |writing| *writing) {
+            writing()?;
+        }
         #[cfg(test)]
         if let Ok(mut steps) = self.steps.lock()
             && let Some(left) = steps.as_mut()

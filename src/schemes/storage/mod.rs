@@ -6,6 +6,7 @@
 pub(crate) mod atomic_files;
 pub(crate) mod disk_quota;
 pub(crate) mod error;
+pub(crate) mod evidence_files;
 pub(crate) mod plain_file;
 pub(crate) mod readers;
 pub(crate) mod warnings;

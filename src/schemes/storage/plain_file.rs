@@ -14,7 +14,7 @@ use crate::base::random;
 use portreeve_verify::image::Sha256;
 
 /// How the names of files begin that are still being written.
-const UNFINISHED: &str = ".new-";
+pub(crate) const UNFINISHED: &str = ".new-";
 
 /// The path of a new unfinished file. Its name is random, because others may write in the same directory.
 pub(crate) fn unfinished(directory: &Path) -> Result<PathBuf, StorageError> {

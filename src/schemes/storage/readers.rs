@@ -22,11 +22,11 @@ const LATE: u8 = 1;
 const STUCK: u8 = 2;
 const ENDED: u8 = 3;
 
-/// The readers.
-#[derive(Default)]
+/// The readers. Clones are the same readers.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Readers(Arc<Counts>);
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Counts {
     /// How many reads have timed out and not ended.
     late: AtomicUsize,

@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// When one warning was last logged.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct HourlyWarning(Mutex<Option<Instant>>);
 
 impl HourlyWarning {

@@ -5,7 +5,7 @@
 //!
 //! Refuses links, pipes and directories that everybody may write. Judges no metadata.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, DirEntry, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -23,6 +23,7 @@ use crate::schemes::storage::StorageError;
 use crate::schemes::storage::atomic_files::AtomicFiles;
 use crate::schemes::storage::disk_quota::{Share, Used};
 use crate::schemes::storage::error::is_absent;
+use crate::schemes::storage::evidence_files::EvidenceFiles;
 use crate::schemes::storage::plain_file::{check_directory, hash_of_plain, make_directory, open_plain, read_plain};
 use portreeve_verify::image::Sha256;
 use portreeve_verify::tuf::Gun;
@@ -163,11 +164,14 @@ impl Disk {
         })
     }
 
-    /// The room that all stored repositories take.
+    /// The room that everything below the directory takes: all stored repositories, and evidence.
     pub(crate) fn usage(&self) -> Used {
         let entries = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten();
         let mut used = Used::default();
-        for directory in entries(&self.base) {
+        EvidenceFiles::below(&self.base).count(&mut used);
+        let is_repository =
+            |entry: &DirEntry| entry.file_name().to_str().is_some_and(|name| Sha256::from_hex(name).is_some());
+        for directory in entries(&self.base).filter(is_repository) {
             let files: Vec<_> = entries(&directory.path()).collect();
             let admitted = !files.iter().any(|file| file.file_name() == UNPROVEN);
             let lengths =

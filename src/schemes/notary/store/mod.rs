@@ -21,7 +21,7 @@ use crate::schemes::notary::store::read_back::{ReadBackError, read, read_back};
 use crate::schemes::notary::store::records::{Entry, Key, Records};
 use crate::schemes::notary::store::repository_record::{Confirmation, RepositoryRecord};
 use crate::schemes::notary::trust_server::TrustServer;
-use crate::schemes::storage::disk_quota::DiskQuota;
+use crate::schemes::storage::disk_quota::{DiskQuota, Used};
 use crate::schemes::storage::readers::Readers;
 use crate::schemes::storage::warnings::HourlyWarning;
 use portreeve_verify::tuf::{Anchor, Gun, Repository, TrustedState};
@@ -46,8 +46,8 @@ pub use crate::schemes::notary::store::summary::{StoredRole, StoredSummary};
 /// The store. Shared by all workers.
 pub(crate) struct Store {
     disk: Option<Arc<Disk>>,
-    readers: Readers,
-    quota: DiskQuota,
+    pub(crate) readers: Readers,
+    pub(crate) quota: Arc<DiskQuota>,
     budget: Arc<MemoryBudget>,
     metrics: Arc<Metrics>,
     records: Mutex<Records>,
@@ -66,7 +66,7 @@ impl Store {
         let store = Self {
             disk: directory.map(|directory| Arc::new(Disk::new(directory))),
             readers: Readers::default(),
-            quota: DiskQuota::new(u64::MAX),
+            quota: Arc::new(DiskQuota::new(u64::MAX)),
             budget: Arc::new(MemoryBudget::new(u64::MAX, Arc::clone(&metrics))),
             metrics,
             records: Mutex::new(Records { max_bytes, ..Records::default() }),
@@ -83,7 +83,7 @@ impl Store {
 
     /// Sets the most bytes that may be stored on the disk.
     pub(crate) fn with_quota(self, bytes: u64) -> Self {
-        Self { quota: DiskQuota::new(bytes), ..self }
+        Self { quota: Arc::new(DiskQuota::new(bytes)), ..self }
     }
 
     /// Sets the budget from which reading back draws its memory.
@@ -233,6 +233,18 @@ impl Store {
         if let Some(record) = records.get(&key).filter(|record| !record.admitted) {
             records.insert(key, Arc::new(RepositoryRecord { admitted: true, ..RepositoryRecord::clone(&record) }));
         }
+    }
+
+    /// Leaves so many bytes of memory to evidence, and evicts what has no room any more.
+    pub(crate) fn leave(&self, bytes: u64) {
+        let mut records = self.records();
+        records.evidence = bytes;
+        records.fit(None);
+    }
+
+    /// The room that everything under `trust.cache` takes.
+    pub(crate) fn usage(&self) -> Used {
+        self.disk.as_ref().map(|disk| disk.usage()).unwrap_or_default()
     }
 
     /// The repositories that have verified images and that a server has confirmed since then.

@@ -28,6 +28,8 @@ pub(crate) struct Records {
     /// The heap size of all records together.
     pub(crate) bytes: u64,
     pub(crate) max_bytes: u64,
+    /// What evidence takes of `max_bytes`.
+    pub(crate) evidence: u64,
     /// Counts up with every use.
     pub(crate) clock: u64,
 }
@@ -102,7 +104,7 @@ impl Records {
         let heap_size = entry.measure();
         let before = std::mem::replace(&mut entry.heap_size, heap_size);
         self.bytes = self.bytes.saturating_sub(before).saturating_add(heap_size);
-        while self.bytes > self.max_bytes && self.evict_one(key) {}
+        self.fit(Some(key));
     }
 
     pub(crate) fn insert(&mut self, key: Key, record: Arc<RepositoryRecord>) {
@@ -117,7 +119,7 @@ impl Records {
         let before = self.remove(&key).filter(|before| data(&before.record) == data(&record));
         let anchors = before.map(|before| before.anchors).unwrap_or_default();
         self.put(key.clone(), Entry { used: self.clock, anchors, ..Entry::of(record) });
-        while self.bytes > self.max_bytes && self.evict_one(&key) {}
+        self.fit(Some(&key));
     }
 
     fn put(&mut self, key: Key, mut entry: Entry) {
@@ -132,10 +134,15 @@ impl Records {
         Some(removed)
     }
 
+    /// Evicts until the rest fits, but never the record of `but`.
+    pub(crate) fn fit(&mut self, but: Option<&Key>) {
+        while self.bytes.saturating_add(self.evidence) > self.max_bytes && self.evict_one(but) {}
+    }
+
     /// Evicts the data that was used longest ago, of other repositories than `but`. Where no data is left, evicts a whole
     /// record, in [`Entry::eviction_order`].
-    pub(crate) fn evict_one(&mut self, but: &Key) -> bool {
-        let others = self.by_key.iter().filter(|(key, _)| *key != but);
+    pub(crate) fn evict_one(&mut self, but: Option<&Key>) -> bool {
+        let others = self.by_key.iter().filter(|(key, _)| Some(*key) != but);
         let has_data = |it: &Entry| it.record.has_data();
         let oldest = others.min_by_key(|(_, it)| {
             (!has_data(it), if has_data(it) { (false, false) } else { it.eviction_order() }, it.used)

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::schemes::notary::trust_server::TrustServer;
+use crate::schemes::storage::disk_quota::{BLOCK, rounded};
 use portreeve_verify::heap_size::{allocation, map_entry};
 use portreeve_verify::image::Sha256;
 use portreeve_verify::ordered;
@@ -25,8 +26,6 @@ pub(crate) const MAX_BYTES: usize = 4 << 20;
 const MAX_RECORD: usize = 16 << 10;
 /// A root up to this size is stored with such an index. Of a larger root the hash is stored, and the root is fetched again.
 const SMALL_ROOT: usize = 8 << 10;
-/// The size of a file or directory on the disk is rounded up to this.
-const BLOCK: u64 = 4 << 10;
 /// How many keys of one role keep versions of their own in a shortened index; tried in this order.
 const FEWER_KEYS: [usize; 3] = [8, 2, 0];
 
@@ -190,11 +189,6 @@ impl State {
         let minimum_versions = MinimumVersions::from_entries(versions);
         Ok(Self { epoch: wire.reset, confirmed, files, minimum_versions, admitted })
     }
-}
-
-/// The room that a file of so many bytes takes on the disk.
-pub(crate) fn rounded(bytes: u64) -> u64 {
-    bytes.checked_next_multiple_of(BLOCK).unwrap_or(u64::MAX)
 }
 
 /// The room that the directory of a repository takes: for each file, whether it is the index, and its length.

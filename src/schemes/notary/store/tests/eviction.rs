@@ -21,7 +21,7 @@ fn what_is_too_heavy_together_gives_up_data_but_no_version() {
             assert_eq!(records.by_key.keys().collect::<Vec<_>>(), [&other]);
             records.bytes = 0;
             records.insert(key.clone(), Arc::new(RepositoryRecord::of(Arc::clone(&repository), None, 0)));
-            assert!(records.evict_one(&other));
+            assert!(records.evict_one(Some(&other)));
             assert!(records.bytes > 0 && records.bytes < repository.heap_size(), "{}", records.bytes);
         }
         let known = store.get(&bench.server, &bench.gun, soon()).unwrap();
@@ -46,14 +46,14 @@ fn what_only_memory_knows_is_given_up_last() {
         names.sort();
         names
     };
-    assert!(records.evict_one(&key("new")));
+    assert!(records.evict_one(Some(&key("new"))));
     assert_eq!(names(&records), ["data", "disk", "memory"]);
     assert!(!records.by_key[&key("data")].record.has_data());
-    assert!(records.evict_one(&key("new")));
+    assert!(records.evict_one(Some(&key("new"))));
     assert_eq!(names(&records), ["data", "memory"]);
-    assert!(records.evict_one(&key("new")));
+    assert!(records.evict_one(Some(&key("new"))));
     assert_eq!(names(&records), ["data"], "the oldest, as both are known nowhere else");
-    assert!(records.evict_one(&key("new")) && !records.evict_one(&key("new")));
+    assert!(records.evict_one(Some(&key("new"))) && !records.evict_one(Some(&key("new"))));
     assert_eq!(records.bytes, 0);
 }
 
@@ -69,7 +69,7 @@ fn what_the_disk_has_an_older_floor_of_is_given_up_last_as_well() {
     records.insert(key("beyond"), Arc::new(beyond));
     let stored = RepositoryRecord { on_disk: Some(State::empty(0)), ..RepositoryRecord::nothing() };
     records.insert(key("stored"), Arc::new(stored.clone()));
-    assert!(records.evict_one(&key("new")));
+    assert!(records.evict_one(Some(&key("new"))));
     assert_eq!(records.by_key.keys().collect::<Vec<_>>(), [&key("beyond")]);
     // Nor does it go for being one too many.
     for number in 0..MAX_REPOSITORIES {
@@ -93,8 +93,8 @@ fn what_is_given_up_before_it_is_written_leaves_its_floor_on_the_disk() {
         let found = Arc::new(found);
         store.insert(&bench.server, &bench.gun, &first_use(), &found, Some(confirmed(now())), 0);
         let other = (bench.server.clone(), Gun::new("another").unwrap());
-        assert!(store.records().evict_one(&other));
-        assert!(lost == "data" || store.records().evict_one(&other));
+        assert!(store.records().evict_one(Some(&other)));
+        assert!(lost == "data" || store.records().evict_one(Some(&other)));
         store.persist(&bench.server, &bench.gun, &found, 0, Record::new(), soon());
         assert_eq!(code(bench.refresh(&bench.start(), &old)), "rollback");
         assert_eq!(code(bench.refresh(&bench.start(), &new)), "accepted");
@@ -118,6 +118,6 @@ fn data_counts_once_however_many_anchors_ask_for_it() {
     }
     assert!(store.records().bytes < before + (16 << 10), "few of them are kept");
     assert!(cached(&first_use()));
-    while store.records().evict_one(&(bench.server.clone(), Gun::new("another").unwrap())) {}
+    while store.records().evict_one(Some(&(bench.server.clone(), Gun::new("another").unwrap()))) {}
     assert_eq!(store.records().bytes, 0);
 }

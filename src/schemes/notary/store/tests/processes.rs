@@ -231,7 +231,7 @@ fn nothing_that_happens_at_once_loses_a_version() {
                 let key = (bench.server.clone(), bench.gun.clone());
                 // As far as it goes without a disk that fails: what is nowhere else goes last.
                 while records.get(&key).is_some_and(|known| known.has_data() || known.is_on_disk()) {
-                    records.evict_one(&other);
+                    records.evict_one(Some(&other));
                 }
                 "forgotten"
             }
