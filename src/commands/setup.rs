@@ -30,7 +30,7 @@ pub fn engine(config: &Config, waiting: Arc<Waiting>, metrics: Arc<Metrics>) -> 
         AskApi::No => None,
         AskApi::Yes => Some(api(Purpose::Credentials)?),
     };
-    let evidence = Arc::new(EvidenceStore::new(config.evidence(Arc::clone(&metrics))));
+    let evidence = Arc::new(EvidenceStore::new(config.evidence(Arc::clone(&metrics))).beside(&service));
     let cosign = Cosign::new(service.shared(), evidence, config.cosign(secrets_api.clone().map(ClusterSigners::new)));
     let notary_v1 = NotaryV1 {
         service,

@@ -41,10 +41,6 @@ pub use error::ConfigError;
 /// The most bytes of a configuration file.
 const MAX_FILE_BYTES: usize = 1 << 20;
 
-/// Evidence may take one part in this many of `limits.trustMemory` and of `limits.trustCache`. Notary's trust data may take what
-/// evidence leaves.
-const EVIDENCE_SHARE: u64 = 4;
-
 /// The file that tells a pod its namespace.
 const OWN_NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
 
@@ -201,8 +197,8 @@ impl Config {
     pub fn evidence(&self, metrics: Arc<Metrics>) -> evidence::Settings {
         evidence::Settings {
             cache: self.trust.cache.clone(),
-            memory: heap_size::as_u64(self.trust.limits.memory) / EVIDENCE_SHARE,
-            cache_bytes: heap_size::as_u64(self.trust.limits.cache) / EVIDENCE_SHARE,
+            memory: heap_size::as_u64(self.trust.limits.memory),
+            cache_bytes: heap_size::as_u64(self.trust.limits.cache),
             metrics,
         }
     }

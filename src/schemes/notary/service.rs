@@ -67,9 +67,9 @@ pub struct Settings {
 /// The trust service. Shared by all workers.
 pub struct Notary {
     pub(super) client: Arc<Client>,
-    pub(super) store: Arc<Store>,
-    pub(super) budget: Arc<MemoryBudget>,
-    pub(super) writer: StoreWriter,
+    pub(in crate::schemes) store: Arc<Store>,
+    pub(in crate::schemes) budget: Arc<MemoryBudget>,
+    pub(in crate::schemes) writer: StoreWriter,
     pub(super) refresh_after: Duration,
     /// The refreshes under way. What they fetch is kept in the store.
     pub(super) refreshes: SingleFlight<Key, CachedRepository, RefreshScope, Failure>,

@@ -13,7 +13,7 @@ use portreeve_verify::tuf::Gun;
 /// Writes trust data. Shared by all workers.
 pub(crate) struct StoreWriter {
     store: Arc<Store>,
-    pub(super) writer: Writer,
+    pub(in crate::schemes) writer: Writer,
 }
 
 impl StoreWriter {

@@ -72,18 +72,18 @@ impl EvidenceFiles {
         }
     }
 
-    /// Some of the oldest files of a kind, the oldest first, and the room that each takes.
-    pub(crate) fn oldest(&self, kind: EvidenceKind) -> Vec<(PathBuf, u64)> {
-        let mut oldest: Vec<(SystemTime, PathBuf, u64)> = Vec::new();
+    /// Some of the oldest files of a kind, the oldest first, and when each was written or used.
+    pub(crate) fn oldest(&self, kind: EvidenceKind) -> Vec<(SystemTime, PathBuf)> {
+        let mut oldest: Vec<(SystemTime, PathBuf)> = Vec::new();
         self.each(kind, |entry, metadata| {
             let Some(when) = metadata.modified().ok().filter(|_| is_ours(entry)) else { return };
-            let place = oldest.partition_point(|(other, ..)| *other <= when);
+            let place = oldest.partition_point(|(other, _)| *other <= when);
             if place < BATCH {
                 oldest.truncate(BATCH - 1);
-                oldest.insert(place, (when, entry.path(), rounded(metadata.len())));
+                oldest.insert(place, (when, entry.path()));
             }
         });
-        oldest.into_iter().map(|(_, path, bytes)| (path, bytes)).collect()
+        oldest
     }
 
     /// Calls for each regular file of a kind.

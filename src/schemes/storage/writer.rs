@@ -72,6 +72,16 @@ impl Writer {
         Ok(())
     }
 
+    /// Waits until all writes have ended.
+    #[cfg(test)]
+    pub(crate) fn settle(&self) {
+        let end = std::time::Instant::now() + Duration::from_secs(60);
+        while self.0.lock().writes > 0 {
+            assert!(std::time::Instant::now() < end, "a write does not end");
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     /// Has a request waited for its write in vain, and has no write ended since?
     pub(crate) fn is_late(&self) -> bool {
         let state = self.0.lock();
