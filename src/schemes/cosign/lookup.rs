@@ -36,7 +36,7 @@ impl Lookup<'_> {
     pub(super) fn run(&self, trace: &mut Trace) -> Result<Verified, Refusal> {
         let remembered = self.remembered();
         let refresh_after = self.cosign.settings.refresh_after;
-        let is_fresh = |tagged: &Tagged| tagged.age.is_some_and(|age| age <= refresh_after);
+        let is_fresh = |tagged: &Tagged| tagged.asked.is_some_and(|asked| asked <= refresh_after);
         let known = self.digest.or_else(|| remembered.filter(is_fresh).map(|tagged| tagged.digest));
         if let Some(verified) = known.and_then(|digest| self.by_evidence(digest, Freshness::Cached)) {
             self.cosign.shared.metrics.signature_lookup(Source::Remembered);

@@ -20,7 +20,7 @@ impl Lookup<'_> {
         if self.digest.is_some() {
             return refuse("nothing is stored by which this digest could be verified under the policy");
         }
-        let Some(Tagged { digest, age }) = remembered else {
+        let Some(Tagged { digest, age, .. }) = remembered else {
             return refuse("it is not known which digest the tag had, so nothing stored can be used instead");
         };
         let Some(age) = age else {
