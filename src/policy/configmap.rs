@@ -11,9 +11,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::document::{self, Document};
-use super::fields::Problems;
+use super::fault::Fault;
+use super::fields::{MAX_KEYS, Problems};
 use super::load::{self, FoundFile, finish};
-use super::problem::{Fault, PolicyProblem};
+use super::problem::PolicyProblem;
 use super::{Place, PolicySet};
 use crate::yaml::list::Identity;
 use crate::yaml::tree::{self, At, Caps, Node, Value};
@@ -44,6 +45,7 @@ impl Checked {
 /// Checks the `data` of one ConfigMap: each key, and all keys together. Problems name the key as the file.
 pub fn check_data(data: &BTreeMap<String, String>) -> Result<PolicySet, Vec<PolicyProblem>> {
     let mut checked = Checked::default();
+    let mut keys = 0;
     for (key, text) in data {
         checked.first.get_or_insert_with(|| PathBuf::from(key));
         if is_passed_over(key) {
@@ -51,7 +53,11 @@ pub fn check_data(data: &BTreeMap<String, String>) -> Result<PolicySet, Vec<Poli
         }
         let (documents, problems) = document::read_text(text, Path::new(key));
         checked.documents.extend(documents);
+        keys += problems.keys();
         checked.problems.extend(problems.into_list());
+        if keys > MAX_KEYS {
+            return Err(vec![load::problem(Path::new(key), Fault::TooManyKeys { limit: MAX_KEYS })]);
+        }
         if checked.documents.iter().map(|document| document.rules.len()).sum::<usize>() > document::MAX_RULES {
             let fault = Fault::TooManyRules { limit: document::MAX_RULES };
             return Err(vec![load::problem(Path::new(key), fault)]);
@@ -271,6 +277,34 @@ mod tests {
         };
         too_many(&[policy("p", 20_000)]);
         too_many(&[policy("p", 10_000), policy("q", 10_000)]);
+    }
+
+    /// A key can be repeated in a few bytes. None is read beyond the limit, in one text or in all of them.
+    #[test]
+    fn keys_have_an_end() {
+        for (check, end) in [("cosign: ", ""), ("anyOf: [{cosign: ", "}]")] {
+            let signers = |rule: usize| {
+                let key = if rule == 0 { "&k x" } else { "*k" };
+                let signer = |n: usize| format!("{{name: s{n}, publicKey: {}}}", if n == 0 { key } else { "*k" });
+                (0..90).map(signer).collect::<Vec<_>>().join(",")
+            };
+            let text = |rules: usize| {
+                let rule = |n| format!("{{name: r{n}, policy: {{{check}{{signers: [{}]}}{end}}}}}", signers(n));
+                let rules = (0..rules).map(rule).collect::<Vec<_>>().join(",");
+                format!(
+                    "apiVersion: portreeve/v1\nkind: ClusterImagePolicy\nmetadata: {{name: p}}\nspec: {{repositories: [{rules}]}}\n"
+                )
+            };
+            // As many aliases as are read.
+            let text = text(11);
+            let data = |count: usize| (0..count).map(|n| (format!("{n:03}.yaml"), text.clone())).collect();
+            let told = |count: usize| check_data(&data(count)).unwrap_err();
+            assert!(!told(10).iter().any(|problem| problem.to_string().contains("signers' keys")));
+            let problems = told(20);
+            assert_eq!(problems.len(), 1);
+            let expected = "010.yaml:1:1: there are more than 10000 signers' keys; ";
+            assert!(problems[0].to_string().starts_with(expected), "{}", problems[0]);
+        }
     }
 
     #[test]

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use super::fault::Fault;
 use super::fields::Problems;
-use super::problem::Fault;
 use super::{signers, unavailable};
 use crate::schemes::cosign::Rule;
 use crate::yaml::tree::{Node, Value};

@@ -6,9 +6,9 @@
 
 use std::path::Path;
 
+use super::fault::Fault;
 use super::fields::Problems;
 use super::pattern::Pattern;
-use super::problem::Fault;
 use super::requirement::read_requirement;
 use super::{Place, Requirement, Rule, Scope};
 use crate::kube::object_name::{is_dns_label, is_dns_subdomain};

@@ -4,13 +4,17 @@
 use std::path::{Path, PathBuf};
 
 use super::Place;
-use super::problem::{Fault, PolicyProblem};
+use super::fault::Fault;
+use super::problem::PolicyProblem;
 use crate::base::text::nearest;
 use crate::yaml::tree::{At, Node, Value};
 use portreeve_verify::ordered;
 
 /// The most problems that are reported.
 pub(super) const MAX_PROBLEMS: usize = 500;
+/// The most signers' keys of one file, and of one ConfigMap that is reviewed. A key can be repeated in a few bytes, and takes a
+/// thousand times as long to read as they do.
+pub(super) const MAX_KEYS: usize = 10_000;
 /// The longest unknown field that is compared with known ones.
 const MAX_COMPARED: usize = 40;
 
@@ -68,11 +72,28 @@ const FIELD_PARENTS: &[(&str, &str)] = &[
 pub(crate) struct Problems {
     file: PathBuf,
     list: Vec<PolicyProblem>,
+    keys: usize,
 }
 
 impl Problems {
     pub(crate) fn new(file: &Path) -> Self {
-        Self { file: file.to_owned(), list: Vec::new() }
+        Self { file: file.to_owned(), list: Vec::new(), keys: 0 }
+    }
+
+    /// Counts signers' keys that are about to be read. Returns whether that is too many, which is reported.
+    pub(crate) fn has_too_many_keys(&mut self, more: usize, at: At) -> bool {
+        let before = self.keys;
+        self.keys += more;
+        let too_many = self.keys > MAX_KEYS;
+        if too_many && before <= MAX_KEYS {
+            self.report(at, Fault::TooManyKeys { limit: MAX_KEYS });
+        }
+        too_many
+    }
+
+    /// The number of signers' keys in the file.
+    pub(crate) fn keys(&self) -> usize {
+        self.keys
     }
 
     pub(crate) fn report(&mut self, at: At, fault: Fault) {

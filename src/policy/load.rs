@@ -15,7 +15,8 @@ use std::{fs, io};
 
 use super::Place;
 use super::document::{self, Document};
-use super::problem::{Fault, PolicyProblem};
+use super::fault::Fault;
+use super::problem::PolicyProblem;
 use super::set::PolicySet;
 use crate::base::files::{FileError, Stamp, read_text_capped};
 use crate::base::reload::{Reload, Reloading, Source};

@@ -9,6 +9,7 @@
 mod configmap;
 mod cosign;
 mod document;
+mod fault;
 mod fields;
 mod load;
 mod notary;
@@ -25,10 +26,11 @@ use std::fmt;
 use std::path::PathBuf;
 
 pub use configmap::{Checked, check_data, check_manifests, check_path};
+pub use fault::Fault;
 pub use load::{PolicySource, load};
 pub use notes::{Note, PolicyNote};
 pub use pattern::{Pattern, PatternError};
-pub use problem::{Fault, PolicyProblem};
+pub use problem::PolicyProblem;
 pub use requirement::MAX_DENIAL;
 pub use selection::Together;
 pub use set::{PolicySet, Selection};

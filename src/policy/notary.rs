@@ -3,8 +3,8 @@
 //! A field that asks for a check is refused while trust is off (PORTIERIS.md, fault 21). A pin or a signer that cannot be
 //! read is an error. It is never ignored.
 
+use super::fault::Fault;
 use super::fields::Problems;
-use super::problem::Fault;
 use super::{signers, unavailable};
 use crate::http::url::PlainHttp;
 use crate::schemes::notary::trust_server::TrustServer;

@@ -8,8 +8,8 @@
 
 use std::sync::Arc;
 
+use super::fault::Fault;
 use super::fields::Problems;
-use super::problem::Fault;
 use super::{Mode, Requirement, Signed, cosign, notary};
 use crate::schemes::Check;
 use crate::yaml::tree::{Node, Value};

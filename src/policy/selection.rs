@@ -14,9 +14,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::document::Document;
+use super::fault::Fault;
 use super::fields::MAX_PROBLEMS;
 use super::pattern::{self, Pattern};
-use super::problem::{Fault, PolicyProblem};
+use super::problem::PolicyProblem;
 use super::set::describe_policy;
 use super::{Mode, Requirement, Rule};
 use portreeve_verify::image::{Glob, Reference};

@@ -6,10 +6,11 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::document::Document;
+use super::fault::Fault;
 use super::fields::MAX_PROBLEMS;
 use super::notes::PolicyNote;
 use super::pattern::Pattern;
-use super::problem::{Fault, PolicyProblem};
+use super::problem::PolicyProblem;
 use super::selection::{Found, Rules, Together};
 use super::{Rule, Scope};
 use portreeve_verify::image::Reference;

@@ -1,7 +1,7 @@
 //! `signers` and `signerSecrets`, which every scheme with keys has. Each scheme reads the keys itself.
 
+use super::fault::Fault;
 use super::fields::Problems;
-use super::problem::Fault;
 use crate::kube::object_name::is_dns_subdomain;
 use crate::yaml::tree::{At, Node};
 
@@ -26,7 +26,11 @@ pub(super) fn entries<'n>(
     problems: &mut Problems,
 ) -> Vec<Entry<'n>> {
     let mut entries = Vec::new();
-    for node in problems.list_within(check, "signers", MAX_SIGNERS) {
+    let list = problems.list_within(check, "signers", MAX_SIGNERS);
+    if problems.has_too_many_keys(list.len(), check.at) {
+        return entries;
+    }
+    for node in list {
         let readable = problems.mapping(node, inside, known).is_some();
         let is_other =
             || known.iter().any(|&field| field != "name" && field != "publicKey" && node.entry(field).is_some());

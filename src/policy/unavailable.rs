@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use super::fault::Fault;
 use super::fields::Problems;
-use super::problem::Fault;
 use crate::base::text::duration;
 use crate::schemes::UnavailableRule;
 use crate::yaml::tree::Node;
