@@ -86,7 +86,7 @@ fn get(
 }
 
 /// A client that looks at its CA bundle before each request.
-fn http(ca: Option<PathBuf>, plain_http: PlainHttp, proxies: Proxies) -> Http {
+pub(super) fn http(ca: Option<PathBuf>, plain_http: PlainHttp, proxies: Proxies) -> Http {
     let metrics = Arc::new(Metrics::new());
     Http::checked_every(ca, plain_http, proxies, Duration::ZERO, Limits::NO_BULKHEAD, metrics).unwrap()
 }
@@ -98,7 +98,7 @@ fn words(result: Result<Vec<u8>, SessionError>) -> String {
     }
 }
 
-fn credential(user: &str, password: &str) -> Credential {
+pub(super) fn credential(user: &str, password: &str) -> Credential {
     Credential { username: user.to_owned(), password: Secret::new(password), source: format!("secret of {user}") }
 }
 
