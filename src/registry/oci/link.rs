@@ -58,7 +58,8 @@ mod tests {
 
     #[test]
     fn finds_the_next_page_and_nothing_else() {
-        let table: [(&[&str], Result<Option<&str>, ()>); 20] = [
+        type Row = (&'static [&'static str], Result<Option<&'static str>, ()>);
+        let table: [Row; 20] = [
             (&[], Ok(None)),
             (&["", " , "], Ok(None)),
             (&["</v2/x/referrers/y?n=1>; rel=\"next\""], Ok(Some("/v2/x/referrers/y?n=1"))),
