@@ -22,12 +22,12 @@ use portreeve_verify::ordered;
 
 /// Images of one workload that are verified at the same time.
 const PARALLEL_IMAGES: usize = 8;
-/// Further threads for images, of all workloads together. Many workloads can wait for a slow trust server at once, and each
+/// Further threads for images, of all workloads together. Many workloads can wait for a slow server at once, and each
 /// keeps its threads until then.
 const MAX_THREADS: usize = 64;
 static THREADS_IN_USE: AtomicUsize = AtomicUsize::new(0);
 
-/// The most images of one workload. A body of 8 MiB could name 300,000, and each would cost a request to the trust server
+/// The most images of one workload. A body of 8 MiB could name 300,000, and each would cost a request to a server
 /// and a line in every log.
 const MAX_IMAGES: usize = 256;
 
@@ -47,7 +47,7 @@ pub struct DecisionRules {
 /// Does an UPDATE verify the images of a pod template if it changes none of them?
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum UnchangedTemplates {
-    /// No. Labels, owners and replicas can be written while the trust server is down. An image whose signature was withdrawn
+    /// No. Labels, owners and replicas can be written while a trust server or registry is down. An image whose signature was withdrawn
     /// stays until an UPDATE changes the template's images.
     #[default]
     Skip,

@@ -17,6 +17,7 @@ use crate::webhook::{Endpoint, Engine};
 
 mod children;
 mod cluster;
+mod cosign;
 mod hosts;
 mod rules;
 mod trust;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::arguments::{Input, Output};
 use super::manifest::{self, Item};
 use super::{ExitStatus, complain};
-use crate::admission::decide::{Basis, Decision};
+use crate::admission::decide::{Basis, Decision, ImageFinding};
 use crate::admission::evaluate::Verdict;
 use crate::admission::messages;
 use crate::base::context::Deadline;
@@ -107,13 +107,15 @@ fn text(label: &str, decision: &Decision) -> String {
             return format!("{word:8} {label}: {not_checked}{}\n", basis.describe().unwrap_or_default());
         }
     };
-    let line = |finding| {
+    let line = |finding: &ImageFinding| {
         let word = match finding {
-            finding if !crate::admission::decide::ImageFinding::is_bad(finding) => "allowed",
+            finding if !finding.is_bad() => "allowed",
             finding if finding.denies => "denied",
             _ => "warned",
         };
-        format!("{word:8} {label}: {}\n", messages::describe(finding))
+        let schemes: Vec<&str> = finding.evaluation.deciding().map(|(scheme, _)| scheme).collect();
+        let schemes = if schemes.is_empty() { String::new() } else { format!(" ({})", schemes.join(", ")) };
+        format!("{word:8} {label}: {}{schemes}\n", messages::describe(finding))
     };
     findings.iter().map(line).collect()
 }

@@ -32,6 +32,8 @@ const MAX_SIGNERS: usize = 16;
 const MAX_OTHERS: usize = 4;
 /// The most checks that are named.
 const MAX_CHECKS: usize = 8;
+/// The most characters of the server of each.
+const MAX_SERVER: usize = 200;
 
 /// A request, as far as it could be read.
 #[derive(Debug, Default)]
@@ -234,7 +236,7 @@ struct Image<'a> {
     message: Option<String>,
     /// The checks that were made, if there were several.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    checks: Vec<Check<'a>>,
+    checks: Vec<Check>,
     /// The verdicts of the other rules that apply.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     others: Vec<Other>,
@@ -243,18 +245,19 @@ struct Image<'a> {
 
 /// The verdict of one check.
 #[derive(Serialize)]
-struct Check<'a> {
+struct Check {
     scheme: &'static str,
     verdict: &'static str,
     reason: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    server: Option<&'a str>,
+    server: Option<String>,
 }
 
-impl<'a> Check<'a> {
-    fn of(check: &'a CheckVerdict) -> Self {
+impl Check {
+    fn of(check: &CheckVerdict) -> Self {
         let (verdict, reason) = (check.verdict.word(), check.verdict.code());
-        Self { scheme: check.scheme, verdict, reason, server: check.subject.as_ref().and_then(Subject::server) }
+        let server = check.subject.as_ref().and_then(Subject::server).map(|server| printable(server, MAX_SERVER));
+        Self { scheme: check.scheme, verdict, reason, server }
     }
 }
 
@@ -419,6 +422,29 @@ mod tests {
         let json = json(&request, &images);
         assert_eq!((&json["imageCount"], &json["dryRun"]), (&201.into(), &true.into()));
         assert!(json["images"].as_array().is_some_and(|images| (1..200).contains(&images.len())), "{json}");
+    }
+
+    #[test]
+    fn several_checks_are_listed_by_their_schemes() {
+        let check = |scheme, counts| {
+            let server = format!("https://{scheme}.local");
+            let subject = Subject::Registry { repository: "plant/plc".to_owned(), server };
+            let verdict = rejected("no");
+            CheckVerdict { scheme, subject: Some(subject), findings: Vec::new(), verdict, counts }
+        };
+        let mut images = [finding("plc", rejected("no"))];
+        let only = json(&LoggedRequest::default(), &images);
+        assert_eq!((only["images"][0].get("scheme"), only["images"][0].get("checks")), (None, None));
+        images[0].evaluation.scheme = Some("cosign");
+        let only = json(&LoggedRequest::default(), &images);
+        assert_eq!((&only["images"][0]["scheme"], only["images"][0].get("checks")), (&"cosign".into(), None));
+        images[0].evaluation.checks = vec![check("cosign", true), check("trust", false)];
+        let several = json(&LoggedRequest::default(), &images);
+        let told = |scheme: &str| {
+            serde_json::json!({ "scheme": scheme, "verdict": "rejected", "reason": "no-such-tag",
+                                "server": format!("https://{scheme}.local") })
+        };
+        assert_eq!(several["images"][0]["checks"], serde_json::json!([told("cosign"), told("trust")]));
     }
 
     #[test]
