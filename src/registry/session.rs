@@ -373,7 +373,8 @@ impl<'a> Session<'a> {
     fn times(&self, asked: Instant, path: &str) -> String {
         let waited = asked.elapsed();
         let before = asked.saturating_duration_since(self.began).saturating_sub(self.waited_for_tokens);
-        let file = path.rsplit('/').next().unwrap_or_default();
+        // The query of a page is the server's.
+        let file = path.split('?').next().and_then(|path| path.rsplit('/').next()).unwrap_or_default();
         let mut words = format!("{:.1} s waiting for {file}", waited.as_secs_f64());
         if let Some(Method::Bearer { realm, .. }) = &self.method
             && self.waited_for_tokens >= WORTH_TELLING

@@ -248,7 +248,7 @@ impl Repository for Remote<'_> {
         for number in 1..=MAX_PAGES {
             let response = self.get(&format!("{path}{page}"), media_type::OCI_INDEX, left, &what)?;
             match response.status {
-                200 if is_index(&response) => {}
+                200 if is_index(response.field("content-type")) => {}
                 // A registry without the API (SCHEMES.md, row 12). 303 is ghcr.io's way, which points to a page for people.
                 200 | 303 | 400 | 404 | 405 | 406 if number == 1 => return Ok(None),
                 _ => return Err(self.no_answer(&response, &what)),
@@ -271,7 +271,17 @@ impl Repository for Remote<'_> {
             Err(FetchError::NotFound { .. }) => return Ok(Vec::new()),
             manifest => manifest?,
         };
-        read_referrers(&manifest.bytes).map_err(|error| self.unreadable(&manifest.what, &error))
+        let Manifest { bytes, content_type, expected, what } = manifest;
+        let found = Sha256::of(&bytes);
+        if let Some(expected) = expected.filter(|expected| *expected != found) {
+            return Err(self.unreadable(&what, &OciError::Digest { expected, found }));
+        }
+        if let Some(header) = content_type.filter(|header| !is_index(Some(header))) {
+            return Err(self.unreadable(&what, &OciError::MediaType { found: header }));
+        }
+        let list = read_referrers(&bytes).map_err(|error| self.unreadable(&what, &error))?;
+        self.is_registry.store(true, Ordering::Relaxed);
+        Ok(list)
     }
 
     fn signatures(&self, wanted: Wanted<'_>, cap: usize) -> Result<FetchedSignatures, FetchError> {
@@ -320,9 +330,9 @@ fn status(response: &Response) -> String {
     format!("{}{code}", response.status)
 }
 
-/// Is the response a list of referrers by its media type?
-fn is_index(response: &Response) -> bool {
-    let media_type = response.field("content-type").and_then(|field| field.split(';').next());
+/// Is it a list of referrers by its `Content-Type`?
+fn is_index(content_type: Option<&str>) -> bool {
+    let media_type = content_type.and_then(|field| field.split(';').next());
     media_type.is_some_and(|media_type| media_type.trim().eq_ignore_ascii_case(media_type::OCI_INDEX))
 }
 

@@ -192,6 +192,29 @@ fn turns_come_in_order_and_who_gives_way_goes_last() {
     assert!(origins.has_no_bulkhead());
 }
 
+/// The requests about one image go at the same time under one permit, and the credentials of each may be refused.
+#[test]
+fn threads_that_yield_one_permit_leave_none_behind() {
+    let origins = workers(2, NEVER);
+    let a = origins.origin(A);
+    let request = long();
+    let held = a.permit_now(request).unwrap();
+    let (permit, a) = (&held, &a);
+    thread::scope(|scope| {
+        scope.spawn(move || drop(a.permit_now(long()).unwrap()));
+        let end = Instant::now() + Duration::from_secs(10);
+        while origins.waiting(Needs::Permit) == 0 {
+            assert!(Instant::now() < end, "no request comes");
+            thread::sleep(Duration::from_millis(5));
+        }
+        for _ in 0..4 {
+            scope.spawn(move || permit.yield_to_others(request).unwrap());
+        }
+    });
+    drop(held);
+    assert!(origins.has_no_bulkhead());
+}
+
 #[test]
 fn silence_outlives_those_who_heard_it() {
     let origins = workers(4, Duration::from_millis(50));

@@ -22,6 +22,7 @@ use portreeve_verify::image::Reference;
 mod blobs;
 mod hostile;
 mod manifests;
+mod proxy;
 mod referrers;
 mod sign_in;
 

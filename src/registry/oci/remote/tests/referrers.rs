@@ -193,4 +193,15 @@ fn a_list_that_is_none_is_rejected() {
     bench.registry.tag(NAME, &image.tag(""), &other.digest());
     let list = bench.ask(|repository| repository.tagged_referrers(digest(&image), MAX_REFERRERS));
     assert_told(list, "bad-manifest", &image.tag(""));
+    // A list whose headers contradict it.
+    bench.registry.attach_fallback(NAME, &image, &[]);
+    for (header, value, kind) in [
+        ("Docker-Content-Digest", other.digest(), "digest-mismatch"),
+        ("Content-Type", media_types::MANIFEST.to_owned(), "bad-manifest"),
+    ] {
+        bench.registry.behave();
+        bench.registry.change("/manifests/", Change::Header(header, value));
+        let list = bench.ask(|repository| repository.tagged_referrers(digest(&image), MAX_REFERRERS));
+        assert_told(list, kind, &image.tag(""));
+    }
 }
