@@ -127,6 +127,11 @@ fn mistakes_are_told_with_their_place_and_a_hint() {
         ("registry: {}", "c.yaml:1:1: unknown field \"registry\": did you mean \"registries\"?"),
         ("registries: { endpoints: [] }", "c.yaml:1:26: invalid type: sequence, expected a map"),
         ("registries: { endpoints: { a.io: 1 } }", "c.yaml:1:34: invalid type: integer `1`, expected a string"),
+        ("registries: { endpoints: { a.io/b: \"https://x\" } }", "c.yaml: registries: endpoints: \"a.io/b\""),
+        ("registries: { endpoints: { a.io: \"http://x\" } }", "c.yaml: registries: endpoints: \"a.io\""),
+        ("registries: { signatures: { a.io: \"https://x/\" } }", "c.yaml: registries: signatures: \"a.io\""),
+        ("registries: { signatures: { a.io/: \"http://x/\" } }", "c.yaml: registries: signatures: \"a.io/\""),
+        ("registries: { signatures: { a.io/: \"file://x\" } }", "c.yaml: registries: signatures: \"a.io/\""),
         ("namespace: \"\"", "c.yaml: namespace: found \"\", expected a namespace"),
         ("namespace: ../x", "c.yaml: namespace: found \"../x\""),
         ("log: {}\nlog: {}", "c.yaml:2:1: \"log\" stands twice in one mapping"),
@@ -137,13 +142,20 @@ fn mistakes_are_told_with_their_place_and_a_hint() {
     }
 }
 
-/// The limits are those of Notary's trust data and of evidence together.
 #[test]
-fn evidence_has_at_most_a_quarter_of_the_limits() {
+fn plain_http_to_a_registry_is_a_switch_of_its_own() {
+    let text = "registries: { endpoints: { a.io: \"http://127.0.0.1:5000\" }, signatures: { a.io/: \"http://127.0.0.1:5000/\" } }";
+    assert!(parse(text).is_err());
+    assert!(parse(&format!("{text}\ntrust: {{ allowPlainHttp: true }}")).is_ok());
+}
+
+/// The limits are those of Notary's trust data and of evidence together. Each is given the whole, and its store takes its part.
+#[test]
+fn the_keys_of_trust_data_count_for_signatures_as_well() {
     let config =
         parse("limits: { trustMemory: 8MiB, trustCache: 64MiB }\ntrust: { cache: /c, refreshAfter: 1m }").unwrap();
     let evidence = config.evidence(Arc::new(Metrics::new()));
-    assert_eq!((evidence.memory, evidence.cache_bytes), (2 << 20, 16 << 20));
+    assert_eq!((evidence.memory, evidence.cache_bytes), (8 << 20, 64 << 20));
     assert_eq!(evidence.cache.as_deref(), Some(Path::new("/c")));
     let cosign = config.cosign(None);
     assert_eq!((cosign.refresh_after, cosign.when_unavailable), (Duration::from_secs(60), WhenUnavailable::Deny));
