@@ -1,9 +1,9 @@
 //! The main job in a minute: `cargo run --release --example quickstart`.
 //!
-//! Starts a small trust server with a repository that is signed on the spot, creates certificates, writes a policy,
-//! starts the webhook on a free loopback port, and sends it the requests of a Kubernetes API server over HTTPS. Needs
-//! no network, no root and no Notary, and leaves no file behind. The exit status is 1 if a response is not the expected
-//! one.
+//! Starts a small trust server with repositories that are signed on the spot in Notary v1's way, and a small registry with
+//! images that are signed in cosign's way. Creates certificates, writes policies, starts the webhook on a free loopback port,
+//! and sends it the requests of a Kubernetes API server over HTTPS. Needs no network, no root, no Notary and no cosign, and
+//! leaves no file behind. The exit status is 1 if a response is not the expected one.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -15,6 +15,8 @@ use base64::Engine as _;
 use portreeve::commands::serve::Webhook;
 use portreeve::config::Config;
 use portreeve_test_support::certificates::Authority;
+use portreeve_test_support::cosign;
+use portreeve_test_support::registry::Registry;
 use portreeve_test_support::signer::{Signer, sha256};
 use portreeve_test_support::trust_server::TrustServer;
 use serde_json::{Value, json};
@@ -59,7 +61,18 @@ fn run() -> Result<usize, Failure> {
     trust_server.publish(&hmi);
     println!("   {} holds {} and {}, signed by alice", trust_server.url(), plc.gun(), hmi.gun());
 
-    heading("2. Certificates, a configuration and a policy");
+    let registry = Registry::start_under(&authority);
+    let release = cosign::Key::p256();
+    let line = registry.push_image("line/hmi", "v1", "the first version of line/hmi");
+    let bundle = cosign::Bundle::dsse(&cosign::Statement::new(&line).bytes(), &release).bytes();
+    registry.attach("line/hmi", &line, &cosign::Artifact::bundle(&line, bundle));
+    registry.push_image("line/hmi", "v2", "the second version, which is not signed");
+    println!(
+        "   {} holds line/hmi:v1, signed by the key release of cosign, and line/hmi:v2, not signed",
+        registry.url()
+    );
+
+    heading("2. Certificates, a configuration and policies");
     let (certificate, key) = authority.server(&["localhost", "127.0.0.1"]);
     place.write("tls.crt", &certificate)?;
     place.write("tls.key", &key)?;
@@ -67,10 +80,11 @@ fn run() -> Result<usize, Failure> {
     let config = place.write("config.yaml", &configuration(&place))?;
     let policy = policy(&trust_server.url(), &plc.signer_public_key_pem("alice"), &plc.signer_public_key_pem("bob"));
     place.write("policies/plant.yaml", &policy)?;
-    for line in policy.lines().take(17) {
+    let cosign_policy = cosign_policy(&registry.host(), &release.public_pem());
+    place.write("policies/line.yaml", &cosign_policy)?;
+    for line in policy.lines().take(17).chain(["…"]).chain(cosign_policy.lines()) {
         println!("   │ {line}");
     }
-    println!("   │ …");
 
     heading("3. The webhook");
     let started = Instant::now();
@@ -102,6 +116,19 @@ fn run() -> Result<usize, Failure> {
         &Expected::Denied("no repository pattern"),
     )?;
 
+    let hmi = |tag: &str| format!("{}/line/hmi:{tag}", registry.host());
+    let pinned_hmi = format!("{}@{}", hmi("v1"), line.digest());
+    wrong += api_server.expect(
+        "an image that is signed with cosign is allowed, and pinned to the signed digest",
+        &deployment("line-4", &hmi("v1")),
+        &Expected::Pinned(&pinned_hmi),
+    )?;
+    wrong += api_server.expect(
+        "an image in the registry that is not signed is denied",
+        &deployment("line-4", &hmi("v2")),
+        &Expected::Denied("is not signed"),
+    )?;
+
     heading("5. The trust server is stopped");
     trust_server.stop();
     wrong += api_server.expect(
@@ -113,6 +140,24 @@ fn run() -> Result<usize, Failure> {
         "an image verified a moment ago is allowed with a warning, because the policy says useCached",
         &deployment("line-3", "registry.local:9001/plant/plc:v1"),
         &Expected::Warned(&pinned),
+    )?;
+
+    heading("6. The registry goes away");
+    registry.go_away();
+    wrong += api_server.expect(
+        "an image by the digest that was verified needs no registry",
+        &deployment("line-4", &pinned_hmi),
+        &Expected::Unchanged,
+    )?;
+    wrong += api_server.expect(
+        "a tag that was verified a moment ago is allowed with a warning, because the policy says useCached",
+        &deployment("line-4", &hmi("v1")),
+        &Expected::Warned(&pinned_hmi),
+    )?;
+    wrong += api_server.expect(
+        "an image that was never verified is denied as unavailable",
+        &deployment("line-4", &hmi("v3")),
+        &Expected::Denied("unavailable"),
     )?;
     Ok(wrong)
 }
@@ -161,6 +206,26 @@ spec:
     .join("---\n")
 }
 
+fn cosign_policy(registry: &str, release: &str) -> String {
+    format!(
+        "apiVersion: portreeve/v1
+kind: ImagePolicy
+metadata: {{ name: line, namespace: line-4 }}
+spec:
+  repositories:
+    - name: \"{registry}/line/*\"
+      policy:
+        cosign:
+          whenUnavailable: useCached
+          maxStale: 24h
+          signers:
+            - name: release
+              publicKey: |
+{}",
+        release.lines().map(|line| format!("                {line}\n")).collect::<String>()
+    )
+}
+
 fn deployment(namespace: &str, image: &str) -> Value {
     let object = json!({
         "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "plc", "namespace": namespace },
@@ -199,6 +264,8 @@ enum Expected<'a> {
     Pinned(&'a str),
     /// The same, with a warning.
     Warned(&'a str),
+    /// Allowed, without a patch and without a warning.
+    Unchanged,
     /// Denied, with a message that contains this.
     Denied(&'a str),
 }
@@ -256,6 +323,7 @@ impl ApiServer {
         let is_right = match expected {
             Expected::Pinned(pinned) => allowed && value == Some(*pinned) && warnings.is_empty(),
             Expected::Warned(pinned) => allowed && value == Some(*pinned) && !warnings.is_empty(),
+            Expected::Unchanged => allowed && patch.is_null() && warnings.is_empty(),
             Expected::Denied(word) => !allowed && patch.is_null() && message.contains(*word),
         };
         if !is_right {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use lexopt::{Arg, Parser, ValueExt as _};
 
+use super::export::images::WantedImages;
 use super::export::{Layout, Wanted};
 use crate::admission::children::Children;
 use crate::base::files::FileError;
@@ -27,6 +28,7 @@ usage: portreeve COMMAND [OPTIONS]
   check --reset NAME…                     remove the stored trust data of repositories
   export --gun NAME [--server URL] [--signer NAME]… [--root-key ID]… [--flat] DIR
                                           write verified trust data for trustServer: file://…
+  export --image IMAGE… --key FILE… DIR   write images' signatures by these keys for registries.signatures: file://…
   lint PATH…                              check policy files or ConfigMap manifests
   version                                 print the version
 
@@ -72,6 +74,11 @@ pub(super) enum Command {
         common: Common,
         timeout: Option<Duration>,
         wanted: Wanted,
+    },
+    ExportImages {
+        common: Common,
+        timeout: Option<Duration>,
+        wanted: WantedImages,
     },
     Lint {
         paths: Vec<PathBuf>,
@@ -159,6 +166,7 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
     let (mut is_reset, mut server, mut gun, mut layout) = (false, None, None, Layout::Server);
     let mut against = CheckAgainst::Policies;
     let (mut signers, mut root_keys) = (Vec::new(), Vec::new());
+    let (mut images, mut keys) = (Vec::new(), Vec::new());
     while let Some(argument) = parser.next()? {
         let decides = matches!(name.as_str(), "review" | "check");
         let exports = name == "export";
@@ -191,6 +199,8 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
             Arg::Long("server") if exports => server = Some(parser.value()?.string()?),
             Arg::Long("gun") if exports => gun = Some(parser.value()?.string()?),
             Arg::Long("signer") if exports => signers.push(parser.value()?.string()?),
+            Arg::Long("image") if exports => images.push(parser.value()?.string()?),
+            Arg::Long("key") if exports => keys.push(parser.value()?.into()),
             Arg::Long("root-key") if exports => root_keys.push(parser.value()?.string()?),
             Arg::Long("flat") if exports => layout = Layout::Flat,
             Arg::Long("timeout") if decides || exports => {
@@ -222,8 +232,23 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
             needs("the NAME of a repository in trust data")?;
             Command::Reset { common, names: values.into_iter().map(|value| value.string()).collect::<Result<_, _>>()? }
         }
+        "export" if !images.is_empty() => {
+            if let Some(gun) = gun {
+                return Err(ArgumentError::wrong("--gun", &gun, "no --image beside it: export one kind at a time"));
+            }
+            if keys.is_empty() {
+                return Err(ArgumentError::Nothing { what: "--key FILE, the public key that signed the images" });
+            }
+            needs("a DIR to write to")?;
+            // As in `--image ONE TWO DIR`.
+            let directory = values.pop().unwrap_or_default().into();
+            for value in values {
+                images.push(value.string()?);
+            }
+            Command::ExportImages { common, timeout, wanted: WantedImages { images, keys, directory } }
+        }
         "export" => {
-            let gun = gun.ok_or(ArgumentError::Nothing { what: "--gun NAME" })?;
+            let gun = gun.ok_or(ArgumentError::Nothing { what: "--gun NAME, or --image IMAGE" })?;
             needs("a DIR to write to")?;
             if let Some(value) = values.get(1) {
                 return Err(lexopt::Error::UnexpectedArgument(value.clone()).into());
@@ -357,6 +382,11 @@ mod tests {
         assert!(parsed("review --key k.pub a.yaml").is_err());
         let reset = Command::Reset { common: Common::default(), names: vec!["a/b".to_owned()] };
         assert_eq!(parsed("check --reset a/b"), Ok(reset));
+        let Ok(Command::ExportImages { wanted, .. }) = parsed("export --image a --image b c --key k.pub out") else {
+            panic!("an export of images")
+        };
+        let images = ["a", "b", "c"].map(str::to_owned).to_vec();
+        assert_eq!(wanted, WantedImages { images, keys: vec!["k.pub".into()], directory: "out".into() });
         let Ok(Command::Export { wanted, .. }) = parsed("export --server https://n --gun a/b --signer x --flat out")
         else {
             panic!()
@@ -414,7 +444,13 @@ mod tests {
             ("check", "the command needs an IMAGE"),
             ("lint", "the command needs a PATH"),
             ("check --reset", "the command needs the NAME of a repository in trust data"),
-            ("export out", "the command needs --gun NAME"),
+            ("export out", "the command needs --gun NAME, or --image IMAGE"),
+            ("export --image a out", "the command needs --key FILE, the public key that signed the images"),
+            ("export --image a --key k", "the command needs a DIR to write to"),
+            (
+                "export --image a --key k --gun b out",
+                "--gun: found \"b\", expected no --image beside it: export one kind at a time",
+            ),
             ("export --gun a", "the command needs a DIR to write to"),
             ("export --gun a b c", "unexpected argument \"c\""),
             ("review --reset f", "invalid option '--reset'"),

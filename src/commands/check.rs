@@ -64,7 +64,7 @@ impl Against {
 const SIGNATURES_FOUND: &str = "signature";
 
 /// A signer that is named after the file that has its public key.
-fn signer(file: &Path) -> Result<Signer, String> {
+pub(super) fn signer(file: &Path) -> Result<Signer, String> {
     let shown = printable(&file.display().to_string(), 400);
     let pem = read_text_capped(file, MAX_KEY).map_err(|error| format!("{shown}: {error}"))?;
     let key = SigstoreKey::from_pem(&pem).map_err(|error| format!("{shown}: {error}"))?;

@@ -81,6 +81,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitStatus {
             Err(error) => complain(&error.to_string()),
         },
         Command::Reset { common, names } => with_config(&common, |config| reset::run(config, &names)),
+        Command::ExportImages { common, timeout, wanted } => {
+            with_config(&common, |config| export::images::run(config, &wanted, timeout.unwrap_or(EXPORT_TIME)))
+        }
         Command::Export { common, timeout, wanted } => {
             with_config(&common, |config| export::run(config, &wanted, timeout.unwrap_or(EXPORT_TIME)))
         }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -18,8 +18,8 @@ use portreeve_verify::oci::{Descriptor, MAX_REFERRERS, media_type, read_referrer
 
 /// The file that says that a directory is a layout, and its content.
 const MARKER: (&str, &[u8]) = ("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#);
-/// The directory of the blobs.
-const BLOBS: &str = "blobs/sha256";
+/// The directory of the blobs, in two parts.
+const BLOBS: (&str, &str) = ("blobs", "sha256");
 
 /// A layout that is being written.
 pub(super) struct LayoutWriter<'a> {
@@ -105,39 +105,42 @@ impl<'a> LayoutWriter<'a> {
     pub(super) fn open(directory: &'a Path) -> Result<Self, ExportError> {
         let in_the_way = || ExportError::InTheWay { path: directory.to_owned() };
         let failed = |source| ExportError::Io { path: directory.to_owned(), source };
-        let entries = match fs::read_dir(directory) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        let files = match fs::read_dir(directory) {
+            Ok(files) => files,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Self { directory, entries: Vec::new() });
+            }
             Err(error) if error.kind() == io::ErrorKind::NotADirectory => return Err(in_the_way()),
             Err(error) => return Err(failed(error)),
-            Ok(mut files) => {
-                if files.next().is_none() {
-                    return Self::new(directory, Vec::new());
-                }
-                let index = read_capped(&directory.join(INDEX), MAX_REFERRERS).map_err(|_| in_the_way())?;
-                let entries = read_referrers(&index).map_err(|_| in_the_way())?;
-                let is_ours = |entry: &Descriptor| {
-                    let image = |name: &String| name.contains('/');
-                    entry.annotations.contains_key(SUBJECT) || entry.annotations.get(REF_NAME).is_some_and(image)
-                };
-                if !directory.join(MARKER.0).is_file() || !entries.iter().all(is_ours) {
-                    return Err(in_the_way());
-                }
-                entries.into_iter().map(Entry::from).collect()
-            }
         };
-        Self::new(directory, entries)
+        // An export that was interrupted has left blobs, and no index.
+        let is_of_export = |name: &std::ffi::OsStr| name == BLOBS.0 || name == MARKER.0;
+        let index = directory.join(INDEX);
+        if !index.exists() {
+            let is_ours = files.flatten().all(|file| is_of_export(&file.file_name()));
+            return if is_ours { Ok(Self { directory, entries: Vec::new() }) } else { Err(in_the_way()) };
+        }
+        let index = read_capped(&index, MAX_REFERRERS).map_err(|_| in_the_way())?;
+        let entries = read_referrers(&index).map_err(|_| in_the_way())?;
+        let is_ours = |entry: &Descriptor| {
+            let image = |name: &String| name.contains('/');
+            entry.annotations.contains_key(SUBJECT) || entry.annotations.get(REF_NAME).is_some_and(image)
+        };
+        if !directory.join(MARKER.0).is_file() || !entries.iter().all(is_ours) {
+            return Err(in_the_way());
+        }
+        Ok(Self { directory, entries: entries.into_iter().map(Entry::from).collect() })
     }
 
-    fn new(directory: &'a Path, entries: Vec<Entry>) -> Result<Self, ExportError> {
-        let blobs = directory.join(BLOBS);
-        fs::create_dir_all(&blobs).map_err(|source| ExportError::Io { path: blobs, source })?;
-        Ok(Self { directory, entries })
+    fn blobs(&self) -> PathBuf {
+        self.directory.join(BLOBS.0).join(BLOBS.1)
     }
 
     /// Writes a blob, and gives its digest.
     pub(super) fn blob(&self, bytes: &[u8]) -> Result<Sha256, ExportError> {
-        let digest = Sha256::of(bytes);
-        put(&self.directory.join(BLOBS), &digest.hex(), bytes)?;
+        let (digest, blobs) = (Sha256::of(bytes), self.blobs());
+        fs::create_dir_all(&blobs).map_err(|source| ExportError::Io { path: blobs.clone(), source })?;
+        put(&blobs, &digest.hex(), bytes)?;
         Ok(digest)
     }
 
@@ -156,7 +159,7 @@ impl<'a> LayoutWriter<'a> {
             let why = format!("it has too many images for one layout of at most {MAX_REFERRERS} bytes; use several");
             return Err(ExportError::Argument { what: "DIR", why });
         }
-        sync(&self.directory.join(BLOBS))?;
+        sync(&self.blobs())?;
         put(self.directory, MARKER.0, MARKER.1)?;
         put(self.directory, INDEX, &index)?;
         sync(self.directory)
@@ -192,7 +195,7 @@ mod tests {
         let expected = [("r.io/b:v1", b"two" as &[u8]), ("r.io/a:v1", b"three")];
         let expected = expected.map(|(name, bytes)| format!("{name} {}", Sha256::of(bytes).hex()));
         assert_eq!(names(&directory), expected);
-        assert_eq!(fs::read(directory.join(BLOBS).join(Sha256::of(b"one").hex())).unwrap(), b"one");
+        assert_eq!(fs::read(directory.join(BLOBS.0).join(BLOBS.1).join(Sha256::of(b"one").hex())).unwrap(), b"one");
         assert_eq!(fs::read(directory.join(MARKER.0)).unwrap(), MARKER.1);
     }
 

@@ -1,7 +1,8 @@
-//! `portreeve export`: exports trust data for a site without a trust server. Fetches a repository's metadata, verifies all of
+//! `portreeve export --gun`: exports trust data for a site without a trust server. Fetches a repository's metadata, verifies all of
 //! it, and writes it to a directory that `trustServer: "file:///…"` reads. Overwrites only an earlier export of the same
 //! repository.
 
+pub(super) mod images;
 mod layout;
 
 use std::collections::BTreeSet;

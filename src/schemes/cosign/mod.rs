@@ -5,6 +5,7 @@
 
 mod collect;
 mod collected;
+pub(crate) mod export;
 mod fetch;
 mod flight;
 mod keys;

@@ -1,0 +1,244 @@
+//! `portreeve export --image`: writes the signatures of images to an OCI image layout, for `registries.signatures` of a site
+//! without a registry.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::ExportError;
+use super::layout::{Entry, LayoutWriter};
+use crate::base::context::Deadline;
+use crate::commands::setup::standalone_engine;
+use crate::commands::{ExitStatus, check, complain, print};
+use crate::config::Config;
+use crate::schemes::Refusal;
+use crate::schemes::cosign::export::{Export, ExportRequest, Signatures};
+use portreeve_verify::image::Reference;
+use portreeve_verify::text::printable;
+
+/// The arguments.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::commands) struct WantedImages {
+    /// The images.
+    pub(in crate::commands) images: Vec<String>,
+    /// Files with public keys, each of which must have signed each image.
+    pub(in crate::commands) keys: Vec<PathBuf>,
+    /// The target directory.
+    pub(in crate::commands) directory: PathBuf,
+}
+
+/// Exports images. Either all are written, or none.
+pub(in crate::commands) fn run(config: &Config, wanted: &WantedImages, timeout: Duration) -> ExitStatus {
+    match export(config, wanted, timeout) {
+        Ok(told) => print(told.trim_end()),
+        Err(Failed::Refused(Refusal::Rejected { message, .. })) => {
+            complain(&message);
+            ExitStatus::Denied
+        }
+        Err(Failed::Refused(Refusal::Unavailable(unavailable))) => {
+            complain(&unavailable.message);
+            ExitStatus::Undecided
+        }
+        Err(Failed::Export(error)) => {
+            complain(&error.to_string());
+            ExitStatus::BadInput
+        }
+    }
+}
+
+enum Failed {
+    /// An image cannot be exported.
+    Refused(Refusal),
+    /// The arguments or the directory cannot be used.
+    Export(ExportError),
+}
+
+impl From<ExportError> for Failed {
+    fn from(error: ExportError) -> Self {
+        Self::Export(error)
+    }
+}
+
+fn export(config: &Config, wanted: &WantedImages, timeout: Duration) -> Result<String, Failed> {
+    let bad = |what: &'static str, why: String| ExportError::Argument { what, why };
+    let signers: Vec<_> = wanted
+        .keys
+        .iter()
+        .map(|file| check::signer(file))
+        .collect::<Result<_, _>>()
+        .map_err(|why| bad("--key", why))?;
+    let mut images = Vec::new();
+    for image in &wanted.images {
+        let reference = Reference::parse(image);
+        images.push(reference.map_err(|error| bad("--image", format!("\"{}\": {error}", printable(image, 300))))?);
+    }
+    let mut writer = LayoutWriter::open(&wanted.directory)?;
+    let engine = standalone_engine(config).map_err(|error| bad("the configuration", error.to_string()))?;
+    let evaluator = engine.evaluator();
+    let mut exports = Vec::new();
+    for image in &images {
+        let deadline = Deadline::after(timeout);
+        let request = ExportRequest { image, signers: &signers, keychain: &evaluator.credentials, deadline };
+        exports.push(evaluator.schemes.cosign.export(&request).map_err(Failed::Refused)?);
+    }
+    let mut told = String::new();
+    for (image, export) in images.iter().zip(&exports) {
+        write(&mut writer, image, export)?;
+        report(&mut told, image, export);
+    }
+    writer.finish()?;
+    let directory = wanted.directory.canonicalize().unwrap_or_else(|_| wanted.directory.clone());
+    let prefix = images.first().map(|image| image.host().to_owned()).unwrap_or_default();
+    told.push_str(&format!(
+        "written to {directory}; use it with registries.signatures: {{ \"{prefix}/\": \"file://{directory}\" }}, wherever it is carried\n",
+        directory = printable(&directory.display().to_string(), 400)
+    ));
+    Ok(told)
+}
+
+fn write(writer: &mut LayoutWriter<'_>, image: &Reference, export: &Export) -> Result<(), ExportError> {
+    let Export { image: found, manifest, signatures, .. } = export;
+    writer.blob(manifest)?;
+    let name = match image.tag() {
+        Some(tag) => format!("{}:{tag}", image.repository()),
+        None => format!("{}@{}", image.repository(), found.digest),
+    };
+    writer.entry(Entry::image(&found.media_type, found.digest, found.size, name));
+    for Signatures { digest, manifest, artifact_type, tag, blobs } in signatures {
+        blobs.iter().try_for_each(|blob| writer.blob(blob).map(drop))?;
+        writer.blob(manifest)?;
+        let size = u64::try_from(manifest.len()).unwrap_or(u64::MAX);
+        let name = tag.as_ref().map(|tag| format!("{}:{tag}", image.repository()));
+        writer.entry(Entry::signatures(*digest, size, artifact_type.clone(), found.digest, name));
+    }
+    Ok(())
+}
+
+fn report(told: &mut String, image: &Reference, export: &Export) {
+    told.push_str(&format!("{image} is {}\n", export.image.digest));
+    for finding in &export.findings {
+        let what = match &finding.passed_over {
+            None => format!("signed by {}", finding.signers.join(", ")),
+            Some(why) => format!("left out: {why}"),
+        };
+        told.push_str(&format!("  {}: {what}\n", finding.signature));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use jiff::Timestamp;
+    use portreeve_test_support::cosign::{Artifact, Bundle, Key, Layer, Payload, Statement};
+    use portreeve_test_support::registry::Registry;
+
+    use super::*;
+    use crate::admission::evaluate::{Evaluation, Verdict};
+    use crate::base::files::scratch::Scratch;
+    use crate::kube::pull_secrets::PullContext;
+    use crate::policy;
+
+    const SOON: Duration = Duration::from_secs(20);
+
+    /// A registry with an image in each format and one without a signature, and a site.
+    struct Stage {
+        registry: Registry,
+        key: Key,
+        scratch: Scratch,
+    }
+
+    impl Stage {
+        fn new() -> Self {
+            let (registry, key, scratch) = (Registry::start(), Key::p256(), Scratch::new());
+            scratch.write("ca.pem", registry.ca_pem());
+            scratch.write("cosign.pub", &key.public_pem());
+            let bundled = registry.push_image("plant/plc", "v1", "plc");
+            let bundle = Bundle::dsse(&Statement::new(&bundled).bytes(), &key).bytes();
+            registry.attach("plant/plc", &bundled, &Artifact::bundle(&bundled, bundle));
+            let old = registry.push_image("plant/hmi", "v2", "hmi");
+            let foreign = Layer::new(Payload::new(&old).bytes(), &Key::p384());
+            let layer = Layer::new(Payload::new(&old).bytes(), &key);
+            registry.attach_tag("plant/hmi", &old, &Artifact::layers(&[foreign, layer]));
+            registry.push_image("plant/none", "v1", "none");
+            Self { registry, key, scratch }
+        }
+
+        fn at(&self, name: &str) -> PathBuf {
+            self.scratch.path().join(name)
+        }
+
+        fn name(&self, rest: &str) -> String {
+            format!("{}/plant/{rest}", self.registry.host())
+        }
+
+        fn config(&self, more: &str) -> Config {
+            let text = format!("trust: {{ ca: {} }}\n{more}", self.at("ca.pem").display());
+            Config::parse(&text, Path::new("config.yaml")).unwrap()
+        }
+
+        fn export(&self, images: &[&str]) -> Result<String, Failed> {
+            let images = images.iter().map(|image| self.name(image)).collect();
+            let wanted = WantedImages { images, keys: vec![self.at("cosign.pub")], directory: self.at("stick") };
+            export(&self.config(""), &wanted, SOON)
+        }
+
+        /// The verdict at a site that has the stick alone.
+        fn at_site(&self, image: &str) -> Evaluation {
+            let (host, stick) = (self.registry.host(), self.at("stick"));
+            let config = self.config(&format!(
+                "registries: {{ signatures: {{ \"{host}/plant/\": \"file://{}\" }} }}",
+                stick.display()
+            ));
+            let key = self.key.public_pem().replace('\n', "\n                ");
+            let policy = format!(
+                "apiVersion: portreeve/v1\nkind: ClusterImagePolicy\nmetadata: {{ name: site }}\nspec:\n  repositories:\n    \
+                 - name: \"{host}/*\"\n      policy:\n        cosign:\n          signers:\n            - name: release\n              \
+                 publicKey: |\n                {key}\n"
+            );
+            self.scratch.write("policies/site.yaml", &policy);
+            let engine = standalone_engine(&config).unwrap();
+            engine.evaluator().policies.replace(policy::load(&[self.at("policies")]).unwrap());
+            let context = PullContext::in_namespace("line-1");
+            engine.evaluator().evaluate(&context, image, Deadline::after(SOON), Timestamp::now())
+        }
+    }
+
+    fn digest_of(evaluation: &Evaluation) -> Option<String> {
+        match &evaluation.verdict {
+            Verdict::Verified(verified) => Some(verified.digest.sha256().to_string()),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn scheme_row_137_a_site_admits_by_what_was_exported() {
+        let stage = Stage::new();
+        let told = stage.export(&["plc:v1", "hmi:v2"]).unwrap_or_else(|_| panic!("exported"));
+        assert!(told.contains("signed by cosign") && told.contains("left out"), "{told}");
+        stage.registry.go_away();
+        let before = stage.registry.requests().len();
+        for (tag, seed) in [("plc:v1", "plc"), ("hmi:v2", "hmi")] {
+            let evaluation = stage.at_site(&stage.name(tag));
+            let digest = digest_of(&evaluation).unwrap_or_else(|| panic!("{seed}: {:?}", evaluation.verdict));
+            let by_digest = format!("{}@{digest}", stage.name(tag.split(':').next().unwrap()));
+            assert_eq!(digest_of(&stage.at_site(&by_digest)), Some(digest), "{seed}");
+        }
+        for unknown in ["plc:v2", "none:v1"] {
+            let evaluation = stage.at_site(&stage.name(unknown));
+            assert_eq!(evaluation.verdict.code(), "not-found", "{:?}", evaluation.verdict);
+        }
+        assert_eq!(stage.registry.requests().len(), before, "no registry is asked");
+    }
+
+    #[test]
+    fn an_image_without_a_signature_by_the_key_is_not_exported_and_nothing_is_written() {
+        let stage = Stage::new();
+        for images in [&["plc:v1", "none:v1"][..], &["missing:v1"]] {
+            let result = stage.export(images);
+            assert!(matches!(result, Err(Failed::Refused(Refusal::Rejected { .. }))), "{images:?}");
+            assert!(!stage.at("stick").exists());
+        }
+        stage.registry.go_away();
+        assert!(matches!(stage.export(&["plc:v1"]), Err(Failed::Refused(Refusal::Unavailable(_)))));
+    }
+}

@@ -1,0 +1,154 @@
+//! Fetches an image's manifest and the signatures by given keys, whole, for a site without a registry.
+
+use std::sync::Arc;
+
+use super::collect::Collector;
+use super::collected::{Found, Part};
+use super::memory::{Account, Patience};
+use super::message;
+use super::scheme::Cosign;
+use super::signed::finding;
+use crate::base::context::Deadline;
+use crate::keychain::Keychain;
+use crate::keychain::credentials::Credentials;
+use crate::registry::oci::places::Place;
+use crate::registry::oci::repository::{self, FetchError, Wanted};
+use crate::registry::sign_in::SignIn;
+use crate::schemes::{Finding, Refusal};
+use portreeve_verify::Unavailable;
+use portreeve_verify::image::{Digest, Reference, Sha256};
+use portreeve_verify::oci::{Image, MAX_MANIFEST, SignatureManifest, signatures_tag};
+use portreeve_verify::sigstore::{Requirement, SignatureFormat, SignedImage, Signer};
+
+/// The largest configuration of a signature's manifest that is exported. Real ones have two bytes, or some hundred.
+const MAX_CONFIG: usize = 64 << 10;
+
+/// What to export.
+#[derive(Clone, Copy)]
+pub(crate) struct ExportRequest<'a> {
+    /// The image.
+    pub(crate) image: &'a Reference,
+    /// The signers, each of whom must have signed it.
+    pub(crate) signers: &'a [Signer],
+    /// The credentials.
+    pub(crate) keychain: &'a dyn Keychain,
+    /// The time by which it must end.
+    pub(crate) deadline: Deadline,
+}
+
+/// An image with its signatures.
+pub(crate) struct Export {
+    /// The descriptor of its manifest or index.
+    pub(crate) image: Image,
+    /// The bytes of its manifest or index.
+    pub(crate) manifest: Vec<u8>,
+    /// The manifests with signatures that count.
+    pub(crate) signatures: Vec<Signatures>,
+    /// All signatures that were found.
+    pub(crate) findings: Vec<Finding>,
+}
+
+/// A manifest with signatures.
+pub(crate) struct Signatures {
+    /// Its digest.
+    pub(crate) digest: Sha256,
+    /// Its bytes.
+    pub(crate) manifest: Arc<[u8]>,
+    /// Its `artifactType`.
+    pub(crate) artifact_type: Option<String>,
+    /// Its tag, in the old format.
+    pub(crate) tag: Option<String>,
+    /// Its configuration, payloads and bundles.
+    pub(crate) blobs: Vec<Arc<[u8]>>,
+}
+
+impl Cosign {
+    /// Fetches an image with the signatures by these signers. An image that one of them did not sign is refused.
+    pub(crate) fn export(&self, request: &ExportRequest<'_>) -> Result<Export, Refusal> {
+        let ExportRequest { image: reference, signers, keychain, deadline } = *request;
+        let places =
+            [self.settings.registries.image_place(reference), self.settings.registries.signature_place(reference)];
+        let credentials = places.each_ref().map(|place| match place {
+            Place::Registry { credentials: name, .. } | Place::Layout { repository: name, .. } => {
+                Credentials::new(keychain, name, None)
+            }
+        });
+        let sign_in = SignIn::default();
+        let [place, signature_place] = &places;
+        let [for_image, for_signatures] = &credentials;
+        let open =
+            |place, credentials| repository::open(&self.shared.client, place, credentials, deadline, None, &sign_in);
+        let (images, signatures) = (open(place, for_image), open(signature_place, for_signatures));
+        let wanted = match (reference.digest(), reference.tag()) {
+            (Some(Digest::Sha256(digest)), _) => Wanted::Digest(digest),
+            (Some(other), _) => {
+                let message = format!("cosign signs sha256 digests, so {other} cannot be exported");
+                return Err(Refusal::Rejected { code: "digest-not-signed", message });
+            }
+            (None, tag) => Wanted::Tag(tag.unwrap_or("latest")),
+        };
+        let not_fetched = |error| message::not_fetched(reference, error);
+        let fetched = images.image(wanted, MAX_MANIFEST).map_err(not_fetched)?;
+        let account = Account::new(&self.shared.budget, &signature_place.to_string());
+        let collector = Collector {
+            repository: &*signatures,
+            image: fetched.image.digest,
+            account: &account,
+            patience: Patience { deadline, tell: &|| {} },
+        };
+        let unavailable = |error: Unavailable| not_fetched(FetchError::Unavailable(error));
+        let referrers = collector.referrers().map_err(unavailable)?;
+        let tags = collector.tags(&referrers);
+        let parts = [referrers, tags];
+        if let Some((code, message)) = parts.iter().find_map(|part| part.refused.clone()) {
+            return Err(Refusal::Rejected { code, message: format!("the image {reference} is refused: {message}") });
+        }
+        // What could not be fetched would be missing at the site.
+        if let Some(failed) = parts.iter().find_map(|part| part.failed.clone()) {
+            return Err(unavailable(failed));
+        }
+        let required = Requirement { signers, threshold: None, annotations: &Default::default(), repository: None };
+        let image = SignedImage { digest: fetched.image.digest, manifest: Some(&fetched.bytes) };
+        let found: Vec<_> = parts.iter().flat_map(|part| &part.signatures).collect();
+        let all: Vec<_> = found.iter().map(|Found { found, .. }| &*found.signature).collect();
+        let mut findings: Vec<_> = all.iter().map(|signature| finding(&required, image, signature)).collect();
+        findings.extend(parts.iter().flat_map(|part: &Part| part.passed_over.iter().cloned()));
+        if let Err(rejection) = required.verify(image, &all) {
+            let place = message::of_place(signature_place);
+            let mut message = format!("the image {reference} is not exported: {rejection} (asked {place})");
+            for Finding { signature, passed_over, .. } in &findings {
+                message.extend(passed_over.iter().flat_map(|why| ["; ", signature, ": ", why]));
+            }
+            return Err(Refusal::Rejected { code: "not-signed", message });
+        }
+        let mut exported: Vec<Signatures> = Vec::new();
+        for Found { found, .. } in found {
+            if !required.signers_of(image, &found.signature).is_ok_and(|signers| !signers.is_empty()) {
+                continue;
+            }
+            let digest = found.signature.manifest();
+            if let Some(known) = exported.iter_mut().find(|known| known.digest == digest) {
+                known.blobs.push(Arc::clone(&found.blob.1));
+                continue;
+            }
+            let manifest = SignatureManifest::read(&found.manifest, None, Some(digest)).map_err(|error| {
+                Refusal::Rejected { code: error.code(), message: format!("signature manifest {digest}: {error}") }
+            })?;
+            let mut blobs = vec![Arc::clone(&found.blob.1)];
+            match signatures.blob(&manifest.config, MAX_CONFIG) {
+                Ok(config) => blobs.push(config.into()),
+                // Portreeve does not read it. Other tools may miss it.
+                Err(FetchError::NotFound { .. } | FetchError::TooLarge { .. } | FetchError::Rejected { .. }) => {}
+                Err(error @ FetchError::Unavailable(_)) => return Err(not_fetched(error)),
+            }
+            exported.push(Signatures {
+                digest,
+                manifest: Arc::clone(&found.manifest),
+                artifact_type: manifest.artifact_type,
+                tag: (found.signature.format() == SignatureFormat::Layer).then(|| signatures_tag(image.digest)),
+                blobs,
+            });
+        }
+        Ok(Export { image: fetched.image, manifest: fetched.bytes, signatures: exported, findings })
+    }
+}
