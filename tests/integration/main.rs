@@ -6,6 +6,7 @@
 // Tests.
 mod access;
 mod attack;
+mod check;
 mod cluster;
 mod commands;
 mod contract;
