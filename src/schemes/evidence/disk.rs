@@ -7,7 +7,7 @@
 use std::fmt;
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use crate::base::context::Deadline;
@@ -55,6 +55,8 @@ pub(super) struct Disk {
     pub(super) atomic: AtomicFiles,
     common: Common,
     metrics: Arc<Metrics>,
+    /// Held while a file is read and replaced, so that two writes of one file are not lost in each other. One of them by the key.
+    locks: [Mutex<()>; 8],
     /// Files that give way next, the oldest last.
     oldest: Mutex<Vec<Oldest>>,
     warned_unreadable: HourlyWarning,
@@ -83,6 +85,7 @@ impl Disk {
             atomic: AtomicFiles::default(),
             common,
             metrics,
+            locks: Default::default(),
             oldest: Mutex::default(),
             warned_unreadable: HourlyWarning::default(),
             warned_unwritable: HourlyWarning::default(),
@@ -157,7 +160,11 @@ impl Disk {
     pub(super) fn unusable(&self, kind: EvidenceKind, key: Sha256, why: Unusable) {
         let Unusable::Damaged(why) = why else { return };
         let path = self.path(kind, key);
+        let size = fs::symlink_metadata(&path).map_or(0, |metadata| rounded(metadata.len()));
         let is_removed = fs::remove_file(&path).is_ok();
+        if is_removed {
+            self.common.quota.evidence_changed(kind, size, 0);
+        }
         if is_removed || self.warned_damaged.is_due() {
             log::warn!(
                 "{} is damaged: {why}; it counts as absent, and the registry is asked again",
@@ -178,6 +185,13 @@ impl Disk {
         if let Err(why) = writer.run(job, deadline.at_most(WRITE_PATIENCE)) {
             self.not_written(&why);
         }
+    }
+
+    /// Held by whoever reads a file to replace it.
+    pub(super) fn lock(&self, key: Sha256) -> Option<MutexGuard<'_, ()>> {
+        let [first, ..] = key.as_bytes();
+        let lock = self.locks.get(usize::from(*first) % self.locks.len())?;
+        Some(lock.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Writes a file within the quota.
@@ -228,6 +242,11 @@ impl Disk {
             }
         }
         false
+    }
+
+    #[cfg(test)]
+    pub(super) fn budget(&self) -> Option<Arc<MemoryBudget>> {
+        self.common.budget.clone()
     }
 
     #[cfg(test)]

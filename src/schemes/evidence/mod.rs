@@ -258,6 +258,7 @@ impl std::fmt::Debug for TrustData {
 /// Writes signatures beside those that are on the disk already.
 fn write_image(disk: &Disk, image: Image, manifest: Option<&[u8]>, found: &[FoundSignature]) {
     let digest = image.digest;
+    let _lock = disk.lock(digest);
     let bytes = disk.read_now(EvidenceKind::Image, digest, image_file::MAX_BYTES);
     let stored = bytes.as_ref().and_then(|bytes| match ImageFile::decode(bytes, digest) {
         Ok(stored) => Some(stored),

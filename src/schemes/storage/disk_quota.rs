@@ -1,5 +1,5 @@
-//! The quota of the cache directory, for all repositories and all evidence together, counted in blocks as a disk does. Each client that can
-//! have a workload reviewed can have a repository stored; without a quota it could fill the volume.
+//! The quota of the cache directory, for all repositories and all evidence together, counted in blocks as a disk does. Each
+//! client that can have a workload reviewed can have a repository stored; without a quota it could fill the volume.
 //!
 //! Whole publications may use three quarters of the quota. The last quarter is for records: the versions of a repository,
 //! and its root or the root's hash. Repositories that never verified an image may use a quarter in all, so that ever new

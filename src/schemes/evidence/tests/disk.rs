@@ -188,3 +188,29 @@ fn processes_share_the_directory() {
         }
     });
 }
+
+#[test]
+fn two_writes_of_one_image_are_both_kept() {
+    let (bench, plc) = (Bench::new(), cosign::Image::named("plc"));
+    let keys: Vec<_> = (0..6).map(|_| Key::ed25519()).collect();
+    let store = bench.start();
+    thread::scope(|scope| {
+        for key in &keys {
+            scope.spawn(|| put(&store, &plc, &layer(&plc, key)));
+        }
+    });
+    let record = bench.start().get(digest(&plc), soon()).unwrap();
+    assert!(keys.iter().all(|key| is_signed(&record, key)));
+}
+
+#[test]
+fn the_directory_may_be_deleted_at_any_time() {
+    let (bench, key) = (Bench::new(), Key::p256());
+    let plc = cosign::Image::named("plc");
+    let store = bench.start();
+    put(&store, &plc, &layer(&plc, &key));
+    fs::remove_dir_all(bench.cache().join("evidence")).unwrap();
+    assert!(store.get(digest(&plc), soon()).is_some() && bench.start().get(digest(&plc), soon()).is_none());
+    put(&store, &plc, &bundle(&plc, &key));
+    assert!(is_signed(&bench.start().get(digest(&plc), soon()).unwrap(), &key));
+}

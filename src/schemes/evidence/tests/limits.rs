@@ -3,6 +3,10 @@
 use std::time::SystemTime;
 
 use super::*;
+use crate::base::waiting::Waiting;
+use crate::http::url::PlainHttp;
+use crate::schemes::memory_budget::Part;
+use crate::schemes::notary;
 use crate::schemes::storage::evidence_files::EvidenceFiles;
 
 fn named(number: usize) -> cosign::Image {
@@ -121,4 +125,63 @@ fn an_image_has_at_most_32_signatures() {
         assert_eq!(record.signatures.len(), 32);
         assert!(!is_signed(&record, &keys[7]) && is_signed(&record, &keys[8]) && is_signed(&record, &keys[39]));
     }
+}
+
+/// A service for trust data in the same directory.
+fn trust_data(bench: &Bench, settings: &Settings) -> Notary {
+    Notary::new(notary::Settings {
+        ca: None,
+        refresh_after: Duration::from_secs(30),
+        plain_http: PlainHttp::Refused,
+        cache: Some(bench.cache()),
+        workers: 4,
+        waiting: Arc::new(Waiting::new(16)),
+        memory: usize::try_from(settings.memory).unwrap(),
+        verify_memory: 48 << 20,
+        cache_bytes: usize::try_from(settings.cache_bytes).unwrap(),
+        metrics: Arc::clone(&settings.metrics),
+    })
+    .unwrap()
+}
+
+#[test]
+fn trust_data_has_what_evidence_leaves() {
+    let (bench, key) = (Bench::new(), Key::p256());
+    let settings = bench.settings();
+    let notary = trust_data(&bench, &settings);
+    let store = EvidenceStore::new(settings).beside(&notary);
+    for number in 0..3 {
+        let plc = named(number);
+        put(&store, &plc, &layer(&plc, &key));
+        put_tag(&store, &format!("registry.local/plc:{number}"), &plc, Timestamp::now());
+        let taken = store.memory().bytes();
+        assert!(taken > 0 && notary.store.left_to_evidence() == taken);
+    }
+    // Both count the same: three images and three tags, of a block each.
+    let block = 4 << 10;
+    let expected = Used { all: 6 * block, unproven: 0, images: 3 * block, tags: 3 * block };
+    assert_eq!((notary.store.quota.used_now(), notary.store.usage(), used(&bench)), (expected, expected, expected));
+    fs::write(bench.image_file(&named(0)), "damaged").unwrap();
+    let restarted = EvidenceStore::new(bench.settings()).beside(&notary);
+    assert!(restarted.get(digest(&named(0)), soon()).is_none());
+    assert_eq!((notary.store.quota.used_now(), notary.store.usage().images), (used(&bench), 2 * block));
+}
+
+#[test]
+fn large_files_are_read_within_the_budget() {
+    let (bench, key) = (Bench::new(), Key::p256());
+    let plc = named(0);
+    let bundle = Bundle::dsse(&cosign::Statement::new(&plc).bytes(), &key);
+    let bundle = bundle.edit(|bundle| bundle["junk"] = "x".repeat(500_000).into()).bytes();
+    put(&bench.start(), &plc, &found(&plc, &Artifact::bundle(&plc, bundle)));
+    let store = EvidenceStore::new(bench.settings()).beside(&trust_data(&bench, &bench.settings()));
+    let budget = store.disk.as_ref().unwrap().budget().unwrap();
+    let draw = |server: &str, bytes| budget.draw(Part::Light, &Arc::from(server), bytes, soon(), &|| {}).unwrap();
+    let all = [draw("one", 6 << 20), draw("other", 1 << 20)];
+    let begin = Instant::now();
+    assert!(store.get(digest(&plc), Deadline::after(Duration::from_secs(2))).is_none());
+    assert!(begin.elapsed() < Duration::from_secs(2));
+    assert!(bench.image_file(&plc).exists(), "it is not damaged");
+    drop(all);
+    assert!(store.get(digest(&plc), soon()).is_some());
 }

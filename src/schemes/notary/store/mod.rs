@@ -280,6 +280,11 @@ impl Store {
         Some(summary)
     }
 
+    #[cfg(test)]
+    pub(crate) fn left_to_evidence(&self) -> u64 {
+        self.records().evidence
+    }
+
     /// Evicts all data, as if there were no room for any.
     #[cfg(test)]
     pub(crate) fn evict_data(&self) {

@@ -121,3 +121,20 @@ fn data_counts_once_however_many_anchors_ask_for_it() {
     while store.records().evict_one(Some(&(bench.server.clone(), Gun::new("another").unwrap()))) {}
     assert_eq!(store.records().bytes, 0);
 }
+
+#[test]
+fn what_evidence_takes_is_given_up_at_once() {
+    let bench = Bench::new();
+    let repo = plant().publish();
+    let store = Store::new(None, MAX_BYTES, Arc::new(Metrics::new()));
+    bench.refresh(&store, &repo).unwrap();
+    let taken = store.records().bytes;
+    store.leave(MAX_BYTES - taken);
+    assert!(store.has_data(&bench.server, &bench.gun));
+    store.leave(MAX_BYTES - taken + 1);
+    assert!(!store.has_data(&bench.server, &bench.gun));
+    assert!(store.get(&bench.server, &bench.gun, soon()).is_some(), "the versions still bind");
+    store.leave(0);
+    bench.refresh(&store, &repo).unwrap();
+    assert!(store.has_data(&bench.server, &bench.gun));
+}
