@@ -125,9 +125,7 @@ impl Lookup<'_> {
             .map(|found| found.found.clone())
             .collect();
         if !counted.is_empty() {
-            let needs_manifest = counted.iter().any(|found| found.signature.needs_manifest());
-            let manifest = Some(&collected.manifest).filter(|_| needs_manifest);
-            self.cosign.evidence.put(&collected.image, manifest, &counted, deadline);
+            self.cosign.evidence.put(&collected.image, Some(&collected.manifest), &counted, deadline);
         }
         if self.digest.is_none()
             && collected.keep_tag()
