@@ -14,7 +14,7 @@ use crate::base::files::{FileError, read_capped};
 use portreeve_verify::Unavailable;
 use portreeve_verify::image::Sha256;
 use portreeve_verify::oci::{
-    Descriptor, Image, MAX_REFERRERS, MAX_SIGNATURE_MANIFEST, SignatureManifest, media_type, read_referrers,
+    Descriptor, Image, MAX_REFERRERS, MAX_SIGNATURE_MANIFEST, OciError, SignatureManifest, media_type, read_referrers,
 };
 use portreeve_verify::text::printable;
 
@@ -110,7 +110,7 @@ impl Layout<'_> {
         Err(FetchError::NotFound { message: format!("the layout {} does not have {name}", self.name()) })
     }
 
-    fn bad(&self, wanted: Wanted<'_>, error: &portreeve_verify::oci::OciError) -> FetchError {
+    fn bad(&self, wanted: Wanted<'_>, error: &OciError) -> FetchError {
         let what = match wanted {
             Wanted::Tag(tag) => printable(tag, 128),
             Wanted::Digest(digest) => digest.to_string(),
@@ -143,7 +143,15 @@ impl Layout<'_> {
 impl Repository for Layout<'_> {
     fn image(&self, wanted: Wanted<'_>, cap: usize) -> Result<FetchedImage, FetchError> {
         let (bytes, digest) = self.manifest(wanted, cap)?;
-        let image = Image::read(&bytes, None, Some(digest)).map_err(|error| self.bad(wanted, &error))?;
+        let image = match Image::read(&bytes, None, Some(digest)) {
+            // OCI's older images do not say what they are. The layout's index says it, where a registry's header would.
+            Err(OciError::NoMediaType) => {
+                let entry = self.index()?.into_iter().find(|entry| entry.digest == digest);
+                Image::read(&bytes, entry.as_ref().map(|entry| entry.media_type.as_str()), Some(digest))
+            }
+            image => image,
+        };
+        let image = image.map_err(|error| self.bad(wanted, &error))?;
         Ok(FetchedImage { image, bytes })
     }
 

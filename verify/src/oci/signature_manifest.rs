@@ -25,7 +25,12 @@ impl SignatureManifest {
     /// Reads a manifest. `content_type` is the header's value, `expected` the digest that was asked for. An index is refused, and
     /// so is a manifest with another digest algorithm than SHA-256 in any place.
     pub fn read(bytes: &[u8], content_type: Option<&str>, expected: Option<Sha256>) -> Result<Self, OciError> {
-        let manifest = Manifest::read(bytes, content_type, expected, MAX_SIGNATURE_MANIFEST)?;
+        let read = |content_type| Manifest::read(bytes, content_type, expected, MAX_SIGNATURE_MANIFEST);
+        let manifest = match read(content_type) {
+            // On the disk there is no header. Nothing else than an OCI manifest is read here, and its shape must agree.
+            Err(OciError::NoMediaType) => read(Some(media_type::OCI_MANIFEST)),
+            manifest => manifest,
+        }?;
         if manifest.media_type != media_type::OCI_MANIFEST {
             return Err(OciError::MediaType { found: manifest.media_type.to_owned() });
         }

@@ -156,3 +156,19 @@ fn what_is_no_layout_says_nothing() {
         }
     }
 }
+
+#[test]
+fn an_image_without_a_media_type_has_that_of_the_layouts_index() {
+    let mut stick = Stick::new();
+    let manifest = json!({"schemaVersion": 2, "config": {}, "layers": []}).to_string();
+    let digest = stick.entry(manifest.as_bytes(), &named(&format!("{PLC}:v1")));
+    let child = stick.blob(manifest.replace('2', " 2").as_bytes());
+    let repository = stick.open(PLC);
+    for wanted in [Wanted::Tag("v1"), Wanted::Digest(digest)] {
+        let image = repository.image(wanted, CAP).unwrap().image;
+        assert_eq!((image.digest, image.media_type.as_str()), (digest, media_type::OCI_MANIFEST));
+    }
+    // Nothing says what this one is.
+    let refused = repository.image(Wanted::Digest(child), CAP);
+    assert!(matches!(refused, Err(FetchError::Rejected { code: "bad-manifest", .. })), "{refused:?}");
+}

@@ -73,6 +73,20 @@ fn scheme_row_054_an_index_is_no_signature() {
 }
 
 #[test]
+fn a_manifest_without_a_media_type_is_an_oci_manifest_by_its_shape() {
+    for (header, is_read) in [(None, true), (Some(""), true), (Some(OCI_MANIFEST), true), (Some(OCI_INDEX), false)] {
+        let mut manifest = bundle();
+        manifest.as_object_mut().unwrap().remove("mediaType");
+        let result = SignatureManifest::read(manifest.to_string().as_bytes(), header, None);
+        assert_eq!(result.is_ok(), is_read, "{header:?}: {result:?}");
+    }
+    let index = json!({"schemaVersion": 2, "manifests": []});
+    assert!(
+        words(SignatureManifest::read(index.to_string().as_bytes(), None, None)).contains("an index by its contents")
+    );
+}
+
+#[test]
 fn scheme_row_054_a_huge_descriptor_is_refused_by_its_size() {
     let mut huge = bundle();
     huge["config"]["size"] = json!(1 << 30);
