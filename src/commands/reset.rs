@@ -1,5 +1,6 @@
 //! `portreeve check --reset`: removes the stored data of a repository. This is needed after its owner has deleted the
 //! repository and made it again, or when the stored data is damaged. The next query trusts the pinned roots, or the first root that it sees.
+//! Evidence of cosign signatures is not touched: it is verified at every use, and binds nothing.
 
 use super::{ExitStatus, complain, gun_of, print};
 use crate::config::Config;
@@ -21,7 +22,9 @@ pub(super) fn run(config: &Config, names: &[String]) -> ExitStatus {
         };
         let configured: Vec<_> = config.trust.servers.for_host(gun.host()).and_then(Result::ok).into_iter().collect();
         match reset(cache.clone(), &gun, &configured) {
-            Ok(servers) if servers.is_empty() => print(&format!("there is no stored trust data of {gun}")),
+            Ok(servers) if servers.is_empty() => {
+                print(&format!("there is no stored trust data of {gun}; evidence of cosign signatures needs no reset"))
+            }
             Ok(servers) => print(&format!("removed the stored trust data of {gun} ({})", servers.join(", "))),
             Err(error) => {
                 status = status.worse(complain(&format!("{gun}: {error}")));
