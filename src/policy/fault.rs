@@ -286,7 +286,10 @@ impl Fault {
                 "set trust.enabled to true; while it is not, trust data is not looked at, and images are let in unchecked if \
                  nothing else is asked for"
             }
-            Self::NoSwitch => "write \"enabled: true\", or \"enabled: false\" to admit these images unchecked",
+            Self::NoSwitch => {
+                "write \"enabled: true\", or \"enabled: false\" to look at no trust data: without another check these images are \
+                 then let in unchecked"
+            }
             Self::EmptyList { field: "roots" } => {
                 "pin a root, or remove it: then the first root that is seen is trusted"
             }

@@ -16,7 +16,7 @@ use crate::policy::load::finish;
 use crate::schemes::Check;
 
 /// Documents of `kind namespace/name: pattern=+ pattern=-`; one file a document. `+` asks for trust, `~` warns, `!` denies, any
-/// other word is a trust server of that name.
+/// other word is a trust server of that name; `any3` asks for one of three checks.
 fn build(policies: &[&str]) -> Result<PolicySet, Vec<String>> {
     let mut documents = Vec::new();
     let mut problems = Vec::new();
@@ -35,6 +35,11 @@ fn build(policies: &[&str]) -> Result<PolicySet, Vec<String>> {
                 "+" => "trust: {enabled: true}".to_owned(),
                 "~" => "mode: warn, trust: {enabled: true}".to_owned(),
                 "!" => "deny: {message: use the mirror}".to_owned(),
+                any if any.starts_with("any") => {
+                    let check = |n| format!("{{cosign: {{signerSecrets: [{{name: s{n}}}]}}}}");
+                    let checks: Vec<String> = (0..any[3..].parse().unwrap()).map(check).collect();
+                    format!("anyOf: [{}]", checks.join(", "))
+                }
                 server => format!("trust: {{enabled: true, trustServer: \"https://{server}\"}}"),
             };
             text.push_str(&format!("  - {{name: \"{pattern}\", policy: {{{policy}}}}}\n"));
@@ -203,6 +208,10 @@ fn more_rules_than_are_ever_asked_are_not() {
     assert_eq!(chosen(&rules(33, &different), "n", &digest), "too many");
     assert_eq!(chosen(&rules(5_000, &|_| "+".to_owned()), "n", &digest), "too many");
     assert_eq!(chosen(&rules(5_000, &different), "n", "plc:v0007"), "plc:v0007*", "a tag has its own");
+    // Each alternative of a rule counts.
+    let alternatives = |n: usize| if n == 0 { "any8".to_owned() } else { format!("n{n}") };
+    assert_eq!(chosen(&rules(25, &alternatives), "n", &digest).split(" | ").count(), 25);
+    assert_eq!(chosen(&rules(26, &alternatives), "n", &digest), "too many");
     let shadowed: Vec<String> = (0..300).map(|n| format!("library/*:v{n}*=n{n}")).collect();
     let set = build(&[&format!("c: plc=+ {}", shadowed.join(" "))]).unwrap();
     assert_eq!(chosen(&set, "n", &digest), "plc", "those that never decide are not counted");
@@ -219,6 +228,9 @@ fn contradictions_name_both_places() {
     let problems = build(&["n/a: x=+", "n/a: x=-"]).unwrap_err();
     assert_eq!(problems, ["f1:1:1: ImagePolicy n/a stands twice, first in f0:1:1; give each policy a name of its own"]);
     assert_eq!(build(&["n/a: x=+ docker.io/x=-"]).unwrap_err().len(), 1);
+    for (one, other) in [("+", "any1"), ("any1", "any2"), ("any1", "-")] {
+        assert_eq!(build(&[&format!("n/a: x={one} docker.io/x={other}")]).unwrap_err().len(), 1, "{one} {other}");
+    }
 }
 
 /// `reg.io:443` is the same registry, so that the port must not lead past its rule to a laxer one.
@@ -239,9 +251,13 @@ fn the_default_port_escapes_no_rule() {
 
 #[test]
 fn what_says_the_same_may_stand_twice() {
-    let set = build(&["n/a: x=+", "n/a: x=+", "n/b: docker.io/library/x=+", "m/a: x=-", "a: x=-"]).unwrap();
-    assert_eq!(set.len(), 4);
-    assert_eq!(chosen(&set, "n", "x"), "x");
+    for asks in ["+", "any1", "any2"] {
+        let text = |policy: &str| policy.replace('+', asks);
+        let policies = ["n/a: x=+", "n/a: x=+", "n/b: docker.io/library/x=+", "m/a: x=-", "a: x=-"].map(text);
+        let set = build(&policies.each_ref().map(String::as_str)).unwrap();
+        assert_eq!(set.len(), 4);
+        assert_eq!(chosen(&set, "n", "x"), "x");
+    }
 }
 
 /// What trying every pattern on an image with a tag finds: the most specific ones that match.
