@@ -26,7 +26,7 @@ use crate::schemes::{Check, Mode, cosign};
 use crate::webhook::handler::Engine;
 use portreeve_verify::sigstore::{Signer, SigstoreKey};
 use portreeve_verify::text::printable;
-use report::{Report, Stored};
+use report::{Report, Stored, StoredSignatures};
 
 /// The most bytes of a key file.
 const MAX_KEY: usize = 64 << 10;
@@ -104,7 +104,12 @@ pub(super) fn run(
         status = status.worse(status_of(mode, &evaluation));
         let stored = evaluation.subject.as_ref().and_then(|subject| Stored::of_subject(engine, subject, now));
         let snippet = snippet::of(&evaluation, against, &engine.evaluator().own_namespace);
-        let report = Report { stored, policy_snippet: snippet, ..Report::of(image, namespace, mode, &evaluation) };
+        let report = Report {
+            stored,
+            stored_signatures: StoredSignatures::of(engine, &evaluation, Deadline::after(timeout), now),
+            policy_snippet: snippet,
+            ..Report::of(image, namespace, mode, &evaluation)
+        };
         let text = match output {
             Output::Text => report.to_text(now),
             // Serialising structs of strings and numbers cannot fail.

@@ -92,6 +92,9 @@ fn check_shows_each_signature_and_a_policy_that_can_be_pasted() {
     assert_eq!(report["statement"], format!("the digest that tag v1 has at {registry}"));
     assert_eq!(report["signers"], json!(["release"]));
     assert_eq!((report.get("trustServer"), report.get("gun")), (None, None));
+    assert_eq!(report["storedSignatures"]["digest"], digest, "{report:#}");
+    assert_eq!(report["storedSignatures"]["count"], 1, "of the policy's signers alone: {report:#}");
+    assert!(report["storedSignatures"]["ageSeconds"].as_u64().is_some_and(|age| age < 60), "{report:#}");
     let signatures = report["signatures"].as_array().unwrap();
     let counted: Vec<_> = signatures.iter().filter(|one| one["signers"] == json!(["release"])).collect();
     let passed_over: Vec<_> = signatures.iter().filter(|one| one.get("passedOver").is_some()).collect();

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::admission::combine::{CheckVerdict, RuleVerdict};
 use crate::admission::evaluate::{Evaluation, Verdict};
+use crate::base::context::Deadline;
 use crate::schemes::notary::store::summary::{self, StoredSummary};
 use crate::schemes::{Finding, Freshness, Mode, Pin, Subject, Verified};
 use crate::webhook::handler::Engine;
@@ -71,6 +72,8 @@ pub(super) struct Report {
     pub(super) roots_to_pin: Vec<Pin>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) stored: Option<Stored>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) stored_signatures: Option<StoredSignatures>,
     /// A policy in YAML.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) policy_snippet: Option<String>,
@@ -153,6 +156,29 @@ pub(super) struct Stored {
     pub(super) roles: Vec<StoredRole>,
 }
 
+/// The stored signatures of an image.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct StoredSignatures {
+    pub(super) digest: String,
+    pub(super) count: usize,
+    /// The time since the registry gave this digest for the tag.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) age_seconds: Option<u64>,
+}
+
+impl StoredSignatures {
+    /// What is stored of the image, if a registry was to be asked.
+    pub(super) fn of(engine: &Engine, evaluation: &Evaluation, deadline: Deadline, now: Timestamp) -> Option<Self> {
+        let (Some(Subject::Registry { .. }), Some(image)) = (&evaluation.subject, &evaluation.reference) else {
+            return None;
+        };
+        let stored = engine.evaluator().schemes.cosign.stored(image, deadline, now)?;
+        let age_seconds = stored.age.map(|age| age.as_secs());
+        Some(Self { digest: stored.digest.to_string(), count: stored.signatures, age_seconds })
+    }
+}
+
 #[derive(Debug, Serialize)]
 pub(super) struct StoredRole {
     pub(super) role: String,
@@ -222,6 +248,7 @@ impl Report {
             root_key_ids: Vec::new(),
             roots_to_pin: Vec::new(),
             stored: None,
+            stored_signatures: None,
             policy_snippet: None,
             others: evaluation.others.iter().map(Other::of).collect(),
         };

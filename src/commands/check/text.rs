@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 
-use super::report::{CheckReport, Other, Report, StoredRole};
+use super::report::{CheckReport, Other, Report, StoredRole, StoredSignatures};
 use crate::schemes::{Finding, Pin};
 
 /// The width of the labels. `targets/<signer>` is the longest.
@@ -56,6 +56,10 @@ impl Report {
             line(&mut text, "root key to pin", id);
         }
         self.add_stored(&mut text);
+        if let Some(StoredSignatures { digest, count, age_seconds }) = &self.stored_signatures {
+            let age = age_seconds.map(|age| format!(", the digest that the registry gave {age} s ago"));
+            line(&mut text, "stored signatures", &format!("{count} of {digest}{}", age.unwrap_or_default()));
+        }
         if !self.roots_to_pin.is_empty() {
             text.push_str("  to pin the root, put this under the policy's trust:\n    roots:\n");
             for Pin { key_id } in &self.roots_to_pin {

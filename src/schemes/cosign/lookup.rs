@@ -12,6 +12,7 @@ use super::message;
 use super::rule::Rule;
 use super::scheme::Cosign;
 use super::signed::{Required, Signed, finding};
+use super::stored::tag_name;
 use crate::metrics::Source;
 use crate::schemes::evidence::{FoundSignature, Record, Tagged};
 use crate::schemes::{Data, Evidence, Finding, Freshness, Query, Refusal, Trace, Verified, WhenUnavailable};
@@ -66,11 +67,7 @@ impl Lookup<'_> {
 
     /// `registry.local:9001/plant/plc:v1`.
     fn tag_name(&self) -> Option<String> {
-        let image = self.query.image;
-        let (repository, tag) = (image.repository(), image.tag()?);
-        let mut name = String::with_capacity(repository.len() + 1 + tag.len());
-        name.extend([repository, ":", tag]);
-        Some(name)
+        tag_name(self.query.image)
     }
 
     /// The verdict by stored evidence, if that is enough.

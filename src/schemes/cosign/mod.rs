@@ -17,10 +17,12 @@ pub mod rule;
 pub mod scheme;
 mod signed;
 mod stale;
+mod stored;
 
 pub use rule::Rule;
 pub use scheme::{Cosign, Settings};
 pub use signed::Signed;
+pub use stored::Stored;
 
 #[cfg(test)]
 mod tests;
