@@ -59,7 +59,7 @@ impl Client {
     pub(super) fn record_method(&self, server: &ServerUrl, method: &Method) {
         let mut methods = self.lock();
         if methods.len() >= MAX_METHODS && !methods.contains_key(server) {
-            // Servers come from policies, of which there are few; starting over costs one request for each.
+            // An image's name may name any registry. Starting over costs one request for each server.
             methods.clear();
         }
         methods.insert(server.clone(), method.clone());

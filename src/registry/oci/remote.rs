@@ -14,7 +14,7 @@ use crate::base::context::Deadline;
 use crate::http::client::Response;
 use crate::http::error_body;
 use crate::http::origin::permit::Permit;
-use crate::http::url::{HttpUrl, PlainHttp, ServerUrl};
+use crate::http::url::{HttpUrl, PlainHttp, ServerUrl, printable_url};
 use crate::keychain::credentials::Credentials;
 use crate::metrics;
 use crate::registry::client::Client;
@@ -171,14 +171,25 @@ impl<'a> Remote<'a> {
 
     /// A status from which nothing follows.
     fn no_answer(&self, response: &Response, what: &str) -> FetchError {
-        let hint = match response.status {
+        let status = status(response);
+        match response.status {
             300..400 => {
-                ", a redirect, which is followed for blobs only: name the registry's own address in registries.endpoints"
+                // What follows the `?` of a URL may be a permission, and is not repeated.
+                let target = response.field("location").and_then(|target| target.split('?').next()).unwrap_or_default();
+                let target = printable_url(target);
+                let answer = format_args!(
+                    "{status}, a redirect to \"{target}\", which is followed for blobs only: if the registry is there, name it in \
+                     registries.endpoints"
+                );
+                self.unavailable(what, &answer)
             }
-            429 => ": it limits how often it is asked; use credentials for it, or a mirror (registries.endpoints)",
-            _ => "",
-        };
-        self.unavailable(what, &format_args!("{}{hint}", status(response)))
+            429 => {
+                let hint =
+                    "it limits how often it is asked; use credentials for it, or a mirror (registries.endpoints)";
+                self.unavailable(what, &format_args!("{status} ({hint})"))
+            }
+            _ => self.unavailable(what, &status),
+        }
     }
 
     fn unavailable(&self, what: &str, answer: &dyn fmt::Display) -> FetchError {

@@ -202,7 +202,7 @@ fn what_no_registry_says_is_unavailable() {
         (Fault::Status(500), "answered 500 MADE_UP, when asked for the manifest v1 of plant/plc"),
         (Fault::Status(503), "503"),
         (Fault::Status(400), "400"),
-        (Fault::Status(429), "429 MADE_UP: it limits how often it is asked"),
+        (Fault::Status(429), "429 MADE_UP (it limits how often it is asked"),
         (Fault::Status(418), "418"),
         (Fault::Reset, "closed the connection"),
         (Fault::ShortBody, "closed the connection"),
@@ -225,9 +225,12 @@ fn scheme_row_025_a_redirected_manifest_is_not_followed() {
     bench.storage.push_image(NAME, "v1", "one");
     for status in [301, 302, 303, 307, 308] {
         bench.registry.behave();
-        bench.registry.change("", Change::Redirect(status, format!("{}{{}}", bench.storage.url())));
+        bench.registry.change("", Change::Redirect(status, format!("{}{{}}?Signature=hidden", bench.storage.url())));
         for wanted in [Wanted::Tag("v1"), Wanted::Digest(digest(&image))] {
-            assert_told(bench.image(wanted), "unavailable", "a redirect, which is followed for blobs only");
+            let (kind, message) = told(bench.image(wanted));
+            let redirect = format!("{status}, a redirect to \"{}/v2/{NAME}/manifests/", bench.storage.url());
+            assert!(kind == "unavailable" && message.contains(&redirect) && !message.contains("hidden"), "{message}");
+            assert!(message.contains("name it in registries.endpoints"), "{message}");
         }
         let (kind, _) = told(bench.signatures(Wanted::Tag("v1")));
         assert_eq!(kind, "unavailable");
