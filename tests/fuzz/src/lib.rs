@@ -7,6 +7,7 @@
 pub mod admission_review;
 pub mod canonical_json;
 pub mod configuration;
+pub mod cosign_payload;
 pub mod docker_config;
 pub mod gateway_request;
 pub mod http_head;
@@ -16,9 +17,11 @@ pub mod policy_file;
 pub mod policy_pattern;
 pub mod referrers_list;
 pub mod root_bundle;
+pub mod sigstore_bundle;
 pub mod trust_data;
 pub mod www_authenticate;
 
+mod claim;
 mod glob;
 mod oci;
 mod strict_json;
@@ -27,10 +30,11 @@ mod strict_json;
 type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 14] = [
+pub const TARGETS: [Target; 16] = [
     ("admission_review", admission_review::check),
     ("canonical_json", canonical_json::check),
     ("configuration", configuration::check),
+    ("cosign_payload", cosign_payload::check),
     ("docker_config", docker_config::check),
     ("gateway_request", gateway_request::check),
     ("http_head", http_head::check),
@@ -40,6 +44,7 @@ pub const TARGETS: [Target; 14] = [
     ("policy_pattern", policy_pattern::check),
     ("referrers_list", referrers_list::check),
     ("root_bundle", root_bundle::check),
+    ("sigstore_bundle", sigstore_bundle::check),
     ("trust_data", trust_data::check),
     ("www_authenticate", www_authenticate::check),
 ];

@@ -61,9 +61,6 @@ impl fmt::Display for SignatureRejection {
         } else {
             write!(f, "it is signed by {signed} of {of} signers, and {required} must have signed; not by {missing}")?;
         }
-        if self.found == 0 {
-            return f.write_str("; it has no signature");
-        }
         for (manifest, reason, times) in &self.reasons {
             write!(f, "; signature manifest {manifest}: {reason}")?;
             if *times > 1 {

@@ -45,6 +45,16 @@ impl Key {
         Self::generate(&PKCS_ED25519, Kind::Ed25519)
     }
 
+    /// The Ed25519 key with this seed. Its signatures are always the same.
+    pub fn ed25519_of(seed: [u8; 32]) -> Self {
+        // PKCS#8 (RFC 8410 §7).
+        let mut der = vec![0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
+        der.extend(seed);
+        let der = pki_types::PrivatePkcs8KeyDer::from(der);
+        let pair = KeyPair::from_pkcs8_der_and_sign_algo(&der, &PKCS_ED25519).expect("a key");
+        Self { pair: Arc::new(pair), kind: Kind::Ed25519 }
+    }
+
     /// The tests' one RSA key. It signs by PKCS#1 v1.5 over SHA-256.
     pub fn rsa() -> Self {
         Self { pair: Arc::new(rsa_pair()), kind: Kind::Rsa }

@@ -153,7 +153,7 @@ fn a_rejection_says_who_is_missing_and_why_each_signature_does_not_count() {
     let key = Key::p256();
     let signers = [signer("alice", &key)];
     let rejection = verify(by(&signers), &image, &[]).unwrap_err();
-    assert_eq!(rejection.to_string(), "it is not signed by alice; it has no signature");
+    assert_eq!(rejection.to_string(), "it is not signed by alice");
 
     let ed25519 = Key::ed25519();
     let signers = [signer("alice", &key), signer("bob", &ed25519), signer("eve", &Key::p256())];
