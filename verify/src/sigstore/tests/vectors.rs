@@ -215,3 +215,38 @@ fn scheme_row_038_to_050_crafted_signatures() {
         }
     }
 }
+
+/// Bundles over the bytes of a file, which stand for an image's manifest here.
+#[test]
+fn scheme_row_065_068_conformance_cases_with_a_key() {
+    let Some(vectors) = vectors() else { return };
+    let cases = vectors.join("sigstore-conformance");
+    let artifact = Image::new(&fs::read(cases.join("a.txt")).unwrap());
+    let manifest = Artifact::bundle(&artifact, Vec::new()).manifest;
+    let manifest = SignatureManifest::read(&manifest, None, None).unwrap();
+    let pem = fs::read_to_string(cases.join("managed-key-happy-path/key.pub")).unwrap();
+    let signers = [Signer { name: "managed".to_owned(), key: SigstoreKey::from_pem(&pem).unwrap() }];
+    let mut accepted = Vec::new();
+    for case in fs::read_dir(&cases).unwrap().map(|case| case.unwrap().path()).filter(|case| case.is_dir()) {
+        let name = case.file_name().unwrap().to_str().unwrap().to_owned();
+        let Ok(bundle) = fs::read(case.join("bundle.sigstore.json")) else { continue };
+        let signature = Signature::from_bundle(&manifest, bundle);
+        match fs::read_to_string(case.join("key.pub")) {
+            Ok(pem) => {
+                let key = SigstoreKey::from_pem(&pem);
+                let own = key.is_ok_and(|key| {
+                    let signers = [Signer { name: name.clone(), key }];
+                    verify(by(&signers), &artifact, &[signature.as_ref().unwrap()]).is_ok()
+                });
+                assert_eq!(own, !name.ends_with("_fail"), "{name}");
+            }
+            Err(_) => assert!(signature.is_err(), "{name} has a certificate"),
+        }
+        if signature.is_ok_and(|signature| verify(by(&signers), &artifact, &[&signature]).is_ok()) {
+            accepted.push(name);
+        }
+    }
+    accepted.sort();
+    // By the same key; the wrong one of the third case is only in its file.
+    assert_eq!(accepted, ["managed-key-and-trusted-root", "managed-key-happy-path", "managed-key-wrong-key_fail"]);
+}
