@@ -6,7 +6,7 @@ use crate::image::Sha256;
 use crate::json::JsonError;
 use crate::text::printable;
 
-/// The most characters of a signature's text in a message.
+/// The most characters of such a text in a message.
 const MAX_QUOTED: usize = 120;
 
 /// Why a signature does not count. `Display` is safe to print, and says what is wrong and, where there is something, what to do.
@@ -67,7 +67,7 @@ pub enum NotCounted {
     Annotation {
         /// Who made it: names of the policy's signers.
         by: String,
-        /// The annotation, as the policy has it.
+        /// The annotation.
         name: String,
         /// Its value in the policy.
         required: String,
@@ -118,7 +118,7 @@ impl NotCounted {
     }
 }
 
-/// Text of a signature, for a message.
+/// Text of a signature or a policy, for a message.
 pub(super) fn quoted(text: &str) -> String {
     printable(text, MAX_QUOTED)
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::not_counted::NotCounted;
+use super::not_counted::{NotCounted, quoted};
 use crate::image::Sha256;
 
 /// The most different reasons that are kept.
@@ -87,7 +87,7 @@ pub(super) fn names(names: &[String]) -> String {
         if index > 0 {
             text.push_str(", ");
         }
-        text.push_str(name);
+        text.push_str(&quoted(name));
     }
     text
 }

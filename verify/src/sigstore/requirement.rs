@@ -100,8 +100,8 @@ impl Requirement<'_> {
             None => Ok(signers),
             Some(Unmet::Annotation { name, required, found }) => Err(NotCounted::Annotation {
                 by: by(),
-                name: name.to_owned(),
-                required: required.to_owned(),
+                name: quoted(name),
+                required: quoted(required),
                 found: found.map(quoted),
             }),
             Some(Unmet::Repository { required }) => Err(NotCounted::Repository {
@@ -148,7 +148,7 @@ impl Requirement<'_> {
     fn by_nobody(&self, signature: &Signature) -> NotCounted {
         let hint = signature.hint();
         match self.signers.iter().find(|signer| signer.key.is_ed25519() && Some(signer.key.id()) == hint) {
-            Some(signer) => NotCounted::Prehashed { signer: signer.name.clone() },
+            Some(signer) => NotCounted::Prehashed { signer: quoted(&signer.name) },
             None => NotCounted::OtherKey { hint },
         }
     }
