@@ -219,7 +219,7 @@ impl Evaluator {
         let namespace = context.namespace;
         let reference = match parse(image) {
             Ok(reference) => reference,
-            Err(evaluation) => return evaluation,
+            Err(evaluation) => return *evaluation,
         };
         let Some(policies) = self.policies.get() else {
             let reason = "no policies are loaded; the log says what is wrong with them".to_owned();
@@ -280,7 +280,7 @@ impl Evaluator {
     ) -> Evaluation {
         let reference = match parse(image) {
             Ok(reference) => reference,
-            Err(evaluation) => return evaluation,
+            Err(evaluation) => return *evaluation,
         };
         let keychain = PodKeychain { pull_secrets: self.pull_secrets.as_ref(), mounted: &self.credentials, context };
         let key_namespace = context.namespace;
@@ -332,10 +332,10 @@ impl Evaluator {
 }
 
 /// The image's reference, or the rejection of a text that is none.
-fn parse(image: &str) -> Result<Reference, Evaluation> {
+fn parse(image: &str) -> Result<Reference, Box<Evaluation>> {
     Reference::parse(image).map_err(|error| {
         let reason = format!("invalid image name \"{}\": {error}", printable(image, 300));
-        Evaluation::rejected(None, "invalid-image-name", reason)
+        Box::new(Evaluation::rejected(None, "invalid-image-name", reason))
     })
 }
 

@@ -101,8 +101,8 @@ fn a_key_file_is_a_signer() {
         Against::Check(Check::Cosign(rule)) => Ok(rule.signers.iter().map(|one| one.name.clone()).collect::<Vec<_>>()),
         _ => panic!(),
     };
-    directory.write("release key.pub", &Key::p256().public_pem());
-    directory.write("cosign.key", &Key::p256().private_pem());
+    directory.write("release key.pub", Key::p256().public_pem());
+    directory.write("cosign.key", Key::p256().private_pem());
     assert_eq!(signers("release key.pub"), Ok(vec!["release-key".to_owned()]));
     assert!(signers("cosign.key").is_err_and(|error: String| error.contains("private key")));
     assert!(signers("none.pub").is_err_and(|error| error.contains("none.pub: ")));
