@@ -33,7 +33,7 @@ struct Bench {
     /// Another server under the same CA.
     storage: Registry,
     client: Client,
-    _scratch: Scratch,
+    scratch: Scratch,
 }
 
 impl Bench {
@@ -43,7 +43,7 @@ impl Bench {
         let ca = scratch.write("ca.pem", authority.pem());
         let client = Client::over(http(Some(ca), PlainHttp::Refused, Proxies::default()), PlainHttp::Refused);
         let (registry, storage) = (Registry::start_under(&authority), Registry::start_under(&authority));
-        Self { registry, storage, client, _scratch: scratch }
+        Self { registry, storage, client, scratch: scratch }
     }
 
     /// Both servers and the client without TLS.
@@ -51,7 +51,7 @@ impl Bench {
         let plain_http = PlainHttp::DangerouslyAllowed;
         let client = Client::over(http(None, plain_http, Proxies::default()), plain_http);
         let (registry, storage) = (Registry::start_plain(), Registry::start_plain());
-        Self { registry, storage, client, _scratch: Scratch::new() }
+        Self { registry, storage, client, scratch: Scratch::new() }
     }
 
     fn place(&self) -> Place {

@@ -1,6 +1,11 @@
 //! Registries that stall, flood and never end: each request ends by its deadline, and reads no more than its cap.
 
+use std::sync::Arc;
+
 use super::*;
+use crate::http::client::Http;
+use crate::http::origin::{Limits, Times};
+use crate::metrics::Metrics;
 use portreeve_test_support::cosign::Artifact;
 
 type Ask = fn(&dyn Repository, Sha256) -> Result<(), FetchError>;
@@ -85,4 +90,32 @@ fn ten_thousand_referrers_are_refused_by_their_bytes() {
     bench.registry.page_referrers(2_600);
     assert_told(bench.referrers(digest(&image)), "too large", "");
     assert!(began.elapsed() < Duration::from_secs(20));
+}
+
+/// The registry is probed at `/v2/`. Requests for any of its repositories fail at once while it does not answer there.
+#[test]
+fn scheme_row_015_a_registry_that_is_down_is_not_waited_for() {
+    let bench = Bench::new();
+    let ca = bench.scratch.write("ca.pem", bench.registry.ca_pem());
+    let (short, long) = (Duration::from_millis(100), Duration::from_secs(60));
+    let times =
+        Times { half_open_after: short, probe: 2 * short, first_pause: long, longest_pause: long, ..Times::DEFAULT };
+    let limits = Limits { times, ..Limits::NO_BULKHEAD };
+    let metrics = Arc::new(Metrics::new());
+    let plain_http = PlainHttp::Refused;
+    let http = Http::checked_every(Some(ca), plain_http, Proxies::default(), short, limits, metrics).unwrap();
+    let bench = Bench { client: Client::over(http, plain_http), ..bench };
+    bench.registry.push_image(NAME, "v1", "one");
+    bench.registry.misbehave("", Fault::Stall);
+    let ask = |wait| bench.ask_with(&[], wait, |repository| repository.image(Wanted::Tag("v1"), MAX_MANIFEST));
+    assert_told(ask(3 * short), "unavailable", "in time");
+    let began = Instant::now();
+    while !told(ask(3 * short)).1.contains("is not asked again before it responds to a probe") {
+        assert!(began.elapsed() < Duration::from_secs(10), "the circuit stays closed");
+    }
+    assert!(bench.registry.requests().iter().any(|request| request.target == "/v2/"), "the probe");
+    bench.registry.forget_requests();
+    let began = Instant::now();
+    assert_told(ask(long), "unavailable", "is not asked again before it responds to a probe");
+    assert!(began.elapsed() < Duration::from_secs(2) && bench.registry.requests().is_empty());
 }
