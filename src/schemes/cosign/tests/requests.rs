@@ -3,7 +3,7 @@
 use super::*;
 
 /// Long enough that requests at the same time are seen to be.
-const DELAY: Duration = Duration::from_millis(60);
+const DELAY: Duration = Duration::from_millis(300);
 
 fn guarded(bench: &Bench) -> Vec<Credential> {
     bench.registry.require(SignIn::Bearer(TokenService::of("alice", "secret")));
