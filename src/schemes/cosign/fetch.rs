@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::collect::Collector;
 use super::collected::{Collected, Tried};
-use super::flight::{Failure, Key, Scope, SideName, Wanted};
+use super::flight::{Failure, Key, Scope, SideName, Wanted, is_general};
 use super::lookup::Lookup;
 use super::memory::{Account, Patience};
 use super::message;
@@ -17,6 +17,7 @@ use crate::base::context::Deadline;
 use crate::base::single_flight::{Call, Entry, Join, Leader, Outcome};
 use crate::http::origin::Origin;
 use crate::http::origin::bulkhead::NoPermit;
+use crate::keychain::credentials::Fingerprint;
 use crate::metrics::Source;
 use crate::registry::oci::places::Place;
 use crate::registry::oci::repository::{self, FetchError, Repository};
@@ -35,12 +36,15 @@ const CHECK_EVERY: Duration = Duration::from_millis(50);
 
 /// What meets the rule.
 type Met = (Arc<Collected>, Accepted, Freshness);
-type Flight = Entry<Arc<Collected>, Scope, Failure>;
+/// A step of a fetch, at one side.
+type Step<'a> = dyn Fn(&dyn Repository, Patience<'_>) -> Result<Arc<Collected>, FetchError> + 'a;
+type Ended = Outcome<Arc<Collected>, Box<Failure>>;
+type Flight = Entry<Arc<Collected>, Scope, Box<Failure>>;
 
 impl Lookup<'_> {
     /// Fetches until the rule is met, or until there is nothing more to be fetched. `has_data`: may stored data be used if nothing
     /// can be fetched?
-    pub(super) fn fetch(&self, has_data: bool) -> Result<Met, Failure> {
+    pub(super) fn fetch(&self, has_data: bool) -> Result<Met, Box<Failure>> {
         let key = self.key();
         let entry = self.cosign.flights.entry(&key);
         let fetched = self.fetch_by(&key, &entry, has_data);
@@ -51,7 +55,7 @@ impl Lookup<'_> {
         fetched
     }
 
-    fn fetch_by(&self, key: &Key, entry: &Flight, has_data: bool) -> Result<Met, Failure> {
+    fn fetch_by(&self, key: &Key, entry: &Flight, has_data: bool) -> Result<Met, Box<Failure>> {
         let known = self.negative_key();
         if let Some(failure) = self.known_failure(known) {
             return Err(failure);
@@ -75,6 +79,8 @@ impl Lookup<'_> {
                         only_with = Some(self.fingerprints());
                         have = None;
                     }
+                    // Its leader ran out of time: this request may have more.
+                    Err(_) if collected.failed().is_some_and(|failed| !is_general(failed)) => have = None,
                     Err(rejection) if collected.is_complete() => return Err(self.refuse(collected, &rejection)),
                     Err(_) => {}
                 }
@@ -82,7 +88,8 @@ impl Lookup<'_> {
             if deadline.remaining().is_none() {
                 return Err(self.late(self.began).into());
             }
-            self.check_servers(deadline, has_data)?;
+            let next = if have.is_some() { self.sides.of_signatures() } else { SideName::Image };
+            self.check_server(next, deadline, has_data)?;
             let can_use = |scope: &Scope| only_with.is_none_or(|own| self.is_with(scope, &own));
             let new = || only_with.as_ref().map_or_else(Scope::default, Scope::with);
             match entry.join_if(can_use, new) {
@@ -116,12 +123,12 @@ impl Lookup<'_> {
     /// Fetches, for this request and for those that follow.
     fn lead(
         &self,
-        leader: Leader<'_, Arc<Collected>, Scope, Failure>,
+        leader: Leader<'_, Arc<Collected>, Scope, Box<Failure>>,
         key: &Key,
         have: Option<Arc<Collected>>,
         known: Sha256,
         deadline: Deadline,
-    ) -> Result<Met, Failure> {
+    ) -> Result<Met, Box<Failure>> {
         if let Some(failure) = self.known_failure(known) {
             return Err(failure);
         }
@@ -158,7 +165,7 @@ impl Lookup<'_> {
         have: Option<Arc<Collected>>,
         scope: &Scope,
         deadline: Deadline,
-    ) -> Result<Arc<Collected>, Failure> {
+    ) -> Result<Arc<Collected>, Box<Failure>> {
         if let Some(collected) = have.as_ref().filter(|collected| self.is_enough(collected)) {
             return Ok(Arc::clone(collected));
         }
@@ -188,7 +195,7 @@ impl Lookup<'_> {
         collected.map_err(|error| {
             let refusal = message::not_fetched(self.query.image, error);
             let before = have.as_ref().map(|collected| collected.tried).unwrap_or_default();
-            Failure { refusal, tried: self.tried(&before), findings: Vec::new() }
+            Box::new(Failure { refusal, tried: self.tried(&before), findings: Vec::new() })
         })
     }
 
@@ -248,7 +255,7 @@ impl Lookup<'_> {
         name: SideName,
         scope: &Scope,
         deadline: Deadline,
-        run: &dyn Fn(&dyn Repository, Patience<'_>) -> Result<Arc<Collected>, FetchError>,
+        run: &Step<'_>,
     ) -> Result<Arc<Collected>, FetchError> {
         scope.ask(name);
         let (side, began) = (self.sides.get(name), Instant::now());
@@ -267,9 +274,9 @@ impl Lookup<'_> {
     /// Waits for another request's fetch; `None` where it is slow to sign in with other credentials than this query's.
     fn wait(
         &self,
-        call: &Call<Arc<Collected>, Scope, Failure>,
+        call: &Call<Arc<Collected>, Scope, Box<Failure>>,
         deadline: Deadline,
-    ) -> Result<Option<Outcome<Arc<Collected>, Failure>>, Failure> {
+    ) -> Result<Option<Ended>, Box<Failure>> {
         let began = Instant::now();
         loop {
             let side = call.scope.side();
@@ -283,10 +290,16 @@ impl Lookup<'_> {
                     return Ok(Some(outcome));
                 }
                 // The credentials are looked up first: the leader may be looking up the same.
-                if self.sides.names().any(|name| call.scope.sign_in(name).state().is_slow())
-                    && !self.is_with(&call.scope, &self.fingerprints())
-                {
-                    return Ok(None);
+                let is_slow = |name| call.scope.sign_in(name).state().is_slow();
+                if self.sides.names().any(is_slow) {
+                    let own = self.fingerprints();
+                    let is_other = |(name, own): (SideName, &Option<Fingerprint>)| {
+                        let state = call.scope.sign_in(name).state();
+                        state.is_slow() && own.is_some_and(|own| !state.is_with(own))
+                    };
+                    if self.sides.names().zip(&own).any(is_other) {
+                        return Ok(None);
+                    }
                 }
                 if deadline.remaining().is_none() {
                     return Err(self.late(began).into());
@@ -308,7 +321,7 @@ impl Lookup<'_> {
     }
 
     /// The definite failure of a fetch a moment ago, if it holds for this query.
-    fn known_failure(&self, known: Sha256) -> Option<Failure> {
+    fn known_failure(&self, known: Sha256) -> Option<Box<Failure>> {
         let failure = self.cosign.refusals.get(known, self.recheck_after())?;
         self.would_try(&failure.tried).then_some(failure)
     }
@@ -371,10 +384,6 @@ impl Lookup<'_> {
             Place::Registry { url, .. } => Some(self.cosign.shared.client.origin(url)),
             Place::Layout { .. } => None,
         }
-    }
-
-    fn check_servers(&self, deadline: Deadline, has_data: bool) -> Result<(), Unavailable> {
-        self.sides.names().try_for_each(|name| self.check_server(name, deadline, has_data))
     }
 
     /// Fails if the server is down. A query with stored data does not wait for the next probe either.

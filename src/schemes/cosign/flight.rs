@@ -133,16 +133,20 @@ impl Failure {
     pub(super) fn is_general(&self) -> bool {
         match &self.refusal {
             Refusal::Rejected { .. } => true,
-            Refusal::Unavailable(Unavailable { cause, .. }) => {
-                !matches!(cause, UnavailableCause::OutOfTime | UnavailableCause::Busy)
-            }
+            Refusal::Unavailable(unavailable) => is_general(unavailable),
         }
     }
 }
 
+/// Does it depend neither on the time that a request had nor on its place among others?
+pub(super) fn is_general(unavailable: &Unavailable) -> bool {
+    !matches!(unavailable.cause, UnavailableCause::OutOfTime | UnavailableCause::Busy)
+}
+
 /// A failure before any server was asked.
-impl From<Unavailable> for Failure {
+impl From<Unavailable> for Box<Failure> {
     fn from(unavailable: Unavailable) -> Self {
-        Self { refusal: Refusal::Unavailable(unavailable), tried: Tried::default(), findings: Vec::new() }
+        let refusal = Refusal::Unavailable(unavailable);
+        Self::new(Failure { refusal, tried: Tried::default(), findings: Vec::new() })
     }
 }

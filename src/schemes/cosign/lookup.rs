@@ -106,11 +106,11 @@ impl Lookup<'_> {
     }
 
     /// The refusal of an image whose signatures have all been fetched.
-    pub(super) fn refuse(&self, collected: &Collected, rejection: &SignatureRejection) -> Failure {
+    pub(super) fn refuse(&self, collected: &Collected, rejection: &SignatureRejection) -> Box<Failure> {
         let findings = self.findings(collected);
         let place = self.sides.get(self.sides.of_signatures()).place;
         let refusal = message::not_verified(self.query.image, place, collected, rejection, findings.is_empty());
-        Failure { refusal, tried: collected.tried, findings }
+        Box::new(Failure { refusal, tried: collected.tried, findings })
     }
 
     /// Keeps the signatures that verified, and the digest of the tag.

@@ -70,7 +70,7 @@ pub(super) fn not_verified(
 pub(super) fn not_fetched(image: &Reference, error: FetchError) -> Refusal {
     match error {
         FetchError::NotFound { message } => {
-            let message = format!("the image {image} does not exist: {message}; correct its name, or push it");
+            let message = format!("the image {image} does not exist: {message}; check its name and its tag");
             Refusal::Rejected { code: "not-found", message }
         }
         FetchError::Rejected { code, message } => {

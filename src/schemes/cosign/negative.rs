@@ -19,11 +19,11 @@ const MAX_FINDINGS: usize = 8;
 
 /// The cache. Shared by all workers.
 #[derive(Default)]
-pub(super) struct NegativeCache(Mutex<HashMap<Sha256, (Failure, Instant)>>);
+pub(super) struct NegativeCache(Mutex<HashMap<Sha256, (Box<Failure>, Instant)>>);
 
 impl NegativeCache {
     /// An entry that is no older than `max_age`. The caller checks whether it holds for its credentials.
-    pub(super) fn get(&self, key: Sha256, max_age: Duration) -> Option<Failure> {
+    pub(super) fn get(&self, key: Sha256, max_age: Duration) -> Option<Box<Failure>> {
         let entries = self.lock();
         let (failure, since) = entries.get(&key)?;
         (since.elapsed() < max_age).then(|| failure.clone())
@@ -34,7 +34,7 @@ impl NegativeCache {
         if !failure.is_definite() {
             return;
         }
-        let mut failure = failure.clone();
+        let mut failure = Box::new(failure.clone());
         failure.findings.truncate(MAX_FINDINGS);
         let mut entries = self.lock();
         if entries.len() >= MAX_ENTRIES && !entries.contains_key(&key) {
@@ -49,7 +49,7 @@ impl NegativeCache {
         self.lock().remove(&key);
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Sha256, (Failure, Instant)>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Sha256, (Box<Failure>, Instant)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner) // nothing under it can panic half-way
     }
 }

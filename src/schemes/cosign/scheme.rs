@@ -44,7 +44,7 @@ pub struct Cosign {
     pub(super) settings: Settings,
     pub(super) evidence: Arc<EvidenceStore>,
     /// The fetches under way, and for a moment what they fetched.
-    pub(super) flights: SingleFlight<Key, Arc<Collected>, Scope, Failure>,
+    pub(super) flights: SingleFlight<Key, Arc<Collected>, Scope, Box<Failure>>,
     pub(super) refusals: NegativeCache,
 }
 

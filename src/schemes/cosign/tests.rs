@@ -28,6 +28,7 @@ use portreeve_verify::sigstore::{Signer, SigstoreKey};
 mod evidence_rows;
 mod hostile;
 mod keys;
+mod layout;
 mod neighbours;
 mod requests;
 mod rows;

@@ -105,7 +105,7 @@ fn good_credentials_of_many_tenants_still_share_a_fetch() {
 fn a_silent_registry_holds_up_no_other_one() {
     let (silent, other) = (Bench::signed(&Options::default()), Registry::start());
     silent.registry.misbehave("", Fault::Stall);
-    silent.scratch.write("ca.pem", &format!("{}{}", silent.registry.ca_pem(), other.ca_pem()));
+    silent.scratch.write("ca.pem", format!("{}{}", silent.registry.ca_pem(), other.ca_pem()));
     let bench = Bench { cosign: make(&silent.scratch, &Options::default()), ..silent };
     let image = other.push_image(NAME, "v1", "other");
     other.attach(NAME, &image, &bundle(&image, &bench.alice));

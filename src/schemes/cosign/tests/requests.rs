@@ -120,7 +120,7 @@ fn signatures_at_another_place_are_read_there_and_the_tag_at_the_images_own_regi
     let signatures = Registry::start();
     let mut bench = Bench::new();
     let place = BTreeMap::from([(format!("{}/", bench.registry.host()), format!("{}/sigs/", signatures.url()))]);
-    bench.scratch.write("ca.pem", &format!("{}{}", bench.registry.ca_pem(), signatures.ca_pem()));
+    bench.scratch.write("ca.pem", format!("{}{}", bench.registry.ca_pem(), signatures.ca_pem()));
     bench.restart(&Options { signatures: place, ..Options::default() });
     signatures.attach("sigs/plant/plc", &bench.image, &bundle(&bench.image, &bench.alice));
     let mut trace = Trace::default();

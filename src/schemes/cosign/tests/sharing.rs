@@ -94,3 +94,22 @@ fn who_waits_keeps_to_its_own_deadline() {
         unavailable(leader.join().unwrap());
     });
 }
+
+/// A signature that a leader had no time to fetch is fetched by those who have.
+#[test]
+fn who_has_more_time_does_not_share_what_a_leader_had_no_time_for() {
+    let bench = Bench::signed(&Options::default());
+    bench.registry.misbehave("/blobs/", Fault::Stall);
+    let rule = bench.rule();
+    thread::scope(|scope| {
+        let short = scope.spawn(|| bench.ask(&Ask { wait: Duration::from_millis(800), ..Ask::of(":v1", &rule) }));
+        while bench.registry.count("/blobs/") == 0 {
+            thread::sleep(Duration::from_millis(5));
+        }
+        let waiting = scope.spawn(|| bench.verdict());
+        thread::sleep(Duration::from_millis(100));
+        bench.registry.behave();
+        unavailable(short.join().unwrap());
+        waiting.join().unwrap().unwrap();
+    });
+}
