@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::pki::Pki;
 use crate::process::run;
 use crate::product::{Site, executable};
+use crate::review::policy_for;
 
 const NAME: &str = "plant/plc";
 
@@ -202,4 +203,18 @@ fn check_shows_every_check_of_a_policy_with_two_schemes() {
     plant.under_text(&snippet, ALLOWED);
     let text = run(&mut plant.site.command("check", &[&plant.tagged("v1")]), "").expect(ALLOWED).stdout;
     assert!(text.contains("scheme                        cosign\n"), "{text}");
+}
+
+/// Nothing leaves this machine: the proxy is not there.
+#[test]
+fn a_denial_for_docker_s_own_server_says_that_it_ends_and_what_to_do() {
+    let site = Site::new(&Pki::new());
+    site.policies(&[policy_for("nginx", json!({ "enabled": true, "trustServer": "https://notary.docker.io" }))]);
+    let mut command = site.command("check", &["--output", "json", "nginx:1"]);
+    let run = run(command.env("HTTPS_PROXY", "http://127.0.0.1:1"), "").expect(UNDECIDED);
+    let report: Value = serde_json::from_str(&run.stdout).unwrap();
+    let reason = report["reason"].as_str().unwrap();
+    for words in ["the trust server did not answer", "ends on 8 December 2026", "trustServer", "docs/migrating.md"] {
+        assert!(reason.contains(words), "{words} is not in {reason}");
+    }
 }
