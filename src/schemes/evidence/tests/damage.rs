@@ -66,6 +66,50 @@ fn a_changed_hash_does_not_hide_a_changed_byte() {
 }
 
 #[test]
+fn lines_that_were_moved_removed_or_repeated_make_no_other_signature() {
+    let (bench, keys, foreign) = (Bench::new(), [Key::p256(), Key::p256()], Key::p256());
+    let plc = cosign::Image::named("plc");
+    let message = found(&plc, &Artifact::bundle(&plc, Bundle::message(&plc.manifest, &keys[1]).bytes()));
+    put(&bench.start(), &plc, &[layer(&plc, &keys[0]), message].concat());
+    let good = fs::read(bench.image_file(&plc)).unwrap();
+    let content = sealed::unsealed(&good, "portreeve evidence ").unwrap();
+    let end = content.windows(2).position(|two| two == b"\n\n").unwrap();
+    let lines: Vec<_> = str::from_utf8(&content[..end]).unwrap().lines().collect();
+    assert_eq!(lines.len(), 8, "the image, two signatures, five parts");
+    let mut state = 1_u64;
+    let mut random = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        usize::try_from(state >> 33).unwrap() % below
+    };
+    let mut read = 0;
+    for _ in 0..5_000 {
+        let mut lines = lines.clone();
+        for _ in 0..=random(3) {
+            let (from, to) = (random(lines.len()), random(lines.len()));
+            match random(4) {
+                0 => lines.swap(from, to),
+                1 if lines.len() > 1 => drop(lines.remove(from)),
+                2 => lines.insert(to, lines[from]),
+                _ => lines[to] = ["", "part", "layer x 0 y", "image  1 ", "part 18446744073709551616"][random(5)],
+            }
+        }
+        let changed = [lines.join("\n").as_bytes(), &content[end..]].concat();
+        let changed = sealed::sealed("portreeve evidence ", &changed);
+        let Ok(file) = ImageFile::decode(&changed, digest(&plc)) else { continue };
+        // What can be read is written and read as the same.
+        if let Some(again) = file.encode() {
+            let again = ImageFile::decode(&again, digest(&plc)).unwrap();
+            assert_eq!(again, file);
+        }
+        if let Ok(record) = file.record() {
+            read += 1;
+            assert!(!is_signed(&record, &foreign) && record.signatures.len() <= 3);
+        }
+    }
+    assert!(read > 25, "{read}");
+}
+
+#[test]
 fn evidence_of_another_image_is_damage() {
     let (bench, key) = (Bench::new(), Key::p256());
     let (plc, other) = (cosign::Image::named("plc"), cosign::Image::named("other"));
