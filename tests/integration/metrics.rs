@@ -8,11 +8,15 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use portreeve_test_support::cosign::{Artifact, Bundle, Key, Statement};
+use portreeve_test_support::registry::Registry;
 use portreeve_test_support::trust_server::{Fault, SignIn, TokenService};
 use serde_json::{Value, json};
 
+use crate::pki::Pki;
 use crate::plant::{HMI, PLC};
 use crate::process::{Run, run, skip_for_want_of, wait_patiently, wait_until};
+use crate::product::Site;
 use crate::review::{
     DID_NOT_ANSWER, assert_allowed, assert_denied, fixture, fixture_json, in_namespace, pod_review, policy_for,
 };
@@ -102,6 +106,48 @@ fn one_refreshes_and_the_others_share_or_remember() {
     wait_until("where the data came from to be logged", || {
         serving.log().contains(r#""source":"fetched""#) && serving.log().contains(r#""source":"remembered""#)
     });
+}
+
+#[test]
+fn signatures_in_a_registry_are_counted_by_their_scheme() {
+    let registry = Registry::start();
+    let key = Key::p256();
+    let image = registry.push_image("plant/plc", "v1", "first");
+    let bundle = Bundle::dsse(&Statement::new(&image).bytes(), &key).bytes();
+    registry.attach("plant/plc", &image, &Artifact::bundle(&image, bundle));
+    let mut site = Site::new(&Pki::new());
+    site.config["trust"]["ca"] = json!(site.file("registry-ca.pem", registry.ca_pem()));
+    site.config["trust"]["refreshAfter"] = json!("0s");
+    let cosign = json!({ "signers": [{ "name": "release", "publicKey": key.public_pem() }] });
+    let mut policy = policy_for("*", json!({}));
+    policy["spec"]["repositories"][0]["policy"] = json!({ "cosign": cosign });
+    site.policies(&[policy]);
+    let serving = site.serve();
+    let name = format!("{}/plant/plc", registry.host());
+    let admit = |image: &str| serving.admit("/admit", &pod_review(image));
+    assert_allowed(&admit(&format!("{name}:v1")));
+    assert_allowed(&admit(&format!("{name}@{}", image.digest())));
+    registry.go_away();
+    assert_denied(&admit(&format!("{name}:v1")), &["unavailable: "]);
+    let scrape = serving.get_plain("/metrics").unwrap().body;
+    for line in [
+        r#"portreeve_checks_total{scheme="cosign",verdict="verified",reason="fetched"} 1"#,
+        r#"portreeve_checks_total{scheme="cosign",verdict="verified",reason="remembered"} 1"#,
+        r#"portreeve_checks_total{scheme="cosign",verdict="unavailable",reason="registry"} 1"#,
+        r#"portreeve_images_total{verdict="unavailable",reason="registry",scope="cluster"} 1"#,
+        r#"portreeve_images_total{verdict="unavailable",reason="trust-server",scope="cluster"} 0"#,
+        r#"portreeve_signature_lookups_total{source="refreshed"} 1"#,
+        r#"portreeve_signature_lookups_total{source="remembered"} 1"#,
+        r#"portreeve_signature_lookups_total{source="nowhere"} 1"#,
+        r#"portreeve_trust_lookups_total{source="refreshed"} 0"#,
+    ] {
+        assert!(scrape.lines().any(|found| found == line), "no {line} in\n{scrape}");
+    }
+    let asked = scrape.lines().find_map(|line| {
+        line.strip_prefix(r#"portreeve_trust_requests_total{peer="registry",outcome="ok"} "#)?.parse::<u32>().ok()
+    });
+    assert!(asked.is_some_and(|asked| asked >= 4), "manifest, referrers, signature manifest, blob: {scrape}");
+    wait_until("the scheme to be logged", || serving.log().contains(r#""scheme":"cosign""#));
 }
 
 #[test]
