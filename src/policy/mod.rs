@@ -132,3 +132,6 @@ impl Place {
         printable(&self.file.to_string_lossy(), 4096)
     }
 }
+
+#[cfg(test)]
+mod tests;
