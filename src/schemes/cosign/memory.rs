@@ -4,7 +4,7 @@
 //! fetched. An account draws at most twice, first from the light and then from the heavy part of the budget, so no two accounts
 //! wait for each other. A registry with many large candidates therefore costs no more than `limits.verifyMemory`.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::base::context::Deadline;
 use crate::registry::oci::repository::FetchError;
@@ -12,9 +12,11 @@ use crate::schemes::memory_budget::{MemoryBudget, NoMemory, Part, Permit};
 use portreeve_verify::{Unavailable, UnavailableCause};
 
 /// What an account may have without a draw.
-const FREE: u64 = 512 << 10;
+const FREE: u64 = 384 << 10;
 /// The caps with which something of unknown size is asked for, before the largest.
-const CAPS: [usize; 2] = [32 << 10, 256 << 10];
+const CAPS: [usize; 2] = [SMALL, 256 << 10];
+/// What is no larger takes little, also when it has been read.
+const SMALL: usize = 32 << 10;
 
 /// The account of one image.
 pub(super) struct Account {
@@ -22,6 +24,7 @@ pub(super) struct Account {
     /// The registry, which shares its part of the budget among its images.
     server: Arc<str>,
     state: Mutex<State>,
+    drawn: Condvar,
 }
 
 #[derive(Default)]
@@ -30,6 +33,15 @@ struct State {
     used: u64,
     light: Option<Permit>,
     heavy: Option<Permit>,
+    /// Does a thread wait for a draw?
+    is_drawing: bool,
+}
+
+impl State {
+    /// What may be in use.
+    fn most(&self) -> u64 {
+        [&self.light, &self.heavy].into_iter().flatten().map(Permit::bytes).max().unwrap_or(FREE)
+    }
 }
 
 /// Until when memory is waited for, and what is called now and then meanwhile.
@@ -41,7 +53,12 @@ pub(super) struct Patience<'a> {
 
 impl Account {
     pub(super) fn new(budget: &Arc<MemoryBudget>, server: &str) -> Arc<Self> {
-        Arc::new(Self { budget: Arc::clone(budget), server: server.into(), state: Mutex::default() })
+        Arc::new(Self {
+            budget: Arc::clone(budget),
+            server: server.into(),
+            state: Mutex::default(),
+            drawn: Condvar::new(),
+        })
     }
 
     /// Was anything drawn from the budget? Then what is in this memory must not be held for longer than necessary.
@@ -50,17 +67,32 @@ impl Account {
         state.light.is_some() || state.heavy.is_some()
     }
 
-    /// Takes memory, and draws it if there is too little.
+    /// Takes memory, and draws it if there is too little. One thread of an image draws, and the others wait for it.
     pub(super) fn take(&self, bytes: u64, patience: Patience<'_>) -> Result<Taken<'_>, Unavailable> {
-        // The other threads of the image wait as well: they need memory next.
         let mut state = self.lock();
-        let wanted = state.used.saturating_add(bytes);
-        let has = [&state.light, &state.heavy].into_iter().flatten().map(Permit::bytes).max().unwrap_or(FREE);
-        if wanted > has {
-            self.draw(&mut state, wanted, patience)?;
+        loop {
+            let wanted = state.used.saturating_add(bytes);
+            if wanted <= state.most() {
+                state.used = wanted;
+                return Ok(Taken { account: self, bytes });
+            }
+            if state.is_drawing {
+                let left = patience.deadline.remaining().ok_or_else(|| self.none(NoMemory::OutOfTime))?;
+                state = self.drawn.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+                continue;
+            }
+            let has = [&state.light, &state.heavy].map(Option::is_some);
+            state.is_drawing = true;
+            drop(state);
+            let drawn = self.draw(wanted, has, patience);
+            state = self.lock();
+            state.is_drawing = false;
+            self.drawn.notify_all();
+            match drawn.map_err(|why| self.none(why))? {
+                (Part::Light, permit) => state.light = Some(permit),
+                (Part::Heavy, permit) => (state.light, state.heavy) = (None, Some(permit)),
+            }
         }
-        state.used = wanted;
-        Ok(Taken { account: self, bytes })
     }
 
     /// Reads something of unknown size, with growing caps. The memory that comes with it is for as long as it is there.
@@ -74,7 +106,7 @@ impl Account {
             let mut taken = self.take(reading(cap), patience).map_err(FetchError::Unavailable)?;
             match read(cap) {
                 Ok(read) => {
-                    taken.shrink(made(cap));
+                    taken.shrink(if cap <= SMALL { as_u64(cap) } else { made(cap) });
                     return Ok((read, taken));
                 }
                 Err(FetchError::TooLarge { .. }) if cap < largest => {}
@@ -87,23 +119,23 @@ impl Account {
         Err(FetchError::Unavailable(Unavailable::other("nothing may be read")))
     }
 
-    fn draw(&self, state: &mut State, wanted: u64, patience: Patience<'_>) -> Result<(), Unavailable> {
-        let draw = |part, bytes| self.budget.draw(part, &self.server, bytes, patience.deadline, patience.tell);
-        let drawn = if state.light.is_none() && state.heavy.is_none() && self.budget.is_light(wanted) {
-            // With room for what comes next, so that it need not be drawn from the heavy part.
-            let roomy = wanted.saturating_mul(2);
-            draw(Part::Light, if self.budget.is_light(roomy) { roomy } else { wanted }).map(|permit| {
-                state.light = Some(permit);
-            })
-        } else if state.heavy.is_none() {
-            draw(Part::Heavy, wanted.max(self.budget.most())).map(|permit| {
-                state.heavy = Some(permit);
-                state.light = None;
-            })
-        } else {
-            Err(NoMemory::TooMuch { wanted, most: self.budget.most() })
+    fn draw(&self, wanted: u64, has: [bool; 2], patience: Patience<'_>) -> Result<(Part, Permit), NoMemory> {
+        let (part, bytes) = match has {
+            [false, false] if self.budget.is_light(wanted) => {
+                // With room for what comes next, so that it need not be drawn from the heavy part.
+                let roomy = wanted.saturating_mul(2);
+                (Part::Light, if self.budget.is_light(roomy) { roomy } else { wanted })
+            }
+            [_, false] => (Part::Heavy, wanted.max(self.budget.most())),
+            [_, true] => return Err(NoMemory::TooMuch { wanted, most: self.budget.most() }),
         };
-        drawn.map_err(|why| match why {
+        let permit = self.budget.draw(part, &self.server, bytes, patience.deadline, patience.tell)?;
+        Ok((part, permit))
+    }
+
+    /// No memory was drawn.
+    fn none(&self, why: NoMemory) -> Unavailable {
+        match why {
             NoMemory::OutOfTime => Unavailable::new(
                 UnavailableCause::OutOfTime,
                 format!(
@@ -122,7 +154,7 @@ impl Account {
                     most >> 10
                 ),
             ),
-        })
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -136,3 +136,30 @@ fn signatures_at_another_place_are_read_there_and_the_tag_at_the_images_own_regi
     signatures.go_away();
     assert!(unavailable(bench.ask(&Ask::of(":v2", &rule))).contains(&signatures.url()), "{}", other.digest());
 }
+
+/// What a warm lookup costs. `cargo test --release -- --ignored --nocapture what_a_warm_lookup_costs` prints it.
+#[test]
+#[ignore = "measures, and asserts nothing"]
+fn what_a_warm_lookup_costs() {
+    let bench = Bench::signed(&Options { refresh_after: Duration::from_secs(600), ..Options::default() });
+    bench.verdict().unwrap();
+    let (rule, by_digest) = (bench.rule(), bench.by_digest());
+    for image in [":v1", by_digest.as_str()] {
+        let image = Reference::parse(&format!("{}{image}", bench.name())).unwrap();
+        let keychain = FnKeychain(|_: Deadline| Vec::new());
+        let query = Query {
+            image: &image,
+            tags: None,
+            except: &[],
+            key_namespace: "line-1",
+            keychain: &keychain,
+            deadline: Deadline::after(LONG * 10),
+            now: Timestamp::now(),
+        };
+        let (rounds, began) = (100_000_u32, Instant::now());
+        for _ in 0..rounds {
+            bench.cosign.verify(&rule, &query, &mut Trace::default()).unwrap();
+        }
+        println!("{image}: {:?} each", began.elapsed() / rounds);
+    }
+}
