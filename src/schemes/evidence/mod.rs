@@ -71,8 +71,8 @@ pub(crate) struct Tagged {
     pub(crate) digest: Sha256,
     /// How long ago the registry said so, for `maxStale`. `None`: the clock went back since then, so the age is unknown.
     pub(crate) age: Option<Duration>,
-    /// How long ago this process asked the registry, for `refreshAfter`. It is by the monotonic clock: setting the time of day
-    /// back makes no tag younger. `None`: it was read from the disk.
+    /// How long ago this process asked the registry, for `refreshAfter`. It is by the monotonic clock as well: setting the time of
+    /// day back makes no tag younger. `None`: it was read from the disk.
     pub(crate) asked: Option<Duration>,
 }
 
@@ -182,7 +182,10 @@ impl EvidenceStore {
         let asked = tag.asked.map(|asked| asked.elapsed());
         // A time in the future means that the clock was set back.
         let age = Duration::try_from(now.duration_since(tag.confirmed)).ok();
-        Some(Tagged { digest: tag.digest, age: age.map(|age| age.max(asked.unwrap_or_default())), asked })
+        // The two begin at different moments: when the registry was asked, and when its word was remembered.
+        let longer = |one: Duration, other: Option<Duration>| one.max(other.unwrap_or_default());
+        let (age, asked) = (age.map(|age| longer(age, asked)), asked.map(|asked| longer(asked, age)));
+        Some(Tagged { digest: tag.digest, age, asked })
     }
 
     /// Remembers the digest that the registry gave for `name` at `now`. Only for images that were verified.
