@@ -1,7 +1,7 @@
 //! One signature of an image: parsed, and remembered under which keys it verifies.
 
 use std::fmt;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -20,8 +20,10 @@ use crate::oci::{Descriptor, SignatureManifest};
 /// The annotation of a layer that has its signature.
 const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
 
-/// The most keys whose results one signature remembers.
-const MAX_REMEMBERED: usize = 64;
+/// The most keys that a signature verifies under and that it remembers. There is hardly more than one.
+const MAX_MADE_BY: usize = 16;
+/// The most keys that a signature does not verify under and that it remembers: more than a policy has.
+const MAX_NOT_MADE_BY: usize = 256;
 
 /// A signature of one of the two formats. Its form is checked, and who made it is not: [`super::Requirement::verify`] decides.
 ///
@@ -37,14 +39,44 @@ pub struct Signature {
     hint: Option<Sha256>,
     /// The image whose manifest has the hash of [`Signed::Manifest`].
     image: OnceLock<Sha256>,
-    remembered: Mutex<Vec<Remembered>>,
+    remembered: Mutex<Remembered>,
 }
 
-/// Does the signature verify under the key with this ID?
-#[derive(Clone, Copy, Debug)]
+/// The keys under which a signature was verified, with success or without.
+#[derive(Debug, Default)]
 struct Remembered {
-    key: Sha256,
-    verifies: bool,
+    made_by: Vec<Sha256>,
+    /// The beginnings of their IDs, the oldest first. If another key's ID begins the same, a signature by it does not count.
+    not_made_by: Vec<u64>,
+}
+
+impl Remembered {
+    /// Does the signature verify under this key? `None` if it is not remembered.
+    fn get(&self, key: Sha256) -> Option<bool> {
+        if self.made_by.contains(&key) {
+            return Some(true);
+        }
+        self.not_made_by.contains(&beginning(key)).then_some(false)
+    }
+
+    fn put(&mut self, key: Sha256, verifies: bool) {
+        if self.get(key).is_some() {
+            return; // another thread was faster
+        }
+        if verifies && self.made_by.len() < MAX_MADE_BY {
+            self.made_by.push(key);
+        }
+        if !verifies {
+            if self.not_made_by.len() == MAX_NOT_MADE_BY {
+                self.not_made_by.remove(0);
+            }
+            self.not_made_by.push(beginning(key));
+        }
+    }
+}
+
+fn beginning(key: Sha256) -> u64 {
+    key.as_bytes().first_chunk().copied().map_or(0, u64::from_le_bytes)
 }
 
 /// The format of a signature.
@@ -83,7 +115,7 @@ impl Signature {
         signature: Vec<u8>,
         hint: Option<Sha256>,
     ) -> Self {
-        let (image, remembered) = (OnceLock::new(), Mutex::new(Vec::new()));
+        let (image, remembered) = (OnceLock::new(), Mutex::new(Remembered::default()));
         Self { manifest, format, claim, signed, signature, hint, image, remembered }
     }
 
@@ -116,7 +148,8 @@ impl Signature {
             + self.claim.heap_size()
             + allocation(signed)
             + allocation(self.signature.capacity())
-            + as_u64(MAX_REMEMBERED) * inline_size::<Remembered>()
+            + as_u64(MAX_MADE_BY) * inline_size::<Sha256>()
+            + as_u64(MAX_NOT_MADE_BY) * inline_size::<u64>()
     }
 
     pub(super) fn claim(&self) -> &Claim {
@@ -138,9 +171,7 @@ impl Signature {
 
     /// Does it verify under this key? The image is one that it is about.
     pub(super) fn verifies(&self, key: &SigstoreKey, image: SignedImage<'_>) -> Result<bool, NotCounted> {
-        let known =
-            |list: &Vec<Remembered>| list.iter().find(|known| known.key == key.id()).map(|known| known.verifies);
-        if let Some(verifies) = known(&self.remembered.lock().unwrap_or_else(PoisonError::into_inner)) {
+        if let Some(verifies) = self.remembered().get(key.id()) {
             return Ok(verifies);
         }
         let message = match &self.signed {
@@ -153,23 +184,12 @@ impl Signature {
             }
         };
         let verifies = key.verifies(message, &self.signature);
-        self.remember(Remembered { key: key.id(), verifies });
+        self.remembered().put(key.id(), verifies);
         Ok(verifies)
     }
 
-    fn remember(&self, result: Remembered) {
-        let mut list = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
-        if list.iter().any(|known| known.key == result.key) {
-            return; // another thread was faster
-        }
-        if list.len() == MAX_REMEMBERED {
-            // The keys of many policies must not push out those that it verifies under.
-            match list.iter().position(|known| !known.verifies) {
-                Some(oldest) => drop(list.remove(oldest)),
-                None => return,
-            }
-        }
-        list.push(result);
+    fn remembered(&self) -> MutexGuard<'_, Remembered> {
+        self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

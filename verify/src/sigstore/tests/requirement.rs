@@ -113,11 +113,25 @@ fn the_keys_of_many_policies_do_not_push_out_a_good_result() {
     let signers = [signer("alice", &key)];
     let run = || assert!(verify(by(&signers), &image, &[&signature]).is_ok());
     assert_eq!(operations(run), 1);
-    for _ in 0..200 {
+    for _ in 0..300 {
         let stranger = [signer("stranger", &Key::p256())];
         assert!(verify(by(&stranger), &image, &[&signature]).is_err());
     }
     assert_eq!((operations(run), signature.heap_size()), (0, size));
+}
+
+/// A policy may have a hundred signers, of whom one signed.
+#[test]
+fn the_keys_of_a_large_policy_are_all_remembered() {
+    let (image, key) = (plc(), Key::ed25519());
+    let signature = layer(&Payload::new(&image), &key).unwrap();
+    let mut signers: Vec<_> = (0..200).map(|index| signer(&index.to_string(), &Key::ed25519())).collect();
+    signers.push(signer("alice", &key));
+    let requirement = Requirement { threshold: Some(1), ..by(&signers) };
+    let run = || assert_eq!(verify(requirement, &image, &[&signature]).unwrap().signers, ["alice"]);
+    assert_eq!((operations(run), operations(run)), (201, 0));
+    let stricter = Requirement { threshold: Some(2), ..by(&signers) };
+    assert_eq!(operations(|| assert!(verify(stricter, &image, &[&signature]).is_err())), 0);
 }
 
 #[test]
