@@ -22,7 +22,7 @@ use crate::metrics::Source;
 use crate::registry::oci::places::Place;
 use crate::registry::oci::repository::{self, FetchError, Repository};
 use crate::registry::session::{no_permit, out_of_time};
-use crate::schemes::{Freshness, WhenUnavailable};
+use crate::schemes::{Freshness, Verified, WhenUnavailable};
 use portreeve_verify::Unavailable;
 use portreeve_verify::image::Sha256;
 use portreeve_verify::oci::MAX_MANIFEST;
@@ -35,7 +35,13 @@ const RECHECK_AFTER: Duration = Duration::from_secs(2);
 const CHECK_EVERY: Duration = Duration::from_millis(50);
 
 /// What meets the rule.
-type Met = (Arc<Collected>, Accepted, Freshness);
+pub(super) enum Met {
+    /// Signatures that were fetched, by this request or by another.
+    Fetched(Arc<Collected>, Accepted, Freshness),
+    /// Evidence that another request has kept since this one looked.
+    Kept(Box<Verified>),
+}
+
 /// A step of a fetch, at one side.
 type Step<'a> = dyn Fn(&dyn Repository, Patience<'_>) -> Result<Arc<Collected>, FetchError> + 'a;
 type Ended = Outcome<Arc<Collected>, Box<Failure>>;
@@ -72,7 +78,7 @@ impl Lookup<'_> {
                     Ok(accepted) => {
                         self.cosign.shared.metrics.signature_lookup(Source::Shared);
                         self.keep(collected);
-                        return Ok((Arc::clone(collected), accepted, freshness));
+                        return Ok(Met::Fetched(Arc::clone(collected), accepted, freshness));
                     }
                     // A registry may show less to a user without rights.
                     Err(_) if !self.would_try(&collected.tried) => {
@@ -94,6 +100,10 @@ impl Lookup<'_> {
             let new = || only_with.as_ref().map_or_else(Scope::default, Scope::with);
             match entry.join_if(can_use, new) {
                 Join::Lead(leader) => {
+                    // The fetch that this request could have joined has ended.
+                    if let Some(verified) = self.kept_meanwhile() {
+                        return Ok(Met::Kept(Box::new(verified)));
+                    }
                     let have = have.or_else(|| self.fetched_meanwhile(entry).filter(|it| self.would_try(&it.tried)));
                     return self.lead(leader, key, have, known, deadline);
                 }
@@ -145,17 +155,23 @@ impl Lookup<'_> {
             Ok(_) => self.cosign.refusals.evict(known),
             Err(failure) => self.cosign.refusals.record(known, failure),
         }
-        // Requests that come before the evidence is kept find the value.
+        let keep = || {
+            if judged.is_ok() {
+                self.keep(&collected);
+            }
+        };
+        // Requests that come later find the value, or what is kept.
         let shared = Ok(Arc::clone(&collected));
         if collected.may_stay() {
-            leader.finish(&shared)
+            leader.finish(&shared);
+            keep();
         } else {
-            leader.tell(&shared)
+            keep();
+            leader.tell(&shared);
         }
         let accepted = judged?;
         self.cosign.shared.metrics.signature_lookup(Source::Refreshed);
-        self.keep(&collected);
-        Ok((collected, accepted, Freshness::Fetched))
+        Ok(Met::Fetched(collected, accepted, Freshness::Fetched))
     }
 
     /// Asks for one part after the other, until the rule is met.

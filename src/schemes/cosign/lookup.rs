@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::collected::{Collected, Tried};
+use super::fetch::Met;
 use super::flight::{Failure, Sides};
 use super::message;
 use super::rule::Rule;
@@ -36,25 +37,39 @@ impl Lookup<'_> {
     /// The result of the lookup.
     pub(super) fn run(&self, trace: &mut Trace) -> Result<Verified, Refusal> {
         let remembered = self.remembered();
-        let refresh_after = self.cosign.settings.refresh_after;
-        let is_fresh = |tagged: &Tagged| tagged.asked.is_some_and(|asked| asked <= refresh_after);
-        let known = self.digest.or_else(|| remembered.filter(is_fresh).map(|tagged| tagged.digest));
-        if let Some(verified) = known.and_then(|digest| self.by_evidence(digest, Freshness::Cached)) {
-            self.cosign.shared.metrics.signature_lookup(Source::Remembered);
+        if let Some(verified) = self.by_memory(remembered) {
             return Ok(verified);
         }
         match self.fetch(remembered.is_some()) {
-            Ok((collected, accepted, freshness)) => {
+            Ok(Met::Fetched(collected, accepted, freshness)) => {
                 trace.findings = self.findings(&collected);
                 let signatures = self.counted(&collected).map(|found| Arc::clone(&found.signature)).collect();
                 let manifest = Arc::clone(&collected.manifest);
                 Ok(self.verified(accepted, signatures, Some(manifest), freshness))
             }
+            Ok(Met::Kept(verified)) => Ok(*verified),
             Err(failure) => {
                 trace.findings = failure.findings;
                 self.stale(remembered, failure.refusal)
             }
         }
+    }
+
+    /// The verdict without a fetch, if the digest is known or the tag was resolved a moment ago.
+    fn by_memory(&self, remembered: Option<Tagged>) -> Option<Verified> {
+        let refresh_after = self.cosign.settings.refresh_after;
+        let is_fresh = |tagged: &Tagged| tagged.asked.is_some_and(|asked| asked <= refresh_after);
+        let known = self.digest.or_else(|| remembered.filter(is_fresh).map(|tagged| tagged.digest));
+        let verified = self.by_evidence(known?, Freshness::Cached)?;
+        self.cosign.shared.metrics.signature_lookup(Source::Remembered);
+        Some(verified)
+    }
+
+    /// The verdict by what another fetch has kept since this query looked.
+    pub(super) fn kept_meanwhile(&self) -> Option<Verified> {
+        let name = self.tag_name().filter(|_| self.digest.is_none());
+        let is_known = self.cosign.evidence.is_in_memory(self.digest, name.as_deref());
+        is_known.then(|| self.by_memory(self.remembered())).flatten()
     }
 
     /// The digest that the tag had.

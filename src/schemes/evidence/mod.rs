@@ -7,6 +7,7 @@
 //!
 //! Losing evidence costs a request to a registry. It never costs a verdict, and protects from nothing.
 
+use std::cmp::Ordering;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -188,6 +189,13 @@ impl EvidenceStore {
         Some(Tagged { digest: tag.digest, age, asked })
     }
 
+    /// Is there evidence of the image in memory, or of the tag `name`? The disk is not asked.
+    pub(crate) fn is_in_memory(&self, digest: Option<Sha256>, name: Option<&str>) -> bool {
+        let mut memory = self.memory();
+        digest.is_some_and(|digest| memory.images.get(&digest).is_some())
+            || name.is_some_and(|name| memory.tags.get(&Sha256::of(name.as_bytes())).is_some())
+    }
+
     /// Remembers the digest that the registry gave for `name` at `now`. Only for images that were verified.
     pub(crate) fn put_tag(&self, name: &str, digest: Sha256, now: Timestamp, deadline: Deadline) {
         let key = Sha256::of(name.as_bytes());
@@ -219,10 +227,15 @@ impl EvidenceStore {
         record
     }
 
-    /// Keeps the later of two words about a tag. A word from the future does not count: the clock was set back.
+    /// Keeps the later of two words about a tag. A word from the future does not count: the clock was set back. A word that was
+    /// read from the disk does not replace the same word in memory, which says when the registry was asked.
     fn insert_tag(&self, key: Sha256, tag: Tag) -> Tag {
         let mut memory = self.memory();
-        let known = memory.tags.get(&key).filter(|known| known.confirmed > tag.confirmed);
+        let is_later = |known: &Tag| match known.confirmed.cmp(&tag.confirmed) {
+            Ordering::Equal => tag.asked.is_none(),
+            order => order == Ordering::Greater,
+        };
+        let known = memory.tags.get(&key).filter(is_later);
         if let Some(known) = known.filter(|known| known.confirmed <= Timestamp::now()) {
             return known;
         }
