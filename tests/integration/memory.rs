@@ -92,14 +92,14 @@ fn mounted(repo: &tuf::Repo) -> (TempDir, Site) {
 }
 
 /// An executable under the Deployment's memory limit, if the system allows a control group.
-struct Limited {
-    serving: Serving,
+pub(crate) struct Limited {
+    pub(crate) serving: Serving,
     group: Option<Group>,
 }
 
 impl Limited {
     #[track_caller]
-    fn start(site: &Site) -> Self {
+    pub(crate) fn start(site: &Site) -> Self {
         let group = Group::new(memory_limit());
         let serving = site.serve_in(group.as_ref().map(|group| group.0.as_path()));
         Self { serving, group }
@@ -107,7 +107,7 @@ impl Limited {
 
     /// A request with this timeout. The response is in time, and the process still runs.
     #[track_caller]
-    fn ask(&mut self, target: &str, seconds: u64, review: &Value) -> Value {
+    pub(crate) fn ask(&mut self, target: &str, seconds: u64, review: &Value) -> Value {
         let begin = Instant::now();
         let answer = self.serving.admit(target, review);
         let took = begin.elapsed();
@@ -118,7 +118,7 @@ impl Limited {
     }
 
     #[track_caller]
-    fn is_well(&mut self) {
+    pub(crate) fn is_well(&mut self) {
         assert!(!self.serving.has_ended() && self.serving.is_ready(), "{}", self.serving.log());
         let most = memory_limit() >> 10;
         assert!(self.peak() < most, "{} KiB were resident, and {most} KiB may be", self.peak());

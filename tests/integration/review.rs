@@ -54,6 +54,15 @@ pub(crate) fn update(old: &Value, new: &Value) -> Value {
     review
 }
 
+/// The AdmissionReview for a Pod with one container for each image.
+pub(crate) fn review_of(images: &[String]) -> Value {
+    let mut review = pod_review("");
+    let containers = images.iter().enumerate();
+    review["request"]["object"]["spec"]["containers"] =
+        containers.map(|(number, image)| json!({ "name": format!("c{number}"), "image": image })).collect();
+    review
+}
+
 /// A Pod with one container.
 pub(crate) fn pod(image: &str) -> Value {
     json!({
@@ -81,6 +90,16 @@ pub(crate) fn policy_for(pattern: &str, trust: Value) -> Value {
         "kind": "ClusterImagePolicy",
         "metadata": { "name": "plant" },
         "spec": { "repositories": [{ "name": pattern, "policy": { "trust": trust } }] },
+    })
+}
+
+/// A ClusterImagePolicy with one pattern and these `cosign` settings.
+pub(crate) fn cosign_policy_for(pattern: &str, cosign: Value) -> Value {
+    json!({
+        "apiVersion": "portreeve/v1",
+        "kind": "ClusterImagePolicy",
+        "metadata": { "name": "plant" },
+        "spec": { "repositories": [{ "name": pattern, "policy": { "cosign": cosign } }] },
     })
 }
 

@@ -127,8 +127,9 @@ impl State {
             return Reply::json(401, json!({ "errors": [{ "code": "UNAUTHORIZED" }] }));
         }
         self.issued.fetch_add(1, Ordering::SeqCst);
+        let scopes = form.iter().filter(|(name, _)| name == "scope").map(|(_, scope)| scope.as_str());
         let name = if only_post { "access_token" } else { "token" };
-        Reply::json(200, json!({ name: self.token(field(&form, "scope").unwrap_or_default()), "expires_in": 300 }))
+        Reply::json(200, json!({ name: self.token(scopes), "expires_in": 300 }))
     }
 
     fn knows_basic(&self, request: &Request) -> bool {
@@ -136,15 +137,14 @@ impl State {
         request.header("Authorization") == Some(&wanted)
     }
 
-    /// A JWT for `repository:<name>:<actions>`. The name may contain colons.
-    fn token(&self, scope: &str) -> String {
-        let access: Vec<Value> = scope
-            .split_once(':')
-            .and_then(|(kind, rest)| rest.rsplit_once(':').map(|(name, actions)| (kind, name, actions)))
-            .map(|(kind, name, actions)| {
-                json!({ "type": kind, "name": name, "actions": actions.split(',').collect::<Vec<_>>() })
+    /// A JWT for scopes `repository:<name>:<actions>`. The name may contain colons.
+    fn token<'a>(&self, scopes: impl Iterator<Item = &'a str>) -> String {
+        let access: Vec<Value> = scopes
+            .filter_map(|scope| {
+                let (kind, rest) = scope.split_once(':')?;
+                let (name, actions) = rest.rsplit_once(':')?;
+                Some(json!({ "type": kind, "name": name, "actions": actions.split(',').collect::<Vec<_>>() }))
             })
-            .into_iter()
             .collect();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         let header = json!({ "typ": "JWT", "alg": "ES256", "x5c": [STANDARD.encode(&self.certificate)] });
