@@ -40,11 +40,6 @@ pub(crate) struct CosignKey {
 }
 
 impl CosignKey {
-    /// The public key in PEM, as in `cosign.pub`.
-    pub(crate) fn public_pem(&self) -> &str {
-        &self.public_pem
-    }
-
     /// An entry of a policy's `signers`.
     pub(crate) fn in_policy(&self) -> Value {
         json!({ "name": self.name, "publicKey": self.public_pem })

@@ -1,15 +1,16 @@
 //! A registry that goes away, restarts, and what is kept of its signatures.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::{Kind, Plant, signers, with_tag};
 use crate::notary::KeyKind;
-use crate::process::run;
-use crate::producers::{FORMATS, Format};
+use crate::process::{run, wait_until};
+use crate::producers::FORMATS;
 use crate::review::{assert_allowed, assert_denied, patch, pod_review, warnings};
 
 /// A plant with a signed image in each format: the images as `<name>:v1` and `<name>@<digest>`, and the policy's `cosign`.
@@ -52,7 +53,7 @@ fn a_digest_needs_no_registry_once_it_was_verified_and_a_tag_needs_the_policys_w
 
     plant.require(with(cosign.clone(), "useCached", "1h"));
     for (tagged, pinned) in &images {
-        crate::process::wait_until("the policy to be read", || admit(tagged)["response"]["allowed"] == true);
+        wait_until("the policy to be read", || admit(tagged)["response"]["allowed"] == true);
         let answer = admit(tagged);
         assert_eq!(patch(&answer)[0]["value"], with_tag(pinned));
         assert!(warnings(&answer).contains("the registry did not answer; "), "{answer:#}");
@@ -60,13 +61,11 @@ fn a_digest_needs_no_registry_once_it_was_verified_and_a_tag_needs_the_policys_w
     // The evidence is verified under the policy of the moment.
     let mallory = plant.producers.key("mallory", KeyKind::P256);
     plant.require(with(json!({ "signers": signers(&[&mallory]) }), "useCached", "1h"));
-    crate::process::wait_until("the policy to be read", || admit(&images[0].1)["response"]["allowed"] == false);
+    wait_until("the policy to be read", || admit(&images[0].1)["response"]["allowed"] == false);
 
     plant.require(cosign);
     plant.registry.come_back();
-    crate::process::wait_until("the registry to be believed again", || {
-        admit(&images[0].0)["response"]["allowed"] == true
-    });
+    wait_until("the registry to be believed again", || admit(&images[0].0)["response"]["allowed"] == true);
     assert_eq!(warnings(&admit(&images[0].0)), "");
 }
 
@@ -116,27 +115,43 @@ fn what_was_verified_outlives_a_restart() {
     }
 }
 
-/// `export --image` fills a directory at a site with the registry. A site without one reads it.
+/// `export --image` fills a directory at a site with the registry. A site without one reads it, and so do other programs.
 #[test]
 fn a_stick_stands_for_a_registry() {
     let Some((mut plant, images, cosign)) = signed_plant() else { return };
     let (unsigned, _) = plant.push("unsigned");
-    let stick = plant.site.file("stick/about", "").parent().unwrap().join("layout");
-    let out = stick.to_str().unwrap();
+    let key = plant.site.file("alice.pub", cosign["signers"][0]["publicKey"].as_str().unwrap());
+    let stick = plant.site.file("stick/about", "").with_file_name("layout");
+    let export = |image: &str| {
+        let key = ["--key", key.to_str().unwrap()];
+        run(
+            &mut plant.site.command("export", &[&["--image", image], &key[..], &[stick.to_str().unwrap()]].concat()),
+            "",
+        )
+    };
     for (tagged, _) in &images {
-        let mut command = plant.site.command("export", &["--image", tagged, "--out", out]);
-        run(&mut command, "").expect(0);
+        export(tagged).expect(0);
     }
-    // Other programs read it.
-    let listed = plant.producers.crane(&["validate", "--help"]);
-    assert!(!listed.is_empty());
+    assert_ne!(export(&unsigned).status, Some(0));
+
+    let layout = format!("oci:{}", stick.display());
     let index: Value = serde_json::from_slice(&fs::read(stick.join("index.json")).unwrap()).unwrap();
-    assert!(index["manifests"].as_array().unwrap().len() >= images.len(), "{index:#}");
-    plant.registry.go_away();
-    fs::remove_dir_all(plant.site.config["trust"]["cache"].as_str().unwrap()).unwrap();
+    let listed = index["manifests"].as_array().unwrap();
+    for (_, pinned) in &images {
+        let digest = pinned.split_once('@').unwrap().1;
+        let entry = listed.iter().find(|entry| entry["digest"] == digest).unwrap_or_else(|| panic!("{index:#}"));
+        let name = entry["annotations"]["org.opencontainers.image.ref.name"].as_str().unwrap();
+        let raw = run(Command::new("/usr/bin/skopeo").args(["inspect", "--raw", &format!("{layout}:{name}")]), "");
+        let raw = raw.expect(0).stdout;
+        assert_eq!(raw, plant.producers.crane(&["manifest", pinned]).trim_end_matches('\n'));
+    }
+
     let host = plant.registry.host();
-    plant.site.config["registries"] = json!({ "signatures": { format!("{host}/"): format!("file://{out}") } });
-    plant.require(cosign);
+    plant.registry.go_away();
+    let cache = plant.site.config["trust"]["cache"].as_str().unwrap().to_owned();
+    let _ = fs::remove_dir_all(&cache);
+    let place = format!("file://{}", stick.display());
+    plant.site.config["registries"] = json!({ "signatures": { format!("{host}/"): place } });
     for (tagged, pinned) in &images {
         let (status, answer) = plant.review(tagged);
         assert_eq!(status, Some(0), "{answer:#}");
@@ -144,10 +159,22 @@ fn a_stick_stands_for_a_registry() {
         plant.assert_admitted(pinned);
     }
     plant.assert_rejected(&unsigned, &["plant/unsigned"]);
-    let _ = Format::Bundle;
+    // The layout is not believed: other bytes in it, and the image is not admitted.
+    let _ = fs::remove_dir_all(&cache);
+    for file in files(&stick.join("blobs")) {
+        let mut bytes = fs::read(&file).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(&file, bytes).unwrap();
+    }
+    for (tagged, _) in &images {
+        let (status, answer) = plant.review(tagged);
+        assert!(status.is_some_and(|status| status != 0), "{answer:#}");
+        assert_denied(&answer, &[]);
+    }
 }
 
-fn files(directory: &std::path::Path) -> Vec<PathBuf> {
+fn files(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory).unwrap().flatten() {
         if entry.path().is_dir() {

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
-
 use super::publish::media_types;
 use crate::cosign::digest;
 use crate::server::sign_in::Gate;
@@ -55,8 +53,8 @@ pub(super) struct Repository {
     pub(super) blobs: BTreeMap<String, Vec<u8>>,
     /// Digests by tag.
     pub(super) tags: BTreeMap<String, String>,
-    /// Descriptors by the digest of their subject.
-    pub(super) referrers: BTreeMap<String, Vec<Value>>,
+    /// Descriptors in JSON by the digest of their subject.
+    pub(super) referrers: BTreeMap<String, Vec<String>>,
 }
 
 impl crate::server::Content for Content {
@@ -114,8 +112,9 @@ impl Content {
         let from = parameters(query).get("from").and_then(|from| from.parse::<usize>().ok()).unwrap_or(0);
         let rest = all.get(from..).unwrap_or_default();
         let page = &rest[..self.page.unwrap_or(rest.len()).min(rest.len())];
-        let body = json!({ "schemaVersion": 2, "mediaType": media_types::INDEX, "manifests": page });
-        let mut response = Response::new(200, body.to_string()).typed(media_types::INDEX);
+        let (media_type, list) = (media_types::INDEX, page.join(","));
+        let body = format!("{{\"schemaVersion\":2,\"mediaType\":\"{media_type}\",\"manifests\":[{list}]}}");
+        let mut response = Response::new(200, body).typed(media_types::INDEX);
         if page.len() < rest.len() {
             let link = format!("<{path}?from={}>; rel=\"next\"", from + page.len());
             response.headers.push(("Link".to_owned(), link));

@@ -131,7 +131,7 @@ impl Registry {
     /// Appends any descriptor to the referrers of a digest.
     pub fn list_referrer(&self, name: &str, subject: &str, descriptor: Value) {
         let mut state = self.server.state();
-        state.content.repository(name).referrers.entry(subject.to_owned()).or_default().push(descriptor);
+        state.content.repository(name).referrers.entry(subject.to_owned()).or_default().push(descriptor.to_string());
     }
 
     /// Empties the list of referrers of a digest.
