@@ -192,8 +192,11 @@ impl Combined {
                 }
                 (verdict, other_verdict) => {
                     if let (Some(reason), Some(more)) = (verdict.reason_mut(), other_verdict.reason()) {
-                        for part in ["; ", other.scheme.unwrap_or_default(), ": ", more] {
-                            reason.push_str(part);
+                        let more = format!("{}: {more}", other.scheme.unwrap_or_default());
+                        // A check beside `anyOf` is one of each alternative.
+                        if !reason.contains(&more) {
+                            reason.push_str("; ");
+                            reason.push_str(&more);
                         }
                     }
                 }

@@ -295,7 +295,7 @@ impl Evaluator {
     }
 
     /// The verdict of one rule.
-    fn by_rule(&self, rule: &Arc<Rule>, query: &Query<'_>, times: &Cell<PhaseTimes>) -> RuleVerdict {
+    fn by_rule<'r>(&self, rule: &'r Arc<Rule>, query: &Query<'_>, times: &Cell<PhaseTimes>) -> RuleVerdict {
         let verdict = match &rule.requirement {
             Requirement::Nothing => Verdict::Unchecked,
             Requirement::Denied(why) => {
@@ -308,8 +308,14 @@ impl Evaluator {
                 Verdict::Rejected { code: "denied-by-policy", reason }
             }
             Requirement::Signed(signed) => {
-                let check = |check| self.by_check(rule, check, query, times);
-                let combined = any_of(Level::Checks, signed.any_of.iter().map(|checks| checks.iter().map(check)));
+                let last = signed.any_of.len().saturating_sub(1);
+                let checks = |(index, checks): (usize, &'r Vec<Check>)| {
+                    // A server that is silent leaves time for the alternatives that do not need it.
+                    let deadline = if index < last { query.deadline.half() } else { query.deadline };
+                    let query = Query { deadline, ..*query };
+                    checks.iter().map(move |check| self.by_check(rule, check, &query, times))
+                };
+                let combined = any_of(Level::Checks, signed.any_of.iter().enumerate().map(checks));
                 if let Some(verdict) = combined.into_one() {
                     return verdict;
                 }

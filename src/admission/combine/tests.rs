@@ -189,6 +189,9 @@ fn scheme_row_130_any_of_with_a_no_and_one_that_cannot_say_is_unavailable() {
         assert_eq!(one.verdict.reason(), Some(expected), "{alternatives}");
         assert_eq!(checks(&one), ["trust unavailable", "cosign rejected"], "{alternatives}");
     }
+    // A check beside `anyOf` stands in each alternative, and its reason is told once.
+    let one = rule_verdict("trust U + cosign N | trust U + cosign U");
+    assert_eq!(one.verdict.reason(), Some("trust: away; cosign: away; cosign: no"), "{:?}", one.verdict);
     let one = rule_verdict("cosign N | trust N");
     assert_eq!((one.verdict.word(), one.verdict.reason()), ("rejected", Some("cosign: no; trust: no")));
 }

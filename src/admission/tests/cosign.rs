@@ -177,6 +177,21 @@ fn scheme_row_129_and_130_a_site_changes_over_from_trust_to_cosign() {
     assert_allowed(&admit(&engine, &pod(&[&plant.tagged("new")])), &[(FIRST, plant.pinned("new", &new))]);
 }
 
+/// An image that the other scheme lets in does not need the registry.
+#[test]
+fn a_registry_that_is_silent_leaves_time_for_the_other_scheme() {
+    let plant = Plant::new();
+    let engine = plant.engine(&json!({ "anyOf": [{ "cosign": plant.cosign() }, { "trust": plant.trust() }] }));
+    let image = plant.push("old");
+    plant.release(&[("old", &image)]);
+    plant.registry.misbehave("/manifests/", RegistryFault::Stall);
+    let body = pod(&[&plant.tagged("old")]).to_string();
+    let (answer, _) = engine.review(Endpoint::Admit, body.as_bytes(), Deadline::after(Duration::from_secs(3)));
+    let answer: Value = serde_json::from_slice(&answer.body).unwrap();
+    assert_eq!(answer["response"]["allowed"], true, "{answer}");
+    assert_eq!(answer["response"]["auditAnnotations"]["schemes"], format!("{}=trust", plant.tagged("old")));
+}
+
 #[test]
 fn scheme_row_131_both_schemes_side_by_side_name_one_digest() {
     let plant = Plant::new();
