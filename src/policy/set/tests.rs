@@ -37,8 +37,8 @@ fn build(policies: &[&str]) -> Result<PolicySet, Vec<String>> {
                 "!" => "deny: {message: use the mirror}".to_owned(),
                 any if any.starts_with("any") => {
                     let check = |n| format!("{{cosign: {{signerSecrets: [{{name: s{n}}}]}}}}");
-                    let checks: Vec<String> = (0..any[3..].parse().unwrap()).map(check).collect();
-                    format!("anyOf: [{}]", checks.join(", "))
+                    let count = any.trim_start_matches("any").parse().unwrap();
+                    format!("anyOf: [{}]", (0..count).map(check).collect::<Vec<String>>().join(", "))
                 }
                 server => format!("trust: {{enabled: true, trustServer: \"https://{server}\"}}"),
             };
