@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use portreeve_test_support::cosign::{Artifact, Bundle, Key, Statement};
+use portreeve_test_support::registry::Registry;
+
 use crate::callgrind::{self, Counter};
 use crate::client::{Client, request};
 use crate::floor::{Echo, signature_check};
@@ -72,6 +75,28 @@ pub(crate) fn print() {
         let new = instructions(&site, &request, COUNTED / 4, false);
         println!(
             "Instructions of one warm admission, all threads: {} over a kept connection, {} over a new one.",
+            count(kept),
+            count(new)
+        );
+        print_cosign();
+    }
+}
+
+/// The same with cosign signatures in place of trust data.
+fn print_cosign() {
+    let (registry, key) = (Registry::start(), Key::p256());
+    let signed = registry.push_image("plant/plc", "v1", "plc");
+    let bundle = Bundle::dsse(&Statement::new(&signed).bytes(), &key).bytes();
+    registry.attach("plant/plc", &signed, &Artifact::bundle(&signed, bundle));
+    let site = Site::with_cosign(&registry, &key.public_pem());
+    let tagged = image("plant/plc");
+    let pinned = format!("{}@{}", tagged.trim_end_matches(":v1"), signed.digest());
+    for (what, image) in [("a tag", tagged), ("a digest", pinned)] {
+        let request = request(&[image]);
+        let kept = instructions(&site, &request, COUNTED, true);
+        let new = instructions(&site, &request, COUNTED / 4, false);
+        println!(
+            "With a cosign bundle, by {what}: {} over a kept connection, {} over a new one.",
             count(kept),
             count(new)
         );

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use portreeve_test_support::certificates::Authority;
+use portreeve_test_support::registry::Registry;
 use portreeve_test_support::signer::Repo;
 use rustls::ClientConfig;
 use serde_json::{Value, json};
@@ -81,7 +82,12 @@ impl Site {
     pub(crate) fn policy(&self, file: &str, patterns: &[String], signer: (&str, &str)) {
         let (name, public_key) = signer;
         let trust = json!({ "enabled": true, "signers": [{ "name": name, "publicKey": public_key }] });
-        let repository = |pattern| json!({ "name": pattern, "policy": { "trust": trust } });
+        self.policy_with(file, patterns, &json!({ "trust": trust }));
+    }
+
+    /// The same, with any requirement.
+    pub(crate) fn policy_with(&self, file: &str, patterns: &[String], required: &Value) {
+        let repository = |pattern| json!({ "name": pattern, "policy": required });
         let policy = json!({
             "apiVersion": "portreeve/v1",
             "kind": "ClusterImagePolicy",
@@ -97,6 +103,15 @@ impl Site {
     /// The policy for all images of the registry, signed by this repository's alice.
     pub(crate) fn policy_of(&self, repo: &Repo) {
         self.policy("plant", &[format!("{REGISTRY}/*")], ("alice", &repo.signer_public_key_pem("alice")));
+    }
+
+    /// A site whose images are in this registry, each signed with this key by cosign.
+    pub(crate) fn with_cosign(registry: &Registry, public_key: &str) -> Self {
+        let mut site = Self::new("https://notary.invalid", registry.ca_pem());
+        site.set("registries", "endpoints", json!({ REGISTRY: registry.url() }));
+        let signers = json!([{ "name": "alice", "publicKey": public_key }]);
+        site.policy_with("plant", &[format!("{REGISTRY}/*")], &json!({ "cosign": { "signers": signers } }));
+        site
     }
 
     /// A certificate and a key for another server under the same CA.

@@ -17,6 +17,7 @@ mod outage;
 mod pods;
 mod policies;
 mod sidecars;
+mod signatures;
 mod trust;
 mod workloads;
 
@@ -52,7 +53,7 @@ const FIRST: [Scenario; 4] = [
 ];
 
 /// Side by side, the slow scenarios first.
-const TENANTS: [Scenario; 21] = [
+const TENANTS: [Scenario; 22] = [
     ("CronJob and Job", workloads::cron_jobs_and_jobs),
     ("stored trust data stands in, with a warning", trust::stored_data_stands_in),
     ("pull secrets, of a ServiceAccount and of a Pod", credentials::pull_secrets),
@@ -71,6 +72,7 @@ const TENANTS: [Scenario; 21] = [
     ("another webhook that changes pods", sidecars::a_later_webhook),
     ("a forged owner", pods::forged_owners),
     ("a static pod's mirror, and a forged one", pods::mirror_pods),
+    ("images signed by cosign", signatures::signed_by_cosign),
     ("mode: warn", trust::warn_mode),
     ("the trust server is away", trust::the_server_is_away),
     ("a signer's key from a Secret", trust::signers_from_secrets),

@@ -129,7 +129,7 @@ impl RealRegistry {
 
     /// Starts it again, at the same port.
     pub(crate) fn come_back(&mut self) {
-        self.child = start((self.command)(), self.port, &self.log).expect("the registry to start again");
+        self.child = start((self.command)(), self.port, &self.log).unwrap();
     }
 }
 
@@ -166,11 +166,11 @@ fn collect(mut stream: impl std::io::Read + Send + 'static, log: &Arc<Mutex<Vec<
 /// The end of a path without hashes: `manifests/v1`, `blobs/sha256:…`, `manifests/sha256-….sig`.
 fn short(rest: &str) -> String {
     let path = rest.split([' ', '?']).next().unwrap_or_default();
-    let kinds = ["/manifests/", "/referrers/", "/blobs/"];
-    let name = kinds.iter().find_map(|kind| path.rfind(kind).map(|at| &path[at + 1..])).unwrap_or(path);
-    let Some(at) = name.find("sha256").map(|at| at + "sha256:".len()) else { return name.to_owned() };
-    match name.get(at + 64..) {
-        Some(rest) => format!("{}…{rest}", &name[..at]),
-        None => name.to_owned(),
+    let mut words = path.rsplit('/');
+    let (name, kind) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let parts = name.split_at_checked("sha256:".len()).filter(|(algorithm, _)| algorithm.starts_with("sha256"));
+    match parts.and_then(|(algorithm, hex)| Some((algorithm, hex.split_at_checked(64)?.1))) {
+        Some((algorithm, rest)) => format!("{kind}/{algorithm}…{rest}"),
+        None => format!("{kind}/{name}"),
     }
 }

@@ -13,8 +13,11 @@ use crate::process::{run, wait_until};
 use crate::producers::FORMATS;
 use crate::review::{assert_allowed, assert_denied, patch, pod_review, warnings};
 
-/// A plant with a signed image in each format: the images as `<name>:v1` and `<name>@<digest>`, and the policy's `cosign`.
-fn signed_plant() -> Option<(Plant, Vec<(String, String)>, Value)> {
+/// An image as `<name>:v1`, and as `<name>@<digest>`.
+type Pushed = (String, String);
+
+/// A plant with a signed image in each format, and the policy's `cosign`.
+fn signed_plant() -> Option<(Plant, Vec<Pushed>, Value)> {
     let plant = Plant::new(Kind::Tokens)?;
     let alice = plant.producers.key("alice", KeyKind::P256);
     let images = FORMATS.map(|format| plant.push_signed(&format!("{format:?}").to_lowercase(), &[&alice], format));
