@@ -151,7 +151,7 @@ mod tests {
         fn new() -> Self {
             let (registry, key, scratch) = (Registry::start(), Key::p256(), Scratch::new());
             scratch.write("ca.pem", registry.ca_pem());
-            scratch.write("cosign.pub", &key.public_pem());
+            scratch.write("cosign.pub", key.public_pem());
             let bundled = registry.push_image("plant/plc", "v1", "plc");
             let bundle = Bundle::dsse(&Statement::new(&bundled).bytes(), &key).bytes();
             registry.attach("plant/plc", &bundled, &Artifact::bundle(&bundled, bundle));

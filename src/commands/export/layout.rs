@@ -206,7 +206,7 @@ mod tests {
         scratch.write("foreign/oci-layout", "{}");
         scratch.write(
             "foreign/index.json",
-            &format!(
+            format!(
                 r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"{}","digest":"{}","size":1}}]}}"#,
                 media_type::OCI_MANIFEST,
                 Sha256::of(b"x")

@@ -38,7 +38,7 @@ impl Stick {
             "mediaType": media_type::OCI_MANIFEST, "digest": digest.to_string(), "size": bytes.len(), "annotations": annotations
         }));
         let index = json!({ "schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": self.entries });
-        self.scratch.write(INDEX, &index.to_string());
+        self.scratch.write(INDEX, index.to_string());
         digest
     }
 

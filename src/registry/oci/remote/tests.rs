@@ -43,7 +43,7 @@ impl Bench {
         let ca = scratch.write("ca.pem", authority.pem());
         let client = Client::over(http(Some(ca), PlainHttp::Refused, Proxies::default()), PlainHttp::Refused);
         let (registry, storage) = (Registry::start_under(&authority), Registry::start_under(&authority));
-        Self { registry, storage, client, scratch: scratch }
+        Self { registry, storage, client, scratch }
     }
 
     /// Both servers and the client without TLS.
