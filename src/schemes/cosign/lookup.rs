@@ -3,6 +3,7 @@
 //!
 //! Every verdict is made here, under the rule of the query.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -31,6 +32,8 @@ pub(super) struct Lookup<'a> {
     pub(super) digest: Option<Sha256>,
     pub(super) when_unavailable: WhenUnavailable,
     pub(super) began: Instant,
+    /// The digest whose evidence was read last, and what there was: the disk is waited for once.
+    pub(super) read: RefCell<Option<(Sha256, Option<Arc<Record>>)>>,
 }
 
 impl Lookup<'_> {
@@ -87,10 +90,25 @@ impl Lookup<'_> {
 
     /// The verdict by stored evidence, if that is enough.
     pub(super) fn by_evidence(&self, digest: Sha256, freshness: Freshness) -> Option<Verified> {
-        let record = self.cosign.evidence.get(digest, self.query.deadline)?;
+        let record = self.kept(digest)?;
         let accepted = self.accepts(digest, record.manifest.as_deref(), &record.signatures).ok()?;
         let Record { signatures, manifest, .. } = &*record;
         Some(self.verified(accepted, signatures.clone(), manifest.clone(), freshness))
+    }
+
+    /// The evidence of this digest: from memory, else as this lookup has read it, else from the disk.
+    fn kept(&self, digest: Sha256) -> Option<Arc<Record>> {
+        let mut read = self.read.borrow_mut();
+        match &*read {
+            Some((known, record)) if *known == digest => {
+                self.cosign.evidence.in_memory(digest).or_else(|| record.clone())
+            }
+            _ => {
+                let record = self.cosign.evidence.get(digest, self.query.deadline);
+                *read = Some((digest, record.clone()));
+                record
+            }
+        }
     }
 
     /// Does stored evidence of this digest meet the rule? If not, why.
@@ -107,7 +125,7 @@ impl Lookup<'_> {
     /// Do the signatures that were fetched meet the rule, together with those that are kept?
     pub(super) fn judge(&self, collected: &Collected) -> Result<Accepted, SignatureRejection> {
         let image = image_of(collected);
-        let kept = self.cosign.evidence.get(image.digest, self.query.deadline);
+        let kept = self.kept(image.digest);
         let kept = kept.iter().flat_map(|record| &record.signatures).map(Arc::as_ref);
         let mut signatures: Vec<&Signature> = collected.signatures().map(|found| &*found.found.signature).collect();
         let fetched = signatures.len();

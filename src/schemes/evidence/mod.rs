@@ -122,7 +122,7 @@ impl EvidenceStore {
 
     /// The evidence of an image: from memory, else from the disk. The disk is waited for during a part of the time that is left.
     pub(crate) fn get(&self, digest: Sha256, deadline: Deadline) -> Option<Arc<Record>> {
-        if let Some(record) = self.memory().images.get(&digest) {
+        if let Some(record) = self.in_memory(digest) {
             return Some(record);
         }
         let disk = self.disk.as_ref()?;
@@ -134,6 +134,11 @@ impl EvidenceStore {
                 None
             }
         }
+    }
+
+    /// The evidence of an image in memory.
+    pub(crate) fn in_memory(&self, digest: Sha256) -> Option<Arc<Record>> {
+        self.memory().images.get(&digest)
     }
 
     /// Keeps signatures that verified, beside those that are kept already. `manifest` is needed for signatures that are over it.
@@ -242,6 +247,13 @@ impl EvidenceStore {
         memory.insert_tag(key, tag.clone());
         self.trust_data.leave(memory.bytes());
         tag
+    }
+
+    /// What is done before each read of the disk.
+    #[cfg(test)]
+    pub(crate) fn before_reads(&self, run: fn() -> std::io::Result<()>) {
+        let reading = self.disk.as_ref().map(|disk| &disk.atomic.reading).unwrap();
+        *reading.lock().unwrap() = Some(run);
     }
 
     /// Waits until all writes have ended.

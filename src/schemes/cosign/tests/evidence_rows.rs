@@ -1,5 +1,7 @@
 //! What is kept as evidence, and how it counts.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::*;
 
 #[test]
@@ -101,4 +103,22 @@ fn statement_and_findings_say_what_counted() {
         );
         assert!(findings[0].signature.starts_with("bundle in sha256:"), "{findings:?}");
     }
+}
+
+/// A disk that does not answer would otherwise be waited for after each part that is fetched.
+#[test]
+fn the_disk_is_read_once_for_each_lookup() {
+    static READS: AtomicUsize = AtomicUsize::new(0);
+    let bench = Bench::with(&Options { refresh_after: Duration::ZERO, cache: true, ..Options::default() });
+    bench.cosign.evidence.before_reads(|| {
+        READS.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    });
+    let rule = bench.rule();
+    rejected(bench.ask(&Ask::of(&bench.by_digest(), &rule)), "not-signed");
+    assert_eq!(READS.swap(0, Ordering::Relaxed), 1);
+    // The tag is one file, the image another.
+    let other = bench.registry.push_image(NAME, "v2", "two");
+    rejected(bench.ask(&Ask::of(":v2", &rule)), "not-signed");
+    assert_eq!(READS.swap(0, Ordering::Relaxed), 2, "{}", other.digest());
 }
