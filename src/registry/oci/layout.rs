@@ -10,13 +10,14 @@ use std::io;
 use std::path::Path;
 
 use super::repository::{FetchError, FetchedImage, FetchedSignatures, Repository, Wanted};
+use crate::base::context::Deadline;
 use crate::base::files::{FileError, read_capped};
-use portreeve_verify::Unavailable;
 use portreeve_verify::image::Sha256;
 use portreeve_verify::oci::{
     Descriptor, Image, MAX_REFERRERS, MAX_SIGNATURE_MANIFEST, OciError, SignatureManifest, media_type, read_referrers,
 };
 use portreeve_verify::text::printable;
+use portreeve_verify::{Unavailable, UnavailableCause};
 
 /// The file that lists the manifests of a layout.
 pub(crate) const INDEX: &str = "index.json";
@@ -26,19 +27,25 @@ pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 pub(crate) const SUBJECT: &str = "io.portreeve.subject";
 
 /// The repository of an image in the layout of this directory.
-pub(crate) fn open<'a>(directory: &'a Path, repository: &'a str) -> Box<dyn Repository + 'a> {
-    Box::new(Layout { directory, repository })
+pub(crate) fn open<'a>(directory: &'a Path, repository: &'a str, deadline: Deadline) -> Box<dyn Repository + 'a> {
+    Box::new(Layout { directory, repository, deadline })
 }
 
 struct Layout<'a> {
     directory: &'a Path,
     /// The image's repository, in one spelling.
     repository: &'a str,
+    /// Checked before each file: a layout may have thousands.
+    deadline: Deadline,
 }
 
 impl Layout<'_> {
     /// The content of a file of the layout; `None` if there is none.
     fn read(&self, path: &str, cap: usize) -> Result<Option<Vec<u8>>, FetchError> {
+        if self.deadline.remaining().is_none() {
+            let message = format!("the layout {}: the time was up before {path} was read", self.name());
+            return Err(FetchError::Unavailable(Unavailable::new(UnavailableCause::OutOfTime, message)));
+        }
         let path = self.directory.join(path);
         let failed = |error: &dyn std::fmt::Display| self.unavailable(&format!("{} {error}", show(&path)));
         let (real, base) = match (path.canonicalize(), self.directory.canonicalize()) {
@@ -61,8 +68,13 @@ impl Layout<'_> {
 
     /// The entries of the layout's index.
     fn index(&self) -> Result<Vec<Descriptor>, FetchError> {
+        self.index_within(MAX_REFERRERS)
+    }
+
+    /// The same, if the index has no more bytes than these.
+    fn index_within(&self, cap: usize) -> Result<Vec<Descriptor>, FetchError> {
         // A directory that is not mounted is like a registry that is away.
-        let Some(bytes) = self.read(INDEX, MAX_REFERRERS)? else {
+        let Some(bytes) = self.read(INDEX, cap)? else {
             return Err(self.unavailable(&format!("it has no {INDEX}, so it is no OCI image layout")));
         };
         read_referrers(&bytes).map_err(|error| self.unavailable(&format!("{INDEX}: {error}")))
@@ -155,9 +167,9 @@ impl Repository for Layout<'_> {
         Ok(FetchedImage { image, bytes })
     }
 
-    fn referrers(&self, image: Sha256, _cap: usize) -> Result<Option<Vec<Descriptor>>, FetchError> {
+    fn referrers(&self, image: Sha256, cap: usize) -> Result<Option<Vec<Descriptor>>, FetchError> {
         let mut referrers = Vec::new();
-        for entry in self.index()? {
+        for entry in self.index_within(cap)? {
             if self.is_about(&entry, image)? {
                 referrers.push(entry);
             }

@@ -23,7 +23,7 @@ pub(crate) fn open<'a>(
     sign_in: &'a SignIn,
 ) -> Box<dyn Repository + 'a> {
     match place {
-        Place::Layout { directory, repository } => layout::open(directory, repository),
+        Place::Layout { directory, repository } => layout::open(directory, repository, deadline),
         Place::Registry { url, repository, .. } => {
             Box::new(Remote::new(client, url, repository, credentials, deadline).watched(permit, sign_in))
         }

@@ -1,5 +1,6 @@
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::time::Duration;
 
 use portreeve_test_support::cosign::{Artifact, Bundle, Image as SignedImage, Key, Layer, Payload, Statement};
 use serde_json::{Value, json};
@@ -50,7 +51,7 @@ impl Stick {
     }
 
     fn open<'a>(&'a self, repository: &'a str) -> Box<dyn Repository + 'a> {
-        open(self.scratch.path(), repository)
+        open(self.scratch.path(), repository, Deadline::after(Duration::from_secs(20)))
     }
 }
 
@@ -151,7 +152,7 @@ fn what_is_no_layout_says_nothing() {
     let missing = scratch.path().join("missing");
     for directory in [scratch.path(), &missing] {
         for wanted in [Wanted::Tag("v1"), Wanted::Digest(Sha256::of(b"x"))] {
-            let found = open(directory, PLC).image(wanted, CAP);
+            let found = open(directory, PLC, Deadline::after(Duration::from_secs(20))).image(wanted, CAP);
             assert!(matches!(found, Err(FetchError::Unavailable(_))), "{found:?}");
         }
     }
@@ -171,4 +172,19 @@ fn an_image_without_a_media_type_has_that_of_the_layouts_index() {
     // Nothing says what this one is.
     let refused = repository.image(Wanted::Digest(child), CAP);
     assert!(matches!(refused, Err(FetchError::Rejected { code: "bad-manifest", .. })), "{refused:?}");
+}
+
+#[test]
+fn a_large_index_is_read_within_its_cap_and_its_time() {
+    let (mut stick, key, plc) = (Stick::new(), Key::p256(), SignedImage::named("plc"));
+    let bundle = Bundle::dsse(&Statement::new(&plc).bytes(), &key);
+    stick.artifact(&Artifact::bundle(&plc, bundle.bytes()), &json!({ "x": "y".repeat(50_000) }));
+    let repository = stick.open(PLC);
+    let found = repository.referrers(digest_of(&plc), 32 << 10);
+    assert!(matches!(found, Err(FetchError::TooLarge { .. })), "{found:?}");
+    assert_eq!(repository.referrers(digest_of(&plc), CAP).unwrap().unwrap().len(), 1);
+    let late = open(stick.scratch.path(), PLC, Deadline::after(Duration::ZERO));
+    let found = late.referrers(digest_of(&plc), CAP);
+    let Err(FetchError::Unavailable(unavailable)) = found else { panic!("{found:?}") };
+    assert_eq!(unavailable.cause, UnavailableCause::OutOfTime);
 }
