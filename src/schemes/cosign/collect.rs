@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use super::collected::{Found, Part};
-use super::memory::{Account, Patience, Taken, reading};
+use super::memory::{Account, Patience, Taken, as_u64, made, reading};
 use crate::registry::oci::repository::{FetchError, FetchedSignatures, Repository, Wanted};
 use crate::schemes::Finding;
 use crate::schemes::evidence::FoundSignature;
@@ -109,13 +109,16 @@ impl Collector<'_> {
             }
             Err(error) => part.refused = Some(self.refused(&error)),
         }
-        if let Some((manifest, _taken)) = &manifest {
+        if let Some((manifest, _)) = &manifest {
             match payload_layers(&manifest.manifest) {
                 Ok(layers) => candidates.extend(payloads(manifest, &layers)),
                 Err(error) => part.refused = Some(self.refused(&error)),
             }
         }
         self.fetch(&mut part, candidates, before.candidates);
+        if let Some((manifest, taken)) = manifest {
+            taken.keep(manifest.bytes.len()); // its signatures have them
+        }
         part
     }
 
@@ -190,18 +193,19 @@ impl Collector<'_> {
     /// The bundle of a referrer.
     fn bundle(&self, referrer: &Descriptor) -> Result<FoundSignature, FetchError> {
         let size = usize::try_from(referrer.size).unwrap_or(usize::MAX).min(MAX_SIGNATURE_MANIFEST);
-        let taken = self.take(reading(size))?;
+        let mut manifest_taken = self.take(reading(size))?;
         let FetchedSignatures { manifest, bytes } =
             self.repository.signatures(Wanted::Digest(referrer.digest), size)?;
         let unfit = |code: &'static str, message: String| FetchError::Rejected { code, message };
         referrer.check(&bytes).map_err(|error| unfit(error.code(), error.to_string()))?;
         let layer = bundle_layer(&manifest, self.image).map_err(|error| unfit(error.code(), error.to_string()))?;
-        taken.keep(bytes.len());
+        manifest_taken.shrink(made(size));
         let (blob, taken) = self.blob(layer, MAX_BUNDLE)?;
         let kept: Arc<[u8]> = Arc::from(blob.as_slice());
         let signature =
             Signature::from_bundle(&manifest, blob).map_err(|error| unfit(error.code(), error.to_string()))?;
         taken.keep(kept.len() + heap_size(&signature));
+        manifest_taken.keep(bytes.len());
         Ok(FoundSignature {
             signature: Arc::new(signature),
             manifest: bytes.into(),
@@ -220,13 +224,14 @@ impl Collector<'_> {
         outcome: &mut Outcome,
     ) -> Result<(), FetchError> {
         let (payload, taken) = self.blob(blob, MAX_PAYLOAD)?;
-        let kept: Arc<[u8]> = Arc::from(payload.as_slice());
-        let mut memory = kept.len();
+        let kept: Arc<[u8]> = payload.into();
         for number in layers {
             let Some(layer) = manifest.manifest.layers.get(*number) else { continue };
-            match Signature::from_layer(&manifest.manifest, layer, payload.clone()) {
+            match Signature::from_layer(&manifest.manifest, layer, Arc::clone(&kept)) {
                 Ok(signature) => {
-                    memory += heap_size(&signature);
+                    // Each layer has claims of its own.
+                    let memory = heap_size(&signature);
+                    self.take(as_u64(memory))?.keep(memory);
                     outcome.signatures.push(FoundSignature {
                         signature: Arc::new(signature),
                         manifest: Arc::clone(bytes),
@@ -240,7 +245,7 @@ impl Collector<'_> {
                 }
             }
         }
-        taken.keep(memory);
+        taken.keep(kept.len());
         Ok(())
     }
 

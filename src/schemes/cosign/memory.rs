@@ -170,7 +170,7 @@ pub(super) struct Taken<'a> {
 
 impl Taken<'_> {
     /// Gives back all but so much.
-    fn shrink(&mut self, bytes: u64) {
+    pub(super) fn shrink(&mut self, bytes: u64) {
         let mut state = self.account.lock();
         state.used = state.used.saturating_sub(self.bytes.saturating_sub(bytes));
         self.bytes = self.bytes.min(bytes);
@@ -196,10 +196,10 @@ pub(super) fn reading(bytes: usize) -> u64 {
 }
 
 /// The memory of the bytes of a document, and of what is made of them.
-fn made(bytes: usize) -> u64 {
+pub(super) fn made(bytes: usize) -> u64 {
     as_u64(bytes).saturating_mul(3)
 }
 
-fn as_u64(bytes: usize) -> u64 {
+pub(super) fn as_u64(bytes: usize) -> u64 {
     u64::try_from(bytes).unwrap_or(u64::MAX)
 }

@@ -130,6 +130,8 @@ impl<'a> ImageFile<'a> {
     /// Parses the signatures.
     pub(super) fn record(&self) -> Result<Record, Unusable> {
         let mut signatures = Vec::with_capacity(self.signatures.len());
+        // Layers of one payload, one after the other, share it.
+        let mut payload: Option<(Sha256, Arc<[u8]>)> = None;
         for Stored { id, manifest, blob } in &self.signatures {
             let manifest = SignatureManifest::read(manifest, None, Some(id.manifest));
             let manifest = manifest.map_err(|_| Damaged("a manifest in it cannot be read"))?;
@@ -142,7 +144,11 @@ impl<'a> ImageFile<'a> {
             let layer = layer.filter(|layer| layer.digest == id.blob && layer.size == as_u64(blob.len()));
             let layer = layer.ok_or(Damaged("a manifest in it has another layer"))?;
             let signature = match id.format {
-                SignatureFormat::Layer => Signature::from_layer(&manifest, layer, blob.to_vec()),
+                SignatureFormat::Layer => {
+                    let known = payload.take_if(|(digest, _)| *digest == id.blob);
+                    let (_, bytes) = payload.insert(known.unwrap_or_else(|| (id.blob, Arc::from(*blob))));
+                    Signature::from_layer(&manifest, layer, Arc::clone(bytes))
+                }
                 SignatureFormat::Bundle => Signature::from_bundle(&manifest, blob.to_vec()),
             };
             signatures.push((*id, Arc::new(signature.map_err(|_| Damaged("a signature in it cannot be read"))?)));

@@ -80,7 +80,7 @@ fn found(image: &cosign::Image, artifact: &Artifact) -> Vec<FoundSignature> {
     }
     let layers = payload_layers(&manifest).unwrap();
     let parsed = layers.iter().enumerate().map(|(number, layer)| {
-        found(Signature::from_layer(&manifest, layer, artifact.blobs[number].clone()).unwrap(), number)
+        found(Signature::from_layer(&manifest, layer, artifact.blobs[number].as_slice().into()).unwrap(), number)
     });
     parsed.collect()
 }

@@ -10,7 +10,7 @@ use crate::strict_json::{self, Json};
 pub fn check(data: &[u8]) {
     let artifact = Artifact::layers(&[Layer::new(data.to_vec(), key())]);
     let manifest = manifest(&artifact.manifest);
-    let found = Signature::from_layer(&manifest, &manifest.layers[0], data.to_vec());
+    let found = Signature::from_layer(&manifest, &manifest.layers[0], data.into());
     if found.as_ref().is_err_and(is_limit) {
         return;
     }
@@ -24,7 +24,7 @@ pub fn check(data: &[u8]) {
     if found.is_ok() {
         let foreign = Artifact::layers(&[Layer::with_signature(data.to_vec(), &key().sign(b"something else"))]);
         let manifest = self::manifest(&foreign.manifest);
-        let foreign = Signature::from_layer(&manifest, &manifest.layers[0], data.to_vec()).expect("the same payload");
+        let foreign = Signature::from_layer(&manifest, &manifest.layers[0], data.into()).expect("the same payload");
         compare(&foreign, &expected.expect("a claim"), false);
     }
 }

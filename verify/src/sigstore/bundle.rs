@@ -3,6 +3,8 @@
 //! The hint of the key is not signed and decides nothing. Unknown members are passed over: newer minor versions have them.
 //! Entries of logs and time stamps are not looked at.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
@@ -33,7 +35,7 @@ pub(super) struct Bundle {
 #[derive(Debug)]
 pub(super) enum Signed {
     /// These bytes.
-    Bytes(Vec<u8>),
+    Bytes(Arc<[u8]>),
     /// The bytes of the image's manifest, which have this hash.
     Manifest(Hash, Vec<u8>),
 }
@@ -103,7 +105,7 @@ fn envelope_of(envelope: Value<'_>) -> Result<(Claim, Signed, Vec<u8>), NotCount
     let mut bytes = format!("DSSEv1 {} {IN_TOTO} {} ", IN_TOTO.len(), payload.len()).into_bytes();
     bytes.reserve_exact(payload.len());
     bytes.extend(payload);
-    Ok((claim, Signed::Bytes(bytes), signature))
+    Ok((claim, Signed::Bytes(bytes.into()), signature))
 }
 
 /// A signature over the bytes of the image's manifest.

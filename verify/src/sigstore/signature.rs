@@ -1,7 +1,7 @@
 //! One signature of an image: parsed, and remembered under which keys it verifies.
 
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -90,8 +90,12 @@ pub enum SignatureFormat {
 
 impl Signature {
     /// A layer of the old format and its payload. The payload's bytes must be those of the descriptor: the caller compares size
-    /// and digest.
-    pub fn from_layer(manifest: &SignatureManifest, layer: &Descriptor, payload: Vec<u8>) -> Result<Self, NotCounted> {
+    /// and digest. Layers may share it.
+    pub fn from_layer(
+        manifest: &SignatureManifest,
+        layer: &Descriptor,
+        payload: Arc<[u8]>,
+    ) -> Result<Self, NotCounted> {
         if layer.media_type != COSIGN_PAYLOAD {
             return Err(NotCounted::Shape("the layer's media type is not that of a cosign payload"));
         }
@@ -142,7 +146,8 @@ impl Signature {
     /// What it takes in memory, in bytes: all the keys that it may remember as well.
     pub fn heap_size(&self) -> u64 {
         let signed = match &self.signed {
-            Signed::Bytes(bytes) | Signed::Manifest(_, bytes) => bytes.capacity(),
+            Signed::Bytes(bytes) => bytes.len(),
+            Signed::Manifest(_, bytes) => bytes.capacity(),
         };
         inline_size::<Self>()
             + self.claim.heap_size()

@@ -45,7 +45,11 @@ fn layers(layers: &[Layer]) -> Vec<Result<Signature, NotCounted>> {
     let manifest = SignatureManifest::read(&artifact.manifest, None, None).unwrap();
     let payloads = artifact.blobs.iter().cloned();
     let layers = payload_layers(&manifest).unwrap();
-    layers.into_iter().zip(payloads).map(|(layer, payload)| Signature::from_layer(&manifest, layer, payload)).collect()
+    layers
+        .into_iter()
+        .zip(payloads)
+        .map(|(layer, payload)| Signature::from_layer(&manifest, layer, payload.into()))
+        .collect()
 }
 
 /// One signature in the old format.

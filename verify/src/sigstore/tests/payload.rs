@@ -1,5 +1,7 @@
 //! The old format with keys: rows 32 to 50.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -215,8 +217,19 @@ fn scheme_row_046_a_layer_of_another_type_is_passed_over() {
     let artifact = Artifact::layers(std::slice::from_ref(&other));
     let manifest = SignatureManifest::read(&artifact.manifest, None, None).unwrap();
     assert!(payload_layers(&manifest).unwrap().is_empty());
-    let read = Signature::from_layer(&manifest, &manifest.layers[0], sound.payload.clone());
+    let read = Signature::from_layer(&manifest, &manifest.layers[0], sound.payload.as_slice().into());
     assert!(why(read).1.contains("media type"));
+}
+
+#[test]
+fn layers_of_one_payload_share_its_bytes() {
+    let (image, key) = (plc(), Key::p256());
+    let artifact = Artifact::layers(&[Layer::new(Payload::new(&image).bytes(), &key)]);
+    let manifest = SignatureManifest::read(&artifact.manifest, None, None).unwrap();
+    let payload: Arc<[u8]> = artifact.blobs[0].as_slice().into();
+    let read = || Signature::from_layer(&manifest, &manifest.layers[0], Arc::clone(&payload)).unwrap();
+    let _signatures: Vec<_> = (0..32).map(|_| read()).collect();
+    assert_eq!(Arc::strong_count(&payload), 33);
 }
 
 #[test]

@@ -70,7 +70,7 @@ impl Registry {
             let manifest = SignatureManifest::read(&self.manifest(tagged), None, Some(tagged)).unwrap();
             for layer in payload_layers(&manifest).unwrap() {
                 let blob = self.file("blobs", layer.digest, "").unwrap();
-                layers.push(Signature::from_layer(&manifest, layer, blob));
+                layers.push(Signature::from_layer(&manifest, layer, blob.into()));
             }
         }
         [bundles, layers]
