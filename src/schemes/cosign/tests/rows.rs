@@ -201,19 +201,37 @@ fn scheme_row_023_a_candidate_that_cannot_be_fetched_may_be_the_good_one() {
 
 #[test]
 fn scheme_row_024_a_blob_is_followed_to_its_storage_without_credentials() {
-    let bench = Bench::signed(&Options { refresh_after: Duration::ZERO, ..Options::default() });
-    let storage = Registry::start_under(&portreeve_test_support::certificates::Authority::new());
-    // The storage's certificate is not trusted, so the blob cannot be fetched from there: what counts is where it was asked.
+    let storage = Registry::start();
+    let mut bench = Bench::new();
+    bench.scratch.write("ca.pem", format!("{}{}", bench.registry.ca_pem(), storage.ca_pem()));
+    bench.restart(&Options::default());
+    bench.registry.require(SignIn::Bearer(TokenService::of("alice", "secret")));
+    let password = Secret::new("secret");
+    let credentials = [Credential { username: "alice".to_owned(), password, source: "a file".to_owned() }];
+    let signature = bench.attach(&bench.image, &bench.alice);
+    storage.push_blob(NAME, signature.blobs[0].clone());
     bench.registry.change("/blobs/", Change::Redirect(307, format!("{}{{}}", storage.url())));
-    unavailable(bench.verdict());
-    assert_eq!(bench.registry.count("/blobs/"), 1);
+    bench.ask(&Ask { credentials: &credentials, ..Ask::of(":v1", &bench.rule()) }).unwrap();
+    let asked = storage.requests();
+    assert!(asked.len() == 1 && asked[0].authorization.is_none(), "{asked:?}");
 }
 
 #[test]
 fn scheme_row_025_a_manifest_is_not_followed_to_another_place() {
-    let bench = Bench::signed(&Options::default());
-    bench.registry.change("/manifests/", Change::Redirect(307, "https://elsewhere.example{}".to_owned()));
-    unavailable(bench.verdict());
+    let elsewhere = Registry::start();
+    let mut bench = Bench::signed(&Options::default());
+    bench.scratch.write("ca.pem", format!("{}{}", bench.registry.ca_pem(), elsewhere.ca_pem()));
+    bench.restart(&Options::default());
+    // All of it is there as well.
+    elsewhere.push(NAME, "v1", &bench.image);
+    elsewhere.attach(NAME, &bench.image, &bundle(&bench.image, &bench.alice));
+    for part in ["/manifests/", "/referrers/"] {
+        bench.registry.change(part, Change::Redirect(307, format!("{}{{}}", elsewhere.url())));
+        unavailable(bench.verdict());
+        bench.registry.behave();
+    }
+    assert_eq!(elsewhere.connections(), 0);
+    bench.verdict().unwrap();
 }
 
 #[test]
