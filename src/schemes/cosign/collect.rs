@@ -56,7 +56,7 @@ impl Collector<'_> {
     /// that the image is not signed.
     pub(super) fn referrers(&self) -> Result<Part, Unavailable> {
         let read = |cap| self.repository.referrers(self.image, cap);
-        let (referrers, _taken) = match self.account.read(MAX_REFERRERS, self.patience, read) {
+        let (referrers, taken) = match self.account.read(MAX_REFERRERS, self.patience, read) {
             Ok((referrers, taken)) => (referrers.unwrap_or_default(), Some(taken)),
             Err(FetchError::NotFound { .. }) => (Vec::new(), None),
             Err(FetchError::Unavailable(unavailable)) => return Err(unavailable),
@@ -68,14 +68,10 @@ impl Collector<'_> {
             }
         };
         let mut part = Part::default();
-        match bundle_candidates(&referrers) {
-            Ok(candidates) => {
-                part.others = referrers.len().saturating_sub(candidates.len());
-                part.seen = candidates.iter().map(|candidate| candidate.digest).collect();
-                self.fetch(&mut part, candidates.into_iter().map(Candidate::Referrer).collect(), 0);
-            }
-            Err(error) => part.refused = Some(self.refused(&error)),
-        }
+        let bundles = self.bundles(&mut part, &referrers);
+        drop((referrers, taken));
+        part.seen = bundles.iter().map(|bundle| bundle.digest).collect();
+        self.fetch(&mut part, bundles.iter().map(Candidate::Referrer).collect(), 0);
         Ok(part)
     }
 
@@ -95,20 +91,15 @@ impl Collector<'_> {
                 put(&manifest, self.account.read(MAX_SIGNATURE_MANIFEST, self.patience, read));
             }
         });
-        let (mut list, _taken) = match self.settle(&mut part, take(list), "the list of referrers") {
+        let (mut list, list_taken) = match self.settle(&mut part, take(list), "the list of referrers") {
             Some((list, taken)) => (list, Some(taken)),
             None => (Vec::new(), None),
         };
         list.retain(|referrer| !before.seen.contains(&referrer.digest));
         let manifest = self.settle(&mut part, take(manifest), &tag);
-        let mut candidates = Vec::new();
-        match bundle_candidates(&list) {
-            Ok(bundles) => {
-                part.others = list.len().saturating_sub(bundles.len());
-                candidates.extend(bundles.into_iter().map(Candidate::Referrer));
-            }
-            Err(error) => part.refused = Some(self.refused(&error)),
-        }
+        let bundles = self.bundles(&mut part, &list);
+        drop((list, list_taken));
+        let mut candidates: Vec<_> = bundles.iter().map(Candidate::Referrer).collect();
         if let Some((manifest, _)) = &manifest {
             match payload_layers(&manifest.manifest) {
                 Ok(layers) => candidates.extend(payloads(manifest, &layers)),
@@ -120,6 +111,24 @@ impl Collector<'_> {
             taken.keep(manifest.bytes.len()); // its signatures have them
         }
         part
+    }
+
+    /// The referrers of a list that may be bundles, without what the list says of them besides. A hostile list takes several
+    /// times its bytes, so it is not kept while they are fetched.
+    fn bundles(&self, part: &mut Part, list: &[Descriptor]) -> Vec<Descriptor> {
+        let candidates = bundle_candidates(list).unwrap_or_else(|error| {
+            part.refused = Some(self.refused(&error));
+            Vec::new()
+        });
+        part.others = list.len().saturating_sub(candidates.len());
+        let bare = |&Descriptor { digest, size, .. }: &Descriptor| Descriptor {
+            media_type: String::new(),
+            digest,
+            size,
+            artifact_type: None,
+            annotations: Default::default(),
+        };
+        candidates.into_iter().map(bare).collect()
     }
 
     /// A list or a manifest under a tag; `None` if there is none that can be used.

@@ -24,6 +24,25 @@ fn many_large_candidates_cost_no_more_than_the_budget() {
 }
 
 #[test]
+fn a_long_list_is_not_kept_while_its_candidates_are_read() {
+    let bench = Bench::new();
+    let digest = bench.image.digest();
+    for number in 0..2_000 {
+        let referrer = serde_json::json!({
+            "mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": format!("sha256:{number:064x}"),
+            "size": 700, "artifactType": "application/spdx+json",
+        });
+        bench.registry.list_referrer(NAME, &digest, referrer);
+    }
+    for key in [&bench.bob, &bench.bob, &bench.bob, &bench.alice] {
+        bench.registry.attach(NAME, &bench.image, &large(&bench.image, key));
+    }
+    // So that all four are in memory at once.
+    bench.registry.misbehave("/blobs/", Fault::Delay(Duration::from_millis(300)));
+    bench.verdict().unwrap();
+}
+
+#[test]
 fn an_image_that_waits_for_memory_keeps_to_its_deadline() {
     let bench = Bench::with(&Options { refresh_after: Duration::ZERO, verify_memory: 12 << 20, ..Options::default() });
     bench.registry.attach(NAME, &bench.image, &large(&bench.image, &bench.alice));
