@@ -34,12 +34,13 @@ fn a_long_list_is_not_kept_while_its_candidates_are_read() {
         });
         bench.registry.list_referrer(NAME, &digest, referrer);
     }
-    for key in [&bench.bob, &bench.bob, &bench.bob, &bench.alice] {
-        bench.registry.attach(NAME, &bench.image, &large(&bench.image, key));
+    for _ in 0..4 {
+        bench.registry.attach(NAME, &bench.image, &large(&bench.image, &bench.bob));
     }
     // So that all four are in memory at once.
     bench.registry.misbehave("/blobs/", Fault::Delay(Duration::from_millis(300)));
-    bench.verdict().unwrap();
+    // All were read, or it would be unavailable.
+    rejected(bench.verdict(), "signature");
 }
 
 #[test]
