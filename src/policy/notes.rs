@@ -5,7 +5,7 @@ use std::fmt;
 use super::pattern::Pattern;
 use super::selection::{Found, Ranked, Rules, Strictness};
 use super::{Place, Requirement, Rule};
-use crate::schemes::notary::trust_server::DOCKER_HUB as DOCKER_HUB_SERVER;
+use crate::schemes::notary::trust_server::DOCKER_HUB_ENDS;
 use crate::schemes::{Check, notary};
 use portreeve_verify::image::DOCKER_HUB;
 use portreeve_verify::text::printable;
@@ -262,10 +262,8 @@ impl fmt::Display for Note {
             ),
             Self::HubServerEnds => write!(
                 f,
-                "this rule names no trust server: unless trust.servers of the configuration names one for docker.io, it \
-                 asks {DOCKER_HUB_SERVER}, which ends on 8 December 2026, and from then on these images are denied: name a \
-                 trust server of your own in \"trustServer\", or ask for cosign signatures with \"cosign\"; docs/migrating.md \
-                 shows both"
+                "this rule names no trust server and needs Docker's, unless trust.servers of the configuration names another \
+                 one for docker.io. {DOCKER_HUB_ENDS}"
             ),
             Self::SameRepository => f.write_str(
                 "with \"sameRepository\", only signatures of cosign's old format count: bundles, which cosign 3 makes if it is \

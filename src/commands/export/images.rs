@@ -89,7 +89,7 @@ fn export(config: &Config, wanted: &WantedImages, timeout: Duration) -> Result<S
     let directory = wanted.directory.canonicalize().unwrap_or_else(|_| wanted.directory.clone());
     let prefix = images.first().map(|image| image.host().to_owned()).unwrap_or_default();
     told.push_str(&format!(
-        "written to {directory}; use it with registries.signatures: {{ \"{prefix}/\": \"file://{directory}\" }}, wherever it is carried\n",
+        "written to {directory}; use it with registries.signatures: {{ \"{prefix}/\": \"file://{directory}\" }}; at another place, name the directory there\n",
         directory = printable(&directory.display().to_string(), 400)
     ));
     Ok(told)

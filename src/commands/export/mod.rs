@@ -170,7 +170,10 @@ fn report(base: &Path, target: &Path, gun: &Gun, server: &TrustServer, export: &
         line("counts until", &format!("{} (in {days} days; {} ends first)", first.expires, first.role));
     }
     let base = base.canonicalize().unwrap_or_else(|_| base.to_owned());
-    line("use it with", &format!("trustServer: \"file://{}\", wherever it is carried", base.display()));
+    line(
+        "use it with",
+        &format!("trustServer: \"file://{}\"; at another place, name the directory there", base.display()),
+    );
     text
 }
 
