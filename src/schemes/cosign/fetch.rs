@@ -211,7 +211,8 @@ impl Lookup<'_> {
         collected.map_err(|error| {
             let refusal = message::not_fetched(self.query.image, error);
             let before = have.as_ref().map(|collected| collected.tried).unwrap_or_default();
-            Box::new(Failure { refusal, tried: self.tried(&before), findings: Vec::new() })
+            let resolved = have.as_ref().map(|collected| collected.image.digest).or(self.resolved.get());
+            Box::new(Failure { refusal, tried: self.tried(&before), resolved, findings: Vec::new() })
         })
     }
 
@@ -230,6 +231,7 @@ impl Lookup<'_> {
         let read = |cap| repository.image(key.wanted.as_ref(), cap);
         let (fetched, taken) = account.read(MAX_MANIFEST, patience, read)?;
         taken.keep(fetched.bytes.len());
+        self.resolved.set(Some(fetched.image.digest));
         Ok(Arc::new(Collected {
             image: fetched.image,
             manifest: fetched.bytes.into(),

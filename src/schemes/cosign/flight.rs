@@ -116,6 +116,8 @@ impl Scope {
 pub(super) struct Failure {
     pub(super) refusal: Refusal,
     pub(super) tried: Tried,
+    /// The digest of the image, if the registry said it before something failed.
+    pub(super) resolved: Option<Sha256>,
     /// The signatures that were looked at.
     pub(super) findings: Vec<Finding>,
 }
@@ -147,6 +149,6 @@ pub(super) fn is_general(unavailable: &Unavailable) -> bool {
 impl From<Unavailable> for Box<Failure> {
     fn from(unavailable: Unavailable) -> Self {
         let refusal = Refusal::Unavailable(unavailable);
-        Self::new(Failure { refusal, tried: Tried::default(), findings: Vec::new() })
+        Self::new(Failure { refusal, tried: Tried::default(), resolved: None, findings: Vec::new() })
     }
 }

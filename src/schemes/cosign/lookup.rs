@@ -3,7 +3,7 @@
 //!
 //! Every verdict is made here, under the rule of the query.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -34,6 +34,8 @@ pub(super) struct Lookup<'a> {
     pub(super) began: Instant,
     /// The digest whose evidence was read last, and what there was: the disk is waited for once.
     pub(super) read: RefCell<Option<(Sha256, Option<Arc<Record>>)>>,
+    /// The digest that the registry gave for the image.
+    pub(super) resolved: Cell<Option<Sha256>>,
 }
 
 impl Lookup<'_> {
@@ -53,7 +55,7 @@ impl Lookup<'_> {
             Ok(Met::Kept(verified)) => Ok(*verified),
             Err(failure) => {
                 trace.findings = failure.findings;
-                self.stale(remembered, failure.refusal)
+                self.stale(remembered, failure.refusal, failure.resolved)
             }
         }
     }
@@ -143,7 +145,7 @@ impl Lookup<'_> {
         let findings = self.findings(collected);
         let place = self.sides.get(self.sides.of_signatures()).place;
         let refusal = message::not_verified(self.query.image, place, collected, rejection, findings.is_empty());
-        Box::new(Failure { refusal, tried: collected.tried, findings })
+        Box::new(Failure { refusal, tried: collected.tried, resolved: Some(collected.image.digest), findings })
     }
 
     /// Keeps the signatures that verified, and the digest of the tag.

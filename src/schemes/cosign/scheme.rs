@@ -1,6 +1,6 @@
 //! cosign behind the seam: makes a lookup from a policy's rule.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -109,6 +109,7 @@ impl Scheme for Cosign {
             when_unavailable: self.settings.when_unavailable.under(rule.when_unavailable, rule.max_stale),
             began,
             read: RefCell::default(),
+            resolved: Cell::default(),
         };
         let mut result = lookup.run(trace);
         trace.trust = Some(began.elapsed().saturating_sub(collected));

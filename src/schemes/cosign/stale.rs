@@ -7,10 +7,17 @@ use super::lookup::Lookup;
 use crate::schemes::evidence::Tagged;
 use crate::schemes::{Freshness, Refusal, Verified, WhenUnavailable};
 use portreeve_verify::Unavailable;
+use portreeve_verify::image::Sha256;
 
 impl Lookup<'_> {
-    /// The result where nothing could be fetched.
-    pub(super) fn stale(&self, remembered: Option<Tagged>, refusal: Refusal) -> Result<Verified, Refusal> {
+    /// The result where something could not be fetched. `resolved`: the digest that the registry gave for the tag before that. If
+    /// it is another one, the remembered digest is known to be wrong, and does not stand in.
+    pub(super) fn stale(
+        &self,
+        remembered: Option<Tagged>,
+        refusal: Refusal,
+        resolved: Option<Sha256>,
+    ) -> Result<Verified, Refusal> {
         let Refusal::Unavailable(Unavailable { cause, message }) = refusal else { return Err(refusal) };
         let refuse = |why_not: &str| {
             let message = if why_not.is_empty() { message.clone() } else { format!("{message}; {why_not}") };
@@ -23,6 +30,9 @@ impl Lookup<'_> {
         let Some(Tagged { digest, age, .. }) = remembered else {
             return refuse("it is not known which digest the tag had, so nothing stored can be used instead");
         };
+        if let Some(now) = resolved.filter(|now| *now != digest) {
+            return refuse(&format!("the tag had the digest {digest}, and the registry says that it is {now} now"));
+        }
         let Some(age) = age else {
             return refuse("the clock went back since the tag was last confirmed, so the stored digest may be too old");
         };

@@ -84,6 +84,24 @@ fn scheme_row_030_a_tag_that_moved_to_an_unsigned_image_is_not_signed() {
 }
 
 #[test]
+fn scheme_row_030_the_old_digest_does_not_stand_in_once_the_registry_named_another() {
+    let bench = Bench::signed(&Options { refresh_after: Duration::ZERO, ..Options::default() });
+    let rule = use_cached(&bench, 60 * MINUTE);
+    bench.ask(&Ask::of(":v1", &rule)).unwrap();
+    let moved = bench.registry.push_image(NAME, "v1", "another");
+    bench.attach(&moved, &bench.alice);
+    for part in ["/referrers/", "/blobs/"] {
+        bench.registry.misbehave(part, Fault::Status(500));
+        let message = unavailable(bench.ask(&Ask::of(":v1", &rule)));
+        assert!(message.contains(&format!("says that it is {} now", moved.digest())), "{part}: {message}");
+        bench.registry.behave();
+    }
+    bench.registry.go_away();
+    let verified = bench.ask(&Ask::of(":v1", &rule)).unwrap();
+    assert_eq!(verified.digest.sha256().to_string(), bench.image.digest(), "it named no other digest this time");
+}
+
+#[test]
 fn scheme_row_135_after_a_restart_a_tag_stands_in_within_max_stale() {
     let options = Options { cache: true, ..Options::default() };
     let mut bench = Bench::signed(&options);
