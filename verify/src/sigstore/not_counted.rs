@@ -147,9 +147,9 @@ impl fmt::Display for NotCounted {
             ),
             Self::OtherImage => f.write_str("it is about another image"),
             Self::NoManifest => f.write_str("it is over the bytes of the image's manifest, which are not at hand"),
-            Self::OtherKey { hint: None } => f.write_str("none of the policy's keys has made it"),
+            Self::OtherKey { hint: None } => f.write_str("another key has made it"),
             Self::OtherKey { hint: Some(hint) } => {
-                write!(f, "none of the policy's keys has made it; it names the key {hint}")
+                write!(f, "another key has made it; it names the key {hint}")
             }
             Self::Prehashed { signer } => write!(
                 f,
