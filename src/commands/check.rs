@@ -8,7 +8,6 @@ mod report;
 mod snippet;
 mod text;
 
-use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -43,15 +42,7 @@ impl Against {
     /// The cosign signatures under one key, or, without one, all that the image has.
     pub(super) fn cosign(key: Option<&Path>) -> Result<Self, String> {
         let signers = key.map(signer).transpose()?.into_iter().collect();
-        let rule = cosign::Rule {
-            signers,
-            signer_secrets: Vec::new(),
-            threshold: None,
-            annotations: BTreeMap::new(),
-            same_repository: false,
-            when_unavailable: None,
-            max_stale: None,
-        };
+        let rule = cosign::Rule::signed_by(signers);
         Ok(Self::Check(Check::Cosign(Arc::new(rule))))
     }
 

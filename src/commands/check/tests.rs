@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use portreeve_test_support::cosign::Key;
 use portreeve_test_support::temp::TempDir;
 use portreeve_verify::image::Reference;
@@ -48,15 +50,7 @@ fn a_snippet_is_a_policy_that_asks_for_no_less() {
             key: SigstoreKey::from_pem(&key.public_pem()).unwrap(),
         })
         .collect();
-    let plain = cosign::Rule {
-        signers,
-        signer_secrets: Vec::new(),
-        threshold: None,
-        annotations: BTreeMap::new(),
-        same_repository: false,
-        when_unavailable: None,
-        max_stale: None,
-    };
+    let plain = cosign::Rule::signed_by(signers);
     let full = cosign::Rule {
         signers: plain.signers.clone(),
         signer_secrets: vec!["release-key".to_owned(), "ci".to_owned()],
@@ -69,15 +63,8 @@ fn a_snippet_is_a_policy_that_asks_for_no_less() {
         when_unavailable: None,
         max_stale: None,
     };
-    let secrets = cosign::Rule {
-        signers: Vec::new(),
-        signer_secrets: vec!["release-key".to_owned()],
-        threshold: None,
-        annotations: BTreeMap::new(),
-        same_repository: false,
-        when_unavailable: None,
-        max_stale: None,
-    };
+    let secrets =
+        cosign::Rule { signer_secrets: vec!["release-key".to_owned()], ..cosign::Rule::signed_by(Vec::new()) };
     for rule in [plain, full, secrets] {
         for scope in [None, Some(Scope::Cluster), Some(Scope::Namespace("line-1".to_owned()))] {
             let mut text = snippet::head("registry.local:9001/plant/plc_v2.1", scope.as_ref());

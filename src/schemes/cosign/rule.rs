@@ -24,3 +24,18 @@ pub struct Rule {
     /// `maxStale`. Without it, the limit of the configuration applies.
     pub max_stale: Option<Duration>,
 }
+
+impl Rule {
+    /// A rule that asks for signatures by all of these signers, and for nothing else.
+    pub fn signed_by(signers: Vec<Signer>) -> Self {
+        Self {
+            signers,
+            signer_secrets: Vec::new(),
+            threshold: None,
+            annotations: BTreeMap::new(),
+            same_repository: false,
+            when_unavailable: None,
+            max_stale: None,
+        }
+    }
+}

@@ -189,15 +189,7 @@ fn rule_of(signers: &[(&str, &Key)]) -> Rule {
         name: (*name).to_owned(),
         key: SigstoreKey::from_pem(&key.public_pem()).unwrap(),
     };
-    Rule {
-        signers: signers.iter().map(signer).collect(),
-        signer_secrets: Vec::new(),
-        threshold: None,
-        annotations: BTreeMap::new(),
-        same_repository: false,
-        when_unavailable: None,
-        max_stale: None,
-    }
+    Rule::signed_by(signers.iter().map(signer).collect())
 }
 
 fn bundle(image: &Image, key: &Key) -> Artifact {
