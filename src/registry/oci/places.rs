@@ -260,6 +260,15 @@ pub(crate) enum Place {
     },
 }
 
+impl Place {
+    /// The name whose credentials may be sent there.
+    pub(crate) fn credentials(&self) -> &str {
+        match self {
+            Self::Registry { credentials: name, .. } | Self::Layout { repository: name, .. } => name,
+        }
+    }
+}
+
 /// For logs and messages: the registry's URL, or the layout's.
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

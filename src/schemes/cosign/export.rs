@@ -11,7 +11,6 @@ use super::signed::finding;
 use crate::base::context::Deadline;
 use crate::keychain::Keychain;
 use crate::keychain::credentials::Credentials;
-use crate::registry::oci::places::Place;
 use crate::registry::oci::repository::{self, FetchError, Wanted};
 use crate::registry::sign_in::SignIn;
 use crate::schemes::{Finding, Refusal};
@@ -68,11 +67,7 @@ impl Cosign {
         let ExportRequest { image: reference, signers, keychain, deadline } = *request;
         let places =
             [self.settings.registries.image_place(reference), self.settings.registries.signature_place(reference)];
-        let credentials = places.each_ref().map(|place| match place {
-            Place::Registry { credentials: name, .. } | Place::Layout { repository: name, .. } => {
-                Credentials::new(keychain, name, None)
-            }
-        });
+        let credentials = places.each_ref().map(|place| Credentials::new(keychain, place.credentials(), None));
         let sign_in = SignIn::default();
         let [place, signature_place] = &places;
         let [for_image, for_signatures] = &credentials;
@@ -123,7 +118,7 @@ impl Cosign {
         }
         let mut exported: Vec<Signatures> = Vec::new();
         for Found { found, .. } in found {
-            if !required.signers_of(image, &found.signature).is_ok_and(|signers| !signers.is_empty()) {
+            if required.signers_of(image, &found.signature).is_err() {
                 continue;
             }
             let digest = found.signature.manifest();

@@ -13,7 +13,7 @@ use super::rule::Rule;
 use crate::base::single_flight::SingleFlight;
 use crate::keychain::credentials::Credentials;
 use crate::kube::signer_secrets::{ClusterSigners, SecretForm, SecretStore};
-use crate::registry::oci::places::{Place, Registries};
+use crate::registry::oci::places::Registries;
 use crate::schemes::evidence::EvidenceStore;
 use crate::schemes::shared::Shared;
 use crate::schemes::{Query, Refusal, Scheme, Subject, Trace, Verified, WhenUnavailable};
@@ -84,10 +84,8 @@ impl Scheme for Cosign {
         let signers = keys::signers(&self.settings, rule, query)?;
         let collected = began.elapsed();
         trace.credentials = collected;
-        let credentials = [&image_place, &signature_place].map(|place| match place {
-            Place::Registry { credentials, .. } => Credentials::new(keychain, credentials, None),
-            Place::Layout { repository, .. } => Credentials::new(keychain, repository, None),
-        });
+        let credentials =
+            [&image_place, &signature_place].map(|place| Credentials::new(keychain, place.credentials(), None));
         let [for_image, for_signatures] = &credentials;
         let sides = Sides {
             image: Side { place: &image_place, credentials: for_image },
