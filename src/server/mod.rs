@@ -8,6 +8,8 @@ mod application;
 mod dispatcher;
 mod gateway;
 mod relay;
+#[expect(dead_code, reason = "the dispatcher will take and give these")]
+mod request;
 pub mod settings;
 mod stream;
 mod tasks;
