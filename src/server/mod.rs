@@ -1,14 +1,13 @@
-//! The server: gateway → relay → dispatcher → application.
+//! The server: gateway → dispatcher → relay → application.
 //!
-//! The [`gateway`] accepts connections and holds them to every limit. The [`relay`] carries whole requests to tiny_http, and
-//! responses back. The [`dispatcher`] routes requests and owns the workers. The [`Application`] answers: it is given complete
+//! The [`gateway`] accepts connections and holds them to every limit. The [`dispatcher`] routes requests and owns the workers.
+//! The [`relay`] carries requests to the workers through tiny_http, and responses back. The [`Application`] answers: it is given complete
 //! bodies and sees nothing else of the network. The server knows nothing of admissions or of the configuration file.
 
 mod application;
 mod dispatcher;
 mod gateway;
 mod relay;
-#[expect(dead_code, reason = "the dispatcher will take and give these")]
 mod request;
 pub mod settings;
 mod stream;
@@ -34,7 +33,6 @@ use crate::base::waiting::Waiting;
 use crate::metrics::{Limit, Metrics};
 use crate::server::dispatcher::Dispatcher;
 use crate::server::gateway::{Bound, Gateway};
-use crate::server::relay::Relay;
 use crate::server::tls::TlsStore;
 
 pub use crate::server::application::{Application, HttpResponse, Route, Workers};
@@ -49,7 +47,6 @@ pub struct Server {
     address: SocketAddr,
     metrics_address: Option<SocketAddr>,
     gateway: Gateway,
-    relay: Arc<Relay>,
     dispatcher: Arc<Dispatcher>,
     task_thread: Option<TaskThread>,
     metrics: Arc<Metrics>,
@@ -92,19 +89,16 @@ impl Server {
         let dispatcher = Dispatcher::start(&limits, application, waiting, Arc::clone(&metrics))
             .map_err(system("start the workers"))?;
         let dispatcher = Arc::new(dispatcher);
-        let dispatch = {
-            let dispatcher = Arc::clone(&dispatcher);
-            Box::new(move |request| dispatcher.dispatch(request))
-        };
-        let relay = Relay::open(dispatch, Arc::clone(&metrics)).map_err(system("open the internal socket"))?;
         let watched = Arc::clone(&store);
         // First, because it is short. The other tasks may take longer.
         let mut all = vec![PeriodicTask::new("look for a new certificate", move || watched.look())];
+        let relayed = Arc::clone(&dispatcher);
+        all.push(PeriodicTask::new("give up lost requests", move || relayed.give_up_lost()));
         all.extend(tasks);
         let task_thread = TaskThread::start(interval, all, Arc::clone(&metrics))
             .map_err(system("start the thread of the periodic tasks"))?;
         let gateway =
-            Gateway::open(front, side, &store, &limits, &relay, &metrics).map_err(system("accept connections"))?;
+            Gateway::open(front, side, &store, &limits, &dispatcher, &metrics).map_err(system("accept connections"))?;
         log::info!("listening on {address} (TLS)");
         if let Some(address) = metrics_address {
             log::info!("listening on {address} (metrics and probes, without TLS)");
@@ -113,7 +107,6 @@ impl Server {
             address,
             metrics_address,
             gateway,
-            relay,
             dispatcher,
             task_thread: Some(task_thread),
             metrics,
@@ -169,7 +162,6 @@ impl Server {
         self.dispatcher.start_draining();
         let left = self.gateway.close(Deadline::after(time));
         self.dispatcher.stop();
-        self.relay.stop();
         drop(self.task_thread.take());
         left
     }

@@ -1,7 +1,4 @@
 //! A request that the gateway has read whole, the response to it, and who is given the response.
-//!
-//! `Dispatcher::submit(&self, request: Request, reply: Box<dyn Reply>)` takes a request and returns at once. The thread that
-//! has the response calls [`Reply::reply`].
 
 use std::fmt;
 use std::io;

@@ -5,7 +5,6 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -119,11 +118,6 @@ impl<S: Socket> DeadlineStream<S> {
         Self { socket, deadline }
     }
 
-    /// Sets the moment from which reads and writes fail.
-    pub(super) fn set_deadline(&mut self, deadline: Instant) {
-        self.deadline = deadline;
-    }
-
     fn left(&self) -> io::Result<Duration> {
         let left = self.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
@@ -172,24 +166,6 @@ impl Socket for Arc<TcpStream> {
 
     fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         (&**self).write(bytes)
-    }
-
-    fn set_read_limit(&self, after: Duration) -> io::Result<()> {
-        self.set_read_timeout(Some(after))
-    }
-
-    fn set_write_limit(&self, after: Duration) -> io::Result<()> {
-        self.set_write_timeout(Some(after))
-    }
-}
-
-impl Socket for UnixStream {
-    fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        (&*self).read(buffer)
-    }
-
-    fn send(&self, bytes: &[u8]) -> io::Result<usize> {
-        (&*self).write(bytes)
     }
 
     fn set_read_limit(&self, after: Duration) -> io::Result<()> {

@@ -1,175 +1,211 @@
-//! From the relay to the application. The relay's thread answers probes and metrics itself, so that they never wait behind
-//! a slow admission. Admissions go to a fixed number of workers over a bounded queue. Reviews of policies, which are rare
-//! and cost far more, go to one worker of their own.
+//! From the gateway to the application and back. The dispatcher routes each request into a [`Lane`]: *side* (probes, metrics,
+//! refusals: one thread, so that they never wait behind a slow admission), *admissions* (`limits.workers`), and *policies*:
+//! reviews of policies, which are rare and cost far more, have one worker of their own.
 //!
 //! It refuses unknown paths and methods, bodies that are not JSON by their `Content-Type`, and requests for which there is
 //! no room in the queue. It never decides about an image.
 
-mod pool;
+mod job;
+mod lane;
+mod opener;
+mod worker;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use self::pool::Pool;
-use super::relay::Incoming;
+use self::job::{Job, Review, Task};
+use self::lane::{Lane, LaneSettings};
+use self::opener::Opener;
+use self::worker::Worker;
+use super::request::{Reply, Request};
 use super::settings::Limits;
 use super::{Application, HttpResponse, Route, Workers, timeout};
 use crate::base::context::Deadline;
 use crate::base::waiting::Waiting;
-use crate::metrics::{self, Counted, InProgress, Limit, Listener, Metrics, Outcome, Phase};
+use crate::metrics::{InProgress, Limit, Listener, Metrics, Outcome};
 
 /// Routes requests, and owns the workers.
 pub(super) struct Dispatcher {
-    application: Arc<dyn Application>,
-    metrics: Arc<Metrics>,
+    worker: Arc<Worker>,
     admission_time: Duration,
-    admissions: Arc<Pool<Box<Job>>>,
-    policies: Arc<Pool<Box<Job>>>,
-    draining: AtomicBool,
+    side: Arc<Lane>,
+    admissions: Arc<Lane>,
+    policies: Arc<Lane>,
+    opener: Arc<Opener>,
 }
 
 /// The reviews of policies that may wait for their worker.
 const POLICY_QUEUE: usize = 16;
+/// The most admissions that may wait for other servers at the same time, beside those that are decided.
+const MAX_WAITING: usize = 248;
 
 impl Dispatcher {
-    /// Starts the workers.
+    /// Starts the first workers. The worker of policies starts with the first review of one.
     pub(super) fn start(
         limits: &Limits,
         application: Arc<dyn Application>,
         waiting: &Waiting,
         metrics: Arc<Metrics>,
-    ) -> std::io::Result<Self> {
-        let start = |name, workers, queue| {
-            let worker = Worker { application: Arc::clone(&application), metrics: Arc::clone(&metrics) };
-            // No more jobs can wait for other servers than there are connections.
-            Pool::start(name, workers, limits.connections, queue, move |job| worker.run(job))
+    ) -> io::Result<Self> {
+        let (draining, admissions) = (AtomicBool::new(false), OnceLock::new());
+        let worker = Arc::new(Worker { application, metrics, draining, admissions });
+        let opener = Arc::new(Opener::default());
+        let lane = |settings| Lane::new(settings, Arc::clone(&worker), Arc::clone(&opener));
+        // Each request of this lane has a connection, so its queue is bounded.
+        let side =
+            LaneSettings { name: "side-worker", workers: 1, max_waiting: 0, max_queue: usize::MAX, is_ready: true };
+        let policies = LaneSettings { name: "policy-worker", max_queue: POLICY_QUEUE, is_ready: false, ..side };
+        let admissions = LaneSettings {
+            name: "worker",
+            workers: limits.workers.max(1),
+            // No more requests can wait for other servers than there are connections.
+            max_waiting: limits.connections.min(MAX_WAITING),
+            max_queue: limits.queue,
+            is_ready: true,
         };
-        let admissions = start("worker", limits.workers, limits.queue)?;
-        let policies = start("policy-worker", 1, POLICY_QUEUE)?;
-        let pool = Arc::downgrade(&admissions);
+        let (side, policies, admissions) = (lane(side), lane(policies), lane(admissions));
+        side.open_loopback()?;
+        admissions.open_loopback()?;
+        opener.start(vec![Arc::clone(&side), Arc::clone(&policies), Arc::clone(&admissions)])?;
+        let _first = worker.admissions.set(Arc::downgrade(&admissions));
+        let lane = Arc::downgrade(&admissions);
         waiting.observe(move |event| {
-            if let Some(pool) = pool.upgrade() {
-                pool.on_wait(event);
+            if let Some(lane) = lane.upgrade() {
+                lane.on_wait(event);
             }
         });
-        Ok(Self {
-            application,
-            metrics,
-            admission_time: limits.admission_time,
-            admissions,
-            policies,
-            draining: AtomicBool::new(false),
-        })
+        Ok(Self { worker, admission_time: limits.admission_time, side, admissions, policies, opener })
     }
 
     /// From now on the readiness response is 503.
     pub(super) fn start_draining(&self) {
-        self.draining.store(true, Ordering::SeqCst);
+        self.worker.draining.store(true, Ordering::SeqCst);
     }
 
-    /// Lets the workers end once the queues are empty.
+    /// Lets the workers end.
     pub(super) fn stop(&self) {
-        self.admissions.close();
-        self.policies.close();
+        self.opener.stop();
+        [&self.side, &self.admissions, &self.policies].into_iter().for_each(|lane| lane.close());
     }
 
-    /// Answers a request, or queues it for a worker.
-    pub(super) fn dispatch(&self, request: Incoming) {
-        match self.destination(&request) {
-            Destination::Here(response, allow) => request.respond(response, allow),
-            Destination::Worker(route) => self.enqueue(request, route),
-        }
+    /// Gives up the requests that were lost on their way to a worker. Is called every few seconds.
+    pub(super) fn give_up_lost(&self) {
+        [&self.side, &self.admissions, &self.policies].into_iter().for_each(|lane| lane.give_up_lost());
     }
 
-    fn destination(&self, request: &Incoming) -> Destination {
-        let path = request.target().split('?').next().unwrap_or_default();
-        match (request.origin().listener, path) {
-            (_, "/health/liveness") => return read_only(request, || HttpResponse::text(200, "alive\n")),
-            (_, "/health/readiness") => return read_only(request, || self.readiness()),
-            (Listener::Plain, "/metrics") => return read_only(request, || self.exposition()),
+    /// Takes a request, and returns at once. The thread that has the response gives it to `reply`.
+    pub(super) fn submit(&self, request: Request, reply: Box<dyn Reply>) {
+        let task = match self.route(&request) {
+            Destination::Side(task) => task,
+            Destination::Worker(route) => return self.enqueue(request, reply, route),
+        };
+        self.answer_aside(Box::new(Job { request, reply, task }));
+    }
+
+    fn answer_aside(&self, job: Box<Job>) {
+        // The queue of this lane is never full. At shutdown there is no response.
+        drop(self.side.push(job));
+    }
+
+    fn route(&self, request: &Request) -> Destination {
+        let path = request.target.split('?').next().unwrap_or_default();
+        let task = match (request.listener, path) {
+            (_, "/health/liveness") => read_only(request, Task::Liveness),
+            (_, "/health/readiness") => read_only(request, Task::Readiness),
+            (Listener::Plain, "/metrics") => read_only(request, Task::Exposition),
             (Listener::Plain, _) => {
                 let text = "there is nothing here; try GET /metrics, GET /health/liveness or GET /health/readiness\n";
-                return Destination::Here(HttpResponse::text(404, text), None);
+                Task::Respond(HttpResponse::text(404, text), None)
             }
-            (Listener::Tls, _) => {}
-        }
-        let routes = self.application.routes();
-        let Some(route) = routes.iter().find(|route| route.path == path) else {
-            let posts: String = routes.iter().map(|route| format!("POST {}, ", route.path)).collect();
-            let text = format!("there is nothing here; try {posts}GET /health/liveness or GET /health/readiness\n");
-            return Destination::Here(HttpResponse::text(404, text), None);
+            (Listener::Tls, _) => return self.route_post(request, path),
         };
-        if request.method() != "POST" {
-            return Destination::Here(HttpResponse::text(405, "send an AdmissionReview by POST\n"), Some("POST"));
-        }
-        match request.content_type() {
-            Some(other) if !is_json(other) => {
-                let text = "send the AdmissionReview with Content-Type: application/json\n";
-                Destination::Here(HttpResponse::text(415, text), None)
+        Destination::Side(task)
+    }
+
+    fn route_post(&self, request: &Request, path: &str) -> Destination {
+        let routes = self.worker.application.routes();
+        let (response, allow) = match routes.iter().find(|route| route.path == path) {
+            None => {
+                let posts: String = routes.iter().map(|route| format!("POST {}, ", route.path)).collect();
+                let text = format!("there is nothing here; try {posts}GET /health/liveness or GET /health/readiness\n");
+                (HttpResponse::text(404, text), None)
+            }
+            Some(_) if request.method != "POST" => {
+                (HttpResponse::text(405, "send an AdmissionReview by POST\n"), Some("POST"))
+            }
+            Some(_) if request.content_type.as_deref().is_some_and(|content_type| !is_json(content_type)) => {
+                (HttpResponse::text(415, "send the AdmissionReview with Content-Type: application/json\n"), None)
             }
             // kube-apiserver always names the type. Clients that try the endpoint by hand need not.
-            _ => Destination::Worker(route),
-        }
-    }
-
-    fn readiness(&self) -> HttpResponse {
-        let ready = if self.draining.load(Ordering::SeqCst) {
-            Err("shutting down".to_owned())
-        } else if self.admissions.alive() == 0 {
-            Err("no worker is alive".to_owned())
-        } else {
-            catch_unwind(AssertUnwindSafe(|| self.application.ready())).unwrap_or_else(|_| {
-                self.metrics.panic();
-                Err("the readiness check panicked; see the log".to_owned())
-            })
+            Some(route) => return Destination::Worker(route),
         };
-        match ready {
-            Ok(()) => HttpResponse::text(200, "ready\n"),
-            Err(reason) => HttpResponse::text(503, format!("not ready: {reason}\n")),
-        }
-    }
-
-    fn exposition(&self) -> HttpResponse {
-        self.metrics.workers(self.admissions.alive());
-        HttpResponse { status: 200, content_type: metrics::CONTENT_TYPE, body: self.metrics.render().into_bytes() }
+        Destination::Side(Task::Respond(response, allow))
     }
 
     /// Queues a request for the workers. If the queue is full, the request is refused.
-    fn enqueue(&self, request: Incoming, route: &'static Route) {
-        let timeout = timeout::requested(request.target());
+    fn enqueue(&self, request: Request, reply: Box<dyn Reply>, route: &'static Route) {
+        let timeout = timeout::requested(&request.target);
         let budget = timeout.map_or(self.admission_time, timeout::budget);
         let patience = timeout.unwrap_or(self.admission_time).min(timeout::LONGEST.max(self.admission_time));
         // Counted from the request's first byte: the client's own timeout runs since then.
-        let since = request.origin().first_byte;
+        let since = request.first_byte;
         let deadline = Deadline::after(budget.saturating_sub(since.elapsed()));
-        let queued = (Instant::now(), self.metrics.in_progress(InProgress::Queued));
-        let job = Job { request, route, deadline, since, patience, queued };
-        let pool = match route.workers {
+        let metrics = &self.worker.metrics;
+        let queued = (Instant::now(), metrics.in_progress(InProgress::Queued));
+        let review = Review { route, deadline, patience, queued };
+        let lane = match route.workers {
             Workers::Shared => &self.admissions,
             Workers::Single => &self.policies,
         };
-        let Err(refused) = pool.push(Box::new(job)) else { return };
-        self.metrics.limit(Limit::Queue);
-        self.metrics.admission(route.label, Outcome::Error, refused.since.elapsed());
+        let job = Box::new(Job { request, reply, task: Task::Application(review) });
+        let Err(mut refused) = lane.push(job) else { return };
+        metrics.limit(Limit::Queue);
+        metrics.admission(route.label, Outcome::Error, since.elapsed());
         let text = "too many admissions are waiting already; try again, or raise limits.workers or limits.queue\n";
-        refused.request.respond(HttpResponse::text(503, text), None);
+        refused.request.body = Vec::new();
+        refused.task = Task::Respond(HttpResponse::text(503, text), None);
+        self.answer_aside(refused);
+    }
+}
+
+impl Drop for Dispatcher {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+#[cfg(test)]
+impl Dispatcher {
+    /// Makes every attempt to open a loopback fail, or no longer.
+    pub(super) fn fail_to_open(&self, fails: bool) {
+        self.opener.fails.store(fails, Ordering::SeqCst);
+    }
+
+    /// The number of attempts to open a loopback.
+    pub(super) fn attempts(&self) -> usize {
+        self.opener.attempts.load(Ordering::SeqCst)
+    }
+
+    /// Closes all free streams, as a bug in tiny_http might.
+    pub(super) fn lose_streams(&self) {
+        [&self.side, &self.admissions, &self.policies].into_iter().for_each(|lane| lane.lose_streams());
     }
 }
 
 /// Where a request goes.
 enum Destination {
-    /// It is answered at once, with this `Allow` header.
-    Here(HttpResponse, Option<&'static str>),
-    /// It waits for a worker.
+    /// To the side lane.
+    Side(Task),
+    /// It waits for a worker of its route.
     Worker(&'static Route),
 }
 
-fn read_only(request: &Incoming, response: impl FnOnce() -> HttpResponse) -> Destination {
-    match request.method() {
-        "GET" | "HEAD" => Destination::Here(response(), None),
-        _ => Destination::Here(HttpResponse::text(405, "this path is only for GET and HEAD\n"), Some("GET, HEAD")),
+fn read_only(request: &Request, task: Task) -> Task {
+    match request.method.as_str() {
+        "GET" | "HEAD" => task,
+        _ => Task::Respond(HttpResponse::text(405, "this path is only for GET and HEAD\n"), Some("GET, HEAD")),
     }
 }
 
@@ -177,58 +213,4 @@ fn read_only(request: &Incoming, response: impl FnOnce() -> HttpResponse) -> Des
 fn is_json(content_type: &str) -> bool {
     let essence = content_type.split(';').next().unwrap_or_default();
     essence.trim().eq_ignore_ascii_case("application/json")
-}
-
-/// A request that waits for a worker.
-struct Job {
-    request: Incoming,
-    route: &'static Route,
-    deadline: Deadline,
-    since: Instant,
-    /// How long the client waits, counted from `since`.
-    patience: Duration,
-    /// When it was queued, and the gauge that counts it.
-    queued: (Instant, Counted),
-}
-
-struct Worker {
-    application: Arc<dyn Application>,
-    metrics: Arc<Metrics>,
-}
-
-impl Worker {
-    fn run(&self, job: Box<Job>) {
-        // A panic of the application is contained below. A panic while reading or responding must not end the worker either.
-        if catch_unwind(AssertUnwindSafe(|| self.work(*job))).is_err() {
-            self.metrics.panic();
-            log::error!("a worker hit a bug outside of the decision; the request is answered 500");
-        }
-    }
-
-    fn work(&self, mut job: Job) {
-        let (queued, waiting) = job.queued;
-        drop(waiting);
-        self.metrics.phase(Phase::Queue, queued.elapsed());
-        if job.since.elapsed() > job.patience {
-            // The client has given up. The requests behind this one may still have time.
-            self.metrics.limit(Limit::QueueTime);
-            self.metrics.admission(job.route.label, Outcome::Error, job.since.elapsed());
-            let text = "no worker was free in time; try again, or raise limits.workers\n";
-            return job.request.respond(HttpResponse::text(503, text), None);
-        }
-        let _deciding = self.metrics.in_progress(InProgress::Deciding);
-        let Some(body) = job.request.read_body() else {
-            log::debug!("the gateway gave up on an admission");
-            return;
-        };
-        let responded = catch_unwind(AssertUnwindSafe(|| self.application.respond(job.route, &body, job.deadline)));
-        drop(body);
-        let response = responded.unwrap_or_else(|_| {
-            self.metrics.panic();
-            self.metrics.admission(job.route.label, Outcome::Error, job.since.elapsed());
-            log::error!("an admission panicked; it is answered 500, which denies it where failurePolicy is Fail");
-            HttpResponse::text(500, "an internal error prevented the decision; see Portreeve's log\n")
-        });
-        job.request.respond(response, None);
-    }
 }

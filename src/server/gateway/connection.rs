@@ -6,6 +6,7 @@
 use std::fmt;
 use std::io::{self, Write as _};
 use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use super::body_budget::{Body, BodyBudget, BudgetExhausted};
@@ -13,7 +14,9 @@ use super::connections::{ConnectionGuard, NoPermit, RequestKind};
 use super::head::{Head, HeadError};
 use super::request_reader::{ReadError, RequestReader};
 use crate::metrics::{Limit, Listener, Metrics};
-use crate::server::relay::{Relay, RelayRequest, RelayResponse, reason_phrase};
+use crate::server::dispatcher::Dispatcher;
+use crate::server::relay::reason_phrase;
+use crate::server::request::{RelayError, RelayResponse, Reply, Request};
 use crate::server::settings::Limits;
 use crate::server::stream::ClientStream;
 use crate::server::timeout;
@@ -23,7 +26,7 @@ pub(super) struct Context {
     pub(super) listener: Listener,
     pub(super) limits: Limits,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) relay: Arc<Relay>,
+    pub(super) dispatcher: Arc<Dispatcher>,
     pub(super) budget: Arc<BodyBudget>,
 }
 
@@ -98,6 +101,16 @@ struct Connection<'a> {
     served: bool,
 }
 
+/// Gives a response to the thread of its connection.
+struct Waker(SyncSender<Result<RelayResponse, RelayError>>);
+
+impl Reply for Waker {
+    fn reply(self: Box<Self>, response: Result<RelayResponse, RelayError>) {
+        // The connection may have given up.
+        let _given_up = self.0.send(response);
+    }
+}
+
 /// What happens after a response.
 enum Next {
     KeepAlive,
@@ -121,11 +134,12 @@ impl<'a> Connection<'a> {
             NoPermit::Closed => End::Gone(io::ErrorKind::ConnectionAborted.into()),
             NoPermit::Busy => End::Refused(Refusal::Busy),
         })?;
-        let response = self.relay(&head, body.take(), first_byte, kind)?;
+        let keep_alive = head.keep_alive;
+        let response = self.relay(head, body.take(), first_byte)?;
         self.guard.writing();
         // A client that does not read its response holds as much memory as one that does not end its request.
         body.reserve_response(response.body.len())?;
-        let keep_alive = head.keep_alive && self.guard.may_keep_alive();
+        let keep_alive = keep_alive && self.guard.may_keep_alive();
         self.respond(&response, keep_alive)?;
         self.served = true;
         Ok(if keep_alive { Next::KeepAlive } else { Next::Close })
@@ -171,20 +185,23 @@ impl<'a> Connection<'a> {
         Ok(body)
     }
 
-    fn relay(&self, head: &Head, body: Vec<u8>, first_byte: Instant, kind: RequestKind) -> Result<RelayResponse, End> {
-        let request = RelayRequest {
-            is_probe: kind == RequestKind::Health,
-            listener: self.context.listener,
-            first_byte,
-            method: &head.method,
-            target: &head.target,
-            content_type: head.content_type.as_deref(),
-            body,
-        };
-        self.context.relay.exchange(request, Instant::now() + self.context.relay_time()).map_err(|error| {
-            log::error!("a request got no response: {error}");
-            End::Refused(if error.is_timeout() { Refusal::NoResponseInTime } else { Refusal::NoResponse })
-        })
+    fn relay(&self, head: Head, body: Vec<u8>, first_byte: Instant) -> Result<RelayResponse, End> {
+        let Head { method, target, content_type, .. } = head;
+        let (send, receive) = sync_channel(1);
+        let request = Request { listener: self.context.listener, first_byte, method, target, content_type, body };
+        self.context.dispatcher.submit(request, Box::new(Waker(send)));
+        match receive.recv_timeout(self.context.relay_time()) {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => {
+                log::error!("a request got no response: {error}");
+                Err(End::Refused(Refusal::NoResponse))
+            }
+            Err(RecvTimeoutError::Disconnected) => Err(End::Refused(Refusal::NoResponse)),
+            Err(RecvTimeoutError::Timeout) => {
+                log::error!("a request got no response in time");
+                Err(End::Refused(Refusal::NoResponseInTime))
+            }
+        }
     }
 
     fn respond(&mut self, response: &RelayResponse, keep_alive: bool) -> Result<(), End> {
@@ -207,7 +224,7 @@ impl<'a> Connection<'a> {
         let body = format!("{refusal}\n").into_bytes();
         let response = RelayResponse {
             status: refusal.status(),
-            content_type: Some("text/plain; charset=utf-8".to_owned()),
+            content_type: Some("text/plain; charset=utf-8"),
             allow: None,
             length: body.len(),
             body,
@@ -223,7 +240,7 @@ const ONE_WRITE: usize = 16 << 10;
 fn write_response(stream: &mut ClientStream, response: &RelayResponse, keep_alive: bool) -> io::Result<()> {
     let reason = reason_phrase(response.status);
     let mut head = format!("HTTP/1.1 {} {reason}\r\nContent-Length: {}\r\n", response.status, response.length);
-    for (name, value) in [("Content-Type", &response.content_type), ("Allow", &response.allow)] {
+    for (name, value) in [("Content-Type", response.content_type), ("Allow", response.allow)] {
         if let Some(value) = value {
             head.push_str(&format!("{name}: {value}\r\n"));
         }

@@ -22,7 +22,7 @@ use self::body_budget::BodyBudget;
 use self::connection::Context;
 use self::connections::Connections;
 pub(super) use self::head::end_of_head;
-use super::relay::Relay;
+use super::dispatcher::Dispatcher;
 use super::settings::Limits;
 use super::tls::TlsStore;
 use crate::base::context::Deadline;
@@ -61,7 +61,7 @@ impl Gateway {
         plain: Option<Bound>,
         store: &Arc<TlsStore>,
         limits: &Limits,
-        relay: &Arc<Relay>,
+        dispatcher: &Arc<Dispatcher>,
         metrics: &Arc<Metrics>,
     ) -> io::Result<Self> {
         let connections = Arc::new(Connections::new(limits.connections, plain.is_some(), Arc::clone(metrics)));
@@ -72,7 +72,7 @@ impl Gateway {
                 listener,
                 limits: limits.clone(),
                 metrics: Arc::clone(metrics),
-                relay: Arc::clone(relay),
+                dispatcher: Arc::clone(dispatcher),
                 budget: Arc::clone(&budget),
             }),
             connections: Arc::clone(&connections),

@@ -1,125 +1,177 @@
 //! One tiny_http server with its private streams, and how it tells the gateway's requests from foreign ones.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::mem::ManuallyDrop;
-use std::str::FromStr;
-use std::sync::Arc;
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tiny_http::{HeaderField, Request, Server};
+use tiny_http::Server;
 
-use super::exchange::Stream;
-use super::incoming::{Incoming, Origin, respond};
+use super::exchange::{greet, read_greeting, respond};
 use super::opening::Opening;
 use crate::base::random;
-use crate::metrics::Listener;
 use crate::server::HttpResponse;
-
-/// The header that carries the secret, with what the gateway knows of the request.
-pub(super) const SECRET_HEADER: &str = "X-Portreeve-Gateway";
-/// Stands in that header in place of the origin when a stream is tested.
-pub(super) const GREETING: &str = "hello";
+use crate::server::request::{RelayError, RelayResponse, Request};
 
 /// One tiny_http server.
-pub(super) struct Loopback {
+pub(in crate::server) struct Loopback<T> {
     /// Never dropped: its `Drop` expects a socket with a path.
     server: ManuallyDrop<Server>,
     secret: String,
-    opened: Instant,
+    slots: Vec<Slot<T>>,
     open_streams: AtomicUsize,
 }
 
-/// What arrived at tiny_http.
-enum Arrival {
-    /// The test of a new stream. Any response will do.
-    Greeting,
-    /// A client's request.
-    Request(Origin),
-    /// A request that the gateway did not send.
-    Foreign,
+/// A stream, and what belongs to the request on it that tiny_http has not handed over yet.
+struct Slot<T> {
+    socket: UnixStream,
+    carried: Mutex<Option<(Instant, T)>>,
 }
 
-impl Loopback {
-    /// Opens a loopback with all of its streams. Before a stream is greeted, a thread must have begun to receive.
-    pub(super) fn open(opening: &Opening) -> io::Result<(Arc<Self>, Vec<Stream>)> {
-        let (listener, sockets) = opening.connect()?;
+/// A request that tiny_http has handed over. If it is dropped without a response, its stream must be closed.
+pub(in crate::server) struct Received {
+    request: tiny_http::Request,
+    stream: usize,
+}
+
+impl Received {
+    /// The number of its stream.
+    pub(in crate::server) fn stream(&self) -> usize {
+        self.stream
+    }
+}
+
+/// The header that carries the secret, and behind it the number of the stream. tiny_http reads byte by byte, so the name is
+/// short.
+const SECRET_HEADER: &str = "P";
+/// The longest that a write to a stream or a read from it may take. It takes microseconds: no write is larger than the
+/// buffer of the socket, and what is read was written before.
+const SOCKET_TIME: Duration = Duration::from_secs(5);
+
+impl<T: AsRef<Request>> Loopback<T> {
+    /// Opens a loopback with this number of streams. Each must be greeted, once a thread has begun to receive.
+    pub(in crate::server) fn open(opening: &Opening, streams: usize) -> io::Result<Self> {
+        let (listener, sockets) = opening.connect(streams)?;
         let server = Server::from_listener(listener, None).map_err(io::Error::other)?;
-        let loopback = Arc::new(Self {
-            server: ManuallyDrop::new(server),
-            secret: random::word()?,
-            opened: Instant::now(),
-            open_streams: AtomicUsize::new(sockets.len()),
-        });
-        let streams = sockets.into_iter().map(|socket| Stream::new(Arc::clone(&loopback), socket)).collect();
-        Ok((loopback, streams))
-    }
-
-    /// Waits for the next request of a client; `None` if something else arrived. An error if the thread was unblocked.
-    pub(super) fn receive(&self) -> io::Result<Option<Incoming>> {
-        let request = self.server.recv()?;
-        match self.arrival(&request) {
-            Arrival::Request(origin) => return Ok(Some(Incoming::new(request, origin))),
-            Arrival::Greeting => respond(request, HttpResponse::text(200, "hello\n"), None),
-            Arrival::Foreign => {
-                // No other process has a stream (`opening`). If one has, it gets no response and can send no other request
-                // on it. Dropping the request would wait for the rest of its body.
-                log::error!("a request that did not come through the gateway was refused");
-                std::mem::forget(request);
-            }
+        for socket in &sockets {
+            socket.set_read_timeout(Some(SOCKET_TIME))?;
+            socket.set_write_timeout(Some(SOCKET_TIME))?;
         }
-        Ok(None)
+        let open_streams = AtomicUsize::new(sockets.len());
+        let slots = sockets.into_iter().map(|socket| Slot { socket, carried: Mutex::new(None) }).collect();
+        Ok(Self { server: ManuallyDrop::new(server), secret: random::word()?, slots, open_streams })
     }
 
-    /// Ends the wait of a thread that receives.
-    pub(super) fn unblock(&self) {
-        self.server.unblock();
+    /// Checks that a thread of tiny_http serves each stream.
+    pub(in crate::server) fn greet(&self) -> io::Result<()> {
+        for (number, slot) in self.slots.iter().enumerate() {
+            (&slot.socket).write_all(&self.head(number, "GET", "/"))?;
+            read_greeting(&slot.socket).map_err(|error| io::Error::other(error.to_string()))?;
+        }
+        Ok(())
     }
 
-    /// Whether every stream is closed.
-    pub(super) fn is_closed(&self) -> bool {
-        self.open_streams.load(Ordering::SeqCst) == 0
+    /// Sends a request over a stream that carries none. If the stream is dead, what was to be carried is given back.
+    pub(in crate::server) fn send(&self, stream: usize, carried: T) -> Result<(), T> {
+        let Some(slot) = self.slots.get(stream) else { return Err(carried) };
+        // First the slot: tiny_http may hand over the request at once.
+        let head = self.head(stream, &carried.as_ref().method, &carried.as_ref().target);
+        *slot.lock() = Some((Instant::now(), carried));
+        let Err(error) = (&slot.socket).write_all(&head) else { return Ok(()) };
+        log::error!("an internal stream is lost: {error}");
+        match slot.lock().take() {
+            Some((_, carried)) => Err(carried),
+            None => Ok(()),
+        }
     }
 
-    /// A stream was closed.
-    pub(super) fn release_stream(&self) {
+    /// Waits for the next request of a client, and gives back what was sent with it; `None` if something else arrived. An
+    /// error if the thread was unblocked.
+    pub(in crate::server) fn receive(&self) -> io::Result<Option<(Received, T)>> {
+        let request = self.server.recv()?;
+        let Some((stream, slot)) = self.slot_of(&request) else {
+            // No other process has a stream (`opening`). If one has, it gets no response and can send no other request on it.
+            // Dropping the request would wait for the rest of its body.
+            log::error!("a request that did not come through the gateway was refused");
+            std::mem::forget(request);
+            return Ok(None);
+        };
+        let Some((_, carried)) = slot.lock().take() else {
+            // The test of a stream; or a request that was given up, whose stream is closed.
+            greet(request);
+            return Ok(None);
+        };
+        Ok(Some((Received { request, stream }, carried)))
+    }
+
+    /// Answers a request through tiny_http; `sent` is what was sent. `allow` is the value of the header of that name. After an error the stream must
+    /// be closed.
+    pub(in crate::server) fn respond(
+        &self,
+        Received { request, stream }: Received,
+        sent: &Request,
+        response: HttpResponse,
+        allow: Option<&'static str>,
+    ) -> Result<RelayResponse, RelayError> {
+        if request.method().as_str() != sent.method || request.url() != sent.target {
+            return Err(RelayError::Unreadable("the internal HTTP server read another request than it was sent"));
+        }
+        let slot = self.slots.get(stream).ok_or(RelayError::Unreadable("the stream is unknown"))?;
+        respond(request, &slot.socket, response, allow)
+    }
+
+    /// Closes a stream. When it was the last one, the threads that receive may end: no request can come any more.
+    pub(in crate::server) fn close_stream(&self, stream: usize) {
+        let Some(slot) = self.slots.get(stream) else { return };
+        // It fails if tiny_http has closed the stream before.
+        let _closed = slot.socket.shutdown(Shutdown::Both);
         if self.open_streams.fetch_sub(1, Ordering::SeqCst) == 1 {
-            // No request can come any more, so the dispatching thread may end.
             self.unblock();
         }
     }
 
-    /// The first word of [`SECRET_HEADER`].
-    pub(super) fn secret(&self) -> &str {
-        &self.secret
+    /// Whether every stream is closed.
+    pub(in crate::server) fn is_closed(&self) -> bool {
+        self.open_streams.load(Ordering::SeqCst) == 0
     }
 
-    /// The last word of [`SECRET_HEADER`]: when a request began, in microseconds since the loopback was opened. So the time
-    /// that the request spends in tiny_http's queue counts as well.
-    pub(super) fn micros(&self, first_byte: Instant) -> u128 {
-        first_byte.saturating_duration_since(self.opened).as_micros()
+    /// Ends the waits of all threads that receive. There are at most as many as there are streams.
+    pub(in crate::server) fn unblock(&self) {
+        self.slots.iter().for_each(|_| self.server.unblock());
     }
 
-    fn arrival(&self, request: &Request) -> Arrival {
-        self.read_header(request).unwrap_or(Arrival::Foreign)
+    /// Takes back what was sent longer ago than `time` and has not arrived, with the numbers of the streams.
+    pub(in crate::server) fn lost(&self, time: Duration) -> Vec<(usize, T)> {
+        let lost = |slot: &Slot<T>| slot.lock().take_if(|(sent, _)| sent.elapsed() > time).map(|(_, carried)| carried);
+        self.slots.iter().enumerate().filter_map(|(stream, slot)| Some((stream, lost(slot)?))).collect()
     }
 
-    fn read_header(&self, request: &Request) -> Option<Arrival> {
-        let field = HeaderField::from_str(SECRET_HEADER).ok()?;
-        let header = request.headers().iter().find(|header| header.field == field)?;
-        let mut words = header.value.as_str().split(' ');
-        let (secret, origin) = (words.next()?, words.next()?);
+    /// The head of a request. It has only what tiny_http needs: the body and the other headers stay here.
+    fn head(&self, stream: usize, method: &str, target: &str) -> Vec<u8> {
+        let stream = stream.to_string();
+        [method, " ", target, " HTTP/1.1\r\n", SECRET_HEADER, ":", &self.secret, &stream, "\r\n\r\n"]
+            .concat()
+            .into_bytes()
+    }
+
+    /// The slot that a request names; `None` if the request does not come from us.
+    fn slot_of(&self, request: &tiny_http::Request) -> Option<(usize, &Slot<T>)> {
+        let header = request.headers().iter().find(|header| header.field.equiv(SECRET_HEADER))?;
+        let (secret, stream) = header.value.as_str().split_at_checked(self.secret.len())?;
         if !same_secret(secret.as_bytes(), self.secret.as_bytes()) {
             return None;
         }
-        let listener = match origin {
-            "tls" => Listener::Tls,
-            "plain" => Listener::Plain,
-            GREETING => return Some(Arrival::Greeting),
-            _ => return None,
-        };
-        let first_byte = self.opened.checked_add(Duration::from_micros(words.next()?.parse().ok()?))?;
-        Some(Arrival::Request(Origin { listener, first_byte }))
+        let stream = stream.parse().ok()?;
+        Some((stream, self.slots.get(stream)?))
+    }
+}
+
+impl<T> Slot<T> {
+    fn lock(&self) -> MutexGuard<'_, Option<(Instant, T)>> {
+        self.carried.lock().unwrap_or_else(PoisonError::into_inner) // nothing panics while it is held
     }
 }
 

@@ -16,9 +16,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::base::random;
 
-/// The connections of a loopback. tiny_http starts this number of threads by itself. With more connections, it would give
-/// two to one thread, and the second would wait until the first is closed.
-const STREAMS: usize = 4;
+/// The most connections of a loopback. tiny_http starts this number of threads by itself. With more connections, it would
+/// give two to one thread, and the second would wait until the first is closed. Threads without a connection end after five
+/// seconds.
+pub(in crate::server) const STREAMS: usize = 4;
 /// The number of names that are tried when other processes connect to the socket.
 const ATTEMPTS: usize = 30;
 /// The kernel's table of Unix sockets.
@@ -27,21 +28,21 @@ const SOCKETS: &str = "/proc/self/net/unix";
 /// A socket that is being opened. Another thread may abandon it: where other processes fill its queue while this process
 /// gets no processor time, our own connection would wait for ever.
 #[derive(Default)]
-pub(super) struct Opening(Mutex<Option<UnixListener>>);
+pub(in crate::server) struct Opening(Mutex<Option<UnixListener>>);
 
 impl Opening {
-    /// A socket that has our connections and will never get another one, with those connections.
-    pub(super) fn connect(&self) -> io::Result<(UnixListener, Vec<UnixStream>)> {
+    /// A socket that has `count` connections of ours and will never get another one, with those connections.
+    pub(super) fn connect(&self, count: usize) -> io::Result<(UnixListener, Vec<UnixStream>)> {
         for _ in 0..ATTEMPTS {
             let name = format!("portreeve-{}", random::word()?);
             let address = SocketAddr::from_abstract_name(&name)?;
             *self.lock() = Some(UnixListener::bind_addr(&address)?);
-            let streams = (0..STREAMS).map(|_| UnixStream::connect_addr(&address)).collect::<io::Result<Vec<_>>>()?;
+            let streams = (0..count).map(|_| UnixStream::connect_addr(&address)).collect::<io::Result<Vec<_>>>()?;
             let Some(listener) = self.lock().take() else { return Err(io::ErrorKind::TimedOut.into()) };
             // A socket that is shut refuses new connections, and still yields those that were made before.
             UnixStream::from(OwnedFd::from(listener.try_clone()?)).shutdown(Shutdown::Both)?;
             // The listening socket and our connections have this name.
-            if sockets_named(&name) <= 1 + STREAMS {
+            if sockets_named(&name) <= 1 + count {
                 return Ok((listener, streams));
             }
             log::warn!("another process connected to the internal socket while it was opened; the socket is replaced");
@@ -50,7 +51,7 @@ impl Opening {
     }
 
     /// Closes the socket. Connections that wait for it are refused.
-    pub(super) fn abandon(&self) {
+    pub(in crate::server) fn abandon(&self) {
         drop(self.lock().take());
     }
 
@@ -98,7 +99,7 @@ mod tests {
             let mut opened = 0;
             for _ in 0..100 {
                 // If the intruder spoils every attempt, there is an error and no socket.
-                let Ok((listener, streams)) = Opening::default().connect() else { continue };
+                let Ok((listener, streams)) = Opening::default().connect(STREAMS) else { continue };
                 opened += 1;
                 listener.set_nonblocking(true).unwrap();
                 for mut ours in streams {

@@ -84,7 +84,7 @@ fn streams_that_are_lost_are_replaced() {
     working.send(post("/admit", "gate"));
     site.arrived.recv_timeout(PATIENCE).unwrap();
     for _ in 0..3 {
-        site.server.as_ref().unwrap().relay.lose_streams();
+        site.server.as_ref().unwrap().dispatcher.lose_streams();
         let mut clients: Vec<_> = (0..6).map(|_| site.tls()).collect();
         for client in &mut clients {
             client.send(post("/admit", "{}"));
@@ -101,29 +101,36 @@ fn streams_that_are_lost_are_replaced() {
 #[test]
 fn where_no_link_can_be_opened_nobody_tries_all_the_time() {
     let site = Site::start(|limits| limits.workers = 8);
-    let relay = &site.server.as_ref().unwrap().relay;
-    let mut working: Vec<_> = (0..3).map(|_| site.tls()).collect();
+    let dispatcher = &site.server.as_ref().unwrap().dispatcher;
+    dispatcher.fail_to_open(true);
+    let before = dispatcher.attempts();
+    let mut working: Vec<_> = (0..4).map(|_| site.tls()).collect();
     for client in &mut working {
         client.send(post("/admit", "gate"));
         site.arrived.recv_timeout(PATIENCE).unwrap();
     }
-    relay.fail_to_open(true);
-    let before = relay.attempts();
     let mut waiting: Vec<_> = (0..6).map(|_| site.tls()).collect();
     for client in &mut waiting {
         client.send(post("/admit", "{}"));
     }
     thread::sleep(Duration::from_secs(1));
-    let attempts = relay.attempts() - before;
+    let attempts = dispatcher.attempts() - before;
     assert!((1..30).contains(&attempts), "{attempts} in a second");
+    site.wait_for(r#"portreeve_admissions_in_hand{state="queued"} 6"#);
     // Health probes have their own stream, and a stream that becomes free serves the requests that wait.
-    assert_eq!(site.plain().ask(get("/health/liveness")).status, 200);
+    let probe = site.plain().ask(get("/health/readiness"));
+    assert_eq!((probe.status, probe.body.as_str()), (200, "ready\n"));
+    assert!(site.plain().ask(get("/metrics")).body.contains("\nportreeve_workers 4\n"), "four of eight can work");
     site.open_gate.send(()).unwrap();
     for client in &mut waiting {
         assert_eq!(client.answer().status, 200);
     }
-    (0..2).for_each(|_| site.open_gate.send(()).unwrap());
+    (0..3).for_each(|_| site.open_gate.send(()).unwrap());
     for client in &mut working {
         assert_eq!(client.answer().status, 200);
     }
+    dispatcher.fail_to_open(false);
+    wait_until("another loopback to be opened", || {
+        site.plain().ask(get("/metrics")).body.contains("\nportreeve_workers 8\n")
+    });
 }
