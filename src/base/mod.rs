@@ -6,6 +6,7 @@ pub(crate) mod json_limits;
 pub(crate) mod random;
 pub(crate) mod reload;
 pub mod secret;
+pub(crate) mod side_by_side;
 pub(crate) mod single_flight;
 pub mod text;
 pub mod waiting;

@@ -10,6 +10,7 @@ use super::sign_in::SignIn;
 use super::token::{TokenError, TokenRequest};
 use crate::base::context::Deadline;
 use crate::base::secret::Secret;
+use crate::base::side_by_side::{Slot, side_by_side};
 use crate::http::authorization::{basic, bearer};
 use crate::http::client::{HttpError, JSON, Peer, Response};
 use crate::http::error_body;
@@ -29,6 +30,8 @@ pub(crate) mod redirect;
 const WORTH_TELLING: Duration = Duration::from_millis(100);
 /// Most credentials that are tried in one session.
 const MAX_CREDENTIALS: usize = 32;
+/// Most requests of one session at the same time: as many idle connections to one server are kept.
+const AT_ONCE: usize = 8;
 
 /// The server of a session.
 #[derive(Clone, Copy)]
@@ -113,6 +116,10 @@ enum Age {
     Fresh,
 }
 
+fn is_refusal(response: &Response) -> bool {
+    matches!(response.status, 401 | 403)
+}
+
 /// Why a credential gives no access.
 struct NoAccess {
     message: String,
@@ -170,23 +177,72 @@ impl<'a> Session<'a> {
         self.get_as(path, JSON, cap)
     }
 
+    /// The same for several paths at the same time. They sign in together.
+    ///
+    /// The first requests to a server also go together. If it wants a sign-in, each of them is refused. But the requests after
+    /// the sign-in then have connections, and a new connection takes longer than a request.
+    pub(crate) fn get_all(&mut self, files: &[(String, usize)]) -> Vec<Result<Response, SessionError>> {
+        let slots: Vec<_> = files.iter().map(|_| Slot::new()).collect();
+        let mut results: Vec<Option<Result<Response, SessionError>>> = files.iter().map(|_| None).collect();
+        let mut signed_in = self.begin();
+        while signed_in.is_ok() {
+            let (session, known) = (&*self, &results);
+            side_by_side(files.len(), AT_ONCE, "fetch", &|number| {
+                if let (Some((path, cap)), Some(slot), Some(None)) =
+                    (files.get(number), slots.get(number), known.get(number))
+                {
+                    slot.put(session.send(path, JSON, *cap));
+                }
+            });
+            let mut refused = None;
+            for (slot, result) in slots.iter().zip(&mut results) {
+                match slot.take() {
+                    Some(Ok(response)) if is_refusal(&response) => refused = Some(response),
+                    Some(response) => {
+                        if response.is_ok() {
+                            self.accepted();
+                        }
+                        *result = Some(response);
+                    }
+                    None => {}
+                }
+            }
+            match refused {
+                Some(response) => signed_in = self.no_access(&response),
+                None => break,
+            }
+        }
+        let why = signed_in.err().unwrap_or_else(|| Unavailable::other(String::new()));
+        results.into_iter().map(|result| result.unwrap_or_else(|| Err(why.clone().into()))).collect()
+    }
+
     /// The same for other media types.
     pub(crate) fn get_as(&mut self, path: &str, accept: &'static str, cap: usize) -> Result<Response, SessionError> {
+        self.begin()?;
+        // Each round but the last uses up a cached token or a credential, so this ends.
+        loop {
+            let response = self.send(path, accept, cap)?;
+            if !is_refusal(&response) {
+                self.accepted();
+                return Ok(response);
+            }
+            self.no_access(&response)?;
+        }
+    }
+
+    /// Signs in before the first request, where the server is known to want it.
+    fn begin(&mut self) -> Result<(), Unavailable> {
         if self.access.is_none()
             && let Some(method) = self.client.method(self.server.url)
         {
             self.sign_in(method, 0, Age::Cached)?;
         }
-        // Each round but the last uses up a cached token or a credential, so this ends.
-        loop {
-            let response = self.send(path, accept, cap)?;
-            if !matches!(response.status, 401 | 403) {
-                if self.access.is_some() {
-                    self.tell(SignIn::accepted);
-                }
-                return Ok(response);
-            }
-            self.no_access(&response)?;
+        Ok(())
+    }
+
+    fn accepted(&self) {
+        if self.access.is_some() {
+            self.tell(SignIn::accepted);
         }
     }
 

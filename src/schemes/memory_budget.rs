@@ -200,15 +200,15 @@ pub(crate) fn cost_of_kept(bytes: usize) -> u64 {
     as_u64(bytes.saturating_mul(3))
 }
 
-/// The memory to read and verify lists of targets, one after the other. Each keeps its verified role, five eighths of its
-/// bytes, and its bytes as well where they are to be stored.
-pub(crate) fn cost_of_lists(lengths: &[usize], keeps_bytes: bool) -> u64 {
+/// The memory to read and verify lists of targets. Each keeps its verified role, five eighths of its bytes. `at_once`: the bytes
+/// of all are in memory at the same time, because they are fetched together or are to be stored.
+pub(crate) fn cost_of_lists(lengths: &[usize], at_once: bool) -> u64 {
     let made = |bytes: usize| as_u64(bytes / 8 * 5 + 1024);
     let all: u64 = lengths.iter().map(|bytes| made(*bytes)).sum();
     let bytes: u64 = lengths.iter().map(|bytes| as_u64(*bytes)).sum();
-    let one = |bytes: usize| as_u64(reading_memory("targets", bytes)) + if keeps_bytes { 0 } else { as_u64(bytes) };
+    let one = |bytes: usize| as_u64(reading_memory("targets", bytes)) + if at_once { 0 } else { as_u64(bytes) };
     let largest = lengths.iter().map(|bytes| one(*bytes)).max().unwrap_or_default();
-    all + largest + if keeps_bytes { bytes } else { 0 }
+    all + largest + if at_once { bytes } else { 0 }
 }
 
 fn as_u64(bytes: usize) -> u64 {

@@ -4,12 +4,11 @@
 //! than [`MAX_CANDIDATES`]. A candidate that is gone or cannot be right is passed over. One that could not be fetched is told,
 //! because it may be the one that counts.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::sync::Arc;
 
 use super::collected::{Found, Part};
 use super::memory::{Account, Patience, Taken, as_u64, made, reading};
+use crate::base::side_by_side::{Slot, side_by_side};
 use crate::registry::oci::repository::{FetchError, FetchedSignatures, Repository, Wanted};
 use crate::schemes::Finding;
 use crate::schemes::evidence::FoundSignature;
@@ -23,6 +22,8 @@ use portreeve_verify::sigstore::{MAX_BUNDLE, MAX_PAYLOAD, Signature};
 
 /// The most threads that fetch for one image.
 const THREADS: usize = 4;
+/// Their name.
+const THREAD: &str = "signatures";
 
 /// Collects the signatures of one image.
 pub(super) struct Collector<'a> {
@@ -79,24 +80,24 @@ impl Collector<'_> {
     /// the old format. `before` has what was found already.
     pub(super) fn tags(&self, before: &Part) -> Part {
         let mut part = Part::default();
-        let (list, manifest) = (Mutex::new(None), Mutex::new(None));
+        let (list, manifest) = (Slot::new(), Slot::new());
         let tag = signatures_tag(self.image);
-        side_by_side(2, &|number| match number {
+        side_by_side(2, THREADS, THREAD, &|number| match number {
             0 => {
                 let read = |cap| self.repository.tagged_referrers(self.image, cap);
-                put(&list, self.account.read(MAX_REFERRERS, self.patience, read));
+                list.put(self.account.read(MAX_REFERRERS, self.patience, read));
             }
             _ => {
                 let read = |cap| self.repository.signatures(Wanted::Tag(&tag), cap);
-                put(&manifest, self.account.read(MAX_SIGNATURE_MANIFEST, self.patience, read));
+                manifest.put(self.account.read(MAX_SIGNATURE_MANIFEST, self.patience, read));
             }
         });
-        let (mut list, list_taken) = match self.settle(&mut part, take(list), "the list of referrers") {
+        let (mut list, list_taken) = match self.settle(&mut part, list.take(), "the list of referrers") {
             Some((list, taken)) => (list, Some(taken)),
             None => (Vec::new(), None),
         };
         list.retain(|referrer| !before.seen.contains(&referrer.digest));
-        let manifest = self.settle(&mut part, take(manifest), &tag);
+        let manifest = self.settle(&mut part, manifest.take(), &tag);
         let bundles = self.bundles(&mut part, &list);
         drop((list, list_taken));
         let mut candidates: Vec<_> = bundles.iter().map(Candidate::Referrer).collect();
@@ -161,14 +162,14 @@ impl Collector<'_> {
         if part.refused.is_some() {
             return;
         }
-        let outcomes: Vec<_> = candidates.iter().map(|_| Mutex::new(None)).collect();
-        side_by_side(candidates.len(), &|number| {
+        let outcomes: Vec<_> = candidates.iter().map(|_| Slot::new()).collect();
+        side_by_side(candidates.len(), THREADS, THREAD, &|number| {
             if let Some((candidate, outcome)) = candidates.get(number).zip(outcomes.get(number)) {
-                put(outcome, self.candidate(candidate));
+                outcome.put(self.candidate(candidate));
             }
         });
         for outcome in outcomes {
-            let Some(outcome) = take(outcome) else { continue };
+            let Some(outcome) = outcome.take() else { continue };
             part.signatures.extend(outcome.signatures.into_iter().map(Found::new));
             part.passed_over.extend(outcome.passed_over);
             part.failed = part.failed.take().or(outcome.failed);
@@ -300,37 +301,6 @@ fn payloads<'m>(manifest: &'m FetchedSignatures, layers: &[&'m Descriptor]) -> V
         }
     }
     found
-}
-
-/// Runs jobs at the same time, as far as there are threads.
-fn side_by_side(jobs: usize, run: &(dyn Fn(usize) + Sync)) {
-    let next = AtomicUsize::new(0);
-    let work = || {
-        loop {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            if number >= jobs {
-                break;
-            }
-            run(number);
-        }
-    };
-    thread::scope(|scope| {
-        for _ in 1..jobs.min(THREADS) {
-            // Without a thread, those that there are do its work.
-            if thread::Builder::new().name("signatures".into()).spawn_scoped(scope, work).is_err() {
-                break;
-            }
-        }
-        work();
-    });
-}
-
-fn put<T>(place: &Mutex<Option<T>>, value: T) {
-    *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
-}
-
-fn take<T>(place: Mutex<Option<T>>) -> Option<T> {
-    place.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn passed_over(signature: String, why: String) -> Finding {

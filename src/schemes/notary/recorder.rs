@@ -22,6 +22,8 @@ const LARGER: usize = 128 << 10;
 pub(crate) struct Recorder<'a> {
     source: Box<dyn MetadataSource + 'a>,
     keeps: bool,
+    /// May all lists of targets be fetched before the first is verified? Memory was drawn for that.
+    together: bool,
     record: Record,
     memory: Memory<'a>,
     began: Instant,
@@ -76,7 +78,7 @@ impl<'a> Recorder<'a> {
         let memory = Memory { budget, server: server.into(), deadline, light: None, heavy: None, kept: 0 };
         let (record, began, waited) = (Record::new(), Instant::now(), Duration::ZERO);
         let working = Working { tell: &|| {}, told: Cell::new(began) };
-        Self { source, keeps, record, memory, began, waited, gave: false, metrics: None, working }
+        Self { source, keeps, together: true, record, memory, began, waited, gave: false, metrics: None, working }
     }
 
     /// Counts the time that the verifier takes.
@@ -100,6 +102,7 @@ impl<'a> Recorder<'a> {
     /// not wait with this draw.
     pub(crate) fn discard(&mut self) {
         self.record.clear();
+        self.source.prefetch(&[]);
         (self.memory.light, self.memory.heavy, self.memory.kept) = (None, None, 0);
     }
 
@@ -151,18 +154,36 @@ impl MetadataSource for Recorder<'_> {
     }
 
     fn reserve(&mut self, lengths: &[usize]) -> Result<(), Unavailable> {
-        self.record.clear(); // drop what a failed attempt has left
+        // Drop what a failed attempt has left.
+        self.record.clear();
+        self.source.prefetch(&[]);
+        self.together = true;
         if lengths.iter().sum::<usize>() <= SMALL_FILE {
             return Ok(());
         }
         let began = Instant::now();
         let kept = self.memory.kept;
         let most = self.memory.budget.most();
-        // A repository that is too large to be stored is still verified.
-        self.keeps &= kept + memory_budget::cost_of_lists(lengths, true) <= most;
-        let drawn = self.memory.draw_last(kept + memory_budget::cost_of_lists(lengths, self.keeps), self.working.tell);
+        // A repository that is too large for all bytes at once is still verified: its lists are fetched one after the other, and
+        // not stored.
+        self.together = kept + memory_budget::cost_of_lists(lengths, true) <= most;
+        self.keeps &= self.together;
+        let drawn =
+            self.memory.draw_last(kept + memory_budget::cost_of_lists(lengths, self.together), self.working.tell);
         self.waited += began.elapsed();
         drawn
+    }
+
+    fn prefetch(&mut self, files: &[(MetadataName, usize)]) {
+        // The smallest cap that the file is asked for with. Nothing has been drawn for a larger root yet.
+        let cap = |name: &MetadataName, cap: usize| match name {
+            MetadataName::Targets(_) | MetadataName::Delegation(..) => cap,
+            _ => cap.min(SMALL_FILE),
+        };
+        let files: Vec<_> = files.iter().map(|(name, most)| (name.clone(), cap(name, *most))).collect();
+        let began = Instant::now();
+        self.source.prefetch(if self.together { &files } else { &[] });
+        self.waited += began.elapsed();
     }
 
     fn give_back(&mut self, hash: Sha256, bytes: Vec<u8>) {
@@ -250,6 +271,8 @@ impl Drop for Recorder<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+
     use super::*;
     use portreeve_verify::tuf::RoleName;
 
@@ -345,5 +368,39 @@ mod tests {
         larger.give_back(hash, bytes);
         assert!(larger.take_record().is_empty());
         assert!(recorder(&budget, 0, &asked).reserve(&[16 * MIB, 16 * MIB, 16 * MIB]).is_err());
+    }
+
+    /// The caps of each group of files that is asked for at the same time.
+    struct Groups<'c>(&'c RefCell<Vec<Vec<usize>>>);
+
+    impl MetadataSource for Groups<'_> {
+        fn fetch(&mut self, _: &MetadataName, _: usize) -> Result<Vec<u8>, FetchError> {
+            Err(FetchError::NotFound)
+        }
+
+        fn prefetch(&mut self, files: &[(MetadataName, usize)]) {
+            if !files.is_empty() {
+                self.0.borrow_mut().push(files.iter().map(|(_, cap)| *cap).collect());
+            }
+        }
+    }
+
+    #[test]
+    fn files_are_fetched_together_where_there_is_memory_for_all() {
+        let (budget, groups) = (MemoryBudget::new(48 << 20, Arc::default()), RefCell::default());
+        for keeps in [true, false] {
+            let mut recorder = Recorder::new(Box::new(Groups(&groups)), keeps, &budget, "https://n", soon());
+            // No memory is drawn for these two, so that they may have no more than small files have.
+            recorder.prefetch(&[(MetadataName::Root, MIB), (MetadataName::Timestamp, 64 << 10)]);
+            for (lengths, is_together) in [([100, 200], true), ([7 * MIB, 7 * MIB], true), ([9 * MIB, 9 * MIB], false)]
+            {
+                assert_eq!(recorder.reserve(&lengths), Ok(()));
+                let files = lengths.map(|length| (list(), length));
+                recorder.prefetch(&files);
+                let found = groups.borrow().contains(&lengths.to_vec());
+                assert_eq!(found, is_together, "{lengths:?}");
+            }
+            assert_eq!(groups.take().first(), Some(&vec![SMALL_FILE, SMALL_FILE]));
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! A repository's metadata on a Notary server: how its files are named, and what the server's responses mean.
 
+use crate::http::client::Response;
 use crate::http::error_body;
 use crate::http::url::ServerUrl;
 use crate::metrics;
@@ -17,19 +18,23 @@ pub(crate) struct Remote<'a> {
     url: &'a ServerUrl,
     gun: &'a Gun,
     session: Session<'a>,
+    /// What was fetched ahead, with its cap.
+    ahead: Vec<(MetadataName, usize, Result<Vec<u8>, FetchError>)>,
 }
 
 impl<'a> Remote<'a> {
     /// A repository over a session with its server.
     pub(crate) fn new(url: &'a ServerUrl, gun: &'a Gun, session: Session<'a>) -> Self {
-        Self { url, gun, session }
+        Self { url, gun, session, ahead: Vec::new() }
     }
-}
 
-impl MetadataSource for Remote<'_> {
-    fn fetch(&mut self, name: &MetadataName, cap: usize) -> Result<Vec<u8>, FetchError> {
-        let path = format!("/v2/{}/_trust/tuf/{}.json", self.gun, name.file_stem());
-        let response = self.session.get(&path, cap).map_err(|error| match error {
+    fn path(&self, name: &MetadataName) -> String {
+        format!("/v2/{}/_trust/tuf/{}.json", self.gun, name.file_stem())
+    }
+
+    /// The file of a response.
+    fn file(&self, name: &MetadataName, response: Result<Response, SessionError>) -> Result<Vec<u8>, FetchError> {
+        let response = response.map_err(|error| match error {
             SessionError::TooLarge { cap } => FetchError::TooLarge { cap },
             SessionError::Unavailable(unavailable) => unavailable.into(),
         })?;
@@ -51,6 +56,28 @@ impl MetadataSource for Remote<'_> {
         let code = error_body::error_code(&response.body).map(|code| format!(" {code}")).unwrap_or_default();
         let message = format!("{} answered {status}{code} for {name}.json{why}", server(url));
         Err(Unavailable::other(message).into())
+    }
+}
+
+impl MetadataSource for Remote<'_> {
+    fn fetch(&mut self, name: &MetadataName, cap: usize) -> Result<Vec<u8>, FetchError> {
+        if let Some(at) = self.ahead.iter().position(|(known, with, _)| known == name && *with == cap) {
+            return self.ahead.swap_remove(at).2;
+        }
+        let response = self.session.get(&self.path(name), cap);
+        self.file(name, response)
+    }
+
+    fn prefetch(&mut self, files: &[(MetadataName, usize)]) {
+        self.ahead.clear();
+        if files.len() < 2 {
+            return; // nothing to do at the same time
+        }
+        let paths: Vec<_> = files.iter().map(|(name, cap)| (self.path(name), *cap)).collect();
+        let responses = self.session.get_all(&paths);
+        self.ahead = (files.iter().zip(responses))
+            .map(|((name, cap), response)| (name.clone(), *cap, self.file(name, response)))
+            .collect();
     }
 }
 

@@ -12,6 +12,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::certificates::Authority;
 use crate::server::sign_in::Gate;
@@ -136,6 +137,20 @@ impl TrustServer {
             format!("{} {name}", request.method)
         };
         self.requests().iter().map(short).collect()
+    }
+
+    /// The most requests so far of which each may depend on the one before it, if every response takes at least this long
+    /// ([`Fault::Delay`]): a request that began earlier than this after another was made beside it.
+    pub fn in_a_row(&self, response_time: Duration) -> usize {
+        let mut began: Vec<_> = self.server.state().log.iter().map(|exchange| exchange.began).collect();
+        began.sort();
+        let mut chain: Vec<Instant> = Vec::new();
+        for began in began {
+            if chain.last().is_none_or(|last| began >= *last + response_time) {
+                chain.push(began);
+            }
+        }
+        chain.len()
     }
 
     /// The number of requests with `part` in their path or query.

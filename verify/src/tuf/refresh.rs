@@ -2,8 +2,12 @@
 //!
 //! A file that verified metadata lists is fetched by its hash, and accepted only with the listed bytes. A file that has not
 //! changed, under the same keys, is carried over from the previous refresh, and its expiry is checked again. A first refresh
-//! fetches root, timestamp, snapshot, targets and delegations in this order; a refresh without changes fetches the timestamp
+//! verifies root, timestamp, snapshot, targets and delegations in this order; a refresh without changes fetches the timestamp
 //! alone. A refresh that fails has no result: it never falls back to older data.
+//!
+//! Files whose names do not depend on each other may be fetched at the same time ([`MetadataSource::prefetch`]): root and
+//! timestamp at first contact, and targets and delegations, which the snapshot lists. The order in which they are verified is
+//! always the same, and nothing is read of a file before what lists it, or the keys that sign it, are verified.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -41,7 +45,14 @@ impl Refresh<'_> {
     fn run(&mut self, anchor: &Anchor, now: Timestamp) -> Result<Repository, RefreshError> {
         let root = match self.state.root() {
             Some(root) => Arc::clone(root),
-            None => Arc::new(Root::fetch_newest(self.source, self.gun)?),
+            None => {
+                // The timestamp's name does not depend on the root. Its bytes are not read before the root is trusted.
+                self.source.prefetch(&[MetadataName::Root, MetadataName::Timestamp].map(|name| {
+                    let cap = name.cap();
+                    (name, cap)
+                }));
+                Arc::new(Root::fetch_newest(self.source, self.gun)?)
+            }
         };
         // A refresh does not ask each time for a newer root. The snapshot lists the root's hash, so a rotation shows as a
         // mismatch. A server that hides it there, with the keys of timestamp and snapshot, could also answer 404.
@@ -53,7 +64,11 @@ impl Refresh<'_> {
         };
         // TUF 1.0 §5.3 and TRUST.md, "Reading a repository", 6: refresh the root once, and try again.
         match Root::follow_rotations(Arc::clone(&root), self.source, self.gun, &mut self.state) {
-            Ok(newer) if newer.header.version > root.header.version => self.under(&newer, anchor, now),
+            Ok(newer) if newer.header.version > root.header.version => {
+                // A timestamp that came before the newer root may be that of the older one.
+                self.source.prefetch(&[]);
+                self.under(&newer, anchor, now)
+            }
             // Without a newer root the first failure stands.
             Ok(_) | Err(RefreshError::Unavailable(_)) => Err(failure),
             Err(rejected) => Err(rejected),
@@ -74,7 +89,7 @@ impl Refresh<'_> {
         let snapshot = self.snapshot(root, &timestamp.snapshot)?;
         // In Notary's dialect of TUF the snapshot lists the root: this publication was made under this root.
         snapshot.root.check("root", &root.bytes)?; // TRUST.md, row 61
-        self.reserve(root, &snapshot)?;
+        self.announce(root, &snapshot)?;
         let targets = self.targets(root, &snapshot.targets)?;
         let mut repository = Repository {
             gun: self.gun.clone(),
@@ -91,23 +106,27 @@ impl Refresh<'_> {
         outcome.map(|()| repository)
     }
 
-    /// Reserves memory for the targets roles that are fetched next: those that are not carried over.
-    fn reserve(&mut self, root: &Root, snapshot: &SnapshotRole) -> Result<(), RefreshError> {
-        let known = self.previous.map(|previous| &previous.targets);
-        let is_known = known.is_some_and(|known| known.file == snapshot.targets && known.keys == root.targets);
+    /// Reserves memory for the targets roles that are not carried over, and lets the source fetch them together.
+    fn announce(&mut self, root: &Root, snapshot: &SnapshotRole) -> Result<(), RefreshError> {
+        let previous = self.previous.filter(|previous| {
+            previous.targets.file == snapshot.targets && previous.targets.keys == root.targets // carried over
+        });
         let releases = RoleName::releases();
         let roles = self.signers.iter().chain((!self.signers.contains(&releases)).then_some(&releases));
-        let is_carried = |role: &RoleName, file: &FileMeta| {
-            let carried = self.previous.filter(|_| is_known).and_then(|previous| previous.delegations.get(role));
-            matches!(carried, Some(Delegation::Verified(known)) if known.file == *file)
+        let is_needed = |role: &RoleName, file: &FileMeta| match previous {
+            None => true,
+            Some(previous) => {
+                let carried = previous.delegations.get(role);
+                previous.targets.delegation(role).is_some()
+                    && !matches!(carried, Some(Delegation::Verified(known)) if known.file == *file)
+            }
         };
         let listed = roles.filter_map(|role| {
             let file = snapshot.delegations.get(role)?;
-            (!is_carried(role, file)).then_some(file)
+            is_needed(role, file).then(|| (MetadataName::Delegation(role.clone(), file.sha256), file))
         });
-        let files = (!is_known).then_some(&snapshot.targets).into_iter().chain(listed);
-        let lengths: Vec<usize> = files.map(FileMeta::length_within_cap).collect();
-        Ok(self.source.reserve(&lengths)?)
+        let targets = || (MetadataName::Targets(snapshot.targets.sha256), &snapshot.targets);
+        Ok(announce(self.source, previous.is_none().then(targets).into_iter().chain(listed))?)
     }
 
     fn fetch_delegations(&mut self, repository: &mut Repository) -> Result<(), RefreshError> {
@@ -279,9 +298,12 @@ impl Repository {
         self.check_expiries(now)?;
         let mut more = self.clone();
         let lacks = |role: &&RoleName| matches!(self.delegations.get(*role), None | Some(Delegation::Rejected(_)));
-        let files = signers.iter().filter(lacks).filter_map(|role| self.snapshot.delegations.get(role));
-        let lengths: Vec<usize> = files.map(FileMeta::length_within_cap).collect();
-        source.reserve(&lengths)?;
+        let listed = signers.iter().filter(lacks).filter_map(|role| {
+            self.targets.delegation(role)?;
+            let file = self.snapshot.delegations.get(role)?;
+            Some((MetadataName::Delegation(role.clone(), file.sha256), file))
+        });
+        announce(source, listed)?;
         for role in signers {
             if lacks(&role) {
                 more.fetch_delegation(source, role, None)?;
@@ -323,6 +345,24 @@ impl Repository {
         self.delegations.insert(role.clone(), found);
         Ok(())
     }
+}
+
+/// Reserves memory for these targets roles, and lets the source fetch them together.
+fn announce<'f>(
+    source: &mut dyn MetadataSource,
+    files: impl Iterator<Item = (MetadataName, &'f FileMeta)>,
+) -> Result<(), Unavailable> {
+    let (mut lengths, mut fetched) = (Vec::new(), Vec::new());
+    for (name, file) in files {
+        lengths.push(file.length_within_cap());
+        // A file that is listed as too large is rejected, and never fetched.
+        if let Ok(cap) = file.cap("", &name) {
+            fetched.push((name, cap));
+        }
+    }
+    source.reserve(&lengths)?;
+    source.prefetch(&fetched);
+    Ok(())
 }
 
 /// A targets role that verified metadata lists.

@@ -86,6 +86,11 @@ pub trait MetadataSource {
         Ok(())
     }
 
+    /// These files are asked for next with these caps, unless one of them turns out not to be needed. A source may fetch them
+    /// at the same time, and keep the results for [`MetadataSource::fetch`], which takes each result once. It drops what an
+    /// earlier call has left.
+    fn prefetch(&mut self, _: &[(MetadataName, usize)]) {}
+
     /// Takes the bytes of a verified targets role back, to use them for other requests.
     fn give_back(&mut self, _: Sha256, _: Vec<u8>) {}
 

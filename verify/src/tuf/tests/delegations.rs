@@ -272,7 +272,7 @@ fn row_079_a_child_has_no_wider_authority_than_its_parent() {
     assert_eq!(RoleName::of_signer("alice/x"), None);
 }
 
-/// The only parent of a role that is used is `targets`. When it has expired, nothing below it is fetched. The children of a
+/// The only parent of a role that is used is `targets`. When it has expired, nothing below it is read. The children of a
 /// delegation are never used, whether it has expired or not.
 #[test]
 fn row_080_children_of_an_expired_parent_are_out_of_reach() {

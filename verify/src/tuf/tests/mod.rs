@@ -6,6 +6,7 @@ mod delegations;
 mod properties;
 mod recovery;
 mod root;
+mod together;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -58,19 +59,29 @@ struct Server {
     files: BTreeMap<String, Vec<u8>>,
     /// Files that are unavailable at the moment.
     away: BTreeSet<String>,
+    /// What the verifier took, in its order.
     asked: Vec<String>,
+    /// What may be fetched at the same time.
+    together: Vec<Vec<String>>,
+    ahead: Vec<Ahead>,
 }
+
+/// A file that was fetched ahead, its cap and the result.
+type Ahead = (MetadataName, usize, Result<Vec<u8>, FetchError>);
 
 impl Server {
     fn of(repo: &Repo) -> Self {
-        Self { files: repo.files().clone(), away: BTreeSet::new(), asked: Vec::new() }
+        Self {
+            files: repo.files().clone(),
+            away: BTreeSet::new(),
+            asked: Vec::new(),
+            together: Vec::new(),
+            ahead: Vec::new(),
+        }
     }
-}
 
-impl MetadataSource for Server {
-    fn fetch(&mut self, name: &MetadataName, cap: usize) -> Result<Vec<u8>, FetchError> {
+    fn get(&self, name: &MetadataName, cap: usize) -> Result<Vec<u8>, FetchError> {
         let name = name.file_stem();
-        self.asked.push(name.clone());
         if self.away.contains(&name) {
             return Err(Unavailable::other("the server is away").into());
         }
@@ -78,6 +89,23 @@ impl MetadataSource for Server {
             Some(bytes) if bytes.len() > cap => Err(FetchError::TooLarge { cap }),
             Some(bytes) => Ok(bytes.clone()),
             None => Err(FetchError::NotFound),
+        }
+    }
+}
+
+impl MetadataSource for Server {
+    fn fetch(&mut self, name: &MetadataName, cap: usize) -> Result<Vec<u8>, FetchError> {
+        self.asked.push(name.file_stem());
+        match self.ahead.iter().position(|(known, with, _)| known == name && *with == cap) {
+            Some(at) => self.ahead.remove(at).2,
+            None => self.get(name, cap),
+        }
+    }
+
+    fn prefetch(&mut self, files: &[(MetadataName, usize)]) {
+        self.ahead = files.iter().map(|(name, cap)| (name.clone(), *cap, self.get(name, *cap))).collect();
+        if !files.is_empty() {
+            self.together.push(files.iter().map(|(name, _)| name.file_stem()).collect());
         }
     }
 }
@@ -151,7 +179,7 @@ fn an_honest_repository_is_verified() {
     assert_eq!((digest.sha256(), found.as_str()), (Sha256::new(DIGEST), "v1"));
     assert_eq!(released_by, "targets/releases");
     assert_eq!(signers, [RoleName::of_signer("alice").unwrap()]);
-    // First contact: one request after another, and only those that are needed.
+    // First contact: in this order, and only what is needed.
     let stems: Vec<_> = server.asked.iter().map(|name| name.split('.').next().unwrap()).collect();
     assert_eq!(stems, ["root", "timestamp", "snapshot", "targets", "targets/releases", "targets/alice"]);
     assert_eq!(opened.root_key_ids(), [Sha256::from_hex(&repo.root_key_id()).unwrap()]);
@@ -282,6 +310,10 @@ struct Hurried(Server, std::cell::Cell<usize>);
 impl MetadataSource for Hurried {
     fn fetch(&mut self, name: &MetadataName, cap: usize) -> Result<Vec<u8>, FetchError> {
         self.0.fetch(name, cap)
+    }
+
+    fn prefetch(&mut self, files: &[(MetadataName, usize)]) {
+        self.0.prefetch(files);
     }
 
     fn is_late(&self) -> bool {
