@@ -12,6 +12,7 @@ mod commands;
 mod contract;
 mod cosign;
 mod forgery;
+mod handovers;
 mod hostile;
 mod hosts;
 mod image;

@@ -36,6 +36,13 @@ pub(super) struct LaneSettings {
     pub(super) is_ready: bool,
 }
 
+impl LaneSettings {
+    /// The most requests in progress.
+    fn most(&self) -> usize {
+        self.workers.saturating_add(self.max_waiting)
+    }
+}
+
 /// The queue, its loopbacks, and their workers.
 pub(super) struct Lane {
     settings: LaneSettings,
@@ -185,7 +192,7 @@ impl Lane {
     /// Opens a loopback with its workers. The first of them opens it: if the system has no thread, no tiny_http server is
     /// left behind without one, and if tiny_http gets no thread of its own and panics, only that thread ends.
     pub(super) fn open_loopback(self: &Arc<Self>) -> io::Result<()> {
-        let count = self.settings.workers.saturating_add(self.settings.max_waiting).min(STREAMS);
+        let count = self.settings.most().min(STREAMS);
         let lane = Arc::clone(self);
         let (send, receive) = sync_channel(1);
         let opening = Arc::new(Opening::default());
@@ -274,15 +281,21 @@ impl Lane {
 }
 
 impl State {
-    /// The requests in progress that do not wait for another server.
+    /// The requests that were sent and are not over.
+    fn in_progress(&self) -> usize {
+        self.streams.saturating_sub(self.free.len())
+    }
+
+    /// Those of them that do not wait for another server.
     fn running(&self) -> isize {
-        isize::try_from(self.streams.saturating_sub(self.free.len())).unwrap_or(isize::MAX).saturating_sub(self.waiting)
+        self.in_progress().cast_signed().saturating_sub(self.waiting)
     }
 
     /// The next request, if it may begin, and the stream to send it over: the one used last, whose threads' memory is in the
     /// processor's cache.
     fn next(&mut self, settings: &LaneSettings) -> Option<(Stream, Box<Job>)> {
-        if self.running() >= isize::try_from(settings.workers).unwrap_or(isize::MAX) || self.free.is_empty() {
+        let is_full = self.in_progress() >= settings.most() || self.running() >= settings.workers.cast_signed();
+        if is_full || self.free.is_empty() {
             return None;
         }
         let probe_first = !self.was_probe || self.jobs.is_empty();
@@ -296,9 +309,8 @@ impl State {
     }
 
     fn needs_stream(&self, settings: &LaneSettings) -> bool {
-        let most = settings.workers.saturating_add(settings.max_waiting);
         let is_needed = settings.is_ready || !self.jobs.is_empty();
-        self.free.is_empty() && self.streams < most && is_needed && !self.closed
+        self.free.is_empty() && self.streams < settings.most() && is_needed && !self.closed
     }
 }
 

@@ -198,4 +198,95 @@ mod tests {
             assert_eq!(same_secret(left.as_bytes(), right.as_bytes()), same, "{left} {right}");
         }
     }
+
+    struct Sent(Request);
+
+    impl AsRef<Request> for Sent {
+        fn as_ref(&self) -> &Request {
+            &self.0
+        }
+    }
+
+    fn sent(method: &str, target: &str) -> Sent {
+        let (method, target, body) = (method.to_owned(), target.to_owned(), b"not sent".to_vec());
+        let (listener, first_byte) = (crate::metrics::Listener::Tls, Instant::now());
+        Sent(Request { listener, first_byte, method, target, content_type: None, body })
+    }
+
+    fn open() -> Loopback<Sent> {
+        Loopback::open(&Opening::default(), 4).unwrap()
+    }
+
+    /// What is received next. The end of tiny_http's listening socket is an error, once.
+    fn receive(loopback: &Loopback<Sent>) -> Option<(Received, Sent)> {
+        loopback.receive().or_else(|_| loopback.receive()).unwrap()
+    }
+
+    #[test]
+    fn a_request_comes_out_as_it_went_in_and_its_response_as_it_was_given() {
+        let loopback = open();
+        for (method, target) in [("POST", "/admit?timeout=10s"), ("HEAD", "/x"), ("M-SEARCH", "/%00?;a=\"b'\\")] {
+            for stream in 0..4 {
+                assert!(loopback.send(stream, sent(method, target)).is_ok());
+                let (received, Sent(request)) = receive(&loopback).unwrap();
+                assert_eq!((received.stream(), request.body.as_slice()), (stream, &b"not sent"[..]));
+                let response = HttpResponse::text(405, "y".repeat(100_000));
+                let response = loopback.respond(received, &request, response, Some("GET, HEAD")).unwrap();
+                let length = if method == "HEAD" { 0 } else { 100_000 };
+                assert_eq!((response.status, response.length, response.body.len()), (405, 100_000, length));
+                assert_eq!(
+                    (response.allow, response.content_type),
+                    (Some("GET, HEAD"), Some("text/plain; charset=utf-8"))
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn another_request_than_was_sent_is_not_answered() {
+        let loopback = open();
+        loopback.send(0, sent("GET", "/a")).map_err(drop).unwrap();
+        let (received, _) = receive(&loopback).unwrap();
+        let response = loopback.respond(received, &sent("GET", "/b").0, HttpResponse::text(200, ""), None);
+        assert!(matches!(response, Err(RelayError::Unreadable(_))), "{response:?}");
+    }
+
+    #[test]
+    fn foreign_requests_get_nothing() {
+        let loopback = open();
+        loopback.send(0, sent("GET", "/ours")).map_err(drop).unwrap();
+        assert!(receive(&loopback).is_some());
+        let (secret, other) = (&loopback.secret, "0".repeat(loopback.secret.len()));
+        let slot = &loopback.slots[1];
+        *slot.lock() = Some((Instant::now(), sent("GET", "/ours")));
+        let headers = [
+            "A:b".to_owned(),
+            format!("P:{other}1"),
+            format!("P:{secret}"),
+            format!("P:{secret}4"),
+            format!("P:{secret}-1"),
+            format!("X:{secret}1"),
+            format!("P:{}1", &secret[1..]),
+        ];
+        for header in headers {
+            let mut socket = &slot.socket;
+            socket.write_all(format!("GET / HTTP/1.1\r\n{header}\r\n\r\n").as_bytes()).unwrap();
+            assert!(receive(&loopback).is_none(), "{header:?}");
+        }
+        assert!(slot.lock().is_some(), "what waits in the slot still waits");
+    }
+
+    #[test]
+    fn what_does_not_arrive_is_given_up_and_arrives_no_more() {
+        let loopback = open();
+        loopback.send(2, sent("GET", "/a")).map_err(drop).unwrap();
+        assert!(loopback.lost(Duration::from_secs(60)).is_empty());
+        std::thread::sleep(Duration::from_millis(2));
+        let lost = loopback.lost(Duration::from_millis(1));
+        assert!(matches!(lost.as_slice(), [(2, _)]));
+        assert!(receive(&loopback).is_none());
+        (0..4).for_each(|stream| loopback.close_stream(stream));
+        assert!(loopback.is_closed() && loopback.receive().is_err());
+        assert!(loopback.send(2, sent("GET", "/a")).is_err(), "a closed stream gives back what is sent");
+    }
 }
