@@ -12,7 +12,7 @@ use crate::base::waiting::Waiting;
 use crate::config::Config;
 use crate::metrics::{Metrics, Reloaded};
 use crate::policy::PolicySource;
-use crate::server::{EndSignals, PeriodicTask, Server, StartError};
+use crate::server::{EndSignals, PeriodicTask, Server, StartError, raise_descriptor_limit};
 use crate::webhook::Engine;
 
 /// The most notes on policies that are logged at each load. `portreeve lint` prints all.
@@ -28,7 +28,7 @@ impl Webhook {
     /// there is a good set. A certificate that cannot be used is an error.
     pub fn start(config: &Config) -> Result<Self, ServeError> {
         let metrics = Arc::new(Metrics::new());
-        let waiting = Arc::new(Waiting::new(config.server.limits.connections));
+        let waiting = Arc::new(Waiting::new(config.server.limits.waiting()));
         let engine = setup::engine(config, Arc::clone(&waiting), Arc::clone(&metrics)).map_err(ServeError::Setup)?;
         let engine = Arc::new(engine);
         let policies = PolicySource::new(config.policies.clone());
@@ -93,6 +93,7 @@ pub(super) fn run(config: &Config) -> ExitStatus {
         Ok(signals) => signals,
         Err(error) => return complain(&error.to_string()),
     };
+    raise_descriptor_limit(&config.server.limits);
     match Webhook::start(config) {
         Ok(webhook) => {
             webhook.server.run_until(signals);

@@ -61,7 +61,7 @@ pub fn engine(config: &Config, waiting: Arc<Waiting>, metrics: Arc<Metrics>) -> 
 
 /// The engine of a command that decides one thing after the other and has no workers.
 pub fn standalone_engine(config: &Config) -> Result<Engine, SetupError> {
-    engine(config, Arc::new(Waiting::new(config.server.limits.connections)), Arc::new(Metrics::new()))
+    engine(config, Arc::new(Waiting::new(config.server.limits.waiting())), Arc::new(Metrics::new()))
 }
 
 /// The engine cannot be set up.

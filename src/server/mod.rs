@@ -5,12 +5,12 @@
 //! bodies and sees nothing else of the network. The server knows nothing of admissions or of the configuration file.
 
 mod application;
+mod descriptors;
 mod dispatcher;
 mod gateway;
 mod relay;
 mod request;
 pub mod settings;
-mod stream;
 mod tasks;
 mod threads;
 mod timeout;
@@ -36,6 +36,7 @@ use crate::server::gateway::{Bound, Gateway};
 use crate::server::tls::TlsStore;
 
 pub use crate::server::application::{Application, HttpResponse, Route, Workers};
+pub use crate::server::descriptors::raise_descriptor_limit;
 #[cfg(feature = "fuzzing")]
 pub use crate::server::gateway::{fuzz_head, fuzz_requests};
 pub use crate::server::settings::Settings;

@@ -33,8 +33,8 @@ pub struct TlsFiles {
 pub struct Limits {
     /// Connections that may have a request in progress, both listeners together, health probes not counted. An eighth of
     /// them, at most 16, belongs to the plain listener. Each listener accepts half as many connections more, at most 16,
-    /// which only probes and new connections can hold. Beyond that, the connection that has been of no use for longest is
-    /// closed for a new one.
+    /// which only probes and new connections can hold. Beyond that, new connections wait to be accepted; the connection that
+    /// has been of no use for longest is closed for them.
     pub connections: usize,
     /// Threads that decide admissions.
     pub workers: usize,
@@ -65,12 +65,22 @@ pub struct Limits {
     pub drain_time: Duration,
 }
 
+/// The most admissions that wait for other servers at the same time. Each has a thread. More wait in the queue.
+const MAX_WAITING: usize = 248;
+
+impl Limits {
+    /// How many admissions may wait for other servers at the same time.
+    pub fn waiting(&self) -> usize {
+        self.connections.min(MAX_WAITING)
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 128,
+            connections: 1040,
             workers: 8,
-            queue: 128,
+            queue: 1024,
             head_bytes: 16 << 10,
             request_bytes: 8 << 20,
             body_memory: 16 << 20,

@@ -5,8 +5,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{Read as _, Write};
 use std::net::{Shutdown, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
@@ -94,6 +94,49 @@ fn admissions_go_on_among_a_thousand_slow_connections() {
     };
     assert!(cut() > 100, "{}", cut());
     watch.stayed_under(MOST_MEMORY);
+}
+
+/// The admissions of a burst, each on a connection of its own.
+const BURST: usize = 1000;
+
+#[test]
+fn a_burst_of_a_thousand_admissions_is_answered_whole() {
+    raise_descriptor_limit();
+    let stage = Stage::new();
+    let serving = stage.site.serve();
+    let review = pod_review(&format!("{PLC}:v1"));
+    assert_allowed(&serving.admit("/admit", &review));
+    let watch = MemoryWatch::start(&serving);
+    let (at_once, all_open) = (Barrier::new(BURST), Barrier::new(BURST));
+    thread::scope(|scope| {
+        let ask = || {
+            at_once.wait();
+            let mut stream = serving.connect().expect("a connection");
+            send_review(&mut stream, "/admit?timeout=30s", &review).expect("a request is taken");
+            let response = read_response(&mut stream).expect("an answer");
+            assert_allowed(&response.json());
+            // No connection was closed for another one, and now they are all open.
+            all_open.wait();
+            send_review(&mut stream, "/admit?timeout=30s", &review).expect("a second request is taken");
+            assert_allowed(&read_response(&mut stream).expect("a second answer").json());
+        };
+        let clients: Vec<_> = (0..BURST)
+            .map(|_| thread::Builder::new().stack_size(256 << 10).spawn_scoped(scope, ask).unwrap())
+            .collect();
+        clients.into_iter().for_each(|client| client.join().unwrap());
+    });
+    for limit in ["connections", "queue", "queue_time", "handshake_time", "request_time", "answer_time"] {
+        let hits = serving.metric(&format!("portreeve_limit_hits_total{{limit=\"{limit}\"}}")).unwrap_or_default();
+        assert_eq!(hits, 0, "{limit}");
+    }
+    watch.stayed_under(MOST_MEMORY);
+}
+
+/// Each client of a burst takes a descriptor of this process.
+fn raise_descriptor_limit() {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let raised = rustix::process::Rlimit { current: limit.maximum, ..limit };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, raised).unwrap();
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! A system without free descriptors or threads: requests in progress continue, and everything works again once there
 //! are enough.
 
-use std::io::Write as _;
 use std::net::TcpStream;
 use std::os::unix::fs::MetadataExt as _;
 use std::time::Duration;
@@ -76,7 +75,7 @@ fn without_threads_it_does_with_those_it_has() {
     ]);
     let mut kept: Vec<_> = (0..16).map(|_| connected(&serving, &review)).collect();
     let threads = serving.metric("process_threads").unwrap();
-    assert!((20..200).contains(&threads), "{threads} threads");
+    assert!((12..200).contains(&threads), "{threads} threads");
 
     // Fewer than it has: it gets no further thread.
     serving.limit("nproc", "1");
@@ -85,9 +84,8 @@ fn without_threads_it_does_with_those_it_has() {
         assert_allowed(&read_response(&mut kept[0]).expect("an answer").json());
     }
     assert!(serving.log().contains("no thread for verifying images"), "{}", serving.log());
-    // New connections are refused. More requests at once than there are threads may fail. None is allowed.
-    assert!(serving.connect().is_ok_and(|mut stream| stream.flush().is_err()));
-    wait_until("a connection that gets no thread", || serving.log().contains("a connection got no thread"));
+    // A new connection needs no thread. More requests at once than there are threads wait, or fail. None is allowed.
+    assert_allowed(&serving.admit("/admit", &review));
     let unsigned = pod_review(&format!("{PLC}:unsigned"));
     kept.iter_mut().for_each(|stream| ask(stream, &unsigned));
     for stream in &mut kept {

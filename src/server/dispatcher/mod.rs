@@ -41,8 +41,6 @@ pub(super) struct Dispatcher {
 
 /// The reviews of policies that may wait for their worker.
 const POLICY_QUEUE: usize = 16;
-/// The most admissions that may wait for other servers at the same time, beside those that are decided.
-const MAX_WAITING: usize = 248;
 
 impl Dispatcher {
     /// Starts the first workers. The worker of policies starts with the first review of one.
@@ -63,8 +61,7 @@ impl Dispatcher {
         let admissions = LaneSettings {
             name: "worker",
             workers: limits.workers.max(1),
-            // No more requests can wait for other servers than there are connections.
-            max_waiting: limits.connections.min(MAX_WAITING),
+            max_waiting: limits.waiting(),
             max_queue: limits.queue,
             is_ready: true,
         };

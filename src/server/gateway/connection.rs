@@ -1,340 +1,558 @@
-//! One connection: wait for a request, read all of it, relay it, write the response, and begin again.
+//! One connection: its handshake, then request after request: wait for it, read all of it, have it answered, send the response.
 //!
 //! Nothing is passed on before the request is complete and valid. Each phase has one deadline. A request that breaks a rule
-//! gets a short response, and the connection is closed.
+//! gets a short response, and the connection is closed. A connection has no thread: whatever thread has work for it goes on
+//! until the client, a permit or the response has to be waited for.
 
-use std::fmt;
-use std::io::{self, Write as _};
-use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::io::{self, ErrorKind, Read};
+use std::net::{Shutdown, TcpStream};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::body_budget::{Body, BodyBudget, BudgetExhausted};
-use super::connections::{ConnectionGuard, NoPermit, RequestKind};
-use super::head::{Head, HeadError};
+use super::body_budget::Body;
+use super::client_stream::{ClientStream, Protocol};
+use super::connections::{Closed, Peer, Permit, Phase, RequestKind};
+use super::context::Context;
+use super::head::Head;
+use super::outgoing::Outgoing;
+use super::poller::Interest;
+use super::refusal::Refusal;
 use super::request_reader::{ReadError, RequestReader};
-use crate::metrics::{Limit, Listener, Metrics};
-use crate::server::dispatcher::Dispatcher;
-use crate::server::relay::reason_phrase;
+use crate::metrics::{Limit, Listener};
 use crate::server::request::{RelayError, RelayResponse, Reply, Request};
-use crate::server::settings::Limits;
-use crate::server::stream::ClientStream;
-use crate::server::timeout;
-
-/// What the connections of a listener share.
-pub(super) struct Context {
-    pub(super) listener: Listener,
-    pub(super) limits: Limits,
-    pub(super) metrics: Arc<Metrics>,
-    pub(super) dispatcher: Arc<Dispatcher>,
-    pub(super) budget: Arc<BodyBudget>,
-}
-
-impl Context {
-    fn body_bytes(&self) -> usize {
-        match self.listener {
-            Listener::Tls => self.limits.request_bytes,
-            // No path of the plain listener takes a body. A small one is read so that the client gets a response.
-            Listener::Plain => self.limits.request_bytes.min(4 << 10),
-        }
-    }
-
-    /// How long a connection may wait for a request. Before its first request it has less time: a client connects to send one,
-    /// and connections without a request are the cheapest way to keep other clients out.
-    fn idle_time(&self, served: bool) -> Duration {
-        let idle_time = match served {
-            true => self.limits.idle_time,
-            false => self.limits.idle_time.min(self.limits.request_time),
-        };
-        match self.listener {
-            Listener::Tls => idle_time,
-            // Probes and scrapers connect again, and the plain listener has few places.
-            Listener::Plain => idle_time.min(Duration::from_secs(5)),
-        }
-    }
-
-    fn kind(&self, target: &str) -> RequestKind {
-        match (target.split('?').next().unwrap_or_default(), self.listener) {
-            ("/health/liveness" | "/health/readiness", _) => RequestKind::Health,
-            ("/metrics", Listener::Plain) => RequestKind::Metrics,
-            _ => RequestKind::Other,
-        }
-    }
-
-    /// How long a relayed request may take. Kubernetes waits less, so a later response would have no reader.
-    fn relay_time(&self) -> Duration {
-        self.limits.admission_time.max(timeout::LONGEST) + Duration::from_secs(5)
-    }
-}
 
 /// How long closing a connection may take, so that a client that is still sending sees the response.
 const LINGER: Duration = Duration::from_secs(1);
+/// The most bytes that are read from a client before others have their turn.
+const TURN_BYTES: usize = 256 << 10;
 
-/// Serves a connection until it ends.
-pub(super) fn serve(context: &Context, stream: ClientStream, guard: &ConnectionGuard) {
-    let reader = RequestReader::new(context.limits.head_bytes);
-    let mut connection = Connection { context, guard, stream, reader, served: false };
-    let end = loop {
-        match connection.request() {
-            Ok(Next::KeepAlive) => {}
-            Ok(Next::Close) => break Ok(()),
-            Err(End::Refused(refusal)) => break connection.refuse(&refusal),
-            Err(End::Gone(error)) => break Err(error),
-        }
-    };
-    match end {
-        Ok(()) => {
-            // The response is written. From now on the connection may be closed if its place is needed.
-            guard.receiving();
-            connection.stream.finish(Instant::now() + LINGER);
-        }
-        Err(error) => log::debug!("a connection ended: {error}"),
-    }
+/// An open connection.
+pub(super) struct Connection {
+    number: u64,
+    listener: Listener,
+    context: Arc<Context>,
+    socket: TcpStream,
+    state: Mutex<State>,
 }
 
-struct Connection<'a> {
-    context: &'a Context,
-    guard: &'a ConnectionGuard,
-    stream: ClientStream,
+/// What only one thread at a time works on.
+struct State {
+    protocol: Protocol,
     reader: RequestReader,
+    progress: Progress,
     /// Whether a request was answered on it.
     served: bool,
+    /// The number of its last request. The response to an earlier one comes too late.
+    request: u64,
+    /// The bytes that may still be read before other connections have their turn.
+    quota: usize,
 }
 
-/// Gives a response to the thread of its connection.
-struct Waker(SyncSender<Result<RelayResponse, RelayError>>);
+/// How far the connection has come.
+enum Progress {
+    /// The TLS handshake. The client has this much time left for its part, of which it takes since this moment.
+    Handshake(Duration, Instant),
+    /// No request has begun.
+    Waiting,
+    /// A head is arriving, since this moment.
+    Head(Instant),
+    /// A body is arriving.
+    Body(Head, Body, Instant),
+    /// A complete request waits for a permit.
+    Queued(Head, Body, Instant),
+    /// A request is being answered.
+    Answering(Answering),
+    /// A response is being sent.
+    Sending(Sending),
+    /// Everything was sent. What the client still sends is discarded.
+    Lingering,
+}
 
-impl Reply for Waker {
-    fn reply(self: Box<Self>, response: Result<RelayResponse, RelayError>) {
-        // The connection may have given up.
-        let _given_up = self.0.send(response);
+/// What is kept of a request while it is answered.
+struct Answering {
+    kind: RequestKind,
+    keep_alive: bool,
+    /// The memory that its body took.
+    body: Body,
+}
+
+/// A response that is being sent.
+struct Sending {
+    outgoing: Outgoing,
+    /// The kind of the request, with the memory that the response takes of the budget; `None` if the request was refused.
+    answered: Option<(RequestKind, Body)>,
+    keep_alive: bool,
+    /// The client did not take all of it at once.
+    is_slow: bool,
+}
+
+/// Where a thread's work on a connection ends.
+enum Pause {
+    /// The client must do something.
+    Client(Interest),
+    /// The request of this number is to be answered.
+    Submit(u64, Request),
+    /// Nobody. Other connections have their turn first.
+    Nobody,
+    /// Another thread goes on.
+    Other,
+    /// The connection has ended in order.
+    Ended,
+}
+
+impl Connection {
+    /// A connection that was accepted. The handshake begins when the client has sent something.
+    pub(super) fn new(
+        number: u64,
+        listener: Listener,
+        context: Arc<Context>,
+        socket: TcpStream,
+        protocol: Protocol,
+    ) -> Self {
+        let progress = match protocol {
+            Protocol::Plain => Progress::Waiting,
+            _ => Progress::Handshake(context.limits.handshake_time, Instant::now()),
+        };
+        let reader = RequestReader::new(context.limits.head_bytes);
+        let state = Mutex::new(State { protocol, reader, progress, served: false, request: 0, quota: 0 });
+        Self { number, listener, context, socket, state }
     }
-}
 
-/// What happens after a response.
-enum Next {
-    KeepAlive,
-    Close,
-}
-
-impl<'a> Connection<'a> {
-    /// One request, from the wait for it to its response.
-    fn request(&mut self) -> Result<Next, End> {
-        if self.reader.is_empty() && !self.wait()? {
-            return Ok(Next::Close);
-        }
-        self.guard.receiving();
-        let first_byte = Instant::now();
-        let head = self.head(first_byte)?;
-        self.stream.set_deadline(first_byte + self.context.limits.request_time);
-        let mut body = self.body(&head)?;
-        let kind = self.context.kind(&head.target);
-        self.guard.answering(kind).map_err(|no_permit| match no_permit {
-            // The client cannot read a response any more.
-            NoPermit::Closed => End::Gone(io::ErrorKind::ConnectionAborted.into()),
-            NoPermit::Busy => End::Refused(Refusal::Busy),
-        })?;
-        let keep_alive = head.keep_alive;
-        let response = self.relay(head, body.take(), first_byte)?;
-        self.guard.writing();
-        // A client that does not read its response holds as much memory as one that does not end its request.
-        body.reserve_response(response.body.len())?;
-        let keep_alive = keep_alive && self.guard.may_keep_alive();
-        self.respond(&response, keep_alive)?;
-        self.served = true;
-        Ok(if keep_alive { Next::KeepAlive } else { Next::Close })
+    pub(super) fn number(&self) -> u64 {
+        self.number
     }
 
-    /// Waits for the first bytes of a request. False: there will be none.
-    fn wait(&mut self) -> Result<bool, End> {
-        if !self.guard.waiting() {
-            return Ok(false);
+    pub(super) fn socket(&self) -> &TcpStream {
+        &self.socket
+    }
+
+    /// Its socket is ready. A handshake goes on elsewhere.
+    pub(super) fn ready(self: &Arc<Self>) {
+        let mut state = self.lock();
+        let Progress::Handshake(left, since) = &mut state.progress else {
+            drop(state);
+            return self.go_on();
+        };
+        *left = left.saturating_sub(since.elapsed());
+        let has_begun = matches!(state.protocol, Protocol::Tls(_));
+        drop(state);
+        if self.context.enter(self.number, Phase::Handshake(Instant::now()), None).is_ok() {
+            self.context.handshakes.push(Arc::clone(self), has_begun);
         }
-        self.stream.set_deadline(Instant::now() + self.context.idle_time(self.served));
-        match self.reader.fill(&mut self.stream) {
-            Ok(read) => Ok(read > 0),
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                self.context.metrics.limit(Limit::IdleTime);
-                Ok(false)
+    }
+
+    /// Goes on until something has to be waited for. A panic ends this connection only.
+    pub(super) fn go_on(self: &Arc<Self>) {
+        self.guarded(|| self.work(self.lock()));
+    }
+
+    /// A permit to answer its request was granted.
+    pub(super) fn granted(self: &Arc<Self>) {
+        self.guarded(|| {
+            let mut state = self.lock();
+            match std::mem::replace(&mut state.progress, Progress::Lingering) {
+                Progress::Queued(head, body, first_byte) => {
+                    let kind = Context::kind(self.listener, &head.target);
+                    let (number, request) = self.answering(&mut state, kind, head, body, first_byte);
+                    drop(state);
+                    self.submit(number, request);
+                }
+                other => state.progress = other,
             }
-            Err(error) => Err(End::Gone(error)),
-        }
+        });
     }
 
-    fn head(&mut self, first_byte: Instant) -> Result<Head, End> {
-        let Limits { head_time, request_time, .. } = self.context.limits;
-        let limit = if head_time < request_time { Limit::HeadTime } else { Limit::RequestTime };
-        self.stream.set_deadline(first_byte + head_time.min(request_time));
-        self.reader.head(&mut self.stream).map_err(|error| End::of(error, limit))
+    /// Its deadline has passed.
+    pub(super) fn expire(self: &Arc<Self>) {
+        self.guarded(|| {
+            // A thread that works on it gives it another deadline.
+            let Ok(mut state) = self.state.try_lock() else { return };
+            if self.context.connections.is_expired(self.number) {
+                self.time_out(&mut state);
+                self.work(state);
+            }
+        });
     }
 
-    fn body(&mut self, head: &Head) -> Result<Body<'a>, End> {
-        let most = self.context.body_bytes();
-        if head.content_length > most {
-            return Err(End::Refused(Refusal::BodyTooLarge(most)));
-        }
-        if head.expects_continue && head.content_length > 0 && self.reader.is_empty() {
-            self.stream
-                .write_all(b"HTTP/1.1 100 Continue\r\n\r\n")
-                .and_then(|()| self.stream.flush())
-                .map_err(End::Gone)?;
-        }
-        let context = self.context;
-        let mut body = context.budget.body(head.content_length);
-        self.reader.body(&mut self.stream, &mut body).map_err(|error| End::of(error, Limit::RequestTime))?;
-        Ok(body)
+    /// It was taken out of the table for a new connection. If its request waits for a permit, the client is told.
+    pub(super) fn evicted(self: &Arc<Self>) {
+        self.guarded(|| {
+            if let Ok(mut state) = self.state.try_lock()
+                && matches!(state.progress, Progress::Queued(..))
+            {
+                self.refuse(&mut state, &Refusal::Busy);
+                let (progress, mut stream) = self.parts(&mut state);
+                if let Progress::Sending(sending) = progress {
+                    // It has no place any more, so it gets only what its socket takes now.
+                    let _ = sending.outgoing.send(&mut stream).and_then(|_| stream.close());
+                }
+            }
+            self.shut(Shutdown::Both);
+        });
     }
 
-    fn relay(&self, head: Head, body: Vec<u8>, first_byte: Instant) -> Result<RelayResponse, End> {
-        let Head { method, target, content_type, .. } = head;
-        let (send, receive) = sync_channel(1);
-        let request = Request { listener: self.context.listener, first_byte, method, target, content_type, body };
-        self.context.dispatcher.submit(request, Box::new(Waker(send)));
-        match receive.recv_timeout(self.context.relay_time()) {
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => {
+    /// The response to a request.
+    fn respond(self: &Arc<Self>, number: u64, response: Result<RelayResponse, RelayError>) {
+        self.guarded(|| {
+            let mut state = self.lock();
+            if state.request != number {
+                return;
+            }
+            let (kind, keep_alive, mut body) = match std::mem::replace(&mut state.progress, Progress::Lingering) {
+                Progress::Answering(Answering { kind, keep_alive, body }) => (kind, keep_alive, body),
+                // It took too long, and the client was told so.
+                other => return state.progress = other,
+            };
+            // A client that does not read its response holds as much memory as one that does not end its request.
+            let reserved = response.map_err(|error| {
                 log::error!("a request got no response: {error}");
-                Err(End::Refused(Refusal::NoResponse))
+                Refusal::NoResponse
+            });
+            match reserved.and_then(|response| Ok(body.reserve_response(response.body.len()).map(|()| response)?)) {
+                Ok(response) => {
+                    let keep_alive = keep_alive && self.context.connections.may_keep_alive();
+                    let outgoing = Outgoing::response(response, keep_alive);
+                    let answered = Some((kind, body));
+                    state.progress = Progress::Sending(Sending { outgoing, answered, keep_alive, is_slow: false });
+                }
+                Err(refusal) => self.refuse(&mut state, &refusal),
             }
-            Err(RecvTimeoutError::Disconnected) => Err(End::Refused(Refusal::NoResponse)),
-            Err(RecvTimeoutError::Timeout) => {
-                log::error!("a request got no response in time");
-                Err(End::Refused(Refusal::NoResponseInTime))
+            self.work(state);
+        });
+    }
+
+    fn guarded(self: &Arc<Self>, work: impl FnOnce()) {
+        if catch_unwind(AssertUnwindSafe(work)).is_err() {
+            self.context.metrics.panic();
+            log::error!("a connection hit a bug and was closed");
+            self.end();
+        }
+    }
+
+    fn end(&self) {
+        self.context.remove(self.number);
+        self.shut(Shutdown::Both);
+    }
+
+    fn work(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
+        state.quota = TURN_BYTES;
+        let armed = match self.until_pause(&mut state) {
+            Ok(Pause::Submit(number, request)) => {
+                drop(state);
+                return self.submit(number, request);
+            }
+            Ok(Pause::Nobody) => return self.context.again(Arc::clone(self)),
+            Ok(Pause::Other) => return,
+            Ok(Pause::Ended) => {
+                drop(state);
+                return self.end();
+            }
+            // Before the lock is given back: the thread that polls then waits for this one.
+            Ok(Pause::Client(interest)) => self.context.poller.arm(&self.socket, self.number, interest),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = armed {
+            log::debug!("a connection ended: {error}");
+            drop(state);
+            self.end();
+        }
+    }
+
+    /// Goes on until something has to be waited for. An error: the connection has ended.
+    fn until_pause(self: &Arc<Self>, state: &mut State) -> io::Result<Pause> {
+        loop {
+            let paused = match &mut state.progress {
+                Progress::Handshake(..) => self.handshake(state)?,
+                Progress::Waiting => self.wait(state)?,
+                Progress::Head(first_byte) => {
+                    let first_byte = *first_byte;
+                    self.head(state, first_byte)?
+                }
+                Progress::Body(..) => self.body(state)?,
+                Progress::Sending(_) => self.send(state)?,
+                Progress::Lingering => Some(match self.parts(state).1.discard() {
+                    true => Pause::Ended,
+                    false => Pause::Client(Interest::Read),
+                }),
+                Progress::Queued(..) | Progress::Answering(_) => Some(Pause::Other),
+            };
+            if let Some(pause) = paused {
+                return Ok(pause);
             }
         }
     }
 
-    fn respond(&mut self, response: &RelayResponse, keep_alive: bool) -> Result<(), End> {
-        self.stream.set_deadline(Instant::now() + self.context.limits.answer_time);
-        write_response(&mut self.stream, response, keep_alive).map_err(|error| {
-            if error.kind() == io::ErrorKind::TimedOut {
-                self.context.metrics.limit(Limit::AnswerTime);
+    fn handshake(&self, state: &mut State) -> io::Result<Option<Pause>> {
+        let done = self.parts(state).1.handshake().or_else(|error| match error.kind() {
+            ErrorKind::WouldBlock => Ok(false),
+            _ => {
+                log::debug!("a TLS handshake failed: {error}");
+                Err(error)
             }
-            End::Gone(error)
-        })
+        })?;
+        if done {
+            state.progress = Progress::Waiting;
+            return Ok(None);
+        }
+        let Progress::Handshake(left, since) = &mut state.progress else { return Ok(None) };
+        *since = Instant::now();
+        self.enter(Phase::Receiving, *since + *left)?;
+        Ok(Some(Pause::Client(self.parts(state).1.interest())))
+    }
+
+    /// Waits for the first bytes of a request.
+    fn wait(&self, state: &mut State) -> io::Result<Option<Pause>> {
+        if state.reader.is_empty() {
+            match self.read(state, |reader, stream| reader.fill(stream)) {
+                Ok(0) => {
+                    self.close(state)?;
+                    return Ok(None);
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return self.idle(state),
+                Err(error) => return Err(error),
+            }
+        }
+        state.progress = Progress::Head(Instant::now());
+        Ok(None)
+    }
+
+    /// Leaves the connection to its client until that sends something.
+    fn idle(&self, state: &mut State) -> io::Result<Option<Pause>> {
+        let idle_time = self.context.idle_time(self.listener, state.served);
+        match self.context.enter(self.number, Phase::Waiting, Some(Instant::now() + idle_time)) {
+            Ok(()) => Ok(Some(Pause::Client(self.parts(state).1.interest()))),
+            Err(Closed) if self.context.connections.is_closing() => {
+                self.close(state)?;
+                Ok(None)
+            }
+            Err(Closed) => Err(ErrorKind::ConnectionAborted.into()),
+        }
+    }
+
+    fn head(&self, state: &mut State, first_byte: Instant) -> io::Result<Option<Pause>> {
+        match self.read(state, |reader, stream| reader.head(stream)) {
+            Ok(head) => self.begin_body(state, head, first_byte).map(|()| None),
+            Err(error) => self.unread(state, error, first_byte + self.context.head_time().0),
+        }
+    }
+
+    fn begin_body(&self, state: &mut State, head: Head, first_byte: Instant) -> io::Result<()> {
+        let most = self.context.body_bytes(self.listener);
+        if head.content_length > most {
+            self.refuse(state, &Refusal::BodyTooLarge(most));
+            return Ok(());
+        }
+        if head.expects_continue && head.content_length > 0 && state.reader.is_empty() {
+            self.parts(state).1.send(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+        }
+        let body = self.context.budget.body(head.content_length);
+        state.progress = Progress::Body(head, body, first_byte);
+        Ok(())
+    }
+
+    fn body(&self, state: &mut State) -> io::Result<Option<Pause>> {
+        let (head, mut body, first_byte) = match std::mem::replace(&mut state.progress, Progress::Lingering) {
+            Progress::Body(head, body, first_byte) => (head, body, first_byte),
+            other => {
+                state.progress = other;
+                return Ok(None);
+            }
+        };
+        if let Err(error) = self.read(state, |reader, stream| reader.body(stream, &mut body)) {
+            state.progress = Progress::Body(head, body, first_byte);
+            return self.unread(state, error, first_byte + self.context.limits.request_time);
+        }
+        let kind = Context::kind(self.listener, &head.target);
+        match self.context.ask(self.number, kind) {
+            Permit::Granted => {
+                let (number, request) = self.answering(state, kind, head, body, first_byte);
+                Ok(Some(Pause::Submit(number, request)))
+            }
+            Permit::Queued => {
+                state.progress = Progress::Queued(head, body, first_byte);
+                Ok(Some(Pause::Other))
+            }
+            Permit::Closed => Err(ErrorKind::ConnectionAborted.into()),
+        }
+    }
+
+    /// A head or a body is not complete, or cannot be read.
+    fn unread(&self, state: &mut State, error: ReadError, deadline: Instant) -> io::Result<Option<Pause>> {
+        match error {
+            ReadError::Io(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.enter(Phase::Receiving, deadline)?;
+                // What was read already is not reported by the poller.
+                Ok(Some(if state.quota == 0 { Pause::Nobody } else { Pause::Client(self.parts(state).1.interest()) }))
+            }
+            ReadError::Io(error) => Err(error),
+            refused => {
+                self.refuse(state, &refused.into());
+                Ok(None)
+            }
+        }
+    }
+
+    /// The request to be answered, with its number.
+    fn answering(
+        &self,
+        state: &mut State,
+        kind: RequestKind,
+        head: Head,
+        mut body: Body,
+        first_byte: Instant,
+    ) -> (u64, Request) {
+        let Head { method, target, content_type, keep_alive, .. } = head;
+        let bytes = body.take();
+        state.progress = Progress::Answering(Answering { kind, keep_alive, body });
+        state.request += 1;
+        (state.request, Request { listener: self.listener, first_byte, method, target, content_type, body: bytes })
+    }
+
+    /// Has the request answered. The response may come before this returns, so nothing may be locked.
+    fn submit(self: &Arc<Self>, number: u64, request: Request) {
+        self.context.dispatcher.submit(request, Box::new(Response { connection: Some(Arc::clone(self)), number }));
+    }
+
+    fn send(&self, state: &mut State) -> io::Result<Option<Pause>> {
+        let (progress, mut stream) = self.parts(state);
+        let Progress::Sending(sending) = progress else { return Ok(None) };
+        if !sending.outgoing.send(&mut stream)? {
+            if !std::mem::replace(&mut sending.is_slow, true) {
+                self.slow(sending.answered.as_ref().map(|(kind, _)| *kind))?;
+            }
+            return Ok(Some(Pause::Client(Interest::Write)));
+        }
+        if !sending.keep_alive {
+            self.close(state)?;
+            return Ok(None);
+        }
+        let has_bytes = stream.has_bytes()?;
+        state.served = true;
+        state.progress = Progress::Waiting;
+        // What was read already is not reported by the poller.
+        if has_bytes || !state.reader.is_empty() { Ok(None) } else { self.idle(state) }
+    }
+
+    /// The client does not take its response at once. An admission keeps its permit meanwhile.
+    fn slow(&self, answered: Option<RequestKind>) -> io::Result<()> {
+        let (now, answer_time) = (Instant::now(), self.context.limits.answer_time);
+        match answered {
+            Some(RequestKind::Other) if self.listener == Listener::Tls => self
+                .context
+                .connections
+                .extend(self.number, now + answer_time)
+                .map_err(|Closed| ErrorKind::ConnectionAborted.into()),
+            Some(_) => self.enter(Phase::Writing(now), now + answer_time),
+            None => self.enter(Phase::Writing(now), now + answer_time.min(LINGER)),
+        }
+    }
+
+    /// Closes the connection in order.
+    fn close(&self, state: &mut State) -> io::Result<()> {
+        self.parts(state).1.close()?;
+        self.enter(Phase::Receiving, Instant::now() + LINGER)?;
+        state.progress = Progress::Lingering;
+        Ok(())
     }
 
     /// Responds to a request that broke a rule. The connection is closed then, because it is not known where the next request
     /// would begin.
-    fn refuse(&mut self, refusal: &Refusal) -> io::Result<()> {
+    fn refuse(&self, state: &mut State, refusal: &Refusal) {
         if let Some(limit) = refusal.limit() {
             self.context.metrics.limit(limit);
         }
         log::debug!("a request is refused: {refusal}");
-        let body = format!("{refusal}\n").into_bytes();
-        let response = RelayResponse {
-            status: refusal.status(),
-            content_type: Some("text/plain; charset=utf-8"),
-            allow: None,
-            length: body.len(),
-            body,
+        let outgoing = Outgoing::refusal(refusal);
+        state.progress = Progress::Sending(Sending { outgoing, answered: None, keep_alive: false, is_slow: false });
+    }
+
+    /// What happens when the client, a permit or the response has taken too long.
+    fn time_out(&self, state: &mut State) {
+        let limit = match &state.progress {
+            Progress::Handshake(..) => Limit::HandshakeTime,
+            Progress::Waiting => Limit::IdleTime,
+            Progress::Head(_) => return self.refuse(state, &Refusal::TooSlow(self.context.head_time().1)),
+            Progress::Body(..) => return self.refuse(state, &Refusal::TooSlow(Limit::RequestTime)),
+            Progress::Queued(..) => return self.refuse(state, &Refusal::Busy),
+            Progress::Answering(_) => {
+                log::error!("a request got no response in time");
+                return self.refuse(state, &Refusal::NoResponseInTime);
+            }
+            Progress::Sending(Sending { answered: Some(_), .. }) => Limit::AnswerTime,
+            Progress::Sending(_) | Progress::Lingering => return self.end(),
         };
-        self.stream.set_deadline(Instant::now() + self.context.limits.answer_time.min(LINGER));
-        write_response(&mut self.stream, &response, false)
-    }
-}
-
-/// Status line, headers and body are sent in one write up to this size, so that a small response is one TLS record.
-const ONE_WRITE: usize = 16 << 10;
-
-fn write_response(stream: &mut ClientStream, response: &RelayResponse, keep_alive: bool) -> io::Result<()> {
-    let reason = reason_phrase(response.status);
-    let mut head = format!("HTTP/1.1 {} {reason}\r\nContent-Length: {}\r\n", response.status, response.length);
-    for (name, value) in [("Content-Type", response.content_type), ("Allow", response.allow)] {
-        if let Some(value) = value {
-            head.push_str(&format!("{name}: {value}\r\n"));
+        self.context.metrics.limit(limit);
+        if limit != Limit::IdleTime || self.close(state).is_err() {
+            self.end();
         }
     }
-    // Always sent: without it an HTTP/1.0 client assumes that the connection is closed, and a 1.1 client that it is not.
-    head.push_str(if keep_alive { "Connection: keep-alive\r\n\r\n" } else { "Connection: close\r\n\r\n" });
-    let mut bytes = head.into_bytes();
-    if bytes.len() + response.body.len() <= ONE_WRITE {
-        bytes.extend_from_slice(&response.body);
-        stream.write_all(&bytes)?;
-    } else {
-        // A copy of a large body would stay in memory for as long as a slow client reads.
-        stream.write_all(&bytes)?;
-        stream.write_all(&response.body)?;
+
+    /// Reads, as far as the turn of this connection goes.
+    fn read<T>(&self, state: &mut State, read: impl FnOnce(&mut RequestReader, &mut Turn<'_>) -> T) -> T {
+        let State { protocol, reader, quota, .. } = state;
+        read(reader, &mut Turn { stream: ClientStream { socket: &self.socket, protocol }, quota })
     }
-    stream.flush()
+
+    fn parts<'a>(&'a self, state: &'a mut State) -> (&'a mut Progress, ClientStream<'a>) {
+        (&mut state.progress, ClientStream { socket: &self.socket, protocol: &mut state.protocol })
+    }
+
+    fn enter(&self, phase: Phase, deadline: Instant) -> io::Result<()> {
+        self.context.enter(self.number, phase, Some(deadline)).map_err(|Closed| ErrorKind::ConnectionAborted.into())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-/// Why a connection ends early.
-enum End {
-    /// A request broke a rule. The client gets a response.
-    Refused(Refusal),
-    /// The client is gone.
-    Gone(io::Error),
-}
-
-impl End {
-    /// The end after a failed read; `limit` is the time limit of that read.
-    fn of(error: ReadError, limit: Limit) -> Self {
-        match error {
-            ReadError::Io(error) if error.kind() == io::ErrorKind::TimedOut => Self::Refused(Refusal::TooSlow(limit)),
-            ReadError::Io(error) => Self::Gone(error),
-            refused => Self::Refused(Refusal::Read(refused)),
+impl Peer for Connection {
+    fn shut(&self, how: Shutdown) {
+        if let Err(error) = self.socket.shutdown(how) {
+            // The client closed it first.
+            log::trace!("a connection was closed already: {error}");
         }
     }
 }
 
-impl From<BudgetExhausted> for End {
-    fn from(error: BudgetExhausted) -> Self {
-        Self::Refused(Refusal::Read(error.into()))
-    }
+/// What may be read from a client in one turn.
+struct Turn<'a> {
+    stream: ClientStream<'a>,
+    quota: &'a mut usize,
 }
 
-/// Why a request is refused.
-#[derive(Debug)]
-enum Refusal {
-    Read(ReadError),
-    BodyTooLarge(usize),
-    TooSlow(Limit),
-    Busy,
-    NoResponse,
-    NoResponseInTime,
-}
-
-impl Refusal {
-    fn status(&self) -> u16 {
-        match self {
-            Self::Read(ReadError::Head(error)) => error.status(),
-            Self::Read(ReadError::HeadTooLarge(_)) => 431,
-            Self::Read(ReadError::BudgetExhausted) | Self::NoResponseInTime | Self::Busy => 503,
-            Self::BodyTooLarge(_) => 413,
-            Self::TooSlow(_) => 408,
-            Self::Read(ReadError::Io(_)) | Self::NoResponse => 500,
+impl Read for Turn<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let room = buffer.len().min(*self.quota);
+        if room == 0 {
+            return Err(ErrorKind::WouldBlock.into());
         }
+        let read = self.stream.read(buffer.get_mut(..room).unwrap_or_default())?;
+        *self.quota = self.quota.saturating_sub(read);
+        Ok(read)
     }
+}
 
-    fn limit(&self) -> Option<Limit> {
-        match self {
-            Self::Read(
-                ReadError::Head(HeadError::TooManyHeaders | HeadError::TargetTooLong) | ReadError::HeadTooLarge(_),
-            ) => Some(Limit::HeadBytes),
-            Self::Read(ReadError::BudgetExhausted) => Some(Limit::BodyMemory),
-            Self::BodyTooLarge(_) => Some(Limit::RequestBytes),
-            Self::TooSlow(limit) => Some(*limit),
-            Self::Busy => Some(Limit::Connections),
-            Self::NoResponseInTime => Some(Limit::RelayTime),
-            Self::Read(ReadError::Head(_) | ReadError::Io(_)) | Self::NoResponse => None,
+/// Where the response to a request goes.
+struct Response {
+    connection: Option<Arc<Connection>>,
+    number: u64,
+}
+
+impl Reply for Response {
+    fn reply(mut self: Box<Self>, response: Result<RelayResponse, RelayError>) {
+        if let Some(connection) = self.connection.take() {
+            connection.respond(self.number, response);
         }
     }
 }
 
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Read(error) => error.fmt(f),
-            Self::BodyTooLarge(most) => {
-                write!(f, "the body is larger than {most} bytes; shrink the object, or raise limits.requestBytes")
-            }
-            Self::TooSlow(_) => write!(f, "the request did not arrive in time; send it faster"),
-            Self::Busy => {
-                write!(f, "too many requests are in progress on this port; try again, or raise limits.connections")
-            }
-            Self::NoResponse => write!(f, "an internal error prevented the response; see Portreeve's log"),
-            Self::NoResponseInTime => write!(f, "there was no decision in time; see Portreeve's log"),
+impl Drop for Response {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            connection.respond(self.number, Err(RelayError::Unreadable("it was dropped")));
         }
     }
 }

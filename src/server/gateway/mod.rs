@@ -1,38 +1,51 @@
 //! The gateway between the network and tiny_http, which has neither limits nor timeouts.
 //!
-//! It accepts TCP connections on the TLS listener and on the plain listener for metrics and probes, with one small thread a
-//! connection and a limit on their number. It speaks TLS, holds every phase to its time and every part to its size, reads a
-//! whole request, and only then passes on the parts that it has parsed. It never passes on a byte that it has not parsed,
-//! and it knows nothing of admissions.
+//! It accepts TCP connections on the TLS listener and on the plain listener for metrics and probes, with a limit on their
+//! number. It speaks TLS, holds every phase to its time and every part to its size, reads a whole request, and only then passes
+//! on the parts that it has parsed. It never passes on a byte that it has not parsed, and it knows nothing of admissions.
+//!
+//! One thread ([`event_loop`]) polls all sockets. An open connection costs its state and no thread, so that kube-apiserver can
+//! open a thousand at once. Handshakes have a few threads of their own ([`handshakes`]). The thread that has a response also
+//! sends it.
 
-mod acceptor;
 mod body_budget;
+mod client_stream;
 mod connection;
-pub(super) mod connections;
+mod connections;
+mod context;
+mod event_loop;
+mod handshakes;
 mod head;
+mod outgoing;
+mod poller;
+mod refusal;
 mod request_reader;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 
-use self::acceptor::{AcceptLoop, Acceptor};
+#[cfg(feature = "fuzzing")]
 use self::body_budget::BodyBudget;
-use self::connection::Context;
-use self::connections::Connections;
+use self::context::Context;
+use self::event_loop::EventLoop;
+use self::handshakes::Handshakes;
 pub(super) use self::head::end_of_head;
+use self::poller::Poller;
 use super::dispatcher::Dispatcher;
 use super::settings::Limits;
+use super::threads::spawn;
 use super::tls::TlsStore;
 use crate::base::context::Deadline;
 use crate::metrics::{Listener, Metrics};
 
 /// Both listeners and all connections.
 pub(super) struct Gateway {
-    acceptors: Vec<Acceptor>,
-    connections: Arc<Connections>,
-    closing: Arc<AtomicBool>,
+    context: Arc<Context>,
+    stopped: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 /// A bound listener.
@@ -41,10 +54,15 @@ pub(super) struct Bound {
     address: SocketAddr,
 }
 
+/// The connections that may wait to be accepted. The kernel takes less if `net.core.somaxconn` is less.
+const BACKLOG: i32 = 4096;
+
 impl Bound {
     /// Binds. From now on the kernel queues connections.
     pub(super) fn to(address: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
+        // The standard library's backlog of 128 is less than what kube-apiserver opens at once.
+        rustix::net::listen(&listener, BACKLOG)?;
         Ok(Self { address: listener.local_addr()?, listener })
     }
 
@@ -64,48 +82,54 @@ impl Gateway {
         dispatcher: &Arc<Dispatcher>,
         metrics: &Arc<Metrics>,
     ) -> io::Result<Self> {
-        let connections = Arc::new(Connections::new(limits.connections, plain.is_some(), Arc::clone(metrics)));
-        let budget = Arc::new(BodyBudget::new(limits.body_memory));
-        let closing = Arc::new(AtomicBool::new(false));
-        let accept_loop = |listener, store| AcceptLoop {
-            context: Arc::new(Context {
-                listener,
-                limits: limits.clone(),
-                metrics: Arc::clone(metrics),
-                dispatcher: Arc::clone(dispatcher),
-                budget: Arc::clone(&budget),
-            }),
-            connections: Arc::clone(&connections),
-            closing: Arc::clone(&closing),
-            store,
-        };
-        let mut gateway =
-            Self { acceptors: Vec::new(), connections: Arc::clone(&connections), closing: Arc::clone(&closing) };
-        gateway.acceptors.push(Acceptor::open(tls, accept_loop(Listener::Tls, Some(Arc::clone(store))))?);
-        if let Some(plain) = plain {
-            gateway.acceptors.push(Acceptor::open(plain, accept_loop(Listener::Plain, None))?);
-        }
+        let (poller, has_plain) = (Poller::new()?, plain.is_some());
+        let (metrics, dispatcher) = (Arc::clone(metrics), Arc::clone(dispatcher));
+        let context = Arc::new(Context::new(limits.clone(), has_plain, metrics, dispatcher, poller));
+        let stopped = Arc::new(AtomicBool::new(false));
+        let mut listeners = vec![(Listener::Tls, tls.listener, Some(Arc::clone(store)))];
+        listeners.extend(plain.map(|plain| (Listener::Plain, plain.listener, None)));
+        let event_loop = EventLoop::new(Arc::clone(&context), listeners, Arc::clone(&stopped))?;
+        // From now on dropping it ends the threads that were started.
+        let mut gateway = Self { context, stopped, threads: Vec::new() };
+        gateway.threads = Handshakes::start(&gateway.context.handshakes)?;
+        gateway.threads.push(spawn("gateway".to_owned(), Box::new(move || event_loop.run()))?);
         Ok(gateway)
     }
 
     /// From now on each connection is closed after its next response, so that clients connect to another instance.
     pub(super) fn start_draining(&self) {
-        self.connections.start_draining();
+        self.context.connections.start_draining();
     }
 
     /// Stops to accept, closes idle connections, waits until `deadline` for those in use, and closes the rest. Returns how
     /// many those were.
     pub(super) fn close(&mut self, deadline: Deadline) -> usize {
-        self.closing.store(true, Ordering::SeqCst);
-        for acceptor in self.acceptors.drain(..) {
-            acceptor.close();
-        }
-        self.connections.close();
-        let left = self.connections.wait_until_empty(deadline);
+        self.context.connections.close();
+        self.context.poller.wake();
+        let left = self.context.connections.wait_until_empty(deadline);
         if left > 0 {
-            self.connections.close_all();
+            self.context.connections.close_all();
         }
+        self.stop();
         left
+    }
+
+    fn stop(&mut self) {
+        self.stopped.store(true, Ordering::SeqCst);
+        self.context.poller.wake();
+        self.context.handshakes.close();
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                log::error!("a thread of the gateway had panicked");
+            }
+        }
+        self.context.connections.clear();
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 
@@ -133,7 +157,7 @@ pub fn fuzz_requests(
             io::Read::read(&mut self.0, buffer.get_mut(..most).unwrap_or_default())
         }
     }
-    let budget = BodyBudget::new(usize::MAX >> 1);
+    let budget = Arc::new(BodyBudget::new(usize::MAX >> 1));
     let mut stream = Cut(bytes, cuts.iter().cycle());
     let mut reader = request_reader::RequestReader::new(head_bytes);
     let mut requests = Vec::new();

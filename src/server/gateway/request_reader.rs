@@ -1,8 +1,8 @@
 //! Reads requests from a stream of bytes: first the head, then the body, each under its limit, however the bytes are
 //! divided into reads.
 //!
-//! It keeps the bytes that were read beyond the last request, and never reads ahead more than the limit of a head. It knows
-//! no deadlines: the stream that it reads from does.
+//! It keeps the bytes that were read beyond the last request, and never reads ahead more than the limit of a head. If the stream
+//! has no bytes now (`WouldBlock`), the same call is repeated later and goes on from there. It knows no deadlines.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -14,13 +14,15 @@ use super::head::{self, Head, HeadError};
 #[derive(Debug)]
 pub(super) struct RequestReader {
     buffer: Vec<u8>,
+    /// The first bytes of `buffer` in which the end of the head is not.
+    searched: usize,
     head_bytes: usize,
 }
 
 impl RequestReader {
     /// A reader for a new stream. A head may have `head_bytes` bytes.
     pub(super) fn new(head_bytes: usize) -> Self {
-        Self { buffer: Vec::new(), head_bytes }
+        Self { buffer: Vec::new(), searched: 0, head_bytes }
     }
 
     /// Whether no byte has arrived after the last request.
@@ -39,16 +41,15 @@ impl RequestReader {
 
     /// The next request's head.
     pub(super) fn head(&mut self, stream: &mut impl Read) -> Result<Head, ReadError> {
-        let mut searched = 0;
         let end = loop {
             if !self.buffer.first().copied().is_none_or(head::may_begin) {
                 return Err(HeadError::Malformed("this is not HTTP").into());
             }
-            if let Some(end) = head::end_of_head(&self.buffer, searched) {
+            if let Some(end) = head::end_of_head(&self.buffer, self.searched) {
                 break end;
             }
-            searched = self.buffer.len();
-            if searched >= self.head_bytes {
+            self.searched = self.buffer.len();
+            if self.searched >= self.head_bytes {
                 return Err(ReadError::HeadTooLarge(self.head_bytes));
             }
             if self.fill(stream)? == 0 {
@@ -56,15 +57,15 @@ impl RequestReader {
             }
         };
         let parsed = head::parse(self.buffer.get(..end).unwrap_or_default());
-        self.buffer.drain(..end);
+        self.consume(end);
         Ok(parsed?)
     }
 
     /// Reads the body that the head has announced.
-    pub(super) fn body(&mut self, stream: &mut impl Read, body: &mut Body<'_>) -> Result<(), ReadError> {
+    pub(super) fn body(&mut self, stream: &mut impl Read, body: &mut Body) -> Result<(), ReadError> {
         let arrived = body.missing().min(self.buffer.len());
         body.extend(self.buffer.get(..arrived).unwrap_or_default())?;
-        self.buffer.drain(..arrived);
+        self.consume(arrived);
         let mut chunk = [0; 16 << 10];
         while body.missing() > 0 {
             let room = body.missing().min(chunk.len());
@@ -75,6 +76,18 @@ impl RequestReader {
             body.extend(chunk.get(..read).unwrap_or_default())?;
         }
         Ok(())
+    }
+}
+
+impl RequestReader {
+    fn consume(&mut self, bytes: usize) {
+        self.searched = 0;
+        if bytes >= self.buffer.len() {
+            // A connection that waits for its next request holds no memory for it.
+            self.buffer = Vec::new();
+        } else {
+            self.buffer.drain(..bytes);
+        }
     }
 }
 
@@ -134,6 +147,8 @@ impl std::error::Error for ReadError {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::server::gateway::body_budget::BodyBudget;
 
@@ -149,7 +164,7 @@ mod tests {
 
     #[test]
     fn two_requests_are_the_same_two_however_they_are_cut() {
-        let budget = BodyBudget::new(1 << 20);
+        let budget = Arc::new(BodyBudget::new(1 << 20));
         let bytes =
             b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\nGET /x\r\n\r\nGET /b HTTP/1.1\r\nHost: x\r\n\r\n";
         for cut in 1..=bytes.len() {
