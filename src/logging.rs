@@ -1,15 +1,14 @@
 //! Logging to standard error: one JSON object a line, or text for a terminal. No secret and no request body is ever logged.
 //! Text from outside is escaped by the format, so that it can neither pass for another line or field nor control a terminal.
-//!
-//! A field whose key ends in `:json` contains JSON and appears in JSON lines alone. A field whose key ends in `:text`
-//! contains words and appears in text lines alone.
 
 use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write as _};
+use std::sync::OnceLock;
 
 use log::kv::{self, Key, Value};
-use log::{LevelFilter, Log, Metadata, Record};
+use log::{Level, LevelFilter, Log, Metadata, Record};
 
+use crate::base::json_writer::{Hidden, JsonWriter, push_number, push_string};
 use portreeve_verify::text::visible;
 
 /// The format of the lines.
@@ -26,18 +25,24 @@ impl Format {
     pub fn for_stderr() -> Self {
         if std::io::stderr().is_terminal() { Self::Text } else { Self::Json }
     }
+
+    /// The format of this process.
+    pub(crate) fn in_use() -> Self {
+        FORMAT.get().copied().unwrap_or(Self::Json)
+    }
 }
+
+static FORMAT: OnceLock<Format> = OnceLock::new();
 
 /// Installs the logger of the process. A second call changes nothing.
 pub fn start(format: Format, level: LevelFilter) {
-    if log::set_boxed_logger(Box::new(Logger { format })).is_ok() {
+    if log::set_logger(&Logger).is_ok() {
+        FORMAT.get_or_init(|| format);
         log::set_max_level(level);
     }
 }
 
-struct Logger {
-    format: Format,
-}
+struct Logger;
 
 impl Log for Logger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
@@ -50,83 +55,145 @@ impl Log for Logger {
 
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
-            let line = render(self.format, record, jiff::Timestamp::now());
-            // If standard error is closed, there is nowhere to report it.
-            let _ = std::io::stderr().lock().write_all(line.as_bytes());
+            render(Format::in_use(), record, jiff::Timestamp::now()).write();
         }
     }
 
     fn flush(&self) {}
 }
 
-pub(crate) fn render(format: Format, record: &Record<'_>, now: jiff::Timestamp) -> String {
-    let level = record.level().as_str().to_ascii_lowercase();
-    let mut line = match format {
-        Format::Json => {
-            let message = quoted(&record.args().to_string());
-            format!("{{\"time\":\"{now:.3}\",\"level\":\"{level}\",\"message\":{message}")
-        }
-        // A line break would let one message pass for two, and a control character would control the terminal.
-        Format::Text => {
-            let lines: Vec<String> = record.args().to_string().split('\n').map(printable).collect();
-            format!("{now:.3} {level}: {}", lines.join("\n    "))
-        }
+fn render(format: Format, record: &Record<'_>, now: jiff::Timestamp) -> Line {
+    let mut line = match record.args().as_str() {
+        Some(message) => Line::begin(format, record.level(), message, now),
+        None => Line::begin(format, record.level(), &record.args().to_string(), now),
     };
-    let _ = record.key_values().visit(&mut Fields { format, line: &mut line }); // the visitor never fails
-    if format == Format::Json {
-        line = escaped(&line);
-        line.push('}');
-    }
-    line.push('\n');
+    let _ = record.key_values().visit(&mut line); // the visitor never fails
     line
 }
 
-struct Fields<'a> {
+/// A line of the log, to which fields are added. The keys are words of the source.
+pub(crate) struct Line {
     format: Format,
-    line: &'a mut String,
+    text: String,
 }
 
-impl<'kvs> kv::VisitSource<'kvs> for Fields<'_> {
-    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
-        let (key, form) = key.as_str().split_once(':').unwrap_or((key.as_str(), ""));
-        // Writing to a String cannot fail.
-        let _ = match (self.format, form) {
-            (Format::Json, "text") | (Format::Text, "json") => Ok(()),
-            (Format::Json, "json") => write!(self.line, ",{}:{value}", quoted(key)),
-            (Format::Json, _) => match (value.to_u64(), value.to_bool()) {
-                (Some(number), _) => write!(self.line, ",{}:{number}", quoted(key)),
-                (None, Some(truth)) => write!(self.line, ",{}:{truth}", quoted(key)),
-                (None, None) => write!(self.line, ",{}:{}", quoted(key), quoted(&value.to_string())),
-            },
-            (Format::Text, _) => write!(self.line, " {key}={}", printable(&quoted(&value.to_string()))),
+impl Line {
+    /// The line's time, level and message.
+    pub(crate) fn begin(format: Format, level: Level, message: &str, now: jiff::Timestamp) -> Self {
+        let level = match level {
+            Level::Error => "error",
+            Level::Warn => "warn",
+            Level::Info => "info",
+            Level::Debug => "debug",
+            Level::Trace => "trace",
         };
+        // Most lines are about decisions, and have about a kilobyte for one image.
+        let mut text = String::with_capacity(1536);
+        match format {
+            Format::Json => {
+                text.push_str("{\"time\":\"");
+                push_time(&mut text, now);
+                text.push('"');
+                let mut json = JsonWriter::new(&mut text, Hidden::Escaped);
+                json.string("level", level);
+                json.string("message", message);
+            }
+            // A line break would let one message pass for two, and a control character would control the terminal.
+            Format::Text => {
+                push_time(&mut text, now);
+                text.push(' ');
+                text.push_str(level);
+                text.push_str(": ");
+                for (number, part) in message.split('\n').enumerate() {
+                    if number > 0 {
+                        text.push_str("\n    ");
+                    }
+                    text.extend(part.chars().map(visible));
+                }
+            }
+        }
+        Self { format, text }
+    }
+
+    /// A field with a string.
+    pub(crate) fn string(&mut self, key: &str, value: &str) {
+        match self.json() {
+            Some(mut json) => json.string(key, value),
+            None => {
+                self.text.push(' ');
+                self.text.push_str(key);
+                self.text.push('=');
+                push_string(&mut self.text, value, Hidden::Replaced);
+            }
+        }
+    }
+
+    /// A field with a number.
+    pub(crate) fn number(&mut self, key: &str, value: u64) {
+        match self.json() {
+            Some(mut json) => json.number(key, value),
+            None => self.string(key, &value.to_string()),
+        }
+    }
+
+    /// A field with a truth value.
+    pub(crate) fn truth(&mut self, key: &str, value: bool) {
+        match self.json() {
+            Some(mut json) => json.truth(key, value),
+            None => self.string(key, if value { "true" } else { "false" }),
+        }
+    }
+
+    /// For fields of any shape, if the line is JSON.
+    pub(crate) fn json(&mut self) -> Option<JsonWriter<'_>> {
+        (self.format == Format::Json).then(|| JsonWriter::new(&mut self.text, Hidden::Escaped))
+    }
+
+    /// The whole line.
+    pub(crate) fn end(self) -> String {
+        let mut text = self.text;
+        text.push_str(if self.format == Format::Json { "}\n" } else { "\n" });
+        text
+    }
+
+    /// Writes it to standard error.
+    pub(crate) fn write(self) {
+        // If standard error is closed, there is nowhere to report it.
+        let _ = std::io::stderr().lock().write_all(self.end().as_bytes());
+    }
+}
+
+impl<'kvs> kv::VisitSource<'kvs> for Line {
+    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
+        let key = key.as_str();
+        match (value.to_u64(), value.to_bool()) {
+            (Some(number), _) => self.number(key, number),
+            (None, Some(truth)) => self.truth(key, truth),
+            (None, None) => self.string(key, &value.to_string()),
+        }
         Ok(())
     }
 }
 
-fn printable(text: &str) -> String {
-    text.chars().map(visible).collect()
-}
-
-/// JSON without any character that a terminal obeys or hides: JSON itself escapes only the first 32 control characters.
-/// Such a character can only be in a string, where its escape means the same.
-fn escaped(json: &str) -> String {
-    let mut out = String::with_capacity(json.len() + 2);
-    for c in json.chars() {
-        if visible(c) == c {
-            out.push(c);
-            continue;
-        }
-        for unit in c.encode_utf16(&mut [0; 2]) {
-            let _ = write!(out, "\\u{unit:04x}"); // writing to a String cannot fail
-        }
+/// A time in UTC with milliseconds (RFC 3339).
+fn push_time(out: &mut String, time: jiff::Timestamp) {
+    let utc = jiff::tz::Offset::UTC.to_datetime(time);
+    if utc.year() < 0 {
+        let _ = write!(out, "{time:.3}"); // writing to a String cannot fail
+        return;
     }
-    out
-}
-
-/// A JSON string.
-fn quoted(text: &str) -> String {
-    serde_json::to_string(text).unwrap_or_else(|_| "\"\"".to_owned())
+    let mut part = |before: &str, number: i32, digits: usize| {
+        out.push_str(before);
+        push_number(out, u64::try_from(number).unwrap_or_default(), digits);
+    };
+    part("", utc.year().into(), 4);
+    part("-", utc.month().into(), 2);
+    part("-", utc.day().into(), 2);
+    part("T", utc.hour().into(), 2);
+    part(":", utc.minute().into(), 2);
+    part(":", utc.second().into(), 2);
+    part(".", utc.subsec_nanosecond() / 1_000_000, 3);
+    out.push('Z');
 }
 
 #[cfg(test)]
@@ -141,7 +208,7 @@ mod tests {
             .args(format_args!("two\nlines"))
             .key_values(&fields)
             .build();
-        render(format, &record, jiff::Timestamp::UNIX_EPOCH)
+        render(format, &record, jiff::Timestamp::UNIX_EPOCH).end()
     }
 
     #[test]
@@ -158,7 +225,7 @@ mod tests {
     fn text_commands_no_terminal() {
         let fields = [("uid", Value::from("\u{1b}[2J\u{9b}2J\u{202e}"))];
         let record = Record::builder().args(format_args!("a\u{1b}[2J\rb\u{9b}")).key_values(&fields).build();
-        let line = render(Format::Text, &record, jiff::Timestamp::UNIX_EPOCH);
+        let line = render(Format::Text, &record, jiff::Timestamp::UNIX_EPOCH).end();
         assert_eq!(
             line,
             "1970-01-01T00:00:00.000Z info: a\u{fffd}[2J\u{fffd}b\u{fffd} uid=\"\\u001b[2J\u{fffd}2J\u{fffd}\"\n"
@@ -170,21 +237,28 @@ mod tests {
         let hostile = "\u{1b}[2J\u{7f}\u{9b}2J\u{202e}\u{e0041}\",\"ok\":true";
         let fields = [("uid", Value::from(hostile))];
         let now = jiff::Timestamp::UNIX_EPOCH;
-        let line =
-            render(Format::Json, &Record::builder().args(format_args!("{hostile}")).key_values(&fields).build(), now);
+        let message = format_args!("{hostile}");
+        let line = render(Format::Json, &Record::builder().args(message).key_values(&fields).build(), now).end();
         assert!(line.trim_end().chars().all(|c| visible(c) == c), "{line:?}");
         let json: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!((&json["uid"], &json["message"], json.get("ok")), (&hostile.into(), &hostile.into(), None));
     }
 
     #[test]
-    fn each_format_has_its_own_fields() {
-        let fields = [("images:json", Value::from("[{\"a\":1}]")), ("images:text", Value::from("a is 1"))];
-        let record = Record::builder().args(format_args!("m")).key_values(&fields).build();
-        let lines = [Format::Json, Format::Text].map(|f| render(f, &record, jiff::Timestamp::UNIX_EPOCH));
-        let json: serde_json::Value = serde_json::from_str(&lines[0]).unwrap();
-        assert_eq!(json["images"][0]["a"], 1, "{lines:?}");
-        assert!(lines[1].ends_with(": m images=\"a is 1\"\n"), "{lines:?}");
+    fn times_are_written_as_jiff_writes_them() {
+        for text in [
+            "1970-01-01T00:00:00Z",
+            "2026-12-01T09:08:07.9999999Z",
+            "1969-12-31T23:59:59.001Z",
+            "0000-02-29T01:02:03.04Z",
+            "-000001-01-01T00:00:00.5Z",
+            "9999-12-30T22:00:00.999999999Z",
+        ] {
+            let time: jiff::Timestamp = text.parse().unwrap();
+            let mut out = String::new();
+            push_time(&mut out, time);
+            assert_eq!(out, format!("{time:.3}"));
+        }
     }
 
     #[test]

@@ -4,13 +4,14 @@
 //! miniserde's derive supports as well (plain structs, `Option`, `Vec`, `BTreeMap`, `String`, `rename`). A duplicate field is
 //! an error: another reader could take the other value.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, de::Error as _};
 
 use crate::base::json_limits;
 use crate::base::json_limits::JsonSize;
-use portreeve_verify::text::printable;
+use portreeve_verify::text::{printable, to_printable};
 
 /// The `kind` of every review.
 pub(super) const REVIEW_KIND: &str = "AdmissionReview";
@@ -83,13 +84,20 @@ pub struct GroupVersionKind {
     pub kind: String,
 }
 
+impl GroupVersionKind {
+    /// The kind and its group, printable: `Deployment.apps`.
+    pub(crate) fn describe(&self) -> Cow<'_, str> {
+        let kind = to_printable(&self.kind, 63);
+        match self.group.as_deref() {
+            None | Some("") => kind,
+            Some(group) => Cow::Owned([&kind, ".", &to_printable(group, 253)].concat()),
+        }
+    }
+}
+
 impl fmt::Display for GroupVersionKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&printable(&self.kind, 63))?;
-        match self.group.as_deref() {
-            None | Some("") => Ok(()),
-            Some(group) => write!(f, ".{}", printable(group, 253)),
-        }
+        f.write_str(&self.describe())
     }
 }
 

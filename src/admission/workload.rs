@@ -190,6 +190,16 @@ impl List {
         }
     }
 
+    /// The name of an element in messages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InitContainers => "init container",
+            Self::Containers => "container",
+            Self::EphemeralContainers => "ephemeral container",
+            Self::Volumes => "image volume",
+        }
+    }
+
     /// The path to the image inside an element.
     fn leaf(self) -> &'static str {
         match self {
@@ -200,14 +210,8 @@ impl List {
 }
 
 impl fmt::Display for List {
-    /// The name of an element in messages.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::InitContainers => "init container",
-            Self::Containers => "container",
-            Self::EphemeralContainers => "ephemeral container",
-            Self::Volumes => "image volume",
-        })
+        f.write_str(self.as_str())
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod context;
 pub(crate) mod files;
 pub(crate) mod json_limits;
+pub(crate) mod json_writer;
 pub(crate) mod random;
 pub(crate) mod reload;
 pub mod secret;

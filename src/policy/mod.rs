@@ -22,6 +22,7 @@ mod set;
 mod signers;
 mod unavailable;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -38,7 +39,7 @@ pub use set::{PolicySet, Selection};
 use crate::schemes::{Mode, Requirement, Signed};
 use crate::yaml::tree::At;
 use portreeve_verify::image::Glob;
-use portreeve_verify::text::printable;
+use portreeve_verify::text::{printable, to_printable};
 
 /// The scope of a policy.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -128,8 +129,11 @@ impl fmt::Display for Place {
 
 impl Place {
     /// The file, printable: a file name can hold control characters for a terminal.
-    pub(crate) fn file_name(&self) -> String {
-        printable(&self.file.to_string_lossy(), 4096)
+    pub(crate) fn file_name(&self) -> Cow<'_, str> {
+        match self.file.to_str() {
+            Some(name) => to_printable(name, 4096),
+            None => Cow::Owned(printable(&self.file.to_string_lossy(), 4096)),
+        }
     }
 }
 

@@ -136,8 +136,8 @@ impl Document {
 /// `ImagePolicy line-1/plant-floor`, `ClusterImagePolicy default`.
 pub(crate) fn describe_policy(scope: &Scope, name: &str) -> String {
     match scope {
-        Scope::Namespace(namespace) => format!("ImagePolicy {namespace}/{name}"),
-        Scope::Cluster => format!("ClusterImagePolicy {name}"),
+        Scope::Namespace(namespace) => ["ImagePolicy ", namespace, "/", name].concat(),
+        Scope::Cluster => ["ClusterImagePolicy ", name].concat(),
     }
 }
 

@@ -3,12 +3,11 @@
 //! It never contains a body, a token or a key. A tenant's text is truncated and made printable. No line is longer than
 //! container runtimes store in one piece.
 
-use std::fmt;
+use std::borrow::Cow;
 use std::time::Duration;
 
-use log::kv::Value;
-use log::{Level, Record};
-use serde::Serialize;
+use jiff::Timestamp;
+use log::Level;
 
 use super::Endpoint;
 use crate::admission::combine::{CheckVerdict, RuleVerdict};
@@ -16,10 +15,11 @@ use crate::admission::decide::{Basis, Decision, ImageFinding};
 use crate::admission::evaluate::Verdict;
 use crate::admission::messages;
 use crate::admission::request::{GroupVersionKind, Request, UserInfo};
+use crate::base::json_writer::JsonWriter;
+use crate::logging::{Format, Line};
 use crate::metrics::{self, Outcome};
-use crate::policy::Rule;
 use crate::schemes::{Freshness, Subject};
-use portreeve_verify::text::printable;
+use portreeve_verify::text::{printable, to_printable};
 
 /// The most bytes of the images in a line. With the other fields a line stays below 16 KiB, at which container runtimes split
 /// lines.
@@ -93,230 +93,186 @@ impl<'a> LoggedDecision<'a> {
 
 /// Writes the line of a request.
 pub(crate) fn write(endpoint: Endpoint, request: &LoggedRequest<'_>, decision: &LoggedDecision<'_>, took: Duration) {
-    let level = decision.level();
-    if log::log_enabled!(level) {
-        with_record(endpoint, request, decision, took, |record| log::logger().log(record));
+    if log::log_enabled!(decision.level()) {
+        line(Format::in_use(), Timestamp::now(), endpoint, request, decision, took).write();
     }
 }
 
-fn with_record(
+fn line(
+    format: Format,
+    now: Timestamp,
     endpoint: Endpoint,
     request: &LoggedRequest<'_>,
     decision: &LoggedDecision<'_>,
     took: Duration,
-    log: impl FnOnce(&Record<'_>),
-) {
-    let name = |value: Option<&str>| printable(value.unwrap_or_default(), 253);
-    let uid = printable(request.uid, 64);
-    let operation = printable(request.operation, 16);
-    let kind = request.kind.map(ToString::to_string).unwrap_or_default();
-    let (namespace, object) = (name(request.namespace), name(request.name));
-    let user = name(request.user.and_then(|user| user.username.as_deref()));
-    let why = decision.why.as_ref().map(|words| printable(&words.replace('\n', " "), MAX_MESSAGE));
-    let (json, text) = (ImagesAsJson(decision.images), ImagesAsText(decision.images));
-    let mut fields = vec![
-        ("uid", Value::from(uid.as_str())),
-        ("endpoint", Value::from(endpoint.path())),
-        ("operation", Value::from(operation.as_str())),
-        ("kind", Value::from(kind.as_str())),
-        ("namespace", Value::from(namespace.as_str())),
-        ("name", Value::from(object.as_str())),
-        ("user", Value::from(user.as_str())),
-        ("dryRun", Value::from(request.dry_run)),
-        ("allowed", Value::from(decision.outcome == Outcome::Allowed)),
-        ("basis", Value::from(decision.basis)),
-    ];
-    if let Some(why) = &why {
-        fields.push(("why", Value::from(why.as_str())));
-    }
-    if !decision.images.is_empty() {
-        fields.push(("imageCount", Value::from(decision.images.len() as u64)));
-        // Formatted only for the log format in use.
-        fields.push(("images:json", Value::from_display(&json)));
-        fields.push(("images:text", Value::from_display(&text)));
-    }
-    fields.push(("micros", Value::from(micros(took))));
+) -> Line {
     let word = match decision.outcome {
         Outcome::Allowed => "allowed",
         Outcome::Denied => "denied",
         Outcome::Error => "refused",
     };
-    log(&Record::builder()
-        .level(decision.level())
-        .target(module_path!())
-        .args(format_args!("{word}"))
-        .key_values(&fields)
-        .build());
+    let mut line = Line::begin(format, decision.level(), word, now);
+    line.string("uid", &to_printable(request.uid, 64));
+    line.string("endpoint", endpoint.path());
+    line.string("operation", &to_printable(request.operation, 16));
+    line.string("kind", &request.kind.map(GroupVersionKind::describe).unwrap_or_default());
+    line.string("namespace", &name(request.namespace));
+    line.string("name", &name(request.name));
+    line.string("user", &name(request.user.and_then(|user| user.username.as_deref())));
+    line.truth("dryRun", request.dry_run);
+    line.truth("allowed", decision.outcome == Outcome::Allowed);
+    line.string("basis", decision.basis);
+    if let Some(why) = &decision.why {
+        line.string("why", &one_line(why));
+    }
+    if !decision.images.is_empty() {
+        line.number("imageCount", decision.images.len() as u64);
+        match line.json() {
+            Some(mut json) => write_images(&mut json, decision.images),
+            None => line.string("images", &describe_images(decision.images)),
+        }
+    }
+    line.number("micros", micros(took));
+    line
 }
 
-/// A JSON array of [`Image`]s. If there is no room for all, those that deny come first.
-struct ImagesAsJson<'a>(&'a [ImageFinding]);
+/// A name of Kubernetes, as far as it has one.
+fn name(value: Option<&str>) -> Cow<'_, str> {
+    to_printable(value.unwrap_or_default(), 253)
+}
 
-impl fmt::Display for ImagesAsJson<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[")?;
-        let mut separator = "";
-        for entry in worst_first(self.0, MAX_IMAGES_BYTES, |finding| {
-            serde_json::to_string(&Image::of(finding)).unwrap_or_default()
-        }) {
-            write!(f, "{separator}{entry}")?;
-            separator = ",";
-        }
-        f.write_str("]")
+/// A message as one printable line.
+fn one_line(words: &str) -> Cow<'_, str> {
+    if words.contains('\n') {
+        return Cow::Owned(printable(&words.replace('\n', " "), MAX_MESSAGE));
     }
+    to_printable(words, MAX_MESSAGE)
+}
+
+/// The images as JSON. If there is no room for all, those that deny come first.
+fn write_images(json: &mut JsonWriter<'_>, findings: &[ImageFinding]) {
+    json.key("images");
+    json.begin('[');
+    let mut room = MAX_IMAGES_BYTES;
+    for finding in worst_first(findings) {
+        let before = json.text().len();
+        write_image(json, finding);
+        // The comma in front of it is not counted.
+        let comma = usize::from(json.text().as_bytes().get(before) == Some(&b','));
+        match room.checked_sub(json.text().len() - before - comma) {
+            Some(left) => room = left,
+            None => {
+                json.text().truncate(before);
+                break;
+            }
+        }
+    }
+    json.end(']');
 }
 
 /// The images as text, in the same order.
-struct ImagesAsText<'a>(&'a [ImageFinding]);
-
-impl fmt::Display for ImagesAsText<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The log format quotes it, which may double its length.
-        let room = MAX_IMAGES_BYTES / 2;
-        let entries = worst_first(self.0, room, |finding| printable(&messages::describe(finding), MAX_MESSAGE));
-        f.write_str(&entries.collect::<Vec<_>>().join("; "))
+fn describe_images(findings: &[ImageFinding]) -> String {
+    // The log format quotes it, which may double its length.
+    let mut room = MAX_IMAGES_BYTES / 2;
+    let mut text = String::new();
+    for finding in worst_first(findings) {
+        let entry = printable(&messages::describe(finding), MAX_MESSAGE);
+        let Some(left) = room.checked_sub(entry.len()) else { break };
+        room = left;
+        if !text.is_empty() {
+            text.push_str("; ");
+        }
+        text.push_str(&entry);
     }
+    text
 }
 
-/// The texts of the findings, those that are bad first, until the room is used up.
-fn worst_first(
-    findings: &[ImageFinding],
-    mut room: usize,
-    write: impl Fn(&ImageFinding) -> String,
-) -> impl Iterator<Item = String> {
-    let bad = findings.iter().filter(|finding| finding.is_bad());
-    let good = findings.iter().filter(|finding| !finding.is_bad());
-    bad.chain(good).map(write).take_while(move |entry| {
-        let fits = room.checked_sub(entry.len());
-        room = fits.unwrap_or_default();
-        fits.is_some()
-    })
+/// The findings, those that are bad first.
+fn worst_first(findings: &[ImageFinding]) -> impl Iterator<Item = &ImageFinding> {
+    let in_order = |is_bad| findings.iter().filter(move |finding| finding.is_bad() == is_bad);
+    in_order(true).chain(in_order(false))
 }
 
 /// One image in a line. The names of its fields are stable. A field that does not apply is left out.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Image<'a> {
-    list: String,
-    name: String,
-    image: String,
-    verdict: &'static str,
-    /// A fixed word, the same as in the metrics.
-    reason: &'static str,
-    denies: bool,
-    /// The scope of the policy: `namespace`, `cluster` or `none`.
-    scope: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    policy: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    file: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    line: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pattern: Option<String>,
-    /// The scheme of the check that decides: `trust` or `cosign`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    scheme: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    server: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    digest: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tag: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    signers: Option<Vec<&'a str>>,
-    /// Where the trust data came from: `fetched`, `remembered` or `stood-in`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    source: Option<&'static str>,
-    /// The age of stale trust data: the time since the server confirmed it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    age_seconds: Option<u64>,
-    /// Why the image is not trusted.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    message: Option<String>,
-    /// The checks that were made, if there were several.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    checks: Vec<Check>,
-    /// The verdicts of the other rules that apply.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    others: Vec<Other>,
-    micros: u64,
-}
-
-/// The verdict of one check.
-#[derive(Serialize)]
-struct Check {
-    scheme: &'static str,
-    verdict: &'static str,
-    reason: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    server: Option<String>,
-}
-
-impl Check {
-    fn of(check: &CheckVerdict) -> Self {
-        let (verdict, reason) = (check.verdict.word(), check.verdict.code());
-        let server = check.subject.as_ref().and_then(Subject::server).map(|server| printable(server, MAX_SERVER));
-        Self { scheme: check.scheme, verdict, reason, server }
+fn write_image(json: &mut JsonWriter<'_>, finding: &ImageFinding) {
+    let evaluation = &finding.evaluation;
+    let verdict = &evaluation.verdict;
+    json.begin('{');
+    json.string("list", finding.list.as_str());
+    json.string("name", &to_printable(&finding.name, 63));
+    json.string("image", &to_printable(&finding.image, 300));
+    json.string("verdict", verdict.word());
+    // A fixed word, the same as in the metrics.
+    json.string("reason", verdict.code());
+    json.truth("denies", finding.denies);
+    // The scope of the policy: `namespace`, `cluster` or `none`.
+    json.string("scope", metrics::Scope::from(evaluation.scope).as_str());
+    if let Some(rule) = &evaluation.rule {
+        json.string("policy", &rule.policy_name());
+        json.string("file", &to_printable(&rule.place.file_name(), 300));
+        json.number("line", rule.place.line as u64);
+        json.string("pattern", &to_printable(&rule.pattern, 300));
     }
-}
-
-/// The verdict of another rule on the image.
-#[derive(Serialize)]
-struct Other {
-    policy: String,
-    pattern: String,
-    verdict: &'static str,
-    reason: &'static str,
-}
-
-impl Other {
-    fn of(other: &RuleVerdict) -> Self {
-        let pattern = printable(&other.rule.pattern, 300);
-        Self { policy: other.rule.policy_name(), pattern, verdict: other.verdict.word(), reason: other.verdict.code() }
-    }
-}
-
-impl<'a> Image<'a> {
-    fn of(finding: &'a ImageFinding) -> Self {
-        let evaluation = &finding.evaluation;
-        let rule = evaluation.rule.as_deref();
-        let reason = evaluation.verdict.code();
-        let mut image = Self {
-            list: finding.list.to_string(),
-            name: printable(&finding.name, 63),
-            image: printable(&finding.image, 300),
-            verdict: evaluation.verdict.word(),
-            reason,
-            denies: finding.denies,
-            scope: metrics::Scope::from(evaluation.scope).as_str(),
-            policy: rule.map(Rule::policy_name),
-            file: rule.map(|rule| printable(&rule.place.file_name(), 300)),
-            line: rule.map(|rule| rule.place.line),
-            pattern: rule.map(|rule| printable(&rule.pattern, 300)),
-            scheme: evaluation.scheme,
-            server: evaluation.subject.as_ref().and_then(Subject::server),
-            digest: None,
-            tag: None,
-            signers: None,
-            source: None,
-            age_seconds: None,
-            message: evaluation.verdict.reason().map(|reason| printable(&reason.replace('\n', " "), MAX_MESSAGE)),
-            checks: evaluation.checks.iter().take(MAX_CHECKS).map(Check::of).collect(),
-            others: evaluation.others.iter().take(MAX_OTHERS).map(Other::of).collect(),
-            micros: micros(evaluation.times.total()),
-        };
-        if let Verdict::Verified(verified) = &evaluation.verdict {
-            image.digest = Some(verified.digest.sha256().to_string());
-            image.tag = verified.evidence.tag();
-            image.signers = Some(verified.signers.iter().take(MAX_SIGNERS).map(String::as_str).collect());
-            image.source = Some(reason);
-            if let Freshness::Stale { age } = verified.freshness {
-                image.age_seconds = Some(age.as_secs());
-            }
+    // The scheme of the check that decides: `trust` or `cosign`.
+    json.optional("scheme", evaluation.scheme);
+    json.optional("server", evaluation.subject.as_ref().and_then(Subject::server));
+    if let Verdict::Verified(verified) = verdict {
+        json.string("digest", &verified.digest.sha256().to_string());
+        json.optional("tag", verified.evidence.tag());
+        json.key("signers");
+        json.begin('[');
+        verified.signers.iter().take(MAX_SIGNERS).for_each(|signer| json.element(signer));
+        json.end(']');
+        // Where the trust data came from: `fetched`, `remembered` or `stood-in`.
+        json.string("source", verdict.code());
+        if let Freshness::Stale { age } = verified.freshness {
+            // The age of stale trust data: the time since the server confirmed it.
+            json.number("ageSeconds", age.as_secs());
         }
-        image
     }
+    // Why the image is not trusted.
+    json.optional("message", verdict.reason().map(one_line).as_deref());
+    write_checks(json, &evaluation.checks);
+    write_others(json, &evaluation.others);
+    json.number("micros", micros(evaluation.times.total()));
+    json.end('}');
+}
+
+/// The checks that were made, if there were several.
+fn write_checks(json: &mut JsonWriter<'_>, checks: &[CheckVerdict]) {
+    if checks.is_empty() {
+        return;
+    }
+    json.key("checks");
+    json.begin('[');
+    for check in checks.iter().take(MAX_CHECKS) {
+        json.begin('{');
+        json.string("scheme", check.scheme);
+        json.string("verdict", check.verdict.word());
+        json.string("reason", check.verdict.code());
+        let server = check.subject.as_ref().and_then(Subject::server);
+        json.optional("server", server.map(|server| to_printable(server, MAX_SERVER)).as_deref());
+        json.end('}');
+    }
+    json.end(']');
+}
+
+/// The verdicts of the other rules that apply.
+fn write_others(json: &mut JsonWriter<'_>, others: &[RuleVerdict]) {
+    if others.is_empty() {
+        return;
+    }
+    json.key("others");
+    json.begin('[');
+    for other in others.iter().take(MAX_OTHERS) {
+        json.begin('{');
+        json.string("policy", &other.rule.policy_name());
+        json.string("pattern", &to_printable(&other.rule.pattern, 300));
+        json.string("verdict", other.verdict.word());
+        json.string("reason", other.verdict.code());
+        json.end('}');
+    }
+    json.end(']');
 }
 
 fn micros(time: Duration) -> u64 {
@@ -330,7 +286,6 @@ mod tests {
     use super::*;
     use crate::admission::evaluate::Evaluation;
     use crate::admission::workload::List;
-    use crate::logging::{Format, render};
 
     fn finding(image: &str, verdict: Verdict) -> ImageFinding {
         let denies = !matches!(verdict, Verdict::Unchecked);
@@ -344,11 +299,8 @@ mod tests {
 
     fn line(format: Format, request: &LoggedRequest<'_>, images: &[ImageFinding]) -> String {
         let decision = LoggedDecision { outcome: Outcome::Denied, basis: "images", why: None, images };
-        let mut line = String::new();
-        with_record(Endpoint::Admit, request, &decision, Duration::from_micros(7), |record| {
-            line = render(format, record, jiff::Timestamp::UNIX_EPOCH);
-        });
-        line
+        let took = Duration::from_micros(7);
+        super::line(format, Timestamp::UNIX_EPOCH, Endpoint::Admit, request, &decision, took).end()
     }
 
     fn json(request: &LoggedRequest<'_>, images: &[ImageFinding]) -> Json {

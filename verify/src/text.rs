@@ -1,16 +1,22 @@
 //! Untrusted text that is safe to print.
 
+use std::borrow::Cow;
+
 /// Untrusted text for a log line or a message: control characters are replaced, and the text is cut at `limit` characters.
 pub fn printable(text: &str, limit: usize) -> String {
-    // The common case, in which nothing is replaced.
-    if text.len() <= limit && text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
-        return text.to_owned();
+    to_printable(text, limit).into_owned()
+}
+
+/// The same without a copy, if nothing is replaced or cut.
+pub fn to_printable(text: &str, limit: usize) -> Cow<'_, str> {
+    if text.len() <= limit && leading_run(text.as_bytes(), Quotes::Counted) == text.len() {
+        return Cow::Borrowed(text);
     }
     let mut out: String = text.chars().take(limit).map(visible).collect();
     if text.chars().nth(limit).is_some() {
         out.push('…');
     }
-    out
+    Cow::Owned(out)
 }
 
 /// The character, or U+FFFD if it is a control character or a line separator, reorders the text around it, or has no width.
@@ -19,6 +25,58 @@ pub fn visible(c: char) -> char {
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
         || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}');
     if hides { '\u{fffd}' } else { c }
+}
+
+/// The bytes at the beginning of `text` that a JSON string has as they are: printable ASCII without quotes and backslashes.
+pub fn plain_run(text: &str) -> usize {
+    leading_run(text.as_bytes(), Quotes::End)
+}
+
+/// What `"` and `\` mean for a run of printable ASCII.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Quotes {
+    /// They are part of it.
+    Counted,
+    /// They end it.
+    End,
+}
+
+/// A word in which each byte is 1, and one in which each byte has only its highest bit.
+const ONES: u64 = u64::MAX / 0xff;
+const HIGH_BITS: u64 = ONES << 7;
+
+/// The length of the run of printable ASCII at the beginning. Eight bytes at a time: most text of a log line is such a run.
+fn leading_run(text: &[u8], quotes: Quotes) -> usize {
+    let (words, rest) = text.as_chunks::<8>();
+    let mut run = 0;
+    for word in words {
+        match ends_in(u64::from_le_bytes(*word), quotes) {
+            0 => run += 8,
+            marked => return run + first_marked(marked),
+        }
+    }
+    let mut last = [b' '; 8];
+    last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+    match ends_in(u64::from_le_bytes(last), quotes) {
+        0 => text.len(),
+        marked => run + first_marked(marked),
+    }
+}
+
+/// Marks the highest bit of each byte that ends a run. Bytes above the first marked one may be marked as well.
+fn ends_in(word: u64, quotes: Quotes) -> u64 {
+    // A subtraction borrows from the next byte only where this byte is smaller, and so is marked itself.
+    let is_zero = |word: u64| word.wrapping_sub(ONES) & !word;
+    let mut ends = word.wrapping_sub(ONES * u64::from(b' ')) & !word;
+    ends |= (word & !HIGH_BITS).wrapping_add(ONES) | word;
+    if quotes == Quotes::End {
+        ends |= is_zero(word ^ (ONES * u64::from(b'"'))) | is_zero(word ^ (ONES * u64::from(b'\\')));
+    }
+    ends & HIGH_BITS
+}
+
+fn first_marked(marked: u64) -> usize {
+    (marked.trailing_zeros() / 8) as usize
 }
 
 #[cfg(test)]
@@ -32,6 +90,32 @@ mod tests {
         assert_eq!(printable("\u{202e}abc", 9), "\u{fffd}abc");
         for hidden in ['\0', '\u{7f}', '\u{9b}', '\u{200b}', '\u{2028}', '\u{2067}', '\u{feff}', '\u{e0041}'] {
             assert_eq!(printable(&format!("a{hidden}b"), 9), "a\u{fffd}b", "{hidden:?}");
+        }
+        assert!(matches!(to_printable("a \"quoted\" \\ text", 17), Cow::Borrowed(_)));
+    }
+
+    /// Every byte, at every place of a word, beside bytes that the arithmetic could confuse it with.
+    #[test]
+    fn a_run_ends_at_the_first_byte_that_is_not_plain() {
+        let is_printable = |byte: u8| (b' '..=b'~').contains(&byte);
+        let is_plain = |byte: u8| is_printable(byte) && byte != b'"' && byte != b'\\';
+        for length in 0..18 {
+            for place in 0..length {
+                for filler in [b' ', b'#', b'~'] {
+                    for byte in 0..=u8::MAX {
+                        for next in [0, b' ', b'"', 0x80] {
+                            let mut text = vec![filler; length];
+                            text[place] = byte;
+                            text.iter_mut().skip(place + 1).take(1).for_each(|after| *after = next);
+                            let expected = |is_in: &dyn Fn(u8) -> bool| {
+                                text.iter().position(|byte| !is_in(*byte)).unwrap_or(length)
+                            };
+                            assert_eq!(leading_run(&text, Quotes::Counted), expected(&is_printable), "{text:?}");
+                            assert_eq!(leading_run(&text, Quotes::End), expected(&is_plain), "{text:?}");
+                        }
+                    }
+                }
+            }
         }
     }
 }
