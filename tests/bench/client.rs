@@ -34,11 +34,16 @@ pub(crate) struct Client(StreamOwned<ClientConnection, TcpStream>);
 impl Client {
     /// Connects. The handshake happens with the first request.
     pub(crate) fn connect(port: u16, config: &Arc<ClientConfig>) -> Self {
-        let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self::try_connect(port, config).unwrap()
+    }
+
+    /// The same, if the server may refuse it.
+    pub(crate) fn try_connect(port: u16, config: &Arc<ClientConfig>) -> std::io::Result<Self> {
+        let stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
         let name = ServerName::try_from("localhost").unwrap();
-        Self(StreamOwned::new(ClientConnection::new(Arc::clone(config), name).unwrap(), stream))
+        Ok(Self(StreamOwned::new(ClientConnection::new(Arc::clone(config), name).unwrap(), stream)))
     }
 
     pub(crate) fn send(&mut self, request: &[u8]) -> std::io::Result<()> {
@@ -54,7 +59,11 @@ impl Client {
             bytes.extend_from_slice(&chunk[..read]);
             let text = std::str::from_utf8(&bytes).ok()?;
             let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-            let length: usize = head.lines().find_map(|line| line.strip_prefix("Content-Length: "))?.parse().ok()?;
+            let length = |line: &str| {
+                let (name, value) = line.split_once(':')?;
+                name.eq_ignore_ascii_case("Content-Length").then(|| value.trim().parse::<usize>().ok())?
+            };
+            let length = head.lines().find_map(length)?;
             if body.len() >= length {
                 return Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()));
             }

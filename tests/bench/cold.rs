@@ -1,56 +1,69 @@
-//! Cold admissions: the repository is unknown, and the trust server is remote.
+//! Cold admissions: the repository is unknown, and the server with its signatures is remote.
 
+use std::thread;
 use std::time::{Duration, Instant};
-
-use portreeve_test_support::trust_server::TrustServer;
 
 use crate::client::request;
 use crate::floor::signature_check;
-use crate::footprint::{image, plant, repository};
+use crate::load::median;
+use crate::plant::{Scheme, Source, image};
 use crate::real_notary::RealNotary;
-use crate::relay::Relay;
+use crate::relay::{Chain, Relay};
+use crate::site::{REGISTRY, Site};
 use crate::table::{self, time};
-use crate::webhook::{REGISTRY, Site, Webhook};
+use crate::webhook::Webhook;
 
 const ROUND_TRIPS: [Duration; 3] = [Duration::ZERO, Duration::from_millis(5), Duration::from_millis(50)];
+/// What is older is to be renewed.
+const REFRESH_AFTER: Duration = Duration::from_millis(1);
 const TIMES: usize = 7;
-const REPOSITORIES: [&str; 2] = ["plant/plc", "plant/hmi"];
+pub(crate) const REPOSITORIES: [&str; 2] = ["plant/plc", "plant/hmi"];
+const CASES: [&str; 3] = ["first contact with the server", "another repository, connection kept", "to be renewed"];
 
 pub(crate) fn print() {
+    let mut rows = Vec::new();
     if RealNotary::is_there() {
         let notary = RealNotary::start();
         REPOSITORIES.iter().for_each(|path| notary.publish(&format!("{REGISTRY}/{path}")));
-        let site = |relay: &Relay| {
+        for round_trip in ROUND_TRIPS {
+            let relay = Relay::start(notary.port(), round_trip);
             let site = Site::new(&format!("https://localhost:{}", relay.port()), notary.ca_pem());
             site.policy("plant", &[format!("{REGISTRY}/*")], ("alice", &notary.alice_pem()));
-            site
-        };
-        print_against("the real Notary server", notary.port(), site);
-    } else {
-        let trust_server = TrustServer::start();
-        let repos = REPOSITORIES.map(repository);
-        repos.iter().for_each(|repo| trust_server.publish(repo));
-        let site = |relay: &Relay| {
-            let site = Site::new(&format!("https://localhost:{}", relay.port()), trust_server.ca_pem());
-            for (path, repo) in REPOSITORIES.iter().zip(&repos) {
-                let key = repo.signer_public_key_pem("alice");
-                site.policy(&path.replace('/', "-"), &[format!("{REGISTRY}/{path}")], ("alice", &key));
-            }
-            site
-        };
-        print_against("our own trust server, for the real one is not installed", trust_server.address().port(), site);
+            rows.extend(rows_of("real Notary server", round_trip, Cold::measure(site, &relay, TIMES)));
+        }
     }
-    print_requests();
+    let names = REPOSITORIES.map(str::to_owned);
+    for scheme in Scheme::ALL {
+        let (source, key) = Source::start(scheme, &names);
+        for round_trip in ROUND_TRIPS {
+            let cold = with_token(&source, &key, round_trip, TIMES);
+            rows.extend(rows_of(&format!("{}, our own server, with a token", scheme.name()), round_trip, cold));
+        }
+    }
+    let head = [
+        "the server",
+        "added round trip",
+        "what is cold",
+        &format!("median of {TIMES}"),
+        "worst",
+        "round trips in a row",
+        "of them requests",
+        "these round trips alone",
+        "all the rest",
+    ];
+    table::print("Cold admissions", &head, &rows);
+    println!("\nOne check of a P-256 signature by ring: {}.\n", time(signature_check()));
+    names_of_requests(&names);
 }
 
-fn print_against(server: &str, port: u16, site_for: impl Fn(&Relay) -> Site) {
-    let mut rows = Vec::new();
-    for round_trip in ROUND_TRIPS {
-        let relay = Relay::start(port, round_trip);
-        let mut site = site_for(&relay);
-        site.set("trust", "refreshAfter", "1ms");
-        let mut found: [Vec<(Duration, u64)>; 3] = Default::default();
-        for _ in 0..TIMES {
+/// The three kinds of cold admissions of one installation.
+pub(crate) struct Cold([Vec<(Duration, Chain)>; CASES.len()]);
+
+impl Cold {
+    fn measure(mut site: Site, relay: &Relay, times: usize) -> Self {
+        site.set("trust", "refreshAfter", format!("{}ms", REFRESH_AFTER.as_millis()));
+        let mut found: [Vec<_>; CASES.len()] = Default::default();
+        for _ in 0..times {
             let webhook = Webhook::start(&site);
             let mut client = webhook.connect();
             // The handshake with the webhook is not measured. This image matches no policy and is denied without a
@@ -58,42 +71,59 @@ fn print_against(server: &str, port: u16, site_for: impl Fn(&Relay) -> Site) {
             client.ask(&request(&["elsewhere.local/nothing:v1".to_owned()])).unwrap();
             for (case, path) in [REPOSITORIES[0], REPOSITORIES[1], REPOSITORIES[0]].into_iter().enumerate() {
                 let request = request(&[image(path)]);
-                let (begin, turns) = (Instant::now(), relay.turns());
+                let (begin, before) = (Instant::now(), relay.chain());
                 client.admit(&request);
-                found[case].push((begin.elapsed(), relay.turns() - turns));
+                found[case].push((begin.elapsed(), relay.chain().since(before)));
             }
         }
-        let cases = ["first contact with the server", "another repository, connection kept", "timestamp to be renewed"];
-        for (case, mut found) in cases.into_iter().zip(found) {
-            found.sort();
-            let (median, turns) = found[found.len() / 2];
-            let trips = round_trip * u32::try_from(turns).unwrap();
-            rows.push(vec![
-                time(round_trip),
-                case.to_owned(),
-                time(median),
-                time(found[found.len() - 1].0),
-                turns.to_string(),
-                time(trips),
-                time(median.saturating_sub(trips)),
-            ]);
-        }
+        Self(found)
     }
-    let head =
-        ["added round trip", "what is cold", "median of 7", "worst", "round trips", "these alone", "all the rest"];
-    table::print(&format!("Cold admissions, asking {server}"), &head, &rows);
-    println!("\nOne check of a P-256 signature by ring: {}.", time(signature_check()));
+
+    /// The median time and the median chain of one of [`CASES`].
+    pub(crate) fn median(&self, case: usize) -> (Duration, Chain) {
+        let of = &self.0[case];
+        (median(of.iter().map(|(time, _)| *time)), median(of.iter().map(|(_, chain)| *chain)))
+    }
+}
+
+/// Cold admissions from this server, which demands a token, behind a line.
+pub(crate) fn with_token(source: &Source, key: &str, round_trip: Duration, times: usize) -> Cold {
+    let relay = Relay::start(source.port(), round_trip);
+    source.require_token(relay.port());
+    Cold::measure(source.site(relay.port(), key), &relay, times)
+}
+
+fn rows_of(server: &str, round_trip: Duration, cold: Cold) -> Vec<Vec<String>> {
+    let row = |(case, what): (usize, &&str)| {
+        let (median, chain) = cold.median(case);
+        let alone = round_trip * chain.turns;
+        vec![
+            server.to_owned(),
+            time(round_trip),
+            (*what).to_owned(),
+            time(median),
+            time(cold.0[case].iter().map(|(time, _)| *time).max().unwrap()),
+            chain.turns.to_string(),
+            chain.requests.to_string(),
+            time(alone),
+            time(median.saturating_sub(alone)),
+        ]
+    };
+    CASES.iter().enumerate().map(row).collect()
 }
 
 /// Prints the requests of a cold admission in their order.
-fn print_requests() {
-    let (trust_server, mut site) = plant(&repository(REPOSITORIES[0]));
-    site.set("trust", "refreshAfter", "1ms");
-    let webhook = Webhook::start(&site);
-    let mut client = webhook.connect();
-    for what in ["cold", "after refreshAfter"] {
-        trust_server.forget_requests();
-        client.admit(&request(&[image(REPOSITORIES[0])]));
-        println!("Requests, {what}: {}.", trust_server.round_trips().join(", "));
+fn names_of_requests(names: &[String]) {
+    for scheme in Scheme::ALL {
+        let (source, mut site) = Source::with_site(scheme, names);
+        site.set("trust", "refreshAfter", format!("{}ms", REFRESH_AFTER.as_millis()));
+        let webhook = Webhook::start(&site);
+        let mut client = webhook.connect();
+        for what in ["first contact", "to be renewed"] {
+            source.forget_requests();
+            thread::sleep(10 * REFRESH_AFTER);
+            client.admit(&request(&[image(REPOSITORIES[0])]));
+            println!("Requests, {}, {what}: {}.", scheme.name(), source.round_trips().join(", "));
+        }
     }
 }

@@ -2,16 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use portreeve_test_support::signer::{Key, Repo, Signer};
+use portreeve_test_support::signer::{Key, Signer};
 use portreeve_test_support::trust_server::TrustServer;
 
 use crate::callgrind;
 use crate::client::request;
-use crate::footprint::{image, plant, repository};
 use crate::load::{Connections, Load};
+use crate::plant::{image, plant, repository, repository_by};
+use crate::site::{REGISTRY, Site};
 use crate::table::{self, count, time};
 use crate::warm::instructions;
-use crate::webhook::{REGISTRY, Site, Webhook, mebibytes};
+use crate::webhook::{Webhook, mebibytes};
 
 const SPAN: Duration = Duration::from_millis(1500);
 const COUNTED: u32 = 20;
@@ -25,16 +26,32 @@ pub(crate) fn print() {
 }
 
 fn images() {
+    let (_trust_server, site) = many_images();
+    let rows = [1, 4, 16, 64].map(|number| row(number, &site, &request_for(number)));
+    table_of("images in a Pod", &rows);
+    if callgrind::is_there() {
+        println!("\nInstructions of each image beyond the first, with 16: {}.", count(further_image(&site, 16)));
+    }
+}
+
+/// A trust server with 64 tags of one repository, and its installation.
+pub(crate) fn many_images() -> (TrustServer, Site) {
     let mut signer = Signer::new(&format!("{REGISTRY}/plant/plc")).signer("alice");
     for number in 0..64 {
         signer = signer.release(&format!("v{number}"), [7; 32], 1234, &["alice"]);
     }
-    let (_trust_server, site) = plant(&signer.publish());
-    let rows = [1, 4, 16, 64].map(|number| {
-        let images: Vec<_> = (0..number).map(|tag| format!("{REGISTRY}/plant/plc:v{tag}")).collect();
-        row(number, &site, &request(&images))
-    });
-    table_of("images in a Pod", &rows);
+    plant(&signer.publish())
+}
+
+/// A request for a Pod with as many of these images.
+fn request_for(number: u64) -> Vec<u8> {
+    request(&(0..number).map(|tag| format!("{REGISTRY}/plant/plc:v{tag}")).collect::<Vec<_>>())
+}
+
+/// The instructions of one more image in a Pod.
+pub(crate) fn further_image(site: &Site, number: u64) -> u64 {
+    let [one, all] = [1, number].map(|number| instructions(site, &request_for(number), COUNTED, true));
+    (all - one) / (number - 1)
 }
 
 /// This number of teams on one registry, each with a pattern, with a star or without.
@@ -82,10 +99,7 @@ fn targets() {
 fn repositories() {
     let alice = Key::p256();
     let trust_server = TrustServer::start();
-    let repo = |number: u64| -> Repo {
-        let signer = Signer::new(&format!("{REGISTRY}/plant/app-{number}")).signer_with("alice", alice.clone());
-        signer.release("v1", [7; 32], 1234, &["alice"]).publish()
-    };
+    let repo = |number: u64| repository_by(&format!("plant/app-{number}"), alice.clone());
     let mut published = 0;
     let rows = [1, 50, 500, 5_000].map(|number| {
         (published..number).for_each(|number| trust_server.publish(&repo(number)));

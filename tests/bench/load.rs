@@ -1,5 +1,6 @@
 //! A closed loop: a number of clients, each of which sends the next request when it has its response.
 
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -28,32 +29,56 @@ impl Load {
         request: &[u8],
         connect: impl Fn() -> Client + Sync,
     ) -> Self {
+        Self::observed(clients, connections, span, request, connect, || (), || ())
+    }
+
+    /// `before` runs when all clients are connected, and `after` before the first of them leaves.
+    pub(crate) fn observed(
+        clients: usize,
+        connections: Connections,
+        span: Duration,
+        request: &[u8],
+        connect: impl Fn() -> Client + Sync,
+        before: impl FnOnce(),
+        after: impl FnOnce(),
+    ) -> Self {
         let over = AtomicBool::new(false);
-        let begin = Instant::now();
-        let mut times: Vec<Duration> = thread::scope(|scope| {
-            let client = || {
-                let mut times = Vec::new();
-                let mut kept = connect();
-                kept.admit(request); // the handshake of a kept connection is not measured
-                while !over.load(Ordering::Relaxed) {
-                    let begin = Instant::now();
-                    if connections == Connections::New {
-                        kept = connect();
-                    }
-                    let answer = kept.ask(request);
-                    times.push(begin.elapsed());
-                    assert!(is_allowed(&answer), "{answer:?}");
+        let [connected, start, end, leave] = [(); 4].map(|()| Barrier::new(clients + 1));
+        let client = || {
+            let mut times = Vec::new();
+            let mut kept = connect();
+            kept.admit(request); // the handshake of a kept connection is not measured
+            connected.wait();
+            start.wait();
+            while !over.load(Ordering::Relaxed) {
+                let begin = Instant::now();
+                if connections == Connections::New {
+                    kept = connect();
                 }
-                times
-            };
+                let answer = kept.ask(request);
+                times.push(begin.elapsed());
+                assert!(is_allowed(&answer), "{answer:?}");
+            }
+            end.wait();
+            leave.wait();
+            times
+        };
+        thread::scope(|scope| {
             let threads: Vec<_> = (0..clients).map(|_| scope.spawn(client)).collect();
+            connected.wait();
+            before();
+            let begin = Instant::now();
+            start.wait();
             thread::sleep(span);
             over.store(true, Ordering::Relaxed);
-            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
-        });
-        let took = begin.elapsed();
-        times.sort();
-        Self { times, took }
+            end.wait();
+            let took = begin.elapsed();
+            after();
+            leave.wait();
+            let mut times: Vec<_> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+            times.sort();
+            Self { times, took }
+        })
     }
 
     pub(crate) fn number(&self) -> u32 {
@@ -72,4 +97,11 @@ impl Load {
     pub(crate) fn worst(&self) -> Duration {
         self.quantile(1000)
     }
+}
+
+/// The middle one.
+pub(crate) fn median<T: Ord + Copy>(of: impl IntoIterator<Item = T>) -> T {
+    let mut all: Vec<T> = of.into_iter().collect();
+    all.sort();
+    all[all.len() / 2]
 }

@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use portreeve_test_support::signer::Signer;
+use portreeve_test_support::signer::Key;
 use portreeve_test_support::trust_server::{Fault, TrustServer};
 
 use crate::client::{Client, request_with};
-use crate::footprint::image;
+use crate::plant::{image, repository_by};
+use crate::site::{REGISTRY, Site};
 use crate::table::{count, time};
-use crate::webhook::{REGISTRY, Site, Webhook, mebibytes};
+use crate::webhook::{Webhook, mebibytes};
 
 const TIMEOUT: u64 = 5;
 const REPOSITORIES: usize = 20;
@@ -96,10 +97,9 @@ struct Tally {
 
 pub(crate) fn run(span: Duration) {
     let trust_server = TrustServer::start();
-    let alice = portreeve_test_support::signer::Key::p256();
+    let alice = Key::p256();
     for number in 0..REPOSITORIES {
-        let signer = Signer::new(&format!("{REGISTRY}/plant/app-{number}")).signer_with("alice", alice.clone());
-        trust_server.publish(&signer.release("v1", [7; 32], 1234, &["alice"]).publish());
+        trust_server.publish(&repository_by(&format!("plant/app-{number}"), alice.clone()));
     }
     trust_server.misbehave("plant/stalled", Fault::Stall);
     let mut site = Site::new(&trust_server.url(), trust_server.ca_pem());
