@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::ExitStatus;
 use super::arguments::Output;
+use super::{ExitStatus, finish_writes};
 use crate::admission::evaluate::{Evaluation, Verdict};
 use crate::base::context::Deadline;
 use crate::base::files::read_text_capped;
@@ -93,6 +93,10 @@ pub(super) fn run(
             evaluation.verdict = Verdict::Unchecked;
         }
         status = status.worse(status_of(mode, &evaluation));
+        // The report says what is stored, and the process ends after it.
+        if finish_writes(engine, Deadline::after(timeout)) > 0 {
+            log::warn!("trust.cache is slow: what was verified is not stored yet");
+        }
         let stored = evaluation.subject.as_ref().and_then(|subject| Stored::of_subject(engine, subject, now));
         let snippet = snippet::of(&evaluation, against, &engine.evaluator().own_namespace);
         let report = Report {

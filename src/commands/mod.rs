@@ -15,6 +15,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use crate::base::context::Deadline;
 use crate::config::Config;
 use crate::policy;
 use crate::webhook::Engine;
@@ -113,6 +114,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitStatus {
             }
         }
     }
+}
+
+/// Waits until all that was verified is on the disk. Returns how many writes have not ended when the deadline has passed.
+fn finish_writes(engine: &Engine, by: Deadline) -> usize {
+    engine.evaluator().schemes.notary_v1.service.finish_writes(by)
 }
 
 /// The default time limit of an export. It fetches the metadata of a whole repository.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::arguments::{Input, Output};
 use super::manifest::{self, Item};
-use super::{ExitStatus, complain};
+use super::{ExitStatus, complain, finish_writes};
 use crate::admission::decide::{Basis, Decision, ImageFinding};
 use crate::admission::evaluate::Verdict;
 use crate::admission::messages;
@@ -19,10 +19,14 @@ const INPUT_CAP: usize = 256 << 20;
 /// Reviews every input and prints the results to standard output, problems to standard error.
 pub(super) fn run(engine: &Engine, namespace: &str, inputs: &[Input], output: Output, timeout: Duration) -> ExitStatus {
     let mut out = std::io::stdout().lock();
-    inputs
+    let status = inputs
         .iter()
         .map(|input| review_input(engine, namespace, input, output, timeout, &mut out))
-        .fold(ExitStatus::Allowed, ExitStatus::worse)
+        .fold(ExitStatus::Allowed, ExitStatus::worse);
+    if finish_writes(engine, Deadline::after(timeout)) > 0 {
+        log::warn!("trust.cache is slow: not all that was verified is stored");
+    }
+    status
 }
 
 fn review_input(

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::setup::{self, SetupError};
-use super::{ExitStatus, complain};
+use super::{ExitStatus, complain, finish_writes};
 use crate::base::waiting::Waiting;
 use crate::config::Config;
 use crate::metrics::{Metrics, Reloaded};
@@ -21,6 +21,7 @@ const NOTES_LOGGED: usize = 20;
 /// A running webhook. Dropping it stops it at once.
 pub struct Webhook {
     server: Server,
+    engine: Arc<Engine>,
 }
 
 impl Webhook {
@@ -43,9 +44,9 @@ impl Webhook {
                 }),
             ]
         };
-        let server =
-            Server::start(config.server.clone(), engine, &waiting, metrics, tasks).map_err(ServeError::Server)?;
-        Ok(Self { server })
+        let server = Server::start(config.server.clone(), Arc::clone(&engine) as _, &waiting, metrics, tasks)
+            .map_err(ServeError::Server)?;
+        Ok(Self { server, engine })
     }
 
     /// The address at which `/admit` is served.
@@ -96,7 +97,12 @@ pub(super) fn run(config: &Config) -> ExitStatus {
     raise_descriptor_limit(&config.server.limits);
     match Webhook::start(config) {
         Ok(webhook) => {
-            webhook.server.run_until(signals);
+            let end = webhook.server.run_until(signals);
+            let left = finish_writes(&webhook.engine, end);
+            if left > 0 {
+                log::error!("{left} writes to trust.cache did not end in time: what they would have stored is lost");
+            }
+            log::info!("stopped");
             ExitStatus::Allowed
         }
         Err(error) => complain(&error.to_string()),

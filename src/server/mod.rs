@@ -144,16 +144,18 @@ impl Server {
         left
     }
 
-    /// Serves until SIGTERM or SIGINT, and then drains. A second signal ends the process at once with status 1.
-    pub fn run_until(self, signals: EndSignals) {
+    /// Serves until SIGTERM or SIGINT, and then drains. A second signal ends the process at once with status 1. Returns the end
+    /// of the time to drain, which may not have been needed.
+    pub fn run_until(self, signals: EndSignals) -> Deadline {
         let EndSignals { mut signals, starting, draining } = signals;
         starting.store(false, Ordering::SeqCst);
         let received = signals.forever().next();
         draining.store(true, Ordering::SeqCst);
         let name = received.and_then(signal_hook::low_level::signal_name).unwrap_or("a signal");
         log::info!("{name}: finishing the requests in progress");
+        let end = Deadline::after(self.shutdown_delay.saturating_add(self.drain_time));
         self.drain();
-        log::info!("stopped");
+        end
     }
 
     fn stop(&mut self, time: Duration) -> usize {

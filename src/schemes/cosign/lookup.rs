@@ -150,20 +150,20 @@ impl Lookup<'_> {
 
     /// Keeps the signatures that verified, and the digest of the tag.
     pub(super) fn keep(&self, collected: &Collected) {
-        let (image, deadline) = (image_of(collected), self.query.deadline);
+        let image = image_of(collected);
         let counted: Vec<FoundSignature> = collected
             .signatures()
             .filter(|found| self.counts(image, &found.found.signature) && found.keep())
             .map(|found| found.found.clone())
             .collect();
         if !counted.is_empty() {
-            self.cosign.evidence.put(&collected.image, Some(&collected.manifest), &counted, deadline);
+            self.cosign.evidence.put(&collected.image, Some(&collected.manifest), &counted);
         }
         if self.digest.is_none()
             && collected.keep_tag()
             && let Some(name) = self.tag_name()
         {
-            self.cosign.evidence.put_tag(&name, collected.image.digest, collected.asked, deadline);
+            self.cosign.evidence.put_tag(&name, collected.image.digest, collected.asked);
         }
     }
 

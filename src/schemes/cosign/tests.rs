@@ -90,6 +90,7 @@ impl Bench {
 
     /// Another process over the same cache.
     fn restart(&mut self, options: &Options) {
+        self.cosign.evidence.settle();
         self.cosign = make(&self.scratch, options);
     }
 

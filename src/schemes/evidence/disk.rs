@@ -21,15 +21,11 @@ use crate::schemes::storage::evidence_files::EvidenceFiles;
 use crate::schemes::storage::plain_file::{open_plain, read_plain};
 use crate::schemes::storage::readers::Readers;
 use crate::schemes::storage::warnings::HourlyWarning;
-use crate::schemes::storage::writer::{Job, MAX_WRITES, Writer};
+use crate::schemes::storage::writer::{Job, Kind, NotWritten, Writer};
 use portreeve_verify::heap_size::as_u64;
 use portreeve_verify::image::Sha256;
 use portreeve_verify::text::printable;
 
-/// The most time that a request waits until evidence is written.
-const WRITE_PATIENCE: Duration = Duration::from_millis(500);
-/// Most writes of evidence at the same time. The others are for trust data, which must not be lost.
-const MAX_EVIDENCE_WRITES: usize = MAX_WRITES / 2;
 /// Files up to this size are read without drawing memory for them.
 const SMALL: u64 = 64 << 10;
 /// How many times its size a file takes while it is read and parsed.
@@ -173,16 +169,20 @@ impl Disk {
         }
     }
 
-    /// Starts a write that keeps so many bytes in memory. The request waits for it for a part of its time, but not for a disk
-    /// that is slow.
-    pub(super) fn start(&self, bytes: usize, deadline: Deadline, write: Box<dyn FnOnce() + Send>) {
+    /// Starts a write that keeps so many bytes in memory. No request waits for it.
+    pub(super) fn start(&self, key: Sha256, bytes: usize, write: impl FnOnce() + Send + 'static) {
         let writer = &self.common.writer;
-        let patience = match deadline.remaining() {
-            Some(left) if !writer.is_late() => (left / 4).min(WRITE_PATIENCE),
-            _ => Duration::ZERO,
+        let started = match writer.room(bytes) {
+            None => Err(NotWritten::TooSlow),
+            Some(room) => {
+                let write = Box::new(move || {
+                    write();
+                    drop(room);
+                });
+                writer.start(Job { key, kind: Kind::Evidence, write })
+            }
         };
-        let job = Job { bytes: bytes.max(1), memory: None, most: MAX_EVIDENCE_WRITES, patience, write };
-        if let Err(why) = writer.run(job, deadline.at_most(WRITE_PATIENCE)) {
+        if let Err(why) = started {
             self.not_written(&why);
         }
     }

@@ -142,14 +142,8 @@ impl EvidenceStore {
     }
 
     /// Keeps signatures that verified, beside those that are kept already. `manifest` is needed for signatures that are over it.
-    /// Waits for the disk for a part of the time that is left, never longer.
-    pub(crate) fn put(
-        &self,
-        image: &Image,
-        manifest: Option<&Arc<[u8]>>,
-        signatures: &[FoundSignature],
-        deadline: Deadline,
-    ) {
+    /// The disk is written behind the request.
+    pub(crate) fn put(&self, image: &Image, manifest: Option<&Arc<[u8]>>, signatures: &[FoundSignature]) {
         if signatures.is_empty() {
             return;
         }
@@ -160,8 +154,9 @@ impl EvidenceStore {
         let bytes = signatures.iter().map(FoundSignature::len).sum::<usize>() + manifest.map_or(0, |bytes| bytes.len());
         let (ours, image, manifest, signatures) =
             (Arc::clone(disk), image.clone(), manifest.cloned(), signatures.to_vec());
+        let digest = image.digest;
         let write = move || write_image(&ours, image, manifest.as_deref(), &signatures);
-        disk.start(bytes, deadline, Box::new(write));
+        disk.start(digest, bytes, write);
     }
 
     /// The digest that `name` (`registry.local:9001/plant/plc:v1`) had, if it is remembered: from memory, else from the disk.
@@ -202,7 +197,7 @@ impl EvidenceStore {
     }
 
     /// Remembers the digest that the registry gave for `name` at `now`. Only for images that were verified.
-    pub(crate) fn put_tag(&self, name: &str, digest: Sha256, now: Timestamp, deadline: Deadline) {
+    pub(crate) fn put_tag(&self, name: &str, digest: Sha256, now: Timestamp) {
         let key = Sha256::of(name.as_bytes());
         let known = self.memory().tags.get(&key);
         let is_recent = |written: Timestamp| written <= now && now.duration_since(written) < CONFIRM_EVERY;
@@ -219,7 +214,7 @@ impl EvidenceStore {
             ours.write(EvidenceKind::Tag, key, &tag_file::encode(&name, digest, now));
             ours.touch(&ours.path(EvidenceKind::Image, digest));
         };
-        disk.start(1, deadline, Box::new(write));
+        disk.start(key, 1, write);
     }
 
     /// Merges a record into memory.

@@ -108,12 +108,12 @@ fn is_signed(record: &Record, key: &Key) -> bool {
 
 fn put(store: &EvidenceStore, image: &cosign::Image, found: &[FoundSignature]) {
     let manifest = Arc::from(image.manifest.as_slice());
-    store.put(&self::image(image), Some(&manifest), found, soon());
+    store.put(&self::image(image), Some(&manifest), found);
     store.settle();
 }
 
 fn put_tag(store: &EvidenceStore, name: &str, image: &cosign::Image, now: Timestamp) {
-    store.put_tag(name, digest(image), now, soon());
+    store.put_tag(name, digest(image), now);
     store.settle();
 }
 

@@ -45,7 +45,6 @@ impl Lookup<'_> {
         let refreshed = permit
             .map_err(|unavailable| Box::new((unavailable.into(), None)))
             .and_then(|permit| self.refresh(cached.as_ref(), permit, &leader.scope().sign_in, max_age, deadline));
-        // Only this request waits for the disk, and after the others have their result.
         match refreshed {
             Ok((mut cached, result)) => {
                 let RefreshResult { repository, confirmation, epoch, .. } = &result;
@@ -57,7 +56,7 @@ impl Lookup<'_> {
                 }
                 let outcome = Ok(cached);
                 leader.tell(&outcome);
-                self.notary.writer.write(server, gun, result, self.query.deadline);
+                self.notary.writer.write(server, gun, result);
                 self.notary.metrics.trust_lookup(Source::Refreshed);
                 outcome
             }
@@ -68,8 +67,8 @@ impl Lookup<'_> {
                 }
                 let outcome = Err(failure);
                 leader.tell(&outcome);
-                if state.is_some() {
-                    self.notary.writer.write_versions(server, gun, self.query.deadline);
+                if let Some((state, epoch)) = state {
+                    self.notary.writer.write_versions(server, gun, state, epoch);
                 }
                 outcome
             }

@@ -144,6 +144,12 @@ impl Notary {
         result
     }
 
+    /// Waits until all that was verified is on the disk, evidence of signatures included. Returns how many writes have not ended
+    /// when the deadline has passed.
+    pub(crate) fn finish_writes(&self, by: Deadline) -> usize {
+        self.writer.writer.finish(by)
+    }
+
     /// What the disk has of a repository, for people.
     pub fn stored(&self, server: &TrustServer, gun: &Gun) -> Option<StoredSummary> {
         self.store.summary(server, gun)

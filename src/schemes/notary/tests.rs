@@ -147,7 +147,9 @@ impl Bench {
             when_unavailable: ask.when_unavailable,
             deadline: Deadline::after(ask.wait),
         };
-        self.notary.ask(&query, ask.now)
+        let found = self.notary.ask(&query, ask.now);
+        self.notary.writer.writer.settle(); // tests look at the disk, and restart
+        found
     }
 
     /// Makes the cached data look this much older.

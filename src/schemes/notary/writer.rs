@@ -1,14 +1,13 @@
-//! Hands refreshed data to the background writer. The request that refreshed waits for half of the time that is left.
+//! Hands what a refresh has verified to the background writer. No request waits for it.
 
 use std::sync::Arc;
 
 use super::cached::RefreshResult;
 use super::store::Store;
-use crate::base::context::Deadline;
-use crate::schemes::memory_budget::Permit;
+use super::store::unwritten::Pending;
 use crate::schemes::notary::trust_server::TrustServer;
-use crate::schemes::storage::writer::{Job, MAX_WRITES, Writer};
-use portreeve_verify::tuf::Gun;
+use crate::schemes::storage::writer::{Job, Kind, NotWritten, Writer};
+use portreeve_verify::tuf::{Gun, TrustedState};
 
 /// Writes trust data. Shared by all workers.
 pub(crate) struct StoreWriter {
@@ -21,30 +20,34 @@ impl StoreWriter {
         Self { store, writer: Writer::default() }
     }
 
-    /// Writes the result of a refresh. Its memory is given back as soon as the writer has room for its bytes.
-    pub(crate) fn write(&self, server: &TrustServer, gun: &Gun, result: RefreshResult, deadline: Deadline) {
-        if !self.store.keeps_bytes() {
-            return;
-        }
+    /// Writes the result of a refresh, which the store has already.
+    pub(crate) fn write(&self, server: &TrustServer, gun: &Gun, result: RefreshResult) {
         let RefreshResult { repository, record, memory, epoch, .. } = result;
-        let (store, server, gun) = (Arc::clone(&self.store), server.clone(), gun.clone());
-        let bytes = record.values().map(Vec::len).sum();
-        let write = move || store.persist(&server, &gun, &repository, epoch, record, deadline);
-        self.run(bytes, memory, deadline, Box::new(write));
+        let state = Some(repository.trusted_state().clone());
+        let pending = Pending { state, epoch, files: Some(record), versions: false, room: None };
+        self.start(server, gun, pending);
+        drop(memory); // the writer has room for the files now, or they are dropped
     }
 
     /// Writes the versions that a failed refresh has verified.
-    pub(crate) fn write_versions(&self, server: &TrustServer, gun: &Gun, deadline: Deadline) {
-        if !self.store.keeps_bytes() {
-            return;
-        }
-        let (store, server, gun) = (Arc::clone(&self.store), server.clone(), gun.clone());
-        self.run(0, None, deadline, Box::new(move || store.persist_versions(&server, &gun, deadline)));
+    pub(crate) fn write_versions(&self, server: &TrustServer, gun: &Gun, state: TrustedState, epoch: u64) {
+        self.start(server, gun, Pending { state: Some(state), epoch, files: None, versions: true, room: None });
     }
 
-    fn run(&self, bytes: usize, memory: Option<Permit>, by: Deadline, write: Box<dyn FnOnce() + Send>) {
-        let patience = by.remaining().unwrap_or_default() / 2;
-        if let Err(why) = self.writer.run(Job { bytes, memory, most: MAX_WRITES, patience, write }, by) {
+    fn start(&self, server: &TrustServer, gun: &Gun, pending: Pending) {
+        let Some(name) = self.store.name_on_disk(server, gun) else { return };
+        let key = (server.clone(), gun.clone());
+        let added = self.store.hold(key.clone(), pending, |bytes| self.writer.room(bytes));
+        if !added.has_room {
+            self.store.not_written(&NotWritten::TooSlow);
+        }
+        if !added.is_first {
+            return;
+        }
+        let (store, ours) = (Arc::clone(&self.store), key.clone());
+        let write = Box::new(move || store.write_behind(&ours));
+        if let Err(why) = self.writer.start(Job { key: name, kind: Kind::TrustData, write }) {
+            self.store.drop_unwritten(&key);
             self.store.not_written(&why);
         }
     }

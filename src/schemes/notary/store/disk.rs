@@ -37,8 +37,8 @@ const LOCK: &str = "lock";
 /// Marks the directory of a repository that never verified an image, so that counting reads no index.
 const UNPROVEN: &str = "unproven";
 const MAX_NAME: usize = 8 << 10;
-/// A write fails if another process holds the lock for longer than this.
-const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+/// A write fails if another process holds the lock for longer than this: some writes on a slow disk.
+pub(crate) const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The cache directory.
 #[derive(Debug)]
@@ -58,6 +58,11 @@ impl<'a> Place<'a> {
     pub(crate) fn of((server, gun): &'a Key) -> Self {
         Self { server, gun }
     }
+
+    /// The name of the repository's directory.
+    pub(crate) fn name(self) -> Sha256 {
+        Sha256::of(format!("{}\0{}", self.server, self.gun).as_bytes()) // neither can hold the separator
+    }
 }
 
 /// How a write ended.
@@ -76,8 +81,7 @@ impl Disk {
 
     /// The directory of a repository.
     pub(crate) fn directory(&self, place: Place<'_>) -> PathBuf {
-        let name = format!("{}\0{}", place.server, place.gun); // neither can hold the separator
-        self.base.join(Sha256::of(name.as_bytes()).hex())
+        self.base.join(place.name().hex())
     }
 
     /// The stamp of the index: it changes with each generation. `None` where there is no index.

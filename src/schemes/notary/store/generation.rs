@@ -65,6 +65,11 @@ impl RepositoryRecord {
     }
 }
 
+/// The files that the server was asked for and that only [`Record`] has. All others are a part of the repository.
+pub(super) fn listed_files(repository: &Repository) -> impl Iterator<Item = Sha256> {
+    lists(repository).map(|(_, file, _)| file.sha256)
+}
+
 /// The verified lists of targets: role, file and version.
 fn lists(repository: &Repository) -> impl Iterator<Item = (String, &FileMeta, u64)> {
     let delegations = repository.delegations().iter().filter_map(|(role, found)| match found {

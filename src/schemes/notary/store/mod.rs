@@ -20,6 +20,7 @@ use crate::schemes::notary::store::disk::{Disk, Place};
 use crate::schemes::notary::store::read_back::{ReadBackError, read, read_back};
 use crate::schemes::notary::store::records::{Entry, Key, Records};
 use crate::schemes::notary::store::repository_record::{Confirmation, RepositoryRecord};
+use crate::schemes::notary::store::unwritten::Unwritten;
 use crate::schemes::notary::trust_server::TrustServer;
 use crate::schemes::storage::disk_quota::{DiskQuota, Used};
 use crate::schemes::storage::readers::Readers;
@@ -37,6 +38,7 @@ pub(crate) mod reset;
 pub(crate) mod state;
 pub(crate) mod stored_files;
 pub(crate) mod summary;
+pub(crate) mod unwritten;
 
 pub use crate::schemes::notary::store::disk_error::DiskError;
 pub use crate::schemes::notary::store::reset::reset;
@@ -51,6 +53,7 @@ pub(crate) struct Store {
     budget: Arc<MemoryBudget>,
     metrics: Arc<Metrics>,
     records: Mutex<Records>,
+    unwritten: Unwritten,
     warned_unwritable: AtomicBool,
     warned_unreadable: AtomicBool,
     /// There is no room for whole publications.
@@ -70,6 +73,7 @@ impl Store {
             budget: Arc::new(MemoryBudget::new(u64::MAX, Arc::clone(&metrics))),
             metrics,
             records: Mutex::new(Records { max_bytes, ..Records::default() }),
+            unwritten: Unwritten::default(),
             warned_unwritable: AtomicBool::new(false),
             warned_unreadable: AtomicBool::new(false),
             warned_full: HourlyWarning::default(),
@@ -100,8 +104,16 @@ impl Store {
     /// the next query; its root and minimum versions still bind.
     pub(crate) fn get(&self, server: &TrustServer, gun: &Gun, deadline: Deadline) -> Option<Arc<RepositoryRecord>> {
         let key = (server.clone(), gun.clone());
-        let memory = self.records().get(&key);
-        let Some(disk) = &self.disk else { return memory };
+        let Some(disk) = &self.disk else { return self.records().get(&key) };
+        let _reading = self.begin_reading(&key);
+        let mut memory = self.records().get(&key);
+        if memory.is_none() {
+            // It may have been evicted before it was written.
+            for (state, epoch) in self.unwritten.states(&key) {
+                self.record(server, gun, &state, epoch);
+                memory = self.records().get(&key);
+            }
+        }
         let before = memory.as_ref().map(|record| record.stamp);
         let patience = deadline.remaining().unwrap_or_default() / 2;
         let by = deadline.at_most(patience / 8 * 7); // verifying that takes too long must not look like a disk that hangs
@@ -119,6 +131,13 @@ impl Store {
             // What this process has verified itself is enough to go on.
             None => memory.or_else(|| self.merge(key, Some(RepositoryRecord::unreadable(&"it does not answer")))),
         }
+    }
+
+    /// Keeps the versions of a repository in memory while the disk is read. Otherwise they could be evicted because the disk has
+    /// them, while this request has read the disk before they were written.
+    fn begin_reading(&self, key: &Key) -> Reading<'_> {
+        *self.records().reading.entry(key.clone()).or_default() += 1;
+        Reading { store: self, key: key.clone() }
     }
 
     /// Merges what was read from the disk into the record in memory. Another query may have brought later data while
@@ -309,6 +328,24 @@ impl Store {
 
     fn records(&self) -> MutexGuard<'_, Records> {
         self.records.lock().unwrap_or_else(PoisonError::into_inner) // no code under it can panic half-way
+    }
+}
+
+/// A request that reads a repository from the disk, until it is dropped.
+struct Reading<'a> {
+    store: &'a Store,
+    key: Key,
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        let reading = &mut self.store.records().reading;
+        if let Some(count) = reading.get_mut(&self.key) {
+            *count -= 1;
+            if *count == 0 {
+                reading.remove(&self.key);
+            }
+        }
     }
 }
 

@@ -8,15 +8,18 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use super::disk::{Disk, Place, Written};
+use super::disk::{Disk, LOCK_PATIENCE, Place, Written};
 use super::disk_error::DiskError;
 use super::repository_record::RepositoryRecord;
 use super::state::State;
+use super::unwritten::{Added, Pending};
 use super::{Key, Store};
 use crate::base::context::Deadline;
 use crate::schemes::notary::recorder::Record;
 use crate::schemes::notary::trust_server::TrustServer;
 use crate::schemes::storage::disk_quota::Share;
+use crate::schemes::storage::writer::Room;
+use portreeve_verify::image::Sha256;
 use portreeve_verify::tuf::{Gun, Repository, TrustedState};
 
 /// How often a new time of confirmation alone is written: most refreshes that find nothing new cost no write.
@@ -33,6 +36,43 @@ struct Writing<'a> {
 }
 
 impl Store {
+    /// What the repository is called on the disk; `None` if nothing is kept there.
+    pub(crate) fn name_on_disk(&self, server: &TrustServer, gun: &Gun) -> Option<Sha256> {
+        self.disk.as_ref().map(|_| Place { server, gun }.name())
+    }
+
+    /// Holds what is to be written of a repository, until [`Store::write_behind`] has written it.
+    pub(crate) fn hold(&self, key: Key, pending: Pending, room: impl FnOnce(usize) -> Option<Room>) -> Added {
+        let newest = self.records().get(&key).and_then(|record| record.repository.clone());
+        self.unwritten.add(key, pending, newest.as_deref(), room)
+    }
+
+    /// What was held cannot be written.
+    pub(crate) fn drop_unwritten(&self, key: &Key) {
+        self.unwritten.remove(key);
+    }
+
+    /// Writes what is held of a repository: the newest that memory has.
+    pub(crate) fn write_behind(&self, key: &Key) {
+        let Some((Pending { state, epoch, files, versions, room }, writing)) = self.unwritten.begin(key) else {
+            return;
+        };
+        let ((server, gun), by) = (key, Deadline::after(LOCK_PATIENCE * 2));
+        let kept = self.records().get(key);
+        if let (None, Some(state)) = (&kept, &state) {
+            self.record(server, gun, state, epoch); // it was evicted, and must bind after a restart
+        }
+        match (files, kept.and_then(|kept| Some((kept.epoch, kept.repository.clone()?)))) {
+            (Some(files), Some((epoch, repository))) => self.persist(server, gun, &repository, epoch, files, by),
+            (Some(_), None) => self.persist_versions(server, gun, by),
+            (None, _) => {}
+        }
+        if versions {
+            self.persist_versions(server, gun, by);
+        }
+        drop((room, writing));
+    }
+
     /// Writes a repository that was kept with [`Store::insert`] in this epoch. `bytes` has what the server sent for it.
     pub(crate) fn persist(
         &self,
@@ -121,17 +161,32 @@ impl Store {
         let taken = taken.or_else(|| self.take(disk, place, &writing.record, &writing.state));
         let Some(taken) = taken else { return };
         let data = |record: &RepositoryRecord| record.repository.as_ref().map(Arc::as_ptr);
-        self.write(disk, place, &mut writing);
+        let is_written = self.write(disk, place, &mut writing);
         let Writing { key, mut record, .. } = writing;
         self.quota.changed(taken, share_on_disk(place, &record));
         let mut records = self.records();
-        if let Some(memory) = records.get(key).filter(|memory| data(memory) == data(&record)) {
+        let Some(memory) = records.get(key).filter(|memory| memory.epoch == record.epoch) else { return };
+        if data(&memory) == data(&record) {
             record.trusted_state.merge(&memory.trusted_state); // others may have raised it during the write
             records.insert(key.clone(), Arc::new(record));
+            return;
         }
+        if !is_written {
+            return;
+        }
+        // Later data came during the write, or the data was evicted. What is on the disk is known all the same, so that later data
+        // finds the files there that it shares.
+        let mut memory = RepositoryRecord::clone(&memory);
+        if memory.publication_version() >= record.publication_version() {
+            memory.stamp = record.stamp;
+        }
+        memory.trusted_state.merge(&record.trusted_state);
+        memory.on_disk = record.on_disk;
+        records.insert(key.clone(), Arc::new(memory));
     }
 
-    fn write(&self, disk: &Disk, place: Place<'_>, writing: &mut Writing<'_>) {
+    /// Writes a record; false if the disk stays as it is.
+    fn write(&self, disk: &Disk, place: Place<'_>, writing: &mut Writing<'_>) -> bool {
         let Writing { record, state, bytes, deadline, .. } = writing;
         // Missing bytes are fetched again only for a disk that can be written.
         let is_incomplete = std::mem::take(&mut record.incomplete);
@@ -146,11 +201,10 @@ impl Store {
             };
             if is_recent {
                 record.incomplete = is_incomplete;
-                return;
+                return false;
             }
         }
         let is_intact = record.on_disk.is_some();
-        // The verdict is there already. The caller waits for the write for at most half of the time that is left.
         let patience: Duration = deadline.remaining().unwrap_or_default() / 2;
         let written = disk.write(place, bytes, patience, |current| choose(place, current, state, is_intact));
         let written = match written {
@@ -171,9 +225,13 @@ impl Store {
                 let was_known = record.on_disk.as_ref().is_some_and(|old| is_known(&old.files));
                 record.stamp = stamp.filter(|_| was_known || is_known(&state.files));
                 record.on_disk = Some(written);
+                true
             }
             // The disk is read before the next refresh.
-            Some(Written::Superseded) | None => record.stamp = None,
+            Some(Written::Superseded) | None => {
+                record.stamp = None;
+                false
+            }
         }
     }
 

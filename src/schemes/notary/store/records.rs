@@ -32,6 +32,9 @@ pub(crate) struct Records {
     pub(crate) evidence: u64,
     /// Counts up with every use.
     pub(crate) clock: u64,
+    /// How many requests are reading each repository from the disk. Its versions are not evicted meanwhile: what was read may be
+    /// older.
+    pub(crate) reading: HashMap<Key, usize>,
 }
 
 pub(crate) struct Entry {
@@ -110,7 +113,8 @@ impl Records {
     pub(crate) fn insert(&mut self, key: Key, record: Arc<RepositoryRecord>) {
         self.clock += 1;
         if self.by_key.len() >= MAX_REPOSITORIES && !self.by_key.contains_key(&key) {
-            let oldest = self.by_key.iter().min_by_key(|(_, it)| (it.eviction_order(), it.used));
+            let others = self.by_key.iter().filter(|(key, _)| !self.reading.contains_key(*key));
+            let oldest = others.min_by_key(|(_, it)| (it.eviction_order(), it.used));
             if let Some(oldest) = oldest.map(|(key, _)| key.clone()) {
                 self.remove(&oldest);
             }
@@ -142,8 +146,9 @@ impl Records {
     /// Evicts the data that was used longest ago, of other repositories than `but`. Where no data is left, evicts a whole
     /// record, in [`Entry::eviction_order`].
     pub(crate) fn evict_one(&mut self, but: Option<&Key>) -> bool {
-        let others = self.by_key.iter().filter(|(key, _)| Some(*key) != but);
         let has_data = |it: &Entry| it.record.has_data();
+        let may_go = |key: &Key, it: &Entry| Some(key) != but && (has_data(it) || !self.reading.contains_key(key));
+        let others = self.by_key.iter().filter(|(key, it)| may_go(key, it));
         let oldest = others.min_by_key(|(_, it)| {
             (!has_data(it), if has_data(it) { (false, false) } else { it.eviction_order() }, it.used)
         });

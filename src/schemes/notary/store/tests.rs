@@ -22,6 +22,7 @@ use portreeve_verify::tuf::{
 };
 use portreeve_verify::{Unavailable, UnavailableCause};
 
+mod behind;
 mod damage;
 mod eviction;
 mod failed_refresh;

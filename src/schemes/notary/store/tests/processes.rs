@@ -105,6 +105,32 @@ fn what_is_read_slowly_does_not_undo_what_came_meanwhile() {
     assert_eq!(code(bench.refresh(&store, &old)), "rollback");
 }
 
+/// The versions were written and evicted since this request read the disk.
+#[test]
+fn what_was_read_before_a_write_does_not_replace_what_was_evicted_after_it() {
+    let bench = Bench::new();
+    let old = plant().publish();
+    let store = bench.start();
+    bench.refresh(&store, &old).unwrap();
+    let place = Place { server: &bench.server, gun: &bench.gun };
+    let key = (bench.server.clone(), bench.gun.clone());
+    let reading = store.begin_reading(&key);
+    let disk = store.disk.as_ref().unwrap();
+    let read = read(disk, &store.metrics, &store.budget, place, disk.stamp(place), unhurried());
+    bench.refresh(&store, &old.update(|signer| signer.touch("timestamp"))).unwrap();
+    assert!(store.records().get(&key).unwrap().is_on_disk());
+    while store.records().evict_one(None) {}
+    let known = store.merge(key.clone(), read).unwrap();
+    assert_eq!(timestamp_of(&known), 2);
+    drop(reading);
+    assert!(store.records().reading.is_empty());
+    assert_eq!(code(bench.refresh(&store, &old)), "rollback");
+    // Without a request that reads the disk it goes as any other.
+    while store.records().evict_one(None) {}
+    assert!(store.records().get(&key).is_none());
+    assert_eq!(timestamp_of(&store.get(&bench.server, &bench.gun, soon()).unwrap()), 2);
+}
+
 #[test]
 fn what_others_have_seen_of_other_roles_counts_here_too() {
     let bench = Bench::new();
@@ -230,9 +256,9 @@ fn nothing_that_happens_at_once_loses_a_version() {
                 let mut records = store.records();
                 let key = (bench.server.clone(), bench.gun.clone());
                 // As far as it goes without a disk that fails: what is nowhere else goes last.
-                while records.get(&key).is_some_and(|known| known.has_data() || known.is_on_disk()) {
-                    records.evict_one(Some(&other));
-                }
+                while records.get(&key).is_some_and(|known| known.has_data() || known.is_on_disk())
+                    && records.evict_one(Some(&other))
+                {}
                 "forgotten"
             }
             _ => code(bench.refresh(store, repo)),
