@@ -279,7 +279,10 @@ fn after_sudden_death_under_load_it_starts_on_the_same_ports_and_remembers() {
         }
         over.store(true, Ordering::SeqCst);
     });
-    // The trust data that it verified before SIGKILL is stored, and complete.
+    // The trust data that it verified is stored a moment after the answer, and complete whenever SIGKILL comes.
+    let cache = fs::read_dir(stage.site.config["trust"]["cache"].as_str().unwrap()).unwrap();
+    let indexes: Vec<_> = cache.map(|entry| entry.unwrap().path().join("state.json")).collect();
+    wait_until("the trust data to be stored", || indexes.iter().all(|index| index.exists()));
     serving.kill();
     stage.server.stop();
     serving = stage.site.serve_again(&serving);

@@ -11,6 +11,7 @@ mod cluster;
 mod commands;
 mod contract;
 mod cosign;
+mod disk;
 mod forgery;
 mod handovers;
 mod hostile;

@@ -159,6 +159,13 @@ impl Site {
         self.start_on(free_port(), free_port(), command).until_ready()
     }
 
+    /// Starts the webhook by another program, which is given its command line, and waits until it is ready.
+    #[track_caller]
+    pub(crate) fn serve_under(&self, mut by: Command) -> Serving {
+        by.arg(program());
+        self.start_on(free_port(), free_port(), by).until_ready()
+    }
+
     /// Starts the webhook on the ports of an earlier one, and waits until it is ready.
     #[track_caller]
     pub(crate) fn serve_again(&self, ended: &Serving) -> Serving {

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::mount::Mount;
 use crate::notary::{Digest, needs_notary};
 use crate::plant::{HMI, PLC, Plant};
-use crate::process::{Run, run};
+use crate::process::{Run, run, wait_until};
 use crate::product::Site;
 use crate::review::{assert_allowed, assert_denied, in_policy, patch, pinned, pod_review, policy_for, warnings};
 use crate::stage::Stage;
@@ -131,7 +131,9 @@ fn several_processes_share_one_cache() {
 fn a_restart_while_the_server_is_away_admits_what_was_admitted() {
     let mut stage = patient_stage();
     let review = pod_review(&image());
-    assert_allowed(&stage.site.serve().admit("/admit", &review)); // killed at the end of this statement
+    let mut serving = stage.site.serve();
+    assert_allowed(&serving.admit("/admit", &review));
+    assert_eq!(serving.terminate(), Some(0)); // it ends when all is stored
     stage.server.stop();
     let serving = stage.site.serve();
     let answer = serving.admit("/admit", &review);
@@ -180,6 +182,7 @@ fn a_cache_that_cannot_be_is_a_warning() {
     let serving = stage.site.serve();
     assert_allowed(&serving.admit("/admit", &pod_review(&image())));
     assert_allowed(&serving.admit("/admit", &pod_review(&image())));
+    wait_until("the warning", || serving.log().contains("trust.cache cannot be written"));
     assert_eq!(serving.log().matches("trust.cache cannot be written").count(), 1, "{}", serving.log());
     let metrics = serving.get_plain("/metrics").unwrap().body;
     assert!(!metrics.contains("portreeve_trust_store_failures_total 0"), "{metrics}");
@@ -273,14 +276,11 @@ fn ever_new_names_in_denied_workloads_fill_no_disk() {
         let run = run(Command::new("/usr/bin/du").args(["-s", "--block-size=1"]).arg(cache(&stage.site)), "").expect(0);
         run.stdout.split_whitespace().next().unwrap().parse::<u64>().unwrap()
     };
+    let full = "trust.cache is full (limits.trustCache, a quarter for";
+    wait_until("the warning", || serving.log().contains(full));
     assert!(du() <= 256 << 10, "{} bytes", du());
     assert!(serving.metric("portreeve_trust_store_failures_total").unwrap() > 0);
-    assert_eq!(
-        serving.log().matches("trust.cache is full (limits.trustCache, a quarter for").count(),
-        1,
-        "{}",
-        serving.log()
-    );
+    assert_eq!(serving.log().matches(full).count(), 1, "{}", serving.log());
     // Repositories of admitted images still have room.
     assert_allowed(&serving.admit("/admit", &pod_review(&image())));
     let report = report(&check(&stage.site).expect(ALLOWED));
