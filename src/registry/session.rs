@@ -10,7 +10,6 @@ use super::sign_in::SignIn;
 use super::token::{TokenError, TokenRequest};
 use crate::base::context::Deadline;
 use crate::base::secret::Secret;
-use crate::base::side_by_side::{Slot, side_by_side};
 use crate::http::authorization::{basic, bearer};
 use crate::http::client::{HttpError, JSON, Peer, Response};
 use crate::http::error_body;
@@ -25,13 +24,12 @@ use portreeve_verify::text::printable;
 use portreeve_verify::{Unavailable, UnavailableCause};
 
 pub(crate) mod redirect;
+pub(crate) mod together;
 
 /// A shorter time is not reported when the deadline has passed.
 const WORTH_TELLING: Duration = Duration::from_millis(100);
 /// Most credentials that are tried in one session.
 const MAX_CREDENTIALS: usize = 32;
-/// Most requests of one session at the same time: as many idle connections to one server are kept.
-const AT_ONCE: usize = 8;
 
 /// The server of a session.
 #[derive(Clone, Copy)]
@@ -175,45 +173,6 @@ impl<'a> Session<'a> {
     /// every response but 401 and 403.
     pub(crate) fn get(&mut self, path: &str, cap: usize) -> Result<Response, SessionError> {
         self.get_as(path, JSON, cap)
-    }
-
-    /// The same for several paths at the same time. They sign in together.
-    ///
-    /// The first requests to a server also go together. If it wants a sign-in, each of them is refused. But the requests after
-    /// the sign-in then have connections, and a new connection takes longer than a request.
-    pub(crate) fn get_all(&mut self, files: &[(String, usize)]) -> Vec<Result<Response, SessionError>> {
-        let slots: Vec<_> = files.iter().map(|_| Slot::new()).collect();
-        let mut results: Vec<Option<Result<Response, SessionError>>> = files.iter().map(|_| None).collect();
-        let mut signed_in = self.begin();
-        while signed_in.is_ok() {
-            let (session, known) = (&*self, &results);
-            side_by_side(files.len(), AT_ONCE, "fetch", &|number| {
-                if let (Some((path, cap)), Some(slot), Some(None)) =
-                    (files.get(number), slots.get(number), known.get(number))
-                {
-                    slot.put(session.send(path, JSON, *cap));
-                }
-            });
-            let mut refused = None;
-            for (slot, result) in slots.iter().zip(&mut results) {
-                match slot.take() {
-                    Some(Ok(response)) if is_refusal(&response) => refused = Some(response),
-                    Some(response) => {
-                        if response.is_ok() {
-                            self.accepted();
-                        }
-                        *result = Some(response);
-                    }
-                    None => {}
-                }
-            }
-            match refused {
-                Some(response) => signed_in = self.no_access(&response),
-                None => break,
-            }
-        }
-        let why = signed_in.err().unwrap_or_else(|| Unavailable::other(String::new()));
-        results.into_iter().map(|result| result.unwrap_or_else(|| Err(why.clone().into()))).collect()
     }
 
     /// The same for other media types.

@@ -19,6 +19,7 @@ use crate::keychain::credentials::Credentials;
 use crate::metrics;
 use crate::registry::client::Client;
 use crate::registry::session::redirect::Redirected;
+use crate::registry::session::together;
 use crate::registry::session::{Granted, Scope, Server, Session, SessionError};
 use crate::registry::sign_in::SignIn;
 use portreeve_verify::Unavailable;
@@ -50,6 +51,8 @@ pub(super) struct Remote<'a> {
     granted: Mutex<Option<Granted>>,
     /// Has the server answered as a registry does?
     is_registry: AtomicBool,
+    /// What was fetched ahead, by its path and its cap.
+    ahead: Mutex<Vec<(together::Wanted, Result<Response, SessionError>)>>,
 }
 
 impl<'a> Remote<'a> {
@@ -61,7 +64,8 @@ impl<'a> Remote<'a> {
         deadline: Deadline,
     ) -> Self {
         let (granted, is_registry) = (Mutex::default(), AtomicBool::new(false));
-        Self { client, url, name, credentials, deadline, watched: None, granted, is_registry }
+        let ahead = Mutex::default();
+        Self { client, url, name, credentials, deadline, watched: None, granted, is_registry, ahead }
     }
 
     /// The same, while other requests wait for it.
@@ -90,7 +94,17 @@ impl<'a> Remote<'a> {
     /// GETs a path below the repository's. `what` is asked for, in words.
     fn get(&self, path: &str, accept: &'static str, cap: usize, what: &str) -> Result<Response, FetchError> {
         let path = format!("/v2/{}/{path}", self.name);
-        self.ask(|session| session.get_as(&path, accept, cap)).map_err(|error| self.failed(error, what))
+        let response = match self.take_ahead(&path, cap) {
+            Some(response) => response,
+            None => self.ask(|session| session.get_as(&path, accept, cap)),
+        };
+        response.map_err(|error| self.failed(error, what))
+    }
+
+    fn take_ahead(&self, path: &str, cap: usize) -> Option<Result<Response, SessionError>> {
+        let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = ahead.iter().position(|(wanted, _)| wanted.path == path && wanted.cap == cap)?;
+        Some(ahead.swap_remove(at).1)
     }
 
     fn failed(&self, error: SessionError, what: &str) -> FetchError {
@@ -244,6 +258,16 @@ struct Manifest {
 }
 
 impl Repository for Remote<'_> {
+    fn prefetch(&self, image: Sha256, cap: usize) {
+        let files = [("manifests", MANIFESTS), ("referrers", media_type::OCI_INDEX)].map(|(part, accept)| {
+            let path = format!("/v2/{}/{part}/{image}", self.name);
+            together::Wanted { path, accept, cap }
+        });
+        if let Ok(responses) = self.ask(|session| Ok(session.get_all(&files))) {
+            *self.ahead.lock().unwrap_or_else(PoisonError::into_inner) = files.into_iter().zip(responses).collect();
+        }
+    }
+
     fn image(&self, wanted: Wanted<'_>, cap: usize) -> Result<FetchedImage, FetchError> {
         let Manifest { bytes, content_type, expected, what } = self.manifest(wanted, cap.min(MAX_MANIFEST))?;
         let image =

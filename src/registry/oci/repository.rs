@@ -56,6 +56,10 @@ pub(crate) struct FetchedSignatures {
 /// A repository at a registry or in a layout. Requests may be made from several threads at once. `cap` is the most bytes that are
 /// read: a larger body is [`FetchError::TooLarge`], and the caller asks again with a larger cap once it has memory for it.
 pub(crate) trait Repository: Sync {
+    /// The manifest of this image and the list of its referrers are asked for next, each with this cap first. They may be fetched
+    /// at the same time. What is not asked for after all does not count.
+    fn prefetch(&self, _image: Sha256, _cap: usize) {}
+
     /// The image's manifest or index. By a digest: the bytes have that digest.
     fn image(&self, wanted: Wanted<'_>, cap: usize) -> Result<FetchedImage, FetchError>;
 

@@ -11,7 +11,7 @@ use super::collect::Collector;
 use super::collected::{Collected, Tried};
 use super::flight::{Failure, Key, Scope, SideName, Wanted, is_general};
 use super::lookup::Lookup;
-use super::memory::{Account, Patience};
+use super::memory::{Account, Patience, SMALL, as_u64};
 use super::message;
 use crate::base::context::Deadline;
 use crate::base::single_flight::{Call, Entry, Join, Leader, Outcome};
@@ -220,7 +220,8 @@ impl Lookup<'_> {
         collected.is_complete() || self.judge(collected).is_ok()
     }
 
-    /// The image's manifest.
+    /// The image's manifest. For a digest, the list of its referrers is asked for at the same time if it is at the same place: no
+    /// image is admitted without that list.
     fn image(
         &self,
         key: &Key,
@@ -228,9 +229,18 @@ impl Lookup<'_> {
         patience: Patience<'_>,
     ) -> Result<Arc<Collected>, FetchError> {
         let account = Account::new(&self.cosign.shared.budget, &self.sides.image.place.to_string());
+        let list = match (&key.wanted, self.sides.of_signatures()) {
+            (Wanted::Digest(image), SideName::Image) => {
+                let taken = account.take(as_u64(SMALL), patience).map_err(FetchError::Unavailable)?;
+                repository.prefetch(*image, SMALL);
+                Some(taken)
+            }
+            _ => None,
+        };
         let read = |cap| repository.image(key.wanted.as_ref(), cap);
         let (fetched, taken) = account.read(MAX_MANIFEST, patience, read)?;
         taken.keep(fetched.bytes.len());
+        drop(list);
         self.resolved.set(Some(fetched.image.digest));
         Ok(Arc::new(Collected {
             image: fetched.image,

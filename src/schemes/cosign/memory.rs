@@ -15,8 +15,9 @@ use portreeve_verify::{Unavailable, UnavailableCause};
 const FREE: u64 = 384 << 10;
 /// The caps with which something of unknown size is asked for, before the largest.
 const CAPS: [usize; 2] = [SMALL, 256 << 10];
-/// What is no larger takes little, also when it has been read.
-const SMALL: usize = 32 << 10;
+/// What is no larger takes little, also when it has been read. Beside the reading of one such document there is room for the bytes
+/// of another.
+pub(super) const SMALL: usize = 32 << 10;
 
 /// The account of one image.
 pub(super) struct Account {

@@ -1,9 +1,10 @@
 //! A repository's metadata on a Notary server: how its files are named, and what the server's responses mean.
 
-use crate::http::client::Response;
+use crate::http::client::{JSON, Response};
 use crate::http::error_body;
 use crate::http::url::ServerUrl;
 use crate::metrics;
+use crate::registry::session::together::Wanted;
 use crate::registry::session::{Server, Session, SessionError};
 use portreeve_verify::Unavailable;
 use portreeve_verify::tuf::{FetchError, Gun, MetadataName, MetadataSource};
@@ -73,8 +74,9 @@ impl MetadataSource for Remote<'_> {
         if files.len() < 2 {
             return; // nothing to do at the same time
         }
-        let paths: Vec<_> = files.iter().map(|(name, cap)| (self.path(name), *cap)).collect();
-        let responses = self.session.get_all(&paths);
+        let wanted = |(name, cap): &(MetadataName, usize)| Wanted { path: self.path(name), accept: JSON, cap: *cap };
+        let wanted: Vec<_> = files.iter().map(wanted).collect();
+        let responses = self.session.get_all(&wanted);
         self.ahead = (files.iter().zip(responses))
             .map(|((name, cap), response)| (name.clone(), *cap, self.file(name, response)))
             .collect();

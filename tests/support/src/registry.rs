@@ -17,6 +17,7 @@
 //! the test says.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::certificates::Authority;
 use crate::server::Server;
@@ -148,21 +149,10 @@ impl Registry {
         fit.iter().map(|exchange| open_with(exchange)).max().unwrap_or(0)
     }
 
-    /// The number of rounds in which the requests came: a request that came after the end of all requests of a round
-    /// begins the next. Requests that go at the same time are one round. Set [`Fault::Delay`] before.
-    pub fn rounds(&self) -> usize {
-        let mut exchanges = self.exchanges();
-        exchanges.sort_by_key(|exchange| exchange.began);
-        let mut rounds = 0;
-        let mut end = None;
-        for exchange in &exchanges {
-            if end.is_none_or(|end| exchange.began >= end) {
-                rounds += 1;
-                end = exchange.ended;
-            }
-            end = end.max(exchange.ended);
-        }
-        rounds
+    /// The most requests so far of which each may depend on the one before it, if every response takes at least this long
+    /// ([`Fault::Delay`]): a request that began earlier than this after another was made beside it.
+    pub fn in_a_row(&self, response_time: Duration) -> usize {
+        self.server.in_a_row(response_time)
     }
 
     /// Empties the log.

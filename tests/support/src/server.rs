@@ -140,6 +140,20 @@ impl<C: Content> Server<C> {
         self.state().log.iter().filter(|exchange| exchange.request.target.contains(part)).count()
     }
 
+    /// The most requests so far of which each may depend on the one before it, if every response takes at least this long: a
+    /// request that began earlier than this after another was made beside it.
+    pub(crate) fn in_a_row(&self, response_time: Duration) -> usize {
+        let mut began: Vec<_> = self.state().log.iter().map(|exchange| exchange.began).collect();
+        began.sort();
+        let mut row: Vec<Instant> = Vec::new();
+        for began in began {
+            if row.last().is_none_or(|last| began >= *last + response_time) {
+                row.push(began);
+            }
+        }
+        row.len()
+    }
+
     pub(crate) fn forget_requests(&self) {
         let mut state = self.state();
         state.dropped += state.log.len();

@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::certificates::Authority;
 use crate::server::sign_in::Gate;
@@ -142,15 +142,7 @@ impl TrustServer {
     /// The most requests so far of which each may depend on the one before it, if every response takes at least this long
     /// ([`Fault::Delay`]): a request that began earlier than this after another was made beside it.
     pub fn in_a_row(&self, response_time: Duration) -> usize {
-        let mut began: Vec<_> = self.server.state().log.iter().map(|exchange| exchange.began).collect();
-        began.sort();
-        let mut chain: Vec<Instant> = Vec::new();
-        for began in began {
-            if chain.last().is_none_or(|last| began >= *last + response_time) {
-                chain.push(began);
-            }
-        }
-        chain.len()
+        self.server.in_a_row(response_time)
     }
 
     /// The number of requests with `part` in their path or query.

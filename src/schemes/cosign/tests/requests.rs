@@ -61,7 +61,7 @@ fn without_the_referrers_api_both_tags_are_asked_for_at_once() {
     tags.sort();
     assert_eq!(tags, ["GET manifests/sha256-…", "GET manifests/sha256-….sig"]);
     assert_eq!(trips[6..], ["GET blobs/sha256:…"]);
-    assert_eq!(bench.registry.rounds(), 6);
+    assert_eq!(bench.registry.in_a_row(DELAY), 6);
 }
 
 #[test]
@@ -75,19 +75,48 @@ fn signatures_are_fetched_side_by_side_and_four_at_most() {
     bench.verdict().unwrap();
     assert_eq!(bench.registry.most_at_once(""), 4);
     // Two rounds of four, each a manifest and a blob.
-    assert!(bench.registry.rounds() <= 7, "{}", bench.registry.rounds());
+    assert!(bench.registry.in_a_row(DELAY) <= 7, "{}", bench.registry.in_a_row(DELAY));
     assert_eq!(bench.registry.requests().len(), 2 + 8 + 8);
 }
 
 #[test]
-fn a_digest_is_looked_up_like_a_tag_when_nothing_is_stored() {
+fn a_digest_is_looked_up_with_its_referrers_beside_it_when_nothing_is_stored() {
     let bench = Bench::signed(&Options::default());
+    bench.registry.misbehave("", Fault::Delay(DELAY));
     let rule = bench.rule();
     let image = format!(":anything{}", bench.by_digest());
     let verified = bench.ask(&Ask::of(&image, &rule)).unwrap();
     assert_eq!(verified.digest.sha256().to_string(), bench.image.digest());
-    let expected = ["GET manifests/sha256:…", "GET referrers/sha256:…", "GET manifests/sha256:…", "GET blobs/sha256:…"];
-    assert_eq!(bench.registry.round_trips(), expected, "the tag beside a digest is not looked at");
+    let mut trips = bench.registry.round_trips();
+    trips.sort();
+    let expected = ["GET blobs/sha256:…", "GET manifests/sha256:…", "GET manifests/sha256:…", "GET referrers/sha256:…"];
+    assert_eq!(trips, expected, "the tag beside a digest is not looked at");
+    assert_eq!(bench.registry.in_a_row(DELAY), 3);
+}
+
+/// With a sign-in: refusals, token, manifest and referrers, signature's manifest, blob.
+#[test]
+fn first_contact_about_a_digest_takes_five_round_trips_in_a_row() {
+    let bench = Bench::signed(&Options::default());
+    let credentials = guarded(&bench);
+    bench.registry.misbehave("", Fault::Delay(DELAY));
+    let rule = bench.rule();
+    bench.ask(&Ask { credentials: &credentials, ..Ask::of(&bench.by_digest(), &rule) }).unwrap();
+    assert_eq!((bench.registry.count("/token"), bench.registry.in_a_row(DELAY)), (1, 5));
+    assert_eq!(bench.registry.requests().len(), 7);
+}
+
+#[test]
+fn what_is_asked_for_beside_a_manifest_says_nothing_without_it() {
+    let bench = Bench::signed(&Options::default());
+    let rule = bench.rule();
+    bench.registry.misbehave("/referrers/", Fault::Status(500));
+    let absent = format!("@sha256:{}", "ab".repeat(32));
+    rejected(bench.ask(&Ask::of(&absent, &rule)), "not-found");
+    unavailable(bench.ask(&Ask::of(&bench.by_digest(), &rule)));
+    bench.registry.behave();
+    bench.registry.misbehave("/manifests/", Fault::Status(500));
+    unavailable(bench.ask(&Ask::of(&bench.by_digest(), &rule)));
 }
 
 #[test]
