@@ -2,6 +2,7 @@
 //! the same text. Refuses user information, fragments, dot segments and characters that are not ASCII. Resolves no name.
 
 use std::fmt;
+use std::sync::Arc;
 
 use ureq::http::Uri;
 
@@ -14,7 +15,7 @@ const MAX_REDIRECT: usize = 8192;
 
 /// The URL of a server: `https://host[:port][/path]`, or `http` where the operator allows plain HTTP.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ServerUrl(String);
+pub struct ServerUrl(Arc<str>);
 
 impl ServerUrl {
     /// Checks a URL: scheme, host, no user, no query, no fragment. A trailing slash is dropped.
@@ -23,12 +24,12 @@ impl ServerUrl {
         if parsed.query.is_some() {
             return Err(UrlError::NotAllowed { url: printable_url(url), part: "a query (?…)" });
         }
-        Ok(Self(format!("{}{}", parsed.origin(), parsed.path.trim_end_matches('/'))))
+        Ok(Self(format!("{}{}", parsed.origin(), parsed.path.trim_end_matches('/')).into()))
     }
 
     /// The URL of the registry with this host, which comes from an image's name.
     pub(crate) fn of_registry(host: &str) -> Self {
-        Self(format!("https://{host}"))
+        Self(format!("https://{host}").into())
     }
 
     /// The URL, without a trailing slash.

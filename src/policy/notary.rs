@@ -33,7 +33,7 @@ pub(super) fn read(trust: &Node, problems: &mut Problems) -> Option<Option<Rule>
         server: read_server(trust, problems),
         signers: read_signers(trust, problems),
         signer_secrets: signers::read_secrets(trust, "an entry of policy.trust.signerSecrets", problems),
-        roots: read_roots(trust, problems),
+        roots: read_roots(trust, problems).into(),
         remap: read_remap(trust, problems),
         when_unavailable: unavailable::read_rule(trust, problems),
         max_stale: unavailable::read_max_stale(trust, problems),

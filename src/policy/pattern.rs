@@ -127,9 +127,9 @@ impl Pattern {
 
     /// Does it match this host, with or without the default port? Only a pattern with a star could tell the two apart.
     fn matches_host(&self, host: &str) -> bool {
-        let has_port = host.rsplit_once(']').map_or(host, |(_, after)| after).contains(':');
+        let has_port = || host.rsplit_once(']').map_or(host, |(_, after)| after).contains(':');
         let has_star = self.host.literal().is_none();
-        self.host.matches(host) || (has_star && !has_port && self.host.matches(&format!("{host}:443")))
+        self.host.matches(host) || (has_star && !has_port() && self.host.matches(&format!("{host}:443")))
     }
 
     /// Could an image that it matches have a name with this prefix, which ends in `/`? A star is assumed to match anything.

@@ -167,13 +167,13 @@ impl Rules {
     /// The rules that could decide, by rank. Each bucket is sorted by rank, so a rule that matches every tag ends the search
     /// after its class.
     fn candidates(&self, image: &Reference, tried: &mut usize) -> Vec<&Ranked> {
+        let name = image.repository();
         let (host, path) = pattern::compared(image);
-        let name = format!("{host}/{path}");
         // The folders that the image lies in: `host/`, `host/a`, `host/a/b`.
         let top = name.get(..=host.len());
         let below = path.match_indices('/').filter_map(|(at, _)| name.get(..host.len() + 1 + at));
         let folders = top.into_iter().chain(below).filter_map(|folder| self.by_folder.get(folder));
-        let buckets = self.by_name.get(&name).into_iter().chain(folders).chain([&self.any_host]);
+        let buckets = self.by_name.get(name).into_iter().chain(folders).chain([&self.any_host]);
         let mut last = usize::MAX;
         let mut ranks = Vec::new();
         for bucket in buckets {

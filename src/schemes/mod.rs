@@ -264,7 +264,7 @@ enum Data {
         /// The tag that was signed together with the digest.
         tag: String,
         /// The role that released it.
-        released_by: String,
+        released_by: &'static str,
         repository: Arc<Repository>,
     },
     Cosign(cosign::Signed),

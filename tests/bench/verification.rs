@@ -324,7 +324,7 @@ impl Case {
         Self {
             dir: dir.to_owned(),
             gun: Gun::new(GUN).unwrap(),
-            anchor: Anchor { pins: Vec::new(), first_use: FirstUse::Allowed },
+            anchor: Anchor { pins: Arc::default(), first_use: FirstUse::Allowed },
             now: Timestamp::now(),
             files,
             roles: signers.iter().map(|signer| signer.role.clone()).collect(),

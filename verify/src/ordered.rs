@@ -26,6 +26,9 @@ pub fn set<T: Ord>(entries: impl IntoIterator<Item = T>) -> BTreeSet<T> {
 
 /// Sorts a list; entries that compare as equal keep their order.
 pub fn sort_by<T>(list: &mut Vec<T>, compare: impl Fn(&T, &T) -> Ordering) {
+    if list.len() < 2 {
+        return;
+    }
     let order = order(list.len(), &|a, b| match list.get(a).zip(list.get(b)) {
         Some((a, b)) => compare(a, b),
         None => Ordering::Equal,

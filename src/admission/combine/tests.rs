@@ -35,7 +35,7 @@ fn verdict(repository: &Arc<Repository>, scheme: &'static str, letter: char) -> 
         let target = repository.find_target(TargetQuery { tag: Some(tag), digest: None }, &[], now()).unwrap();
         let repository = Arc::clone(repository);
         let verified = notary::Verified { target, freshness: Freshness::Cached, repository };
-        Verdict::Verified(Box::new(verified.into()))
+        Verdict::Verified(Box::new(verified.signed_by(&[])))
     };
     let verdict = match letter.to_ascii_uppercase() {
         'A' => verified("a"),
@@ -106,7 +106,7 @@ const TABLE: &[(&str, &str, usize)] = &[
 fn repository() -> Arc<Repository> {
     let signer = Signer::new_at("registry.local/plc", now());
     let repo = signer.release("a", [1; 32], 100, &[]).release("b", [2; 32], 100, &[]).publish();
-    let anchor = Anchor { pins: Vec::new(), first_use: FirstUse::Allowed };
+    let anchor = Anchor { pins: Arc::default(), first_use: FirstUse::Allowed };
     let gun = Gun::new("registry.local/plc").unwrap();
     let mut server = Files(repo.files().clone());
     Arc::new(Repository::refresh(&mut server, &gun, &anchor, None, &BTreeSet::new(), now()).unwrap())

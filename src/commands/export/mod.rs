@@ -111,7 +111,10 @@ fn export(config: &Config, wanted: &Wanted, timeout: Duration) -> Result<String,
     let mounted = MountedCredentials::new(Some(config.mounted_credentials.clone()));
     let credentials = Credentials::new(&mounted, gun.as_str(), None);
     // The site verifies the data again with its own pins. Without a pin, the first use of the root is here.
-    let anchor = Anchor { first_use: if pins.is_empty() { config.trust.first_use } else { FirstUse::Forbidden }, pins };
+    let anchor = Anchor {
+        first_use: if pins.is_empty() { config.trust.first_use } else { FirstUse::Forbidden },
+        pins: pins.into(),
+    };
     let now = Timestamp::now();
     let deadline = Deadline::after(timeout);
     let request = ExportRequest { gun: &gun, server: &server, anchor: &anchor, credentials: &credentials, deadline };

@@ -5,6 +5,7 @@
 
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,7 +26,8 @@ use crate::registry::session::{no_permit, out_of_time};
 use crate::registry::sign_in::SignIn;
 use crate::schemes::notary::store::repository_record::RepositoryRecord;
 use crate::schemes::{Freshness, WhenUnavailable};
-use portreeve_verify::tuf::{RefreshError, Rejection, RoleName, SignedTarget};
+use portreeve_verify::ordered;
+use portreeve_verify::tuf::{RefreshError, Rejection, RequiredSigner, RoleName, SignedTarget};
 use portreeve_verify::{Unavailable, UnavailableCause};
 
 /// The lookup for one query.
@@ -33,11 +35,25 @@ pub(crate) struct Lookup<'a> {
     pub(crate) notary: &'a Notary,
     pub(crate) query: &'a Query<'a>,
     /// The required signers' roles.
-    pub(crate) roles: BTreeSet<RoleName>,
+    pub(crate) roles: RequiredRoles<'a>,
     /// The key of its refresh, once one is needed.
     pub(crate) key: OnceCell<Key>,
     pub(crate) began: Instant,
     pub(crate) now: Timestamp,
+}
+
+/// The roles of signers. The set is made only for queries that the cache does not answer.
+pub(crate) struct RequiredRoles<'a> {
+    pub(crate) signers: &'a [RequiredSigner],
+    pub(crate) set: OnceCell<BTreeSet<RoleName>>,
+}
+
+impl Deref for RequiredRoles<'_> {
+    type Target = BTreeSet<RoleName>;
+
+    fn deref(&self) -> &BTreeSet<RoleName> {
+        self.set.get_or_init(|| ordered::set(self.signers.iter().map(|signer| signer.role.clone())))
+    }
 }
 
 /// How often a request that waits for a refresh checks how that one comes along with signing in.
@@ -227,7 +243,7 @@ impl Lookup<'_> {
 
     pub(crate) fn scope(&self, credentials: Option<Fingerprint>) -> RefreshScope {
         let sign_in = Arc::new(credentials.map_or_else(SignIn::default, SignIn::with));
-        RefreshScope { roles: self.roles.clone(), sign_in }
+        RefreshScope { roles: BTreeSet::clone(&self.roles), sign_in }
     }
 
     pub(crate) fn find_target(&self, cached: &CachedRepository) -> Result<SignedTarget, Rejection> {
@@ -236,9 +252,8 @@ impl Lookup<'_> {
     }
 
     fn serves(&self, cached: &CachedRepository, max_age: Duration) -> bool {
-        cached.age() <= max_age
-            && !cached.repository.is_superseded()
-            && cached.repository.knows_delegations(&self.roles)
+        let delegations = cached.repository.delegations();
+        cached.age() <= max_age && self.query.signers.iter().all(|signer| delegations.contains_key(&signer.role))
     }
 
     /// Does another request's failure hold for this query as well?

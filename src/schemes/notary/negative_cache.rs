@@ -75,7 +75,7 @@ mod tests {
         Key {
             server: TrustServer::parse("https://notary.local", PlainHttp::Refused).unwrap(),
             gun: Gun::new(&format!("registry.local/{name}")).unwrap(),
-            anchor: Anchor { pins: Vec::new(), first_use: FirstUse::Allowed },
+            anchor: Anchor { pins: Arc::default(), first_use: FirstUse::Allowed },
         }
     }
 

@@ -118,11 +118,11 @@ impl Lookup<'_> {
         let began = Instant::now();
         let record = self.record();
         let epoch = record.as_ref().map_or(0, |record| record.epoch());
-        let mut roles = self.roles.clone();
+        let mut roles = BTreeSet::clone(&self.roles);
         if let Some(record) = &record {
             // The signers of other queries are refreshed as well, or two policies for one repository would fetch in turns. A
             // fault in one signer's role rejects only the images that need that signer.
-            let more: Vec<_> = record.roles().filter(|role| !roles.contains(role)).cloned().collect();
+            let more: Vec<_> = record.roles().filter(|role| !roles.contains(*role)).cloned().collect();
             roles.extend(more.into_iter().take(MAX_ROLES.saturating_sub(roles.len())));
         }
         let mut attempt = |record: Option<&RepositoryRecord>, roles: &BTreeSet<RoleName>| match record {
@@ -133,7 +133,7 @@ impl Lookup<'_> {
         // The missing file may be that of another query's signer. The state that was verified so far stays.
         if let (Some(record), Err(failed)) = (&record, &refreshed)
             && matches!(failed.error, RefreshError::Unavailable(_))
-            && roles != self.roles
+            && roles != *self.roles
             && deadline.remaining().is_some()
         {
             let record =

@@ -1,5 +1,6 @@
 //! What a policy can require of Notary v1 trust data: the fields of `policy.trust`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::schemes::UnavailableRule;
@@ -17,7 +18,7 @@ pub struct Rule {
     /// `signerSecrets`: the names of secrets with further signers' keys.
     pub signer_secrets: Vec<String>,
     /// `roots`.
-    pub roots: Vec<RootPin>,
+    pub roots: Arc<Vec<RootPin>>,
     /// `remap`.
     pub remap: Option<Remap>,
     /// `whenUnavailable`. Without it, the configuration decides.

@@ -4,6 +4,7 @@
 //! image, the image is rejected.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::Notary;
@@ -19,8 +20,8 @@ use crate::schemes::{
 use portreeve_verify::image::{Digest, Glob, Reference};
 use portreeve_verify::text::printable;
 use portreeve_verify::tuf::{
-    Anchor, FirstUse, Gun, RefreshError, Rejection, RequiredSigner, RoleName, SignerKey, SourceKind, TagFilter,
-    TargetQuery,
+    Anchor, FirstUse, Gun, RefreshError, Rejection, RequiredSigner, RoleName, SignedTarget, SignerKey, SourceKind,
+    TagFilter, TargetQuery,
 };
 use portreeve_verify::{Unavailable, UnavailableCause};
 
@@ -83,7 +84,7 @@ impl NotaryV1 {
                 return Err(Refusal::Rejected { code: "digest-not-signed", message });
             }
         };
-        let anchor = Anchor { pins: rule.roots.clone(), first_use: self.first_use };
+        let anchor = Anchor { pins: Arc::clone(&rule.roots), first_use: self.first_use };
         let mirror = self.mirror(rule, image, gun, server);
         let credentials = Credentials::new(keychain, gun.as_str(), mirror);
         let lookup = query::Query {
@@ -103,7 +104,7 @@ impl NotaryV1 {
         trace.trust = Some(began.elapsed().saturating_sub(collected));
         let slip = || server.slip().map(|slip| format!("; {slip}")).unwrap_or_default();
         match asked {
-            Ok(verified) => Ok(Verified::from(verified)),
+            Ok(verified) => Ok(verified.signed_by(&signers)),
             Err(RefreshError::Rejected(rejection)) => {
                 let told = rejection.describe(server.source_kind());
                 let among = match &rejection {
@@ -183,20 +184,19 @@ impl NotaryV1 {
     /// those of the mirror.
     fn mirror<'i>(&self, rule: &Rule, image: &'i Reference, gun: &Gun, server: &TrustServer) -> Option<&'i str> {
         let may_see = rule.server.is_some()
+            || rule.remap.is_none()
             || image.host() == gun.host()
             || self.server_of(image.host()).is_ok_and(|own| own == *server);
         may_see.then(|| image.repository())
     }
 }
 
-impl From<query::Verified> for Verified {
-    fn from(query::Verified { target, freshness, repository }: query::Verified) -> Self {
-        Self {
-            digest: target.digest,
-            signers: target.signers.iter().map(|role| role.signer().to_owned()).collect(),
-            freshness,
-            evidence: Evidence(Data::NotaryV1 { tag: target.tag, released_by: target.released_by, repository }),
-        }
+impl query::Verified {
+    /// The result of a query for these signers.
+    pub(crate) fn signed_by(self, signers: &[RequiredSigner]) -> Verified {
+        let Self { target: SignedTarget { digest, tag, released_by }, freshness, repository } = self;
+        let signers = signers.iter().map(|signer| signer.role.signer().to_owned()).collect();
+        Verified { digest, signers, freshness, evidence: Evidence(Data::NotaryV1 { tag, released_by, repository }) }
     }
 }
 

@@ -12,8 +12,17 @@ use portreeve_verify::text::printable;
 /// the default one) and `{host}` (without any port).
 #[derive(Clone, Debug)]
 pub struct TrustServers {
-    entries: BTreeMap<String, String>,
+    entries: BTreeMap<String, Entry>,
     plain_http: PlainHttp,
+}
+
+/// The value for one registry, or for all that a wildcard matches.
+#[derive(Clone, Debug)]
+enum Entry {
+    /// One server, whatever the host.
+    Server(TrustServer),
+    /// A URL with a place for the host.
+    Template(String),
 }
 
 impl TrustServers {
@@ -34,31 +43,49 @@ impl TrustServers {
             if host.is_empty() || host.contains(['*', '/', '{', '}']) && pattern != "*" {
                 return Err(TrustServersError::Pattern { pattern });
             }
-            TrustServer::parse(&fill(&url, "registry.invalid"), plain_http)
-                .map_err(|source| TrustServersError::Url { pattern: pattern.clone(), source })?;
+            let bad = |source| TrustServersError::Url { pattern: pattern.clone(), source };
+            TrustServer::parse(&fill(&url, "registry.invalid"), plain_http).map_err(bad)?;
             let host = one_spelling(&pattern.to_ascii_lowercase()).into_owned();
-            if checked.insert(host, url).is_some() {
+            let entry = Entry::new(&host, url, plain_http);
+            if checked.insert(host, entry).is_some() {
                 return Err(TrustServersError::Twice { pattern });
             }
         }
         for (host, url) in Self::DEFAULTS {
-            checked.entry(host.to_owned()).or_insert_with(|| url.to_owned());
+            checked.entry(host.to_owned()).or_insert_with(|| Entry::new(host, url.to_owned(), plain_http));
         }
         Ok(Self { entries: checked, plain_http })
     }
 
     /// The trust server for a registry's host; `None` where nothing is configured for it.
     pub fn for_host(&self, host: &str) -> Option<Result<TrustServer, TrustServerError>> {
+        // The hosts of images have their one spelling already, and so have the keys.
+        if let Some(Entry::Server(server)) = self.entries.get(host) {
+            return Some(Ok(server.clone()));
+        }
         let host = &*one_spelling(host);
         let exact = self.entries.get(host);
-        let url = exact.or_else(|| {
+        let entry = exact.or_else(|| {
             let matching = self.entries.iter().filter(|(pattern, _)| match pattern.strip_prefix('*') {
                 Some(suffix) => host.len() > suffix.len() && host.ends_with(suffix),
                 None => false,
             });
-            matching.max_by_key(|(pattern, _)| pattern.len()).map(|(_, url)| url)
+            matching.max_by_key(|(pattern, _)| pattern.len()).map(|(_, entry)| entry)
         })?;
-        Some(TrustServer::parse(&fill(url, host), self.plain_http))
+        Some(match entry {
+            Entry::Server(server) => Ok(server.clone()),
+            Entry::Template(url) => TrustServer::parse(&fill(url, host), self.plain_http),
+        })
+    }
+}
+
+impl Entry {
+    /// The entry for a host or a wildcard. Only the URL of a wildcard can depend on the host, and only a URL with a host in it
+    /// can fail later.
+    fn new(pattern: &str, url: String, plain_http: PlainHttp) -> Self {
+        let is_fixed = !pattern.starts_with('*') || !url.contains(['{', '}']);
+        let server = is_fixed.then(|| TrustServer::parse(&fill(&url, pattern), plain_http).ok()).flatten();
+        server.map_or(Self::Template(url), Self::Server)
     }
 }
 

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::cached::{CachedRepository, Failure, Key, RefreshScope};
 use super::directory::Directory;
 use super::expiry::Ends;
-use super::lookup::Lookup;
+use super::lookup::{Lookup, RequiredRoles};
 use super::negative_cache::NegativeCache;
 use super::query::{Query, Verified, failure_at};
 use super::remote::{self, Remote};
@@ -35,7 +35,6 @@ use crate::registry::session::{Scope, Session};
 use crate::registry::sign_in::SignIn;
 use crate::schemes::memory_budget::MemoryBudget;
 use crate::schemes::shared::Shared;
-use portreeve_verify::ordered;
 use portreeve_verify::tuf::{Gun, MetadataSource, RefreshError};
 
 /// The service's settings.
@@ -132,7 +131,7 @@ impl Notary {
         let lookup = Lookup {
             notary: self,
             query,
-            roles: ordered::set(query.signers.iter().map(|signer| signer.role.clone())),
+            roles: RequiredRoles { signers: query.signers, set: OnceCell::new() },
             key: OnceCell::new(),
             began: Instant::now(),
             now,

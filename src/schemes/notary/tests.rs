@@ -101,7 +101,7 @@ impl Bench {
             notary: Notary::new(settings).unwrap(),
             repo,
             gun: Gun::new(GUN).unwrap(),
-            anchor: Anchor { pins: Vec::new(), first_use: FirstUse::Allowed },
+            anchor: Anchor { pins: Arc::default(), first_use: FirstUse::Allowed },
         }
     }
 
@@ -188,7 +188,6 @@ fn a_cold_question_costs_one_request_a_role_and_a_warm_one_none() {
     let answer = bench.ask(&ask).unwrap();
     assert_eq!(answer.freshness, Freshness::Fetched);
     assert_eq!(answer.target.digest.sha256().hex(), "01".repeat(32));
-    assert_eq!(answer.target.signers, [RoleName::of_signer("alice").unwrap()]);
     assert!(answer.repository.expiries().iter().any(|expiry| expiry.role == "timestamp"));
     assert_eq!(answer.repository.root_key_ids().len(), 1);
     assert_eq!(
@@ -316,7 +315,7 @@ fn what_was_seen_by_one_anchor_binds_every_other() {
     bench.ask(&Ask::default()).unwrap();
     bench.server.publish(&bench.repo);
     bench.anchor.pins =
-        vec![portreeve_verify::tuf::RootPin::KeyId(KeyId::from_hex(&bench.repo.root_key_id()).unwrap())];
+        vec![portreeve_verify::tuf::RootPin::KeyId(KeyId::from_hex(&bench.repo.root_key_id()).unwrap())].into();
     assert!(matches!(rejection(bench.ask(&Ask::default())), Rejection::Rollback { .. }));
 }
 
@@ -328,7 +327,7 @@ fn what_one_policy_asked_for_is_kept_for_the_others() {
     bench.ask(&Ask { signers: &["alice"], ..Ask::default() }).unwrap();
     bench.anchor.first_use = FirstUse::Forbidden;
     bench.anchor.pins =
-        vec![portreeve_verify::tuf::RootPin::KeyId(KeyId::from_hex(&bench.repo.root_key_id()).unwrap())];
+        vec![portreeve_verify::tuf::RootPin::KeyId(KeyId::from_hex(&bench.repo.root_key_id()).unwrap())].into();
     let next = bench.repo.update(|signer| signer.release("v3", [9; 32], 1, &["bob"]));
     bench.server.publish(&next);
     bench.ask(&Ask { signers: &["bob"], ..Ask::default() }).unwrap();

@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::http::url::{MAX_URL, PlainHttp, ServerUrl, UrlError, printable_url};
 use portreeve_verify::tuf::SourceKind;
@@ -29,7 +30,7 @@ pub enum TrustServer {
 
 /// The URL of a directory: `file:///` and an absolute path.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct DirectoryUrl(String);
+pub struct DirectoryUrl(Arc<str>);
 
 impl DirectoryUrl {
     fn parse(url: &str) -> Result<Self, TrustServerError> {
@@ -51,7 +52,7 @@ impl DirectoryUrl {
         if path.is_empty() {
             return Err(TrustServerError::NoDirectory { url: printable_url(url) });
         }
-        Ok(Self(format!("{FILE}{path}")))
+        Ok(Self(format!("{FILE}{path}").into()))
     }
 
     /// The directory.

@@ -156,7 +156,7 @@ impl World {
             assert_eq!(judgement.released_by, "targets/releases");
             return;
         }
-        for role in who.iter().map(|name| format!("targets/{name}")).chain([judgement.released_by.clone()]) {
+        for role in who.iter().map(|name| format!("targets/{name}")).chain([judgement.released_by.to_owned()]) {
             let file = strict_json::read(&repo.bytes(&role)).expect("what was verified is strict JSON");
             let stands = at(&file, &["signed", "targets", &judgement.tag, "hashes", "sha256"]);
             assert_eq!(stands, Some(&Json::Text(STANDARD.encode(found.as_bytes()))), "{} in {role}", judgement.tag);
@@ -317,7 +317,7 @@ fn gun() -> Gun {
 }
 
 fn anchor() -> Anchor {
-    Anchor { pins: Vec::new(), first_use: FirstUse::Allowed }
+    Anchor { pins: std::sync::Arc::default(), first_use: FirstUse::Allowed }
 }
 
 fn role(name: &str) -> RoleName {

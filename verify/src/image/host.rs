@@ -16,12 +16,12 @@ const DEFAULT_PORT: &str = "443";
 
 /// Is this first component of a name a host?
 pub fn is_host(first: &str) -> bool {
-    first.contains(['.', ':']) || first == "localhost" || first.chars().any(char::is_uppercase)
+    first.bytes().any(|b| matches!(b, b'.' | b':')) || first == "localhost" || first.chars().any(char::is_uppercase)
 }
 
 /// Checks a host and converts it to lower case. DNS ignores case, so a policy must ignore it too: otherwise the rule for
 /// `reg.io` would not match `REG.io/app`.
-pub fn normal_host(host: &str) -> Result<String, ReferenceError> {
+pub fn normal_host(host: &str) -> Result<Cow<'_, str>, ReferenceError> {
     let bad = || ReferenceError::Host { host: host.to_owned() };
     let port = if let Some(rest) = host.strip_prefix('[') {
         let (address, after) = rest.split_once(']').ok_or_else(bad)?;
@@ -36,7 +36,7 @@ pub fn normal_host(host: &str) -> Result<String, ReferenceError> {
         }
     } else {
         let (domain, port) = host.split_once(':').map_or((host, None), |(domain, port)| (domain, Some(port)));
-        if !domain.split('.').all(is_domain_component) {
+        if !is_domain(domain) {
             return Err(bad());
         }
         port
@@ -44,12 +44,13 @@ pub fn normal_host(host: &str) -> Result<String, ReferenceError> {
     if let Some(port) = port {
         check_port(port).ok_or_else(|| ReferenceError::Port { port: port.to_owned() })?;
     }
-    let lower = host.to_ascii_lowercase();
+    let is_lower = !host.bytes().any(|b| b.is_ascii_uppercase());
+    let lower = if is_lower { Cow::Borrowed(host) } else { host.to_ascii_lowercase().into() };
     if !is_host(&lower) {
         // `REG/app` is on the host `reg`. In lower case it would be Docker Hub's `reg/app`, which is another image.
         return Err(ReferenceError::HostByCase { host: host.to_owned() });
     }
-    Ok(if lower == LEGACY_DOCKER_HUB { DOCKER_HUB.to_owned() } else { lower })
+    Ok(if lower == LEGACY_DOCKER_HUB { DOCKER_HUB.into() } else { lower })
 }
 
 /// The spelling by which a host in lower case is compared: `reg.io:443` is `reg.io`, `[fd00:0::1]:9001` is
@@ -88,11 +89,18 @@ fn spelled(address: Ipv6Addr) -> String {
     format!("[{}]", address.segments().map(|segment| format!("{segment:x}")).join(":"))
 }
 
-fn is_domain_component(text: &str) -> bool {
-    !text.is_empty()
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-        && !text.starts_with('-')
-        && !text.ends_with('-')
+/// Components of letters, digits and hyphens with a dot between each two. None is empty, and none begins or ends with a hyphen.
+fn is_domain(text: &str) -> bool {
+    let mut before = b'.';
+    text.bytes().all(|b| {
+        let before = std::mem::replace(&mut before, b);
+        match b {
+            b'.' => before != b'.' && before != b'-',
+            b'-' => before != b'.',
+            b => b.is_ascii_alphanumeric(),
+        }
+    }) && before != b'.'
+        && before != b'-'
 }
 
 /// 1 to 65535, without sign and without leading zero: a port has one spelling.

@@ -27,10 +27,14 @@ const DIGEST_ALGORITHMS: [&str; 4] = ["sha256", "sha384", "sha512", "blake3"];
 /// A normalised image reference.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Reference {
-    name: String,
+    /// The name, and the tag behind a colon.
+    text: String,
+    /// The length of the name.
+    name: usize,
     /// [`Reference::repository`], if it is not the name.
     repository: Option<String>,
-    tag: Option<String>,
+    /// The length of the host in [`Reference::repository`].
+    host: usize,
     digest: Option<Digest>,
 }
 
@@ -61,41 +65,45 @@ impl Reference {
         let (host, path) = split_host(typed_name);
         let host = normal_host(host)?;
         check_path(path)?;
-        let spelling = one_spelling(&host);
-        let repository = format!("{spelling}/{}", normal_path(&spelling, path));
-        let name = format!("{host}/{}", normal_path(&host, path));
-        if name.len() > MAX_NAME {
-            return Err(ReferenceError::TooLong { length: name.len(), limit: MAX_NAME });
-        }
         // Only a reference without tag and digest means `latest`. A digest alone has no tag.
-        let tag = typed_tag.or(digest.is_none().then_some("latest")).map(str::to_owned);
-        let repository = Some(repository).filter(|repository| *repository != name);
-        Ok(Self { name, repository, tag, digest })
+        let tag = typed_tag.or(digest.is_none().then_some("latest"));
+        let mut text = joined(&host, path, tag.map_or(0, |tag| 1 + tag.len()));
+        let name = text.len();
+        if name > MAX_NAME {
+            return Err(ReferenceError::TooLong { length: name, limit: MAX_NAME });
+        }
+        let spelling = one_spelling(&host);
+        let repository = (*spelling != *host).then(|| joined(&spelling, path, 0));
+        if let Some(tag) = tag {
+            text.push(':');
+            text.push_str(tag);
+        }
+        Ok(Self { text, name, repository, host: spelling.len(), digest })
     }
 
     /// Normalised name, with the port that was typed: `docker.io/library/nginx`, `reg.io:443/app`.
     pub fn name(&self) -> &str {
-        &self.name
+        self.text.get(..self.name).unwrap_or_default()
     }
 
     /// The name by which the repository is compared, with its host in one spelling: `reg.io/app`.
     pub fn repository(&self) -> &str {
-        self.repository.as_deref().unwrap_or(&self.name)
+        self.repository.as_deref().unwrap_or_else(|| self.name())
     }
 
     /// The registry's host in its one spelling.
     pub fn host(&self) -> &str {
-        self.repository().split_once('/').map_or("", |(host, _)| host)
+        self.repository().get(..self.host).unwrap_or_default()
     }
 
     /// The path of [`Self::repository`], without host.
     pub fn path(&self) -> &str {
-        self.repository().split_once('/').map_or("", |(_, path)| path)
+        self.repository().get(self.host + 1..).unwrap_or_default()
     }
 
     /// The tag that is given, or `latest` if neither tag nor digest is given.
     pub fn tag(&self) -> Option<&str> {
-        self.tag.as_deref()
+        self.text.get(self.name + 1..)
     }
 
     /// The digest, if one is given.
@@ -106,18 +114,18 @@ impl Reference {
     /// `<name>:<tag>@sha256:<hex>`, or without a tag if the reference has none. People still see the tag, and a rule with this tag
     /// in its pattern still matches.
     pub fn pinned_to(&self, digest: Sha256) -> String {
-        let tag = self.tag.as_ref().map(|tag| format!(":{tag}")).unwrap_or_default();
-        format!("{}{tag}@{digest}", self.name)
+        let mut out = String::with_capacity(self.text.len() + "@sha256:".len() + 64);
+        out.push_str(&self.text);
+        out.push('@');
+        digest.push_to(&mut out);
+        out
     }
 }
 
 /// The normalised reference: `docker.io/library/nginx:latest`, `reg.io/app@sha256:…`.
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name)?;
-        if let Some(tag) = &self.tag {
-            write!(f, ":{tag}")?;
-        }
+        f.write_str(&self.text)?;
         self.digest.map_or(Ok(()), |digest| write!(f, "@{digest}"))
     }
 }
@@ -137,6 +145,16 @@ fn split_host(name: &str) -> (&str, &str) {
         Some((first, rest)) if is_host(first) => (first, rest),
         _ => (DOCKER_HUB, name),
     }
+}
+
+/// The name of this path on this host. `more` is room for what is added to it.
+fn joined(host: &str, path: &str, more: usize) -> String {
+    let path = normal_path(host, path);
+    let mut out = String::with_capacity(host.len() + 1 + path.len() + more);
+    out.push_str(host);
+    out.push('/');
+    out.push_str(&path);
+    out
 }
 
 /// Checks a repository's path.

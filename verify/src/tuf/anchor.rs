@@ -1,6 +1,7 @@
 //! The anchor of trust in a repository's root: the operator's pins, or the first root that was verified.
 
 use std::fmt;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -50,8 +51,8 @@ pub enum FirstUse {
 /// certificates and key IDs, CAs, first use.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Anchor {
-    /// The pins. There may be none.
-    pub pins: Vec<RootPin>,
+    /// The pins. There may be none. The anchors of one policy share them, and so compare them by their address first.
+    pub pins: Arc<Vec<RootPin>>,
     /// What holds where `pins` is empty.
     pub first_use: FirstUse,
 }

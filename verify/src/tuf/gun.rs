@@ -1,15 +1,20 @@
 //! The names of trust data: the GUN (globally unique name) of a repository, and the names of delegations.
 
+use std::borrow::Borrow;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::image::{Reference, normal_host, one_spelling};
 use crate::text::printable;
+
+/// The most bytes of a GUN.
+const MAX_GUN: usize = 255;
 
 /// The name of a repository in trust data: the normalised image name without tag, `docker.io/library/nginx`. Its host has one
 /// spelling, so `reg.io:443/x` and `reg.io/x` have the same trust data (TRUST.md, row 103). It becomes part of URLs and of file
 /// names, so it may hold only the characters of an image name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Gun(String);
+pub struct Gun(Arc<str>);
 
 impl Gun {
     /// Checks a name: 1 to 255 bytes, components of letters, digits, `.`, `_`, `-` (in the first also a port, or an IPv6
@@ -25,12 +30,14 @@ impl Gun {
         }
         let host = one_spelling(first);
         let name = below.map_or_else(|| host.to_string(), |below| format!("{host}/{below}"));
-        if name.len() > 255 { Err(error()) } else { Ok(Self(name)) }
+        if name.len() > MAX_GUN { Err(error()) } else { Ok(Self(name.into())) }
     }
 
     /// The name of an image as people write it: `nginx` is `docker.io/library/nginx`.
     pub fn of(image: &Reference) -> Result<Self, GunError> {
-        Self::new(image.repository())
+        let name = image.repository();
+        // Only its length is left to check: the grammar of references is stricter, and the host has its one spelling.
+        if name.len() > MAX_GUN { Err(GunError { name: printable(name, 300) }) } else { Ok(Self(name.into())) }
     }
 
     /// The name.
@@ -67,12 +74,15 @@ impl std::error::Error for GunError {}
 /// A direct child of `targets`: `targets/<name>`. By Notary's rule the name has lowercase letters, digits, `-` and `_`
 /// (TRUST.md, row 73).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RoleName(String);
+pub struct RoleName(Arc<str>);
 
 impl RoleName {
     /// `targets/releases`, the role that Docker publishes tags in.
+    pub const RELEASES: &str = "targets/releases";
+
+    /// The role [`Self::RELEASES`].
     pub fn releases() -> Self {
-        Self("targets/releases".to_owned())
+        Self(Self::RELEASES.into())
     }
 
     /// The rule for the names of signers.
@@ -81,13 +91,14 @@ impl RoleName {
 
     /// The role of the signer `name`. `releases` is no signer: otherwise every released image would be signed by it.
     pub fn of_signer(name: &str) -> Option<Self> {
-        Self::child_of_targets(name).filter(|role| *role != Self::releases())
+        Self::child_of_targets(name).filter(|role| role.as_str() != Self::RELEASES)
     }
 
     /// The role `targets/<name>`, of a signer or `releases`.
     pub(crate) fn child_of_targets(name: &str) -> Option<Self> {
         let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
-        (!name.is_empty() && name.len() <= 128 && name.bytes().all(allowed)).then(|| Self(format!("targets/{name}")))
+        (!name.is_empty() && name.len() <= 128 && name.bytes().all(allowed))
+            .then(|| Self(format!("targets/{name}").into()))
     }
 
     /// From a whole role name, `targets/<name>`.
@@ -103,6 +114,13 @@ impl RoleName {
     /// The signer's name, without `targets/`.
     pub fn signer(&self) -> &str {
         self.0.strip_prefix("targets/").unwrap_or(&self.0)
+    }
+}
+
+/// Maps by role are searched by the whole role name.
+impl Borrow<str> for RoleName {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 
@@ -164,6 +182,16 @@ mod tests {
             assert_eq!(of(one), of(other), "{one}");
             assert_eq!(of(one).as_str(), Gun::new(of(one).as_str()).unwrap().as_str());
         }
+        for image in
+            ["REG.io/a/b__c:1", "LOCALHOST/x-y", "[::ffff:0a01:2]:9001/x", "reg:443/a.b", "docker.io:443/a", "a/b/c"]
+        {
+            let image = Reference::parse(image).unwrap();
+            assert_eq!(Gun::of(&image), Gun::new(image.repository()), "{image}");
+        }
+        // With `library/` it is longer than the name.
+        let long = Reference::parse(&format!("docker.io:443/{}", "a".repeat(240))).unwrap();
+        assert_eq!(Gun::of(&long), Gun::new(long.repository()));
+        assert!(Gun::of(&long).is_err());
         assert_eq!(Gun::new("reg.io:443/x"), Gun::new("reg.io/x"));
         assert_ne!(Gun::new("reg.io:5000/x"), Gun::new("reg.io/x"));
         assert_eq!(Gun::new("reg:443/x").unwrap().host(), "reg:443");

@@ -50,10 +50,8 @@ pub struct SignedTarget {
     pub digest: VerifiedDigest,
     /// The tag whose target it is.
     pub tag: String,
-    /// The role that released it: `targets/releases` or `targets`.
-    pub released_by: String,
-    /// The required signers, all of which have signed it.
-    pub signers: Vec<RoleName>,
+    /// The role that released it: `targets/releases` or `targets`. All required signers have signed it as well.
+    pub released_by: &'static str,
 }
 
 impl Repository {
@@ -78,11 +76,11 @@ impl Repository {
         self.check_expiries(now)?;
         let releasing = self.releasing(now)?;
         let gun = || self.gun.as_str().to_owned();
-        let roles = || releasing.iter().map(|role| role.name).collect();
+        let roles = || releasing.iter().flatten().map(|role| role.name).collect();
         match query {
             TargetQuery { tag: Some(tag), digest } => {
                 // Docker's order (TRUST.md, row 101): for each tag, the first role that lists it decides.
-                let found = releasing.iter().find_map(|role| Some((role, role.get(tag)?)));
+                let found = releasing.iter().flatten().find_map(|role| Some((role, role.get(tag)?)));
                 let (role, found) =
                     found.ok_or_else(|| Rejection::NoSuchTag { gun: gun(), tag: tag.to_owned(), roles: roles() })?;
                 let found = found
@@ -96,7 +94,7 @@ impl Repository {
                 let mut refusal = None;
                 // Any role that lists the digest releases it (TRUST.md, row 102): images that were pinned while `targets`
                 // released them go on running.
-                for role in &releasing {
+                for role in releasing.iter().flatten() {
                     let counts = |tag: &&str| tags.allows(tag);
                     for tag in role.tags_with(digest).filter(counts) {
                         match self.signed(role, tag, digest, signers, now) {
@@ -131,19 +129,19 @@ impl Repository {
 
     /// The roles that release, in the order in which they decide: `targets/releases`, if there is one, and `targets`. If
     /// `targets/releases` is rejected, `targets` is not used instead (TRUST.md, row 70).
-    pub(crate) fn releasing(&self, now: Timestamp) -> Result<Vec<ReleasingRole<'_>>, Rejection> {
-        let role = RoleName::releases();
+    pub(crate) fn releasing(&self, now: Timestamp) -> Result<[Option<ReleasingRole<'_>>; 2], Rejection> {
+        let name = RoleName::RELEASES;
         let targets = ReleasingRole { name: "targets", targets: &self.targets, covers: None };
-        match self.delegations.get(&role) {
-            Some(Delegation::Verified(releases)) => {
-                releases.check_expiry(role.as_str(), now)?;
-                let covers = self.targets.delegation(&role);
-                let covers = covers.ok_or_else(|| Rejection::Vanished { role: role.to_string() })?;
-                Ok(vec![ReleasingRole { name: "targets/releases", targets: releases, covers: Some(covers) }, targets])
+        match self.delegations.get_key_value(name) {
+            Some((role, Delegation::Verified(releases))) => {
+                releases.check_expiry(name, now)?;
+                let covers = self.targets.delegation(role);
+                let covers = covers.ok_or_else(|| Rejection::Vanished { role: name.to_owned() })?;
+                Ok([Some(ReleasingRole { name, targets: releases, covers: Some(covers) }), Some(targets)])
             }
-            Some(Delegation::Rejected(rejection)) => Err(rejection.clone()),
-            Some(Delegation::Absent) => Ok(vec![targets]),
-            None => Err(Rejection::Missing { role: role.to_string() }), // every refresh asks for it
+            Some((_, Delegation::Rejected(rejection))) => Err(rejection.clone()),
+            Some((_, Delegation::Absent)) => Ok([Some(targets), None]),
+            None => Err(Rejection::Missing { role: name.to_owned() }), // every refresh asks for it
         }
     }
 
@@ -159,12 +157,7 @@ impl Repository {
         for signer in signers {
             self.signed_by(signer, tag, digest, now)?;
         }
-        Ok(SignedTarget {
-            digest: VerifiedDigest::new(digest),
-            tag: tag.to_owned(),
-            released_by: role.name.to_owned(),
-            signers: signers.iter().map(|signer| signer.role.clone()).collect(),
-        })
+        Ok(SignedTarget { digest: VerifiedDigest::new(digest), tag: tag.to_owned(), released_by: role.name })
     }
 
     /// TRUST.md, "Reading a repository", 8.

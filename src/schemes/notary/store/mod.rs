@@ -178,7 +178,7 @@ impl Store {
     ) -> Option<CachedRepository> {
         let key = (server.clone(), gun.clone());
         let (record, checked) = self.records().get_under(&key, anchor)?;
-        let confirmed = record.asked.filter(|_| !record.is_superseded())?;
+        let confirmed = record.asked?;
         let anchored = match checked {
             Some(anchored) => anchored,
             None => {

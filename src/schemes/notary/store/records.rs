@@ -42,6 +42,8 @@ pub(crate) struct Entry {
     used: u64,
     /// [`RepositoryRecord::is_on_disk`].
     is_on_disk: bool,
+    /// [`RepositoryRecord::is_superseded`]. A record does not change, and each query asks.
+    is_superseded: bool,
     /// The anchors that were checked against the root of the data.
     anchors: Vec<(Anchor, Anchored)>,
     heap_size: u64,
@@ -49,8 +51,8 @@ pub(crate) struct Entry {
 
 impl Entry {
     fn of(record: Arc<RepositoryRecord>) -> Self {
-        let is_on_disk = record.is_on_disk();
-        Self { record, used: 0, is_on_disk, anchors: Vec::new(), heap_size: 0 }
+        let (is_on_disk, is_superseded) = (record.is_on_disk(), record.is_superseded());
+        Self { record, used: 0, is_on_disk, is_superseded, anchors: Vec::new(), heap_size: 0 }
     }
 
     /// What it takes in memory. Data that several anchors share counts once.
@@ -82,13 +84,14 @@ impl Records {
         Some(entry)
     }
 
-    /// As [`Self::get`], with the verdict of an anchor, if it was checked already.
+    /// As [`Self::get`], with the verdict of an anchor, if it was checked already. `None` where newer data than the record's
+    /// was seen.
     pub(crate) fn get_under(
         &mut self,
         key: &Key,
         anchor: &Anchor,
     ) -> Option<(Arc<RepositoryRecord>, Option<Anchored>)> {
-        let entry = self.touch(key)?;
+        let entry = self.touch(key).filter(|entry| !entry.is_superseded)?;
         let verdict = entry.anchors.iter().find(|(checked, _)| checked == anchor);
         Some((Arc::clone(&entry.record), verdict.map(|(_, anchored)| anchored.clone())))
     }

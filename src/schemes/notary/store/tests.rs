@@ -70,12 +70,12 @@ fn later(seconds: i64) -> Timestamp {
 }
 
 fn first_use() -> Anchor {
-    Anchor { pins: Vec::new(), first_use: FirstUse::Allowed }
+    Anchor { pins: Arc::default(), first_use: FirstUse::Allowed }
 }
 
 fn pin(repo: &Repo) -> Anchor {
     let id = KeyId::from_hex(&repo.root_key_id()).unwrap();
-    Anchor { pins: vec![RootPin::KeyId(id)], first_use: FirstUse::Allowed }
+    Anchor { pins: vec![RootPin::KeyId(id)].into(), first_use: FirstUse::Allowed }
 }
 
 fn alice() -> BTreeSet<RoleName> {
@@ -478,7 +478,7 @@ fn a_pinned_certificate_counts_for_what_is_stored() -> Result<(), PinError> {
     let repo = plant().publish();
     bench.refresh(&bench.start(), &repo).unwrap();
     let pins = vec![RootPin::certificate_from_pem(&repo.root_certificate_pem())?];
-    let anchor = Anchor { pins, first_use: FirstUse::Forbidden };
+    let anchor = Anchor { pins: pins.into(), first_use: FirstUse::Forbidden };
     assert_eq!(code(bench.refresh_at(&bench.start(), &repo, &anchor, now())), "accepted");
     Ok(())
 }

@@ -3,7 +3,7 @@
 use super::*;
 
 fn pinned(key_id: &str) -> Anchor {
-    Anchor { pins: vec![RootPin::KeyId(KeyId::from_hex(key_id).unwrap())], first_use: FirstUse::Forbidden }
+    Anchor { pins: vec![RootPin::KeyId(KeyId::from_hex(key_id).unwrap())].into(), first_use: FirstUse::Forbidden }
 }
 
 #[test]
@@ -32,7 +32,7 @@ fn an_anchor_that_does_not_trust_the_root_is_served_nothing() {
     for _ in 0..2 {
         assert_eq!(rejection(bench.ask(&Ask::default())).code(), "root-not-trusted");
     }
-    bench.anchor.pins.clear();
+    bench.anchor.pins = Arc::default();
     assert_eq!(rejection(bench.ask(&Ask::default())).code(), "root-not-trusted");
     // Nor while the server is away.
     bench.server.stop();

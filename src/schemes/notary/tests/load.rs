@@ -295,7 +295,7 @@ fn what_an_anchor_has_seen_binds_it_whatever_the_store_forgets() {
         let _ = std::fs::remove_dir_all(&cache);
         bench.server.publish(&bench.repo);
         let pinned = RootPin::KeyId(KeyId::from_hex(&bench.repo.root_key_id()).unwrap());
-        let pinned = Anchor { pins: vec![pinned], first_use: FirstUse::Allowed };
+        let pinned = Anchor { pins: vec![pinned].into(), first_use: FirstUse::Allowed };
         for anchor in [pinned, bench.anchor.clone()] {
             bench.anchor = anchor;
             assert!(matches!(rejection(bench.ask(&Ask::default())), Rejection::Rollback { .. }));

@@ -62,10 +62,10 @@ fn a_restart_while_the_server_is_away_still_admits() {
     assert!(matches!(rejection(bench.ask(&late)), Rejection::Expired { .. }));
     // No stored data is used for a role that was not stored, or under pins that the stored root does not meet.
     unavailable(bench.ask(&Ask { signers: &["bob"], ..ask(stale(3600)) }));
-    bench.anchor.pins = vec![portreeve_verify::tuf::RootPin::KeyId(KeyId::new([7; 32]))];
+    bench.anchor.pins = vec![portreeve_verify::tuf::RootPin::KeyId(KeyId::new([7; 32]))].into();
     assert!(matches!(rejection(bench.ask(&ask(stale(3600)))), Rejection::RootNotTrusted { .. }));
     bench.anchor.pins =
-        vec![portreeve_verify::tuf::RootPin::KeyId(KeyId::from_hex(&bench.repo.root_key_id()).unwrap())];
+        vec![portreeve_verify::tuf::RootPin::KeyId(KeyId::from_hex(&bench.repo.root_key_id()).unwrap())].into();
     assert!(matches!(freshness(&bench.ask(&ask(stale(3600)))), Freshness::Stale { .. }));
     // Without the cache nothing is known.
     bench.restart(None);
@@ -214,7 +214,7 @@ fn what_another_anchor_has_brought_stands_in_rather_than_what_is_older() {
     let next = bench.repo.update(|signer| signer.remove_target("targets/releases", "v1").touch("targets"));
     bench.server.publish(&next);
     let id = KeyId::from_hex(&bench.repo.root_key_id()).unwrap();
-    let pinned = Anchor { pins: vec![RootPin::KeyId(id)], first_use: FirstUse::Forbidden };
+    let pinned = Anchor { pins: vec![RootPin::KeyId(id)].into(), first_use: FirstUse::Forbidden };
     let first_use = std::mem::replace(&mut bench.anchor, pinned);
     bench.ask(&Ask { tag: "v2", ..Ask::default() }).unwrap();
     bench.anchor = first_use;

@@ -17,7 +17,7 @@ fn row_001_a_self_signed_root_is_trusted_on_first_use() {
 
 #[test]
 fn row_002_without_first_use_and_pins_there_is_no_anchor() {
-    let forbidden = Anchor { pins: Vec::new(), first_use: FirstUse::Forbidden };
+    let forbidden = Anchor { pins: std::sync::Arc::default(), first_use: FirstUse::Forbidden };
     assert_eq!(distrust(open_at(&plant().publish(), &forbidden, now())), Some(RootDistrust::NoAnchor));
 }
 

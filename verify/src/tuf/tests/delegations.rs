@@ -34,7 +34,7 @@ fn row_066_a_releases_role_does_not_vanish() {
 fn row_067_without_releases_plain_targets_count() {
     let repo = Signer::new_at(GUN, now()).target("targets", "v1", DIGEST, 9).publish();
     let judged = find_target(&repo, tag("v1"), &[]).unwrap();
-    assert_eq!((judged.digest.sha256(), judged.released_by.as_str()), (Sha256::new(DIGEST), "targets"));
+    assert_eq!((judged.digest.sha256(), judged.released_by), (Sha256::new(DIGEST), "targets"));
     // Delegated, and never published.
     let repo = plant().withhold("targets/releases").target("targets", "v1", DIGEST, 9).publish();
     assert_eq!(find_target(&repo, tag("v1"), &[as_alice(&repo)]).unwrap().released_by, "targets");
@@ -292,7 +292,7 @@ fn row_080_children_of_an_expired_parent_are_out_of_reach() {
 fn row_081_releases_come_before_targets() {
     let repo = plant().target("targets", "v1", OTHER, 9).publish();
     let judged = find_target(&repo, tag("v1"), &[]).unwrap();
-    assert_eq!((judged.digest.sha256(), judged.released_by.as_str()), (Sha256::new(DIGEST), "targets/releases"));
+    assert_eq!((judged.digest.sha256(), judged.released_by), (Sha256::new(DIGEST), "targets/releases"));
 }
 
 #[test]
@@ -314,7 +314,7 @@ fn with_old_release() -> Signer {
 fn row_101_a_tag_that_releases_does_not_list_is_looked_for_in_targets() {
     let repo = with_old_release().publish();
     let judged = find_target(&repo, tag("v0"), &[]).unwrap();
-    assert_eq!((judged.digest.sha256(), judged.released_by.as_str()), (Sha256::new(OTHER), "targets"));
+    assert_eq!((judged.digest.sha256(), judged.released_by), (Sha256::new(OTHER), "targets"));
     assert_eq!(find_target(&repo, tag("v1"), &[]).unwrap().released_by, "targets/releases");
     // A tag outside the paths of `targets/releases` is not listed there: it has no authority over it (row 78).
     let narrow = with_old_release().target("targets/releases", "v0", DIGEST, 9).paths("targets/releases", &["v1"]);
@@ -348,7 +348,7 @@ fn row_102_a_digest_counts_if_either_role_lists_it() {
     let repo = with_old_release().publish();
     let digest = |digest| TargetQuery { tag: None, digest: Some(Sha256::new(digest)) };
     let judged = find_target(&repo, digest(OTHER), &[]).unwrap();
-    assert_eq!((judged.tag.as_str(), judged.released_by.as_str()), ("v0", "targets"));
+    assert_eq!((judged.tag.as_str(), judged.released_by), ("v0", "targets"));
     assert_eq!(find_target(&repo, digest(DIGEST), &[]).unwrap().released_by, "targets/releases");
     // Also where `targets/releases` has moved the tag since.
     let moved = with_old_release().target("targets/releases", "v0", DIGEST, 9).publish();

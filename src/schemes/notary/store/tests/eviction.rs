@@ -114,7 +114,7 @@ fn data_counts_once_however_many_anchors_ask_for_it() {
     assert!(store.records().bytes < before + repository.heap_size() / 4, "{before} {}", store.records().bytes);
     for number in 0..100 {
         let id = KeyId::from_hex(&format!("{number:064x}")).unwrap();
-        assert!(!cached(&Anchor { pins: vec![RootPin::KeyId(id)], first_use: FirstUse::Allowed }));
+        assert!(!cached(&Anchor { pins: vec![RootPin::KeyId(id)].into(), first_use: FirstUse::Allowed }));
     }
     assert!(store.records().bytes < before + (16 << 10), "few of them are kept");
     assert!(cached(&first_use()));
