@@ -28,8 +28,12 @@ pub(crate) struct Request {
 
 impl Request {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(given, _)| given.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        find(&self.headers, name)
     }
+}
+
+fn find<'h>(headers: &'h [(String, String)], name: &str) -> Option<&'h str> {
+    headers.iter().find(|(given, _)| given.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
 }
 
 /// The server's response.
@@ -112,10 +116,15 @@ impl Drop for HttpsServer {
 #[derive(Clone, Debug)]
 pub(crate) struct Response {
     pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: String,
 }
 
 impl Response {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        find(&self.headers, name)
+    }
+
     #[track_caller]
     pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error} in {self:?}"))
@@ -170,14 +179,14 @@ pub(crate) fn read_response(stream: &mut impl Read) -> Option<Response> {
     let mut reader = BufReader::new(stream);
     let (first, headers) = read_head(&mut reader)?;
     let status = first.split(' ').nth(1)?.parse().ok()?;
-    let value =
-        |name: &str| headers.iter().find(|(given, _)| given.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str());
+    let value = |name: &str| find(&headers, name);
     let body = if value("Transfer-Encoding").is_some_and(|coding| coding.eq_ignore_ascii_case("chunked")) {
         read_chunks(&mut reader)?
     } else {
         read_exactly(&mut reader, value("Content-Length").map_or(Some(0), |length| length.parse().ok())?)?
     };
-    Some(Response { status, body: String::from_utf8(body).ok()? })
+    let body = String::from_utf8(body).ok()?;
+    Some(Response { status, headers, body })
 }
 
 fn connect(port: u16) -> std::io::Result<TcpStream> {

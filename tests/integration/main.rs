@@ -25,6 +25,7 @@ mod metrics;
 mod neighbours;
 mod pages;
 mod pull_secrets;
+mod round_trips;
 mod scarcity;
 mod serve;
 mod smuggling;
