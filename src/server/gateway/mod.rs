@@ -27,13 +27,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-#[cfg(feature = "fuzzing")]
-use self::body_budget::BodyBudget;
 use self::context::Context;
 use self::event_loop::EventLoop;
 use self::handshakes::Handshakes;
 pub(super) use self::head::end_of_head;
 use self::poller::Poller;
+#[cfg(feature = "fuzzing")]
+use self::{body_budget::BodyBudget, request_reader::ReadError};
 use super::dispatcher::Dispatcher;
 use super::settings::Limits;
 use super::threads::spawn;
@@ -142,7 +142,7 @@ pub fn fuzz_head(bytes: &[u8]) -> Option<(String, String, usize, usize)> {
 }
 
 /// For a fuzz target: the requests (method, target, body) that are read from a stream. Its reads give at most `cuts` bytes,
-/// in turn. A head may have `head_bytes` bytes, a body `body_bytes`.
+/// in turn, and before each of them there is nothing to read. A head may have `head_bytes` bytes, a body `body_bytes`.
 #[cfg(feature = "fuzzing")]
 pub fn fuzz_requests(
     bytes: &[u8],
@@ -150,20 +150,32 @@ pub fn fuzz_requests(
     head_bytes: usize,
     body_bytes: usize,
 ) -> Vec<(String, String, Vec<u8>)> {
-    struct Cut<'a>(&'a [u8], std::iter::Cycle<std::slice::Iter<'a, usize>>);
+    struct Cut<'a>(&'a [u8], std::iter::Cycle<std::slice::Iter<'a, usize>>, bool);
     impl io::Read for Cut<'_> {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.2 = !self.2;
+            if self.2 {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
             let most = self.1.next().copied().unwrap_or(usize::MAX).clamp(1, buffer.len());
             io::Read::read(&mut self.0, buffer.get_mut(..most).unwrap_or_default())
         }
     }
     let budget = Arc::new(BodyBudget::new(usize::MAX >> 1));
-    let mut stream = Cut(bytes, cuts.iter().cycle());
+    fn whole<T>(mut read: impl FnMut() -> Result<T, ReadError>) -> Result<T, ReadError> {
+        loop {
+            match read() {
+                Err(ReadError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
+                other => return other,
+            }
+        }
+    }
+    let mut stream = Cut(bytes, cuts.iter().cycle(), false);
     let mut reader = request_reader::RequestReader::new(head_bytes);
     let mut requests = Vec::new();
-    while let Ok(head) = reader.head(&mut stream) {
+    while let Ok(head) = whole(|| reader.head(&mut stream)) {
         let mut body = budget.body(head.content_length);
-        if head.content_length > body_bytes || reader.body(&mut stream, &mut body).is_err() {
+        if head.content_length > body_bytes || whole(|| reader.body(&mut stream, &mut body)).is_err() {
             break;
         }
         requests.push((head.method, head.target, body.take()));

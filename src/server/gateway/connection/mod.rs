@@ -4,12 +4,17 @@
 //! gets a short response, and the connection is closed. A connection has no thread: whatever thread has work for it goes on
 //! until the client, a permit or the response has to be waited for.
 
-use std::io::{self, ErrorKind, Read};
+mod progress;
+mod reply;
+
+use std::io::{self, ErrorKind};
 use std::net::{Shutdown, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use self::progress::{Answering, Pause, Progress, Sending, State, Turn};
+use self::reply::Response;
 use super::body_budget::Body;
 use super::client_stream::{ClientStream, Protocol};
 use super::connections::{Closed, Peer, Permit, Phase, RequestKind};
@@ -20,7 +25,7 @@ use super::poller::Interest;
 use super::refusal::Refusal;
 use super::request_reader::{ReadError, RequestReader};
 use crate::metrics::{Limit, Listener};
-use crate::server::request::{RelayError, RelayResponse, Reply, Request};
+use crate::server::request::{RelayError, RelayResponse, Request};
 
 /// How long closing a connection may take, so that a client that is still sending sees the response.
 const LINGER: Duration = Duration::from_secs(1);
@@ -34,71 +39,6 @@ pub(super) struct Connection {
     context: Arc<Context>,
     socket: TcpStream,
     state: Mutex<State>,
-}
-
-/// What only one thread at a time works on.
-struct State {
-    protocol: Protocol,
-    reader: RequestReader,
-    progress: Progress,
-    /// Whether a request was answered on it.
-    served: bool,
-    /// The number of its last request. The response to an earlier one comes too late.
-    request: u64,
-    /// The bytes that may still be read before other connections have their turn.
-    quota: usize,
-}
-
-/// How far the connection has come.
-enum Progress {
-    /// The TLS handshake. The client has this much time left for its part, of which it takes since this moment.
-    Handshake(Duration, Instant),
-    /// No request has begun.
-    Waiting,
-    /// A head is arriving, since this moment.
-    Head(Instant),
-    /// A body is arriving.
-    Body(Head, Body, Instant),
-    /// A complete request waits for a permit.
-    Queued(Head, Body, Instant),
-    /// A request is being answered.
-    Answering(Answering),
-    /// A response is being sent.
-    Sending(Sending),
-    /// Everything was sent. What the client still sends is discarded.
-    Lingering,
-}
-
-/// What is kept of a request while it is answered.
-struct Answering {
-    kind: RequestKind,
-    keep_alive: bool,
-    /// The memory that its body took.
-    body: Body,
-}
-
-/// A response that is being sent.
-struct Sending {
-    outgoing: Outgoing,
-    /// The kind of the request, with the memory that the response takes of the budget; `None` if the request was refused.
-    answered: Option<(RequestKind, Body)>,
-    keep_alive: bool,
-    /// The client did not take all of it at once.
-    is_slow: bool,
-}
-
-/// Where a thread's work on a connection ends.
-enum Pause {
-    /// The client must do something.
-    Client(Interest),
-    /// The request of this number is to be answered.
-    Submit(u64, Request),
-    /// Nobody. Other connections have their turn first.
-    Nobody,
-    /// Another thread goes on.
-    Other,
-    /// The connection has ended in order.
-    Ended,
 }
 
 impl Connection {
@@ -513,46 +453,6 @@ impl Peer for Connection {
         if let Err(error) = self.socket.shutdown(how) {
             // The client closed it first.
             log::trace!("a connection was closed already: {error}");
-        }
-    }
-}
-
-/// What may be read from a client in one turn.
-struct Turn<'a> {
-    stream: ClientStream<'a>,
-    quota: &'a mut usize,
-}
-
-impl Read for Turn<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let room = buffer.len().min(*self.quota);
-        if room == 0 {
-            return Err(ErrorKind::WouldBlock.into());
-        }
-        let read = self.stream.read(buffer.get_mut(..room).unwrap_or_default())?;
-        *self.quota = self.quota.saturating_sub(read);
-        Ok(read)
-    }
-}
-
-/// Where the response to a request goes.
-struct Response {
-    connection: Option<Arc<Connection>>,
-    number: u64,
-}
-
-impl Reply for Response {
-    fn reply(mut self: Box<Self>, response: Result<RelayResponse, RelayError>) {
-        if let Some(connection) = self.connection.take() {
-            connection.respond(self.number, response);
-        }
-    }
-}
-
-impl Drop for Response {
-    fn drop(&mut self) {
-        if let Some(connection) = self.connection.take() {
-            connection.respond(self.number, Err(RelayError::Unreadable("it was dropped")));
         }
     }
 }
