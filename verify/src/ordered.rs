@@ -6,6 +6,8 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::heap_size::as_u64;
+
 /// The map of these entries; of two with the same key, the later counts.
 pub fn map<K: Ord, V>(entries: impl IntoIterator<Item = (K, V)>) -> BTreeMap<K, V> {
     let mut map = BTreeMap::new();
@@ -34,14 +36,24 @@ pub fn sort_by<T>(list: &mut Vec<T>, compare: impl Fn(&T, &T) -> Ordering) {
         None => Ordering::Equal,
     });
     let mut old: Vec<Option<T>> = std::mem::take(list).into_iter().map(Some).collect();
-    list.extend(order.into_iter().filter_map(|at| old.get_mut(at)?.take()));
+    list.extend(order.into_iter().filter_map(|at| old.get_mut(index(at))?.take()));
 }
 
-/// The numbers from 0 to `length`, sorted: the one place that has the machine code of the standard library's sort.
-fn order(length: usize, compare: &dyn Fn(usize, usize) -> Ordering) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..length).collect();
-    order.sort_by(|a, b| compare(*a, *b));
+/// The numbers from 0 to `length`, sorted.
+fn order(length: usize, compare: &dyn Fn(usize, usize) -> Ordering) -> Vec<u64> {
+    let mut order: Vec<u64> = (0..as_u64(length)).collect();
+    sort_numbers(&mut order, &|a, b| compare(index(a), index(b)));
     order
+}
+
+fn index(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+/// Sorts numbers by `compare`, and in ascending order where it finds no difference: the one place that has the machine code
+/// of the standard library's sort.
+pub fn sort_numbers(numbers: &mut [u64], compare: &dyn Fn(u64, u64) -> Ordering) {
+    numbers.sort_unstable_by(|a, b| compare(*a, *b).then(a.cmp(b)));
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Canonical JSON: the form of a value over which signatures are made.
 //!
 //! This is Notary's form: keys sorted by their UTF-8 bytes at every level, no white space, and no escapes but `\\` and `\"`. A
-//! file may escape other characters too, so its bytes are never taken as the signed bytes unchecked. The form is computed from
-//! the value. If the file has exactly these bytes, they are used where they stand, which saves a copy.
+//! file may escape other characters too, so its bytes are never taken as the signed bytes unchecked. If the reader has proven
+//! that the file has the form's very bytes, they are used where they stand. Otherwise the form is written from the value.
 
 use std::ops::Range;
 
@@ -32,117 +32,77 @@ impl Form {
 
 /// The canonical form of a value, in at most the allowed memory.
 pub(crate) fn canonical(value: Value<'_>, allowance: Allowance<'_>) -> Result<Form, JsonError> {
-    let file = value.text().as_bytes();
-    let start = value.start().unwrap_or(file.len());
-    let wire = file.get(start..).unwrap_or_default();
-    let mut same = Walk { sink: Same { rest: wire }, values: 0, is_late: allowance.is_late };
-    match same.write(value) {
-        Ok(()) => return Ok(Form::InFile(start..file.len() - same.sink.rest.len())),
-        Err(Stop::Late) => return Err(JsonError::LATE),
-        Err(Stop::Sink) => {}
+    if let Some(range) = value.in_text() {
+        return Ok(Form::InFile(range));
     }
-    let sink = Written { out: Vec::new(), most: allowance.memory };
-    let mut written = Walk { sink, values: 0, is_late: allowance.is_late };
-    match written.write(value) {
-        Ok(()) => Ok(Form::Written(written.sink.out)),
-        Err(Stop::Late) => Err(JsonError::LATE),
-        Err(Stop::Sink) => Err(JsonError::TOO_LARGE),
-    }
+    let mut walk = Walk { out: Vec::new(), most: allowance.memory, values: 0, is_late: allowance.is_late };
+    walk.write(value)?;
+    Ok(Form::Written(walk.out))
 }
 
 /// A string in canonical form.
 pub(crate) fn canonical_string(text: &str) -> Vec<u8> {
-    let mut walk = Walk { sink: Written { out: Vec::new(), most: usize::MAX }, values: 0, is_late: &|| false };
-    let _ = walk.string(text); // this sink has no limit
-    walk.sink.out
+    let mut walk = Walk { out: Vec::new(), most: usize::MAX, values: 0, is_late: &|| false };
+    let _ = walk.string(text); // this has no limit
+    walk.out
 }
 
-/// Receives the form piece by piece.
-trait Sink {
-    fn put(&mut self, bytes: &[u8]) -> Result<(), Stop>;
-}
-
-/// Why the form is incomplete.
-enum Stop {
-    /// The sink has refused a piece.
-    Sink,
-    Late,
-}
-
-/// Accepts the bytes of the file, and no others.
-struct Same<'d> {
-    rest: &'d [u8],
-}
-
-impl Sink for Same<'_> {
-    fn put(&mut self, bytes: &[u8]) -> Result<(), Stop> {
-        self.rest = self.rest.strip_prefix(bytes).ok_or(Stop::Sink)?;
-        Ok(())
-    }
-}
-
-/// Keeps all bytes, up to a limit.
-struct Written {
+/// Writes the form, in at most so many bytes.
+struct Walk<'b> {
     out: Vec<u8>,
     most: usize,
-}
-
-impl Sink for Written {
-    fn put(&mut self, bytes: &[u8]) -> Result<(), Stop> {
-        if bytes.len() > self.most - self.out.len() {
-            return Err(Stop::Sink);
-        }
-        self.out.extend_from_slice(bytes);
-        Ok(())
-    }
-}
-
-struct Walk<'b, S> {
-    sink: S,
     values: usize,
     is_late: &'b dyn Fn() -> bool,
 }
 
-impl<S: Sink> Walk<'_, S> {
-    fn write(&mut self, value: Value<'_>) -> Result<(), Stop> {
+impl Walk<'_> {
+    fn put(&mut self, bytes: &[u8]) -> Result<(), JsonError> {
+        if bytes.len() > self.most - self.out.len() {
+            return Err(JsonError::TOO_LARGE);
+        }
+        self.out.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn write(&mut self, value: Value<'_>) -> Result<(), JsonError> {
         self.values += 1;
         if self.values.is_multiple_of(CHECK_EVERY) && (self.is_late)() {
-            return Err(Stop::Late);
+            return Err(JsonError::LATE);
         }
         match value.content() {
-            Content::Literal(word) => self.sink.put(word.as_bytes()),
+            Content::Literal(word) => self.put(word.as_bytes()),
             Content::Integer(number) => self.integer(number),
             Content::Plain(text) => {
-                self.sink.put(b"\"")?;
-                self.sink.put(text.as_bytes())?;
-                self.sink.put(b"\"")
+                self.put(b"\"")?;
+                self.put(text.as_bytes())?;
+                self.put(b"\"")
             }
             Content::String(text) => self.string(text),
             Content::Array(items) => {
-                self.sink.put(b"[")?;
+                self.put(b"[")?;
                 for (index, item) in items.enumerate() {
                     if index > 0 {
-                        self.sink.put(b",")?;
+                        self.put(b",")?;
                     }
                     self.write(item)?;
                 }
-                self.sink.put(b"]")
+                self.put(b"]")
             }
             Content::Object(mut members) => {
                 let mut before: &[u8] = b"{";
                 while let Some((name, member)) = members.next_pair() {
-                    self.sink.put(before)?;
+                    self.put(before)?;
                     self.write(name)?;
-                    self.sink.put(b":")?;
+                    self.put(b":")?;
                     self.write(member)?;
                     before = b",";
                 }
-                self.sink.put(if before == b"{" { b"{}" } else { b"}" })
+                self.put(if before == b"{" { b"{}" } else { b"}" })
             }
         }
     }
 
-    fn integer(&mut self, number: i64) -> Result<(), Stop> {
+    fn integer(&mut self, number: i64) -> Result<(), JsonError> {
         let (mut digits, mut rest) = ([0; 20], number.unsigned_abs());
         let mut length = 0;
         for digit in digits.iter_mut().rev() {
@@ -154,25 +114,25 @@ impl<S: Sink> Walk<'_, S> {
             }
         }
         if number < 0 {
-            self.sink.put(b"-")?;
+            self.put(b"-")?;
         }
-        self.sink.put(digits.get(digits.len() - length..).unwrap_or_default())
+        self.put(digits.get(digits.len() - length..).unwrap_or_default())
     }
 
-    fn string(&mut self, text: &str) -> Result<(), Stop> {
-        self.sink.put(b"\"")?;
+    fn string(&mut self, text: &str) -> Result<(), JsonError> {
+        self.put(b"\"")?;
         // Runs without escapes are written at once. Most strings are one run.
         let is_escaped = |byte: &u8| matches!(byte, b'"' | b'\\');
         for run in text.as_bytes().split_inclusive(is_escaped) {
             match run.split_last() {
                 Some((last, plain)) if is_escaped(last) => {
-                    self.sink.put(plain)?;
-                    self.sink.put(&[b'\\', *last])?;
+                    self.put(plain)?;
+                    self.put(&[b'\\', *last])?;
                 }
-                _ => self.sink.put(run)?,
+                _ => self.put(run)?,
             }
         }
-        self.sink.put(b"\"")
+        self.put(b"\"")
     }
 }
 

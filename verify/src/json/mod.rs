@@ -15,6 +15,7 @@ mod read;
 mod tests;
 
 use std::cmp::Ordering;
+use std::ops::Range;
 
 #[cfg(test)]
 pub(crate) use read::BYTES_READ;
@@ -40,7 +41,12 @@ pub(crate) struct Document<'a> {
     nodes: Vec<Node>,
     /// The strings that have escapes in the text, without their escapes, one after the other.
     unescaped: String,
+    /// The index of the outermost object's member `signed`, and where the text has it, if it has it in canonical form.
+    signed: Option<(usize, Range<usize>)>,
 }
+
+/// Takes a member, by its name, that the document then does not keep. `false`: it is not taken.
+pub(crate) type Take<'t> = &'t mut dyn FnMut(&str, Value<'_>) -> bool;
 
 /// A value, or the name of the member that follows it: three bits of [`Kind`], then 61 bits that depend on it.
 #[derive(Clone, Copy, Default)]
@@ -86,6 +92,7 @@ impl Node {
         Self::new(Kind::Integer, usize::try_from(distance >> 32).ok()?, usize::try_from(distance & 0xffff_ffff).ok()?)
     }
 
+    #[inline(always)]
     fn kind(self) -> Kind {
         match self.high >> POSITION_BITS {
             0 => Kind::Literal,
@@ -98,14 +105,17 @@ impl Node {
         }
     }
 
+    #[inline(always)]
     fn position(self) -> u32 {
         self.high & ((1 << POSITION_BITS) - 1)
     }
 
+    #[inline(always)]
     fn at(self) -> usize {
         index(self.position())
     }
 
+    #[inline(always)]
     fn size(self) -> usize {
         index(self.low)
     }
@@ -114,6 +124,7 @@ impl Node {
         (i64::from(self.position()) << 32 | i64::from(self.low)) - EXACT
     }
 
+    #[inline(always)]
     fn is_container(self) -> bool {
         matches!(self.kind(), Kind::Array | Kind::Object | Kind::Unsorted)
     }
@@ -126,7 +137,21 @@ fn index(number: u32) -> usize {
 impl<'a> Document<'a> {
     /// Reads one document.
     pub(crate) fn read(bytes: &'a [u8], allowance: Allowance<'_>) -> Result<Self, JsonError> {
-        read::read(bytes, allowance)
+        match read::read(bytes, allowance, None)? {
+            Some(document) => Ok(document),
+            None => Err(JsonError::TOO_LARGE), // never: nothing is given away
+        }
+    }
+
+    /// Reads one document whose `signed` is in canonical form, and gives each member of `signed.targets` to `take`, in order,
+    /// as soon as it is read. The document keeps none of them, which saves most of its memory. `None`: `signed` is not
+    /// canonical, or a member was not taken. What was taken is then void.
+    pub(crate) fn read_and_give(
+        bytes: &'a [u8],
+        allowance: Allowance<'_>,
+        take: Take<'_>,
+    ) -> Result<Option<Self>, JsonError> {
+        read::read(bytes, allowance, Some(take))
     }
 
     /// Reads one document without limits.
@@ -145,6 +170,7 @@ impl<'a> Document<'a> {
         self.nodes.len() * size_of::<Node>() + self.unescaped.len()
     }
 
+    #[inline(always)]
     fn node(&self, index: usize) -> Node {
         self.nodes.get(index).copied().unwrap_or_default() // indices come from the reader
     }
@@ -156,6 +182,12 @@ impl<'a> Document<'a> {
             Kind::Literal | Kind::Integer | Kind::Array | Kind::Object | Kind::Unsorted => return None,
         };
         from.get(node.at()..node.at() + node.size())
+    }
+
+    /// The bytes of a name.
+    fn bytes(&self, name: Node) -> &[u8] {
+        let from = if name.kind() == Kind::Text { self.text } else { &self.unescaped };
+        from.as_bytes().get(name.at()..name.at() + name.size()).unwrap_or_default()
     }
 
     /// The name at this index.
@@ -203,24 +235,10 @@ impl<'d> Value<'d> {
         }
     }
 
-    /// Where the value begins in the text, for the outermost value and for members whose names have no escapes. Nodes do
-    /// not hold it: it is behind the name, its quote and a colon.
-    pub(crate) fn start(self) -> Option<usize> {
-        let trim = |text: &'d str| text.trim_start_matches([' ', '\t', '\n', '\r']);
-        let rest = match self.index.checked_sub(1).map(|index| self.document.node(index)) {
-            None => trim(self.text()),
-            Some(name) if name.kind() == Kind::Text => {
-                let behind = self.text().get(name.at() + name.size()..)?.strip_prefix('"')?;
-                trim(trim(behind).strip_prefix(':')?)
-            }
-            Some(_) => return None,
-        };
-        Some(self.text().len() - rest.len())
-    }
-
-    /// The text of the whole document.
-    pub(crate) fn text(self) -> &'d str {
-        self.document.text
+    /// Where the text has this value, if it is the member `signed` of the outermost object, in canonical form.
+    pub(crate) fn in_text(self) -> Option<Range<usize>> {
+        let (index, place) = self.document.signed.clone()?;
+        (index == self.index).then_some(place)
     }
 
     /// The member with exactly this name, if this is an object that has one.
@@ -234,6 +252,19 @@ impl<'d> Value<'d> {
             }
         }
         None
+    }
+
+    /// The members with exactly these names, found in one pass. None, if this is no object.
+    pub(crate) fn members_named<const N: usize>(self, names: [&str; N]) -> [Option<Self>; N] {
+        let mut found = [None; N];
+        let mut members = self.object();
+        while let Some((name, value)) = members.as_mut().and_then(Members::next_pair) {
+            let name = self.document.bytes(name.node());
+            if let Some(place) = names.iter().position(|wanted| wanted.as_bytes() == name) {
+                found.get_mut(place).into_iter().for_each(|found| *found = Some(value));
+            }
+        }
+        found
     }
 
     /// The members, sorted by the names' UTF-8 bytes, each name once.

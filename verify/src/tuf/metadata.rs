@@ -18,7 +18,7 @@ use super::source::{MetadataName, most_values, reading_memory};
 use crate::heap_size::{allocation, as_u64, inline_size, map_entry};
 use crate::image::Sha256;
 use crate::json::canonical::{Form, canonical};
-use crate::json::{Allowance, Document, JsonError, Value};
+use crate::json::{Allowance, Document, JsonError, Take, Value};
 use crate::text::printable;
 use crate::unavailable::{Unavailable, UnavailableCause};
 
@@ -40,17 +40,35 @@ pub(crate) struct Envelope<'a> {
 impl<'a> Envelope<'a> {
     /// Parses a file of `role`, within the limits of such a file. `is_late` says whether the deadline has passed.
     pub(crate) fn read(role: &'a str, bytes: &'a [u8], is_late: &'a dyn Fn() -> bool) -> Result<Self, RefreshError> {
-        let (values, memory) = (most_values(role, bytes.len()), reading_memory(role, bytes.len()));
-        let failed = |error: JsonError| match error.is_late() {
-            true => late(role),
-            false => Rejection::Json { role: role.to_owned(), error }.into(),
-        };
-        let document = Document::read(bytes, Allowance { values, memory, is_late }).map_err(failed)?;
+        let document = Document::read(bytes, allowance(role, bytes, is_late)).map_err(|error| failed(role, error))?;
+        Self::of(role, bytes, document, is_late)
+    }
+
+    /// The same, but each target is given to `take` as soon as it is read, and the envelope does not keep it. `None`: a target
+    /// was not taken, or the file is not in canonical form, for which all of it is needed. What was taken is then void.
+    pub(crate) fn read_and_give(
+        role: &'a str,
+        bytes: &'a [u8],
+        is_late: &'a dyn Fn() -> bool,
+        take: Take<'_>,
+    ) -> Result<Option<Self>, RefreshError> {
+        let document = Document::read_and_give(bytes, allowance(role, bytes, is_late), take);
+        let document = document.map_err(|error| failed(role, error))?;
+        document.map(|document| Self::of(role, bytes, document, is_late)).transpose()
+    }
+
+    fn of(
+        role: &'a str,
+        bytes: &'a [u8],
+        document: Document<'a>,
+        is_late: &'a dyn Fn() -> bool,
+    ) -> Result<Self, RefreshError> {
         let malformed = |what: &str| Rejection::structure(role, what);
         let signed = document.root().get("signed").filter(|signed| signed.object().is_some());
         let signed = signed.ok_or_else(|| malformed("there is no object \"signed\""))?;
-        let left = Allowance { values, memory: memory.saturating_sub(document.memory()), is_late };
-        let message = canonical(signed, left).map_err(failed)?;
+        let allowance = allowance(role, bytes, is_late);
+        let left = Allowance { memory: allowance.memory.saturating_sub(document.memory()), ..allowance };
+        let message = canonical(signed, left).map_err(|error| failed(role, error))?;
         let entries = document.root().get("signatures").and_then(Value::array);
         let entries = entries.ok_or_else(|| malformed("there is no list \"signatures\""))?;
         if entries.clone().count() > KEYS {
@@ -106,6 +124,18 @@ impl<'a> Envelope<'a> {
             expires: expires.ok_or_else(|| malformed("its \"expires\" is not an RFC 3339 time".to_owned()))?,
             content: Sha256::of(self.message()),
         })
+    }
+}
+
+/// What reading a file of this role may take.
+fn allowance<'l>(role: &str, bytes: &[u8], is_late: &'l dyn Fn() -> bool) -> Allowance<'l> {
+    Allowance { values: most_values(role, bytes.len()), memory: reading_memory(role, bytes.len()), is_late }
+}
+
+fn failed(role: &str, error: JsonError) -> RefreshError {
+    match error.is_late() {
+        true => late(role),
+        false => Rejection::Json { role: role.to_owned(), error }.into(),
     }
 }
 
@@ -209,7 +239,7 @@ impl FileMeta {
     fn read(entry: Value<'_>) -> Result<Self, &'static str> {
         let length = entry.get("length").and_then(Value::integer).and_then(|n| u64::try_from(n).ok());
         let length = length.ok_or("a listed length is not an integer from 0")?;
-        let hashes = Hashes::read(entry)?;
+        let hashes = Hashes::read(entry.get("hashes"))?;
         let sha256 = hashes.sha256.ok_or("a listed file has no sha256 hash")?;
         Ok(Self { length, sha256, sha512: hashes.sha512 })
     }
@@ -255,14 +285,16 @@ pub(crate) struct Hashes {
 }
 
 impl Hashes {
-    pub(crate) fn read(entry: Value<'_>) -> Result<Self, &'static str> {
-        let hashes = entry.get("hashes").filter(|hashes| hashes.object().is_some()).ok_or("an entry has no hashes")?;
-        Ok(Self { sha256: hash(hashes, "sha256")?.map(Sha256::new), sha512: hash(hashes, "sha512")? })
+    /// From an entry's member `hashes`.
+    pub(crate) fn read(hashes: Option<Value<'_>>) -> Result<Self, &'static str> {
+        let hashes = hashes.filter(|hashes| hashes.object().is_some()).ok_or("an entry has no hashes")?;
+        let [sha256, sha512] = hashes.members_named(["sha256", "sha512"]);
+        Ok(Self { sha256: hash(sha256)?.map(Sha256::new), sha512: hash(sha512)? })
     }
 }
 
-fn hash<const N: usize>(hashes: Value<'_>, algorithm: &str) -> Result<Option<[u8; N]>, &'static str> {
-    let Some(value) = hashes.get(algorithm) else { return Ok(None) };
+fn hash<const N: usize>(value: Option<Value<'_>>) -> Result<Option<[u8; N]>, &'static str> {
+    let Some(value) = value else { return Ok(None) };
     let mut bytes = [0; 66]; // base64 of 64 bytes decodes in steps of three
     let length = value.string().map(|text| STANDARD.decode_slice(text, &mut bytes));
     match length {

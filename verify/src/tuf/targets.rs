@@ -13,6 +13,7 @@ use super::rejection::Rejection;
 use crate::heap_size::{allocation, inline_size};
 use crate::image::Sha256;
 use crate::json::Value;
+use crate::ordered;
 use crate::text::printable;
 
 /// The most delegations of one role.
@@ -72,10 +73,18 @@ impl TargetsRole {
         keys: &RoleKeys,
         is_late: &dyn Fn() -> bool,
     ) -> Result<Self, RefreshError> {
-        let envelope = Envelope::read(role, bytes, is_late)?;
+        let mut tags = Tags::default();
+        let given = Envelope::read_and_give(role, bytes, is_late, &mut |tag, target| tags.add(tag, target).is_ok())?;
+        let envelope = match given {
+            Some(envelope) => envelope,
+            None => {
+                tags = Tags::default();
+                Envelope::read(role, bytes, is_late)?
+            }
+        };
         let signers = canonical_ids(&envelope.verify(keys, None)?);
         let header = envelope.header("Targets")?;
-        let tags = Tags::read(&envelope)?;
+        let tags = tags.complete(&envelope)?;
         let (delegations, keys_size) = delegations(role, &envelope)?;
         let delegated: u64 = delegations.iter().map(DelegatedRole::heap_size).sum();
         let heap_size = inline_size::<Self>() + keys.heap_size() + tags.heap_size() + delegated + keys_size;
@@ -126,43 +135,84 @@ impl Tags {
         self.names.heap_size() + allocation(numbers) + allocation(self.digests.len() * size_of::<Sha256>())
     }
 
-    fn read(envelope: &Envelope<'_>) -> Result<Self, RefreshError> {
+    /// Adds a target. The tags must come in order.
+    fn add(&mut self, tag: &str, target: Value<'_>) -> Result<(), String> {
+        let quoted = || printable(tag, 128);
+        let [length, hashes] = target.members_named(["length", "hashes"]);
+        if length.and_then(Value::integer).is_none_or(|length| length < 0) {
+            return Err(format!("the length of \"{}\" is not an integer from 0", quoted()));
+        }
+        let hashes = Hashes::read(hashes).map_err(|what| format!("{what} (\"{}\")", quoted()))?;
+        self.names.push(tag);
+        let index = u32::try_from(self.digests.len()).ok().filter(|_| hashes.sha256.is_some());
+        self.indices.push(index.unwrap_or(UNUSABLE));
+        self.digests.extend(hashes.sha256);
+        Ok(())
+    }
+
+    /// Adds the targets that the envelope has kept, and sorts.
+    fn complete(mut self, envelope: &Envelope<'_>) -> Result<Self, RefreshError> {
         let malformed = |what: String| Rejection::structure(envelope.role(), what);
         let targets = envelope.signed().get("targets").ok_or_else(|| malformed("it has no \"targets\"".to_owned()))?;
         let members = targets.object();
         let members = members.ok_or_else(|| malformed("its \"targets\" is not an object".to_owned()))?;
-        let mut tags = Self::default();
-        let (count, bytes) = members.clone().fold((0, 0), |(count, bytes), (tag, _)| (count + 1, bytes + tag.len()));
-        tags.names.reserve(count, bytes);
-        tags.indices.reserve_exact(count);
-        tags.digests.reserve_exact(count);
-        for (number, (tag, target)) in (0u32..).zip(members) {
+        for (number, (tag, target)) in members.enumerate() {
             if number.is_multiple_of(1024) {
                 envelope.check_time()?;
             }
-            let length = target.get("length").and_then(Value::integer);
-            if length.is_none_or(|length| length < 0) {
-                let tag = printable(tag, 128);
-                return Err(malformed(format!("the length of \"{tag}\" is not an integer from 0")).into());
-            }
-            let hashes = Hashes::read(target);
-            let hashes = hashes.map_err(|what| malformed(format!("{what} (\"{}\")", printable(tag, 128))))?;
-            tags.names.push(tag);
-            tags.indices
-                .push(u32::try_from(tags.digests.len()).ok().filter(|_| hashes.sha256.is_some()).unwrap_or(UNUSABLE));
-            tags.by_digest.extend(hashes.sha256.map(|_| number));
-            tags.digests.extend(hashes.sha256);
+            self.add(tag, target).map_err(malformed)?;
         }
-        let (indices, digests) = (&tags.indices, &tags.digests);
-        tags.by_digest.sort_by_key(|name| digest_of(indices, digests, *name)); // stable: names stay in order
+        self.names.shrink_to_fit();
+        self.indices.shrink_to_fit();
+        self.digests.shrink_to_fit();
+        self.sort();
         envelope.check_time()?;
-        tags.digests.shrink_to_fit();
-        tags.by_digest.shrink_to_fit();
-        Ok(tags)
+        Ok(self)
+    }
+
+    /// Sorts the names by their digests: first into about as many buckets as there are digests, by their leading bits, and
+    /// then within each bucket.
+    fn sort(&mut self) {
+        let bits = self.digests.len().checked_ilog2().unwrap_or(0).min(24);
+        let bucket = |digest: &Sha256| {
+            let [a, b, c, d, ..] = *digest.as_bytes();
+            index_of(u32::from_be_bytes([a, b, c, d]).unbounded_shr(32 - bits))
+        };
+        // How many digests each bucket has, then where it begins, and at last where it ends.
+        let mut ends = vec![0_u32; 1 << bits];
+        for digest in &self.digests {
+            ends.get_mut(bucket(digest)).into_iter().for_each(|count| *count += 1);
+        }
+        let mut before = 0;
+        for end in &mut ends {
+            before += std::mem::replace(end, before);
+        }
+        self.by_digest = vec![0; self.digests.len()];
+        for (name, index) in (0_u32..).zip(&self.indices) {
+            let Some(digest) = self.digests.get(index_of(*index)) else { continue };
+            let Some(end) = ends.get_mut(bucket(digest)) else { continue };
+            self.by_digest.get_mut(index_of(*end)).into_iter().for_each(|place| *place = name);
+            *end += 1;
+        }
+        let (mut names, mut start) = (Vec::new(), 0);
+        for end in ends.into_iter().map(index_of) {
+            let range = std::mem::replace(&mut start, end)..end;
+            if range.len() > 1 {
+                names.clear();
+                names.extend(self.by_digest.get(range.clone()).into_iter().flatten().map(|name| u64::from(*name)));
+                let digest = |name: u64| u32::try_from(name).ok().and_then(|name| self.digest(name));
+                ordered::sort_numbers(&mut names, &|a, b| digest(a).cmp(&digest(b)));
+                let places = self.by_digest.get_mut(range).into_iter().flatten();
+                for (place, name) in places.zip(&names) {
+                    *place = u32::try_from(*name).unwrap_or(UNUSABLE);
+                }
+            }
+        }
     }
 
     fn digest(&self, name: u32) -> Option<Sha256> {
-        digest_of(&self.indices, &self.digests, name)
+        let index = self.indices.get(index_of(name))?;
+        self.digests.get(index_of(*index)).copied()
     }
 
     /// The target of this tag. `None` if there is none, `Some(None)` if it has no usable digest.
@@ -178,9 +228,8 @@ impl Tags {
     }
 }
 
-fn digest_of(indices: &[u32], digests: &[Sha256], name: u32) -> Option<Sha256> {
-    let index = indices.get(usize::try_from(name).ok()?)?;
-    digests.get(usize::try_from(*index).ok()?).copied()
+fn index_of(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 /// Many short texts in one string.
@@ -192,9 +241,9 @@ struct Packed {
 }
 
 impl Packed {
-    fn reserve(&mut self, count: usize, bytes: usize) {
-        self.text.reserve_exact(bytes);
-        self.ends.reserve_exact(count);
+    fn shrink_to_fit(&mut self) {
+        self.text.shrink_to_fit();
+        self.ends.shrink_to_fit();
     }
 
     fn push(&mut self, text: &str) {
