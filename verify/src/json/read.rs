@@ -127,15 +127,13 @@ impl<'a> Reader<'a, '_> {
         E::custom("refused")
     }
 
-    /// `form` is the number of bytes that the node has in canonical form.
-    fn push<E: Error>(&mut self, node: Option<Node>, form: usize, otherwise: Fault) -> Result<(), E> {
+    /// `form` is the number of bytes that the node has in canonical form. `None`: it has no node.
+    fn push<E: Error>(&mut self, node: Option<Node>, form: usize) -> Result<(), E> {
         if self.values >= self.unchecked {
             self.check().map_err(|fault| self.refuse(fault))?;
         }
-        match node {
-            Some(node) => self.document.nodes.push(node),
-            None => return Err(self.refuse(otherwise)),
-        }
+        let Some(node) = node else { return Err(self.refuse(Fault::Memory)) };
+        self.document.nodes.push(node);
         self.values += 1;
         self.form = self.form.saturating_add(form);
         Ok(())
@@ -165,7 +163,7 @@ impl<'a> Reader<'a, '_> {
     fn text<E: Error>(&mut self, text: &'a str) -> Result<(), E> {
         // The string is a part of the text, so the difference of the addresses is its position.
         let at = text.as_ptr().addr() - self.document.text.as_ptr().addr();
-        self.push(Node::new(Kind::Text, at, text.len()), text.len() + 2, Fault::Memory)
+        self.push(Node::new(Kind::Text, at, text.len()), text.len() + 2)
     }
 
     /// A string that has escapes in the text.
@@ -182,16 +180,16 @@ impl<'a> Reader<'a, '_> {
         }
         self.document.unescaped.push_str(text);
         let escaped = text.bytes().filter(|byte| matches!(byte, b'"' | b'\\')).count();
-        self.push(Node::new(Kind::Unescaped, at, text.len()), text.len() + 2 + escaped, Fault::Memory)
+        self.push(Node::new(Kind::Unescaped, at, text.len()), text.len() + 2 + escaped)
     }
 
     fn literal<E: Error>(&mut self, word: &str) -> Result<(), E> {
         let number = LITERALS.iter().position(|known| *known == word);
-        self.push(number.and_then(|number| Node::new(Kind::Literal, 0, number)), word.len(), Fault::Memory)
+        self.push(number.and_then(|number| Node::new(Kind::Literal, 0, number)), word.len())
     }
 
     fn open<E: Error>(&mut self, kind: Kind) -> Result<usize, E> {
-        self.push(Node::new(kind, 0, 0), 2, Fault::Memory)?;
+        self.push(Node::new(kind, 0, 0), 2)?;
         Ok(self.document.nodes.len() - 1)
     }
 
@@ -209,7 +207,7 @@ impl<'a> Reader<'a, '_> {
         let (first, end) = (object + 1, self.document.nodes.len());
         let mut name = first;
         while name < end {
-            self.push(Node::new(Kind::Literal, 0, name), 0, Fault::Memory)?;
+            self.push(Node::new(Kind::Literal, 0, name), 0)?;
             name = self.document.after(name + 1);
         }
         let mut names: Vec<u64> = self.document.nodes.iter().skip(end).map(|node| u64::from(node.low)).collect();
@@ -223,7 +221,7 @@ impl<'a> Reader<'a, '_> {
         for (node, number) in self.document.nodes.iter_mut().skip(end).zip(names) {
             node.low = u32::try_from(number).unwrap_or_default(); // it was in such a node before
         }
-        self.push(Node::new(Kind::Literal, 0, count), 0, Fault::Memory)
+        self.push(Node::new(Kind::Literal, 0, count), 0)
     }
 
     fn compare(&self, a: Node, b: Node) -> Ordering {
@@ -300,7 +298,10 @@ impl<'a> Visitor<'a> for Next<'_, 'a, '_> {
         while rest >= 10 {
             (rest, length) = (rest / 10, length + 1);
         }
-        self.reader.push(Node::integer(number), length, Fault::Number)
+        match Node::integer(number) {
+            None => Err(self.reader.refuse(Fault::Number)),
+            node => self.reader.push(node, length),
+        }
     }
 
     fn visit_u64<E: Error>(self, number: u64) -> Result<(), E> {

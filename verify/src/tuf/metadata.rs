@@ -279,18 +279,23 @@ impl FileMeta {
 }
 
 /// The hashes of known algorithms in an entry. Others are ignored (TRUST.md, row 63).
-pub(crate) struct Hashes {
-    pub(crate) sha256: Option<Sha256>,
+struct Hashes {
+    sha256: Option<Sha256>,
     sha512: Option<[u8; 64]>,
 }
 
 impl Hashes {
     /// From an entry's member `hashes`.
-    pub(crate) fn read(hashes: Option<Value<'_>>) -> Result<Self, &'static str> {
+    fn read(hashes: Option<Value<'_>>) -> Result<Self, &'static str> {
         let hashes = hashes.filter(|hashes| hashes.object().is_some()).ok_or("an entry has no hashes")?;
         let [sha256, sha512] = hashes.members_named(["sha256", "sha512"]);
         Ok(Self { sha256: hash(sha256)?.map(Sha256::new), sha512: hash(sha512)? })
     }
+}
+
+/// The sha256 of an entry's member `hashes`. All of them must be well-formed.
+pub(crate) fn sha256(hashes: Option<Value<'_>>) -> Result<Option<Sha256>, &'static str> {
+    Hashes::read(hashes).map(|hashes| hashes.sha256)
 }
 
 fn hash<const N: usize>(value: Option<Value<'_>>) -> Result<Option<[u8; N]>, &'static str> {

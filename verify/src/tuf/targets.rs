@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::error::RefreshError;
 use super::gun::RoleName;
 use super::key::{KeyId, RoleKeys};
-use super::metadata::{Envelope, FileMeta, Hashes, Header, KnownKeys, canonical_ids, listed_keys, role_keys};
+use super::metadata::{Envelope, FileMeta, Header, KnownKeys, canonical_ids, listed_keys, role_keys, sha256};
 use super::rejection::Rejection;
 use crate::heap_size::{allocation, inline_size};
 use crate::image::Sha256;
@@ -142,11 +142,11 @@ impl Tags {
         if length.and_then(Value::integer).is_none_or(|length| length < 0) {
             return Err(format!("the length of \"{}\" is not an integer from 0", quoted()));
         }
-        let hashes = Hashes::read(hashes).map_err(|what| format!("{what} (\"{}\")", quoted()))?;
+        let sha256 = sha256(hashes).map_err(|what| format!("{what} (\"{}\")", quoted()))?;
         self.names.push(tag);
-        let index = u32::try_from(self.digests.len()).ok().filter(|_| hashes.sha256.is_some());
+        let index = u32::try_from(self.digests.len()).ok().filter(|_| sha256.is_some());
         self.indices.push(index.unwrap_or(UNUSABLE));
-        self.digests.extend(hashes.sha256);
+        self.digests.extend(sha256);
         Ok(())
     }
 
