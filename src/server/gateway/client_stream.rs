@@ -12,6 +12,9 @@ use super::poller::Interest;
 /// The most bytes of a TLS record (RFC 8446 §5.1).
 const RECORD_BYTES: usize = 16 << 10;
 
+/// The most reads from a socket in a row. Records without content, and bytes that are discarded, could go on for ever.
+const READS: usize = 16;
+
 /// What the bytes of a client's socket mean.
 pub(super) enum Protocol {
     /// They are the requests themselves.
@@ -112,10 +115,10 @@ impl ClientStream<'_> {
         self.socket.shutdown(Shutdown::Write)
     }
 
-    /// Discards bytes that the client still sends. True: there will be no more.
+    /// Discards some of the bytes that the client still sends. True: there will be no more.
     pub(super) fn discard(&mut self) -> bool {
         let mut discarded = [0; 4096];
-        loop {
+        for _ in 0..READS {
             match (&mut &*self.socket).read(&mut discarded) {
                 Ok(1..) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -123,13 +126,14 @@ impl ClientStream<'_> {
                 Ok(0) => return true,
             }
         }
+        false
     }
 }
 
 impl Read for ClientStream<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let Protocol::Tls(tls) = &mut *self.protocol else { return (&mut &*self.socket).read(buffer) };
-        loop {
+        for _ in 0..READS {
             match tls.reader().read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 read => return read,
@@ -138,6 +142,7 @@ impl Read for ClientStream<'_> {
             tls.read_tls(&mut &*self.socket)?;
             process(tls, self.socket)?;
         }
+        tls.reader().read(buffer)
     }
 }
 

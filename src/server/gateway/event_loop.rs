@@ -23,6 +23,8 @@ const LISTENERS: u64 = 1 << 63;
 const ACCEPTS: usize = 32;
 /// The pause after a failed accept. Descriptors and memory take a moment to become free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// The longest pause before a connection to be closed for a new one is looked for again.
+const PLACE_PAUSE: Duration = Duration::from_millis(100);
 /// How often deadlines are looked at, at least.
 const TICK: Duration = Duration::from_millis(500);
 
@@ -98,7 +100,7 @@ impl EventLoop {
         self.grant();
         let mut is_waiting = self.context.connections.is_queued();
         for (number, door) in (LISTENERS..).zip(&mut self.doors) {
-            if door.paused_until.is_some() || ready.numbers().any(|reported| reported == number) {
+            if door.is_due(&self.context) || ready.numbers().any(|reported| reported == number) {
                 door.accept(&self.context, number);
                 is_waiting |= door.next.is_some();
             }
@@ -130,6 +132,12 @@ impl EventLoop {
 }
 
 impl Door {
+    /// Whether a pause is over: its time has passed, or the connection that waits may have a place.
+    fn is_due(&self, context: &Context) -> bool {
+        let Some(until) = self.paused_until else { return false };
+        until <= Instant::now() || (self.next.is_some() && context.connections.has_room(self.listener))
+    }
+
     /// Accepts connections for as long as there are places.
     fn accept(&mut self, context: &Arc<Context>, number: u64) {
         let mut pause = None;
@@ -161,7 +169,8 @@ impl Door {
                 Room::Of(evicted) => evicted.evicted(),
                 Room::None(wait) => {
                     self.next = Some((stream, from));
-                    pause = Some(wait.max(Duration::from_millis(1)));
+                    // Others may become idle sooner than those that were looked at.
+                    pause = Some(wait.clamp(Duration::from_millis(1), PLACE_PAUSE));
                     break;
                 }
             }

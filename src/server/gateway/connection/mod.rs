@@ -245,13 +245,16 @@ impl Connection {
     fn wait(&self, state: &mut State) -> io::Result<Option<Pause>> {
         if state.reader.is_empty() {
             match self.read(state, |reader, stream| reader.fill(stream)) {
-                Ok(0) => {
-                    self.close(state)?;
-                    return Ok(None);
-                }
+                Ok(0) => return self.close(state).map(|()| None),
                 Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return self.idle(state),
-                Err(error) => return Err(error),
+                Err(error) => match error.kind() {
+                    // What was read already is not reported by the poller.
+                    ErrorKind::WouldBlock if state.quota == 0 => return Ok(Some(Pause::Nobody)),
+                    ErrorKind::WouldBlock => return self.idle(state),
+                    // At shutdown we end the reading side ourselves.
+                    ErrorKind::UnexpectedEof => return self.close(state).map(|()| None),
+                    _ => return Err(error),
+                },
             }
         }
         state.progress = Progress::Head(Instant::now());

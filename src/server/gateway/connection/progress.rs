@@ -77,6 +77,9 @@ pub(super) enum Pause {
     Ended,
 }
 
+/// What a read counts at least. A client that sends single bytes gets no longer turn than others.
+const READ_COST: usize = 512;
+
 /// What may be read from a client in one turn.
 pub(super) struct Turn<'a> {
     pub(super) stream: ClientStream<'a>,
@@ -90,7 +93,7 @@ impl Read for Turn<'_> {
             return Err(ErrorKind::WouldBlock.into());
         }
         let read = self.stream.read(buffer.get_mut(..room).unwrap_or_default())?;
-        *self.quota = self.quota.saturating_sub(read);
+        *self.quota = self.quota.saturating_sub(read.max(READ_COST));
         Ok(read)
     }
 }

@@ -98,7 +98,7 @@ impl<C: Peer> Connections<C> {
     /// Makes room for a new connection of this address. If all places are taken, a connection without a request in progress is
     /// given away: otherwise idle connections would keep kube-apiserver and the probes out for as long as a client likes.
     pub(super) fn make_room(&self, listener: Listener, from: IpAddr) -> Room<C> {
-        let most = self.cap(listener) + spare(self.cap(listener));
+        let most = self.most(listener);
         let mut table = self.lock();
         if table.of(listener).open < most {
             return Room::Free;
@@ -110,6 +110,11 @@ impl<C: Peer> Connections<C> {
             }
             Err(wait) => Room::None(wait),
         }
+    }
+
+    /// Whether there is a place for a new connection without closing another one.
+    pub(super) fn has_room(&self, listener: Listener) -> bool {
+        self.lock().of(listener).open < self.most(listener)
     }
 
     /// Puts a new connection into the table. `make` is given its number. The client must send a byte before `deadline`.
@@ -131,6 +136,11 @@ impl<C: Peer> Connections<C> {
     /// The connection of this number, if it is open.
     pub(super) fn get(&self, number: u64) -> Option<Arc<C>> {
         self.lock().get(number)
+    }
+
+    /// The most open connections.
+    fn most(&self, listener: Listener) -> usize {
+        self.cap(listener) + spare(self.cap(listener))
     }
 
     /// The most requests in progress, probes not counted.
