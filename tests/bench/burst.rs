@@ -21,6 +21,8 @@ const SETTLED_AFTER: Duration = Duration::from_secs(5);
 /// Between two requests of the client that was there before the burst.
 const PAUSE: Duration = Duration::from_millis(5);
 const STACK: usize = 256 << 10;
+/// EMFILE of Linux. Clients and TLS alone are in one process, with a descriptor for each end of each connection.
+const TOO_MANY_FILES: i32 = 24;
 
 /// What became of the requests of a burst.
 pub(crate) struct Burst {
@@ -157,7 +159,12 @@ fn run(number: usize, request: &[u8], connect: impl Fn() -> io::Result<Client> +
             thread::Builder::new().stack_size(STACK).spawn_scoped(scope, ask).unwrap();
         }
         let begin = Instant::now();
-        clients.iter().for_each(|client| *client.lock().unwrap() = connect().ok());
+        for client in &clients {
+            let connected = connect();
+            let error = connected.as_ref().err().and_then(io::Error::raw_os_error);
+            assert_ne!(error, Some(TOO_MANY_FILES), "raise the limit of open files: ulimit -n 4096");
+            *client.lock().unwrap() = connected.ok();
+        }
         start.wait();
         answered.wait();
         at_end();
