@@ -134,13 +134,12 @@ fn bursts() {
         let (burst, used, kept) = burst::measure(&site, at_once);
         let of = |what: &str| format!("burst of {}: {what}", count(at_once as u64));
         number(&of("answered"), burst.answered as u64);
-        duration(&of("total"), burst.total);
-        duration(&of("worst"), burst.worst);
+        duration(&of("the last answer"), burst.worst);
         duration(&of("worst on a kept connection"), kept);
         memory(&of("most memory"), used.most);
         memory(&of("memory with all open"), used.open);
         memory(&of("memory 5 s later"), used.settled);
-        duration(&of("total of TLS alone"), burst::floor(&site, at_once).total);
+        duration(&of("the last of TLS alone"), burst::floor(&site, at_once).worst);
     }
 }
 
