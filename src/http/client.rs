@@ -111,9 +111,11 @@ impl Http {
             request.body(()).map_err(|_| HttpError::Request)
         };
         let attempt = self.begin(peer)?;
-        let result = match attempt.send(request()?, cap, deadline) {
+        let result = match attempt.send(request()?, cap, attempt.at_most(deadline)) {
             // A server may close an idle connection in the moment in which it is used again. A second GET is harmless.
-            Err(HttpError::Disconnected) => attempt.send(request()?, cap, deadline),
+            Err(HttpError::Disconnected) => attempt.send(request()?, cap, attempt.at_most(deadline)),
+            // The server was taken to be silent, and is not.
+            Err(error) if error.is_timeout() && attempt.was_wrong(deadline) => attempt.send(request()?, cap, deadline),
             result => result,
         };
         attempt.end(result)
@@ -136,14 +138,14 @@ impl Http {
             .body(form.reveal())
             .map_err(|_| HttpError::Request)?;
         let attempt = self.begin(peer)?;
-        let result = attempt.send(request, cap, deadline);
+        let result = attempt.send(request, cap, attempt.at_most(deadline));
         attempt.end(result)
     }
 
     /// Begins a request to a server, unless the server is down.
     fn begin<'a>(&'a self, peer: Peer<'a>) -> Result<Attempt<'a>, HttpError> {
-        self.origins.check(peer.probe).map_err(HttpError::Down)?;
-        Ok(Attempt { http: self, peer, began: Instant::now(), has_responded: Cell::new(false) })
+        let patience = self.origins.check(peer.probe).map_err(HttpError::Down)?;
+        Ok(Attempt { http: self, peer, began: Instant::now(), patience, has_responded: Cell::new(false) })
     }
 }
 
@@ -152,6 +154,8 @@ struct Attempt<'a> {
     http: &'a Http,
     peer: Peer<'a>,
     began: Instant,
+    /// How long it waits for a response, if not until its deadline: the server did not respond before.
+    patience: Option<Duration>,
     has_responded: Cell<bool>,
 }
 
@@ -162,6 +166,16 @@ impl Attempt<'_> {
         let result = self.http.exchange.send(request, cap, deadline, &|| self.responded());
         self.count(&result, began);
         result
+    }
+
+    fn at_most(&self, deadline: Deadline) -> Deadline {
+        self.patience.map_or(deadline, |patience| deadline.at_most(patience.saturating_sub(self.began.elapsed())))
+    }
+
+    /// Was it given less time than the deadline, for a server that is up?
+    fn was_wrong(&self, deadline: Deadline) -> bool {
+        let is_up = || self.http.origins.check(self.peer.probe).is_ok_and(|patience| patience.is_none());
+        self.patience.is_some() && deadline.remaining().is_some() && is_up()
     }
 
     fn responded(&self) {

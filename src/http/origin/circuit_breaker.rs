@@ -1,7 +1,10 @@
 //! The circuit breaker of one server. A request that waits too long without a response *half-opens* the circuit. Requests
 //! are still sent then, and a thread sends a probe. If the probe gets no response either, the circuit is *open*: no request
-//! is sent to the server, and it is probed again after short, growing pauses. Any response, to a probe or to a request,
-//! *closes* the circuit at once.
+//! is sent to the server, and it is probed again after short, growing pauses, or as soon as a request waits for it. Any response,
+//! to a probe or to a request, *closes* the circuit at once.
+//!
+//! When no request has needed the server for a while, probing ends, but the silence is remembered: the next request half-opens
+//! the circuit. A request that is sent while the circuit is half-open has no more time for a response than a probe has.
 //!
 //! A failure that comes at once (connection refused, a bad certificate, 5xx) costs no time and opens no circuit. While a
 //! circuit is open, one request at a time may wait for the next probe: otherwise the only request for an image would be
@@ -13,6 +16,9 @@ use std::hash::BuildHasher as _;
 use std::time::{Duration, Instant};
 
 use super::Times;
+
+/// Probes the server of a circuit that is remembered only.
+const NOBODY: u64 = 0;
 
 /// The circuit of a server that did not respond to some request in time. A server that has none is taken to be up.
 pub(super) struct Circuit {
@@ -26,6 +32,8 @@ pub(super) struct Circuit {
 enum State {
     HalfOpen,
     Open(Open),
+    /// The server was down when it was last needed, and is not probed any more.
+    Remembered,
     /// The server responded, or fails fast. For a moment it is not probed again.
     Closed {
         since: Instant,
@@ -56,6 +64,16 @@ impl Circuit {
         Self { prober, wanted: now, state: State::HalfOpen }
     }
 
+    /// Does a request for the server wait no longer than a probe?
+    pub(super) fn is_suspect(&self) -> bool {
+        matches!(self.state, State::HalfOpen | State::Remembered)
+    }
+
+    /// Is it remembered only?
+    pub(super) fn is_remembered(&self) -> bool {
+        matches!(self.state, State::Remembered)
+    }
+
     /// Why a request that needs the server now is not sent to it.
     pub(super) fn refusal(&mut self, now: Instant) -> Option<CircuitOpen> {
         self.wanted = now;
@@ -67,7 +85,7 @@ impl Circuit {
     pub(super) fn open(&mut self) -> Option<&mut Open> {
         match &mut self.state {
             State::Open(open) => Some(open),
-            State::HalfOpen | State::Closed { .. } => None,
+            State::HalfOpen | State::Remembered | State::Closed { .. } => None,
         }
     }
 
@@ -88,7 +106,7 @@ impl Circuit {
     pub(super) fn close(&mut self, probe: &str, now: Instant) {
         match self.state {
             State::Closed { .. } => return,
-            State::HalfOpen => {}
+            State::HalfOpen | State::Remembered => {}
             State::Open(_) => log::info!("{probe} is up again: requests are sent to it"),
         }
         self.state = State::Closed { since: now };
@@ -102,11 +120,13 @@ impl Circuit {
         why: String,
         times: &Times,
     ) -> Option<Duration> {
-        if now.saturating_duration_since(self.wanted) > times.forget_after {
-            return None;
-        }
+        let is_wanted = now.saturating_duration_since(self.wanted) <= times.forget_after;
         let (pause, awaited) = match &self.state {
-            State::Closed { .. } => return None,
+            State::Closed { .. } | State::Remembered => return None,
+            State::HalfOpen | State::Open(_) if !is_wanted => {
+                (self.prober, self.state) = (NOBODY, State::Remembered);
+                return None;
+            }
             State::HalfOpen => {
                 log::warn!("{probe} is down: {why}; no request is sent to it until it responds to a probe");
                 (times.first_pause, false)

@@ -29,6 +29,9 @@ const MAX_SERVERS: usize = 1_000;
 /// template of `trust.servers` has a `*`. Further servers are taken to be up.
 const MAX_PROBED: usize = 16;
 
+/// Most servers that were down and are not probed any more. Past that, all of them are taken to be up again.
+const MAX_REMEMBERED: usize = 100;
+
 /// The limits of each server's state.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
@@ -56,13 +59,14 @@ pub(crate) struct Times {
     /// A request that waits longer than this without a response half-opens the circuit. Faster failures do not: they
     /// cost no worker time. A probe that fails faster closes it again.
     pub(crate) half_open_after: Duration,
-    /// How long a probe waits for a response: enough for three round trips by satellite.
+    /// How long a probe waits for a response: enough for three round trips by satellite. A request waits no longer for a server
+    /// that is known to be silent.
     pub(crate) probe: Duration,
     /// The pause after the first failed probe. Each later pause is twice as long as the one before.
     pub(crate) first_pause: Duration,
     /// The longest pause. A server that is up again is found within this time.
     pub(crate) longest_pause: Duration,
-    /// Probing ends when no request has needed the server for this long.
+    /// Probing ends when no request has needed the server for this long. That it was silent is remembered.
     pub(crate) forget_after: Duration,
     /// A server that has responded to no request for this long is silent. A request that has waited this long may be
     /// refused to make room for other servers' requests.
@@ -111,7 +115,7 @@ pub(crate) struct Origin<'a> {
 impl<'a> Origin<'a> {
     /// May a request be sent to the server, or is its circuit open?
     pub(crate) fn check(&self) -> Result<(), CircuitOpen> {
-        self.origins.check(&self.probe)
+        self.origins.check(&self.probe).map(drop)
     }
 
     /// The same, but waits for the next probe first, unless another request does.
@@ -137,28 +141,35 @@ impl Origins {
         Origin { origins: self, probe: Arc::from(probe) }
     }
 
-    /// May a request be sent to the server, or is its circuit open?
-    pub(crate) fn check(&self, probe: &str) -> Result<(), CircuitOpen> {
-        let refusal = self.lock().circuit(probe).and_then(|circuit| circuit.refusal(Instant::now()));
-        match refusal {
-            None => Ok(()),
-            Some(refusal) => {
-                self.metrics.request_not_sent(NotSent::CircuitOpen);
-                Err(refusal)
-            }
+    /// May a request be sent to the server, or is its circuit open? If it may, how long it waits for a response, if not until its
+    /// deadline.
+    pub(crate) fn check(self: &Arc<Self>, probe: &str) -> Result<Option<Duration>, CircuitOpen> {
+        let mut table = self.lock();
+        let Some(circuit) = table.circuit(probe) else { return Ok(None) };
+        if let Some(refusal) = circuit.refusal(Instant::now()) {
+            self.metrics.request_not_sent(NotSent::CircuitOpen);
+            return Err(refusal);
         }
+        let patience = circuit.is_suspect().then_some(self.limits.times.probe);
+        if circuit.is_remembered() {
+            drop(table);
+            self.half_open(probe);
+        }
+        Ok(patience)
     }
 
-    /// Waits for the result of a probe that begins from now on. Does not wait if another request does, or if the deadline
-    /// is sooner.
+    /// Waits for the result of a probe that begins from now on, but no longer than a probe takes. A probe begins at once, unless
+    /// one is under way. Does not wait if another request does.
     fn wait_for_probe(&self, probe: &str, deadline: Deadline) -> Option<ProbeWaiter<'_>> {
         let began = Instant::now();
         let mut table = self.lock();
         let open = table.circuit(probe)?.open()?;
-        if open.awaited || deadline.remaining().is_none_or(|left| open.next_probe(began) >= left) {
+        if open.awaited {
             return None;
         }
         open.awaited = true;
+        self.changed.notify_all();
+        let deadline = deadline.at_most(self.limits.times.probe);
         let waiter = ProbeWaiter { origins: self, probe: probe.to_owned() };
         // A probe that is under way may have begun before the server came back.
         while let Some(left) = deadline.remaining()
@@ -191,8 +202,16 @@ impl Origins {
             state.circuit.take_if(|circuit| circuit.is_forgotten(now, self.limits.times.first_pause));
             !state.is_empty()
         });
-        let probed = table.by_probe.values().filter(|state| state.circuit.is_some()).count();
-        if table.circuit(probe).is_some() || probed >= MAX_PROBED {
+        let circuits = || table.by_probe.values().filter_map(|state| state.circuit.as_ref());
+        let remembered = circuits().filter(|circuit| circuit.is_remembered()).count();
+        let probed = circuits().count() - remembered;
+        if remembered > MAX_REMEMBERED {
+            table.by_probe.retain(|_, state| {
+                state.circuit.take_if(|circuit| circuit.is_remembered());
+                !state.is_empty()
+            });
+        }
+        if table.circuit(probe).is_some_and(|circuit| !circuit.is_remembered()) || probed >= MAX_PROBED {
             return;
         }
         table.next_prober += 1;

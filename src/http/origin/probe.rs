@@ -1,11 +1,12 @@
 //! Probes find out whether a server is down. While a server's circuit is not closed, one thread probes it. A probe is a GET
 //! of the server's probe URL, without credentials and with a time limit of its own.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::Origins;
+use super::circuit_breaker::Circuit;
 
 /// Sends one GET to this URL and waits at most this long for a response. `None`: the client is gone, and probing ends.
 pub(crate) type SendProbe = Box<dyn Fn(&str, Duration) -> Option<Result<(), String>> + Send + Sync>;
@@ -37,7 +38,9 @@ impl Prober {
                 Some(Err(why)) => why,
             };
             let Some(pause) = self.origins.probe_failed(&self.probe, self.id, began, why) else { return };
-            thread::sleep(pause);
+            if !self.origins.pause(&self.probe, self.id, pause) {
+                return;
+            }
         }
     }
 }
@@ -50,6 +53,23 @@ impl Origins {
         let pause = circuit.probe_failed(probe, (began, Instant::now()), why, &self.limits.times);
         self.changed.notify_all();
         pause
+    }
+}
+
+impl Origins {
+    /// Waits between two probes, or until a request waits for the next one. Returns false if no probe is needed any more.
+    fn pause(&self, probe: &str, prober: u64, pause: Duration) -> bool {
+        let end = Instant::now() + pause;
+        let mut table = self.lock();
+        loop {
+            let circuit = table.circuit(probe).filter(|circuit| circuit.is_probed_by(prober));
+            let Some(open) = circuit.and_then(Circuit::open) else { return false };
+            let left = end.saturating_duration_since(Instant::now());
+            if open.awaited || left.is_zero() {
+                return true;
+            }
+            table = self.changed.wait_timeout(table, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
     }
 }
 

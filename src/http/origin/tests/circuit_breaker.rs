@@ -70,12 +70,13 @@ impl Bench {
 fn only_a_knock_in_vain_makes_a_server_down_and_one_answer_brings_it_back() {
     let bench = Bench::half_open(SHORT);
     bench.probes.recv().unwrap();
-    assert_eq!(bench.origins.check(PROBE), Ok(()), "a half-open circuit stops no request");
+    let patience = bench.origins.check(PROBE);
+    assert_eq!(patience, Ok(Some(SHORT.probe)), "a half-open circuit stops no request, but gives it less time");
     bench.find(Err("did not answer in time"));
     bench.wait_until(|origins| origins.is_open(PROBE));
     let words = bench.origins.check(PROBE).unwrap_err().to_string();
     assert!(words.starts_with("did not answer in time 0.") && words.contains("not asked again before"), "{words}");
-    assert_eq!(bench.origins.check("https://other.local/v2/"), Ok(()));
+    assert_eq!(bench.origins.check("https://other.local/v2/"), Ok(None));
     // It is probed again while it is down.
     bench.find(Err("did not answer in time"));
     bench.probes.recv().unwrap();
@@ -83,7 +84,7 @@ fn only_a_knock_in_vain_makes_a_server_down_and_one_answer_brings_it_back() {
     assert!(bench.origins.check(PROBE).is_err());
     bench.find(Ok(()));
     bench.wait_until(|origins| origins.is_closed(PROBE));
-    assert_eq!(bench.origins.check(PROBE), Ok(()));
+    assert_eq!(bench.origins.check(PROBE), Ok(None));
 }
 
 #[test]
@@ -109,16 +110,40 @@ fn one_may_wait_for_the_next_knock_and_the_others_are_told() {
         }
     });
     assert!(bench.origins.origin(PROBE).check_or_wait(long()).is_ok());
-    // No request waits beyond its deadline, or for a probe that comes after it; one that has waited leaves its place.
+    // No request waits beyond its deadline; one that has waited leaves its place.
     let bench = Bench::half_open(SHORT);
     bench.find(Err("did not answer in time"));
     bench.wait_until(|origins| origins.is_open(PROBE));
     assert!(bench.origins.origin(PROBE).check_or_wait(Deadline::after(Duration::from_millis(30))).is_err());
     assert!(!is_awaited(&bench.origins));
-    let bench = Bench::half_open(Times { first_pause: Duration::from_secs(60), ..SHORT });
+}
+
+#[test]
+fn a_request_that_waits_is_not_kept_by_the_pause() {
+    let long = || Deadline::after(Duration::from_secs(20));
+    let pause = Duration::from_secs(600);
+    let bench = Bench::half_open(Times { first_pause: pause, longest_pause: pause, ..SHORT });
     bench.find(Err("did not answer in time"));
     bench.wait_until(|origins| origins.is_open(PROBE));
-    assert!(bench.origins.wait_for_probe(PROBE, long()).is_none());
+    bench.probes.recv().unwrap();
+    thread::scope(|scope| {
+        for (probe, expected) in [(Err("did not answer in time"), false), (Ok(()), true)] {
+            let waiting = scope.spawn(|| bench.origins.origin(PROBE).check_or_wait(long()).is_ok());
+            bench.probes.recv().unwrap();
+            bench.find(probe);
+            assert_eq!(waiting.join().unwrap(), expected);
+        }
+    });
+    // Nor does it wait longer than a probe takes, also for one that was under way.
+    let short = Times { probe: Duration::from_millis(30), first_pause: pause, ..SHORT };
+    let bench = Bench::half_open(short);
+    bench.find(Err("did not answer in time"));
+    bench.wait_until(|origins| origins.is_open(PROBE));
+    for _ in 0..3 {
+        let began = Instant::now();
+        assert!(bench.origins.origin(PROBE).check_or_wait(long()).is_err());
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    }
 }
 
 #[test]
@@ -141,7 +166,7 @@ fn an_answer_to_anybody_ends_it_at_once() {
     bench.find(Err("did not answer in time"));
     bench.wait_until(|origins| origins.is_open(PROBE));
     bench.origins.responded(PROBE);
-    assert_eq!(bench.origins.check(PROBE), Ok(()));
+    assert_eq!(bench.origins.check(PROBE), Ok(None));
     // An old prober changes nothing in a circuit that was half-opened later.
     assert_eq!(bench.origins.probe_failed(PROBE, 1, Instant::now(), String::new()), None);
 }
@@ -185,10 +210,34 @@ fn a_server_that_did_answer_is_left_in_peace_for_a_moment() {
 }
 
 #[test]
-fn whom_nobody_wants_is_not_knocked_at_for_ever() {
+fn a_server_that_nobody_needs_is_not_probed_for_ever_and_its_silence_is_remembered() {
     let bench = Bench::half_open(Times { forget_after: Duration::ZERO, ..SHORT });
-    bench.find(Err("did not answer in time"));
+    let is_remembered =
+        |origins: &Origins| origins.lock().circuit(PROBE).is_some_and(|circuit| circuit.is_remembered());
+    for _ in 0..2 {
+        bench.probes.recv().unwrap();
+        bench.find(Err("did not answer in time"));
+        bench.wait_until(is_remembered);
+        assert!(bench.probes.try_recv().is_err());
+        // The next request is sent, does not wait for long, and starts a probe.
+        assert_eq!(bench.origins.check(PROBE), Ok(Some(SHORT.probe)));
+    }
+    bench.probes.recv().unwrap();
+    bench.find(Ok(()));
     bench.wait_until(|origins| origins.is_closed(PROBE));
+    assert_eq!(bench.origins.check(PROBE), Ok(None));
+}
+
+#[test]
+fn few_silent_servers_are_remembered() {
+    let times = Times { forget_after: Duration::ZERO, ..SHORT };
+    let origins = origins(times, |_, _| Some(Err("did not answer in time".to_owned())));
+    for number in 0..2 * MAX_REMEMBERED {
+        let probe = format!("https://h{number}/v2/");
+        origins.half_open(&probe);
+        Bench::over(&origins).wait_until(|origins| origins.lock().circuit(&probe).is_some_and(|it| it.is_remembered()));
+    }
+    assert!(origins.lock().by_probe.len() <= MAX_REMEMBERED + 1);
 }
 
 #[test]
