@@ -28,6 +28,7 @@ mod pull_secrets;
 mod round_trips;
 mod scarcity;
 mod serve;
+mod silence;
 mod smuggling;
 mod store;
 mod walk;
