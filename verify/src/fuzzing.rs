@@ -9,8 +9,36 @@ use crate::tuf::root_certificate::RootCertificate;
 /// The canonical form of a document. `None` if the document is refused.
 pub fn canonical_json(bytes: &[u8]) -> Option<Vec<u8>> {
     let document = json::Document::of(bytes).ok()?;
-    let allowance = json::Allowance { values: usize::MAX, memory: usize::MAX, is_late: &|| false };
-    canonical::canonical(document.root(), allowance).ok().map(|form| form.bytes(bytes).to_vec())
+    canonical::canonical(document.root(), allowance()).ok().map(|form| form.bytes(bytes).to_vec())
+}
+
+/// The canonical form of the outermost object's member `signed`. `None` if the document is refused, or has no such member.
+pub fn canonical_signed(bytes: &[u8]) -> Option<Vec<u8>> {
+    let document = json::Document::of(bytes).ok()?;
+    signed(&document, bytes)
+}
+
+/// What reading one document gives away: the members of `signed.targets` in order, each with its value in canonical form,
+/// and the canonical form of `signed`. `None` if the document is refused or cannot be read so.
+pub fn given_targets(bytes: &[u8]) -> Option<(Vec<(String, Vec<u8>)>, Vec<u8>)> {
+    let mut given = Vec::new();
+    let mut take = |name: &str, value: json::Value<'_>| {
+        let form = canonical::canonical(value, allowance());
+        given.extend(form.ok().map(|form| (name.to_owned(), form.bytes(bytes).to_vec())));
+        true
+    };
+    let document = json::Document::read_and_give(bytes, allowance(), &mut take).ok()??;
+    let signed = signed(&document, bytes)?;
+    Some((given, signed))
+}
+
+fn signed(document: &json::Document<'_>, bytes: &[u8]) -> Option<Vec<u8>> {
+    let form = canonical::canonical(document.root().get("signed")?, allowance()).ok()?;
+    Some(form.bytes(bytes).to_vec())
+}
+
+fn allowance() -> json::Allowance<'static> {
+    json::Allowance { values: usize::MAX, memory: usize::MAX, is_late: &|| false }
 }
 
 /// The checks of a root key's certificates.

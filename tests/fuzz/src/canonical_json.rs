@@ -1,12 +1,14 @@
 //! The reader of trust data and its canonical form, compared with a reference on another parser: both accept the same
-//! documents and give the same bytes.
+//! documents and give the same bytes, also where the bytes are taken from the file itself.
 
-use crate::strict_json;
+use crate::strict_json::{self, Json};
 
 pub fn check(data: &[u8]) {
     let expected = strict_json::read(data).map(|json| strict_json::canonical(&json));
     let found = portreeve::fuzzing::canonical_json(data);
     assert_eq!(found.as_deref().map(lossy), expected.as_deref().map(lossy));
+    let (before, after) = SIGNED[data.len() % SIGNED.len()];
+    signed(&[before.as_bytes(), data, after.as_bytes()].concat());
     let Some(canonical) = found else { return };
     // The canonical form of a canonical text is the same text. Canonical JSON has raw control characters, which are not
     // JSON, so they are escaped first. They occur in strings only, so this changes nothing else.
@@ -15,6 +17,44 @@ pub fn check(data: &[u8]) {
         .collect();
     assert_eq!(portreeve::fuzzing::canonical_json(wire.as_bytes()), Some(canonical));
     assert_eq!(strict_json::read(wire.as_bytes()).map(sorted), strict_json::read(data).map(sorted));
+}
+
+/// Where a value may stand in a signed file.
+const SIGNED: [(&str, &str); 5] = [
+    (r#"{"signed":"#, "}"),
+    (r#"{"signed":"#, r#","signatures":[]}"#),
+    (r#"{"signatures":[],"signed" : "#, r#" , "z":{}} "#),
+    (r#"{"signed":{"targets":"#, r#","version":1},"signatures":[]}"#),
+    (r#"{"signed":{"a":"\\\"","targets":{"a":"#, r#","b":{}}},"\u0073":1}"#),
+];
+
+/// The canonical form of what is signed is the reference's. What is given away while a file is read is what the reference has
+/// there, and that is nothing where the file is not canonical.
+fn signed(file: &[u8]) {
+    let member = |json: &Json, wanted: &str| match json {
+        Json::Object(members) => members.iter().position(|(name, _)| name == wanted),
+        _ => None,
+    };
+    let of = |json: Json, name: &str| match (member(&json, name), json) {
+        (Some(place), Json::Object(mut members)) => Some(members.swap_remove(place).1),
+        _ => None,
+    };
+    let reference = strict_json::read(file).and_then(|json| of(json, "signed"));
+    let form = reference.as_ref().map(strict_json::canonical);
+    assert_eq!(portreeve::fuzzing::canonical_signed(file).as_deref().map(lossy), form.as_deref().map(lossy));
+    let Some((given, signed)) = portreeve::fuzzing::given_targets(file) else {
+        // Compact files of Notary's client can be read so.
+        let text = form.map(|form| [br#"{"signed":"#.as_slice(), &form, br#","signatures":[]}"#].concat());
+        return assert!(text.is_none_or(|text| text != file), "{}", lossy(file));
+    };
+    assert_eq!(Some(lossy(&signed)), form.as_deref().map(lossy));
+    let expected = match reference.and_then(|json| of(json, "targets")) {
+        Some(Json::Object(members)) => {
+            members.iter().map(|(name, value)| (name.clone(), strict_json::canonical(value))).collect()
+        }
+        _ => Vec::new(),
+    };
+    assert_eq!(given, expected);
 }
 
 fn lossy(bytes: &[u8]) -> String {

@@ -187,3 +187,82 @@ fn the_parsers_own_buffer_is_bounded_before_it_grows() {
     // Once without its escape, and twice for the buffer.
     assert_eq!((read(205), read(300), read(303)), (Err((0, Fault::Memory)), Err((103, Fault::Memory)), Ok(())));
 }
+
+/// What is given away, each value as its integer, and whether that was possible.
+fn given(text: &str, values: usize, last: i64) -> Result<Option<Vec<(String, i64)>>, Fault> {
+    let mut given = Vec::new();
+    let mut take = |name: &str, value: Value<'_>| {
+        let number = value.integer().unwrap_or(-1);
+        given.push((name.to_owned(), number));
+        number <= last
+    };
+    let allowance = Allowance { values, memory: usize::MAX, is_late: &|| false };
+    let read = Document::read_and_give(text.as_bytes(), allowance, &mut take).map_err(|error| error.fault)?;
+    let Some(document) = read else { return Ok(None) };
+    let signed = document.root().get("signed").unwrap();
+    assert_eq!(signed.get("targets").unwrap().object().unwrap().count(), 0, "it is not kept");
+    assert!(signed.in_text().is_some());
+    Ok(Some(given))
+}
+
+#[test]
+fn targets_are_given_away_if_what_is_signed_is_canonical() {
+    let file = |signed: &str| format!(r#"{{"signed":{signed},"signatures":[]}}"#);
+    let all = file(r#"{"_type":"x","targets":{"":0,"a":1,"b\"":2},"version":{"targets":{"z":7}}}"#);
+    let expected: Vec<_> = [("", 0), ("a", 1), ("b\"", 2)].map(|(name, value)| (name.to_owned(), value)).into();
+    assert_eq!(given(&all, usize::MAX, 2), Ok(Some(expected.clone())));
+    for around in [
+        all.replace("\"signatures\"", " \n\"signatures\""),
+        all.replace("\"signed\":", " \"signed\" :\t"),
+        all.replace(",\"signatures\":[]", " \n"),
+        all.replacen('{', "{\"a\":{\"signed\":{\"targets\":{\"y\":7}}},", 1),
+    ] {
+        assert_eq!(given(&around, usize::MAX, 2), Ok(Some(expected.clone())), "{around}");
+    }
+    // One of them is not taken.
+    assert_eq!(given(&all, usize::MAX, 1), Ok(None));
+    for other in [
+        all.replace("\"a\"", " \"a\""),
+        all.replace("\"a\"", "\"\\u0061\""),
+        all.replace("\"a\"", "\"c\""),
+        all.replace(":7}", ":7 }"),
+        all.replace("{\"z\":7}", "{\"z\":7,\"y\":7}"),
+        all.replace("\"signed\"", "\"\\u0073igned\""),
+        all.replace("\"signatures\"", "\"sign\\u0061tures\""),
+        "{}".to_owned(),
+        "[]".to_owned(),
+    ] {
+        assert_eq!(given(&other, usize::MAX, 2), Ok(None), "{other}");
+    }
+    assert_eq!(given(&file(r#"{"targets":{},"x":1}"#), usize::MAX, 2), Ok(Some(Vec::new())));
+}
+
+#[test]
+fn what_is_given_away_has_the_limits_and_the_faults_of_what_is_kept() {
+    let all = r#"{"signed":{"a":0,"targets":{"a":1,"b":2,"c":{"d":[3,-40]}},"version":12},"signatures":[{}]}"#;
+    let kept = |text: &str, values| {
+        let allowance = Allowance { values, memory: usize::MAX, is_late: &|| false };
+        Document::read(text.as_bytes(), allowance).map(|_| ()).map_err(|error| (error.at, error.fault))
+    };
+    let gives = |text: &str, values| {
+        let allowance = Allowance { values, memory: usize::MAX, is_late: &|| false };
+        let read = Document::read_and_give(text.as_bytes(), allowance, &mut |_, _| true);
+        read.map(|document| assert!(document.is_some())).map_err(|error| (error.at, error.fault))
+    };
+    for values in 0..30 {
+        assert_eq!(gives(all, values), kept(all, values), "{values}");
+    }
+    assert!(kept(all, 30).is_ok());
+    for at in 0..all.len() {
+        for wrong in ["", "{", "}", "1", ",", "\"", "\u{1}", ".5"] {
+            let text = [&all[..at], wrong].concat() + &all[at + 1..];
+            let allowance = Allowance { values: usize::MAX, memory: usize::MAX, is_late: &|| false };
+            let given = Document::read_and_give(text.as_bytes(), allowance, &mut |_, _| true);
+            match given.map_err(|error| (error.at, error.fault)) {
+                Ok(Some(_)) => assert_eq!(kept(&text, usize::MAX), Ok(()), "{text}"),
+                Ok(None) => {}
+                Err(error) => assert_eq!(kept(&text, usize::MAX), Err(error), "{text}"),
+            }
+        }
+    }
+}

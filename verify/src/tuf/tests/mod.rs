@@ -6,6 +6,7 @@ mod delegations;
 mod properties;
 mod recovery;
 mod root;
+mod tags;
 mod together;
 mod wire;
 
