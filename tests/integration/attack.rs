@@ -15,7 +15,7 @@ use serde_json::json;
 use crate::https::{TlsStream, connect_tls, read_response, send_review};
 use crate::pki::Pki;
 use crate::plant::PLC;
-use crate::process::{self, wait_until};
+use crate::process::{self, wait_patiently, wait_until};
 use crate::product::{Serving, Site, executable};
 use crate::review::{assert_allowed, assert_denied, pod_review, policy_for};
 use crate::stage::Stage;
@@ -127,7 +127,7 @@ fn a_burst_of_a_thousand_admissions_is_answered_whole() {
             assert_allowed(&response.json());
             // No connection was closed for another one, and now they are all open.
             open.fetch_add(1, Ordering::SeqCst);
-            wait_until("all connections to be open", || open.load(Ordering::SeqCst) == BURST);
+            wait_patiently("all connections to be open", || open.load(Ordering::SeqCst) == BURST);
             send_review(&mut stream, "/admit?timeout=30s", &review).expect("a second request is taken");
             assert_allowed(&read_response(&mut stream).expect("a second answer").json());
         };
