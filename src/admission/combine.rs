@@ -117,6 +117,12 @@ where
 }
 
 impl Combined {
+    /// The only verdict: nothing is left to combine.
+    pub(super) fn of_one(verdict: RuleVerdict) -> Self {
+        let pin = verdict.digest().filter(|_| verdict.rule.mutates_image());
+        Self { verdicts: vec![verdict], tried: Vec::new(), pin }
+    }
+
     /// One alternative: all of its verdicts must be good.
     fn all_of(level: Level, mut verdicts: Vec<RuleVerdict>) -> Self {
         let agreed = agreed_digest(&verdicts);

@@ -3,29 +3,17 @@
 //!
 //! A request that cannot be understood is denied.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
-
 use jiff::Timestamp;
 
 use super::children::{Compared, Templates};
 use super::evaluate::{Evaluation, Evaluator};
 use super::exempt::Exemption;
+use super::images::evaluate_all;
 use super::patch::Operation;
 use super::request::Request;
 use super::workload::{ImageUse, List, WorkloadKind};
 use crate::base::context::Deadline;
-use crate::kube::pull_secrets::PullContext;
 use crate::schemes::Mode;
-use portreeve_verify::ordered;
-
-/// Images of one workload that are verified at the same time.
-const PARALLEL_IMAGES: usize = 8;
-/// Further threads for images, of all workloads together. Many workloads can wait for a slow server at once, and each
-/// keeps its threads until then.
-const MAX_THREADS: usize = 64;
-static THREADS_IN_USE: AtomicUsize = AtomicUsize::new(0);
 
 /// The most images of one workload. A body of 8 MiB could name 300,000, and each would cost a request to a server
 /// and a line in every log.
@@ -197,67 +185,6 @@ pub fn decide(
     decision
 }
 
-/// Evaluates each different image once, and several at the same time.
-fn evaluate_all<'a>(
-    evaluator: &Evaluator,
-    context: &PullContext<'_>,
-    images: &[ImageUse<'a>],
-    deadline: Deadline,
-    now: Timestamp,
-) -> BTreeMap<&'a str, Evaluation> {
-    let different: Vec<&str> = match images {
-        [image] => vec![image.image],
-        images => ordered::set(images.iter().map(|image| image.image)).into_iter().collect(),
-    };
-    let evaluate = |image: &'a str| (image, evaluator.evaluate(context, image, deadline, now));
-    if different.len() <= 1 {
-        return ordered::map(different.into_iter().map(evaluate));
-    }
-    let share = different.len().div_ceil(PARALLEL_IMAGES);
-    thread::scope(|scope| {
-        let mut threads = Vec::new();
-        let mut left = Vec::new();
-        for images in different.chunks(share) {
-            let run = move || images.iter().map(|image| evaluate(image)).collect::<Vec<_>>();
-            // Without a permit these images are evaluated on this thread, one after the other.
-            let Some(permit) = ThreadPermit::take() else {
-                left.push(run);
-                continue;
-            };
-            let run_there = move || {
-                let _permit = permit;
-                run()
-            };
-            match thread::Builder::new().name("images".into()).spawn_scoped(scope, run_there) {
-                Ok(thread) => threads.push(thread),
-                Err(error) => {
-                    log::warn!("no thread for verifying images side by side: {error}");
-                    left.push(run);
-                }
-            }
-        }
-        let left: Vec<_> = left.into_iter().flat_map(|run| run()).collect();
-        // A thread that panicked leaves its images without an evaluation, which denies them.
-        ordered::map(threads.into_iter().filter_map(|thread| thread.join().ok()).flatten().chain(left))
-    })
-}
-
-/// One of [`MAX_THREADS`], until it is dropped.
-struct ThreadPermit;
-
-impl ThreadPermit {
-    fn take() -> Option<Self> {
-        let free = |used: usize| (used < MAX_THREADS).then_some(used + 1);
-        THREADS_IN_USE.fetch_update(Ordering::SeqCst, Ordering::SeqCst, free).ok().map(|_| Self)
-    }
-}
-
-impl Drop for ThreadPermit {
-    fn drop(&mut self) {
-        THREADS_IN_USE.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
 impl Decision {
     fn allow(basis: Basis) -> Self {
         Self { allowed: true, basis, operations: Vec::new(), compared: None }
@@ -271,25 +198,10 @@ impl Decision {
         Self { allowed: false, basis: Basis::NotOurs(reason), operations: Vec::new(), compared: None }
     }
 
-    fn from_images(
-        rules: &DecisionRules,
-        images: &[ImageUse<'_>],
-        mut evaluations: BTreeMap<&str, Evaluation>,
-    ) -> Self {
+    fn from_images(rules: &DecisionRules, images: &[ImageUse<'_>], evaluations: Vec<Evaluation>) -> Self {
         let mut operations = Vec::new();
         let mut findings = Vec::with_capacity(images.len());
-        let mut uses: BTreeMap<&str, usize> = BTreeMap::new();
-        images.iter().for_each(|image| *uses.entry(image.image).or_default() += 1);
-        for image in images {
-            let uses_left = uses.get_mut(image.image).map_or(0, |uses| {
-                *uses -= 1;
-                *uses
-            });
-            let evaluation = match uses_left {
-                0 => evaluations.remove(image.image),
-                _ => evaluations.get(image.image).cloned(),
-            };
-            let evaluation = evaluation.unwrap_or_else(Evaluation::lost);
+        for (image, evaluation) in images.iter().zip(evaluations) {
             if let (Some(digest), Some(reference)) = (evaluation.pin, &evaluation.reference) {
                 operations.extend(Operation::pin(image, reference, digest));
             }
@@ -314,7 +226,8 @@ impl Decision {
 
 /// A name, cut to a little more than a message ever shows, so that the cut is visible. A request can hold names of megabytes.
 fn truncated(name: &str) -> String {
-    name.chars().take(400).collect()
+    let end = name.char_indices().nth(400).map_or(name.len(), |(end, _)| end);
+    name.get(..end).unwrap_or_default().to_owned()
 }
 
 fn printable(text: &str) -> String {

@@ -14,9 +14,11 @@ use crate::base::context::Deadline;
 use crate::keychain::{Keychain, MountedCredentials, PodKeychain, PulledConfigs};
 use crate::kube::pull_secrets::PullContext;
 use crate::policy::{self, MAX_DENIAL, PolicySet, Rule, Selection, Together};
-use crate::schemes::{Check, Finding, Freshness, Mode, Query, Refusal, Requirement, Schemes, Subject, Trace, Verified};
+use crate::schemes::{
+    Check, Finding, Freshness, Mode, Query, Refusal, Requirement, Schemes, Subject, Trace, Verified, WaitNotice,
+};
 use portreeve_verify::VerifiedDigest;
-use portreeve_verify::image::Reference;
+use portreeve_verify::image::{Glob, Reference};
 use portreeve_verify::text::printable;
 
 /// Evaluates images. All workers share it.
@@ -216,6 +218,18 @@ impl Evaluator {
     /// Evaluates one image of a workload, until the deadline. The namespace of the pod that pulls can be empty: then there is
     /// none.
     pub fn evaluate(&self, context: &PullContext<'_>, image: &str, deadline: Deadline, now: Timestamp) -> Evaluation {
+        self.evaluate_in_turn(context, image, deadline, now, WaitNotice::NONE)
+    }
+
+    /// The same for one image of several, with a notice for the others.
+    pub(super) fn evaluate_in_turn(
+        &self,
+        context: &PullContext<'_>,
+        image: &str,
+        deadline: Deadline,
+        now: Timestamp,
+        notice: WaitNotice<'_>,
+    ) -> Evaluation {
         let namespace = context.namespace;
         let reference = match parse(image) {
             Ok(reference) => reference,
@@ -235,20 +249,23 @@ impl Evaluator {
         };
         let keychain = PodKeychain { pull_secrets: self.pull_secrets.as_ref(), mounted: &self.credentials, context };
         let keychain: &dyn Keychain = &keychain;
-        let combined = any_of(
-            Level::Rules,
-            alternatives.iter().map(|Together { rules, except }| {
-                rules.iter().map(|rule| {
-                    let key_namespace = match &rule.scope {
-                        policy::Scope::Namespace(name) => name,
-                        policy::Scope::Cluster => &self.own_namespace,
-                    };
-                    let tags = rule.tags.as_ref();
-                    let query = Query { image: &reference, tags, except, key_namespace, keychain, deadline, now };
-                    self.by_rule(rule, &query, &times)
-                })
-            }),
-        );
+        let image = &reference;
+        let by_rule = |rule: &Arc<Rule>, except: &[&Glob]| {
+            let key_namespace = match &rule.scope {
+                policy::Scope::Namespace(name) => name,
+                policy::Scope::Cluster => &self.own_namespace,
+            };
+            let tags = rule.tags.as_ref();
+            let query = Query { image, tags, except, key_namespace, keychain, deadline, now, notice };
+            self.by_rule(rule, &query, &times)
+        };
+        let combined = match only(&alternatives) {
+            Some((rule, except)) => Combined::of_one(by_rule(rule, except)),
+            None => any_of(
+                Level::Rules,
+                alternatives.iter().map(|Together { rules, except }| rules.iter().map(|rule| by_rule(rule, except))),
+            ),
+        };
         let Combined { verdicts, pin, .. } = combined;
         let mut verdicts = verdicts.into_iter();
         let Some(RuleVerdict { rule, scheme, subject, findings, verdict, checks }) = verdicts.next() else {
@@ -284,8 +301,8 @@ impl Evaluator {
         };
         let keychain = PodKeychain { pull_secrets: self.pull_secrets.as_ref(), mounted: &self.credentials, context };
         let key_namespace = context.namespace;
-        let query =
-            Query { image: &reference, tags: None, except: &[], key_namespace, keychain: &keychain, deadline, now };
+        let (image, keychain, notice) = (&reference, &keychain, WaitNotice::NONE);
+        let query = Query { image, tags: None, except: &[], key_namespace, keychain, deadline, now, notice };
         let mut trace = Trace::default();
         let verdict = Verdict::of(check, self.schemes.verify(check, &query, &mut trace));
         let times = PhaseTimes::default().with(&trace);
@@ -308,6 +325,11 @@ impl Evaluator {
                 Verdict::Rejected { code: "denied-by-policy", reason }
             }
             Requirement::Signed(signed) => {
+                if let [checks] = signed.any_of.as_slice()
+                    && let [check] = checks.as_slice()
+                {
+                    return self.by_check(rule, check, query, times);
+                }
                 let last = signed.any_of.len().saturating_sub(1);
                 let checks = |(index, checks): (usize, &'r Vec<Check>)| {
                     // A server that is silent leaves time for the alternatives that do not need it.
@@ -335,6 +357,13 @@ impl Evaluator {
         let (rule, scheme, checks) = (Arc::clone(rule), Some(check.scheme()), Vec::new());
         RuleVerdict { rule, scheme, subject, findings, verdict, checks }
     }
+}
+
+/// The rule that decides alone, as most rules do.
+fn only<'s, 'p>(alternatives: &'s [Together<'p>]) -> Option<(&'p Arc<Rule>, &'s [&'p Glob])> {
+    let [Together { rules, except }] = alternatives else { return None };
+    let [rule] = rules.as_slice() else { return None };
+    Some((rule, except))
 }
 
 /// The image's reference, or the rejection of a text that is none.

@@ -1,13 +1,14 @@
 //! Admission: from an AdmissionReview to its response. Knows no server, no metrics and no configuration file.
 //!
-//! A request passes through the modules in this order: request → workload → exempt → children → evaluate, combine → decide →
-//! patch → messages → response.
+//! A request passes through the modules in this order: request → workload → exempt → children → images, evaluate, combine →
+//! decide → patch → messages → response.
 
 pub(crate) mod children;
 pub mod combine;
 pub mod decide;
 pub mod evaluate;
 pub(crate) mod exempt;
+mod images;
 pub mod messages;
 pub(crate) mod patch;
 pub mod request;

@@ -5,6 +5,7 @@
 //! what a tag means: Notary v1 signs a tag together with its digest. A scheme never decides whether an image runs, and an
 //! unavailable server never makes an image verified.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -131,6 +132,34 @@ pub struct Query<'a> {
     pub deadline: Deadline,
     /// The current time, for expiry dates.
     pub now: Timestamp,
+    /// Is told before the check waits.
+    pub notice: WaitNotice<'a>,
+}
+
+/// Is told when a check is about to wait: for a server, for the disk, or for another request. Other images can be evaluated in
+/// the meantime.
+#[derive(Clone, Copy)]
+pub struct WaitNotice<'a>(&'a (dyn Fn() + Sync));
+
+impl<'a> WaitNotice<'a> {
+    /// Nobody has to know.
+    pub const NONE: WaitNotice<'static> = WaitNotice(&|| ());
+
+    /// Runs this at each notice.
+    pub fn new(run: &'a (dyn Fn() + Sync)) -> Self {
+        Self(run)
+    }
+
+    /// Gives notice. A check may do so several times.
+    pub fn give(self) {
+        (self.0)();
+    }
+}
+
+impl fmt::Debug for WaitNotice<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WaitNotice(…)")
+    }
 }
 
 /// A signature scheme.

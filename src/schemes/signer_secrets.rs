@@ -1,23 +1,23 @@
 //! Reads the signers' secrets that a rule names: the mounted one, or the one from the Kubernetes API.
 
-use super::Refusal;
-use crate::base::context::Deadline;
+use super::{Query, Refusal};
 use crate::kube::error::ObjectError;
 use crate::kube::signer_secrets::{ClusterSigners, SecretError, SecretStore, SignerSecret};
 use portreeve_verify::Unavailable;
 
-/// A signer's secret.
+/// A signer's secret in the namespace of the query.
 pub(super) fn read(
     mounted: &SecretStore,
     cluster: Option<&ClusterSigners>,
-    namespace: &str,
     name: &str,
-    deadline: Deadline,
+    query: &Query<'_>,
 ) -> Result<SignerSecret, Refusal> {
+    let namespace = query.key_namespace;
     match (mounted.read(namespace, name), cluster) {
         (Ok(secret), _) => Ok(secret),
         (Err(SecretError::NotMounted { .. }), Some(cluster)) => {
-            cluster.get(namespace, name, deadline).map_err(|error| match error {
+            query.notice.give();
+            cluster.get(namespace, name, query.deadline).map_err(|error| match error {
                 ObjectError::Unusable(error) => bad(namespace, name, &format!("it {error}")),
                 ObjectError::Unavailable(error) => {
                     let message = format!("the signer's secret {namespace}/{name} {error}");

@@ -241,6 +241,7 @@ impl Work {
                         credentials: &Credentials::new(&keychain, GUN, None),
                         when_unavailable: WhenUnavailable::Deny,
                         deadline: Deadline::after(Duration::from_secs(60)),
+                        notice: portreeve::schemes::WaitNotice::NONE,
                     };
                     black_box(notary.ask(&query, case.now).unwrap());
                 };

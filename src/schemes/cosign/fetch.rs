@@ -51,6 +51,7 @@ impl Lookup<'_> {
     /// Fetches until the rule is met, or until there is nothing more to be fetched. `has_data`: may stored data be used if nothing
     /// can be fetched?
     pub(super) fn fetch(&self, has_data: bool) -> Result<Met, Box<Failure>> {
+        self.query.notice.give();
         let key = self.key();
         let entry = self.cosign.flights.entry(&key);
         let fetched = self.fetch_by(&key, &entry, has_data);

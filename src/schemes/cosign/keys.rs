@@ -22,7 +22,7 @@ pub(super) fn signers<'r>(
     let mut signers = Cow::Borrowed(rule.signers.as_slice());
     for object in &rule.signer_secrets {
         let cluster = settings.cluster_signers.as_ref();
-        let secret = signer_secrets::read(&settings.secrets, cluster, namespace, object, query.deadline)?;
+        let secret = signer_secrets::read(&settings.secrets, cluster, object, query)?;
         let SignerSecret { name, public_key } = secret;
         let key = SigstoreKey::from_pem(&public_key)
             .map_err(|error| signer_secrets::bad(namespace, object, &error.to_string()))?;

@@ -82,7 +82,8 @@ impl Lookup<'_> {
         if self.digest.is_some() {
             return None;
         }
-        self.cosign.evidence.tag(&self.tag_name()?, self.query.now, self.query.deadline)
+        let Query { now, deadline, notice, .. } = *self.query;
+        self.cosign.evidence.find_tag(&self.tag_name()?, now, deadline, notice)
     }
 
     /// `registry.local:9001/plant/plc:v1`.
@@ -106,7 +107,7 @@ impl Lookup<'_> {
                 self.cosign.evidence.in_memory(digest).or_else(|| record.clone())
             }
             _ => {
-                let record = self.cosign.evidence.get(digest, self.query.deadline);
+                let record = self.cosign.evidence.find(digest, self.query.deadline, self.query.notice);
                 *read = Some((digest, record.clone()));
                 record
             }

@@ -132,6 +132,7 @@ impl Bench {
             keychain: &keychain,
             deadline: Deadline::after(ask.wait),
             now: ask.now,
+            notice: crate::schemes::WaitNotice::NONE,
         };
         self.cosign.verify(ask.rule, &query, trace)
     }

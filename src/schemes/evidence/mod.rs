@@ -16,6 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::base::context::Deadline;
 use crate::metrics::Metrics;
+use crate::schemes::WaitNotice;
 use crate::schemes::notary::Notary;
 use crate::schemes::notary::store::Store;
 use crate::schemes::storage::disk_quota::{DiskQuota, EvidenceKind, Used};
@@ -122,10 +123,16 @@ impl EvidenceStore {
 
     /// The evidence of an image: from memory, else from the disk. The disk is waited for during a part of the time that is left.
     pub(crate) fn get(&self, digest: Sha256, deadline: Deadline) -> Option<Arc<Record>> {
+        self.find(digest, deadline, WaitNotice::NONE)
+    }
+
+    /// The same, with notice before the disk is read.
+    pub(crate) fn find(&self, digest: Sha256, deadline: Deadline, notice: WaitNotice<'_>) -> Option<Arc<Record>> {
         if let Some(record) = self.in_memory(digest) {
             return Some(record);
         }
         let disk = self.disk.as_ref()?;
+        notice.give();
         let file = Disk::read(disk, EvidenceKind::Image, digest, image_file::MAX_BYTES, deadline)?;
         match ImageFile::decode(&file.bytes, digest).and_then(|file| file.record()) {
             Ok(record) => Some(self.insert(record)),
@@ -161,12 +168,24 @@ impl EvidenceStore {
 
     /// The digest that `name` (`registry.local:9001/plant/plc:v1`) had, if it is remembered: from memory, else from the disk.
     pub(crate) fn tag(&self, name: &str, now: Timestamp, deadline: Deadline) -> Option<Tagged> {
+        self.find_tag(name, now, deadline, WaitNotice::NONE)
+    }
+
+    /// The same, with notice before the disk is read.
+    pub(crate) fn find_tag(
+        &self,
+        name: &str,
+        now: Timestamp,
+        deadline: Deadline,
+        notice: WaitNotice<'_>,
+    ) -> Option<Tagged> {
         let key = Sha256::of(name.as_bytes());
         let known = self.memory().tags.get(&key);
         let tag = match known {
             Some(tag) => tag,
             None => {
                 let disk = self.disk.as_ref()?;
+                notice.give();
                 let file = Disk::read(disk, EvidenceKind::Tag, key, tag_file::MAX_BYTES, deadline)?;
                 match tag_file::decode(&file.bytes, name) {
                     Ok((digest, confirmed)) => {

@@ -97,6 +97,7 @@ impl Lookup<'_> {
     /// A repository that the server confirmed no longer ago than `max_age`: from the server, or from a refresh that is under
     /// way.
     fn fetch(&self, max_age: Duration) -> Result<CachedRepository, Failure> {
+        self.query.notice.give();
         let entry = self.notary.refreshes.entry(self.key());
         let fetched = self.fetch_by(&entry, max_age);
         self.notary.refreshes.release(self.key(), entry);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::base::context::Deadline;
 use crate::keychain::credentials::Credentials;
 use crate::schemes::notary::trust_server::TrustServer;
-use crate::schemes::{Freshness, WhenUnavailable};
+use crate::schemes::{Freshness, WaitNotice, WhenUnavailable};
 use portreeve_verify::Unavailable;
 use portreeve_verify::tuf::{
     Anchor, Gun, RefreshError, Rejection, Repository, RequiredSigner, SignedTarget, TagFilter, TargetQuery,
@@ -32,6 +32,8 @@ pub struct Query<'a> {
     pub when_unavailable: WhenUnavailable,
     /// When the lookup must have ended.
     pub deadline: Deadline,
+    /// Is told before the lookup waits.
+    pub notice: WaitNotice<'a>,
 }
 
 /// The image is verified.

@@ -74,7 +74,7 @@ impl NotaryV1 {
         began: Instant,
         trace: &mut Trace,
     ) -> Result<Verified, Refusal> {
-        let Query { image, tags, except, keychain, deadline, now, .. } = *query;
+        let Query { image, tags, except, keychain, deadline, now, notice, .. } = *query;
         let signers = self.required_signers(rule, query)?;
         let digest = match image.digest() {
             None => None,
@@ -97,6 +97,7 @@ impl NotaryV1 {
             credentials: &credentials,
             when_unavailable: self.when_unavailable.under(rule.when_unavailable, rule.max_stale),
             deadline,
+            notice,
         };
         let collected = began.elapsed();
         let asked = self.service.ask(&lookup, now);
@@ -148,7 +149,7 @@ impl NotaryV1 {
         let mut signers = Cow::Borrowed(rule.signers.as_slice());
         for name in &rule.signer_secrets {
             let cluster = self.cluster_signers.as_ref();
-            let secret = signer_secrets::read(&self.secrets, cluster, namespace, name, query.deadline)?;
+            let secret = signer_secrets::read(&self.secrets, cluster, name, query)?;
             let SignerSecret { name: signer, public_key } = secret;
             let bad = |error: String| signer_secrets::bad(namespace, name, &error);
             let role = RoleName::of_signer(&signer).ok_or_else(|| {

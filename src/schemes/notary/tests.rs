@@ -146,6 +146,7 @@ impl Bench {
             credentials,
             when_unavailable: ask.when_unavailable,
             deadline: Deadline::after(ask.wait),
+            notice: crate::schemes::WaitNotice::NONE,
         };
         let found = self.notary.ask(&query, ask.now);
         self.notary.writer.writer.settle(); // tests look at the disk, and restart

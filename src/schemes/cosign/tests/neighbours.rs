@@ -124,6 +124,7 @@ fn a_silent_registry_holds_up_no_other_one() {
             keychain: &keychain,
             deadline: Deadline::after(LONG),
             now: Timestamp::now(),
+            notice: crate::schemes::WaitNotice::NONE,
         };
         bench.cosign.verify(&rule, &query, &mut Trace::default()).unwrap();
         assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());

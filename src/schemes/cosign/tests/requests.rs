@@ -184,6 +184,7 @@ fn what_a_warm_lookup_costs() {
             keychain: &keychain,
             deadline: Deadline::after(LONG * 10),
             now: Timestamp::now(),
+            notice: crate::schemes::WaitNotice::NONE,
         };
         let (rounds, began) = (100_000_u32, Instant::now());
         for _ in 0..rounds {

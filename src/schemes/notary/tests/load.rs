@@ -45,6 +45,7 @@ impl Bench {
             credentials: &Credentials::known(ask.credentials.to_vec()),
             when_unavailable: ask.when_unavailable,
             deadline: Deadline::after(ask.wait),
+            notice: crate::schemes::WaitNotice::NONE,
         };
         self.notary.ask(&query, ask.now)
     }
