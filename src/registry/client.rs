@@ -20,7 +20,8 @@ const MAX_METHODS: usize = 1_000;
 pub(crate) struct Client {
     pub(super) http: Http,
     pub(super) tokens: Tokens,
-    methods: Mutex<HashMap<ServerUrl, Method>>,
+    /// `None`: a server that has answered without a sign-in.
+    methods: Mutex<HashMap<ServerUrl, Option<Method>>>,
     pub(super) plain_http: PlainHttp,
 }
 
@@ -53,16 +54,32 @@ impl Client {
     }
 
     pub(super) fn method(&self, server: &ServerUrl) -> Option<Method> {
-        self.lock().get(server).cloned()
+        self.lock().get(server).cloned().flatten()
+    }
+
+    /// Has this server never answered a request?
+    pub(super) fn is_new(&self, server: &ServerUrl) -> bool {
+        !self.lock().contains_key(server)
+    }
+
+    /// Records that a server has answered without a sign-in.
+    pub(super) fn record_open(&self, server: &ServerUrl) {
+        if self.is_new(server) {
+            self.record(server, None);
+        }
     }
 
     pub(super) fn record_method(&self, server: &ServerUrl, method: &Method) {
+        self.record(server, Some(method.clone()));
+    }
+
+    fn record(&self, server: &ServerUrl, method: Option<Method>) {
         let mut methods = self.lock();
         if methods.len() >= MAX_METHODS && !methods.contains_key(server) {
             // An image's name may name any registry. Starting over costs one request for each server.
             methods.clear();
         }
-        methods.insert(server.clone(), method.clone());
+        methods.insert(server.clone(), method);
     }
 
     pub(super) fn evict_method(&self, server: &ServerUrl) {
@@ -93,7 +110,7 @@ impl Client {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<ServerUrl, Method>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<ServerUrl, Option<Method>>> {
         self.methods.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

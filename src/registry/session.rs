@@ -200,8 +200,9 @@ impl<'a> Session<'a> {
     }
 
     fn accepted(&self) {
-        if self.access.is_some() {
-            self.tell(SignIn::accepted);
+        match self.access {
+            Some(_) => self.tell(SignIn::accepted),
+            None => self.client.record_open(self.server.url),
         }
     }
 

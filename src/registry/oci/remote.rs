@@ -263,7 +263,7 @@ impl Repository for Remote<'_> {
             let path = format!("/v2/{}/{part}/{image}", self.name);
             together::Wanted { path, accept, cap }
         });
-        if let Ok(responses) = self.ask(|session| Ok(session.get_all(&files))) {
+        if let Ok(responses) = self.ask(|session| Ok(session.get_all(&files, files.len()))) {
             *self.ahead.lock().unwrap_or_else(PoisonError::into_inner) = files.into_iter().zip(responses).collect();
         }
     }

@@ -102,7 +102,7 @@ impl<'a> Recorder<'a> {
     /// not wait with this draw.
     pub(crate) fn discard(&mut self) {
         self.record.clear();
-        self.source.prefetch(&[]);
+        self.source.prefetch(&[], 0);
         (self.memory.light, self.memory.heavy, self.memory.kept) = (None, None, 0);
     }
 
@@ -156,7 +156,7 @@ impl MetadataSource for Recorder<'_> {
     fn reserve(&mut self, lengths: &[usize]) -> Result<(), Unavailable> {
         // Drop what a failed attempt has left.
         self.record.clear();
-        self.source.prefetch(&[]);
+        self.source.prefetch(&[], 0);
         self.together = true;
         if lengths.iter().sum::<usize>() <= SMALL_FILE {
             return Ok(());
@@ -174,7 +174,7 @@ impl MetadataSource for Recorder<'_> {
         drawn
     }
 
-    fn prefetch(&mut self, files: &[(MetadataName, usize)]) {
+    fn prefetch(&mut self, files: &[(MetadataName, usize)], later: usize) {
         // The smallest cap that the file is asked for with. Nothing has been drawn for a larger root yet.
         let cap = |name: &MetadataName, cap: usize| match name {
             MetadataName::Targets(_) | MetadataName::Delegation(..) => cap,
@@ -182,7 +182,7 @@ impl MetadataSource for Recorder<'_> {
         };
         let files: Vec<_> = files.iter().map(|(name, most)| (name.clone(), cap(name, *most))).collect();
         let began = Instant::now();
-        self.source.prefetch(if self.together { &files } else { &[] });
+        self.source.prefetch(if self.together { &files } else { &[] }, later);
         self.waited += began.elapsed();
     }
 
@@ -378,7 +378,7 @@ mod tests {
             Err(FetchError::NotFound)
         }
 
-        fn prefetch(&mut self, files: &[(MetadataName, usize)]) {
+        fn prefetch(&mut self, files: &[(MetadataName, usize)], _: usize) {
             if !files.is_empty() {
                 self.0.borrow_mut().push(files.iter().map(|(_, cap)| *cap).collect());
             }
@@ -391,12 +391,12 @@ mod tests {
         for keeps in [true, false] {
             let mut recorder = Recorder::new(Box::new(Groups(&groups)), keeps, &budget, "https://n", soon());
             // No memory is drawn for these two, so that they may have no more than small files have.
-            recorder.prefetch(&[(MetadataName::Root, MIB), (MetadataName::Timestamp, 64 << 10)]);
+            recorder.prefetch(&[(MetadataName::Root, MIB), (MetadataName::Timestamp, 64 << 10)], 3);
             for (lengths, is_together) in [([100, 200], true), ([7 * MIB, 7 * MIB], true), ([9 * MIB, 9 * MIB], false)]
             {
                 assert_eq!(recorder.reserve(&lengths), Ok(()));
                 let files = lengths.map(|length| (list(), length));
-                recorder.prefetch(&files);
+                recorder.prefetch(&files, 0);
                 let found = groups.borrow().contains(&lengths.to_vec());
                 assert_eq!(found, is_together, "{lengths:?}");
             }

@@ -69,14 +69,14 @@ impl MetadataSource for Remote<'_> {
         self.file(name, response)
     }
 
-    fn prefetch(&mut self, files: &[(MetadataName, usize)]) {
+    fn prefetch(&mut self, files: &[(MetadataName, usize)], later: usize) {
         self.ahead.clear();
         if files.len() < 2 {
             return; // nothing to do at the same time
         }
         let wanted = |(name, cap): &(MetadataName, usize)| Wanted { path: self.path(name), accept: JSON, cap: *cap };
         let wanted: Vec<_> = files.iter().map(wanted).collect();
-        let responses = self.session.get_all(&wanted);
+        let responses = self.session.get_all(&wanted, later);
         self.ahead = (files.iter().zip(responses))
             .map(|((name, cap), response)| (name.clone(), *cap, self.file(name, response)))
             .collect();

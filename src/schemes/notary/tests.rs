@@ -193,7 +193,15 @@ fn a_cold_question_costs_one_request_a_role_and_a_warm_one_none() {
     assert_eq!(answer.repository.root_key_ids().len(), 1);
     assert_eq!(
         round_trips::sorted(&bench.server),
-        ["GET root", "GET snapshot", "GET targets", "GET targets/alice", "GET targets/releases", "GET timestamp"]
+        [
+            "GET /v2/",
+            "GET root",
+            "GET snapshot",
+            "GET targets",
+            "GET targets/alice",
+            "GET targets/releases",
+            "GET timestamp"
+        ]
     );
     bench.server.forget_requests();
     assert_eq!(freshness(&bench.ask(&ask)), Freshness::Cached);

@@ -47,10 +47,10 @@ impl Refresh<'_> {
             Some(root) => Arc::clone(root),
             None => {
                 // The timestamp's name does not depend on the root. Its bytes are not read before the root is trusted.
-                self.source.prefetch(&[MetadataName::Root, MetadataName::Timestamp].map(|name| {
-                    let cap = name.cap();
-                    (name, cap)
-                }));
+                let names = [MetadataName::Root, MetadataName::Timestamp];
+                let files = names.map(|name| (name.clone(), name.cap()));
+                // The lists: `targets`, `targets/releases` and those of the signers.
+                self.source.prefetch(&files, self.signers.len().saturating_add(2));
                 Arc::new(Root::fetch_newest(self.source, self.gun)?)
             }
         };
@@ -66,7 +66,7 @@ impl Refresh<'_> {
         match Root::follow_rotations(Arc::clone(&root), self.source, self.gun, &mut self.state) {
             Ok(newer) if newer.header.version > root.header.version => {
                 // A timestamp that came before the newer root may be that of the older one.
-                self.source.prefetch(&[]);
+                self.source.prefetch(&[], 0);
                 self.under(&newer, anchor, now)
             }
             // Without a newer root the first failure stands.
@@ -361,7 +361,7 @@ fn announce<'f>(
         }
     }
     source.reserve(&lengths)?;
-    source.prefetch(&fetched);
+    source.prefetch(&fetched, 0);
     Ok(())
 }
 

@@ -88,8 +88,8 @@ pub trait MetadataSource {
 
     /// These files are asked for next with these caps, unless one of them turns out not to be needed. A source may fetch them
     /// at the same time, and keep the results for [`MetadataSource::fetch`], which takes each result once. It drops what an
-    /// earlier call has left.
-    fn prefetch(&mut self, _: &[(MetadataName, usize)]) {}
+    /// earlier call has left. About so many files will be asked for together `later`, so that a source may prepare for that.
+    fn prefetch(&mut self, _: &[(MetadataName, usize)], _later: usize) {}
 
     /// Takes the bytes of a verified targets role back, to use them for other requests.
     fn give_back(&mut self, _: Sha256, _: Vec<u8>) {}

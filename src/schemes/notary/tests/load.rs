@@ -167,7 +167,7 @@ fn what_a_tenant_can_bring_about_makes_no_server_suspected() {
     }
     // Time that was too short to say anything, an answer that drips, and one that breaks off.
     bench.server.misbehave("", Fault::Stall);
-    unavailable(bench.ask(&Ask { wait: SHORT.half_open_after / 2, ..Ask::default() }));
+    unavailable(bench.ask(&Ask { wait: SHORT.half_open_after / 4, ..Ask::default() }));
     assert!(!suspected());
     bench.server.behave();
     bench.server.misbehave("timestamp", Fault::Drip);

@@ -45,15 +45,17 @@ fn first_contact_takes_five_round_trips_in_a_row_and_another_repository_four() {
     let ask = Ask { signers: &["alice"], credentials: &credentials, ..Ask::default() };
     bench.ask(&ask).unwrap();
     let once = ["GET /token", "GET root", "GET snapshot", "GET targets", "GET targets/alice", "GET targets/releases"];
-    // Root and timestamp are also what the server refuses before the sign-in.
-    let mut first = [&once[..], &["GET root", "GET timestamp", "GET timestamp"]].concat();
+    // Root and timestamp are also what the server refuses before the sign-in. One more connection is for the third list.
+    let mut first = [&once[..], &["GET /v2/", "GET root", "GET timestamp", "GET timestamp"]].concat();
     first.sort_unstable();
     assert_eq!((sorted(&bench.server), bench.server.in_a_row(RESPONSE_TIME)), (as_text(&first), 5));
+    let connections = bench.server.connections();
 
     let bench = bench.with_other_repository();
     bench.ask(&ask).unwrap();
     let again = [&once[..], &["GET timestamp"]].concat();
     assert_eq!((sorted(&bench.server), bench.server.in_a_row(RESPONSE_TIME)), (as_text(&again), 4));
+    assert_eq!(bench.server.connections(), connections, "the connections of first contact serve again");
 
     // Without a change the timestamp is asked for, and nothing else.
     bench.age_by(LONG);
@@ -71,10 +73,27 @@ fn without_a_sign_in_it_takes_three_round_trips_and_nothing_is_asked_for_twice()
     let ask = Ask { signers: &["alice", "bob"], tag: "v1", ..Ask::default() };
     bench.ask(&ask).unwrap();
     assert_eq!(bench.server.in_a_row(RESPONSE_TIME), 3);
-    let requests = sorted(&bench.server);
-    let mut once = requests.clone();
-    once.dedup();
-    assert_eq!((requests.len(), once.len()), (7, 7), "{requests:?}");
+    let (requests, connections) = (sorted(&bench.server), bench.server.connections());
+    // Of four lists two have the connections of root and timestamp.
+    let expected = [
+        "GET /v2/",
+        "GET /v2/",
+        "GET root",
+        "GET snapshot",
+        "GET targets",
+        "GET targets/alice",
+        "GET targets/bob",
+        "GET targets/releases",
+        "GET timestamp",
+    ];
+    assert_eq!((requests, connections), (as_text(&expected), 4));
+    // A server that is known needs no more connections.
+    let bench = bench.with_other_repository();
+    bench.ask(&Ask { signers: &["alice"], ..Ask::default() }).unwrap();
+    assert_eq!(
+        (bench.server.count("/v2/"), bench.server.connections(), bench.server.in_a_row(RESPONSE_TIME)),
+        (6, 4, 3)
+    );
 }
 
 /// A published delegation that `targets` no longer has is fetched beside `targets`, and does not count.
@@ -96,6 +115,13 @@ fn what_was_fetched_beside_the_rest_counts_only_if_it_is_needed() {
         let rejected = rejection(bench.ask(&bob));
         assert!(matches!(rejected, Rejection::NotSignedBy { why: NotSigned::NoRole, .. }), "{rejected:?}");
         assert_eq!(bench.server.count("targets/bob"), 1);
+    }
+    // A connection that is opened for later may fail or take long.
+    for fault in [Fault::Reset, Fault::Stall, Fault::Status(500)] {
+        bench.restart(None);
+        bench.server.misbehave("/v2/", fault);
+        bench.server.misbehave("_trust", Fault::Delay(Duration::ZERO));
+        bench.ask(&Ask { signers: &["alice"], wait: Duration::from_secs(9), ..Ask::default() }).unwrap();
     }
     // No root: the timestamp beside it does not matter.
     bench.server.behave();

@@ -103,7 +103,7 @@ impl MetadataSource for Server {
         }
     }
 
-    fn prefetch(&mut self, files: &[(MetadataName, usize)]) {
+    fn prefetch(&mut self, files: &[(MetadataName, usize)], _: usize) {
         self.ahead = files.iter().map(|(name, cap)| (name.clone(), *cap, self.get(name, *cap))).collect();
         if !files.is_empty() {
             self.together.push(files.iter().map(|(name, _)| name.file_stem()).collect());
@@ -312,8 +312,8 @@ impl MetadataSource for Hurried {
         self.0.fetch(name, cap)
     }
 
-    fn prefetch(&mut self, files: &[(MetadataName, usize)]) {
-        self.0.prefetch(files);
+    fn prefetch(&mut self, files: &[(MetadataName, usize)], later: usize) {
+        self.0.prefetch(files, later);
     }
 
     fn is_late(&self) -> bool {

@@ -71,8 +71,8 @@ impl MetadataSource for Publishing {
         self.server.fetch(name, cap)
     }
 
-    fn prefetch(&mut self, files: &[(MetadataName, usize)]) {
-        self.server.prefetch(files);
+    fn prefetch(&mut self, files: &[(MetadataName, usize)], later: usize) {
+        self.server.prefetch(files, later);
     }
 }
 
