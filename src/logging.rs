@@ -1,14 +1,13 @@
 //! Logging to standard error: one JSON object a line, or text for a terminal. No secret and no request body is ever logged.
 //! Text from outside is escaped by the format, so that it can neither pass for another line or field nor control a terminal.
 
-use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::OnceLock;
 
 use log::kv::{self, Key, Value};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
-use crate::base::json_writer::{Hidden, JsonWriter, push_number, push_string};
+use crate::base::json_writer::{Hidden, JsonWriter, push_char, push_number, push_string};
 use portreeve_verify::text::visible;
 
 /// The format of the lines.
@@ -74,7 +73,8 @@ fn render(format: Format, record: &Record<'_>, now: jiff::Timestamp) -> Line {
 /// A line of the log, to which fields are added. The keys are words of the source.
 pub(crate) struct Line {
     format: Format,
-    text: String,
+    /// UTF-8.
+    text: Vec<u8>,
 }
 
 impl Line {
@@ -88,12 +88,12 @@ impl Line {
             Level::Trace => "trace",
         };
         // Most lines are about decisions, and have about a kilobyte for one image.
-        let mut text = String::with_capacity(1536);
+        let mut text = Vec::with_capacity(1536);
         match format {
             Format::Json => {
-                text.push_str("{\"time\":\"");
+                text.extend_from_slice(b"{\"time\":\"");
                 push_time(&mut text, now);
-                text.push('"');
+                text.push(b'"');
                 let mut json = JsonWriter::new(&mut text, Hidden::Escaped);
                 json.string("level", level);
                 json.string("message", message);
@@ -101,14 +101,14 @@ impl Line {
             // A line break would let one message pass for two, and a control character would control the terminal.
             Format::Text => {
                 push_time(&mut text, now);
-                text.push(' ');
-                text.push_str(level);
-                text.push_str(": ");
+                text.push(b' ');
+                text.extend_from_slice(level.as_bytes());
+                text.extend_from_slice(b": ");
                 for (number, part) in message.split('\n').enumerate() {
                     if number > 0 {
-                        text.push_str("\n    ");
+                        text.extend_from_slice(b"\n    ");
                     }
-                    text.extend(part.chars().map(visible));
+                    part.chars().for_each(|c| push_char(&mut text, visible(c)));
                 }
             }
         }
@@ -120,9 +120,9 @@ impl Line {
         match self.json() {
             Some(mut json) => json.string(key, value),
             None => {
-                self.text.push(' ');
-                self.text.push_str(key);
-                self.text.push('=');
+                self.text.push(b' ');
+                self.text.extend_from_slice(key.as_bytes());
+                self.text.push(b'=');
                 push_string(&mut self.text, value, Hidden::Replaced);
             }
         }
@@ -149,17 +149,22 @@ impl Line {
         (self.format == Format::Json).then(|| JsonWriter::new(&mut self.text, Hidden::Escaped))
     }
 
-    /// The whole line.
-    pub(crate) fn end(self) -> String {
-        let mut text = self.text;
-        text.push_str(if self.format == Format::Json { "}\n" } else { "\n" });
-        text
+    /// Writes it to standard error.
+    pub(crate) fn write(mut self) {
+        self.end();
+        // If standard error is closed, there is nowhere to report it.
+        let _ = std::io::stderr().lock().write_all(&self.text);
     }
 
-    /// Writes it to standard error.
-    pub(crate) fn write(self) {
-        // If standard error is closed, there is nowhere to report it.
-        let _ = std::io::stderr().lock().write_all(self.end().as_bytes());
+    fn end(&mut self) {
+        self.text.extend_from_slice(if self.format == Format::Json { b"}\n" } else { b"\n" });
+    }
+
+    /// The whole line.
+    #[cfg(test)]
+    pub(crate) fn to_text(mut self) -> String {
+        self.end();
+        String::from_utf8(self.text).unwrap()
     }
 }
 
@@ -176,14 +181,14 @@ impl<'kvs> kv::VisitSource<'kvs> for Line {
 }
 
 /// A time in UTC with milliseconds (RFC 3339).
-fn push_time(out: &mut String, time: jiff::Timestamp) {
+fn push_time(out: &mut Vec<u8>, time: jiff::Timestamp) {
     let utc = jiff::tz::Offset::UTC.to_datetime(time);
     if utc.year() < 0 {
         let _ = write!(out, "{time:.3}"); // writing to a String cannot fail
         return;
     }
     let mut part = |before: &str, number: i32, digits: usize| {
-        out.push_str(before);
+        out.extend_from_slice(before.as_bytes());
         push_number(out, u64::try_from(number).unwrap_or_default(), digits);
     };
     part("", utc.year().into(), 4);
@@ -193,7 +198,7 @@ fn push_time(out: &mut String, time: jiff::Timestamp) {
     part(":", utc.minute().into(), 2);
     part(":", utc.second().into(), 2);
     part(".", utc.subsec_nanosecond() / 1_000_000, 3);
-    out.push('Z');
+    out.push(b'Z');
 }
 
 #[cfg(test)]
@@ -208,7 +213,7 @@ mod tests {
             .args(format_args!("two\nlines"))
             .key_values(&fields)
             .build();
-        render(format, &record, jiff::Timestamp::UNIX_EPOCH).end()
+        render(format, &record, jiff::Timestamp::UNIX_EPOCH).to_text()
     }
 
     #[test]
@@ -225,7 +230,7 @@ mod tests {
     fn text_commands_no_terminal() {
         let fields = [("uid", Value::from("\u{1b}[2J\u{9b}2J\u{202e}"))];
         let record = Record::builder().args(format_args!("a\u{1b}[2J\rb\u{9b}")).key_values(&fields).build();
-        let line = render(Format::Text, &record, jiff::Timestamp::UNIX_EPOCH).end();
+        let line = render(Format::Text, &record, jiff::Timestamp::UNIX_EPOCH).to_text();
         assert_eq!(
             line,
             "1970-01-01T00:00:00.000Z info: a\u{fffd}[2J\u{fffd}b\u{fffd} uid=\"\\u001b[2J\u{fffd}2J\u{fffd}\"\n"
@@ -238,7 +243,7 @@ mod tests {
         let fields = [("uid", Value::from(hostile))];
         let now = jiff::Timestamp::UNIX_EPOCH;
         let message = format_args!("{hostile}");
-        let line = render(Format::Json, &Record::builder().args(message).key_values(&fields).build(), now).end();
+        let line = render(Format::Json, &Record::builder().args(message).key_values(&fields).build(), now).to_text();
         assert!(line.trim_end().chars().all(|c| visible(c) == c), "{line:?}");
         let json: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!((&json["uid"], &json["message"], json.get("ok")), (&hostile.into(), &hostile.into(), None));
@@ -255,9 +260,9 @@ mod tests {
             "9999-12-30T22:00:00.999999999Z",
         ] {
             let time: jiff::Timestamp = text.parse().unwrap();
-            let mut out = String::new();
+            let mut out = Vec::new();
             push_time(&mut out, time);
-            assert_eq!(out, format!("{time:.3}"));
+            assert_eq!(String::from_utf8(out).unwrap(), format!("{time:.3}"));
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Every message is printable and of bounded length, whatever a tenant or a server wrote.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 use std::time::Duration;
 
 use super::combine::{RuleVerdict, deciding};
@@ -13,7 +13,7 @@ use super::request::Request;
 use super::response::Response;
 use crate::policy::Rule;
 use crate::schemes::{Freshness, Verified};
-use portreeve_verify::text::printable;
+use portreeve_verify::text::{printable, to_printable};
 
 /// The most characters of a warning. The API server cuts longer ones.
 const MAX_WARNING_CHARACTERS: usize = 1024;
@@ -116,11 +116,11 @@ pub fn describe(finding: &ImageFinding) -> String {
 }
 
 /// The image as written. A text that is no image name could imitate the message about another image.
-fn image(finding: &ImageFinding) -> String {
-    let image = printable(&finding.image, 300);
+fn image(finding: &ImageFinding) -> Cow<'_, str> {
+    let image = to_printable(&finding.image, 300);
     match &finding.evaluation.reference {
         Some(_) => image,
-        None => image.replace([' ', '"', '='], "\u{fffd}"),
+        None => Cow::Owned(image.replace([' ', '"', '='], "\u{fffd}")),
     }
 }
 
@@ -240,61 +240,102 @@ fn warnings(decision: &Decision) -> Vec<String> {
     warnings
 }
 
-/// Digests and signers for the audit log. The values stay short, because the log stores them for every request.
-fn audit_annotations(decision: &Decision) -> BTreeMap<String, String> {
-    let mut annotations = BTreeMap::new();
+/// Digests and signers for the audit log. The values stay short, because the log stores them for every request. The keys are
+/// in alphabetical order.
+fn audit_annotations(decision: &Decision) -> Vec<(&'static str, String)> {
+    let mut annotations = Vec::with_capacity(4);
     if let Some(compared) = &decision.compared {
-        annotations.insert("compared".to_owned(), compared.to_string());
+        annotations.push(("compared", compared.to_string()));
     }
     match &decision.basis {
         Basis::Exempt(_) | Basis::NothingNew(_) => {
-            annotations.insert("exempt".to_owned(), decision.basis.describe().unwrap_or_default());
+            annotations.push(("exempt", decision.basis.describe().unwrap_or_default()));
         }
         Basis::NotOurs(_) | Basis::TooMany { .. } => {
-            annotations.insert("reason".to_owned(), decision.basis.describe().unwrap_or_default());
+            annotations.push(("reason", decision.basis.describe().unwrap_or_default()));
         }
         Basis::Images(findings) => {
-            let mut digests = Vec::new();
-            let mut names = Vec::new();
-            let mut schemes = Vec::new();
+            let (mut digests, mut schemes, mut signers) =
+                (Annotation::default(), Annotation::default(), Annotation::default());
             for finding in findings {
                 let image = image(finding);
                 for (index, (scheme, _)) in finding.evaluation.deciding().enumerate() {
-                    match schemes.last_mut() {
-                        Some(told) if index > 0 => add(told, scheme),
-                        _ => schemes.push(format!("{image}={scheme}")),
+                    match index {
+                        0 => schemes.begin(&image),
+                        _ => schemes.add(","),
                     }
+                    schemes.add(scheme);
                 }
+                digests.begin(&image);
                 match &finding.evaluation.verdict {
                     Verdict::Verified(verified) => {
-                        digests.push(format!("{image}={}", verified.digest.sha256()));
-                        if !verified.signers.is_empty() {
-                            names.push(format!("{image}={}", verified.signers.join(", ")));
+                        digests.add(&verified.digest.sha256().to_string());
+                        for (index, signer) in verified.signers.iter().enumerate() {
+                            match index {
+                                0 => signers.begin(&image),
+                                _ => signers.add(", "),
+                            }
+                            signers.add(signer);
                         }
                     }
-                    Verdict::Unchecked => digests.push(format!("{image}=unchecked")),
-                    Verdict::Rejected { code, .. } => digests.push(format!("{image}=rejected:{code}")),
-                    Verdict::Unavailable { .. } => digests.push(format!("{image}=unavailable")),
+                    Verdict::Unchecked => digests.add("unchecked"),
+                    Verdict::Rejected { code, .. } => {
+                        digests.add("rejected:");
+                        digests.add(code);
+                    }
+                    Verdict::Unavailable { .. } => digests.add("unavailable"),
                 }
             }
-            for (key, values) in [("images", digests), ("schemes", schemes), ("signers", names)] {
-                if values.is_empty() {
-                    continue;
-                }
-                let most = values.len();
-                let (mut told, left) = limited(values.into_iter(), most, MAX_ANNOTATION_BYTES - most);
-                told.extend((left > 0).then(|| format!("and {left} more")));
-                annotations.insert(key.to_owned(), told.join(" "));
+            for (key, annotation) in [("images", digests), ("schemes", schemes), ("signers", signers)] {
+                annotations.extend(annotation.into_value().map(|value| (key, value)));
             }
         }
     }
     annotations
 }
 
-/// Adds a word to the list in an annotation's value.
-fn add(told: &mut String, word: &str) {
-    told.push(',');
-    told.push_str(word);
+/// An annotation that says something about several images: `image=word image=word`.
+#[derive(Default)]
+struct Annotation {
+    text: String,
+    /// Where the entry of each image ends.
+    ends: Vec<usize>,
+}
+
+impl Annotation {
+    /// Begins the entry of an image.
+    fn begin(&mut self, image: &str) {
+        self.text.reserve(image.len() + 80);
+        if !self.ends.is_empty() {
+            self.text.push(' ');
+        }
+        self.text.push_str(image);
+        self.text.push('=');
+        self.ends.push(self.text.len());
+    }
+
+    /// Adds to the last entry.
+    fn add(&mut self, text: &str) {
+        self.text.push_str(text);
+        if let Some(end) = self.ends.last_mut() {
+            *end = self.text.len();
+        }
+    }
+
+    /// The first entries, up to [`MAX_ANNOTATION_BYTES`], and the number of the others. `None` if there is no entry.
+    fn into_value(self) -> Option<String> {
+        let Self { mut text, ends } = self;
+        let all = ends.len();
+        // The spaces between all entries are set aside.
+        let room = MAX_ANNOTATION_BYTES.saturating_sub(all);
+        let told = ends.iter().enumerate().take_while(|(before, end)| **end - before <= room).count();
+        if told < all {
+            text.truncate(told.checked_sub(1).and_then(|last| ends.get(last).copied()).unwrap_or_default());
+            let space = if told > 0 { " " } else { "" };
+            text.push_str(&format!("{space}and {} more", all - told));
+        }
+        (all > 0).then_some(text)
+    }
 }
 
 #[cfg(test)]
@@ -331,7 +372,7 @@ mod tests {
         for (image, reason) in [("x", "no"), (&*"\u{10ffff}".repeat(400), &*"\u{10ffff}".repeat(20_000))] {
             for denies in [true, false] {
                 let answer = answer(&decision(256, image, reason, denies));
-                let audit: usize = answer.audit_annotations.values().map(String::len).sum();
+                let audit: usize = answer.audit_annotations.iter().map(|(_, value)| value.len()).sum();
                 assert!(audit <= 20 << 10, "{audit}");
                 let length = answer.to_json().len();
                 assert!(length < 150 << 10, "{length} bytes");
@@ -349,7 +390,7 @@ mod tests {
         let few = answer(&decision(3, "x", "no", true));
         assert_eq!(few.message.lines().count(), 4, "{few:?}");
         let images = "0/x=rejected:no-such-tag 1/x=rejected:no-such-tag 2/x=rejected:no-such-tag";
-        assert_eq!(few.audit_annotations["images"], images);
+        assert_eq!(few.audit_annotations, [("images", images.to_owned())]);
         assert_eq!(answer(&decision(3, "x", "no", false)).warnings.len(), 3);
     }
 }

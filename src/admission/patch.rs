@@ -1,15 +1,14 @@
 //! The JSON patch (RFC 6902) that pins each verified image to the digest that was signed. It accepts only a
 //! `VerifiedDigest`.
 
-use serde::Serialize;
-
 use super::workload::ImageUse;
+use crate::base::json_writer::{Hidden, JsonWriter};
 use portreeve_verify::VerifiedDigest;
 use portreeve_verify::image::Reference;
 
 /// A `replace` operation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[cfg_attr(test, derive(miniserde::Serialize))]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(serde::Serialize, miniserde::Serialize))]
 pub struct Operation {
     op: &'static str,
     path: String,
@@ -28,6 +27,19 @@ impl Operation {
 
 /// The patch as JSON; `None` if it has no operation.
 pub(super) fn to_json(operations: &[Operation]) -> Option<Vec<u8>> {
-    // Serialising structs of strings cannot fail.
-    (!operations.is_empty()).then(|| serde_json::to_vec(operations).unwrap_or_default())
+    if operations.is_empty() {
+        return None;
+    }
+    let mut out = Vec::with_capacity(256 * operations.len());
+    let mut json = JsonWriter::new(&mut out, Hidden::Kept);
+    json.begin(b'[');
+    for Operation { op, path, value } in operations {
+        json.begin(b'{');
+        json.string("op", op);
+        json.string("path", path);
+        json.string("value", value);
+        json.end(b'}');
+    }
+    json.end(b']');
+    Some(out)
 }

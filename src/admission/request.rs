@@ -292,7 +292,9 @@ impl Review {
 /// Checks a body before it is parsed: its cost is bounded, and all of it is UTF-8 (RFC 8259 §8.1). serde_json would not check
 /// the parts that it skips.
 pub(crate) fn readable(body: &[u8], longest_string: usize) -> Result<&str, ReviewError> {
-    let size = JsonSize::of(body);
+    // Each value and each byte of a string takes a byte.
+    let is_short = body.len() <= longest_string.min(json_limits::MAX_VALUES);
+    let size = if is_short { JsonSize::default() } else { JsonSize::of(body) };
     if size.values > json_limits::MAX_VALUES {
         return Err(ReviewError::TooManyValues { parts: size.values });
     }

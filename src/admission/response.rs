@@ -1,10 +1,13 @@
 //! The response of an AdmissionReview, in the API version of the request.
 
-use std::collections::BTreeMap;
-
-use serde::Serialize;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 use super::request::REVIEW_KIND;
+use crate::base::json_writer::{Hidden, JsonWriter};
+
+/// The key of the annotation that every response has.
+const DECISION: &str = "decision";
 
 /// An AdmissionReview with a response.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,120 +24,135 @@ pub struct Response {
     pub patch: Option<Vec<u8>>,
     /// The warnings that `kubectl` shows.
     pub warnings: Vec<String>,
-    /// The annotations for the API server's audit log. The annotation `decision` is added from [`Self::allowed`].
-    pub audit_annotations: BTreeMap<String, String>,
+    /// The annotations for the API server's audit log, by their keys. `decision` is added from [`Self::allowed`].
+    pub audit_annotations: Vec<(&'static str, String)>,
 }
 
 impl Response {
     /// The review as JSON, ending with a newline.
     pub fn to_json(&self) -> Vec<u8> {
-        let status = if self.allowed {
-            Status { code: 200, status: "Success", reason: "", message: self.message.clone() }
-        } else {
-            Status { code: 403, status: "Failure", reason: "Forbidden", message: self.message.clone() }
-        };
-        let (api_version, kind, uid) = (self.api_version.clone(), REVIEW_KIND, self.uid.clone());
-        let (warnings, mut audit_annotations) = (self.warnings.clone(), self.audit_annotations.clone());
-        let decision = if self.allowed { "allowed" } else { "denied" };
-        audit_annotations.insert("decision".to_owned(), decision.to_owned());
-        // The API server refuses a patchType without a patch. Therefore there are two types.
-        let json = match &self.patch {
-            None => {
-                let response = WireResponse { uid, allowed: self.allowed, status, warnings, audit_annotations };
-                serde_json::to_vec(&WireReview { api_version, kind, response })
-            }
-            Some(patch) => {
-                let response = WirePatchedResponse {
-                    uid,
-                    allowed: self.allowed,
-                    status,
-                    patch_type: "JSONPatch",
-                    patch: base64::Engine::encode(&base64::engine::general_purpose::STANDARD, patch),
-                    warnings,
-                    audit_annotations,
-                };
-                serde_json::to_vec(&WirePatchedReview { api_version, kind, response })
-            }
-        };
-        // Serialising structs of strings and numbers cannot fail. The API server would take an empty body for a failure.
-        let mut json = json.unwrap_or_default();
-        json.push(b'\n');
-        json
+        let patch = self.patch.as_ref().map(|patch| STANDARD.encode(patch));
+        let mut out = Vec::with_capacity(1024 + self.message.len() + patch.as_ref().map_or(0, String::len));
+        let mut json = JsonWriter::new(&mut out, Hidden::Kept);
+        json.begin(b'{');
+        json.string("apiVersion", &self.api_version);
+        json.string("kind", REVIEW_KIND);
+        json.key("response");
+        json.begin(b'{');
+        json.string("uid", &self.uid);
+        json.truth("allowed", self.allowed);
+        self.write_status(&mut json);
+        // The API server refuses a patchType without a patch.
+        if let Some(patch) = patch {
+            json.string("patchType", "JSONPatch");
+            json.string("patch", &patch);
+        }
+        json.key("warnings");
+        json.begin(b'[');
+        self.warnings.iter().for_each(|warning| json.element(warning));
+        json.end(b']');
+        self.write_annotations(&mut json);
+        json.end(b'}');
+        json.end(b'}');
+        out.push(b'\n');
+        out
     }
-}
 
-#[derive(Serialize)]
-#[cfg_attr(test, derive(miniserde::Serialize))]
-struct WireReview {
-    #[serde(rename = "apiVersion")]
-    api_version: String,
-    kind: &'static str,
-    response: WireResponse,
-}
+    /// The fields of `meta/v1.Status` that the API server shows.
+    fn write_status(&self, json: &mut JsonWriter<'_>) {
+        let (code, status, reason) = if self.allowed { (200, "Success", "") } else { (403, "Failure", "Forbidden") };
+        json.key("status");
+        json.begin(b'{');
+        json.number("code", code);
+        json.string("status", status);
+        json.string("reason", reason);
+        json.string("message", &self.message);
+        json.end(b'}');
+    }
 
-#[derive(Serialize)]
-#[cfg_attr(test, derive(miniserde::Serialize))]
-struct WirePatchedReview {
-    #[serde(rename = "apiVersion")]
-    api_version: String,
-    kind: &'static str,
-    response: WirePatchedResponse,
-}
-
-#[derive(Serialize)]
-#[cfg_attr(test, derive(miniserde::Serialize))]
-struct WireResponse {
-    uid: String,
-    allowed: bool,
-    status: Status,
-    warnings: Vec<String>,
-    #[serde(rename = "auditAnnotations")]
-    audit_annotations: BTreeMap<String, String>,
-}
-
-#[derive(Serialize)]
-#[cfg_attr(test, derive(miniserde::Serialize))]
-struct WirePatchedResponse {
-    uid: String,
-    allowed: bool,
-    status: Status,
-    #[serde(rename = "patchType")]
-    patch_type: &'static str,
-    patch: String,
-    warnings: Vec<String>,
-    #[serde(rename = "auditAnnotations")]
-    audit_annotations: BTreeMap<String, String>,
-}
-
-/// The fields of `meta/v1.Status` that the API server shows.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(miniserde::Serialize))]
-struct Status {
-    code: u16,
-    status: &'static str,
-    reason: &'static str,
-    message: String,
+    fn write_annotations(&self, json: &mut JsonWriter<'_>) {
+        json.key("auditAnnotations");
+        json.begin(b'{');
+        let mut decision = Some(if self.allowed { "allowed" } else { "denied" });
+        for (key, value) in &self.audit_annotations {
+            // The keys stay in alphabetical order.
+            let decision = if *key > DECISION { decision.take() } else { None };
+            json.optional(DECISION, decision);
+            json.string(key, value);
+        }
+        json.optional(DECISION, decision);
+        json.end(b'}');
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use serde::Serialize;
+
     use super::super::request::REVIEW_VERSIONS;
     use super::*;
 
+    #[derive(Serialize, miniserde::Serialize)]
+    struct WireReview {
+        #[serde(rename = "apiVersion")]
+        api_version: String,
+        kind: String,
+        response: WireResponse,
+    }
+
+    #[derive(Serialize, miniserde::Serialize)]
+    struct WireResponse {
+        uid: String,
+        allowed: bool,
+        status: Status,
+        #[serde(rename = "patchType")]
+        patch_type: String,
+        patch: String,
+        warnings: Vec<String>,
+        #[serde(rename = "auditAnnotations")]
+        audit_annotations: BTreeMap<String, String>,
+    }
+
+    #[derive(Serialize, miniserde::Serialize)]
+    struct Status {
+        code: u16,
+        status: String,
+        reason: String,
+        message: String,
+    }
+
     #[test]
     fn serde_and_miniserde_write_the_same() {
-        let status = Status { code: 200, status: "Success", reason: "", message: "<ä>\n".to_owned() };
-        let response = WirePatchedResponse {
-            uid: "u".to_owned(),
-            allowed: true,
-            status,
-            patch_type: "JSONPatch",
-            patch: "W10=".to_owned(),
-            warnings: vec!["w".to_owned()],
-            audit_annotations: BTreeMap::from([("a".to_owned(), "b".to_owned())]),
+        let (warnings, message) = (vec!["w".to_owned(), "<ä>\u{7f}".to_owned()], "<ä>\n\"\u{202e}".to_owned());
+        let response = Response {
+            api_version: "v".to_owned(),
+            uid: "u\\".to_owned(),
+            allowed: false,
+            message: message.clone(),
+            patch: Some(b"[]".to_vec()),
+            warnings: warnings.clone(),
+            audit_annotations: vec![("images", "a=\u{1b}".to_owned())],
         };
-        let review = WirePatchedReview { api_version: "v".to_owned(), kind: REVIEW_KIND, response };
-        assert_eq!(serde_json::to_string(&review).unwrap(), miniserde::json::to_string(&review));
+        let status = Status { code: 403, status: "Failure".to_owned(), reason: "Forbidden".to_owned(), message };
+        let annotations = [("decision", "denied"), ("images", "a=\u{1b}")];
+        let review = WireReview {
+            api_version: "v".to_owned(),
+            kind: REVIEW_KIND.to_owned(),
+            response: WireResponse {
+                uid: "u\\".to_owned(),
+                allowed: false,
+                status,
+                patch_type: "JSONPatch".to_owned(),
+                patch: "W10=".to_owned(),
+                warnings,
+                audit_annotations: annotations.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+            },
+        };
+        let written = String::from_utf8(response.to_json()).unwrap();
+        assert_eq!(written, serde_json::to_string(&review).unwrap() + "\n");
+        assert_eq!(written, miniserde::json::to_string(&review) + "\n");
     }
 
     #[test]
@@ -146,7 +164,7 @@ mod tests {
             message: String::new(),
             patch: None,
             warnings: Vec::new(),
-            audit_annotations: BTreeMap::new(),
+            audit_annotations: Vec::new(),
         };
         let json: serde_json::Value = serde_json::from_slice(&response.to_json()).unwrap();
         assert_eq!(json["apiVersion"], "admission.k8s.io/v1beta1");

@@ -231,7 +231,7 @@ pub struct ImageUse<'a> {
 impl ImageUse<'_> {
     /// The JSON pointer to the image (RFC 6901).
     pub fn pointer(&self) -> String {
-        format!("{}/{}/{}/{}", self.spec_pointer, self.list.field(), self.index, self.list.leaf())
+        [self.spec_pointer, "/", self.list.field(), "/", &self.index.to_string(), "/", self.list.leaf()].concat()
     }
 }
 

@@ -3,7 +3,7 @@
 //! it, escaped and so up to six times as long. The syntax is not checked.
 
 /// What a JSON text contains.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct JsonSize {
     /// The largest possible number of values: the first value of a list or mapping follows a bracket, and every other
     /// value a comma. The content of strings does not count.

@@ -16,37 +16,38 @@ pub(crate) enum Hidden {
 
 /// An object or array that is being written. Commas are written where they belong.
 pub(crate) struct JsonWriter<'a> {
-    out: &'a mut String,
+    out: &'a mut Vec<u8>,
     hidden: Hidden,
 }
 
 impl<'a> JsonWriter<'a> {
-    pub(crate) fn new(out: &'a mut String, hidden: Hidden) -> Self {
+    pub(crate) fn new(out: &'a mut Vec<u8>, hidden: Hidden) -> Self {
         Self { out, hidden }
     }
 
-    /// What was written so far.
-    pub(crate) fn text(&mut self) -> &mut String {
+    /// What was written so far: UTF-8.
+    pub(crate) fn text(&mut self) -> &mut Vec<u8> {
         self.out
     }
 
     /// Begins an object or array, by its bracket: as a value after [`Self::key`], or as the next element of an array.
-    pub(crate) fn begin(&mut self, bracket: char) {
+    pub(crate) fn begin(&mut self, bracket: u8) {
         self.separate();
         self.out.push(bracket);
     }
 
     /// Ends an object or array.
-    pub(crate) fn end(&mut self, bracket: char) {
+    pub(crate) fn end(&mut self, bracket: u8) {
         self.out.push(bracket);
     }
 
     /// The key of the next value: a word of ours, which needs no escape.
     pub(crate) fn key(&mut self, key: &str) {
+        self.out.reserve(key.len() + 4);
         self.separate();
-        self.out.push('"');
-        self.out.push_str(key);
-        self.out.push_str("\":");
+        self.out.push(b'"');
+        self.out.extend_from_slice(key.as_bytes());
+        self.out.extend_from_slice(b"\":");
     }
 
     /// A string as the next element of an array.
@@ -77,57 +78,73 @@ impl<'a> JsonWriter<'a> {
     /// A field with a truth value.
     pub(crate) fn truth(&mut self, key: &str, truth: bool) {
         self.key(key);
-        self.out.push_str(if truth { "true" } else { "false" });
+        self.out.extend_from_slice(if truth { b"true" } else { b"false" });
     }
 
     /// A comma, unless this is the first of its object or array, or the value of a key. A string that ends in such a character
     /// ends in a quote here.
     fn separate(&mut self) {
-        if !matches!(self.out.as_bytes().last(), None | Some(b'{' | b'[' | b':')) {
-            self.out.push(',');
+        if !matches!(self.out.last(), None | Some(b'{' | b'[' | b':')) {
+            self.out.push(b',');
         }
     }
 }
 
 /// A JSON string.
-pub(crate) fn push_string(out: &mut String, text: &str, hidden: Hidden) {
+pub(crate) fn push_string(out: &mut Vec<u8>, text: &str, hidden: Hidden) {
     out.reserve(text.len() + 2);
-    out.push('"');
+    out.push(b'"');
     let mut rest = text;
     loop {
-        let (plain, left) = rest.split_at_checked(plain_run(rest)).unwrap_or((rest, ""));
-        out.push_str(plain);
+        let (plain, left) = rest.split_at_checked(plain_run(rest.as_bytes())).unwrap_or((rest, ""));
+        out.extend_from_slice(plain.as_bytes());
         let mut characters = left.chars();
         let Some(c) = characters.next() else { break };
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '\u{8}' => out.push_str("\\b"),
-            '\u{c}' => out.push_str("\\f"),
-            '\0'..' ' => push_escape(out, c),
-            c if hidden == Hidden::Kept || visible(c) == c => out.push(c),
-            c if hidden == Hidden::Escaped => push_escape(out, c),
-            _ => out.push('\u{fffd}'),
-        }
+        push_special(out, c, hidden);
         rest = characters.as_str();
     }
-    out.push('"');
+    out.push(b'"');
 }
 
-fn push_escape(out: &mut String, c: char) {
+/// A character that is not plain.
+fn push_special(out: &mut Vec<u8>, c: char, hidden: Hidden) {
+    let escape = match c {
+        '"' => b'"',
+        '\\' => b'\\',
+        '\n' => b'n',
+        '\r' => b'r',
+        '\t' => b't',
+        '\u{8}' => b'b',
+        '\u{c}' => b'f',
+        _ => {
+            let is_hidden = c < ' ' || (hidden != Hidden::Kept && visible(c) != c);
+            return match hidden {
+                Hidden::Replaced if is_hidden && c >= ' ' => push_char(out, '\u{fffd}'),
+                _ if is_hidden => push_units(out, c),
+                _ => push_char(out, c),
+            };
+        }
+    };
+    out.extend_from_slice(&[b'\\', escape]);
+}
+
+/// A character as it is.
+pub(crate) fn push_char(out: &mut Vec<u8>, c: char) {
+    out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+}
+
+/// A character by the numbers of its UTF-16 units.
+fn push_units(out: &mut Vec<u8>, c: char) {
     for unit in c.encode_utf16(&mut [0; 2]) {
-        out.push_str("\\u");
+        out.extend_from_slice(b"\\u");
         for shift in [12, 8, 4, 0] {
-            out.extend(char::from_digit(u32::from(*unit >> shift) & 15, 16));
+            push_char(out, char::from_digit(u32::from(*unit >> shift) & 15, 16).unwrap_or_default());
         }
     }
 }
 
 /// A number in decimal digits, at least as many as `digits`.
-pub(crate) fn push_number(out: &mut String, number: u64, digits: usize) {
+pub(crate) fn push_number(out: &mut Vec<u8>, number: u64, digits: usize) {
     let mut text = [b'0'; 20];
     let mut left = number;
     let mut begin = text.len();
@@ -140,7 +157,7 @@ pub(crate) fn push_number(out: &mut String, number: u64, digits: usize) {
         }
     }
     let begin = begin.min(text.len().saturating_sub(digits));
-    out.push_str(text.get(begin..).and_then(|digits| std::str::from_utf8(digits).ok()).unwrap_or_default());
+    out.extend_from_slice(text.get(begin..).unwrap_or_default());
 }
 
 #[cfg(test)]
@@ -148,9 +165,9 @@ mod tests {
     use super::*;
 
     fn string(text: &str, hidden: Hidden) -> String {
-        let mut out = String::new();
+        let mut out = Vec::new();
         push_string(&mut out, text, hidden);
-        out
+        String::from_utf8(out).unwrap()
     }
 
     #[test]
@@ -168,35 +185,35 @@ mod tests {
 
     #[test]
     fn objects_and_arrays_have_their_commas() {
-        let mut out = String::new();
+        let mut out = Vec::new();
         let mut json = JsonWriter::new(&mut out, Hidden::Kept);
-        json.begin('{');
+        json.begin(b'{');
         json.string("a", "x:");
         json.optional("none", None);
         json.key("b");
-        json.begin('[');
+        json.begin(b'[');
         json.element("{");
         json.element("[");
-        json.begin('{');
-        json.end('}');
-        json.begin('{');
+        json.begin(b'{');
+        json.end(b'}');
+        json.begin(b'{');
         json.number("n", 7);
-        json.end('}');
-        json.end(']');
+        json.end(b'}');
+        json.end(b']');
         json.truth("c", true);
         json.key("d");
-        json.begin('[');
-        json.end(']');
-        json.end('}');
-        assert_eq!(out, r#"{"a":"x:","b":["{","[",{},{"n":7}],"c":true,"d":[]}"#);
+        json.begin(b'[');
+        json.end(b']');
+        json.end(b'}');
+        assert_eq!(String::from_utf8(out).unwrap(), r#"{"a":"x:","b":["{","[",{},{"n":7}],"c":true,"d":[]}"#);
     }
 
     #[test]
     fn numbers_have_all_their_digits() {
         for (number, digits) in [(0, 1), (7, 1), (10, 1), (7, 3), (1_234, 2), (u64::MAX, 1), (u64::MAX, 30)] {
-            let mut out = String::new();
+            let mut out = Vec::new();
             push_number(&mut out, number, digits);
-            assert_eq!(out, format!("{number:00$}", digits.min(20)));
+            assert_eq!(String::from_utf8(out).unwrap(), format!("{number:00$}", digits.min(20)));
         }
     }
 }

@@ -152,13 +152,13 @@ fn one_line(words: &str) -> Cow<'_, str> {
 /// The images as JSON. If there is no room for all, those that deny come first.
 fn write_images(json: &mut JsonWriter<'_>, findings: &[ImageFinding]) {
     json.key("images");
-    json.begin('[');
+    json.begin(b'[');
     let mut room = MAX_IMAGES_BYTES;
     for finding in worst_first(findings) {
         let before = json.text().len();
         write_image(json, finding);
         // The comma in front of it is not counted.
-        let comma = usize::from(json.text().as_bytes().get(before) == Some(&b','));
+        let comma = usize::from(json.text().get(before) == Some(&b','));
         match room.checked_sub(json.text().len() - before - comma) {
             Some(left) => room = left,
             None => {
@@ -167,7 +167,7 @@ fn write_images(json: &mut JsonWriter<'_>, findings: &[ImageFinding]) {
             }
         }
     }
-    json.end(']');
+    json.end(b']');
 }
 
 /// The images as text, in the same order.
@@ -197,7 +197,7 @@ fn worst_first(findings: &[ImageFinding]) -> impl Iterator<Item = &ImageFinding>
 fn write_image(json: &mut JsonWriter<'_>, finding: &ImageFinding) {
     let evaluation = &finding.evaluation;
     let verdict = &evaluation.verdict;
-    json.begin('{');
+    json.begin(b'{');
     json.string("list", finding.list.as_str());
     json.string("name", &to_printable(&finding.name, 63));
     json.string("image", &to_printable(&finding.image, 300));
@@ -220,9 +220,9 @@ fn write_image(json: &mut JsonWriter<'_>, finding: &ImageFinding) {
         json.string("digest", &verified.digest.sha256().to_string());
         json.optional("tag", verified.evidence.tag());
         json.key("signers");
-        json.begin('[');
+        json.begin(b'[');
         verified.signers.iter().take(MAX_SIGNERS).for_each(|signer| json.element(signer));
-        json.end(']');
+        json.end(b']');
         // Where the trust data came from: `fetched`, `remembered` or `stood-in`.
         json.string("source", verdict.code());
         if let Freshness::Stale { age } = verified.freshness {
@@ -235,7 +235,7 @@ fn write_image(json: &mut JsonWriter<'_>, finding: &ImageFinding) {
     write_checks(json, &evaluation.checks);
     write_others(json, &evaluation.others);
     json.number("micros", micros(evaluation.times.total()));
-    json.end('}');
+    json.end(b'}');
 }
 
 /// The checks that were made, if there were several.
@@ -244,17 +244,17 @@ fn write_checks(json: &mut JsonWriter<'_>, checks: &[CheckVerdict]) {
         return;
     }
     json.key("checks");
-    json.begin('[');
+    json.begin(b'[');
     for check in checks.iter().take(MAX_CHECKS) {
-        json.begin('{');
+        json.begin(b'{');
         json.string("scheme", check.scheme);
         json.string("verdict", check.verdict.word());
         json.string("reason", check.verdict.code());
         let server = check.subject.as_ref().and_then(Subject::server);
         json.optional("server", server.map(|server| to_printable(server, MAX_SERVER)).as_deref());
-        json.end('}');
+        json.end(b'}');
     }
-    json.end(']');
+    json.end(b']');
 }
 
 /// The verdicts of the other rules that apply.
@@ -263,16 +263,16 @@ fn write_others(json: &mut JsonWriter<'_>, others: &[RuleVerdict]) {
         return;
     }
     json.key("others");
-    json.begin('[');
+    json.begin(b'[');
     for other in others.iter().take(MAX_OTHERS) {
-        json.begin('{');
+        json.begin(b'{');
         json.string("policy", &other.rule.policy_name());
         json.string("pattern", &to_printable(&other.rule.pattern, 300));
         json.string("verdict", other.verdict.word());
         json.string("reason", other.verdict.code());
-        json.end('}');
+        json.end(b'}');
     }
-    json.end(']');
+    json.end(b']');
 }
 
 fn micros(time: Duration) -> u64 {
@@ -300,7 +300,7 @@ mod tests {
     fn line(format: Format, request: &LoggedRequest<'_>, images: &[ImageFinding]) -> String {
         let decision = LoggedDecision { outcome: Outcome::Denied, basis: "images", why: None, images };
         let took = Duration::from_micros(7);
-        super::line(format, Timestamp::UNIX_EPOCH, Endpoint::Admit, request, &decision, took).end()
+        super::line(format, Timestamp::UNIX_EPOCH, Endpoint::Admit, request, &decision, took).to_text()
     }
 
     fn json(request: &LoggedRequest<'_>, images: &[ImageFinding]) -> Json {

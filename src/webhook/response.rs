@@ -1,7 +1,5 @@
 //! From the response of an admission to HTTP.
 
-use std::collections::BTreeMap;
-
 use crate::admission::request::ReviewError;
 use crate::admission::response::Response;
 use crate::metrics::Outcome;
@@ -22,7 +20,7 @@ pub(super) fn denied(api_version: &str, uid: String, message: String) -> Respons
         message,
         patch: None,
         warnings: Vec::new(),
-        audit_annotations: BTreeMap::new(),
+        audit_annotations: Vec::new(),
     }
 }
 

@@ -9,7 +9,7 @@ pub fn printable(text: &str, limit: usize) -> String {
 
 /// The same without a copy, if nothing is replaced or cut.
 pub fn to_printable(text: &str, limit: usize) -> Cow<'_, str> {
-    if text.len() <= limit && leading_run(text.as_bytes(), Quotes::Counted) == text.len() {
+    if text.len() <= limit && leading_run(text.as_bytes(), unprintable) == text.len() {
         return Cow::Borrowed(text);
     }
     let mut out: String = text.chars().take(limit).map(visible).collect();
@@ -27,52 +27,59 @@ pub fn visible(c: char) -> char {
     if hides { '\u{fffd}' } else { c }
 }
 
-/// The bytes at the beginning of `text` that a JSON string has as they are: printable ASCII without quotes and backslashes.
-pub fn plain_run(text: &str) -> usize {
-    leading_run(text.as_bytes(), Quotes::End)
-}
-
-/// What `"` and `\` mean for a run of printable ASCII.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Quotes {
-    /// They are part of it.
-    Counted,
-    /// They end it.
-    End,
+/// The number of bytes at the beginning of `text` that a JSON string has as they are: printable ASCII without quotes and
+/// backslashes.
+pub fn plain_run(text: &[u8]) -> usize {
+    leading_run(text, |word| unprintable(word) | quotes(word))
 }
 
 /// A word in which each byte is 1, and one in which each byte has only its highest bit.
 const ONES: u64 = u64::MAX / 0xff;
 const HIGH_BITS: u64 = ONES << 7;
 
-/// The length of the run of printable ASCII at the beginning. Eight bytes at a time: most text of a log line is such a run.
-fn leading_run(text: &[u8], quotes: Quotes) -> usize {
-    let (words, rest) = text.as_chunks::<8>();
+/// The number of bytes before the first one that `marks` marks. Eight bytes at a time, because most text is one long run.
+#[inline]
+fn leading_run(text: &[u8], marks: impl Fn(u64) -> u64) -> usize {
     let mut run = 0;
-    for word in words {
-        match ends_in(u64::from_le_bytes(*word), quotes) {
+    for word in text.as_chunks::<8>().0 {
+        match marks(u64::from_le_bytes(*word)) {
             0 => run += 8,
             marked => return run + first_marked(marked),
         }
     }
+    // The last word begins within the run.
     let mut last = [b' '; 8];
-    last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
-    match ends_in(u64::from_le_bytes(last), quotes) {
+    let mut begin = run;
+    match text.last_chunk() {
+        Some(word) => {
+            last = *word;
+            begin = text.len() - last.len();
+        }
+        None => last.iter_mut().zip(text).for_each(|(to, from)| *to = *from),
+    }
+    match marks(u64::from_le_bytes(last)) {
         0 => text.len(),
-        marked => run + first_marked(marked),
+        marked => begin + first_marked(marked),
     }
 }
 
-/// Marks the highest bit of each byte that ends a run. Bytes above the first marked one may be marked as well.
-fn ends_in(word: u64, quotes: Quotes) -> u64 {
-    // A subtraction borrows from the next byte only where this byte is smaller, and so is marked itself.
+// Each of these marks the highest bit of bytes. The lowest mark is right. Bytes above it may be marked wrongly: a subtraction
+// borrows from the next byte only where this byte is marked itself.
+
+/// Marks what is not printable ASCII.
+#[inline(always)]
+fn unprintable(word: u64) -> u64 {
+    let below = word.wrapping_sub(ONES * u64::from(b' ')) & !word;
+    let above = (word & !HIGH_BITS).wrapping_add(ONES) | word;
+    (below | above) & HIGH_BITS
+}
+
+/// Marks quotes and backslashes.
+#[inline(always)]
+fn quotes(word: u64) -> u64 {
     let is_zero = |word: u64| word.wrapping_sub(ONES) & !word;
-    let mut ends = word.wrapping_sub(ONES * u64::from(b' ')) & !word;
-    ends |= (word & !HIGH_BITS).wrapping_add(ONES) | word;
-    if quotes == Quotes::End {
-        ends |= is_zero(word ^ (ONES * u64::from(b'"'))) | is_zero(word ^ (ONES * u64::from(b'\\')));
-    }
-    ends & HIGH_BITS
+    let (quote, backslash) = (word ^ (ONES * u64::from(b'"')), word ^ (ONES * u64::from(b'\\')));
+    (is_zero(quote) | is_zero(backslash)) & HIGH_BITS
 }
 
 fn first_marked(marked: u64) -> usize {
@@ -110,8 +117,8 @@ mod tests {
                             let expected = |is_in: &dyn Fn(u8) -> bool| {
                                 text.iter().position(|byte| !is_in(*byte)).unwrap_or(length)
                             };
-                            assert_eq!(leading_run(&text, Quotes::Counted), expected(&is_printable), "{text:?}");
-                            assert_eq!(leading_run(&text, Quotes::End), expected(&is_plain), "{text:?}");
+                            assert_eq!(leading_run(&text, unprintable), expected(&is_printable), "{text:?}");
+                            assert_eq!(plain_run(&text), expected(&is_plain), "{text:?}");
                         }
                     }
                 }
