@@ -108,6 +108,12 @@ impl Bulkhead {
         self.waiters.values().any(|wait| wait.needs == Needs::Permit)
     }
 
+    /// May there be a permit for a request that waits for one?
+    pub(super) fn is_permit_free(&self, permits: usize) -> bool {
+        let may_ask = |request| self.holders.len() < permits || self.holders.contains_key(request);
+        self.waiters.values().any(|wait| wait.needs == Needs::Permit && may_ask(&wait.request))
+    }
+
     /// Gives the request at this place a permit, if it is its turn. A request that holds a permit gets one for each of its
     /// other images, the first time without waiting.
     pub(super) fn take_permit(&mut self, place: Place, request: RequestId, attempt: Attempt, permits: usize) -> bool {

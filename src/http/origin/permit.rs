@@ -154,11 +154,14 @@ impl Drop for Waiter<'_> {
 }
 
 impl Origins {
-    /// A request gave back its permit or its place.
+    /// A request gave back its permit or its place. The others are woken only if one of them may have a permit now: a hundred
+    /// requests that are refused one after the other would each wake all that are left.
     fn left(&self, table: &mut Table, probe: &str, now: Instant) {
-        if table.bulkhead(probe).is_some_and(|bulkhead| bulkhead.is_forgettable(now, &self.limits)) {
+        let Some(bulkhead) = table.bulkhead(probe) else { return };
+        if bulkhead.is_forgettable(now, &self.limits) {
             table.drop_bulkhead(probe);
+        } else if bulkhead.is_permit_free(self.limits.permits) {
+            self.changed.notify_all();
         }
-        self.changed.notify_all();
     }
 }
