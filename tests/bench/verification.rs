@@ -1,5 +1,5 @@
-//! What verifying trust data costs: how it grows with the bytes, how it compares with ring alone on the same bytes, and
-//! that verified data is not read again.
+//! What verifying trust data costs: how it grows with the bytes, how it compares with ring alone on the same bytes, how much
+//! memory it takes beside what is kept, and that verified data is not read again.
 //!
 //! `cargo bench --bench verification` prints tables and asserts nothing. Times are processor times (Linux only).
 //! Instructions are counted if valgrind is installed.
@@ -14,7 +14,7 @@ use std::fs;
 use std::hint::black_box;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +45,8 @@ const TARGETS: [u32; 6] = [10, 100, 1_000, 10_000, 30_000, 75_000];
 const DELEGATIONS: [u32; 4] = [1, 4, 16, 64];
 /// The argument that starts this program as the counted process.
 const COUNTED: &str = "--counted";
+/// The argument that starts this program as the process whose memory is measured.
+const WEIGHED: &str = "--weighed";
 /// Tags of each delegation, if the number of delegations grows.
 const TAGS_EACH: u32 = 500;
 
@@ -54,6 +56,11 @@ fn main() {
         && flag == COUNTED
     {
         return take_orders(&Case::open(Path::new(dir)));
+    }
+    if let [_, flag, small, dir] = arguments.as_slice()
+        && flag == WEIGHED
+    {
+        return weigh(Path::new(small), Path::new(dir));
     }
     let scratch = TempDir::new();
     let sized = TARGETS.map(|tags| {
@@ -67,6 +74,7 @@ fn main() {
     print_refreshes("A first refresh, by targets in each of two roles", "targets", &sized);
     print_refreshes("A first refresh, by delegations of 500 targets each, all required", "delegations", &delegated);
     print_remembered(&sized);
+    print_memory(scratch.path());
 }
 
 /// A repository as `docker trust` lays it out: the same tags in `targets/releases` and in each signer's role.
@@ -150,6 +158,46 @@ fn print_remembered(cases: &[Figures]) {
     let head =
         ["targets", "verdict", "instructions", "warm lookup", "instructions", "refresh, nothing new", "instructions"];
     table::print("What is verified already", &head, &rows.collect::<Vec<_>>());
+}
+
+/// The memory of a first refresh, which reads one file after the other.
+fn print_memory(scratch: &Path) {
+    let dir = |tags: u32| scratch.join(format!("tags-{tags}"));
+    let rows = TARGETS.map(|tags| {
+        let output =
+            Command::new(std::env::current_exe().unwrap()).arg(WEIGHED).args([dir(TARGETS[0]), dir(tags)]).output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8(output.stdout).unwrap();
+        let [most, kept, file] = [0, 1, 2].map(|at| text.split_whitespace().nth(at).unwrap().parse::<u64>().unwrap());
+        let kib = |bytes: u64| format!("{} KiB", count(bytes / 1024));
+        let row = [count(u64::from(tags)), kib(file), kib(kept), kib(most)];
+        row.into_iter().chain([ratio(most as f64, kept as f64)]).collect::<Vec<_>>()
+    });
+    let head = ["targets", "the largest file", "kept", "most while reading", "ratio"];
+    table::print("Memory of a first refresh, by targets in each of two roles", &head, &rows);
+}
+
+/// The weighed process: the most memory that one refresh adds, what is kept of it, and the bytes of its largest file. A refresh
+/// of little data goes before, so that the program's own pages do not count.
+fn weigh(small: &Path, dir: &Path) {
+    let resident = |field: &str| {
+        let text = fs::read_to_string("/proc/self/status").unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(field)).unwrap().trim();
+        line.trim_end_matches("kB").trim().parse::<u64>().unwrap() * 1024
+    };
+    let [mut small, mut case] = [small, dir].map(Case::open);
+    let largest = case.read_files().map(Vec::len).max().unwrap();
+    [&mut small, &mut case].into_iter().for_each(|case| drop(std::mem::take(&mut case.files)));
+    let refresh = |case: &Case| {
+        let mut source = OnDisk(case.dir.join("trust").join(GUN));
+        Repository::refresh(&mut source, &case.gun, &case.anchor, None, &case.roles, case.now).unwrap()
+    };
+    drop(refresh(&small));
+    fs::write("/proc/self/clear_refs", "5").unwrap(); // begins to watch for the most memory
+    let before = resident("VmRSS:");
+    let held = refresh(&case);
+    println!("{} {} {largest}", resident("VmHWM:") - before, held.heap_size());
 }
 
 /// The counted process: it prepares everything, then follows its standard input (`verdict 100`).
@@ -427,5 +475,14 @@ struct InMemory<'a>(&'a BTreeMap<String, Vec<u8>>);
 impl MetadataSource for InMemory<'_> {
     fn fetch(&mut self, name: &MetadataName, _: usize) -> Result<Vec<u8>, FetchError> {
         self.0.get(&name.file_stem()).cloned().ok_or(FetchError::NotFound)
+    }
+}
+
+/// The files are read when they are asked for, and dropped after their use.
+struct OnDisk(PathBuf);
+
+impl MetadataSource for OnDisk {
+    fn fetch(&mut self, name: &MetadataName, _: usize) -> Result<Vec<u8>, FetchError> {
+        fs::read(self.0.join(format!("{}.json", name.file_stem()))).map_err(|_| FetchError::NotFound)
     }
 }

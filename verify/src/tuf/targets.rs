@@ -73,12 +73,12 @@ impl TargetsRole {
         keys: &RoleKeys,
         is_late: &dyn Fn() -> bool,
     ) -> Result<Self, RefreshError> {
-        let mut tags = Tags::default();
+        let mut tags = Tags::with_room(bytes.len());
         let given = Envelope::read_and_give(role, bytes, is_late, &mut |tag, target| tags.add(tag, target).is_ok())?;
         let envelope = match given {
             Some(envelope) => envelope,
             None => {
-                tags = Tags::default();
+                tags = Tags::with_room(bytes.len());
                 Envelope::read(role, bytes, is_late)?
             }
         };
@@ -116,7 +116,7 @@ impl TargetsRole {
 }
 
 /// Tags and their digests, in little memory and in few allocations: a repository may have 75,000 tags.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Tags {
     /// Sorted.
     names: Packed,
@@ -128,11 +128,22 @@ pub(crate) struct Tags {
 }
 
 const UNUSABLE: u32 = u32::MAX;
+/// The fewest bytes of a target with a digest: `"":{"hashes":{"sha256":"<44 bytes>"},"length":0},`.
+const SHORTEST_TARGET: usize = 83;
 
 impl Tags {
     fn heap_size(&self) -> u64 {
         let numbers = (self.indices.len() + self.by_digest.len()) * size_of::<u32>();
         self.names.heap_size() + allocation(numbers) + allocation(self.digests.len() * size_of::<Sha256>())
+    }
+
+    /// Room for what a file of this many bytes usually has, so that nothing is moved while it grows. What is not used is given
+    /// back at the end, and takes no memory until then, because it is not touched.
+    fn with_room(bytes: usize) -> Self {
+        let count = bytes / SHORTEST_TARGET;
+        let names = Packed { text: String::with_capacity(bytes / 8), ends: Vec::with_capacity(count) };
+        let (indices, digests) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        Self { names, indices, digests, by_digest: Vec::new() }
     }
 
     /// Adds a target. The tags must come in order.
