@@ -97,14 +97,16 @@ fn rows_of(server: &str, round_trip: Duration, cold: Cold) -> Vec<Vec<String>> {
     let row = |(case, what): (usize, &&str)| {
         let (median, chain) = cold.median(case);
         let alone = round_trip * chain.turns;
+        // Without a delay an answer may come before a request that does not need it has been sent.
+        let count = |number: u32| if round_trip.is_zero() { String::new() } else { number.to_string() };
         vec![
             server.to_owned(),
             time(round_trip),
             (*what).to_owned(),
             time(median),
             time(cold.0[case].iter().map(|(time, _)| *time).max().unwrap()),
-            chain.turns.to_string(),
-            chain.requests.to_string(),
+            count(chain.turns),
+            count(chain.requests),
             time(alone),
             time(median.saturating_sub(alone)),
         ]
