@@ -6,8 +6,8 @@ use crate::http::url::ServerUrl;
 use crate::metrics;
 use crate::registry::session::together::Wanted;
 use crate::registry::session::{Server, Session, SessionError};
-use portreeve_verify::Unavailable;
 use portreeve_verify::tuf::{FetchError, Gun, MetadataName, MetadataSource};
+use portreeve_verify::{Unavailable, UnavailableCause};
 
 /// The Notary server with this URL.
 pub(crate) fn server(url: &ServerUrl) -> Server<'_> {
@@ -80,7 +80,18 @@ impl MetadataSource for Remote<'_> {
         self.ahead = (files.iter().zip(responses))
             .map(|((name, cap), response)| (name.clone(), *cap, self.file(name, response)))
             .collect();
+        // Once the deadline has passed nothing can be verified. The reason is the file that did not come.
+        if let Some(late) = self.ahead.iter().find_map(|(.., result)| out_of_time(result)) {
+            self.ahead.iter_mut().for_each(|(.., result)| *result = Err(late.clone()));
+        }
     }
+}
+
+fn out_of_time(result: &Result<Vec<u8>, FetchError>) -> Option<FetchError> {
+    let is_late = |error: &&FetchError| {
+        matches!(error, FetchError::Unavailable(Unavailable { cause: UnavailableCause::OutOfTime, .. }))
+    };
+    result.as_ref().err().filter(is_late).cloned()
 }
 
 fn is_web_page(body: &[u8]) -> bool {

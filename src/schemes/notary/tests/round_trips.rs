@@ -137,3 +137,16 @@ fn what_was_fetched_beside_the_rest_counts_only_if_it_is_needed() {
     bench.server.misbehave("targets/releases", Fault::Status(500));
     assert!(matches!(rejection(bench.ask(&Ask::default())), Rejection::Missing { .. }));
 }
+
+#[test]
+fn where_the_time_runs_out_the_file_that_did_not_come_is_named() {
+    let mut bench = Bench::new(LONG);
+    for (part, name) in [("timestamp", "timestamp.json"), ("targets/releases", "releases."), ("/targets.", "targets.")]
+    {
+        bench.restart(None);
+        bench.server.misbehave(part, Fault::Stall);
+        let said = unavailable(bench.ask(&Ask { wait: Duration::from_millis(900), ..Ask::default() }));
+        assert!(said.contains(&format!("s waiting for {name}")), "{said}");
+        bench.server.behave();
+    }
+}
