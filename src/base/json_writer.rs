@@ -96,7 +96,12 @@ pub(crate) fn push_string(out: &mut Vec<u8>, text: &str, hidden: Hidden) {
     out.push(b'"');
     let mut rest = text;
     loop {
-        let (plain, left) = rest.split_at_checked(plain_run(rest.as_bytes())).unwrap_or((rest, ""));
+        let run = plain_run(rest.as_bytes());
+        if run == rest.len() {
+            out.extend_from_slice(rest.as_bytes());
+            break;
+        }
+        let (plain, left) = rest.split_at_checked(run).unwrap_or((rest, ""));
         out.extend_from_slice(plain.as_bytes());
         let mut characters = left.chars();
         let Some(c) = characters.next() else { break };

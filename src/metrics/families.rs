@@ -2,7 +2,7 @@
 //! executable small.
 
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::family::{Family, MetricConstructor};
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
@@ -39,6 +39,15 @@ impl Registration {
         self.0.register(name, help, family.clone());
         family
     }
+}
+
+/// The series of a family with these labels, which exist from now on. They are kept where they are needed at each admission:
+/// to find a series by its labels takes longer than to count.
+pub(super) fn series<M: Clone, C: MetricConstructor<M>>(
+    family: &Family<Labels, M, C>,
+    labels: impl Iterator<Item = Labels>,
+) -> Vec<M> {
+    labels.map(|labels| family.get_or_create_owned(&labels)).collect()
 }
 
 /// From a warm admission (less than a millisecond) to the longest timeout of Kubernetes (30 s).

@@ -11,11 +11,17 @@ use prometheus_client::encoding::{EncodeLabel as _, EncodeLabelSet, LabelSetEnco
 pub(super) struct Labels([(&'static str, &'static str); 3]);
 
 /// One number for the values: the hasher of the families is made for hostile keys, and these are fixed words. All series of a
-/// family have the same names.
+/// family have the same names, and few have values of the same length that begin and end alike.
 impl Hash for Labels {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let bytes = self.0.iter().flat_map(|(_, value)| value.bytes());
-        let number = bytes.fold(0, |number: u64, byte| number.wrapping_mul(31).wrapping_add(byte.into()));
+        let mut number = 0_u64;
+        for (_, value) in &self.0 {
+            let bytes = value.as_bytes();
+            if let (Some(first), Some(last)) = (bytes.first(), bytes.last()) {
+                let word = u64::from_le_bytes([*first, *last, 0, 0, 0, 0, 0, 0]) ^ ((bytes.len() as u64) << 16);
+                number = number.wrapping_mul(31).wrapping_add(word);
+            }
+        }
         state.write_u64(number);
     }
 }

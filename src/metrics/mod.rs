@@ -10,6 +10,7 @@ mod process;
 
 use std::time::{Duration, SystemTime};
 
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
@@ -17,7 +18,7 @@ use prometheus_client::registry::Registry;
 pub use crate::metrics::exposition::CONTENT_TYPE;
 use crate::metrics::exposition::{plain_text, sample};
 use crate::metrics::families::{
-    Counters, Gauges, Histograms, Registration, admission_buckets, age_buckets, phase_buckets,
+    Counters, Gauges, Histograms, Registration, admission_buckets, age_buckets, phase_buckets, series,
 };
 use crate::metrics::labels::Labels;
 pub use crate::metrics::labels::{
@@ -28,14 +29,17 @@ pub use crate::metrics::labels::{
 /// All metrics of the process. Every method may be called from any thread.
 #[derive(Debug)]
 pub struct Metrics {
-    admissions: Counters,
-    admission_seconds: Histograms,
-    /// The series of `phase_seconds`, by phase: they are needed several times for each admission.
-    phases: Vec<Histogram>,
+    /// By endpoint and outcome.
+    admissions: Vec<Counter>,
+    /// By endpoint.
+    admission_seconds: Vec<Histogram>,
+    /// By phase.
+    phase_seconds: Vec<Histogram>,
     images: Counters,
     checks: Counters,
-    trust_lookups: Counters,
-    signature_lookups: Counters,
+    /// By source, as the next.
+    trust_lookups: Vec<Counter>,
+    signature_lookups: Vec<Counter>,
     stale_age: Histograms,
     trust_requests: Counters,
     trust_received_bytes: Counters,
@@ -48,7 +52,8 @@ pub struct Metrics {
     limit_hits: Counters,
     panics: Counters,
     connections: Gauges,
-    in_progress: Gauges,
+    /// By state.
+    in_progress: Vec<Gauge>,
     workers: Gauges,
     registry: Registry,
     started: Duration,
@@ -60,34 +65,45 @@ impl Metrics {
         let mut new = Registration::default();
         let metrics = Self {
             // The encoder adds `_total` to counters and a full stop to help texts.
-            admissions: new.counters("portreeve_admissions", "Admission requests answered, by endpoint and outcome"),
-            admission_seconds: new.histograms(
-                "portreeve_admission_duration_seconds",
-                "How long admissions took, by endpoint",
-                admission_buckets,
+            admissions: series(
+                &new.counters("portreeve_admissions", "Admission requests answered, by endpoint and outcome"),
+                Endpoint::ALL.iter().flat_map(|endpoint| Outcome::ALL.iter().map(|of| of_admission(*endpoint, *of))),
             ),
-            phases: {
-                let seconds = new.histograms(
+            admission_seconds: series(
+                &new.histograms(
+                    "portreeve_admission_duration_seconds",
+                    "How long admissions took, by endpoint",
+                    admission_buckets,
+                ),
+                Endpoint::ALL.iter().map(|endpoint| Labels::one("endpoint", endpoint.as_str())),
+            ),
+            phase_seconds: series(
+                &new.histograms(
                     "portreeve_phase_duration_seconds",
                     "How long the parts of admissions took, by phase",
                     phase_buckets,
-                );
-                let series = |phase: &Phase| seconds.get_or_create_owned(&Labels::one("phase", phase.as_str()));
-                Phase::ALL.iter().map(series).collect()
-            },
+                ),
+                Phase::ALL.iter().map(|phase| Labels::one("phase", phase.as_str())),
+            ),
             images: new
                 .counters("portreeve_images", "Images decided, by verdict, its reason and the scope of the policy"),
             checks: new.counters(
                 "portreeve_checks",
                 "Checks of the rules that decided, by signature scheme, verdict and reason",
             ),
-            trust_lookups: new.counters(
-                "portreeve_trust_lookups",
-                "Queries for a repository's trust data, by where the data came from",
+            trust_lookups: series(
+                &new.counters(
+                    "portreeve_trust_lookups",
+                    "Queries for a repository's trust data, by where the data came from",
+                ),
+                Source::ALL.iter().map(|source| Labels::one("source", source.as_str())),
             ),
-            signature_lookups: new.counters(
-                "portreeve_signature_lookups",
-                "Queries for an image's signatures in a registry, by where they came from",
+            signature_lookups: series(
+                &new.counters(
+                    "portreeve_signature_lookups",
+                    "Queries for an image's signatures in a registry, by where they came from",
+                ),
+                Source::ALL.iter().map(|source| Labels::one("source", source.as_str())),
             ),
             stale_age: new.histograms(
                 "portreeve_stood_in_age_seconds",
@@ -125,8 +141,10 @@ impl Metrics {
                 .counters("portreeve_limit_hits", "Connections and requests that were closed or refused, by limit"),
             panics: new.counters("portreeve_panics", "Panics of requests and of periodic tasks that were contained"),
             connections: new.gauges("portreeve_connections", "Open connections, by listener"),
-            in_progress: new
-                .gauges("portreeve_admissions_in_hand", "Admissions that wait for a worker or are being decided"),
+            in_progress: series(
+                &new.gauges("portreeve_admissions_in_hand", "Admissions that wait for a worker or are being decided"),
+                InProgress::ALL.iter().map(|state| Labels::one("state", state.as_str())),
+            ),
             workers: new.gauges("portreeve_workers", "Workers that can decide on admissions"),
             registry: {
                 new.gauges("portreeve_build_info", "The running version")
@@ -143,12 +161,6 @@ impl Metrics {
     /// Creates the series whose labels are known. An alert can then see the first event as a rise.
     fn create_series(&self) {
         let count = |family: &Counters, labels| drop(family.get_or_create(&labels));
-        for &endpoint in Endpoint::ALL {
-            for outcome in Outcome::ALL {
-                count(&self.admissions, of_admission(endpoint, *outcome));
-            }
-            drop(self.admission_seconds.get_or_create(&of_endpoint(endpoint)));
-        }
         drop(self.stale_age.get_or_create(&Labels::NONE));
         for scope in [Scope::Namespace, Scope::Cluster] {
             count(&self.images, of_image(Verdict::Unchecked, REASON_POLICY, scope));
@@ -158,10 +170,6 @@ impl Metrics {
         }
         for (scheme, unavailable) in [("trust", REASON_TRUST_SERVER), ("cosign", REASON_REGISTRY)] {
             count(&self.checks, of_check(scheme, Verdict::Unavailable, unavailable));
-        }
-        for source in Source::ALL {
-            count(&self.trust_lookups, Labels::one("source", source.as_str()));
-            count(&self.signature_lookups, Labels::one("source", source.as_str()));
         }
         for peer in Peer::ALL {
             for outcome in RequestOutcome::ALL {
@@ -182,9 +190,6 @@ impl Metrics {
         for family in [&self.trust_received_bytes, &self.trust_store_failures, &self.panics] {
             count(family, Labels::NONE);
         }
-        for state in InProgress::ALL {
-            drop(self.in_progress.get_or_create(&Labels::one("state", state.as_str())));
-        }
         for listener in Listener::ALL {
             self.connections(*listener, 0);
         }
@@ -192,15 +197,13 @@ impl Metrics {
 
     /// One admission was answered.
     pub fn admission(&self, endpoint: Endpoint, outcome: Outcome, took: Duration) {
-        self.admissions.get_or_create(&of_admission(endpoint, outcome)).inc();
-        self.admission_seconds.get_or_create(&of_endpoint(endpoint)).observe(took.as_secs_f64());
+        inc(&self.admissions, admission_index(endpoint, outcome));
+        observe(&self.admission_seconds, endpoint as usize, took);
     }
 
     /// A part of an admission ended.
     pub fn phase(&self, phase: Phase, took: Duration) {
-        if let Some(series) = self.phases.get(phase as usize) {
-            series.observe(took.as_secs_f64());
-        }
+        observe(&self.phase_seconds, phase as usize, took);
     }
 
     /// One image was decided. `reason` is a fixed word such as `no-such-tag`, never a text of a request.
@@ -215,12 +218,12 @@ impl Metrics {
 
     /// Trust data was needed, and came from `source`.
     pub fn trust_lookup(&self, source: Source) {
-        self.trust_lookups.get_or_create(&Labels::one("source", source.as_str())).inc();
+        inc(&self.trust_lookups, source as usize);
     }
 
     /// Signatures of an image were needed, and came from `source`.
     pub fn signature_lookup(&self, source: Source) {
-        self.signature_lookups.get_or_create(&Labels::one("source", source.as_str())).inc();
+        inc(&self.signature_lookups, source as usize);
     }
 
     /// Stored trust data of this age was used because its server is unavailable.
@@ -269,7 +272,7 @@ impl Metrics {
 
     /// An admission enters a state. It leaves the state when the returned value is dropped.
     pub fn in_progress(&self, state: InProgress) -> Counted {
-        let gauge = self.in_progress.get_or_create_owned(&Labels::one("state", state.as_str()));
+        let gauge = self.in_progress.get(state as usize).cloned().unwrap_or_default();
         gauge.inc();
         Counted(gauge)
     }
@@ -326,7 +329,7 @@ impl Metrics {
             (PORTIERIS_ALLOW, Outcome::Allowed, "Admissions allowed by /admit, as Portieris names it."),
             (PORTIERIS_DENY, Outcome::Denied, "Admissions denied by /admit, as Portieris names it."),
         ] {
-            let count = self.admissions.get_or_create(&of_admission(Endpoint::Admit, outcome)).get();
+            let count = self.admissions.get(admission_index(Endpoint::Admit, outcome)).map_or(0, Counter::get);
             // A counter's name would have to end in `_total`, and a histogram's alone may end in `_count`.
             sample(&mut text, name, "untyped", help, count);
         }
@@ -368,8 +371,21 @@ fn set(family: &Gauges, labels: Labels, value: usize) {
     family.get_or_create(&labels).set(i64::try_from(value).unwrap_or(i64::MAX));
 }
 
-fn of_endpoint(endpoint: Endpoint) -> Labels {
-    Labels::one("endpoint", endpoint.as_str())
+/// The place of a series among those of admissions.
+fn admission_index(endpoint: Endpoint, outcome: Outcome) -> usize {
+    endpoint as usize * Outcome::ALL.len() + outcome as usize
+}
+
+fn inc(series: &[Counter], index: usize) {
+    if let Some(series) = series.get(index) {
+        series.inc();
+    }
+}
+
+fn observe(series: &[Histogram], index: usize, took: Duration) {
+    if let Some(series) = series.get(index) {
+        series.observe(took.as_secs_f64());
+    }
 }
 
 fn of_admission(endpoint: Endpoint, outcome: Outcome) -> Labels {
