@@ -84,7 +84,7 @@ pub struct ImageFinding {
     /// The image as written.
     pub image: String,
     /// The verdict.
-    pub evaluation: Evaluation,
+    pub evaluation: Box<Evaluation>,
     /// Does it deny the workload? A bad verdict under `warn` does not.
     pub denies: bool,
 }
@@ -198,7 +198,7 @@ impl Decision {
         Self { allowed: false, basis: Basis::NotOurs(reason), operations: Vec::new(), compared: None }
     }
 
-    fn from_images(rules: &DecisionRules, images: &[ImageUse<'_>], evaluations: Vec<Evaluation>) -> Self {
+    fn from_images(rules: &DecisionRules, images: &[ImageUse<'_>], evaluations: Vec<Box<Evaluation>>) -> Self {
         let mut operations = Vec::new();
         let mut findings = Vec::with_capacity(images.len());
         for (image, evaluation) in images.iter().zip(evaluations) {
@@ -206,15 +206,13 @@ impl Decision {
                 operations.extend(Operation::pin(image, reference, digest));
             }
             let mode = evaluation.mode(rules.mode);
-            let mut finding = ImageFinding {
+            findings.push(ImageFinding {
                 list: image.list,
                 name: truncated(image.name),
                 image: truncated(image.image),
+                denies: evaluation.verdict.is_bad() && mode == Mode::Enforce,
                 evaluation,
-                denies: false,
-            };
-            finding.denies = finding.is_bad() && mode == Mode::Enforce;
-            findings.push(finding);
+            });
         }
         let allowed = !findings.iter().any(|finding| finding.denies);
         if !allowed {
@@ -226,6 +224,9 @@ impl Decision {
 
 /// A name, cut to a little more than a message ever shows, so that the cut is visible. A request can hold names of megabytes.
 fn truncated(name: &str) -> String {
+    if name.len() <= 400 {
+        return name.to_owned();
+    }
     let end = name.char_indices().nth(400).map_or(name.len(), |(end, _)| end);
     name.get(..end).unwrap_or_default().to_owned()
 }

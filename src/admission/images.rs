@@ -30,37 +30,39 @@ pub(super) fn evaluate_all(
     images: &[ImageUse<'_>],
     deadline: Deadline,
     now: Timestamp,
-) -> Vec<Evaluation> {
-    let evaluate =
-        |image: &str, notice: WaitNotice<'_>| evaluator.evaluate_in_turn(context, image, deadline, now, notice);
+) -> Vec<Box<Evaluation>> {
+    // In boxes, because they are large and change hands several times.
+    let evaluate = |image: &str, notice: WaitNotice<'_>| {
+        Box::new(evaluator.evaluate_in_turn(context, image, deadline, now, notice))
+    };
     if let [image] = images {
         return vec![evaluate(image.image, WaitNotice::NONE)];
     }
     let mut numbers = BTreeMap::new();
-    let mut different = Vec::new();
+    let (mut different, mut uses) = (Vec::new(), Vec::with_capacity(images.len()));
     for (place, ImageUse { image, .. }) in images.iter().enumerate() {
         let number = *numbers.entry(*image).or_insert(different.len());
         match different.get_mut(number) {
             Some((_, last_use)) => *last_use = place,
             None => different.push((*image, place)),
         }
+        uses.push(number);
     }
-    let slots: Vec<Slot<Evaluation>> = different.iter().map(|_| Slot::new()).collect();
+    let slots: Vec<Slot<Box<Evaluation>>> = different.iter().map(|_| Slot::new()).collect();
     in_turn(different.len(), &|number, notice| {
         if let Some(((image, _), slot)) = different.get(number).zip(slots.get(number)) {
             slot.put(evaluate(image, notice));
         }
     });
     // An image whose thread panicked has no evaluation, which denies it.
-    let mut done: Vec<Option<Evaluation>> = slots.iter().map(Slot::take).collect();
-    let of_use = |(place, image): (usize, &ImageUse<'_>)| {
-        let number = *numbers.get(image.image)?;
+    let mut done: Vec<Option<Box<Evaluation>>> = slots.iter().map(Slot::take).collect();
+    let of_use = |(place, number): (usize, usize)| {
         let (_, last_use) = different.get(number)?;
         let evaluation = done.get_mut(number)?;
         if *last_use == place { evaluation.take() } else { evaluation.clone() }
     };
-    let evaluations = images.iter().enumerate().map(of_use);
-    evaluations.map(|evaluation| evaluation.unwrap_or_else(Evaluation::lost)).collect()
+    let evaluations = uses.into_iter().enumerate().map(of_use);
+    evaluations.map(|evaluation| evaluation.unwrap_or_else(|| Box::new(Evaluation::lost()))).collect()
 }
 
 /// Runs jobs by their number, one after the other. When one gives notice that it waits, another thread goes on with the next.

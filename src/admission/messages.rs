@@ -126,7 +126,7 @@ fn image(finding: &ImageFinding) -> Cow<'_, str> {
 
 /// The verdict in words, with the rule that decided, and the verdicts of other rules that agree with it.
 fn verdict(finding: &ImageFinding) -> String {
-    let Evaluation { rule, scheme, verdict, checks, others, .. } = &finding.evaluation;
+    let Evaluation { rule, scheme, verdict, checks, others, .. } = &*finding.evaluation;
     let mut words = by_rule(rule.as_deref(), verdict, deciding(*scheme, verdict, checks), &waited(finding));
     for RuleVerdict { rule, scheme, verdict: other, checks, .. } in others {
         if other.is_bad() == verdict.is_bad() && !matches!(other, Verdict::Unchecked) {
@@ -351,7 +351,7 @@ mod tests {
             list: List::Containers,
             name: format!("c{number}"),
             image: format!("{number}/{image}"),
-            evaluation: Evaluation::of(Verdict::Rejected { code: "no-such-tag", reason: reason.to_owned() }),
+            evaluation: Box::new(Evaluation::of(Verdict::Rejected { code: "no-such-tag", reason: reason.to_owned() })),
             denies,
         };
         Decision {

@@ -290,7 +290,7 @@ mod tests {
     fn finding(image: &str, verdict: Verdict) -> ImageFinding {
         let denies = !matches!(verdict, Verdict::Unchecked);
         let (name, image) = ("c".to_owned(), image.to_owned());
-        ImageFinding { list: List::Containers, name, image, evaluation: Evaluation::of(verdict), denies }
+        ImageFinding { list: List::Containers, name, image, evaluation: Box::new(Evaluation::of(verdict)), denies }
     }
 
     fn rejected(reason: &str) -> Verdict {

@@ -143,9 +143,9 @@ impl Registries {
     /// A repository of this host: at the host's endpoint, else at this URL, else at the host itself.
     fn at(&self, host: &str, path: &str, url: Option<&ServerUrl>) -> Place {
         let path = normal_path(host, path);
-        let credentials = format!("{host}/{path}");
+        let credentials = [host, "/", &path].concat();
         let (url, repository) = match (self.endpoint(host), url) {
-            (Some(Endpoint { url, prefix }), _) => (url.clone(), format!("{prefix}{path}")),
+            (Some(Endpoint { url, prefix }), _) => (url.clone(), [prefix.as_str(), &path].concat()),
             (None, Some(url)) => (url.clone(), path.into_owned()),
             (None, None) => (ServerUrl::of_registry(host), path.into_owned()),
         };
