@@ -255,7 +255,8 @@ fn what_is_given_away_has_the_limits_and_the_faults_of_what_is_kept() {
     assert!(kept(all, 30).is_ok());
     for at in 0..all.len() {
         for wrong in ["", "{", "}", "1", ",", "\"", "\u{1}", ".5"] {
-            let text = [&all[..at], wrong].concat() + &all[at + 1..];
+            let (before, after) = all.split_at(at);
+            let text = [before, wrong, after.get(1..).unwrap()].concat();
             let allowance = Allowance { values: usize::MAX, memory: usize::MAX, is_late: &|| false };
             let given = Document::read_and_give(text.as_bytes(), allowance, &mut |_, _| true);
             match given.map_err(|error| (error.at, error.fault)) {
