@@ -28,7 +28,7 @@ const METHOD_BYTES: usize = 16;
 const CONTENT_TYPE_BYTES: usize = 256;
 
 /// Where the head ends, if its end has arrived. The first `from` bytes were searched before.
-pub(in crate::server) fn end_of_head(bytes: &[u8], from: usize) -> Option<usize> {
+pub(super) fn end_of_head(bytes: &[u8], from: usize) -> Option<usize> {
     let start = from.saturating_sub(3);
     let end = bytes.get(start..)?.windows(4).position(|window| window == b"\r\n\r\n")?;
     Some(start + end + 4)

@@ -30,7 +30,8 @@ use std::thread::JoinHandle;
 use self::context::Context;
 use self::event_loop::EventLoop;
 use self::handshakes::Handshakes;
-pub(super) use self::head::end_of_head;
+#[cfg(feature = "fuzzing")]
+use self::head::end_of_head;
 use self::poller::Poller;
 #[cfg(feature = "fuzzing")]
 use self::{body_budget::BodyBudget, request_reader::ReadError};

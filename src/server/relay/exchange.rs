@@ -6,7 +6,6 @@ use std::os::unix::net::UnixStream;
 use tiny_http::{Header, Method, Request, Response, StatusCode};
 
 use crate::server::HttpResponse;
-use crate::server::gateway::end_of_head;
 use crate::server::request::{RelayError, RelayResponse};
 
 /// The most bytes of a response's head. We write it ourselves, and it is small.
@@ -30,21 +29,28 @@ pub(super) fn respond(
     if *request.method() == Method::Head {
         body = Vec::new();
     }
-    let headers = [("Content-Type", Some(content_type)), ("Allow", allow)];
-    let headers = headers.into_iter().filter_map(|(name, value)| Header::from_bytes(name, value?).ok()).collect();
-    let response = Response::new(StatusCode(status), headers, io::empty(), Some(length), None)
-        // Never chunked: the head must have the length.
-        .with_chunked_threshold(usize::MAX);
-    request.respond(response)?;
+    make(request, status, [("Content-Type", Some(content_type)), ("Allow", allow)], length)?;
     let expected = RelayResponse { status, content_type: Some(content_type), allow, length, body };
     read_back(socket, expected)
 }
 
 /// Answers the test of a new stream.
 pub(super) fn greet(request: Request) {
-    if let Err(error) = request.respond(Response::empty(200)) {
+    if let Err(error) = make(request, 200, [("Content-Type", None), ("Allow", None)], 0) {
         log::debug!("a stream could not be tested: {error}");
     }
+}
+
+/// Has tiny_http make and write the head of a response.
+fn make(request: Request, status: u16, headers: [(&str, Option<&str>); 2], length: usize) -> io::Result<()> {
+    // tiny_http would write its name and the date otherwise. Nobody reads them here.
+    let [first, second] = headers;
+    let headers = [("Date", Some("")), ("Server", Some("")), first, second];
+    let headers = headers.into_iter().filter_map(|(name, value)| Header::from_bytes(name, value?).ok()).collect();
+    let response = Response::new(StatusCode(status), headers, io::empty(), Some(length), None)
+        // Never chunked: the head must have the length.
+        .with_chunked_threshold(usize::MAX);
+    request.respond(response)
 }
 
 /// Reads the response to [`greet`].
@@ -53,46 +59,39 @@ pub(super) fn read_greeting(socket: &UnixStream) -> Result<(), RelayError> {
         .map(drop)
 }
 
-/// Reads the head of a response from tiny_http. It must be the one that tiny_http was given, and nothing may follow it: more
-/// bytes would be read as the beginning of the next response.
+/// Reads the head of a response from tiny_http. It must be the one that tiny_http was given, byte by byte, and nothing may
+/// follow it: more bytes would be read as the beginning of the next response.
 fn read_back(mut socket: &UnixStream, expected: RelayResponse) -> Result<RelayResponse, RelayError> {
+    let head = head_of(&expected);
     let mut buffer = [0; HEAD_BYTES];
     let mut filled = 0;
-    loop {
-        let room = buffer.get_mut(filled..).unwrap_or_default();
-        if room.is_empty() {
-            return Err(RelayError::Unreadable("the head does not end"));
-        }
-        let read = socket.read(room)?;
+    while filled < head.len() {
+        let read = socket.read(buffer.get_mut(filled..).unwrap_or_default())?;
         if read == 0 {
             return Err(RelayError::Io(io::ErrorKind::UnexpectedEof.into()));
         }
-        let searched = filled;
         filled += read;
-        let bytes = buffer.get(..filled).unwrap_or_default();
-        if let Some(end) = end_of_head(bytes, searched) {
-            check(bytes, &expected)?;
-            return if end == filled { Ok(expected) } else { Err(RelayError::Unreadable("bytes follow the head")) };
+        if !head.starts_with(buffer.get(..filled).unwrap_or_default()) {
+            return Err(RelayError::Unreadable("the head is not that of the response"));
         }
     }
+    Ok(expected)
 }
 
-fn check(head: &[u8], expected: &RelayResponse) -> Result<(), RelayError> {
-    let mut headers = [httparse::EMPTY_HEADER; 8];
-    let mut response = httparse::Response::new(&mut headers);
-    response.parse(head).map_err(|_| RelayError::Unreadable("the head is not HTTP"))?;
-    let value = |name: &str| {
-        let header = response.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name))?;
-        std::str::from_utf8(header.value).ok()
-    };
-    if response.code != Some(expected.status)
-        || value("Content-Type") != expected.content_type
-        || value("Allow") != expected.allow
-        || value("Content-Length").and_then(|length| length.parse().ok()) != Some(expected.length)
-    {
-        return Err(RelayError::Unreadable("the head is not that of the response"));
+/// The head that tiny_http makes of a response. The gateway writes its own.
+fn head_of(response: &RelayResponse) -> Vec<u8> {
+    let RelayResponse { status, content_type, allow, length, .. } = response;
+    let mut head = Vec::with_capacity(192);
+    let mut push = |parts: [&str; 3]| parts.iter().for_each(|part| head.extend_from_slice(part.as_bytes()));
+    push(["HTTP/1.1 ", &status.to_string(), " "]);
+    push([reason_phrase(*status), "\r\nDate: \r\nServer: ", ""]);
+    for (name, value) in [("\r\nContent-Type: ", content_type), ("\r\nAllow: ", allow)] {
+        if let Some(value) = value {
+            push([name, value, ""]);
+        }
     }
-    Ok(())
+    push(["\r\nContent-Length: ", &length.to_string(), "\r\n\r\n"]);
+    head
 }
 
 /// The reason phrase of a status.
@@ -118,7 +117,7 @@ mod tests {
     #[test]
     fn only_the_head_that_was_given_is_believed() {
         let status = "HTTP/1.1 405 Method Not Allowed\r\n";
-        let rest = "Server: x\r\nContent-Type: text/plain\r\nAllow: POST\r\nContent-Length: 2\r\n\r\n";
+        let rest = "Date: \r\nServer: \r\nContent-Type: text/plain\r\nAllow: POST\r\nContent-Length: 2\r\n\r\n";
         let good = read(&format!("{status}{rest}")).unwrap();
         assert_eq!((good.status, good.body.as_slice()), (405, &b"no"[..]));
         for wrong in [
