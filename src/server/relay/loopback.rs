@@ -266,7 +266,7 @@ mod tests {
             format!("P:{secret}4"),
             format!("P:{secret}-1"),
             format!("X:{secret}1"),
-            format!("P:{}1", &secret[1..]),
+            format!("P:{}1", secret.split_at(1).1),
         ];
         for header in headers {
             let mut socket = &slot.socket;
