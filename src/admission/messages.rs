@@ -269,7 +269,7 @@ fn audit_annotations(decision: &Decision) -> Vec<(&'static str, String)> {
                 digests.begin(&image);
                 match &finding.evaluation.verdict {
                     Verdict::Verified(verified) => {
-                        digests.add(&verified.digest.sha256().to_string());
+                        digests.add(&verified.digest.sha256().text());
                         for (index, signer) in verified.signers.iter().enumerate() {
                             match index {
                                 0 => signers.begin(&image),

@@ -217,7 +217,7 @@ fn write_image(json: &mut JsonWriter<'_>, finding: &ImageFinding) {
     json.optional("scheme", evaluation.scheme);
     json.optional("server", evaluation.subject.as_ref().and_then(Subject::server));
     if let Verdict::Verified(verified) = verdict {
-        json.string("digest", &verified.digest.sha256().to_string());
+        json.string("digest", &verified.digest.sha256().text());
         json.optional("tag", verified.evidence.tag());
         json.key("signers");
         json.begin(b'[');

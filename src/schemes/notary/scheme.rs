@@ -48,19 +48,18 @@ impl Scheme for NotaryV1 {
     fn verify(&self, rule: &Rule, query: &Query<'_>, trace: &mut Trace) -> Result<Verified, Refusal> {
         let gun = gun_of(query.image, rule.remap.as_ref())?;
         let began = Instant::now();
+        let subject = |server| Some(Subject::NotaryV1 { gun: gun.clone(), server });
+        let configured;
         let server = match &rule.server {
-            Some(server) => Ok(server.clone()),
-            None => self.server_of(gun.host()),
-        };
-        let (server, result) = match server {
-            Ok(server) => {
-                let result = self.ask(rule, query, &gun, &server, began, trace);
-                (Some(server), result)
+            Some(server) => server,
+            None => {
+                trace.subject = subject(None);
+                configured = self.server_of(gun.host())?;
+                &configured
             }
-            Err(refusal) => (None, Err(refusal)),
         };
-        trace.subject = Some(Subject::NotaryV1 { gun, server });
-        result
+        trace.subject = subject(Some(server.clone()));
+        self.ask(rule, query, &gun, server, began, trace)
     }
 }
 

@@ -136,11 +136,14 @@ impl Notary {
             began: Instant::now(),
             now,
         };
-        let result = lookup.run().map_err(|error| failure_at(query.server, error));
-        if matches!(result, Err(RefreshError::Unavailable(_))) {
+        let error = match lookup.run() {
+            Ok(verified) => return Ok(verified),
+            Err(error) => failure_at(query.server, error),
+        };
+        if matches!(error, RefreshError::Unavailable(_)) {
             self.metrics.trust_lookup(Source::Nowhere);
         }
-        result
+        Err(error)
     }
 
     /// Waits until all that was verified is on the disk, evidence of signatures included. Returns how many writes have not ended

@@ -58,6 +58,13 @@ impl Sha256 {
         out
     }
 
+    /// As [`Self::push_to`] writes it. Takes fewer steps than `to_string`.
+    pub fn text(&self) -> String {
+        let mut out = String::with_capacity(71);
+        self.push_to(&mut out);
+        out
+    }
+
     /// Appends `sha256:<64 hex>`.
     pub fn push_to(&self, out: &mut String) {
         out.push_str("sha256:");
@@ -72,9 +79,7 @@ impl Sha256 {
 
 impl fmt::Display for Sha256 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = String::with_capacity(71);
-        self.push_to(&mut text);
-        f.write_str(&text)
+        f.write_str(&self.text())
     }
 }
 
