@@ -162,7 +162,7 @@ impl Line {
 
     /// The whole line.
     #[cfg(test)]
-    pub(crate) fn to_text(mut self) -> String {
+    pub(crate) fn into_text(mut self) -> String {
         self.end();
         String::from_utf8(self.text).unwrap()
     }
@@ -213,7 +213,7 @@ mod tests {
             .args(format_args!("two\nlines"))
             .key_values(&fields)
             .build();
-        render(format, &record, jiff::Timestamp::UNIX_EPOCH).to_text()
+        render(format, &record, jiff::Timestamp::UNIX_EPOCH).into_text()
     }
 
     #[test]
@@ -230,7 +230,7 @@ mod tests {
     fn text_commands_no_terminal() {
         let fields = [("uid", Value::from("\u{1b}[2J\u{9b}2J\u{202e}"))];
         let record = Record::builder().args(format_args!("a\u{1b}[2J\rb\u{9b}")).key_values(&fields).build();
-        let line = render(Format::Text, &record, jiff::Timestamp::UNIX_EPOCH).to_text();
+        let line = render(Format::Text, &record, jiff::Timestamp::UNIX_EPOCH).into_text();
         assert_eq!(
             line,
             "1970-01-01T00:00:00.000Z info: a\u{fffd}[2J\u{fffd}b\u{fffd} uid=\"\\u001b[2J\u{fffd}2J\u{fffd}\"\n"
@@ -243,7 +243,7 @@ mod tests {
         let fields = [("uid", Value::from(hostile))];
         let now = jiff::Timestamp::UNIX_EPOCH;
         let message = format_args!("{hostile}");
-        let line = render(Format::Json, &Record::builder().args(message).key_values(&fields).build(), now).to_text();
+        let line = render(Format::Json, &Record::builder().args(message).key_values(&fields).build(), now).into_text();
         assert!(line.trim_end().chars().all(|c| visible(c) == c), "{line:?}");
         let json: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!((&json["uid"], &json["message"], json.get("ok")), (&hostile.into(), &hostile.into(), None));

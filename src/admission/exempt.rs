@@ -137,7 +137,7 @@ mod tests {
         ))
         .unwrap();
         let trusted: Vec<String> = DEFAULT_TRUSTED_CONTROLLERS.iter().map(|&name| name.to_owned()).collect();
-        let object = request.object.as_ref().unwrap();
+        let object = request.object.as_deref().unwrap();
         Exemption::of(&request, kind, object, &trusted).map(|exemption| exemption.code())
     }
 

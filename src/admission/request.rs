@@ -58,17 +58,17 @@ pub struct Request {
     /// The user.
     #[serde(rename = "userInfo")]
     pub user_info: Option<UserInfo>,
-    /// The object as it would be stored.
-    pub object: Option<Object>,
+    /// The object as it would be stored. Boxed as the next, because a review is moved several times.
+    pub object: Option<Box<Object>>,
     /// The object as it is stored now (UPDATE, DELETE).
     #[serde(rename = "oldObject")]
-    pub old_object: Option<Object>,
+    pub old_object: Option<Box<Object>>,
 }
 
 impl Request {
     /// The stored object, if this is an UPDATE. On CREATE an old object means nothing.
     pub fn stored(&self) -> Option<&Object> {
-        self.old_object.as_ref().filter(|_| self.operation == "UPDATE")
+        self.old_object.as_deref().filter(|_| self.operation == "UPDATE")
     }
 }
 

@@ -300,7 +300,7 @@ mod tests {
     fn line(format: Format, request: &LoggedRequest<'_>, images: &[ImageFinding]) -> String {
         let decision = LoggedDecision { outcome: Outcome::Denied, basis: "images", why: None, images };
         let took = Duration::from_micros(7);
-        super::line(format, Timestamp::UNIX_EPOCH, Endpoint::Admit, request, &decision, took).to_text()
+        super::line(format, Timestamp::UNIX_EPOCH, Endpoint::Admit, request, &decision, took).into_text()
     }
 
     fn json(request: &LoggedRequest<'_>, images: &[ImageFinding]) -> Json {
