@@ -4,7 +4,7 @@
 pub use crate::base::json_limits::fuzz_values as json_values;
 pub use crate::keychain::fuzz_docker_config as docker_config;
 pub use crate::server::{fuzz_head as head, fuzz_requests as requests};
-pub use portreeve_verify::fuzzing::{RootBundle, canonical_json, canonical_signed, given_targets, root_bundle};
+pub use portreeve_verify::fuzzing::{Given, RootBundle, canonical_json, canonical_signed, given_targets, root_bundle};
 
 use crate::registry::Challenge;
 

@@ -18,18 +18,26 @@ pub fn canonical_signed(bytes: &[u8]) -> Option<Vec<u8>> {
     signed(&document, bytes)
 }
 
-/// What reading one document gives away: the members of `signed.targets` in order, each with its value in canonical form,
-/// and the canonical form of `signed`. `None` if the document is refused or cannot be read so.
-pub fn given_targets(bytes: &[u8]) -> Option<(Vec<(String, Vec<u8>)>, Vec<u8>)> {
-    let mut given = Vec::new();
+/// What one reading of a document gives.
+#[derive(Debug)]
+pub struct Given {
+    /// The members of `signed.targets` in order, each with its value in canonical form.
+    pub targets: Vec<(String, Vec<u8>)>,
+    /// The canonical form of `signed`.
+    pub signed: Vec<u8>,
+}
+
+/// What reading one document gives away. `None` if the document is refused or cannot be read so.
+pub fn given_targets(bytes: &[u8]) -> Option<Given> {
+    let mut targets = Vec::new();
     let mut take = |name: &str, value: json::Value<'_>| {
         let form = canonical::canonical(value, allowance());
-        given.extend(form.ok().map(|form| (name.to_owned(), form.bytes(bytes).to_vec())));
+        targets.extend(form.ok().map(|form| (name.to_owned(), form.bytes(bytes).to_vec())));
         true
     };
     let document = json::Document::read_and_give(bytes, allowance(), &mut take).ok()??;
     let signed = signed(&document, bytes)?;
-    Some((given, signed))
+    Some(Given { targets, signed })
 }
 
 fn signed(document: &json::Document<'_>, bytes: &[u8]) -> Option<Vec<u8>> {
