@@ -198,6 +198,7 @@ impl Decision {
         Self { allowed: false, basis: Basis::NotOurs(reason), operations: Vec::new(), compared: None }
     }
 
+    #[expect(clippy::vec_box, reason = "the findings keep the boxes")]
     fn from_images(rules: &DecisionRules, images: &[ImageUse<'_>], evaluations: Vec<Box<Evaluation>>) -> Self {
         let mut operations = Vec::new();
         let mut findings = Vec::with_capacity(images.len());

@@ -24,6 +24,7 @@ const MAX_THREADS: usize = 64;
 static THREADS_IN_USE: AtomicUsize = AtomicUsize::new(0);
 
 /// The evaluation of each use of an image. Each different image is evaluated once.
+#[expect(clippy::vec_box, reason = "the findings keep the boxes")]
 pub(super) fn evaluate_all(
     evaluator: &Evaluator,
     context: &PullContext<'_>,
