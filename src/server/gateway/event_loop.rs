@@ -88,23 +88,26 @@ impl EventLoop {
         for connection in self.context.take_again() {
             connection.go_on();
         }
+        if self.context.connections.is_closing() {
+            // Nobody listens any more.
+            self.doors.clear();
+        }
+        // Before the connections that are ready: those have had their responses and may be closed for a new one. Afterwards
+        // each may be answering its next request already, and a new one would wait for ever.
+        let mut is_waiting = false;
+        for (number, door) in (LISTENERS..).zip(&mut self.doors) {
+            if door.next.is_some() || door.is_due(&self.context) || ready.numbers().any(|reported| reported == number) {
+                door.accept(&self.context, number);
+                is_waiting |= door.next.is_some();
+            }
+        }
         for number in ready.numbers().filter(|number| *number < LISTENERS) {
             if let Some(connection) = self.context.connections.get(number) {
                 connection.ready();
             }
         }
-        if self.context.connections.is_closing() {
-            // Nobody listens any more.
-            self.doors.clear();
-        }
         self.grant();
-        let mut is_waiting = self.context.connections.is_queued();
-        for (number, door) in (LISTENERS..).zip(&mut self.doors) {
-            if door.is_due(&self.context) || ready.numbers().any(|reported| reported == number) {
-                door.accept(&self.context, number);
-                is_waiting |= door.next.is_some();
-            }
-        }
+        is_waiting |= self.context.connections.is_queued();
         if !is_waiting {
             self.context.stop_waiting();
         }
