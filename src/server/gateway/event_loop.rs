@@ -96,7 +96,7 @@ impl EventLoop {
         // each may be answering its next request already, and a new one would wait for ever.
         let mut is_waiting = false;
         for (number, door) in (LISTENERS..).zip(&mut self.doors) {
-            if door.next.is_some() || door.is_due(&self.context) || ready.numbers().any(|reported| reported == number) {
+            if door.is_due(&self.context) || ready.numbers().any(|reported| reported == number) {
                 door.accept(&self.context, number);
                 is_waiting |= door.next.is_some();
             }
@@ -138,7 +138,10 @@ impl Door {
     /// Whether a pause is over: its time has passed, or the connection that waits may have a place.
     fn is_due(&self, context: &Context) -> bool {
         let Some(until) = self.paused_until else { return false };
-        until <= Instant::now() || (self.next.is_some() && context.connections.has_room(self.listener))
+        // The plain listener has few places, so looking for one at each turn costs little.
+        until <= Instant::now()
+            || (self.next.is_some()
+                && (self.listener == Listener::Plain || context.connections.has_room(self.listener)))
     }
 
     /// Accepts connections for as long as there are places.
