@@ -12,7 +12,7 @@ use crate::https::{TlsStream, read_response, send_review};
 use crate::plant::PLC;
 use crate::process::{skip, wait_until};
 use crate::product::Serving;
-use crate::review::{assert_allowed, pod_review};
+use crate::review::{assert_allowed, assert_denied, pod_review};
 use crate::stage::Stage;
 
 /// Sends a review over an open connection.
@@ -66,7 +66,7 @@ fn without_threads_it_does_with_those_it_has() {
     }
     let stage = Stage::new();
     let serving = stage.site.serve_as(61_234);
-    // One image in three spellings. Each is verified separately, side by side if there are threads.
+    // One image in three spellings. Each is verified separately.
     let mut review = pod_review(&format!("{PLC}:v1"));
     let digest = format!("sha256:{}", "07".repeat(32));
     review["request"]["object"]["spec"]["initContainers"] = json!([
@@ -83,6 +83,12 @@ fn without_threads_it_does_with_those_it_has() {
         ask(&mut kept[0], &review);
         assert_allowed(&read_response(&mut kept[0]).expect("an answer").json());
     }
+    // Images that wait for a server are asked about one after the other.
+    let mut unknown = pod_review(&format!("{PLC}-0:v1"));
+    unknown["request"]["object"]["spec"]["initContainers"] =
+        json!([{ "name": "a", "image": format!("{PLC}-1:v1") }, { "name": "b", "image": format!("{PLC}-2:v1") }]);
+    ask(&mut kept[0], &unknown);
+    assert_denied(&read_response(&mut kept[0]).expect("an answer").json(), &["plc-0", "plc-1", "plc-2"]);
     assert!(serving.log().contains("no thread for verifying images"), "{}", serving.log());
     // A new connection needs no thread. More requests at once than there are threads wait, or fail. None is allowed.
     assert_allowed(&serving.admit("/admit", &review));
