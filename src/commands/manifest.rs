@@ -160,7 +160,7 @@ fn add(
     if has_items && is_kubernetes_own(group) {
         return wrong(object.at, "it has \"items\", and the kind of a list ends in List".to_owned());
     }
-    let value: Value = yaml::of_node(object).map_err(ManifestError::Yaml)?;
+    let value = object.to_json();
     if kind == REVIEW {
         let label =
             serde_json::from_value::<Asked>(value.clone()).map_or(kind.to_owned(), |asked| asked.request.label());

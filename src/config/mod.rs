@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use log::LevelFilter;
+
 use crate::admission::children::Children;
 use crate::admission::decide::UnchangedTemplates;
 use crate::admission::exempt::DEFAULT_TRUSTED_CONTROLLERS;
@@ -31,10 +33,11 @@ use crate::schemes::notary::servers::TrustServers;
 use crate::schemes::{Mode, WhenUnavailable, cosign, evidence, notary};
 use crate::server::Settings;
 use crate::yaml;
+use crate::yaml::tree::Node;
 use check::Checker;
 use portreeve_verify::heap_size;
 use portreeve_verify::tuf::FirstUse;
-use schema::{ChildrenWord, Document, FormatWord, LevelWord, ModeWord, UnchangedWord};
+use schema::DOCUMENT;
 
 pub use error::ConfigError;
 
@@ -76,7 +79,7 @@ pub struct Config {
     /// The format of log lines.
     pub log_format: Format,
     /// The least severe level that is logged.
-    pub log_level: log::LevelFilter,
+    pub log_level: LevelFilter,
 }
 
 /// Where trust data comes from, and what is required of it.
@@ -129,7 +132,7 @@ pub enum AskApi {
 impl Config {
     /// The configuration in a file; without a file, the defaults.
     pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
-        let Some(path) = file else { return Self::from_document(Document::default(), Path::new("(defaults)")) };
+        let Some(path) = file else { return Self::from_document(&Node::NOTHING, Path::new("(defaults)")) };
         let text = read_any(path, MAX_FILE_BYTES).and_then(into_text);
         let text = text.map_err(|source| ConfigError::Unreadable { file: path.to_owned(), source })?;
         Self::parse(&text, path)
@@ -137,59 +140,65 @@ impl Config {
 
     /// The configuration in a text. `file` is its name in errors.
     pub fn parse(text: &str, file: &Path) -> Result<Self, ConfigError> {
-        // A file that holds only comments is an empty configuration.
-        let document: Option<Document> =
-            yaml::read(text).map_err(|source| ConfigError::Syntax { file: file.to_owned(), source })?;
-        Self::from_document(document.unwrap_or_default(), file)
+        let document =
+            yaml::read(text, &DOCUMENT).map_err(|source| ConfigError::Syntax { file: file.to_owned(), source })?;
+        Self::from_document(&document, file)
     }
 
-    fn from_document(document: Document, file: &Path) -> Result<Self, ConfigError> {
-        let check = Checker { file };
-        // A section whose keys are all commented out is an empty one.
-        let (tls, credentials) = (document.tls.unwrap_or_default(), document.credentials.unwrap_or_default());
-        let (trust, admission) = (document.trust.unwrap_or_default(), document.admission.unwrap_or_default());
-        let (log, registries) = (document.log.unwrap_or_default(), document.registries.unwrap_or_default());
-        let (limits, trust_limits) = check.limits(document.limits.unwrap_or_default())?;
-        let trust = check.trust(trust, trust_limits)?;
-        let default_controllers = || DEFAULT_TRUSTED_CONTROLLERS.iter().map(|&user| user.to_owned()).collect();
+    fn from_document(document: &Node, file: &Path) -> Result<Self, ConfigError> {
+        let read = Checker { file, document };
+        let (limits, trust_limits) = read.limits()?;
+        let trust = read.trust(trust_limits)?;
+        let server = read.server(limits)?;
+        let namespace = match read.text("namespace") {
+            None => own_namespace(),
+            Some(name) if is_dns_label(name) => name.to_owned(),
+            Some(name) => return Err(read.wrong("namespace", name, "a namespace: a-z, 0-9 and -, at most 63")),
+        };
+        let api = read.api()?;
+        let registries = read.registries(trust.plain_http)?;
+        let mode = read.choice("admission.mode", Mode::Enforce, &[("enforce", Mode::Enforce), ("warn", Mode::Warn)])?;
+        let unchanged_templates = read.choice(
+            "admission.unchangedTemplates",
+            UnchangedTemplates::Skip,
+            &[("verify", UnchangedTemplates::Verify), ("skip", UnchangedTemplates::Skip)],
+        )?;
+        let children = read.choice(
+            "admission.children",
+            Children::Trust,
+            &[("trust", Children::Trust), ("compare", Children::Compare)],
+        )?;
+        let log_format =
+            read.choice("log.format", Format::for_stderr(), &[("json", Format::Json), ("text", Format::Text)])?;
+        let log_level = read.choice(
+            "log.level",
+            LevelFilter::Info,
+            &[
+                ("error", LevelFilter::Error),
+                ("warn", LevelFilter::Warn),
+                ("info", LevelFilter::Info),
+                ("debug", LevelFilter::Debug),
+            ],
+        )?;
+        let policies = read.texts("policies").unwrap_or_else(|| vec!["/etc/portreeve/policies"]);
+        let controllers = read.texts("admission.trustedControllers");
+        let controllers = controllers.unwrap_or_else(|| DEFAULT_TRUSTED_CONTROLLERS.to_vec());
         Ok(Self {
-            server: check.server(document.listen.as_deref(), document.metrics_listen.as_deref(), tls, limits)?,
-            namespace: match document.namespace {
-                None => own_namespace(),
-                Some(name) if is_dns_label(&name) => name,
-                Some(name) => return Err(check.wrong("namespace", name, "a namespace: a-z, 0-9 and -, at most 63")),
-            },
-            policies: document.policies.unwrap_or_else(|| vec!["/etc/portreeve/policies".into()]),
-            secrets: document.secrets.unwrap_or_else(|| "/etc/portreeve/secrets".into()),
-            mounted_credentials: credentials.mounted.unwrap_or_else(|| "/etc/portreeve/registries".into()),
-            ask_api: if credentials.kubernetes.unwrap_or(false) { AskApi::Yes } else { AskApi::No },
-            api: check.api(credentials.api.unwrap_or_default())?,
-            registries: check.registries(registries, trust.plain_http)?,
+            server,
+            namespace,
+            policies: policies.into_iter().map(PathBuf::from).collect(),
+            secrets: read.path("secrets", "/etc/portreeve/secrets"),
+            mounted_credentials: read.path("credentials.mounted", "/etc/portreeve/registries"),
+            ask_api: if read.is_on("credentials.kubernetes") { AskApi::Yes } else { AskApi::No },
+            api,
+            registries,
             trust,
-            mode: match admission.mode.unwrap_or(ModeWord::Enforce) {
-                ModeWord::Enforce => Mode::Enforce,
-                ModeWord::Warn => Mode::Warn,
-            },
-            trusted_controllers: admission.trusted_controllers.unwrap_or_else(default_controllers),
-            unchanged_templates: match admission.unchanged_templates.unwrap_or(UnchangedWord::Skip) {
-                UnchangedWord::Verify => UnchangedTemplates::Verify,
-                UnchangedWord::Skip => UnchangedTemplates::Skip,
-            },
-            children: match admission.children.unwrap_or(ChildrenWord::Trust) {
-                ChildrenWord::Trust => Children::Trust,
-                ChildrenWord::Compare => Children::Compare,
-            },
-            log_format: match log.format {
-                None => Format::for_stderr(),
-                Some(FormatWord::Json) => Format::Json,
-                Some(FormatWord::Text) => Format::Text,
-            },
-            log_level: match log.level.unwrap_or(LevelWord::Info) {
-                LevelWord::Error => log::LevelFilter::Error,
-                LevelWord::Warn => log::LevelFilter::Warn,
-                LevelWord::Info => log::LevelFilter::Info,
-                LevelWord::Debug => log::LevelFilter::Debug,
-            },
+            mode,
+            trusted_controllers: controllers.into_iter().map(str::to_owned).collect(),
+            unchanged_templates,
+            children,
+            log_format,
+            log_level,
         })
     }
 

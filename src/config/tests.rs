@@ -1,6 +1,7 @@
 //! The configuration file, from its text to settings.
 
 use super::*;
+use crate::yaml::shape::Shape;
 
 fn parse(text: &str) -> Result<Config, String> {
     Config::parse(text, Path::new("c.yaml")).map_err(|error| error.to_string())
@@ -159,4 +160,75 @@ fn the_keys_of_trust_data_count_for_signatures_as_well() {
     assert_eq!(evidence.cache.as_deref(), Some(Path::new("/c")));
     let cosign = config.cosign(None);
     assert_eq!((cosign.refresh_after, cosign.when_unavailable), (Duration::from_secs(60), WhenUnavailable::Deny));
+}
+
+/// No key of the schema is without effect, and none that is read is missing there.
+#[test]
+fn every_key_has_an_effect() {
+    fn leaves(shape: &Shape, prefix: &str, found: &mut Vec<(String, Vec<&'static str>)>) {
+        let Shape::Mapping(known) = shape else { return };
+        for (name, shape) in *known {
+            let key = format!("{prefix}{name}");
+            let value = match shape {
+                Shape::Word(known, _) => {
+                    found.push((key, known.to_vec()));
+                    continue;
+                }
+                Shape::Mapping(_) => {
+                    leaves(shape, &format!("{key}."), found);
+                    continue;
+                }
+                Shape::Truth => "true",
+                Shape::Count => "7",
+                Shape::CountOrText(_) => "7KiB",
+                Shape::List(_) => "[x]",
+                Shape::Map(_) if *name == "servers" => "{ a.io: 'https://x.example' }",
+                Shape::Map(_) if *name == "signatures" => "{ a.io/: 'https://x.example/' }",
+                Shape::Map(_) => "{ a.io: 'https://x.example' }",
+                Shape::Path => "other",
+                Shape::Text if key.ends_with("isten") => "1.2.3.4:5",
+                Shape::Text if key.ends_with("server") => "https://10.0.0.1",
+                Shape::Text if key == "namespace" => "other",
+                Shape::Text => "77s",
+            };
+            found.push((key, vec![value]));
+        }
+    }
+    let mut keys = Vec::new();
+    leaves(&DOCUMENT, "", &mut keys);
+    assert!(keys.len() > 40, "{keys:?}");
+    for (key, values) in keys {
+        let names: Vec<&str> = key.split('.').collect();
+        let end = " }".repeat(names.len() - 1);
+        // Neither of the two has an effect without the other.
+        let (beside, before) = match &*key {
+            "trust.whenUnavailable" => (", maxStale: 1h", String::new()),
+            "trust.maxStale" => {
+                (", whenUnavailable: useCached", "trust: { whenUnavailable: useCached, maxStale: 1h }".to_owned())
+            }
+            _ => ("", String::new()),
+        };
+        let before = format!("{:?}", parse(&before).unwrap());
+        let has_effect = |value: &&str| {
+            let text = format!("{}: {value}{beside}{end}", names.join(": { "));
+            format!("{:?}", parse(&text).unwrap()) != before
+        };
+        assert!(values.iter().any(has_effect), "{key}");
+    }
+}
+
+/// Every word of the schema has a meaning.
+#[test]
+fn every_word_is_understood() {
+    for (key, words) in [
+        ("admission: { mode: ", &["enforce", "warn"][..]),
+        ("admission: { unchangedTemplates: ", &["verify", "skip"]),
+        ("admission: { children: ", &["trust", "compare"]),
+        ("trust: { maxStale: 1h, whenUnavailable: ", &["deny", "useCached"]),
+        ("log: { format: ", &["json", "text"]),
+        ("log: { level: ", &["error", "warn", "info", "debug"]),
+    ] {
+        let settings = words.iter().map(|word| format!("{:?}", parse(&format!("{key}{word} }}")).unwrap()));
+        assert_eq!(settings.collect::<std::collections::BTreeSet<_>>().len(), words.len(), "{key}");
+    }
 }

@@ -8,6 +8,7 @@
 use std::fmt;
 
 use granit_parser::{Marker, Parser};
+use serde_json::Value as Json;
 
 use super::builder::Builder;
 use portreeve_verify::text::printable;
@@ -146,6 +147,32 @@ impl Node {
         match &self.value {
             Value::Text(text) => Some(text),
             _ => None,
+        }
+    }
+
+    /// A whole number that is not negative.
+    pub(crate) fn count(&self) -> Option<usize> {
+        match &self.value {
+            Value::Number(number) => number.as_ref()?.as_u64()?.try_into().ok(),
+            _ => None,
+        }
+    }
+
+    /// The value without places. A number that JSON does not have is null.
+    pub(crate) fn to_json(&self) -> Json {
+        match &self.value {
+            Value::Null | Value::Number(None) => Json::Null,
+            Value::Bool(truth) => Json::Bool(*truth),
+            Value::Number(Some(number)) => Json::Number(number.clone()),
+            Value::Text(text) => Json::String(text.clone()),
+            Value::List(items) => Json::Array(items.iter().map(Self::to_json).collect()),
+            Value::Map(entries) => {
+                let mut object = serde_json::Map::new();
+                for (key, value) in entries {
+                    object.insert(key.text.clone(), value.to_json());
+                }
+                Json::Object(object)
+            }
         }
     }
 }

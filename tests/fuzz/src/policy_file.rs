@@ -19,7 +19,7 @@ pub fn check(data: &[u8]) {
     let Ok(set) = result else { return };
     // An obvious reading: every repository with `trust.enabled: true`, `cosign` or `anyOf` has a rule that requires checks, and
     // every rule that requires nothing comes from a repository without them.
-    let Ok(documents) = portreeve::yaml::read_all::<Value>(text) else { return };
+    let Ok(documents) = portreeve::yaml::read_all(text) else { return };
     let repositories: Vec<&Value> = documents.iter().flat_map(repositories).collect();
     let enabled = |repository: &&&Value| {
         let policy = &repository["policy"];
