@@ -77,8 +77,9 @@ pub(super) enum Pause {
     Ended,
 }
 
-/// What a read counts at least. A client that sends single bytes gets no longer turn than others.
-const READ_COST: usize = 512;
+/// What a read counts at least. It may have had to decrypt 4 KiB of TLS records with one byte each, which takes as long as
+/// decrypting far more than 16 KiB in a single record.
+const READ_COST: usize = 16 << 10;
 
 /// What may be read from a client in one turn.
 pub(super) struct Turn<'a> {
@@ -95,5 +96,31 @@ impl Read for Turn<'_> {
         let read = self.stream.read(buffer.get_mut(..room).unwrap_or_default())?;
         *self.quota = self.quota.saturating_sub(read.max(READ_COST));
         Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::net::{TcpListener, TcpStream};
+
+    use super::super::TURN_BYTES;
+    use super::*;
+
+    #[test]
+    fn a_turn_has_few_reads_however_little_they_read() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (socket, _) = listener.accept().unwrap();
+        client.write_all(&[0; 1000]).unwrap();
+        let (mut protocol, mut quota) = (Protocol::Plain, TURN_BYTES);
+        let mut turn = Turn { stream: ClientStream { socket: &socket, protocol: &mut protocol }, quota: &mut quota };
+        let mut reads = 0;
+        while turn.read(&mut [0]).is_ok() {
+            reads += 1;
+        }
+        // A read takes up to 4 KiB from the socket, which is 180 of the smallest TLS records.
+        assert_eq!(reads, 16);
+        assert_eq!(quota, 0);
     }
 }
