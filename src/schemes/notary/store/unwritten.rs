@@ -48,6 +48,10 @@ impl Unwritten {
     ) -> Added {
         let mut entries = self.lock();
         let entry = entries.entry(key).or_default();
+        if entry.waiting.as_ref().is_some_and(|waiting| waiting.epoch > pending.epoch) {
+            // The repository was reset during this refresh. What was verified since then waits.
+            return Added { is_first: false, has_room: true };
+        }
         let earlier = entry.waiting.take();
         let is_first = earlier.is_none();
         if let Some(earlier) = earlier.filter(|earlier| earlier.epoch == pending.epoch) {
@@ -81,12 +85,15 @@ impl Unwritten {
         self.end(key, |entry| entry.waiting = None);
     }
 
-    /// The states of a repository that are not on the disk yet, with their epochs.
+    /// The states of a repository that are not on the disk yet, with their epoch. What was verified before a reset does not count.
     pub(crate) fn states(&self, key: &Key) -> Vec<(TrustedState, u64)> {
         let entries = self.lock();
         let Some(Entry { waiting, writing }) = entries.get(key) else { return Vec::new() };
         let waiting = waiting.as_ref().and_then(|pending| Some((pending.state.clone()?, pending.epoch)));
-        writing.iter().cloned().chain(waiting).collect()
+        let mut states: Vec<_> = writing.iter().cloned().chain(waiting).collect();
+        let latest = states.iter().map(|(_, epoch)| *epoch).max();
+        states.retain(|(_, epoch)| Some(*epoch) == latest);
+        states
     }
 
     fn end(&self, key: &Key, part: impl FnOnce(&mut Entry)) {

@@ -100,6 +100,30 @@ fn what_is_evicted_before_it_is_written_binds() {
 }
 
 #[test]
+fn what_was_verified_before_a_reset_replaces_nothing_later() {
+    let (bench, writer) = (Bench::new(), Writer::default());
+    let store = bench.start();
+    let (repository, files, _) = keep(&bench, &store, &plant().publish());
+    let hold = |epoch| {
+        let state = Some(repository.trusted_state().clone());
+        let pending = Pending { state, epoch, files: Some(files.clone()), versions: false, room: None };
+        store.hold(key(&bench), pending, |bytes| writer.room(bytes)).is_first
+    };
+    let epochs = || store.unwritten.states(&key(&bench)).iter().map(|(_, epoch)| *epoch).collect::<Vec<_>>();
+    // A refresh that began before the reset ends after one that began later.
+    assert!(hold(2));
+    assert!(!hold(1));
+    assert_eq!(epochs(), [2]);
+    // The earlier one is being written while the later one waits.
+    let (pending, writing) = store.unwritten.begin(&key(&bench)).unwrap();
+    assert_eq!((pending.epoch, pending.files.as_ref()), (2, Some(&files)));
+    assert!(hold(3));
+    assert_eq!(epochs(), [3]);
+    drop(writing);
+    assert_eq!(epochs(), [3]);
+}
+
+#[test]
 fn without_room_the_versions_are_written() {
     let (bench, writer) = (Bench::new(), Writer::default());
     let store = bench.start();
