@@ -128,9 +128,13 @@ impl Context {
         self.waited_for.store(true, Ordering::SeqCst);
     }
 
-    /// Nobody waits any more.
-    pub(super) fn stop_waiting(&self) {
-        self.waited_for.store(false, Ordering::SeqCst);
+    /// Whether anybody waits still, as the polling thread sees it at the end of a turn.
+    pub(super) fn set_waiting(&self, is_waiting: bool) {
+        let was_waiting = self.waited_for.swap(is_waiting, Ordering::SeqCst);
+        if is_waiting && !was_waiting {
+            // A request was queued while the turn before found none, so what became free since then woke nobody.
+            self.poller.wake();
+        }
     }
 
     fn wake_if_waited_for(&self) {

@@ -108,9 +108,7 @@ impl EventLoop {
         }
         self.grant();
         is_waiting |= self.context.connections.is_queued();
-        if !is_waiting {
-            self.context.stop_waiting();
-        }
+        self.context.set_waiting(is_waiting);
         let now = Instant::now();
         if now >= self.next_tick {
             self.context.connections.expired().iter().for_each(Connection::expire);
