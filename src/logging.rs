@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use log::kv::{self, Key, Value};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
+use crate::base::clock;
 use crate::base::json_writer::{Hidden, JsonWriter, push_char, push_number, push_string};
 use portreeve_verify::text::visible;
 
@@ -54,7 +55,7 @@ impl Log for Logger {
 
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
-            render(Format::in_use(), record, jiff::Timestamp::now()).write();
+            render(Format::in_use(), record, clock::now()).write();
         }
     }
 

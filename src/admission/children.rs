@@ -71,7 +71,8 @@ impl Templates {
         let Owner { kind, name, uid } = owner;
         let name = OwnerName { resource: kind.resource(), namespace, name, uid };
         let read = |bytes: &[u8]| {
-            let object: Object = serde_json::from_slice(bytes).ok()?;
+            // As text, as a review is read: for other input the whole reader of objects would be there a second time.
+            let object: Object = serde_json::from_str(std::str::from_utf8(bytes).ok()?).ok()?;
             Some(ordered::set(kind.images(&object).iter().map(|image| image.image.to_owned())))
         };
         match self.0.get(&name, deadline, &read) {

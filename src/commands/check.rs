@@ -13,11 +13,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
-
 use super::arguments::Output;
 use super::{ExitStatus, finish_writes};
 use crate::admission::evaluate::{Evaluation, Verdict};
+use crate::base::clock;
 use crate::base::context::Deadline;
 use crate::base::files::read_text_capped;
 use crate::kube::pull_secrets::PullContext;
@@ -77,7 +76,7 @@ pub(super) fn run(
     let mut out = std::io::stdout().lock();
     let mut status = ExitStatus::Allowed;
     for image in images {
-        let now = Timestamp::now();
+        let now = clock::now();
         let deadline = Deadline::after(timeout);
         let context = PullContext::in_namespace(namespace);
         let mut evaluation = match against {

@@ -57,8 +57,9 @@ pub(super) fn read(bytes: &[u8], namespace: &str) -> Result<Vec<Item>, ManifestE
     if let Ok(Head { kind: Some(kind) }) = serde_json::from_slice::<Head>(bytes)
         && kind == REVIEW
     {
-        let asked = serde_json::from_slice::<Asked>(bytes).ok();
-        let label = asked.map_or(kind, |asked| asked.request.label());
+        let text = std::str::from_utf8(bytes).unwrap_or_default();
+        let label = yaml::documents(text).ok().and_then(|documents| label_of_review(documents.first()?));
+        let label = label.unwrap_or(kind);
         return Ok(vec![Item::Review { label, body: bytes.to_vec() }]);
     }
     let mut items = Vec::new();
@@ -97,23 +98,16 @@ struct Head {
     kind: Option<String>,
 }
 
-/// The fields of a review that name its object.
-#[derive(Deserialize)]
-struct Asked {
-    request: AskedFor,
-}
-
-#[derive(Deserialize)]
-struct AskedFor {
-    kind: Head,
-    namespace: Option<String>,
-    name: Option<String>,
-}
-
-impl AskedFor {
-    fn label(&self) -> String {
-        label(self.kind.kind.as_deref().unwrap_or(REVIEW), self.namespace.as_deref(), self.name.as_deref())
-    }
+/// The name of a review's object in messages; `None` if the review does not tell it.
+fn label_of_review(review: &Node) -> Option<String> {
+    let request = review.get("request")?;
+    let kind = request.get("kind").filter(|kind| matches!(kind.value, tree::Value::Map(_)))?;
+    let text = |node: &Node, field| match node.get(field) {
+        None => Some(None),
+        Some(value) => value.text().map(|text| Some(text.to_owned())),
+    };
+    let (kind, namespace, name) = (text(kind, "kind")?, text(request, "namespace")?, text(request, "name")?);
+    Some(label(kind.as_deref().unwrap_or(REVIEW), namespace.as_deref(), name.as_deref()))
 }
 
 /// The name of an object in messages.
@@ -162,8 +156,7 @@ fn add(
     }
     let value = object.to_json();
     if kind == REVIEW {
-        let label =
-            serde_json::from_value::<Asked>(value.clone()).map_or(kind.to_owned(), |asked| asked.request.label());
+        let label = label_of_review(object).unwrap_or_else(|| kind.to_owned());
         items.push(Item::Review { label, body: value.to_string().into_bytes() });
         return Ok(());
     }

@@ -4,10 +4,9 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use jiff::Timestamp;
-
 use super::setup::{self, SetupError};
 use super::{ExitStatus, complain, finish_writes};
+use crate::base::clock;
 use crate::base::waiting::Waiting;
 use crate::config::Config;
 use crate::metrics::{Metrics, Reloaded};
@@ -40,7 +39,7 @@ impl Webhook {
             vec![
                 PeriodicTask::new("policies", move || load_policies(&engine, &metrics, &policies)),
                 PeriodicTask::new("ends of trust data", move || {
-                    checked.evaluator().schemes.notary_v1.service.look_at_ends(Timestamp::now());
+                    checked.evaluator().schemes.notary_v1.service.look_at_ends(clock::now());
                 }),
             ]
         };

@@ -19,6 +19,7 @@ use rustls::{RootCertStore, ServerConfig};
 use portreeve_verify::Validity;
 
 use super::settings::TlsFiles;
+use crate::base::clock;
 use crate::base::files::{FileError, Stamp, read_capped};
 use crate::base::reload::{Reload, Reloading, Source};
 use crate::metrics::{Metrics, Reloaded};
@@ -103,7 +104,7 @@ impl Loaded {
         metrics.certificate_not_after(self.not_after);
         let until = jiff::Timestamp::from_second(self.not_after).map_or_else(|_| "?".to_owned(), |t| t.to_string());
         let path = files.certificate.display();
-        if self.not_after <= jiff::Timestamp::now().as_second() {
+        if self.not_after <= clock::now().as_second() {
             // It is used nevertheless: the clock of this machine may be wrong, and probes need a response.
             log::error!("the serving certificate {path} expired {until}; kube-apiserver refuses it, so renew it");
         } else {

@@ -15,6 +15,7 @@ use crate::admission::decide::{Basis, Decision, ImageFinding};
 use crate::admission::evaluate::Verdict;
 use crate::admission::messages;
 use crate::admission::request::{GroupVersionKind, Request, UserInfo};
+use crate::base::clock;
 use crate::base::json_writer::JsonWriter;
 use crate::logging::{Format, Line};
 use crate::metrics::{self, Outcome};
@@ -94,7 +95,7 @@ impl<'a> LoggedDecision<'a> {
 /// Writes the line of a request.
 pub(crate) fn write(endpoint: Endpoint, request: &LoggedRequest<'_>, decision: &LoggedDecision<'_>, took: Duration) {
     if log::log_enabled!(decision.level()) {
-        line(Format::in_use(), Timestamp::now(), endpoint, request, decision, took).write();
+        line(Format::in_use(), clock::now(), endpoint, request, decision, took).write();
     }
 }
 

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
-
 use super::decision_log::{self, LoggedDecision, LoggedRequest};
 use super::{Endpoint, counting, policy_review, response};
 use crate::admission::decide::{Decision, DecisionRules, decide};
 use crate::admission::evaluate::{Evaluator, PoliciesInForce};
 use crate::admission::messages;
 use crate::admission::request::{Review, ReviewError};
+use crate::base::clock;
 use crate::base::context::Deadline;
 use crate::metrics::{Metrics, Outcome, Phase};
 use crate::schemes::Mode;
@@ -57,7 +56,7 @@ impl Engine {
         self.metrics.phase(Phase::Read, started.elapsed());
         let (response, outcome, decided) = match parsed {
             Ok(review) => {
-                let mut decision = decide(&self.evaluator, &self.rules, &review.request, deadline, Timestamp::now());
+                let mut decision = decide(&self.evaluator, &self.rules, &review.request, deadline, clock::now());
                 let decided = Instant::now();
                 if endpoint != Endpoint::Admit {
                     decision.operations.clear();

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use portreeve_test_support::cosign::Key;
 use portreeve_test_support::temp::TempDir;
 use portreeve_verify::image::Reference;

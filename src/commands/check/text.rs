@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::report::{CheckReport, Other, Report, StoredRole, StoredSignatures};
 use crate::schemes::{Finding, Pin};
+use portreeve_verify::tuf::stored_time;
 
 /// The width of the labels. `targets/<signer>` is the longest.
 const LABEL: usize = 30;
@@ -49,7 +50,7 @@ impl Report {
             let _ = writeln!(text, "  {:LABEL$}{verdict} by {policy}, pattern \"{pattern}\"{reason}", "also");
         }
         for (role, expires) in &self.expires {
-            let days = expires.parse::<Timestamp>().map_or(0, |end| end.duration_since(now).as_hours() / 24);
+            let days = stored_time(expires).map_or(0, |end| end.duration_since(now).as_hours() / 24);
             let _ = writeln!(text, "  {:LABEL$}{expires} (in {days} days)", format!("{role} ends"));
         }
         for id in &self.root_key_ids {

@@ -16,6 +16,7 @@ use std::{fmt, iter};
 use jiff::Timestamp;
 
 use super::{ExitStatus, complain};
+use crate::base::clock;
 use crate::base::context::Deadline;
 use crate::base::files::read_text_capped;
 use crate::base::random;
@@ -115,7 +116,7 @@ fn export(config: &Config, wanted: &Wanted, timeout: Duration) -> Result<String,
         first_use: if pins.is_empty() { config.trust.first_use } else { FirstUse::Forbidden },
         pins: pins.into(),
     };
-    let now = Timestamp::now();
+    let now = clock::now();
     let deadline = Deadline::after(timeout);
     let request = ExportRequest { gun: &gun, server: &server, anchor: &anchor, credentials: &credentials, deadline };
     let export = notary.export(&request, now).map_err(|refusal| {

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::base::clock;
 use crate::base::context::Deadline;
 use crate::metrics::Metrics;
 use crate::schemes::WaitNotice;
@@ -255,7 +256,7 @@ impl EvidenceStore {
             order => order == Ordering::Greater,
         };
         let known = memory.tags.get(&key).filter(is_later);
-        if let Some(known) = known.filter(|known| known.confirmed <= Timestamp::now()) {
+        if let Some(known) = known.filter(|known| known.confirmed <= clock::now()) {
             return known;
         }
         memory.insert_tag(key, tag.clone());

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 
 use super::sealed::{Unusable, sealed, unsealed};
 use portreeve_verify::image::Sha256;
+use portreeve_verify::tuf::stored_time;
 
 /// The largest file: a name has at most some hundred characters.
 pub(super) const MAX_BYTES: usize = 4 << 10;
@@ -33,7 +34,7 @@ pub(super) fn decode(bytes: &[u8], name: &str) -> Result<(Sha256, Timestamp), Un
         return Err(Unusable::Damaged("it is about another name"));
     }
     let digest = lines.next().and_then(Sha256::from_hex).ok_or(bad)?;
-    let confirmed = lines.next().and_then(|time| time.parse().ok()).ok_or(bad)?;
+    let confirmed = lines.next().and_then(stored_time).ok_or(bad)?;
     if lines.next().is_some() {
         return Err(bad);
     }

@@ -41,7 +41,7 @@ impl Notary {
         if checked.is_some_and(|checked| checked.elapsed() < CHECK_EVERY) {
             return;
         }
-        let data = self.store.in_use(now - IN_USE);
+        let data = self.store.in_use(now.checked_sub(IN_USE).unwrap_or(Timestamp::MIN));
         *checked = (!data.is_empty()).then(Instant::now);
         let mut soonest: Vec<Soonest<'_>> = Vec::new();
         for (server, gun, repository) in &data {

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use base64::engine::general_purpose::STANDARD;
 use base64::{DecodeSliceError, Engine as _};
 use jiff::Timestamp;
-use jiff::civil::DateTime;
 
 use super::error::RefreshError;
 use super::gun::RoleName;
@@ -15,6 +14,7 @@ use super::key::{KeyId, ListedKey, RoleKeys};
 use super::rejection::Rejection;
 use super::signature::{Signature, distinct, signers};
 use super::source::{MetadataName, most_values, reading_memory};
+use super::time::rfc3339;
 use crate::heap_size::{allocation, as_u64, inline_size, map_entry};
 use crate::image::Sha256;
 use crate::json::canonical::{Form, canonical};
@@ -415,96 +415,5 @@ impl SnapshotRole {
         let targets = targets.ok_or_else(|| malformed("it does not list targets"))?;
         drop(envelope);
         Ok(Self { bytes: bytes.into(), header, keys: keys.clone(), root, targets, delegations })
-    }
-}
-
-/// An RFC 3339 time in one strict form: `T` and `Z` in capitals, 0 to 9 fractional digits, `Z` or an offset. jiff alone accepts
-/// more, such as a space instead of `T`, or 60 seconds.
-pub(crate) fn rfc3339(text: &str) -> Option<Timestamp> {
-    let bytes = text.as_bytes();
-    let (date_time, rest) = bytes.split_at_checked(19)?;
-    let shape_fits = |bytes: &[u8], shape: &[u8]| {
-        bytes.len() == shape.len()
-            && bytes.iter().zip(shape).all(|(byte, want)| match want {
-                b'9' => byte.is_ascii_digit(),
-                want => byte == want,
-            })
-    };
-    if !shape_fits(date_time, b"9999-99-99T99:99:99") || text.get(17..19).is_none_or(|seconds| seconds > "59") {
-        return None;
-    }
-    let zone = match rest.strip_prefix(b".") {
-        Some(fraction) => {
-            let digits = fraction.iter().take_while(|byte| byte.is_ascii_digit()).count();
-            fraction.get(digits..).filter(|_| (1..=9).contains(&digits))?
-        }
-        None => rest,
-    };
-    let offset = match zone {
-        b"Z" => true,
-        [b'+' | b'-', time @ ..] => {
-            shape_fits(time, b"99:99") && time.get(..2)? <= b"23".as_slice() && time.get(3..)? <= b"59".as_slice()
-        }
-        _ => false,
-    };
-    if !offset {
-        return None;
-    }
-    // The last hours of the year 9999, which mean "no expiry", are beyond jiff's last time (TRUST.md, row 106).
-    let is_last =
-        || text.starts_with("9999-12-3") && text.get(..19).is_some_and(|text| text.parse::<DateTime>().is_ok());
-    text.parse().ok().or_else(|| is_last().then_some(Timestamp::MAX))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn expiries_are_rfc_3339_and_nothing_more() {
-        for (text, seconds) in [
-            ("2030-01-02T03:04:05Z", 1_893_553_445),
-            ("9999-12-31T23:59:59Z", 253_402_207_200), // jiff's last second
-            ("9999-12-31T23:59:59.999999999-23:59", 253_402_207_200),
-            ("2030-01-02T03:04:05.1Z", 1_893_553_445),
-            ("2030-01-02T03:04:05.123456789+01:00", 1_893_549_845),
-            ("2030-01-02T03:04:05-23:59", 1_893_639_785),
-            ("2030-01-02T03:04:05-00:00", 1_893_553_445),
-        ] {
-            assert_eq!(rfc3339(text).map(Timestamp::as_second), Some(seconds), "{text}");
-        }
-        for bad in [
-            "",
-            "2030-01-02",
-            "2030-01-02T03:04:05",
-            "2030-01-02 03:04:05Z",
-            "2030-01-02t03:04:05Z",
-            "2030-01-02T03:04:05z",
-            "2030-01-02T03:04:05.Z",
-            "2030-01-02T03:04:05.1234567890Z",
-            "2030-01-02T03:04:05,1Z",
-            "2030-01-02T03:04Z",
-            "2030-01-02T03:04:60Z",
-            "2030-02-30T03:04:05Z",
-            "2030-01-02T24:00:00Z",
-            "2030-01-02T03:04:05+24:00",
-            "2030-01-02T03:04:05+01",
-            "2030-01-02T03:04:05+0100",
-            "2030-01-02T03:04:05+01:60",
-            "9999-12-32T00:00:00Z",
-            "9999-12-31T24:00:00Z",
-            "9999-12-31T23:60:00Z",
-            "2030-01-02T03:04:05Z[UTC]",
-            "2030-01-02T03:04:05+01:00[Europe/Berlin]",
-            " 2030-01-02T03:04:05Z",
-            "2030-01-02T03:04:05Z ",
-            "+002030-01-02T03:04:05Z",
-            "20300102T030405Z",
-            "1893553445",
-            "2030-01-02T03:04:05ZZ",
-            "２030-01-02T03:04:05Z",
-        ] {
-            assert_eq!(rfc3339(bad), None, "{bad}");
-        }
     }
 }

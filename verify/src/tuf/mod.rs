@@ -20,6 +20,7 @@ mod rotation;
 mod signature;
 mod source;
 mod targets;
+mod time;
 mod trusted_state;
 
 pub use anchor::{Anchor, AnchorKind, FirstUse, PinError, RootPin};
@@ -36,6 +37,7 @@ pub use rollback::MinimumVersions;
 pub use root::Root;
 pub use source::{FetchError, MetadataName, MetadataSource, SMALL_FILE, reading_memory};
 pub use targets::TargetsRole;
+pub use time::stored_time;
 pub use trusted_state::{PublicationVersion, TrustedState};
 
 #[cfg(test)]

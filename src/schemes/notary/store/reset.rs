@@ -2,10 +2,9 @@
 
 use std::path::PathBuf;
 
-use jiff::Timestamp;
-
 use super::disk::{Disk, Place};
 use super::disk_error::DiskError;
+use crate::base::clock;
 use crate::http::url::PlainHttp;
 use crate::schemes::notary::trust_server::TrustServer;
 use portreeve_verify::ordered;
@@ -23,7 +22,7 @@ pub fn reset(directory: PathBuf, gun: &Gun, servers: &[TrustServer]) -> Result<V
             servers.insert(server); // the directory is found by the hash of server and GUN, whatever the file says
         }
     }
-    let epoch = u64::try_from(Timestamp::now().as_microsecond()).unwrap_or(1).max(1);
+    let epoch = u64::try_from(clock::now().as_microsecond()).unwrap_or(1).max(1);
     let mut done = Vec::new();
     for server in &servers {
         let place = Place { server, gun };

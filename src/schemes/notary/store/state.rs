@@ -12,7 +12,7 @@ use crate::schemes::storage::disk_quota::{BLOCK, rounded};
 use portreeve_verify::heap_size::{allocation, map_entry};
 use portreeve_verify::image::Sha256;
 use portreeve_verify::ordered;
-use portreeve_verify::tuf::{Gun, Header, MinimumVersions, PublicationVersion};
+use portreeve_verify::tuf::{Gun, Header, MinimumVersions, PublicationVersion, stored_time};
 
 /// The format that is written. In the first one minimum versions were not bound to keys, and files had no version.
 const FORMAT: u32 = 2;
@@ -165,7 +165,7 @@ impl State {
             return Err(StateError::Field { field: "files" });
         }
         let confirmed = match wire.confirmed {
-            Some(text) => Some(text.parse().map_err(|_| StateError::Field { field: "confirmed" })?),
+            Some(text) => Some(stored_time(&text).ok_or(StateError::Field { field: "confirmed" })?),
             None => None,
         };
         let mut files = BTreeMap::new();
@@ -249,7 +249,7 @@ impl WireSeen {
 
     fn header(&self) -> Result<Header, StateError> {
         let content = Sha256::from_hex(&self.content).ok_or(StateError::Field { field: "content" })?;
-        let expires = self.expires.parse().map_err(|_| StateError::Field { field: "expires" })?;
+        let expires = stored_time(&self.expires).ok_or(StateError::Field { field: "expires" })?;
         Ok(Header { version: self.version, expires, content })
     }
 }
