@@ -98,8 +98,8 @@ impl EventLoop {
         for (number, door) in (LISTENERS..).zip(&mut self.doors) {
             if door.is_due(&self.context) || ready.numbers().any(|reported| reported == number) {
                 door.accept(&self.context, number);
-                is_waiting |= door.next.is_some();
             }
+            is_waiting |= door.next.is_some();
         }
         for number in ready.numbers().filter(|number| *number < LISTENERS) {
             if let Some(connection) = self.context.connections.get(number) {

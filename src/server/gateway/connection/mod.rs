@@ -32,6 +32,9 @@ const LINGER: Duration = Duration::from_secs(1);
 /// The most bytes that are read from a client before others have their turn.
 const TURN_BYTES: usize = 256 << 10;
 
+/// Tells a client that its body is waited for (RFC 9110 §15.2.1).
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
 /// An open connection.
 pub(super) struct Connection {
     number: u64,
@@ -109,8 +112,10 @@ impl Connection {
             // A thread that works on it gives it another deadline.
             let Ok(mut state) = self.state.try_lock() else { return };
             if self.context.connections.is_expired(self.number) {
-                self.time_out(&mut state);
-                self.work(state);
+                match self.time_out(&mut state) {
+                    Ok(()) => self.work(state),
+                    Err(Closed) => self.end(),
+                }
             }
         });
     }
@@ -288,7 +293,10 @@ impl Connection {
             return Ok(());
         }
         if head.expects_continue && head.content_length > 0 && state.reader.is_empty() {
-            self.parts(state).1.send(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+            // A client that has left no room for this does not read what it is sent.
+            if self.parts(state).1.send(CONTINUE)? < CONTINUE.len() {
+                return Err(ErrorKind::WriteZero.into());
+            }
         }
         let body = self.context.budget.body(head.content_length);
         state.progress = Progress::Body(head, body, first_byte);
@@ -411,25 +419,32 @@ impl Connection {
         state.progress = Progress::Sending(Sending { outgoing, answered: None, keep_alive: false, is_slow: false });
     }
 
-    /// What happens when the client, a permit or the response has taken too long.
-    fn time_out(&self, state: &mut State) {
-        let limit = match &state.progress {
-            Progress::Handshake(..) => Limit::HandshakeTime,
-            Progress::Waiting => Limit::IdleTime,
-            Progress::Head(_) => return self.refuse(state, &Refusal::TooSlow(self.context.head_time().1)),
-            Progress::Body(..) => return self.refuse(state, &Refusal::TooSlow(Limit::RequestTime)),
-            Progress::Queued(..) => return self.refuse(state, &Refusal::Busy),
+    /// What happens when the client, a permit or the response has taken too long. An error: the connection ends at once.
+    fn time_out(&self, state: &mut State) -> Result<(), Closed> {
+        let refusal = match &state.progress {
+            Progress::Head(_) => Refusal::TooSlow(self.context.head_time().1),
+            Progress::Body(..) => Refusal::TooSlow(Limit::RequestTime),
+            Progress::Queued(..) => Refusal::Busy,
             Progress::Answering(_) => {
                 log::error!("a request got no response in time");
-                return self.refuse(state, &Refusal::NoResponseInTime);
+                Refusal::NoResponseInTime
             }
-            Progress::Sending(Sending { answered: Some(_), .. }) => Limit::AnswerTime,
-            Progress::Sending(_) | Progress::Lingering => return self.end(),
+            Progress::Waiting => {
+                self.context.metrics.limit(Limit::IdleTime);
+                return self.close(state).map_err(|_| Closed);
+            }
+            Progress::Handshake(..) => {
+                self.context.metrics.limit(Limit::HandshakeTime);
+                return Err(Closed);
+            }
+            Progress::Sending(Sending { answered: Some(_), .. }) => {
+                self.context.metrics.limit(Limit::AnswerTime);
+                return Err(Closed);
+            }
+            Progress::Sending(_) | Progress::Lingering => return Err(Closed),
         };
-        self.context.metrics.limit(limit);
-        if limit != Limit::IdleTime || self.close(state).is_err() {
-            self.end();
-        }
+        self.refuse(state, &refusal);
+        Ok(())
     }
 
     /// Reads, as far as the turn of this connection goes.
