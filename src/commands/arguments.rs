@@ -33,7 +33,7 @@ usage: portreeve COMMAND [OPTIONS]
   version                                 print the version
 
 options of serve, review, check and export (an option overrides the file):
-  --config FILE       configuration, YAML or JSON
+  --config PATH       configuration, YAML or JSON: a file, or a directory whose files are merged
   --policies DIR      a directory of policy files; may be given more than once
   --trust-ca FILE     PEM certificates added to the built-in roots
   --cache DIR         the directory that stores verified trust data

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::schema::DOCUMENT;
@@ -17,23 +17,27 @@ use crate::server::settings::{Limits, Settings, TlsFiles};
 use crate::yaml::tree::{Node, Value};
 use portreeve_verify::tuf::FirstUse;
 
-/// Reads and checks the values of one configuration file. Keys are written with dots. A key that is absent or null has its
-/// default, and so has each key of a section that is absent or null.
+/// Reads and checks the values of the configuration. Keys are written with dots. A key that is absent or null in every file
+/// has its default, and so has each key of a section that is absent or null.
 pub(super) struct Checker<'a> {
-    /// The file, for errors.
-    pub(super) file: &'a Path,
-    /// What is in it, in the shape of [`DOCUMENT`].
-    pub(super) document: &'a Node,
+    /// The files, each in the shape of [`DOCUMENT`]. The last one that has a key decides on it.
+    pub(super) files: &'a [(PathBuf, Node)],
 }
 
 impl Checker<'_> {
     pub(super) fn wrong(&self, key: &'static str, found: impl Into<String>, expected: &'static str) -> ConfigError {
-        ConfigError::Value { file: self.file.to_owned(), key, found: found.into(), expected }
+        ConfigError::Value { file: self.file(key), key, found: found.into(), expected }
+    }
+
+    /// The file that decides on a key, for errors.
+    fn file(&self, key: &'static str) -> PathBuf {
+        let deciding = self.files.iter().rfind(|(_, document)| value(document, key).is_some());
+        deciding.or(self.files.last()).map_or_else(|| "(defaults)".into(), |(file, _)| file.clone())
     }
 
     fn find(&self, key: &'static str) -> Option<&Node> {
         debug_assert!(DOCUMENT.has(key), "{key} is not in the schema");
-        key.split('.').try_fold(self.document, |section, name| section.get(name))
+        self.files.iter().rev().find_map(|(_, document)| value(document, key))
     }
 
     pub(super) fn text(&self, key: &'static str) -> Option<&str> {
@@ -58,11 +62,14 @@ impl Checker<'_> {
         }
     }
 
+    /// The entries of a mapping with any keys, of all files.
     fn map(&self, key: &'static str) -> BTreeMap<String, String> {
         let mut map = BTreeMap::new();
-        if let Some(Node { value: Value::Map(entries), .. }) = self.find(key) {
-            for (key, value) in entries {
-                map.insert(key.text.clone(), value.text().unwrap_or_default().to_owned());
+        for (_, document) in self.files {
+            if let Some(Node { value: Value::Map(entries), .. }) = value(document, key) {
+                for (key, value) in entries {
+                    map.insert(key.text.clone(), value.text().unwrap_or_default().to_owned());
+                }
             }
         }
         map
@@ -142,7 +149,7 @@ impl Checker<'_> {
             false => PlainHttp::Refused,
         };
         let servers = TrustServers::new(self.map("trust.servers"), plain_http)
-            .map_err(|source| ConfigError::Servers { file: self.file.to_owned(), source })?;
+            .map_err(|source| ConfigError::Servers { file: self.file("trust.servers"), source })?;
         let max_stale = self.duration("trust.maxStale", Duration::ZERO)?;
         let use_cached = WhenUnavailable::UseCached { max_stale };
         let choices = [("deny", WhenUnavailable::Deny), ("useCached", use_cached)];
@@ -168,7 +175,7 @@ impl Checker<'_> {
 
     pub(super) fn registries(&self, plain_http: PlainHttp) -> Result<Registries, ConfigError> {
         Registries::new(self.map("registries.endpoints"), self.map("registries.signatures"), plain_http)
-            .map_err(|source| ConfigError::Registries { file: self.file.to_owned(), source })
+            .map_err(|source| ConfigError::Registries { file: self.file("registries"), source })
     }
 
     pub(super) fn api(&self) -> Result<ApiSettings, ConfigError> {
@@ -215,4 +222,9 @@ impl Checker<'_> {
         };
         Ok((server, trust))
     }
+}
+
+/// What one file has under a key.
+fn value<'a>(document: &'a Node, key: &str) -> Option<&'a Node> {
+    key.split('.').try_fold(document, |section, name| section.get(name))
 }

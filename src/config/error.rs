@@ -19,6 +19,16 @@ pub enum ConfigError {
         /// The cause.
         source: FileError,
     },
+    /// A directory has no file.
+    NoFiles {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// A directory has more files than its cap.
+    TooManyFiles {
+        /// The directory.
+        directory: PathBuf,
+    },
     /// It is not YAML, a key is unknown, or a value has the wrong type.
     Syntax {
         /// The file.
@@ -57,6 +67,10 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreadable { file, source } => write!(f, "{}: {source}", file.display()),
+            Self::NoFiles { directory } => write!(f, "{}: there is no configuration file in it", directory.display()),
+            Self::TooManyFiles { directory } => {
+                write!(f, "{}: there are more than 64 files in it", directory.display())
+            }
             Self::Syntax { file, source } => write!(f, "{}:{source}", file.display()),
             Self::Value { file, key, found, expected } => {
                 write!(f, "{}: {key}: found \"{}\", expected {expected}", file.display(), printable(found, 120))
@@ -72,7 +86,7 @@ impl std::error::Error for ConfigError {
         match self {
             Self::Unreadable { source, .. } => Some(source),
             Self::Syntax { source, .. } => Some(source),
-            Self::Value { .. } => None,
+            Self::NoFiles { .. } | Self::TooManyFiles { .. } | Self::Value { .. } => None,
             Self::Servers { source, .. } => Some(source),
             Self::Registries { source, .. } => Some(source),
         }

@@ -1,5 +1,5 @@
-//! The configuration: one YAML or JSON file in which every key is optional. It is read once, and becomes the settings of
-//! each room.
+//! The configuration: YAML or JSON in which every key is optional, one file or a directory of files. It is read once, and
+//! becomes the settings of each room.
 //!
 //! A key that is not known is an error with a suggestion. No value takes effect unchecked. Only the commands read the
 //! configuration; every other room is given its own settings.
@@ -11,6 +11,7 @@ mod schema;
 #[cfg(test)]
 mod tests;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use log::LevelFilter;
 use crate::admission::children::Children;
 use crate::admission::decide::UnchangedTemplates;
 use crate::admission::exempt::DEFAULT_TRUSTED_CONTROLLERS;
-use crate::base::files::{into_text, read_any};
+use crate::base::files::{FileError, into_text, read_any};
 use crate::base::waiting::Waiting;
 use crate::http::url::PlainHttp;
 use crate::kube::api::ApiSettings;
@@ -43,6 +44,9 @@ pub use error::ConfigError;
 
 /// The most bytes of a configuration file.
 const MAX_FILE_BYTES: usize = 1 << 20;
+
+/// The most files of a configuration directory.
+const MAX_FILES: usize = 64;
 
 /// The file that tells a pod its namespace.
 const OWN_NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
@@ -130,23 +134,28 @@ pub enum AskApi {
 }
 
 impl Config {
-    /// The configuration in a file; without a file, the defaults.
-    pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
-        let Some(path) = file else { return Self::from_document(&Node::NOTHING, Path::new("(defaults)")) };
-        let text = read_any(path, MAX_FILE_BYTES).and_then(into_text);
-        let text = text.map_err(|source| ConfigError::Unreadable { file: path.to_owned(), source })?;
-        Self::parse(&text, path)
+    /// The configuration in a file, or in all files of a directory, in the order of their names: the last one that has a key
+    /// decides on it. Without a path, the defaults.
+    pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
+        let files = path.map_or_else(|| Ok(Vec::new()), files_at)?;
+        let mut read = Vec::new();
+        for file in files {
+            let text = read_any(&file, MAX_FILE_BYTES).and_then(into_text);
+            match text {
+                Ok(text) => read.push(document(&text, file)?),
+                Err(source) => return Err(ConfigError::Unreadable { file, source }),
+            }
+        }
+        Self::from_files(&read)
     }
 
     /// The configuration in a text. `file` is its name in errors.
     pub fn parse(text: &str, file: &Path) -> Result<Self, ConfigError> {
-        let document =
-            yaml::read(text, &DOCUMENT).map_err(|source| ConfigError::Syntax { file: file.to_owned(), source })?;
-        Self::from_document(&document, file)
+        Self::from_files(&[document(text, file.to_owned())?])
     }
 
-    fn from_document(document: &Node, file: &Path) -> Result<Self, ConfigError> {
-        let read = Checker { file, document };
+    fn from_files(files: &[(PathBuf, Node)]) -> Result<Self, ConfigError> {
+        let read = Checker { files };
         let (limits, trust_limits) = read.limits()?;
         let trust = read.trust(trust_limits)?;
         let server = read.server(limits)?;
@@ -237,6 +246,37 @@ impl Config {
             cache_bytes: self.trust.limits.cache,
             metrics,
         }
+    }
+}
+
+/// The file, or the files of a directory without those whose names begin with a dot: a mounted ConfigMap has such links.
+fn files_at(path: &Path) -> Result<Vec<PathBuf>, ConfigError> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let failed = |source| ConfigError::Unreadable { file: path.to_owned(), source: FileError::Io(source) };
+    let mut files = Vec::new();
+    for entry in fs::read_dir(path).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        if !entry.file_name().as_encoded_bytes().starts_with(b".") {
+            files.push(entry.path());
+        }
+        if files.len() > MAX_FILES {
+            return Err(ConfigError::TooManyFiles { directory: path.to_owned() });
+        }
+    }
+    if files.is_empty() {
+        return Err(ConfigError::NoFiles { directory: path.to_owned() });
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// A file's text in the shape of the configuration.
+fn document(text: &str, file: PathBuf) -> Result<(PathBuf, Node), ConfigError> {
+    match yaml::read(text, &DOCUMENT) {
+        Ok(document) => Ok((file, document)),
+        Err(source) => Err(ConfigError::Syntax { file, source }),
     }
 }
 

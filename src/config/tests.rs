@@ -1,5 +1,7 @@
 //! The configuration file, from its text to settings.
 
+use portreeve_test_support::temp::TempDir;
+
 use super::*;
 use crate::yaml::shape::Shape;
 
@@ -231,4 +233,49 @@ fn every_word_is_understood() {
         let settings = words.iter().map(|word| format!("{:?}", parse(&format!("{key}{word} }}")).unwrap()));
         assert_eq!(settings.collect::<std::collections::BTreeSet<_>>().len(), words.len(), "{key}");
     }
+}
+
+/// A site's file beside that of the manifests: what it does not say stays as it is.
+#[test]
+fn the_files_of_a_directory_are_merged_key_by_key() {
+    let dir = TempDir::new();
+    let load = || Config::load(Some(dir.path())).map_err(|error| error.to_string());
+    assert!(load().unwrap_err().ends_with("there is no configuration file in it"));
+    dir.write(
+        "00-portreeve.yaml",
+        "trust: { ca: /ca.pem, cache: /cache, servers: { docker.io: 'https://a' } }
+limits: { shutdownDelay: 5s, trustCache: 128MiB }
+policies: [/a, /b]
+admission: { mode: warn }",
+    );
+    dir.write("..data/x.yaml", "listen: nowhere"); // kubelet's own
+    dir.write("empty.yaml", "# nothing");
+    dir.write(
+        "site.yaml",
+        "trust: { cache: /other, servers: { 'registry.local:9001': 'https://b' }, ca: }
+limits: { trustCache: 1MiB }
+policies: [/c]
+admission:",
+    );
+    let config = load().unwrap();
+    assert_eq!((config.trust.ca, config.trust.cache), ("/ca.pem".into(), Some("/other".into())));
+    assert_eq!((config.server.limits.shutdown_delay, config.trust.limits.cache), (Duration::from_secs(5), 1 << 20));
+    assert_eq!((config.policies, config.mode), (vec!["/c".into()], Mode::Warn));
+    let servers = format!("{:?}", config.trust.servers);
+    assert!(servers.contains("docker.io") && servers.contains("registry.local"), "{servers}");
+
+    // An error names the file that decides.
+    for (text, words) in [
+        ("listen: x", "z.yaml: listen: found \"x\""),
+        ("lisen: x", "z.yaml:1:1: unknown field \"lisen\""),
+        ("trust: { servers: { x: y } }", "z.yaml: trust.servers: "),
+        ("trust: { whenUnavailable: useCached }", "trust.maxStale: found \"0s\""),
+    ] {
+        dir.write("z.yaml", text);
+        let error = load().unwrap_err();
+        assert!(error.contains(words), "{error}");
+    }
+    dir.write("z.yaml", "");
+    (0..64).for_each(|at| drop(dir.write(&format!("{at}.yaml"), "")));
+    assert!(load().unwrap_err().ends_with("there are more than 64 files in it"));
 }
