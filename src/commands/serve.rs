@@ -8,7 +8,7 @@ use super::setup::{self, SetupError};
 use super::{ExitStatus, complain, finish_writes};
 use crate::base::clock;
 use crate::base::waiting::Waiting;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::metrics::{Metrics, Reloaded};
 use crate::policy::PolicySource;
 use crate::server::{EndSignals, PeriodicTask, Server, StartError, raise_descriptor_limit};
@@ -33,6 +33,7 @@ impl Webhook {
         let engine = Arc::new(engine);
         let policies = PolicySource::new(config.policies.clone());
         load_policies(&engine, &metrics, &policies);
+        log_notes(config, &engine);
         let tasks = {
             let (engine, checked) = (Arc::clone(&engine), Arc::clone(&engine));
             let metrics = Arc::clone(&metrics);
@@ -83,6 +84,15 @@ fn load_policies(engine: &Engine, metrics: &Metrics, source: &PolicySource) {
             log::error!(problems = problems.len() as u64; "the policies cannot be used: {fallback}");
             metrics.reload(Reloaded::Policies, false);
         }
+    }
+}
+
+/// Logs what in the configuration was probably not intended.
+fn log_notes(config: &Config, engine: &Engine) {
+    let policies = engine.policies().get();
+    let named = policies.iter().flat_map(|policies| policies.directories()).collect::<Vec<_>>();
+    for note in config::notes(config, &named) {
+        log::warn!("configuration: {note}");
     }
 }
 

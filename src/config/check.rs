@@ -35,6 +35,11 @@ impl Checker<'_> {
         deciding.or(self.files.last()).map_or_else(|| "(defaults)".into(), |(file, _)| file.clone())
     }
 
+    /// Is the key in a file, with a value?
+    pub(super) fn has(&self, key: &'static str) -> bool {
+        self.find(key).is_some()
+    }
+
     fn find(&self, key: &'static str) -> Option<&Node> {
         debug_assert!(DOCUMENT.has(key), "{key} is not in the schema");
         self.files.iter().rev().find_map(|(_, document)| value(document, key))

@@ -6,6 +6,7 @@
 
 mod check;
 mod error;
+mod notes;
 mod schema;
 
 #[cfg(test)]
@@ -41,6 +42,7 @@ use portreeve_verify::tuf::FirstUse;
 use schema::DOCUMENT;
 
 pub use error::ConfigError;
+pub use notes::{Note, notes};
 
 /// The most bytes of a configuration file.
 const MAX_FILE_BYTES: usize = 1 << 20;
@@ -84,6 +86,12 @@ pub struct Config {
     pub log_format: Format,
     /// The least severe level that is logged.
     pub log_level: LevelFilter,
+    /// The files that it was read from.
+    pub files: Vec<PathBuf>,
+    /// Notes on keys of these files.
+    pub key_notes: Vec<Note>,
+    /// The keys in these files that need another one to have an effect.
+    conditional_keys: Vec<&'static str>,
 }
 
 /// Where trust data comes from, and what is required of it.
@@ -192,7 +200,7 @@ impl Config {
         let policies = read.texts("policies").unwrap_or_else(|| vec!["/etc/portreeve/policies"]);
         let controllers = read.texts("admission.trustedControllers");
         let controllers = controllers.unwrap_or_else(|| DEFAULT_TRUSTED_CONTROLLERS.to_vec());
-        Ok(Self {
+        let mut config = Self {
             server,
             namespace,
             policies: policies.into_iter().map(PathBuf::from).collect(),
@@ -208,7 +216,12 @@ impl Config {
             children,
             log_format,
             log_level,
-        })
+            files: Vec::new(),
+            key_notes: Vec::new(),
+            conditional_keys: Vec::new(),
+        };
+        read.add_notes(&mut config);
+        Ok(config)
     }
 
     /// The settings of the store of evidence.

@@ -4,6 +4,7 @@
 //! decide.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 
 use super::document::Document;
 use super::fault::Fault;
@@ -13,6 +14,7 @@ use super::pattern::Pattern;
 use super::problem::PolicyProblem;
 use super::selection::{Found, Rules, Together};
 use super::{Rule, Scope};
+use crate::schemes::Check;
 use portreeve_verify::image::Reference;
 use portreeve_verify::ordered;
 
@@ -73,6 +75,15 @@ impl PolicySet {
     /// All rules: those of namespaces first, then those of the cluster, the most specific first.
     pub fn rules(&self) -> impl Iterator<Item = &Rule> {
         self.namespaces.values().chain(&self.cluster).flat_map(Rules::ranked).map(|ranked| &*ranked.rule)
+    }
+
+    /// The directories with trust data that they name.
+    pub fn directories(&self) -> impl Iterator<Item = &Path> {
+        let checks = self.rules().filter_map(Rule::signed).flat_map(|signed| signed.any_of.iter().flatten());
+        checks.filter_map(|check| match check {
+            Check::NotaryV1(rule) => rule.server.as_ref()?.directory(),
+            Check::Cosign(_) => None,
+        })
     }
 
     /// The notes on them, in the order of files and lines.

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::http::url::{HttpUrl, MAX_URL, PlainHttp, ServerUrl, UrlError};
 use portreeve_verify::image::{Reference, check_path, normal_host, normal_path, one_spelling};
@@ -106,6 +106,14 @@ impl Registries {
         Ok(())
     }
 
+    /// The directories with signatures that it names.
+    pub(crate) fn layouts(&self) -> impl Iterator<Item = &Path> {
+        self.signatures.iter().filter_map(|(_, place)| match place {
+            SignaturePlace::Layout(directory) => Some(directory.as_path()),
+            SignaturePlace::Repository { .. } => None,
+        })
+    }
+
     fn endpoint(&self, host: &str) -> Option<&Endpoint> {
         self.endpoints.iter().find(|(known, _)| known == host).map(|(_, endpoint)| endpoint)
     }
@@ -153,7 +161,7 @@ impl Registries {
     }
 }
 
-fn layout(directory: &std::path::Path, image: &Reference) -> Place {
+fn layout(directory: &Path, image: &Reference) -> Place {
     Place::Layout { directory: directory.to_owned(), repository: image.repository().to_owned() }
 }
 

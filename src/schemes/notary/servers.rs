@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 
 use crate::http::url::PlainHttp;
 use crate::schemes::notary::trust_server::{TrustServer, TrustServerError};
@@ -76,6 +77,21 @@ impl TrustServers {
             Entry::Server(server) => Ok(server.clone()),
             Entry::Template(url) => TrustServer::parse(&fill(url, host), self.plain_http),
         })
+    }
+
+    /// The entries of the configuration that name one server, without the defaults.
+    pub(crate) fn configured(&self) -> impl Iterator<Item = (&str, &TrustServer)> {
+        self.entries.iter().filter_map(|(pattern, entry)| match entry {
+            Entry::Server(server) if !Self::DEFAULTS.contains(&(pattern, server.as_str())) => {
+                Some((&**pattern, server))
+            }
+            Entry::Server(_) | Entry::Template(_) => None,
+        })
+    }
+
+    /// The directories with trust data that it names.
+    pub(crate) fn directories(&self) -> impl Iterator<Item = &Path> {
+        self.configured().filter_map(|(_, server)| server.directory())
     }
 }
 
