@@ -2,6 +2,7 @@
 
 pub(crate) mod clock;
 pub mod context;
+pub mod ending;
 pub(crate) mod files;
 pub(crate) mod json_limits;
 pub(crate) mod json_writer;

@@ -2,6 +2,7 @@
 
 mod arguments;
 mod check;
+pub(crate) mod endings;
 mod export;
 pub mod lint;
 mod manifest;

@@ -4,9 +4,9 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::endings::EndingsWatch;
 use super::setup::{self, SetupError};
 use super::{ExitStatus, complain, finish_writes};
-use crate::base::clock;
 use crate::base::waiting::Waiting;
 use crate::config::{self, Config};
 use crate::metrics::{Metrics, Reloaded};
@@ -35,13 +35,11 @@ impl Webhook {
         load_policies(&engine, &metrics, &policies);
         log_notes(config, &engine);
         let tasks = {
-            let (engine, checked) = (Arc::clone(&engine), Arc::clone(&engine));
-            let metrics = Arc::clone(&metrics);
+            let endings = EndingsWatch::new(config.clone(), Arc::clone(&engine), Arc::clone(&metrics));
+            let (engine, metrics) = (Arc::clone(&engine), Arc::clone(&metrics));
             vec![
                 PeriodicTask::new("policies", move || load_policies(&engine, &metrics, &policies)),
-                PeriodicTask::new("ends of trust data", move || {
-                    checked.evaluator().schemes.notary_v1.service.look_at_ends(clock::now());
-                }),
+                PeriodicTask::new("endings", move || endings.look()),
             ]
         };
         let server = Server::start(config.server.clone(), Arc::clone(&engine) as _, &waiting, metrics, tasks)

@@ -297,21 +297,3 @@ words! {
         Failed => "failed",
     }
 }
-
-words! {
-    /// A role of TUF metadata.
-    Role {
-        /// The root, or its certificates.
-        Root => "root",
-        /// The timestamp.
-        Timestamp => "timestamp",
-        /// The snapshot.
-        Snapshot => "snapshot",
-        /// The top-level targets.
-        Targets => "targets",
-        /// `targets/releases`.
-        Releases => "releases",
-        /// The role of a signer.
-        Delegation => "delegation",
-    }
-}

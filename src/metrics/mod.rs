@@ -15,6 +15,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::base::ending::{Ending, EndingKind};
 pub use crate::metrics::exposition::CONTENT_TYPE;
 use crate::metrics::exposition::{plain_text, sample};
 use crate::metrics::families::{
@@ -22,7 +23,7 @@ use crate::metrics::families::{
 };
 use crate::metrics::labels::Labels;
 pub use crate::metrics::labels::{
-    Endpoint, InProgress, Limit, Listener, NotSent, Outcome, Peer, Phase, ReloadResult, Reloaded, RequestOutcome, Role,
+    Endpoint, InProgress, Limit, Listener, NotSent, Outcome, Peer, Phase, ReloadResult, Reloaded, RequestOutcome,
     Scope, Source, Verdict,
 };
 
@@ -45,6 +46,7 @@ pub struct Metrics {
     trust_received_bytes: Counters,
     trust_store_failures: Counters,
     requests_not_sent: Counters,
+    ends: Gauges,
     trust_data_ends: Gauges,
     reloads: Counters,
     reload_success: Gauges,
@@ -123,6 +125,10 @@ impl Metrics {
             requests_not_sent: new.counters(
                 "portreeve_trust_server_not_asked",
                 "Requests that were not sent, by reason: the server is down, or too many requests wait for it",
+            ),
+            ends: new.gauges(
+                "portreeve_ends_timestamp_seconds",
+                "When certificates, CAs, pins and trust data end, the soonest of each kind, as a Unix time",
             ),
             trust_data_ends: new.gauges(
                 "portreeve_trust_data_ends_timestamp_seconds",
@@ -297,18 +303,33 @@ impl Metrics {
         self.requests_not_sent.get_or_create(&Labels::one("why", why.as_str())).inc();
     }
 
-    /// Sets when trust data in use expires: the soonest of each role. A role that is not given is not in use.
-    pub fn trust_data_ends(&self, soonest: impl Iterator<Item = (Role, i64)>) {
-        self.trust_data_ends.clear();
-        soonest.for_each(|(role, ends)| self.trust_data_ends_by(role, ends));
+    /// Sets when things end: the soonest of each kind. There is nothing of a kind that is not given.
+    pub fn ends(&self, endings: &[Ending]) {
+        for kind in EndingKind::ALL {
+            let soonest = endings.iter().filter(|ending| ending.kind == kind).map(|ending| ending.at.as_second()).min();
+            for (family, labels) in self.of_ending(kind) {
+                match soonest {
+                    Some(at) => drop(family.get_or_create(&labels).set(at)),
+                    None => drop(family.remove(&labels)),
+                }
+            }
+        }
     }
 
-    /// Trust data of a role expires at `ends`. An earlier time that is known already stays.
-    pub fn trust_data_ends_by(&self, role: Role, ends: i64) {
-        let gauge = self.trust_data_ends.get_or_create_owned(&Labels::one("role", role.as_str()));
-        if gauge.get() == 0 || ends < gauge.get() {
-            gauge.set(ends);
+    /// Something of this kind ends at `at`. An earlier time that is known already stays.
+    pub fn ends_by(&self, kind: EndingKind, at: i64) {
+        for (family, labels) in self.of_ending(kind) {
+            let gauge = family.get_or_create_owned(&labels);
+            if gauge.get() == 0 || at < gauge.get() {
+                gauge.set(at);
+            }
         }
+    }
+
+    /// The series of a kind. Trust data has two, of which one is older.
+    fn of_ending(&self, kind: EndingKind) -> impl Iterator<Item = (&Gauges, Labels)> {
+        let older = kind.is_trust_data().then(|| (&self.trust_data_ends, Labels::one("role", kind.as_str())));
+        [(&self.ends, Labels::one("what", kind.as_str()))].into_iter().chain(older)
     }
 
     /// A serving certificate took effect that expires at this time.

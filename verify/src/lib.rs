@@ -16,7 +16,7 @@ pub mod tuf;
 mod unavailable;
 mod verified;
 
-pub use crypto::certificate::Validity;
+pub use crypto::certificate::{Validity, common_name};
 pub use json::JsonError;
 pub use unavailable::{Unavailable, UnavailableCause};
 pub use verified::VerifiedDigest;

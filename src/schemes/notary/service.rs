@@ -10,7 +10,6 @@ use jiff::Timestamp;
 
 use super::cached::{CachedRepository, Failure, Key, RefreshScope};
 use super::directory::Directory;
-use super::expiry::Ends;
 use super::lookup::{Lookup, RequiredRoles};
 use super::negative_cache::NegativeCache;
 use super::query::{Query, Verified, failure_at};
@@ -74,7 +73,6 @@ pub struct Notary {
     pub(super) refreshes: SingleFlight<Key, CachedRepository, RefreshScope, Failure>,
     pub(super) waiting: Arc<Waiting>,
     pub(super) failures: NegativeCache,
-    pub(super) ends: Ends,
     pub(super) metrics: Arc<Metrics>,
 }
 
@@ -111,7 +109,6 @@ impl Notary {
             refreshes: SingleFlight::new(MAX_REFRESHES, 0, |_| 0),
             waiting: settings.waiting,
             failures: NegativeCache::default(),
-            ends: Ends::default(),
             metrics: settings.metrics,
         })
     }

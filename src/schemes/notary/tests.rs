@@ -10,7 +10,6 @@ use jiff::Timestamp;
 use portreeve_test_support::signer::{Repo, Signer};
 use portreeve_test_support::trust_server::{Fault, SignIn, TokenService, TrustServer as Server};
 
-use super::expiry::Ends;
 use super::service::RECHECK_AFTER;
 use super::*;
 use crate::base::context::Deadline;
@@ -385,6 +384,7 @@ fn one_signers_missing_file_does_not_deny_who_does_not_ask_for_it() {
 #[test]
 fn the_soonest_end_of_what_lets_images_in_is_told() {
     let metrics = |bench: &Bench| bench.notary.metrics.render();
+    let look_at_ends = |bench: &Bench, now| bench.notary.metrics.ends(&bench.notary.endings(now));
     let series = |role: &str, ends: Timestamp| {
         format!("portreeve_trust_data_ends_timestamp_seconds{{role=\"{role}\"}} {}\n", ends.as_second())
     };
@@ -395,13 +395,12 @@ fn the_soonest_end_of_what_lets_images_in_is_told() {
     bench.server.publish(&bench.repo);
     // Data that admits no image is not counted.
     rejection(bench.ask(&Ask { tag: "no", ..Ask::default() }));
-    bench.notary.look_at_ends(now);
+    look_at_ends(&bench, now);
     assert!(!metrics(&bench).contains("portreeve_trust_data_ends_timestamp_seconds{"));
     bench.ask(&Ask { signers: &["alice"], ..Ask::default() }).unwrap();
     for look in [false, true] {
         if look {
-            bench.notary.ends = Ends::default();
-            bench.notary.look_at_ends(now);
+            look_at_ends(&bench, now);
         }
         let told = metrics(&bench);
         assert!(told.contains(&series("releases", soon)), "{told}");
@@ -420,12 +419,10 @@ fn the_soonest_end_of_what_lets_images_in_is_told() {
     let later = now + jiff::SignedDuration::from_hours(1_000);
     bench.server.publish(&bench.repo.update(|signer| signer.expires("targets/releases", later)));
     bench.ask(&Ask::default()).unwrap();
-    bench.notary.ends = Ends::default();
-    bench.notary.look_at_ends(now);
+    look_at_ends(&bench, now);
     assert!(metrics(&bench).contains(&series("releases", later)));
     // There was no query for a day.
-    bench.notary.ends = Ends::default();
-    bench.notary.look_at_ends(now + jiff::SignedDuration::from_hours(25));
+    look_at_ends(&bench, now + jiff::SignedDuration::from_hours(25));
     assert!(!metrics(&bench).contains("portreeve_trust_data_ends_timestamp_seconds{"));
     // In a directory, timestamps end too.
     let directory = bench.scratch.path().join("carried");

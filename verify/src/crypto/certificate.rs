@@ -48,6 +48,11 @@ impl Validity {
     }
 }
 
+/// The one common name of a certificate in DER. `None` if it has none, or several, or one in an unusual encoding.
+pub fn common_name(certificate: &[u8]) -> Option<String> {
+    Fields::of(certificate)?.common_name.map(str::to_owned)
+}
+
 /// A certificate.
 #[derive(Clone, Debug)]
 pub(crate) struct Certificate {
@@ -168,10 +173,10 @@ impl<'a> Fields<'a> {
         }
         signed.integer().filter(|serial_number| serial_number.len() <= MAX_SERIAL_NUMBER)?;
         let signature_algorithm = signed.within(tag::SEQUENCE, Reader::algorithm)?;
-        common_name(signed)?; // of the issuer
+        read_common_name(signed)?; // of the issuer
         let validity = signed
             .within(tag::SEQUENCE, |dates| Some(Validity { not_before: dates.time()?, not_after: dates.time()? }))?;
-        let common_name = common_name(signed)?;
+        let common_name = read_common_name(signed)?;
         let key = SubjectPublicKeyInfo::read(signed)?;
         for unique_id in [tag::implicit(1), tag::implicit(2)] {
             if signed.is_next(unique_id) {
@@ -208,7 +213,7 @@ impl<'a> Fields<'a> {
 }
 
 /// The one common name in a `Name`: the inner `None` if it has none, or several, or one in an unusual encoding.
-fn common_name<'a>(reader: &mut Reader<'a>) -> Option<Option<&'a str>> {
+fn read_common_name<'a>(reader: &mut Reader<'a>) -> Option<Option<&'a str>> {
     let mut found = None;
     let mut count = 0_usize;
     reader.within(tag::SEQUENCE, |name| {

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 
 use super::cached::CachedRepository;
 use crate::base::context::Deadline;
+use crate::http::url::PlainHttp;
 use crate::metrics::Metrics;
 use crate::schemes::memory_budget::MemoryBudget;
 use crate::schemes::notary::store::disk::{Disk, Place};
@@ -275,6 +276,22 @@ impl Store {
             Some((server.clone(), gun.clone(), Arc::clone(data)))
         };
         records.by_key.iter().filter_map(of).collect()
+    }
+
+    /// Calls `tell` with each role that the disk has of such repositories, and when it expires, as the indexes say.
+    pub(crate) fn stored_in_use(&self, since: Timestamp, mut tell: impl FnMut(&TrustServer, &Gun, &str, Timestamp)) {
+        let Some(disk) = &self.disk else { return };
+        for (server, gun) in disk.repositories().unwrap_or_default() {
+            let server = TrustServer::parse(&server, PlainHttp::DangerouslyAllowed);
+            let (Ok(server), Ok(gun)) = (server, Gun::new(&gun)) else { continue };
+            let Ok(Some(state)) = disk.load(Place { server: &server, gun: &gun }) else { continue };
+            if !state.admitted || state.confirmed.is_none_or(|confirmed| confirmed < since) {
+                continue;
+            }
+            for role in state.files.keys().filter_map(|role| StoredRole::of(role, &state)) {
+                tell(&server, &gun, &role.role, role.expires);
+            }
+        }
     }
 
     /// What the disk has of a repository, for people.
