@@ -177,7 +177,8 @@ fn yaml_files(directory: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
-        if path.is_dir() && path != manifests().join("certs") {
+        // The chart: files are copies of those here, and templates are no YAML.
+        if path.is_dir() && path != manifests().join("certs") && path != manifests().join("chart") {
             files.extend(yaml_files(&path));
         } else if path.extension().is_some_and(|end| end == "yaml") {
             files.push(path);

@@ -183,7 +183,7 @@ fn exempt(objects: &[Value], kind: &str) -> Vec<Value> {
 }
 
 /// By kind and name; each occurs once.
-fn by_name(objects: Vec<Value>) -> BTreeMap<String, Value> {
+pub(super) fn by_name(objects: Vec<Value>) -> BTreeMap<String, Value> {
     let count = objects.len();
     let named: BTreeMap<_, _> = objects
         .into_iter()
@@ -195,7 +195,7 @@ fn by_name(objects: Vec<Value>) -> BTreeMap<String, Value> {
 
 /// The objects that kustomize builds from a directory. `None` if neither program is there; a line on standard error then says
 /// that the test is skipped.
-fn kustomize(directory: &Path) -> Option<Vec<Value>> {
+pub(super) fn kustomize(directory: &Path) -> Option<Vec<Value>> {
     // Old versions know no components.
     let probe = TempDir::new();
     probe.write("kustomization.yaml", "components: [part]\n");
