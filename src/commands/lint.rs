@@ -1,39 +1,31 @@
-//! `portreeve lint PATH…`: checks policy files, directories of them, and manifests of ConfigMaps with policies, in the same
+//! `portreeve lint FILE|DIR|-…`: checks policy files, directories of them, and manifests of ConfigMaps with policies, in the same
 //! way as they are loaded. A problem has its file, line and column, and a hint. If there is no problem, notes tell of settings
 //! that are valid and probably not intended. Changes nothing and sends no request.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use crate::policy::{Checked, PolicyNote, check_path};
+use super::arguments::Input;
+use crate::policy::{Checked, PolicyNote, PolicyProblem, PolicySet, check_path, check_stream};
 
 /// The result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LintOutcome {
+pub(super) struct LintOutcome {
     /// The number of files.
-    pub files: usize,
+    pub(super) files: usize,
     /// The number of policies; 0 if there is a problem, because then none would be loaded.
-    pub policies: usize,
+    pub(super) policies: usize,
     /// The number of problems.
-    pub problems: usize,
+    pub(super) problems: usize,
     /// The number of notes.
-    pub notes: usize,
+    pub(super) notes: usize,
 }
 
-impl LintOutcome {
-    /// 0 if there is no problem, otherwise 2.
-    pub fn exit_status(self) -> u8 {
-        if self.problems == 0 { 0 } else { 2 }
-    }
-}
-
-/// Checks all files below the paths together, as if they were mounted together. Writes a line for each problem
+/// Checks all inputs together, as if they were mounted together. Writes a line for each problem
 /// (`file:line:column: error: …`) or note, and a summary.
-pub fn lint(paths: &[PathBuf], out: &mut dyn Write) -> io::Result<LintOutcome> {
+pub(super) fn lint(inputs: &[Input], out: &mut dyn Write) -> io::Result<LintOutcome> {
     let mut checked = Checked::default();
-    for path in paths {
-        check_path(path, &mut checked);
-    }
+    inputs.iter().for_each(|input| check(input, &mut checked));
     let files = checked.files;
     let outcome = match checked.finish() {
         Ok(set) => {
@@ -64,6 +56,20 @@ pub fn lint(paths: &[PathBuf], out: &mut dyn Write) -> io::Result<LintOutcome> {
     Ok(outcome)
 }
 
+/// The policies in files, directories and manifests, as [`lint`] reads them.
+pub(super) fn policies(paths: &[PathBuf]) -> Result<PolicySet, Vec<PolicyProblem>> {
+    let mut checked = Checked::default();
+    paths.iter().for_each(|path| check(&Input::from(path.clone().into_os_string()), &mut checked));
+    checked.finish()
+}
+
+fn check(input: &Input, checked: &mut Checked) {
+    match input {
+        Input::File(path) => check_path(path, checked),
+        Input::StandardInput => check_stream(io::stdin().lock(), Path::new("standard input"), checked),
+    }
+}
+
 fn count(number: usize, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
@@ -84,7 +90,7 @@ mod tests {
             directory.write(name, text);
         }
         let mut out = Vec::new();
-        let outcome = lint(&[directory.path().to_owned()], &mut out).unwrap();
+        let outcome = lint(&[Input::File(directory.path().to_owned())], &mut out).unwrap();
         (outcome, String::from_utf8(out).unwrap().replace(&format!("{}/", directory.path().display()), ""))
     }
 
@@ -92,7 +98,7 @@ mod tests {
     fn good_files_are_counted() {
         let (outcome, out) = run(&[("a.yaml", GOOD)]);
         assert_eq!(outcome, LintOutcome { files: 1, policies: 1, problems: 0, notes: 0 });
-        assert_eq!(outcome.exit_status(), 0);
+
         assert_eq!(out, "1 policy in 1 file, nothing wrong\n");
     }
 
@@ -100,7 +106,7 @@ mod tests {
     fn what_was_probably_not_meant_is_noted_and_no_error() {
         let odd = GOOD.replace("[]", "[{name: \"icr.io*\"}]");
         let (outcome, out) = run(&[("a.yaml", &odd)]);
-        assert_eq!((outcome.notes, outcome.exit_status()), (1, 0));
+        assert_eq!((outcome.notes, outcome.problems), (1, 0));
         let lines: Vec<&str> = out.lines().collect();
         assert!(
             lines[0].starts_with("a.yaml:4:23: note: pattern \"icr.io*\" names a repository of Docker Hub"),
@@ -113,7 +119,7 @@ mod tests {
     fn bad_files_are_told_line_by_line() {
         let bad = GOOD.replace("repositories", "repostories");
         let (outcome, out) = run(&[("a.yaml", GOOD), ("b.yaml", &bad), ("c.txt", "kind: Pod\n")]);
-        assert_eq!((outcome.files, outcome.problems, outcome.exit_status()), (3, 3, 2));
+        assert_eq!((outcome.files, outcome.problems), (3, 3));
         let lines: Vec<&str> = out.lines().collect();
         assert_eq!(
             lines[1],
@@ -133,8 +139,8 @@ mod tests {
     #[test]
     fn what_is_not_there_is_a_problem() {
         let mut out = Vec::new();
-        let outcome = lint(&[PathBuf::from("/nowhere/at/all")], &mut out).unwrap();
-        assert_eq!(outcome.exit_status(), 2);
-        assert_eq!(run(&[]).0.exit_status(), 2);
+        let outcome = lint(&[Input::File("/nowhere/at/all".into())], &mut out).unwrap();
+        assert_eq!(outcome.problems, 1);
+        assert_eq!(run(&[]).0.problems, 1);
     }
 }

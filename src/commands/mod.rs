@@ -4,7 +4,7 @@ mod arguments;
 mod check;
 pub(crate) mod endings;
 mod export;
-pub mod lint;
+mod lint;
 mod manifest;
 mod reset;
 mod review;
@@ -20,11 +20,11 @@ use crate::base::context::Deadline;
 use crate::config::Config;
 use crate::policy;
 use crate::webhook::Engine;
-use arguments::{CheckAgainst, Command, Common};
+use arguments::{CheckAgainst, Command, Common, Input};
 use portreeve_verify::image::Reference;
 use portreeve_verify::tuf::Gun;
 
-pub use arguments::{ArgumentError, USAGE};
+pub use arguments::ArgumentError;
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,12 +72,18 @@ impl From<ExitStatus> for ExitCode {
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitStatus {
     let command = match arguments::parse(arguments) {
         Ok(command) => command,
-        Err(error) => return complain(&format!("{error}\n\n{USAGE}")),
+        Err(error) => {
+            // The message comes last, where it is seen.
+            if matches!(error, ArgumentError::NoCommand) {
+                complain(&arguments::overview());
+            }
+            return complain(&error.to_string());
+        }
     };
     match command {
-        Command::Help => print(USAGE),
+        Command::Help(text) => print(&text),
         Command::Version => print(concat!("portreeve ", env!("CARGO_PKG_VERSION"))),
-        Command::Lint { paths } => lint_paths(&paths),
+        Command::Lint { inputs } => lint_inputs(&inputs),
         Command::Serve(common) => match common.config() {
             Ok(config) => serve::run(&config),
             Err(error) => complain(&error.to_string()),
@@ -147,7 +153,12 @@ fn engine_without_policies(common: &Common) -> Result<(Config, Engine), ExitStat
 /// The engine that the webhook would have, with the policies in force. Prints all problems of the policies.
 fn engine(common: &Common) -> Result<(Config, Engine), ExitStatus> {
     let (config, engine) = engine_without_policies(common)?;
-    match policy::load(&config.policies) {
+    // As `lint` takes them: what is about to be applied is looked at before it is mounted.
+    let policies = match common.policies() {
+        [] => policy::load(&config.policies),
+        paths => lint::policies(paths),
+    };
+    match policies {
         Ok(policies) => engine.policies().replace(policies),
         Err(problems) => {
             for problem in &problems {
@@ -159,9 +170,9 @@ fn engine(common: &Common) -> Result<(Config, Engine), ExitStatus> {
     Ok((config, engine))
 }
 
-fn lint_paths(paths: &[std::path::PathBuf]) -> ExitStatus {
+fn lint_inputs(inputs: &[Input]) -> ExitStatus {
     // If the pipe was closed, the problems were not seen.
-    match lint::lint(paths, &mut std::io::stdout().lock()) {
+    match lint::lint(inputs, &mut std::io::stdout().lock()) {
         Ok(outcome) if outcome.problems == 0 => ExitStatus::Allowed,
         Ok(_) | Err(_) => ExitStatus::BadInput,
     }

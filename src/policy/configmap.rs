@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -16,8 +17,9 @@ use super::fields::{MAX_KEYS, Problems};
 use super::load::{self, FoundFile, finish};
 use super::problem::PolicyProblem;
 use super::{Place, PolicySet};
+use crate::base::files::{into_text, read_to_end};
 use crate::yaml::list::Identity;
-use crate::yaml::tree::{self, At, Caps, Node, Value};
+use crate::yaml::tree::{self, At, Caps, MAX_TEXT, Node, Value};
 use portreeve_verify::text::printable;
 
 /// The policies and problems in files that are not mounted yet.
@@ -84,6 +86,15 @@ pub fn check_path(path: &Path, checked: &mut Checked) {
             Ok(text) => check_manifests(&text, &file.shown, checked),
             Err(fault) => checked.problems.push(load::problem(&file.shown, fault)),
         }
+    }
+}
+
+/// Checks manifests that are read from a stream. `name` stands for their file in messages.
+pub fn check_stream(input: impl Read, name: &Path, checked: &mut Checked) {
+    checked.files += 1;
+    match read_to_end(input, Vec::new(), MAX_TEXT).and_then(into_text) {
+        Ok(text) => check_manifests(&text, name, checked),
+        Err(error) => checked.problems.push(load::problem(name, error.into())),
     }
 }
 

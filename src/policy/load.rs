@@ -234,12 +234,18 @@ fn entry_names(directory: &Path) -> io::Result<Vec<PathBuf>> {
 
 /// Reads a text file of at most [`MAX_TEXT`] bytes.
 pub(crate) fn read_file(path: &Path) -> Result<String, Fault> {
-    read_text_capped(path, MAX_TEXT).map_err(|error| match error {
-        FileError::Io(error) => Fault::Io(error),
-        FileError::NotAFile => Fault::NotAFile,
-        FileError::TooLarge { cap } => Fault::TooLarge { limit: cap },
-        FileError::NotText => Fault::NotUtf8,
-    })
+    read_text_capped(path, MAX_TEXT).map_err(Fault::from)
+}
+
+impl From<FileError> for Fault {
+    fn from(error: FileError) -> Self {
+        match error {
+            FileError::Io(error) => Self::Io(error),
+            FileError::NotAFile => Self::NotAFile,
+            FileError::TooLarge { cap } => Self::TooLarge { limit: cap },
+            FileError::NotText => Self::NotUtf8,
+        }
+    }
 }
 
 pub(crate) fn problem(file: &Path, fault: Fault) -> PolicyProblem {

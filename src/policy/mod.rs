@@ -26,7 +26,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 
-pub use configmap::{Checked, check_data, check_manifests, check_path};
+pub use configmap::{Checked, check_data, check_manifests, check_path, check_stream};
 pub use fault::Fault;
 pub use load::{PolicySource, load};
 pub use notes::{Note, PolicyNote};

@@ -32,6 +32,7 @@ mod silence;
 mod smuggling;
 mod store;
 mod walk;
+mod words;
 
 // What the tests share.
 mod https;

@@ -1,0 +1,99 @@
+//! The command line's own words: help by command, suggestions, standard input, and what `--policies` takes.
+
+use serde_json::json;
+
+use crate::pki::Pki;
+use crate::process::run;
+use crate::product::{Site, executable};
+use crate::review::{pod, policy_for};
+
+const ALLOWED: i32 = 0;
+const DENIED: i32 = 1;
+const BAD_INPUT: i32 = 2;
+
+const CONFIG_MAP: &str = "apiVersion: v1
+kind: ConfigMap
+metadata: { name: portreeve-policies, namespace: portreeve }
+data:
+  plant.yaml: |
+    apiVersion: portreeve/v1
+    kind: ClusterImagePolicy
+    metadata: { name: plant }
+    spec:
+      repositories:
+        - name: registry.local:9001/plant/*
+        - name: registry.local:9001/old/*
+          policy: { deny: { message: use the new one } }
+";
+
+#[test]
+fn help_is_by_command_and_no_error() {
+    let overview = run(executable().arg("help"), "").expect(ALLOWED).stdout;
+    for command in ["serve", "review", "check", "export", "lint", "version"] {
+        assert!(overview.contains(&format!("\n  {command} ")), "{overview}");
+        let help = run(executable().args(["help", command]), "").expect(ALLOWED);
+        assert_eq!(help.stderr, "");
+        assert!(help.stdout.starts_with(&format!("{command}: ")), "{help:?}");
+        assert!(help.stdout.contains(&format!("portreeve {command}")), "{help:?}");
+        assert_eq!(run(executable().args([command, "--help"]), "").expect(ALLOWED).stdout, help.stdout);
+    }
+}
+
+#[test]
+fn a_slip_has_its_message_last_and_a_suggestion() {
+    for (arguments, last) in [
+        (&["check", "--polices", "p", "i"][..], "portreeve: check has no option --polices; did you mean --policies?"),
+        (&["chekc", "i"], "portreeve: there is no command \"chekc\"; did you mean \"check\"?"),
+        (&["review"], "portreeve: review needs a FILE or DIR, or - for standard input"),
+        (&[], "portreeve: no command is given"),
+    ] {
+        let slip = run(executable().args(arguments), "").expect(BAD_INPUT);
+        assert_eq!(slip.stdout, "");
+        assert_eq!(slip.stderr.lines().last(), Some(last), "{slip:?}");
+    }
+}
+
+#[test]
+fn lint_reads_standard_input() {
+    run(executable().args(["lint", "-"]), CONFIG_MAP).expect(ALLOWED);
+    let told = run(executable().args(["lint", "-"]), &CONFIG_MAP.replace("deny:", "dney:")).expect(BAD_INPUT).stdout;
+    assert!(told.starts_with("standard input:13:") && told.contains("did you mean \"deny\"?"), "{told}");
+    let endless = "#".repeat((1 << 20) + 1);
+    let told = run(executable().args(["lint", "-"]), &endless).expect(BAD_INPUT).stdout;
+    assert!(told.contains("standard input:1:1: error: "), "{told}");
+}
+
+/// The ConfigMap that is to be applied, a file of policies, and a directory of either.
+#[test]
+fn policies_are_taken_as_lint_takes_them() {
+    let pki = Pki::new();
+    let site = Site::new(&pki);
+    // Those of the configuration would deny everything.
+    site.policies(&[policy_for("nothing.example/*", json!({ "enabled": true }))]);
+    let config_map = site.file("policies/config-map.yaml", CONFIG_MAP);
+    let document = policy_for("registry.local:9001/plant/*", json!({ "enabled": false })).to_string();
+    let file = site.file("one/policy.json", &document);
+    let workload = site.file("pod.json", &pod("registry.local:9001/plant/plc:v1").to_string());
+    let old = site.file("old.json", &pod("registry.local:9001/old/plc:v1").to_string());
+    let site_s_own = site.review(&[], &workload).expect(DENIED).stdout;
+    assert!(site_s_own.contains("registry.local:9001/plant/plc:v1"), "{site_s_own}");
+    for path in [&config_map, &file, &file.parent().unwrap().to_owned(), &config_map.parent().unwrap().to_owned()] {
+        let policies = ["--policies", path.to_str().unwrap()];
+        site.review(&policies, &workload).expect(ALLOWED);
+        site.review(&policies, &old).expect(DENIED);
+        let check = [&policies[..], &["registry.local:9001/plant/plc:v1"]].concat();
+        run(&mut site.command("check", &check), "").expect(ALLOWED);
+    }
+    let both = run(
+        site.command("review", &["--policies", "-"]).arg(&workload),
+        &CONFIG_MAP.replace("name: registry.local:9001/plant/*", "name: registry.local:9001/other/*"),
+    );
+    both.expect(DENIED);
+    // What is faulty is told with its place in the manifest, and nothing is decided.
+    let faulty = site.file("faulty/config-map.yaml", &CONFIG_MAP.replace("deny:", "dney:"));
+    let told = site.review(&["--policies", faulty.to_str().unwrap()], &workload).expect(BAD_INPUT);
+    assert_eq!(told.stdout, "");
+    assert!(told.stderr.contains("config-map.yaml:13:"), "{told:?}");
+    let told = site.review(&["--policies", "/nowhere"], &workload).expect(BAD_INPUT);
+    assert!(told.stderr.contains("/nowhere"), "{told:?}");
+}
