@@ -56,6 +56,27 @@ pub struct Server {
     stopped: bool,
 }
 
+/// The application, which is not ready while the serving certificate is out of date: kube-apiserver refuses it. The instances
+/// that have another one get the requests meanwhile, and no rollout replaces them.
+struct Certified {
+    application: Arc<dyn Application>,
+    certificate: Arc<TlsStore>,
+}
+
+impl Application for Certified {
+    fn routes(&self) -> &'static [Route] {
+        self.application.routes()
+    }
+
+    fn respond(&self, route: &Route, body: &[u8], deadline: Deadline) -> HttpResponse {
+        self.application.respond(route, body, deadline)
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        self.application.ready().and_then(|()| self.certificate.is_in_date())
+    }
+}
+
 impl Server {
     /// Reads the certificate, binds, and begins to serve.
     ///
@@ -87,6 +108,7 @@ impl Server {
         let (address, metrics_address) = (front.address(), side.as_ref().map(Bound::address));
         let system = |what| move |source| StartError::System { what, source };
 
+        let application = Arc::new(Certified { application, certificate: Arc::clone(&store) });
         let dispatcher = Dispatcher::start(&limits, application, waiting, Arc::clone(&metrics))
             .map_err(system("start the workers"))?;
         let dispatcher = Arc::new(dispatcher);

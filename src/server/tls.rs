@@ -1,7 +1,9 @@
 //! TLS of the server: certificate, key and client CA, read from files and read again when they change.
 //!
 //! A set of files takes effect only as a whole and only if it can be used: the chain parses, the key belongs to it, the
-//! client CA contains certificates. Otherwise the last good set stays in force, the log says why, and a metric counts it.
+//! certificate is in date, the client CA contains certificates. Otherwise the last good set stays in force, the log says why,
+//! and a metric counts it. Only where the set in force is out of date as well, one that is out of date takes effect: this
+//! machine's clock may be wrong, and the files may be right. Until its time comes, the server is not ready.
 //! Sessions are not resumed: a resumed session would outlive the client CA that allowed it.
 
 use std::fmt;
@@ -38,8 +40,8 @@ impl TlsStore {
     pub(super) fn load(files: TlsFiles, metrics: Arc<Metrics>) -> Result<Self, TlsError> {
         // The caller decides how often to check.
         let loaded = Reloading::start(ServingFiles(files), Duration::ZERO)?;
-        loaded.value().announce(&loaded.source().0, &metrics);
-        Ok(Self { loaded, metrics, complaint: Mutex::default() })
+        let complaint = loaded.value().announce(&loaded.source().0, &metrics).err();
+        Ok(Self { loaded, metrics, complaint: Mutex::new(complaint) })
     }
 
     /// The configuration of the next handshake.
@@ -47,16 +49,29 @@ impl TlsStore {
         self.loaded.value().config
     }
 
+    /// Whether the certificate in force is in date. `Err` says what is wrong with it.
+    pub(super) fn is_in_date(&self) -> Result<(), String> {
+        let TlsFiles { certificate, .. } = &self.loaded.source().0;
+        self.loaded.value().check_dates(certificate, clock::now()).map_err(|error| error.to_string())
+    }
+
     /// Checks the files, and puts them in force if they changed and can be used. After a failure they are read at every
     /// check, changed or not: the cause may have been a lack of descriptors. The same complaint is logged once.
     pub(super) fn look(&self) {
         let mut complaint = self.complaint.lock().unwrap_or_else(PoisonError::into_inner);
         match self.loaded.check() {
-            Reload::Unchanged => {}
-            Reload::Made(loaded) => {
-                loaded.announce(&self.loaded.source().0, &self.metrics);
+            // A set that was out of date, and is in force, may have come into its time.
+            Reload::Unchanged if complaint.is_some() && self.is_in_date().is_ok() => {
+                log::info!("the serving certificate is in date now");
                 *complaint = None;
                 self.metrics.reload(Reloaded::Certificate, true);
+            }
+            Reload::Unchanged => {}
+            Reload::Made(loaded) => {
+                *complaint = loaded.announce(&self.loaded.source().0, &self.metrics).err();
+                if complaint.is_none() {
+                    self.metrics.reload(Reloaded::Certificate, true);
+                }
             }
             Reload::Failed { error, again } => {
                 let error = error.to_string();
@@ -83,8 +98,12 @@ impl Source for ServingFiles {
         [Stamp::of(certificate), Stamp::of(key), client_ca.as_deref().and_then(Stamp::of)]
     }
 
-    fn make(&self, _: &mut [Option<Stamp>; 3], _: Option<&Loaded>) -> Result<Loaded, TlsError> {
-        load(&self.0)
+    fn make(&self, _: &mut [Option<Stamp>; 3], last: Option<&Loaded>) -> Result<Loaded, TlsError> {
+        let (loaded, path, now) = (load(&self.0)?, &self.0.certificate, clock::now());
+        match last {
+            Some(last) if last.check_dates(path, now).is_ok() => loaded.check_dates(path, now).map(|()| loaded),
+            _ => Ok(loaded),
+        }
     }
 
     fn is_transient(&self, _: &TlsError) -> bool {
@@ -96,30 +115,50 @@ impl Source for ServingFiles {
 #[derive(Clone, Debug)]
 struct Loaded {
     config: Arc<ServerConfig>,
-    not_after: i64,
+    validity: Validity,
 }
 
 impl Loaded {
-    fn announce(&self, files: &TlsFiles, metrics: &Metrics) {
-        metrics.certificate_not_after(self.not_after);
-        let until = jiff::Timestamp::from_second(self.not_after).map_or_else(|_| "?".to_owned(), |t| t.to_string());
-        let path = files.certificate.display();
-        if self.not_after <= clock::now().as_second() {
-            // It is used nevertheless: the clock of this machine may be wrong, and probes need a response.
-            log::error!("the serving certificate {path} expired {until}; kube-apiserver refuses it, so renew it");
-        } else {
-            log::info!("serving certificate {path} in force, valid until {until}");
+    /// Reports what is in force now. `Err` if it is out of date, which counts as a failure: kube-apiserver refuses it.
+    fn announce(&self, files: &TlsFiles, metrics: &Metrics) -> Result<(), String> {
+        metrics.certificate_not_after(self.validity.not_after);
+        let dates = self.check_dates(&files.certificate, clock::now()).map_err(|error| error.to_string());
+        match &dates {
+            Ok(()) => {
+                let until = time(self.validity.not_after);
+                log::info!("serving certificate {} in force, valid until {until}", files.certificate.display());
+            }
+            Err(error) => {
+                log::error!("{error}; it is used for want of another, but this instance is not ready");
+                metrics.reload(Reloaded::Certificate, false);
+            }
+        }
+        dates
+    }
+
+    /// Is the certificate in date?
+    fn check_dates(&self, path: &Path, now: jiff::Timestamp) -> Result<(), TlsError> {
+        let Validity { not_before, not_after } = self.validity;
+        let path = path.to_owned();
+        match now.as_second() {
+            second if second < not_before => Err(TlsError::NotYetValid { path, from: not_before }),
+            second if second > not_after => Err(TlsError::Expired { path, until: not_after }),
+            _ => Ok(()),
         }
     }
+}
+
+/// A time in seconds since 1970, for people.
+fn time(seconds: i64) -> String {
+    jiff::Timestamp::from_second(seconds).map_or_else(|_| "the year 9999".to_owned(), |time| time.to_string())
 }
 
 fn load(files: &TlsFiles) -> Result<Loaded, TlsError> {
     let provider = Arc::new(ring::default_provider());
     let chain = certificates(&files.certificate, "a PEM certificate chain, leaf first")?;
-    let not_after = chain
+    let validity = chain
         .first()
         .and_then(|leaf| Validity::of(leaf))
-        .map(|validity| validity.not_after)
         .ok_or_else(|| TlsError::NotACertificate { path: files.certificate.clone() })?;
     let key = private_key(&files.key)?;
     let signing = provider
@@ -138,7 +177,7 @@ fn load(files: &TlsFiles) -> Result<Loaded, TlsError> {
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
-    Ok(Loaded { config: Arc::new(config), not_after })
+    Ok(Loaded { config: Arc::new(config), validity })
 }
 
 fn with_clients(
@@ -220,6 +259,20 @@ pub enum TlsError {
         /// The file.
         path: PathBuf,
     },
+    /// The certificate has expired.
+    Expired {
+        /// The file.
+        path: PathBuf,
+        /// Its last second.
+        until: i64,
+    },
+    /// The certificate is not valid yet.
+    NotYetValid {
+        /// The file.
+        path: PathBuf,
+        /// Its first second.
+        from: i64,
+    },
     /// The key is of a kind that is not supported.
     UnusableKey {
         /// The file.
@@ -265,6 +318,21 @@ impl fmt::Display for TlsError {
             Self::NotACertificate { path } => {
                 write!(f, "the first certificate in {} is not X.509; expected the serving certificate", path.display())
             }
+            Self::Expired { path, until } => {
+                let until = time(*until);
+                write!(
+                    f,
+                    "the serving certificate in {} expired {until}; kube-apiserver refuses it, so renew it",
+                    path.display()
+                )
+            }
+            Self::NotYetValid { path, from } => write!(
+                f,
+                "the serving certificate in {} is not valid before {}, and kube-apiserver refuses it until then; see whether \
+                 the clocks of this node and of its issuer are right",
+                path.display(),
+                time(*from)
+            ),
             Self::UnusableKey { path, source } => {
                 write!(
                     f,
@@ -295,7 +363,9 @@ impl std::error::Error for TlsError {
                 Some(source)
             }
             Self::UnusableClientCa { source, .. } => Some(source.as_ref()),
-            Self::Nothing { .. } | Self::NotACertificate { .. } => None,
+            Self::Nothing { .. } | Self::NotACertificate { .. } | Self::Expired { .. } | Self::NotYetValid { .. } => {
+                None
+            }
         }
     }
 }

@@ -1,5 +1,9 @@
 //! Certificates that cannot be used, and certificates that change.
 
+use jiff::Timestamp;
+use portreeve_test_support::certificates::Leaf;
+use portreeve_test_support::signer::Key;
+
 use super::*;
 use crate::server::tls::TlsStore;
 
@@ -59,15 +63,84 @@ fn every_kind_of_key_is_taken() {
     load(&site.files).unwrap();
 }
 
+/// Replaces the certificate by one with these dates, and its key.
+fn issue_valid(files: &TlsFiles, from: Timestamp, until: Timestamp) {
+    let key = Key::p256();
+    replace(&files.certificate, &Leaf::new("localhost").valid(from, until).self_signed(&key));
+    replace(&files.key, &key.private_pem());
+}
+
+/// The first second of a year, nearly.
+fn year(year: i64) -> Timestamp {
+    Timestamp::from_second((year - 1970) * 31_556_952).unwrap()
+}
+
+const FAILING: &str = r#"portreeve_reload_failing{what="certificate"} 1"#;
+const NOT_FAILING: &str = r#"portreeve_reload_failing{what="certificate"} 0"#;
+
 #[test]
-fn an_ended_certificate_is_served_all_the_same_and_its_end_is_told() {
+fn a_certificate_that_is_out_of_date_replaces_none_that_is_in_date() {
     let site = Site::start(|_| {});
-    let key = rcgen::KeyPair::generate().unwrap();
-    let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-    (params.not_before, params.not_after) = (rcgen::date_time_ymd(2020, 1, 1), rcgen::date_time_ymd(2021, 1, 1));
-    replace(&site.files.key, &key.serialize_pem());
-    replace(&site.files.certificate, &params.self_signed(&key).unwrap().pem());
-    site.wait_for("portreeve_certificate_not_after_timestamp_seconds 1609459200");
+    let counts = |metrics: &Metrics, line: &str| metrics.render().lines().any(|found| found == line);
+    for (from, until) in [(year(2020), year(2021)), (year(2120), year(2121))] {
+        issue_valid(&site.files, year(2020), year(2119));
+        let metrics = Arc::new(Metrics::new());
+        let store = TlsStore::load(site.files.clone(), Arc::clone(&metrics)).unwrap();
+        assert!(counts(&metrics, NOT_FAILING));
+        let in_force = store.current();
+        issue_valid(&site.files, from, until);
+        for _ in 0..3 {
+            store.look();
+            assert!(Arc::ptr_eq(&in_force, &store.current()));
+            assert!(counts(&metrics, FAILING));
+            // It is read at each look, and counted once.
+            assert!(counts(&metrics, r#"portreeve_reloads_total{what="certificate",result="failed"} 1"#));
+            assert!(store.is_in_date().is_ok());
+        }
+        issue_valid(&site.files, year(2020), year(2120));
+        store.look();
+        assert!(!Arc::ptr_eq(&in_force, &store.current()));
+        assert!(counts(&metrics, NOT_FAILING));
+        assert!(counts(&metrics, r#"portreeve_reloads_total{what="certificate",result="ok"} 1"#));
+        let until = year(2120).as_second();
+        assert!(counts(&metrics, &format!("portreeve_certificate_not_after_timestamp_seconds {until}")));
+    }
+}
+
+#[test]
+fn with_no_other_certificate_one_that_is_out_of_date_is_served_and_the_server_is_not_ready() {
+    for (from, until, other, words) in [
+        (year(2020), year(2021), year(2022), "expired 202"),
+        (year(2120), year(2121), year(2122), "is not valid before 21"),
+    ] {
+        let site = Site::start_with(|_| {}, |files| issue_valid(files, from, until));
+        assert!(site.counts(FAILING));
+        // Probes go to the plain port, and people see the certificate's own error.
+        assert_eq!(site.plain().ask(get("/health/liveness")).status, 200);
+        let answer = site.plain().ask(get("/health/readiness"));
+        assert_eq!(answer.status, 503);
+        assert!(answer.body.contains(words) && answer.body.contains("tls.crt"), "{}", answer.body);
+        // One that is out of date as well takes its place: the clock of this machine may be wrong.
+        issue_valid(&site.files, from, other);
+        site.wait_for(&format!("portreeve_certificate_not_after_timestamp_seconds {}", other.as_second()));
+        issue_valid(&site.files, year(2020), year(2120));
+        site.wait_for(NOT_FAILING);
+        assert_eq!(site.plain().ask(get("/health/readiness")).status, 200);
+    }
+}
+
+#[test]
+fn a_certificate_comes_into_its_time() {
+    let site = Site::start(|_| {});
+    let from = Timestamp::now() + Duration::from_secs(3);
+    issue_valid(&site.files, from, year(2120));
+    let metrics = Arc::new(Metrics::new());
+    let store = TlsStore::load(site.files.clone(), Arc::clone(&metrics)).unwrap();
+    let is_failing = || metrics.render().lines().any(|line| line == FAILING);
+    assert!(store.is_in_date().is_err() && is_failing());
+    wait_until("it is in date", || store.is_in_date().is_ok());
+    store.look();
+    assert!(!is_failing());
 }
 
 #[test]
