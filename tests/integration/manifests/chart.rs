@@ -9,7 +9,7 @@ use portreeve_test_support::temp::TempDir;
 use serde_json::{Value, json};
 
 use super::overlays::{by_name, kustomize};
-use super::{WEBHOOKS, array, base, container, find, manifests, parse, root};
+use super::{WEBHOOKS, array, base, container, documents, find, manifests, parse, root};
 use crate::process::{run, skip_for_want_of};
 use crate::product::executable;
 
@@ -164,6 +164,49 @@ fn wrong_values_are_refused_by_name() {
     assert!(elsewhere.contains("Add --namespace portreeve"), "{elsewhere}");
     let linted = run(Command::new(&helm).args(["lint", "--strict", "--namespace", "portreeve"]).arg(chart()), "");
     assert_eq!(linted.status, Some(0), "{linted:?}");
+}
+
+#[test]
+fn a_starlingx_application_is_made_of_the_chart() {
+    let dir = TempDir::new();
+    let archive = dir.path().join("portreeve.tgz");
+    let tool = root().join("tools/starlingx-application");
+    run(Command::new(&tool).arg(&archive), "").expect(0);
+    let app = dir.directory("app");
+    run(Command::new("tar").arg("-xzf").arg(&archive).arg("-C").arg(&app), "").expect(0);
+    run(Command::new("md5sum").args(["--check", "--strict", "checksum.md5"]).current_dir(&app), "").expect(0);
+    let version = env!("CARGO_PKG_VERSION");
+    let metadata = &documents(&app.join("metadata.yaml"))[0];
+    assert_eq!((&metadata["app_name"], &metadata["app_version"]), (&json!("portreeve"), &json!(version)));
+
+    let Some(flux) = kustomize(&app.join("fluxcd-manifests")) else { return };
+    let release = find(&flux, "HelmRelease", "portreeve");
+    assert_eq!(release["metadata"]["namespace"], "portreeve");
+    assert_eq!(release["spec"]["chart"]["spec"]["version"], version);
+    for source in array(&release["spec"]["valuesFrom"]) {
+        let secret = find(&flux, "Secret", source["name"].as_str().unwrap());
+        let texts = [&secret["data"], &secret["stringData"]];
+        assert!(texts.iter().any(|texts| texts.get(source["valuesKey"].as_str().unwrap()).is_some()), "{source}");
+    }
+    let namespace = find(&flux, "Namespace", "portreeve");
+    assert_eq!(namespace["metadata"], find(&base(), "Namespace", "portreeve")["metadata"]);
+
+    let Some(helm) = helm() else { return };
+    let mut command = Command::new(helm);
+    command.args(["template", "portreeve", "--namespace", "portreeve", "--set", "webHooks.when=always"]);
+    command.arg(app.join(format!("charts/portreeve-{version}.tgz")));
+    command.arg("--values").arg(app.join("fluxcd-manifests/portreeve/portreeve-static-overrides.yaml"));
+    let made = parse(&run(&mut command, "").expect(0).stdout);
+    assert_eq!(find(&made, "Deployment", "portreeve")["spec"]["replicas"], 1);
+    for kind in WEBHOOKS {
+        let selector = &find(&made, kind, "portreeve")["webhooks"][0]["namespaceSelector"]["matchExpressions"][0];
+        for namespace in ["portreeve", "kube-system", "cert-manager", "flux-helm"] {
+            assert!(array(&selector["values"]).contains(&json!(namespace)), "{kind}: {namespace}");
+        }
+    }
+    let again = dir.path().join("again.tgz");
+    run(Command::new(&tool).arg(&again), "").expect(0);
+    assert!(fs::read(&archive).unwrap() == fs::read(&again).unwrap(), "the same chart, other bytes");
 }
 
 fn chart() -> PathBuf {
