@@ -11,7 +11,6 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::exempt::Owner;
-use super::request::Object;
 use super::workload::ImageUse;
 use crate::base::context::Deadline;
 use crate::kube::api::Api;
@@ -41,6 +40,8 @@ pub enum Compared {
         /// The owner: `ReplicaSet line-1/plc-5d8`.
         owner: String,
     },
+    /// They are pinned when a Pod is made (`mutateImage: pods`).
+    PinnedNow,
     /// The owner's template could not be read.
     Unread {
         /// The owner.
@@ -57,28 +58,36 @@ impl Templates {
         Self(Owners::new(api, heap_size))
     }
 
-    /// Removes the images that the owner's template has, and says why the others remain. `None`: no image remains.
+    /// Removes the images that the owner's template has, and says why the others remain. `None`: no image remains. An image that
+    /// `is_pinned_now` remains in any case.
     pub(super) fn compare(
         &self,
         owner: &Owner,
         namespace: &str,
         images: &mut Vec<ImageUse<'_>>,
+        is_pinned_now: &dyn Fn(&ImageUse<'_>) -> bool,
         deadline: Deadline,
     ) -> Option<Compared> {
         if images.is_empty() {
             return None;
         }
-        let Owner { kind, name, uid } = owner;
-        let name = OwnerName { resource: kind.resource(), namespace, name, uid };
+        let Owner { kind, version, name, uid } = owner;
+        let name = OwnerName { resource: kind.resource(), version, namespace, name, uid };
         let read = |bytes: &[u8]| {
             // As text, as a review is read: for other input the whole reader of objects would be there a second time.
-            let object: Object = serde_json::from_str(std::str::from_utf8(bytes).ok()?).ok()?;
+            let object = kind.read(std::str::from_utf8(bytes).ok()?)?;
             Some(ordered::set(kind.images(&object).iter().map(|image| image.image.to_owned())))
         };
         match self.0.get(&name, deadline, &read) {
             Ok(template) => {
-                images.retain(|image| !template.contains(image.image));
-                (!images.is_empty()).then(|| Compared::Strange { owner: name.to_string() })
+                let is_strange = |image: &ImageUse<'_>| !template.contains(image.image);
+                let why = if images.iter().any(is_strange) {
+                    Compared::Strange { owner: name.to_string() }
+                } else {
+                    Compared::PinnedNow
+                };
+                images.retain(|image| is_strange(image) || is_pinned_now(image));
+                (!images.is_empty()).then_some(why)
             }
             Err(why) => Some(Compared::Unread { owner: name.to_string(), why: printable(&why.to_string(), 600) }),
         }
@@ -89,6 +98,7 @@ impl fmt::Display for Compared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Strange { owner } => write!(f, "only images in the template of {owner} pass unverified"),
+            Self::PinnedNow => f.write_str("images under \"mutateImage: pods\" are verified when a Pod is made"),
             Self::Unread { owner, why } => write!(f, "all images are verified, because {owner} {why}"),
         }
     }

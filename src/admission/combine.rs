@@ -9,8 +9,9 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use super::evaluate::Verdict;
+use super::workload::WorkloadKind;
 use crate::policy::Rule;
-use crate::schemes::{Finding, Mode, Subject};
+use crate::schemes::{Finding, Mode, MutateImage, Subject};
 use portreeve_verify::VerifiedDigest;
 
 /// The verdict of a rule, or of one check of a rule.
@@ -45,6 +46,27 @@ pub struct CheckVerdict {
     pub counts: bool,
 }
 
+/// The digest that an image is to be pinned to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pin {
+    /// The digest.
+    pub digest: VerifiedDigest,
+    /// Where.
+    pub mutate_image: MutateImage,
+}
+
+impl Pin {
+    /// `None` if the image is pinned nowhere.
+    fn new(digest: VerifiedDigest, mutate_image: MutateImage) -> Option<Self> {
+        (mutate_image != MutateImage::Nowhere).then_some(Self { digest, mutate_image })
+    }
+
+    /// Is the image pinned in objects of this kind?
+    pub(super) fn applies_to(&self, kind: WorkloadKind) -> bool {
+        self.mutate_image == MutateImage::Everywhere || kind == WorkloadKind::Pod
+    }
+}
+
 /// The level of the verdicts, for the message when they disagree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Level {
@@ -62,7 +84,7 @@ pub(super) struct Combined {
     /// The verdicts that the result does not rest on: those of alternatives for which another one stands in.
     tried: Vec<RuleVerdict>,
     /// The digest to pin the image to.
-    pub(super) pin: Option<VerifiedDigest>,
+    pub(super) pin: Option<Pin>,
 }
 
 /// How bad a verdict is. A verdict that denies is worse than one that warns, and a rejection is worse than `unavailable`.
@@ -119,7 +141,7 @@ where
 impl Combined {
     /// The only verdict: nothing is left to combine.
     pub(super) fn of_one(verdict: RuleVerdict) -> Self {
-        let pin = verdict.digest().filter(|_| verdict.rule.mutates_image());
+        let pin = verdict.digest().and_then(|digest| Pin::new(digest, verdict.rule.mutate_image()));
         Self { verdicts: vec![verdict], tried: Vec::new(), pin }
     }
 
@@ -139,13 +161,15 @@ impl Combined {
             );
             one.verdict = Verdict::Rejected { code: "digests-disagree", reason };
         }
-        let pins = verdicts.iter().any(|one| one.rule.mutates_image() && one.digest().is_some());
+        // The rule that pins in more places counts: each rule is met then.
+        let verified = verdicts.iter().filter(|one| one.digest().is_some());
+        let pin = verified.map(|one| one.rule.mutate_image()).max().zip(agreed);
         // The first of the worst, so that the same rules always give the same message.
         let worst = verdicts.iter().enumerate().max_by_key(|(index, one)| (one.severity(), Reverse(*index)));
         if let Some(worst) = worst.map(|(index, _)| index) {
             verdicts.swap(0, worst);
         }
-        Self { verdicts, tried: Vec::new(), pin: agreed.filter(|_| pins) }
+        Self { verdicts, tried: Vec::new(), pin: pin.and_then(|(places, digest)| Pin::new(digest, places)) }
     }
 
     /// The better of two alternatives. If neither is good, the reasons of both count.

@@ -6,6 +6,7 @@
 use jiff::Timestamp;
 
 use super::children::{Compared, Templates};
+use super::custom::CustomKinds;
 use super::evaluate::{Evaluation, Evaluator};
 use super::exempt::Exemption;
 use super::images::evaluate_all;
@@ -28,6 +29,8 @@ pub struct DecisionRules {
     pub trusted_controllers: Vec<String>,
     /// Does an UPDATE verify the images of a pod template if it changes none of them?
     pub unchanged_templates: UnchangedTemplates,
+    /// The kinds of custom resources that are verified as Kubernetes' own are.
+    pub custom_kinds: CustomKinds,
     /// The templates that children are compared with; `None`: all images of a child pass.
     pub templates: Option<Templates>,
 }
@@ -135,23 +138,37 @@ pub fn decide(
         "DELETE" => return Decision::allow(Basis::NothingNew("a deletion starts nothing")),
         other => return Decision::not_ours(&format!("the operation {}", printable(other))),
     }
-    let kind = match WorkloadKind::of_request(&request.kind) {
+    let kind = match rules.custom_kinds.kind_of(&request.kind) {
         Some(kind) => kind,
-        None => return Decision::not_ours("this kind"),
+        None => {
+            return Decision::not_ours("this kind (that of a custom resource must be named under admission.workloads)");
+        }
     };
     let sub_resource = request.sub_resource.as_deref().unwrap_or_default();
     let Some(object) = &request.object else { return Decision::not_ours("a request without an object") };
     let namespace = request.namespace.as_deref().unwrap_or_default();
     let mut images = kind.images(object);
     let mut compared = None;
-    if let Some(exemption) = Exemption::of(request, kind, object, &rules.trusted_controllers) {
+    if let Some(exemption) = Exemption::of(request, kind, object, &rules.trusted_controllers, rules.custom_kinds) {
         // An UPDATE that is exempt adds no image.
-        if let (Exemption::Child { owner }, Some(templates), None) = (&exemption, &rules.templates, request.stored()) {
-            compared = templates.compare(owner, namespace, &mut images, deadline);
+        if let (Exemption::Child { owner }, None) = (&exemption, request.stored()) {
+            // Such an image of a template was verified and not pinned. A digest is what was verified.
+            let is_pinned_now =
+                |image: &ImageUse<'_>| kind == WorkloadKind::Pod && evaluator.is_pinned_in_pods(namespace, image.image);
+            compared = match &rules.templates {
+                Some(templates) => templates.compare(owner, namespace, &mut images, &is_pinned_now, deadline),
+                None => {
+                    images.retain(is_pinned_now);
+                    (!images.is_empty()).then_some(Compared::PinnedNow)
+                }
+            };
         }
         if compared.is_none() {
             return Decision::allow(Basis::Exempt(exemption));
         }
+    }
+    if let Some(why) = kind.lacks_pod_spec(object) {
+        return Decision::denied(why);
     }
     let mut changes_images = true;
     if let Some(stored) = request.stored() {
@@ -176,7 +193,7 @@ pub fn decide(
     }
     let context = kind.pull_context(object, namespace);
     let evaluations = evaluate_all(evaluator, &context, &images, deadline, now);
-    let mut decision = Decision::from_images(rules, &images, evaluations);
+    let mut decision = Decision::from_images(rules, kind, &images, evaluations);
     if !changes_images {
         // The template of a Job is immutable, and the API server refuses a patch of it.
         decision.operations.clear();
@@ -195,16 +212,27 @@ impl Decision {
             "{what} is not something that Portreeve can decide on; correct the webhook configuration's rules so that it \
              is not sent here"
         );
+        Self::denied(reason)
+    }
+
+    fn denied(reason: String) -> Self {
         Self { allowed: false, basis: Basis::NotOurs(reason), operations: Vec::new(), compared: None }
     }
 
     #[expect(clippy::vec_box, reason = "the findings keep the boxes")]
-    fn from_images(rules: &DecisionRules, images: &[ImageUse<'_>], evaluations: Vec<Box<Evaluation>>) -> Self {
+    fn from_images(
+        rules: &DecisionRules,
+        kind: WorkloadKind,
+        images: &[ImageUse<'_>],
+        evaluations: Vec<Box<Evaluation>>,
+    ) -> Self {
         let mut operations = Vec::new();
         let mut findings = Vec::with_capacity(images.len());
         for (image, evaluation) in images.iter().zip(evaluations) {
-            if let (Some(digest), Some(reference)) = (evaluation.pin, &evaluation.reference) {
-                operations.extend(Operation::pin(image, reference, digest));
+            if let Some(pin) = evaluation.pin.filter(|pin| pin.applies_to(kind))
+                && let Some(reference) = &evaluation.reference
+            {
+                operations.extend(Operation::pin(image, reference, pin.digest));
             }
             let mode = evaluation.mode(rules.mode);
             findings.push(ImageFinding {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::combine::{CheckVerdict, Combined, Level, RuleVerdict, any_of, deciding};
+use super::combine::{CheckVerdict, Combined, Level, Pin, RuleVerdict, any_of, deciding};
 use crate::base::context::Deadline;
 use crate::keychain::{Keychain, MountedCredentials, PodKeychain, PulledConfigs};
 use crate::kube::pull_secrets::PullContext;
@@ -17,7 +17,6 @@ use crate::policy::{self, MAX_DENIAL, PolicySet, Rule, Selection, Together};
 use crate::schemes::{
     Check, Finding, Freshness, Mode, Query, Refusal, Requirement, Schemes, Subject, Trace, Verified, WaitNotice,
 };
-use portreeve_verify::VerifiedDigest;
 use portreeve_verify::image::{Glob, Reference};
 use portreeve_verify::text::printable;
 
@@ -75,7 +74,7 @@ pub struct Evaluation {
     /// The verdict.
     pub verdict: Verdict,
     /// The digest to pin the image to; `None` if it is not verified, or no rule asks for it.
-    pub pin: Option<VerifiedDigest>,
+    pub pin: Option<Pin>,
     /// How long it took.
     pub times: PhaseTimes,
 }
@@ -284,6 +283,13 @@ impl Evaluator {
             pin,
             times: times.get(),
         }
+    }
+
+    /// Is an image pinned when a Pod is made (`mutateImage: pods`)? Not if it names a digest.
+    pub(super) fn is_pinned_in_pods(&self, namespace: &str, image: &str) -> bool {
+        let Some(policies) = self.policies.get().filter(|policies| policies.has_pinned_pods()) else { return false };
+        let reference = Reference::parse(image).ok().filter(|reference| reference.digest().is_none());
+        reference.is_some_and(|reference| policies.pins_in_pods(namespace, &reference))
     }
 
     /// Makes one check of an image, whatever the policies say. For people who look at an image before they write a policy.

@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use super::custom::CustomKinds;
 use super::request::{Object, OwnerReference, Request};
 use super::workload::WorkloadKind;
 
@@ -39,6 +40,8 @@ pub enum Exemption {
 pub struct Owner {
     /// Its kind.
     pub(super) kind: WorkloadKind,
+    /// For a custom kind, the version in which it is read from the API server; otherwise empty.
+    pub(super) version: String,
     /// Its name.
     pub(super) name: String,
     /// Its uid; empty where the reference has none.
@@ -56,7 +59,13 @@ impl Exemption {
     }
 
     /// The exemption of a request; `None` if it must be verified.
-    pub fn of(request: &Request, kind: WorkloadKind, object: &Object, trusted_controllers: &[String]) -> Option<Self> {
+    pub fn of(
+        request: &Request,
+        kind: WorkloadKind,
+        object: &Object,
+        trusted_controllers: &[String],
+        custom: CustomKinds,
+    ) -> Option<Self> {
         let stored = request.stored();
         // A finalizer keeps a deleted ReplicaSet writable, and a rollback copies its template.
         if stored.is_some_and(|stored| !kind.new_images(object, stored).is_empty()) {
@@ -72,7 +81,7 @@ impl Exemption {
         }
         if trusted_controllers.iter().any(|trusted| trusted == username) {
             let owners = object.metadata.as_ref()?.owner_references.as_deref()?;
-            return Some(Self::Child { owner: owners.iter().find_map(|owner| maker(owner, kind))? });
+            return Some(Self::Child { owner: owners.iter().find_map(|owner| maker(owner, kind, custom))? });
         }
         None
     }
@@ -81,11 +90,16 @@ impl Exemption {
 /// The owner, if the reference names the managing controller, and the owner's kind and API group make such children. A
 /// Deployment never has such an owner: its author wrote the reference, and the Deployment's own controller can roll it back to
 /// other images.
-fn maker(owner: &OwnerReference, child: WorkloadKind) -> Option<Owner> {
-    let group = owner.api_version.rsplit_once('/').map_or("", |(group, _)| group);
-    let kind =
-        WorkloadKind::of(group, &owner.kind).filter(|kind| owner.controller == Some(true) && kind.makes(child))?;
-    Some(Owner { kind, name: owner.name.clone(), uid: owner.uid.clone().unwrap_or_default() })
+fn maker(owner: &OwnerReference, child: WorkloadKind, custom: CustomKinds) -> Option<Owner> {
+    let (group, version) = owner.api_version.rsplit_once('/').unwrap_or(("", &owner.api_version));
+    let kind = custom.kind(group, &owner.kind).filter(|kind| owner.controller == Some(true) && kind.makes(child))?;
+    let version = match kind {
+        WorkloadKind::Custom(_) if version.is_empty() => return None,
+        WorkloadKind::Custom(_) => version,
+        _ => "",
+    };
+    let (version, name) = (version.to_owned(), owner.name.clone());
+    Some(Owner { kind, version, name, uid: owner.uid.clone().unwrap_or_default() })
 }
 
 /// Only the node that a mirror pod is bound to can create it: the user `system:node:<name>` in the group `system:nodes`.
@@ -138,7 +152,7 @@ mod tests {
         .unwrap();
         let trusted: Vec<String> = DEFAULT_TRUSTED_CONTROLLERS.iter().map(|&name| name.to_owned()).collect();
         let object = request.object.as_deref().unwrap();
-        Exemption::of(&request, kind, object, &trusted).map(|exemption| exemption.code())
+        Exemption::of(&request, kind, object, &trusted, CustomKinds::default()).map(|exemption| exemption.code())
     }
 
     fn owned(api_version: &str, kind: &str, controller: &str) -> String {

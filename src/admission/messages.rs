@@ -3,6 +3,7 @@
 //! Every message is printable and of bounded length, whatever a tenant or a server wrote.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::combine::{RuleVerdict, deciding};
@@ -11,7 +12,7 @@ use super::evaluate::{Evaluation, Verdict};
 use super::patch;
 use super::request::Request;
 use super::response::Response;
-use crate::policy::Rule;
+use crate::policy::{Rule, Scope};
 use crate::schemes::{Freshness, Verified};
 use portreeve_verify::text::{printable, to_printable};
 
@@ -39,7 +40,7 @@ pub fn response(api_version: &str, request: &Request, decision: &Decision) -> Re
         message: if decision.allowed { String::new() } else { denial(request, decision) },
         patch: patch::to_json(&decision.operations),
         warnings: warnings(decision),
-        audit_annotations: audit_annotations(decision),
+        audit_annotations: audit_annotations(request, decision),
     }
 }
 
@@ -240,10 +241,11 @@ fn warnings(decision: &Decision) -> Vec<String> {
     warnings
 }
 
-/// Digests and signers for the audit log. The values stay short, because the log stores them for every request. The keys are
-/// in alphabetical order.
-fn audit_annotations(decision: &Decision) -> Vec<(&'static str, String)> {
-    let mut annotations = Vec::with_capacity(4);
+/// Digests, policies and signers for the audit log, and the uid, by which the log line of the request is found: the audit event
+/// has an ID of its own. The values stay short, because the log stores them for every request. The keys are in alphabetical
+/// order.
+fn audit_annotations(request: &Request, decision: &Decision) -> Vec<(&'static str, String)> {
+    let mut annotations = Vec::with_capacity(5);
     if let Some(compared) = &decision.compared {
         annotations.push(("compared", compared.to_string()));
     }
@@ -257,8 +259,20 @@ fn audit_annotations(decision: &Decision) -> Vec<(&'static str, String)> {
         Basis::Images(findings) => {
             let (mut digests, mut schemes, mut signers) =
                 (Annotation::default(), Annotation::default(), Annotation::default());
+            let mut policies = Annotation::default();
             for finding in findings {
                 let image = image(finding);
+                let Evaluation { rule, others, .. } = &*finding.evaluation;
+                let rules = rule.iter().chain(others.iter().map(|other| &other.rule));
+                for (index, rule) in rules.clone().enumerate() {
+                    let is_same = |other: &&Arc<Rule>| other.scope == rule.scope && other.policy == rule.policy;
+                    match index {
+                        0 => policies.begin(&image),
+                        _ if rules.clone().take(index).any(|other| is_same(&other)) => continue,
+                        _ => policies.add(","),
+                    }
+                    policies.add_policy(rule);
+                }
                 for (index, (scheme, _)) in finding.evaluation.deciding().enumerate() {
                     match index {
                         0 => schemes.begin(&image),
@@ -286,11 +300,14 @@ fn audit_annotations(decision: &Decision) -> Vec<(&'static str, String)> {
                     Verdict::Unavailable { .. } => digests.add("unavailable"),
                 }
             }
-            for (key, annotation) in [("images", digests), ("schemes", schemes), ("signers", signers)] {
+            for (key, annotation) in
+                [("images", digests), ("policies", policies), ("schemes", schemes), ("signers", signers)]
+            {
                 annotations.extend(annotation.into_value().map(|value| (key, value)));
             }
         }
     }
+    annotations.push(("uid", printable(&request.uid, 64)));
     annotations
 }
 
@@ -320,6 +337,19 @@ impl Annotation {
         if let Some(end) = self.ends.last_mut() {
             *end = self.text.len();
         }
+    }
+
+    /// Adds the name of a rule's policy: `ImagePolicy/line-1/plant-floor`, `ClusterImagePolicy/site`.
+    fn add_policy(&mut self, rule: &Rule) {
+        match &rule.scope {
+            Scope::Namespace(namespace) => {
+                self.add("ImagePolicy/");
+                self.add(namespace);
+                self.add("/");
+            }
+            Scope::Cluster => self.add("ClusterImagePolicy/"),
+        }
+        self.add(&rule.policy);
     }
 
     /// The first entries, up to [`MAX_ANNOTATION_BYTES`], and the number of the others. `None` if there is no entry.
@@ -390,7 +420,7 @@ mod tests {
         let few = answer(&decision(3, "x", "no", true));
         assert_eq!(few.message.lines().count(), 4, "{few:?}");
         let images = "0/x=rejected:no-such-tag 1/x=rejected:no-such-tag 2/x=rejected:no-such-tag";
-        assert_eq!(few.audit_annotations, [("images", images.to_owned())]);
+        assert_eq!(few.audit_annotations, [("images", images.to_owned()), ("uid", "u".to_owned())]);
         assert_eq!(answer(&decision(3, "x", "no", false)).warnings.len(), 3);
     }
 }

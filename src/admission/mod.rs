@@ -5,6 +5,7 @@
 
 pub(crate) mod children;
 pub mod combine;
+pub mod custom;
 pub mod decide;
 pub mod evaluate;
 pub(crate) mod exempt;

@@ -5,7 +5,8 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use super::request::{Container, GroupVersionKind, Object, Spec};
+use super::custom::CustomKind;
+use super::request::{Container, Object, Spec};
 use crate::kube::object_name::Resource;
 use crate::kube::pull_secrets::PullContext;
 
@@ -30,10 +31,12 @@ pub enum WorkloadKind {
     Job,
     /// batch
     CronJob,
+    /// A kind of the configuration's list `admission.workloads`.
+    Custom(&'static CustomKind),
 }
 
 impl WorkloadKind {
-    /// The kind by its group and name, in every served version; `None` for any other kind.
+    /// Kubernetes' own kind by its group and name, in every served version; `None` for any other kind.
     pub fn of(group: &str, kind: &str) -> Option<Self> {
         Some(match (group, kind) {
             ("", "Pod") => Self::Pod,
@@ -49,11 +52,6 @@ impl WorkloadKind {
         })
     }
 
-    /// The kind of a request.
-    pub fn of_request(kind: &GroupVersionKind) -> Option<Self> {
-        Self::of(kind.group.as_deref().unwrap_or_default(), &kind.kind)
-    }
-
     /// Where the API server serves objects of this kind.
     pub fn resource(self) -> Resource {
         let (api, plural, kind) = match self {
@@ -66,29 +64,38 @@ impl WorkloadKind {
             Self::StatefulSet => ("apis/apps/v1", "statefulsets", "StatefulSet"),
             Self::Job => ("apis/batch/v1", "jobs", "Job"),
             Self::CronJob => ("apis/batch/v1", "cronjobs", "CronJob"),
+            Self::Custom(custom) => return custom.resource(),
         };
         Resource { api, plural, kind }
     }
 
-    /// Does the controller of this kind make objects of that kind from a template?
+    /// Does the controller of this kind make objects of that kind from a template? The controller of a custom kind may make any
+    /// of the kinds that other controllers make.
     pub fn makes(self, child: Self) -> bool {
         match child {
             Self::Pod => matches!(
                 self,
-                Self::ReplicaSet | Self::ReplicationController | Self::DaemonSet | Self::StatefulSet | Self::Job
+                Self::ReplicaSet
+                    | Self::ReplicationController
+                    | Self::DaemonSet
+                    | Self::StatefulSet
+                    | Self::Job
+                    | Self::Custom(_)
             ),
-            Self::ReplicaSet => self == Self::Deployment,
-            Self::Job => self == Self::CronJob,
+            Self::ReplicaSet => matches!(self, Self::Deployment | Self::Custom(_)),
+            Self::Job => matches!(self, Self::CronJob | Self::Custom(_)),
             _ => false,
         }
     }
 
     /// The pods' spec in an object of this kind, and the JSON pointer (RFC 6901) to it. `None` if there is no spec: no pod
-    /// could run, and the API server refuses the object.
+    /// could run, and the API server refuses the object, unless it is a custom resource ([`super::custom`]).
     fn pod_spec(self, object: &Object) -> Option<(&'static str, &Spec)> {
         let spec = object.spec.as_ref();
         match self {
             Self::Pod => Some(("/spec", spec?)),
+            // `CustomKind` put it there.
+            Self::Custom(custom) => Some((custom.pointer(), spec?)),
             Self::PodTemplate => Some(("/template/spec", object.template.as_ref()?.spec.as_deref()?)),
             Self::CronJob => {
                 let job = spec?.job_template.as_ref()?.spec.as_deref()?;
@@ -100,6 +107,22 @@ impl WorkloadKind {
             | Self::DaemonSet
             | Self::StatefulSet
             | Self::Job => Some(("/spec/template/spec", spec?.template.as_ref()?.spec.as_deref()?)),
+        }
+    }
+
+    /// Why an object of this kind cannot be without a pod spec, if it is and cannot.
+    pub(super) fn lacks_pod_spec(self, object: &Object) -> Option<String> {
+        match self {
+            Self::Custom(custom) if object.spec.is_none() => custom.denies_absent(),
+            _ => None,
+        }
+    }
+
+    /// The object of this kind in a text.
+    pub(super) fn read(self, text: &str) -> Option<Object> {
+        match self {
+            Self::Custom(custom) => custom.read(text, &[]).ok(),
+            _ => serde_json::from_str(text).ok(),
         }
     }
 

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
-use crate::admission::workload::WorkloadKind;
+use crate::admission::custom::CustomKinds;
 use crate::base::text::nearest;
 use crate::yaml::list::{self, Identity};
 use crate::yaml::tree::{self, At, Node};
@@ -51,8 +51,9 @@ pub(super) enum Item {
     },
 }
 
-/// Reads an input. `namespace` is used for manifests that name none.
-pub(super) fn read(bytes: &[u8], namespace: &str) -> Result<Vec<Item>, ManifestError> {
+/// Reads an input. `namespace` is used for manifests that name none. Custom resources of the kinds that the configuration names
+/// are workloads as well.
+pub(super) fn read(bytes: &[u8], namespace: &str, custom: CustomKinds) -> Result<Vec<Item>, ManifestError> {
     // An AdmissionReview in JSON is passed on byte for byte, as the webhook would receive it.
     if let Ok(Head { kind: Some(kind) }) = serde_json::from_slice::<Head>(bytes)
         && kind == REVIEW
@@ -66,13 +67,13 @@ pub(super) fn read(bytes: &[u8], namespace: &str) -> Result<Vec<Item>, ManifestE
     if let Some(values) = json_stream(bytes) {
         for (index, value) in values.into_iter().enumerate() {
             let of_value = |source| ManifestError::InStream { value: index + 1, source: Box::new(source) };
-            items.extend(read(value, namespace).map_err(of_value)?);
+            items.extend(read(value, namespace, custom).map_err(of_value)?);
         }
         return Ok(items);
     }
     let text = std::str::from_utf8(bytes).map_err(ManifestError::NotText)?;
     for document in &yaml::documents(text).map_err(ManifestError::Yaml)? {
-        add(document, list::identity(document), namespace, &mut items)?;
+        add(document, list::identity(document), (namespace, custom), &mut items)?;
     }
     if items.is_empty() {
         return Err(ManifestError::Empty);
@@ -123,7 +124,7 @@ fn label(kind: &str, namespace: Option<&str>, name: Option<&str>) -> String {
 fn add(
     object: &Node,
     identity: Option<Identity<'_>>,
-    default_namespace: &str,
+    (default_namespace, custom): (&str, CustomKinds),
     items: &mut Vec<Item>,
 ) -> Result<(), ManifestError> {
     let Some((api_version, kind)) = identity else { return Err(ManifestError::NotAnObject { at: object.at }) };
@@ -138,7 +139,7 @@ fn add(
         }
         return match object.entry("items").map(|items| (items.at, &items.value)) {
             Some((_, tree::Value::List(members))) => members.iter().try_for_each(|item| {
-                add(item, list::identity_of_item(item, (api_version, kind)), default_namespace, items)
+                add(item, list::identity_of_item(item, (api_version, kind)), (default_namespace, custom), items)
             }),
             // Go prints an empty list as `null`.
             Some((_, tree::Value::Null)) => Ok(()),
@@ -146,7 +147,7 @@ fn add(
             None => wrong(object.at, "it has no \"items\"".to_owned()),
         };
     }
-    let known = WorkloadKind::of(group, kind).is_some() || (group == "admission.k8s.io" && kind == REVIEW);
+    let known = custom.kind(group, kind).is_some() || (group == "admission.k8s.io" && kind == REVIEW);
     if !known && let Some(meant) = near_miss(group, kind) {
         let at = object.get("kind").map_or(object.at, |kind| kind.at);
         return Err(ManifestError::NearMiss { at, api_version: api_version.to_owned(), kind: kind.to_owned(), meant });

@@ -44,7 +44,7 @@ fn review_input(
         }
     };
     let items = match bytes {
-        Ok(bytes) => manifest::read(&bytes, namespace),
+        Ok(bytes) => manifest::read(&bytes, namespace, engine.custom_kinds()),
         Err(error) => return complain(&format!("{name}: {error}")),
     };
     let items = match items {

@@ -51,6 +51,7 @@ pub fn engine(config: &Config, waiting: Arc<Waiting>, metrics: Arc<Metrics>) -> 
         mode: config.mode,
         trusted_controllers: config.trusted_controllers.clone(),
         unchanged_templates: config.unchanged_templates,
+        custom_kinds: config.custom_kinds,
         templates: match config.children {
             Children::Trust => None,
             Children::Compare => Some(Templates::new(api(Purpose::Owners)?)),

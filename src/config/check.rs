@@ -30,7 +30,7 @@ impl Checker<'_> {
     }
 
     /// The file that decides on a key, for errors.
-    fn file(&self, key: &'static str) -> PathBuf {
+    pub(super) fn file(&self, key: &'static str) -> PathBuf {
         let deciding = self.files.iter().rfind(|(_, document)| value(document, key).is_some());
         deciding.or(self.files.last()).map_or_else(|| "(defaults)".into(), |(file, _)| file.clone())
     }
@@ -40,7 +40,7 @@ impl Checker<'_> {
         self.find(key).is_some()
     }
 
-    fn find(&self, key: &'static str) -> Option<&Node> {
+    pub(super) fn find(&self, key: &'static str) -> Option<&Node> {
         debug_assert!(DOCUMENT.has(key), "{key} is not in the schema");
         self.files.iter().rev().find_map(|(_, document)| value(document, key))
     }

@@ -8,6 +8,7 @@ mod check;
 mod error;
 mod notes;
 mod schema;
+mod workloads;
 
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use log::LevelFilter;
 
 use crate::admission::children::Children;
+use crate::admission::custom::CustomKinds;
 use crate::admission::decide::UnchangedTemplates;
 use crate::admission::exempt::DEFAULT_TRUSTED_CONTROLLERS;
 use crate::base::files::{FileError, into_text, read_any};
@@ -82,6 +84,8 @@ pub struct Config {
     pub unchanged_templates: UnchangedTemplates,
     /// Whether the images of a trusted controller's children are compared with those of their owners.
     pub children: Children,
+    /// The kinds of custom resources that are verified.
+    pub custom_kinds: CustomKinds,
     /// The format of log lines.
     pub log_format: Format,
     /// The least severe level that is logged.
@@ -214,6 +218,7 @@ impl Config {
             trusted_controllers: controllers.into_iter().map(str::to_owned).collect(),
             unchanged_templates,
             children,
+            custom_kinds: workloads::read(&read)?,
             log_format,
             log_level,
             files: Vec::new(),

@@ -42,6 +42,16 @@ pub(super) const DOCUMENT: Shape = Mapping(&[
             ("trustedControllers", List(&Text)),
             ("unchangedTemplates", Word(&["verify", "skip"], "skip or verify")),
             ("children", Word(&["trust", "compare"], "trust or compare")),
+            (
+                "workloads",
+                List(&Mapping(&[
+                    ("group", Text),
+                    ("kind", Text),
+                    ("podSpec", Text),
+                    ("resource", Text),
+                    ("whenAbsent", Word(&["deny", "allow"], "deny or allow")),
+                ])),
+            ),
         ]),
     ),
     (

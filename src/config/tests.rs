@@ -187,6 +187,7 @@ fn every_key_has_an_effect() {
                 Shape::Truth => "true",
                 Shape::Count => "7",
                 Shape::CountOrText(_) => "7KiB",
+                Shape::List(Shape::Mapping(_)) => "[{ group: a.b, kind: X, podSpec: /spec }]",
                 Shape::List(_) => "[x]",
                 Shape::Map(_) if *name == "servers" => "{ a.io: 'https://x.example' }",
                 Shape::Map(_) if *name == "signatures" => "{ a.io/: 'https://x.example/' }",

@@ -153,15 +153,16 @@ impl Api {
         Ok(account.into_pull_secrets())
     }
 
-    /// What `read` makes of the object with this name and uid.
+    /// What `read` makes of the object with this name and uid. The version can be empty, if the resource names one.
     pub(crate) fn owner<T>(
         &self,
-        resource: Resource,
+        (resource, version): (Resource, &str),
         (namespace, name, uid): (&str, &str, &str),
         read: &dyn Fn(&[u8]) -> Option<T>,
         deadline: Deadline,
     ) -> Result<T, ApiError> {
-        let body = self.fetch(Kind::Owner(resource), namespace, name, deadline).map_err(|kind| self.error(kind))?;
+        let body =
+            self.fetch(Kind::Owner(resource), version, (namespace, name), deadline).map_err(|kind| self.error(kind))?;
         let head: Option<OwnerObject> = serde_json::from_slice(&body).ok();
         let head = head.filter(|head| head.is_named(resource.kind, namespace, name));
         let Some(head) = head else { return Err(self.error(ApiErrorKind::OtherObject)) };
@@ -176,18 +177,25 @@ impl Api {
     }
 
     fn get<T: Object>(&self, kind: Kind, namespace: &str, name: &str, deadline: Deadline) -> Result<T, ApiError> {
-        let body = self.fetch(kind, namespace, name, deadline).map_err(|kind| self.error(kind))?;
+        let body = self.fetch(kind, "", (namespace, name), deadline).map_err(|kind| self.error(kind))?;
         let object: Option<T> = serde_json::from_slice(&body).ok();
         object.filter(|object| object.is_named(namespace, name)).ok_or_else(|| self.error(ApiErrorKind::OtherObject))
     }
 
     /// The bytes of one object.
-    fn fetch(&self, kind: Kind, namespace: &str, name: &str, deadline: Deadline) -> Result<Vec<u8>, ApiErrorKind> {
+    fn fetch(
+        &self,
+        kind: Kind,
+        version: &str,
+        (namespace, name): (&str, &str),
+        deadline: Deadline,
+    ) -> Result<Vec<u8>, ApiErrorKind> {
         // A tenant writes the name, and it becomes part of a URL.
         check_names(kind, namespace, name).map_err(ApiErrorKind::InvalidName)?;
         let token = self.token()?;
         let Resource { api, plural, .. } = kind.resource();
-        let url = format!("{}/{api}/namespaces/{namespace}/{plural}/{name}", self.server);
+        let slash = if version.is_empty() { "" } else { "/" };
+        let url = format!("{}/{api}{slash}{version}/namespaces/{namespace}/{plural}/{name}", self.server);
         let peer = Peer { kind: metrics::Peer::KubernetesApi, probe: &self.probe, permit: None };
         let response =
             self.http.get(&url, JSON, Some(&token), MAX_RESPONSE, deadline, peer).map_err(|error| match error {

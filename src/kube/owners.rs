@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::api::Api;
 use super::cache::{Cache, KEEP_FAILURE};
 use super::error::ObjectError;
-use super::object_name::{Kind, Resource, check_names};
+use super::object_name::{Kind, Resource, check_names, is_dns_label};
 use super::pull_secrets::describe;
 use crate::base::context::Deadline;
 
@@ -29,6 +29,8 @@ pub struct Owners<T> {
 pub struct OwnerName<'a> {
     /// Its kind.
     pub resource: Resource,
+    /// The version to read it in; empty if `resource` names one.
+    pub version: &'a str,
     /// The namespace, as the API server named it.
     pub namespace: &'a str,
     /// Its name.
@@ -50,15 +52,19 @@ impl<T> Owners<T> {
         deadline: Deadline,
         read: &dyn Fn(&[u8]) -> Option<T>,
     ) -> Result<Arc<T>, ObjectError> {
-        let OwnerName { resource, namespace, name, uid } = *owner;
+        let OwnerName { resource, version, namespace, name, uid } = *owner;
         check_names(Kind::Owner(resource), namespace, name)?;
         if !(1..=MAX_UID).contains(&uid.len()) {
             return Err(ObjectError::Unusable(
                 "cannot be told from others of its name: its uid is missing or too long".to_owned(),
             ));
         }
-        let get = |deadline| Ok(self.api.owner(resource, (namespace, name, uid), read, deadline)?);
-        self.cache.get(namespace, &format!("{}/{name}/{uid}", resource.plural), deadline.half(), &get)
+        // The reference names it, and it becomes part of a URL.
+        if !version.is_empty() && !is_dns_label(version) {
+            return Err(ObjectError::Unusable("is named in a version that no API can have".to_owned()));
+        }
+        let get = |deadline| Ok(self.api.owner((resource, version), (namespace, name, uid), read, deadline)?);
+        self.cache.get(namespace, &format!("{}/{}/{name}/{uid}", resource.api, resource.plural), deadline.half(), &get)
     }
 }
 

@@ -36,7 +36,7 @@ pub use requirement::MAX_DENIAL;
 pub use selection::Together;
 pub use set::{PolicySet, Selection};
 
-use crate::schemes::{Mode, Requirement, Signed};
+use crate::schemes::{Mode, MutateImage, Requirement, Signed};
 use crate::yaml::tree::At;
 use portreeve_verify::image::Glob;
 use portreeve_verify::text::{printable, to_printable};
@@ -93,9 +93,9 @@ impl Rule {
         self.signed().map_or(Mode::Enforce, |signed| signed.mode)
     }
 
-    /// Is a verified tag replaced by its digest?
-    pub fn mutates_image(&self) -> bool {
-        self.signed().is_some_and(|signed| signed.mutate_image)
+    /// Where is a verified tag replaced by its digest?
+    pub fn mutate_image(&self) -> MutateImage {
+        self.signed().map_or(MutateImage::Nowhere, |signed| signed.mutate_image)
     }
 
     /// The policy, for messages: `ImagePolicy line-1/plant-floor`.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::fault::Fault;
 use super::fields::Problems;
 use super::{Mode, Requirement, Signed, cosign, notary};
-use crate::schemes::Check;
+use crate::schemes::{Check, MutateImage};
 use crate::yaml::tree::{Node, Value};
 
 const POLICY: &[&str] =
@@ -32,7 +32,7 @@ pub(crate) fn read_requirement(policy: &Node, problems: &mut Problems) -> Option
     let rejects = refuse_unsupported(policy, problems);
     let mode =
         problems.choice(policy, "mode", &[("enforce", Mode::Enforce), ("warn", Mode::Warn)], "\"enforce\" or \"warn\"");
-    let mutate_image = problems.boolean(policy, "mutateImage").unwrap_or(true);
+    let mutate_image = read_mutate_image(policy, problems);
     // All are read before one of them decides: any field could be misplaced.
     let checks = read_checks(policy, problems);
     let any_of = policy.entry("anyOf").map(|any_of| read_any_of(any_of, problems));
@@ -57,6 +57,25 @@ pub(crate) fn read_requirement(policy: &Node, problems: &mut Problems) -> Option
         Some(alternatives) => alternatives?.into_iter().map(|own| [checks.clone(), own].concat()).collect(),
     };
     Some(Requirement::Signed(Signed { mode: mode.unwrap_or_default(), mutate_image, any_of }))
+}
+
+/// Reads `mutateImage`: true, false or `pods`.
+fn read_mutate_image(policy: &Node, problems: &mut Problems) -> MutateImage {
+    let Some(value) = policy.get("mutateImage") else { return MutateImage::default() };
+    match &value.value {
+        Value::Bool(true) => MutateImage::Everywhere,
+        Value::Bool(false) => MutateImage::Nowhere,
+        Value::Text(text) if text == "pods" => MutateImage::Pods,
+        Value::Text(text) => {
+            let (field, expected) = ("mutateImage", "true, false or \"pods\"");
+            problems.report(value.at, Fault::Value { field, found: text.clone(), expected });
+            MutateImage::default()
+        }
+        _ => {
+            problems.wrong_type("mutateImage", "true, false or \"pods\"", value);
+            MutateImage::default()
+        }
+    }
 }
 
 /// Reads the checks that stand side by side in `policy`, or in an element of `anyOf`: none if trust is off and alone. `None` if

@@ -14,7 +14,7 @@ use super::pattern::Pattern;
 use super::problem::PolicyProblem;
 use super::selection::{Found, Rules, Together};
 use super::{Rule, Scope};
-use crate::schemes::Check;
+use crate::schemes::{Check, MutateImage};
 use portreeve_verify::image::Reference;
 use portreeve_verify::ordered;
 
@@ -24,6 +24,8 @@ pub struct PolicySet {
     namespaces: BTreeMap<String, Rules>,
     cluster: Option<Rules>,
     documents: usize,
+    /// Does a rule say `mutateImage: pods`?
+    pins_pods: bool,
 }
 
 /// The rules that were selected for one image.
@@ -60,6 +62,18 @@ impl PolicySet {
                 Selection::NoMatch { scope, policies: rules.policies() }
             }
         }
+    }
+
+    /// Does a rule for this image say `mutateImage: pods`?
+    pub fn pins_in_pods(&self, namespace: &str, image: &Reference) -> bool {
+        let Selection::Rules(alternatives) = self.select(namespace, image) else { return false };
+        let mut rules = alternatives.iter().flat_map(|together| &together.rules);
+        rules.any(|rule| rule.mutate_image() == MutateImage::Pods)
+    }
+
+    /// Does any rule say `mutateImage: pods`?
+    pub fn has_pinned_pods(&self) -> bool {
+        self.pins_pods
     }
 
     /// The number of policies (documents).
@@ -130,6 +144,8 @@ impl PolicySet {
                 }
             }
         }
+        let pins_pods = set.rules().any(|rule| rule.mutate_image() == MutateImage::Pods);
+        set.pins_pods = pins_pods;
         if problems.is_empty() { Ok(set) } else { Err(problems) }
     }
 }

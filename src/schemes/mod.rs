@@ -45,10 +45,22 @@ pub enum Requirement {
 pub struct Signed {
     /// `policy.mode`.
     pub mode: Mode,
-    /// `policy.mutateImage`; true by default.
-    pub mutate_image: bool,
+    /// `policy.mutateImage`.
+    pub mutate_image: MutateImage,
     /// Alternatives, of which one is enough. All checks of an alternative must hold, and name the same digest.
     pub any_of: Vec<Vec<Check>>,
+}
+
+/// Where a verified tag is replaced by the digest that was signed. The later ones include the earlier ones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MutateImage {
+    /// `false`: nowhere.
+    Nowhere,
+    /// `pods`: in Pods, also in those that trusted controllers make. Templates stay as they are written.
+    Pods,
+    /// `true`: in templates and Pods.
+    #[default]
+    Everywhere,
 }
 
 /// The effect of a bad verdict.

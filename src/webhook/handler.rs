@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::decision_log::{self, LoggedDecision, LoggedRequest};
 use super::{Endpoint, counting, policy_review, response};
+use crate::admission::custom::CustomKinds;
 use crate::admission::decide::{Decision, DecisionRules, decide};
 use crate::admission::evaluate::{Evaluator, PoliciesInForce};
 use crate::admission::messages;
@@ -44,6 +45,11 @@ impl Engine {
         self.rules.mode
     }
 
+    /// The kinds of custom resources that the configuration names.
+    pub fn custom_kinds(&self) -> CustomKinds {
+        self.rules.custom_kinds
+    }
+
     /// The response to the bytes of a review, with the decision, or with the reason why there is none.
     pub fn review(
         &self,
@@ -52,7 +58,7 @@ impl Engine {
         deadline: Deadline,
     ) -> (HttpResponse, Result<(Review, Decision), ReviewError>) {
         let started = Instant::now();
-        let parsed = Review::parse(body);
+        let parsed = self.rules.custom_kinds.parse(body);
         self.metrics.phase(Phase::Read, started.elapsed());
         let (response, outcome, decided) = match parsed {
             Ok(review) => {

@@ -25,7 +25,7 @@ fn verdict(repository: &Arc<Repository>, scheme: &'static str, letter: char) -> 
     let mode = if letter.is_lowercase() { Mode::Warn } else { Mode::Enforce };
     let requirement = match letter {
         '-' => Requirement::Nothing,
-        _ => Requirement::Signed(Signed { mode, mutate_image: true, any_of: Vec::new() }),
+        _ => Requirement::Signed(Signed { mode, mutate_image: MutateImage::Everywhere, any_of: Vec::new() }),
     };
     let place = Place { file: PathBuf::from("p.yaml"), line: 1, column: 1 };
     let (policy, pattern) = ("p".to_owned(), "*".to_owned());
@@ -127,7 +127,7 @@ fn alternatives_and_lists_come_to_one_verdict() {
             };
             let combined = any_of(level, alternatives.split('|').map(verdicts));
             let word = combined.verdicts.first().map_or("none", |one| one.verdict.word());
-            let pin = combined.pin.map(|pin| if *pin.sha256().as_bytes() == [1; 32] { " a" } else { " b" });
+            let pin = combined.pin.map(|pin| if *pin.digest.sha256().as_bytes() == [1; 32] { " a" } else { " b" });
             assert_eq!(format!("{word}{}", pin.unwrap_or_default()), *expected, "{alternatives}");
             assert_eq!(asked.get(), *expected_asked, "{alternatives}");
             let kept = combined.verdicts.len() + combined.tried.len();

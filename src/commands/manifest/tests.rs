@@ -1,10 +1,11 @@
 //! What `review` takes, and what it refuses.
 
 use super::*;
+use crate::admission::custom::CustomKind;
 use crate::admission::request::Review;
 
 fn read(bytes: &[u8]) -> Result<Vec<Item>, ManifestError> {
-    super::read(bytes, "default")
+    super::read(bytes, "default", CustomKinds::default())
 }
 
 fn labels(text: &str) -> Vec<String> {
@@ -33,7 +34,7 @@ fn a_stream_of_manifests_becomes_reviews() {
 fn a_manifest_without_a_namespace_is_judged_in_the_one_that_is_given() {
     let text = b"apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Pod, metadata: {name: p}}\n\
                  - {apiVersion: v1, kind: Pod, metadata: {name: q, namespace: own}}\n";
-    let namespaces = super::read(text, "line-1").unwrap().into_iter().map(|item| match item {
+    let namespaces = super::read(text, "line-1", CustomKinds::default()).unwrap().into_iter().map(|item| match item {
         Item::Review { label, body } => (label, Review::parse(&body).unwrap().request.namespace.unwrap()),
         Item::NotAWorkload { .. } => panic!(),
     });
@@ -142,6 +143,25 @@ fn what_is_no_manifest_is_told() {
         let error = read(bytes).unwrap_err().to_string();
         assert!(error.starts_with(expected), "{error}");
     }
+}
+
+/// Custom resources of the kinds that the configuration names, alone and in a list.
+#[test]
+fn custom_kinds_are_workloads_where_they_are_named() {
+    let text = b"apiVersion: argoproj.io/v1alpha1\nkind: RolloutList\nitems:\n- metadata: {name: a}\n---\n\
+                 apiVersion: argoproj.io/v1\nkind: Rollout\nmetadata: {name: b}\n---\n\
+                 apiVersion: argoproj.io/v1\nkind: Workflow\nmetadata: {name: c}\n";
+    let kinds = CustomKinds::new(vec![CustomKind::new("argoproj.io", "Rollout", "/spec/template/spec").unwrap()]);
+    let decided = |kinds| {
+        let items = super::read(text, "default", kinds).unwrap().into_iter();
+        let label = |item| match item {
+            Item::Review { label, .. } => Some(label),
+            Item::NotAWorkload { .. } => None,
+        };
+        items.filter_map(label).collect::<Vec<_>>()
+    };
+    assert_eq!(decided(kinds.unwrap()), ["Rollout default/a", "Rollout default/b"]);
+    assert_eq!(decided(CustomKinds::default()), Vec::<String>::new());
 }
 
 /// Kubernetes' own kinds, and well-known foreign ones that share a name with one of them.

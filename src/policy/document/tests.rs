@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::schemes::notary::{Remap, UnavailableRule};
-use crate::schemes::{Check, Mode, Signed};
+use crate::schemes::{Check, Mode, MutateImage, Signed};
 
 const HEAD: &str = "apiVersion: portieris.cloud.ibm.com/v1\nkind: ClusterImagePolicy\nmetadata: {name: p}\nspec:\n";
 
@@ -75,7 +75,7 @@ spec: {repositories: []}
     let Requirement::Signed(first) = &rules[0].requirement else { panic!() };
     let [[Check::NotaryV1(check)]] = [first.any_of[0].as_slice()] else { panic!("{first:?}") };
     assert_eq!(check.signer_secrets, ["alice-key", "bob-key"]);
-    assert!(first.mutate_image && first.mode == Mode::Enforce);
+    assert_eq!((first.mutate_image, first.mode), (MutateImage::Everywhere, Mode::Enforce));
     assert!(rules[1..].iter().all(|rule| rule.requirement == Requirement::Nothing));
     assert_eq!(rules[0].describe(), "ImagePolicy line-1/signed-only (f, line 11)");
     assert_eq!((rules[1].place.line, rules[1].place.column), (21, 7));
@@ -123,7 +123,7 @@ fn every_setting_is_read() {
 ",
     );
     assert_eq!(signed.mode, Mode::Warn);
-    assert!(!signed.mutate_image);
+    assert_eq!(signed.mutate_image, MutateImage::Nowhere);
     let rule = match signed.any_of.into_iter().flatten().next() {
         Some(Check::NotaryV1(rule)) => rule,
         _ => panic!("no check of trust data"),
@@ -214,7 +214,7 @@ const BAD_POLICIES: &[(&str, &[&str])] = &[
     ),
     ("      mode: enforce\n", &["f:8:13: \"mode\" asks for a check"]),
     ("      mode: lax\n", &["f:8:13: \"mode\" cannot be \"lax\"; it is \"enforce\" or \"warn\""]),
-    ("      mutateImage: no\n", &["f:8:20: \"mutateImage\" must be true or false"]),
+    ("      mutateImage: no\n", &["f:8:20: \"mutateImage\" cannot be \"no\"; it is true, false or \"pods\""]),
     (
         "      trust: {enabled: true, whenUnavailable: usecached}\n",
         &["f:8:47: \"whenUnavailable\" cannot be \"usecached\""],

@@ -117,7 +117,35 @@ fn checks_side_by_side_must_all_hold() {
         let Ok(Requirement::Signed(signed)) = read(&format!("{{{COSIGN}, mode: {mode}, mutateImage: false}}")) else {
             panic!()
         };
-        assert_eq!((signed.mode == Mode::Warn, signed.mutate_image), (mode == "warn", false));
+        assert_eq!((signed.mode == Mode::Warn, signed.mutate_image), (mode == "warn", MutateImage::Nowhere));
+    }
+}
+
+#[test]
+fn images_are_pinned_everywhere_in_pods_or_nowhere() {
+    let pinned = |field: &str| match read(&format!("{{{COSIGN}{field}}}")) {
+        Ok(Requirement::Signed(signed)) => Ok(signed.mutate_image),
+        Ok(other) => panic!("{other:?}"),
+        Err(problems) => Err(problems),
+    };
+    for (field, expected) in [
+        ("", MutateImage::Everywhere),
+        (", mutateImage: true", MutateImage::Everywhere),
+        (", mutateImage: pods", MutateImage::Pods),
+        (", mutateImage: \"pods\"", MutateImage::Pods),
+        (", mutateImage: false", MutateImage::Nowhere),
+    ] {
+        assert_eq!(pinned(field), Ok(expected), "{field}");
+    }
+    for (field, expected) in [
+        (", mutateImage: pod", "\"mutateImage\" cannot be \"pod\"; it is true, false or \"pods\""),
+        (", mutateImage: \"true\"", "\"mutateImage\" cannot be \"true\""),
+        (", mutateImage: Pods", "\"mutateImage\" cannot be \"Pods\""),
+        (", mutateImage: 1", "\"mutateImage\" must be true, false or \"pods\", and is a number"),
+        (", mutateImage: [pods]", "\"mutateImage\" must be true, false or \"pods\", and is a list"),
+    ] {
+        let problems = pinned(field).unwrap_err();
+        assert!(problems[0].contains(expected), "{field}: {problems:?}");
     }
 }
 

@@ -110,6 +110,7 @@ fn pod_spec<'v>(kind: &Value, object: &'v Value) -> Option<&'v Value> {
         "Pod" => "/spec",
         "PodTemplate" => "/template/spec",
         "CronJob" => "/spec/jobTemplate/spec/template/spec",
+        "Machine" => "/spec/line/pod~1spec",
         _ => "/spec/template/spec",
     };
     object.pointer(pointer)
@@ -128,7 +129,9 @@ fn collect<'v>(value: &'v Value, images: &mut Vec<&'v str>) {
 
 fn engine() -> Engine {
     let config = r#"{"secrets": "/nonexistent", "credentials": {"mounted": "/nonexistent"}, "namespace": "portreeve",
-                     "trust": {"ca": "/nonexistent"}}"#;
+                     "trust": {"ca": "/nonexistent"}, "admission": {"workloads": [
+                       {"group": "argoproj.io", "kind": "Rollout", "podSpec": "/spec/template/spec"},
+                       {"group": "plant.example", "kind": "Machine", "podSpec": "/spec/line/pod~1spec"}]}}"#;
     let config = Config::parse(config, Path::new("fuzz")).expect("a configuration");
     let engine = setup::standalone_engine(&config).expect("an engine");
     let mut checked = Checked::default();

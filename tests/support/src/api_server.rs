@@ -163,7 +163,7 @@ impl Cluster {
         }
         let parts: Vec<&str> = request.target.split('/').skip(1).collect();
         let (["api", "v1", "namespaces", namespace, resource, name]
-        | ["apis", _, "v1", "namespaces", namespace, resource, name]) = parts[..]
+        | ["apis", _, _, "namespaces", namespace, resource, name]) = parts[..]
         else {
             return status(404, "NotFound", "the server could not find the requested resource", Some(json!({})));
         };
