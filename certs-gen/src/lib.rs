@@ -12,4 +12,4 @@ pub mod issue;
 pub mod manifest;
 pub mod options;
 
-pub use options::{Command, HELP, Options, Task};
+pub use options::{Command, HELP, OptionError, Options, Task};

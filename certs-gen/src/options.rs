@@ -11,14 +11,14 @@ use lexopt::prelude::*;
 pub const HELP: &str = "\
 Makes a CA and a serving certificate for Portreeve's webhook, and the manifests that bring them into the cluster.
 
-Usage: certs-gen [OPTION]...
+Usage: certs-gen --out DIR [OPTION]...
 
   --service NAME     the webhook's Service (portreeve)
   --namespace NAME   its namespace (portreeve)
   --dns NAME         a further DNS name or IP address; may be given several times
   --days N           how long the serving certificate is valid (365)
   --ca-days N        how long the CA is valid (3650, or as long as the certificate if that is longer)
-  --out DIR          where the files go; made if it is not there (.)
+  --out DIR          where the files go; made if it is not there
   --fill FILE        also put the CA and the Secret into this manifest, and write the result to DIR under its name;
                      may be given several times
   --renew            a new serving certificate by the CA that is in DIR, for the names that the old one has: the webhook
@@ -91,7 +91,7 @@ impl Default for Options {
             extra: Vec::new(),
             days: 365,
             ca_days: None,
-            out: PathBuf::from("."),
+            out: PathBuf::new(),
             fill: Vec::new(),
             task: Task::Make,
         }
@@ -107,7 +107,9 @@ impl Options {
         let mut parser = lexopt::Parser::from_iter(arguments);
         let mut options = Self::default();
         let (mut force, mut renew) = (false, false);
+        let mut is_bare = true;
         while let Some(argument) = parser.next()? {
+            is_bare = false;
             match argument {
                 Long("service") => options.service = Some(label("--service", parser.value()?)?),
                 Long("namespace") => options.namespace = Some(label("--namespace", parser.value()?)?),
@@ -122,6 +124,12 @@ impl Options {
                 Short('V') | Long("version") => return Ok(Command::Version),
                 other => return Err(other.unexpected().into()),
             }
+        }
+        if is_bare {
+            return Ok(Command::Help);
+        }
+        if options.out.as_os_str().is_empty() {
+            return Err(OptionError::NoDirectory);
         }
         if renew {
             for (given, other) in [(force, "--force"), (options.ca_days.is_some(), "--ca-days")] {
@@ -177,6 +185,8 @@ fn is_label(text: &str) -> bool {
 pub enum OptionError {
     /// Unknown, or a value is missing.
     Syntax(lexopt::Error),
+    /// `--out` is missing.
+    NoDirectory,
     /// A value is not UTF-8.
     NotText {
         /// The option.
@@ -227,6 +237,9 @@ impl fmt::Display for OptionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Syntax(error) => error.fmt(f),
+            Self::NoDirectory => {
+                f.write_str("--out DIR is missing: the directory for the files, such as --out site/certs")
+            }
             Self::NotText { option, value } => write!(f, "{option} {} is not UTF-8", value.display()),
             Self::NotALabel { option, value } => write!(
                 f,
@@ -285,9 +298,12 @@ mod tests {
         let line = "--service gate --namespace=edge-1 --dns gate.example.com --dns *.example.com --dns ::1 --days 30 \
                     --ca-days 90 --out /tmp/x --fill a.yaml --fill b.yaml --force";
         assert_eq!(parse(line), Ok(Command::Generate(expected)));
-        let renewal = Options { task: Task::Renew, ..Options::default() };
-        assert_eq!(parse("--renew"), Ok(Command::Generate(renewal)));
-        assert_eq!(parse(""), Ok(Command::Generate(Options::default())));
+        let renewal = Options { task: Task::Renew, out: "x".into(), ..Options::default() };
+        assert_eq!(parse("--renew --out x"), Ok(Command::Generate(renewal)));
+        assert_eq!(parse(""), Ok(Command::Help));
+        for line in ["--renew", "--days 30", "--out="] {
+            assert!(parse(line).unwrap_err().starts_with("--out DIR is missing"), "{line}");
+        }
         assert_eq!(parse("--days x -h"), Err("--days \"x\" is not a number of days; expected 1 to 36500".into()));
         assert_eq!(parse("-h"), Ok(Command::Help));
         assert_eq!(parse("--version"), Ok(Command::Version));
@@ -322,7 +338,7 @@ mod tests {
             "--days 30 --ca-days 29",
             "--fill",
         ] {
-            assert!(parse(line).is_err(), "{line}");
+            assert!(parse(&format!("--out x {line}")).is_err(), "{line}");
         }
     }
 }

@@ -297,11 +297,13 @@ fn a_plain_manifest_is_filled_in() {
 fn the_products_manifests_take_it() {
     let manifests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests");
     let site = Dir::new();
-    let copied = Command::new("cp").arg("-r").arg(&manifests).arg(&site.0).status().unwrap();
-    assert!(copied.success());
-    let plain = site.path("portreeve.yaml");
+    let copy = |from: &Path, to: &str| {
+        assert!(Command::new("cp").arg("-r").arg(from).arg(site.path(to)).status().unwrap().success());
+    };
+    fs::create_dir(&site.0).unwrap();
+    copy(&manifests, "manifests");
+    let plain = site.path("manifests/portreeve.yaml");
     let certs = site.path("certs");
-    let _ = fs::remove_dir_all(&certs); // somebody's own, copied with the rest
     let out = succeed(&["--out", certs.to_str().unwrap(), "--fill", plain.to_str().unwrap()]);
     let bundle = out.lines().find_map(|line| line.strip_prefix("caBundle: ")).unwrap();
     let judge = |what: &str, text: &str| {
@@ -334,19 +336,28 @@ fn the_products_manifests_take_it() {
         let _ = std::io::Write::write_all(&mut std::io::stderr(), words);
         return;
     };
-    for overlay in ["by-hand", "edge-simplex"] {
-        let made = Command::new(program).arg(argument).arg(site.path("overlays").join(overlay)).output().unwrap();
+    for name in ["by-hand", "edge-simplex"] {
+        copy(&manifests.join("sites").join(name), name);
+        copy(&certs, &format!("{name}/certs"));
+        let made = Command::new(program).arg(argument).arg(site.path(name)).output().unwrap();
         assert!(made.status.success(), "{made:?}");
-        judge(overlay, &String::from_utf8(made.stdout).unwrap());
+        judge(name, &String::from_utf8(made.stdout).unwrap());
     }
 }
 
 #[test]
 fn bad_usage_has_its_own_status() {
     assert_eq!(run(&["--nonsense"]).0, Some(2));
-    let (status, help, _) = run(&["--help"]);
-    assert_eq!(status, Some(0));
-    assert!(help.contains("--namespace") && help.contains("--renew"));
+    for arguments in [&["--help"][..], &[]] {
+        let (status, help, _) = run(arguments);
+        assert_eq!(status, Some(0));
+        assert!(help.contains("--namespace") && help.contains("--renew"));
+    }
+    // Without a directory nothing is written: the help, and the message after it.
+    let (status, _, error) = run(&["--renew"]);
+    assert_eq!(status, Some(2));
+    assert!(error.contains("--namespace"), "{error}");
+    assert!(error.trim_end().lines().last().unwrap().starts_with("certs-gen: --out DIR is missing"), "{error}");
 }
 
 /// A directory that certs-gen makes, gone when the test is.

@@ -6,9 +6,10 @@
 //! namespace of its own, and these run side by side. The scenarios that stop Portreeve run after them.
 //! `PORTREEVE_CLUSTER=WORD tests/run cluster` runs the scenarios whose names contain a word.
 
-mod control_plane;
+pub(crate) mod control_plane;
 mod installation;
 mod kubectl;
+mod service_network;
 mod tenant;
 
 mod credentials;
@@ -46,7 +47,7 @@ const REMOVAL: Scenario = ("a clean removal", installing::a_clean_removal);
 
 /// On an empty cluster, in this order. These always run, because the others need the objects that they leave.
 const FIRST: [Scenario; 4] = [
-    ("every overlay and component is valid", installing::every_overlay_is_valid),
+    ("every site and component is valid", installing::every_site_is_valid),
     ("the plain file is valid once it is filled", installing::the_plain_file_is_valid_once_filled),
     ("installing as the documentation says", installing::as_the_documentation_says),
     ("the first policy gives way to the site's", policies::the_first_policy_gives_way),

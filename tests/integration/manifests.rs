@@ -4,8 +4,8 @@
 mod chart;
 mod configuration;
 mod objects;
-mod overlays;
 mod rights;
+mod sites;
 mod webhooks;
 
 use std::fs;

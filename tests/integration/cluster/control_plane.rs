@@ -13,6 +13,7 @@ use rcgen::KeyPair;
 use serde_json::{Value, json};
 
 use super::kubectl::Kubectl;
+use super::service_network::ServiceNetwork;
 use crate::https::{Response, connect_tls, https_with};
 use crate::pki::Pki;
 use crate::process::{free_port, run, skip_for_want_of, wait, wait_patiently};
@@ -37,28 +38,31 @@ pub(super) struct Programs {
 }
 
 impl Programs {
-    /// Looks in the directories that `tests/cluster/build` prints. If a program is missing, the test is skipped; in CI
-    /// it fails.
+    /// Finds them all. If a program is missing, the test is skipped; in CI it fails.
     #[track_caller]
     pub(super) fn find() -> Option<Self> {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/build");
-        let places = run(Command::new(script).arg("--where"), "").expect(0).stdout;
-        let find = |name: &str| {
-            let found = places.lines().map(|place| Path::new(place).join(name)).find(|path| path.exists());
-            if found.is_none() {
-                skip_for_want_of(&format!(
-                    "{name} (tests/cluster/build makes it, or name its directory in KUBEBUILDER_ASSETS)"
-                ));
-            }
-            found
-        };
         Some(Self {
-            etcd: find("etcd")?,
-            api_server: find("kube-apiserver")?,
-            controller_manager: find("kube-controller-manager")?,
-            kubectl: find("kubectl")?,
+            etcd: program("etcd")?,
+            api_server: program("kube-apiserver")?,
+            controller_manager: program("kube-controller-manager")?,
+            kubectl: program("kubectl")?,
         })
     }
+}
+
+/// One of Kubernetes' programs, in the directories that `tests/cluster/build` prints. If it is missing, the test is skipped; in
+/// CI it fails.
+#[track_caller]
+pub(crate) fn program(name: &str) -> Option<PathBuf> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/build");
+    let places = run(Command::new(script).arg("--where"), "").expect(0).stdout;
+    let found = places.lines().map(|place| Path::new(place).join(name)).find(|path| path.exists());
+    if found.is_none() {
+        skip_for_want_of(&format!(
+            "{name} (tests/cluster/build makes it, or name its directory in KUBEBUILDER_ASSETS)"
+        ));
+    }
+    found
 }
 
 /// The user of the controllers' requests.
@@ -79,6 +83,7 @@ pub(super) struct ControlPlane {
     programs: Programs,
     port: u16,
     pki: Arc<Pki>,
+    services: ServiceNetwork,
     dir: TempDir,
 }
 
@@ -110,6 +115,8 @@ impl ControlPlane {
         dir.write("accounts.pub", accounts.public_key_pem());
         let accounts = dir.write("accounts.key", accounts.serialize_pem());
         let audit = dir.write("audit.json", audit_policy().to_string());
+        let services = ServiceNetwork::new(&dir);
+        let egress = dir.write("egress.json", services.configuration().to_string());
         let api_server = Daemon::start(
             &dir,
             &programs.api_server,
@@ -128,6 +135,7 @@ impl ControlPlane {
                 ("service-account-key-file", path(&dir.path().join("accounts.pub"))),
                 ("service-account-signing-key-file", path(&accounts)),
                 ("service-cluster-ip-range", "10.96.0.0/24"),
+                ("egress-selector-config-file", path(&egress)),
                 ("audit-policy-file", path(&audit)),
                 ("audit-log-path", path(&dir.path().join("audit.log"))),
             ],
@@ -139,6 +147,7 @@ impl ControlPlane {
             programs,
             port,
             pki: Arc::clone(pki),
+            services,
             dir,
         };
         for (token, ..) in USERS {
@@ -176,6 +185,11 @@ impl ControlPlane {
 
     pub(super) fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The way to Services.
+    pub(super) fn services(&self) -> &ServiceNetwork {
+        &self.services
     }
 
     /// A request to the API server as the cluster's administrator.

@@ -1,6 +1,5 @@
-//! Portreeve in the cluster, installed from the manifests. Two things are replaced: the address in the webhook
-//! configurations, because there is no Service network, and kubelet. This file mounts what the Deployment mounts, from
-//! the objects in the cluster, and starts the container's command with it.
+//! Portreeve in the cluster, installed from the manifests. kubelet is replaced: this file mounts what the Deployment mounts,
+//! from the objects in the cluster, and starts the container's command with it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,11 +17,6 @@ use crate::mount::Mount;
 use crate::pki::Pki;
 use crate::process::{free_port, wait_until};
 use crate::product::{Serving, executable};
-
-const WEBHOOKS: [(&str, &[&str]); 2] = [
-    ("MutatingWebhookConfiguration", &["admit"]),
-    ("ValidatingWebhookConfiguration", &["validate", "validate-policy"]),
-];
 
 /// The path of the token in a container.
 const SERVICE_ACCOUNT: &str = "var/run/secrets/kubernetes.io/serviceaccount";
@@ -43,10 +37,7 @@ impl Installation {
     /// Before anything is applied.
     pub(super) fn new(pki: &Arc<Pki>) -> Self {
         let dir = TempDir::new();
-        let manifests = repository().join("manifests");
-        let copied = Command::new("cp").arg("-r").arg(manifests).arg(dir.path().join("manifests")).status().unwrap();
-        assert!(copied.success());
-        let _ = fs::remove_dir_all(dir.path().join("manifests/certs")); // a developer may have made certificates there
+        copy(&repository().join("manifests"), &dir.path().join("manifests"));
         Self {
             dir,
             port: free_port(),
@@ -57,13 +48,12 @@ impl Installation {
         }
     }
 
-    /// Creates certificates as the documentation says: `certs-gen`, with this machine's address in place of the
-    /// Service.
+    /// Creates certificates as the documentation says, by `certs-gen`.
     pub(super) fn certificates(&self, args: &[&str]) {
         let mut command = Command::new(env!("CARGO"));
         command.current_dir(repository()).args(["run", "--quiet", "--locked", "--package", "certs-gen", "--"]);
         // Not `run`, which limits the time: cargo may have to build it first.
-        let output = command.args(args).arg("--out").arg(self.manifests("certs")).output().unwrap();
+        let output = command.args(args).arg("--out").arg(self.certs("")).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
@@ -77,38 +67,42 @@ impl Installation {
         self.dir.write(&format!("files/{name}"), content)
     }
 
-    /// A site's overlay: an overlay of `manifests/` with this machine's address, the right to read pull secrets, and
-    /// the documentation's patch for a signer's key.
-    pub(super) fn overlay(&self, name: &str) -> PathBuf {
-        let addresses = WEBHOOKS.iter().map(|(kind, paths)| {
-            let operations = paths.iter().enumerate().flat_map(|(at, path)| {
-                let config = format!("/webhooks/{at}/clientConfig");
-                let url = format!("https://127.0.0.1:{}/{path}", self.port);
-                [
-                    json!({ "op": "remove", "path": format!("{config}/service") }),
-                    json!({ "op": "add", "path": format!("{config}/url"), "value": url }),
-                ]
-            });
-            let patch = operations.collect::<Value>().to_string();
-            json!({ "target": { "kind": kind, "name": "portreeve" }, "patch": patch })
-        });
-        let keys = fs::read_to_string(self.manifests("examples/signer-secrets.yaml")).unwrap();
-        let patches: Vec<Value> = addresses.chain([json!({ "patch": keys })]).collect();
-        self.kustomization(name, &format!("overlays/{name}"), &["components/api-credentials"], &patches)
+    /// A path in the directory that certs-gen writes.
+    pub(super) fn certs(&self, name: &str) -> PathBuf {
+        self.dir.path().join("certs").join(name)
     }
 
-    /// Another kustomization: this resource and these components of `manifests/`, and patches.
+    /// A copy of a directory of `manifests/sites`, with the certificates.
+    pub(super) fn copy_of(&self, name: &str) -> PathBuf {
+        let site = self.dir.path().join(name);
+        if !site.exists() {
+            copy(&self.manifests("sites").join(name), &site);
+        }
+        let _ = fs::remove_dir_all(site.join("certs")); // those of an earlier call may be old
+        copy(&self.certs(""), &site.join("certs"));
+        site
+    }
+
+    /// A site with the right to read pull secrets, and the documentation's patch for a signer's key.
+    pub(super) fn site(&self, name: &str) -> PathBuf {
+        self.copy_of(name);
+        let keys = fs::read_to_string(self.manifests("examples/signer-secrets.yaml")).unwrap();
+        let credentials = ["manifests/components/api-credentials"];
+        self.kustomization(&format!("own-{name}"), name, &credentials, &[json!({ "patch": keys })])
+    }
+
+    /// Another kustomization: this resource and these components of the directory with `manifests/`, and patches.
     pub(super) fn kustomization(&self, name: &str, resource: &str, components: &[&str], patches: &[Value]) -> PathBuf {
-        let components: Vec<String> = components.iter().map(|name| format!("../../manifests/{name}")).collect();
+        let components: Vec<String> = components.iter().map(|name| format!("../{name}")).collect();
         let kustomization = json!({
             "apiVersion": "kustomize.config.k8s.io/v1beta1",
             "kind": "Kustomization",
-            "resources": [format!("../../manifests/{resource}")],
+            "resources": [format!("../{resource}")],
             "components": components,
             "patches": patches,
         });
         let name = name.replace('/', "-");
-        let file = self.dir.write(&format!("sites/{name}/kustomization.yaml"), kustomization.to_string());
+        let file = self.dir.write(&format!("{name}/kustomization.yaml"), kustomization.to_string());
         file.parent().unwrap().to_owned()
     }
 
@@ -122,26 +116,10 @@ impl Installation {
         for mount in pod["containers"][0]["volumeMounts"].as_array().unwrap() {
             let volume = volumes.iter().find(|volume| volume["name"] == mount["name"]).unwrap();
             let place = self.root().join(mount["mountPath"].as_str().unwrap().trim_start_matches('/'));
-            let (object, is_secret) = if let Some(source) = volume.get("configMap") {
-                (stored(cluster, "configmaps", &source["name"], &source["optional"]), false)
-            } else if let Some(source) = volume.get("secret") {
-                (stored(cluster, "secrets", &source["secretName"], &source["optional"]), true)
-            } else {
+            let Some(files) = self.files(cluster, volume) else {
                 fs::create_dir_all(place).unwrap(); // an `emptyDir`, or a volume of the node
                 continue;
             };
-            let data = object["data"].as_object().into_iter().flatten();
-            let files: BTreeMap<String, String> = data
-                .map(|(key, value)| {
-                    let text = value.as_str().unwrap();
-                    let text = match volume["name"].as_str() {
-                        _ if is_secret => String::from_utf8(STANDARD.decode(text).unwrap()).unwrap(),
-                        Some("config") => self.here(text),
-                        _ => text.to_owned(),
-                    };
-                    (key.clone(), text)
-                })
-                .collect();
             if mounted.get(&place) != Some(&files) {
                 let listed: Vec<(&str, &str)> = files.iter().map(|(key, text)| (&**key, &**text)).collect();
                 Mount::at(place.clone()).swap(&listed);
@@ -150,6 +128,37 @@ impl Installation {
             }
         }
         changed
+    }
+
+    /// The files of a volume from the objects in the cluster; `None` if it is not made of objects.
+    fn files(&self, cluster: &ControlPlane, volume: &Value) -> Option<BTreeMap<String, String>> {
+        let sources = match &volume["projected"]["sources"] {
+            Value::Array(sources) => sources.clone(),
+            _ => vec![volume.clone()],
+        };
+        let mut files = BTreeMap::new();
+        for source in sources {
+            let (object, source, is_secret) = if let Some(map) = source.get("configMap") {
+                (stored(cluster, "configmaps", &map["name"], &map["optional"]), map, false)
+            } else {
+                let secret = source.get("secret")?;
+                (stored(cluster, "secrets", &secret["secretName"], &secret["optional"]), secret, true)
+            };
+            for (key, value) in object["data"].as_object().into_iter().flatten() {
+                let text = value.as_str().unwrap();
+                let text = match volume["name"].as_str() {
+                    _ if is_secret => String::from_utf8(STANDARD.decode(text).unwrap()).unwrap(),
+                    Some("config") => self.here(text),
+                    _ => text.to_owned(),
+                };
+                let items = source["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+                let item = items.iter().find(|item| item["key"] == **key);
+                assert!(items.is_empty() || item.is_some(), "{key} is not mounted");
+                let name = item.map_or(&**key, |item| item["path"].as_str().unwrap());
+                files.insert(name.to_owned(), text);
+            }
+        }
+        Some(files)
     }
 
     /// Starts the container's command, and waits until it is ready.
@@ -161,6 +170,7 @@ impl Installation {
     /// Starts the container's command.
     pub(super) fn start(&self, cluster: &ControlPlane) {
         self.mount(cluster);
+        cluster.services().lead_to(self.port);
         let mut command = executable();
         // The environment that kubelet gives every container.
         command.env("KUBERNETES_SERVICE_HOST", "localhost");
@@ -255,6 +265,10 @@ fn stored(cluster: &ControlPlane, kind: &str, name: &Value, optional: &Value) ->
             response.json()
         }
     }
+}
+
+fn copy(from: &Path, to: &Path) {
+    assert!(Command::new("cp").arg("-r").arg(from).arg(to).status().unwrap().success());
 }
 
 fn repository() -> &'static Path {

@@ -11,11 +11,11 @@ use crate::process::{Run, wait_patiently};
 
 const STRICTLY: [&str; 2] = ["--dry-run=server", "--validate=strict"];
 
-pub(super) fn every_overlay_is_valid(cluster: &Cluster) {
+pub(super) fn every_site_is_valid(cluster: &Cluster) {
     let (site, admin) = (&cluster.installation, cluster.admin());
     // A dry run of an object needs its namespace. The documentation begins with the namespace as well.
     admin.ok(&["apply", "--filename", path(&site.manifests("base/namespace.yaml"))]);
-    site.certificates(&["--dns", "127.0.0.1", "--fill", path(&site.manifests("portreeve.yaml"))]);
+    site.certificates(&["--fill", path(&site.manifests("portreeve.yaml"))]);
     for (kind, plural) in [("Issuer", "issuers"), ("Certificate", "certificates")] {
         let crd = stand_in(kind, plural).to_string();
         admin.feed(&["apply", "--filename=-"], &crd).expect(0);
@@ -25,19 +25,19 @@ pub(super) fn every_overlay_is_valid(cluster: &Cluster) {
     let apply = |directory: &Path| admin.run(&[&["apply", "--kustomize", path(directory)], &STRICTLY[..]].concat());
 
     flawless(&apply(&site.manifests("base")), "base");
-    for overlay in directories(&site.manifests("overlays")) {
-        flawless(&apply(&site.manifests(&format!("overlays/{overlay}"))), &overlay);
+    for name in directories(&site.manifests("sites")) {
+        flawless(&apply(&site.copy_of(&name)), &name);
     }
     let components = directories(&site.manifests("components"));
     assert!(components.len() >= 5, "{components:?}");
-    let components: Vec<String> = components.iter().map(|name| format!("components/{name}")).collect();
+    let components: Vec<String> = components.iter().map(|name| format!("manifests/components/{name}")).collect();
     for component in &components {
-        let alone = site.kustomization(component, "base", &["certs", component], &[]);
+        let alone = site.kustomization(component, "manifests/base", &["certs", component], &[]);
         flawless(&apply(&alone), component);
     }
     let all: Vec<&str> = components.iter().map(String::as_str).chain(["certs"]).collect();
     let keys = fs::read_to_string(site.manifests("examples/signer-secrets.yaml")).unwrap();
-    let together = site.kustomization("together", "base", &all, &[json!({ "patch": keys })]);
+    let together = site.kustomization("together", "manifests/base", &all, &[json!({ "patch": keys })]);
     flawless(&apply(&together), "all components together");
     for example in ["egress.yaml", "policies.yaml", "policy-editors.yaml"] {
         let file = site.manifests(&format!("examples/{example}"));
@@ -48,7 +48,7 @@ pub(super) fn every_overlay_is_valid(cluster: &Cluster) {
     let slip = |operation: Value| {
         let patch = json!([operation]).to_string();
         let patch = json!({ "target": { "kind": "Deployment", "name": "portreeve" }, "patch": patch });
-        apply(&site.kustomization("slip", "base", &[], &[patch])).expect(1).stderr
+        apply(&site.kustomization("slip", "manifests/base", &[], &[patch])).expect(1).stderr
     };
     let unknown = slip(json!({ "op": "add", "path": "/spec/replicaCount", "value": 3 }));
     assert!(unknown.contains("unknown field \"spec.replicaCount\""), "{unknown}");
@@ -59,12 +59,11 @@ pub(super) fn every_overlay_is_valid(cluster: &Cluster) {
 
 pub(super) fn the_plain_file_is_valid_once_filled(cluster: &Cluster) {
     let (site, admin) = (&cluster.installation, cluster.admin());
-    let apply =
-        |name: &str| admin.run(&[&["apply", "--filename", path(&site.manifests(name))], &STRICTLY[..]].concat());
-    let filled = apply("certs/portreeve.yaml");
+    let apply = |file: &Path| admin.run(&[&["apply", "--filename", path(file)], &STRICTLY[..]].concat());
+    let filled = apply(&site.certs("portreeve.yaml"));
     flawless(&filled, "the filled plain file");
     // Unfilled, everything but the webhooks is accepted: the file cannot lock a cluster.
-    let unfilled = apply("portreeve.yaml").expect(1);
+    let unfilled = apply(&site.manifests("portreeve.yaml")).expect(1);
     for kind in ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"] {
         let refused = unfilled.stderr.lines().find(|line| line.contains(kind)).unwrap_or_default();
         assert!(refused.contains("illegal base64"), "{unfilled:?}");
@@ -78,8 +77,8 @@ pub(super) fn as_the_documentation_says(cluster: &Cluster) {
     let first = ["create", "--filename", path(&site.manifests("first-policy.yaml"))].map(str::to_owned);
     let first: Vec<&str> = first.iter().map(String::as_str).collect();
     admin.ok(&first);
-    let overlay = site.overlay("by-hand");
-    admin.ok(&["apply", "--kustomize", path(&overlay)]);
+    let own = site.site("by-hand");
+    admin.ok(&["apply", "--kustomize", path(&own)]);
     let create = ["create", "deployment", "try", "--image=nginx", "--dry-run=server"];
 
     // No webhook answers yet, and Portreeve's own Pods are still created: under the restricted standard and
@@ -101,7 +100,7 @@ pub(super) fn as_the_documentation_says(cluster: &Cluster) {
     let decided = cluster.decided("default", "deployments", "create");
     assert_eq!(decided.last().unwrap().1["images"], "nginx=unchecked", "the annotation says that nothing was checked");
 
-    let again = admin.ok(&["apply", "--kustomize", path(&overlay)]);
+    let again = admin.ok(&["apply", "--kustomize", path(&own)]);
     let changed: Vec<&str> = again.lines().filter(|line| !line.ends_with(" unchanged")).collect();
     // kubectl always sends the whole selector of this kind.
     assert_eq!(changed, ["poddisruptionbudget.policy/portreeve configured"]);
@@ -117,16 +116,16 @@ pub(super) fn a_clean_removal(cluster: &Cluster) {
         // Leases, endpoints and events have the name of their object, with or without labels.
         all.lines().filter(|name| name.contains("portreeve")).map(str::to_owned).collect()
     };
-    // The overlay with the most objects.
-    let overlay = site.overlay("edge-simplex");
-    admin.ok(&["apply", "--kustomize", path(&overlay)]);
+    // The site with the most objects.
+    let own = site.site("edge-simplex");
+    admin.ok(&["apply", "--kustomize", path(&own)]);
     for name in ["namespace/portreeve", "deployment.apps/portreeve", "persistentvolume/portreeve-cache"] {
         assert!(left().iter().any(|found| found == name), "what is not found now proves nothing");
     }
 
     admin.ok(&["delete", "mutatingwebhookconfiguration,validatingwebhookconfiguration", "portreeve"]);
     site.stop();
-    admin.ok(&["delete", "--ignore-not-found", "--wait=false", "--kustomize", path(&overlay)]);
+    admin.ok(&["delete", "--ignore-not-found", "--wait=false", "--kustomize", path(&own)]);
     wait_patiently("the namespace to be gone", || cluster.get("/api/v1/namespaces/portreeve").is_none());
     let volume = "/api/v1/persistentvolumes/portreeve-cache";
     wait_patiently("the volume to be gone", || cluster.get(volume).is_none());

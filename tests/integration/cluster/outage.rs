@@ -36,7 +36,7 @@ pub(super) fn the_certificate_is_renewed_under_load(cluster: &Cluster) {
     let renew = || {
         let before = taken();
         site.certificates(&["--renew"]);
-        cluster.admin().ok(&["apply", "--filename", site.manifests("certs/secret.yaml").to_str().unwrap()]);
+        cluster.admin().ok(&["apply", "--filename", site.certs("secret.yaml").to_str().unwrap()]);
         assert_eq!(site.mount(&cluster.control), ["certs"]);
         wait_until("the new certificate to be taken", || taken() > before);
     };
@@ -145,7 +145,7 @@ pub(super) fn one_node_starts_again(cluster: &Cluster) {
     site.stop();
     assert!(refused("kube-system"), "it is not exempt by hand");
 
-    for (overlay, exempt, others) in [
+    for (name, exempt, others) in [
         (
             "starlingx-simplex",
             &["kube-system", "cert-manager", "flux-helm", "platform-deployment-manager", "rook-ceph"][..],
@@ -153,7 +153,7 @@ pub(super) fn one_node_starts_again(cluster: &Cluster) {
         ),
         ("edge-simplex", &["kube-system"], &["cert-manager"]),
     ] {
-        admin.ok(&["apply", "--kustomize", site.overlay(overlay).to_str().unwrap()]);
+        admin.ok(&["apply", "--kustomize", site.site(name).to_str().unwrap()]);
         for namespace in exempt {
             wait_until("the exemption to count", || made(namespace).status == Some(0));
         }

@@ -41,7 +41,7 @@ fn configuration_and_mounts_agree() {
     ] {
         assert_eq!(config.pointer(key).unwrap().as_str().unwrap(), format!("{}{file}", mounts[volume]), "{key}");
     }
-    assert_eq!(container["args"], json!(["serve", "--config", format!("{}/portreeve.yaml", mounts["config"])]));
+    assert_eq!(container["args"], json!(["serve", "--config", mounts["config"]]));
     assert_eq!(config["namespace"], find(&base, "Namespace", "portreeve")["metadata"]["name"], "no token tells it");
 
     for volume in volumes {
@@ -56,6 +56,18 @@ fn configuration_and_mounts_agree() {
             }
             (Some(name), None) => drop(find(&base, "ConfigMap", name)),
             _ => {}
+        }
+        // The configuration of the manifests is there, under the first name; that of the site may be absent.
+        for (source, optional) in
+            array(volume.pointer("/projected/sources").unwrap_or(&json!([]))).iter().zip([false, true])
+        {
+            let source = &source["configMap"];
+            assert_eq!(source["optional"] == true, optional);
+            if !optional {
+                let map = find(&base, "ConfigMap", source["name"].as_str().unwrap());
+                let [item] = array(&source["items"]) else { panic!("{source}") };
+                assert!(map["data"][item["key"].as_str().unwrap()].is_string() && item["path"] == "00-portreeve.yaml");
+            }
         }
         if let (Some(name), None) = (at("/secret/secretName"), optional) {
             assert_eq!(name, "portreeve-certs");

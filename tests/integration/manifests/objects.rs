@@ -20,7 +20,12 @@ fn every_object_is_named_labelled_and_in_its_namespace() {
         let is_part = |word: &str| file.components().any(|part| part.as_os_str() == word);
         let listed = fs::read_to_string(file.with_file_name("kustomization.yaml")).unwrap_or_default();
         let name = file.file_name().unwrap().to_str().unwrap();
-        if name != "kustomization.yaml" && (is_part("base") || is_part("components") || is_part("overlays")) {
+        // The site's part of the configuration is no object.
+        if name == "site.yaml" {
+            assert!(listed.contains("files: [site.yaml]"));
+            continue;
+        }
+        if name != "kustomization.yaml" && (is_part("base") || is_part("components") || is_part("sites")) {
             assert!(listed.contains(name), "{} is in no kustomization", file.display());
         }
         for object in documents(&file) {
@@ -47,6 +52,7 @@ fn every_object_is_named_labelled_and_in_its_namespace() {
                 for label in ["app.kubernetes.io/name", "app.kubernetes.io/part-of"] {
                     assert_eq!(metadata["labels"][label], "portreeve", "{at}");
                 }
+                assert_eq!(metadata["labels"]["app.kubernetes.io/managed-by"], "kubectl", "{at}");
             }
         }
     }
@@ -57,15 +63,18 @@ fn every_selector_selects_the_pods_and_nothing_is_selected_by_nothing() {
     let base = base();
     let deployment = find(&base, "Deployment", "portreeve");
     let template = &deployment["spec"]["template"];
-    let anti_affinity = "/spec/affinity/podAntiAffinity/preferredDuringSchedulingIgnoredDuringExecution/0\
-                         /podAffinityTerm/labelSelector/matchLabels";
+    let spread = array(&template["spec"]["topologySpreadConstraints"]);
+    let keys: Vec<&Value> = spread.iter().map(|constraint| &constraint["topologyKey"]).collect();
+    assert_eq!(keys, ["topology.kubernetes.io/zone", "kubernetes.io/hostname"]);
+    assert!(spread.iter().all(|constraint| constraint["whenUnsatisfiable"] == "ScheduleAnyway"), "a pod must not wait");
     let egress = documents(&manifests().join("examples/egress.yaml"));
     for (what, selector) in [
         ("Deployment", &deployment["spec"]["selector"]["matchLabels"]),
         ("Service", &find(&base, "Service", "portreeve")["spec"]["selector"]),
         ("PodDisruptionBudget", &find(&base, "PodDisruptionBudget", "portreeve")["spec"]["selector"]["matchLabels"]),
         ("NetworkPolicy", &find(&base, "NetworkPolicy", "portreeve")["spec"]["podSelector"]["matchLabels"]),
-        ("anti-affinity", template.pointer(anti_affinity).unwrap()),
+        ("zones", &spread[0]["labelSelector"]["matchLabels"]),
+        ("nodes", &spread[1]["labelSelector"]["matchLabels"]),
         ("egress", &egress[0]["spec"]["podSelector"]["matchLabels"]),
     ] {
         let selector = selector.as_object().unwrap_or_else(|| panic!("{what} selects by no labels"));
@@ -86,6 +95,7 @@ fn every_selector_selects_the_pods_and_nothing_is_selected_by_nothing() {
         assert!(ports.contains(port.as_str().unwrap()), "there is no port {port}");
     }
     assert_eq!(find(&base, "Service", "portreeve")["spec"]["ports"][0]["port"], 443);
+    assert_eq!(find(&base, "Service", "portreeve")["spec"]["ipFamilyPolicy"], "PreferDualStack");
     assert_eq!(find(&base, "PodDisruptionBudget", "portreeve")["spec"]["maxUnavailable"], 1);
 }
 
@@ -138,7 +148,11 @@ fn the_pod_holds_to_the_restricted_standard_and_to_the_budgets() {
     };
     let room = number(&configuration(&base)["limits"]["trustCache"], "MiB");
     let volume = array(&spec["volumes"]).iter().find(|volume| volume["name"] == "cache").unwrap();
-    assert!(1024 * number(&volume["emptyDir"]["sizeLimit"], "Gi") >= 8 * room);
+    let size = 1024 * number(&volume["emptyDir"]["sizeLimit"], "Gi");
+    assert!(size >= 8 * room);
+    // kubelet counts the volume, and five files of log of 10 MiB each.
+    let storage = |what: &str| number(&container["resources"][what]["ephemeral-storage"], "Mi");
+    assert!(storage("limits") >= size + 50 && storage("requests") <= 128);
 }
 
 #[test]
@@ -172,13 +186,13 @@ fn the_plain_file_is_current() {
     assert_eq!(objects, base());
 }
 
-/// Every YAML file below a directory, except the directory that certs-gen writes.
+/// Every YAML file below a directory.
 fn yaml_files(directory: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         // The chart: files are copies of those here, and templates are no YAML.
-        if path.is_dir() && path != manifests().join("certs") && path != manifests().join("chart") {
+        if path.is_dir() && path != manifests().join("chart") {
             files.extend(yaml_files(&path));
         } else if path.extension().is_some_and(|end| end == "yaml") {
             files.push(path);

@@ -1,4 +1,5 @@
-//! Overlays and components as kustomize builds them. Skipped without `kustomize` or `kubectl`.
+//! Sites and components as kustomize builds them: a copy of a directory of `manifests/sites` beside `manifests/`. Skipped
+//! without `kustomize` or `kubectl`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,7 +10,8 @@ use portreeve_test_support::temp::TempDir;
 use serde_json::{Value, json};
 
 use super::{WEBHOOKS, array, base, configuration, container, find, manifests, parse};
-use crate::process::{run, skip};
+use crate::cluster::control_plane::program;
+use crate::process::run;
 use crate::product::executable;
 
 #[test]
@@ -20,11 +22,11 @@ fn kustomize_makes_of_the_base_what_is_there() {
 
 #[test]
 fn one_node_is_one_replica_that_no_reboot_can_lock_out() {
-    let Some(made) = kustomize(&manifests().join("overlays/starlingx-simplex")) else { return };
+    let Some(made) = site_of("starlingx-simplex", "").made() else { return };
     let deployment = find(&made, "Deployment", "portreeve");
     assert_eq!(deployment["spec"]["replicas"], 1);
     let spec = &deployment["spec"]["template"]["spec"];
-    assert!(spec.get("affinity").is_none());
+    assert!(spec.get("topologySpreadConstraints").is_none());
     let cache = array(&spec["volumes"]).iter().find(|volume| volume["name"] == "cache").unwrap();
     assert_eq!(*cache, json!({ "name": "cache", "persistentVolumeClaim": { "claimName": "portreeve-cache" } }));
     assert_eq!(array(&spec["volumes"]).len(), 6, "the other volumes are still there");
@@ -52,7 +54,7 @@ fn one_node_is_one_replica_that_no_reboot_can_lock_out() {
 
 #[test]
 fn cert_manager_is_told_what_kube_apiserver_calls() {
-    let Some(made) = kustomize(&manifests().join("overlays/cert-manager")) else { return };
+    let Some(made) = site_of("cert-manager", "").made() else { return };
     let service = find(&made, WEBHOOKS[0], "portreeve")["webhooks"][0]["clientConfig"]["service"].clone();
     let name = format!("{}.{}.svc", service["name"].as_str().unwrap(), service["namespace"].as_str().unwrap());
     let serving = &find(&made, "Certificate", "portreeve-serving")["spec"];
@@ -63,30 +65,25 @@ fn cert_manager_is_told_what_kube_apiserver_calls() {
     for kind in WEBHOOKS {
         let annotations = &find(&made, kind, "portreeve")["metadata"]["annotations"];
         assert_eq!(annotations["cert-manager.io/inject-ca-from"], "portreeve/portreeve-serving", "{kind}");
+        assert!(annotations["argocd.argoproj.io/sync-wave"].is_string(), "the other annotations stay");
         assert_eq!(exempt(&made, kind), [json!("portreeve"), json!("cert-manager")]);
     }
 }
 
 #[test]
 fn components_that_ask_the_api_go_together() {
-    let site = site_of(
-        "components: [manifests/components/api-credentials, manifests/components/compare-children]
-",
-    );
-    let Some(made) = kustomize(site.path()) else { return };
+    let components =
+        "components: [../manifests/components/api-credentials, ../manifests/components/compare-children]\n";
+    let Some(made) = site_of("cert-manager", components).made() else { return };
     assert_api_options(&made, &["--kubernetes-credentials", "--compare-children"]);
 }
 
+/// As `manifests/examples/api-credentials-by-namespace.yaml` says at its head.
 #[test]
-fn credentials_from_the_api_go_with_a_configuration_of_one_s_own() {
+fn credentials_from_the_api_can_be_given_by_namespace() {
     let site = site_of(
-        "components: [manifests/components/api-credentials]
-configMapGenerator:
-  - name: portreeve-config
-    namespace: portreeve
-    behavior: replace
-    files: [portreeve.yaml]
-    options: { disableNameSuffixHash: true }
+        "by-hand",
+        "components: [../manifests/components/api-credentials]
 patches:
   - target: { kind: ClusterRoleBinding, name: portreeve-api-credentials }
     patch: |
@@ -96,19 +93,50 @@ patches:
       metadata: { name: portreeve-api-credentials }
 ",
     );
-    site.write("portreeve.yaml", "namespace: portreeve\n");
-    let Some(made) = kustomize(site.path()) else { return };
+    let Some(made) = site.made() else { return };
     assert_api_options(&made, &["--kubernetes-credentials"]);
-    let config = find(&made, "ConfigMap", "portreeve-config");
-    assert_eq!(config["data"], json!({ "portreeve.yaml": "namespace: portreeve\n" }));
     find(&made, "ClusterRole", "portreeve-api-credentials");
     assert!(made.iter().all(|object| object["kind"] != "ClusterRoleBinding"), "as the example says");
+}
+
+/// The configuration of the site comes beside that of the manifests, whatever the name of its file, and both are read.
+#[test]
+fn a_site_s_configuration_replaces_nothing() {
+    for name in ["by-hand", "cert-manager", "edge-simplex", "starlingx-simplex"] {
+        let Some(made) = site_of(name, "").made() else { return };
+        let own = find(&made, "ConfigMap", "portreeve-site-config");
+        let keys: Vec<&String> = own["data"].as_object().unwrap().keys().collect();
+        assert_eq!(keys, ["site.yaml"]);
+        assert_eq!(own["metadata"]["labels"]["app.kubernetes.io/part-of"], "portreeve");
+        assert_eq!(configuration(&made), configuration(&base()));
+        let volumes = array(&find(&made, "Deployment", "portreeve")["spec"]["template"]["spec"]["volumes"]);
+        let config = volumes.iter().find(|volume| volume["name"] == "config").unwrap();
+        assert_eq!(config["projected"]["sources"][1]["configMap"]["name"], own["metadata"]["name"]);
+        // The webhooks alone come last.
+        for object in &made {
+            let is_webhook = WEBHOOKS.iter().any(|kind| object["kind"] == *kind);
+            assert_eq!(object["metadata"]["labels"]["portreeve.io/apply"] == "last", is_webhook, "{object}");
+        }
+    }
+}
+
+#[test]
+fn kube_system_can_be_left_out() {
+    for name in ["by-hand", "cert-manager"] {
+        let component = "components: [../manifests/components/exempt-kube-system]\n";
+        let [Some(without), Some(with)] = ["", component].map(|lines| site_of(name, lines).made()) else { return };
+        for kind in WEBHOOKS {
+            assert!(!exempt(&without, kind).contains(&json!("kube-system")));
+            assert_eq!(exempt(&with, kind), [&exempt(&without, kind)[..], &[json!("kube-system")]].concat());
+        }
+    }
 }
 
 #[test]
 fn components_and_a_site_s_own_files_go_together() {
     let site = site_of(
-        "components: [manifests/components/skip-label, manifests/components/monitoring]
+        "cert-manager",
+        "components: [../manifests/components/skip-label, ../manifests/components/monitoring]
 configMapGenerator:
   - name: portreeve-policies
     namespace: portreeve
@@ -123,9 +151,10 @@ patches:
   - path: signer-secrets.yaml
 ",
     );
-    fs::copy(manifests().join("examples/signer-secrets.yaml"), site.path().join("signer-secrets.yaml")).unwrap();
-    site.write("plant.yaml", "apiVersion: portreeve/v1\n");
-    let Some(made) = kustomize(site.path()) else { return };
+    let keys = fs::read(manifests().join("examples/signer-secrets.yaml")).unwrap();
+    site.0.write("own/signer-secrets.yaml", keys);
+    site.0.write("own/plant.yaml", "apiVersion: portreeve/v1\n");
+    let Some(made) = site.made() else { return };
     let template = &find(&made, "Deployment", "portreeve")["spec"]["template"];
     assert_eq!(template["metadata"]["annotations"]["prometheus.io/port"], "8080");
     let container = &template["spec"]["containers"][0];
@@ -150,13 +179,32 @@ patches:
     }
 }
 
-/// A site's overlay beside a copy of `manifests/`: the overlay `cert-manager` and these lines.
-fn site_of(lines: &str) -> TempDir {
+/// A copy of `manifests/`, and of one of its sites beside it.
+struct Site(TempDir);
+
+impl Site {
+    /// What kustomize builds of it; `None` without kustomize.
+    fn made(&self) -> Option<Vec<Value>> {
+        kustomize(&self.0.path().join("own"))
+    }
+}
+
+/// A site, as a resource of a kustomization that has these lines as well.
+fn site_of(name: &str, lines: &str) -> Site {
     let site = TempDir::new();
-    run(Command::new("cp").arg("-r").arg(manifests()).arg(site.path().join("manifests")), "").expect(0);
-    let head = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [manifests/overlays/cert-manager]\n";
-    site.write("kustomization.yaml", format!("{head}{lines}"));
-    site
+    let copy = |from: &Path, to: &str| {
+        run(Command::new("cp").arg("-r").arg(from).arg(site.path().join(to)), "").expect(0);
+    };
+    copy(&manifests(), "manifests");
+    copy(&manifests().join("sites").join(name), "site");
+    // In place of what certs-gen makes.
+    site.write(
+        "site/certs/kustomization.yaml",
+        "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\nconfigMapGenerator: [{ name: portreeve-ca }]\n",
+    );
+    let head = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [../site]\n";
+    site.write("own/kustomization.yaml", format!("{head}{lines}"));
+    Site(site)
 }
 
 /// The pod has a token, and the executable's arguments end with these options. The executable knows each of them: outside
@@ -165,7 +213,7 @@ fn assert_api_options(made: &[Value], options: &[&str]) {
     let pod = &find(made, "Deployment", "portreeve")["spec"]["template"]["spec"];
     assert_eq!((&pod["automountServiceAccountToken"], &pod["serviceAccountName"]), (&json!(true), &json!("portreeve")));
     let args: Vec<&str> = array(&container(made)["args"]).iter().map(|arg| arg.as_str().unwrap()).collect();
-    assert_eq!(args[..3], ["serve", "--config", "/etc/portreeve/config/portreeve.yaml"]);
+    assert_eq!(args[..3], ["serve", "--config", "/etc/portreeve/config"]);
     assert_eq!(args[3..], *options);
     let dir = TempDir::new();
     for option in options {
@@ -193,24 +241,9 @@ pub(super) fn by_name(objects: Vec<Value>) -> BTreeMap<String, Value> {
     named
 }
 
-/// The objects that kustomize builds from a directory. `None` if neither program is there; a line on standard error then says
-/// that the test is skipped.
+/// The objects that kustomize builds from a directory. `None` without a kubectl that is new enough; a line on standard error
+/// then says that the test is skipped.
 pub(super) fn kustomize(directory: &Path) -> Option<Vec<Value>> {
-    // Old versions know no components.
-    let probe = TempDir::new();
-    probe.write("kustomization.yaml", "components: [part]\n");
-    probe.write(
-        "part/kustomization.yaml",
-        "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\n\
-                 configMapGenerator: [{ name: a, literals: [b=c] }]\n",
-    );
-    for (program, argument) in [("kustomize", "build"), ("kubectl", "kustomize")] {
-        let knows = Command::new(program).arg(argument).arg(probe.path()).output();
-        if knows.is_ok_and(|output| output.status.success()) {
-            let made = run(Command::new(program).arg(argument).arg(directory), "").expect(0);
-            return Some(parse(&made.stdout));
-        }
-    }
-    skip("needs kustomize, or kubectl 1.21 or newer");
-    None
+    let made = run(Command::new(program("kubectl")?).arg("kustomize").arg(directory), "").expect(0);
+    Some(parse(&made.stdout))
 }
