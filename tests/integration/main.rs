@@ -12,6 +12,7 @@ mod commands;
 mod contract;
 mod cosign;
 mod disk;
+mod docs;
 mod forgery;
 mod handovers;
 mod hostile;

@@ -1,0 +1,95 @@
+//! The blocks that no test runs, and why.
+
+/// The reason of blocks that build the product.
+const BUILDS: &str = "it builds the product again, which .ci/run does";
+/// The reason of blocks that need a registry under the name that is printed.
+const NAMES: &str =
+    "it needs servers under the names registry.local and notary.local; tests/integration has the same commands";
+/// The reason of blocks that have a place for a value of the reader's own.
+const PLACEHOLDERS: &str = "it has places for the reader's own values";
+/// The reason of blocks that only a StarlingX system can run.
+const STARLINGX: &str = "it needs a StarlingX system, or a node's container runtime";
+
+/// Page, one line of the block, reason.
+pub(super) const NOT_RUN: &[(&str, &str, &str)] = &[
+    (
+        "README.md",
+        "tests/run                                  # every test; installs the Debian packages that it needs, if it can",
+        BUILDS,
+    ),
+    ("README.md", "portreeve lint policies/", NAMES),
+    ("README.md", "kubectl apply -f manifests/base/namespace.yaml", "docs/install.md has the same commands"),
+    ("docs/configuration.md", "portreeve serve --config portreeve.yaml", "it does not end; most tests run it"),
+    ("docs/configuration.md", "cargo run --release -p certs-gen -- --out site/certs", BUILDS),
+    ("docs/cosign.md", "cosign generate-key-pair", PLACEHOLDERS),
+    ("docs/cosign.md", "portreeve lint policies/", NAMES),
+    ("docs/cosign.md", "kubectl -n line-1 create secret generic release-pub --from-file=cosign.pub", NAMES),
+    ("docs/cosign.md", "--key cosign.pub --trust-ca registry-ca.pem /media/stick", NAMES),
+    (
+        "docs/cosign.md",
+        "portreeve check --policies policies/ --trust-ca registry-ca.pem registry.local:9001/portreeve/portreeve:0.1.0",
+        NAMES,
+    ),
+    ("docs/helm.md", "certs-gen --out site/certs", "tests/integration/cluster/chart.rs runs helm"),
+    (
+        "docs/helm.md",
+        "helm upgrade portreeve manifests/chart --namespace portreeve --reuse-values",
+        "tests/integration/cluster/chart.rs runs helm",
+    ),
+    ("docs/helm.md", "helm uninstall portreeve --namespace portreeve", "tests/integration/cluster/chart.rs runs helm"),
+    (
+        "docs/install.md",
+        "buildah push registry.local:9001/portreeve/portreeve:0.1.0",
+        "it needs a container engine and a registry",
+    ),
+    (
+        "docs/install.md",
+        "skopeo copy oci-archive:portreeve-0.1.0.tar:0.1.0 docker://registry.local:9001/portreeve/portreeve:0.1.0",
+        NAMES,
+    ),
+    (
+        "docs/migrating.md",
+        "cosign generate-key-pair            # cosign.key stays with the person or the build that signs; cosign.pub goes into policies",
+        "cosign asks for a password; tests/integration/cosign signs with keys",
+    ),
+    (
+        "docs/migrating.md",
+        "cosign signing-config create >no-services.json        # no transparency log and no time stamp",
+        NAMES,
+    ),
+    (
+        "docs/operations.md",
+        "kubectl -n portreeve logs -l app.kubernetes.io/name=portreeve --tail=-1 |",
+        "it needs jq and a kubelet that has logs",
+    ),
+    ("docs/performance.md", "cargo bench --bench serving -- soak --minutes 20", "benchmarks take hours"),
+    (
+        "docs/releases.md",
+        "tools/release portreeve-release",
+        "it installs packages; tests/integration/release.rs runs tools/release",
+    ),
+    ("docs/releases.md", "cd portreeve-release && sha256sum --check --strict SHA256SUMS", "it needs a whole release"),
+    ("docs/releases.md", "tools/release ../again", PLACEHOLDERS),
+    (
+        "docs/releases.md",
+        "cosign sign-blob --yes --key cosign.key --signing-config no-services.json --bundle SHA256SUMS.sigstore.json SHA256SUMS",
+        "it needs a whole release",
+    ),
+    (
+        "docs/releases.md",
+        "cosign verify-blob --key cosign.pub --private-infrastructure --bundle SHA256SUMS.sigstore.json SHA256SUMS",
+        "it needs a whole release",
+    ),
+    (
+        "docs/releases.md",
+        "portreeve check --key cosign.pub --trust-ca site-ca.pem registry.local:9001/portreeve/portreeve:0.1.0",
+        NAMES,
+    ),
+    ("docs/starlingx.md", "docker login registry.local:9001 -u admin", STARLINGX),
+    ("docs/trust-data.md", "portreeve check --reset registry.local:9001/plant/plc --cache /var/cache/portreeve", NAMES),
+    (
+        "docs/trust-data.md",
+        "portreeve export --server https://notary.local:4443 --gun registry.local:9001/plant/plc --trust-ca ca.pem /media/stick",
+        NAMES,
+    ),
+];

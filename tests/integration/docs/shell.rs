@@ -1,0 +1,77 @@
+//! The shell of a reader: a directory of its own with a copy of `manifests/`, and the programs of the pages.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use portreeve_test_support::temp::TempDir;
+
+use super::blocks::Script;
+use crate::process::run;
+use crate::product::executable;
+
+/// A directory, and the programs.
+pub(crate) struct Shell {
+    directory: TempDir,
+    /// Not in the directory of the reader.
+    programs: TempDir,
+}
+
+impl Shell {
+    /// kubectl asks the cluster of this kubeconfig, if there is one.
+    pub(crate) fn new(kubectl: &Path, kubeconfig: Option<&Path>) -> Self {
+        let (directory, programs) = (TempDir::new(), TempDir::new());
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let copy = directory.path().join("manifests");
+        run(Command::new("cp").arg("-r").arg(root.join("manifests")).arg(copy), "").expect(0);
+        let shell = Self { directory, programs };
+        shell.program("portreeve", &format!("exec {} \"$@\"", executable().get_program().display()));
+        let home = std::env::var("HOME").unwrap_or_default();
+        let cargo = format!(
+            "HOME={home} PATH={} exec {} run --quiet --locked --manifest-path {}/Cargo.toml --package certs-gen -- \"$@\"",
+            std::env::var("PATH").unwrap(),
+            env!("CARGO"),
+            root.display(),
+        );
+        shell.program("certs-gen", &cargo);
+        let kubeconfig = kubeconfig.map(|path| format!("KUBECONFIG={} ", path.display())).unwrap_or_default();
+        shell.program("kubectl", &format!("{kubeconfig}exec {} \"$@\"", kubectl.display()));
+        shell
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Makes a program of these lines of bash, in place of another one of this name.
+    pub(crate) fn program(&self, name: &str, lines: &str) {
+        let path = self.programs.write(name, format!("#!/bin/bash\n{lines}\n"));
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// Runs a script. If it fails: the place of the block, and all output.
+    pub(crate) fn run(&self, script: &Script) -> Result<String, String> {
+        let mut text = "set -eu\nexec 2>&1\n".to_owned();
+        for block in &script.blocks {
+            let _ = writeln!(text, "echo '== {}'", block.place());
+            if block.status == 0 {
+                text.push_str(&block.text);
+            } else {
+                // In a subshell of its own, so that the exit status can be looked at.
+                let _ = writeln!(text, "set +e\n(set -e\n{})\nstatus=$?\nset -e", block.text);
+                let _ =
+                    writeln!(text, "test $status = {} || {{ echo \"exit status $status\"; exit 1; }}", block.status);
+            }
+        }
+        let path = format!("{}:/usr/bin:/bin:/usr/sbin:/sbin", self.programs.path().display());
+        let mut command = Command::new("/bin/bash");
+        command.env_clear().env("PATH", path).env("HOME", self.directory()).current_dir(self.directory());
+        let ended = run(command.arg("-c").arg(text), "");
+        match ended.status {
+            Some(0) => Ok(ended.stdout),
+            status => Err(format!("--- {}: exit status {status:?}\n{}", script.name, ended.text())),
+        }
+    }
+}
