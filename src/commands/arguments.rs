@@ -4,7 +4,7 @@ mod error;
 mod help;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lexopt::{Arg, Parser, ValueExt as _};
@@ -52,6 +52,11 @@ pub(super) enum Command {
         common: Common,
         timeout: Option<Duration>,
         wanted: WantedImages,
+    },
+    Doctor {
+        common: Common,
+        output: Output,
+        timeout: Option<Duration>,
     },
     Lint {
         inputs: Vec<Input>,
@@ -106,6 +111,12 @@ impl Common {
     /// The policies of the command line; empty: those of the configuration.
     pub(super) fn policies(&self) -> &[PathBuf] {
         &self.policies
+    }
+
+    /// The same options, with this configuration where none is named.
+    pub(super) fn or_file(mut self, file: Option<&Path>) -> Self {
+        self.config = self.config.or_else(|| file.map(Path::to_owned));
+        self
     }
 
     /// The configuration from the file and the options.
@@ -302,6 +313,9 @@ impl Given {
             name => match self.values.into_iter().next() {
                 Some(value) => return Err(lexopt::Error::UnexpectedArgument(value).into()),
                 None if name == "serve" => Command::Serve(self.common),
+                None if name == "doctor" => {
+                    Command::Doctor { common: self.common, output: self.output, timeout: self.timeout }
+                }
                 None => Command::Version,
             },
         })

@@ -14,7 +14,6 @@ use portreeve_verify::tuf::RootPin;
 
 pub(crate) use watch::EndingsWatch;
 
-#[expect(dead_code, reason = "`doctor` is not there yet")]
 /// All that ends, the soonest first: the certificates in the files that the configuration names, the pins of the policies in
 /// force, and the trust data in use, in memory and in `trust.cache`. Files that cannot be read are left out.
 pub(crate) fn collect(config: &Config, engine: &Engine, now: Timestamp) -> Vec<Ending> {

@@ -2,6 +2,7 @@
 
 mod arguments;
 mod check;
+mod doctor;
 pub(crate) mod endings;
 mod export;
 mod lint;
@@ -94,6 +95,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitStatus {
         }
         Command::Export { common, timeout, wanted } => {
             with_config(&common, |config| export::run(config, &wanted, timeout.unwrap_or(EXPORT_TIME)))
+        }
+        Command::Doctor { common, output, timeout } => {
+            let common = common.or_file(doctor::configuration());
+            let timeout = timeout.unwrap_or(doctor::TIME);
+            with_config(&common, |config| doctor::run(config, common.policies(), output, timeout))
         }
         Command::Review { common, output, timeout, namespace, inputs } => match engine(&common) {
             Ok((config, engine)) => review::run(

@@ -93,6 +93,11 @@ impl Http {
         self.origins.origin(probe)
     }
 
+    /// When the certificates end that servers sent, by host and port: the soonest of each chain, in seconds since 1970.
+    pub(crate) fn certificate_ends(&self) -> Vec<(String, i64)> {
+        self.exchange.peer_certificates().ends()
+    }
+
     /// GETs a URL. `accept` lists the media types that are asked for. `cap` is for the body of a 200.
     pub(crate) fn get(
         &self,

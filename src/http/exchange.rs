@@ -12,6 +12,7 @@ use ureq::unversioned::transport::{Connector, TcpConnector};
 use ureq::{Agent, AsSendBody, Body};
 
 use super::error::{HttpError, HttpSetupError};
+use super::peer_certificates::PeerCertificates;
 use super::proxy::Proxies;
 use super::resolver::Names;
 use super::roots::{BuiltInRoots, CaError, tls_config};
@@ -47,6 +48,7 @@ struct AgentSource {
     built_in: BuiltInRoots,
     ca: Option<PathBuf>,
     plain_http: PlainHttp,
+    peers: Arc<PeerCertificates>,
 }
 
 /// A server's response.
@@ -86,7 +88,7 @@ impl Exchange {
         check_every: Duration,
         metrics: Arc<Metrics>,
     ) -> Result<Self, HttpSetupError> {
-        let source = AgentSource { built_in, ca, plain_http };
+        let source = AgentSource { built_in, ca, plain_http, peers: Arc::default() };
         let agents = Reloading::start(source, check_every).map_err(HttpSetupError::Ca)?;
         Ok(Self { agents, proxies, metrics })
     }
@@ -111,6 +113,11 @@ impl Exchange {
         let response = agent.run(request).map_err(HttpError::from)?;
         responded();
         Self::receive(response, cap)
+    }
+
+    /// When the certificates of the servers end to which there were connections.
+    pub(super) fn peer_certificates(&self) -> &PeerCertificates {
+        &self.agents.source().peers
     }
 
     fn receive(mut response: http::Response<Body>, cap: usize) -> Result<Response, HttpError> {
@@ -155,14 +162,15 @@ impl Source for AgentSource {
     }
 
     fn make(&self, _: &mut Option<Stamp>, _: Option<&Agent>) -> Result<Agent, CaError> {
-        new_agent(self.built_in, self.ca.as_deref(), self.plain_http)
+        new_agent(self)
     }
 }
 
-fn new_agent(built_in: BuiltInRoots, ca: Option<&Path>, plain_http: PlainHttp) -> Result<Agent, CaError> {
+fn new_agent(source: &AgentSource) -> Result<Agent, CaError> {
+    let AgentSource { built_in, ca, plain_http, peers } = source;
     let config = Agent::config_builder()
         .http_status_as_error(false)
-        .https_only(plain_http == PlainHttp::Refused)
+        .https_only(*plain_http == PlainHttp::Refused)
         .max_redirects(0)
         .user_agent(USER_AGENT)
         .accept_encoding("identity")
@@ -177,7 +185,7 @@ fn new_agent(built_in: BuiltInRoots, ca: Option<&Path>, plain_http: PlainHttp) -
     let connector =
         ().chain(TunnelConnector::new(config.clone()))
             .chain(TcpConnector::default())
-            .chain(TlsConnector::new(tls_config(built_in, ca)?));
+            .chain(TlsConnector::new(tls_config(*built_in, ca.as_deref())?, Arc::clone(peers)));
     Ok(Agent::with_parts(config, connector, Names::default()))
 }
 

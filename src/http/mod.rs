@@ -8,6 +8,7 @@ mod error;
 pub mod error_body;
 mod exchange;
 pub mod origin;
+mod peer_certificates;
 pub mod proxy;
 pub(crate) mod resolver;
 pub mod roots;

@@ -82,7 +82,8 @@ pub(crate) fn is_ca_as_server(error: &Error) -> bool {
     matches!(other.0.downcast_ref::<webpki::Error>(), Some(webpki::Error::CaUsedAsEndEntity))
 }
 
-fn check_name(certificate: &CertificateDer<'_>, name: &ServerName<'_>) -> Result<(), Error> {
+/// Is the certificate for this name?
+pub(crate) fn check_name(certificate: &CertificateDer<'_>, name: &ServerName<'_>) -> Result<(), Error> {
     let certificate =
         EndEntityCert::try_from(certificate).map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
     certificate.verify_is_valid_for_subject_name(name).map_err(|error| {

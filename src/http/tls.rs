@@ -12,16 +12,19 @@ use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport, TransportAdapter,
 };
 
+use super::peer_certificates::PeerCertificates;
 use super::{connect_deadline, url};
 
 /// Wraps connections to https URLs in TLS. Leaves other connections as they are.
 pub(crate) struct TlsConnector {
     config: Arc<ClientConfig>,
+    peers: Arc<PeerCertificates>,
 }
 
 impl TlsConnector {
-    pub(crate) fn new(config: Arc<ClientConfig>) -> Self {
-        Self { config }
+    /// A connector that notes when the certificates of its peers end.
+    pub(crate) fn new(config: Arc<ClientConfig>, peers: Arc<PeerCertificates>) -> Self {
+        Self { config, peers }
     }
 }
 
@@ -41,6 +44,7 @@ impl<In: Transport> Connector<In> for TlsConnector {
         while connection.is_handshaking() {
             connection.complete_io(&mut socket).map_err(tls_error)?;
         }
+        self.peers.note(details.uri, connection.peer_certificates().unwrap_or_default());
         let buffers = LazyBuffers::new(details.config.input_buffer_size(), details.config.output_buffer_size());
         Ok(Some(Either::B(TlsTransport { buffers, stream: StreamOwned::new(connection, socket) })))
     }

@@ -87,6 +87,11 @@ impl MountedCredentials {
         )
     }
 
+    /// How many credentials there are.
+    pub(crate) fn count(&self) -> usize {
+        self.current().files.values().map(|file| file.entries.len()).sum()
+    }
+
     /// The problems with the mounted files, for messages. Contains no secrets.
     pub fn problems(&self) -> Vec<String> {
         let mounted = self.current();

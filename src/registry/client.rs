@@ -6,8 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::challenge::{Challenge, ChallengeError};
 use super::realm::Realm;
+use super::session::Server;
 use super::token::Tokens;
-use crate::http::client::{Http, HttpSetupError, Response};
+use crate::base::context::Deadline;
+use crate::http::client::{Http, HttpError, HttpSetupError, JSON, Peer, Response};
 use crate::http::origin::{Limits, Origin};
 use crate::http::url::{PlainHttp, ServerUrl};
 use crate::metrics::Metrics;
@@ -15,6 +17,8 @@ use portreeve_verify::text::printable;
 
 /// Most servers whose way of signing in is remembered.
 const MAX_METHODS: usize = 1_000;
+/// Most bytes of a response that only says that the server is there.
+const MAX_LOOK: usize = 64 << 10;
 
 /// Connections, tokens and ways of signing in. Shared by all workers.
 pub(crate) struct Client {
@@ -51,6 +55,18 @@ impl Client {
     /// The state of this server, as all requests share it.
     pub(crate) fn origin(&self, server: &ServerUrl) -> Origin<'_> {
         self.http.origin(&probe_url(server))
+    }
+
+    /// GETs the path to which every registry and Notary server that is up responds, without credentials.
+    pub(crate) fn look(&self, server: Server<'_>, deadline: Deadline) -> Result<Response, HttpError> {
+        let probe = probe_url(server.url);
+        let peer = Peer { kind: server.peer, probe: &probe, permit: None };
+        self.http.get(&probe, JSON, None, MAX_LOOK, deadline, peer)
+    }
+
+    /// When the certificates end that servers sent, by host and port, in seconds since 1970.
+    pub(crate) fn certificate_ends(&self) -> Vec<(String, i64)> {
+        self.http.certificate_ends()
     }
 
     pub(super) fn method(&self, server: &ServerUrl) -> Option<Method> {

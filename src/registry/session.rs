@@ -59,6 +59,9 @@ pub(crate) struct Scope<'a> {
 }
 
 impl<'a> Scope<'a> {
+    /// For nothing but signing in, as `docker login` does.
+    pub(crate) const SIGN_IN: Scope<'static> = Scope { repository: "", actions: "" };
+
     /// For reading a repository.
     pub(crate) fn pull(repository: &'a str) -> Self {
         Self { repository, actions: "pull" }
@@ -67,7 +70,10 @@ impl<'a> Scope<'a> {
 
 impl fmt::Display for Scope<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "repository:{}:{}", self.repository, self.actions)
+        match self.repository {
+            "" => Ok(()),
+            repository => write!(f, "repository:{repository}:{}", self.actions),
+        }
     }
 }
 

@@ -122,7 +122,8 @@ impl<'a> TokenRequest<'a> {
 
     fn parameters(&self) -> Vec<(&str, &str)> {
         let service = self.service.map(|service| ("service", service));
-        service.into_iter().chain([("scope", self.scope.as_str())]).collect()
+        let scope = Some(("scope", self.scope.as_str())).filter(|(_, scope)| !scope.is_empty());
+        service.into_iter().chain(scope).collect()
     }
 }
 

@@ -37,11 +37,13 @@ use crate::server::tls::TlsStore;
 
 pub use crate::server::application::{Application, HttpResponse, Route, Workers};
 pub use crate::server::descriptors::raise_descriptor_limit;
+pub(crate) use crate::server::descriptors::{descriptors_allowed, descriptors_needed};
 #[cfg(feature = "fuzzing")]
 pub use crate::server::gateway::{fuzz_head, fuzz_requests};
 pub use crate::server::settings::Settings;
 pub use crate::server::tasks::{PeriodicTask, TaskThread};
 pub use crate::server::tls::TlsError;
+pub(crate) use crate::server::tls::serving_leaf;
 
 /// The running server. Dropping it stops it at once; [`Server::drain`] lets requests in progress end.
 pub struct Server {

@@ -219,6 +219,13 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     })
 }
 
+/// The serving certificate in these files, if they can be used together. For people.
+pub(crate) fn serving_leaf(files: &TlsFiles) -> Result<CertificateDer<'static>, TlsError> {
+    load(files)?;
+    let chain = certificates(&files.certificate, "a PEM certificate chain, leaf first")?;
+    chain.into_iter().next().ok_or_else(|| TlsError::NotACertificate { path: files.certificate.clone() })
+}
+
 /// No certificate file is that large. A device or a log that was mounted by mistake is.
 const MAX_FILE: usize = 1 << 20;
 

@@ -63,6 +63,12 @@ pub(super) const COMMANDS: &[CommandHelp] = &[
         ends: "0 written, 1 not verified, 2 bad input or configuration, 3 no server could be asked",
     },
     CommandHelp {
+        name: "doctor",
+        does: "what will stop working, and when: certificates, policies, servers, trust data, clock",
+        usage: &["doctor [OPTION…]"],
+        ends: "0 nothing is wrong, 1 something is wrong, 2 bad configuration, 3 something could not be asked",
+    },
+    CommandHelp {
         name: "lint",
         does: "check policy files, ConfigMap manifests, or a configuration",
         usage: &["lint [OPTION…] FILE|DIR|-…", "lint --config FILE"],
@@ -72,13 +78,13 @@ pub(super) const COMMANDS: &[CommandHelp] = &[
     CommandHelp { name: "help", does: "print this, or the help of a command", usage: &["help [COMMAND]"], ends: "0" },
 ];
 
-const ENGINES: &[&str] = &["serve", "review", "check", "export"];
+const ENGINES: &[&str] = &["serve", "review", "check", "export", "doctor"];
 
 pub(super) const OPTIONS: &[OptionHelp] = &[
     takes(
         "config",
         "FILE",
-        &["serve", "review", "check", "export", "lint"],
+        &["serve", "review", "check", "export", "doctor", "lint"],
         "the configuration, or a directory of files",
     ),
     takes(
@@ -90,12 +96,13 @@ pub(super) const OPTIONS: &[OptionHelp] = &[
     takes(
         "policies",
         "PATH",
-        &["review", "check"],
+        &["review", "check", "doctor"],
         "policies instead of the configured ones: a file or directory, as for lint; repeatable",
     ),
     takes("trust-ca", "FILE", ENGINES, "PEM certificates added to the built-in roots"),
     takes("cache", "DIR", ENGINES, "where verified trust data is stored"),
     takes("timeout", "TIME", &["review", "check", "export"], "how long each may take, such as 10s"),
+    takes("timeout", "TIME", &["doctor"], "how long all servers may take together, such as 15s"),
     OptionHelp {
         short: Some('n'),
         ..takes(
@@ -111,9 +118,10 @@ pub(super) const OPTIONS: &[OptionHelp] = &[
         short: Some('o'),
         ..takes("output", "FORMAT", &["check"], "text, json, or image: the image with its digest, to be committed")
     },
+    OptionHelp { short: Some('o'), ..takes("output", "FORMAT", &["doctor"], "text or json") },
     flag(
         "kubernetes-credentials",
-        &["serve", "review", "check"],
+        &["serve", "review", "check", "doctor"],
         "read pull secrets and signerSecrets from the Kubernetes API",
     ),
     flag(

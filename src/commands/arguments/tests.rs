@@ -37,6 +37,10 @@ fn commands_and_options() {
         assert!(matches!(parsed(line), Ok(Command::Check { against, .. }) if against == expected), "{line}");
     }
     assert!(parsed("review --key k.pub a.yaml").is_err());
+    let doctor = parsed("doctor -o json --timeout 3s --config c --kubernetes-credentials");
+    let common = Common { config: Some("c".into()), kubernetes_credentials: true, ..Common::default() };
+    let timeout = Some(Duration::from_secs(3));
+    assert_eq!(doctor, Ok(Command::Doctor { common, output: Output::Json, timeout }));
     let reset = Command::Reset { common: Common::default(), names: vec!["a/b".to_owned()] };
     assert_eq!(parsed("check --reset a/b"), Ok(reset));
     let Ok(Command::ExportImages { wanted, .. }) = parsed("export --image a --image b c --key k.pub out") else {
@@ -124,13 +128,14 @@ fn mistakes_are_told() {
         ("review --timeout 0s f", "--timeout: found \"0s\", expected a time such as 10s"),
         ("review --timeout", "missing argument for option '--timeout'"),
         ("check --reset=yes i", "unexpected argument for option '--reset': \"yes\""),
-        ("serve --output json", "serve has no option --output; it belongs to review, check"),
+        ("serve --output json", "serve has no option --output; it belongs to review, check, doctor"),
+        ("doctor now", "unexpected argument \"now\""),
         ("serve now", "unexpected argument \"now\""),
-        ("version --output json", "version has no option --output; it belongs to review, check"),
+        ("version --output json", "version has no option --output; it belongs to review, check, doctor"),
         ("check --compare-children i", "check has no option --compare-children; it belongs to serve, review"),
         (
             "export --kubernetes-credentials --gun a b",
-            "export has no option --kubernetes-credentials; it belongs to serve, review, check",
+            "export has no option --kubernetes-credentials; it belongs to serve, review, check, doctor",
         ),
     ] {
         assert_eq!(parsed(line), Err(expected.to_owned()), "{line}");

@@ -106,6 +106,17 @@ impl Registries {
         Ok(())
     }
 
+    /// The endpoints of the configuration, without the defaults: host and URL.
+    pub(crate) fn configured_endpoints(&self) -> impl Iterator<Item = (&str, &ServerUrl)> {
+        let named = self.endpoints.iter().map(|(host, endpoint)| (host.as_str(), &endpoint.url));
+        named.filter(|(host, url)| !Self::DEFAULT_ENDPOINTS.contains(&(host, url.as_str())))
+    }
+
+    /// The prefixes of images' names whose signatures have a place of their own.
+    pub(crate) fn signature_prefixes(&self) -> impl Iterator<Item = &str> {
+        self.signatures.iter().map(|(prefix, _)| prefix.as_str())
+    }
+
     /// The directories with signatures that it names.
     pub(crate) fn layouts(&self) -> impl Iterator<Item = &Path> {
         self.signatures.iter().filter_map(|(_, place)| match place {

@@ -81,10 +81,11 @@ impl TrustServers {
 
     /// The entries of the configuration that name one server, without the defaults.
     pub(crate) fn configured(&self) -> impl Iterator<Item = (&str, &TrustServer)> {
-        self.entries.iter().filter_map(|(pattern, entry)| match entry {
-            Entry::Server(server) if !Self::DEFAULTS.contains(&(pattern, server.as_str())) => {
-                Some((&**pattern, server))
-            }
+        let is_default = |host: &str, url: &str| {
+            Self::DEFAULTS.iter().any(|(known, default)| *known == host && fill(default, known) == url)
+        };
+        self.entries.iter().filter_map(move |(pattern, entry)| match entry {
+            Entry::Server(server) if !is_default(pattern, server.as_str()) => Some((pattern.as_str(), server)),
             Entry::Server(_) | Entry::Template(_) => None,
         })
     }
@@ -199,6 +200,25 @@ mod tests {
             let found = servers.for_host(host).map(|server| server.unwrap().as_str().to_owned());
             assert_eq!(found.as_deref(), url, "{host}");
         }
+    }
+
+    #[test]
+    fn defaults_are_not_of_the_configuration() {
+        let servers = servers(&[
+            ("registry.local:9001", "https://notary.local:4443"),
+            ("docker.io", "https://notary.local"),
+            ("carried.local", "file:///etc/portreeve/trust"),
+            ("*.plant", "https://{host}:4443"),
+        ])
+        .unwrap();
+        let found: Vec<_> = servers.configured().map(|(host, server)| (host, server.as_str())).collect();
+        let expected = [
+            ("carried.local", "file:///etc/portreeve/trust"),
+            ("docker.io", "https://notary.local"),
+            ("registry.local:9001", "https://notary.local:4443"),
+        ];
+        assert_eq!(found, expected);
+        assert_eq!(servers.directories().collect::<Vec<_>>(), [Path::new("/etc/portreeve/trust")]);
     }
 
     #[test]

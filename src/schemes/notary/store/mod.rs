@@ -31,6 +31,7 @@ use portreeve_verify::tuf::{Anchor, Gun, Repository, TrustedState};
 pub(crate) mod disk;
 pub(crate) mod disk_error;
 pub(crate) mod generation;
+pub(crate) mod indexes;
 pub(crate) mod persist;
 pub(crate) mod read_back;
 pub(crate) mod records;
@@ -42,6 +43,7 @@ pub(crate) mod summary;
 pub(crate) mod unwritten;
 
 pub use crate::schemes::notary::store::disk_error::DiskError;
+pub use crate::schemes::notary::store::indexes::{StoredIndexes, stored_indexes};
 pub use crate::schemes::notary::store::reset::reset;
 pub use crate::schemes::notary::store::state::StateError;
 pub use crate::schemes::notary::store::summary::{StoredRole, StoredSummary};

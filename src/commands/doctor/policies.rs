@@ -1,0 +1,100 @@
+//! The policies: can they be used, what in them was probably not meant, and are the signers' keys there that they name?
+
+use std::path::PathBuf;
+
+use super::files::{IN_THE_POD, is_elsewhere};
+use super::finding::{Findings, State};
+use crate::commands::lint;
+use crate::config::{AskApi, Config};
+use crate::kube::signer_secrets::{SecretError, SecretForm, SecretStore};
+use crate::policy::{self, PolicySet, Rule, Scope};
+use crate::schemes::Check;
+use portreeve_verify::ordered;
+
+const CHECK: &str = "policies";
+/// The most problems, notes and missing keys that are printed; `lint` prints all.
+const MAX_PRINTED: usize = 20;
+
+/// Loads the policies. `None` if they cannot be used.
+pub(super) fn load(config: &Config, given: &[PathBuf], findings: &mut Findings) -> Option<PolicySet> {
+    let names: Vec<String> = config.policies.iter().map(|path| path.display().to_string()).collect();
+    let subject = names.join(", ");
+    if !config.policies.is_empty() && config.policies.iter().all(|path| is_elsewhere(path)) {
+        findings.add(State::Skipped, CHECK, &subject, IN_THE_POD, "or name the policies: --policies PATH");
+        return None;
+    }
+    let loaded = match given {
+        [] => policy::load(&config.policies),
+        paths => lint::policies(paths),
+    };
+    match loaded {
+        Ok(policies) => {
+            match policies.len() {
+                0 => {
+                    let action = "apply a policy: until then every image is denied";
+                    findings.add(State::Wrong, CHECK, &subject, "there are none", action);
+                }
+                number => findings.ok(CHECK, &subject, &format!("{number} can be used")),
+            }
+            for note in policies.notes().iter().take(MAX_PRINTED) {
+                findings.add(State::Note, CHECK, "", &note.to_string(), "");
+            }
+            signer_secrets(config, &policies, findings);
+            Some(policies)
+        }
+        Err(problems) => {
+            let action =
+                "correct it: the webhook goes on with the policies that it read before, and after a restart denies all";
+            for problem in problems.iter().take(MAX_PRINTED) {
+                findings.add(State::Wrong, CHECK, "", &problem.to_string(), action);
+            }
+            None
+        }
+    }
+}
+
+/// The mounted keys of signers that policies name.
+fn signer_secrets(config: &Config, policies: &PolicySet, findings: &mut Findings) {
+    const CHECK: &str = "signer_secret";
+    let store = SecretStore::new(config.secrets.clone());
+    let mut seen = ordered::set([]);
+    for rule in policies.rules() {
+        for (secret, form) in named(rule) {
+            let namespace = match &rule.scope {
+                Scope::Namespace(namespace) => namespace,
+                Scope::Cluster => &config.namespace,
+            };
+            let subject = format!("{namespace}/{secret}");
+            if seen.len() >= MAX_PRINTED || !seen.insert(subject.clone()) {
+                continue;
+            }
+            match store.clone().of_form(form).read(namespace, secret) {
+                Ok(signer) => findings.ok(CHECK, &subject, &format!("has the key of {}", signer.name)),
+                Err(SecretError::NotMounted { .. }) if config.ask_api == AskApi::Yes => {
+                    let found = "is not mounted, and is read from the Kubernetes API when it is needed";
+                    findings.add(State::Skipped, CHECK, &subject, found, "");
+                }
+                Err(SecretError::NotMounted { .. }) if is_elsewhere(&config.secrets) => {
+                    findings.add(State::Skipped, CHECK, &subject, IN_THE_POD, "");
+                }
+                Err(error) => {
+                    let action = "mount it (docs/credentials.md): until then the images of its policies are denied";
+                    findings.add(State::Wrong, CHECK, &subject, &format!("{error} ({})", rule.policy_name()), action);
+                }
+            }
+        }
+    }
+}
+
+/// The Secrets that a rule names.
+fn named(rule: &Rule) -> Vec<(&str, SecretForm)> {
+    let mut secrets = Vec::new();
+    for check in rule.signed().iter().flat_map(|signed| signed.any_of.iter().flatten()) {
+        let (names, form) = match check {
+            Check::NotaryV1(rule) => (&rule.signer_secrets, SecretForm::Named),
+            Check::Cosign(rule) => (&rule.signer_secrets, SecretForm::Cosign),
+        };
+        secrets.extend(names.iter().map(|name| (name.as_str(), form)));
+    }
+    secrets
+}
