@@ -6,6 +6,7 @@
 //! namespace of its own, and these run side by side. The scenarios that stop Portreeve run after them.
 //! `PORTREEVE_CLUSTER=WORD tests/run cluster` runs the scenarios whose names contain a word.
 
+mod chart;
 pub(crate) mod control_plane;
 mod installation;
 mod kubectl;
@@ -44,6 +45,9 @@ type Scenario = (&'static str, fn(&Cluster));
 
 /// The last scenario.
 const REMOVAL: Scenario = ("a clean removal", installing::a_clean_removal);
+
+/// On the cluster that is empty again.
+const CHART: Scenario = ("the Helm chart", chart::installed_upgraded_and_uninstalled);
 
 /// On an empty cluster, in this order. These always run, because the others need the objects that they leave.
 const FIRST: [Scenario; 4] = [
@@ -126,6 +130,7 @@ fn portreeve_holds_in_a_real_cluster() {
         }
     }
     cluster.show(&REMOVAL);
+    cluster.show(&CHART);
     let failed = cluster.failed.lock().unwrap();
     assert!(failed.is_empty(), "failed: {}\n--- Portreeve's log\n{}", failed.join(", "), cluster.installation.log());
 }

@@ -1,7 +1,7 @@
 //! The files in `manifests/`, read as a cluster would read them: every object selects, mounts, names and covers what it
 //! should.
 
-mod chart;
+pub(crate) mod chart;
 mod configuration;
 mod objects;
 mod rights;

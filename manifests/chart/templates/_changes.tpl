@@ -48,15 +48,6 @@ nothing.
 {{- $_ := set $template.metadata "annotations" (merge $checksum (deepCopy $values.podAnnotations)) }}
 {{- end }}
 
-{{- define "portreeve.configuration" }}
-{{- if .chart.Values.config }}
-{{- range $file, $text := .object.data }}
-{{- $merged := mergeOverwrite (fromYaml $text) (deepCopy $.chart.Values.config) }}
-{{- $_ := set $.object.data $file (toYaml $merged) }}
-{{- end }}
-{{- end }}
-{{- end }}
-
 {{- define "portreeve.service" }}
 {{- $_ := set .object.spec "type" .chart.Values.service.type }}
 {{- $_ := set (index .object.spec.ports 0) "port" .chart.Values.service.port }}
@@ -101,6 +92,11 @@ nothing.
 {{- $_ := set $webhook.namespaceSelector "matchExpressions" (concat $webhook.namespaceSelector.matchExpressions $expressions) }}
 {{- end }}
 {{- end }}
+{{- end }}
+
+{{- /* The object is Helm's, and not kubectl's. */}}
+{{- define "portreeve.managed" }}
+{{- $_ := set .object.metadata.labels "app.kubernetes.io/managed-by" .chart.Release.Service }}
 {{- end }}
 
 {{- /* "true" if the webhook configurations are part of the release now. */}}

@@ -198,6 +198,11 @@ impl ControlPlane {
         https_with(&self.pki, self.port, method, target, &[("Authorization", &authorization)], body.as_bytes())
     }
 
+    /// The credentials of the cluster's administrator.
+    pub(super) fn admin_kubeconfig(&self) -> PathBuf {
+        self.dir.path().join(format!("{ADMIN}.kubeconfig"))
+    }
+
     /// kubectl as the user with this token.
     pub(super) fn kubectl(&self, token: &str) -> Kubectl {
         Kubectl::new(&self.programs.kubectl, &self.dir.path().join(format!("{token}.kubeconfig")), self.dir.path())
