@@ -400,6 +400,16 @@ fn without_rules(selection: &Selection<'_>, reference: Reference, namespace: &st
             );
             ("no-matching-policy", PolicyScope::from(scope), reason)
         }
+        Selection::Unusable(fault) => {
+            let reason = format!(
+                "the ImagePolicies of namespace {namespace} cannot be used, so that none of its images may run; correct the \
+                 ConfigMap {}-{namespace}: {fault}",
+                policy::CONFIG_MAP
+            );
+            let verdict = Verdict::Unavailable { code: "namespace-policies", reason };
+            let scope = PolicyScope::Namespace;
+            return Evaluation { reference: Some(reference), scope, ..Evaluation::of(verdict) };
+        }
         Selection::NoPolicy | Selection::Rules(_) => {
             let reason = format!(
                 "there is no ImagePolicy for namespace \"{}\" and no ClusterImagePolicy; add one that names {}",

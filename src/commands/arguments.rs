@@ -124,6 +124,7 @@ impl Common {
         let mut config = Config::load(self.config.as_deref())?;
         if !self.policies.is_empty() {
             config.policies.clone_from(&self.policies);
+            config.namespace_policies = None;
         }
         if let Some(ca) = &self.trust_ca {
             // The configured bundle may be absent. One that is named on the command line must exist.

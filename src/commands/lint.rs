@@ -30,7 +30,7 @@ pub(super) fn lint(inputs: &[Input], out: &mut dyn Write) -> io::Result<LintOutc
     let outcome = match checked.finish() {
         Ok(set) => {
             let notes = set.notes();
-            for PolicyNote { place, note } in &notes {
+            for PolicyNote { place, note, .. } in &notes {
                 writeln!(out, "{place}: note: {note}")?;
             }
             LintOutcome { files, policies: set.len(), problems: 0, notes: notes.len() }

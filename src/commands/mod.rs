@@ -7,6 +7,7 @@ pub(crate) mod endings;
 mod export;
 mod lint;
 mod manifest;
+mod policy_task;
 mod reset;
 mod review;
 pub mod serve;
@@ -161,11 +162,17 @@ fn engine(common: &Common) -> Result<(Config, Engine), ExitStatus> {
     let (config, engine) = engine_without_policies(common)?;
     // As `lint` takes them: what is about to be applied is looked at before it is mounted.
     let policies = match common.policies() {
-        [] => policy::load(&config.policies),
-        paths => lint::policies(paths),
+        [] => policy::load_all(&config.policy_places()),
+        paths => lint::policies(paths).map(|policies| (policies, Vec::new())),
     };
     match policies {
-        Ok(policies) => engine.policies().replace(policies),
+        Ok((policies, namespaces)) => {
+            engine.policies().replace(policies);
+            // What these namespaces run is denied, and every other one is as ever.
+            for problem in namespaces.iter().filter_map(|own| own.result.as_ref().err()).flatten() {
+                complain(&problem.to_string());
+            }
+        }
         Err(problems) => {
             for problem in &problems {
                 complain(&problem.to_string());

@@ -5,17 +5,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::endings::EndingsWatch;
+use super::policy_task::PolicyTask;
 use super::setup::{self, SetupError};
 use super::{ExitStatus, complain, finish_writes};
 use crate::base::waiting::Waiting;
 use crate::config::{self, Config};
-use crate::metrics::{Metrics, Reloaded};
-use crate::policy::PolicySource;
+use crate::metrics::Metrics;
 use crate::server::{EndSignals, PeriodicTask, Server, StartError, raise_descriptor_limit};
 use crate::webhook::Engine;
-
-/// The most notes on policies that are logged at each load. `portreeve lint` prints all.
-const NOTES_LOGGED: usize = 20;
 
 /// A running webhook. Dropping it stops it at once.
 pub struct Webhook {
@@ -31,14 +28,13 @@ impl Webhook {
         let waiting = Arc::new(Waiting::new(config.server.limits.waiting()));
         let engine = setup::engine(config, Arc::clone(&waiting), Arc::clone(&metrics)).map_err(ServeError::Setup)?;
         let engine = Arc::new(engine);
-        let policies = PolicySource::new(config.policies.clone());
-        load_policies(&engine, &metrics, &policies);
+        let mut policies = PolicyTask::new(config, Arc::clone(&engine), Arc::clone(&metrics));
+        policies.run();
         log_notes(config, &engine);
         let tasks = {
             let endings = EndingsWatch::new(config.clone(), Arc::clone(&engine), Arc::clone(&metrics));
-            let (engine, metrics) = (Arc::clone(&engine), Arc::clone(&metrics));
             vec![
-                PeriodicTask::new("policies", move || load_policies(&engine, &metrics, &policies)),
+                PeriodicTask::new("policies", move || policies.run()),
                 PeriodicTask::new("endings", move || endings.look()),
             ]
         };
@@ -55,33 +51,6 @@ impl Webhook {
     /// The address at which `/metrics` is served, if it is.
     pub fn metrics_address(&self) -> Option<SocketAddr> {
         self.server.metrics_address()
-    }
-}
-
-/// Reads the policies if they have changed, and puts them in force if they can be used.
-fn load_policies(engine: &Engine, metrics: &Metrics, source: &PolicySource) {
-    match source.reload_if_changed() {
-        None => {}
-        Some(Ok(policies)) => {
-            log::info!(policies = policies.len() as u64; "policies are in force");
-            engine.policies().replace(policies);
-            metrics.reload(Reloaded::Policies, true);
-            let notes = engine.policies().get().map(|policies| policies.notes()).unwrap_or_default();
-            for note in notes.iter().take(NOTES_LOGGED) {
-                log::warn!("policy: {note}");
-            }
-        }
-        Some(Err(problems)) => {
-            for problem in &problems {
-                log::error!("policy: {problem}");
-            }
-            let fallback = match engine.policies().get() {
-                Some(_) => "the last good set stays in force",
-                None => "nothing is admitted until they are corrected",
-            };
-            log::error!(problems = problems.len() as u64; "the policies cannot be used: {fallback}");
-            metrics.reload(Reloaded::Policies, false);
-        }
     }
 }
 

@@ -32,6 +32,7 @@ use crate::kube::object_name::is_dns_label;
 use crate::kube::signer_secrets::{ClusterSigners, SecretStore};
 use crate::logging::Format;
 use crate::metrics::Metrics;
+use crate::policy::PolicyPlaces;
 use crate::registry::oci::places::Registries;
 use crate::schemes::notary::servers::TrustServers;
 use crate::schemes::{Mode, WhenUnavailable, cosign, evidence, notary};
@@ -64,6 +65,8 @@ pub struct Config {
     pub namespace: String,
     /// Directories of policy files.
     pub policies: Vec<PathBuf>,
+    /// The directory with a directory for each namespace that has policies of its own; `None`: there is none.
+    pub namespace_policies: Option<PathBuf>,
     /// The directory of signers' keys, as `<namespace>/<secret>/<key>`.
     pub secrets: PathBuf,
     /// The directory of docker configs that count for every namespace.
@@ -208,6 +211,8 @@ impl Config {
             server,
             namespace,
             policies: policies.into_iter().map(PathBuf::from).collect(),
+            namespace_policies: Some(read.path("namespacePolicies", "/etc/portreeve/namespace-policies"))
+                .filter(|path| !path.as_os_str().is_empty()),
             secrets: read.path("secrets", "/etc/portreeve/secrets"),
             mounted_credentials: read.path("credentials.mounted", "/etc/portreeve/registries"),
             ask_api: if read.is_on("credentials.kubernetes") { AskApi::Yes } else { AskApi::No },
@@ -227,6 +232,11 @@ impl Config {
         };
         read.add_notes(&mut config);
         Ok(config)
+    }
+
+    /// Where policies are.
+    pub fn policy_places(&self) -> PolicyPlaces {
+        PolicyPlaces { site: self.policies.clone(), namespaces: self.namespace_policies.clone() }
     }
 
     /// The settings of the store of evidence.

@@ -85,7 +85,8 @@ fn without_value(file: &Path, node: &Node, section: &str, notes: &mut Vec<Note>)
 /// All files and directories that are read.
 fn named(config: &Config, others: &[&Path]) -> Vec<PathBuf> {
     let tls = &config.server.tls;
-    let directories = config.policies.iter().chain([&config.secrets, &config.mounted_credentials]);
+    let directories = config.policies.iter().chain(&config.namespace_policies);
+    let directories = directories.chain([&config.secrets, &config.mounted_credentials]);
     let files = [&tls.certificate, &tls.key, &config.trust.ca, &config.api.token, &config.api.ca];
     let named = directories.chain(files).chain(&tls.client_ca).chain(&config.trust.cache).chain(&config.files);
     let by_url = config.trust.servers.directories().chain(config.registries.layouts());

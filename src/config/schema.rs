@@ -12,6 +12,7 @@ pub(super) const DOCUMENT: Shape = Mapping(&[
     ("tls", Mapping(&[("certificate", Path), ("key", Path), ("clientCa", Path)])),
     ("namespace", Text),
     ("policies", List(&Path)),
+    ("namespacePolicies", Path),
     ("secrets", Path),
     (
         "credentials",

@@ -259,6 +259,8 @@ words! {
         Certificate => "certificate",
         /// Policies.
         Policies => "policies",
+        /// A namespace's own policies.
+        NamespacePolicies => "namespace_policies",
         /// Registry credentials.
         Credentials => "credentials",
         /// The CA bundle for trust servers.

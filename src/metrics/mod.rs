@@ -52,6 +52,8 @@ pub struct Metrics {
     reload_success: Gauges,
     reload_failing: Gauges,
     certificate_not_after: Gauges,
+    everything_unchecked: Gauges,
+    namespace_policies: Gauges,
     limit_hits: Counters,
     panics: Counters,
     connections: Gauges,
@@ -148,6 +150,14 @@ impl Metrics {
                 "portreeve_certificate_not_after_timestamp_seconds",
                 "When the serving certificate in force expires, as a Unix time",
             ),
+            everything_unchecked: new.gauges(
+                "portreeve_everything_unchecked",
+                "Scopes in which a policy lets every image in unchecked beside other policies, by scope",
+            ),
+            namespace_policies: new.gauges(
+                "portreeve_namespace_policies_unusable",
+                "Namespaces whose own policies cannot be used, by what holds instead: their last good ones, or a denial",
+            ),
             limit_hits: new
                 .counters("portreeve_limit_hits", "Connections and requests that were closed or refused, by limit"),
             panics: new.counters("portreeve_panics", "Panics of requests and of periodic tasks that were contained"),
@@ -205,6 +215,10 @@ impl Metrics {
         for listener in Listener::ALL {
             self.connections(*listener, 0);
         }
+        for scope in [Scope::Namespace, Scope::Cluster] {
+            self.everything_unchecked(scope, 0);
+        }
+        self.namespace_policies(0, 0);
     }
 
     /// One admission was answered.
@@ -344,6 +358,19 @@ impl Metrics {
     fn of_ending(&self, kind: EndingKind) -> impl Iterator<Item = (&Gauges, Labels)> {
         let older = kind.is_trust_data().then(|| (&self.trust_data_ends, Labels::one("role", kind.as_str())));
         [(&self.ends, Labels::one("what", kind.as_str()))].into_iter().chain(older)
+    }
+
+    /// Sets in how many scopes of this kind every image is let in unchecked beside other policies.
+    pub fn everything_unchecked(&self, scope: Scope, scopes: usize) {
+        set(&self.everything_unchecked, Labels::one("scope", scope.as_str()), scopes);
+    }
+
+    /// Sets the number of namespaces whose own policies cannot be used: those with earlier ones, and those without.
+    pub fn namespace_policies(&self, last_good: usize, denied: usize) {
+        for (state, namespaces) in [("last_good", last_good), ("denied", denied)] {
+            set(&self.namespace_policies, Labels::one("state", state), namespaces);
+        }
+        self.reload_failing(Reloaded::NamespacePolicies, last_good + denied > 0);
     }
 
     /// A serving certificate took effect that expires at this time.

@@ -13,8 +13,10 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::document::{self, Document};
 use super::fault::Fault;
-use super::fields::{MAX_KEYS, Problems};
-use super::load::{self, FoundFile, finish};
+use super::fields::Problems;
+use super::load::{self, Finder, FoundFile, finish};
+use super::namespaces::Namespaces;
+use super::owner::Owner;
 use super::problem::PolicyProblem;
 use super::{Place, PolicySet};
 use crate::base::files::{into_text, read_to_end};
@@ -30,6 +32,8 @@ pub struct Checked {
     /// The first file. If there is no policy at all, the problem names this file.
     first: Option<PathBuf>,
     documents: Vec<Document>,
+    /// Those of ConfigMaps that belong to one namespace.
+    own: Vec<Document>,
     /// The problems so far.
     pub problems: Vec<PolicyProblem>,
 }
@@ -37,19 +41,29 @@ pub struct Checked {
 impl Checked {
     /// Builds one set of all policies. This can find further problems, such as one pattern in two policies.
     pub fn finish(mut self) -> Result<PolicySet, Vec<PolicyProblem>> {
-        if self.documents.is_empty() && self.problems.is_empty() {
+        if self.documents.is_empty() && self.own.is_empty() && self.problems.is_empty() {
             self.problems.push(load::problem(&self.first.unwrap_or_default(), Fault::NoPolicies));
         }
-        finish(self.documents, self.problems)
+        let own = finish(self.own, self.problems);
+        let (own, problems) = own.map_or_else(|problems| (None, problems), |own| (Some(own), Vec::new()));
+        let site = finish(self.documents, problems)?;
+        Ok(site.with(own.map(Namespaces::of).unwrap_or_default()))
     }
 }
 
-/// Checks the `data` of one ConfigMap: each key, and all keys together. Problems name the key as the file.
-pub fn check_data(data: &BTreeMap<String, String>) -> Result<PolicySet, Vec<PolicyProblem>> {
+/// Checks the `data` of one ConfigMap of this owner: each key, and all keys together. Problems name the key as the file.
+pub fn check_data(data: &BTreeMap<String, String>, owner: &Owner) -> Result<PolicySet, Vec<PolicyProblem>> {
     let mut checked = Checked::default();
-    let mut keys = 0;
+    let (mut keys, caps) = (0, owner.caps());
+    let bytes = data.values().map(String::len).fold(0, usize::saturating_add);
+    if bytes > caps.bytes || data.len() > caps.files {
+        let fault = match bytes > caps.bytes {
+            true => Fault::TooLargeTogether { limit: caps.bytes },
+            false => Fault::TooManyFiles { limit: caps.files },
+        };
+        return Err(vec![load::problem(Path::new(""), fault)]);
+    }
     for (key, text) in data {
-        checked.first.get_or_insert_with(|| PathBuf::from(key));
         if is_passed_over(key) {
             checked.problems.push(load::problem(Path::new(key), Fault::PassedOver));
         }
@@ -57,15 +71,21 @@ pub fn check_data(data: &BTreeMap<String, String>) -> Result<PolicySet, Vec<Poli
         checked.documents.extend(documents);
         keys += problems.keys();
         checked.problems.extend(problems.into_list());
-        if keys > MAX_KEYS {
-            return Err(vec![load::problem(Path::new(key), Fault::TooManyKeys { limit: MAX_KEYS })]);
-        }
-        if checked.documents.iter().map(|document| document.rules.len()).sum::<usize>() > document::MAX_RULES {
-            let fault = Fault::TooManyRules { limit: document::MAX_RULES };
-            return Err(vec![load::problem(Path::new(key), fault)]);
+        if let Some(excess) = owner.excess(&checked.documents, keys, Path::new(key)) {
+            return Err(vec![excess]);
         }
     }
-    checked.finish()
+    owner.take(&mut checked.documents, &mut checked.problems);
+    let is_empty = checked.documents.is_empty() && checked.problems.is_empty();
+    match data.keys().next() {
+        None if *owner != Owner::Site => {}
+        first if is_empty => {
+            let file = first.map(String::as_str).unwrap_or_default();
+            checked.problems.push(load::problem(Path::new(file), owner.no_policies()));
+        }
+        _ => {}
+    }
+    finish(checked.documents, checked.problems)
 }
 
 /// Checks a file, or every file below a directory. A file holds manifests, or policies as they are mounted.
@@ -74,11 +94,13 @@ pub fn check_path(path: &Path, checked: &mut Checked) {
     if fs::metadata(path).is_ok_and(|metadata| metadata.is_file()) {
         files.push(FoundFile { shown: path.to_owned(), real: path.to_owned() });
     } else {
-        let before = checked.problems.len();
-        load::find_files(path, path, load::MAX_DEPTH, &mut files, &mut checked.problems);
-        if files.is_empty() && checked.problems.len() == before {
+        let mut finder = Finder::new(load::MAX_FILES);
+        finder.find(path, path, load::MAX_DEPTH);
+        if finder.files.is_empty() && finder.problems.is_empty() {
             checked.problems.push(load::problem(path, Fault::NoFiles));
         }
+        checked.problems.append(&mut finder.problems);
+        files = finder.files;
     }
     for file in files {
         checked.files += 1;
@@ -127,11 +149,15 @@ fn check_manifest(
         checked.documents.extend(document::read_policy(node, identity, problems));
         return;
     }
-    if node.get("data").is_none() && node.get("binaryData").is_none() {
+    let name = node.get("metadata").and_then(|metadata| metadata.get("name")).and_then(Node::text);
+    let owner = name.and_then(Owner::of_config_map).unwrap_or(Owner::Site);
+    let data = (node.get("data"), node.get("binaryData"));
+    if matches!(data, (None, None)) && owner == Owner::Site {
         problems.report(node.at, Fault::Missing { field: "data", inside: "the ConfigMap" });
     }
-    for (field, decode) in [("data", false), ("binaryData", true)] {
-        let Some(data) = node.get(field) else { continue };
+    let mut held = Held::default();
+    for (field, data, decode) in [("data", data.0, false), ("binaryData", data.1, true)] {
+        let Some(data) = data else { continue };
         let Value::Map(entries) = &data.value else {
             problems.wrong_type(field, "a mapping", data);
             continue;
@@ -146,15 +172,16 @@ fn check_manifest(
             }
             if decode {
                 match decode_binary(typed) {
-                    Ok(decoded) => check_value(&decoded, &Mapping::new(&key.text, None, value.at, file), checked),
+                    Ok(decoded) => held.check(&decoded, &Mapping::new(&key.text, None, value.at, file), checked),
                     Err(fault) => problems.report(value.at, fault),
                 }
             } else {
                 let block = Block::find(text, typed, value.at);
-                check_value(typed, &Mapping::new(&key.text, block, value.at, file), checked);
+                held.check(typed, &Mapping::new(&key.text, block, value.at, file), checked);
             }
         }
     }
+    held.finish(&owner, node.at, problems, checked);
 }
 
 /// Once mounted, a file with such a name is not read (see `load`), and its rules would have no effect.
@@ -169,20 +196,57 @@ fn decode_binary(typed: &str) -> Result<String, Fault> {
     String::from_utf8(bytes).map_err(|_| Fault::NotUtf8)
 }
 
-/// Checks one value, and converts every place in it to a place in the manifest.
-fn check_value(text: &str, mapping: &Mapping<'_>, checked: &mut Checked) {
-    let (mut documents, problems) = document::read_text(text, mapping.file);
-    for document in &mut documents {
-        mapping.move_place(&mut document.place);
-        document.rules.iter_mut().for_each(|(_, rule)| mapping.move_place(&mut rule.place));
+/// What one ConfigMap holds.
+#[derive(Default)]
+struct Held {
+    files: usize,
+    bytes: usize,
+    keys: usize,
+    documents: Vec<Document>,
+}
+
+impl Held {
+    /// Checks one value, and converts every place in it to a place in the manifest.
+    fn check(&mut self, text: &str, mapping: &Mapping<'_>, checked: &mut Checked) {
+        let (mut documents, problems) = document::read_text(text, mapping.file);
+        self.files += 1;
+        self.bytes += text.len();
+        self.keys += problems.keys();
+        for document in &mut documents {
+            mapping.move_place(&mut document.place);
+            document.rules.iter_mut().for_each(|(_, rule)| mapping.move_place(&mut rule.place));
+        }
+        self.documents.extend(documents);
+        checked.problems.extend(problems.into_list().into_iter().map(|mut problem| {
+            problem.within = Some(mapping.within(&problem.place));
+            mapping.move_place(&mut problem.place);
+            mapping.move_fault(&mut problem.fault);
+            problem
+        }));
     }
-    checked.documents.extend(documents);
-    checked.problems.extend(problems.into_list().into_iter().map(|mut problem| {
-        problem.within = Some(mapping.within(&problem.place));
-        mapping.move_place(&mut problem.place);
-        mapping.move_fault(&mut problem.fault);
-        problem
-    }));
+
+    /// Checks what the owner of the ConfigMap may write.
+    fn finish(mut self, owner: &Owner, at: At, problems: &mut Problems, checked: &mut Checked) {
+        if *owner == Owner::Site {
+            checked.documents.append(&mut self.documents);
+            return;
+        }
+        let caps = owner.caps();
+        if self.bytes > caps.bytes {
+            problems.report(at, Fault::TooLargeTogether { limit: caps.bytes });
+        }
+        if self.files > caps.files {
+            problems.report(at, Fault::TooManyFiles { limit: caps.files });
+        }
+        if let Some(excess) = owner.excess(&self.documents, self.keys, Path::new("")) {
+            problems.report(at, excess.fault);
+        }
+        if self.documents.is_empty() && self.files > 0 && checked.problems.is_empty() {
+            problems.report(at, owner.no_policies());
+        }
+        owner.take(&mut self.documents, &mut checked.problems);
+        checked.own.append(&mut self.documents);
+    }
 }
 
 /// Converts lines of a value to lines of the manifest.

@@ -49,6 +49,8 @@ pub(crate) struct Document {
     pub(crate) name: String,
     pub(crate) place: Place,
     pub(crate) rules: Vec<(Pattern, Rule)>,
+    /// Is it in the ConfigMap of its namespace?
+    pub(crate) is_delegated: bool,
 }
 
 /// Reads all policies of a text. If there is any problem, the policies must not be used.
@@ -135,11 +137,12 @@ pub(crate) fn read_policy(node: &Node, (api_version, kind): Identity<'_>, proble
                 tags: pattern.tags().cloned(),
                 requirement,
                 has_idle_settings,
+                is_delegated: false,
             };
             (pattern, rule)
         })
         .collect();
-    Some(Document { scope, name, place: problems.place(node.at), rules })
+    Some(Document { scope, name, place: problems.place(node.at), rules, is_delegated: false })
 }
 
 fn read_metadata(node: &Node, kind: &str, problems: &mut Problems) -> Option<(Scope, String)> {

@@ -21,6 +21,17 @@ pub enum Fault {
     NoFiles,
     /// No file has a policy.
     NoPolicies,
+    /// The files of a namespace's own ConfigMap have no policy.
+    NoOwnPolicies,
+    /// A policy is in a namespace's own ConfigMap, and is not one of this namespace.
+    Foreign {
+        /// The policy.
+        policy: String,
+        /// The namespace that the ConfigMap belongs to.
+        namespace: String,
+    },
+    /// It is in the directory of the namespaces' own policies, and is no directory with the name of a namespace.
+    NotANamespace,
     /// The name of a key begins with a dot: a mounted file of that name is skipped.
     PassedOver,
     /// Too many files in the policy directories.
@@ -344,6 +355,12 @@ impl Fault {
             Self::StaleZero => "to use no stored data, write \"whenUnavailable: deny\"",
             Self::RemapPrefix { .. } => "write a host and whole path components, ending in \"/\"",
             Self::NoPolicies => "a ClusterImagePolicy with an empty list of repositories denies everything on purpose",
+            Self::NoOwnPolicies => {
+                "an ImagePolicy with an empty list of repositories denies everything; without any key, the ConfigMap leaves the \
+                 namespace to the ClusterImagePolicies"
+            }
+            Self::Foreign { .. } => "its people may write only for their own namespace",
+            Self::NotANamespace => "mount each ConfigMap as a directory with the name of its namespace",
             Self::PatternTwice { .. } => "keep the one that asks for what these images must have",
             Self::PassedOver => "call it policy.yaml, or the like",
             Self::PolicyTwice { .. } => "give each policy a name of its own",
@@ -361,7 +378,11 @@ impl fmt::Display for Fault {
             Self::Io(error) => write!(f, "cannot be read: {error}"),
             Self::NotAFile => f.write_str("is neither a regular file nor a directory"),
             Self::NoFiles => f.write_str("there is no policy file in this directory"),
-            Self::NoPolicies => f.write_str("there is no policy in these files"),
+            Self::NoPolicies | Self::NoOwnPolicies => f.write_str("there is no policy in these files"),
+            Self::Foreign { policy, namespace } => {
+                write!(f, "{policy} does not belong here: there are only ImagePolicies of namespace {namespace}")
+            }
+            Self::NotANamespace => f.write_str("is no directory with the name of a namespace"),
             Self::PassedOver => {
                 f.write_str("its name begins with a dot, so that it would not be read once it is mounted")
             }

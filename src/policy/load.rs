@@ -9,13 +9,15 @@
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use std::{fs, io};
 
 use super::Place;
 use super::document::{self, Document};
 use super::fault::Fault;
+use super::namespaces::{self, NamespaceChange, Namespaces};
+use super::owner::Owner;
 use super::problem::PolicyProblem;
 use super::set::PolicySet;
 use crate::base::files::{FileError, Stamp, read_text_capped};
@@ -26,51 +28,89 @@ use portreeve_verify::ordered;
 
 /// Enough for several ConfigMaps below one directory, and folders in them. A deeper path is probably a loop of links.
 pub(crate) const MAX_DEPTH: usize = 5;
-const MAX_FILES: usize = 4096;
+pub(crate) const MAX_FILES: usize = 4096;
 /// The most bytes of all files together. 10,000 policies have about 5 MiB.
-const MAX_TOTAL: usize = 32 << 20;
+pub(super) const MAX_TOTAL: usize = 32 << 20;
 /// After this many problems, no further directory is read.
 const MAX_PROBLEMS: usize = 1000;
 /// How often the files are read again because kubelet replaced them meanwhile.
 const ATTEMPTS: usize = 4;
 
-/// Reads all policies below `directories`. Reports all problems.
-pub fn load(directories: &[PathBuf]) -> Result<PolicySet, Vec<PolicyProblem>> {
-    load_steadily(directories).0
+/// Where policies are.
+#[derive(Clone, Debug, Default)]
+pub struct PolicyPlaces {
+    /// The directories of the site's policies.
+    pub site: Vec<PathBuf>,
+    /// The directory with a directory for each namespace that has policies of its own. It may be absent.
+    pub namespaces: Option<PathBuf>,
 }
 
-/// Policy directories that are checked for changes.
-#[derive(Debug)]
-pub struct PolicySource(Reloading<Directories>);
+/// Reads the site's policies below these directories. Reports all problems.
+pub fn load(site: &[PathBuf]) -> Result<PolicySet, Vec<PolicyProblem>> {
+    load_steadily(&PolicyPlaces { site: site.to_owned(), namespaces: None }).0
+}
 
+/// Reads all policies. Reports all problems of the site's policies. A namespace whose own policies cannot be used is among the
+/// changes, and the set denies its images.
+pub fn load_all(places: &PolicyPlaces) -> Result<(PolicySet, Vec<NamespaceChange>), Vec<PolicyProblem>> {
+    let site = load_steadily(places).0?;
+    let mut namespaces = Namespaces::default();
+    let changes = namespaces.check(places.namespaces.as_deref());
+    Ok((site.with(namespaces), changes))
+}
+
+/// Policies that are read again when they change.
 #[derive(Debug)]
-struct Directories(Vec<PathBuf>);
+pub struct PolicySource {
+    site: Reloading<Places>,
+    namespaces: Mutex<Namespaces>,
+}
+
+/// The places, of which the site's policies are read.
+#[derive(Debug)]
+struct Places(PolicyPlaces);
+
+/// What changed since the last look.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// The site's policies: their number, or why they cannot be used. `None`: they have not changed.
+    pub site: Option<Result<usize, Vec<PolicyProblem>>>,
+    /// The namespaces' own policies that changed.
+    pub namespaces: Vec<NamespaceChange>,
+    /// All policies together, to be put in force; `None`: nothing changed, or there is no good set of the site's.
+    pub in_force: Option<Arc<PolicySet>>,
+}
 
 impl PolicySource {
     /// Does not read yet.
-    pub fn new(directories: Vec<PathBuf>) -> Self {
-        Self(Reloading::start_with(None, Directories(directories), Duration::ZERO))
+    pub fn new(places: PolicyPlaces) -> Self {
+        Self { site: Reloading::start_with(None, Places(places), Duration::ZERO), namespaces: Mutex::default() }
     }
 
-    /// Reads the policies if a file changed since the last call. The first call always reads. `None`: nothing changed, and the
-    /// result is the same as before. If a file could not be read, every call tries again.
-    pub fn reload_if_changed(&self) -> Option<Result<Arc<PolicySet>, Vec<PolicyProblem>>> {
-        match self.0.check() {
+    /// Reads the policies whose files changed since the last call. The first call always reads. If a file could not be read,
+    /// every call tries again.
+    pub fn reload_if_changed(&self) -> Changes {
+        let site = match self.site.check() {
             Reload::Unchanged => None,
-            Reload::Made(set) => set.map(Ok),
+            Reload::Made(set) => set.map(|set| Ok(set.len())),
             Reload::Failed { error, .. } => Some(Err(error)),
-        }
+        };
+        let mut known = self.namespaces.lock().unwrap_or_else(PoisonError::into_inner);
+        let namespaces = known.check(self.site.source().0.namespaces.as_deref());
+        let is_changed = matches!(site, Some(Ok(_))) || !namespaces.is_empty();
+        let in_force = self.site.value().filter(|_| is_changed).map(|set| Arc::new(set.with(known.clone())));
+        Changes { site, namespaces, in_force }
     }
 }
 
-impl Source for Directories {
+impl Source for Places {
     /// `None` before the first valid set.
     type Value = Option<Arc<PolicySet>>;
     type Stamp = Fingerprint;
     type Error = Vec<PolicyProblem>;
 
     fn stamp(&self) -> Fingerprint {
-        Fingerprint::of(&self.0)
+        Fingerprint::of_site(&self.0)
     }
 
     fn make(&self, stamp: &mut Fingerprint, _: Option<&Self::Value>) -> Result<Self::Value, Vec<PolicyProblem>> {
@@ -80,18 +120,35 @@ impl Source for Directories {
     }
 
     fn is_transient(&self, problems: &Vec<PolicyProblem>) -> bool {
-        problems.iter().any(|problem| matches!(problem.fault, Fault::Io(_)))
+        is_transient(problems)
     }
 }
 
-/// Reads again until nothing changed during the read.
-fn load_steadily(directories: &[PathBuf]) -> (Result<PolicySet, Vec<PolicyProblem>>, Fingerprint) {
-    steadily(|| Fingerprint::of(directories), || load_once(directories))
+/// Is it worth trying again although nothing changed?
+pub(super) fn is_transient(problems: &[PolicyProblem]) -> bool {
+    problems.iter().any(|problem| matches!(problem.fault, Fault::Io(_)))
+}
+
+/// Reads the site's policies again until nothing changed during the read.
+fn load_steadily(places: &PolicyPlaces) -> (Result<PolicySet, Vec<PolicyProblem>>, Fingerprint) {
+    steadily(
+        || Fingerprint::of_site(places),
+        || {
+            // What is no namespace's directory would count nowhere.
+            let problems = places.namespaces.as_deref().map(|root| namespaces::find(root).1).unwrap_or_default();
+            let (documents, problems) = read(&Owner::Site, &places.site, problems);
+            if problems.is_empty() && documents.is_empty() {
+                let place = places.site.first().map_or(Path::new(""), PathBuf::as_path);
+                return Err(vec![problem(place, Fault::NoPolicies)]);
+            }
+            finish(documents, problems)
+        },
+    )
 }
 
 /// The result of a read, and the state in which it was made. The state was the same before and after, except when every
 /// attempt saw a change.
-fn steadily<State: PartialEq, Read>(state: impl Fn() -> State, read: impl Fn() -> Read) -> (Read, State) {
+pub(super) fn steadily<State: PartialEq, Read>(state: impl Fn() -> State, read: impl Fn() -> Read) -> (Read, State) {
     let mut before = state();
     for _ in 1..ATTEMPTS {
         let result = read();
@@ -104,37 +161,46 @@ fn steadily<State: PartialEq, Read>(state: impl Fn() -> State, read: impl Fn() -
     (read(), before)
 }
 
-fn load_once(directories: &[PathBuf]) -> Result<PolicySet, Vec<PolicyProblem>> {
-    let mut problems = Vec::new();
+/// Reads the policies of one owner below these directories, and adds to the problems. A directory of the site must have files.
+pub(super) fn read(
+    owner: &Owner,
+    directories: &[PathBuf],
+    mut problems: Vec<PolicyProblem>,
+) -> (Vec<Document>, Vec<PolicyProblem>) {
+    let caps = owner.caps();
     let mut documents: Vec<Document> = Vec::new();
-    let mut total = 0;
+    let (mut total, mut keys) = (0, 0);
     for directory in directories {
-        let mut files = Vec::new();
-        find_files(directory, directory, MAX_DEPTH, &mut files, &mut problems);
-        if files.is_empty() && problems.is_empty() {
+        let mut finder = Finder::new(caps.files);
+        finder.find(directory, directory, MAX_DEPTH);
+        if finder.files.is_empty() && finder.problems.is_empty() && *owner == Owner::Site {
             problems.push(problem(directory, Fault::NoFiles));
         }
-        for file in &files {
+        problems.append(&mut finder.problems);
+        for file in &finder.files {
             match read_file(&file.real) {
                 Ok(text) => {
                     total += text.len();
-                    if total > MAX_TOTAL {
-                        problems.push(problem(&file.shown, Fault::TooLargeTogether { limit: MAX_TOTAL }));
-                        return Err(problems);
+                    if total > caps.bytes {
+                        problems.push(problem(&file.shown, Fault::TooLargeTogether { limit: caps.bytes }));
+                        return (documents, problems);
                     }
-                    let (read, found) = document::read_text(&text, &file.shown);
-                    documents.extend(read);
+                    let (mut more, found) = document::read_text(&text, &file.shown);
+                    keys += found.keys();
                     problems.extend(found.into_list());
+                    owner.take(&mut more, &mut problems);
+                    documents.extend(more);
                 }
                 Err(fault) => problems.push(problem(&file.shown, fault)),
             }
+            // Only the site's may be spread over many files and ConfigMaps.
+            let excess = (*owner != Owner::Site).then(|| owner.excess(&documents, keys, &file.shown)).flatten();
+            if let Some(excess) = excess {
+                return (documents, vec![excess]);
+            }
         }
     }
-    if problems.is_empty() && documents.is_empty() {
-        let place = directories.first().map_or(Path::new(""), PathBuf::as_path);
-        problems.push(problem(place, Fault::NoPolicies));
-    }
-    finish(documents, problems)
+    (documents, problems)
 }
 
 /// The set, if there is no problem at all; otherwise all problems.
@@ -159,53 +225,64 @@ pub(crate) struct FoundFile {
     pub(crate) real: PathBuf,
 }
 
-/// Finds the files below a directory, in the order of their names. `shown` is its name in messages, `real` the same directory
-/// behind kubelet's link.
-pub(crate) fn find_files(
-    shown: &Path,
-    real: &Path,
-    depth: usize,
-    files: &mut Vec<FoundFile>,
-    problems: &mut Vec<PolicyProblem>,
-) {
-    if problems.len() >= MAX_PROBLEMS {
-        return; // links that lead back branch with every level
+/// Finds files.
+pub(crate) struct Finder {
+    most: usize,
+    pub(crate) files: Vec<FoundFile>,
+    pub(crate) problems: Vec<PolicyProblem>,
+}
+
+impl Finder {
+    /// Finds at most so many files.
+    pub(crate) fn new(most: usize) -> Self {
+        Self { most, files: Vec::new(), problems: Vec::new() }
     }
-    if depth == 0 {
-        problems.push(problem(shown, Fault::TooDeep { limit: MAX_DEPTH }));
-        return;
-    }
-    // The link is followed once, so that kubelet cannot replace the files between two reads.
-    let data = fs::canonicalize(real.join("..data")).ok().filter(|data| data.is_dir());
-    if let Some(data) = &data {
-        problems.extend(dotted_keys(data).iter().map(|key| problem(&shown.join(key), Fault::PassedOver)));
-        find_files(shown, data, depth - 1, files, problems);
-    }
-    let mut entries = match entry_names(real) {
-        Ok(entries) => entries,
-        Err(error) => {
-            problems.push(problem(shown, Fault::Io(error)));
+
+    /// Finds the files below a directory, in the order of their names. `shown` is its name in messages, `real` the same
+    /// directory behind kubelet's link.
+    pub(crate) fn find(&mut self, shown: &Path, real: &Path, depth: usize) {
+        if self.problems.len() >= MAX_PROBLEMS {
+            return; // links that lead back branch with every level
+        }
+        if depth == 0 {
+            self.problems.push(problem(shown, Fault::TooDeep { limit: MAX_DEPTH }));
             return;
         }
-    };
-    ordered::sort_by(&mut entries, |a, b| a.cmp(b));
-    for name in entries {
-        let directory = shown;
-        let (shown, real) = (shown.join(&name), real.join(&name));
-        if data.is_some() && fs::read_link(&real).is_ok_and(|target| target.starts_with("..data")) {
-            continue; // found behind the link already
+        // The link is followed once, so that kubelet cannot replace the files between two reads.
+        let data = fs::canonicalize(real.join("..data")).ok().filter(|data| data.is_dir());
+        if let Some(data) = &data {
+            self.problems.extend(dotted_keys(data).iter().map(|key| problem(&shown.join(key), Fault::PassedOver)));
+            self.find(shown, data, depth - 1);
         }
-        match fs::metadata(&real) {
-            Ok(metadata) if metadata.is_dir() => find_files(&shown, &real, depth - 1, files, problems),
-            // Checked before the file is opened: opening a pipe would block for ever.
-            Ok(metadata) if metadata.is_file() => files.push(FoundFile { shown, real }),
-            Ok(_) => problems.push(problem(&shown, Fault::NotAFile)),
-            Err(error) => problems.push(problem(&shown, Fault::Io(error))),
-        }
-        if files.len() > MAX_FILES {
-            files.truncate(MAX_FILES);
-            problems.push(problem(directory, Fault::TooManyFiles { limit: MAX_FILES }));
-            return;
+        let entries = match entry_names(real, 2 * self.most) {
+            Ok(entries) => entries,
+            Err(Entries::TooMany) => {
+                self.problems.push(problem(shown, Fault::TooManyFiles { limit: self.most }));
+                return;
+            }
+            Err(Entries::Unreadable(error)) => {
+                self.problems.push(problem(shown, Fault::Io(error)));
+                return;
+            }
+        };
+        for name in entries {
+            let directory = shown;
+            let (shown, real) = (shown.join(&name), real.join(&name));
+            if data.is_some() && fs::read_link(&real).is_ok_and(|target| target.starts_with("..data")) {
+                continue; // found behind the link already
+            }
+            match fs::metadata(&real) {
+                Ok(metadata) if metadata.is_dir() => self.find(&shown, &real, depth - 1),
+                // Checked before the file is opened: opening a pipe would block for ever.
+                Ok(metadata) if metadata.is_file() => self.files.push(FoundFile { shown, real }),
+                Ok(_) => self.problems.push(problem(&shown, Fault::NotAFile)),
+                Err(error) => self.problems.push(problem(&shown, Fault::Io(error))),
+            }
+            if self.files.len() > self.most {
+                self.files.truncate(self.most);
+                self.problems.push(problem(directory, Fault::TooManyFiles { limit: self.most }));
+                return;
+            }
         }
     }
 }
@@ -217,18 +294,27 @@ fn dotted_keys(data: &Path) -> Vec<PathBuf> {
     dotted.take(MAX_PROBLEMS).map(PathBuf::from).collect()
 }
 
-/// The names in a directory that do not begin with a dot.
-fn entry_names(directory: &Path) -> io::Result<Vec<PathBuf>> {
+/// Why the names in a directory are not known.
+pub(super) enum Entries {
+    /// There are more than are read.
+    TooMany,
+    /// It cannot be read.
+    Unreadable(io::Error),
+}
+
+/// The names in a directory that do not begin with a dot, in their order, if there are at most so many.
+pub(super) fn entry_names(directory: &Path, most: usize) -> Result<Vec<PathBuf>, Entries> {
     let mut names = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let name = entry?.file_name();
+    for entry in fs::read_dir(directory).map_err(Entries::Unreadable)? {
+        let name = entry.map_err(Entries::Unreadable)?.file_name();
         if !name.as_bytes().starts_with(b".") {
             names.push(PathBuf::from(name));
         }
-        if names.len() > 2 * MAX_FILES {
-            return Err(io::Error::other("the directory has too many entries"));
+        if names.len() > most {
+            return Err(Entries::TooMany);
         }
     }
+    ordered::sort_by(&mut names, |a, b| a.cmp(b));
     Ok(names)
 }
 
@@ -254,22 +340,40 @@ pub(crate) fn problem(file: &Path, fault: Fault) -> PolicyProblem {
 
 /// The names, links and stamps of all files below the directories. It costs a few `stat` calls and reads no file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Fingerprint(Sha256);
+pub(super) struct Fingerprint(Sha256);
 
 impl Fingerprint {
-    fn of(directories: &[PathBuf]) -> Self {
-        let mut facts = Vec::new();
-        let mut seen = 0;
-        for directory in directories {
-            note(directory, MAX_DEPTH, &mut facts, &mut seen);
+    /// Of directories in which at most so many files count.
+    pub(super) fn of(directories: &[PathBuf], most: usize) -> Self {
+        Self(Sha256::of(&facts(directories, most)))
+    }
+
+    /// Of the site's directories, and of the names of the namespaces' directories.
+    fn of_site(places: &PolicyPlaces) -> Self {
+        let mut facts = facts(&places.site, MAX_FILES);
+        if let Some(root) = &places.namespaces {
+            let (names, problems) = namespaces::find(root);
+            for name in names.into_iter().flatten() {
+                facts.extend_from_slice(name.as_bytes());
+                facts.push(0);
+            }
+            problems.iter().for_each(|problem| facts.extend_from_slice(problem.place.file.as_os_str().as_bytes()));
         }
         Self(Sha256::of(&facts))
     }
 }
 
-fn note(path: &Path, depth: usize, facts: &mut Vec<u8>, seen: &mut usize) {
+fn facts(directories: &[PathBuf], most: usize) -> Vec<u8> {
+    let (mut facts, mut seen) = (Vec::new(), 0);
+    for directory in directories {
+        note(directory, MAX_DEPTH, &mut facts, &mut seen, most);
+    }
+    facts
+}
+
+fn note(path: &Path, depth: usize, facts: &mut Vec<u8>, seen: &mut usize, most: usize) {
     *seen += 1;
-    if depth == 0 || *seen > 4 * MAX_FILES {
+    if depth == 0 || *seen > 4 * most {
         return;
     }
     facts.extend_from_slice(path.as_os_str().as_bytes());
@@ -287,10 +391,9 @@ fn note(path: &Path, depth: usize, facts: &mut Vec<u8>, seen: &mut usize) {
         return;
     }
     note_link(&path.join("..data"), facts);
-    let Ok(mut names) = entry_names(path) else { return };
-    ordered::sort_by(&mut names, |a, b| a.cmp(b));
+    let Ok(names) = entry_names(path, 2 * most) else { return };
     for name in names {
-        note(&path.join(name), depth - 1, facts, seen);
+        note(&path.join(name), depth - 1, facts, seen, most);
     }
 }
 
@@ -302,4 +405,4 @@ fn note_link(link: &Path, facts: &mut Vec<u8>) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

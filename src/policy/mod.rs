@@ -12,8 +12,10 @@ mod document;
 mod fault;
 mod fields;
 mod load;
+mod namespaces;
 mod notary;
 mod notes;
+mod owner;
 mod pattern;
 mod problem;
 mod requirement;
@@ -28,8 +30,10 @@ use std::path::PathBuf;
 
 pub use configmap::{Checked, check_data, check_manifests, check_path, check_stream};
 pub use fault::Fault;
-pub use load::{PolicySource, load};
+pub use load::{Changes, PolicyPlaces, PolicySource, load, load_all};
+pub use namespaces::{NamespaceChange, NamespaceState, Namespaces};
 pub use notes::{Note, PolicyNote};
+pub use owner::{CONFIG_MAP, Owner};
 pub use pattern::{Pattern, PatternError};
 pub use problem::PolicyProblem;
 pub use requirement::MAX_DENIAL;
@@ -67,6 +71,8 @@ pub struct Rule {
     pub requirement: Requirement,
     /// Does it have settings for a check (`mode`, `mutateImage`) and require no check?
     pub has_idle_settings: bool,
+    /// Is it in the ConfigMap of its namespace, which the namespace's own people may edit?
+    pub is_delegated: bool,
 }
 
 impl Rule {

@@ -4,30 +4,42 @@ use std::fmt;
 
 use super::pattern::Pattern;
 use super::selection::{Found, Ranked, Rules, Strictness};
-use super::{Place, Requirement, Rule};
+use super::{Place, Requirement, Rule, Scope};
 use crate::schemes::notary::trust_server::DOCKER_HUB_ENDS;
 use crate::schemes::{Check, notary};
 use portreeve_verify::image::DOCKER_HUB;
 use portreeve_verify::text::printable;
 
 /// The most notes on one set.
-const MAX_NOTES: usize = 200;
+pub(super) const MAX_NOTES: usize = 200;
 /// The most comparisons of patterns for the notes on one set. Thousands of rules for one name would take minutes otherwise.
 const MAX_COMPARED: usize = 2_000_000;
 /// Tags that represent all other tags.
 const OTHER_TAGS: [&str; 3] = ["other", "unsigned", "0"];
 
 /// A note and its place. Displayed as `file:line:column: note`.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyNote {
     /// Where.
     pub place: Place,
+    /// The namespace, if it is on a namespace's own ConfigMap.
+    pub own: Option<String>,
     /// What.
     pub note: Note,
 }
 
+impl PolicyNote {
+    pub(super) fn of(rule: &Rule, note: Note) -> Self {
+        let own = match &rule.scope {
+            Scope::Namespace(namespace) if rule.is_delegated => Some(namespace.clone()),
+            _ => None,
+        };
+        Self { place: rule.place.clone(), own, note }
+    }
+}
+
 /// A setting that was probably not intended. Patterns are as written. `Display` is safe to print.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Note {
     /// The pattern looks like a registry, and names a repository of Docker Hub.
     HubRepository {
@@ -61,7 +73,38 @@ pub enum Note {
         warned: bool,
     },
     /// Every image that no other pattern matches is let in unchecked.
-    EverythingUnchecked,
+    EverythingUnchecked {
+        /// The policy.
+        policy: String,
+        /// The number of other policies of the same scope. The policy may be left from the installation.
+        beside: usize,
+    },
+    /// The same pattern, with the same requirement, stands elsewhere in the same scope: this entry does nothing.
+    Repeated {
+        /// The pattern.
+        pattern: String,
+        /// The policy that has it.
+        by: String,
+        /// The place of that entry.
+        place: Place,
+    },
+    /// The policy stands elsewhere with the same rules: this copy does nothing.
+    PolicyRepeated {
+        /// The policy.
+        policy: String,
+        /// The place of the other copy.
+        place: Place,
+    },
+    /// The policy has no rules, and stands beside policies of the same scope that have some: it does nothing.
+    NoRules {
+        /// The policy.
+        policy: String,
+    },
+    /// The policy is for the namespace of Portreeve, whose workloads are never sent to it.
+    ExemptNamespace {
+        /// The policy.
+        policy: String,
+    },
     /// The rule of a wide pattern has settings for a check, and requires no check.
     IdleSettings {
         /// The pattern.
@@ -91,16 +134,20 @@ impl Rules {
     /// Adds the notes on these rules. Returns the number of comparisons of patterns.
     pub(super) fn notes(&self, notes: &mut Vec<PolicyNote>) -> usize {
         let mut compared = 0;
+        notes.extend(self.idle().iter().take(MAX_NOTES.saturating_sub(notes.len())).cloned());
+        // A namespace's people may write rules that are costly to compare, and change them often.
+        let is_delegated = self.ranked().iter().any(|ranked| ranked.rule.is_delegated);
+        let most_compared = if is_delegated { MAX_COMPARED / 20 } else { MAX_COMPARED };
         for ranked in self.ranked() {
             if notes.len() >= MAX_NOTES {
                 break;
             }
             let Ranked { pattern, rule, .. } = ranked;
-            let among_tags = (compared < MAX_COMPARED).then(|| self.among_tags(ranked, &mut compared)).flatten();
+            let among_tags = (compared < most_compared).then(|| self.among_tags(ranked, &mut compared)).flatten();
             let of_trust = idle_remap(pattern, rule).or_else(|| server(pattern, rule));
             let all =
-                [hub_repository(pattern, rule), among_tags, unchecked(pattern, rule), of_trust, same_repository(rule)];
-            notes.extend(all.into_iter().flatten().map(|note| PolicyNote { place: rule.place.clone(), note }));
+                [hub_repository(pattern, rule), among_tags, self.unchecked(ranked), of_trust, same_repository(rule)];
+            notes.extend(all.into_iter().flatten().map(|note| PolicyNote::of(rule, note)));
         }
         compared
     }
@@ -119,6 +166,23 @@ impl Rules {
             pattern: ranked.rule.pattern.clone(),
             by: first.rule.pattern.clone(),
             place: first.rule.place.clone(),
+        })
+    }
+
+    /// The rule that lets every image in unchecked, if there is one, and policies beside the one that has it. It may be left
+    /// from the installation.
+    pub(super) fn lets_everything_in_beside_others(&self) -> bool {
+        self.policies() > 1 && self.ranked().iter().any(is_everything_unchecked)
+    }
+
+    fn unchecked(&self, ranked: &Ranked) -> Option<Note> {
+        let Ranked { pattern, rule, .. } = ranked;
+        if rule.has_idle_settings && pattern.is_wide() && matches!(rule.requirement, Requirement::Nothing) {
+            return Some(Note::IdleSettings { pattern: rule.pattern.clone() });
+        }
+        is_everything_unchecked(ranked).then(|| Note::EverythingUnchecked {
+            policy: rule.policy_name(),
+            beside: self.policies().saturating_sub(1),
         })
     }
 
@@ -143,6 +207,10 @@ impl Rules {
     }
 }
 
+fn is_everything_unchecked(ranked: &Ranked) -> bool {
+    matches!(ranked.rule.requirement, Requirement::Nothing) && ranked.pattern.is_everything()
+}
+
 /// `icr.io*`, `registry.local:9001`, `localhost`: a pattern without a slash names a repository of Docker Hub.
 fn hub_repository(pattern: &Pattern, rule: &Rule) -> Option<Note> {
     let typed = rule.pattern.as_str();
@@ -159,16 +227,6 @@ fn hub_repository(pattern: &Pattern, rule: &Rule) -> Option<Note> {
     let is_tag = !digits.is_empty() && !is_port;
     let meant = if is_tag { format!("{}/*:{tag}", bare(name)) } else { format!("{}/*", bare(typed)) };
     Some(Note::HubRepository { pattern: typed.to_owned(), named: pattern.to_string(), meant })
-}
-
-fn unchecked(pattern: &Pattern, rule: &Rule) -> Option<Note> {
-    if !matches!(rule.requirement, Requirement::Nothing) || !pattern.is_wide() {
-        return None;
-    }
-    if rule.has_idle_settings {
-        return Some(Note::IdleSettings { pattern: rule.pattern.clone() });
-    }
-    pattern.is_everything().then_some(Note::EverythingUnchecked)
 }
 
 fn idle_remap(pattern: &Pattern, rule: &Rule) -> Option<Note> {
@@ -245,9 +303,32 @@ impl fmt::Display for Note {
                 quoted(by),
                 if *warned { "with a warning at most" } else { "unchecked" }
             ),
-            Self::EverythingUnchecked => {
+            Self::EverythingUnchecked { beside: 0, .. } => {
                 f.write_str("every image that no other pattern matches is let in unchecked, from any registry")
             }
+            Self::EverythingUnchecked { policy, beside } => write!(
+                f,
+                "{policy} stands beside {beside} other {}, and lets in unchecked every image that they do not name; if it is \
+                 left from the installation, remove it",
+                if *beside == 1 { "policy" } else { "policies" }
+            ),
+            Self::Repeated { pattern, by, place } => write!(
+                f,
+                "pattern {} does nothing here: {by} ({place}) has it with the same policy; remove one of the two",
+                quoted(pattern)
+            ),
+            Self::PolicyRepeated { policy, place } => {
+                write!(f, "{policy} does nothing here: {place} has the same; remove one of the two")
+            }
+            Self::NoRules { policy } => write!(
+                f,
+                "{policy} does nothing: its list of repositories is empty, and the policies beside it decide; alone, it would \
+                 deny every image"
+            ),
+            Self::ExemptNamespace { policy } => write!(
+                f,
+                "{policy} does nothing: it is for Portreeve's own namespace, whose workloads are never checked"
+            ),
             Self::IdleSettings { pattern } => write!(
                 f,
                 "the policy of pattern {} has settings and asks for no check: these images are let in unchecked; write \

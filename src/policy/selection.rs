@@ -16,6 +16,7 @@ use std::sync::Arc;
 use super::document::Document;
 use super::fault::Fault;
 use super::fields::MAX_PROBLEMS;
+use super::notes::{MAX_NOTES, Note, PolicyNote};
 use super::pattern::{self, Pattern};
 use super::problem::PolicyProblem;
 use super::set::describe_policy;
@@ -66,6 +67,8 @@ pub(super) struct Rules {
     by_folder: HashMap<String, Vec<usize>>,
     /// The ranks of patterns with a star in the host.
     any_host: Vec<usize>,
+    /// Notes on what does nothing, and so is not among the rules.
+    idle: Vec<PolicyNote>,
 }
 
 /// A rule among the others of its scope.
@@ -79,29 +82,57 @@ pub(super) struct Ranked {
 
 impl Rules {
     /// Ranks the rules of one scope. A pattern may occur twice only with the same requirement, and is kept once.
-    pub(super) fn build(documents: Vec<Document>, problems: &mut Vec<PolicyProblem>) -> Self {
-        let mut rules = Self { policies: documents.len(), ..Self::default() };
-        let mut sorted: Vec<(Pattern, Rule)> = documents.into_iter().flat_map(|document| document.rules).collect();
-        ordered::sort_by(&mut sorted, |(a, first), (b, second)| {
-            a.precedence(b).then_with(|| order(first).cmp(&order(second)))
-        });
+    pub(super) fn build(documents: Vec<Document>, idle: Vec<PolicyNote>, problems: &mut Vec<PolicyProblem>) -> Self {
+        let (policies, mut idle) = (documents.len(), idle);
+        if documents.iter().any(|document| !document.rules.is_empty()) {
+            let empty = documents.iter().filter(|document| document.rules.is_empty()).take(MAX_NOTES);
+            idle.extend(empty.map(Document::without_rules));
+        }
+        let rules = documents.into_iter().flat_map(|document| document.rules);
+        let mut sorted: Vec<(Pattern, Arc<Rule>)> = rules.map(|(pattern, rule)| (pattern, Arc::new(rule))).collect();
+        sort(&mut sorted);
+        let mut each: Vec<(Pattern, Arc<Rule>)> = Vec::with_capacity(sorted.len());
+        for (pattern, rule) in sorted {
+            match each.last() {
+                Some((known, first)) if *known == pattern => {
+                    if first.requirement != rule.requirement && problems.len() < MAX_PROBLEMS {
+                        let fault = Fault::PatternTwice {
+                            pattern: rule.pattern.clone(),
+                            policy: describe_policy(&first.scope, &first.policy),
+                            first: first.place.clone(),
+                        };
+                        problems.push(PolicyProblem::new(rule.place.clone(), fault));
+                    } else if idle.len() < MAX_NOTES {
+                        let (by, place) = (first.policy_name(), first.place.clone());
+                        idle.push(PolicyNote::of(&rule, Note::Repeated { pattern: rule.pattern.clone(), by, place }));
+                    }
+                }
+                _ => each.push((pattern, rule)),
+            }
+        }
+        Self { idle, ..Self::rank(policies, each) }
+    }
+
+    /// The rules of both, for one scope. A pattern that both have with different requirements is kept twice: as equally
+    /// specific rules, both must hold.
+    pub(super) fn with(&self, other: &Self) -> Self {
+        let ranked = self.ranked.iter().chain(&other.ranked);
+        let mut sorted = ranked.map(|ranked| (ranked.pattern.clone(), Arc::clone(&ranked.rule))).collect();
+        sort(&mut sorted);
+        let idle = [self.idle.as_slice(), &other.idle].concat();
+        Self { idle, ..Self::rank(self.policies + other.policies, sorted) }
+    }
+
+    /// Ranks sorted rules. Of two equal ones the first is kept.
+    fn rank(policies: usize, sorted: Vec<(Pattern, Arc<Rule>)>) -> Self {
+        let mut rules = Self { policies, ..Self::default() };
         for (pattern, rule) in sorted {
             let class = match rules.ranked.last() {
                 None => 0,
-                Some(last) if last.pattern == pattern => {
-                    if last.rule.requirement != rule.requirement && problems.len() < MAX_PROBLEMS {
-                        let fault = Fault::PatternTwice {
-                            pattern: rule.pattern.clone(),
-                            policy: describe_policy(&last.rule.scope, &last.rule.policy),
-                            first: last.rule.place.clone(),
-                        };
-                        problems.push(PolicyProblem::new(rule.place, fault));
-                    }
-                    continue;
-                }
+                Some(last) if last.pattern == pattern && last.rule.requirement == rule.requirement => continue,
                 Some(last) => last.class + usize::from(!last.pattern.ties_with(&pattern)),
             };
-            rules.ranked.push(Ranked { class, pattern, rule: Arc::new(rule) });
+            rules.ranked.push(Ranked { class, pattern, rule });
         }
         for (rank, Ranked { pattern, .. }) in rules.ranked.iter().enumerate() {
             match (pattern.exact_host(), pattern.exact_path()) {
@@ -118,6 +149,11 @@ impl Rules {
     /// The number of their policies.
     pub(super) fn policies(&self) -> usize {
         self.policies
+    }
+
+    /// Notes on what does nothing, and so is not among the rules.
+    pub(super) fn idle(&self) -> &[PolicyNote] {
+        &self.idle
     }
 
     /// All rules, the most specific first.
@@ -260,6 +296,11 @@ impl Requirement {
     }
 }
 
-fn order(rule: &Rule) -> (&std::path::Path, usize, usize) {
-    (&rule.place.file, rule.place.line, rule.place.column)
+/// The most specific first, equal ones in the order of files and lines.
+fn sort(rules: &mut Vec<(Pattern, Arc<Rule>)>) {
+    ordered::sort_by(rules, |(a, first), (b, second)| a.precedence(b).then_with(|| order(first).cmp(&order(second))));
+}
+
+fn order(rule: &Rule) -> (bool, &std::path::Path, usize, usize) {
+    (rule.is_delegated, &rule.place.file, rule.place.line, rule.place.column)
 }

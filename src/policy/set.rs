@@ -5,11 +5,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
+use std::sync::Arc;
 
 use super::document::Document;
 use super::fault::Fault;
 use super::fields::MAX_PROBLEMS;
-use super::notes::PolicyNote;
+use super::namespaces::Namespaces;
+use super::notes::{MAX_NOTES, Note, PolicyNote};
 use super::pattern::Pattern;
 use super::problem::PolicyProblem;
 use super::selection::{Found, Rules, Together};
@@ -21,11 +23,13 @@ use portreeve_verify::ordered;
 /// All policies: immutable, shared, and replaced as a whole.
 #[derive(Debug, Default)]
 pub struct PolicySet {
-    namespaces: BTreeMap<String, Rules>,
-    cluster: Option<Rules>,
+    namespaces: BTreeMap<String, Arc<Rules>>,
+    cluster: Option<Arc<Rules>>,
     documents: usize,
     /// Does a rule say `mutateImage: pods`?
     pins_pods: bool,
+    /// The namespaces with a directory of their own.
+    mounted: Namespaces,
 }
 
 /// The rules that were selected for one image.
@@ -44,12 +48,17 @@ pub enum Selection<'a> {
     },
     /// There is no policy that could apply.
     NoPolicy,
+    /// The namespace's own policies cannot be used, and there are no earlier ones. The text says what is wrong with them.
+    Unusable(&'a str),
 }
 
 impl PolicySet {
     /// The rules for an image of a workload in `namespace` (empty for none). If the namespace has an ImagePolicy, only its
     /// ImagePolicies count; otherwise the ClusterImagePolicies.
     pub fn select(&self, namespace: &str, image: &Reference) -> Selection<'_> {
+        if let Some(fault) = self.mounted.denied(namespace) {
+            return Selection::Unusable(fault);
+        }
         let own = self.namespaces.get(namespace);
         let Some(rules) = own.or(self.cluster.as_ref()) else {
             return Selection::NoPolicy;
@@ -88,7 +97,7 @@ impl PolicySet {
 
     /// All rules: those of namespaces first, then those of the cluster, the most specific first.
     pub fn rules(&self) -> impl Iterator<Item = &Rule> {
-        self.namespaces.values().chain(&self.cluster).flat_map(Rules::ranked).map(|ranked| &*ranked.rule)
+        self.scopes().flat_map(|rules| rules.ranked()).map(|ranked| &*ranked.rule)
     }
 
     /// The directories with trust data that they name.
@@ -100,32 +109,83 @@ impl PolicySet {
         })
     }
 
-    /// The notes on them, in the order of files and lines.
+    /// The notes on them: those on the site's policies first, in the order of files and lines.
     pub fn notes(&self) -> Vec<PolicyNote> {
         let mut notes = Vec::new();
-        for rules in self.namespaces.values().chain(&self.cluster) {
+        for rules in self.scopes() {
             rules.notes(&mut notes);
         }
         ordered::sort_by(&mut notes, |a: &PolicyNote, b| {
             let place = |note: &PolicyNote| (note.place.line, note.place.column);
-            a.place.file.cmp(&b.place.file).then(place(a).cmp(&place(b)))
+            let whose = a.own.cmp(&b.own);
+            whose.then_with(|| a.place.file.cmp(&b.place.file)).then(place(a).cmp(&place(b)))
         });
         notes
+    }
+
+    /// The note on the policies of Portreeve's own namespace, which do nothing.
+    pub fn exempt(&self, own_namespace: &str) -> Option<PolicyNote> {
+        let rule = &self.namespaces.get(own_namespace)?.ranked().first()?.rule;
+        Some(PolicyNote::of(rule, Note::ExemptNamespace { policy: rule.policy_name() }))
+    }
+
+    /// Does a ClusterImagePolicy let every image in unchecked, beside others that ask for more? It may be left from the
+    /// installation. And in how many namespaces is it so with an ImagePolicy?
+    pub fn everything_unchecked_beside_others(&self) -> (bool, usize) {
+        let is_so = |rules: &Arc<Rules>| rules.lets_everything_in_beside_others();
+        (self.cluster.as_ref().is_some_and(is_so), self.namespaces.values().filter(|rules| is_so(rules)).count())
+    }
+
+    /// The rules of each scope: the namespaces first, then the cluster.
+    fn scopes(&self) -> impl Iterator<Item = &Rules> {
+        self.namespaces.values().chain(&self.cluster).map(|rules| &**rules)
+    }
+
+    /// The namespaces that have a directory of their own for their policies, with the state of each.
+    pub fn mounted(&self) -> &Namespaces {
+        &self.mounted
+    }
+
+    /// Is there a policy in a file of this name?
+    pub(crate) fn has_file(&self, name: &str) -> bool {
+        self.rules().any(|rule| rule.place.file.file_name().is_some_and(|file| file == name))
+    }
+
+    /// This set, in which every policy is the site's, together with the namespaces' own policies.
+    pub(super) fn with(&self, mounted: Namespaces) -> Self {
+        let (mut namespaces, mut documents) = (self.namespaces.clone(), self.documents);
+        for (namespace, own) in mounted.rules() {
+            documents += own.policies();
+            match namespaces.get_mut(namespace) {
+                Some(rules) => *rules = Arc::new(rules.with(own)),
+                None => drop(namespaces.insert(namespace.to_owned(), Arc::clone(own))),
+            }
+        }
+        Self { namespaces, cluster: self.cluster.clone(), documents, pins_pods: false, mounted }.noting_pins()
+    }
+
+    /// The rules of each namespace.
+    pub(super) fn into_namespaces(self) -> BTreeMap<String, Arc<Rules>> {
+        self.namespaces
     }
 
     /// Builds a set. Refuses a policy or a pattern of one scope that occurs twice with different requirements.
     pub(crate) fn build(documents: Vec<Document>) -> Result<Self, Vec<PolicyProblem>> {
         let mut problems = Vec::new();
-        let mut scopes: BTreeMap<Scope, Vec<Document>> = BTreeMap::new();
+        let mut scopes: BTreeMap<Scope, (Vec<Document>, Vec<PolicyNote>)> = BTreeMap::new();
         let mut known: HashMap<(Scope, String), usize> = HashMap::new();
         let mut count = 0;
         for document in documents {
             let identity = (document.scope.clone(), document.name.clone());
-            let siblings = scopes.entry(document.scope.clone()).or_default();
+            let (siblings, idle) = scopes.entry(document.scope.clone()).or_default();
             if let Some(first) = known.get(&identity).and_then(|&index| siblings.get(index)) {
-                if !first.says_the_same(&document) && problems.len() < MAX_PROBLEMS {
-                    let policy = describe_policy(&document.scope, &document.name);
-                    let fault = Fault::PolicyTwice { policy, first: first.place.clone() };
+                let (policy, place) = (document.described(), first.place.clone());
+                if first.says_the_same(&document) {
+                    if idle.len() < MAX_NOTES {
+                        idle.push(document.noted(Note::PolicyRepeated { policy, place }));
+                    }
+                } else if problems.len() < MAX_PROBLEMS {
+                    let fault = Fault::PolicyTwice { policy, first: place };
                     problems.push(PolicyProblem::new(document.place, fault));
                 }
                 continue;
@@ -135,8 +195,8 @@ impl PolicySet {
             count += 1;
         }
         let mut set = Self { documents: count, ..Self::default() };
-        for (scope, documents) in scopes {
-            let rules = Rules::build(documents, &mut problems);
+        for (scope, (documents, idle)) in scopes {
+            let rules = Arc::new(Rules::build(documents, idle, &mut problems));
             match scope {
                 Scope::Cluster => set.cluster = Some(rules),
                 Scope::Namespace(name) => {
@@ -144,13 +204,34 @@ impl PolicySet {
                 }
             }
         }
-        let pins_pods = set.rules().any(|rule| rule.mutate_image() == MutateImage::Pods);
-        set.pins_pods = pins_pods;
-        if problems.is_empty() { Ok(set) } else { Err(problems) }
+        if problems.is_empty() { Ok(set.noting_pins()) } else { Err(problems) }
+    }
+
+    fn noting_pins(mut self) -> Self {
+        self.pins_pods = self.rules().any(|rule| rule.mutate_image() == MutateImage::Pods);
+        self
     }
 }
 
 impl Document {
+    /// The policy, for messages.
+    fn described(&self) -> String {
+        describe_policy(&self.scope, &self.name)
+    }
+
+    fn noted(&self, note: Note) -> PolicyNote {
+        let own = match &self.scope {
+            Scope::Namespace(namespace) if self.is_delegated => Some(namespace.clone()),
+            _ => None,
+        };
+        PolicyNote { place: self.place.clone(), own, note }
+    }
+
+    /// The note on a policy without rules.
+    pub(super) fn without_rules(&self) -> PolicyNote {
+        self.noted(Note::NoRules { policy: self.described() })
+    }
+
     /// Does the other policy have the same rules?
     fn says_the_same(&self, other: &Self) -> bool {
         let same = |((a, first), (b, second)): (&(Pattern, Rule), &(Pattern, Rule))| {

@@ -95,7 +95,7 @@ impl Application for Engine {
         let started = Instant::now();
         let endpoint = Endpoint::from(route);
         if endpoint == Endpoint::ValidatePolicy {
-            let (response, outcome) = policy_review::respond(body);
+            let (response, outcome) = policy_review::respond(body, self.evaluator.policies.get().as_deref());
             self.metrics.admission(endpoint.label(), outcome, started.elapsed());
             return response;
         }

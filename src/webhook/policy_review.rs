@@ -1,8 +1,9 @@
 //! Checks a ConfigMap of policies before the API server stores it. A mistake is refused with file, line and hint, and never
 //! reaches the directory that is mounted.
 //!
-//! The webhook configuration selects the ConfigMaps by a label. Every ConfigMap that is sent here is read as policies.
-//! Conflicts between several ConfigMaps are found when they are mounted, not here.
+//! The webhook configuration sends every ConfigMap of Portreeve's namespace. Those with the name of a ConfigMap of policies are
+//! read as policies, whatever their labels, and so are those with the label of policies. Every other one is let in. Conflicts
+//! between several ConfigMaps are found when they are mounted, not here.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -18,7 +19,7 @@ use super::response::{self, denied};
 use crate::admission::request::{GroupVersionKind, Review, ReviewError, UserInfo, check_head, readable};
 use crate::admission::response::Response;
 use crate::metrics::Outcome;
-use crate::policy::{PolicyNote, check_data};
+use crate::policy::{CONFIG_MAP, Owner, PolicyNote, PolicySet, check_data};
 use crate::server::HttpResponse;
 use crate::yaml::tree::MAX_TEXT;
 use portreeve_verify::text::printable;
@@ -34,6 +35,9 @@ const MAX_PROBLEMS: usize = 20;
 /// The most warnings of one response, and the most characters of each. The API server passes on 4 KiB of all warnings.
 const MAX_WARNINGS: usize = 10;
 const WARNING_CHARACTERS: usize = 400;
+
+/// The labels of a ConfigMap with policies.
+const LABELS: [(&str, &str); 2] = [("app.kubernetes.io/name", "portreeve"), ("app.kubernetes.io/component", "policy")];
 
 /// The request side of an AdmissionReview of a ConfigMap.
 #[derive(Debug, Deserialize)]
@@ -63,16 +67,24 @@ struct PolicyRequest {
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(miniserde::Deserialize))]
 struct ConfigMap {
+    metadata: Option<Metadata>,
     data: Option<BTreeMap<String, String>>,
     #[serde(rename = "binaryData")]
     binary_data: Option<BTreeMap<String, String>>,
 }
 
-/// The response to a review of a ConfigMap.
-pub(crate) fn respond(body: &[u8]) -> (HttpResponse, Outcome) {
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(miniserde::Deserialize))]
+struct Metadata {
+    name: Option<String>,
+    labels: Option<BTreeMap<String, String>>,
+}
+
+/// The response to a review of a ConfigMap. `policies` are those in force.
+pub(crate) fn respond(body: &[u8], policies: Option<&PolicySet>) -> (HttpResponse, Outcome) {
     let started = Instant::now();
     match read(body) {
-        Ok(review) => decide(&review, started),
+        Ok(review) => decide(&review, policies, started),
         Err(error) => {
             let message = match &error {
                 ReviewError::Undecodable { source, .. } => {
@@ -94,12 +106,12 @@ fn read(body: &[u8]) -> Result<PolicyReview, ReviewError> {
     Ok(review)
 }
 
-fn decide(review: &PolicyReview, started: Instant) -> (HttpResponse, Outcome) {
+fn decide(review: &PolicyReview, policies: Option<&PolicySet>, started: Instant) -> (HttpResponse, Outcome) {
     let request = &review.request;
     let checked = match request.operation.as_str() {
         // A deleted ConfigMap requires nothing. If it held the last policy, that is found when the directory is read.
         "DELETE" => Ok(Vec::new()),
-        "CREATE" | "UPDATE" if is_config_map(&request.kind) => check(request),
+        "CREATE" | "UPDATE" if is_config_map(&request.kind) => check(request, policies),
         _ => Err(format!(
             "{}: only ConfigMaps with policies are checked here; correct the webhook configuration's rules",
             request.kind
@@ -138,9 +150,59 @@ fn is_config_map(kind: &GroupVersionKind) -> bool {
     kind.kind == "ConfigMap" && kind.group.as_deref().unwrap_or_default().is_empty()
 }
 
-/// Warnings about policies that are probably not meant as they stand, or the reason why the ConfigMap is refused.
-fn check(request: &PolicyRequest) -> Result<Vec<String>, String> {
+/// What a ConfigMap is read as.
+#[derive(Debug, PartialEq, Eq)]
+struct Place {
+    owner: Owner,
+    /// Why it has no effect; empty if nothing says so.
+    unmounted: String,
+}
+
+/// What this ConfigMap is read as; `None` if it holds no policies.
+fn place(name: &str, config_map: &ConfigMap, policies: Option<&PolicySet>) -> Option<Place> {
+    let labels = config_map.metadata.as_ref().and_then(|metadata| metadata.labels.as_ref());
+    let is_labelled =
+        labels.is_some_and(|labels| LABELS.iter().all(|(key, value)| labels.get(*key).is_some_and(|v| v == value)));
+    let named = Owner::of_config_map(name);
+    if named.is_none() && !is_labelled {
+        return None;
+    }
+    let effect = "it takes effect only if the Deployment mounts it";
+    let (owner, unmounted) = match (named, policies) {
+        // Who has no policies in force yet does not know what is mounted.
+        (Some(owner), None) => (owner, String::new()),
+        (None, None) | (Some(Owner::Site), _) => (Owner::Site, String::new()),
+        (Some(Owner::Namespace(namespace)), Some(policies)) if policies.mounted().has(&namespace) => {
+            (Owner::Namespace(namespace), String::new())
+        }
+        // A kustomization that adds a hash to names makes such names, too. So it may hold any policy.
+        (Some(Owner::Namespace(namespace)), Some(_)) => (
+            Owner::Site,
+            format!(
+                "the ConfigMap {name} is not mounted: {effect} as the directory {namespace} below namespacePolicies"
+            ),
+        ),
+        (None, Some(policies)) => {
+            let is_mounted = |key: &String| policies.has_file(key);
+            let keys = config_map.data.iter().flatten().chain(config_map.binary_data.iter().flatten());
+            let known = keys.map(|(key, _)| key).any(is_mounted);
+            let told = format!(
+                "nothing shows that the ConfigMap {} is mounted: {effect} below a directory of the configuration's \"policies\"; \
+                 the site's policies are in {CONFIG_MAP}",
+                printable(name, 253)
+            );
+            (Owner::Site, if known { String::new() } else { told })
+        }
+    };
+    Some(Place { owner, unmounted })
+}
+
+/// The warnings about policies that are probably not meant as they stand, or the reason why the ConfigMap is refused.
+fn check(request: &PolicyRequest, policies: Option<&PolicySet>) -> Result<Vec<String>, String> {
     let Some(config_map) = &request.object else { return Err("the request has no object".to_owned()) };
+    let own = config_map.metadata.as_ref().and_then(|metadata| metadata.name.as_deref());
+    let name = request.name.as_deref().filter(|name| !name.is_empty()).or(own).unwrap_or_default();
+    let Some(Place { owner, unmounted }) = place(name, config_map, policies) else { return Ok(Vec::new()) };
     let mut files = config_map.data.clone().unwrap_or_default();
     // kubelet mounts `binaryData` as files, too.
     for (key, encoded) in config_map.binary_data.iter().flatten() {
@@ -158,10 +220,15 @@ fn check(request: &PolicyRequest) -> Result<Vec<String>, String> {
             files.len()
         ));
     }
-    let problems = match check_data(&files) {
+    let problems = match check_data(&files, &owner) {
         Ok(set) => {
-            let warning = |note: &PolicyNote| printable(&format!("portreeve: {note}"), WARNING_CHARACTERS);
-            return Ok(set.notes().iter().take(MAX_WARNINGS).map(warning).collect());
+            let warning = |note: String| printable(&["portreeve: ", &note].concat(), WARNING_CHARACTERS);
+            let notes = set.notes();
+            let all = Some(unmounted)
+                .filter(|note| !note.is_empty())
+                .into_iter()
+                .chain(notes.iter().map(PolicyNote::to_string));
+            return Ok(all.take(MAX_WARNINGS).map(warning).collect());
         }
         Err(problems) => problems,
     };
@@ -180,17 +247,22 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::policy::{PolicyPlaces, load_all};
 
     const GOOD: &str = "apiVersion: portreeve/v1\nkind: ClusterImagePolicy\nmetadata: {name: p}\nspec:\n  \
                         repositories:\n  - name: \"*\"\n    policy:\n      trust:\n        enabled: true\n";
 
     fn ask(kind: &str, operation: &str, object: &Value) -> Value {
+        ask_of("portreeve-policies", None, kind, operation, object)
+    }
+
+    fn ask_of(name: &str, policies: Option<&PolicySet>, kind: &str, operation: &str, object: &Value) -> Value {
         let review = json!({
             "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
-            "request": { "uid": "u-1", "kind": { "group": "", "version": "v1", "kind": kind }, "name": "policies",
+            "request": { "uid": "u-1", "kind": { "group": "", "version": "v1", "kind": kind }, "name": name,
                          "namespace": "portreeve", "operation": operation, "object": object },
         });
-        let (http, outcome) = respond(review.to_string().as_bytes());
+        let (http, outcome) = respond(review.to_string().as_bytes(), policies);
         assert_eq!(http.status, 200);
         let body: Value = serde_json::from_slice(&http.body).unwrap();
         let response = &body["response"];
@@ -230,6 +302,91 @@ mod tests {
         assert_eq!(ask("ConfigMap", "CREATE", &json!({ "data": { "p.yaml": GOOD } }))["warnings"], json!([]));
     }
 
+    /// The policies of a process that has mounted those of namespace `line-1`, and the site's in `site.yaml`.
+    fn mounted() -> PolicySet {
+        let dir = portreeve_test_support::temp::TempDir::new();
+        dir.write("site/site.yaml", GOOD);
+        dir.directory("own/line-1");
+        let places = PolicyPlaces { site: vec![dir.path().join("site")], namespaces: Some(dir.path().join("own")) };
+        load_all(&places).unwrap().0
+    }
+
+    fn own(namespace: &str) -> String {
+        GOOD.replace("ClusterImagePolicy", "ImagePolicy")
+            .replace("{name: p}", &format!("{{name: p, namespace: {namespace}}}"))
+    }
+
+    /// CASES.md, F7: labels are lost when a ConfigMap is made anew.
+    #[test]
+    fn policies_are_known_by_the_name_of_their_config_map() {
+        let policies = mounted();
+        let bad = json!({ "data": { "p.yaml": "kind: [" } });
+        let labels = json!({ "app.kubernetes.io/name": "portreeve", "app.kubernetes.io/component": "policy" });
+        let labelled = json!({ "metadata": { "labels": labels }, "data": { "p.yaml": "kind: [" } });
+        for (name, object, allowed) in [
+            ("portreeve-policies", &bad, false),
+            ("portreeve-policies-line-1", &bad, false),
+            ("portreeve-policies-line-9", &bad, false),
+            ("mine", &labelled, false),
+            ("mine", &bad, true),
+            ("kube-root-ca.crt", &bad, true),
+            ("portreeve-config", &bad, true),
+            ("", &bad, true),
+        ] {
+            for policies in [None, Some(&policies)] {
+                let response = ask_of(name, policies, "ConfigMap", "UPDATE", object);
+                assert_eq!((&response["allowed"], &response["warnings"]), (&json!(allowed), &json!([])), "{name}");
+            }
+        }
+        // Made with `generateName`, or by a client that names it in the object alone.
+        let named = json!({ "metadata": { "name": "portreeve-policies" }, "data": { "p.yaml": "kind: [" } });
+        assert_eq!(ask_of("", None, "ConfigMap", "CREATE", &named)["allowed"], false);
+    }
+
+    #[test]
+    fn a_namespace_s_config_map_has_its_own_policies_alone() {
+        let policies = mounted();
+        let put = |object: Value| ask_of("portreeve-policies-line-1", Some(&policies), "ConfigMap", "UPDATE", &object);
+        let data = |text: &str| json!({ "data": { "p.yaml": text } });
+        let good = put(data(&own("line-1")));
+        assert_eq!((&good["allowed"], &good["warnings"]), (&json!(true), &json!([])), "{good}");
+        for none in [json!({}), json!({ "data": {} }), json!({ "data": null, "binaryData": {} })] {
+            assert_eq!(put(none)["allowed"], true, "it leaves the namespace to the ClusterImagePolicies");
+        }
+        for (text, word) in [
+            (own("line-2"), "ImagePolicy line-2/p does not belong here"),
+            (GOOD.to_owned(), "ClusterImagePolicy p does not belong here"),
+            ("# later\n".to_owned(), "there is no policy in these files"),
+            (format!("# {}", "x".repeat(300 << 10)), "more than 262144 bytes"),
+        ] {
+            let response = put(data(&text));
+            assert_eq!(response["allowed"], false, "{word}");
+            assert!(response["status"]["message"].as_str().unwrap().contains(word), "{word}: {response}");
+        }
+    }
+
+    #[test]
+    fn a_config_map_that_is_not_mounted_is_warned_of() {
+        let policies = mounted();
+        let labels = json!({ "app.kubernetes.io/name": "portreeve", "app.kubernetes.io/component": "policy" });
+        let object = |key: &str, text: &str| json!({ "metadata": { "labels": labels }, "data": { key: text } });
+        for (name, key, text, warned) in [
+            ("portreeve-policies", "p.yaml", GOOD.to_owned(), ""),
+            ("portreeve-policies-line-1", "p.yaml", own("line-1"), ""),
+            ("portreeve-policies-line-2", "p.yaml", own("line-2"), "the directory line-2 below namespacePolicies"),
+            // Such a name comes from a kustomization that adds a hash.
+            ("portreeve-policies-7t6k5m2f4h", "p.yaml", GOOD.to_owned(), "is not mounted"),
+            ("second", "p.yaml", GOOD.to_owned(), "the site's policies are in portreeve-policies"),
+            ("second", "site.yaml", GOOD.to_owned(), ""),
+        ] {
+            let response = ask_of(name, Some(&policies), "ConfigMap", "CREATE", &object(key, &text));
+            assert_eq!(response["allowed"], true, "{response}");
+            let warnings = response["warnings"].as_array().unwrap();
+            assert_eq!(warnings.len(), usize::from(!warned.is_empty()), "{name}: {warnings:?}");
+            assert!(warnings.iter().all(|warning| warning.as_str().unwrap().contains(warned)), "{warnings:?}");
+        }
+    }
+
     #[test]
     fn binary_data_is_policies_too() {
         let encoded = |text: &[u8]| json!({ "binaryData": { "p.yaml": STANDARD.encode(text) } });
@@ -267,7 +424,7 @@ mod tests {
     #[test]
     fn what_is_no_review_gets_400() {
         for body in [&b""[..], b"{}", b"[]", b"{\"kind\":\"AdmissionReview\"}"] {
-            assert_eq!(respond(body).0.status, 400);
+            assert_eq!(respond(body, None).0.status, 400);
         }
     }
 

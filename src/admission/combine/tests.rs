@@ -29,8 +29,16 @@ fn verdict(repository: &Arc<Repository>, scheme: &'static str, letter: char) -> 
     };
     let place = Place { file: PathBuf::from("p.yaml"), line: 1, column: 1 };
     let (policy, pattern) = ("p".to_owned(), "*".to_owned());
-    let rule =
-        Rule { scope: Scope::Cluster, policy, place, pattern, tags: None, requirement, has_idle_settings: false };
+    let rule = Rule {
+        scope: Scope::Cluster,
+        policy,
+        place,
+        pattern,
+        tags: None,
+        requirement,
+        has_idle_settings: false,
+        is_delegated: false,
+    };
     let verified = |tag| {
         let target = repository.find_target(TargetQuery { tag: Some(tag), digest: None }, &[], now()).unwrap();
         let repository = Arc::clone(repository);

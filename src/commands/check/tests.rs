@@ -26,7 +26,8 @@ fn warn_of_the_configuration_counts_as_in_the_webhook() {
 /// noted but that the image must be signed in the old format.
 fn rule_of(text: &str, namespace: &str, image: &str) -> Arc<cosign::Rule> {
     let files = BTreeMap::from([("p.yaml".to_owned(), text.to_owned())]);
-    let set = crate::policy::check_data(&files).unwrap_or_else(|problems| panic!("{problems:?}\n{text}"));
+    let set = crate::policy::check_data(&files, &crate::policy::Owner::Site)
+        .unwrap_or_else(|problems| panic!("{problems:?}\n{text}"));
     let unexpected: Vec<_> = set.notes().into_iter().filter(|note| note.note != Note::SameRepository).collect();
     assert!(unexpected.is_empty(), "{unexpected:?}\n{text}");
     let image = Reference::parse(image).unwrap();

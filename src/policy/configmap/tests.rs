@@ -24,10 +24,10 @@ fn rules_and_problems_have_an_end() {
     let data = |texts: &[String]| -> BTreeMap<String, String> {
         texts.iter().enumerate().map(|(n, text)| (format!("{n}.yaml"), text.clone())).collect()
     };
-    let problems = check_data(&data(&[policy("p", 1_000)])).unwrap_err();
+    let problems = check_data(&data(&[policy("p", 1_000)]), &Owner::Site).unwrap_err();
     assert_eq!(problems.len(), 500);
     let too_many = |texts: &[String]| {
-        let problems = check_data(&data(texts)).unwrap_err();
+        let problems = check_data(&data(texts), &Owner::Site).unwrap_err();
         assert_eq!(problems.len(), 1);
         assert!(problems[0].to_string().contains("there are more than 20000 rules"), "{}", problems[0]);
     };
@@ -50,7 +50,7 @@ fn keys_have_an_end() {
         "apiVersion: portreeve/v1\nkind: ClusterImagePolicy\nmetadata: {{name: p}}\nspec: {{repositories: [{rules}]}}\n"
     );
     let data = |count: usize| (0..count).map(|n| (format!("{n:03}.yaml"), text.clone())).collect();
-    let told = |count: usize| check_data(&data(count)).unwrap_err();
+    let told = |count: usize| check_data(&data(count), &Owner::Site).unwrap_err();
     assert!(!told(10).iter().any(|problem| problem.to_string().contains("signers' keys")));
     let problems = told(20);
     assert_eq!(problems.len(), 1);
@@ -92,7 +92,7 @@ fn mistakes_in_cosign_name_the_lines_of_the_manifest() {
         let problems = check(&config_map(&second)).unwrap_err();
         assert!(problems.len() == 1 && problems[0].starts_with(expected), "{problems:?}");
         // The webhook names the key and the line in its value.
-        let refused = check_data(&BTreeMap::from([("p.yaml".to_owned(), policy(&second))])).unwrap_err();
+        let refused = check_data(&BTreeMap::from([("p.yaml".to_owned(), policy(&second))]), &Owner::Site).unwrap_err();
         assert_eq!((refused.len(), refused[0].place.line), (1, 12), "{refused:?}");
     }
 }
@@ -179,10 +179,10 @@ fn what_holds_no_policy_is_told() {
 #[test]
 fn one_config_map_by_itself() {
     let data = |name: &str, text: &str| BTreeMap::from([(name.to_owned(), text.to_owned())]);
-    assert_eq!(check_data(&data("a.yaml", GOOD)).unwrap().len(), 1);
-    let problems = check_data(&data("a.yaml", "x: 1\nx: 2\n")).unwrap_err();
+    assert_eq!(check_data(&data("a.yaml", GOOD), &Owner::Site).unwrap().len(), 1);
+    let problems = check_data(&data("a.yaml", "x: 1\nx: 2\n"), &Owner::Site).unwrap_err();
     assert_eq!(problems[0].to_string(), "a.yaml:2:1: \"x\" stands twice in one mapping");
-    let problems = check_data(&BTreeMap::new()).unwrap_err();
+    let problems = check_data(&BTreeMap::new(), &Owner::Site).unwrap_err();
     assert!(problems[0].to_string().starts_with("there is no policy"), "{}", problems[0]);
 }
 

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::policy::check_data;
+use crate::policy::{Owner, PolicySet, check_data};
 
 /// The notes on rules `pattern policy`, without their places.
 fn notes(rules: &[(&str, &str)]) -> Vec<String> {
@@ -10,7 +10,7 @@ fn notes(rules: &[(&str, &str)]) -> Vec<String> {
     for (pattern, policy) in rules {
         text.push_str(&format!("  - {{name: \"{pattern}\", policy: {{{policy}}}}}\n"));
     }
-    let set = check_data(&BTreeMap::from([("p.yaml".to_owned(), text)])).unwrap();
+    let set = check_data(&BTreeMap::from([("p.yaml".to_owned(), text)]), &Owner::Site).unwrap();
     set.notes().iter().map(ToString::to_string).collect()
 }
 
@@ -91,7 +91,85 @@ fn what_lets_much_in_unchecked_is_told() {
         assert_eq!(notes(&[("r.io/plant/*", policy)]), Vec::<String>::new());
     }
     assert!(notes(&[("*", NOTHING)])[0].ends_with("is let in unchecked, from any registry"));
-    assert_eq!(notes(&[("r.io/*", NOTHING), ("*", TRUST), ("*/*", TRUST)]), Vec::<String>::new());
+    assert_eq!(notes(&[("r.io/*", NOTHING), ("*", TRUST)]), Vec::<String>::new());
+}
+
+/// The notes on several policies, each a name (with its namespace, if it has one) and its `repositories`.
+fn among(policies: &[(&str, &str)]) -> (PolicySet, Vec<String>) {
+    let document = |(name, repositories): &(&str, &str)| {
+        let (kind, metadata) = match name.split_once('/') {
+            Some((namespace, name)) => ("ImagePolicy", format!("{{name: {name}, namespace: {namespace}}}")),
+            None => ("ClusterImagePolicy", format!("{{name: {name}}}")),
+        };
+        format!(
+            "apiVersion: portreeve/v1\nkind: {kind}\nmetadata: {metadata}\nspec: {{repositories: [{repositories}]}}\n"
+        )
+    };
+    let data = policies.iter().enumerate().map(|(number, policy)| (format!("{number}.yaml"), document(policy)));
+    let set = check_data(&data.collect(), &Owner::Site).unwrap();
+    let notes = set.notes().iter().map(ToString::to_string).collect();
+    (set, notes)
+}
+
+/// CASES.md, F3: the first policy that stays beside the site's own.
+#[test]
+fn everything_unchecked_beside_other_policies_is_told() {
+    let star = "{name: \"*\"}";
+    let (set, notes) = among(&[("first-install", star), ("site", "{name: r.io/*, policy: {deny: {message: no}}}")]);
+    assert_eq!(
+        notes,
+        [
+            "0.yaml:4:23: ClusterImagePolicy first-install stands beside 1 other policy, and lets in unchecked every image that \
+          they do not name; if it is left from the installation, remove it"
+        ]
+    );
+    assert_eq!(set.everything_unchecked_beside_others(), (true, 0));
+    // Alone it is what its author wants, and so it is in one policy with other patterns, or in another scope.
+    for policies in [
+        vec![("a", star)],
+        vec![("a", "{name: r.io/*}, {name: \"*\"}")],
+        vec![("a", star), ("line-1/b", "{name: r.io/*}")],
+        vec![("a", "{name: r.io/*}"), ("b", "{name: \"*\", policy: {trust: {enabled: true}}}")],
+    ] {
+        let (set, notes) = among(&policies);
+        assert!(!notes.iter().any(|note| note.contains("beside")), "{notes:?}");
+        assert_eq!(set.everything_unchecked_beside_others(), (false, 0), "{policies:?}");
+    }
+    let (set, notes) = among(&[("line-1/a", star), ("line-1/b", "{name: r.io/a}"), ("line-1/c", "{name: r.io/b}")]);
+    assert!(notes[0].contains("ImagePolicy line-1/a stands beside 2 other policies"), "{notes:?}");
+    assert_eq!(set.everything_unchecked_beside_others(), (false, 1));
+}
+
+#[test]
+fn what_is_never_reached_is_told() {
+    let (plc, hmi) = ("{name: r.io/plc}", "{name: r.io/hmi}");
+    // The same pattern with the same policy.
+    let (_, notes) = among(&[("a", plc), ("b", &format!("{hmi}, {plc}"))]);
+    assert_eq!(
+        notes,
+        [
+            "1.yaml:4:41: pattern \"r.io/plc\" does nothing here: ClusterImagePolicy a (0.yaml:4:23) has it with the same \
+          policy; remove one of the two"
+        ]
+    );
+    // The same policy.
+    let (set, notes) = among(&[("line-1/a", plc), ("line-1/a", plc)]);
+    assert_eq!(
+        notes,
+        ["1.yaml:1:1: ImagePolicy line-1/a does nothing here: 0.yaml:1:1 has the same; remove one of the two"]
+    );
+    assert_eq!(set.len(), 1);
+    // No rules beside rules. Alone, such a policy denies everything.
+    let (_, notes) = among(&[("a", plc), ("b", "")]);
+    assert!(notes.len() == 1 && notes[0].starts_with("1.yaml:1:1: ClusterImagePolicy b does nothing: "), "{notes:?}");
+    for policies in [vec![("b", "")], vec![("line-1/b", ""), ("a", plc)], vec![("a", ""), ("b", "")]] {
+        assert_eq!(among(&policies).1, Vec::<String>::new(), "{policies:?}");
+    }
+    // Portreeve's own namespace.
+    let (set, _) = among(&[("portreeve/a", plc), ("line-1/a", plc)]);
+    let note = set.exempt("portreeve").unwrap().to_string();
+    assert!(note.contains("ImagePolicy portreeve/a does nothing: it is for Portreeve's own namespace"), "{note}");
+    assert_eq!(set.exempt("default"), None);
 }
 
 #[test]
@@ -185,7 +263,7 @@ fn a_crowd_of_rules_for_one_name_takes_no_minutes() {
         "apiVersion: portreeve/v1\nkind: ClusterImagePolicy\nmetadata: {name: c}\nspec:\n  repositories:\n".to_owned();
     (0..RULES).for_each(|n| text.push_str(&format!("  - {{name: \"r.io/a:v{n:05}*\", policy: {{{TRUST}}}}}\n")));
     let (documents, _) = crate::policy::document::read_text(&text, std::path::Path::new("f"));
-    let rules = Rules::build(documents, &mut Vec::new());
+    let rules = Rules::build(documents, Vec::new(), &mut Vec::new());
     assert_eq!(rules.ranked().len(), RULES);
     let compared = rules.notes(&mut Vec::new());
     assert!((MAX_COMPARED..MAX_COMPARED + 2 * RULES).contains(&compared), "{compared}");

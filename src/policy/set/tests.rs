@@ -10,9 +10,9 @@ use portreeve_verify::tuf::{
 use serde_json::json;
 
 use super::*;
-use crate::policy::check_data;
 use crate::policy::document::read_text;
 use crate::policy::load::finish;
+use crate::policy::{Owner, check_data};
 use crate::schemes::Check;
 
 /// Documents of `kind namespace/name: pattern=+ pattern=-`; one file a document. `+` asks for trust, `~` warns, `!` denies, any
@@ -65,6 +65,7 @@ fn chosen(set: &PolicySet, namespace: &str, image: &str) -> String {
         Selection::TooMany => "too many".into(),
         Selection::NoMatch { scope, policies } => format!("{scope:?} {policies}"),
         Selection::NoPolicy => "no policy".into(),
+        Selection::Unusable(fault) => fault.into(),
     }
 }
 
@@ -379,7 +380,8 @@ fn row_009_the_longest_patterns_pins_decide_alone() {
                 rule("registry.local:9001/*", shorter), rule("registry.local:9001/plant/*", longer), rule("*", shorter),
             ]},
         });
-        let set: PolicySet = check_data(&BTreeMap::from([("p.yaml".to_owned(), policy.to_string())])).unwrap();
+        let set: PolicySet =
+            check_data(&BTreeMap::from([("p.yaml".to_owned(), policy.to_string())]), &Owner::Site).unwrap();
         let Selection::Rules(lists) = set.select("line-1", &image) else { panic!("no rule") };
         let [[rule]] = [lists[0].rules.as_slice()] else { panic!("{lists:?}") };
         assert_eq!(rule.pattern, "registry.local:9001/plant/*");

@@ -1,0 +1,211 @@
+//! The namespaces' own policies. Below one directory, each namespace has a directory, in which its ConfigMap is mounted.
+//!
+//! Namespaces are isolated from one another and from the site. If a namespace's policies cannot be used, its last good ones
+//! stay in force. If there are none, every image of that namespace is denied: its ClusterImagePolicies could ask for less. A
+//! ConfigMap that is absent or empty holds no policies, so that the ClusterImagePolicies count.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::{fs, io};
+
+use super::fault::Fault;
+use super::load::{Entries, Fingerprint, entry_names, finish, is_transient, problem, read, steadily};
+use super::owner::Owner;
+use super::problem::PolicyProblem;
+use super::selection::Rules;
+use super::set::PolicySet;
+use crate::kube::object_name::is_dns_label;
+use portreeve_verify::text::printable;
+
+/// The most namespaces with a directory.
+const MAX_NAMESPACES: usize = 1_000;
+/// The most characters of a fault in the denial of an image.
+const FAULT_CHARACTERS: usize = 600;
+
+/// The namespaces that have a directory of their own.
+#[derive(Clone, Debug, Default)]
+pub struct Namespaces(BTreeMap<String, Own>);
+
+/// The policies of one namespace.
+#[derive(Clone, Debug)]
+struct Own {
+    /// The state of its files at the last read; `None` if they were not read.
+    seen: Option<Fingerprint>,
+    /// Whether the last read failed and is worth repeating.
+    retry: bool,
+    /// The policies in force.
+    rules: Option<Arc<Rules>>,
+    state: NamespaceState,
+    /// What is wrong with its files; empty if nothing is.
+    fault: String,
+}
+
+/// The state of a namespace's own policies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NamespaceState {
+    /// There are none.
+    Absent,
+    /// They are in force.
+    InForce,
+    /// They cannot be used. What was in force before stays in force.
+    LastGood,
+    /// They cannot be used, and there are no earlier ones. Every image of the namespace is denied.
+    Denied,
+}
+
+/// A change of a namespace's own policies.
+#[derive(Debug)]
+pub struct NamespaceChange {
+    /// The namespace.
+    pub namespace: String,
+    /// The number of its policies, or why they cannot be used.
+    pub result: Result<usize, Vec<PolicyProblem>>,
+    /// The state since the change.
+    pub state: NamespaceState,
+}
+
+impl Namespaces {
+    /// The state of each namespace.
+    pub fn states(&self) -> impl Iterator<Item = (&str, NamespaceState)> {
+        self.0.iter().map(|(namespace, own)| (namespace.as_str(), own.state))
+    }
+
+    /// Has the namespace a directory of its own?
+    pub fn has(&self, namespace: &str) -> bool {
+        self.0.contains_key(namespace)
+    }
+
+    /// Why every image of the namespace is denied, if it is.
+    pub(super) fn denied(&self, namespace: &str) -> Option<&str> {
+        let own = self.0.get(namespace)?;
+        (own.state == NamespaceState::Denied).then_some(&*own.fault)
+    }
+
+    /// The rules in force, by namespace.
+    pub(super) fn rules(&self) -> impl Iterator<Item = (&str, &Arc<Rules>)> {
+        self.0.iter().filter_map(|(namespace, own)| Some((namespace.as_str(), own.rules.as_ref()?)))
+    }
+
+    /// The namespaces of a set in which every policy is a namespace's own.
+    pub(super) fn of(set: PolicySet) -> Self {
+        let own = |rules| Own {
+            seen: None,
+            retry: false,
+            rules: Some(rules),
+            state: NamespaceState::InForce,
+            fault: String::new(),
+        };
+        Self(set.into_namespaces().into_iter().map(|(namespace, rules)| (namespace, own(rules))).collect())
+    }
+
+    /// Reads the policies of each namespace whose files changed. Returns what changed.
+    pub(super) fn check(&mut self, root: Option<&Path>) -> Vec<NamespaceChange> {
+        let mut changes = Vec::new();
+        let Some(root) = root else { return changes };
+        // The site's problems say why it cannot be read. Until it can be, everything stays as it is.
+        let Some(names) = find(root).0 else { return changes };
+        self.0.retain(|namespace, _| {
+            let stays = names.binary_search(namespace).is_ok();
+            if !stays {
+                let (namespace, result) = (namespace.clone(), Ok(0));
+                changes.push(NamespaceChange { namespace, result, state: NamespaceState::Absent });
+            }
+            stays
+        });
+        for namespace in names {
+            let directory = root.join(&namespace);
+            let known = self.0.remove(&namespace);
+            let (own, change) = Own::check(&namespace, &directory, known);
+            changes.extend(change);
+            self.0.insert(namespace, own);
+        }
+        changes
+    }
+}
+
+impl Own {
+    fn check(namespace: &str, directory: &Path, known: Option<Self>) -> (Self, Option<NamespaceChange>) {
+        let owner = Owner::Namespace(namespace.to_owned());
+        let directories = [directory.to_owned()];
+        let stamp = || Fingerprint::of(&directories, owner.caps().files);
+        let known = match known {
+            Some(known) if !known.retry && known.seen == Some(stamp()) => return (known, None),
+            known => known,
+        };
+        let load = || {
+            let (documents, mut problems) = read(&owner, &directories, Vec::new());
+            if documents.is_empty() && problems.is_empty() {
+                return match has_entries(directory) {
+                    true => Err(vec![problem(directory, owner.no_policies())]),
+                    false => Ok(PolicySet::default()),
+                };
+            }
+            problems.truncate(super::fields::MAX_PROBLEMS);
+            finish(documents, problems)
+        };
+        let (result, seen) = steadily(stamp, load);
+        let seen = Some(seen);
+        let mut own = Self { seen, retry: false, rules: None, state: NamespaceState::Absent, fault: String::new() };
+        let result = match result {
+            Ok(set) => {
+                let policies = set.len();
+                own.rules = set.into_namespaces().remove(namespace);
+                if own.rules.is_some() {
+                    own.state = NamespaceState::InForce;
+                }
+                Ok(policies)
+            }
+            Err(problems) => {
+                own.retry = is_transient(&problems);
+                own.fault =
+                    problems.first().map(|first| printable(&first.to_string(), FAULT_CHARACTERS)).unwrap_or_default();
+                // To have had no policies is not a good state to go back to, unless only the reading failed.
+                let last = known.as_ref().filter(|known| known.rules.is_some() || own.retry);
+                own.state = match last {
+                    Some(last) if last.state != NamespaceState::Denied => NamespaceState::LastGood,
+                    _ => NamespaceState::Denied,
+                };
+                own.rules = last.and_then(|last| last.rules.clone());
+                Err(problems)
+            }
+        };
+        let same = |known: &Self| known.retry && known.fault == own.fault && known.state == own.state;
+        let is_told = known.as_ref().is_some_and(same) || (known.is_none() && own.state == NamespaceState::Absent);
+        let state = own.state;
+        (own, (!is_told).then(|| NamespaceChange { namespace: namespace.to_owned(), result, state }))
+    }
+}
+
+/// Is there any key? A ConfigMap whose keys hold no policy was probably meant to hold some.
+fn has_entries(directory: &Path) -> bool {
+    !matches!(entry_names(directory, 1), Ok(names) if names.is_empty())
+}
+
+/// The namespaces with a directory below this one, in their order, and the problems of what else is there. `None`: the
+/// directory cannot be read, and the problem says why.
+pub(super) fn find(root: &Path) -> (Option<Vec<String>>, Vec<PolicyProblem>) {
+    let entries = match entry_names(root, MAX_NAMESPACES) {
+        Ok(entries) => entries,
+        Err(Entries::Unreadable(error)) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(Entries::Unreadable(error)) => return (None, vec![problem(root, Fault::Io(error))]),
+        Err(Entries::TooMany) => {
+            let fault = Fault::TooManyEntries { field: "namespacePolicies", limit: MAX_NAMESPACES };
+            return (None, vec![problem(root, fault)]);
+        }
+    };
+    let (mut names, mut problems) = (Vec::new(), Vec::new());
+    for entry in entries {
+        let path = root.join(&entry);
+        // What cannot be looked at may be a directory.
+        let is_other = fs::metadata(&path).is_ok_and(|found| !found.is_dir());
+        match entry.to_str() {
+            Some(name) if is_dns_label(name) && !is_other => names.push(name.to_owned()),
+            _ => problems.push(problem(&path, Fault::NotANamespace)),
+        }
+    }
+    (Some(names), problems)
+}
+
+#[cfg(test)]
+mod tests;
