@@ -208,7 +208,8 @@ impl PolicySet {
     }
 
     fn noting_pins(mut self) -> Self {
-        self.pins_pods = self.rules().any(|rule| rule.mutate_image() == MutateImage::Pods);
+        let pins_pods = self.rules().any(|rule| rule.mutate_image() == MutateImage::Pods);
+        self.pins_pods = pins_pods;
         self
     }
 }
