@@ -100,7 +100,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitStatus {
         Command::Doctor { common, output, timeout } => {
             let common = common.or_file(doctor::configuration());
             let timeout = timeout.unwrap_or(doctor::TIME);
-            with_config(&common, |config| doctor::run(config, common.policies(), output, timeout))
+            // Without a log: what would be logged is printed as a finding.
+            match common.config() {
+                Ok(config) => doctor::run(&config, common.policies(), output, timeout),
+                Err(error) => complain(&error.to_string()),
+            }
         }
         Command::Review { common, output, timeout, namespace, inputs } => match engine(&common) {
             Ok((config, engine)) => review::run(

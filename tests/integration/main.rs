@@ -13,6 +13,7 @@ mod contract;
 mod cosign;
 mod disk;
 mod docs;
+mod doctor;
 mod forgery;
 mod handovers;
 mod hostile;

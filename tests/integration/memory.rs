@@ -135,11 +135,11 @@ impl Limited {
 }
 
 /// A control group (v1 or v2) with a memory limit, removed on drop.
-struct Group(PathBuf);
+pub(crate) struct Group(PathBuf);
 
 impl Group {
     /// `None` if the system allows none. The test then compares only the maximum.
-    fn new(bytes: u64) -> Option<Self> {
+    pub(crate) fn new(bytes: u64) -> Option<Self> {
         use std::sync::atomic::{AtomicU32, Ordering};
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("portreeve-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
@@ -154,6 +154,10 @@ impl Group {
         }
         eprintln!("no control group can be made here: the peak of memory is looked at instead");
         None
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
     }
 
     fn killed(&self) -> u64 {

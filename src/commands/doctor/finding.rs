@@ -99,6 +99,7 @@ impl Findings {
         at: Timestamp,
         action: &str,
     ) {
+        let at = moment(at.as_second());
         let left = at.as_second().saturating_sub(self.now.as_second());
         let state = match is_soon {
             _ if left <= 0 => State::Wrong,

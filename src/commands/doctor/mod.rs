@@ -75,9 +75,8 @@ fn examine(config: &Config, given: &[PathBuf], deadline: Deadline) -> Findings {
         files::named_directory(directory, &mut findings);
     }
     let mut usable = config.clone();
-    if stored.is_none() {
-        usable.trust.cache = None; // a disk that does not answer is not waited for again
-    }
+    // A disk that does not answer is not waited for again, and no directory is made.
+    usable.trust.cache = usable.trust.cache.filter(|cache| stored.is_some() && cache.exists());
     match setup::standalone_engine(&usable) {
         Ok(engine) => {
             if let Some(policies) = policies {
