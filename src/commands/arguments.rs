@@ -11,6 +11,7 @@ use lexopt::{Arg, Parser, ValueExt as _};
 
 use super::export::images::WantedImages;
 use super::export::{Layout, Wanted};
+use super::review;
 use crate::admission::children::Children;
 use crate::base::files::FileError;
 use crate::base::text::duration;
@@ -26,10 +27,8 @@ pub(super) enum Command {
     Serve(Common),
     Review {
         common: Common,
-        output: Output,
         timeout: Option<Duration>,
-        namespace: String,
-        inputs: Vec<Input>,
+        wanted: review::Wanted,
     },
     Check {
         common: Common,
@@ -200,6 +199,8 @@ struct Given {
     root_keys: Vec<String>,
     images: Vec<String>,
     is_flat: bool,
+    webhooks: Vec<PathBuf>,
+    summary: Option<PathBuf>,
     values: Vec<OsString>,
 }
 
@@ -224,6 +225,8 @@ impl Given {
             "trust-ca" => self.common.trust_ca = Some(value.into()),
             "cache" => self.common.cache = Some(value.into()),
             "key" => self.keys.push(value.into()),
+            "webhooks" => self.webhooks.push(value.into()),
+            "summary" => self.summary = Some(value.into()),
             _ => return self.take_text(option, value.string()?),
         }
         Ok(())
@@ -267,13 +270,14 @@ impl Given {
         Ok(match command.name {
             "review" => {
                 needs("a FILE or DIR, or - for standard input")?;
-                Command::Review {
-                    common: self.common,
-                    output: self.output,
-                    timeout: self.timeout,
-                    namespace: self.namespace.unwrap_or_else(default_namespace),
+                let wanted = review::Wanted {
                     inputs: self.values.into_iter().map(Input::from).collect(),
-                }
+                    output: self.output,
+                    namespace: self.namespace.unwrap_or_else(default_namespace),
+                    webhooks: self.webhooks,
+                    summary: self.summary,
+                };
+                Command::Review { common: self.common, timeout: self.timeout, wanted }
             }
             "check" if self.is_reset => {
                 needs("the NAME of a repository in trust data")?;

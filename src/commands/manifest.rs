@@ -36,19 +36,67 @@ const KINDS: [Identity<'static>; 10] = [
 
 /// An object of an input.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Item {
-    /// A workload, or an AdmissionReview.
-    Review {
-        /// Its name in messages: `Deployment line-1/plc`.
-        label: String,
-        /// The AdmissionReview.
-        body: Vec<u8>,
-    },
+pub(super) struct Item {
+    pub(super) name: ObjectName,
+    pub(super) content: Content,
+}
+
+/// What is decided on an object.
+#[derive(Debug, PartialEq)]
+pub(super) enum Content {
+    /// An AdmissionReview.
+    Review(Vec<u8>),
+    /// A workload, for which a review is yet to be made.
+    Workload(Value),
     /// An object of a kind that the webhook does not decide on.
-    NotAWorkload {
-        /// Its name in messages: `Service line-1/plc`.
-        label: String,
-    },
+    Other,
+}
+
+impl Eq for Content {}
+
+/// What an object is called.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct ObjectName {
+    pub(super) group: String,
+    pub(super) version: String,
+    pub(super) kind: String,
+    pub(super) namespace: Option<String>,
+    pub(super) name: Option<String>,
+}
+
+impl Item {
+    /// The AdmissionReview that the API server would send if this workload were created.
+    pub(super) fn review(&self, uid: &str, object: &Value) -> Vec<u8> {
+        let ObjectName { group, version, kind, namespace, name } = &self.name;
+        let review = json!({
+            "apiVersion": "admission.k8s.io/v1",
+            "kind": REVIEW,
+            "request": {
+                "uid": uid,
+                "kind": { "group": group, "version": version, "kind": kind },
+                "name": name.as_deref().unwrap_or(UNNAMED),
+                "namespace": namespace,
+                "operation": "CREATE",
+                "userInfo": { "username": "portreeve-review" },
+                "object": object,
+            },
+        });
+        review.to_string().into_bytes()
+    }
+}
+
+/// The name of an object without one.
+const UNNAMED: &str = "(unnamed)";
+
+impl fmt::Display for ObjectName {
+    /// `Deployment line-1/plc`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ", printable(&self.kind, 63))?;
+        if let Some(namespace) = &self.namespace {
+            write!(f, "{}/", printable(namespace, 63))?;
+        }
+        f.write_str(&printable(self.name.as_deref().unwrap_or(UNNAMED), 253))
+    }
 }
 
 /// Reads an input. `namespace` is used for manifests that name none. Custom resources of the kinds that the configuration names
@@ -59,9 +107,8 @@ pub(super) fn read(bytes: &[u8], namespace: &str, custom: CustomKinds) -> Result
         && kind == REVIEW
     {
         let text = std::str::from_utf8(bytes).unwrap_or_default();
-        let label = yaml::documents(text).ok().and_then(|documents| label_of_review(documents.first()?));
-        let label = label.unwrap_or(kind);
-        return Ok(vec![Item::Review { label, body: bytes.to_vec() }]);
+        let name = yaml::documents(text).ok().and_then(|documents| name_in_review(documents.first()?));
+        return Ok(vec![Item { name: name.unwrap_or_else(no_name), content: Content::Review(bytes.to_vec()) }]);
     }
     let mut items = Vec::new();
     if let Some(values) = json_stream(bytes) {
@@ -74,9 +121,6 @@ pub(super) fn read(bytes: &[u8], namespace: &str, custom: CustomKinds) -> Result
     let text = std::str::from_utf8(bytes).map_err(ManifestError::NotText)?;
     for document in &yaml::documents(text).map_err(ManifestError::Yaml)? {
         add(document, list::identity(document), (namespace, custom), &mut items)?;
-    }
-    if items.is_empty() {
-        return Err(ManifestError::Empty);
     }
     Ok(items)
 }
@@ -99,25 +143,26 @@ struct Head {
     kind: Option<String>,
 }
 
-/// The name of a review's object in messages; `None` if the review does not tell it.
-fn label_of_review(review: &Node) -> Option<String> {
+/// The name of a review's object; `None` if the review does not tell it.
+fn name_in_review(review: &Node) -> Option<ObjectName> {
     let request = review.get("request")?;
     let kind = request.get("kind").filter(|kind| matches!(kind.value, tree::Value::Map(_)))?;
     let text = |node: &Node, field| match node.get(field) {
         None => Some(None),
         Some(value) => value.text().map(|text| Some(text.to_owned())),
     };
-    let (kind, namespace, name) = (text(kind, "kind")?, text(request, "namespace")?, text(request, "name")?);
-    Some(label(kind.as_deref().unwrap_or(REVIEW), namespace.as_deref(), name.as_deref()))
+    Some(ObjectName {
+        group: text(kind, "group")?.unwrap_or_default(),
+        version: text(kind, "version")?.unwrap_or_default(),
+        kind: text(kind, "kind")?.unwrap_or_else(|| REVIEW.to_owned()),
+        namespace: text(request, "namespace")?,
+        name: text(request, "name")?,
+    })
 }
 
-/// The name of an object in messages.
-fn label(kind: &str, namespace: Option<&str>, name: Option<&str>) -> String {
-    let (kind, name) = (printable(kind, 63), printable(name.unwrap_or("(unnamed)"), 253));
-    match namespace {
-        Some(namespace) => format!("{kind} {}/{name}", printable(namespace, 63)),
-        None => format!("{kind} {name}"),
-    }
+/// The name of a review that does not tell what it is about.
+fn no_name() -> ObjectName {
+    ObjectName { kind: REVIEW.to_owned(), ..ObjectName::default() }
 }
 
 /// Adds an object, or all items of a list.
@@ -147,6 +192,9 @@ fn add(
             None => wrong(object.at, "it has no \"items\"".to_owned()),
         };
     }
+    if group == "kustomize.config.k8s.io" && matches!(kind, "Kustomization" | "Component") {
+        return Err(ManifestError::Kustomization);
+    }
     let known = custom.kind(group, kind).is_some() || (group == "admission.k8s.io" && kind == REVIEW);
     if !known && let Some(meant) = near_miss(group, kind) {
         let at = object.get("kind").map_or(object.at, |kind| kind.at);
@@ -157,32 +205,19 @@ fn add(
     }
     let value = object.to_json();
     if kind == REVIEW {
-        let label = label_of_review(object).unwrap_or_else(|| kind.to_owned());
-        items.push(Item::Review { label, body: value.to_string().into_bytes() });
+        let name = name_in_review(object).unwrap_or_else(no_name);
+        items.push(Item { name, content: Content::Review(value.to_string().into_bytes()) });
         return Ok(());
     }
     let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).filter(|text| !text.is_empty());
-    let namespace = text("/metadata/namespace").unwrap_or(default_namespace);
-    let name = text("/metadata/name").or_else(|| text("/metadata/generateName"));
-    let label = label(kind, Some(namespace), name);
-    if !known {
-        items.push(Item::NotAWorkload { label });
-        return Ok(());
-    }
-    let review = json!({
-        "apiVersion": "admission.k8s.io/v1",
-        "kind": REVIEW,
-        "request": {
-            "uid": format!("review-{}", items.len() + 1),
-            "kind": { "group": group, "version": version, "kind": kind },
-            "name": name.unwrap_or("(unnamed)"),
-            "namespace": namespace,
-            "operation": "CREATE",
-            "userInfo": { "username": "portreeve-review" },
-            "object": value,
-        },
-    });
-    items.push(Item::Review { label, body: review.to_string().into_bytes() });
+    let name = ObjectName {
+        group: group.to_owned(),
+        version: version.to_owned(),
+        kind: kind.to_owned(),
+        namespace: Some(text("/metadata/namespace").unwrap_or(default_namespace).to_owned()),
+        name: text("/metadata/name").or_else(|| text("/metadata/generateName")).map(str::to_owned),
+    };
+    items.push(Item { name, content: if known { Content::Workload(value) } else { Content::Other } });
     Ok(())
 }
 
@@ -197,6 +232,10 @@ fn near_miss(group: &str, kind: &str) -> Option<Identity<'static>> {
     let meant = nearest(kind, KINDS.map(|(_, kind)| kind)).filter(|_| is_kubernetes_own(group))?;
     KINDS.into_iter().find(|(_, kind)| *kind == meant)
 }
+
+/// What to do with a kustomization. Its files alone would be reviewed without its changes.
+pub(super) const KUSTOMIZATION: &str =
+    "this is a kustomization; review what it renders: kubectl kustomize DIR | portreeve review -";
 
 /// The input cannot be decided on.
 #[derive(Debug)]
@@ -237,8 +276,8 @@ pub(super) enum ManifestError {
         /// What.
         source: Box<ManifestError>,
     },
-    /// There is no document.
-    Empty,
+    /// It is no object, but a list of files and of changes to them.
+    Kustomization,
 }
 
 impl fmt::Display for ManifestError {
@@ -266,7 +305,7 @@ impl fmt::Display for ManifestError {
                 )
             }
             Self::InStream { value, source } => write!(f, "value {value}: {source}"),
-            Self::Empty => f.write_str("there is no document to review"),
+            Self::Kustomization => f.write_str(KUSTOMIZATION),
         }
     }
 }
@@ -277,7 +316,7 @@ impl std::error::Error for ManifestError {
             Self::NotText(error) => Some(error),
             Self::Yaml(error) => Some(error),
             Self::InStream { source, .. } => Some(source),
-            Self::NotAnObject { .. } | Self::BadList { .. } | Self::NearMiss { .. } | Self::Empty => None,
+            Self::NotAnObject { .. } | Self::BadList { .. } | Self::NearMiss { .. } | Self::Kustomization => None,
         }
     }
 }

@@ -106,14 +106,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitStatus {
                 Err(error) => complain(&error.to_string()),
             }
         }
-        Command::Review { common, output, timeout, namespace, inputs } => match engine(&common) {
-            Ok((config, engine)) => review::run(
-                &engine,
-                &namespace,
-                &inputs,
-                output,
-                timeout.unwrap_or(config.server.limits.admission_time),
-            ),
+        Command::Review { common, timeout, wanted } => match engine(&common) {
+            Ok((config, engine)) => {
+                review::run(&engine, &wanted, timeout.unwrap_or(config.server.limits.admission_time))
+            }
             Err(status) => status,
         },
         Command::Check { common, output, timeout, namespace, images, against } => {

@@ -27,6 +27,7 @@ mod metrics;
 mod neighbours;
 mod pages;
 mod pull_secrets;
+mod reviewing;
 mod round_trips;
 mod scarcity;
 mod serve;

@@ -119,6 +119,8 @@ pub(super) const OPTIONS: &[OptionHelp] = &[
         ..takes("output", "FORMAT", &["check"], "text, json, or image: the image with its digest, to be committed")
     },
     OptionHelp { short: Some('o'), ..takes("output", "FORMAT", &["doctor"], "text or json") },
+    takes("webhooks", "FILE", &["review"], "webhook configurations, whose exempt namespaces are skipped; repeatable"),
+    takes("summary", "FILE", &["review"], "write the summary to a file as well"),
     flag(
         "kubernetes-credentials",
         &["serve", "review", "check", "doctor"],

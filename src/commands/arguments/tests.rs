@@ -9,14 +9,21 @@ fn parsed(line: &str) -> Result<Command, String> {
 fn commands_and_options() {
     let common = Common { config: Some("c".into()), policies: vec!["p".into(), "q".into()], ..Common::default() };
     assert_eq!(parsed("serve --config c --policies p --policies=q"), Ok(Command::Serve(common)));
-    let Ok(Command::Review { output, inputs, timeout, namespace, .. }) = parsed("review -o json --timeout 3s a.yaml -")
+    let Ok(Command::Review { wanted, timeout, .. }) =
+        parsed("review -o json --timeout 3s --webhooks w --summary s a.yaml -")
     else {
         panic!()
     };
-    assert_eq!((output, timeout, namespace.as_str()), (Output::Json, Some(Duration::from_secs(3)), "default"));
+    let expected = review::Wanted {
+        inputs: vec![Input::File("a.yaml".into()), Input::StandardInput],
+        output: Output::Json,
+        namespace: "default".to_owned(),
+        webhooks: vec!["w".into()],
+        summary: Some("s".into()),
+    };
+    assert_eq!((wanted, timeout), (expected, Some(Duration::from_secs(3))));
     let named = parsed("review --namespace line-1 a.yaml");
-    assert!(matches!(named, Ok(Command::Review { namespace, .. }) if namespace == "line-1"));
-    assert_eq!(inputs, [Input::File("a.yaml".into()), Input::StandardInput]);
+    assert!(matches!(named, Ok(Command::Review { wanted, .. }) if wanted.namespace == "line-1"));
     // What a shell makes of a variable that is not set names no namespace.
     for wrong in ["", "Line_1", "a/b"] {
         let line = ["review", "--namespace", wrong, "a.yaml"].map(OsString::from);

@@ -9,14 +9,24 @@ fn read(bytes: &[u8]) -> Result<Vec<Item>, ManifestError> {
 }
 
 fn labels(text: &str) -> Vec<String> {
-    let label = |item| match item {
-        Item::Review { label, body } => {
-            Review::parse(&body).unwrap();
-            label
+    let label = |item: Item| match &item.content {
+        Content::Review(body) => {
+            Review::parse(body).unwrap();
+            item.name.to_string()
         }
-        Item::NotAWorkload { label } => format!("skipped {label}"),
+        Content::Workload(object) => {
+            Review::parse(&item.review("u", object)).unwrap();
+            item.name.to_string()
+        }
+        Content::Other => format!("skipped {}", item.name),
     };
     read(text.as_bytes()).unwrap().into_iter().map(label).collect()
+}
+
+/// The request of the review that is made for a workload.
+fn request_of(item: &Item) -> crate::admission::request::Request {
+    let Content::Workload(object) = &item.content else { panic!("{item:?}") };
+    Review::parse(&item.review("u", object)).unwrap().request
 }
 
 #[test]
@@ -25,19 +35,16 @@ fn a_stream_of_manifests_becomes_reviews() {
                 {containers: [{name: c, image: x}]}}}\n---\n---\napiVersion: v1\nkind: Service\nmetadata: {name: s}\n\
                 ---\napiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Pod, metadata: {name: p}}\n";
     assert_eq!(labels(text), ["Deployment n/a", "skipped Service default/s", "Pod default/p"]);
-    let Item::Review { body, .. } = &read(text.as_bytes()).unwrap()[0] else { panic!() };
-    let review = Review::parse(body).unwrap();
-    assert_eq!((review.request.kind.group.as_deref(), review.request.namespace.as_deref()), (Some("apps"), Some("n")));
+    let request = request_of(&read(text.as_bytes()).unwrap()[0]);
+    assert_eq!((request.kind.group.as_deref(), request.namespace.as_deref()), (Some("apps"), Some("n")));
 }
 
 #[test]
 fn a_manifest_without_a_namespace_is_judged_in_the_one_that_is_given() {
     let text = b"apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Pod, metadata: {name: p}}\n\
                  - {apiVersion: v1, kind: Pod, metadata: {name: q, namespace: own}}\n";
-    let namespaces = super::read(text, "line-1", CustomKinds::default()).unwrap().into_iter().map(|item| match item {
-        Item::Review { label, body } => (label, Review::parse(&body).unwrap().request.namespace.unwrap()),
-        Item::NotAWorkload { .. } => panic!(),
-    });
+    let items = super::read(text, "line-1", CustomKinds::default()).unwrap();
+    let namespaces = items.iter().map(|item| (item.name.to_string(), request_of(item).namespace.unwrap()));
     let expected = [("Pod line-1/p", "line-1"), ("Pod own/q", "own")].map(|(a, b)| (a.to_owned(), b.to_owned()));
     assert_eq!(namespaces.collect::<Vec<_>>(), expected);
 }
@@ -60,7 +67,7 @@ fn every_list_that_kubectl_prints_is_read() {
     assert_eq!(labels(&list("v1", "List", items)), ["Deployment default/a"]);
     // As Go prints a list of nothing.
     for nothing in ["items: []", "items: null"] {
-        assert!(matches!(read(list("v1", "PodList", nothing).as_bytes()), Err(ManifestError::Empty)), "{nothing}");
+        assert!(labels(&list("v1", "PodList", nothing)).is_empty(), "{nothing}");
     }
     // A custom resource may be called so.
     assert_eq!(
@@ -72,7 +79,9 @@ fn every_list_that_kubectl_prints_is_read() {
 #[test]
 fn a_json_review_stays_as_it_is() {
     let text = b" {\"kind\": \"AdmissionReview\",\n\"apiVersion\": 7}";
-    assert_eq!(read(text).unwrap(), [Item::Review { label: "AdmissionReview".to_owned(), body: text.to_vec() }]);
+    let items = read(text).unwrap();
+    assert_eq!(items, [Item { name: no_name(), content: Content::Review(text.to_vec()) }]);
+    assert_eq!(items[0].name.to_string(), "AdmissionReview (unnamed)");
 }
 
 #[test]
@@ -91,7 +100,7 @@ fn json_values_may_follow_one_another() {
     let pod = r#"{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}}"#;
     let items = read(format!("{review}\n{pod}{review}").as_bytes()).unwrap();
     assert_eq!(items.len(), 3);
-    assert!(matches!(&items[1], Item::Review { label, .. } if label == "Pod default/p"));
+    assert!(items[1].name.to_string() == "Pod default/p");
     // A key that stands twice is no better here.
     let twice = pod.replace("\"v1\"", "\"v1\", \"kind\": \"Pod\"");
     let error = read(format!("{pod}\n{twice}").as_bytes()).unwrap_err().to_string();
@@ -99,10 +108,20 @@ fn json_values_may_follow_one_another() {
 }
 
 #[test]
+fn nothing_to_decide_is_no_error() {
+    for text in ["", "---\n", "# a comment\n---\n"] {
+        assert!(labels(text).is_empty(), "{text:?}");
+    }
+}
+
+#[test]
 fn what_is_no_manifest_is_told() {
     for (bytes, expected) in [
-        (&b""[..], "there is no document to review"),
-        (b"---\n", "there is no document to review"),
+        (
+            &b"apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [a.yaml]\n"[..],
+            "this is a kustomization; review what it renders: kubectl kustomize DIR | portreeve review -",
+        ),
+        (b"apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\n", "this is a kustomization"),
         (b"kind: Pod\n", "1:1: a Kubernetes object has apiVersion and kind, and this document lacks one or both"),
         (b"a: 1\n", "1:1: a Kubernetes object has apiVersion and kind, and this document lacks"),
         (b"kind: [\n", "1:7: "),
@@ -154,9 +173,9 @@ fn custom_kinds_are_workloads_where_they_are_named() {
     let kinds = CustomKinds::new(vec![CustomKind::new("argoproj.io", "Rollout", "/spec/template/spec").unwrap()]);
     let decided = |kinds| {
         let items = super::read(text, "default", kinds).unwrap().into_iter();
-        let label = |item| match item {
-            Item::Review { label, .. } => Some(label),
-            Item::NotAWorkload { .. } => None,
+        let label = |item: Item| match item.content {
+            Content::Other => None,
+            _ => Some(item.name.to_string()),
         };
         items.filter_map(label).collect::<Vec<_>>()
     };
@@ -193,7 +212,7 @@ fn no_kind_that_there_is_counts_as_a_slip() {
         ("apiregistration.k8s.io/v1", "APIService"),
         ("resource.k8s.io/v1", "DeviceClass ResourceClaim ResourceClaimTemplate ResourceSlice"),
         ("metrics.k8s.io/v1beta1", "NodeMetrics PodMetrics"),
-        ("kustomize.config.k8s.io/v1beta1", "Kustomization Component"),
+        ("kustomize.toolkit.fluxcd.io/v1", "Kustomization"),
         ("apps.kruise.io/v1alpha1", "StatefulSet DaemonSet BroadcastJob"),
         ("batch.volcano.sh/v1alpha1", "Job CronJob"),
         ("leaderworkerset.x-k8s.io/v1", "Deployment"),
