@@ -30,6 +30,16 @@ pub(super) const NOT_RUN: &[(&str, &str, &str)] = &[
         "portreeve check --policies policies/ --trust-ca registry-ca.pem registry.local:9001/portreeve/portreeve:0.1.0",
         NAMES,
     ),
+    (
+        "docs/doctor.md",
+        "kubectl -n portreeve exec deploy/portreeve -- /portreeve doctor",
+        "it needs a kubelet; tests/integration/doctor/pod.rs runs it as a pod does",
+    ),
+    (
+        "docs/doctor.md",
+        "kubectl -n portreeve exec \"$pod\" -- /portreeve doctor || true",
+        "it needs a kubelet; tests/integration/doctor/pod.rs runs it as a pod does",
+    ),
     ("docs/helm.md", "certs-gen --out site/certs", "tests/integration/cluster/chart.rs runs helm"),
     (
         "docs/helm.md",
