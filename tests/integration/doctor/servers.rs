@@ -4,6 +4,8 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::thread;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use portreeve_test_support::cosign::Key;
 use portreeve_test_support::trust_server::TrustServer;
 use serde_json::json;
@@ -175,6 +177,50 @@ fn what_is_no_notary_server_is_told() {
     });
     site.policies(&[trusting(&url)]);
     doctor(&site, &[], WRONG).has("wrong", "trust_server", "TLS failed");
+}
+
+/// A server that gives a token for a repository only if it is there, as Harbor does, and none is. `docker login` works.
+fn without_repositories(pki: &Pki, password: &str) -> HttpsServer {
+    let user = format!("Basic {}", STANDARD.encode(format!("{USER}:{password}")));
+    HttpsServer::start(pki, move |request| {
+        let authorization = request.header("Authorization");
+        let refused = Reply::json(401, json!({ "errors": [{ "code": "UNAUTHORIZED" }] }));
+        match request.target.split_once('?').unwrap_or((&request.target, "")) {
+            ("/token", query) if authorization == Some(&user) => {
+                let token = if query.contains("scope=") { "nothing" } else { "login" };
+                Reply::json(200, json!({ "token": token }))
+            }
+            ("/token", _) => refused,
+            ("/v2/", _) if authorization == Some("Bearer login") => Reply::json(200, json!({})),
+            _ => {
+                let host = request.header("Host").unwrap();
+                let challenge = format!("Bearer realm=\"https://{host}/token\",service=\"s\"");
+                Reply { header: ("WWW-Authenticate", challenge), ..refused }
+            }
+        }
+    })
+}
+
+#[test]
+fn a_sign_in_is_told_apart_from_a_right() {
+    let pki = Pki::new();
+    let site = under(&pki);
+    let server = without_repositories(&pki, PASSWORD);
+    site.policies(&[trusting(&server.url())]);
+    site.pull_secret("notary", "registry.local:9001", USER, PASSWORD);
+    let report = doctor(&site, &[], WELL);
+    report.has("ok", "trust_server", "signed in for registry.local:9001/plant/portreeve-doctor");
+    site.pull_secret("notary", "registry.local:9001", USER, "wrong");
+    doctor(&site, &[], WRONG).has("wrong", "trust_server", "not signed in for registry.local:9001/plant/");
+    // A repository that a policy names must be readable.
+    site.pull_secret("notary", "registry.local:9001", USER, PASSWORD);
+    site.policies(&[policy_for(
+        "registry.local:9001/plant/plc:v1",
+        json!({ "enabled": true, "trustServer": server.url() }),
+    )]);
+    let report = doctor(&site, &[], WRONG);
+    let finding = report.has("wrong", "trust_server", "not signed in for registry.local:9001/plant/plc");
+    assert!(text_of(finding).contains("got a token, but was answered 401"), "{finding}");
 }
 
 #[test]
