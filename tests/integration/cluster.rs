@@ -8,8 +8,10 @@
 
 mod chart;
 pub(crate) mod control_plane;
+mod documentation;
 mod installation;
 mod kubectl;
+mod kubelet;
 mod service_network;
 mod tenant;
 

@@ -13,7 +13,7 @@
 
 pub(crate) mod blocks;
 mod not_run;
-mod prepared;
+pub(crate) mod prepared;
 pub(crate) mod shell;
 
 use blocks::{Block, blocks, scripts};

@@ -205,7 +205,12 @@ impl ControlPlane {
 
     /// kubectl as the user with this token.
     pub(super) fn kubectl(&self, token: &str) -> Kubectl {
-        Kubectl::new(&self.programs.kubectl, &self.dir.path().join(format!("{token}.kubeconfig")), self.dir.path())
+        Kubectl::new(&self.programs.kubectl, &self.kubeconfig_file(token), self.dir.path())
+    }
+
+    /// The kubeconfig of the user with this token.
+    pub(super) fn kubeconfig_file(&self, token: &str) -> PathBuf {
+        self.dir.path().join(format!("{token}.kubeconfig"))
     }
 
     /// The audit log so far: one event for each request that may change an object.

@@ -50,11 +50,7 @@ impl Installation {
 
     /// Creates certificates as the documentation says, by `certs-gen`.
     pub(super) fn certificates(&self, args: &[&str]) {
-        let mut command = Command::new(env!("CARGO"));
-        command.current_dir(repository()).args(["run", "--quiet", "--locked", "--package", "certs-gen", "--"]);
-        // Not `run`, which limits the time: cargo may have to build it first.
-        let output = command.args(args).arg("--out").arg(self.certs("")).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        certs_gen(&self.certs(""), args);
     }
 
     /// A path in the copy of `manifests/`.
@@ -170,7 +166,7 @@ impl Installation {
     /// Starts the container's command.
     pub(super) fn start(&self, cluster: &ControlPlane) {
         self.mount(cluster);
-        cluster.services().lead_to(self.port);
+        self.is_called_by(cluster);
         let mut command = executable();
         // The environment that kubelet gives every container.
         command.env("KUBERNETES_SERVICE_HOST", "localhost");
@@ -185,7 +181,9 @@ impl Installation {
     /// Mounts the token of the Pod's ServiceAccount, if the Pod asks for it.
     fn service_account(&self, cluster: &ControlPlane) {
         let pod = &deployment(cluster)["spec"]["template"]["spec"];
-        assert_eq!(pod["automountServiceAccountToken"], true);
+        if pod["automountServiceAccountToken"] != true {
+            return;
+        }
         let account = pod["serviceAccountName"].as_str().unwrap();
         let request =
             json!({ "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {} }).to_string();
@@ -195,6 +193,11 @@ impl Installation {
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         let (token, ca) = (text(&token["status"]["token"]), text(&ca["data"]["ca.crt"]));
         Mount::at(self.root().join(SERVICE_ACCOUNT)).swap(&[("token", &token), ("ca.crt", &ca)]);
+    }
+
+    /// Leads the API server's calls to this process.
+    pub(super) fn is_called_by(&self, cluster: &ControlPlane) {
+        cluster.services().lead_to(self.port);
     }
 
     pub(super) fn is_ready(&self) -> bool {
@@ -243,7 +246,8 @@ impl Installation {
         text
     }
 
-    fn root(&self) -> PathBuf {
+    /// The root of the container's files.
+    pub(super) fn root(&self) -> PathBuf {
         self.dir.path().join("pod")
     }
 }
@@ -265,6 +269,15 @@ fn stored(cluster: &ControlPlane, kind: &str, name: &Value, optional: &Value) ->
             response.json()
         }
     }
+}
+
+/// Runs certs-gen for a directory.
+pub(super) fn certs_gen(directory: &Path, args: &[&str]) {
+    let mut command = Command::new(env!("CARGO"));
+    command.current_dir(repository()).args(["run", "--quiet", "--locked", "--package", "certs-gen", "--"]);
+    // Not `run`, which limits the time: cargo may have to build it first.
+    let output = command.args(args).arg("--out").arg(directory).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 fn copy(from: &Path, to: &Path) {

@@ -147,7 +147,7 @@ fn flawless(run: &Run, what: &str) {
 }
 
 /// A CRD in place of cert-manager's, so that the API server accepts such objects. It checks no field.
-fn stand_in(kind: &str, plural: &str) -> Value {
+pub(super) fn stand_in(kind: &str, plural: &str) -> Value {
     let schema = json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true });
     let version = json!({ "name": "v1", "served": true, "storage": true, "schema": { "openAPIV3Schema": schema } });
     json!({

@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Once;
 
 use portreeve_test_support::temp::TempDir;
 
@@ -28,14 +29,12 @@ impl Shell {
         run(Command::new("cp").arg("-r").arg(root.join("manifests")).arg(copy), "").expect(0);
         let shell = Self { directory, programs };
         shell.program("portreeve", &format!("exec {} \"$@\"", executable().get_program().display()));
+        static BUILT: Once = Once::new();
+        // Once, and without a limit of time: cargo may have to compile it.
+        BUILT.call_once(|| assert!(cargo(root).args(["--", "--version"]).output().unwrap().status.success()));
         let home = std::env::var("HOME").unwrap_or_default();
-        let cargo = format!(
-            "HOME={home} PATH={} exec {} run --quiet --locked --manifest-path {}/Cargo.toml --package certs-gen -- \"$@\"",
-            std::env::var("PATH").unwrap(),
-            env!("CARGO"),
-            root.display(),
-        );
-        shell.program("certs-gen", &cargo);
+        let path = std::env::var("PATH").unwrap();
+        shell.program("certs-gen", &format!("HOME={home} PATH={path} exec {} -- \"$@\"", words(&cargo(root))));
         let kubeconfig = kubeconfig.map(|path| format!("KUBECONFIG={} ", path.display())).unwrap_or_default();
         shell.program("kubectl", &format!("{kubeconfig}exec {} \"$@\"", kubectl.display()));
         shell
@@ -47,8 +46,10 @@ impl Shell {
 
     /// Makes a program of these lines of bash, in place of another one of this name.
     pub(crate) fn program(&self, name: &str, lines: &str) {
-        let path = self.programs.write(name, format!("#!/bin/bash\n{lines}\n"));
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+        // Beside the old one and moved over it: bash reads a program while it runs.
+        let fresh = self.programs.write(&format!("{name}.new"), format!("#!/bin/bash\n{lines}\n"));
+        fs::set_permissions(&fresh, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::rename(fresh, self.programs.path().join(name)).unwrap();
     }
 
     /// Runs a script. If it fails: the place of the block, and all output.
@@ -74,4 +75,17 @@ impl Shell {
             status => Err(format!("--- {}: exit status {status:?}\n{}", script.name, ended.text())),
         }
     }
+}
+
+/// certs-gen belongs to another package, so cargo finds it.
+fn cargo(root: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO"));
+    command.args(["run", "--quiet", "--locked", "--manifest-path"]).arg(root.join("Cargo.toml"));
+    command.args(["--package", "certs-gen"]);
+    command
+}
+
+fn words(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(|word| word.to_str().unwrap()).collect::<Vec<_>>().join(" ")
 }

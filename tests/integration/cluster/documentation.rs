@@ -1,0 +1,229 @@
+//! The commands of the documentation against a real API server. `crate::docs` says which blocks these are.
+//!
+//! One control plane serves all scripts, one after the other: what a script leaves is removed before the next one. kubelet's part
+//! is played (`kubelet.rs`), and so is cert-manager's.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use portreeve_test_support::temp::TempDir;
+use serde_json::{Value, json};
+
+use super::control_plane::{ControlPlane, Programs, program};
+use super::installing::stand_in;
+use super::kubectl::Kubectl;
+use super::kubelet::Kubelet;
+use crate::docs::blocks::{Script, scripts};
+use crate::docs::shell::Shell;
+use crate::pki::Pki;
+use crate::process::wait_patiently;
+
+#[test]
+fn the_documentations_commands_work_in_a_real_cluster() {
+    let (Some(programs), Some(kubectl)) = (Programs::find(), program("kubectl")) else { return };
+    let pki = Pki::new();
+    let site = Operator { control: ControlPlane::start(programs, &pki), kubectl, pki, issued: TempDir::new() };
+    let word = std::env::var("PORTREEVE_CLUSTER").unwrap_or_default();
+    let mut failed = Vec::new();
+    let mut show = |name: &str, outcome: Result<String, String>| {
+        let line = format!("cluster: {name} ... {}\n", if outcome.is_ok() { "ok" } else { "FAILED" });
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
+        failed.extend(outcome.err());
+        site.remove_everything();
+    };
+    for script in scripts().iter().filter(|script| script.needs_a_cluster() && script.name.contains(&word)) {
+        show(&script.name, site.follows(script));
+    }
+    if word.is_empty() || "wrong".contains(&word) {
+        show("a wrong image name locks nothing", site.gives_a_wrong_image_name());
+    }
+    assert!(failed.is_empty(), "{}", failed.join("\n\n"));
+}
+
+/// A person with the documentation, and a cluster.
+struct Operator {
+    control: ControlPlane,
+    kubectl: std::path::PathBuf,
+    pki: Arc<Pki>,
+    /// What cert-manager has made.
+    issued: TempDir,
+}
+
+impl Operator {
+    /// Runs a script in a shell of its own. The name says what is there before.
+    fn follows(&self, script: &Script) -> Result<String, String> {
+        let shell = self.shell();
+        self.prepare(&script.name);
+        crate::docs::prepared::prepare(&script.name, shell.directory());
+        self.alive(&shell, || {
+            if script.name.starts_with("installed-") {
+                shell.run(&by_hand())?;
+            }
+            shell.run(script)
+        })
+    }
+
+    /// Installs by hand, with a slip in the name of the image. The commands must end before the webhooks are there.
+    fn gives_a_wrong_image_name(&self) -> Result<String, String> {
+        let (shell, mut script) = (self.shell(), by_hand());
+        let (mut slips, mut waits) = (0, 0);
+        for block in &mut script.blocks {
+            waits += block.text.matches("--timeout=5m").count();
+            block.text = block.text.replace("--timeout=5m", "--timeout=5s");
+            if block.text.contains("cp -r manifests/sites/by-hand site\n") {
+                slips += 1;
+                block.text.push_str(
+                    "sed -i 's|newName: .*|newName: registry.local:9001/portreeve/portreve|' site/kustomization.yaml\n",
+                );
+            }
+        }
+        assert_eq!((slips, waits), (1, 1), "the page has changed: see what this test changes in it");
+        self.alive(&shell, || {
+            let told = shell.run(&script).err().ok_or("it should have failed")?;
+            if !told.contains("timed out waiting for the condition") {
+                return Err(told);
+            }
+            let admin = self.admin();
+            let webhooks =
+                admin.ok(&["get", "mutatingwebhookconfigurations,validatingwebhookconfigurations", "--output=name"]);
+            assert_eq!(webhooks, "", "no webhook is there");
+            Ok(admin.ok(&["create", "deployment", "try", "--image=nginx", "--dry-run=server"]))
+        })
+    }
+
+    fn shell(&self) -> Shell {
+        Shell::new(&self.kubectl, Some(&self.control.kubeconfig_file("admin")))
+    }
+
+    fn admin(&self) -> Kubectl {
+        self.control.kubectl("admin")
+    }
+
+    /// Plays kubelet and cert-manager while a reader does something.
+    fn alive(&self, shell: &Shell, reads: impl FnOnce() -> Result<String, String>) -> Result<String, String> {
+        let over = AtomicBool::new(false);
+        let root = Mutex::new(None);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut kubelet = Kubelet::new(&self.control, &self.pki);
+                while !over.load(Ordering::SeqCst) {
+                    kubelet.sync();
+                    self.issue();
+                    let now = kubelet.root();
+                    let mut known = root.lock().unwrap();
+                    if *known != now {
+                        known.clone_from(&now);
+                        self.kubectl_that_executes(shell, now.as_deref());
+                    }
+                    drop(known);
+                    thread::sleep(Duration::from_millis(200));
+                }
+            });
+            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(reads));
+            over.store(true, Ordering::SeqCst);
+            outcome.unwrap_or_else(|_| Err("it panicked".to_owned()))
+        })
+    }
+
+    /// `kubectl exec` is a matter between the API server and kubelet. The command's paths are those of the container.
+    fn kubectl_that_executes(&self, shell: &Shell, root: Option<&Path>) {
+        let root = root.map(|root| root.display().to_string()).unwrap_or_default();
+        let kubeconfig = self.control.kubeconfig_file("admin");
+        shell.program(
+            "kubectl",
+            &format!(
+                "case \" $* \" in *' exec '*' -- /portreeve '*)\n\
+                 while [[ $1 != /portreeve ]]; do shift; done\n\
+                 shift\n\
+                 exec portreeve \"${{@//\\/etc\\//{root}/etc/}}\" ;;\n\
+                 *' logs '*) echo 'the log is a matter between the API server and kubelet'; exit ;;\n\
+                 esac\n\
+                 KUBECONFIG={} exec {} \"$@\"",
+                kubeconfig.display(),
+                self.kubectl.display()
+            ),
+        );
+    }
+
+    /// What must be there before a script of this name.
+    fn prepare(&self, name: &str) {
+        let admin = self.admin();
+        if name.contains("cert-manager") || name.contains("starlingx") {
+            for (kind, plural) in [("Issuer", "issuers"), ("Certificate", "certificates")] {
+                admin.feed(&["apply", "--filename=-"], &stand_in(kind, plural).to_string()).expect(0);
+                let crd = format!("crd/{plural}.cert-manager.io");
+                admin.ok(&["wait", "--for=condition=established", "--timeout=50s", &crd]);
+            }
+            admin.ok(&["create", "namespace", "cert-manager"]);
+            for part in ["cert-manager", "cert-manager-cainjector"] {
+                admin.ok(&["--namespace=cert-manager", "create", "deployment", part, "--image=cert-manager"]);
+            }
+        }
+        if name.starts_with("installed-") {
+            admin.ok(&["create", "deployment", "web", "--image=registry.k8s.io/pause:3.9"]);
+        }
+        if name.contains("starlingx") {
+            let server = ["--docker-server=registry.local:9001", "--docker-username=admin", "--docker-password=p"];
+            let create = ["--namespace=kube-system", "create", "secret", "docker-registry", "default-registry-key"];
+            admin.ok(&[&create[..], &server].concat());
+        }
+    }
+
+    /// cert-manager's part: a certificate for the Secret that a Certificate names, and its CA in the webhook configurations.
+    fn issue(&self) {
+        let certificate = "/apis/cert-manager.io/v1/namespaces/portreeve/certificates/portreeve-serving";
+        if self.control.ask("GET", certificate, "").status != 200 {
+            return;
+        }
+        let made = self.issued.path().join("certs");
+        let admin = self.admin();
+        if !made.exists() {
+            super::installation::certs_gen(&made, &[]);
+        }
+        admin.run(&["apply", "--filename", made.join("secret.yaml").to_str().unwrap()]);
+        for (kind, file) in [
+            ("mutatingwebhookconfigurations", "ca-bundle-mutating.yaml"),
+            ("validatingwebhookconfigurations", "ca-bundle-validating.yaml"),
+        ] {
+            let path = format!("/apis/admissionregistration.k8s.io/v1/{kind}/portreeve");
+            let object = self.control.ask("GET", &path, "");
+            if object.status == 200 {
+                let from = &object.json()["metadata"]["annotations"]["cert-manager.io/inject-ca-from"];
+                assert_eq!(*from, json!("portreeve/portreeve-serving"));
+                admin.run(&["patch", kind, "portreeve", "--patch-file", made.join(file).to_str().unwrap()]);
+            }
+        }
+    }
+
+    /// The cluster as it was before.
+    fn remove_everything(&self) {
+        let admin = self.admin();
+        admin.run(&["delete", "mutatingwebhookconfigurations,validatingwebhookconfigurations", "--all"]);
+        let namespaces = || -> Vec<Value> {
+            let all = self.control.ask("GET", "/api/v1/namespaces", "").json()["items"].as_array().unwrap().clone();
+            let is_ours = |namespace: &Value| {
+                let name = namespace["metadata"]["name"].as_str().unwrap();
+                name != "default" && !name.starts_with("kube-")
+            };
+            all.into_iter().filter(is_ours).collect()
+        };
+        for namespace in namespaces() {
+            admin.run(&["delete", "namespace", namespace["metadata"]["name"].as_str().unwrap(), "--wait=false"]);
+        }
+        wait_patiently("the namespaces to be gone", || namespaces().is_empty());
+        let ours = "--selector=app.kubernetes.io/part-of=portreeve";
+        admin.run(&["delete", "persistentvolumes,clusterroles,clusterrolebindings", ours, "--wait=false"]);
+        admin.run(&["delete", "customresourcedefinitions", "--all"]);
+        admin.run(&["delete", "--namespace=default", "deployments,pods,configmaps", "--all", "--wait=false"]);
+        admin.run(&["delete", "--namespace=kube-system", "secret", "default-registry-key"]);
+    }
+}
+
+/// The commands that install Portreeve by hand.
+fn by_hand() -> Script {
+    let found = scripts().into_iter().find(|script| script.name == "cluster-by-hand");
+    found.expect("docs/install.md installs by hand")
+}
