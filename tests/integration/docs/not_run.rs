@@ -47,6 +47,13 @@ pub(super) const NOT_RUN: &[(&str, &str, &str)] = &[
         "tests/integration/cluster/chart.rs runs helm",
     ),
     ("docs/helm.md", "helm uninstall portreeve --namespace portreeve", "tests/integration/cluster/chart.rs runs helm"),
+    ("docs/install.md", "cargo build --release --locked -p portreeve -p certs-gen", BUILDS),
+    (
+        "docs/install.md",
+        "sudo install -d -m 0700 /var/lib/portreeve       # on the node; once",
+        "it changes the machine",
+    ),
+    ("docs/install.md", "rustup target add x86_64-unknown-linux-musl", BUILDS),
     (
         "docs/install.md",
         "buildah push registry.local:9001/portreeve/portreeve:0.1.0",

@@ -100,7 +100,7 @@ fn the_configuration_and_the_first_policy_start_the_real_webhook() {
     for (policies, allowed) in [
         (first_policy(), true),
         (example[0].clone(), true),
-        (json!({ "metadata": { "name": "x" }, "data": { "p.yaml": "kind: Pod" } }), false),
+        (json!({ "metadata": { "name": "portreeve-policies" }, "data": { "p.yaml": "kind: Pod" } }), false),
     ] {
         let answer = serving.admit("/validate-policy?timeout=5s", &config_map_review(policies));
         assert_eq!(answer["response"]["allowed"], allowed, "{answer}");
