@@ -16,10 +16,12 @@ mod service_network;
 mod tenant;
 
 mod credentials;
+mod gitops;
 mod installing;
 mod outage;
 mod pods;
 mod policies;
+mod rollouts;
 mod sidecars;
 mod signatures;
 mod trust;
@@ -60,7 +62,7 @@ const FIRST: [Scenario; 4] = [
 ];
 
 /// Side by side, the slow scenarios first.
-const TENANTS: [Scenario; 22] = [
+const TENANTS: [Scenario; 24] = [
     ("CronJob and Job", workloads::cron_jobs_and_jobs),
     ("stored trust data stands in, with a warning", trust::stored_data_stands_in),
     ("pull secrets, of a ServiceAccount and of a Pod", credentials::pull_secrets),
@@ -70,6 +72,8 @@ const TENANTS: [Scenario; 22] = [
     ("patterns with tags, and a denial", policies::patterns_with_tags),
     ("who may edit policies", policies::only_editors_may_edit),
     ("ReplicaSet, ReplicationController and PodTemplate", workloads::other_templates),
+    ("server-side apply of a template that is pinned", gitops::pinned_templates),
+    ("server-side apply with mutateImage: pods", gitops::pinned_pods),
     ("StatefulSet", workloads::stateful_sets),
     ("DaemonSet", workloads::daemon_sets),
     ("kubectl run", pods::kubectl_run),
@@ -86,12 +90,13 @@ const TENANTS: [Scenario; 22] = [
 ];
 
 /// One at a time, in this order.
-const LAST: [Scenario; 6] = [
+const LAST: [Scenario; 7] = [
     ("the certificate is renewed under load", outage::the_certificate_is_renewed_under_load),
     ("the webhook is down", outage::the_webhook_is_down),
     ("one node starts again", outage::one_node_starts_again),
     ("policies are replaced while no webhook answers", outage::policies_are_put_right),
     ("a container that is put into a controller's pod", sidecars::injected_into_a_child),
+    ("a custom resource with a pod template", rollouts::rollouts),
     ("controllers as one user", workloads::controllers_as_one_user),
 ];
 
