@@ -383,6 +383,7 @@ fn what_would_cost_us_far_more_than_its_sender_is_refused() {
     let aliases = "a: &a [x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b]\nd: [*c,*c,*c,*c,*c,*c]\n";
     let mut bomb = review.clone();
     bomb["request"]["kind"] = json!({ "group": "", "version": "v1", "kind": "ConfigMap" });
+    bomb["request"]["name"] = json!("portreeve-policies");
     let keys: BTreeMap<String, &str> = (0..1000).map(|number| (format!("p{number}.yaml"), aliases)).collect();
     bomb["request"]["object"] = json!({ "data": keys });
     let cases = [

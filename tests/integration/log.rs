@@ -85,6 +85,7 @@ fn every_way_to_an_answer_has_its_line() {
     assert_eq!(serving.post("/admit", "{").status, 400);
     let mut policies = pod_review("x");
     policies["request"]["kind"]["kind"] = json!("ConfigMap");
+    policies["request"]["name"] = json!("portreeve-policies");
     policies["request"]["object"] = json!({ "data": { "p.yaml": "kind: [" } });
     assert_denied(&serving.admit("/validate-policy", &policies), &["p.yaml"]);
     stage.server.misbehave("", Fault::Status(503));
@@ -105,7 +106,7 @@ fn every_way_to_an_answer_has_its_line() {
         ]
     );
     assert_eq!(lines[2]["uid"], odd["request"]["uid"]);
-    assert_eq!((&lines[4]["user"], &lines[4]["name"]), (&json!("alice"), &json!("plc")));
+    assert_eq!((&lines[4]["user"], &lines[4]["name"]), (&json!("alice"), &json!("portreeve-policies")));
     for line in [&lines[1], &lines[2], &lines[3], &lines[4]] {
         assert!(line["why"].as_str().is_some_and(|words| words.len() > 10), "{line:#}");
         assert_eq!(line.get("images"), None);

@@ -262,6 +262,7 @@ fn scrape() -> &'static str {
         assert_eq!(serving.post("/admit", &" ".repeat(65 << 10)).status, 413);
         let mut policies = signed.clone();
         policies["request"]["kind"]["kind"] = json!("ConfigMap");
+        policies["request"]["name"] = json!("portreeve-policies");
         policies["request"]["object"] = json!({ "data": { "p.yaml": "kind: [" } });
         assert_denied(&serving.admit("/validate-policy", &policies), &["p.yaml"]);
 
