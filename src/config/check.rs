@@ -97,7 +97,7 @@ impl Checker<'_> {
     }
 
     pub(super) fn address(&self, key: &'static str, text: &str) -> Result<SocketAddr, ConfigError> {
-        text.parse().map_err(|_| self.wrong(key, text, "an address and port such as 0.0.0.0:8000 or [::]:8000"))
+        text.parse().map_err(|_| self.wrong(key, text, "an address and port such as [::]:8000 or 10.0.0.1:8000"))
     }
 
     pub(super) fn duration(&self, key: &'static str, default: Duration) -> Result<Duration, ConfigError> {
@@ -134,8 +134,8 @@ impl Checker<'_> {
 
     pub(super) fn server(&self, limits: Limits) -> Result<Settings, ConfigError> {
         Ok(Settings {
-            listen: self.address("listen", self.text("listen").unwrap_or("0.0.0.0:8000"))?,
-            metrics_listen: match self.text("metricsListen").unwrap_or("0.0.0.0:8080") {
+            listen: self.address("listen", self.text("listen").unwrap_or("[::]:8000"))?,
+            metrics_listen: match self.text("metricsListen").unwrap_or("[::]:8080") {
                 "" => None,
                 text => Some(self.address("metricsListen", text)?),
             },

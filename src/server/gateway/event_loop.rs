@@ -151,7 +151,8 @@ impl Door {
                 None => match self.socket.accept() {
                     Ok((stream, from)) => {
                         self.failing = false;
-                        (stream, from.ip(), true)
+                        // Under `[::]`, an address of IPv4 comes as one of IPv6.
+                        (stream, from.ip().to_canonical(), true)
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                     Err(error) => {

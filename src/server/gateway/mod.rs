@@ -9,6 +9,7 @@
 //! sends it.
 
 mod body_budget;
+mod bound;
 mod client_stream;
 mod connection;
 mod connections;
@@ -22,11 +23,11 @@ mod refusal;
 mod request_reader;
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
+pub(super) use self::bound::Bound;
 use self::context::Context;
 use self::event_loop::EventLoop;
 use self::handshakes::Handshakes;
@@ -47,30 +48,6 @@ pub(super) struct Gateway {
     context: Arc<Context>,
     stopped: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
-}
-
-/// A bound listener.
-pub(super) struct Bound {
-    listener: TcpListener,
-    address: SocketAddr,
-}
-
-/// The connections that may wait to be accepted. The kernel takes less if `net.core.somaxconn` is less.
-const BACKLOG: i32 = 4096;
-
-impl Bound {
-    /// Binds. From now on the kernel queues connections.
-    pub(super) fn to(address: SocketAddr) -> io::Result<Self> {
-        let listener = TcpListener::bind(address)?;
-        // The standard library's backlog of 128 is less than what kube-apiserver opens at once.
-        rustix::net::listen(&listener, BACKLOG)?;
-        Ok(Self { address: listener.local_addr()?, listener })
-    }
-
-    /// The address on which it listens.
-    pub(super) fn address(&self) -> SocketAddr {
-        self.address
-    }
 }
 
 impl Gateway {

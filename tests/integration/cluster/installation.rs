@@ -241,7 +241,7 @@ impl Installation {
         let files = format!("api: {{ token: {0}/token, ca: {0}/ca.crt }}", account.display());
         text = text.replace("credentials: {", &format!("credentials: {{ {files},"));
         for (container, port) in [(8000, self.port), (8080, self.plain_port)] {
-            text = text.replace(&format!("0.0.0.0:{container}"), &format!("127.0.0.1:{port}"));
+            text = text.replace(&format!("[::]:{container}"), &format!("127.0.0.1:{port}"));
         }
         text
     }
