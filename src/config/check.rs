@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::schema::DOCUMENT;
 use super::{ConfigError, TrustConfig, TrustLimits};
+use crate::admission::exempt::DEFAULT_TRUSTED_CONTROLLERS;
 use crate::base::text::{byte_size, duration};
 use crate::http::url::PlainHttp;
 use crate::kube::api::{ApiSettings, ApiUrl};
@@ -65,6 +66,21 @@ impl Checker<'_> {
             Value::List(items) => Some(items.iter().filter_map(Node::text).collect()),
             _ => None,
         }
+    }
+
+    /// The users of `admission.trustedControllers`: a list replaces the defaults, and `add` is added to them.
+    pub(super) fn trusted_controllers(&self) -> Vec<String> {
+        const KEY: &str = "admission.trustedControllers";
+        let owned = |users: Vec<&str>| users.into_iter().map(str::to_owned).collect();
+        if let Some(users) = self.texts(KEY) {
+            return owned(users);
+        }
+        let mut users = DEFAULT_TRUSTED_CONTROLLERS.to_vec();
+        let added = self.find(KEY).and_then(|mapping| mapping.get("add"));
+        if let Some(Node { value: Value::List(items), .. }) = added {
+            users.extend(items.iter().filter_map(Node::text));
+        }
+        owned(users)
     }
 
     /// The entries of a mapping with any keys, of all files.

@@ -23,7 +23,6 @@ use log::LevelFilter;
 use crate::admission::children::Children;
 use crate::admission::custom::CustomKinds;
 use crate::admission::decide::UnchangedTemplates;
-use crate::admission::exempt::DEFAULT_TRUSTED_CONTROLLERS;
 use crate::base::files::{FileError, into_text, read_any};
 use crate::base::waiting::Waiting;
 use crate::http::url::PlainHttp;
@@ -205,8 +204,6 @@ impl Config {
             ],
         )?;
         let policies = read.texts("policies").unwrap_or_else(|| vec!["/etc/portreeve/policies"]);
-        let controllers = read.texts("admission.trustedControllers");
-        let controllers = controllers.unwrap_or_else(|| DEFAULT_TRUSTED_CONTROLLERS.to_vec());
         let mut config = Self {
             server,
             namespace,
@@ -220,7 +217,7 @@ impl Config {
             registries,
             trust,
             mode,
-            trusted_controllers: controllers.into_iter().map(str::to_owned).collect(),
+            trusted_controllers: read.trusted_controllers(),
             unchanged_templates,
             children,
             custom_kinds: workloads::read(&read)?,

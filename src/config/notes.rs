@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::check::Checker;
 use super::{AskApi, Config};
 use crate::admission::children::Children;
+use crate::admission::exempt::DEFAULT_TRUSTED_CONTROLLERS;
 use crate::schemes::WhenUnavailable;
 use crate::yaml::tree::{Node, Value};
 use portreeve_verify::text::printable;
@@ -38,11 +39,25 @@ pub fn notes(config: &Config, others: &[&Path]) -> Vec<Note> {
             notes.push(Note(format!("{key} does nothing: it needs {needs}")));
         }
     }
+    notes.extend(missing_controllers(&config.trusted_controllers));
     let mut search = Search { named: named(config, others), visited: 0, notes: &mut notes };
     for mount in search.mounts(config) {
         search.look_below(&mount, 0);
     }
     notes
+}
+
+/// The controllers of Kubernetes that are not trusted. What they make is then verified as if a user had made it.
+fn missing_controllers(trusted: &[String]) -> Option<Note> {
+    let is_missing = |user: &&&str| !trusted.iter().any(|known| known == **user);
+    let missing: Vec<&str> = DEFAULT_TRUSTED_CONTROLLERS.iter().filter(is_missing).copied().collect();
+    (!missing.is_empty()).then(|| {
+        Note(format!(
+            "admission.trustedControllers leaves out {}: what this controller of Kubernetes makes is verified again, and denied \
+             while the trust server is away; to add users to the controllers of Kubernetes write {{ add: [...] }}",
+            missing.join(", ")
+        ))
+    })
 }
 
 /// The keys that do nothing without another one: whether they have an effect, and what they need.

@@ -1,7 +1,7 @@
 //! The shape of the configuration file. A key that is not listed here is an error, and so is a value of another type.
 //! [`super::check`] turns the values into settings.
 
-use crate::yaml::shape::Shape::{self, Count, CountOrText, List, Map, Mapping, Path, Text, Truth, Word};
+use crate::yaml::shape::Shape::{self, Count, CountOrText, List, Map, Mapping, Path, Text, TextsOr, Truth, Word};
 
 const SIZE: Shape = CountOrText("expected a size such as 64KiB or 8MiB");
 
@@ -40,7 +40,7 @@ pub(super) const DOCUMENT: Shape = Mapping(&[
         "admission",
         Mapping(&[
             ("mode", Word(&["enforce", "warn"], "enforce or warn")),
-            ("trustedControllers", List(&Text)),
+            ("trustedControllers", TextsOr(&[("add", List(&Text))])),
             ("unchangedTemplates", Word(&["verify", "skip"], "skip or verify")),
             ("children", Word(&["trust", "compare"], "trust or compare")),
             (

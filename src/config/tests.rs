@@ -172,7 +172,7 @@ fn the_keys_of_trust_data_count_for_signatures_as_well() {
 #[test]
 fn every_key_has_an_effect() {
     fn leaves(shape: &Shape, prefix: &str, found: &mut Vec<(String, Vec<&'static str>)>) {
-        let Shape::Mapping(known) = shape else { return };
+        let (Shape::Mapping(known) | Shape::TextsOr(known)) = shape else { return };
         for (name, shape) in *known {
             let key = format!("{prefix}{name}");
             let value = match shape {
@@ -183,6 +183,10 @@ fn every_key_has_an_effect() {
                 Shape::Mapping(_) => {
                     leaves(shape, &format!("{key}."), found);
                     continue;
+                }
+                Shape::TextsOr(_) => {
+                    leaves(shape, &format!("{key}."), found);
+                    "[x]"
                 }
                 Shape::Truth => "true",
                 Shape::Count => "7",
@@ -283,4 +287,28 @@ admission:",
     dir.write("z.yaml", "");
     (0..64).for_each(|at| drop(dir.write(&format!("{at}.yaml"), "")));
     assert!(load().unwrap_err().ends_with("there are more than 64 files in it"));
+}
+
+/// CASES.md, F10.
+#[test]
+fn a_list_of_controllers_replaces_and_add_adds() {
+    let controllers = |text: &str| parse(&format!("admission: {text}")).unwrap().trusted_controllers;
+    let default = parse("").unwrap().trusted_controllers;
+    assert_eq!(default.len(), 8);
+    assert_eq!(controllers("{ trustedControllers: [one] }"), ["one"]);
+    assert_eq!(controllers("{ trustedControllers: [] }"), [""; 0]);
+    let added = controllers("{ trustedControllers: { add: [one, two] } }");
+    assert_eq!((&added[..8], &added[8..]), (&default[..], &["one".to_owned(), "two".to_owned()][..]));
+    for same in ["{ trustedControllers: }", "{ trustedControllers: {} }", "{ trustedControllers: { add: } }"] {
+        assert_eq!(controllers(same), default, "{same}");
+    }
+    let told = |text: &str| {
+        let config = parse(&format!("admission: {text}")).unwrap();
+        notes(&config, &[]).iter().map(ToString::to_string).find(|note| note.contains("trustedControllers leaves out"))
+    };
+    let note = told("{ trustedControllers: [\"system:kube-controller-manager\", one] }").unwrap();
+    assert!(note.contains("leaves out system:serviceaccount:kube-system:cronjob-controller, "), "{note}");
+    assert!(!note.contains("out system:kube-controller-manager") && note.contains("{ add: [...] }"), "{note}");
+    assert_eq!(told("{ trustedControllers: { add: [one] } }"), None);
+    assert_eq!(told("{ mode: warn }"), None);
 }

@@ -23,6 +23,8 @@ pub(crate) enum Shape {
     Word(&'static [&'static str], &'static str),
     /// A list of values of one shape.
     List(&'static Shape),
+    /// A list of strings, or a mapping with these keys.
+    TextsOr(&'static [(&'static str, Shape)]),
     /// A mapping with any keys, of values of one shape.
     Map(&'static Shape),
     /// A mapping with these keys. Each of them may be absent, and null is the same as absent.
@@ -42,7 +44,8 @@ impl Shape {
             (Self::Map(shape), Value::Map(entries)) => {
                 return entries.iter().try_for_each(|(_, value)| shape.check(value));
             }
-            (Self::Mapping(known), Value::Map(entries)) => {
+            (Self::TextsOr(_), Value::List(items)) => return items.iter().try_for_each(|item| Self::Text.check(item)),
+            (Self::Mapping(known) | Self::TextsOr(known), Value::Map(entries)) => {
                 return entries.iter().try_for_each(|(key, value)| {
                     match known.iter().find(|(name, _)| *name == key.text) {
                         Some(_) if value.is_null() => Ok(()),
@@ -68,6 +71,7 @@ impl Shape {
             (Self::List(_), _) => "a sequence",
             (Self::Map(_), _) => "a map",
             (Self::Mapping(_), _) => "a mapping",
+            (Self::TextsOr(_), _) => "a list or a mapping",
         };
         let found = unexpected(&node.value);
         let what = match (self, &found) {
@@ -81,7 +85,9 @@ impl Shape {
     /// Is there such a key, with dots?
     pub(crate) fn has(&self, key: &str) -> bool {
         let inner = key.split('.').try_fold(self, |shape, part| match shape {
-            Self::Mapping(known) => known.iter().find(|(name, _)| *name == part).map(|(_, shape)| shape),
+            Self::Mapping(known) | Self::TextsOr(known) => {
+                known.iter().find(|(name, _)| *name == part).map(|(_, shape)| shape)
+            }
             _ => None,
         });
         inner.is_some()
@@ -128,6 +134,7 @@ mod tests {
         ("list", Shape::List(&Shape::Text)),
         ("map", Shape::Map(&Shape::Path)),
         ("size", Shape::CountOrText("expected a size")),
+        ("texts", Shape::TextsOr(&[("add", Shape::List(&Shape::Text))])),
     ]);
 
     #[test]
@@ -137,10 +144,19 @@ mod tests {
         let sample = read(text, &SAMPLE).unwrap();
         assert_eq!(sample.get("mode").unwrap().count(), Some(7));
         assert_eq!(sample.get("inner").unwrap().get("word").unwrap().text(), Some("enforce"));
-        for text in ["# nothing\n", "{}", "trust:\nmode: ~\nword:\ninner: null\nlist:\nmap:\nsize:\n", "size: 1KiB"] {
+        for text in [
+            "# nothing\n",
+            "{}",
+            "trust:\nmode: ~\nword:\ninner: null\nlist:\nmap:\nsize:\n",
+            "size: 1KiB",
+            "texts: [a]",
+            "texts: { add: [a] }",
+            "texts: {}",
+            "texts:",
+        ] {
             assert!(read(text, &SAMPLE).is_ok(), "{text}");
         }
-        assert!(SAMPLE.has("inner.word") && SAMPLE.has("map"));
+        assert!(SAMPLE.has("inner.word") && SAMPLE.has("map") && SAMPLE.has("texts.add"));
         assert!(!SAMPLE.has("inner.list") && !SAMPLE.has("map.k") && !SAMPLE.has("innr"));
     }
 
@@ -150,7 +166,7 @@ mod tests {
             ("mode: 1\ntust: true\n", "2:1: unknown field \"tust\": did you mean \"trust\"?"),
             (
                 "vulnerability: 1\n",
-                "1:1: unknown field \"vulnerability\": known here: trust, mode, word, inner, list, map, size",
+                "1:1: unknown field \"vulnerability\": known here: trust, mode, word, inner, list, map, size, texts",
             ),
             ("inner:\n  word: wran\n", "2:9: unknown value \"wran\": did you mean \"warn\"?"),
             ("inner:\n  trust: 1\n", "2:3: unknown field \"trust\": did you mean \"tust\"?"),
@@ -167,6 +183,10 @@ mod tests {
             ("map: []", "1:6: invalid type: sequence, expected a map"),
             ("size: -1", "1:7: expected a size"),
             ("size: []", "1:7: expected a size"),
+            ("texts: a", "1:8: invalid type: string \"a\", expected a list or a mapping"),
+            ("texts: [1]", "1:9: invalid type: integer `1`, expected a string"),
+            ("texts: { add: a }", "1:15: invalid type: string \"a\", expected a sequence"),
+            ("texts: { ad: [a] }", "1:10: unknown field \"ad\": did you mean \"add\"?"),
             ("word: { warn: 1 }", "1:7: invalid type: map, expected enforce or warn"),
             ("- a", "1:1: expected a mapping, found a list"),
             ("a", "1:1: invalid type: string \"a\", expected a mapping"),
