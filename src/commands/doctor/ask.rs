@@ -12,12 +12,15 @@ use crate::metrics;
 use crate::registry::client::Client;
 use crate::registry::session::{Scope, Server, Session, SessionError};
 use crate::schemes::notary::remote;
+use crate::schemes::notary::trust_server::{DOCKER_HUB_ENDS, TrustServer};
 use jiff::Timestamp;
 use portreeve_verify::{Unavailable, UnavailableCause};
 use rustls::CertificateError;
 
 /// Most bytes of a response. A timestamp has some hundred.
 const MAX_BODY: usize = 64 << 10;
+/// The end of Docker's Notary server, on 8 December 2026.
+const DOCKER_HUB_END: i64 = 1_796_688_000;
 /// The most sign-ins at one server.
 const MAX_SIGN_INS: usize = 4;
 
@@ -90,6 +93,7 @@ struct Asking<'a> {
 
 impl Asking<'_> {
     fn run(&mut self) -> Option<Offset> {
+        self.slip();
         let before = clock::now();
         let response = match self.asker.client.look(self.server(), self.deadline) {
             Ok(response) => response,
@@ -139,6 +143,22 @@ impl Asking<'_> {
         match self.target.more {
             0 => format!(" ({})", self.target.named_by),
             more => format!(" ({} and {more} more)", self.target.named_by),
+        }
+    }
+
+    /// A mistake in its address, or Docker's server, which ends.
+    fn slip(&mut self) {
+        let slip = match self.target.kind {
+            Kind::TrustServer => TrustServer::Remote(self.target.url.clone()).slip(),
+            Kind::Registry => None,
+        };
+        match slip {
+            Some(DOCKER_HUB_ENDS) => {
+                let url = self.target.url.as_str();
+                self.findings.end("trust_server", url, "it", moment(DOCKER_HUB_END), DOCKER_HUB_ENDS);
+            }
+            Some(slip) => self.add(State::Note, slip, ""),
+            None => {}
         }
     }
 
@@ -206,10 +226,15 @@ impl Asking<'_> {
 
     fn signed_in(&mut self, question: &Question, credentials: &Credentials<'_>, answer: Result<(), SessionError>) {
         let name = &question.credentials;
-        let first = credentials.get(self.deadline).first();
+        let known = credentials.get(self.deadline);
+        let first = known.first();
         match (answer, first) {
             (Ok(()) | Err(SessionError::TooLarge { .. }), Some(credential)) => {
-                self.add(State::Ok, &format!("signed in for {name}, with {}", credential.source), "");
+                let which = match known.len() {
+                    1 => String::new(),
+                    number => format!("one of {number} credentials, the first of which is in "),
+                };
+                self.add(State::Ok, &format!("signed in for {name}, with {which}{}", credential.source), "");
             }
             (Ok(()) | Err(SessionError::TooLarge { .. }), None) => {}
             (Err(SessionError::Unavailable(Unavailable { cause: UnavailableCause::SignIn, message })), first) => {

@@ -77,24 +77,28 @@ pub(super) fn serving_certificate(config: &Config, findings: &mut Findings) {
     findings.add(state, CHECK, &subject, &describe(&refused), action);
 }
 
-/// The CA bundle for trust servers and registries.
-pub(super) fn trust_ca(config: &Config, findings: &mut Findings) {
+/// The CA bundle for trust servers and registries. Returns whether servers can be asked under it.
+pub(super) fn trust_ca(config: &Config, findings: &mut Findings) -> bool {
     const CHECK: &str = "trust_ca";
     let path = &config.trust.ca;
     let subject = path.display().to_string();
     if is_elsewhere(path) {
-        return findings.add(State::Skipped, CHECK, &subject, IN_THE_POD, "or name it: --trust-ca FILE");
+        findings.add(State::Skipped, CHECK, &subject, IN_THE_POD, "or name it: --trust-ca FILE");
+        return true;
     }
     if !path.exists() {
-        return findings.ok(CHECK, &subject, "is not there: the built-in public roots alone are trusted");
+        findings.ok(CHECK, &subject, "is not there: the built-in public roots alone are trusted");
+        return true;
     }
     match verifier(BuiltInRoots::Trusted, Some(path)) {
         Ok(_) => findings.ok(CHECK, &subject, "can be used"),
         Err(error) => {
-            let action = "correct it: the webhook goes on with what it read before, and does not start without it";
+            let action = "correct it: the webhook goes on with what it read before, and does not start so";
             findings.add(State::Wrong, CHECK, &subject, &error.to_string(), action);
+            return false;
         }
     }
+    true
 }
 
 /// The mounted docker configs.

@@ -61,7 +61,7 @@ pub(super) fn run(config: &Config, given: &[PathBuf], output: Output, timeout: D
 fn examine(config: &Config, given: &[PathBuf], deadline: Deadline) -> Findings {
     let mut findings = Findings::new(moment(now().as_second()));
     files::serving_certificate(config, &mut findings);
-    files::trust_ca(config, &mut findings);
+    let has_ca = files::trust_ca(config, &mut findings);
     let policies = policies::load(config, given, &mut findings);
     let named: Vec<&Path> = policies.iter().flat_map(|policies| policies.directories()).collect();
     for note in config::notes(config, &named) {
@@ -77,21 +77,30 @@ fn examine(config: &Config, given: &[PathBuf], deadline: Deadline) -> Findings {
     let mut usable = config.clone();
     // A disk that does not answer is not waited for again, and no directory is made.
     usable.trust.cache = usable.trust.cache.filter(|cache| stored.is_some() && cache.exists());
-    match setup::standalone_engine(&usable) {
+    if !has_ca {
+        usable.trust.ca = PathBuf::new(); // what ends is told all the same
+    }
+    let not_asked = match setup::standalone_engine(&usable) {
         Ok(engine) => {
             if let Some(policies) = policies {
                 engine.policies().replace(policies);
             }
             let engine = Arc::new(engine);
             endings::examine(&usable, &engine, deadline, &mut findings);
-            ask_all(config, &servers, &engine, &credentials, deadline, &mut findings);
+            if has_ca {
+                ask_all(config, &servers, &engine, &credentials, deadline, &mut findings);
+            }
+            !has_ca
         }
         Err(error) => {
             let action = "correct it: the webhook does not start so";
             findings.add(State::Wrong, "configuration", "", &error.to_string(), action);
-            let found = format!("{} were not asked", servers.targets.len());
-            findings.add(State::Unknown, "servers", "", &found, "");
+            true
         }
+    };
+    if not_asked && !servers.targets.is_empty() {
+        let found = format!("{} were not asked", servers.targets.len());
+        findings.add(State::Unknown, "servers", "", &found, "correct first what is wrong");
     }
     limits::examine(config, &mut findings);
     findings

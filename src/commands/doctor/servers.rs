@@ -223,3 +223,6 @@ fn example(pattern: &Pattern) -> Option<(Reference, bool)> {
     let folder = before_star.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
     Some((Reference::parse(&format!("{host}/{folder}{EXAMPLE}")).ok()?, false))
 }
+
+#[cfg(test)]
+mod tests;

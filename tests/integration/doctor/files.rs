@@ -82,6 +82,7 @@ fn the_authorities_of_clients_and_servers_end_too() {
     site.config["trust"]["ca"] = json!(site.file("broken.pem", "-----BEGIN CERTIFICATE-----\n"));
     let report = doctor(&site, &[], WRONG);
     report.has("wrong", "trust_ca", "is not valid PEM");
+    report.has("wrong", "client_ca", "days ago");
 }
 
 #[test]
