@@ -32,7 +32,8 @@ pub(super) enum Command {
     },
     Check {
         common: Common,
-        output: Output,
+        /// `None`: the image with its digest alone.
+        output: Option<Output>,
         timeout: Option<Duration>,
         namespace: String,
         images: Vec<String>,
@@ -58,6 +59,7 @@ pub(super) enum Command {
         timeout: Option<Duration>,
     },
     Lint {
+        config: Option<PathBuf>,
         inputs: Vec<Input>,
     },
     Version,
@@ -199,6 +201,8 @@ struct Given {
     root_keys: Vec<String>,
     images: Vec<String>,
     is_flat: bool,
+    only_digest: bool,
+    of_cluster: bool,
     webhooks: Vec<PathBuf>,
     summary: Option<PathBuf>,
     values: Vec<OsString>,
@@ -213,6 +217,8 @@ impl Given {
             "reset" => self.is_reset = true,
             "signatures" => self.lists_signatures = true,
             "flat" => self.is_flat = true,
+            "digest" => self.only_digest = true,
+            "cluster" => self.of_cluster = true,
             _ => return self.take_value(option, parser.value()?),
         }
         Ok(())
@@ -269,11 +275,18 @@ impl Given {
         let default_namespace = || "default".to_owned();
         Ok(match command.name {
             "review" => {
-                needs("a FILE or DIR, or - for standard input")?;
+                match self.values.first() {
+                    Some(value) if self.of_cluster => {
+                        let value = value.to_string_lossy();
+                        return Err(ArgumentError::wrong("--cluster", &value, "no FILE beside it"));
+                    }
+                    None if !self.of_cluster => needs("a FILE or DIR, - for standard input, or --cluster")?,
+                    _ => {}
+                }
                 let wanted = review::Wanted {
                     inputs: self.values.into_iter().map(Input::from).collect(),
                     output: self.output,
-                    namespace: self.namespace.unwrap_or_else(default_namespace),
+                    namespace: self.namespace,
                     webhooks: self.webhooks,
                     summary: self.summary,
                 };
@@ -292,7 +305,7 @@ impl Given {
                 };
                 Command::Check {
                     common: self.common,
-                    output: self.output,
+                    output: (!self.only_digest).then_some(self.output),
                     timeout: self.timeout,
                     namespace: self.namespace.unwrap_or_else(default_namespace),
                     images: texts(self.values)?,
@@ -301,8 +314,11 @@ impl Given {
             }
             "export" => return self.into_export(command),
             "lint" => {
-                needs("a FILE or DIR, or - for standard input")?;
-                Command::Lint { inputs: self.values.into_iter().map(Input::from).collect() }
+                if self.common.config.is_none() {
+                    needs("a FILE or DIR, or - for standard input")?;
+                }
+                let inputs = self.values.into_iter().map(Input::from).collect();
+                Command::Lint { config: self.common.config, inputs }
             }
             "help" => {
                 let mut topics = texts(self.values)?.into_iter();

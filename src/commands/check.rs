@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::arguments::Output;
-use super::{ExitStatus, finish_writes};
+use super::{ExitStatus, complain, finish_writes};
 use crate::admission::evaluate::{Evaluation, Verdict};
 use crate::base::clock;
 use crate::base::context::Deadline;
@@ -64,13 +64,13 @@ pub(super) fn signer(file: &Path) -> Result<Signer, String> {
     Ok(Signer { name: stem.chars().take(128).map(in_name).collect(), key })
 }
 
-/// Evaluates every image and prints a report on each.
+/// Evaluates every image and prints a report on each; without an `output`, only what is to be committed in its place.
 pub(super) fn run(
     engine: &Engine,
     against: &Against,
     namespace: &str,
     images: &[String],
-    output: Output,
+    output: Option<Output>,
     timeout: Duration,
 ) -> ExitStatus {
     let mut out = std::io::stdout().lock();
@@ -105,13 +105,27 @@ pub(super) fn run(
             ..Report::of(image, namespace, mode, &evaluation)
         };
         let text = match output {
-            Output::Text => report.to_text(now),
+            Some(Output::Text) => report.to_text(now),
             // Serialising structs of strings and numbers cannot fail.
-            Output::Json => serde_json::to_string(&report).unwrap_or_default() + "\n",
+            Some(Output::Json) => serde_json::to_string(&report).unwrap_or_default() + "\n",
+            None => to_commit(image, &report, status_of(mode, &evaluation)),
         };
         let _ = out.write_all(text.as_bytes()); // a closed pipe is no error
     }
     status
+}
+
+/// The image as the webhook would leave it in a manifest, with the digest also where the policy says `mutateImage: false`. Nothing
+/// for an image that would be denied: a script must not commit it.
+fn to_commit(image: &str, report: &Report, status: ExitStatus) -> String {
+    if let Some(reason) = &report.reason {
+        complain(&format!("{}: {}: {}", report.image, report.verdict, reason));
+    }
+    match (&report.pinned, status) {
+        (_, ExitStatus::Denied | ExitStatus::Undecided | ExitStatus::BadInput) => String::new(),
+        (Some(pinned), ExitStatus::Allowed) => [pinned, "\n"].concat(),
+        (None, ExitStatus::Allowed) => [image, "\n"].concat(),
+    }
 }
 
 fn status_of(mode: Mode, evaluation: &Evaluation) -> ExitStatus {

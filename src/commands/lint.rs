@@ -1,12 +1,14 @@
 //! `portreeve lint FILE|DIR|-…`: checks policy files, directories of them, and manifests of ConfigMaps with policies, in the same
 //! way as they are loaded. A problem has its file, line and column, and a hint. If there is no problem, notes tell of settings
-//! that are valid and probably not intended. Changes nothing and sends no request.
+//! that are valid and probably not intended. `--config FILE` checks a configuration in the same way. Changes nothing and sends no request.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::arguments::Input;
+use crate::config::{self, Config};
 use crate::policy::{Checked, PolicyNote, PolicyProblem, PolicySet, check_path, check_stream};
+use portreeve_verify::text::printable;
 
 /// The result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +56,29 @@ pub(super) fn lint(inputs: &[Input], out: &mut dyn Write) -> io::Result<LintOutc
         problems => writeln!(out, "{} in {files}", count(problems, "problem", "problems"))?,
     }
     Ok(outcome)
+}
+
+/// Checks a configuration. Returns the number of problems: the first problem is the only one that is told.
+pub(super) fn configuration(path: &Path, out: &mut dyn Write) -> io::Result<usize> {
+    let shown = printable(&path.display().to_string(), 400);
+    let config = match Config::load(Some(path)) {
+        Ok(config) => config,
+        Err(error) => {
+            writeln!(out, "{error}")?;
+            writeln!(out, "1 problem in the configuration")?;
+            return Ok(1);
+        }
+    };
+    let notes = config::notes(&config, &[]);
+    for note in &notes {
+        writeln!(out, "{shown}: note: {note}")?;
+    }
+    write!(out, "the configuration is valid")?;
+    match notes.len() {
+        0 => writeln!(out)?,
+        notes => writeln!(out, ", {}", count(notes, "note", "notes"))?,
+    }
+    Ok(0)
 }
 
 /// The policies in files, directories and manifests, as [`lint`] reads them.

@@ -173,7 +173,7 @@ fn add(
     items: &mut Vec<Item>,
 ) -> Result<(), ManifestError> {
     let Some((api_version, kind)) = identity else { return Err(ManifestError::NotAnObject { at: object.at }) };
-    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    let group = api_version.split_once('/').map_or("", |(group, _)| group);
     let wrong = |at, what| Err(ManifestError::BadList { at, kind: kind.to_owned(), what });
     // A custom resource can be called AllowList, and can have any `items`.
     let has_items = matches!(object.get("items"), Some(Node { value: tree::Value::List(_), .. }));
@@ -209,16 +209,22 @@ fn add(
         items.push(Item { name, content: Content::Review(value.to_string().into_bytes()) });
         return Ok(());
     }
-    let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).filter(|text| !text.is_empty());
-    let name = ObjectName {
+    let name = name_of(&value, (api_version, kind), default_namespace);
+    items.push(Item { name, content: if known { Content::Workload(value) } else { Content::Other } });
+    Ok(())
+}
+
+/// The name of an object of this kind. The API server leaves the kind out in the items of a list.
+pub(super) fn name_of(object: &Value, (api_version, kind): Identity<'_>, default_namespace: &str) -> ObjectName {
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).filter(|text| !text.is_empty());
+    ObjectName {
         group: group.to_owned(),
         version: version.to_owned(),
         kind: kind.to_owned(),
         namespace: Some(text("/metadata/namespace").unwrap_or(default_namespace).to_owned()),
         name: text("/metadata/name").or_else(|| text("/metadata/generateName")).map(str::to_owned),
-    };
-    items.push(Item { name, content: if known { Content::Workload(value) } else { Content::Other } });
-    Ok(())
+    }
 }
 
 /// Does this group belong to Kubernetes itself? The group of a custom resource has a dot.

@@ -15,6 +15,7 @@ pub mod setup;
 
 use std::ffi::OsString;
 use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -85,7 +86,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitStatus {
     match command {
         Command::Help(text) => print(&text),
         Command::Version => print(concat!("portreeve ", env!("CARGO_PKG_VERSION"))),
-        Command::Lint { inputs } => lint_inputs(&inputs),
+        Command::Lint { config, inputs } => lint_inputs(config.as_deref(), &inputs),
         Command::Serve(common) => match common.config() {
             Ok(config) => serve::run(&config),
             Err(error) => complain(&error.to_string()),
@@ -108,7 +109,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitStatus {
         }
         Command::Review { common, timeout, wanted } => match engine(&common) {
             Ok((config, engine)) => {
-                review::run(&engine, &wanted, timeout.unwrap_or(config.server.limits.admission_time))
+                review::run(&config, &engine, &wanted, timeout.unwrap_or(config.server.limits.admission_time))
             }
             Err(status) => status,
         },
@@ -183,10 +184,16 @@ fn engine(common: &Common) -> Result<(Config, Engine), ExitStatus> {
     Ok((config, engine))
 }
 
-fn lint_inputs(inputs: &[Input]) -> ExitStatus {
+fn lint_inputs(config: Option<&Path>, inputs: &[Input]) -> ExitStatus {
+    let mut out = std::io::stdout().lock();
+    let linted = config.map_or(Ok(0), |config| lint::configuration(config, &mut out)).and_then(|wrong| {
+        let is_policies = !inputs.is_empty();
+        let outcome = is_policies.then(|| lint::lint(inputs, &mut out)).transpose()?;
+        Ok(wrong + outcome.map_or(0, |outcome| outcome.problems))
+    });
     // If the pipe was closed, the problems were not seen.
-    match lint::lint(inputs, &mut std::io::stdout().lock()) {
-        Ok(outcome) if outcome.problems == 0 => ExitStatus::Allowed,
+    match linted {
+        Ok(0) => ExitStatus::Allowed,
         Ok(_) | Err(_) => ExitStatus::BadInput,
     }
 }

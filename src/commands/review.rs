@@ -3,6 +3,7 @@
 //! Objects that no webhook would be asked about are skipped, and each is named. An input with nothing to decide is no error, as
 //! long as there was something to decide in another one.
 
+mod cluster;
 mod input;
 mod text;
 mod webhooks;
@@ -20,6 +21,8 @@ use crate::admission::response::Response;
 use crate::base::context::Deadline;
 use crate::base::files::{FileError, read_any, read_capped, read_to_end};
 use crate::base::json_writer::{Hidden, JsonWriter};
+use crate::config::Config;
+use crate::kube::api::Api;
 use crate::webhook::{Endpoint, Engine};
 use input::{Files, hint, shown};
 use text::{Counts, line, lines, terminal_width, wrapped};
@@ -33,10 +36,11 @@ const SUMMARY_CAP: usize = 4096;
 /// What `review` is to do.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Wanted {
+    /// The files; empty: what the cluster runs.
     pub(super) inputs: Vec<Input>,
     pub(super) output: Output,
-    /// The namespace of manifests that name none.
-    pub(super) namespace: String,
+    /// The namespace of manifests that name none, or the only one of the cluster.
+    pub(super) namespace: Option<String>,
     /// Files with the webhook configurations.
     pub(super) webhooks: Vec<PathBuf>,
     /// The file that gets the summary.
@@ -44,13 +48,18 @@ pub(super) struct Wanted {
 }
 
 /// Reviews every input and prints the results to standard output, problems to standard error.
-pub(super) fn run(engine: &Engine, wanted: &Wanted, timeout: Duration) -> ExitStatus {
+pub(super) fn run(config: &Config, engine: &Engine, wanted: &Wanted, timeout: Duration) -> ExitStatus {
     let mut webhooks = Webhooks::of_base(&engine.evaluator().own_namespace);
     for path in &wanted.webhooks {
         if let Err(error) = webhooks.read_file(path) {
             return complain(&error);
         }
     }
+    let namespace = wanted.namespace.as_deref();
+    let api = match wanted.inputs.is_empty().then(|| cluster::api(&config.api)).transpose() {
+        Ok(api) => api,
+        Err(error) => return complain(&error),
+    };
     let mut out = std::io::stdout().lock();
     let mut review = Review {
         engine,
@@ -63,13 +72,10 @@ pub(super) fn run(engine: &Engine, wanted: &Wanted, timeout: Duration) -> ExitSt
         exempt: 0,
         bad: Vec::new(),
     };
-    let mut status = ExitStatus::Allowed;
-    for input in &wanted.inputs {
-        status = status.worse(review.input(input, &wanted.namespace));
-    }
-    if review.counts.decided() + review.exempt == 0 && status == ExitStatus::Allowed {
-        status = complain("there was nothing to decide: no input has a workload or an AdmissionReview");
-    }
+    let mut status = match &api {
+        Some(api) => review.cluster(api, namespace),
+        None => review.inputs(&wanted.inputs, namespace.unwrap_or("default")),
+    };
     status = status.worse(review.end(wanted.summary.as_deref()));
     if finish_writes(engine, Deadline::after(timeout)) > 0 {
         log::warn!("trust.cache is slow: not all that was verified is stored");
@@ -94,6 +100,29 @@ struct Review<'a> {
 }
 
 impl Review<'_> {
+    fn cluster(&mut self, api: &Api, namespace: Option<&str>) -> ExitStatus {
+        if !self.webhooks.is_known()
+            && let Err(error) = cluster::read_webhooks(api, namespace, &mut self.webhooks)
+        {
+            complain(&error);
+            self.bad.push(["not read: ", &error].concat());
+            // What is exempt is not known, so no verdict would be right.
+            return ExitStatus::Undecided;
+        }
+        cluster::review(api, namespace, self)
+    }
+
+    fn inputs(&mut self, inputs: &[Input], namespace: &str) -> ExitStatus {
+        let mut status = ExitStatus::Allowed;
+        for input in inputs {
+            status = status.worse(self.input(input, namespace));
+        }
+        if self.counts.decided() + self.exempt == 0 && status == ExitStatus::Allowed {
+            status = complain("there was nothing to decide: no input has a workload or an AdmissionReview");
+        }
+        status
+    }
+
     fn input(&mut self, input: &Input, namespace: &str) -> ExitStatus {
         let path = match input {
             Input::StandardInput => {

@@ -1,5 +1,5 @@
 //! A client of the Kubernetes API, no larger than needed: a GET of one Secret, one ServiceAccount or one owner by name, with
-//! the service-account token of Portreeve's own pod. It lists and watches nothing, follows no redirect, trusts no CA but the
+//! the service-account token of Portreeve's own pod. Only `review --cluster` lists ([`super::lists`]). It watches nothing, follows no redirect, trusts no CA but the
 //! cluster's, accepts no object but the one that was asked for, and never logs a header or a body.
 
 use std::fmt;
@@ -17,7 +17,7 @@ use crate::base::files::read_text_capped;
 use crate::base::json_limits::JsonSize;
 use crate::base::secret::Secret;
 use crate::http::authorization::{bearer, is_token};
-use crate::http::client::{Http, HttpError, HttpSetupError, JSON, Peer};
+use crate::http::client::{Http, HttpError, HttpSetupError, JSON, Peer, Response};
 use crate::http::url::{PlainHttp, ServerUrl};
 use crate::metrics::{self, Metrics};
 use portreeve_verify::text::printable;
@@ -83,6 +83,8 @@ pub enum Purpose {
     Credentials,
     /// Owners of objects.
     Owners,
+    /// What a cluster runs.
+    Review,
 }
 
 impl Purpose {
@@ -91,6 +93,7 @@ impl Purpose {
         match self {
             Self::Credentials => "api-credentials",
             Self::Owners => "compare-children",
+            Self::Review => "review-cronjob",
         }
     }
 
@@ -98,6 +101,7 @@ impl Purpose {
         match self {
             Self::Credentials => "pull secrets",
             Self::Owners => "owners",
+            Self::Review => "workloads",
         }
     }
 }
@@ -172,7 +176,7 @@ impl Api {
         read(&body).ok_or_else(|| self.error(ApiErrorKind::OtherObject))
     }
 
-    fn error(&self, kind: ApiErrorKind) -> ApiError {
+    pub(super) fn error(&self, kind: ApiErrorKind) -> ApiError {
         ApiError { server: self.server.clone(), purpose: self.purpose, kind }
     }
 
@@ -192,25 +196,45 @@ impl Api {
     ) -> Result<Vec<u8>, ApiErrorKind> {
         // A tenant writes the name, and it becomes part of a URL.
         check_names(kind, namespace, name).map_err(ApiErrorKind::InvalidName)?;
-        let token = self.token()?;
         let Resource { api, plural, .. } = kind.resource();
         let slash = if version.is_empty() { "" } else { "/" };
-        let url = format!("{}/{api}{slash}{version}/namespaces/{namespace}/{plural}/{name}", self.server);
-        let peer = Peer { kind: metrics::Peer::KubernetesApi, probe: &self.probe, permit: None };
-        let response =
-            self.http.get(&url, JSON, Some(&token), MAX_RESPONSE, deadline, peer).map_err(|error| match error {
-                HttpError::Certificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
-                    ApiErrorKind::OtherCa { ca: self.ca.clone() }
-                }
-                other => ApiErrorKind::Http(other),
-            })?;
+        let path = format!("{api}{slash}{version}/namespaces/{namespace}/{plural}/{name}");
+        let response = self.send(&path, MAX_RESPONSE, deadline)?;
         if response.status != 200 {
-            return Err(refusal(response.status, &response.body, plural, namespace));
+            return Err(refusal(response.status, &response.body, ("get", plural, Some(namespace))));
         }
         if JsonSize::of(&response.body).values > MAX_VALUES {
             return Err(ApiErrorKind::TooManyValues);
         }
         Ok(response.body)
+    }
+
+    /// GETs a path. Returns its status, which is 200, or 410 for a list that cannot go on as it was begun, and its body. `asked` is
+    /// the verb, the resource and the namespace that RBAC must allow.
+    pub(super) fn get_path(
+        &self,
+        path: &str,
+        asked: (&'static str, &'static str, Option<&str>),
+        cap: usize,
+        deadline: Deadline,
+    ) -> Result<(u16, Vec<u8>), ApiError> {
+        let response = self.send(path, cap, deadline).map_err(|kind| self.error(kind))?;
+        match response.status {
+            200 | 410 => Ok((response.status, response.body)),
+            status => Err(self.error(refusal(status, &response.body, asked))),
+        }
+    }
+
+    fn send(&self, path: &str, cap: usize, deadline: Deadline) -> Result<Response, ApiErrorKind> {
+        let token = self.token()?;
+        let url = format!("{}/{path}", self.server);
+        let peer = Peer { kind: metrics::Peer::KubernetesApi, probe: &self.probe, permit: None };
+        self.http.get(&url, JSON, Some(&token), cap, deadline, peer).map_err(|error| match error {
+            HttpError::Certificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
+                ApiErrorKind::OtherCa { ca: self.ca.clone() }
+            }
+            other => ApiErrorKind::Http(other),
+        })
     }
 
     /// The `Authorization` header, with the token as it is now.
@@ -227,13 +251,17 @@ impl Api {
 }
 
 /// The error of any status but 200. The body counts only if it is a `Status`: a proxy's 404 says nothing about a Secret.
-fn refusal(status: u16, body: &[u8], resource: &'static str, namespace: &str) -> ApiErrorKind {
+fn refusal(
+    status: u16,
+    body: &[u8],
+    (verb, resource, namespace): (&'static str, &'static str, Option<&str>),
+) -> ApiErrorKind {
     let said: Option<Status> = serde_json::from_slice(body).ok();
     let said = said.filter(|said| said.kind.as_deref() == Some("Status"));
     let reason = said.and_then(|said| said.reason).unwrap_or_default();
     match (status, reason.as_str()) {
         (401, "Unauthorized") => ApiErrorKind::Unauthorized,
-        (403, "Forbidden") => ApiErrorKind::Forbidden { resource, namespace: namespace.to_owned() },
+        (403, "Forbidden") => ApiErrorKind::Forbidden { verb, resource, namespace: namespace.map(str::to_owned) },
         (404, "NotFound") => ApiErrorKind::NotFound,
         (status, _) => ApiErrorKind::Status { status, reason: printable(&reason, 60) },
     }

@@ -81,7 +81,7 @@ pub(super) enum ApiErrorKind {
     /// The token was not accepted.
     Unauthorized,
     /// RBAC does not allow the request.
-    Forbidden { resource: &'static str, namespace: String },
+    Forbidden { verb: &'static str, resource: &'static str, namespace: Option<String> },
     /// Another status.
     Status { status: u16, reason: String },
     /// The response has more values than are read.
@@ -128,11 +128,17 @@ impl fmt::Display for ApiError {
             ApiErrorKind::Unauthorized => {
                 write!(f, "{api} did not accept Portreeve's service-account token (401 Unauthorized)")
             }
-            ApiErrorKind::Forbidden { resource, namespace } => write!(
-                f,
-                "{api} does not let Portreeve \"get\" \"{resource}\" in namespace {namespace} (403 Forbidden): apply \
-                 manifests/components/{component}, or a Role there"
-            ),
+            ApiErrorKind::Forbidden { verb, resource, namespace } => {
+                let (place, role) = match namespace {
+                    Some(namespace) => (["in namespace ", namespace].concat(), ", or a Role there"),
+                    None => ("in the cluster".to_owned(), ""),
+                };
+                write!(
+                    f,
+                    "{api} does not let Portreeve \"{verb}\" \"{resource}\" {place} (403 Forbidden): apply \
+                     manifests/components/{component}{role}"
+                )
+            }
             ApiErrorKind::Status { status, reason } => {
                 let redirect =
                     if (300..400).contains(status) { ", a redirect, and those are not followed" } else { "" };
@@ -169,7 +175,7 @@ pub enum ApiSetupError {
 
 impl fmt::Display for ApiSetupError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("credentials.kubernetes and admission.children need the Kubernetes API: ")?;
+        f.write_str("credentials.kubernetes, admission.children and review --cluster need the Kubernetes API: ")?;
         match self {
             Self::NoServer => f.write_str(
                 "KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT do not say where the API server is, so this is no \

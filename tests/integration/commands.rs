@@ -392,6 +392,29 @@ fn check_explains_one_image() {
     crate::process::run(&mut site.command("check", &[&format!("{PLC}:unsigned")]), "").expect(DENIED);
 }
 
+/// `check --digest` prints what is to be committed, and nothing for an image that would be denied.
+#[test]
+fn check_prints_the_digest_form_alone() {
+    needs_notary!();
+    let plant = Plant::visit();
+    let site = plant.site_requiring_alice();
+    let check = |images: &[&str]| run(&mut site.command("check", &[&["--digest"], images].concat()), "");
+    let (signed, unsigned) = (format!("{PLC}:v1"), format!("{PLC}:unsigned"));
+    let told = check(&[&signed]).expect(ALLOWED);
+    assert_eq!((told.stdout.as_str(), told.stderr.as_str()), (&*format!("{}\n", pinned(PLC, &plant.plc)), ""));
+    let told = check(&[&unsigned, &signed]).expect(DENIED);
+    assert_eq!(told.stdout, format!("{}\n", pinned(PLC, &plant.plc)));
+    assert!(told.stderr.contains("plant/plc:unsigned: rejected: "), "{told:?}");
+    // With mutateImage: false the webhook changes nothing. The digest can still be committed.
+    let mut policy = policy(&[&plant.alice]);
+    policy["spec"]["repositories"][0]["policy"]["mutateImage"] = json!(false);
+    let mut open = policy_for("registry.local:9001/open/*", json!({ "enabled": false }));
+    open["metadata"]["name"] = json!("open");
+    site.policies(&[policy, open]);
+    let told = check(&[&signed, "registry.local:9001/open/tool:1"]).expect(ALLOWED).stdout;
+    assert_eq!(told, format!("{}\nregistry.local:9001/open/tool:1\n", pinned(PLC, &plant.plc)));
+}
+
 #[test]
 fn lint_finds_the_line() {
     let good = fixture("policy.yaml");

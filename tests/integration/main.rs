@@ -29,6 +29,7 @@ mod pages;
 mod pull_secrets;
 mod reviewing;
 mod round_trips;
+mod running;
 mod scarcity;
 mod serve;
 mod silence;

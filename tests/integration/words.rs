@@ -44,7 +44,7 @@ fn a_slip_has_its_message_last_and_a_suggestion() {
     for (arguments, last) in [
         (&["check", "--polices", "p", "i"][..], "portreeve: check has no option --polices; did you mean --policies?"),
         (&["chekc", "i"], "portreeve: there is no command \"chekc\"; did you mean \"check\"?"),
-        (&["review"], "portreeve: review needs a FILE or DIR, or - for standard input"),
+        (&["review"], "portreeve: review needs a FILE or DIR, - for standard input, or --cluster"),
         (&[], "portreeve: no command is given"),
     ] {
         let slip = run(executable().args(arguments), "").expect(BAD_INPUT);
@@ -61,6 +61,27 @@ fn lint_reads_standard_input() {
     let endless = "#".repeat((1 << 20) + 1);
     let told = run(executable().args(["lint", "-"]), &endless).expect(BAD_INPUT).stdout;
     assert!(told.contains("standard input:1:1: error: "), "{told}");
+}
+
+/// `lint --config` reads a configuration as `serve` does, and tells what it does without effect.
+#[test]
+fn lint_checks_a_configuration() {
+    let pki = Pki::new();
+    let site = Site::new(&pki);
+    let lint = |text: &str, more: &[&str]| {
+        let file = site.file("portreeve.yaml", text);
+        run(executable().args(["lint", "--config", file.to_str().unwrap()]).args(more), CONFIG_MAP)
+    };
+    assert_eq!(lint("log: { level: info }\n", &[]).expect(ALLOWED).stdout, "the configuration is valid\n");
+    let noted = lint("trust: { maxStale: 1h }\n", &[]).expect(ALLOWED).stdout;
+    assert!(noted.contains("note: trust.maxStale does nothing") && noted.ends_with("valid, 1 note\n"), "{noted}");
+    let wrong = lint("trsut: {}\n", &[]).expect(BAD_INPUT).stdout;
+    assert!(wrong.contains("portreeve.yaml:1:1") || wrong.contains("1:1"), "{wrong}");
+    assert!(wrong.contains("\"trust\""), "{wrong}");
+    // Beside it, policies.
+    let both = lint("log: { level: info }\n", &["-"]).expect(ALLOWED).stdout;
+    assert!(both.contains("the configuration is valid\n1 policy in 1 file"), "{both}");
+    lint("trsut: {}\n", &["-"]).expect(BAD_INPUT);
 }
 
 /// The ConfigMap that is to be applied, a file of policies, and a directory of either.

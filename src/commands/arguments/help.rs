@@ -114,11 +114,9 @@ pub(super) const OPTIONS: &[OptionHelp] = &[
     },
     OptionHelp { short: Some('n'), ..takes("namespace", "NS", &["check"], "the namespace whose policies apply") },
     OptionHelp { short: Some('o'), ..takes("output", "FORMAT", &["review"], "text or json") },
-    OptionHelp {
-        short: Some('o'),
-        ..takes("output", "FORMAT", &["check"], "text, json, or image: the image with its digest, to be committed")
-    },
+    OptionHelp { short: Some('o'), ..takes("output", "FORMAT", &["check"], "text or json") },
     OptionHelp { short: Some('o'), ..takes("output", "FORMAT", &["doctor"], "text or json") },
+    flag("cluster", &["review"], "review what the cluster runs, as the Kubernetes API has it"),
     takes("webhooks", "FILE", &["review"], "webhook configurations, whose exempt namespaces are skipped; repeatable"),
     takes("summary", "FILE", &["review"], "write the summary to a file as well"),
     flag(
@@ -132,6 +130,7 @@ pub(super) const OPTIONS: &[OptionHelp] = &[
         "verify images of a controller's pod that its owner's template does not have",
     ),
     takes("key", "FILE", &["check"], "the image's cosign signatures by this public key; no policy is read"),
+    flag("digest", &["check"], "print each image with its digest, to be committed, and nothing else"),
     flag("signatures", &["check"], "all cosign signatures of the image; no policy is read"),
     flag("reset", &["check"], "remove the stored trust data of these repositories"),
     takes("gun", "NAME", &["export"], "the repository whose trust data is written"),

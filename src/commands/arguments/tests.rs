@@ -17,13 +17,13 @@ fn commands_and_options() {
     let expected = review::Wanted {
         inputs: vec![Input::File("a.yaml".into()), Input::StandardInput],
         output: Output::Json,
-        namespace: "default".to_owned(),
+        namespace: None,
         webhooks: vec!["w".into()],
         summary: Some("s".into()),
     };
     assert_eq!((wanted, timeout), (expected, Some(Duration::from_secs(3))));
     let named = parsed("review --namespace line-1 a.yaml");
-    assert!(matches!(named, Ok(Command::Review { wanted, .. }) if wanted.namespace == "line-1"));
+    assert!(matches!(named, Ok(Command::Review { wanted, .. }) if wanted.namespace.as_deref() == Some("line-1")));
     // What a shell makes of a variable that is not set names no namespace.
     for wrong in ["", "Line_1", "a/b"] {
         let line = ["review", "--namespace", wrong, "a.yaml"].map(OsString::from);
@@ -69,7 +69,13 @@ fn commands_and_options() {
     assert_eq!(wanted, expected);
     assert_eq!(parsed("version"), Ok(Command::Version));
     assert_eq!(parsed("--help"), Ok(Command::Help(overview())));
-    let Ok(Command::Lint { inputs }) = parsed("lint - a.yaml") else { panic!() };
+    let Ok(Command::Review { wanted, .. }) = parsed("review --cluster -n line-1") else { panic!() };
+    assert_eq!((wanted.inputs, wanted.namespace.as_deref()), (vec![], Some("line-1")));
+    let Ok(Command::Check { output, .. }) = parsed("check --digest i") else { panic!() };
+    assert_eq!(output, None);
+    let Ok(Command::Lint { config, inputs }) = parsed("lint --config c") else { panic!() };
+    assert_eq!((config, inputs), (Some("c".into()), vec![]));
+    let Ok(Command::Lint { config: None, inputs }) = parsed("lint - a.yaml") else { panic!() };
     assert_eq!(inputs, [Input::StandardInput, Input::File("a.yaml".into())]);
 }
 
@@ -112,7 +118,8 @@ fn mistakes_are_told() {
         ("help chekc", "there is no command \"chekc\"; did you mean \"check\"?"),
         ("help check lint", "unexpected argument \"lint\""),
         ("--config c check i", "--config stands before a command: the command comes first"),
-        ("review", "review needs a FILE or DIR, or - for standard input"),
+        ("review", "review needs a FILE or DIR, - for standard input, or --cluster"),
+        ("review --cluster a.yaml", "--cluster: found \"a.yaml\", expected no FILE beside it"),
         ("check", "check needs an IMAGE"),
         ("lint", "lint needs a FILE or DIR, or - for standard input"),
         ("check --reset", "check needs the NAME of a repository in trust data"),

@@ -7,13 +7,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde_json::Value as Json;
+use serde_json::Value;
 
 use super::super::manifest::ObjectName;
 use crate::base::files::{into_text, read_any};
 use crate::yaml;
-use crate::yaml::list::{self, Identity};
-use crate::yaml::tree::{Node, Value};
 use portreeve_verify::text::printable;
 
 /// The most bytes of a file.
@@ -85,33 +83,24 @@ impl Webhooks {
 
     /// Reads webhook configurations and namespaces.
     pub(super) fn read(&mut self, text: &str) -> Result<(), String> {
-        let documents = yaml::documents(text).map_err(|error| error.to_string())?;
-        documents.iter().try_for_each(|document| self.add(document, list::identity(document)))
+        let documents = yaml::read_all(text).map_err(|error| error.to_string())?;
+        documents.iter().try_for_each(|document| match document.get("items").and_then(Value::as_array) {
+            Some(items) => items.iter().try_for_each(|item| self.add(item)),
+            None => self.add(document),
+        })
     }
 
-    /// Adds an object, or all items of a list.
-    pub(super) fn add(&mut self, object: &Node, identity: Option<Identity<'_>>) -> Result<(), String> {
-        let Some((version, kind)) = identity else { return Ok(()) };
-        if let (true, Some(Node { value: Value::List(items), .. })) = (kind.ends_with("List"), object.get("items")) {
-            return items.iter().try_for_each(|item| self.add(item, list::identity_of_item(item, (version, kind))));
-        }
-        match kind {
-            "Namespace" if version == "v1" => {
-                let metadata = object.get("metadata");
-                if let Some(name) = metadata.and_then(|metadata| metadata.get("name")?.text()) {
-                    let labels = labels_of(metadata.and_then(|metadata| metadata.get("labels")));
-                    self.namespaces.insert(name.to_owned(), labels);
-                }
+    /// Adds an object; one that is neither a webhook configuration nor a namespace changes nothing.
+    pub(super) fn add(&mut self, object: &Value) -> Result<(), String> {
+        match object.get("kind").and_then(Value::as_str) {
+            Some("Namespace") if object.get("apiVersion").and_then(Value::as_str) == Some("v1") => {
+                self.add_namespace(object);
             }
-            "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration"
-                if version.starts_with("admissionregistration.k8s.io/") =>
-            {
-                let Some(Node { value: Value::List(webhooks), .. }) = object.get("webhooks") else { return Ok(()) };
-                for webhook in webhooks.iter().filter(|webhook| decides(webhook)) {
-                    let selectors = selectors(webhook).ok_or_else(|| {
-                        format!("{}:{}: a selector of this webhook cannot be read", webhook.at.line, webhook.at.column)
-                    })?;
-                    self.selectors.push(selectors);
+            Some("MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration") => {
+                let webhooks = object.get("webhooks").and_then(Value::as_array);
+                for webhook in webhooks.into_iter().flatten().filter(|webhook| decides(webhook)) {
+                    self.selectors
+                        .push(selectors(webhook).ok_or("a selector of a webhook configuration cannot be read")?);
                 }
             }
             _ => {}
@@ -119,8 +108,15 @@ impl Webhooks {
         Ok(())
     }
 
+    /// Adds the labels of a namespace.
+    pub(super) fn add_namespace(&mut self, namespace: &Value) {
+        if let Some(name) = namespace.pointer("/metadata/name").and_then(Value::as_str) {
+            self.namespaces.insert(name.to_owned(), labels_of(namespace.pointer("/metadata/labels")));
+        }
+    }
+
     /// Why no webhook is asked about an object; `None` if one is, or if that is not known.
-    pub(super) fn skip(&self, name: &ObjectName, object: &Json) -> Option<String> {
+    pub(super) fn skip(&self, name: &ObjectName, object: &Value) -> Option<String> {
         let namespace = name.namespace.as_deref()?;
         let shown = || printable(namespace, 63);
         if self.selectors.is_empty() {
@@ -150,14 +146,13 @@ impl Webhooks {
 }
 
 /// Is it one of the webhooks that decide on workloads? `/validate-policy` does not.
-fn decides(webhook: &Node) -> bool {
-    let Some(client) = webhook.get("clientConfig") else { return false };
-    let path = client.get("service").and_then(|service| service.get("path")).or_else(|| client.get("url"));
-    let path = path.and_then(Node::text).unwrap_or_default();
+fn decides(webhook: &Value) -> bool {
+    let path = webhook.pointer("/clientConfig/service/path").or_else(|| webhook.pointer("/clientConfig/url"));
+    let path = path.and_then(Value::as_str).unwrap_or_default();
     path.ends_with("/admit") || path.ends_with("/validate")
 }
 
-fn selectors(webhook: &Node) -> Option<Selectors> {
+fn selectors(webhook: &Value) -> Option<Selectors> {
     Some(Selectors {
         namespace: selector(webhook.get("namespaceSelector"))?,
         object: selector(webhook.get("objectSelector"))?,
@@ -165,36 +160,36 @@ fn selectors(webhook: &Node) -> Option<Selectors> {
 }
 
 /// The requirements of a `meta/v1.LabelSelector`; none match everything. `None` if it cannot be read.
-fn selector(selector: Option<&Node>) -> Option<Vec<Requirement>> {
+fn selector(selector: Option<&Value>) -> Option<Vec<Requirement>> {
     let Some(selector) = selector else { return Some(Vec::new()) };
     let mut requirements = Vec::new();
     for (key, value) in labels_of(selector.get("matchLabels")) {
         requirements.push(Requirement { key, operator: Operator::In, values: vec![value] });
     }
-    let Some(expressions) = selector.get("matchExpressions") else { return Some(requirements) };
-    let Value::List(expressions) = &expressions.value else { return None };
+    let expressions = match selector.get("matchExpressions") {
+        None | Some(Value::Null) => return Some(requirements),
+        Some(expressions) => expressions.as_array()?,
+    };
     for expression in expressions {
-        let operator = match expression.get("operator")?.text()? {
+        let operator = match expression.get("operator")?.as_str()? {
             "In" => Operator::In,
             "NotIn" => Operator::NotIn,
             "Exists" => Operator::Exists,
             "DoesNotExist" => Operator::DoesNotExist,
             _ => return None,
         };
-        let values = match expression.get("values").map(|values| &values.value) {
-            Some(Value::List(values)) => values.iter().map(|value| value.text().map(str::to_owned)).collect(),
-            Some(_) => None,
-            None => Some(Vec::new()),
+        let values = match expression.get("values") {
+            None | Some(Value::Null) => Some(Vec::new()),
+            Some(values) => values.as_array()?.iter().map(|value| value.as_str().map(str::to_owned)).collect(),
         };
-        requirements.push(Requirement { key: expression.get("key")?.text()?.to_owned(), operator, values: values? });
+        requirements.push(Requirement { key: expression.get("key")?.as_str()?.to_owned(), operator, values: values? });
     }
     Some(requirements)
 }
 
-fn labels_of(labels: Option<&Node>) -> Labels {
-    let Some(Node { value: Value::Map(entries), .. }) = labels else { return Vec::new() };
-    let text = |node: &Node| node.text().unwrap_or_default().to_owned();
-    entries.iter().map(|(key, value)| (key.text.clone(), text(value))).collect()
+fn labels_of(labels: Option<&Value>) -> Labels {
+    let entries = labels.and_then(Value::as_object).into_iter().flatten();
+    entries.map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned())).collect()
 }
 
 fn find<'a>(labels: &'a Labels, key: &str) -> Option<&'a str> {

@@ -146,7 +146,7 @@ fn a_refusal_counts_only_as_a_status_that_fits() {
         (429, r#"{"kind":"Status","reason":"TooManyRequests\u001b[2J"}"#, "answered 429 TooManyRequests\u{fffd}[2J"),
         (204, "", "answered 204"),
     ] {
-        let kind = refusal(status, body.as_bytes(), "secrets", "line-1");
+        let kind = refusal(status, body.as_bytes(), ("get", "secrets", Some("line-1")));
         let words =
             ApiError { server: ApiUrl::parse("https://h").unwrap(), purpose: Purpose::Credentials, kind }.to_string();
         assert!(words.ends_with(expected), "{status} {body}: {words}");

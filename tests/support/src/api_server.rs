@@ -26,6 +26,10 @@ struct Cluster {
     token: String,
     /// By path.
     objects: BTreeMap<String, Value>,
+    /// The items of lists, by path.
+    lists: BTreeMap<String, Vec<Value>>,
+    /// The token of a next page that is too old.
+    expired: Option<String>,
     /// Namespace and resource.
     forbidden: BTreeSet<(String, String)>,
 }
@@ -83,6 +87,23 @@ impl ApiServer {
             object["imagePullSecrets"] = pull_secrets.iter().map(|name| json!({ "name": name })).collect();
         }
         self.put(namespace, "serviceaccounts", name, object)
+    }
+
+    /// Stores a list under its path, `/api/v1/pods`. It is served in pages of at most `limit` items.
+    pub fn list(&self, path: &str, items: Vec<Value>) -> &Self {
+        self.with(|cluster| cluster.lists.insert(path.to_owned(), items));
+        self
+    }
+
+    /// Stores an object that belongs to no namespace, under its path.
+    pub fn put_at(&self, path: &str, object: Value) -> &Self {
+        self.with(|cluster| cluster.objects.insert(path.to_owned(), object));
+        self
+    }
+
+    /// Refuses this token of a next page once, as one that is too old. The refusal has another token.
+    pub fn expire(&self, token: &str) {
+        self.with(|cluster| cluster.expired = Some(token.to_owned()));
     }
 
     /// Stores any object under a name.
@@ -157,9 +178,18 @@ impl ApiServer {
 }
 
 impl Cluster {
-    fn answer(&self, request: &Request) -> (u16, Value) {
+    fn answer(&mut self, request: &Request) -> (u16, Value) {
         if request.authorization.as_deref() != Some(&format!("Bearer {}", self.token)) {
             return status(401, "Unauthorized", "Unauthorized", None);
+        }
+        if let Some((path, query)) = request.target.split_once('?') {
+            return self.answer_list(path, query);
+        }
+        if let Some(object) = self.objects.get(&request.target) {
+            let parts: Vec<&str> = request.target.split('/').collect();
+            if !parts.contains(&"namespaces") || parts.len() == 5 {
+                return (200, object.clone());
+            }
         }
         let parts: Vec<&str> = request.target.split('/').skip(1).collect();
         let (["api", "v1", "namespaces", namespace, resource, name]
@@ -182,6 +212,33 @@ impl Cluster {
             Some(object) => (200, object.clone()),
             None => status(404, "NotFound", &format!("{resource} \"{name}\" not found"), details),
         }
+    }
+}
+
+impl Cluster {
+    /// A page of a list. The token of a page is the number of its first item.
+    fn answer_list(&mut self, path: &str, query: &str) -> (u16, Value) {
+        let resource = path.rsplit('/').next().unwrap_or_default();
+        if self.forbidden.contains(&(String::new(), resource.to_owned())) {
+            return status(403, "Forbidden", &format!("{resource} is forbidden: User \"{USER}\" cannot list"), None);
+        }
+        let Some(items) = self.lists.get(path) else {
+            return status(404, "NotFound", "the server could not find the requested resource", Some(json!({})));
+        };
+        let value = |name: &str| query.split('&').find_map(|part| part.strip_prefix(name)?.strip_prefix('='));
+        let limit: usize = value("limit").and_then(|limit| limit.parse().ok()).unwrap_or(usize::MAX);
+        let token = value("continue").unwrap_or("0").replace("%3D", "");
+        if self.expired.as_deref() == Some(&token) {
+            self.expired = None;
+            let (status, mut body) = status(410, "Expired", "The provided continue parameter is too old", None);
+            body["metadata"]["continue"] = json!(format!("{token}="));
+            return (status, body);
+        }
+        let first: usize = token.parse().unwrap_or(usize::MAX);
+        let page: Vec<Value> = items.iter().skip(first).take(limit).cloned().collect();
+        let next = first.saturating_add(limit);
+        let token = if next < items.len() { next.to_string() } else { String::new() };
+        (200, json!({ "apiVersion": "v1", "kind": "List", "metadata": { "continue": token }, "items": page }))
     }
 }
 

@@ -30,7 +30,7 @@ items:
 - {apiVersion: v1, kind: Namespace, metadata: {name: line-1}}
 ";
 
-fn skip(webhooks: &Webhooks, namespace: &str, labels: Json) -> Option<String> {
+fn skip(webhooks: &Webhooks, namespace: &str, labels: Value) -> Option<String> {
     let name = ObjectName { namespace: Some(namespace.to_owned()), ..ObjectName::default() };
     webhooks.skip(&name, &json!({ "metadata": { "labels": labels } }))
 }

@@ -1,0 +1,198 @@
+//! `portreeve review --cluster` against an API server in this process: pages, what is left out, and what cannot be read. The real
+//! API server is in `cluster/reviewing.rs`.
+
+use portreeve_test_support::api_server::ApiServer;
+use portreeve_test_support::trust_server::Fault;
+use serde_json::{Value, json};
+
+use crate::pki::Pki;
+use crate::process::run;
+use crate::product::Site;
+use crate::review::policy_for;
+
+const ALLOWED: i32 = 0;
+const DENIED: i32 = 1;
+const BAD_INPUT: i32 = 2;
+const UNDECIDED: i32 = 3;
+
+const RESOURCES: [&str; 8] = [
+    "/apis/apps/v1/deployments",
+    "/apis/apps/v1/daemonsets",
+    "/apis/apps/v1/statefulsets",
+    "/apis/apps/v1/replicasets",
+    "/api/v1/replicationcontrollers",
+    "/apis/batch/v1/cronjobs",
+    "/apis/batch/v1/jobs",
+    "/api/v1/pods",
+];
+
+/// An API server of an empty cluster, and a site that lets in what is below `registry.local:9001/open/`.
+fn cluster() -> (ApiServer, Site) {
+    let api = ApiServer::start("t");
+    let mut site = Site::new(&Pki::new());
+    let (token, ca) = (site.file("token", "t"), site.file("ca.crt", api.ca_pem()));
+    site.config["credentials"]["api"] = json!({ "server": api.url(), "token": token, "ca": ca });
+    site.policies(&[policy_for("registry.local:9001/open/*", json!({ "enabled": false }))]);
+    for path in RESOURCES {
+        api.list(path, Vec::new());
+    }
+    api.list(
+        "/api/v1/namespaces",
+        vec![json!({ "metadata": { "name": "kube-system", "labels": { "checked": "no" } } })],
+    );
+    (api, site)
+}
+
+/// An item of a list, which has neither `apiVersion` nor `kind`.
+fn pod(namespace: &str, name: &str, folder: &str) -> Value {
+    let container = json!({ "name": "c", "image": format!("registry.local:9001/{folder}/plc:v1") });
+    json!({
+        "metadata": { "name": name, "namespace": namespace, "uid": format!("uid-{name}") },
+        "spec": { "containers": [container] },
+        "status": { "phase": "Running" },
+    })
+}
+
+fn template(namespace: &str, name: &str, folder: &str) -> Value {
+    let mut object = pod(namespace, name, folder);
+    object["spec"] = json!({ "template": { "spec": object["spec"] } });
+    object
+}
+
+fn review(site: &Site, args: &[&str]) -> crate::process::Run {
+    run(&mut site.command("review", &[&["--cluster"], args].concat()), "")
+}
+
+#[test]
+fn every_page_is_read_and_what_would_be_denied_is_told() {
+    let (api, site) = cluster();
+    let told = review(&site, &[]).expect(ALLOWED).stdout;
+    assert!(told.starts_with("0 objects reviewed: "), "an empty cluster: {told}");
+    let mut pods: Vec<Value> = (0..250).map(|number| pod("line-1", &format!("plc-{number}"), "open")).collect();
+    pods.push(pod("line-1", "last", "closed"));
+    api.list("/api/v1/pods", pods);
+    let mut owned = template("line-1", "hmi-1", "closed");
+    owned["metadata"]["ownerReferences"] =
+        json!([{ "apiVersion": "apps/v1", "kind": "Deployment", "controller": true }]);
+    api.list("/apis/apps/v1/replicasets", vec![owned]);
+    api.list(
+        "/apis/apps/v1/deployments",
+        vec![template("line-1", "hmi", "open"), template("portreeve", "own", "closed")],
+    );
+    // The token of the third page is too old: the refusal has a new one.
+    api.expire("200");
+    let run = review(&site, &["--output", "json"]).expect(DENIED);
+    let answers: Vec<Value> = run.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let named = |name: &str| answers.iter().find(|answer| answer["request"]["name"] == name);
+    assert_eq!(answers.len(), 253, "{}", run.stderr);
+    assert_eq!(named("last").unwrap()["response"]["allowed"], false);
+    assert_eq!(named("last").unwrap()["request"]["uid"], "uid-last");
+    assert_eq!(named("last").unwrap()["request"]["kind"], json!({ "group": "", "version": "v1", "kind": "Pod" }));
+    assert_eq!(
+        named("hmi").unwrap()["request"]["kind"],
+        json!({ "group": "apps", "version": "v1", "kind": "Deployment" })
+    );
+    assert!(named("hmi-1").is_none(), "its Deployment and its Pods stand for it");
+    // There is no webhook configuration, so only Portreeve's own namespace is exempt.
+    assert!(!named("own").unwrap()["response"]["auditAnnotations"]["skipped"].is_null());
+    let asked = api.requests();
+    assert!(asked.iter().all(|request| request.method == "GET"));
+    assert!(asked.iter().any(|request| request.target.contains("pods?limit=100&continue=200%3D")), "{asked:?}");
+}
+
+#[test]
+fn a_page_that_is_too_large_is_asked_for_again_with_fewer_objects() {
+    let (api, site) = cluster();
+    let mut large = pod("line-1", "plc", "open");
+    large["metadata"]["annotations"] = json!({ "note": "x".repeat(200 << 10) });
+    api.list("/api/v1/pods", vec![large; 100]);
+    let told = review(&site, &[]).expect(ALLOWED).stdout;
+    assert!(told.contains("\n100 objects reviewed: 100 allowed"), "{told}");
+    let pods = api.requests().into_iter().filter(|request| request.target.contains("pods?"));
+    let asked: Vec<String> = pods.map(|request| request.target).collect();
+    assert_eq!(asked.len(), 11, "{asked:?}");
+    assert!(asked[0].ends_with("limit=100") && asked[10].ends_with("limit=10&continue=90"), "{asked:?}");
+}
+
+#[test]
+fn the_webhooks_say_what_is_exempt() {
+    let (api, site) = cluster();
+    let mut mirror = pod("kube-system", "apiserver", "closed");
+    mirror["metadata"]["annotations"] = json!({ "kubernetes.io/config.mirror": "h" });
+    api.list("/api/v1/pods", vec![mirror.clone(), pod("kube-system", "dns", "closed"), pod("line-1", "plc", "open")]);
+    let told = review(&site, &[]).expect(DENIED).stdout;
+    assert!(told.contains("skipped  Pod kube-system/apiserver: the mirror of a static pod"), "{told}");
+    assert!(told.contains("denied   Pod kube-system/dns: "), "{told}");
+    for (kind, plural, path) in [
+        ("MutatingWebhookConfiguration", "mutatingwebhookconfigurations", "/admit"),
+        ("ValidatingWebhookConfiguration", "validatingwebhookconfigurations", "/validate"),
+    ] {
+        let expressions = json!([{ "key": "checked", "operator": "NotIn", "values": ["no"] }]);
+        let webhook = json!({
+            "clientConfig": { "service": { "path": path } }, "namespaceSelector": { "matchExpressions": expressions },
+        });
+        let object = json!({ "apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "webhooks": [webhook] });
+        api.put_at(&format!("/apis/admissionregistration.k8s.io/v1/{plural}/portreeve"), object);
+    }
+    let told = review(&site, &[]).expect(ALLOWED).stdout;
+    assert!(told.contains("skipped  Pod kube-system/dns: namespace kube-system is exempt by the webhooks'"), "{told}");
+    assert!(
+        told.ends_with("1 object reviewed: 1 allowed, 0 let in with a warning, 0 denied, 0 undecided; 2 skipped\n"),
+        "{told}"
+    );
+    // One namespace needs no right to others.
+    api.forbid("", "pods");
+    api.put_at("/api/v1/namespaces/line-1", json!({ "kind": "Namespace", "metadata": { "name": "line-1" } }));
+    for path in RESOURCES {
+        let (api_path, plural) = path.rsplit_once('/').unwrap();
+        let items = if plural == "pods" { vec![pod("line-1", "plc", "closed")] } else { Vec::new() };
+        api.list(&format!("{api_path}/namespaces/line-1/{plural}"), items);
+    }
+    api.forbid_nothing();
+    api.forget_requests();
+    let told = review(&site, &["--namespace", "line-1"]).expect(DENIED).stdout;
+    assert!(told.starts_with("denied   Pod line-1/plc: "), "{told}");
+    let lists = api.requests().into_iter().filter(|request| request.target.contains("limit="));
+    assert!(lists.into_iter().all(|request| request.target.contains("/namespaces/line-1/")));
+}
+
+/// What could not be read is never taken for nothing.
+#[test]
+fn what_cannot_be_read_leaves_it_undecided() {
+    let (api, site) = cluster();
+    let summary = site.file("summary", "");
+    api.list("/api/v1/pods", vec![pod("line-1", "plc", "open")]);
+    api.forbid("", "deployments");
+    let run = review(&site, &["--summary", summary.to_str().unwrap()]).expect(UNDECIDED);
+    assert!(
+        run.stderr.contains("does not let Portreeve \"list\" \"deployments\" in the cluster (403 Forbidden)"),
+        "{run:?}"
+    );
+    assert!(run.stderr.contains("manifests/components/review-cronjob"), "{run:?}");
+    assert!(run.stdout.contains("allowed  Pod line-1/plc: "), "{run:?}");
+    assert!(std::fs::read_to_string(&summary).unwrap().contains("\nnot read: deployments\n"));
+    // A denial is the worse news.
+    api.list("/api/v1/pods", vec![pod("line-1", "plc", "closed")]);
+    review(&site, &[]).expect(DENIED);
+    api.forbid_nothing();
+    api.list("/api/v1/pods", Vec::new());
+    api.misbehave("/api/v1/pods", Fault::Status(500));
+    let told = review(&site, &[]).expect(UNDECIDED).stderr;
+    assert!(told.contains("pods could not be read: "), "{told}");
+    api.behave();
+    // Namespaces that cannot be read: it is not known what is exempt.
+    api.put_at(
+        "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/portreeve",
+        json!({
+            "kind": "ValidatingWebhookConfiguration",
+            "webhooks": [{ "clientConfig": { "service": { "path": "/validate" } } }],
+        }),
+    );
+    api.forbid("", "namespaces");
+    review(&site, &[]).expect(UNDECIDED);
+    // Outside a cluster, the configuration must say where the API server is.
+    let outside = Site::new(&Pki::new());
+    outside.policies(&[policy_for("registry.local:9001/open/*", json!({ "enabled": false }))]);
+    let told = review(&outside, &[]).expect(BAD_INPUT).stderr;
+    assert!(told.contains("review --cluster need the Kubernetes API"), "{told}");
+}
