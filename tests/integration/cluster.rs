@@ -228,7 +228,9 @@ impl Cluster {
             let ours = annotations
                 .into_iter()
                 .filter_map(|(key, value)| key.strip_prefix("admit.portreeve.svc/").map(|key| (key.to_owned(), value)));
-            (event["user"]["username"].as_str().unwrap().to_owned(), ours.collect::<serde_json::Map<_, _>>().into())
+            let user =
+                [&event["impersonatedUser"], &event["user"]].into_iter().find_map(|user| user["username"].as_str());
+            (user.unwrap().to_owned(), ours.collect::<serde_json::Map<_, _>>().into())
         })
         .collect()
     }

@@ -40,6 +40,7 @@ pub(super) const NOT_RUN: &[(&str, &str, &str)] = &[
         "kubectl -n portreeve exec \"$pod\" -- /portreeve doctor || true",
         "it needs a kubelet; tests/integration/doctor/pod.rs runs it as a pod does",
     ),
+    ("docs/gitops.md", "portreeve check --policies policies/ registry.local:9001/plant/plc:v1", NAMES),
     ("docs/helm.md", "certs-gen --out site/certs", "tests/integration/cluster/chart.rs runs helm"),
     (
         "docs/helm.md",
