@@ -7,7 +7,7 @@ use super::finding::{Findings, State};
 use crate::commands::lint;
 use crate::config::{AskApi, Config};
 use crate::kube::signer_secrets::{SecretError, SecretForm, SecretStore};
-use crate::policy::{self, PolicySet, Rule, Scope};
+use crate::policy::{self, NamespaceChange, PolicyProblem, PolicySet, Rule, Scope};
 use crate::schemes::Check;
 use portreeve_verify::ordered;
 
@@ -24,13 +24,17 @@ pub(super) fn load(config: &Config, given: &[PathBuf], findings: &mut Findings) 
         return None;
     }
     let loaded = match given {
-        [] => policy::load(&config.policies),
-        paths => lint::policies(paths),
+        [] => policy::load_all(&config.policy_places()),
+        paths => lint::policies(paths).map(|policies| (policies, Vec::new())),
     };
     match loaded {
-        Ok(policies) => {
+        Ok((policies, namespaces)) => {
             findings.ok(CHECK, &subject, &format!("{} can be used", policies.len()));
-            for note in policies.notes().iter().take(MAX_PRINTED) {
+            for NamespaceChange { namespace, result, .. } in &namespaces {
+                of_namespace(namespace, result, findings);
+            }
+            let notes = policies.notes();
+            for note in policies.exempt(&config.namespace).iter().chain(notes.iter().take(MAX_PRINTED)) {
                 findings.add(State::Note, CHECK, "", &note.to_string(), "");
             }
             signer_secrets(config, &policies, findings);
@@ -43,6 +47,20 @@ pub(super) fn load(config: &Config, given: &[PathBuf], findings: &mut Findings) 
                 findings.add(State::Wrong, CHECK, "", &problem.to_string(), action);
             }
             None
+        }
+    }
+}
+
+/// The policies of a namespace's own.
+fn of_namespace(namespace: &str, result: &Result<usize, Vec<PolicyProblem>>, findings: &mut Findings) {
+    const CHECK: &str = "namespace_policies";
+    match result {
+        Ok(number) => findings.ok(CHECK, namespace, &format!("{number} can be used")),
+        Err(problems) => {
+            let action = "its own people must correct it: the last good ones stay in force, and after a restart its images are denied";
+            for problem in problems.iter().take(MAX_PRINTED) {
+                findings.add(State::Wrong, CHECK, namespace, &problem.to_string(), action);
+            }
         }
     }
 }

@@ -110,6 +110,24 @@ fn policies_and_the_keys_that_they_name_are_looked_at() {
 }
 
 #[test]
+fn the_policies_of_namespaces_are_looked_at() {
+    let mut site = sound();
+    let own = |kind: &str| {
+        json!({
+            "apiVersion": "portreeve/v1", "kind": kind, "metadata": { "name": "own", "namespace": "line-1" },
+            "spec": { "repositories": [{ "name": "registry.local:9001/line-1/*" }] },
+        })
+    };
+    let good = site.file("own/line-1/plant.yaml", &own("ImagePolicy").to_string());
+    site.config["namespacePolicies"] = json!(good.parent().unwrap().parent().unwrap());
+    doctor(&site, &[], WELL).has("ok", "namespace_policies", "line-1 1 can be used");
+    site.file("own/line-2/plant.yaml", &own("ImagePolicy").to_string());
+    let report = doctor(&site, &[], WRONG);
+    report.is_well_but_for(&["namespace_policies"]);
+    report.has("wrong", "namespace_policies", "line-2 ");
+}
+
+#[test]
 fn bad_credentials_files_and_idle_keys_are_told() {
     let mut site = sound();
     site.pull_secret("harbor", "registry.local:9001", "robot", "secret");
