@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::config::Config;
 use crate::metrics::{Metrics, Reloaded, Scope};
 use crate::policy::{Changes, NamespaceChange, NamespaceState, Note, PolicyNote, PolicySet, PolicySource};
+use crate::schemes::Requirement;
 use crate::webhook::Engine;
 
 /// The most notes on policies that are logged at each load: on the site's, and on those of each namespace. `portreeve lint`
@@ -95,6 +96,15 @@ impl PolicyTask {
     }
 
     fn count(&self, policies: &PolicySet) {
+        let (mut signed, mut nothing, mut denied) = (0, 0, 0);
+        for rule in policies.rules() {
+            *match rule.requirement {
+                Requirement::Signed(_) => &mut signed,
+                Requirement::Nothing => &mut nothing,
+                Requirement::Denied(_) => &mut denied,
+            } += 1;
+        }
+        self.metrics.policy_rules(signed, nothing, denied);
         let (cluster, namespaces) = policies.everything_unchecked_beside_others();
         self.metrics.everything_unchecked(Scope::Cluster, usize::from(cluster));
         self.metrics.everything_unchecked(Scope::Namespace, namespaces);

@@ -5,10 +5,10 @@ use std::hash::{Hash, Hasher};
 
 use prometheus_client::encoding::{EncodeLabel as _, EncodeLabelSet, LabelSetEncoder};
 
-/// The labels of one series: at most three, of which unused ones are empty. One type for all metrics keeps the executable
+/// The labels of one series: at most four, of which unused ones are empty. One type for all metrics keeps the executable
 /// small.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Labels([(&'static str, &'static str); 3]);
+pub(super) struct Labels([(&'static str, &'static str); 4]);
 
 /// One number for the values: the hasher of the families is made for hostile keys, and these are fixed words. All series of a
 /// family have the same names, and few have values of the same length that begin and end alike.
@@ -28,17 +28,17 @@ impl Hash for Labels {
 
 impl Labels {
     /// No label.
-    pub(super) const NONE: Self = Self([("", ""); 3]);
+    pub(super) const NONE: Self = Self([("", ""); 4]);
 
     pub(super) fn one(name: &'static str, value: &'static str) -> Self {
-        Self([(name, value), ("", ""), ("", "")])
+        Self([(name, value), ("", ""), ("", ""), ("", "")])
     }
 
     pub(super) fn two(first: (&'static str, &'static str), second: (&'static str, &'static str)) -> Self {
-        Self([first, second, ("", "")])
+        Self([first, second, ("", ""), ("", "")])
     }
 
-    pub(super) fn three(all: [(&'static str, &'static str); 3]) -> Self {
+    pub(super) fn four(all: [(&'static str, &'static str); 4]) -> Self {
         Self(all)
     }
 }

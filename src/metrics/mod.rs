@@ -52,6 +52,7 @@ pub struct Metrics {
     reload_success: Gauges,
     reload_failing: Gauges,
     certificate_not_after: Gauges,
+    policy_rules: Gauges,
     everything_unchecked: Gauges,
     namespace_policies: Gauges,
     limit_hits: Counters,
@@ -90,11 +91,13 @@ impl Metrics {
                 ),
                 Phase::ALL.iter().map(|phase| Labels::one("phase", phase.as_str())),
             ),
-            images: new
-                .counters("portreeve_images", "Images decided, by verdict, its reason and the scope of the policy"),
+            images: new.counters(
+                "portreeve_images",
+                "Images decided, by endpoint, verdict, its reason and the scope of the policy",
+            ),
             checks: new.counters(
                 "portreeve_checks",
-                "Checks of the rules that decided, by signature scheme, verdict and reason",
+                "Checks of the rules that decided, by endpoint, signature scheme, verdict and reason",
             ),
             trust_lookups: series(
                 &new.counters(
@@ -150,6 +153,8 @@ impl Metrics {
                 "portreeve_certificate_not_after_timestamp_seconds",
                 "When the serving certificate in force expires, as a Unix time",
             ),
+            policy_rules: new
+                .gauges("portreeve_policy_rules", "Rules of the policies in force, by what they require of an image"),
             everything_unchecked: new.gauges(
                 "portreeve_everything_unchecked",
                 "Scopes in which a policy lets every image in unchecked beside other policies, by scope",
@@ -183,14 +188,16 @@ impl Metrics {
     fn create_series(&self) {
         let count = |family: &Counters, labels| drop(family.get_or_create(&labels));
         drop(self.stale_age.get_or_create(&Labels::NONE));
-        for scope in [Scope::Namespace, Scope::Cluster] {
-            count(&self.images, of_image(Verdict::Unchecked, REASON_POLICY, scope));
-            count(&self.images, of_image(Verdict::Unavailable, REASON_TRUST_SERVER, scope));
-            count(&self.images, of_image(Verdict::Unavailable, REASON_REGISTRY, scope));
-            count(&self.images, of_image(Verdict::Rejected, "expired", scope));
-        }
-        for (scheme, unavailable) in [("trust", REASON_TRUST_SERVER), ("cosign", REASON_REGISTRY)] {
-            count(&self.checks, of_check(scheme, Verdict::Unavailable, unavailable));
+        for endpoint in [Endpoint::Admit, Endpoint::Validate] {
+            for scope in [Scope::Namespace, Scope::Cluster] {
+                count(&self.images, of_image(endpoint, Verdict::Unchecked, REASON_POLICY, scope));
+                count(&self.images, of_image(endpoint, Verdict::Unavailable, REASON_TRUST_SERVER, scope));
+                count(&self.images, of_image(endpoint, Verdict::Unavailable, REASON_REGISTRY, scope));
+                count(&self.images, of_image(endpoint, Verdict::Rejected, "expired", scope));
+            }
+            for (scheme, unavailable) in [("trust", REASON_TRUST_SERVER), ("cosign", REASON_REGISTRY)] {
+                count(&self.checks, of_check(endpoint, scheme, Verdict::Unavailable, unavailable));
+            }
         }
         for peer in Peer::ALL {
             for outcome in RequestOutcome::ALL {
@@ -232,14 +239,15 @@ impl Metrics {
         observe(&self.phase_seconds, phase as usize, took);
     }
 
-    /// One image was decided. `reason` is a fixed word such as `no-such-tag`, never a text of a request.
-    pub fn image(&self, verdict: Verdict, reason: &'static str, scope: Scope) {
-        self.images.get_or_create(&of_image(verdict, reason, scope)).inc();
+    /// One image was decided for this endpoint. Most objects pass both endpoints. `reason` is a fixed word such as
+    /// `no-such-tag`, never a text of a request.
+    pub fn image(&self, endpoint: Endpoint, verdict: Verdict, reason: &'static str, scope: Scope) {
+        self.images.get_or_create(&of_image(endpoint, verdict, reason, scope)).inc();
     }
 
     /// One check of an image was made. `scheme` and `reason` are fixed words, never texts of a request.
-    pub fn check(&self, scheme: &'static str, verdict: Verdict, reason: &'static str) {
-        self.checks.get_or_create(&of_check(scheme, verdict, reason)).inc();
+    pub fn check(&self, endpoint: Endpoint, scheme: &'static str, verdict: Verdict, reason: &'static str) {
+        self.checks.get_or_create(&of_check(endpoint, scheme, verdict, reason)).inc();
     }
 
     /// Trust data was needed, and came from `source`.
@@ -287,8 +295,8 @@ impl Metrics {
     }
 
     fn reload_failing(&self, what: Reloaded, fails: bool) {
-        // Of stored trust data there are many files, and the others may be good.
-        if what != Reloaded::StoredTrust {
+        // Of these there are many files, and the others may be good.
+        if !matches!(what, Reloaded::StoredTrust | Reloaded::NamespacePolicies) {
             set(&self.reload_failing, Labels::one("what", what.as_str()), usize::from(fails));
         }
     }
@@ -358,6 +366,13 @@ impl Metrics {
     fn of_ending(&self, kind: EndingKind) -> impl Iterator<Item = (&Gauges, Labels)> {
         let older = kind.is_trust_data().then(|| (&self.trust_data_ends, Labels::one("role", kind.as_str())));
         [(&self.ends, Labels::one("what", kind.as_str()))].into_iter().chain(older)
+    }
+
+    /// Sets the number of rules in force that require a signature, that require nothing, and that deny.
+    pub fn policy_rules(&self, signed: usize, nothing: usize, denied: usize) {
+        for (requirement, rules) in [("signed", signed), ("nothing", nothing), ("denied", denied)] {
+            set(&self.policy_rules, Labels::one("requirement", requirement), rules);
+        }
     }
 
     /// Sets in how many scopes of this kind every image is let in unchecked beside other policies.
@@ -454,12 +469,22 @@ fn of_admission(endpoint: Endpoint, outcome: Outcome) -> Labels {
     Labels::two(("endpoint", endpoint.as_str()), ("outcome", outcome.as_str()))
 }
 
-fn of_image(verdict: Verdict, reason: &'static str, scope: Scope) -> Labels {
-    Labels::three([("verdict", verdict.as_str()), ("reason", reason), ("scope", scope.as_str())])
+fn of_image(endpoint: Endpoint, verdict: Verdict, reason: &'static str, scope: Scope) -> Labels {
+    Labels::four([
+        ("endpoint", endpoint.as_str()),
+        ("verdict", verdict.as_str()),
+        ("reason", reason),
+        ("scope", scope.as_str()),
+    ])
 }
 
-fn of_check(scheme: &'static str, verdict: Verdict, reason: &'static str) -> Labels {
-    Labels::three([("scheme", scheme), ("verdict", verdict.as_str()), ("reason", reason)])
+fn of_check(endpoint: Endpoint, scheme: &'static str, verdict: Verdict, reason: &'static str) -> Labels {
+    Labels::four([
+        ("endpoint", endpoint.as_str()),
+        ("scheme", scheme),
+        ("verdict", verdict.as_str()),
+        ("reason", reason),
+    ])
 }
 
 fn of_request(peer: Peer, outcome: RequestOutcome) -> Labels {

@@ -7,8 +7,8 @@ fn every_metric_has_its_stable_name() {
     metrics.admission(Endpoint::Admit, Outcome::Denied, Duration::from_millis(2));
     metrics.admission(Endpoint::Validate, Outcome::Denied, Duration::from_millis(2));
     metrics.phase(Phase::Verify, Duration::from_millis(2));
-    metrics.image(Verdict::Rejected, "no-such-tag", Scope::Cluster);
-    metrics.check("cosign", Verdict::Rejected, "not-signed");
+    metrics.image(Endpoint::Admit, Verdict::Rejected, "no-such-tag", Scope::Cluster);
+    metrics.check(Endpoint::Validate, "cosign", Verdict::Rejected, "not-signed");
     metrics.trust_lookup(Source::Remembered);
     metrics.signature_lookup(Source::Refreshed);
     metrics.stale_signature(Duration::from_secs(9_000));
@@ -31,12 +31,12 @@ fn every_metric_has_its_stable_name() {
         r#"portreeve_admission_duration_seconds_bucket{le="0.0025",endpoint="validate"} 1"#,
         r#"portreeve_phase_duration_seconds_bucket{le="0.01",phase="verify"} 1"#,
         r#"portreeve_phase_duration_seconds_count{phase="request"} 1"#,
-        r#"portreeve_images_total{verdict="rejected",reason="no-such-tag",scope="cluster"} 1"#,
-        r#"portreeve_images_total{verdict="unavailable",reason="trust-server",scope="namespace"} 0"#,
-        r#"portreeve_images_total{verdict="unavailable",reason="registry",scope="cluster"} 0"#,
-        r#"portreeve_checks_total{scheme="cosign",verdict="rejected",reason="not-signed"} 1"#,
-        r#"portreeve_checks_total{scheme="cosign",verdict="unavailable",reason="registry"} 0"#,
-        r#"portreeve_checks_total{scheme="trust",verdict="unavailable",reason="trust-server"} 0"#,
+        r#"portreeve_images_total{endpoint="admit",verdict="rejected",reason="no-such-tag",scope="cluster"} 1"#,
+        r#"portreeve_images_total{endpoint="admit",verdict="unavailable",reason="trust-server",scope="namespace"} 0"#,
+        r#"portreeve_images_total{endpoint="admit",verdict="unavailable",reason="registry",scope="cluster"} 0"#,
+        r#"portreeve_checks_total{endpoint="validate",scheme="cosign",verdict="rejected",reason="not-signed"} 1"#,
+        r#"portreeve_checks_total{endpoint="admit",scheme="cosign",verdict="unavailable",reason="registry"} 0"#,
+        r#"portreeve_checks_total{endpoint="admit",scheme="trust",verdict="unavailable",reason="trust-server"} 0"#,
         r#"portreeve_signature_lookups_total{source="refreshed"} 1"#,
         r#"portreeve_signature_lookups_total{source="stood_in"} 1"#,
         r#"portreeve_stood_in_age_seconds_bucket{le="21600.0"} 2"#,

@@ -4,25 +4,30 @@ use std::collections::BTreeSet;
 
 use crate::admission::decide::{Basis, Decision};
 use crate::admission::evaluate::{self, Evaluation, PhaseTimes, PolicyScope};
-use crate::metrics::{Metrics, Phase, Scope, Verdict};
+use crate::metrics::{Endpoint, Metrics, Phase, Scope, Verdict};
 
-/// Counts a decision.
-pub(super) fn count(metrics: &Metrics, decision: &Decision) {
+/// Counts a decision for this endpoint.
+pub(super) fn count(metrics: &Metrics, endpoint: Endpoint, decision: &Decision) {
     match &decision.basis {
         basis @ (Basis::Exempt(_) | Basis::NothingNew(_)) => {
-            metrics.image(Verdict::Exempt, basis.code(), Scope::NoPolicy);
+            metrics.image(endpoint, Verdict::Exempt, basis.code(), Scope::NoPolicy);
         }
         basis @ (Basis::TooMany { .. } | Basis::NotOurs(_)) => {
-            metrics.image(Verdict::Rejected, basis.code(), Scope::NoPolicy);
+            metrics.image(endpoint, Verdict::Rejected, basis.code(), Scope::NoPolicy);
         }
         Basis::Images(findings) => {
             let mut timed = BTreeSet::new();
             for finding in findings {
                 let evaluation = &finding.evaluation;
-                metrics.image(Verdict::from(&evaluation.verdict), evaluation.verdict.code(), evaluation.scope.into());
+                metrics.image(
+                    endpoint,
+                    Verdict::from(&evaluation.verdict),
+                    evaluation.verdict.code(),
+                    evaluation.scope.into(),
+                );
                 // An image that is used in several places was evaluated once.
                 if timed.insert(finding.image.as_str()) {
-                    count_checks(metrics, evaluation);
+                    count_checks(metrics, endpoint, evaluation);
                     count_phases(metrics, &evaluation.times);
                 }
             }
@@ -31,11 +36,11 @@ pub(super) fn count(metrics: &Metrics, decision: &Decision) {
 }
 
 /// Counts the checks of the rule that decided, whichever of them its verdict rests on.
-fn count_checks(metrics: &Metrics, evaluation: &Evaluation) {
+fn count_checks(metrics: &Metrics, endpoint: Endpoint, evaluation: &Evaluation) {
     let Evaluation { scheme, verdict, checks, .. } = evaluation;
     let only = scheme.filter(|_| checks.is_empty()).map(|scheme| (scheme, verdict));
     for (scheme, verdict) in only.into_iter().chain(checks.iter().map(|check| (check.scheme, &check.verdict))) {
-        metrics.check(scheme, Verdict::from(verdict), verdict.code());
+        metrics.check(endpoint, scheme, Verdict::from(verdict), verdict.code());
     }
 }
 

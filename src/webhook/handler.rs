@@ -80,7 +80,7 @@ impl Engine {
         };
         self.metrics.admission(endpoint.label(), outcome, started.elapsed());
         if let Ok((_, decision)) = &decided {
-            counting::count(&self.metrics, decision);
+            counting::count(&self.metrics, endpoint.label(), decision);
         }
         (response, decided)
     }

@@ -48,6 +48,7 @@ mod process;
 mod producers;
 mod product;
 mod registries;
+mod remade;
 mod review;
 mod stage;
 mod token;

@@ -8,6 +8,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use portreeve_test_support::certificates::Authority;
 use portreeve_test_support::cosign::{Artifact, Bundle, Key, Statement};
 use portreeve_test_support::registry::Registry;
 use portreeve_test_support::trust_server::{Fault, SignIn, TokenService};
@@ -31,19 +32,21 @@ fn every_kind_of_admission_is_counted() {
         r#"portreeve_admissions_total{endpoint="admit",outcome="error"} 1"#,
         r#"portreeve_admissions_total{endpoint="validate",outcome="allowed"} 1"#,
         r#"portreeve_admissions_total{endpoint="validate-policy",outcome="denied"} 1"#,
-        r#"portreeve_images_total{verdict="verified",reason="fetched",scope="cluster"} 2"#,
-        r#"portreeve_images_total{verdict="verified",reason="stood-in",scope="cluster"} 1"#,
-        r#"portreeve_images_total{verdict="rejected",reason="no-such-tag",scope="cluster"} 1"#,
-        r#"portreeve_images_total{verdict="rejected",reason="no-matching-policy",scope="cluster"} 1"#,
-        r#"portreeve_images_total{verdict="rejected",reason="not-ours",scope="none"} 1"#,
-        r#"portreeve_images_total{verdict="unavailable",reason="trust-server",scope="cluster"} 1"#,
-        r#"portreeve_images_total{verdict="unchecked",reason="policy",scope="namespace"} 1"#,
-        r#"portreeve_images_total{verdict="exempt",reason="parent",scope="none"} 1"#,
-        r#"portreeve_checks_total{scheme="trust",verdict="verified",reason="fetched"} 2"#,
-        r#"portreeve_checks_total{scheme="trust",verdict="verified",reason="stood-in"} 1"#,
-        r#"portreeve_checks_total{scheme="trust",verdict="rejected",reason="no-such-tag"} 1"#,
-        r#"portreeve_checks_total{scheme="trust",verdict="unavailable",reason="trust-server"} 1"#,
-        r#"portreeve_checks_total{scheme="cosign",verdict="unavailable",reason="registry"} 0"#,
+        r#"portreeve_images_total{endpoint="admit",verdict="verified",reason="fetched",scope="cluster"} 1"#,
+        r#"portreeve_images_total{endpoint="validate",verdict="verified",reason="fetched",scope="cluster"} 1"#,
+        r#"portreeve_images_total{endpoint="admit",verdict="verified",reason="stood-in",scope="cluster"} 1"#,
+        r#"portreeve_images_total{endpoint="admit",verdict="rejected",reason="no-such-tag",scope="cluster"} 1"#,
+        r#"portreeve_images_total{endpoint="admit",verdict="rejected",reason="no-matching-policy",scope="cluster"} 1"#,
+        r#"portreeve_images_total{endpoint="admit",verdict="rejected",reason="not-ours",scope="none"} 1"#,
+        r#"portreeve_images_total{endpoint="admit",verdict="unavailable",reason="trust-server",scope="cluster"} 1"#,
+        r#"portreeve_images_total{endpoint="admit",verdict="unchecked",reason="policy",scope="namespace"} 1"#,
+        r#"portreeve_images_total{endpoint="admit",verdict="exempt",reason="parent",scope="none"} 1"#,
+        r#"portreeve_checks_total{endpoint="admit",scheme="trust",verdict="verified",reason="fetched"} 1"#,
+        r#"portreeve_checks_total{endpoint="validate",scheme="trust",verdict="verified",reason="fetched"} 1"#,
+        r#"portreeve_checks_total{endpoint="admit",scheme="trust",verdict="verified",reason="stood-in"} 1"#,
+        r#"portreeve_checks_total{endpoint="admit",scheme="trust",verdict="rejected",reason="no-such-tag"} 1"#,
+        r#"portreeve_checks_total{endpoint="admit",scheme="trust",verdict="unavailable",reason="trust-server"} 1"#,
+        r#"portreeve_checks_total{endpoint="admit",scheme="cosign",verdict="unavailable",reason="registry"} 0"#,
         r#"portreeve_signature_lookups_total{source="remembered"} 0"#,
         r#"portreeve_trust_lookups_total{source="stood_in"} 1"#,
         r#"portreeve_trust_lookups_total{source="nowhere"} 1"#,
@@ -131,11 +134,11 @@ fn signatures_in_a_registry_are_counted_by_their_scheme() {
     assert_denied(&admit(&format!("{name}:v1")), &["unavailable: "]);
     let scrape = serving.get_plain("/metrics").unwrap().body;
     for line in [
-        r#"portreeve_checks_total{scheme="cosign",verdict="verified",reason="fetched"} 1"#,
-        r#"portreeve_checks_total{scheme="cosign",verdict="verified",reason="remembered"} 1"#,
-        r#"portreeve_checks_total{scheme="cosign",verdict="unavailable",reason="registry"} 1"#,
-        r#"portreeve_images_total{verdict="unavailable",reason="registry",scope="cluster"} 1"#,
-        r#"portreeve_images_total{verdict="unavailable",reason="trust-server",scope="cluster"} 0"#,
+        r#"portreeve_checks_total{endpoint="admit",scheme="cosign",verdict="verified",reason="fetched"} 1"#,
+        r#"portreeve_checks_total{endpoint="admit",scheme="cosign",verdict="verified",reason="remembered"} 1"#,
+        r#"portreeve_checks_total{endpoint="admit",scheme="cosign",verdict="unavailable",reason="registry"} 1"#,
+        r#"portreeve_images_total{endpoint="admit",verdict="unavailable",reason="registry",scope="cluster"} 1"#,
+        r#"portreeve_images_total{endpoint="admit",verdict="unavailable",reason="trust-server",scope="cluster"} 0"#,
         r#"portreeve_signature_lookups_total{source="refreshed"} 1"#,
         r#"portreeve_signature_lookups_total{source="remembered"} 1"#,
         r#"portreeve_signature_lookups_total{source="nowhere"} 1"#,
@@ -177,9 +180,22 @@ fn the_alert_rules_fire_when_they_should_and_only_then() {
 }
 
 #[test]
+fn the_operator_s_rules_are_the_same() {
+    let made = run(&mut Command::new(monitoring("../monitoring-operator/make-rule")), "").expect(0).stdout;
+    let kept = fs::read_to_string(monitoring("../monitoring-operator/prometheus-rule.yaml")).unwrap();
+    assert_eq!(kept, made, "run manifests/components/monitoring-operator/make-rule, and keep what it prints");
+    let read = |text: &str| serde_saphyr::from_str::<Value>(text).unwrap();
+    let alerts = read(&fs::read_to_string(monitoring("alerts.yaml")).unwrap());
+    assert_eq!(read(&kept)["spec"], alerts);
+    assert!(alerts["groups"][0]["rules"].as_array().is_some_and(|rules| rules.len() > 20), "{alerts}");
+}
+
+#[test]
 fn alerts_and_dashboard_speak_of_series_that_are_there() {
     let alerts = fs::read_to_string(monitoring("alerts.yaml")).unwrap();
-    let dashboard: Value = serde_json::from_str(&fs::read_to_string(monitoring("dashboard.json")).unwrap()).unwrap();
+    let page = fs::read_to_string(root().join("docs/operations.md")).unwrap();
+    let dashboard = fs::read_to_string(monitoring("../monitoring-dashboard/dashboard.json")).unwrap();
+    let dashboard: Value = serde_json::from_str(&dashboard).unwrap();
     let mut expressions = vec![alerts];
     for panel in dashboard["panels"].as_array().unwrap() {
         expressions.extend(panel["targets"].as_array().unwrap().iter().map(|t| t["expr"].as_str().unwrap().to_owned()));
@@ -190,6 +206,11 @@ fn alerts_and_dashboard_speak_of_series_that_are_there() {
             assert!(has_series(scrape(), name, &[]), "{name} in {expression}");
             for (label, values) in matchers {
                 for value in values.split('|') {
+                    if name == "portreeve_ends_timestamp_seconds" {
+                        // The site of the scrape has not all kinds.
+                        assert!(page.contains(&format!("`{value}`")), "{value}: {expression}");
+                        continue;
+                    }
                     let pair = format!("{label}=\"{value}\"");
                     assert!(has_series(scrape(), name, &[&pair]), "no {name} has {pair}: {expression}");
                 }
@@ -328,19 +349,62 @@ fn root() -> &'static Path {
 }
 
 #[test]
-fn data_that_ends_soon_is_logged_once_a_day() {
-    let stage = Stage::new();
-    let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(100);
-    stage.server.publish(&stage.repo.update(|signer| signer.expires("targets/releases", soon)));
+fn what_ends_soon_is_logged_once_a_day_and_after_each_start() {
+    let mut stage = Stage::new();
+    let at = |days: i64| jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * days);
+    stage.server.publish(&stage.repo.update(|signer| signer.expires("targets/releases", at(4))));
+    // A CA of trust servers, and a pinned one.
+    let (bundled, pinned) =
+        (Authority::valid("Bundled CA", at(-1), at(9)), Authority::valid("Pinned CA", at(-1), at(11)));
+    let bundle = stage.server.ca_pem().to_owned() + &bundled.pem();
+    stage.site.config["trust"]["ca"] = json!(stage.site.file("bundle.pem", &bundle));
+    let other = json!({ "enabled": true, "roots": [{ "ca": pinned.pem() }] });
+    let signer = json!({ "name": "alice", "publicKey": stage.repo.signer_public_key_pem("alice") });
+    stage.site.policies(&[
+        policy_for("registry.local:9001/*", json!({ "enabled": true, "signers": [signer] })),
+        in_namespace(policy_for("other.local/*", other), "line-2"),
+    ]);
+    let told = r#""message":"certificates, CAs or trust data end soon""#;
+    let lines = |log: &str| -> Vec<Value> {
+        log.lines().filter(|line| line.contains(told)).map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let named = |lines: &[Value]| -> BTreeSet<(String, String)> {
+        let endings = lines.iter().flat_map(|line| line["endings"].as_array().unwrap());
+        let word = |value: &Value| value.as_str().unwrap().to_owned();
+        endings.map(|ending| (word(&ending["kind"]), word(&ending["what"]))).collect()
+    };
     let serving = stage.site.serve();
+    wait_patiently("what ends to be logged at the start", || serving.log().contains(told));
+    let first = lines(&serving.log());
+    let kinds: Vec<String> = named(&first).into_iter().map(|(kind, _)| kind).collect();
+    assert_eq!(kinds, ["pinned_ca", "trust_ca"], "{first:?}");
+    assert_eq!(first[0]["endings"][0]["advice"].as_str().map(|advice| advice.contains("renewed CA")), Some(true));
+    assert!(first[0]["endings"][0]["what"].as_str().unwrap().ends_with("bundle.pem, Bundled CA"), "{first:?}");
+    assert!(first[0]["endings"][1]["what"].as_str().unwrap().ends_with("line 3), Pinned CA"), "{first:?}");
+
     assert_allowed(&serving.admit("/admit", &pod_review(&format!("{PLC}:v1"))));
-    let told = "trust data by which images are let in ends on";
-    wait_patiently("the end to be logged", || serving.log().contains(told));
-    let log = serving.log();
-    let line = log.lines().find(|line| line.contains(told)).unwrap();
-    for word in [r#""role":"releases""#, PLC, "its owner must sign it again"] {
-        assert!(line.contains(word), "{line}");
+    wait_patiently("what came into use to be logged", || lines(&serving.log()).len() > 1);
+    let second = lines(&serving.log());
+    assert_eq!(second.len(), 2);
+    let place = format!("{PLC}, {}", stage.server.url());
+    assert_eq!(named(&second[1..]), BTreeSet::from([("releases".to_owned(), place.clone())]));
+    assert_eq!(second[1]["endings"][0]["advice"], "its owner must sign it again");
+    let scrape = serving.get_plain("/metrics").unwrap().body;
+    for (what, days) in [("trust_ca", 9), ("pinned_ca", 11), ("releases", 4)] {
+        let series = format!("portreeve_ends_timestamp_seconds{{what=\"{what}\"}} ");
+        let found = scrape.lines().find_map(|line| line.strip_prefix(&series)?.parse::<i64>().ok()).unwrap();
+        assert!((found - at(days).as_second()).abs() < 600, "{what} {found}");
     }
-    std::thread::sleep(Duration::from_secs(3));
-    assert_eq!(serving.log().matches(told).count(), 1);
+    drop(serving);
+
+    // After a restart all of it is named at once. No image was decided since: the trust data is read from the disk.
+    let serving = stage.site.serve();
+    wait_patiently("what ends to be logged after the restart", || serving.log().contains(told));
+    let kinds: Vec<String> = named(&lines(&serving.log())).into_iter().map(|(kind, _)| kind).collect();
+    assert_eq!(kinds, ["pinned_ca", "releases", "trust_ca"]);
+    assert!(named(&lines(&serving.log())).contains(&("releases".to_owned(), place)));
+    // Nothing of it is named again.
+    assert_allowed(&serving.admit("/admit", &pod_review(&format!("{PLC}:v1"))));
+    std::thread::sleep(Duration::from_secs(12));
+    assert_eq!(lines(&serving.log()).len(), 1, "{}", serving.log());
 }

@@ -115,12 +115,18 @@ impl RealNotary {
         process::signal(&self.child, "CONT");
     }
 
-    /// A new repository in Docker's layout, with snapshot and timestamp keys on the server and no release.
-    pub(crate) fn repository(&self, gun: &str) -> Repository<'_> {
+    /// A new repository as `notary init` leaves it, whose client has the snapshot key.
+    pub(crate) fn initialised(&self, gun: &str) -> Repository<'_> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let trust = self.dir.directory(&format!("trust-{}", COUNT.fetch_add(1, Ordering::Relaxed)));
         let repository = Repository { notary: self, gun: gun.to_owned(), trust };
         repository.client(&["init", "-p", gun], "");
+        repository
+    }
+
+    /// A new repository in Docker's layout, with snapshot and timestamp keys on the server and no release.
+    pub(crate) fn repository(&self, gun: &str) -> Repository<'_> {
+        let repository = self.initialised(gun);
         repository.client(&["key", "rotate", gun, "snapshot", "-r"], "y\n");
         repository.client(&["key", "rotate", gun, "timestamp", "-r"], "y\n");
         repository

@@ -142,7 +142,9 @@ fn a_restart_while_the_server_is_away_admits_what_was_admitted() {
     assert!(warnings(&answer).contains("stored trust data"), "{answer:#}");
     let metrics = serving.get_plain("/metrics").unwrap().body;
     assert!(
-        metrics.contains(r#"portreeve_images_total{verdict="verified",reason="stood-in",scope="cluster"} 1"#),
+        metrics.contains(
+            r#"portreeve_images_total{endpoint="admit",verdict="verified",reason="stood-in",scope="cluster"} 1"#
+        ),
         "{metrics}"
     );
     assert!(serving.log().contains(r#""source":"stood-in","ageSeconds":"#), "{}", serving.log());

@@ -25,6 +25,8 @@ pub enum UnavailableCause {
     TrustState,
     /// Verification needs more memory than may be used for it.
     Memory,
+    /// The server answered, and a part of the data is gone there.
+    Incomplete,
     /// Anything else: the server is down, its response is unusable, a file cannot be read.
     Other,
 }

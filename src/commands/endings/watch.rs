@@ -19,7 +19,7 @@ use crate::metrics::Metrics;
 use crate::webhook::Engine;
 use portreeve_verify::ordered;
 
-const LOOK_EVERY: Duration = Duration::from_secs(60);
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Memory has what was used since the start. The disk is read for what was used before.
 const READ_DISK_EVERY: Duration = Duration::from_secs(3_600);
 const LOG_EVERY: Duration = Duration::from_secs(24 * 3_600);

@@ -18,7 +18,8 @@ const IN_USE: SignedDuration = SignedDuration::from_hours(24);
 const MAX_SERVER: usize = 200;
 
 impl Notary {
-    /// When trust data in use ends: that of the repositories which have let images in, and which were confirmed within a day.
+    /// When trust data in use ends: that of the repositories which have let images in, and which were confirmed within a day, or
+    /// have stood in for their server.
     pub(crate) fn endings(&self, now: Timestamp) -> Vec<Ending> {
         let mut endings = Vec::new();
         for (server, gun, repository) in self.store.in_use(in_use_since(now)) {

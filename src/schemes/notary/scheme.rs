@@ -106,7 +106,7 @@ impl NotaryV1 {
         match asked {
             Ok(verified) => Ok(verified.signed_by(&signers)),
             Err(RefreshError::Rejected(rejection)) => {
-                let told = rejection.describe(server.source_kind());
+                let told = rejection.describe(server.source_kind(), gun.as_str());
                 let among = match &rejection {
                     Rejection::NoSuchDigest { .. } => tags_that_count(tags, except),
                     _ => String::new(),
@@ -120,6 +120,7 @@ impl NotaryV1 {
             }
             Err(RefreshError::Unavailable(Unavailable { cause, message: tried })) => {
                 let failed = match server.source_kind() {
+                    _ if cause == UnavailableCause::Incomplete => "the trust data is incomplete",
                     SourceKind::Server => "the trust server did not answer",
                     SourceKind::Directory => "no trust data could be read",
                 };

@@ -47,6 +47,7 @@ impl Lookup<'_> {
         // TRUST.md, rows 55 and 56: expired data is not used.
         let target = self.find_target(&cached)?;
         self.notary.metrics.stale(age);
+        self.notary.store.stood_in(self.query.server, self.query.gun, self.now);
         Ok(verified(&cached, target, Freshness::Stale { age }))
     }
 

@@ -26,6 +26,7 @@ use portreeve_verify::tuf::{
 use portreeve_verify::{Unavailable, UnavailableCause};
 
 mod anchors;
+mod endings;
 mod exports;
 mod load;
 mod neighbours;
@@ -379,58 +380,4 @@ fn one_signers_missing_file_does_not_deny_who_does_not_ask_for_it() {
         bench.ask(&Ask::default()).unwrap();
         unavailable(leader.join().unwrap());
     });
-}
-
-#[test]
-fn the_soonest_end_of_what_lets_images_in_is_told() {
-    let metrics = |bench: &Bench| bench.notary.metrics.render();
-    let look_at_ends = |bench: &Bench, now| bench.notary.metrics.ends(&bench.notary.endings(now));
-    let series = |role: &str, ends: Timestamp| {
-        format!("portreeve_trust_data_ends_timestamp_seconds{{role=\"{role}\"}} {}\n", ends.as_second())
-    };
-    let now = Timestamp::now();
-    let soon = now + jiff::SignedDuration::from_hours(100);
-    let mut bench = Bench::new(Duration::ZERO);
-    bench.repo = bench.repo.update(|signer| signer.expires("targets/releases", soon));
-    bench.server.publish(&bench.repo);
-    // Data that admits no image is not counted.
-    rejection(bench.ask(&Ask { tag: "no", ..Ask::default() }));
-    look_at_ends(&bench, now);
-    assert!(!metrics(&bench).contains("portreeve_trust_data_ends_timestamp_seconds{"));
-    bench.ask(&Ask { signers: &["alice"], ..Ask::default() }).unwrap();
-    for look in [false, true] {
-        if look {
-            look_at_ends(&bench, now);
-        }
-        let told = metrics(&bench);
-        assert!(told.contains(&series("releases", soon)), "{told}");
-        for role in ["root", "targets", "delegation"] {
-            assert!(
-                told.contains(&format!("portreeve_trust_data_ends_timestamp_seconds{{role=\"{role}\"}} ")),
-                "{told}"
-            );
-        }
-        // A healthy server's may end any moment.
-        for role in ["timestamp", "snapshot"] {
-            assert!(!told.contains(&format!("ends_timestamp_seconds{{role=\"{role}\"}}")), "{told}");
-        }
-    }
-    // Signed again, it ends later.
-    let later = now + jiff::SignedDuration::from_hours(1_000);
-    bench.server.publish(&bench.repo.update(|signer| signer.expires("targets/releases", later)));
-    bench.ask(&Ask::default()).unwrap();
-    look_at_ends(&bench, now);
-    assert!(metrics(&bench).contains(&series("releases", later)));
-    // There was no query for a day.
-    look_at_ends(&bench, now + jiff::SignedDuration::from_hours(25));
-    assert!(!metrics(&bench).contains("portreeve_trust_data_ends_timestamp_seconds{"));
-    // In a directory, timestamps end too.
-    let directory = bench.scratch.path().join("carried");
-    for (name, bytes) in bench.repo.files() {
-        bench.scratch.write(&format!("carried/{GUN}/{name}.json"), bytes);
-    }
-    bench.url = TrustServer::parse(&format!("file://{}", directory.display()), PlainHttp::Refused).unwrap();
-    bench.ask(&Ask::default()).unwrap();
-    let told = metrics(&bench);
-    assert!(told.contains("portreeve_trust_data_ends_timestamp_seconds{role=\"timestamp\"} "), "{told}");
 }

@@ -32,26 +32,26 @@ const COPY: &str = "export it again from its trust server and copy it there";
 /// The words for data of a trust server. For other sources use [`Rejection::describe`].
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.write(SourceKind::Server, f)
+        self.write(SourceKind::Server, "NAME", f)
     }
 }
 
-/// A rejection in the words for one kind of source.
-struct Described<'a>(&'a Rejection, SourceKind);
+/// A rejection in the words for one kind of source and one repository.
+struct Described<'a>(&'a Rejection, SourceKind, &'a str);
 
 impl fmt::Display for Described<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.write(self.1, f)
+        self.0.write(self.1, self.2, f)
     }
 }
 
 impl Rejection {
-    /// The rejection in the words for this kind of source.
-    pub fn describe(&self, source_kind: SourceKind) -> impl fmt::Display {
-        Described(self, source_kind)
+    /// The rejection in the words for this kind of source, with commands for the repository of this name.
+    pub fn describe<'a>(&'a self, source_kind: SourceKind, name: &'a str) -> impl fmt::Display + 'a {
+        Described(self, source_kind, name)
     }
 
-    fn write(&self, source_kind: SourceKind, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn write(&self, source_kind: SourceKind, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let is_server = source_kind == SourceKind::Server;
         match self {
             Self::NoTrustData { gun } if is_server => write!(
@@ -74,6 +74,17 @@ impl Rejection {
             Self::TooLarge { role, cap } => write!(f, "the {role} metadata is larger than its cap of {cap} bytes"),
             Self::Json { role, error } => write!(f, "the {role} metadata is not valid JSON: {error}"),
             Self::Structure { role, what } => write!(f, "the {role} metadata is malformed: {what}"),
+            // No key of the trusted root has signed: an owner who signs with too few keys has signed with one.
+            Self::Signatures { role, keys_of: None, valid: 0, .. }
+                if matches!(role.as_str(), "timestamp" | "snapshot" | "targets") =>
+            {
+                write!(
+                    f,
+                    "the {role} metadata is signed by none of the keys that the trusted root lists for it: its keys were \
+                     changed without a new root, the repository was made anew, or this is not its owner's data; "
+                )?;
+                made_anew(name, f)
+            }
             Self::Signatures { role, keys_of, threshold, valid } => {
                 write!(f, "the {role} metadata is validly signed by {valid} of its keys")?;
                 if let Some(place) = keys_of {
@@ -81,20 +92,17 @@ impl Rejection {
                 }
                 write!(f, ", and {threshold} must have signed; ")?;
                 match (role.as_str(), keys_of) {
-                    ("root", Some(_)) => write!(
-                        f,
-                        "the keys that were trusted before have not signed the new root; if the repository was \
-                         deliberately created again, {RESET} NAME"
-                    ),
+                    ("root", Some(_)) => {
+                        f.write_str("the keys that were trusted before have not signed the new root; ")?;
+                        made_anew(name, f)
+                    }
                     ("root", None) => write!(f, "its owner must sign the root with {threshold} of its keys"),
-                    ("timestamp" | "snapshot" | "targets", _) => write!(
-                        f,
-                        "the root that is trusted lists other keys for it; if keys were changed, publish the repository \
-                         with the new ones; if the repository was deliberately created again, {RESET} NAME"
-                    ),
+                    ("timestamp" | "snapshot" | "targets", _) => {
+                        f.write_str("its owner must sign it with more of the keys that the trusted root lists")
+                    }
                     (role, _) => write!(
                         f,
-                        "if a key was replaced, a present signer of {role} must sign it again: notary witness -p NAME \
+                        "if a key was replaced, a present signer of {role} must sign it again: notary witness -p {name} \
                          {role}"
                     ),
                 }
@@ -113,12 +121,12 @@ impl Rejection {
             Self::Rollback { role, seen, offered } => write!(
                 f,
                 "{source_kind} offers version {offered} of the {role} metadata, and version {seen} was seen \
-                 before; if older data was deliberately restored, for example from a backup, {RESET} NAME"
+                 before; if older data was deliberately restored, for example from a backup, {RESET} {name}"
             ),
             Self::Equivocation { role, version } => write!(
                 f,
                 "{source_kind} offers version {version} of the {role} metadata with other contents than it had \
-                 before; if the repository was deliberately created again, {RESET} NAME"
+                 before; if the repository was deliberately created again, {RESET} {name}"
             ),
             Self::RootVersion { expected, actual } => {
                 write!(f, "the file of root version {expected} holds version {actual}")
@@ -164,7 +172,7 @@ impl Rejection {
             }
             Self::Vanished { role } => write!(
                 f,
-                "{role} was published before and is missing in the snapshot; if it was deliberately removed, {RESET} NAME"
+                "{role} was published before and is missing in the snapshot; if it was deliberately removed, {RESET} {name}"
             ),
             Self::NoSuchTag { gun, tag, roles } => {
                 let tag = printable(tag, 128);
@@ -188,6 +196,15 @@ impl Rejection {
             }
         }
     }
+}
+
+/// The two ways out where other keys have signed than those that are trusted.
+fn made_anew(name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write!(
+        f,
+        "ask its owner; if it was made anew on purpose, {RESET} {name}, and replace the policy's roots, if it pins any; if \
+         not, restore its data on the trust server from a backup, or let its owner publish it with the trusted keys"
+    )
 }
 
 impl fmt::Display for RootDistrust {

@@ -26,7 +26,7 @@ use super::root::Root;
 use super::source::{FetchError, MetadataName, MetadataSource};
 use super::targets::TargetsRole;
 use super::trusted_state::TrustedState;
-use crate::unavailable::Unavailable;
+use crate::unavailable::{Unavailable, UnavailableCause};
 
 /// A refresh in progress.
 struct Refresh<'a> {
@@ -176,7 +176,12 @@ impl Refresh<'_> {
             Err(FetchError::Unavailable(why)) => why.into(),
             // TRUST.md, row 55: a server with a root and without a timestamp is broken, and that is no rejection.
             Ok(_) | Err(FetchError::TooLarge { .. }) => {
-                Unavailable::other(format!("the trust server has no timestamp for {}", self.gun)).into()
+                let message = format!(
+                    "the root is there, and the timestamp is gone; restore the data from a backup, or let its owner publish \
+                     the repository again: notary publish {}",
+                    self.gun
+                );
+                Unavailable::new(UnavailableCause::Incomplete, message).into()
             }
         }
     }

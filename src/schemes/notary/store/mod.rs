@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::cached::CachedRepository;
 use crate::base::context::Deadline;
@@ -47,6 +47,9 @@ pub use crate::schemes::notary::store::indexes::{StoredIndexes, stored_indexes};
 pub use crate::schemes::notary::store::reset::reset;
 pub use crate::schemes::notary::store::state::StateError;
 pub use crate::schemes::notary::store::summary::{StoredRole, StoredSummary};
+
+/// How often it is noted that the data of a repository stood in for its server.
+const NOTE_EVERY: SignedDuration = SignedDuration::from_hours(1);
 
 /// The store. Shared by all workers.
 pub(crate) struct Store {
@@ -269,11 +272,22 @@ impl Store {
         self.disk.as_ref().map(|disk| disk.usage()).unwrap_or_default()
     }
 
-    /// The repositories that have verified images and that a server has confirmed since then.
+    /// Notes that the data of a repository stood in for its server, which is away.
+    pub(crate) fn stood_in(&self, server: &TrustServer, gun: &Gun, now: Timestamp) {
+        let key = (server.clone(), gun.clone());
+        let mut records = self.records();
+        let is_old = |known: Timestamp| now.duration_since(known).abs() >= NOTE_EVERY;
+        if let Some(record) = records.get(&key).filter(|record| record.stood_in.is_none_or(is_old)) {
+            records.insert(key, Arc::new(RepositoryRecord { stood_in: Some(now), ..RepositoryRecord::clone(&record) }));
+        }
+    }
+
+    /// The repositories that have verified images, and that a server has confirmed since then, or whose data has stood in for it.
     pub(crate) fn in_use(&self, since: Timestamp) -> Vec<(TrustServer, Gun, Arc<Repository>)> {
         let records = self.records();
         let of = |((server, gun), Entry { record, .. }): (&Key, &Entry)| {
-            let recent = record.admitted && record.confirmed.is_some_and(|confirmed| confirmed >= since);
+            let last = record.confirmed.max(record.stood_in);
+            let recent = record.admitted && last.is_some_and(|last| last >= since);
             let data = record.repository.as_ref().filter(|_| recent && !record.is_superseded())?;
             Some((server.clone(), gun.clone(), Arc::clone(data)))
         };

@@ -43,6 +43,8 @@ pub(crate) struct RepositoryRecord {
     pub(crate) unreadable: Option<String>,
     /// When the server last confirmed the data, by the wall clock.
     pub(crate) confirmed: Option<Timestamp>,
+    /// When it last stood in for the server, which was away, nearly: to the hour.
+    pub(crate) stood_in: Option<Timestamp>,
     /// When this process last asked the server to confirm it, by the monotonic clock: setting the time of day back makes no
     /// data younger. `None` for data that was only read back.
     pub(crate) asked: Option<Instant>,
@@ -79,6 +81,7 @@ impl RepositoryRecord {
             admitted: false,
             unreadable: None,
             confirmed: None,
+            stood_in: None,
             asked: None,
             epoch: 0,
             on_disk: None,

@@ -174,7 +174,11 @@ fn row_055_a_server_without_a_timestamp_says_nothing() {
         let mut server = Server::of(&repo);
         server.files.remove("timestamp");
         let result = Repository::refresh(&mut server, &gun(), &first_use(), previous, &alice(), now());
-        assert_eq!(code(result), "unavailable");
+        let Err(RefreshError::Unavailable(unavailable)) = result else { panic!("{result:?}") };
+        assert_eq!(unavailable.cause, UnavailableCause::Incomplete);
+        for words in ["the timestamp is gone", "restore the data from a backup", &format!("notary publish {GUN}")] {
+            assert!(unavailable.message.contains(words), "{unavailable}");
+        }
     }
     // The cached data may be used, if the policy allows it.
     assert!(held.find_target(tag("v1"), &[], now()).is_ok());
@@ -195,18 +199,8 @@ fn advice_fits_the_role_and_the_place_of_the_data() {
         (expired("targets"), SourceKind::Server, "its owner must sign it again"),
         (expired("targets"), SourceKind::Directory, "its owner must sign it again; then export it again"),
         (signatures("targets/releases", None), SourceKind::Server, "notary witness -p NAME targets/releases"),
-        (
-            signatures("timestamp", None),
-            SourceKind::Server,
-            "if keys were changed, publish the repository with the new ones",
-        ),
-        (
-            signatures("root", Some("root version 1")),
-            SourceKind::Server,
-            "deliberately created again, reset what is stored",
-        ),
     ] {
-        let told = rejection.describe(source_kind).to_string();
+        let told = rejection.describe(source_kind, "NAME").to_string();
         assert!(told.contains(words), "{told}");
         assert_eq!(
             told.contains("the trust server"),
@@ -214,6 +208,27 @@ fn advice_fits_the_role_and_the_place_of_the_data() {
         );
         assert_eq!(rejection.to_string() == told, source_kind == SourceKind::Server);
     }
+}
+
+#[test]
+fn a_repository_that_was_made_anew_has_two_ways_out() {
+    for (role, keys_of) in
+        [("timestamp", None), ("snapshot", None), ("targets", None), ("root", Some("root version 1"))]
+    {
+        let keys_of = keys_of.map(str::to_owned);
+        let told = Rejection::Signatures { role: role.to_owned(), keys_of, threshold: 1, valid: 0 };
+        let told = told.describe(SourceKind::Server, GUN).to_string();
+        for words in [
+            "ask its owner",
+            "made anew on purpose, reset what is stored with: portreeve check --reset registry.local:9001/plant/plc",
+            "restore its data on the trust server from a backup",
+        ] {
+            assert!(told.contains(words), "{told}");
+        }
+    }
+    // One of two keys has signed: nothing was made anew.
+    let told = Rejection::Signatures { role: "targets".to_owned(), keys_of: None, threshold: 2, valid: 1 }.to_string();
+    assert!(told.contains("signed by 1 of its keys") && !told.contains("reset"), "{told}");
 }
 
 #[test]
