@@ -255,7 +255,8 @@ impl Evaluator {
                 policy::Scope::Cluster => &self.own_namespace,
             };
             let tags = rule.tags.as_ref();
-            let query = Query { image, tags, except, key_namespace, keychain, deadline, now, notice };
+            let is_delegated = rule.is_delegated;
+            let query = Query { image, tags, except, key_namespace, keychain, is_delegated, deadline, now, notice };
             self.by_rule(rule, &query, &times)
         };
         let combined = match only(&alternatives) {
@@ -308,7 +309,8 @@ impl Evaluator {
         let keychain = PodKeychain { pull_secrets: self.pull_secrets.as_ref(), mounted: &self.credentials, context };
         let key_namespace = context.namespace;
         let (image, keychain, notice) = (&reference, &keychain, WaitNotice::NONE);
-        let query = Query { image, tags: None, except: &[], key_namespace, keychain, deadline, now, notice };
+        let (tags, except, is_delegated) = (None, &[][..], false);
+        let query = Query { image, tags, except, key_namespace, keychain, is_delegated, deadline, now, notice };
         let mut trace = Trace::default();
         let verdict = Verdict::of(check, self.schemes.verify(check, &query, &mut trace));
         let times = PhaseTimes::default().with(&trace);

@@ -140,6 +140,10 @@ mod tests {
                 self.0.lock().unwrap().extend(repositories.iter().map(|name| (*name).to_owned()));
                 Found::default()
             }
+
+            fn of_namespace(&self, _: &[&str], _: Deadline) -> Found {
+                Found::default()
+            }
         }
         for (mirror, expected) in [
             (None, &["signed/plc"] as &[&str]),

@@ -23,6 +23,23 @@ pub trait Keychain: Sync {
     /// The credentials for these repositories, until the deadline: those for the first one, then those for the next ones.
     /// Names are normalised and without tag: `registry.local:9001/plant/plc`.
     fn credentials(&self, repositories: &[&str], deadline: Deadline) -> Found;
+
+    /// The same, without credentials that are mounted for all namespaces: what the pod's own namespace has.
+    fn of_namespace(&self, repositories: &[&str], deadline: Deadline) -> Found;
+}
+
+/// A keychain without the credentials that are mounted for all namespaces. It is for servers that a namespace's own people have
+/// named: they choose who receives the credentials.
+pub struct OfNamespace<'a>(pub &'a dyn Keychain);
+
+impl Keychain for OfNamespace<'_> {
+    fn credentials(&self, repositories: &[&str], deadline: Deadline) -> Found {
+        self.0.of_namespace(repositories, deadline)
+    }
+
+    fn of_namespace(&self, repositories: &[&str], deadline: Deadline) -> Found {
+        self.0.of_namespace(repositories, deadline)
+    }
 }
 
 /// What a keychain has.
@@ -42,6 +59,10 @@ pub(crate) struct FnKeychain<F>(pub(crate) F);
 impl<F: Fn(Deadline) -> Vec<Credential> + Sync> Keychain for FnKeychain<F> {
     fn credentials(&self, _: &[&str], deadline: Deadline) -> Found {
         Found { credentials: (self.0)(deadline), problems: Vec::new() }
+    }
+
+    fn of_namespace(&self, _: &[&str], _: Deadline) -> Found {
+        Found::default()
     }
 }
 

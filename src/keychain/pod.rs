@@ -28,6 +28,12 @@ impl Keychain for PodKeychain<'_> {
         problems.extend(self.mounted.problems());
         Found { credentials, problems }
     }
+
+    fn of_namespace(&self, repositories: &[&str], deadline: Deadline) -> Found {
+        let pulled = self.pull_secrets.map(|secrets| secrets.get(self.context, deadline)).unwrap_or_default();
+        let credentials = merge(repositories.iter().map(|name| pulled.candidates(name)));
+        Found { credentials, problems: pulled.problems }
+    }
 }
 
 /// Without a pod.
@@ -35,5 +41,9 @@ impl Keychain for MountedCredentials {
     fn credentials(&self, repositories: &[&str], _: Deadline) -> Found {
         let credentials = merge(repositories.iter().map(|name| self.candidates(name)));
         Found { credentials, problems: self.problems() }
+    }
+
+    fn of_namespace(&self, _: &[&str], _: Deadline) -> Found {
+        Found::default()
     }
 }

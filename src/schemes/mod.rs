@@ -140,6 +140,9 @@ pub struct Query<'a> {
     pub key_namespace: &'a str,
     /// The credentials that the image is pulled with.
     pub keychain: &'a dyn Keychain,
+    /// Was the rule written by the people of a namespace? Then a server that it names receives no credentials that are mounted
+    /// for all namespaces, unless the configuration names the server as well.
+    pub is_delegated: bool,
     /// The time by which the check must end.
     pub deadline: Deadline,
     /// The current time, for expiry dates.

@@ -25,6 +25,7 @@ mod manifests;
 mod memory;
 mod metrics;
 mod neighbours;
+mod owners;
 mod pages;
 mod pull_secrets;
 mod reviewing;

@@ -130,6 +130,7 @@ impl Bench {
             except: &[],
             key_namespace: "line-1",
             keychain: &keychain,
+            is_delegated: false,
             deadline: Deadline::after(ask.wait),
             now: ask.now,
             notice: crate::schemes::WaitNotice::NONE,

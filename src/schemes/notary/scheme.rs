@@ -11,6 +11,7 @@ use super::Notary;
 use super::query;
 use super::rule::{Remap, Rule};
 use super::servers::TrustServers;
+use crate::keychain::OfNamespace;
 use crate::keychain::credentials::Credentials;
 use crate::kube::signer_secrets::{ClusterSigners, SecretStore, SignerSecret};
 use crate::schemes::notary::trust_server::TrustServer;
@@ -84,7 +85,13 @@ impl NotaryV1 {
             }
         };
         let anchor = Anchor { pins: Arc::clone(&rule.roots), first_use: self.first_use };
-        let mirror = self.mirror(rule, image, gun, server);
+        // Who names a server decides who receives the credentials for it.
+        let is_configured = || self.server_of(gun.host()).is_ok_and(|own| own == *server);
+        let is_stranger = query.is_delegated && rule.server.is_some() && !is_configured();
+        let of_namespace = OfNamespace(keychain);
+        let keychain = if is_stranger { &of_namespace } else { keychain };
+        let is_named = rule.server.is_some() && (is_stranger || !query.is_delegated);
+        let mirror = self.mirror(rule, image, gun, server, is_named);
         let credentials = Credentials::new(keychain, gun.as_str(), mirror);
         let lookup = query::Query {
             gun,
@@ -130,6 +137,14 @@ impl NotaryV1 {
                 for problem in found.into_iter().flat_map(|found| &found.problems) {
                     message.push_str("; ");
                     message.push_str(problem);
+                }
+                if found.is_some() && is_stranger {
+                    message.push_str(&format!(
+                        "; the site's credentials are not sent to {server}, which a policy of namespace {} names: if they are meant \
+                         for it, name it for {} in trust.servers of the configuration",
+                        query.key_namespace,
+                        gun.host()
+                    ));
                 }
                 if found.is_some() && mirror.is_none() {
                     message.push_str(&format!(
@@ -180,11 +195,18 @@ impl NotaryV1 {
         configured.map_err(|error| refuse(error.to_string()))
     }
 
-    /// The repository of the image, if credentials for it may be sent to the server. Credentials are sent only to a server that
+    /// The repository of the image, if credentials for it may be sent to the server, which the policy may have named. Credentials are sent only to a server that
     /// the policy or the configuration names for their registry. A server that was found by the signed name never receives
     /// those of the mirror.
-    fn mirror<'i>(&self, rule: &Rule, image: &'i Reference, gun: &Gun, server: &TrustServer) -> Option<&'i str> {
-        let may_see = rule.server.is_some()
+    fn mirror<'i>(
+        &self,
+        rule: &Rule,
+        image: &'i Reference,
+        gun: &Gun,
+        server: &TrustServer,
+        is_named: bool,
+    ) -> Option<&'i str> {
+        let may_see = is_named
             || rule.remap.is_none()
             || image.host() == gun.host()
             || self.server_of(image.host()).is_ok_and(|own| own == *server);

@@ -122,6 +122,7 @@ fn a_silent_registry_holds_up_no_other_one() {
             except: &[],
             key_namespace: "line-1",
             keychain: &keychain,
+            is_delegated: false,
             deadline: Deadline::after(LONG),
             now: Timestamp::now(),
             notice: crate::schemes::WaitNotice::NONE,

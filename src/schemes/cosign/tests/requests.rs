@@ -182,6 +182,7 @@ fn what_a_warm_lookup_costs() {
             except: &[],
             key_namespace: "line-1",
             keychain: &keychain,
+            is_delegated: false,
             deadline: Deadline::after(LONG * 10),
             now: Timestamp::now(),
             notice: crate::schemes::WaitNotice::NONE,
