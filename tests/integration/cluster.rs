@@ -21,6 +21,7 @@ mod installing;
 mod outage;
 mod pods;
 mod policies;
+mod reviewing;
 mod rollouts;
 mod sidecars;
 mod signatures;
@@ -90,7 +91,8 @@ const TENANTS: [Scenario; 24] = [
 ];
 
 /// One at a time, in this order.
-const LAST: [Scenario; 7] = [
+const LAST: [Scenario; 8] = [
+    ("what runs already is reviewed", reviewing::what_runs_already),
     ("the certificate is renewed under load", outage::the_certificate_is_renewed_under_load),
     ("the webhook is down", outage::the_webhook_is_down),
     ("one node starts again", outage::one_node_starts_again),

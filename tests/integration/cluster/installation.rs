@@ -185,14 +185,43 @@ impl Installation {
             return;
         }
         let account = pod["serviceAccountName"].as_str().unwrap();
-        let request =
-            json!({ "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {} }).to_string();
-        let target = format!("/api/v1/namespaces/portreeve/serviceaccounts/{account}/token");
-        let token = cluster.ask("POST", &target, &request).json();
-        let ca = stored(cluster, "configmaps", &json!("kube-root-ca.crt"), &Value::Null);
-        let text = |value: &Value| value.as_str().unwrap().to_owned();
-        let (token, ca) = (text(&token["status"]["token"]), text(&ca["data"]["ca.crt"]));
-        Mount::at(self.root().join(SERVICE_ACCOUNT)).swap(&[("token", &token), ("ca.crt", &ca)]);
+        mount_token(cluster, account, &self.root());
+    }
+
+    /// The command of another Pod's only container, with everything mounted that the Pod mounts, in a directory of its own.
+    pub(super) fn command_of(&self, cluster: &ControlPlane, pod: &Value) -> (Command, PathBuf) {
+        let root = self.dir.path().join(pod["metadata"]["name"].as_str().unwrap());
+        let here = |text: &str| self.here(text).replace(self.root().to_str().unwrap(), root.to_str().unwrap());
+        let (spec, container) = (&pod["spec"], &pod["spec"]["containers"][0]);
+        for mount in container["volumeMounts"].as_array().unwrap() {
+            let volumes = spec["volumes"].as_array().unwrap();
+            let volume = volumes.iter().find(|volume| volume["name"] == mount["name"]).unwrap();
+            let place = root.join(mount["mountPath"].as_str().unwrap().trim_start_matches('/'));
+            match self.files(cluster, volume) {
+                None => fs::create_dir_all(place).unwrap(),
+                Some(files) => {
+                    let files: Vec<(String, String)> = files
+                        .into_iter()
+                        .map(|(key, text)| (key, text.replace(self.root().to_str().unwrap(), root.to_str().unwrap())))
+                        .collect();
+                    let listed: Vec<(&str, &str)> = files.iter().map(|(key, text)| (&**key, &**text)).collect();
+                    Mount::at(place).swap(&listed);
+                }
+            }
+        }
+        mount_token(cluster, spec["serviceAccountName"].as_str().unwrap(), &root);
+        let message = root.join("termination-log");
+        let mut command = executable();
+        command.env("KUBERNETES_SERVICE_HOST", "localhost").env("KUBERNETES_SERVICE_PORT", cluster.port().to_string());
+        for argument in container["args"].as_array().unwrap() {
+            let argument = argument.as_str().unwrap();
+            command.arg(if argument == "/dev/termination-log" {
+                message.to_str().unwrap().to_owned()
+            } else {
+                here(argument)
+            });
+        }
+        (command, message)
     }
 
     /// Leads the API server's calls to this process.
@@ -250,6 +279,17 @@ impl Installation {
     pub(super) fn root(&self) -> PathBuf {
         self.dir.path().join("pod")
     }
+}
+
+/// Mounts a token of this ServiceAccount, as kubelet does.
+fn mount_token(cluster: &ControlPlane, account: &str, root: &Path) {
+    let request = json!({ "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {} }).to_string();
+    let target = format!("/api/v1/namespaces/portreeve/serviceaccounts/{account}/token");
+    let token = cluster.ask("POST", &target, &request).json();
+    let ca = stored(cluster, "configmaps", &json!("kube-root-ca.crt"), &Value::Null);
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let (token, ca) = (text(&token["status"]["token"]), text(&ca["data"]["ca.crt"]));
+    Mount::at(root.join(SERVICE_ACCOUNT)).swap(&[("token", &token), ("ca.crt", &ca)]);
 }
 
 /// Portreeve's Deployment in the cluster.

@@ -155,12 +155,40 @@ fn the_pod_holds_to_the_restricted_standard_and_to_the_budgets() {
     assert!(storage("limits") >= size + 50 && storage("requests") <= 128);
 }
 
+/// The review's pod has the image of the webhook, reads what it reads, and is held to the same standard.
+#[test]
+fn the_review_runs_as_the_webhook_does() {
+    let base = base();
+    let webhook = &find(&base, "Deployment", "portreeve")["spec"]["template"]["spec"];
+    let component = documents(&manifests().join("components/review-cronjob/cronjob.yaml"));
+    let job = &find(&component, "CronJob", "portreeve-review")["spec"]["jobTemplate"]["spec"];
+    let review = &job["template"]["spec"];
+    let (theirs, ours) = (&webhook["containers"][0], &review["containers"][0]);
+    assert_eq!((&ours["image"], &ours["imagePullPolicy"]), (&theirs["image"], &theirs["imagePullPolicy"]));
+    assert_eq!(ours["securityContext"], theirs["securityContext"]);
+    assert_eq!(review["securityContext"], webhook["securityContext"]);
+    let without_certificate =
+        |list: &Value| -> Vec<Value> { array(list).iter().filter(|entry| entry["name"] != "certs").cloned().collect() };
+    assert_eq!(array(&ours["volumeMounts"]), &without_certificate(&theirs["volumeMounts"]));
+    assert_eq!(array(&review["volumes"]), &without_certificate(&webhook["volumes"]));
+    let config = array(&theirs["args"]).last().unwrap();
+    assert!(array(&ours["args"]).contains(config), "the same configuration");
+    // A denial is no reason to try again.
+    assert_eq!((&job["backoffLimit"], &review["restartPolicy"]), (&json!(0), &json!("Never")));
+}
+
 #[test]
 fn the_version_is_everywhere_the_same() {
     let base = base();
     let version = env!("CARGO_PKG_VERSION");
     let deployment = find(&base, "Deployment", "portreeve");
     for labels in [&deployment["metadata"]["labels"], &deployment["spec"]["template"]["metadata"]["labels"]] {
+        assert_eq!(labels["app.kubernetes.io/version"], version);
+    }
+    let component = documents(&manifests().join("components/review-cronjob/cronjob.yaml"));
+    let review = find(&component, "CronJob", "portreeve-review");
+    let template = &review["spec"]["jobTemplate"]["spec"]["template"];
+    for labels in [&review["metadata"]["labels"], &template["metadata"]["labels"]] {
         assert_eq!(labels["app.kubernetes.io/version"], version);
     }
     assert!(container(&base)["image"].as_str().unwrap().ends_with(&format!("/portreeve:{version}")));

@@ -65,3 +65,41 @@ fn the_rights_to_compare_children_are_to_get_their_owners() {
     let account = json!([{ "kind": "ServiceAccount", "name": "portreeve", "namespace": "portreeve" }]);
     assert_eq!(binding["subjects"], account);
 }
+
+/// `review --cluster` lists what it reviews and the namespaces, and gets the webhook configurations of Portreeve.
+#[test]
+fn the_rights_to_review_what_runs_are_to_list_it() {
+    let rights = documents(&manifests().join("components/review-cronjob/rights.yaml"));
+    let role = find(&rights, "ClusterRole", "portreeve-review");
+    let mut granted = BTreeSet::new();
+    for rule in array(&role["rules"]) {
+        let (group, names) = (rule["apiGroups"][0].as_str().unwrap(), &rule["resourceNames"]);
+        for (resource, verb) in array(&rule["resources"])
+            .iter()
+            .flat_map(|resource| array(&rule["verbs"]).iter().map(move |verb| (resource, verb)))
+        {
+            let (resource, verb) = (resource.as_str().unwrap(), verb.as_str().unwrap());
+            let named = if names.is_null() { String::new() } else { format!(" {names}") };
+            granted.insert(format!("{verb} {group}/{resource}{named}"));
+        }
+    }
+    let expected = [
+        "get /namespaces",
+        "get admissionregistration.k8s.io/mutatingwebhookconfigurations [\"portreeve\"]",
+        "get admissionregistration.k8s.io/validatingwebhookconfigurations [\"portreeve\"]",
+        "list /namespaces",
+        "list /pods",
+        "list /replicationcontrollers",
+        "list apps/daemonsets",
+        "list apps/deployments",
+        "list apps/replicasets",
+        "list apps/statefulsets",
+        "list batch/cronjobs",
+        "list batch/jobs",
+    ];
+    assert_eq!(granted, expected.map(str::to_owned).into());
+    let binding = find(&rights, "ClusterRoleBinding", "portreeve-review");
+    assert_eq!(binding["roleRef"]["name"], role["metadata"]["name"]);
+    let account = json!([{ "kind": "ServiceAccount", "name": "portreeve-review", "namespace": "portreeve" }]);
+    assert_eq!(binding["subjects"], account);
+}
