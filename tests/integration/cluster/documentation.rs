@@ -13,7 +13,7 @@ use portreeve_test_support::temp::TempDir;
 use serde_json::{Value, json};
 
 use super::control_plane::{ControlPlane, Programs, program};
-use super::installing::stand_in;
+use super::installing::{definition, stand_in};
 use super::kubectl::Kubectl;
 use super::kubelet::Kubelet;
 use crate::docs::blocks::{Script, scripts};
@@ -153,22 +153,61 @@ impl Operator {
         let admin = self.admin();
         if name.contains("cert-manager") || name.contains("starlingx") {
             for (kind, plural) in [("Issuer", "issuers"), ("Certificate", "certificates")] {
-                admin.feed(&["apply", "--filename=-"], &stand_in(kind, plural).to_string()).expect(0);
-                let crd = format!("crd/{plural}.cert-manager.io");
-                admin.ok(&["wait", "--for=condition=established", "--timeout=50s", &crd]);
+                self.define(&stand_in(kind, plural));
             }
             admin.ok(&["create", "namespace", "cert-manager"]);
             for part in ["cert-manager", "cert-manager-cainjector"] {
                 admin.ok(&["--namespace=cert-manager", "create", "deployment", part, "--image=cert-manager"]);
             }
         }
-        if name.starts_with("installed-") {
+        if name.starts_with("installed-") || name.contains("portieris") || name.contains("starlingx") {
             admin.ok(&["create", "deployment", "web", "--image=registry.k8s.io/pause:3.9"]);
+        }
+        if name.contains("portieris") || name.contains("starlingx") {
+            self.has_portieris();
         }
         if name.contains("starlingx") {
             let server = ["--docker-server=registry.local:9001", "--docker-username=admin", "--docker-password=p"];
             let create = ["--namespace=kube-system", "create", "secret", "docker-registry", "default-registry-key"];
             admin.ok(&[&create[..], &server].concat());
+        }
+    }
+
+    fn define(&self, crd: &Value) {
+        let admin = self.admin();
+        admin.feed(&["apply", "--filename=-"], &crd.to_string()).expect(0);
+        let name = format!("crd/{}", crd["metadata"]["name"].as_str().unwrap());
+        admin.ok(&["wait", "--for=condition=established", "--timeout=50s", &name]);
+    }
+
+    /// Policies of Portieris in the cluster, and a signer's key that the cluster's policy names.
+    fn has_portieris(&self) {
+        let (group, admin) = ("portieris.cloud.ibm.com", self.admin());
+        self.define(&definition(group, "v1", "Namespaced", "ImagePolicy", "imagepolicies"));
+        self.define(&definition(group, "v1", "Cluster", "ClusterImagePolicy", "clusterimagepolicies"));
+        admin.ok(&["create", "namespace", "line-1"]);
+        let key = "-----BEGIN PUBLIC KEY-----\n\
+                   MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE5Tu4XgEfqiwiNWvzgv5kGEJ5sDJI\n\
+                   vVO0WmKuTGjSCIl0gy+l3uObBPlXYcbSSNKS7xRASTZgEqHPTEHYDg==\n\
+                   -----END PUBLIC KEY-----\n";
+        let secret = ["--namespace=line-1", "create", "secret", "generic", "alice-key", "--from-literal=name=alice"];
+        admin.ok(&[&secret[..], &[&format!("--from-literal=publicKey={key}")]].concat());
+        let trust = json!({
+            "enabled": true, "trustServer": "https://notary.local:4443", "signerSecrets": [{ "name": "alice-key" }],
+        });
+        let policy = |kind: &str, metadata: Value| {
+            let repositories = json!([
+                { "name": "registry.k8s.io/*", "policy": { "simple": { "requirements": [{ "type": "insecureAcceptAnything" }] } } },
+                { "name": "registry.local:9001/plant/*", "policy": { "trust": trust } },
+            ]);
+            let api = format!("{group}/v1");
+            json!({ "apiVersion": api, "kind": kind, "metadata": metadata, "spec": { "repositories": repositories } })
+        };
+        for object in [
+            policy("ClusterImagePolicy", json!({ "name": "portieris-default" })),
+            policy("ImagePolicy", json!({ "name": "line", "namespace": "line-1" })),
+        ] {
+            admin.feed(&["create", "--filename=-"], &object.to_string()).expect(0);
         }
     }
 

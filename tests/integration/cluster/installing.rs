@@ -146,17 +146,22 @@ fn flawless(run: &Run, what: &str) {
     assert!(run.stdout.contains("server dry run"), "{what}: {run:?}");
 }
 
-/// A CRD in place of cert-manager's, so that the API server accepts such objects. It checks no field.
+/// A CRD in place of cert-manager's, so that the API server accepts such objects.
 pub(super) fn stand_in(kind: &str, plural: &str) -> Value {
+    definition("cert-manager.io", "v1", "Namespaced", kind, plural)
+}
+
+/// A CRD that checks no field.
+pub(super) fn definition(group: &str, version: &str, scope: &str, kind: &str, plural: &str) -> Value {
     let schema = json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true });
-    let version = json!({ "name": "v1", "served": true, "storage": true, "schema": { "openAPIV3Schema": schema } });
+    let version = json!({ "name": version, "served": true, "storage": true, "schema": { "openAPIV3Schema": schema } });
     json!({
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": { "name": format!("{plural}.cert-manager.io") },
+        "metadata": { "name": format!("{plural}.{group}") },
         "spec": {
-            "group": "cert-manager.io",
-            "scope": "Namespaced",
+            "group": group,
+            "scope": scope,
             "names": { "kind": kind, "plural": plural },
             "versions": [version],
         },

@@ -104,11 +104,6 @@ pub(super) const NOT_RUN: &[(&str, &str, &str)] = &[
         "tools/starlingx-application portreeve-0.1.0.tgz",
         "tests/integration/manifests/chart.rs runs this tool",
     ),
-    (
-        "docs/starlingx.md",
-        "FLUX_HELM_API=helm.toolkit.fluxcd.io/v2beta1 FLUX_SOURCE_API=source.toolkit.fluxcd.io/v1beta2 \\",
-        "tests/integration/manifests/chart.rs runs this tool",
-    ),
     ("docs/starlingx.md", "system application-upload portreeve-0.1.0.tgz", STARLINGX),
     ("docs/starlingx.md", "docker login registry.local:9001 -u admin", STARLINGX),
     ("docs/trust-data.md", "portreeve check --reset registry.local:9001/plant/plc --cache /var/cache/portreeve", NAMES),
