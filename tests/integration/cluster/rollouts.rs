@@ -31,7 +31,7 @@ pub(super) fn rollouts(cluster: &Cluster) {
         Some(&json!({
             "children": "compare",
             "workloads": [{ "group": "argoproj.io", "kind": "Rollout", "podSpec": "/spec/template/spec" }],
-            "trustedControllers": [ARGO, REPLICA_SET],
+            "trustedControllers": { "add": [ARGO] },
         })),
     );
 
