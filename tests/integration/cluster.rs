@@ -19,6 +19,7 @@ mod credentials;
 mod gitops;
 mod installing;
 mod outage;
+mod owners;
 mod pods;
 mod policies;
 mod reviewing;
@@ -63,7 +64,7 @@ const FIRST: [Scenario; 4] = [
 ];
 
 /// Side by side, the slow scenarios first.
-const TENANTS: [Scenario; 24] = [
+const TENANTS: [Scenario; 25] = [
     ("CronJob and Job", workloads::cron_jobs_and_jobs),
     ("stored trust data stands in, with a warning", trust::stored_data_stands_in),
     ("pull secrets, of a ServiceAccount and of a Pod", credentials::pull_secrets),
@@ -72,6 +73,7 @@ const TENANTS: [Scenario; 24] = [
     ("policies with errors are refused", policies::errors_are_refused),
     ("patterns with tags, and a denial", policies::patterns_with_tags),
     ("who may edit policies", policies::only_editors_may_edit),
+    ("a namespace's people edit its policies", owners::its_people_edit_its_policies),
     ("ReplicaSet, ReplicationController and PodTemplate", workloads::other_templates),
     ("server-side apply of a template that is pinned", gitops::pinned_templates),
     ("server-side apply with mutateImage: pods", gitops::pinned_pods),
@@ -91,12 +93,13 @@ const TENANTS: [Scenario; 24] = [
 ];
 
 /// One at a time, in this order.
-const LAST: [Scenario; 8] = [
+const LAST: [Scenario; 9] = [
     ("what runs already is reviewed", reviewing::what_runs_already),
     ("the certificate is renewed under load", outage::the_certificate_is_renewed_under_load),
     ("the webhook is down", outage::the_webhook_is_down),
     ("one node starts again", outage::one_node_starts_again),
     ("policies are replaced while no webhook answers", outage::policies_are_put_right),
+    ("a namespace's mistake that no webhook saw", owners::a_mistake_that_no_webhook_saw),
     ("a container that is put into a controller's pod", sidecars::injected_into_a_child),
     ("a custom resource with a pod template", rollouts::rollouts),
     ("controllers as one user", workloads::controllers_as_one_user),
@@ -210,7 +213,7 @@ impl Cluster {
     fn take_policies(&self) {
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let taken = || self.installation.metric("portreeve_reloads_total", &["policies", "\"ok\""]);
+        let taken = || self.installation.metric("portreeve_reloads_total", &["\"policies\"", "\"ok\""]);
         let before = taken();
         if self.installation.mount(&self.control).iter().any(|volume| volume == "policies") {
             wait_patiently("the policies to be taken", || taken() > before);

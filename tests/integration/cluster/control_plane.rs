@@ -19,11 +19,12 @@ use crate::pki::Pki;
 use crate::process::{free_port, run, skip_for_want_of, wait, wait_patiently};
 
 /// The users by token: token, user name, groups.
-const USERS: [(&str, &str, &str); 5] = [
+const USERS: [(&str, &str, &str); 6] = [
     (ADMIN, "kubernetes-admin", "system:masters"),
     (CONTROLLERS, "system:kube-controller-manager", ""),
     ("alice", "alice", ""),
     ("editor", "editor", "image-policy-editors"),
+    ("keeper", "keeper", "line-2-policy-editors"),
     ("node", "system:node:edge-1", "system:nodes"),
 ];
 const ADMIN: &str = "admin";

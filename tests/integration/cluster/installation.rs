@@ -79,12 +79,16 @@ impl Installation {
         site
     }
 
-    /// A site with the right to read pull secrets, and the documentation's patch for a signer's key.
+    /// A site with the right to read pull secrets, and the documentation's patches for a signer's key and for the policies of a
+    /// namespace.
     pub(super) fn site(&self, name: &str) -> PathBuf {
         self.copy_of(name);
-        let keys = fs::read_to_string(self.manifests("examples/signer-secrets.yaml")).unwrap();
+        let patches = ["signer-secrets", "namespace-policies"].map(|name| {
+            let file = self.manifests(&format!("examples/{name}.yaml"));
+            json!({ "patch": fs::read_to_string(file).unwrap() })
+        });
         let credentials = ["manifests/components/api-credentials"];
-        self.kustomization(&format!("own-{name}"), name, &credentials, &[json!({ "patch": keys })])
+        self.kustomization(&format!("own-{name}"), name, &credentials, &patches)
     }
 
     /// Another kustomization: this resource and these components of the directory with `manifests/`, and patches.

@@ -36,8 +36,9 @@ pub(super) fn every_site_is_valid(cluster: &Cluster) {
         flawless(&apply(&alone), component);
     }
     let all: Vec<&str> = components.iter().map(String::as_str).chain(["certs"]).collect();
-    let keys = fs::read_to_string(site.manifests("examples/signer-secrets.yaml")).unwrap();
-    let together = site.kustomization("together", "manifests/base", &all, &[json!({ "patch": keys })]);
+    let patches = ["signer-secrets.yaml", "namespace-policies.yaml"]
+        .map(|name| json!({ "patch": fs::read_to_string(site.manifests("examples").join(name)).unwrap() }));
+    let together = site.kustomization("together", "manifests/base", &all, &patches);
     flawless(&apply(&together), "all components together");
     for example in ["egress.yaml", "policies.yaml", "policy-editors.yaml"] {
         let file = site.manifests(&format!("examples/{example}"));
