@@ -16,6 +16,7 @@ mod service_network;
 mod tenant;
 
 mod credentials;
+mod endings;
 mod gitops;
 mod installing;
 mod outage;
@@ -93,7 +94,8 @@ const TENANTS: [Scenario; 25] = [
 ];
 
 /// One at a time, in this order.
-const LAST: [Scenario; 9] = [
+const LAST: [Scenario; 10] = [
+    ("a certificate that is out of date", endings::a_certificate_that_is_out_of_date),
     ("what runs already is reviewed", reviewing::what_runs_already),
     ("the certificate is renewed under load", outage::the_certificate_is_renewed_under_load),
     ("the webhook is down", outage::the_webhook_is_down),

@@ -188,6 +188,16 @@ fn the_operator_s_rules_are_the_same() {
     let alerts = read(&fs::read_to_string(monitoring("alerts.yaml")).unwrap());
     assert_eq!(read(&kept)["spec"], alerts);
     assert!(alerts["groups"][0]["rules"].as_array().is_some_and(|rules| rules.len() > 20), "{alerts}");
+    // The PodMonitor selects the pods of the Deployment, and a port that they have.
+    let pods = read(&fs::read_to_string(monitoring("../../base/deployment.yaml")).unwrap())["spec"]["template"].clone();
+    let monitor = read(&fs::read_to_string(monitoring("../monitoring-operator/pod-monitor.yaml")).unwrap());
+    for (label, value) in monitor["spec"]["selector"]["matchLabels"].as_object().unwrap() {
+        assert_eq!(pods["metadata"]["labels"][label], *value, "{label}");
+    }
+    let endpoint = &monitor["spec"]["podMetricsEndpoints"][0];
+    let ports = pods["spec"]["containers"][0]["ports"].as_array().unwrap();
+    assert!(ports.iter().any(|port| port["name"] == endpoint["port"] && port["containerPort"] == 8080), "{endpoint}");
+    assert_eq!(endpoint["path"], "/metrics");
 }
 
 #[test]

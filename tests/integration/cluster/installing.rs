@@ -16,10 +16,15 @@ pub(super) fn every_site_is_valid(cluster: &Cluster) {
     // A dry run of an object needs its namespace. The documentation begins with the namespace as well.
     admin.ok(&["apply", "--filename", path(&site.manifests("base/namespace.yaml"))]);
     site.certificates(&["--fill", path(&site.manifests("portreeve.yaml"))]);
-    for (kind, plural) in [("Issuer", "issuers"), ("Certificate", "certificates")] {
-        let crd = stand_in(kind, plural).to_string();
-        admin.feed(&["apply", "--filename=-"], &crd).expect(0);
-        let name = format!("crd/{plural}.cert-manager.io");
+    let of_prometheus = |kind, plural| definition("monitoring.coreos.com", "v1", "Namespaced", kind, plural);
+    for crd in [
+        stand_in("Issuer", "issuers"),
+        stand_in("Certificate", "certificates"),
+        of_prometheus("PodMonitor", "podmonitors"),
+        of_prometheus("PrometheusRule", "prometheusrules"),
+    ] {
+        admin.feed(&["apply", "--filename=-"], &crd.to_string()).expect(0);
+        let name = format!("crd/{}", crd["metadata"]["name"].as_str().unwrap());
         admin.ok(&["wait", "--for=condition=established", "--timeout=50s", &name]);
     }
     let apply = |directory: &Path| admin.run(&[&["apply", "--kustomize", path(directory)], &STRICTLY[..]].concat());
@@ -35,7 +40,9 @@ pub(super) fn every_site_is_valid(cluster: &Cluster) {
         let alone = site.kustomization(component, "manifests/base", &["certs", component], &[]);
         flawless(&apply(&alone), component);
     }
-    let all: Vec<&str> = components.iter().map(String::as_str).chain(["certs"]).collect();
+    // Each of these stands in place of `monitoring`, or is a part of it.
+    let others = components.iter().map(String::as_str).filter(|name| !name.contains("monitoring-"));
+    let all: Vec<&str> = others.chain(["certs"]).collect();
     let patches = ["signer-secrets.yaml", "namespace-policies.yaml"]
         .map(|name| json!({ "patch": fs::read_to_string(site.manifests("examples").join(name)).unwrap() }));
     let together = site.kustomization("together", "manifests/base", &all, &patches);

@@ -6,6 +6,7 @@ use std::thread;
 use serde_json::json;
 
 use super::Cluster;
+use super::endings::has_counted;
 use super::installing::own_pods;
 use super::policies::image_policy;
 use super::tenant::{SIGNED, images};
@@ -96,7 +97,7 @@ pub(super) fn the_webhook_is_down(cluster: &Cluster) {
     cluster.installation.stop();
 
     let refused = alice.run(&["run", "other", "--image", SIGNED]).expect(1).stderr;
-    assert!(refused.contains(NOBODY_ANSWERS) && refused.contains("connection refused"), "{refused}");
+    assert!(refused.contains(NOBODY_ANSWERS) && refused.contains("no pod is there"), "{refused}");
     // Running Pods continue, and can be deleted.
     alice.ok(&["get", "pods"]);
     alice.ok(&["delete", "pod", "plc", "--timeout=30s"]);
@@ -106,6 +107,8 @@ pub(super) fn the_webhook_is_down(cluster: &Cluster) {
     let told = || alice.ok(&["get", "events", "--field-selector=reason=FailedCreate", "--output=jsonpath={..message}"]);
     wait_patiently("the controller to be refused", || told().contains(NOBODY_ANSWERS));
     assert!(tenant.pods().is_empty());
+    // Nobody is told of the scaling. The API server counts it.
+    assert!(has_counted(cluster, "PortreeveNotReached", "admit.portreeve.svc"));
     // Portreeve's own Pods are created again by their controller.
     let own = |pods: &[serde_json::Value]| -> Vec<String> {
         pods.iter().map(|pod| pod["metadata"]["name"].as_str().unwrap().to_owned()).collect()
@@ -188,6 +191,7 @@ pub(super) fn policies_are_put_right(cluster: &Cluster) {
     };
     site.stop();
     patch("\"kind: [\""); // no webhook answers
+    assert!(has_counted(cluster, "PortreeveBypassed", "policies.portreeve.svc"));
     site.start(&cluster.control);
     wait_until("Portreeve to say that it is not ready", || site.serving().as_ref().unwrap().is_alive());
     assert!(!site.is_ready());
