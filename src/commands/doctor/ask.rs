@@ -39,6 +39,9 @@ pub(super) struct Asked {
     pub(super) offset: Option<Offset>,
 }
 
+/// What a server says of a repository, and whether it was said after a sign-in.
+type Answer = Result<(Response, bool), SessionError>;
+
 /// What a response shows of a server.
 enum Nature {
     /// It is what it should be.
@@ -103,6 +106,7 @@ impl Asking<'_> {
             }
         };
         let offset = offset(&response, before, clock::now());
+        let first = self.findings.list.len();
         let nature = match response.status {
             429 | 500..600 => Nature::Unclear(format!("answered {}", response.status)),
             300..400 => Nature::Other(format!("answered {}, a redirect, and those are not followed", response.status)),
@@ -122,6 +126,10 @@ impl Asking<'_> {
             Nature::Unclear(why) => {
                 self.add(State::Unknown, &format!("it {why}{named_by}"), "look into the server's log");
             }
+        }
+        // Before the lines about single repositories.
+        if let Some(tail @ [_, ..]) = self.findings.list.get_mut(first..) {
+            tail.rotate_right(1);
         }
         self.certificate();
         Some(Offset { server: self.target.url.to_string(), seconds: offset? })
@@ -203,7 +211,7 @@ impl Asking<'_> {
             seen.push(fingerprint);
             let answer =
                 self.get(&credentials, Scope::pull(&question.repository), &target.kind.path(&question.repository));
-            if let Ok(response) = &answer {
+            if let Ok((response, _)) = &answer {
                 nature = better(nature, self.nature_of(response));
             }
             let has_any = !credentials.get(self.deadline).is_empty();
@@ -211,32 +219,34 @@ impl Asking<'_> {
                 // For an example of a name, a token may give no right: only whether the user is known can be asked.
                 Err(_) if !question.is_real && has_any && wants_sign_in => {
                     let answer = self.get(&credentials, Scope::SIGN_IN, "/v2/");
-                    self.signed_in(question, &credentials, answer.map(drop));
+                    self.signed_in(question, &credentials, answer);
                 }
                 Err(_) if !question.is_real && !has_any => self.anonymous(question),
-                answer => self.signed_in(question, &credentials, answer.map(drop)),
+                answer => self.signed_in(question, &credentials, answer),
             }
         }
         nature
     }
 
-    fn get(&self, credentials: &Credentials<'_>, scope: Scope<'_>, path: &str) -> Result<Response, SessionError> {
-        Session::new(self.asker.client, self.server(), scope, credentials, self.deadline).get(path, MAX_BODY)
+    /// The response, and whether it took a sign-in.
+    fn get(&self, credentials: &Credentials<'_>, scope: Scope<'_>, path: &str) -> Answer {
+        let mut session = Session::new(self.asker.client, self.server(), scope, credentials, self.deadline);
+        session.get(path, MAX_BODY).map(|response| (response, session.granted().is_some()))
     }
 
-    fn signed_in(&mut self, question: &Question, credentials: &Credentials<'_>, answer: Result<(), SessionError>) {
+    fn signed_in(&mut self, question: &Question, credentials: &Credentials<'_>, answer: Answer) {
         let name = &question.credentials;
         let known = credentials.get(self.deadline);
         let first = known.first();
         match (answer, first) {
-            (Ok(()) | Err(SessionError::TooLarge { .. }), Some(credential)) => {
+            (Ok((_, true)), Some(credential)) => {
                 let which = match known.len() {
                     1 => String::new(),
                     number => format!("one of {number} credentials, the first of which is in "),
                 };
                 self.add(State::Ok, &format!("signed in for {name}, with {which}{}", credential.source), "");
             }
-            (Ok(()) | Err(SessionError::TooLarge { .. }), None) => {}
+            (Ok(_) | Err(SessionError::TooLarge { .. }), _) => {}
             (Err(SessionError::Unavailable(Unavailable { cause: UnavailableCause::SignIn, message })), first) => {
                 let (state, action) = match first {
                     Some(_) => {
