@@ -40,6 +40,7 @@ use crate::yaml;
 use crate::yaml::tree::Node;
 use check::Checker;
 use portreeve_verify::heap_size;
+use portreeve_verify::ordered;
 use portreeve_verify::tuf::FirstUse;
 use schema::DOCUMENT;
 
@@ -293,7 +294,7 @@ fn files_at(path: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     if files.is_empty() {
         return Err(ConfigError::NoFiles { directory: path.to_owned() });
     }
-    files.sort();
+    ordered::sort_by(&mut files, notes::by_name);
     Ok(files)
 }
 

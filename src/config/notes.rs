@@ -1,5 +1,6 @@
 //! Notes on a configuration: keys that do nothing, and mounted files that no key names. A configuration with notes is used.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use crate::admission::children::Children;
 use crate::admission::exempt::DEFAULT_TRUSTED_CONTROLLERS;
 use crate::schemes::WhenUnavailable;
 use crate::yaml::tree::{Node, Value};
+use portreeve_verify::ordered;
 use portreeve_verify::text::printable;
 
 /// Where the manifests mount what a pod of Portreeve reads. Below these directories each file should have a key.
@@ -108,6 +110,11 @@ fn named(config: &Config, others: &[&Path]) -> Vec<PathBuf> {
     named.map(PathBuf::as_path).chain(by_url).chain(others.iter().copied()).map(Path::to_owned).collect()
 }
 
+/// Orders the files of one directory.
+pub(super) fn by_name(a: &PathBuf, b: &PathBuf) -> Ordering {
+    a.as_os_str().cmp(b.as_os_str())
+}
+
 /// A search for files that no key names.
 struct Search<'a> {
     named: Vec<PathBuf>,
@@ -134,7 +141,7 @@ impl Search<'_> {
     fn look_below(&mut self, directory: &Path, depth: usize) {
         let Ok(entries) = fs::read_dir(directory) else { return };
         let mut paths: Vec<PathBuf> = entries.flatten().take(MAX_VISITED).map(|entry| entry.path()).collect();
-        paths.sort_unstable();
+        ordered::sort_by(&mut paths, by_name);
         for path in paths {
             self.visited += 1;
             let name = path.file_name().unwrap_or_default().as_encoded_bytes();

@@ -7,7 +7,7 @@ use crate::base::clock;
 use crate::base::context::Deadline;
 use crate::http::client::{HttpError, Response};
 use crate::http::error_body;
-use crate::keychain::{Credentials, Fingerprint, MountedCredentials};
+use crate::keychain::{Credentials, Fingerprint, Keychain, MountedCredentials, OfNamespace};
 use crate::metrics;
 use crate::registry::client::Client;
 use crate::registry::session::{Scope, Server, Session, SessionError};
@@ -29,7 +29,7 @@ pub(super) struct Asker<'a> {
     pub(super) client: &'a Client,
     pub(super) credentials: &'a MountedCredentials,
     /// Why there may be credentials that are not known here. Empty if there are none.
-    pub(super) others: &'a str,
+    pub(super) others: &'static str,
     pub(super) now: Timestamp,
 }
 
@@ -200,10 +200,12 @@ impl Asking<'_> {
         let target = self.target;
         let mut seen: Vec<Fingerprint> = Vec::new();
         let mut nature = Nature::Unclear(String::new());
-        let (real, examples): (Vec<&Question>, Vec<&Question>) = target.questions.iter().partition(|q| q.is_real);
-        for question in real.into_iter().chain(examples) {
-            let (keychain, mirror) = (self.asker.credentials, question.mirror.as_deref());
-            let credentials = Credentials::new(keychain, &question.credentials, mirror);
+        let of_namespace = OfNamespace(self.asker.credentials);
+        let in_order =
+            [true, false].into_iter().flat_map(|is_real| target.questions.iter().filter(move |q| q.is_real == is_real));
+        for question in in_order {
+            let keychain: &dyn Keychain = if question.is_stranger { &of_namespace } else { self.asker.credentials };
+            let credentials = Credentials::new(keychain, &question.credentials, question.mirror.as_deref());
             let fingerprint = credentials.get_fingerprint(self.deadline);
             if seen.contains(&fingerprint) || seen.len() >= MAX_SIGN_INS {
                 continue;
@@ -252,10 +254,10 @@ impl Asking<'_> {
                     Some(_) => {
                         (State::Wrong, "correct the user name and the password in that file, or the user's rights")
                     }
-                    None if self.asker.others.is_empty() => {
+                    None if self.others(question).is_empty() => {
                         (State::Wrong, "mount credentials for it (docs/credentials.md)")
                     }
-                    None => (State::Skipped, self.asker.others),
+                    None => (State::Skipped, self.others(question)),
                 };
                 self.add(state, &format!("not signed in for {name}: {message}"), action);
             }
@@ -265,11 +267,17 @@ impl Asking<'_> {
         }
     }
 
+    /// Why there may be credentials that are not known here.
+    fn others(&self, question: &Question) -> &'static str {
+        const STRANGER: &str = "only a namespace's policy names this server, so that no mounted credentials are sent to it; pull secrets may be";
+        if question.is_stranger { STRANGER } else { self.asker.others }
+    }
+
     /// There are no credentials for a name, and the server wants some.
     fn anonymous(&mut self, question: &Question) {
         let folder = question.credentials.rsplit_once('/').map_or(&*question.credentials, |(folder, _)| folder);
         let found = format!("it wants a sign-in, and there are no credentials for {folder}");
-        match self.asker.others {
+        match self.others(question) {
             "" => self.add(State::Note, &found, "mount credentials for it, unless all is public (docs/credentials.md)"),
             others => self.add(State::Skipped, &found, others),
         }

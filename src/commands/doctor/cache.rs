@@ -2,15 +2,17 @@
 //! name of its own, and removed.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::files::{IN_THE_POD, is_elsewhere};
 use super::finding::{Findings, State};
+use super::in_time;
 use crate::base::context::Deadline;
+use crate::base::side_by_side::Slot;
 use crate::config::Config;
 use crate::schemes::notary::store::{StoredIndexes, stored_indexes};
 use crate::schemes::storage::atomic_files::AtomicFiles;
-use crate::schemes::storage::readers::Readers;
 use portreeve_verify::heap_size;
 
 const CHECK: &str = "trust_cache";
@@ -45,7 +47,10 @@ pub(super) fn examine(config: &Config, deadline: Deadline, findings: &mut Findin
     }
     let patience = deadline.at_most(PATIENCE).remaining().unwrap_or_default();
     let place = directory.clone();
-    let Some(seen) = Readers::default().run(patience, move || look(&place)) else {
+    let seen = Arc::new(Slot::new());
+    let ours = Arc::clone(&seen);
+    in_time(patience, Box::new(move || ours.put(look(&place))));
+    let Some(seen) = seen.take() else {
         let action = "look at the volume: until it answers, images of repositories that are not in memory are denied";
         findings.add(State::Unknown, CHECK, &subject, "the disk does not answer", action);
         return None;

@@ -2,7 +2,6 @@
 //! seem to have expired, or not to be valid yet.
 
 use super::finding::{Findings, State, span};
-use portreeve_verify::ordered;
 use portreeve_verify::tuf::stored_time;
 
 /// Clocks that differ by more than this many seconds are wrong. Token services allow about as much.
@@ -17,25 +16,27 @@ pub(super) struct Offset {
 /// Compares the clocks. Where most servers agree with each other, the one that does not is wrong.
 pub(super) fn compare(offsets: &[Offset], asked: usize, findings: &mut Findings) {
     const CHECK: &str = "clock";
-    let mut seconds: Vec<i64> = offsets.iter().map(|offset| offset.seconds).collect();
-    ordered::sort_by(&mut seconds, |a: &i64, b: &i64| a.cmp(b));
-    let Some(&median) = seconds.get(seconds.len() / 2) else {
+    let is_off = |seconds: i64| seconds.saturating_abs() > TOLERANCE;
+    let agreeing = |Offset { seconds, .. }: &Offset| {
+        let agree = offsets.iter().filter(|other| !is_off(other.seconds.saturating_sub(*seconds))).count();
+        (agree, *seconds)
+    };
+    let Some((agree, common)) = offsets.iter().map(agreeing).max_by_key(|(agree, _)| *agree) else {
         // A server that could not be asked has a line of its own.
         let found = if asked == 0 { "there is no server to compare it with" } else { "no server has told its time" };
         return findings.add(State::Skipped, CHECK, "", found, "");
     };
-    let is_off = |seconds: i64| seconds.saturating_abs() > TOLERANCE;
-    let agree = seconds.iter().filter(|other| !is_off(other.saturating_sub(median))).count();
+    let count = offsets.len();
     let set_clocks = "set the clocks by NTP, on the nodes and on the servers";
-    if is_off(median) && seconds.len() > 1 && 2 * agree > seconds.len() {
-        let direction = if median > 0 { "behind" } else { "ahead of" };
-        let found = format!("this machine is {} {direction} {agree} of {} servers", span(median), seconds.len());
+    if is_off(common) && count > 1 && 2 * agree > count {
+        let direction = if common > 0 { "behind" } else { "ahead of" };
+        let found = format!("this machine is {} {direction} {agree} of {count} servers", span(common));
         return findings.add(State::Wrong, CHECK, "", &found, "set this machine's clock by NTP");
     }
     let mut off = offsets.iter().filter(|offset| is_off(offset.seconds)).peekable();
     if off.peek().is_none() {
-        let servers = if seconds.len() == 1 { "server" } else { "servers" };
-        return findings.ok(CHECK, "", &format!("agrees with {} {servers}", seconds.len()));
+        let servers = if count == 1 { "server" } else { "servers" };
+        return findings.ok(CHECK, "", &format!("agrees with {count} {servers}"));
     }
     for Offset { server, seconds } in off {
         let direction = if *seconds > 0 { "ahead of" } else { "behind" };

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use super::finding::{Findings, State};
+use super::in_time;
 use crate::base::context::Deadline;
 use crate::base::ending::{Ending, EndingKind};
+use crate::base::side_by_side::Slot;
 use crate::commands::endings;
 use crate::config::Config;
-use crate::schemes::storage::readers::Readers;
 use crate::webhook::Engine;
 
 /// The most of one kind that are printed.
@@ -17,7 +18,10 @@ const MAX_OF_KIND: usize = 20;
 pub(super) fn examine(config: &Config, engine: &Arc<Engine>, deadline: Deadline, findings: &mut Findings) {
     let (config, engine, now) = (config.clone(), Arc::clone(engine), findings.now);
     let patience = deadline.half().remaining().unwrap_or_default();
-    let Some(endings) = Readers::default().run(patience, move || endings::collect(&config, &engine, now)) else {
+    let found = Arc::new(Slot::new());
+    let ours = Arc::clone(&found);
+    in_time(patience, Box::new(move || ours.put(endings::collect(&config, &engine, now))));
+    let Some(endings) = found.take() else {
         let action = "look at the volume of trust.cache";
         return findings.add(State::Unknown, "endings", "", "the disk does not answer", action);
     };

@@ -16,6 +16,7 @@ mod servers;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use super::ExitStatus;
@@ -104,6 +105,16 @@ fn examine(config: &Config, given: &[PathBuf], deadline: Deadline) -> Findings {
     }
     limits::examine(config, &mut findings);
     findings
+}
+
+/// Runs a job on a thread of its own, and waits for it as long as this: a volume may not answer. One function for all jobs,
+/// because a thread's code is there once for each type.
+fn in_time(patience: Duration, job: Box<dyn FnOnce() + Send>) {
+    let end = Deadline::after(patience);
+    let Ok(thread) = thread::Builder::new().name("disk".to_owned()).spawn(job) else { return };
+    while !thread.is_finished() && end.remaining().is_some() {
+        thread::sleep(Duration::from_millis(2));
+    }
 }
 
 /// Asks all servers, and compares their clocks with this machine's.

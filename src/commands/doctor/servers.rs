@@ -32,6 +32,8 @@ pub(super) struct Target {
     /// The first policy or key that names it, and how many more there are.
     pub(super) named_by: String,
     pub(super) more: usize,
+    /// Do only policies of namespaces name it?
+    pub(super) is_delegated: bool,
     pub(super) questions: Vec<Question>,
 }
 
@@ -43,6 +45,8 @@ pub(super) struct Question {
     /// The name whose credentials are sent, and another one whose credentials are tried first.
     pub(super) credentials: String,
     pub(super) mirror: Option<String>,
+    /// Has a namespace's own policy named the server? Then it is sent no mounted credentials.
+    pub(super) is_stranger: bool,
     /// Is it the name of a repository, or an example of the names that a pattern matches?
     pub(super) is_real: bool,
 }
@@ -86,7 +90,7 @@ impl Servers {
         for (host, server) in config.trust.servers.configured() {
             let image = Reference::parse(&format!("{host}/{EXAMPLE}")).ok();
             let question = image.and_then(|image| Gun::of(&image).ok()).map(|gun| Question::of(gun.as_str(), false));
-            servers.add_server(server, &format!("trust.servers, {host}"), question);
+            servers.add_server(server, &format!("trust.servers, {host}"), false, question);
         }
         let keys =
             config.registries.configured_endpoints().map(|(host, _)| (format!("{host}/"), "registries.endpoints"));
@@ -110,7 +114,7 @@ impl Servers {
         let Some((image, is_real)) = example else {
             // The pattern names no registry: the server's repositories are not known.
             if let Some(server) = &check.server {
-                self.add_server(server, &named_by, None);
+                self.add_server(server, &named_by, rule.is_delegated, None);
             }
             return;
         };
@@ -124,13 +128,16 @@ impl Servers {
             }
             return;
         };
-        // As the scheme has it: a server that was found by the signed name sees no credentials of the mirror.
-        let may_see = check.server.is_some()
+        // As the scheme has it: a server that was found by the signed name sees no credentials of the mirror, and one that a
+        // namespace's people name sees no mounted ones.
+        let is_configured = configured(gun.host()).is_some_and(|own| own == server);
+        let is_stranger = rule.is_delegated && check.server.is_some() && !is_configured;
+        let may_see = (check.server.is_some() && (is_stranger || !rule.is_delegated))
             || image.host() == gun.host()
             || configured(image.host()).is_some_and(|own| own == server);
         let mirror = may_see.then(|| image.repository().to_owned()).filter(|mirror| mirror != gun.as_str());
-        let question = Question { mirror, ..Question::of(gun.as_str(), *is_real) };
-        self.add_server(&server, &named_by, Some(question));
+        let question = Question { mirror, is_stranger, ..Question::of(gun.as_str(), *is_real) };
+        self.add_server(&server, &named_by, is_stranger, Some(question));
     }
 
     /// The places of an image and of its signatures.
@@ -140,17 +147,17 @@ impl Servers {
             match place {
                 Place::Layout { directory, .. } => self.add_directory(directory, named_by),
                 Place::Registry { url, repository, credentials } => {
-                    let question = Question { repository, credentials, mirror: None, is_real };
-                    self.add(Kind::Registry, &url, named_by, Some(question));
+                    let question = Question { repository, credentials, mirror: None, is_stranger: false, is_real };
+                    self.add(Kind::Registry, &url, named_by, false, Some(question));
                 }
             }
         }
     }
 
-    fn add_server(&mut self, server: &TrustServer, named_by: &str, question: Option<Question>) {
+    fn add_server(&mut self, server: &TrustServer, named_by: &str, is_delegated: bool, question: Option<Question>) {
         match (server.directory(), server.remote()) {
             (Some(directory), _) => self.add_directory(directory.to_owned(), named_by),
-            (None, Some(url)) => self.add(Kind::TrustServer, url, named_by, question),
+            (None, Some(url)) => self.add(Kind::TrustServer, url, named_by, is_delegated, question),
             (None, None) => {}
         }
     }
@@ -161,7 +168,7 @@ impl Servers {
         }
     }
 
-    fn add(&mut self, kind: Kind, url: &ServerUrl, named_by: &str, question: Option<Question>) {
+    fn add(&mut self, kind: Kind, url: &ServerUrl, named_by: &str, is_delegated: bool, question: Option<Question>) {
         let known = self.targets.iter().position(|target| target.kind == kind && target.url == *url);
         let at = match known {
             Some(at) => at,
@@ -171,11 +178,12 @@ impl Servers {
             }
             None => {
                 let (url, named_by) = (url.clone(), named_by.to_owned());
-                self.targets.push(Target { kind, url, named_by, more: 0, questions: Vec::new() });
+                self.targets.push(Target { kind, url, named_by, more: 0, is_delegated, questions: Vec::new() });
                 self.targets.len() - 1
             }
         };
         let Some(target) = self.targets.get_mut(at) else { return };
+        target.is_delegated &= is_delegated;
         target.more += usize::from(known.is_some() && target.named_by != named_by);
         if let Some(question) = question
             && target.questions.len() < MAX_QUESTIONS
@@ -191,7 +199,10 @@ impl Target {
     fn ask_about_stored(&mut self, stored: &[(String, String)]) {
         let guns = || stored.iter().filter(|(server, _)| server == self.url.as_str()).map(|(_, gun)| gun);
         if self.questions.is_empty() {
-            self.questions = guns().take(MAX_QUESTIONS).map(|gun| Question::of(gun, true)).collect();
+            self.questions = guns()
+                .take(MAX_QUESTIONS)
+                .map(|gun| Question { is_stranger: self.is_delegated, ..Question::of(gun, true) })
+                .collect();
             return;
         }
         let is_example = |question: &&mut Question| !question.is_real && question.mirror.is_none();
@@ -199,7 +210,7 @@ impl Target {
             let folder = question.repository.strip_suffix(EXAMPLE).unwrap_or(&question.repository);
             let real = stored.iter().find(|(server, gun)| server == self.url.as_str() && gun.starts_with(folder));
             if let Some((_, gun)) = real {
-                *question = Question::of(gun, true);
+                *question = Question { is_stranger: question.is_stranger, ..Question::of(gun, true) };
             }
         }
     }
@@ -207,7 +218,13 @@ impl Target {
 
 impl Question {
     fn of(repository: &str, is_real: bool) -> Self {
-        Self { repository: repository.to_owned(), credentials: repository.to_owned(), mirror: None, is_real }
+        Self {
+            repository: repository.to_owned(),
+            credentials: repository.to_owned(),
+            mirror: None,
+            is_stranger: false,
+            is_real,
+        }
     }
 }
 

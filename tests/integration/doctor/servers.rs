@@ -7,7 +7,7 @@ use std::thread;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use portreeve_test_support::cosign::Key;
-use portreeve_test_support::trust_server::TrustServer;
+use portreeve_test_support::trust_server::{SignIn, TrustServer};
 use serde_json::json;
 
 use super::*;
@@ -16,7 +16,7 @@ use crate::notary::{RealNotary, needs_notary};
 use crate::plant::{PASSWORD, USER};
 use crate::producers::Producers;
 use crate::registries::{self, RealRegistry};
-use crate::review::{cosign_policy_for, policy_for};
+use crate::review::{cosign_policy_for, in_namespace, policy_for};
 use crate::token::TokenService;
 
 /// A policy that asks this trust server about all images of a registry.
@@ -226,6 +226,26 @@ fn a_sign_in_is_told_apart_from_a_right() {
     let report = doctor(&site, &[], WRONG);
     let finding = report.has("wrong", "trust_server", "not signed in for registry.local:9001/plant/plc");
     assert!(text_of(finding).contains("got a token, but was answered 401"), "{finding}");
+}
+
+#[test]
+fn a_server_of_a_namespace_s_people_sees_no_mounted_credentials() {
+    let server = TrustServer::start();
+    server.require(SignIn::Basic(vec![(USER.to_owned(), PASSWORD.to_owned())]));
+    let mut site = sound();
+    site.config["trust"]["ca"] = json!(site.file("ca.pem", server.ca_pem()));
+    site.pull_secret("notary", "registry.local:9001", USER, PASSWORD);
+    let policy = in_namespace(trusting(&server.url()), "line-1");
+    let file = site.file("own/line-1/plant.yaml", &policy.to_string());
+    site.config["namespacePolicies"] = json!(file.parent().unwrap().parent().unwrap());
+    let has_seen_one = || server.requests().iter().any(|request| request.authorization.is_some());
+    let report = doctor(&site, &[], WELL);
+    report.has("skipped", "trust_server", "no mounted credentials are sent to it");
+    assert!(server.count("/plant/") > 0 && !has_seen_one(), "{:?}", server.requests());
+    // The configuration names it as well.
+    site.config["trust"]["servers"] = json!({ "registry.local:9001": server.url() });
+    doctor(&site, &[], WELL).has("ok", "trust_server", "signed in for registry.local:9001/plant/");
+    assert!(has_seen_one());
 }
 
 #[test]

@@ -23,7 +23,7 @@ fn told(servers: &Servers) -> Vec<String> {
         let questions: Vec<String> = target
             .questions
             .iter()
-            .map(|Question { repository, credentials, mirror, is_real }| {
+            .map(|Question { repository, credentials, mirror, is_real, .. }| {
                 let mirror = mirror.as_ref().map(|mirror| format!("{mirror}, ")).unwrap_or_default();
                 format!("{}{repository} ({mirror}{credentials})", if *is_real { "" } else { "~" })
             })
