@@ -87,12 +87,7 @@ pub(super) const OPTIONS: &[OptionHelp] = &[
         &["serve", "review", "check", "export", "doctor", "lint"],
         "the configuration, or a directory of files",
     ),
-    takes(
-        "policies",
-        "DIR",
-        &["serve", "export"],
-        "a directory of policies, instead of the configured ones; repeatable",
-    ),
+    takes("policies", "DIR", &["serve"], "a directory of policies, instead of the configured ones; repeatable"),
     takes(
         "policies",
         "PATH",

@@ -1,4 +1,4 @@
-//! The report on one image, as `--output json` prints it. docs/operations.md lists its keys.
+//! The report on one image, as `--output json` prints it. docs/commands.md lists its keys.
 
 use std::collections::BTreeMap;
 

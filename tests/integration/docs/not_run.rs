@@ -31,6 +31,12 @@ pub(super) const NOT_RUN: &[(&str, &str, &str)] = &[
         NAMES,
     ),
     (
+        "docs/commands.md",
+        "kubectl -n portreeve create job review-now --from=cronjob/portreeve-review",
+        "it needs a kubelet; cluster/reviewing.rs runs the Job as kubelet does",
+    ),
+    ("docs/commands.md", "kubectl set image --local -f deployment.yaml plc=\"$image\" -o yaml", NAMES),
+    (
         "docs/doctor.md",
         "kubectl -n portreeve exec deploy/portreeve -- /portreeve doctor",
         "it needs a kubelet; tests/integration/doctor/pod.rs runs it as a pod does",

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use serde_json::json;
+
 use crate::process::run;
 
 /// Writes what the commands of this name need.
@@ -16,6 +18,31 @@ pub(crate) fn prepare(name: &str, directory: &Path) {
             fs::create_dir(directory.join("new")).unwrap();
             let manifests = [directory.join("manifests"), directory.join("new/manifests")];
             run(Command::new("cp").arg("-r").args(manifests), "").expect(0);
+        }
+        "commands" => {
+            let image = "registry.local:9001/platform/tool:1";
+            let workload = json!({
+                "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "tool" },
+                "spec": {
+                    "selector": { "matchLabels": { "app": "tool" } },
+                    "template": {
+                        "metadata": { "labels": { "app": "tool" } },
+                        "spec": { "containers": [{ "name": "tool", "image": image }] },
+                    },
+                },
+            });
+            let service = json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": "tool" } });
+            let kustomization = json!({ "resources": ["deployment.json"], "namePrefix": "site-" });
+            for (directory_name, name, content) in [
+                ("k8s", "deployment.json", &workload),
+                ("k8s", "service.json", &service),
+                ("overlay", "deployment.json", &workload),
+                ("overlay", "kustomization.yaml", &kustomization),
+                ("", "configuration.yaml", &json!({ "log": { "level": "warn" } })),
+            ] {
+                fs::create_dir_all(directory.join(directory_name)).unwrap();
+                fs::write(directory.join(directory_name).join(name), content.to_string()).unwrap();
+            }
         }
         "policies" => {
             fs::create_dir(directory.join("policies")).unwrap();
