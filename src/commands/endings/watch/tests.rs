@@ -27,10 +27,10 @@ fn each_thing_is_named_once_a_day_and_at_once() {
     let mut log = DailyLog::default();
     let (one, two) = (ending(EndingKind::TrustCa, "one", 9), ending(EndingKind::Targets, "two", 3));
     let far = ending(EndingKind::ClientCa, "far", 15);
-    assert_eq!(told(&mut log, &[far.clone()], HOUR * 0), None);
+    assert_eq!(told(&mut log, std::slice::from_ref(&far), Duration::ZERO), None);
     // At once, whenever the process started.
-    assert_eq!(told(&mut log, &[one.clone(), far.clone()], HOUR), warned(&["one"]));
-    assert_eq!(told(&mut log, &[one.clone()], HOUR + LOOK_EVERY), None);
+    assert_eq!(told(&mut log, &[one.clone(), far], HOUR), warned(&["one"]));
+    assert_eq!(told(&mut log, std::slice::from_ref(&one), HOUR + LOOK_EVERY), None);
     // What comes later is named at once, alone.
     let both = [one.clone(), two.clone()];
     assert_eq!(told(&mut log, &both, HOUR * 3), warned(&["two"]));
