@@ -37,11 +37,11 @@ impl Files {
         if !path.is_dir() {
             return Ok(Self { files: vec![path.to_owned()], directories: Vec::new() });
         }
-        let has = |name: &&str| path.join(name).is_file();
-        if KUSTOMIZATIONS.iter().any(|name| has(&name)) {
+        let has = |name: &str| path.join(name).is_file();
+        if KUSTOMIZATIONS.into_iter().any(has) {
             return Err(KUSTOMIZATION.to_owned());
         }
-        if has(&"Chart.yaml") {
+        if has("Chart.yaml") {
             return Err(CHART.to_owned());
         }
         let mut found = Self::default();
