@@ -18,7 +18,6 @@ pub(super) const NOT_RUN: &[(&str, &str, &str)] = &[
         BUILDS,
     ),
     ("README.md", "portreeve lint policies/", NAMES),
-    ("README.md", "kubectl apply -f manifests/base/namespace.yaml", "docs/install.md has the same commands"),
     ("docs/configuration.md", "portreeve serve --config portreeve.yaml", "it does not end; most tests run it"),
     ("docs/configuration.md", "cargo run --release -p certs-gen -- --out site/certs", BUILDS),
     ("docs/cosign.md", "cosign generate-key-pair", PLACEHOLDERS),
