@@ -294,7 +294,7 @@ fn files_at(path: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     if files.is_empty() {
         return Err(ConfigError::NoFiles { directory: path.to_owned() });
     }
-    ordered::sort_by(&mut files, notes::by_name);
+    ordered::sort_by(&mut files, |a, b| notes::by_name(a, b));
     Ok(files)
 }
 

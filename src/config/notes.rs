@@ -111,7 +111,7 @@ fn named(config: &Config, others: &[&Path]) -> Vec<PathBuf> {
 }
 
 /// Orders the files of one directory.
-pub(super) fn by_name(a: &PathBuf, b: &PathBuf) -> Ordering {
+pub(super) fn by_name(a: &Path, b: &Path) -> Ordering {
     a.as_os_str().cmp(b.as_os_str())
 }
 
@@ -141,7 +141,7 @@ impl Search<'_> {
     fn look_below(&mut self, directory: &Path, depth: usize) {
         let Ok(entries) = fs::read_dir(directory) else { return };
         let mut paths: Vec<PathBuf> = entries.flatten().take(MAX_VISITED).map(|entry| entry.path()).collect();
-        ordered::sort_by(&mut paths, by_name);
+        ordered::sort_by(&mut paths, |a, b| by_name(a, b));
         for path in paths {
             self.visited += 1;
             let name = path.file_name().unwrap_or_default().as_encoded_bytes();
