@@ -220,7 +220,10 @@ fn check(request: &PolicyRequest, policies: Option<&PolicySet>) -> Result<Vec<St
             files.len()
         ));
     }
-    let problems = match check_data(&files, &owner) {
+    // Before it is mounted, a namespace's ConfigMap is created without policies.
+    let is_to_come = files.is_empty() && matches!(Owner::of_config_map(name), Some(Owner::Namespace(_)));
+    let checked = if is_to_come { Ok(PolicySet::default()) } else { check_data(&files, &owner) };
+    let problems = match checked {
         Ok(set) => {
             let warning = |note: String| printable(&["portreeve: ", &note].concat(), WARNING_CHARACTERS);
             let notes = set.notes();
@@ -369,11 +372,15 @@ mod tests {
     fn a_config_map_that_is_not_mounted_is_warned_of() {
         let policies = mounted();
         let labels = json!({ "app.kubernetes.io/name": "portreeve", "app.kubernetes.io/component": "policy" });
-        let object = |key: &str, text: &str| json!({ "metadata": { "labels": labels }, "data": { key: text } });
+        let object = |key: &str, text: &str| match key {
+            "" => json!({ "metadata": { "labels": labels } }),
+            _ => json!({ "metadata": { "labels": labels }, "data": { key: text } }),
+        };
         for (name, key, text, warned) in [
             ("portreeve-policies", "p.yaml", GOOD.to_owned(), ""),
             ("portreeve-policies-line-1", "p.yaml", own("line-1"), ""),
             ("portreeve-policies-line-2", "p.yaml", own("line-2"), "the directory line-2 below namespacePolicies"),
+            ("portreeve-policies-line-2", "", String::new(), "the directory line-2 below namespacePolicies"),
             // Such a name comes from a kustomization that adds a hash.
             ("portreeve-policies-7t6k5m2f4h", "p.yaml", GOOD.to_owned(), "is not mounted"),
             ("second", "p.yaml", GOOD.to_owned(), "the site's policies are in portreeve-policies"),
