@@ -35,6 +35,12 @@ impl Run {
 /// Runs a program to its end.
 #[track_caller]
 pub(crate) fn run(command: &mut Command, stdin: &str) -> Run {
+    run_within(PATIENCE, command, stdin)
+}
+
+/// The same with another limit of time.
+#[track_caller]
+pub(crate) fn run_within(patience: Duration, command: &mut Command, stdin: &str) -> Run {
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -48,10 +54,10 @@ pub(crate) fn run(command: &mut Command, stdin: &str) -> Run {
     });
     let stdout = collect(child.stdout.take().unwrap());
     let stderr = collect(child.stderr.take().unwrap());
-    let status = wait(&mut child, PATIENCE).unwrap_or_else(|| {
+    let status = wait(&mut child, patience).unwrap_or_else(|| {
         let _ = child.kill();
         let _ = child.wait();
-        panic!("{command:?} had not ended after {PATIENCE:?}")
+        panic!("{command:?} had not ended after {patience:?}")
     });
     Run { status, stdout: stdout.join().unwrap(), stderr: stderr.join().unwrap() }
 }

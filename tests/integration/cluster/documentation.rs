@@ -1,7 +1,8 @@
 //! The commands of the documentation against a real API server. `crate::docs` says which blocks these are.
 //!
-//! One control plane serves all scripts, one after the other: what a script leaves is removed before the next one. kubelet's part
-//! is played (`kubelet.rs`), and so is cert-manager's.
+//! One control plane serves all scripts, one after the other. What a script that installs leaves is removed before the next one;
+//! the others share one installation, which is put right between them. kubelet's part is played (`kubelet.rs`), and so is
+//! cert-manager's.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,8 +35,16 @@ fn the_documentations_commands_work_in_a_real_cluster() {
         failed.extend(outcome.err());
         site.remove_everything();
     };
-    for script in scripts().iter().filter(|script| script.needs_a_cluster() && script.name.contains(&word)) {
-        show(&script.name, site.follows(script));
+    let (mut installed, installing): (Vec<Script>, Vec<Script>) = scripts()
+        .into_iter()
+        .filter(|script| script.needs_a_cluster() && script.name.contains(&word))
+        .partition(|script| script.name.starts_with("installed-"));
+    for script in installing {
+        show(&script.name, site.follows(&script));
+    }
+    installed.sort_by_key(|script| script.name == "installed-uninstall");
+    if !installed.is_empty() {
+        show("everything in one installation", site.has_installed(&installed));
     }
     if word.is_empty() || "wrong".contains(&word) {
         show("a wrong image name locks nothing", site.gives_a_wrong_image_name());
@@ -53,17 +62,39 @@ struct Operator {
 }
 
 impl Operator {
-    /// Runs a script in a shell of its own. The name says what is there before.
+    /// Runs a script in a shell of its own.
     fn follows(&self, script: &Script) -> Result<String, String> {
         let shell = self.shell();
         self.prepare(&script.name);
         crate::docs::prepared::prepare(&script.name, shell.directory());
+        self.alive(&shell, || shell.run(script))
+    }
+
+    /// Installs by hand, and runs scripts that need this. Before each, the site's files, what is applied and the policy are as at
+    /// the beginning.
+    fn has_installed(&self, scripts: &[Script]) -> Result<String, String> {
+        let shell = self.shell();
+        self.prepare("installed-");
+        let mut failed = Vec::new();
         self.alive(&shell, || {
-            if script.name.starts_with("installed-") {
-                shell.run(&by_hand())?;
+            shell.run(&by_hand())?;
+            shell.bash("cp -r site ../$(basename $PWD)-site")?;
+            for script in scripts {
+                shell.bash(
+                    "rm -rf site && cp -r ../$(basename $PWD)-site site
+                     kubectl apply -k site
+                     kubectl -n portreeve rollout status deployment portreeve --timeout=5m
+                     kubectl replace -f manifests/first-policy.yaml",
+                )?;
+                crate::docs::prepared::prepare(&script.name, shell.directory());
+                let outcome = shell.run(script);
+                let line = format!("cluster: {} ... {}\n", script.name, if outcome.is_ok() { "ok" } else { "FAILED" });
+                let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
+                failed.extend(outcome.err());
             }
-            shell.run(script)
-        })
+            shell.bash("rm -rf ../$(basename $PWD)-site")
+        })?;
+        if failed.is_empty() { Ok(String::new()) } else { Err(failed.join("\n\n")) }
     }
 
     /// Installs by hand, with a slip in the name of the image. The commands must end before the webhooks are there.
@@ -110,7 +141,8 @@ impl Operator {
             scope.spawn(|| {
                 let mut kubelet = Kubelet::new(&self.control, &self.pki);
                 while !over.load(Ordering::SeqCst) {
-                    kubelet.sync();
+                    // An object may be deleted between two looks, and kubelet tries again.
+                    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| kubelet.sync()));
                     self.issue();
                     let now = kubelet.root();
                     let mut known = root.lock().unwrap();

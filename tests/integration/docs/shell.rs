@@ -6,11 +6,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Once;
+use std::time::Duration;
 
 use portreeve_test_support::temp::TempDir;
 
 use super::blocks::Script;
-use crate::process::run;
+use crate::process::{run, run_within};
 use crate::product::executable;
 
 /// A directory, and the programs.
@@ -52,6 +53,11 @@ impl Shell {
         fs::rename(fresh, self.programs.path().join(name)).unwrap();
     }
 
+    /// Runs lines that are in no page.
+    pub(crate) fn bash(&self, lines: &str) -> Result<String, String> {
+        self.execute("a step of the test", &format!("set -eu\nexec 2>&1\n{lines}\n"))
+    }
+
     /// Runs a script. If it fails: the place of the block, and all output.
     pub(crate) fn run(&self, script: &Script) -> Result<String, String> {
         let mut text = "set -eu\nexec 2>&1\n".to_owned();
@@ -66,13 +72,17 @@ impl Shell {
                     writeln!(text, "test $status = {} || {{ echo \"exit status $status\"; exit 1; }}", block.status);
             }
         }
+        self.execute(&script.name, &text)
+    }
+
+    fn execute(&self, name: &str, text: &str) -> Result<String, String> {
         let path = format!("{}:/usr/bin:/bin:/usr/sbin:/sbin", self.programs.path().display());
         let mut command = Command::new("/bin/bash");
         command.env_clear().env("PATH", path).env("HOME", self.directory()).current_dir(self.directory());
-        let ended = run(command.arg("-c").arg(text), "");
+        let ended = run_within(Duration::from_secs(400), command.arg("-c").arg(text), "");
         match ended.status {
             Some(0) => Ok(ended.stdout),
-            status => Err(format!("--- {}: exit status {status:?}\n{}", script.name, ended.text())),
+            status => Err(format!("--- {name}: exit status {status:?}\n{}", ended.text())),
         }
     }
 }
