@@ -186,7 +186,7 @@ fn needed() -> Option<PathBuf> {
     let is_root = || run(Command::new("id").arg("-u"), "").stdout.trim() == "0";
     let has = |program: &str| Command::new(program).arg("--version").output().is_ok();
     let missing = match &binary {
-        None => "a static binary: cargo build --release --target <machine>-unknown-linux-musl, or PORTREEVE_STATIC",
+        None => "a static binary: tools/build-static <machine> portreeve, or PORTREEVE_STATIC",
         Some(_) if !has("docker-registry") => "docker-registry (Debian package docker-registry)",
         Some(_) if !has("skopeo") => "skopeo (Debian package skopeo)",
         Some(_) if !is_root() => "root, for an empty root directory",
