@@ -4,7 +4,6 @@
 //! What is reviewed never says by itself that it is exempt: webhook configurations and namespaces are read only from files that
 //! the operator names for this, or from the API server. Where it is not known whether an object is exempt, it is reviewed.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::Value;
@@ -30,7 +29,7 @@ pub(super) struct Webhooks {
     /// A pair for each webhook; empty if no configuration was read.
     selectors: Vec<Selectors>,
     /// The labels of the namespaces that are known.
-    namespaces: BTreeMap<String, Labels>,
+    namespaces: Vec<(String, Labels)>,
 }
 
 #[derive(Debug)]
@@ -111,7 +110,7 @@ impl Webhooks {
     /// Adds the labels of a namespace.
     pub(super) fn add_namespace(&mut self, namespace: &Value) {
         if let Some(name) = namespace.pointer("/metadata/name").and_then(Value::as_str) {
-            self.namespaces.insert(name.to_owned(), labels_of(namespace.pointer("/metadata/labels")));
+            self.namespaces.push((name.to_owned(), labels_of(namespace.pointer("/metadata/labels"))));
         }
     }
 
@@ -123,7 +122,7 @@ impl Webhooks {
             return (namespace == self.own_namespace)
                 .then(|| format!("namespace {} is Portreeve's own, which is exempt", shown()));
         }
-        let known = self.namespaces.get(namespace);
+        let known = self.namespaces.iter().find(|(name, _)| name == namespace).map(|(_, labels)| labels);
         let of_namespace = |key: &str| match known.and_then(|labels| find(labels, key)) {
             // No namespace can have another one.
             _ if key == NAME => Label::Is(namespace),
