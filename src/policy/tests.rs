@@ -4,9 +4,9 @@ use std::path::Path;
 
 use portreeve_test_support::signer::Key;
 
-use super::document::read_text;
+use super::{Checked, check_manifests};
 
-/// Blocks of YAML with a policy: a whole document, an entry of `repositories`, or a `policy` alone.
+/// Blocks of YAML with a policy: a whole document or ConfigMap, an entry of `repositories`, or a `policy` alone.
 fn policies(page: &str) -> Vec<String> {
     let blocks = page.split("```yaml\n").skip(1).filter_map(|rest| rest.split_once("```").map(|(block, _)| block));
     let policies = blocks.filter(|block| block.contains("policy:\n"));
@@ -51,10 +51,10 @@ fn the_policies_of_the_documentation_are_right() {
         let found = policies(&std::fs::read_to_string(root.join(page)).unwrap());
         assert!(found.len() >= count, "{page}: {found:#?}");
         for text in found {
-            let (documents, problems) = read_text(&text, Path::new(page));
-            let problems: Vec<String> = problems.into_list().iter().map(ToString::to_string).collect();
-            assert_eq!(problems, Vec::<String>::new(), "{text}");
-            assert!(documents.iter().any(|document| !document.rules.is_empty()), "{page}: {text}");
+            let mut checked = Checked::default();
+            check_manifests(&text, Path::new(page), &mut checked);
+            let set = checked.finish().unwrap_or_else(|problems| panic!("{page}: {problems:#?}\n{text}"));
+            assert!(set.rules().count() > 0, "{page}: {text}");
         }
     }
 }
