@@ -14,7 +14,8 @@ pub fn check(data: &[u8]) {
     let mut checked = Checked::default();
     policy::check_manifests(text, Path::new("policy.yaml"), &mut checked);
     told(text, &checked.finish());
-    let result = policy::check_data(&BTreeMap::from([("policy.yaml".to_owned(), text.to_owned())]), &policy::Owner::Site);
+    let result =
+        policy::check_data(&BTreeMap::from([("policy.yaml".to_owned(), text.to_owned())]), &policy::Owner::Site);
     told(text, &result);
     let Ok(set) = result else { return };
     // An obvious reading: every repository with `trust.enabled: true`, `cosign` or `anyOf` has a rule that requires checks, and

@@ -296,5 +296,5 @@ impl Operator {
 /// The commands that install Portreeve by hand.
 fn by_hand() -> Script {
     let found = scripts().into_iter().find(|script| script.name == "cluster-by-hand");
-    found.expect("docs/install.md installs by hand")
+    found.unwrap_or_else(|| panic!("docs/install.md installs by hand"))
 }

@@ -93,12 +93,11 @@ pub(crate) fn in_page(page: &str, text: &str) -> Vec<Block> {
             }
             None => {}
             Some(_) if words == "```" => found.extend(open.take().and_then(|(_, block)| block)),
-            Some((indent, block)) => {
-                if let Some(block) = block {
-                    block.text.push_str(line.get(*indent..).unwrap_or_default());
-                    block.text.push('\n');
-                }
+            Some((indent, Some(block))) => {
+                block.text.push_str(line.get(*indent..).unwrap_or_default());
+                block.text.push('\n');
             }
+            Some((_, None)) => {}
         }
     }
     assert!(open.is_none(), "{page}: a block has no end");
