@@ -69,6 +69,8 @@ fn values_make_what_components_make() {
     compare(&["edge-simplex", "cert-manager"], &values);
     let values = [&BY_CERT_MANAGER[..], &["kubernetesCredentials=true"]].concat();
     compare(&["cert-manager", "api-credentials"], &values);
+    let values = [&BY_CERT_MANAGER[..], &["reviewCronJob=true"]].concat();
+    compare(&["cert-manager", "review-cronjob"], &values);
     let values = [&BY_CERT_MANAGER[..], &["compareChildren=true", "AllowAdmissionSkip=true"]].concat();
     compare(&["cert-manager", "compare-children", "skip-label"], &values);
 }
