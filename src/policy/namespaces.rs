@@ -4,7 +4,7 @@
 //! stay in force. If there are none, every image of that namespace is denied: its ClusterImagePolicies could ask for less. A
 //! ConfigMap that is absent or empty holds no policies, so that the ClusterImagePolicies count.
 
-use std::collections::BTreeMap;
+use std::mem;
 use std::path::Path;
 use std::sync::Arc;
 use std::{fs, io};
@@ -23,9 +23,9 @@ const MAX_NAMESPACES: usize = 1_000;
 /// The most characters of a fault in the denial of an image.
 const FAULT_CHARACTERS: usize = 600;
 
-/// The namespaces that have a directory of their own.
+/// The namespaces that have a directory of their own, in the order of their names.
 #[derive(Clone, Debug, Default)]
-pub struct Namespaces(BTreeMap<String, Own>);
+pub struct Namespaces(Vec<(String, Own)>);
 
 /// The policies of one namespace.
 #[derive(Clone, Debug)]
@@ -73,12 +73,17 @@ impl Namespaces {
 
     /// Has the namespace a directory of its own?
     pub fn has(&self, namespace: &str) -> bool {
-        self.0.contains_key(namespace)
+        self.get(namespace).is_some()
+    }
+
+    fn get(&self, namespace: &str) -> Option<&Own> {
+        let at = self.0.binary_search_by(|(name, _)| name.as_str().cmp(namespace)).ok()?;
+        self.0.get(at).map(|(_, own)| own)
     }
 
     /// Why every image of the namespace is denied, if it is.
     pub(super) fn denied(&self, namespace: &str) -> Option<&str> {
-        let own = self.0.get(namespace)?;
+        let own = self.get(namespace)?;
         (own.state == NamespaceState::Denied).then_some(&*own.fault)
     }
 
@@ -105,21 +110,19 @@ impl Namespaces {
         let Some(root) = root else { return changes };
         // The site's problems say why it cannot be read. Until it can be, everything stays as it is.
         let Some(names) = find(root).0 else { return changes };
-        self.0.retain(|namespace, _| {
-            let stays = names.binary_search(namespace).is_ok();
-            if !stays {
-                let (namespace, result) = (namespace.clone(), Ok(0));
-                changes.push(NamespaceChange { namespace, result, state: NamespaceState::Absent });
-            }
-            stays
-        });
+        let gone = |namespace| NamespaceChange { namespace, result: Ok(0), state: NamespaceState::Absent };
+        // Both are in the order of the names.
+        let mut old = mem::take(&mut self.0).into_iter().peekable();
         for namespace in names {
-            let directory = root.join(&namespace);
-            let known = self.0.remove(&namespace);
-            let (own, change) = Own::check(&namespace, &directory, known);
+            while let Some((name, _)) = old.next_if(|(name, _)| *name < namespace) {
+                changes.push(gone(name));
+            }
+            let known = old.next_if(|(name, _)| *name == namespace).map(|(_, own)| own);
+            let (own, change) = Own::check(&namespace, &root.join(&namespace), known);
             changes.extend(change);
-            self.0.insert(namespace, own);
+            self.0.push((namespace, own));
         }
+        old.for_each(|(name, _)| changes.push(gone(name)));
         changes
     }
 }

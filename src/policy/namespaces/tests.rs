@@ -259,6 +259,24 @@ fn the_directory_of_namespaces_holds_only_those() {
 }
 
 #[test]
+fn a_directory_that_is_gone_leaves_the_others() {
+    let site = Site::new();
+    for name in ["a", "b", "c", "d"] {
+        site.mount(name, &[("p.yaml", &policy(name, "reg.io/site"))]);
+    }
+    assert_eq!(site.look().0.len(), 4);
+    for name in ["a", "c", "d"] {
+        std::fs::remove_dir_all(site.dir.path().join("own").join(name)).unwrap();
+    }
+    site.mount("b2", &[("p.yaml", &policy("b2", "reg.io/site"))]);
+    let (told, set) = site.look();
+    assert_eq!(told, ["a Absent 0", "b2 InForce 1", "c Absent 0", "d Absent 0"]);
+    let set = set.unwrap();
+    assert_eq!(["a", "b", "b2", "c"].map(|name| decides(&set, name, "reg.io/site")), ["site", "own", "own", "site"]);
+    assert_eq!(site.look().0, [""; 0]);
+}
+
+#[test]
 fn what_cannot_be_read_is_tried_again_and_told_once() {
     let site = Site::new();
     std::os::unix::fs::symlink("nowhere", site.dir.path().join("own/line-1")).unwrap();
