@@ -86,6 +86,9 @@ impl Operator {
                      kubectl -n portreeve rollout status deployment portreeve --timeout=5m
                      kubectl replace -f manifests/first-policy.yaml",
                 )?;
+                if script.name == "installed-first-policy-stays" {
+                    shell.bash("kubectl apply -f manifests/examples/policies.yaml")?;
+                }
                 crate::docs::prepared::prepare(&script.name, shell.directory());
                 let outcome = shell.run(script);
                 let line = format!("cluster: {} ... {}\n", script.name, if outcome.is_ok() { "ok" } else { "FAILED" });

@@ -46,13 +46,28 @@ pub(super) const NOT_RUN: &[(&str, &str, &str)] = &[
         "it needs a kubelet; tests/integration/doctor/pod.rs runs it as a pod does",
     ),
     ("docs/gitops.md", "portreeve check --policies policies/ registry.local:9001/plant/plc:v1", NAMES),
+    (
+        "docs/gitops.md",
+        "kubectl -n argocd patch application portreeve --type=merge --patch '{\"spec\":{\"syncPolicy\":{\"automated\":null}}}'",
+        "it needs Flux or Argo CD",
+    ),
     ("docs/helm.md", "certs-gen --out site/certs", "tests/integration/cluster/chart.rs runs helm"),
     (
         "docs/helm.md",
-        "helm upgrade portreeve manifests/chart --namespace portreeve --reset-then-reuse-values",
+        "helm upgrade portreeve manifests/chart --namespace portreeve --reset-then-reuse-values &&",
         "tests/integration/cluster/chart.rs runs helm",
     ),
+    (
+        "docs/helm.md",
+        "kubectl apply -f site/certs/secret.yaml",
+        "tests/integration/manifests/chart.rs renders the chart with this value",
+    ),
     ("docs/helm.md", "helm uninstall portreeve --namespace portreeve", "tests/integration/cluster/chart.rs runs helm"),
+    (
+        "docs/install.md",
+        "kubectl -n portreeve exec deploy/portreeve -- /portreeve doctor",
+        "it needs a kubelet; tests/integration/doctor/pod.rs runs it as a pod does",
+    ),
     ("docs/install.md", "cargo build --release --locked -p portreeve -p certs-gen", BUILDS),
     (
         "docs/install.md",
@@ -87,7 +102,7 @@ pub(super) const NOT_RUN: &[(&str, &str, &str)] = &[
     ),
     ("docs/performance.md", "cargo bench --bench serving -- soak --minutes 20", "benchmarks take hours"),
     ("docs/releases.md", "tools/release portreeve-release", "it installs packages; tests/release runs tools/release"),
-    ("docs/releases.md", "cd portreeve-release && sha256sum --check --strict SHA256SUMS", "it needs a whole release"),
+    ("docs/releases.md", "(cd portreeve-release && sha256sum --check --strict SHA256SUMS)", "it needs a whole release"),
     ("docs/releases.md", "tools/release ../again", PLACEHOLDERS),
     (
         "docs/releases.md",
@@ -110,6 +125,12 @@ pub(super) const NOT_RUN: &[(&str, &str, &str)] = &[
         "tests/integration/manifests/chart.rs runs this tool",
     ),
     ("docs/starlingx.md", "system application-upload portreeve-0.1.0.tgz", STARLINGX),
+    (
+        "docs/starlingx.md",
+        "system helm-override-update portreeve portreeve portreeve --set webHooks.when=always &&",
+        STARLINGX,
+    ),
+    ("docs/starlingx.md", "system application-remove portreeve", STARLINGX),
     ("docs/starlingx.md", "docker login registry.local:9001 -u admin", STARLINGX),
     ("docs/trust-data.md", "portreeve check --reset registry.local:9001/plant/plc --cache /var/cache/portreeve", NAMES),
     (
