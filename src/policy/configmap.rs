@@ -67,7 +67,7 @@ pub fn check_data(data: &BTreeMap<String, String>, owner: &Owner) -> Result<Poli
         if is_passed_over(key) {
             checked.problems.push(load::problem(Path::new(key), Fault::PassedOver));
         }
-        let (documents, problems) = document::read_text(text, Path::new(key));
+        let (documents, problems) = document::read_text_of(owner, text, Path::new(key));
         checked.documents.extend(documents);
         keys += problems.keys();
         checked.problems.extend(problems.into_list());
@@ -172,12 +172,14 @@ fn check_manifest(
             }
             if decode {
                 match decode_binary(typed) {
-                    Ok(decoded) => held.check(&decoded, &Mapping::new(&key.text, None, value.at, file), checked),
+                    Ok(decoded) => {
+                        held.check(&owner, &decoded, &Mapping::new(&key.text, None, value.at, file), checked)
+                    }
                     Err(fault) => problems.report(value.at, fault),
                 }
             } else {
                 let block = Block::find(text, typed, value.at);
-                held.check(typed, &Mapping::new(&key.text, block, value.at, file), checked);
+                held.check(&owner, typed, &Mapping::new(&key.text, block, value.at, file), checked);
             }
         }
     }
@@ -207,8 +209,8 @@ struct Held {
 
 impl Held {
     /// Checks one value, and converts every place in it to a place in the manifest.
-    fn check(&mut self, text: &str, mapping: &Mapping<'_>, checked: &mut Checked) {
-        let (mut documents, problems) = document::read_text(text, mapping.file);
+    fn check(&mut self, owner: &Owner, text: &str, mapping: &Mapping<'_>, checked: &mut Checked) {
+        let (mut documents, problems) = document::read_text_of(owner, text, mapping.file);
         self.files += 1;
         self.bytes += text.len();
         self.keys += problems.keys();

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use super::fault::Fault;
 use super::fields::Problems;
+use super::owner::Owner;
 use super::pattern::Pattern;
 use super::requirement::read_requirement;
 use super::{Place, Requirement, Rule, Scope};
@@ -55,9 +56,18 @@ pub(crate) struct Document {
 
 /// Reads all policies of a text. If there is any problem, the policies must not be used.
 pub(crate) fn read_text(text: &str, file: &Path) -> (Vec<Document>, Problems) {
+    read_text_of(&Owner::Site, text, file)
+}
+
+/// The same, of a text that this owner writes.
+pub(crate) fn read_text_of(owner: &Owner, text: &str, file: &Path) -> (Vec<Document>, Problems) {
     let mut problems = Problems::new(file);
     let mut documents = Vec::new();
-    match tree::parse(text, Caps::FILE) {
+    let caps = match owner {
+        Owner::Site => Caps::FILE,
+        Owner::Namespace(_) => Caps::WITHOUT_ALIASES,
+    };
+    match tree::parse(text, caps) {
         Ok(nodes) => nodes.iter().for_each(|node| read_node(node, &mut documents, &mut problems)),
         Err(error) => problems.report(error.at, error.fault.into()),
     }

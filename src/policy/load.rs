@@ -185,7 +185,7 @@ pub(super) fn read(
                         problems.push(problem(&file.shown, Fault::TooLargeTogether { limit: caps.bytes }));
                         return (documents, problems);
                     }
-                    let (mut more, found) = document::read_text(&text, &file.shown);
+                    let (mut more, found) = document::read_text_of(owner, &text, &file.shown);
                     keys += found.keys();
                     problems.extend(found.into_list());
                     owner.take(&mut more, &mut problems);

@@ -87,6 +87,11 @@ impl Namespaces {
         (own.state == NamespaceState::Denied).then_some(&*own.fault)
     }
 
+    /// Is there a namespace of which every image is denied?
+    pub(super) fn any_denied(&self) -> bool {
+        self.0.iter().any(|(_, own)| own.state == NamespaceState::Denied)
+    }
+
     /// The rules in force, by namespace.
     pub(super) fn rules(&self) -> impl Iterator<Item = (&str, &Arc<Rules>)> {
         self.0.iter().filter_map(|(namespace, own)| Some((namespace.as_str(), own.rules.as_ref()?)))

@@ -49,7 +49,7 @@ impl Owner {
     pub(super) fn caps(&self) -> Caps {
         match self {
             Self::Site => Caps { files: MAX_FILES, bytes: MAX_TOTAL, rules: MAX_RULES, keys: MAX_KEYS },
-            Self::Namespace(_) => Caps { files: 64, bytes: 256 << 10, rules: 1_000, keys: 1_000 },
+            Self::Namespace(_) => Caps { files: 64, bytes: 256 << 10, rules: 256, keys: 256 },
         }
     }
 

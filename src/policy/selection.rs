@@ -27,6 +27,8 @@ use portreeve_verify::ordered;
 /// The most rules that are compared with one another for one image, and the most checks that are made for it. Each check can
 /// cost requests to another server.
 const MAX_CANDIDATES: usize = 256;
+/// The same where rules of a namespace's own ConfigMap are among them.
+const MAX_DELEGATED_CANDIDATES: usize = 32;
 const MAX_ASKED: usize = 32;
 
 /// The rules for one image.
@@ -182,7 +184,9 @@ impl Rules {
     /// The same. Adds the number of patterns that were compared to `tried`.
     pub(super) fn find_counting(&self, image: &Reference, tried: &mut usize) -> Found<'_> {
         let candidates = self.candidates(image, tried);
-        if candidates.len() > MAX_CANDIDATES {
+        // What follows costs the square of their number, and its author may be a tenant.
+        let is_delegated = candidates.iter().any(|candidate| candidate.rule.is_delegated);
+        if candidates.len() > if is_delegated { MAX_DELEGATED_CANDIDATES } else { MAX_CANDIDATES } {
             return Found::TooMany;
         }
         let alternatives = match (candidates.as_slice(), image.tag()) {

@@ -73,11 +73,17 @@ impl PolicySet {
         }
     }
 
-    /// Does a rule for this image say `mutateImage: pods`?
+    /// Does a rule for this image say `mutateImage: pods`, or can nobody say?
     pub fn pins_in_pods(&self, namespace: &str, image: &Reference) -> bool {
-        let Selection::Rules(alternatives) = self.select(namespace, image) else { return false };
-        let mut rules = alternatives.iter().flat_map(|together| &together.rules);
-        rules.any(|rule| rule.mutate_image() == MutateImage::Pods)
+        match self.select(namespace, image) {
+            Selection::Rules(alternatives) => {
+                let mut rules = alternatives.iter().flat_map(|together| &together.rules);
+                rules.any(|rule| rule.mutate_image() == MutateImage::Pods)
+            }
+            // Nobody can say: the image is verified, and denied.
+            Selection::TooMany | Selection::Unusable(_) => true,
+            Selection::NoMatch { .. } | Selection::NoPolicy => false,
+        }
     }
 
     /// Does any rule say `mutateImage: pods`?
@@ -208,8 +214,8 @@ impl PolicySet {
     }
 
     fn noting_pins(mut self) -> Self {
-        let pins_pods = self.rules().any(|rule| rule.mutate_image() == MutateImage::Pods);
-        self.pins_pods = pins_pods;
+        // Policies that cannot be used may say so as well.
+        self.pins_pods = self.mounted.any_denied() || self.rules().any(|rule| rule.mutate_image() == MutateImage::Pods);
         self
     }
 }

@@ -181,9 +181,12 @@ impl Builder {
             return Err(syntax("an alias is inside of the value that it repeats"));
         };
         let (node, size) = (node.clone(), *size);
+        if self.caps.aliases == 0 {
+            return Err(syntax("an alias cannot be used here: write the value out"));
+        }
         self.aliases += 1;
         self.replayed = self.replayed.saturating_add(size.nodes);
-        if self.aliases > MAX_ANCHORS || self.replayed > MAX_REPLAYED {
+        if self.aliases > self.caps.aliases || self.replayed > MAX_REPLAYED {
             return Err(TreeFault::TooMuch);
         }
         self.count_made(size)?;

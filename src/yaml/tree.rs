@@ -20,18 +20,28 @@ pub(crate) struct Caps {
     pub(crate) depth: usize,
     pub(crate) nodes: usize,
     pub(crate) documents: usize,
+    /// Aliases (`*name`). One repeats a value of any size in a few bytes.
+    pub(crate) aliases: usize,
 }
 
 /// Most bytes of a configuration or policy file. A ConfigMap has the same limit.
 pub(crate) const MAX_TEXT: usize = 1 << 20;
 
+/// Most aliases of a text.
+const MAX_ALIASES: usize = 1_000;
+
 impl Caps {
     /// A configuration or policy file. A megabyte of real policies has about 100,000 nodes in at most ten levels. A list of
     /// ConfigMaps is no deeper.
-    pub(crate) const FILE: Self = Self { bytes: MAX_TEXT, depth: 32, nodes: 250_000, documents: 16_384 };
+    pub(crate) const FILE: Self =
+        Self { bytes: MAX_TEXT, depth: 32, nodes: 250_000, documents: 16_384, aliases: MAX_ALIASES };
+
+    /// A policy file that somebody else than the site's operators writes: what is read takes no more than what is written.
+    pub(crate) const WITHOUT_ALIASES: Self = Self { aliases: 0, ..Self::FILE };
 
     /// The manifests of a whole cluster (`kubectl get -A`). Ten thousand workloads have about two million nodes.
-    pub(crate) const CLUSTER: Self = Self { bytes: 256 << 20, depth: 64, nodes: 4_000_000, documents: 20_000 };
+    pub(crate) const CLUSTER: Self =
+        Self { bytes: 256 << 20, depth: 64, nodes: 4_000_000, documents: 20_000, aliases: MAX_ALIASES };
 }
 
 /// A line and a column, both from 1.

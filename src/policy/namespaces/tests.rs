@@ -215,11 +215,12 @@ fn a_namespace_may_take_only_so_much() {
     let words = format!("# {}\n", "x".repeat(200 << 10));
     let site = Site::new();
     for (files, fault) in [
-        (vec![("p.yaml".to_owned(), rules(999))], ""),
-        (vec![("p.yaml".to_owned(), rules(1_000))], "more than 1000 rules"),
-        (vec![("p.yaml".to_owned(), rules(600)), ("q.yaml".to_owned(), rules(600))], "more than 1000 rules"),
-        (vec![("p.yaml".to_owned(), keys(11))], "more than 1000 signers' keys"),
+        (vec![("p.yaml".to_owned(), rules(255))], ""),
+        (vec![("p.yaml".to_owned(), rules(256))], "more than 256 rules"),
+        (vec![("p.yaml".to_owned(), rules(150)), ("q.yaml".to_owned(), rules(150))], "more than 256 rules"),
+        (vec![("p.yaml".to_owned(), keys(3))], "more than 256 signers' keys"),
         (vec![("p.yaml".to_owned(), words.clone()), ("q.yaml".to_owned(), words)], "more than 262144 bytes"),
+        (vec![("p.yaml".to_owned(), policy_with("  - &a {name: reg.io/a}\n  - *a\n"))], "an alias cannot be used here"),
         ((0..65).map(|n| (format!("{n}.yaml"), String::new())).collect(), "more than 64 policy files"),
         ((0..300).map(|n| (format!("{n}.yaml"), String::new())).collect(), "more than 64 policy files"),
     ] {
