@@ -54,12 +54,7 @@ pub(crate) struct Document {
     pub(crate) is_delegated: bool,
 }
 
-/// Reads all policies of a text. If there is any problem, the policies must not be used.
-pub(crate) fn read_text(text: &str, file: &Path) -> (Vec<Document>, Problems) {
-    read_text_of(&Owner::Site, text, file)
-}
-
-/// The same, of a text that this owner writes.
+/// Reads all policies of a text that this owner writes. If there is any problem, the policies must not be used.
 pub(crate) fn read_text_of(owner: &Owner, text: &str, file: &Path) -> (Vec<Document>, Problems) {
     let mut problems = Problems::new(file);
     let mut documents = Vec::new();
@@ -72,6 +67,12 @@ pub(crate) fn read_text_of(owner: &Owner, text: &str, file: &Path) -> (Vec<Docum
         Err(error) => problems.report(error.at, error.fault.into()),
     }
     (documents, problems)
+}
+
+/// The same, of a text of the site's.
+#[cfg(test)]
+pub(crate) fn read_text(text: &str, file: &Path) -> (Vec<Document>, Problems) {
+    read_text_of(&Owner::Site, text, file)
 }
 
 /// Reads one document, or each item of a list of them (`kubectl get imagepolicies -o yaml`).

@@ -189,7 +189,7 @@ impl Rules {
         if candidates.len() > if is_delegated { MAX_DELEGATED_CANDIDATES } else { MAX_CANDIDATES } {
             return Found::TooMany;
         }
-        let alternatives = match (candidates.as_slice(), image.tag()) {
+        let mut alternatives = match (candidates.as_slice(), image.tag()) {
             ([], _) => return Found::Nothing,
             ([only], _) => vec![Together::of(vec![&only.rule])],
             (all, Some(_)) => {
@@ -197,6 +197,9 @@ impl Rules {
             }
             (all, None) => by_tags(all),
         };
+        if is_delegated {
+            alternatives.iter_mut().for_each(Together::keep_one_denial);
+        }
         let cost: usize = alternatives.iter().flat_map(|together| &together.rules).map(|rule| rule.cost()).sum();
         if cost > MAX_ASKED {
             return Found::TooMany;
@@ -230,6 +233,16 @@ impl Rules {
         }
         ordered::sort_by(&mut ranks, usize::cmp);
         ranks.iter().filter_map(|&rank| self.ranked.get(rank)).take_while(|ranked| ranked.class <= last).collect()
+    }
+}
+
+impl Together<'_> {
+    /// A denial decides alone. Of many, each has a long text, and there may be as many for each image of a workload.
+    fn keep_one_denial(&mut self) {
+        let is_denial = |rule: &&Arc<Rule>| matches!(rule.requirement, Requirement::Denied(_));
+        if let Some(denial) = self.rules.iter().copied().find(|rule| is_denial(rule)) {
+            self.rules = vec![denial];
+        }
     }
 }
 
