@@ -237,12 +237,14 @@ impl Rules {
 }
 
 impl Together<'_> {
-    /// A denial decides alone. Of many, each has a long text, and there may be as many for each image of a workload.
+    /// One denial of a namespace's own rules is enough. Of many, each has a long text, and there may be as many for each image of
+    /// a workload.
     fn keep_one_denial(&mut self) {
-        let is_denial = |rule: &&Arc<Rule>| matches!(rule.requirement, Requirement::Denied(_));
-        if let Some(denial) = self.rules.iter().copied().find(|rule| is_denial(rule)) {
-            self.rules = vec![denial];
-        }
+        let mut has_denial = false;
+        self.rules.retain(|rule| {
+            let is_denial = rule.is_delegated && matches!(rule.requirement, Requirement::Denied(_));
+            !(is_denial && std::mem::replace(&mut has_denial, true))
+        });
     }
 }
 

@@ -235,6 +235,23 @@ fn a_namespace_may_take_only_so_much() {
     }
 }
 
+#[test]
+fn one_denial_of_a_namespace_is_enough_for_an_image() {
+    let site = Site::new();
+    let rule =
+        |number: usize| format!("  - {{name: \"reg.io/a*{number}x\", policy: {{deny: {{message: m{number}}}}}}}\n");
+    site.mount("line-1", &[("p.yaml", &policy_with(&(0..9).map(rule).collect::<String>()))]);
+    let set = site.look().1.unwrap();
+    assert_eq!(decides(&set, "line-1", "reg.io/a-0x1x2x3x"), "own");
+    // More rules than are looked at for one image of such a namespace.
+    let rules: String = (0..40).map(|number| format!("  - {{name: \"reg.io/a:t{number}\"}}\n")).collect();
+    site.mount("line-1", &[("p.yaml", &policy_with(&rules))]);
+    let set = site.look().1.unwrap();
+    let digest = format!("reg.io/a@sha256:{}", "0".repeat(64));
+    assert_eq!(decides(&set, "line-1", &digest), "nothing");
+    assert!(set.pins_in_pods("line-1", &Reference::parse(&digest).unwrap()), "nobody can say");
+}
+
 fn policy_with(rules: &str) -> String {
     format!(
         "apiVersion: portreeve/v1\nkind: ImagePolicy\nmetadata: {{name: own, namespace: line-1}}\nspec:\n  repositories:\n{rules}"
