@@ -131,7 +131,7 @@ fn hostile_policies_of_many_namespaces_fit_into_a_pod() {
     let rule = |n: usize| json!({ "name": format!("r.io/{}-{n}*:v*", "p".repeat(100)), "policy": { "cosign": { "signerSecrets": secrets } } });
     for namespace in 0..20 {
         let name = format!("line-{namespace}");
-        let rules: Vec<Value> = (0..360).map(rule).collect();
+        let rules: Vec<Value> = (0..250).map(rule).collect();
         owners.mount(&name, &[("p.yaml", &in_namespace(cluster("own", json!(rules)), &name).to_string())]);
     }
     let serving = owners.serve();
