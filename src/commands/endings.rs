@@ -47,7 +47,7 @@ fn of_policies(engine: &Engine) -> Vec<Ending> {
     const PIN: &str = "pin what the repository's owner renews it to, beside this one, before the root is rotated";
     let Some(policies) = engine.policies().get() else { return Vec::new() };
     let mut endings = Vec::new();
-    let mut known: Vec<&[u8]> = Vec::new();
+    let mut known = ordered::set([]);
     for rule in policies.rules() {
         for check in rule.signed().into_iter().flat_map(|signed| signed.any_of.iter().flatten()) {
             let Check::NotaryV1(notary) = check else { continue };
@@ -57,10 +57,9 @@ fn of_policies(engine: &Engine) -> Vec<Ending> {
                     | (EndingKind::PinnedCa, RootPin::Ca(der)) => Some(der.as_slice()),
                     _ => None,
                 });
-                let new: Vec<_> = pinned.filter(|der| !known.contains(der)).collect();
+                let new: Vec<&[u8]> = pinned.filter(|der| known.insert(*der)).collect();
                 if !new.is_empty() {
-                    endings.extend(ending::of_certificates(kind, new.iter().copied(), &rule.describe(), PIN));
-                    known.extend(new);
+                    endings.extend(ending::of_certificates(kind, new.into_iter(), &rule.describe(), PIN));
                 }
             }
         }

@@ -24,11 +24,11 @@ use super::{Mode, Requirement, Rule};
 use portreeve_verify::image::{Glob, Reference};
 use portreeve_verify::ordered;
 
-/// The most rules that are compared with one another for one image, and the most checks that are made for it. Each check can
-/// cost requests to another server.
+/// The most rules that are compared with one another for one image.
 const MAX_CANDIDATES: usize = 256;
 /// The same where rules of a namespace's own ConfigMap are among them.
 const MAX_DELEGATED_CANDIDATES: usize = 32;
+/// The most checks that are made of one image. Each can cost requests to another server.
 const MAX_ASKED: usize = 32;
 
 /// The rules for one image.

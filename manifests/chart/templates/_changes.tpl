@@ -3,6 +3,10 @@ What the values change in the objects of files/. Each template takes { object, c
 nothing.
 */}}
 
+{{- define "portreeve.image" }}
+{{- printf "%s/%s:%s" .Values.image.host .Values.image.image (default .Chart.AppVersion .Values.image.tag) }}
+{{- end }}
+
 {{- define "portreeve.deployment" }}
 {{- $spec := .object.spec }}
 {{- $values := .chart.Values }}
@@ -26,7 +30,7 @@ nothing.
 {{- end }}
 {{- end }}
 {{- end }}
-{{- $_ := set $container "image" (printf "%s/%s:%s" $values.image.host $values.image.image (default .chart.Chart.AppVersion $values.image.tag)) }}
+{{- $_ := set $container "image" (include "portreeve.image" .chart | trim) }}
 {{- $_ := set $container "imagePullPolicy" $values.image.pullPolicy }}
 {{- with $values.resources }}{{ $_ := set $container "resources" . }}{{ end }}
 {{- range $flag, $wanted := dict "--kubernetes-credentials" $values.kubernetesCredentials "--compare-children" $values.compareChildren }}

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::policies::site_first;
 use crate::config::Config;
 use crate::http::url::ServerUrl;
 use crate::policy::{Pattern, PolicySet, Rule};
@@ -73,24 +74,39 @@ impl Servers {
     /// Those of the configuration, and those of policies. `stored` has the server and the GUN of stored trust data.
     pub(super) fn named(config: &Config, policies: Option<&PolicySet>, stored: &[(String, String)]) -> Self {
         let mut servers = Self::default();
-        for rule in policies.into_iter().flat_map(PolicySet::rules) {
+        let rules = || policies.into_iter().flat_map(site_first);
+        servers.add_rules(config, rules().take_while(|rule| !rule.is_delegated));
+        servers.add_configured(config);
+        servers.add_rules(config, rules().skip_while(|rule| !rule.is_delegated));
+        for target in servers.targets.iter_mut().filter(|target| target.kind == Kind::TrustServer) {
+            target.ask_about_stored(stored);
+        }
+        servers
+    }
+
+    fn add_rules<'a>(&mut self, config: &Config, rules: impl Iterator<Item = &'a Rule>) {
+        for rule in rules {
             let Ok(pattern) = Pattern::parse(&rule.pattern) else { continue };
             let example = example(&pattern);
             for check in rule.signed().iter().flat_map(|signed| signed.any_of.iter().flatten()) {
                 match check {
-                    Check::NotaryV1(notary) => servers.add_notary(config, rule, notary, example.as_ref()),
+                    Check::NotaryV1(notary) => self.add_notary(config, rule, notary, example.as_ref()),
                     Check::Cosign(_) => {
                         if let Some((image, is_real)) = &example {
-                            servers.add_places(config, image, *is_real, &rule.policy_name());
+                            self.add_places(config, image, *is_real, &rule.policy_name());
                         }
                     }
                 }
             }
         }
+    }
+
+    /// Those that the configuration names.
+    fn add_configured(&mut self, config: &Config) {
         for (host, server) in config.trust.servers.configured() {
             let image = Reference::parse(&format!("{host}/{EXAMPLE}")).ok();
             let question = image.and_then(|image| Gun::of(&image).ok()).map(|gun| Question::of(gun.as_str(), false));
-            servers.add_server(server, &format!("trust.servers, {host}"), false, question);
+            self.add_server(server, &format!("trust.servers, {host}"), false, question);
         }
         let keys =
             config.registries.configured_endpoints().map(|(host, _)| (format!("{host}/"), "registries.endpoints"));
@@ -100,13 +116,9 @@ impl Servers {
             let is_real = !prefix.ends_with('/');
             let name = if is_real { prefix.clone() } else { [&prefix, EXAMPLE].concat() };
             if let Ok(image) = Reference::parse(&name) {
-                servers.add_places(config, &image, is_real, &format!("{key}, {}", prefix.trim_end_matches('/')));
+                self.add_places(config, &image, is_real, &format!("{key}, {}", prefix.trim_end_matches('/')));
             }
         }
-        for target in servers.targets.iter_mut().filter(|target| target.kind == Kind::TrustServer) {
-            target.ask_about_stored(stored);
-        }
-        servers
     }
 
     fn add_notary(&mut self, config: &Config, rule: &Rule, check: &notary::Rule, example: Option<&(Reference, bool)>) {

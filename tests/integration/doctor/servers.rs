@@ -244,7 +244,7 @@ fn a_server_of_a_namespace_s_people_sees_no_mounted_credentials() {
     assert!(server.count("/plant/") > 0 && !has_seen_one(), "{:?}", server.requests());
     // The configuration names it as well.
     site.config["trust"]["servers"] = json!({ "registry.local:9001": server.url() });
-    doctor(&site, &[], WELL).has("ok", "trust_server", "signed in for registry.local:9001/plant/");
+    doctor(&site, &[], WELL).has("ok", "trust_server", "signed in for registry.local:9001/");
     assert!(has_seen_one());
 }
 

@@ -139,3 +139,30 @@ fn no_more_servers_than_allowed_are_asked() {
     let servers = named("", &rules, &[]);
     assert_eq!((servers.targets.len(), servers.left_out), (MAX_SERVERS, 3));
 }
+
+/// Whatever a namespace's people name, the servers of the site are asked.
+#[test]
+fn a_namespace_takes_no_place_of_the_site_s_servers() {
+    let scratch = Scratch::new();
+    let server = |host: &str| format!("{{ trust: {{ enabled: true, trustServer: \"https://{host}\" }} }}");
+    let rule = |name: &str, host: &str| format!("  - {{ name: \"{name}\", policy: {} }}\n", server(host));
+    let head = |kind: &str, more: &str| {
+        format!("apiVersion: portreeve/v1\nkind: {kind}\nmetadata: {{ name: p{more} }}\nspec:\n  repositories:\n")
+    };
+    scratch.write("site/p.yaml", [head("ClusterImagePolicy", ""), rule("a.local/*", "site.local")].concat());
+    let many: String = (0..70).map(|n| rule(&format!("b{n}.local/*"), &format!("other{n}.local"))).collect();
+    scratch.write("own/line-1/p.yaml", [head("ImagePolicy", ", namespace: line-1"), many].concat());
+    let places =
+        policy::PolicyPlaces { site: vec![scratch.path().join("site")], namespaces: Some(scratch.path().join("own")) };
+    let (policies, _) = policy::load_all(&places).unwrap();
+    let text = "trust: { servers: { \"own.local\": \"https://configured.local\" } }";
+    let config = Config::parse(text, std::path::Path::new("c.yaml")).unwrap();
+    let servers = Servers::named(&config, Some(&policies), &[]);
+    let urls: Vec<&str> = servers.targets.iter().map(|target| target.url.as_str()).collect();
+    assert_eq!(urls[..2], ["https://site.local", "https://configured.local"]);
+    assert_eq!((urls.len(), servers.left_out), (MAX_SERVERS, 70 + urls_of_config(&config) + 1 - MAX_SERVERS));
+}
+
+fn urls_of_config(config: &Config) -> usize {
+    config.registries.configured_endpoints().count() + config.trust.servers.configured().count()
+}
