@@ -16,7 +16,7 @@ use super::fault::Fault;
 use super::fields::Problems;
 use super::load::{self, Finder, FoundFile, finish};
 use super::namespaces::Namespaces;
-use super::owner::Owner;
+use super::owner::{Budget, Owner};
 use super::problem::PolicyProblem;
 use super::{Place, PolicySet};
 use crate::base::files::{into_text, read_to_end};
@@ -54,7 +54,7 @@ impl Checked {
 /// Checks the `data` of one ConfigMap of this owner: each key, and all keys together. Problems name the key as the file.
 pub fn check_data(data: &BTreeMap<String, String>, owner: &Owner) -> Result<PolicySet, Vec<PolicyProblem>> {
     let mut checked = Checked::default();
-    let (mut keys, caps) = (0, owner.caps());
+    let (mut budget, caps) = (Budget::of(owner), owner.caps());
     let bytes = data.values().map(String::len).fold(0, usize::saturating_add);
     if bytes > caps.bytes || data.len() > caps.files {
         let fault = match bytes > caps.bytes {
@@ -67,12 +67,12 @@ pub fn check_data(data: &BTreeMap<String, String>, owner: &Owner) -> Result<Poli
         if is_passed_over(key) {
             checked.problems.push(load::problem(Path::new(key), Fault::PassedOver));
         }
-        let (documents, problems) = document::read_text_of(owner, text, Path::new(key));
+        // All keys share the budget: each could repeat as much by aliases as a whole file may hold.
+        let (documents, problems) = document::read_within(&mut budget, text, Path::new(key));
         checked.documents.extend(documents);
-        keys += problems.keys();
         checked.problems.extend(problems.into_list());
-        if let Some(excess) = owner.excess(&checked.documents, keys, Path::new(key)) {
-            return Err(vec![excess]);
+        if let Some(excess) = Budget::excess(&mut checked.problems) {
+            return Err(excess);
         }
     }
     owner.take(&mut checked.documents, &mut checked.problems);
@@ -203,17 +203,21 @@ fn decode_binary(typed: &str) -> Result<String, Fault> {
 struct Held {
     files: usize,
     bytes: usize,
-    keys: usize,
+    /// What is left for a namespace's own policies.
+    budget: Option<Budget>,
     documents: Vec<Document>,
 }
 
 impl Held {
     /// Checks one value, and converts every place in it to a place in the manifest.
     fn check(&mut self, owner: &Owner, text: &str, mapping: &Mapping<'_>, checked: &mut Checked) {
-        let (mut documents, problems) = document::read_text_of(owner, text, mapping.file);
+        let budget = match owner {
+            Owner::Site => &mut Budget::of(owner),
+            Owner::Namespace(_) => self.budget.get_or_insert_with(|| Budget::of(owner)),
+        };
+        let (mut documents, problems) = document::read_within(budget, text, mapping.file);
         self.files += 1;
         self.bytes += text.len();
-        self.keys += problems.keys();
         for document in &mut documents {
             mapping.move_place(&mut document.place);
             document.rules.iter_mut().for_each(|(_, rule)| mapping.move_place(&mut rule.place));
@@ -239,9 +243,6 @@ impl Held {
         }
         if self.files > caps.files {
             problems.report(at, Fault::TooManyFiles { limit: caps.files });
-        }
-        if let Some(excess) = owner.excess(&self.documents, self.keys, Path::new("")) {
-            problems.report(at, excess.fault);
         }
         if self.documents.is_empty() && self.files > 0 && checked.problems.is_empty() {
             problems.report(at, owner.no_policies());

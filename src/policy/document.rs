@@ -8,13 +8,13 @@ use std::path::Path;
 
 use super::fault::Fault;
 use super::fields::Problems;
-use super::owner::Owner;
+use super::owner::Budget;
 use super::pattern::Pattern;
 use super::requirement::read_requirement;
 use super::{Place, Requirement, Rule, Scope};
 use crate::kube::object_name::{is_dns_label, is_dns_subdomain};
 use crate::yaml::list::{self, Identity};
-use crate::yaml::tree::{self, Caps, Node, Value};
+use crate::yaml::tree::{self, Node, Value};
 
 const API_VERSIONS: [&str; 3] =
     ["portieris.cloud.ibm.com/v1", "securityenforcement.admission.cloud.ibm.com/v1beta1", "portreeve/v1"];
@@ -39,10 +39,6 @@ const METADATA: &[&str] = &[
     "uid",
 ];
 
-/// The most rules of one policy, and of one ConfigMap that is reviewed. A rule can be written in ten bytes, and takes a
-/// hundred times as much memory.
-pub(crate) const MAX_RULES: usize = 20_000;
-
 /// One policy.
 #[derive(Debug)]
 pub(crate) struct Document {
@@ -54,25 +50,23 @@ pub(crate) struct Document {
     pub(crate) is_delegated: bool,
 }
 
-/// Reads all policies of a text that this owner writes. If there is any problem, the policies must not be used.
-pub(crate) fn read_text_of(owner: &Owner, text: &str, file: &Path) -> (Vec<Document>, Problems) {
-    let mut problems = Problems::new(file);
+/// Reads all policies of a text, and takes them off the budget. If there is any problem, the policies must not be used.
+pub(crate) fn read_within(budget: &mut Budget, text: &str, file: &Path) -> (Vec<Document>, Problems) {
+    let nodes = tree::parse_within(text, &mut budget.tree);
+    let mut problems = Problems::within(file, *budget);
     let mut documents = Vec::new();
-    let caps = match owner {
-        Owner::Site => Caps::FILE,
-        Owner::Namespace(_) => Caps::WITHOUT_ALIASES,
-    };
-    match tree::parse(text, caps) {
+    match nodes {
         Ok(nodes) => nodes.iter().for_each(|node| read_node(node, &mut documents, &mut problems)),
         Err(error) => problems.report(error.at, error.fault.into()),
     }
+    *budget = problems.budget();
     (documents, problems)
 }
 
 /// The same, of a text of the site's.
 #[cfg(test)]
 pub(crate) fn read_text(text: &str, file: &Path) -> (Vec<Document>, Problems) {
-    read_text_of(&Owner::Site, text, file)
+    read_within(&mut Budget::of(&super::Owner::Site), text, file)
 }
 
 /// Reads one document, or each item of a list of them (`kubectl get imagepolicies -o yaml`).
@@ -129,8 +123,7 @@ pub(crate) fn read_policy(node: &Node, (api_version, kind): Identity<'_>, proble
         problems.report(spec.at, Fault::Missing { field: "repositories", inside: "spec" });
     }
     let repositories = problems.list(spec, "repositories");
-    if repositories.len() > MAX_RULES {
-        problems.report(spec.at, Fault::TooManyRules { limit: MAX_RULES });
+    if problems.has_too_many_rules(repositories.len(), spec.at) {
         return None;
     }
     let entries: Vec<_> =

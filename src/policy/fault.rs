@@ -30,6 +30,8 @@ pub enum Fault {
         /// The namespace that the ConfigMap belongs to.
         namespace: String,
     },
+    /// A policy in a namespace's own ConfigMap names a directory.
+    DelegatedDirectory,
     /// It is in the directory of the namespaces' own policies, and is no directory with the name of a namespace.
     NotANamespace,
     /// The name of a key begins with a dot: a mounted file of that name is skipped.
@@ -360,6 +362,11 @@ impl Fault {
                  namespace to the ClusterImagePolicies"
             }
             Self::Foreign { .. } => "its people may write only for their own namespace",
+            Self::DelegatedDirectory => {
+                "name a server, or leave trustServer out and have Portreeve's operators name the directory in trust.servers of \
+                 the configuration"
+            }
+            Self::TooMuch => "repeat less by aliases, or put the policies into several ConfigMaps",
             Self::NotANamespace => "mount each ConfigMap as a directory with the name of its namespace",
             Self::PatternTwice { .. } => "keep the one that asks for what these images must have",
             Self::PassedOver => "call it policy.yaml, or the like",
@@ -381,6 +388,9 @@ impl fmt::Display for Fault {
             Self::NoPolicies | Self::NoOwnPolicies => f.write_str("there is no policy in these files"),
             Self::Foreign { policy, namespace } => {
                 write!(f, "{policy} does not belong here: there are only ImagePolicies of namespace {namespace}")
+            }
+            Self::DelegatedDirectory => {
+                f.write_str("\"trustServer\" of a namespace's own policy cannot be a directory")
             }
             Self::NotANamespace => f.write_str("is no directory with the name of a namespace"),
             Self::PassedOver => {

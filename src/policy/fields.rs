@@ -1,10 +1,12 @@
 //! Strict reading of mappings: every key must be known, and every value must have the right type. All problems are
 //! collected.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use super::Place;
 use super::fault::Fault;
+use super::owner::{Budget, Owner};
 use super::problem::PolicyProblem;
 use crate::base::text::nearest;
 use crate::yaml::tree::{At, Node, Value};
@@ -12,9 +14,6 @@ use portreeve_verify::ordered;
 
 /// The most problems that are reported.
 pub(super) const MAX_PROBLEMS: usize = 500;
-/// The most signers' keys of one file, and of one ConfigMap that is reviewed. A key can be repeated in a few bytes, and takes a
-/// thousand times as long to read as they do.
-pub(super) const MAX_KEYS: usize = 10_000;
 /// The longest unknown field that is compared with known ones.
 const MAX_COMPARED: usize = 40;
 
@@ -70,30 +69,45 @@ const FIELD_PARENTS: &[(&str, &str)] = &[
 /// The problems in one file.
 #[derive(Debug)]
 pub(crate) struct Problems {
-    file: PathBuf,
+    file: Arc<Path>,
     list: Vec<PolicyProblem>,
-    keys: usize,
+    budget: Budget,
 }
 
 impl Problems {
+    /// Of a file of the site's.
     pub(crate) fn new(file: &Path) -> Self {
-        Self { file: file.to_owned(), list: Vec::new(), keys: 0 }
+        Self::within(file, Budget::of(&Owner::Site))
     }
 
-    /// Counts signers' keys that are about to be read. Returns whether that is too many, which is reported.
+    /// Of a file that may take what the budget has left.
+    pub(crate) fn within(file: &Path, budget: Budget) -> Self {
+        Self { file: file.into(), list: Vec::new(), budget }
+    }
+
+    /// What the file left.
+    pub(crate) fn budget(&self) -> Budget {
+        self.budget
+    }
+
+    /// Counts signers' keys that are about to be read. Returns whether that is too many, which is reported once.
     pub(crate) fn has_too_many_keys(&mut self, more: usize, at: At) -> bool {
-        let before = self.keys;
-        self.keys += more;
-        let too_many = self.keys > MAX_KEYS;
-        if too_many && before <= MAX_KEYS {
-            self.report(at, Fault::TooManyKeys { limit: MAX_KEYS });
-        }
-        too_many
+        let fault = self.budget.take_keys(more);
+        self.report_first(fault, at)
     }
 
-    /// The number of signers' keys in the file.
-    pub(crate) fn keys(&self) -> usize {
-        self.keys
+    /// The same of rules.
+    pub(crate) fn has_too_many_rules(&mut self, more: usize, at: At) -> bool {
+        let fault = self.budget.take_rules(more);
+        self.report_first(fault, at)
+    }
+
+    fn report_first(&mut self, taken: Result<(), Option<Fault>>, at: At) -> bool {
+        let Err(fault) = taken else { return false };
+        if let Some(fault) = fault {
+            self.report(at, fault);
+        }
+        true
     }
 
     pub(crate) fn report(&mut self, at: At, fault: Fault) {
@@ -103,7 +117,7 @@ impl Problems {
     }
 
     pub(crate) fn place(&self, at: At) -> Place {
-        Place::new(&self.file, at)
+        Place { file: Arc::clone(&self.file), line: at.line, column: at.column }
     }
 
     /// All problems, in the order of their lines.

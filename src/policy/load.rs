@@ -17,7 +17,7 @@ use super::Place;
 use super::document::{self, Document};
 use super::fault::Fault;
 use super::namespaces::{self, NamespaceChange, Namespaces};
-use super::owner::Owner;
+use super::owner::{Budget, Owner};
 use super::problem::PolicyProblem;
 use super::set::PolicySet;
 use crate::base::files::{FileError, Stamp, read_text_capped};
@@ -169,7 +169,7 @@ pub(super) fn read(
 ) -> (Vec<Document>, Vec<PolicyProblem>) {
     let caps = owner.caps();
     let mut documents: Vec<Document> = Vec::new();
-    let (mut total, mut keys) = (0, 0);
+    let (mut total, mut budget) = (0, Budget::of(owner));
     for directory in directories {
         let mut finder = Finder::new(caps.files);
         finder.find(directory, directory, MAX_DEPTH);
@@ -185,18 +185,21 @@ pub(super) fn read(
                         problems.push(problem(&file.shown, Fault::TooLargeTogether { limit: caps.bytes }));
                         return (documents, problems);
                     }
-                    let (mut more, found) = document::read_text_of(owner, &text, &file.shown);
-                    keys += found.keys();
+                    // Only the site's may be spread over many files and ConfigMaps.
+                    if *owner == Owner::Site {
+                        budget = Budget::of(owner);
+                    }
+                    let (mut more, found) = document::read_within(&mut budget, &text, &file.shown);
                     problems.extend(found.into_list());
                     owner.take(&mut more, &mut problems);
                     documents.extend(more);
+                    if *owner != Owner::Site
+                        && let Some(excess) = Budget::excess(&mut problems)
+                    {
+                        return (documents, excess);
+                    }
                 }
                 Err(fault) => problems.push(problem(&file.shown, fault)),
-            }
-            // Only the site's may be spread over many files and ConfigMaps.
-            let excess = (*owner != Owner::Site).then(|| owner.excess(&documents, keys, &file.shown)).flatten();
-            if let Some(excess) = excess {
-                return (documents, vec![excess]);
             }
         }
     }

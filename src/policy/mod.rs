@@ -26,7 +26,8 @@ mod unavailable;
 
 use std::borrow::Cow;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::Path;
+use std::sync::Arc;
 
 pub use configmap::{Checked, check_data, check_manifests, check_path, check_stream};
 pub use fault::Fault;
@@ -113,8 +114,8 @@ impl Rule {
 /// A place in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// The file.
-    pub file: PathBuf,
+    /// The file. The rules of a file share it.
+    pub file: Arc<Path>,
     /// The line, from 1.
     pub line: usize,
     /// The column, from 1.
@@ -122,8 +123,8 @@ pub struct Place {
 }
 
 impl Place {
-    pub(crate) fn new(file: &std::path::Path, at: At) -> Self {
-        Self { file: file.to_owned(), line: at.line, column: at.column }
+    pub(crate) fn new(file: &Path, at: At) -> Self {
+        Self { file: file.into(), line: at.line, column: at.column }
     }
 }
 

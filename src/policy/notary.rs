@@ -62,6 +62,11 @@ fn read_server(trust: &Node, problems: &mut Problems) -> Option<TrustServer> {
     if url.is_empty() {
         return None;
     }
+    // What is wrong with a directory would tell the policy's author which directories there are.
+    if problems.budget().is_delegated && TrustServer::is_directory_url(url) {
+        problems.report(at, Fault::DelegatedDirectory);
+        return None;
+    }
     TrustServer::parse(url, PlainHttp::Refused).map_err(|error| problems.report(at, Fault::Server(error))).ok()
 }
 

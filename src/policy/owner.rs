@@ -3,16 +3,14 @@
 //! A namespace's ConfigMap holds only ImagePolicies of that namespace, and less of them than the site's may hold: all mounted
 //! ConfigMaps share the memory of one process.
 
-use std::path::Path;
-
 use super::Scope;
-use super::document::{Document, MAX_RULES};
+use super::document::Document;
 use super::fault::Fault;
-use super::fields::MAX_KEYS;
-use super::load::{MAX_FILES, MAX_TOTAL, problem};
+use super::load::{MAX_FILES, MAX_TOTAL};
 use super::problem::PolicyProblem;
 use super::set::describe_policy;
 use crate::kube::object_name::is_dns_label;
+use crate::yaml::tree;
 
 /// The name of the site's ConfigMap. That of a namespace has `-` and the namespace after it.
 pub const CONFIG_MAP: &str = "portreeve-policies";
@@ -26,13 +24,84 @@ pub enum Owner {
     Namespace(String),
 }
 
-/// What the policies of one owner may take.
+/// The most rules of one file of the site's, and of one ConfigMap that is reviewed. A rule can be written in ten bytes, and
+/// takes a hundred times as much memory.
+const MAX_RULES: usize = 20_000;
+/// The most signers' keys of the same. A key can be repeated in a few bytes, and takes a thousand times as long to read as they
+/// do.
+const MAX_KEYS: usize = 10_000;
+/// The most rules and signers' keys of a namespace.
+const MAX_DELEGATED: usize = 256;
+
+/// What the files of one owner may take.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Caps {
     pub(super) files: usize,
     pub(super) bytes: usize,
-    pub(super) rules: usize,
-    pub(super) keys: usize,
+}
+
+/// What is left of what a file may take: all files of a namespace together, all keys of a ConfigMap that is reviewed together,
+/// and each mounted file of the site.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Budget {
+    /// Of values, with those that aliases repeat.
+    pub(super) tree: tree::Caps,
+    rules: Allowance,
+    keys: Allowance,
+    /// Do a namespace's own people write them?
+    pub(super) is_delegated: bool,
+}
+
+/// A limit, and what is left of it; `None` once more was asked for.
+#[derive(Clone, Copy, Debug)]
+struct Allowance {
+    limit: usize,
+    left: Option<usize>,
+}
+
+impl Allowance {
+    fn of(limit: usize) -> Self {
+        Self { limit, left: Some(limit) }
+    }
+
+    /// Takes from it. The first time that there is not enough, the error is the limit.
+    fn take(&mut self, more: usize) -> Result<(), Option<usize>> {
+        let Some(left) = self.left else { return Err(None) };
+        self.left = left.checked_sub(more);
+        self.left.map(drop).ok_or(Some(self.limit))
+    }
+}
+
+impl Budget {
+    pub(crate) fn of(owner: &Owner) -> Self {
+        let (tree, rules, keys) = match owner {
+            Owner::Site => (tree::Caps::FILE, MAX_RULES, MAX_KEYS),
+            Owner::Namespace(_) => (tree::Caps::WITHOUT_ALIASES, MAX_DELEGATED, MAX_DELEGATED),
+        };
+        let (rules, keys) = (Allowance::of(rules), Allowance::of(keys));
+        Self { tree, rules, keys, is_delegated: *owner != Owner::Site }
+    }
+
+    /// Takes rules. The first time that there are not enough left, the error is the fault.
+    pub(super) fn take_rules(&mut self, more: usize) -> Result<(), Option<Fault>> {
+        self.rules.take(more).map_err(|limit| limit.map(|limit| Fault::TooManyRules { limit }))
+    }
+
+    /// Takes signers' keys. The first time that there are not enough left, the error is the fault.
+    pub(super) fn take_keys(&mut self, more: usize) -> Result<(), Option<Fault>> {
+        self.keys.take(more).map_err(|limit| limit.map(|limit| Fault::TooManyKeys { limit }))
+    }
+
+    /// The problems of asking for more than there is, if there are some. Then nothing else matters, and nothing more is read.
+    pub(super) fn excess(problems: &mut Vec<PolicyProblem>) -> Option<Vec<PolicyProblem>> {
+        let is_excess = |problem: &PolicyProblem| {
+            matches!(problem.fault, Fault::TooManyRules { .. } | Fault::TooManyKeys { .. } | Fault::TooMuch)
+        };
+        problems.iter().any(is_excess).then(|| {
+            problems.retain(is_excess);
+            std::mem::take(problems)
+        })
+    }
 }
 
 impl Owner {
@@ -48,8 +117,8 @@ impl Owner {
     /// The limits. Those of a namespace cost at most about two megabytes of memory.
     pub(super) fn caps(&self) -> Caps {
         match self {
-            Self::Site => Caps { files: MAX_FILES, bytes: MAX_TOTAL, rules: MAX_RULES, keys: MAX_KEYS },
-            Self::Namespace(_) => Caps { files: 64, bytes: 256 << 10, rules: 256, keys: 256 },
+            Self::Site => Caps { files: MAX_FILES, bytes: MAX_TOTAL },
+            Self::Namespace(_) => Caps { files: 64, bytes: 256 << 10 },
         }
     }
 
@@ -65,18 +134,6 @@ impl Owner {
             document.is_delegated = true;
             document.rules.iter_mut().for_each(|(_, rule)| rule.is_delegated = true);
         }
-    }
-
-    /// The fault of having more than this owner may have.
-    pub(super) fn excess(&self, documents: &[Document], keys: usize, file: &Path) -> Option<PolicyProblem> {
-        let Caps { rules, keys: most_keys, .. } = self.caps();
-        let too_many_rules = documents.iter().map(|document| document.rules.len()).sum::<usize>() > rules;
-        let fault = match (keys > most_keys, too_many_rules) {
-            (true, _) => Fault::TooManyKeys { limit: most_keys },
-            (_, true) => Fault::TooManyRules { limit: rules },
-            _ => return None,
-        };
-        Some(problem(file, fault))
     }
 
     /// The fault of having files and no policy in them.

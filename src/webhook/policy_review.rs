@@ -360,6 +360,10 @@ mod tests {
             (own("line-2"), "ImagePolicy line-2/p does not belong here"),
             (GOOD.to_owned(), "ClusterImagePolicy p does not belong here"),
             ("# later\n".to_owned(), "there is no policy in these files"),
+            (
+                own("line-1").replace("enabled: true", "enabled: true\n        trustServer: \"file:///etc\""),
+                "p.yaml:10:22: \"trustServer\" of a namespace's own policy cannot be a directory",
+            ),
             (format!("# {}", "x".repeat(300 << 10)), "more than 262144 bytes"),
         ] {
             let response = put(data(&text));

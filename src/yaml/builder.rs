@@ -81,6 +81,11 @@ impl Builder {
         }
     }
 
+    /// The values and the bytes of strings that the caps leave.
+    pub(super) fn left(&self) -> (usize, usize) {
+        (self.caps.nodes.saturating_sub(self.made.nodes), self.caps.strings.saturating_sub(self.made.bytes))
+    }
+
     pub(super) fn into_documents(self) -> Vec<Node> {
         self.documents
     }
@@ -180,10 +185,10 @@ impl Builder {
         let Some((node, size)) = self.anchors.get(&anchor) else {
             return Err(syntax("an alias is inside of the value that it repeats"));
         };
-        let (node, size) = (node.clone(), *size);
         if self.caps.aliases == 0 {
             return Err(syntax("an alias cannot be used here: write the value out"));
         }
+        let (node, size) = (node.clone(), *size);
         self.aliases += 1;
         self.replayed = self.replayed.saturating_add(size.nodes);
         if self.aliases > self.caps.aliases || self.replayed > MAX_REPLAYED {
@@ -201,7 +206,7 @@ impl Builder {
         if anchor != 0 {
             self.held.nodes = self.held.nodes.saturating_add(size.nodes);
             self.held.bytes = self.held.bytes.saturating_add(size.bytes);
-            let is_too_much = self.held.nodes > MAX_HELD || self.held.bytes > self.caps.bytes.saturating_mul(4);
+            let is_too_much = self.held.nodes > MAX_HELD || self.held.bytes > self.caps.strings;
             if is_too_much || self.anchors.len() >= MAX_ANCHORS {
                 return Err(TreeFault::TooMuch);
             }
@@ -256,7 +261,7 @@ impl Builder {
     fn count_made(&mut self, more: Size) -> Result<(), TreeFault> {
         self.made.nodes = self.made.nodes.saturating_add(more.nodes);
         self.made.bytes = self.made.bytes.saturating_add(more.bytes);
-        if self.made.nodes > self.caps.nodes || self.made.bytes > self.caps.bytes.saturating_mul(4) {
+        if self.made.nodes > self.caps.nodes || self.made.bytes > self.caps.strings {
             return Err(TreeFault::TooMuch);
         }
         Ok(())

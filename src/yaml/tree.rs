@@ -18,7 +18,10 @@ use portreeve_verify::text::printable;
 pub(crate) struct Caps {
     pub(crate) bytes: usize,
     pub(crate) depth: usize,
+    /// Values, with those that aliases repeat.
     pub(crate) nodes: usize,
+    /// Bytes of all strings, with those that aliases repeat.
+    pub(crate) strings: usize,
     pub(crate) documents: usize,
     /// Aliases (`*name`). One repeats a value of any size in a few bytes.
     pub(crate) aliases: usize,
@@ -33,15 +36,27 @@ const MAX_ALIASES: usize = 1_000;
 impl Caps {
     /// A configuration or policy file. A megabyte of real policies has about 100,000 nodes in at most ten levels. A list of
     /// ConfigMaps is no deeper.
-    pub(crate) const FILE: Self =
-        Self { bytes: MAX_TEXT, depth: 32, nodes: 250_000, documents: 16_384, aliases: MAX_ALIASES };
+    pub(crate) const FILE: Self = Self {
+        bytes: MAX_TEXT,
+        depth: 32,
+        nodes: 250_000,
+        strings: 4 * MAX_TEXT,
+        documents: 16_384,
+        aliases: MAX_ALIASES,
+    };
 
     /// A policy file that somebody else than the site's operators writes: what is read takes no more than what is written.
     pub(crate) const WITHOUT_ALIASES: Self = Self { aliases: 0, ..Self::FILE };
 
     /// The manifests of a whole cluster (`kubectl get -A`). Ten thousand workloads have about two million nodes.
-    pub(crate) const CLUSTER: Self =
-        Self { bytes: 256 << 20, depth: 64, nodes: 4_000_000, documents: 20_000, aliases: MAX_ALIASES };
+    pub(crate) const CLUSTER: Self = Self {
+        bytes: 256 << 20,
+        depth: 64,
+        nodes: 4_000_000,
+        strings: 1 << 30,
+        documents: 20_000,
+        aliases: MAX_ALIASES,
+    };
 }
 
 /// A line and a column, both from 1.
@@ -188,12 +203,23 @@ impl Node {
 }
 
 /// Reads all documents of a text. Empty documents are left out.
-pub(crate) fn parse(text: &str, caps: Caps) -> Result<Vec<Node>, TreeError> {
+pub(crate) fn parse(text: &str, mut caps: Caps) -> Result<Vec<Node>, TreeError> {
+    parse_within(text, &mut caps)
+}
+
+/// The same. Takes the values and strings of this text off the limits, so that several texts can share them.
+pub(crate) fn parse_within(text: &str, caps: &mut Caps) -> Result<Vec<Node>, TreeError> {
     if text.len() > caps.bytes {
         return Err(TreeError { at: At::START, fault: TreeFault::TooLarge { limit: caps.bytes } });
     }
     refuse_hidden_line_breaks(text)?;
-    let mut builder = Builder::new(caps);
+    let mut builder = Builder::new(*caps);
+    let read = build(text, &mut builder);
+    (caps.nodes, caps.strings) = builder.left();
+    read.map(|()| builder.into_documents())
+}
+
+fn build(text: &str, builder: &mut Builder) -> Result<(), TreeError> {
     for event in Parser::new_from_str(text.strip_prefix('\u{feff}').unwrap_or(text)) {
         let (event, span) = event.map_err(|error| TreeError {
             at: error.marker().into(),
@@ -202,7 +228,7 @@ pub(crate) fn parse(text: &str, caps: Caps) -> Result<Vec<Node>, TreeError> {
         let at = At::from(&span.start);
         builder.take(event, at).map_err(|fault| builder.placed(fault, at))?;
     }
-    Ok(builder.into_documents())
+    Ok(())
 }
 
 /// YAML 1.2.2 §5.4 ends a line, and a comment, at a carriage return without a line feed. YAML 1.1, which kubectl reads, also

@@ -1,7 +1,7 @@
 //! Tables of verdicts, and what they come to.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::Path;
 
 use jiff::Timestamp;
 use portreeve_test_support::signer::Signer;
@@ -27,7 +27,7 @@ fn verdict(repository: &Arc<Repository>, scheme: &'static str, letter: char) -> 
         '-' => Requirement::Nothing,
         _ => Requirement::Signed(Signed { mode, mutate_image: MutateImage::Everywhere, any_of: Vec::new() }),
     };
-    let place = Place { file: PathBuf::from("p.yaml"), line: 1, column: 1 };
+    let place = Place { file: Path::new("p.yaml").into(), line: 1, column: 1 };
     let (policy, pattern) = ("p".to_owned(), "*".to_owned());
     let rule = Rule {
         scope: Scope::Cluster,

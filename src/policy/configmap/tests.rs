@@ -54,8 +54,77 @@ fn keys_have_an_end() {
     assert!(!told(10).iter().any(|problem| problem.to_string().contains("signers' keys")));
     let problems = told(20);
     assert_eq!(problems.len(), 1);
-    let expected = "010.yaml:1:1: there are more than 10000 signers' keys; ";
+    let expected = "010.yaml:4:2536: there are more than 10000 signers' keys; ";
     assert!(problems[0].to_string().starts_with(expected), "{}", problems[0]);
+}
+
+/// A policy of ten kilobytes, which aliases make four hundred times as large.
+fn repeated(name: &str) -> String {
+    let rule = |rule: usize| {
+        let value = |n: usize| if (rule, n) == (0, 0) { format!("&a {}", "x".repeat(8_000)) } else { "*a".to_owned() };
+        let annotations = (0..90).map(|n| format!("k{n}: {}", value(n))).collect::<Vec<_>>().join(", ");
+        format!(
+            "  - {{name: r{rule}, policy: {{cosign: {{signerSecrets: [{{name: s}}], annotations: {{{annotations}}}}}}}}}\n"
+        )
+    };
+    let rules: String = (0..5).map(rule).collect();
+    format!(
+        "apiVersion: portreeve/v1\nkind: ClusterImagePolicy\nmetadata: {{name: {name}}}\nspec:\n  repositories:\n{rules}"
+    )
+}
+
+/// The values of a tree, and the bytes of its strings.
+fn size(node: &Node) -> (usize, usize) {
+    let (own, within): (usize, Vec<&Node>) = match &node.value {
+        Value::List(items) => (0, items.iter().collect()),
+        Value::Map(entries) => (0, entries.iter().map(|(_, value)| value).collect()),
+        Value::Text(text) => (text.len(), Vec::new()),
+        _ => (0, Vec::new()),
+    };
+    within.into_iter().map(size).fold((1, own), |sum, size| (sum.0 + size.0, sum.1 + size.1))
+}
+
+/// The author of a ConfigMap that is not mounted yet may be a tenant. Each key alone may be read, and all of them would take
+/// hundreds of megabytes.
+#[test]
+fn a_config_map_of_aliases_has_one_budget_for_all_of_its_keys() {
+    let texts: BTreeMap<String, String> =
+        (0..80).map(|n| (format!("{n:02}.yaml"), repeated(&format!("p{n}")))).collect();
+    let written: usize = texts.values().map(String::len).sum();
+    assert!((900_000..=MAX_TEXT).contains(&written), "{written}");
+    assert!(check_data(&texts.clone().into_iter().take(1).collect(), &Owner::Site).is_ok());
+
+    let mut budget = Budget::of(&Owner::Site);
+    let (mut nodes, mut bytes, mut read) = (0, 0, 0);
+    for text in texts.values() {
+        let Ok(trees) = tree::parse_within(text, &mut budget.tree) else { break };
+        let sizes: Vec<_> = trees.iter().map(size).collect();
+        nodes += sizes.iter().map(|size| size.0).sum::<usize>();
+        bytes += sizes.iter().map(|size| size.1).sum::<usize>();
+        read += 1;
+    }
+    assert!(nodes <= Caps::FILE.nodes && bytes <= Caps::FILE.strings, "{nodes} values, {bytes} bytes");
+    assert!(bytes > Caps::FILE.strings / 2 && read < 5, "{read} keys with {bytes} bytes");
+
+    let problems = check_data(&texts, &Owner::Site).unwrap_err();
+    assert_eq!(problems.len(), 1);
+    let told = problems[0].to_string();
+    assert!(told.contains("there is too much in it to be read at once; repeat less by aliases"), "{told}");
+}
+
+/// Teams that share their signers' keys by anchors, each in a key of its own.
+#[test]
+fn ordinary_anchors_are_read() {
+    let key = serde_json::to_string(&Key::p256().public_pem()).unwrap();
+    let team = |n: usize| {
+        let first =
+            format!("  - {{name: r.io/t{n}/a, policy: {{cosign: &c {{signers: [{{name: a, publicKey: {key}}}]}}}}}}\n");
+        let others: String =
+            (0..20).map(|m| format!("  - {{name: r.io/t{n}/b{m}, policy: {{cosign: *c}}}}\n")).collect();
+        let head = "apiVersion: portreeve/v1\nkind: ClusterImagePolicy\nmetadata:";
+        (format!("t{n}.yaml"), format!("{head} {{name: t{n}}}\nspec:\n  repositories:\n{first}{others}"))
+    };
+    assert_eq!(check_data(&(0..100).map(team).collect(), &Owner::Site).unwrap().len(), 100);
 }
 
 /// Also a line that a message names beside its own.

@@ -252,6 +252,33 @@ fn one_denial_of_a_namespace_is_enough_for_an_image() {
     assert!(set.pins_in_pods("line-1", &Reference::parse(&digest).unwrap()), "nobody can say");
 }
 
+/// The verdict would say which directories are in the pod.
+#[test]
+fn a_namespace_s_own_policy_names_no_directory() {
+    let rule = |url: &str| {
+        format!("  - name: reg.io/a\n    policy:\n      trust:\n        enabled: true\n        trustServer: {url}\n")
+    };
+    for url in ["file:///etc/portreeve", "FILE:///nowhere", "file://x", "file:///a/../b"] {
+        let site = Site::new();
+        site.mount("line-1", &[("p.yaml", &policy_with(&rule(url)))]);
+        let Changes { namespaces, .. } = site.source.reload_if_changed();
+        let problems = namespaces[0].result.as_ref().unwrap_err();
+        assert_eq!(problems.len(), 1, "{url}: {problems:?}");
+        let told = problems[0].to_string();
+        assert!(
+            told.contains("line-1/p.yaml:10:22: \"trustServer\" of a namespace's own policy cannot be a directory; "),
+            "{told}"
+        );
+        assert!(told.ends_with("name the directory in trust.servers of the configuration"), "{told}");
+    }
+    let site = Site::new();
+    site.mount("line-1", &[("p.yaml", &policy_with(&rule("https://notary.local")))]);
+    assert_eq!(site.look().0, ["line-1 InForce 1"]);
+    // The site's operators know which directories there are.
+    site.dir.write("site/p.yaml", policy_with(&rule("file:///etc/portreeve")));
+    assert!(matches!(site.source.reload_if_changed().site, Some(Ok(1))));
+}
+
 fn policy_with(rules: &str) -> String {
     format!(
         "apiVersion: portreeve/v1\nkind: ImagePolicy\nmetadata: {{name: own, namespace: line-1}}\nspec:\n  repositories:\n{rules}"

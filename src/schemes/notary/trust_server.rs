@@ -65,10 +65,15 @@ impl TrustServer {
     /// Checks a URL: scheme, host, no user, no query, no fragment; a trailing slash is dropped. A directory's has an
     /// absolute path and no host.
     pub fn parse(url: &str, plain_http: PlainHttp) -> Result<Self, TrustServerError> {
-        if url.get(..FILE.len()).is_some_and(|scheme| scheme.eq_ignore_ascii_case(FILE)) {
+        if Self::is_directory_url(url) {
             return DirectoryUrl::parse(url).map(Self::Directory);
         }
         Ok(Self::Remote(ServerUrl::parse(url, plain_http)?))
+    }
+
+    /// Does the URL name a directory?
+    pub(crate) fn is_directory_url(url: &str) -> bool {
+        url.get(..FILE.len()).is_some_and(|scheme| scheme.eq_ignore_ascii_case(FILE))
     }
 
     /// The directory, if it is one.
