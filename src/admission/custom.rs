@@ -4,14 +4,14 @@
 //! checks its own kinds, so an object without a pod spec is denied, unless the configuration says that it may have none: a wrong
 //! path would let every image pass. No element of a list is a pod spec, because the other elements would not be verified.
 
-use std::fmt;
+use serde::de::{Error as _, IgnoredAny};
 
-use serde::Deserialize as _;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
-
+use super::decide::UnchangedTemplates;
+use super::decode_error::DecodeError;
 use super::request::{GroupVersionKind, Object, Request, Review, ReviewError, Spec, readable};
 use super::workload::WorkloadKind;
 use crate::base::json_limits;
+use crate::base::json_text::{Found, Twice, find, path_of};
 use crate::kube::object_name::{Resource, is_dns_label, is_dns_subdomain};
 
 /// The most kinds of a configuration.
@@ -107,13 +107,35 @@ impl CustomKind {
         (self.when_absent == WhenAbsent::Deny).then(why)
     }
 
-    /// The object of this kind in a text, found by its keys, with its pod spec in place of `spec`.
-    pub(super) fn read(&self, text: &str, keys: &[&str]) -> Result<Object, serde_json::Error> {
+    /// The object of this kind in a text, with its pod spec in place of `spec`.
+    pub(super) fn read(&self, text: &str) -> Result<Object, DecodeError> {
+        Ok(Object { metadata: None, spec: self.pod_spec(self.at(text, &[]), &[])?, template: None })
+    }
+
+    /// What is at the path of the pod spec in an object, which is at `keys` in a text.
+    fn at<'t>(&self, text: &'t str, keys: &[&str]) -> Result<Found<'t>, Twice> {
         let path: Vec<&str> = keys.iter().copied().chain(self.path.iter().map(String::as_str)).collect();
-        let mut json = serde_json::Deserializer::from_str(text);
-        let spec = At(&path).deserialize(&mut json)?;
-        json.end()?;
-        Ok(Object { metadata: None, spec, template: None })
+        find(text, &path)
+    }
+
+    /// The pod spec that was found in an object at `keys`; `None` if there is nothing.
+    fn pod_spec(&self, found: Result<Found<'_>, Twice>, keys: &[&str]) -> Result<Option<Spec>, DecodeError> {
+        let path = |depth: usize, inner: &str| {
+            let path = keys.iter().copied().chain(self.path.iter().map(String::as_str));
+            path.take(depth).chain(Some(inner).filter(|inner| !inner.is_empty())).collect::<Vec<_>>().join(".")
+        };
+        match found {
+            Ok(Found::Nothing) => Ok(None),
+            // A value that has no more keys is no object, and so no pod spec either.
+            Ok(Found::Value(text, depth)) => serde_json::from_str(text)
+                .map(Some)
+                .map_err(|error| DecodeError::at(&path(depth, &path_of(text, &error)), error)),
+            // Another reader could take the other value.
+            Err(Twice) => {
+                let error = serde_json::Error::custom("a key of the path to the pod spec stands twice");
+                Err(DecodeError::at(&path(keys.len() + self.path.len(), ""), error))
+            }
+        }
     }
 }
 
@@ -172,17 +194,62 @@ impl CustomKinds {
         self.kind(kind.group.as_deref().unwrap_or_default(), &kind.kind)
     }
 
-    /// Reads a review. Of an object of these kinds, the pod spec is read by its path.
-    pub(crate) fn parse(self, body: &[u8]) -> Result<Review, ReviewError> {
-        let mut review = Review::parse(body)?;
-        if !self.0.is_empty()
-            && let Some(WorkloadKind::Custom(kind)) = self.kind_of(&review.request.kind)
-        {
-            let text = readable(body, json_limits::MAX_STRING)?;
-            kind.find_pod_specs(text, &mut review.request).map_err(|error| Review::explain(text, error))?;
+    /// Reads a review. Of an object of these kinds, the pod spec is read by its path, and no other part of its spec.
+    pub(crate) fn parse(self, body: &[u8], unchanged: UnchangedTemplates) -> Result<Review, ReviewError> {
+        let review = Review::parse(body);
+        let of_custom_kind = |review: &Review| match self.kind_of(&review.request.kind) {
+            Some(WorkloadKind::Custom(kind)) => Some(kind),
+            _ => None,
+        };
+        let could_be_custom = matches!(review, Ok(_) | Err(ReviewError::Undecodable { .. }));
+        if self.0.is_empty() || !could_be_custom {
+            return review;
         }
-        Ok(review)
+        let text = readable(body, json_limits::MAX_STRING)?;
+        let review = match review {
+            Ok(review) => review,
+            // A field beside the pod spec can have the name of a Pod's field, and another type.
+            Err(error) => match without_specs(text) {
+                Some(review) if of_custom_kind(&review).is_some() => review,
+                _ => return Err(error),
+            },
+        };
+        let Some(kind) = of_custom_kind(&review) else { return Ok(review) };
+        kind.find_pod_specs(text, review, unchanged).map_err(|error| Review::explain(text, error))
     }
+}
+
+/// The keys of the two objects of a review.
+const OBJECT: [&str; 2] = ["request", "object"];
+const OLD_OBJECT: [&str; 2] = ["request", "oldObject"];
+
+/// A review whose objects have nothing but metadata. `None` if the rest of it cannot be read either.
+fn without_specs(text: &str) -> Option<Review> {
+    // Parts of it are not parsed below.
+    serde_json::from_str::<IgnoredAny>(text).ok()?;
+    let mut rest = text.to_owned();
+    let mut metadata = Vec::new();
+    for path in [OBJECT, OLD_OBJECT] {
+        let [request, object] = path;
+        let of_object = match find(text, &[request, object, "metadata"]).ok()? {
+            Found::Value(text, 3) => Some(serde_json::from_str(text).ok()?),
+            Found::Value(..) => return None,
+            Found::Nothing => None,
+        };
+        metadata.push(of_object);
+        let Found::Value(found, 2) = find(&rest, &path).ok()? else { continue };
+        let start = found.as_ptr().addr() - rest.as_ptr().addr();
+        let end = start + found.len();
+        rest.replace_range(start..end, "{}");
+    }
+    let mut review = Review::parse(rest.as_bytes()).ok()?;
+    let objects = [&mut review.request.object, &mut review.request.old_object];
+    for (object, metadata) in objects.into_iter().zip(metadata) {
+        if let Some(object) = object {
+            object.metadata = metadata;
+        }
+    }
+    Some(review)
 }
 
 impl CustomKind {
@@ -191,53 +258,38 @@ impl CustomKind {
     }
 
     /// Puts the pod specs of both objects of a request into their `spec`.
-    fn find_pod_specs(&self, text: &str, request: &mut Request) -> Result<(), serde_json::Error> {
-        for (object, key) in [(&mut request.object, "object"), (&mut request.old_object, "oldObject")] {
-            if let Some(object) = object {
-                let Object { spec, template, .. } = self.read(text, &["request", key])?;
-                (object.spec, object.template) = (spec, template);
+    ///
+    /// An API server stores a custom resource whose pod spec is none, if its schema lets it. An UPDATE that does not change
+    /// what is there passes, as one of every other kind that changes no image. Otherwise such an object could not be deleted:
+    /// its finalizers are removed by an UPDATE.
+    fn find_pod_specs(
+        &self,
+        text: &str,
+        mut review: Review,
+        unchanged: UnchangedTemplates,
+    ) -> Result<Review, DecodeError> {
+        let (now, stored) = (self.at(text, &OBJECT), self.at(text, &OLD_OBJECT));
+        let is_passed = review.request.is_being_deleted() || unchanged == UnchangedTemplates::Skip;
+        let is_unchanged = review.request.stored().is_some() && now == stored && now.is_ok();
+        let Request { object, old_object, .. } = &mut review.request;
+        // What is stored and cannot be read has no images that are known.
+        let old_spec = self.pod_spec(stored, &OLD_OBJECT).ok().flatten();
+        if let Some(old) = old_object {
+            (old.spec, old.template) = (old_spec, None);
+        }
+        if let Some(object) = object {
+            let (spec, old) = match self.pod_spec(now, &OBJECT) {
+                Ok(spec) => (spec, None),
+                // Both have the same images: none that are known.
+                Err(_) if is_unchanged && is_passed => (Some(Spec::default()), Some(Spec::default())),
+                Err(error) => return Err(error),
+            };
+            (object.spec, object.template) = (spec, None);
+            if let (Some(_), Some(stored)) = (&old, old_object) {
+                stored.spec = old;
             }
         }
-        Ok(())
-    }
-}
-
-/// The pod spec at a path in a JSON text; `None` if a key of the path is missing or null.
-struct At<'p>(&'p [&'p str]);
-
-impl<'de> DeserializeSeed<'de> for At<'_> {
-    type Value = Option<Spec>;
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Option<Spec>, D::Error> {
-        if self.0.is_empty() { Option::deserialize(json) } else { json.deserialize_any(self) }
-    }
-}
-
-impl<'de> Visitor<'de> for At<'_> {
-    type Value = Option<Spec>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "an object with the key \"{}\" of the path to a pod spec", self.0.first().unwrap_or(&""))
-    }
-
-    fn visit_unit<E>(self) -> Result<Option<Spec>, E> {
-        Ok(None)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Option<Spec>, A::Error> {
-        let Some((first, rest)) = self.0.split_first() else { return Ok(None) };
-        let mut found = None;
-        while let Some(key) = map.next_key::<String>()? {
-            if key != *first {
-                map.next_value::<IgnoredAny>()?;
-            } else if found.is_some() {
-                // Another reader could take the other value.
-                return Err(A::Error::custom("a key of the path to the pod spec stands twice"));
-            } else {
-                found = Some(map.next_value_seed(At(rest))?);
-            }
-        }
-        Ok(found.flatten())
+        Ok(review)
     }
 }
 

@@ -71,8 +71,7 @@ impl Exemption {
         if stored.is_some_and(|stored| !kind.new_images(object, stored).is_empty()) {
             return None;
         }
-        // Only the stored object counts: on CREATE a user can write any deletionTimestamp.
-        if stored.and_then(|old| old.metadata.as_ref()?.deletion_timestamp.as_deref()).is_some() {
+        if request.is_being_deleted() {
             return Some(Self::BeingDeleted);
         }
         let username = request.user_info.as_ref()?.username.as_deref()?;

@@ -7,6 +7,7 @@ pub(crate) mod children;
 pub mod combine;
 pub mod custom;
 pub mod decide;
+pub mod decode_error;
 pub mod evaluate;
 pub(crate) mod exempt;
 mod images;

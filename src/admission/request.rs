@@ -9,8 +9,10 @@ use std::fmt;
 
 use serde::{Deserialize, de::Error as _};
 
+use super::decode_error::DecodeError;
 use crate::base::json_limits;
 use crate::base::json_limits::JsonSize;
+use crate::base::object_only::from_objects;
 use portreeve_verify::text::{printable, to_printable};
 
 /// The `kind` of every review.
@@ -25,6 +27,7 @@ pub(super) const REVIEW_VERSIONS: [&str; 2] = ["admission.k8s.io/v1", "admission
 /// An AdmissionReview with a request.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(miniserde::Deserialize))]
+#[serde(remote = "Self", expecting = "an object")]
 pub struct Review {
     /// `admission.k8s.io/v1` or `v1beta1`.
     #[serde(rename = "apiVersion")]
@@ -38,6 +41,7 @@ pub struct Review {
 /// `AdmissionReview.request`.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(miniserde::Deserialize))]
+#[serde(remote = "Self", expecting = "an object")]
 pub struct Request {
     /// Identifies the request. The response repeats it.
     pub uid: String,
@@ -70,11 +74,17 @@ impl Request {
     pub fn stored(&self) -> Option<&Object> {
         self.old_object.as_deref().filter(|_| self.operation == "UPDATE")
     }
+
+    /// Is the stored object being deleted? Only the stored object counts: on CREATE a user can write any deletionTimestamp.
+    pub(super) fn is_being_deleted(&self) -> bool {
+        self.stored().and_then(|stored| stored.metadata.as_ref()?.deletion_timestamp.as_deref()).is_some()
+    }
 }
 
 /// A kind in its group and version.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[cfg_attr(test, derive(miniserde::Deserialize))]
+#[serde(remote = "Self", expecting = "an object")]
 pub struct GroupVersionKind {
     /// Empty for the core group.
     pub group: Option<String>,
@@ -104,6 +114,7 @@ impl fmt::Display for GroupVersionKind {
 /// `request.userInfo`, as the API server authenticated it.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(miniserde::Deserialize))]
+#[serde(remote = "Self", expecting = "an object")]
 pub struct UserInfo {
     /// The user's name.
     pub username: Option<String>,
@@ -115,6 +126,7 @@ pub struct UserInfo {
 /// uses.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(miniserde::Deserialize))]
+#[serde(remote = "Self", expecting = "an object")]
 pub struct Object {
     /// Metadata.
     pub metadata: Option<Metadata>,
@@ -127,6 +139,7 @@ pub struct Object {
 /// The fields of `metadata` that decisions need.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(miniserde::Deserialize))]
+#[serde(remote = "Self", expecting = "an object")]
 pub struct Metadata {
     /// Annotations.
     pub annotations: Option<Annotations>,
@@ -141,6 +154,7 @@ pub struct Metadata {
 /// The one annotation that decisions need. A map of all annotations would take ten times their bytes.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(miniserde::Deserialize))]
+#[serde(remote = "Self", expecting = "an object")]
 pub struct Annotations {
     /// Marks the mirror of a static pod.
     #[serde(rename = "kubernetes.io/config.mirror")]
@@ -150,6 +164,7 @@ pub struct Annotations {
 /// One owner.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(miniserde::Deserialize))]
+#[serde(remote = "Self", expecting = "an object")]
 pub struct OwnerReference {
     /// `apps/v1` and so on.
     #[serde(rename = "apiVersion")]
@@ -165,8 +180,9 @@ pub struct OwnerReference {
 }
 
 /// A pod's spec, or a controller's.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[cfg_attr(test, derive(miniserde::Deserialize))]
+#[serde(remote = "Self", expecting = "an object")]
 pub struct Spec {
     /// A pod's `initContainers`.
     #[serde(rename = "initContainers")]
@@ -200,6 +216,7 @@ pub struct Spec {
 /// A pod template.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(miniserde::Deserialize))]
+#[serde(remote = "Self", expecting = "an object")]
 pub struct Template {
     /// The pods' spec.
     pub spec: Option<Box<Spec>>,
@@ -208,6 +225,7 @@ pub struct Template {
 /// A CronJob's job template.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(miniserde::Deserialize))]
+#[serde(remote = "Self", expecting = "an object")]
 pub struct JobTemplate {
     /// The jobs' spec.
     pub spec: Option<Box<Spec>>,
@@ -216,6 +234,7 @@ pub struct JobTemplate {
 /// A container of any list.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(miniserde::Deserialize))]
+#[serde(remote = "Self", expecting = "an object")]
 pub struct Container {
     /// Its name.
     pub name: Option<String>,
@@ -226,6 +245,7 @@ pub struct Container {
 /// The name of an object of the same namespace.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(miniserde::Deserialize))]
+#[serde(remote = "Self", expecting = "an object")]
 pub struct LocalReference {
     /// Its name.
     pub name: Option<String>,
@@ -234,6 +254,7 @@ pub struct LocalReference {
 /// A volume. Only image volumes (KEP-4639) name an image.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(miniserde::Deserialize))]
+#[serde(remote = "Self", expecting = "an object")]
 pub struct Volume {
     /// Its name.
     pub name: Option<String>,
@@ -244,6 +265,7 @@ pub struct Volume {
 /// An image volume's source.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(miniserde::Deserialize))]
+#[serde(remote = "Self", expecting = "an object")]
 pub struct ImageVolume {
     /// The image.
     pub reference: Option<String>,
@@ -252,6 +274,7 @@ pub struct ImageVolume {
 /// The fields of a review that a response needs when the object cannot be read.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(miniserde::Deserialize))]
+#[serde(remote = "Self", expecting = "an object")]
 struct ReviewHead {
     #[serde(rename = "apiVersion")]
     api_version: Option<String>,
@@ -261,9 +284,30 @@ struct ReviewHead {
 
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(miniserde::Deserialize))]
+#[serde(remote = "Self", expecting = "an object")]
 struct RequestHead {
     uid: Option<String>,
 }
+
+from_objects!(
+    Review,
+    Request,
+    GroupVersionKind,
+    UserInfo,
+    Object,
+    Metadata,
+    Annotations,
+    OwnerReference,
+    Spec,
+    Template,
+    JobTemplate,
+    Container,
+    LocalReference,
+    Volume,
+    ImageVolume,
+    ReviewHead,
+    RequestHead,
+);
 
 impl Review {
     /// Reads a review. The error distinguishes a body that is no AdmissionReview (HTTP 400) from a review whose object cannot
@@ -272,14 +316,14 @@ impl Review {
         let text = readable(body, json_limits::MAX_STRING)?;
         let review: Self = match serde_json::from_str(text) {
             Ok(review) => review,
-            Err(error) => return Err(Self::explain(text, error)),
+            Err(error) => return Err(Self::explain(text, DecodeError::of(text, error))),
         };
         check_head(Some(&review.kind), Some(&review.api_version), Some(&review.request.uid))?;
         Ok(review)
     }
 
     /// Why a body could not be read. It is read a second time for this, so only after a failure.
-    pub(crate) fn explain(body: &str, error: serde_json::Error) -> ReviewError {
+    pub(crate) fn explain(body: &str, error: DecodeError) -> ReviewError {
         let Ok(head) = serde_json::from_str::<ReviewHead>(body) else { return ReviewError::NotJson(error) };
         let uid = head.request.as_ref().and_then(|request| request.uid.as_deref());
         match check_head(head.kind.as_deref(), head.api_version.as_deref(), uid) {
@@ -301,7 +345,8 @@ pub(crate) fn readable(body: &[u8], longest_string: usize) -> Result<&str, Revie
     if size.longest_string > longest_string {
         return Err(ReviewError::TooLong { found: size.longest_string, limit: longest_string });
     }
-    std::str::from_utf8(body).map_err(|error| ReviewError::NotJson(serde_json::Error::custom(error)))
+    std::str::from_utf8(body)
+        .map_err(|error| ReviewError::NotJson(DecodeError::at("", serde_json::Error::custom(error))))
 }
 
 /// Checks that a response to this review is possible. Returns the version of the response.
@@ -325,8 +370,8 @@ pub(crate) fn check_head(
 /// Why there is no decision on a body.
 #[derive(Debug)]
 pub enum ReviewError {
-    /// It is no JSON object.
-    NotJson(serde_json::Error),
+    /// It is no JSON object, or its request is none.
+    NotJson(DecodeError),
     /// It is of another kind than AdmissionReview.
     NotAReview {
         /// The kind, if there is one.
@@ -357,8 +402,8 @@ pub enum ReviewError {
         version: &'static str,
         /// The uid of the response.
         uid: String,
-        /// The error of serde.
-        source: serde_json::Error,
+        /// What is wrong with it.
+        source: DecodeError,
     },
 }
 
@@ -366,7 +411,7 @@ impl fmt::Display for ReviewError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let or_none = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".to_owned());
         match self {
-            Self::NotJson(error) => write!(f, "the body is not a JSON object: {}", describe(error)),
+            Self::NotJson(error) => write!(f, "the body is not an AdmissionReview in JSON: {error}"),
             Self::NotAReview { kind } => write!(f, "expected kind {REVIEW_KIND}, found {}", or_none(kind)),
             Self::UnknownVersion { version } => {
                 write!(f, "expected apiVersion {}, found {}", REVIEW_VERSIONS.join(" or "), or_none(version))
@@ -383,15 +428,10 @@ impl fmt::Display for ReviewError {
                 write!(f, "the review holds a string of {found} bytes; expected at most {limit}, shrink the object")
             }
             Self::Undecodable { source, .. } => {
-                write!(f, "the object cannot be decoded, so that its images are not known: {}", describe(source))
+                write!(f, "the object cannot be decoded, so that its images are not known: {source}")
             }
         }
     }
-}
-
-/// The message of a serde error, cut and printable: serde quotes the value that it did not expect.
-fn describe(error: &serde_json::Error) -> String {
-    printable(&error.to_string(), 300)
 }
 
 impl std::error::Error for ReviewError {
@@ -408,60 +448,4 @@ impl std::error::Error for ReviewError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const POD: &str = r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"u-1",
-        "kind":{"group":"","version":"v1","kind":"Pod"},"resource":{"group":"","version":"v1","resource":"pods"},
-        "namespace":"line-1","operation":"CREATE","userInfo":{"username":"kubernetes-admin"},
-        "object":{"metadata":{"annotations":{"a":"b"},"ownerReferences":null},"spec":{"containers":
-        [{"name":"c","image":"nginx","ports":[{"containerPort":80}]}],"volumes":[{"name":"v","emptyDir":{}},
-        {"name":"w","image":{"reference":"docs:1"}}],"imagePullSecrets":[{"name":"harbor"},{}],
-        "serviceAccountName":"plc"}},"oldObject":null,"dryRun":false,"options":{"a":[1,2.5]}}}"#;
-
-    #[test]
-    fn serde_and_miniserde_read_the_same() {
-        let serde = Review::parse(POD.as_bytes()).unwrap();
-        let mini: Review = miniserde::json::from_str(POD).unwrap();
-        assert_eq!(format!("{serde:?}"), format!("{mini:?}"));
-        assert_eq!(serde.request.object.unwrap().spec.unwrap().containers.unwrap()[0].image.as_deref(), Some("nginx"));
-    }
-
-    #[test]
-    fn what_is_no_review_is_told_apart_from_an_object_we_cannot_read() {
-        let parse = |text: &str| Review::parse(text.as_bytes()).unwrap_err();
-        assert!(matches!(parse(""), ReviewError::NotJson(_)));
-        assert!(matches!(parse("[]"), ReviewError::NotJson(_)));
-        // Bytes that are not UTF-8, in a field that is not read.
-        let mut latin = POD.replace("{\"a\":[1,2.5]}", "\"?\"").into_bytes();
-        assert!(Review::parse(&latin).is_ok());
-        *latin.iter_mut().rev().find(|byte| **byte == b'?').unwrap() = 0xe4;
-        assert!(matches!(Review::parse(&latin), Err(ReviewError::NotJson(_))));
-        assert!(matches!(parse("{}"), ReviewError::NotAReview { kind: None }));
-        assert!(matches!(parse(&POD.replace("\"AdmissionReview\"", "\"Pod\"")), ReviewError::NotAReview { .. }));
-        assert!(matches!(parse(&POD.replace("k8s.io/v1\"", "k8s.io/v2\"")), ReviewError::UnknownVersion { .. }));
-        assert!(matches!(parse(&POD.replace("\"u-1\"", "\"\"")), ReviewError::NoRequest));
-        let values =
-            POD.replace("[{\"name\":\"c\"", &format!("[{}{{\"name\":\"c\"", "{},".repeat(json_limits::MAX_VALUES)));
-        assert!(matches!(parse(&values), ReviewError::TooManyValues { .. }));
-        // In a field that is not read, and in one that an error would quote.
-        for long in ["x", "\u{7f}"] {
-            let with = |length: usize| POD.replace("[1,2.5]", &format!("\"{}\"", long.repeat(length - 1)));
-            assert!(Review::parse(with(json_limits::MAX_STRING).as_bytes()).is_ok());
-            assert!(matches!(parse(&with(json_limits::MAX_STRING + 1)), ReviewError::TooLong { .. }));
-        }
-        assert!(Review::parse(POD.replace("u-1", &"u".repeat(UID_BYTES)).as_bytes()).is_ok());
-        assert!(matches!(parse(&POD.replace("u-1", &"u".repeat(UID_BYTES + 1))), ReviewError::NoRequest));
-        let head = r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}"#;
-        assert!(matches!(parse(head), ReviewError::NoRequest));
-        for broken in [
-            POD.replace("\"nginx\"", "7"),
-            POD.replace("\"operation\":\"CREATE\",", ""),
-            POD.replace("\"spec\":{", "\"spec\":{},\"spec\":{"),
-            POD.replace("[{\"name\":\"c\"", "[7,{\"name\":\"c\""),
-        ] {
-            let ReviewError::Undecodable { uid, version, .. } = parse(&broken) else { panic!("{broken}") };
-            assert_eq!((uid.as_str(), version), ("u-1", "admission.k8s.io/v1"));
-        }
-    }
-}
+mod tests;

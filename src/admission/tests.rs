@@ -20,6 +20,7 @@ mod cluster;
 mod cosign;
 mod custom;
 mod hosts;
+mod lists;
 mod pinned_pods;
 mod rules;
 mod trust;

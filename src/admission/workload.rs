@@ -121,7 +121,7 @@ impl WorkloadKind {
     /// The object of this kind in a text.
     pub(super) fn read(self, text: &str) -> Option<Object> {
         match self {
-            Self::Custom(custom) => custom.read(text, &[]).ok(),
+            Self::Custom(custom) => custom.read(text).ok(),
             _ => serde_json::from_str(text).ok(),
         }
     }

@@ -9,6 +9,8 @@ use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::base::object_only::from_objects;
+
 /// An object that can be asked for by name.
 pub(super) trait Object: DeserializeOwned {
     /// The `kind` that the response must have.
@@ -31,6 +33,7 @@ fn is_named(kind: Option<&str>, metadata: Option<&ObjectMeta>, expected: &str, n
 /// The head of an owner. The rest of it is for the caller to read.
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(miniserde::Deserialize))]
+#[serde(remote = "Self", expecting = "an object")]
 pub(super) struct OwnerObject {
     kind: Option<String>,
     metadata: Option<ObjectMeta>,
@@ -51,6 +54,7 @@ impl OwnerObject {
 /// A Secret. Its values are base64.
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(miniserde::Deserialize))]
+#[serde(remote = "Self", expecting = "an object")]
 pub(crate) struct SecretObject {
     kind: Option<String>,
     metadata: Option<ObjectMeta>,
@@ -97,6 +101,7 @@ impl fmt::Debug for SecretObject {
 /// A ServiceAccount.
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(miniserde::Deserialize))]
+#[serde(remote = "Self", expecting = "an object")]
 pub(super) struct AccountObject {
     kind: Option<String>,
     metadata: Option<ObjectMeta>,
@@ -120,6 +125,7 @@ impl Object for AccountObject {
 
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(miniserde::Deserialize))]
+#[serde(remote = "Self", expecting = "an object")]
 struct LocalReference {
     name: Option<String>,
 }
@@ -127,6 +133,7 @@ struct LocalReference {
 /// The part of `metadata` that identifies an object.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(miniserde::Deserialize))]
+#[serde(remote = "Self", expecting = "an object")]
 pub(super) struct ObjectMeta {
     name: Option<String>,
     namespace: Option<String>,
@@ -136,10 +143,13 @@ pub(super) struct ObjectMeta {
 /// `meta/v1.Status`, the body of every refusal of kube-apiserver.
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(miniserde::Deserialize))]
+#[serde(remote = "Self", expecting = "an object")]
 pub(super) struct Status {
     pub(super) kind: Option<String>,
     pub(super) reason: Option<String>,
 }
+
+from_objects!(OwnerObject, SecretObject, AccountObject, LocalReference, ObjectMeta, Status);
 
 #[cfg(test)]
 mod tests {

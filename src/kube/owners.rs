@@ -64,7 +64,9 @@ impl<T> Owners<T> {
             return Err(ObjectError::Unusable("is named in a version that no API can have".to_owned()));
         }
         let get = |deadline| Ok(self.api.owner((resource, version), (namespace, name, uid), read, deadline)?);
-        self.cache.get(namespace, &format!("{}/{}/{name}/{uid}", resource.api, resource.plural), deadline.half(), &get)
+        // Another version of a custom resource can have another layout.
+        let key = [resource.api, version, resource.plural, name, uid].join("/");
+        self.cache.get(namespace, &key, deadline.half(), &get)
     }
 }
 

@@ -58,7 +58,7 @@ impl Engine {
         deadline: Deadline,
     ) -> (HttpResponse, Result<(Review, Decision), ReviewError>) {
         let started = Instant::now();
-        let parsed = self.rules.custom_kinds.parse(body);
+        let parsed = self.rules.custom_kinds.parse(body, self.rules.unchanged_templates);
         self.metrics.phase(Phase::Read, started.elapsed());
         let (response, outcome, decided) = match parsed {
             Ok(review) => {

@@ -16,8 +16,10 @@ use super::Endpoint;
 use super::decision_log::{self, LoggedDecision, LoggedRequest};
 use super::handler::log_unreadable;
 use super::response::{self, denied};
+use crate::admission::decode_error::DecodeError;
 use crate::admission::request::{GroupVersionKind, Review, ReviewError, UserInfo, check_head, readable};
 use crate::admission::response::Response;
+use crate::base::object_only::from_objects;
 use crate::metrics::Outcome;
 use crate::policy::{CONFIG_MAP, Owner, PolicyNote, PolicySet, check_data};
 use crate::server::HttpResponse;
@@ -42,6 +44,7 @@ const LABELS: [(&str, &str); 2] = [("app.kubernetes.io/name", "portreeve"), ("ap
 /// The request side of an AdmissionReview of a ConfigMap.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(miniserde::Deserialize))]
+#[serde(remote = "Self", expecting = "an object")]
 struct PolicyReview {
     #[serde(rename = "apiVersion")]
     api_version: String,
@@ -51,6 +54,7 @@ struct PolicyReview {
 
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(miniserde::Deserialize))]
+#[serde(remote = "Self", expecting = "an object")]
 struct PolicyRequest {
     uid: String,
     kind: GroupVersionKind,
@@ -66,6 +70,7 @@ struct PolicyRequest {
 
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(miniserde::Deserialize))]
+#[serde(remote = "Self", expecting = "an object")]
 struct ConfigMap {
     metadata: Option<Metadata>,
     data: Option<BTreeMap<String, String>>,
@@ -75,10 +80,13 @@ struct ConfigMap {
 
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(miniserde::Deserialize))]
+#[serde(remote = "Self", expecting = "an object")]
 struct Metadata {
     name: Option<String>,
     labels: Option<BTreeMap<String, String>>,
 }
+
+from_objects!(PolicyReview, PolicyRequest, ConfigMap, Metadata);
 
 /// The response to a review of a ConfigMap. `policies` are those in force.
 pub(crate) fn respond(body: &[u8], policies: Option<&PolicySet>) -> (HttpResponse, Outcome) {
@@ -88,7 +96,7 @@ pub(crate) fn respond(body: &[u8], policies: Option<&PolicySet>) -> (HttpRespons
         Err(error) => {
             let message = match &error {
                 ReviewError::Undecodable { source, .. } => {
-                    format!("the ConfigMap cannot be decoded: {}", printable(&source.to_string(), 300))
+                    ["the ConfigMap cannot be decoded: ", &source.to_string()].concat()
                 }
                 error => error.to_string(),
             };
@@ -101,7 +109,8 @@ pub(crate) fn respond(body: &[u8], policies: Option<&PolicySet>) -> (HttpRespons
 
 fn read(body: &[u8]) -> Result<PolicyReview, ReviewError> {
     let text = readable(body, MAX_STRING)?;
-    let review: PolicyReview = serde_json::from_str(text).map_err(|error| Review::explain(text, error))?;
+    let review: PolicyReview =
+        serde_json::from_str(text).map_err(|error| Review::explain(text, DecodeError::of(text, error)))?;
     check_head(Some(&review.kind), Some(&review.api_version), Some(&review.request.uid))?;
     Ok(review)
 }
@@ -437,6 +446,23 @@ mod tests {
         for body in [&b""[..], b"{}", b"[]", b"{\"kind\":\"AdmissionReview\"}"] {
             assert_eq!(respond(body, None).0.status, 400);
         }
+    }
+
+    /// serde's derive would read the elements of a list as the fields in order.
+    #[test]
+    fn a_list_is_no_config_map() {
+        for (object, field) in [
+            (json!([null, { "p.yaml": GOOD }, null]), "request.object"),
+            (json!({ "metadata": ["portreeve-policies", {}], "data": { "p.yaml": GOOD } }), "metadata"),
+            (json!({ "metadata": {}, "data": [GOOD] }), "data"),
+        ] {
+            let refused = ask("ConfigMap", "CREATE", &object);
+            assert_eq!(refused["allowed"], false);
+            let told = refused["status"]["message"].as_str().unwrap();
+            let words = format!("the ConfigMap cannot be decoded: {field}: invalid type: sequence");
+            assert!(told.contains(&words), "{told}");
+        }
+        assert_eq!(respond(br#"["admission.k8s.io/v1","AdmissionReview",{"uid":"u"}]"#, None).0.status, 400);
     }
 
     #[test]

@@ -123,7 +123,17 @@ fn lists_are_read_whole_and_slips_are_told() {
     broken["spec"]["containers"][0]["image"] = 7.into();
     let told = review(&[], &list(&[broken])).expect(DENIED).stdout;
     assert!(told.starts_with("denied   Pod default/broken: the object cannot be decoded"), "{told}");
-    assert!(told.contains("invalid type: integer `7`"), "{told}");
+    assert!(told.contains("spec.containers[0].image: invalid type: integer `7`"), "{told}");
+    // Nor is a list read in place of an object: an API server would store nothing of it.
+    let list_of = |name: &str, spec: Value| json!({ "metadata": { "name": name }, "spec": spec });
+    let of_lists = [list_of("a", json!([])), list_of("b", json!({ "containers": [["c", format!("{PLC}:v1")]] }))];
+    let told = review(&[], &list(&of_lists)).expect(DENIED).stdout;
+    for (name, field) in [("a", "spec"), ("b", "spec.containers[0]")] {
+        let words = format!(
+            "denied   Pod default/{name}: the object cannot be decoded, so that its images are not known: {field}: "
+        );
+        assert!(told.contains(&words), "{told}");
+    }
 }
 
 #[test]

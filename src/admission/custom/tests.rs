@@ -8,7 +8,7 @@ fn kind(pointer: &str) -> CustomKind {
 
 /// The image of the first container at a path.
 fn image(pointer: &str, text: &str) -> Result<Option<String>, String> {
-    let object = kind(pointer).read(text, &[]).map_err(|error| error.to_string())?;
+    let object = kind(pointer).read(text).map_err(|error| error.to_string())?;
     Ok(object.spec.and_then(|spec| spec.containers?.into_iter().next()?.image))
 }
 
@@ -41,15 +41,22 @@ fn a_pod_spec_is_read_at_its_path() {
         assert_eq!(image(ROLLOUT, &text), Ok(None), "{text}");
     }
     for (text, words) in [
-        (r#"{"spec":[]}"#, "invalid type: sequence, expected an object with the key \"template\""),
-        (r#"{"spec":{"template":"x"}}"#, "expected an object with the key \"spec\""),
-        (r#"{"spec":{"template":{"spec":7}}}"#, "invalid type"),
-        (r#"{"spec":{"template":{"spec":{"containers":{}}}}}"#, "invalid type"),
-        (r#"{"spec":{"template":{}},"spec":{}}"#, "stands twice"),
+        (r#"{"spec":[]}"#, "spec: invalid type: sequence, expected an object"),
+        (r#"{"spec":{"template":"x"}}"#, "spec.template: invalid type: string \"x\", expected an object"),
+        (r#"{"spec":{"template":{"spec":7}}}"#, "spec.template.spec: invalid type: integer `7`, expected an object"),
+        (r#"{"spec":{"template":{"spec":[]}}}"#, "spec.template.spec: invalid type: sequence, expected an object"),
+        (
+            r#"{"spec":{"template":{"spec":{"containers":{}}}}}"#,
+            "spec.template.spec.containers: invalid type: map, expected a sequence",
+        ),
+        (
+            r#"{"spec":{"template":{"spec":{"containers":[{},["c","i"]]}}}}"#,
+            "spec.template.spec.containers[1]: invalid type: sequence, expected an object",
+        ),
+        (r#"{"spec":{"template":{}},"spec":{}}"#, "spec.template.spec: a key of the path to the pod spec stands twice"),
         (r#"{"spec":{"template":null,"template":{}}}"#, "stands twice"),
         (r#"{"spec":{"template":{"spec":{"containers":[],"containers":[]}}}}"#, "duplicate field"),
-        (r#"{"spec":{"template":{"spec":{}}}} x"#, "trailing characters"),
-        ("[]", "invalid type"),
+        ("[]", "invalid type: sequence"),
         ("", "EOF"),
     ] {
         let error = image(ROLLOUT, text).unwrap_err();

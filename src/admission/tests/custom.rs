@@ -110,6 +110,106 @@ fn an_object_without_a_pod_spec_passes_only_where_it_may_have_none() {
     }
 }
 
+/// The stored objects that cannot be decoded, each with an object of its kind that can.
+fn unreadable() -> Vec<(Value, Value)> {
+    let readable = rollout(&[&tagged("v1")]);
+    let change = |pointer: &str, value: Value| {
+        let mut changed = readable.clone();
+        *changed.pointer_mut(&["/request/object", pointer].concat()).unwrap() = value;
+        (changed, readable.clone())
+    };
+    vec![
+        change("/spec", json!("x")),
+        change("/spec/template", json!([])),
+        change("/spec/template/spec", json!(7)),
+        change("/spec/template/spec/containers", json!({})),
+        change("/spec/template/spec/containers/0", json!(["c0", tagged("evil")])),
+    ]
+}
+
+/// Such an object can be stored, if its schema allows it or the webhook was not called. An UPDATE removes its finalizer.
+#[test]
+fn a_stored_object_that_cannot_be_decoded_can_still_be_deleted() {
+    let world = world("deny");
+    let engine = world.simple(&json!({}));
+    let with_metadata = |review: &Value, metadata: Value| {
+        let mut review = review.clone();
+        review["request"]["object"]["metadata"] = metadata;
+        review
+    };
+    for (broken, readable) in unreadable() {
+        for endpoint in [Endpoint::Admit, Endpoint::Validate] {
+            let ask = |review: &Value| ask(&engine, endpoint, review);
+            assert_denied(&ask(&broken), &["cannot be decoded", "spec"]);
+            let deleted = json!({ "deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["a/b"] });
+            let freed = with_metadata(&broken, json!({ "deletionTimestamp": "2026-01-01T00:00:00Z" }));
+            let heard = ask(&update(freed.clone(), &with_metadata(&broken, deleted.clone())));
+            assert_allowed(&heard, &[]);
+            assert_eq!(heard.audit["exempt"], "the object is being deleted");
+            // Labels, and what is beside the template.
+            let mut labelled = with_metadata(&broken, json!({ "labels": { "a": "b" } }));
+            labelled["request"]["object"]["status"] = json!({ "containers": [[]] });
+            assert_allowed(&ask(&update(labelled, &broken)), &[]);
+            // It can be mended, and it is verified then.
+            let mended = ask(&update(readable.clone(), &broken));
+            let patch = [(AT, pinned("v1"))];
+            assert_allowed(&mended, if endpoint == Endpoint::Admit { &patch } else { &[] });
+            assert_denied(&ask(&update(rollout(&[&tagged("evil")]), &broken)), &["evil"]);
+            // No other change passes, not even of an object that is being deleted.
+            for (other, _) in unreadable().iter().filter(|(other, _)| *other != broken) {
+                let freed = with_metadata(other, json!({}));
+                assert_denied(&ask(&update(freed, &with_metadata(&broken, deleted.clone()))), &["cannot be decoded"]);
+            }
+            assert_denied(&ask(&update(broken.clone(), &readable)), &["cannot be decoded"]);
+            // Only an UPDATE has a stored object, and only the stored object can be in deletion.
+            let mut created = update(broken.clone(), &broken);
+            created["request"]["operation"] = "CREATE".into();
+            assert_denied(&ask(&created), &["cannot be decoded"]);
+            let mut deletion = update(broken.clone(), &broken);
+            deletion["request"]["operation"] = "DELETE".into();
+            deletion["request"]["object"] = Value::Null;
+            assert_allowed(&ask(&deletion), &[]);
+        }
+    }
+}
+
+/// What must be verified on every write, and cannot be read, is denied. A deletion passes.
+#[test]
+fn unchanged_templates_that_cannot_be_decoded_are_denied_where_they_are_verified() {
+    let mut world = world("deny");
+    world.more_config["admission"]["unchangedTemplates"] = "verify".into();
+    let engine = world.simple(&json!({}));
+    for (broken, _) in unreadable() {
+        assert_denied(&admit(&engine, &update(broken.clone(), &broken)), &["cannot be decoded"]);
+        let mut deleted = broken.clone();
+        deleted["request"]["object"]["metadata"] = json!({ "deletionTimestamp": "2026-01-01T00:00:00Z" });
+        assert_allowed(&admit(&engine, &update(broken.clone(), &deleted)), &[]);
+        assert_denied(&admit(&engine, &update(deleted.clone(), &broken)), &["cannot be decoded"]);
+    }
+}
+
+/// Only the pod spec of a custom resource has the types of a Pod.
+#[test]
+fn other_fields_of_a_custom_resource_can_have_any_type() {
+    let world = world("deny");
+    let engine = world.simple(&json!({}));
+    for (field, value) in [("containers", json!("all")), ("volumes", json!({})), ("nodeName", json!([1]))] {
+        let mut odd = rollout(&[&tagged("v1")]);
+        odd["request"]["object"]["spec"][field] = value.clone();
+        odd["request"]["object"]["template"] = json!(field);
+        assert_allowed(&admit(&engine, &odd), &[(AT, pinned("v1"))]);
+        let mut evil = odd.clone();
+        evil["request"]["object"]["spec"]["template"]["spec"]["containers"][0]["image"] = tagged("evil").into();
+        assert_denied(&admit(&engine, &evil), &["evil"]);
+        assert_allowed(&admit(&engine, &update(evil.clone(), &evil)), &[]);
+        assert_denied(&admit(&engine, &update(evil, &odd)), &["evil"]);
+        // One of Kubernetes itself cannot.
+        let mut own = odd.clone();
+        own["request"]["kind"] = json!({ "group": "apps", "version": "v1", "kind": "Deployment" });
+        assert_denied(&admit(&engine, &own), &["cannot be decoded"]);
+    }
+}
+
 /// A key of the path that stands twice could be read in another way by the API server.
 #[test]
 fn no_key_of_the_path_stands_twice() {
@@ -180,11 +280,18 @@ fn a_custom_owner_is_compared() {
     assert_allowed(&of("v1alpha1", &["never/signed"]), &[]);
     assert_denied(&of("v1alpha1", &["never/signed", &tagged("evil")]), &["template of Rollout line-1/plc", "evil"]);
     assert_eq!(api.asked(), ["/apis/argoproj.io/v1alpha1/namespaces/line-1/rollouts/plc"]);
+    // The same object in another version, which has its pod spec elsewhere.
+    let beta = ("apis/argoproj.io/v1beta1", "rollouts", "Rollout");
+    api.owner(beta, ("line-1", "plc"), UID, json!({ "template": { "spec": pod_spec(&["other/image"]) } }));
+    assert_denied(&of("v1beta1", &["never/signed"]), &["template of Rollout line-1/plc", "never/signed"]);
+    assert_allowed(&of("v1beta1", &["other/image"]), &[]);
+    assert_allowed(&of("v1alpha1", &["never/signed"]), &[]);
+    assert_eq!(api.asked()[1..], ["/apis/argoproj.io/v1beta1/namespaces/line-1/rollouts/plc"]);
     for version in ["", "v1/../v1", "V1"] {
         let mut other = child("", "Pod", &["never/signed"], ("argoproj.io/v1", "Rollout"), ARGO);
         other["request"]["object"]["metadata"]["ownerReferences"][0]["apiVersion"] =
             format!("argoproj.io/{version}").into();
         assert_denied(&admit(&engine, &other), &["never/signed"]);
     }
-    assert_eq!(api.asked().len(), 1);
+    assert_eq!(api.asked().len(), 2);
 }
