@@ -158,9 +158,10 @@ impl fmt::Display for WriteError {
         match self {
             Self::Exist(paths) => {
                 let paths: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+                let are = if paths.len() == 1 { "is" } else { "are" };
                 write!(
                     f,
-                    "{} is there already and nothing was written; choose another --out, renew the certificate with \
+                    "{} {are} there already, and nothing was written; choose another --out, renew the certificate with \
                      --renew, or replace everything with --force",
                     paths.join(", ")
                 )

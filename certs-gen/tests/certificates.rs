@@ -260,6 +260,14 @@ webhooks:
 ";
 
 #[test]
+fn a_single_file_that_is_there_is_told_in_the_singular() {
+    let dir = Dir::new();
+    fs::create_dir_all(&dir.0).unwrap();
+    fs::write(dir.path("tls.key"), "").unwrap();
+    fail(&["--out", dir.text()], &["tls.key is there already, and nothing was written"]);
+}
+
+#[test]
 fn a_plain_manifest_is_filled_in() {
     let (source, dir) = (Dir::new(), Dir::new());
     fs::create_dir_all(&source.0).unwrap();
@@ -281,7 +289,7 @@ fn a_plain_manifest_is_filled_in() {
         assert_eq!((&client["caBundle"], &client["service"]["name"]), (&bundle.into(), &"portreeve".into()));
     }
 
-    fail(&["--fill", plain.to_str().unwrap(), "--out", dir.text()], &["plain.yaml", "is there already"]);
+    fail(&["--fill", plain.to_str().unwrap(), "--out", dir.text()], &["plain.yaml are there already, and nothing"]);
     succeed(&["--renew", "--fill", plain.to_str().unwrap(), "--out", dir.text()]);
     assert!(dir.read("plain.yaml").contains(bundle), "the same CA");
 

@@ -161,6 +161,73 @@ mod tests {
         assert!(out.starts_with("\u{fffd}[2J\u{fffd}.yaml:1:7: error: "), "{out:?}");
     }
 
+    /// A site's directory has private keys, which are not read as policies and not quoted.
+    #[test]
+    fn the_source_of_manifests_is_no_directory_of_policies() {
+        let key = "-----BEGIN PRIVATE KEY-----\n";
+        let (outcome, out) = run(&[
+            ("a.yaml", GOOD),
+            ("site/certs/ca.key", key),
+            ("site/certs/kustomization.yaml", "kind: Component\n"),
+            ("site/kustomization.yaml", "kind: Kustomization\n"),
+            ("site/policies.yaml", GOOD),
+            ("chart/Chart.yaml", "name: c\n"),
+            ("chart/templates/a.yaml", "{{ }}\n"),
+        ]);
+        assert_eq!((outcome.files, outcome.problems), (1, 2), "{out}");
+        assert!(
+            out.contains("chart:1:1: error: this directory is no directory of policies: it has a Chart.yaml; name"),
+            "{out}"
+        );
+        assert!(
+            out.contains(
+                "site:1:1: error: this directory is no directory of policies: it has a kustomization.yaml; name"
+            ),
+            "{out}"
+        );
+        // By its name, a file of it is read.
+        let directory = TempDir::new();
+        directory.write("kustomization.yaml", "kind: Kustomization\n");
+        let file = directory.write("policies.yaml", GOOD);
+        assert_eq!(lint(&[Input::File(file)], &mut Vec::new()).unwrap().policies, 1);
+    }
+
+    #[test]
+    fn a_document_without_a_kind_and_a_file_without_a_policy_say_what_to_write() {
+        let (_, out) = run(&[("site.yaml", "trust: { maxStale: 24h }\n")]);
+        assert!(
+            out.starts_with(
+                "site.yaml:1:1: error: not a policy: the document has no kind; write apiVersion and kind, "
+            ),
+            "{out}"
+        );
+        assert!(out.contains("lint --config FILE"), "{out}");
+        let (_, out) = run(&[("a.yaml", "# nothing yet\n")]);
+        assert!(
+            out.starts_with("a.yaml:1:1: error: there is no policy in these files; write an ImagePolicy or a "),
+            "{out}"
+        );
+    }
+
+    #[test]
+    fn a_manifest_is_no_configuration() {
+        let directory = TempDir::new();
+        for (text, kind) in [
+            ("apiVersion: v1\nkind: ConfigMap\ndata:\n  portreeve.yaml: |\n    log: { level: debug }\n", "ConfigMap"),
+            ("apiVersion: v1\nkind: ConfigMap\n---\napiVersion: v1\nkind: Secret\n", "ConfigMap"),
+            ("{\"apiVersion\":\"v1\",\"kind\":\"ConfigMapList\",\"items\":[]}", "ConfigMapList"),
+        ] {
+            let mut out = Vec::new();
+            assert_eq!(configuration(&directory.write("c.yaml", text), &mut out).unwrap(), 1);
+            let out = String::from_utf8(out).unwrap();
+            let expected = format!("c.yaml: this is a {kind}, and not a configuration: put the text of one key ");
+            assert!(out.contains(&expected), "{out}");
+        }
+        let mut out = Vec::new();
+        configuration(&directory.write("c.yaml", "kind: ConfigMap\n"), &mut out).unwrap();
+        assert!(String::from_utf8(out).unwrap().contains("unknown field \"kind\""));
+    }
+
     #[test]
     fn what_is_not_there_is_a_problem() {
         let mut out = Vec::new();

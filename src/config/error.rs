@@ -29,6 +29,13 @@ pub enum ConfigError {
         /// The directory.
         directory: PathBuf,
     },
+    /// It is a Kubernetes object.
+    Manifest {
+        /// The file.
+        file: PathBuf,
+        /// Its kind.
+        kind: String,
+    },
     /// It is not YAML, a key is unknown, or a value has the wrong type.
     Syntax {
         /// The file.
@@ -71,6 +78,13 @@ impl fmt::Display for ConfigError {
             Self::TooManyFiles { directory } => {
                 write!(f, "{}: there are more than 64 files in it", directory.display())
             }
+            Self::Manifest { file, kind } => write!(
+                f,
+                "{}: this is a {}, and not a configuration: put the text of one key of a ConfigMap into a file of its own, such as \
+                 site/site.yaml",
+                file.display(),
+                printable(kind, 120)
+            ),
             Self::Syntax { file, source } => write!(f, "{}:{source}", file.display()),
             Self::Value { file, key, found, expected } => {
                 write!(f, "{}: {key}: found \"{}\", expected {expected}", file.display(), printable(found, 120))
@@ -86,7 +100,7 @@ impl std::error::Error for ConfigError {
         match self {
             Self::Unreadable { source, .. } => Some(source),
             Self::Syntax { source, .. } => Some(source),
-            Self::NoFiles { .. } | Self::TooManyFiles { .. } | Self::Value { .. } => None,
+            Self::Manifest { .. } | Self::NoFiles { .. } | Self::TooManyFiles { .. } | Self::Value { .. } => None,
             Self::Servers { source, .. } => Some(source),
             Self::Registries { source, .. } => Some(source),
         }

@@ -302,8 +302,19 @@ fn files_at(path: &Path) -> Result<Vec<PathBuf>, ConfigError> {
 fn document(text: &str, file: PathBuf) -> Result<(PathBuf, Node), ConfigError> {
     match yaml::read(text, &DOCUMENT) {
         Ok(document) => Ok((file, document)),
-        Err(source) => Err(ConfigError::Syntax { file, source }),
+        Err(source) => match kind_of(text) {
+            Some(kind) => Err(ConfigError::Manifest { file, kind }),
+            None => Err(ConfigError::Syntax { file, source }),
+        },
     }
+}
+
+/// The kind of a text that is a Kubernetes object.
+fn kind_of(text: &str) -> Option<String> {
+    let nodes = yaml::documents(text).ok()?;
+    nodes
+        .iter()
+        .find_map(|node| node.get("kind").filter(|_| node.get("apiVersion").is_some())?.text().map(str::to_owned))
 }
 
 /// The namespace of the pod in which this process runs; outside a cluster, `portreeve`.

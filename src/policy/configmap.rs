@@ -88,7 +88,11 @@ pub fn check_data(data: &BTreeMap<String, String>, owner: &Owner) -> Result<Poli
     finish(checked.documents, checked.problems)
 }
 
-/// Checks a file, or every file below a directory. A file holds manifests, or policies as they are mounted.
+/// The files by which kustomize and Helm know a directory with the source of manifests. A site's has keys beside it.
+const SOURCES: [&str; 4] = ["kustomization.yaml", "kustomization.yml", "Kustomization", "Chart.yaml"];
+
+/// Checks a file, or every file below a directory. A file holds manifests, or policies as they are mounted. Of a directory with the
+/// source of manifests no file is read.
 pub fn check_path(path: &Path, checked: &mut Checked) {
     let mut files = Vec::new();
     if fs::metadata(path).is_ok_and(|metadata| metadata.is_file()) {
@@ -101,6 +105,7 @@ pub fn check_path(path: &Path, checked: &mut Checked) {
         }
         checked.problems.append(&mut finder.problems);
         files = finder.files;
+        leave_out_sources(&mut files, &mut checked.problems);
     }
     for file in files {
         checked.files += 1;
@@ -109,6 +114,21 @@ pub fn check_path(path: &Path, checked: &mut Checked) {
             Err(fault) => checked.problems.push(load::problem(&file.shown, fault)),
         }
     }
+}
+
+/// Removes the files below directories that are the source of manifests. Reports the outermost of these directories.
+fn leave_out_sources(files: &mut Vec<FoundFile>, problems: &mut Vec<PolicyProblem>) {
+    let source_of = |found: &FoundFile| {
+        let file = SOURCES.into_iter().find(|name| found.shown.ends_with(name))?;
+        Some((found.shown.parent()?.to_owned(), file))
+    };
+    let sources: Vec<(PathBuf, &'static str)> = files.iter().filter_map(source_of).collect();
+    for (directory, file) in &sources {
+        if !sources.iter().any(|(outer, _)| outer != directory && directory.starts_with(outer)) {
+            problems.push(load::problem(directory, Fault::Source { file }));
+        }
+    }
+    files.retain(|found| !sources.iter().any(|(directory, _)| found.shown.starts_with(directory)));
 }
 
 /// Checks manifests that are read from a stream. `name` stands for their file in messages.

@@ -19,6 +19,11 @@ pub enum Fault {
     NotAFile,
     /// A directory has no file.
     NoFiles,
+    /// A directory has the file by which kustomize or Helm knows a source of manifests.
+    Source {
+        /// The file.
+        file: &'static str,
+    },
     /// No file has a policy.
     NoPolicies,
     /// The files of a namespace's own ConfigMap have no policy.
@@ -342,6 +347,10 @@ impl Fault {
             Self::NamespaceForbidden => {
                 "write an ImagePolicy for this namespace, or remove it to cover every namespace without an ImagePolicy"
             }
+            Self::Kind { kind, .. } if kind.is_empty() => {
+                "write apiVersion and kind, such as portreeve/v1 and ClusterImagePolicy; a configuration is checked by \
+                 \"portreeve lint --config FILE\""
+            }
             Self::Kind { .. } => {
                 "a policy has kind ImagePolicy or ClusterImagePolicy and apiVersion portieris.cloud.ibm.com/v1, \
                  securityenforcement.admission.cloud.ibm.com/v1beta1 or portreeve/v1"
@@ -356,7 +365,13 @@ impl Fault {
             Self::StaleWithoutCached => "add \"whenUnavailable: useCached\", or remove it",
             Self::StaleZero => "to use no stored data, write \"whenUnavailable: deny\"",
             Self::RemapPrefix { .. } => "write a host and whole path components, ending in \"/\"",
-            Self::NoPolicies => "a ClusterImagePolicy with an empty list of repositories denies everything on purpose",
+            Self::Source { .. } => {
+                "name the files that hold policies (site/policies.yaml): of a directory every file is read, and must hold policies"
+            }
+            Self::NoPolicies => {
+                "write an ImagePolicy or a ClusterImagePolicy into one of them: a ClusterImagePolicy with an empty list of \
+                 repositories denies everything on purpose"
+            }
             Self::NoOwnPolicies => {
                 "an ImagePolicy with an empty list of repositories denies everything; without any key, the ConfigMap leaves the \
                  namespace to the ClusterImagePolicies"
@@ -385,6 +400,7 @@ impl fmt::Display for Fault {
             Self::Io(error) => write!(f, "cannot be read: {error}"),
             Self::NotAFile => f.write_str("is neither a regular file nor a directory"),
             Self::NoFiles => f.write_str("there is no policy file in this directory"),
+            Self::Source { file } => write!(f, "this directory is no directory of policies: it has a {file}"),
             Self::NoPolicies | Self::NoOwnPolicies => f.write_str("there is no policy in these files"),
             Self::Foreign { policy, namespace } => {
                 write!(f, "{policy} does not belong here: there are only ImagePolicies of namespace {namespace}")
@@ -413,6 +429,7 @@ impl fmt::Display for Fault {
             Self::Misplaced { field, inside, .. } => write!(f, "{} does not belong in {inside}", quoted(field)),
             Self::Missing { field, inside } => write!(f, "\"{field}\" is missing from {inside}"),
             Self::Value { field, found, .. } => write!(f, "\"{field}\" cannot be {}", quoted(found)),
+            Self::Kind { kind, .. } if kind.is_empty() => f.write_str("not a policy: the document has no kind"),
             Self::Kind { api_version, kind } => {
                 write!(f, "not a policy: kind {}, apiVersion {}", quoted(kind), quoted(api_version))
             }

@@ -12,6 +12,7 @@ mod documentation;
 mod installation;
 mod kubectl;
 mod kubelet;
+mod operator;
 mod service_network;
 mod tenant;
 

@@ -38,7 +38,7 @@ pub(super) fn examine(config: &Config, deadline: Deadline, findings: &mut Findin
     };
     let subject = directory.display().to_string();
     if is_elsewhere(directory) {
-        findings.add(State::Skipped, CHECK, &subject, IN_THE_POD, "");
+        findings.add(State::Skipped, CHECK, &subject, IN_THE_POD, "name another: --cache DIR");
         return Some(Vec::new());
     }
     if !directory.exists() && directory.parent().is_some_and(Path::exists) {

@@ -22,8 +22,15 @@ const POD_VARIABLE: &str = "KUBERNETES_SERVICE_HOST";
 /// The configuration of the manifests.
 pub(super) const CONFIGURATION: &str = "/etc/portreeve/config";
 /// Where a file is that is not here.
-pub(super) const IN_THE_POD: &str =
-    "is not on this machine, but in the pod (kubectl -n portreeve exec deploy/portreeve -- /portreeve doctor)";
+pub(super) const IN_THE_POD: &str = "is a path of the pod, and is not on this machine";
+
+/// Says once how all that was left out can be looked at.
+pub(super) fn left_out(findings: &mut Findings) {
+    if findings.list.iter().any(|finding| finding.found == IN_THE_POD) {
+        let action = "run doctor in the pod as well: kubectl -n portreeve exec deploy/portreeve -- /portreeve doctor";
+        findings.add(State::Skipped, "pod", "", "what is only there was not looked at", action);
+    }
+}
 /// The Service of the manifests.
 const SERVICE: &str = "portreeve";
 
@@ -40,7 +47,13 @@ pub(super) fn serving_certificate(config: &Config, findings: &mut Findings) {
     let files = &config.server.tls;
     let subject = files.certificate.display().to_string();
     if is_elsewhere(&files.certificate) {
-        return findings.add(State::Skipped, CHECK, &subject, IN_THE_POD, "");
+        return findings.add(
+            State::Skipped,
+            CHECK,
+            &subject,
+            IN_THE_POD,
+            "name another in a --config: tls.certificate, tls.key",
+        );
     }
     let leaf = match serving_leaf(files) {
         Ok(leaf) => leaf,
@@ -83,7 +96,7 @@ pub(super) fn trust_ca(config: &Config, findings: &mut Findings) -> bool {
     let path = &config.trust.ca;
     let subject = path.display().to_string();
     if is_elsewhere(path) {
-        findings.add(State::Skipped, CHECK, &subject, IN_THE_POD, "or name it: --trust-ca FILE");
+        findings.add(State::Skipped, CHECK, &subject, IN_THE_POD, "name another: --trust-ca FILE");
         return true;
     }
     if !path.exists() {
@@ -106,7 +119,13 @@ pub(super) fn credentials(config: &Config, credentials: &MountedCredentials, fin
     const CHECK: &str = "credentials";
     let subject = config.mounted_credentials.display().to_string();
     if is_elsewhere(&config.mounted_credentials) {
-        return findings.add(State::Skipped, CHECK, &subject, IN_THE_POD, "");
+        return findings.add(
+            State::Skipped,
+            CHECK,
+            &subject,
+            IN_THE_POD,
+            "name another in a --config: credentials.mounted",
+        );
     }
     match credentials.count() {
         0 => findings.ok(CHECK, &subject, "there are none: servers are asked anonymously"),

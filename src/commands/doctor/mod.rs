@@ -104,6 +104,7 @@ fn examine(config: &Config, given: &[PathBuf], deadline: Deadline) -> Findings {
         findings.add(State::Unknown, "servers", "", &found, "correct first what is wrong");
     }
     limits::examine(config, &mut findings);
+    files::left_out(&mut findings);
     findings
 }
 

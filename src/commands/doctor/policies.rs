@@ -20,7 +20,7 @@ pub(super) fn load(config: &Config, given: &[PathBuf], findings: &mut Findings) 
     let names: Vec<String> = config.policies.iter().map(|path| path.display().to_string()).collect();
     let subject = names.join(", ");
     if !config.policies.is_empty() && config.policies.iter().all(|path| is_elsewhere(path)) {
-        findings.add(State::Skipped, CHECK, &subject, IN_THE_POD, "or name the policies: --policies PATH");
+        findings.add(State::Skipped, CHECK, &subject, IN_THE_POD, "name others: --policies PATH");
         return None;
     }
     let loaded = match given {
@@ -93,7 +93,13 @@ fn signer_secrets(config: &Config, policies: &PolicySet, findings: &mut Findings
                     findings.add(State::Skipped, CHECK, &subject, found, "");
                 }
                 Err(SecretError::NotMounted { .. }) if is_elsewhere(&config.secrets) => {
-                    findings.add(State::Skipped, CHECK, &subject, IN_THE_POD, "");
+                    findings.add(
+                        State::Skipped,
+                        CHECK,
+                        &subject,
+                        IN_THE_POD,
+                        "name their directory in a --config: secrets",
+                    );
                 }
                 Err(error) => {
                     let action = "mount it (docs/credentials.md): until then the images of its policies are denied";

@@ -5,6 +5,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use super::Cluster;
+use super::installing::example_patches;
 use super::policies::image_policy;
 use super::tenant::SIGNED;
 use crate::process::{run, wait_patiently};
@@ -23,9 +24,12 @@ pub(super) fn what_runs_already(cluster: &Cluster) {
     tenant.alice().ok(&["create", "deployment", "plc", "--image", SIGNED]);
     tenant.pods_of("ReplicaSet", 1);
 
-    let component = cluster.installation.manifests("components/review-cronjob");
-    let files = ["rights.yaml", "cronjob.yaml"].map(|name| component.join(name).to_str().unwrap().to_owned());
-    let with_files = |verb: &str| admin.ok(&[verb, "--filename", &files[0], "--filename", &files[1]]);
+    // With the example patches, as in a site.
+    let component = "manifests/components/review-cronjob";
+    let site =
+        cluster.installation.kustomization("reviewed", "manifests/base", &[component], &example_patches(cluster));
+    let component = "app.kubernetes.io/component=review";
+    let with_files = |verb: &str| admin.ok(&[verb, "--kustomize", site.to_str().unwrap(), "--selector", component]);
     with_files("apply");
     only_what_it_needs(cluster);
 
@@ -50,6 +54,7 @@ pub(super) fn what_runs_already(cluster: &Cluster) {
         assert_eq!(skipped, "namespace portreeve is exempt by the webhooks' namespaceSelector", "{answer}");
     }
     tells_who_watches_jobs(cluster);
+    a_namespaces_own_policies_decide(cluster);
     with_files("delete");
     signed_by(json!([cluster.plant.alice.in_policy()]));
 }
@@ -95,6 +100,35 @@ fn named(answers: &[Value], namespace: &str) -> Vec<(String, bool)> {
         (format!("{kind} {name}"), answer["response"]["allowed"].as_bool().unwrap())
     })
     .collect()
+}
+
+/// The patch namespace-policies-review.yaml mounts the policies of namespace line-2, and they decide there and nowhere else.
+fn a_namespaces_own_policies_decide(cluster: &Cluster) {
+    let admin = cluster.admin();
+    // While the webhook knows nothing of them.
+    let pod = ["create", "deployment", "still", "--image", SIGNED, "--namespace", "line-2"];
+    if admin.run(&["get", "namespace", "line-2"]).status != Some(0) {
+        admin.ok(&["create", "namespace", "line-2"]);
+    }
+    admin.ok(&pod);
+    let (_, answers, _) = job(cluster, "third", &["--namespace", "line-2"]);
+    assert!(named(&answers, "line-2").contains(&("Deployment still".to_owned(), true)), "{answers:#?}");
+    let with_own = |policy: &Value| {
+        let metadata = json!({ "name": "portreeve-policies-line-2", "namespace": "portreeve" });
+        let data = json!({ "ours.yaml": policy.to_string() });
+        let object = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data });
+        admin.feed(&["apply", "--filename=-"], &object.to_string()).expect(0);
+    };
+    let mut denial = image_policy("line-2", json!({}));
+    denial["spec"]["repositories"] =
+        json!([{ "name": "*", "policy": { "deny": { "message": "line 2 stands still" } } }]);
+    with_own(&denial);
+    let (status, answers, _) = job(cluster, "fourth", &["--namespace", "line-2"]);
+    assert_eq!(status, Some(DENIED));
+    assert!(named(&answers, "line-2").contains(&("Deployment still".to_owned(), false)), "{answers:#?}");
+    assert!(answers.iter().any(|answer| answer.to_string().contains("line 2 stands still")), "{answers:#?}");
+    admin.ok(&["delete", "configmap", "portreeve-policies-line-2", "--namespace=portreeve"]);
+    admin.ok(&["delete", "deployment", "still", "--namespace=line-2"]);
 }
 
 /// A review with a denial is a failed Job: that is what alerts go by.

@@ -180,9 +180,18 @@ fn limits_that_contradict_the_configuration_are_told() {
 fn a_workstation_without_anything_is_told_where_the_rest_is() {
     let mut command = executable();
     let report = Report::of(command.args(["doctor", "--output", "json"]), WELL);
-    for check in ["serving_certificate", "trust_ca", "policies", "credentials"] {
-        report.has("skipped", check, "kubectl -n portreeve exec deploy/portreeve");
+    for (check, instead) in [
+        ("serving_certificate", "tls.certificate"),
+        ("trust_ca", "--trust-ca FILE"),
+        ("policies", "--policies PATH"),
+        ("credentials", "credentials.mounted"),
+    ] {
+        let finding = report.has("skipped", check, "is a path of the pod");
+        assert!(finding["action"].as_str().unwrap().contains(instead), "{finding}");
     }
+    report.has("skipped", "pod", "kubectl -n portreeve exec deploy/portreeve");
+    let given = doctor(&sound(), &[], WELL);
+    assert!(!format!("{given:?}").contains("kubectl"), "nothing was left out");
     // In a pod the same files are missing.
     let mut command = executable();
     command.env("KUBERNETES_SERVICE_HOST", "10.96.0.1");

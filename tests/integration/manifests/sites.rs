@@ -9,7 +9,7 @@ use std::process::Command;
 use portreeve_test_support::temp::TempDir;
 use serde_json::{Value, json};
 
-use super::{WEBHOOKS, array, base, configuration, container, find, manifests, parse};
+use super::{WEBHOOKS, array, base, configuration, container, find, manifests, parse, root};
 use crate::cluster::control_plane::program;
 use crate::process::run;
 use crate::product::executable;
@@ -176,6 +176,47 @@ patches:
         let label = "securityenforcement.admission.cloud.ibm.com/namespace";
         let skip = json!({ "key": label, "operator": "NotIn", "values": ["skip"] });
         assert_eq!(webhook["namespaceSelector"]["matchExpressions"][1], skip, "{kind}");
+    }
+}
+
+/// What a site mounts into the Deployment, the daily review mounts too. Without the review, its patches do nothing.
+#[test]
+fn the_review_mounts_what_the_webhook_mounts() {
+    let lines = |components: &str, name: &str| {
+        format!(
+            "components: [{components}]
+patches:
+  - path: {name}.yaml
+  - {{ path: {name}-review.yaml, target: {{ kind: CronJob, name: portreeve-review }} }}
+"
+        )
+    };
+    for (name, volume) in [("signer-secrets", "line-1-alice-key"), ("namespace-policies", "policies-line-2")] {
+        for component in ["", "../manifests/components/review-cronjob"] {
+            let site = site_of("by-hand", &lines(component, name));
+            for file in [format!("{name}.yaml"), format!("{name}-review.yaml")] {
+                site.0.write(&format!("own/{file}"), fs::read(manifests().join("examples").join(&file)).unwrap());
+            }
+            let page = fs::read_to_string(root().join("docs/commands.md")).unwrap();
+            for line in lines("", name).lines().skip(2) {
+                assert!(page.lines().any(|printed| printed == line), "docs/commands.md does not say {line:?}");
+            }
+            let Some(made) = site.made() else { return };
+            let parts = |pod: &Value| {
+                let is_it = |part: &&Value| part["name"] == volume;
+                let volume = array(&pod["volumes"]).iter().find(is_it).cloned();
+                (volume, array(&pod["containers"][0]["volumeMounts"]).iter().find(is_it).cloned())
+            };
+            let webhook = parts(&find(&made, "Deployment", "portreeve")["spec"]["template"]["spec"]);
+            assert!(webhook.0.is_some() && webhook.1.is_some(), "{name}");
+            if component.is_empty() {
+                assert!(made.iter().all(|object| object["kind"] != "CronJob"));
+            } else {
+                let review =
+                    &find(&made, "CronJob", "portreeve-review")["spec"]["jobTemplate"]["spec"]["template"]["spec"];
+                assert_eq!(parts(review), webhook, "{name}");
+            }
+        }
     }
 }
 
