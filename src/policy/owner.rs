@@ -132,7 +132,12 @@ impl Owner {
                 problems.push(PolicyProblem::new(document.place.clone(), fault));
             }
             document.is_delegated = true;
-            document.rules.iter_mut().for_each(|(_, rule)| rule.is_delegated = true);
+            for (pattern, rule) in &mut document.rules {
+                rule.is_delegated = true;
+                if let Err(error) = pattern.check_own() {
+                    problems.push(PolicyProblem::new(rule.place.clone(), Fault::Pattern(error)));
+                }
+            }
         }
     }
 

@@ -22,6 +22,11 @@ use portreeve_verify::image::{
 };
 use portreeve_verify::text::printable;
 
+/// The most stars of a pattern of the site's. Each costs time for every image that the pattern is compared with.
+const MAX_STARS: usize = 32;
+/// The most stars of a pattern in a namespace's own ConfigMap.
+const MAX_OWN_STARS: usize = 8;
+
 /// A normalised pattern.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Pattern {
@@ -63,12 +68,20 @@ impl Pattern {
             return Err(PatternError::TooLong { length: host.len() + 1 + path.len(), limit: MAX_NAME });
         }
         tag.map_or(Ok(()), check_tag_pattern)?;
-        Ok(Self {
-            host: Glob::new(&host),
-            path: Glob::new(&path),
-            tag: tag.map(Glob::new).filter(|tag| !tag.is_everything()),
-            digest,
-        })
+        let tag = tag.map(Glob::new).filter(|tag| !tag.is_everything());
+        let pattern = Self { host: Glob::new(&host), path: Glob::new(&path), tag, digest };
+        pattern.check_stars(MAX_STARS)?;
+        Ok(pattern)
+    }
+
+    /// Refuses a pattern with more stars than a namespace's own ConfigMap may have in one.
+    pub(super) fn check_own(&self) -> Result<(), PatternError> {
+        self.check_stars(MAX_OWN_STARS)
+    }
+
+    fn check_stars(&self, limit: usize) -> Result<(), PatternError> {
+        let found = self.parts().map(Glob::stars).sum();
+        if found > limit { Err(PatternError::TooManyStars { found, limit }) } else { Ok(()) }
     }
 
     /// Does the image match? An image without a tag matches every tag of a pattern.
@@ -284,6 +297,13 @@ pub enum PatternError {
         /// As written.
         host: String,
     },
+    /// It has too many stars.
+    TooManyStars {
+        /// Their number.
+        found: usize,
+        /// The most stars.
+        limit: usize,
+    },
     /// It is a URL.
     Scheme {
         /// Its scheme.
@@ -308,6 +328,7 @@ impl PatternError {
             Self::AddressStar => "write the whole address, or \"*\" for every host",
             Self::DigestStar => "leave the digest out to match every tag and every digest",
             Self::Reference(ReferenceError::Uppercase { .. }) => "write it in lowercase",
+            Self::TooManyStars { .. } => "write several patterns with fewer stars",
             Self::Scheme { .. } => "write it as images are named: registry.local:9001/plant/*",
             Self::Reference(_) | Self::Host { .. } => {
                 "a pattern is [host[:port]/]repository[:tag], with * for any run of characters"
@@ -326,6 +347,9 @@ impl fmt::Display for PatternError {
                 write!(f, "the pattern has {length} bytes, an image name has {limit} at most")
             }
             Self::Host { host } => write!(f, "\"{}\" can match no registry host", printable(host, 80)),
+            Self::TooManyStars { found, limit } => {
+                write!(f, "the pattern has {found} stars, the most is {limit}")
+            }
             Self::Scheme { scheme } => {
                 write!(f, "the pattern begins with \"{}://\", which no image name does", printable(scheme, 40))
             }

@@ -9,6 +9,10 @@
 //! counts only for the rules that decide on that tag, not for less specific rules.
 //!
 //! A lookup tries only patterns whose host and folder could match, so 10,000 rules for as many teams cost as little as ten.
+//!
+//! The people of a namespace choose images, and may write rules as well. A lookup therefore compares each rule with the image
+//! once, and at most [`MAX_DELEGATED_CANDIDATES`] of a namespace's own rules with one another. The number of stars in a
+//! pattern is limited where it is read.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -181,35 +185,26 @@ impl Rules {
         self.find_counting(image, &mut 0)
     }
 
-    /// The same. Adds the number of patterns that were compared to `tried`.
-    pub(super) fn find_counting(&self, image: &Reference, tried: &mut usize) -> Found<'_> {
-        let candidates = self.candidates(image, tried);
+    /// The same. Adds the number of comparisons to `compared`: of patterns with the image, and of rules with one another.
+    pub(super) fn find_counting(&self, image: &Reference, compared: &mut usize) -> Found<'_> {
+        let candidates = self.candidates(image, compared);
         // What follows costs the square of their number, and its author may be a tenant.
         let is_delegated = candidates.iter().any(|candidate| candidate.rule.is_delegated);
         if candidates.len() > if is_delegated { MAX_DELEGATED_CANDIDATES } else { MAX_CANDIDATES } {
             return Found::TooMany;
         }
-        let mut alternatives = match (candidates.as_slice(), image.tag()) {
+        let alternatives = match (candidates.as_slice(), image.tag()) {
             ([], _) => return Found::Nothing,
             ([only], _) => vec![Together::of(vec![&only.rule])],
-            (all, Some(_)) => {
-                vec![Together::of(different(all.iter().copied(), |one, other| one.requirement == other.requirement))]
-            }
-            (all, None) => by_tags(all),
+            (all, Some(_)) => vec![Together::of(different(all, compared))],
+            (all, None) => by_tags(all, compared),
         };
-        if is_delegated {
-            alternatives.iter_mut().for_each(Together::keep_one_denial);
-        }
-        let cost: usize = alternatives.iter().flat_map(|together| &together.rules).map(|rule| rule.cost()).sum();
-        if cost > MAX_ASKED {
-            return Found::TooMany;
-        }
-        Found::Rules(alternatives)
+        if cost(&alternatives) > MAX_ASKED { Found::TooMany } else { Found::Rules(alternatives) }
     }
 
     /// The rules that could decide, by rank. Each bucket is sorted by rank, so a rule that matches every tag ends the search
     /// after its class.
-    fn candidates(&self, image: &Reference, tried: &mut usize) -> Vec<&Ranked> {
+    fn candidates(&self, image: &Reference, compared: &mut usize) -> Vec<&Ranked> {
         let name = image.repository();
         let (host, path) = pattern::compared(image);
         // The folders that the image lies in: `host/`, `host/a`, `host/a/b`.
@@ -222,7 +217,7 @@ impl Rules {
         for bucket in buckets {
             for &rank in bucket {
                 let Some(ranked) = self.ranked.get(rank).filter(|ranked| ranked.class <= last) else { break };
-                *tried += 1;
+                *compared += 1;
                 if ranked.pattern.matches(image) {
                     ranks.push(rank);
                     if image.tag().is_some() || ranked.pattern.matches_every_tag() {
@@ -236,50 +231,94 @@ impl Rules {
     }
 }
 
-impl Together<'_> {
-    /// One denial of a namespace's own rules is enough. Of many, each has a long text, and there may be as many for each image of
-    /// a workload.
-    fn keep_one_denial(&mut self) {
-        let mut has_denial = false;
-        self.rules.retain(|rule| {
-            let is_denial = rule.is_delegated && matches!(rule.requirement, Requirement::Denied(_));
-            !(is_denial && std::mem::replace(&mut has_denial, true))
-        });
+/// The most checks that are made for one image.
+fn cost(alternatives: &[Together<'_>]) -> usize {
+    alternatives.iter().flat_map(|together| &together.rules).map(|rule| rule.cost()).sum()
+}
+
+/// A rule that could decide on an image without a tag.
+struct Candidate<'a> {
+    ranked: &'a Ranked,
+    /// What the tags of another rule are compared with ([`Glob::probe`]); `None` if it matches every tag.
+    probe: Option<String>,
+    /// The same number for rules that give the same verdict.
+    verdict: usize,
+}
+
+impl<'a> Candidate<'a> {
+    fn new(ranked: &'a Ranked) -> Self {
+        Self { ranked, probe: ranked.pattern.tags().map(Glob::probe), verdict: 0 }
+    }
+
+    /// Does it match every tag that the other matches?
+    fn covers_tags_of(&self, other: &Self) -> bool {
+        self.ranked.pattern.tags().is_none_or(|tags| other.probe.as_ref().is_some_and(|probe| tags.matches(probe)))
     }
 }
 
 /// For an image without a tag: an alternative for each set of tags that the rules distinguish, if one of its rules is as
-/// strict as any. A rule never decides if more specific rules match every tag that it matches.
-fn by_tags<'a>(candidates: &[&'a Ranked]) -> Vec<Together<'a>> {
-    let covers = |other: &Ranked, one: &Ranked| other.pattern.covers_tags_of(&one.pattern);
-    let decides = |one: &&Ranked| !candidates.iter().any(|other| other.class < one.class && covers(other, one));
-    let deciding: Vec<&Ranked> = candidates.iter().copied().filter(decides).collect();
-    let most = deciding.iter().map(|one| one.rule.requirement.strictness()).max();
+/// strict as any. A rule never decides if more specific rules match every tag that it matches. The list is cut once it has
+/// more checks than are made.
+fn by_tags<'a>(ranked: &[&'a Ranked], compared: &mut usize) -> Vec<Together<'a>> {
+    let candidates: Vec<Candidate<'_>> = ranked.iter().map(|ranked| Candidate::new(ranked)).collect();
+    let class = |one: &Candidate<'_>| one.ranked.class;
+    let mut decides = |one: &Candidate<'_>| {
+        // They are sorted by class.
+        let before = candidates.iter().take_while(|other| class(other) < class(one));
+        !before.inspect(|_| *compared += 1).any(|other| other.covers_tags_of(one))
+    };
+    let decides: Vec<bool> = candidates.iter().map(|one| decides(one)).collect();
+    let deciding = candidates.into_iter().zip(decides).filter_map(|(one, decides)| decides.then_some(one));
+    let mut deciding: Vec<Candidate<'_>> = deciding.collect();
+    number_verdicts(&mut deciding, compared);
+    let most = deciding.iter().map(|one| one.ranked.rule.requirement.strictness()).max();
     let is_strict = |rule: &Rule| Some(rule.requirement.strictness()) == most;
-    let mut lists: Vec<Together<'_>> = Vec::new();
+    let mut lists: Vec<(Vec<usize>, Together<'_>)> = Vec::new();
+    let mut asked = 0;
     for one in &deciding {
-        let covering = deciding.iter().filter(|other| other.class == one.class && covers(other, one));
-        let rules = different(covering.copied(), is_same);
-        let same = |known: &Together<'_>| {
-            known.rules.len() == rules.len() && known.rules.iter().zip(&rules).all(|(a, b)| is_same(a, b))
-        };
-        if rules.iter().any(|rule| is_strict(rule)) && !lists.iter().any(same) {
-            let before = deciding.iter().filter(|other| other.class < one.class && is_strict(&other.rule));
-            lists.push(Together { rules, except: before.filter_map(|other| other.pattern.tags()).collect() });
+        let (mut verdicts, mut rules) = (Vec::new(), Vec::new());
+        let of_class = deciding.iter().filter(|other| class(other) == class(one)).inspect(|_| *compared += 1);
+        for other in of_class.filter(|other| other.covers_tags_of(one)) {
+            if !verdicts.contains(&other.verdict) {
+                verdicts.push(other.verdict);
+                rules.push(&other.ranked.rule);
+            }
+        }
+        if rules.iter().any(|rule| is_strict(rule)) && !lists.iter().any(|(known, _)| *known == verdicts) {
+            let before = deciding.iter().filter(|other| class(other) < class(one) && is_strict(&other.ranked.rule));
+            let except = before.filter_map(|other| other.ranked.pattern.tags()).collect();
+            asked += rules.iter().map(|rule| rule.cost()).sum::<usize>();
+            lists.push((verdicts, Together { rules, except }));
+            if asked > MAX_ASKED {
+                break;
+            }
         }
     }
-    lists
+    lists.into_iter().map(|(_, together)| together).collect()
 }
 
-/// Each different rule once.
-fn different<'a>(
-    candidates: impl Iterator<Item = &'a Ranked>,
-    is_same: impl Fn(&Rule, &Rule) -> bool,
-) -> Vec<&'a Arc<Rule>> {
+/// Numbers the candidates by what they say of a digest. The requirements can be long, so each is compared once with each.
+fn number_verdicts(candidates: &mut [Candidate<'_>], compared: &mut usize) {
+    let mut known: Vec<&Rule> = Vec::new();
+    for candidate in candidates {
+        let rule = &*candidate.ranked.rule;
+        let same = known.iter().inspect(|_| *compared += 1).position(|known| is_same(known, rule));
+        candidate.verdict = same.unwrap_or(known.len());
+        if same.is_none() {
+            known.push(rule);
+        }
+    }
+}
+
+/// The rules with different requirements. The list is cut once it has more rules than are asked.
+fn different<'a>(candidates: &[&'a Ranked], compared: &mut usize) -> Vec<&'a Arc<Rule>> {
     let mut rules: Vec<&Arc<Rule>> = Vec::new();
     for Ranked { rule, .. } in candidates {
-        if !rules.iter().any(|known| is_same(known, rule)) {
+        if !rules.iter().inspect(|_| *compared += 1).any(|known| known.requirement == rule.requirement) {
             rules.push(rule);
+        }
+        if rules.len() > MAX_ASKED {
+            break;
         }
     }
     rules
@@ -323,3 +362,6 @@ fn sort(rules: &mut Vec<(Pattern, Arc<Rule>)>) {
 fn order(rule: &Rule) -> (bool, &std::path::Path, usize, usize) {
     (rule.is_delegated, &rule.place.file, rule.place.line, rule.place.column)
 }
+
+#[cfg(test)]
+mod tests;

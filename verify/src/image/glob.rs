@@ -22,8 +22,9 @@ impl Glob {
         Self { pieces }
     }
 
-    /// Does it match the whole text? Linear: each piece is taken where it occurs first. If the rest matches behind a later
-    /// occurrence, it also matches behind the first one.
+    /// Does it match the whole text? The time is linear in the lengths of both: each piece is taken where it occurs first, and
+    /// the text before it is not looked at again. If the rest matches behind a later occurrence, it also matches behind the
+    /// first one.
     pub fn matches(&self, text: &str) -> bool {
         let [first, middle @ .., last] = self.pieces.as_slice() else {
             return self.literal() == Some(text);
@@ -43,7 +44,17 @@ impl Glob {
     /// Does it match every text that the other matches? Each star of the other is replaced by a character that no pattern has. Only
     /// a star can match this character, and that star matches any text in its place.
     pub fn covers(&self, other: &Self) -> bool {
-        self.matches(&other.filled("\0"))
+        self.matches(&other.probe())
+    }
+
+    /// The text that another glob matches only if it covers this one ([`Self::covers`]), to compare several with it.
+    pub fn probe(&self) -> String {
+        self.filled("\0")
+    }
+
+    /// The number of stars. Several in a row are one.
+    pub fn stars(&self) -> usize {
+        self.pieces.len().saturating_sub(1)
     }
 
     /// The text with each star replaced.
