@@ -14,6 +14,9 @@ use crate::policy::Rule;
 use crate::schemes::{Finding, Mode, MutateImage, Subject};
 use portreeve_verify::VerifiedDigest;
 
+/// The reasons of several checks become one text. None is added to a text of so many bytes, because no message shows more.
+const MAX_REASON: usize = 16 << 10;
+
 /// The verdict of a rule, or of one check of a rule.
 #[derive(Clone, Debug)]
 pub struct RuleVerdict {
@@ -159,7 +162,7 @@ impl Combined {
                  correct the policies",
                 digest.sha256()
             );
-            one.verdict = Verdict::Rejected { code: "digests-disagree", reason };
+            one.verdict = Verdict::Rejected { code: "digests-disagree", reason: reason.into() };
         }
         // The rule that pins in more places counts: each rule is met then.
         let verified = verdicts.iter().filter(|one| one.digest().is_some());
@@ -208,10 +211,10 @@ impl Combined {
         }
         let mut verdicts = verdicts.into_iter();
         let mut one = verdicts.next()?;
-        if several && let (Some(scheme), Some(reason)) = (one.scheme, one.verdict.reason_mut()) {
-            reason.insert_str(0, ": ");
-            reason.insert_str(0, scheme);
-        }
+        let mut words = one.verdict.reason().filter(|_| several).map(|reason| match one.scheme {
+            Some(scheme) => [scheme, ": ", reason].concat(),
+            None => reason.to_owned(),
+        });
         for other in verdicts {
             match (&mut one.verdict, other.verdict) {
                 (Verdict::Verified(one), Verdict::Verified(other)) => {
@@ -220,17 +223,21 @@ impl Combined {
                         other.signers.into_iter().filter(|signer| !one.signers.contains(signer)).collect();
                     one.signers.extend(more);
                 }
-                (verdict, other_verdict) => {
-                    if let (Some(reason), Some(more)) = (verdict.reason_mut(), other_verdict.reason()) {
-                        let more = format!("{}: {more}", other.scheme.unwrap_or_default());
+                (_, other_verdict) => {
+                    let words = words.as_mut().filter(|words| words.len() < MAX_REASON);
+                    if let (Some(words), Some(more)) = (words, other_verdict.reason()) {
+                        let more = [other.scheme.unwrap_or_default(), ": ", more].concat();
                         // A check beside `anyOf` is one of each alternative.
-                        if !reason.contains(&more) {
-                            reason.push_str("; ");
-                            reason.push_str(&more);
+                        if !words.contains(&more) {
+                            words.push_str("; ");
+                            words.push_str(&more);
                         }
                     }
                 }
             }
+        }
+        if let (Some(words), Some(reason)) = (words, one.verdict.reason_mut()) {
+            *reason = words.into();
         }
         one.checks = checks;
         Some(one)

@@ -152,9 +152,16 @@ pub fn decide(
     if let Some(exemption) = Exemption::of(request, kind, object, &rules.trusted_controllers, rules.custom_kinds) {
         // An UPDATE that is exempt adds no image.
         if let (Exemption::Child { owner }, None) = (&exemption, request.stored()) {
+            // The rules of so many images are not looked for. If some rule pins Pods, these images remain, and are too many.
+            let is_any_pinned = (images.len() > MAX_IMAGES).then(|| evaluator.pins_pods(namespace));
             // Such an image of a template was verified and not pinned. A digest is what was verified.
-            let is_pinned_now =
-                |image: &ImageUse<'_>| kind == WorkloadKind::Pod && evaluator.is_pinned_in_pods(namespace, image.image);
+            let is_pinned_now = |image: &ImageUse<'_>| {
+                kind == WorkloadKind::Pod
+                    && match is_any_pinned {
+                        Some(is_any) => is_any && !image.image.contains('@'),
+                        None => evaluator.is_pinned_in_pods(namespace, image.image),
+                    }
+            };
             compared = match &rules.templates {
                 Some(templates) => templates.compare(owner, namespace, &mut images, &is_pinned_now, deadline),
                 None => {

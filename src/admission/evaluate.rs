@@ -13,12 +13,15 @@ use super::combine::{CheckVerdict, Combined, Level, Pin, RuleVerdict, any_of, de
 use crate::base::context::Deadline;
 use crate::keychain::{Keychain, MountedCredentials, PodKeychain, PulledConfigs};
 use crate::kube::pull_secrets::PullContext;
-use crate::policy::{self, MAX_DENIAL, PolicySet, Rule, Selection, Together};
+use crate::policy::{self, PolicySet, Rule, Selection, Together};
 use crate::schemes::{
     Check, Finding, Freshness, Mode, Query, Refusal, Requirement, Schemes, Subject, Trace, Verified, WaitNotice,
 };
 use portreeve_verify::image::{Glob, Reference};
 use portreeve_verify::text::printable;
+
+/// The most other rules whose verdicts on one image of a workload are kept, beside that of the rule that decides.
+const MAX_OTHERS: usize = 8;
 
 /// Evaluates images. All workers share it.
 #[derive(Debug)]
@@ -69,6 +72,8 @@ pub struct Evaluation {
     /// The verdicts of the other rules that were evaluated: those that are equally specific, and, for an image without a tag,
     /// those that would match it with some tag.
     pub others: Vec<RuleVerdict>,
+    /// The number of rules whose verdicts are left out of `others`.
+    pub others_left: usize,
     /// Whose policies decided.
     pub scope: PolicyScope,
     /// The verdict.
@@ -136,15 +141,15 @@ pub enum Verdict {
     Rejected {
         /// A fixed word for metrics and logs.
         code: &'static str,
-        /// What is wrong and what to do.
-        reason: String,
+        /// What is wrong and what to do. All images that one rule denies share the text.
+        reason: Arc<str>,
     },
     /// The checks could not be made.
     Unavailable {
         /// A fixed word for metrics and logs.
         code: &'static str,
         /// What was tried and what failed.
-        reason: String,
+        reason: Arc<str>,
     },
 }
 
@@ -165,8 +170,8 @@ impl Verdict {
         }
     }
 
-    /// The reason, to add to it.
-    pub(super) fn reason_mut(&mut self) -> Option<&mut String> {
+    /// The reason, to replace it.
+    pub(super) fn reason_mut(&mut self) -> Option<&mut Arc<str>> {
         match self {
             Self::Rejected { reason, .. } | Self::Unavailable { reason, .. } => Some(reason),
             Self::Unchecked | Self::Verified(_) => None,
@@ -201,13 +206,13 @@ impl Verdict {
     fn of(check: &Check, result: Result<Verified, Refusal>) -> Self {
         match result {
             Ok(verified) => Self::Verified(Box::new(verified)),
-            Err(Refusal::Rejected { code, message }) => Self::Rejected { code, reason: message },
+            Err(Refusal::Rejected { code, message }) => Self::Rejected { code, reason: message.into() },
             Err(Refusal::Unavailable(unavailable)) => {
                 let code = match check {
                     Check::NotaryV1(_) => TRUST_SERVER,
                     Check::Cosign(_) => "registry",
                 };
-                Self::Unavailable { code, reason: unavailable.message }
+                Self::Unavailable { code, reason: unavailable.message.into() }
             }
         }
     }
@@ -235,7 +240,7 @@ impl Evaluator {
             Err(evaluation) => return *evaluation,
         };
         let Some(policies) = self.policies.get() else {
-            let reason = "no policies are loaded; the log says what is wrong with them".to_owned();
+            let reason = "no policies are loaded; the log says what is wrong with them".into();
             let verdict = Verdict::Unavailable { code: TRUST_SERVER, reason };
             return Evaluation { reference: Some(reference), ..Evaluation::of(verdict) };
         };
@@ -280,10 +285,17 @@ impl Evaluator {
             findings,
             checks,
             others: verdicts.collect(),
+            others_left: 0,
             verdict,
             pin,
             times: times.get(),
         }
+    }
+
+    /// Does a rule for the images of this namespace pin them when a Pod is made, or can nobody say?
+    pub(super) fn pins_pods(&self, namespace: &str) -> bool {
+        let policies = self.policies.get().filter(|policies| policies.has_pinned_pods());
+        policies.is_some_and(|policies| policies.has_pinned_pods_in(namespace))
     }
 
     /// Is an image pinned when a Pod is made (`mutateImage: pods`)? Not if it names a digest.
@@ -323,14 +335,10 @@ impl Evaluator {
     fn by_rule<'r>(&self, rule: &'r Arc<Rule>, query: &Query<'_>, times: &Cell<PhaseTimes>) -> RuleVerdict {
         let verdict = match &rule.requirement {
             Requirement::Nothing => Verdict::Unchecked,
-            Requirement::Denied(why) => {
-                let mut reason = format!("denied by policy: {}", printable(why, MAX_DENIAL));
-                if query.tags.is_some() && query.image.tag().is_none() {
-                    reason.push_str(
-                        " (the image names no tag, so the strictest rule for its name counts; name its tag as well)",
-                    );
-                }
-                Verdict::Rejected { code: "denied-by-policy", reason }
+            Requirement::Denied(denial) => {
+                let is_of_tags = query.tags.is_some() && query.image.tag().is_none();
+                let reason = if is_of_tags { &denial.untagged } else { &denial.text };
+                Verdict::Rejected { code: "denied-by-policy", reason: Arc::clone(reason) }
             }
             Requirement::Signed(signed) => {
                 if let [checks] = signed.any_of.as_slice()
@@ -349,7 +357,7 @@ impl Evaluator {
                 if let Some(verdict) = combined.into_one() {
                     return verdict;
                 }
-                let reason = "the policy requires a signature and names no check".to_owned();
+                let reason = "the policy requires a signature and names no check".into();
                 Verdict::Rejected { code: "no-check", reason }
             }
         };
@@ -408,7 +416,7 @@ fn without_rules(selection: &Selection<'_>, reference: Reference, namespace: &st
                  ConfigMap {}-{namespace}: {fault}",
                 policy::CONFIG_MAP
             );
-            let verdict = Verdict::Unavailable { code: "namespace-policies", reason };
+            let verdict = Verdict::Unavailable { code: "namespace-policies", reason: reason.into() };
             let scope = PolicyScope::Namespace;
             return Evaluation { reference: Some(reference), scope, ..Evaluation::of(verdict) };
         }
@@ -425,14 +433,41 @@ fn without_rules(selection: &Selection<'_>, reference: Reference, namespace: &st
 }
 
 impl Evaluation {
+    /// Drops what the answer does not show: the signatures that were looked at, and the verdicts of many other rules. A workload
+    /// can have hundreds of images, and dozens of rules may decide on each.
+    pub(super) fn shorten(&mut self) {
+        let forget = |checks: &mut Vec<CheckVerdict>| checks.iter_mut().for_each(|check| check.findings = Vec::new());
+        self.findings = Vec::new();
+        forget(&mut self.checks);
+        let all = self.others.len();
+        if all > MAX_OTHERS {
+            // The message names those that agree with the verdict.
+            let is_bad = self.verdict.is_bad();
+            self.others.retain(|other| other.verdict.is_bad() == is_bad);
+            self.others.truncate(MAX_OTHERS);
+            self.others_left = all - self.others.len();
+        }
+        for other in &mut self.others {
+            other.findings = Vec::new();
+            forget(&mut other.checks);
+        }
+    }
+
+    /// The evaluation of an image that was not looked at, because the time for the answer is up.
+    pub(super) fn late() -> Self {
+        let reason = "the time for this request was up before this image was looked at; try again, or write fewer images into \
+                      one workload";
+        Self::of(Verdict::Unavailable { code: "deadline", reason: reason.into() })
+    }
+
     /// The evaluation of an image whose thread panicked.
     pub(crate) fn lost() -> Self {
-        let reason = "an internal error ended its verification; the log has more".to_owned();
+        let reason = "an internal error ended its verification; the log has more".into();
         Self::of(Verdict::Unavailable { code: TRUST_SERVER, reason })
     }
 
     fn rejected(reference: Option<Reference>, code: &'static str, reason: String) -> Self {
-        Self { reference, ..Self::of(Verdict::Rejected { code, reason }) }
+        Self { reference, ..Self::of(Verdict::Rejected { code, reason: reason.into() }) }
     }
 
     /// An evaluation without a rule.
@@ -445,6 +480,7 @@ impl Evaluation {
             findings: Vec::new(),
             checks: Vec::new(),
             others: Vec::new(),
+            others_left: 0,
             scope: PolicyScope::NoPolicy,
             verdict,
             pin: None,

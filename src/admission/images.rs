@@ -34,7 +34,9 @@ pub(super) fn evaluate_all(
 ) -> Vec<Box<Evaluation>> {
     // In boxes, because they are large and change hands several times.
     let evaluate = |image: &str, notice: WaitNotice<'_>| {
-        Box::new(evaluator.evaluate_in_turn(context, image, deadline, now, notice))
+        let mut evaluation = Box::new(evaluator.evaluate_in_turn(context, image, deadline, now, notice));
+        evaluation.shorten();
+        evaluation
     };
     if let [image] = images {
         return vec![evaluate(image.image, WaitNotice::NONE)];
@@ -52,7 +54,9 @@ pub(super) fn evaluate_all(
     let slots: Vec<Slot<Box<Evaluation>>> = different.iter().map(|_| Slot::new()).collect();
     in_turn(different.len(), &|number, notice| {
         if let Some(((image, _), slot)) = different.get(number).zip(slots.get(number)) {
-            slot.put(evaluate(image, notice));
+            // Finding the rules of an image waits for nobody, and takes time as well.
+            let is_late = deadline.remaining().is_none();
+            slot.put(if is_late { Box::new(Evaluation::late()) } else { evaluate(image, notice) });
         }
     });
     // An image whose thread panicked has no evaluation, which denies it.

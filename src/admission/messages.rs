@@ -127,13 +127,16 @@ fn image(finding: &ImageFinding) -> Cow<'_, str> {
 
 /// The verdict in words, with the rule that decided, and the verdicts of other rules that agree with it.
 fn verdict(finding: &ImageFinding) -> String {
-    let Evaluation { rule, scheme, verdict, checks, others, .. } = &*finding.evaluation;
+    let Evaluation { rule, scheme, verdict, checks, others, others_left, .. } = &*finding.evaluation;
     let mut words = by_rule(rule.as_deref(), verdict, deciding(*scheme, verdict, checks), &waited(finding));
     for RuleVerdict { rule, scheme, verdict: other, checks, .. } in others {
         if other.is_bad() == verdict.is_bad() && !matches!(other, Verdict::Unchecked) {
             words.push_str("; ");
             words.push_str(&by_rule(Some(rule), other, deciding(*scheme, other, checks), ""));
         }
+    }
+    if *others_left > 0 {
+        words.push_str(&format!("; and {others_left} more rules"));
     }
     words
 }
@@ -204,13 +207,20 @@ fn stale(scheme: &str) -> (&'static str, &'static str) {
 
 fn warnings(decision: &Decision) -> Vec<String> {
     let Basis::Images(findings) = &decision.basis else { return Vec::new() };
-    let mut warnings = Vec::new();
+    let mut warnings: Vec<String> = Vec::new();
+    // Cut at once, because a description can be many times as long.
+    let mut warn = |warning: &str| {
+        let warning = printable(warning, MAX_WARNING_CHARACTERS);
+        if warnings.last() != Some(&warning) {
+            warnings.push(warning);
+        }
+    };
     for finding in findings {
         match &finding.evaluation.verdict {
             Verdict::Rejected { .. } | Verdict::Unavailable { .. } if !finding.denies => {
                 // Another image may deny the workload.
                 let lets = if decision.allowed { "lets this in" } else { "does not deny this image" };
-                warnings.push(format!(
+                warn(&format!(
                     "portreeve {lets} only because it is set to warn: {}",
                     describe(finding).replace('\n', " ")
                 ));
@@ -220,7 +230,7 @@ fn warnings(decision: &Decision) -> Vec<String> {
                     let Verdict::Verified(verified) = verdict else { continue };
                     let Freshness::Stale { age } = verified.freshness else { continue };
                     let (server, stored) = stale(scheme);
-                    warnings.push(format!(
+                    warn(&format!(
                         "portreeve: the {server} did not answer; {} was verified with {stored} {} s ago",
                         image(finding),
                         age.as_secs()
@@ -230,10 +240,6 @@ fn warnings(decision: &Decision) -> Vec<String> {
             _ => {}
         }
     }
-    for warning in &mut warnings {
-        *warning = printable(warning, MAX_WARNING_CHARACTERS);
-    }
-    warnings.dedup();
     let (mut warnings, left) = limited(warnings.into_iter(), MAX_DESCRIBED, MAX_DESCRIBED_BYTES);
     if left > 0 {
         warnings.push(format!("portreeve: and {left} more images to warn of"));
@@ -262,7 +268,7 @@ fn audit_annotations(request: &Request, decision: &Decision) -> Vec<(&'static st
             let mut policies = Annotation::default();
             for finding in findings {
                 let image = image(finding);
-                let Evaluation { rule, others, .. } = &*finding.evaluation;
+                let Evaluation { rule, others, others_left, .. } = &*finding.evaluation;
                 let rules = rule.iter().chain(others.iter().map(|other| &other.rule));
                 for (index, rule) in rules.clone().enumerate() {
                     let is_same = |other: &&Arc<Rule>| other.scope == rule.scope && other.policy == rule.policy;
@@ -272,6 +278,9 @@ fn audit_annotations(request: &Request, decision: &Decision) -> Vec<(&'static st
                         _ => policies.add(","),
                     }
                     policies.add_policy(rule);
+                }
+                if *others_left > 0 {
+                    policies.add(&format!(",+{others_left}"));
                 }
                 for (index, (scheme, _)) in finding.evaluation.deciding().enumerate() {
                     match index {
@@ -322,18 +331,20 @@ struct Annotation {
 impl Annotation {
     /// Begins the entry of an image.
     fn begin(&mut self, image: &str) {
-        self.text.reserve(image.len() + 80);
         if !self.ends.is_empty() {
             self.text.push(' ');
         }
-        self.text.push_str(image);
-        self.text.push('=');
         self.ends.push(self.text.len());
+        self.text.reserve(image.len() + 80);
+        self.add(image);
+        self.add("=");
     }
 
-    /// Adds to the last entry.
+    /// Adds to the last entry. Once the text is longer than the annotation may be, its last entry is left out in any case.
     fn add(&mut self, text: &str) {
-        self.text.push_str(text);
+        if self.text.len() <= MAX_ANNOTATION_BYTES {
+            self.text.push_str(text);
+        }
         if let Some(end) = self.ends.last_mut() {
             *end = self.text.len();
         }
@@ -381,7 +392,7 @@ mod tests {
             list: List::Containers,
             name: format!("c{number}"),
             image: format!("{number}/{image}"),
-            evaluation: Box::new(Evaluation::of(Verdict::Rejected { code: "no-such-tag", reason: reason.to_owned() })),
+            evaluation: Box::new(Evaluation::of(Verdict::Rejected { code: "no-such-tag", reason: reason.into() })),
             denies,
         };
         Decision {
@@ -413,6 +424,24 @@ mod tests {
                 assert!(last.is_some_and(|last| last.contains(" more")), "what is left out is counted: {last:?}");
             }
         }
+    }
+
+    /// A hundred signers with long names, for each of hundreds of images.
+    #[test]
+    fn an_annotation_takes_no_more_memory_than_it_shows() {
+        let mut annotation = Annotation::default();
+        for image in 0..256 {
+            annotation.begin(&format!("image-{image}"));
+            (0..100).for_each(|_| annotation.add(&"s".repeat(400)));
+        }
+        assert!(annotation.text.len() <= MAX_ANNOTATION_BYTES + 400 + 256, "{}", annotation.text.len());
+        assert_eq!(annotation.into_value().unwrap(), "and 256 more");
+        let mut annotation = Annotation::default();
+        annotation.begin("small");
+        annotation.add("signer");
+        annotation.begin("large");
+        (0..100).for_each(|_| annotation.add(&"s".repeat(400)));
+        assert_eq!(annotation.into_value().unwrap(), "small=signer and 1 more");
     }
 
     #[test]

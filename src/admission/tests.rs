@@ -15,6 +15,7 @@ use crate::commands::setup;
 use crate::config::Config;
 use crate::webhook::{Endpoint, Engine};
 
+mod bounds;
 mod children;
 mod cluster;
 mod cosign;

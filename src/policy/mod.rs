@@ -37,7 +37,6 @@ pub use notes::{Note, PolicyNote};
 pub use owner::{CONFIG_MAP, Owner};
 pub use pattern::{Pattern, PatternError};
 pub use problem::PolicyProblem;
-pub use requirement::MAX_DENIAL;
 pub use selection::Together;
 pub use set::{PolicySet, Selection};
 

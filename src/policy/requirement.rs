@@ -11,8 +11,9 @@ use std::sync::Arc;
 use super::fault::Fault;
 use super::fields::Problems;
 use super::{Mode, Requirement, Signed, cosign, notary};
-use crate::schemes::{Check, MutateImage};
+use crate::schemes::{Check, Denial, MutateImage};
 use crate::yaml::tree::{Node, Value};
+use portreeve_verify::text::printable;
 
 const POLICY: &[&str] =
     &["trust", "cosign", "anyOf", "mutateImage", "mode", "deny", "simple", "notation", "vulnerability", "va"];
@@ -21,7 +22,7 @@ const POLICY: &[&str] =
 const MAX_ALTERNATIVES: usize = 8;
 
 /// The most characters of a denial's message.
-pub const MAX_DENIAL: usize = 500;
+const MAX_DENIAL: usize = 500;
 
 /// Reads a `policy`. `None` if it cannot be used; the reason is in `problems`.
 pub(crate) fn read_requirement(policy: &Node, problems: &mut Problems) -> Option<Requirement> {
@@ -43,7 +44,7 @@ pub(crate) fn read_requirement(policy: &Node, problems: &mut Problems) -> Option
         }
         let why = "this policy has the requirement \"reject\", under which no image may run; use an image that another \
                    pattern allows";
-        return Some(Requirement::Denied(why.to_owned()));
+        return Some(Requirement::Denied(denial(why)));
     }
     let checks = checks?;
     let any_of = match any_of {
@@ -151,7 +152,14 @@ fn read_denial(policy: &Node, deny: &Node, problems: &mut Problems) -> Option<Re
         problems.report(at, Fault::LongMessage { limit: MAX_DENIAL });
         return None;
     }
-    Some(Requirement::Denied(message.trim().to_owned()))
+    Some(Requirement::Denied(denial(message.trim())))
+}
+
+/// The denial with this message.
+fn denial(why: &str) -> Denial {
+    let text = ["denied by policy: ", &printable(why, MAX_DENIAL)].concat();
+    let hint = " (the image names no tag, so the strictest rule for its name counts; name its tag as well)";
+    Denial { untagged: Arc::from([&*text, hint].concat()), text: Arc::from(text) }
 }
 
 /// Refuses the checks that are not made here, except where they require nothing or deny. Returns whether they deny.

@@ -86,6 +86,13 @@ impl PolicySet {
         }
     }
 
+    /// Does a rule for some image of this namespace say `mutateImage: pods`, or can nobody say?
+    pub fn has_pinned_pods_in(&self, namespace: &str) -> bool {
+        let rules = self.namespaces.get(namespace).or(self.cluster.as_ref());
+        let mut ranked = rules.into_iter().flat_map(|rules| rules.ranked());
+        self.mounted.denied(namespace).is_some() || ranked.any(|one| one.rule.mutate_image() == MutateImage::Pods)
+    }
+
     /// Does any rule say `mutateImage: pods`?
     pub fn has_pinned_pods(&self) -> bool {
         self.pins_pods

@@ -34,10 +34,19 @@ pub(crate) mod storage;
 pub enum Requirement {
     /// Nothing: the image is let in unchecked, and no network call is made for it.
     Nothing,
-    /// A denial: no such image runs. The text says why, and what to use instead.
-    Denied(String),
+    /// A denial: no such image runs.
+    Denied(Denial),
     /// A signature.
     Signed(Signed),
+}
+
+/// The texts of a denial, which say why, and what to use instead. They are made once, and all denied images share them.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Denial {
+    /// The text.
+    pub text: Arc<str>,
+    /// The text for an image without a tag, if the rule is for some tags.
+    pub untagged: Arc<str>,
 }
 
 /// A policy that requires signatures.

@@ -295,7 +295,7 @@ mod tests {
     }
 
     fn rejected(reason: &str) -> Verdict {
-        Verdict::Rejected { code: "no-such-tag", reason: reason.to_owned() }
+        Verdict::Rejected { code: "no-such-tag", reason: reason.into() }
     }
 
     fn line(format: Format, request: &LoggedRequest<'_>, images: &[ImageFinding]) -> String {

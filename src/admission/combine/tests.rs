@@ -48,8 +48,8 @@ fn verdict(repository: &Arc<Repository>, scheme: &'static str, letter: char) -> 
     let verdict = match letter.to_ascii_uppercase() {
         'A' => verified("a"),
         'B' => verified("b"),
-        'N' => Verdict::Rejected { code: "no-such-tag", reason: "no".to_owned() },
-        'U' => Verdict::Unavailable { code: "trust-server", reason: "away".to_owned() },
+        'N' => Verdict::Rejected { code: "no-such-tag", reason: "no".into() },
+        'U' => Verdict::Unavailable { code: "trust-server", reason: "away".into() },
         _ => Verdict::Unchecked,
     };
     RuleVerdict {

@@ -11,7 +11,7 @@ use crate::schemes::Finding;
 
 #[test]
 fn warn_of_the_configuration_counts_as_in_the_webhook() {
-    let rejected = Verdict::Rejected { code: "no-policy", reason: String::new() };
+    let rejected = Verdict::Rejected { code: "no-policy", reason: "".into() };
     let evaluation = Evaluation::of(rejected);
     for (configured, status, word) in
         [(Mode::Enforce, ExitStatus::Denied, None), (Mode::Warn, ExitStatus::Allowed, Some("warn"))]
@@ -100,7 +100,7 @@ fn a_key_file_is_a_signer() {
 
 /// A report without anything but what every image has.
 fn report() -> Report {
-    let evaluation = Evaluation::of(Verdict::Rejected { code: "signature", reason: "no signature counts".to_owned() });
+    let evaluation = Evaluation::of(Verdict::Rejected { code: "signature", reason: "no signature counts".into() });
     Report::of("plc:v1", "line-1", Mode::Enforce, &evaluation)
 }
 

@@ -14,7 +14,7 @@ fn read(text: &str) -> Result<Requirement, Vec<String>> {
 #[test]
 fn a_denial_stands_alone_and_has_a_message() {
     let denied = |text: &str| match read(text) {
-        Ok(Requirement::Denied(why)) => why,
+        Ok(Requirement::Denied(why)) => why.text.strip_prefix("denied by policy: ").unwrap().to_owned(),
         other => panic!("{text}: {other:?}"),
     };
     assert_eq!(denied("deny: {message: \" use the site's mirror \"}"), "use the site's mirror");
