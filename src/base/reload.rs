@@ -19,10 +19,9 @@ pub(crate) trait Source {
     /// The state of the files now.
     fn stamp(&self) -> Self::Stamp;
 
-    /// Makes the value. `stamp` was taken before, so that a change during the read is seen at the next check; a source that
-    /// reads until nothing changes meanwhile leaves the stamp of its last read. `last` is the value in force, if there is
-    /// one.
-    fn make(&self, stamp: &mut Self::Stamp, last: Option<&Self::Value>) -> Result<Self::Value, Self::Error>;
+    /// Makes the value. `stamp` was taken before, so that a change during the read is seen at the next check. `last` is the
+    /// value in force, if there is one.
+    fn make(&self, stamp: &Self::Stamp, last: Option<&Self::Value>) -> Result<Self::Value, Self::Error>;
 
     /// Whether it is worth trying again although the files have not changed.
     fn is_transient(&self, _error: &Self::Error) -> bool {
@@ -41,13 +40,46 @@ pub(crate) struct Reloading<S: Source> {
 
 #[derive(Debug)]
 struct State<Stamp> {
-    /// The stamp of the last attempt; `None` before the first one.
-    seen: Option<Stamp>,
-    /// Whether the last attempt failed and is worth repeating.
-    retry: bool,
-    /// When the last check ended; `None` before the first one.
-    checked: Option<Instant>,
+    last: Attempt<Stamp>,
+    /// When the last check ended.
+    checked: Instant,
     is_checking: bool,
+}
+
+/// The last attempt to make a value of files.
+#[derive(Clone, Debug)]
+pub(crate) struct Attempt<Stamp> {
+    /// The state of the files; `None` before the first attempt.
+    seen: Option<Stamp>,
+    /// Whether it failed and is worth repeating although the files have not changed.
+    retry: bool,
+}
+
+impl<Stamp> Default for Attempt<Stamp> {
+    fn default() -> Self {
+        Self { seen: None, retry: false }
+    }
+}
+
+impl<Stamp: PartialEq> Attempt<Stamp> {
+    pub(crate) fn new(stamp: Stamp, is_worth_repeating: bool) -> Self {
+        Self { seen: Some(stamp), retry: is_worth_repeating }
+    }
+
+    /// Did it see these files?
+    fn saw(&self, stamp: &Stamp) -> bool {
+        self.seen.as_ref() == Some(stamp)
+    }
+
+    /// Is another attempt useless?
+    pub(crate) fn is_enough(&self, stamp: &Stamp) -> bool {
+        !self.retry && self.saw(stamp)
+    }
+
+    /// Did it fail, and is it worth repeating?
+    pub(crate) fn is_worth_repeating(&self) -> bool {
+        self.retry
+    }
 }
 
 /// The result of a check.
@@ -70,16 +102,10 @@ impl<S: Source> Reloading<S> {
     /// Makes the first value. There is no other to fall back to, so that any failure is an error. The first check is due
     /// after `every`.
     pub(crate) fn start(source: S, every: Duration) -> Result<Self, S::Error> {
-        let mut stamp = source.stamp();
-        let value = source.make(&mut stamp, None)?;
-        let state = State { seen: Some(stamp), retry: false, checked: Some(Instant::now()), is_checking: false };
+        let stamp = source.stamp();
+        let value = source.make(&stamp, None)?;
+        let state = State { last: Attempt::new(stamp, false), checked: Instant::now(), is_checking: false };
         Ok(Self { source, every, value: Mutex::new(value), state: Mutex::new(state) })
-    }
-
-    /// Starts with a value that is made of no files. The first check is due at once, and makes another value.
-    pub(crate) fn start_with(value: S::Value, source: S, every: Duration) -> Self {
-        let state = State { seen: None, retry: false, checked: None, is_checking: false };
-        Self { source, every, value: Mutex::new(value), state: Mutex::new(state) }
     }
 
     pub(crate) fn source(&self) -> &S {
@@ -94,19 +120,17 @@ impl<S: Source> Reloading<S> {
     /// Checks the files if that is due and no other caller is doing it. If they changed, makes the value again.
     pub(crate) fn check(&self) -> Reload<S::Value, S::Error> {
         let Some(_check) = self.begin() else { return Reload::Unchanged };
-        let mut stamp = self.source.stamp();
+        let stamp = self.source.stamp();
         let again = {
             let state = lock(&self.state);
-            let is_same = state.seen.as_ref() == Some(&stamp);
-            if is_same && !state.retry {
+            if state.last.is_enough(&stamp) {
                 return Reload::Unchanged;
             }
-            is_same
+            state.last.saw(&stamp)
         };
-        let made = self.source.make(&mut stamp, Some(&self.value()));
+        let made = self.source.make(&stamp, Some(&self.value()));
         let mut state = lock(&self.state);
-        state.seen = Some(stamp);
-        state.retry = made.as_ref().is_err_and(|error| self.source.is_transient(error));
+        state.last = Attempt::new(stamp, made.as_ref().is_err_and(|error| self.source.is_transient(error)));
         match made {
             Ok(value) => {
                 *lock(&self.value) = value.clone();
@@ -118,7 +142,7 @@ impl<S: Source> Reloading<S> {
 
     fn begin(&self) -> Option<Check<'_, S::Stamp>> {
         let mut state = lock(&self.state);
-        let is_due = state.checked.is_none_or(|checked| checked.elapsed() >= self.every);
+        let is_due = state.checked.elapsed() >= self.every;
         if state.is_checking || !is_due {
             return None;
         }
@@ -134,7 +158,7 @@ impl<Stamp> Drop for Check<'_, Stamp> {
     fn drop(&mut self) {
         let mut state = lock(self.0);
         state.is_checking = false;
-        state.checked = Some(Instant::now());
+        state.checked = Instant::now();
     }
 }
 
@@ -168,7 +192,7 @@ mod tests {
             self.stamp.get()
         }
 
-        fn make(&self, _: &mut u32, _: Option<&&'static str>) -> Result<&'static str, &'static str> {
+        fn make(&self, _: &u32, _: Option<&&'static str>) -> Result<&'static str, &'static str> {
             assert!(!self.panics.get(), "made up");
             self.content.get().ok_or("bad")
         }
@@ -208,9 +232,6 @@ mod tests {
             file.is_transient.set(is_transient);
             assert_eq!((result(reloading.check()).as_str(), reloading.value()), (expected, value), "{stamp}");
         }
-        let reloading = Reloading::start_with("none", &file, Duration::ZERO);
-        assert_eq!(reloading.value(), "none");
-        assert_eq!(result(reloading.check()), "five");
     }
 
     #[test]
@@ -228,6 +249,5 @@ mod tests {
         file.content.set(Some("two"));
         assert_eq!(result(reloading.check()), "two", "never looked over again");
         assert!(Reloading::start(&file, Duration::from_secs(60)).unwrap().begin().is_none());
-        assert!(Reloading::start_with("none", &file, Duration::from_secs(60)).begin().is_some());
     }
 }

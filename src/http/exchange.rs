@@ -161,7 +161,7 @@ impl Source for AgentSource {
         self.ca.as_deref().and_then(Stamp::of)
     }
 
-    fn make(&self, _: &mut Option<Stamp>, _: Option<&Agent>) -> Result<Agent, CaError> {
+    fn make(&self, _: &Option<Stamp>, _: Option<&Agent>) -> Result<Agent, CaError> {
         new_agent(self)
     }
 }

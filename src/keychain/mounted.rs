@@ -128,7 +128,7 @@ impl Source for Directory {
     }
 
     /// Reads the files that changed. A file that did not change keeps its credentials.
-    fn make(&self, found: &mut Found, last: Option<&Arc<Mounted>>) -> Result<Arc<Mounted>, Infallible> {
+    fn make(&self, found: &Found, last: Option<&Arc<Mounted>>) -> Result<Arc<Mounted>, Infallible> {
         let last = last.cloned().unwrap_or_default();
         if let Some(problem) = &found.problem
             && last.problem.as_ref() != Some(problem)

@@ -5,23 +5,20 @@
 //! its target: never some files of the old version and some of the new one. Names that begin with two dots belong to kubelet
 //! and are skipped. Names that begin with one dot are skipped too, but a key of a ConfigMap with such a name is an error.
 //!
-//! A set is valid as a whole or refused as a whole. If it is refused, the last valid set stays in force.
+//! A set is valid as a whole or refused as a whole. `source` reads again what changed.
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 use std::{fs, io};
 
 use super::Place;
 use super::document::{self, Document};
 use super::fault::Fault;
-use super::namespaces::{self, NamespaceChange, Namespaces};
+use super::namespaces;
 use super::owner::{Budget, Owner};
 use super::problem::PolicyProblem;
 use super::set::PolicySet;
 use crate::base::files::{FileError, Stamp, read_text_capped};
-use crate::base::reload::{Reload, Reloading, Source};
 use crate::yaml::tree::{At, MAX_TEXT};
 use portreeve_verify::image::Sha256;
 use portreeve_verify::ordered;
@@ -33,8 +30,6 @@ pub(crate) const MAX_FILES: usize = 4096;
 pub(super) const MAX_TOTAL: usize = 32 << 20;
 /// After this many problems, no further directory is read.
 const MAX_PROBLEMS: usize = 1000;
-/// How often the files are read again because kubelet replaced them meanwhile.
-const ATTEMPTS: usize = 4;
 
 /// Where policies are.
 #[derive(Clone, Debug, Default)]
@@ -43,122 +38,6 @@ pub struct PolicyPlaces {
     pub site: Vec<PathBuf>,
     /// The directory with a directory for each namespace that has policies of its own. It may be absent.
     pub namespaces: Option<PathBuf>,
-}
-
-/// Reads the site's policies below these directories. Reports all problems.
-pub fn load(site: &[PathBuf]) -> Result<PolicySet, Vec<PolicyProblem>> {
-    load_steadily(&PolicyPlaces { site: site.to_owned(), namespaces: None }).0
-}
-
-/// Reads all policies. Reports all problems of the site's policies. A namespace whose own policies cannot be used is among the
-/// changes, and the set denies its images.
-pub fn load_all(places: &PolicyPlaces) -> Result<(PolicySet, Vec<NamespaceChange>), Vec<PolicyProblem>> {
-    let site = load_steadily(places).0?;
-    let mut namespaces = Namespaces::default();
-    let changes = namespaces.check(places.namespaces.as_deref());
-    Ok((site.with(namespaces), changes))
-}
-
-/// Policies that are read again when they change.
-#[derive(Debug)]
-pub struct PolicySource {
-    site: Reloading<Places>,
-    namespaces: Mutex<Namespaces>,
-}
-
-/// The places, of which the site's policies are read.
-#[derive(Debug)]
-struct Places(PolicyPlaces);
-
-/// What changed since the last look.
-#[derive(Debug, Default)]
-pub struct Changes {
-    /// The site's policies: their number, or why they cannot be used. `None`: they have not changed.
-    pub site: Option<Result<usize, Vec<PolicyProblem>>>,
-    /// The namespaces' own policies that changed.
-    pub namespaces: Vec<NamespaceChange>,
-    /// All policies together, to be put in force; `None`: nothing changed, or there is no good set of the site's.
-    pub in_force: Option<Arc<PolicySet>>,
-}
-
-impl PolicySource {
-    /// Does not read yet.
-    pub fn new(places: PolicyPlaces) -> Self {
-        Self { site: Reloading::start_with(None, Places(places), Duration::ZERO), namespaces: Mutex::default() }
-    }
-
-    /// Reads the policies whose files changed since the last call. The first call always reads. If a file could not be read,
-    /// every call tries again.
-    pub fn reload_if_changed(&self) -> Changes {
-        let site = match self.site.check() {
-            Reload::Unchanged => None,
-            Reload::Made(set) => set.map(|set| Ok(set.len())),
-            Reload::Failed { error, .. } => Some(Err(error)),
-        };
-        let mut known = self.namespaces.lock().unwrap_or_else(PoisonError::into_inner);
-        let namespaces = known.check(self.site.source().0.namespaces.as_deref());
-        let is_changed = matches!(site, Some(Ok(_))) || !namespaces.is_empty();
-        let in_force = self.site.value().filter(|_| is_changed).map(|set| Arc::new(set.with(known.clone())));
-        Changes { site, namespaces, in_force }
-    }
-}
-
-impl Source for Places {
-    /// `None` before the first valid set.
-    type Value = Option<Arc<PolicySet>>;
-    type Stamp = Fingerprint;
-    type Error = Vec<PolicyProblem>;
-
-    fn stamp(&self) -> Fingerprint {
-        Fingerprint::of_site(&self.0)
-    }
-
-    fn make(&self, stamp: &mut Fingerprint, _: Option<&Self::Value>) -> Result<Self::Value, Vec<PolicyProblem>> {
-        let (result, read) = load_steadily(&self.0);
-        *stamp = read;
-        result.map(|set| Some(Arc::new(set)))
-    }
-
-    fn is_transient(&self, problems: &Vec<PolicyProblem>) -> bool {
-        is_transient(problems)
-    }
-}
-
-/// Is it worth trying again although nothing changed?
-pub(super) fn is_transient(problems: &[PolicyProblem]) -> bool {
-    problems.iter().any(|problem| matches!(problem.fault, Fault::Io(_)))
-}
-
-/// Reads the site's policies again until nothing changed during the read.
-fn load_steadily(places: &PolicyPlaces) -> (Result<PolicySet, Vec<PolicyProblem>>, Fingerprint) {
-    steadily(
-        || Fingerprint::of_site(places),
-        || {
-            // What is no namespace's directory would count nowhere.
-            let problems = places.namespaces.as_deref().map(|root| namespaces::find(root).1).unwrap_or_default();
-            let (documents, problems) = read(&Owner::Site, &places.site, problems);
-            if problems.is_empty() && documents.is_empty() {
-                let place = places.site.first().map_or(Path::new(""), PathBuf::as_path);
-                return Err(vec![problem(place, Fault::NoPolicies)]);
-            }
-            finish(documents, problems)
-        },
-    )
-}
-
-/// The result of a read, and the state in which it was made. The state was the same before and after, except when every
-/// attempt saw a change.
-pub(super) fn steadily<State: PartialEq, Read>(state: impl Fn() -> State, read: impl Fn() -> Read) -> (Read, State) {
-    let mut before = state();
-    for _ in 1..ATTEMPTS {
-        let result = read();
-        let after = state();
-        if after == before {
-            return (result, after);
-        }
-        before = after;
-    }
-    (read(), before)
 }
 
 /// Reads the policies of one owner below these directories, and adds to the problems. A directory of the site must have files.
@@ -346,15 +225,10 @@ pub(crate) fn problem(file: &Path, fault: Fault) -> PolicyProblem {
 pub(super) struct Fingerprint(Sha256);
 
 impl Fingerprint {
-    /// Of directories in which at most so many files count.
-    pub(super) fn of(directories: &[PathBuf], most: usize) -> Self {
-        Self(Sha256::of(&facts(directories, most)))
-    }
-
-    /// Of the site's directories, and of the names of the namespaces' directories.
-    fn of_site(places: &PolicyPlaces) -> Self {
-        let mut facts = facts(&places.site, MAX_FILES);
-        if let Some(root) = &places.namespaces {
+    /// Of directories in which at most so many files count, and of the names of the directories of namespaces.
+    pub(super) fn of(directories: &[PathBuf], most: usize, namespaces: Option<&Path>) -> Self {
+        let mut facts = facts(directories, most);
+        if let Some(root) = namespaces {
             let (names, problems) = namespaces::find(root);
             for name in names.into_iter().flatten() {
                 facts.extend_from_slice(name.as_bytes());

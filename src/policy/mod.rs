@@ -22,6 +22,7 @@ mod requirement;
 mod selection;
 mod set;
 mod signers;
+mod source;
 mod unavailable;
 
 use std::borrow::Cow;
@@ -31,7 +32,7 @@ use std::sync::Arc;
 
 pub use configmap::{Checked, check_data, check_manifests, check_path, check_stream};
 pub use fault::Fault;
-pub use load::{Changes, PolicyPlaces, PolicySource, load, load_all};
+pub use load::PolicyPlaces;
 pub use namespaces::{NamespaceChange, NamespaceState, Namespaces};
 pub use notes::{Note, PolicyNote};
 pub use owner::{CONFIG_MAP, Owner};
@@ -39,6 +40,7 @@ pub use pattern::{Pattern, PatternError};
 pub use problem::PolicyProblem;
 pub use selection::Together;
 pub use set::{PolicySet, Selection};
+pub use source::{Changes, PolicySource, load, load_all};
 
 use crate::schemes::{Mode, MutateImage, Requirement, Signed};
 use crate::yaml::tree::At;

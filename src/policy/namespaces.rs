@@ -6,15 +6,17 @@
 
 use std::mem;
 use std::path::Path;
+use std::slice;
 use std::sync::Arc;
 use std::{fs, io};
 
 use super::fault::Fault;
-use super::load::{Entries, Fingerprint, entry_names, finish, is_transient, problem, read, steadily};
+use super::load::{Entries, entry_names, problem};
 use super::owner::Owner;
 use super::problem::PolicyProblem;
 use super::selection::Rules;
 use super::set::PolicySet;
+use super::source::{Files, Reader};
 use crate::kube::object_name::is_dns_label;
 use portreeve_verify::text::printable;
 
@@ -28,12 +30,9 @@ const FAULT_CHARACTERS: usize = 600;
 pub struct Namespaces(Vec<(String, Own)>);
 
 /// The policies of one namespace.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Own {
-    /// The state of its files at the last read; `None` if they were not read.
-    seen: Option<Fingerprint>,
-    /// Whether the last read failed and is worth repeating.
-    retry: bool,
+    reader: Reader,
     /// The policies in force.
     rules: Option<Arc<Rules>>,
     state: NamespaceState,
@@ -42,9 +41,10 @@ struct Own {
 }
 
 /// The state of a namespace's own policies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum NamespaceState {
     /// There are none.
+    #[default]
     Absent,
     /// They are in force.
     InForce,
@@ -100,8 +100,7 @@ impl Namespaces {
     /// The namespaces of a set in which every policy is a namespace's own.
     pub(super) fn of(set: PolicySet) -> Self {
         let own = |rules| Own {
-            seen: None,
-            retry: false,
+            reader: Reader::default(),
             rules: Some(rules),
             state: NamespaceState::InForce,
             fault: String::new(),
@@ -135,26 +134,13 @@ impl Namespaces {
 impl Own {
     fn check(namespace: &str, directory: &Path, known: Option<Self>) -> (Self, Option<NamespaceChange>) {
         let owner = Owner::Namespace(namespace.to_owned());
-        let directories = [directory.to_owned()];
-        let stamp = || Fingerprint::of(&directories, owner.caps().files);
-        let known = match known {
-            Some(known) if !known.retry && known.seen == Some(stamp()) => return (known, None),
-            known => known,
-        };
-        let load = || {
-            let (documents, mut problems) = read(&owner, &directories, Vec::new());
-            if documents.is_empty() && problems.is_empty() {
-                return match has_entries(directory) {
-                    true => Err(vec![problem(directory, owner.no_policies())]),
-                    false => Ok(PolicySet::default()),
-                };
-            }
-            problems.truncate(super::fields::MAX_PROBLEMS);
-            finish(documents, problems)
-        };
-        let (result, seen) = steadily(stamp, load);
-        let seen = Some(seen);
-        let mut own = Self { seen, retry: false, rules: None, state: NamespaceState::Absent, fault: String::new() };
+        let directory = directory.to_owned();
+        let files = Files { owner: &owner, directories: slice::from_ref(&directory), namespaces: None };
+        let is_first = known.is_none();
+        let mut known = known.unwrap_or_default();
+        let was_retried = known.reader.is_retrying();
+        let Some(result) = known.reader.check(&files) else { return (known, None) };
+        let mut own = Self { reader: known.reader.clone(), ..Self::default() };
         let result = match result {
             Ok(set) => {
                 let policies = set.len();
@@ -164,12 +150,13 @@ impl Own {
                 }
                 Ok(policies)
             }
-            Err(problems) => {
-                own.retry = is_transient(&problems);
+            Err(mut problems) => {
+                problems.truncate(super::fields::MAX_PROBLEMS);
                 own.fault =
                     problems.first().map(|first| printable(&first.to_string(), FAULT_CHARACTERS)).unwrap_or_default();
                 // To have had no policies is not a good state to go back to, unless only the reading failed.
-                let last = known.as_ref().filter(|known| known.rules.is_some() || own.retry);
+                let is_last = !is_first && (known.rules.is_some() || own.reader.is_retrying());
+                let last = is_last.then_some(&known);
                 own.state = match last {
                     Some(last) if last.state != NamespaceState::Denied => NamespaceState::LastGood,
                     _ => NamespaceState::Denied,
@@ -178,16 +165,11 @@ impl Own {
                 Err(problems)
             }
         };
-        let same = |known: &Self| known.retry && known.fault == own.fault && known.state == own.state;
-        let is_told = known.as_ref().is_some_and(same) || (known.is_none() && own.state == NamespaceState::Absent);
+        let is_same = was_retried && known.fault == own.fault && known.state == own.state;
+        let is_told = is_same || (is_first && own.state == NamespaceState::Absent);
         let state = own.state;
         (own, (!is_told).then(|| NamespaceChange { namespace: namespace.to_owned(), result, state }))
     }
-}
-
-/// Is there any key? A ConfigMap whose keys hold no policy was probably meant to hold some.
-fn has_entries(directory: &Path) -> bool {
-    !matches!(entry_names(directory, 1), Ok(names) if names.is_empty())
 }
 
 /// The namespaces with a directory below this one, in their order, and the problems of what else is there. `None`: the

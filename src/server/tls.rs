@@ -98,7 +98,7 @@ impl Source for ServingFiles {
         [Stamp::of(certificate), Stamp::of(key), client_ca.as_deref().and_then(Stamp::of)]
     }
 
-    fn make(&self, _: &mut [Option<Stamp>; 3], last: Option<&Loaded>) -> Result<Loaded, TlsError> {
+    fn make(&self, _: &[Option<Stamp>; 3], last: Option<&Loaded>) -> Result<Loaded, TlsError> {
         let (loaded, path, now) = (load(&self.0)?, &self.0.certificate, clock::now());
         match last {
             Some(last) if last.check_dates(path, now).is_ok() => loaded.check_dates(path, now).map(|()| loaded),

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use log::Level;
 
-use super::{of_files, of_memory, of_policies};
+use super::remembered::Remembered;
+use super::{files, of_memory};
 use crate::base::clock;
 use crate::base::ending::{Ending, EndingKind};
 use crate::config::Config;
@@ -44,6 +45,7 @@ struct State {
     looked: Option<Duration>,
     read_disk: Option<Duration>,
     stored: Vec<Ending>,
+    remembered: Remembered,
     log: DailyLog,
 }
 
@@ -80,8 +82,7 @@ impl State {
             self.stored = service.stored_endings(now);
             self.read_disk = Some(time);
         }
-        let mut endings = of_files(config);
-        endings.extend(of_policies(engine));
+        let mut endings = self.remembered.endings(&files(config), engine.policies().get().as_ref());
         endings.extend(of_memory(engine, &self.stored, now));
         metrics.ends(&endings);
         if log::log_enabled!(Level::Warn)

@@ -1,10 +1,10 @@
-use std::cell::Cell;
 use std::os::unix::fs::symlink;
 use std::sync::atomic::Ordering;
 
 use portreeve_test_support::temp::TempDir;
 
 use super::*;
+use crate::policy::{PolicySet, PolicySource, load};
 
 fn dirs(directory: &TempDir) -> Vec<PathBuf> {
     vec![directory.path().to_owned()]
@@ -132,20 +132,6 @@ fn reads_again_only_what_changed() {
     mount(directory.path(), "..2026_03", &[("a.yaml", "broken: ["), ("b.yaml", &policy("b"))]);
     assert!(source.reload_if_changed().unwrap().is_err());
     assert!(source.reload_if_changed().is_none(), "a bad one is told once");
-}
-
-/// What was read while the files changed is read again, and never taken for their new state.
-#[test]
-fn what_changes_while_it_is_read_is_read_again() {
-    for (changes, expected) in [(0, (1, 0)), (1, (2, 1)), (2, (3, 2)), (3, (4, 3)), (9, (4, 3))] {
-        let (reads, state) = (Cell::new(0), Cell::new(0));
-        let read = || {
-            reads.set(reads.get() + 1);
-            state.set(state.get().max(reads.get().min(changes)));
-            reads.get()
-        };
-        assert_eq!(steadily(|| state.get(), read), expected, "{changes} changes");
-    }
 }
 
 #[test]
