@@ -3,7 +3,7 @@
 //!
 //! A block whose first line is ```` ```sh test=NAME ```` is run. All blocks of one name in one page are one script of bash, in their
 //! order, with `set -eu`, in an empty directory with a copy of `manifests/`. `portreeve`, `certs-gen` and `kubectl` are the real
-//! ones. With `status=N` behind the name, the last command of the block has to end with this exit status. The name decides where:
+//! ones. A block of several scripts has their names with commas between them. With `status=N` behind the name, the last command of the block has to end with this exit status. The name decides where:
 //!
 //! - `cluster-…`: against a real API server with nothing installed. `installed-…`: the same, with Portreeve installed by hand in
 //!   `site/`, and the first policy in force. `cluster/documentation.rs` runs both.
@@ -27,7 +27,7 @@ fn every_block_is_run_or_listed_with_a_reason() {
     for block in blocks() {
         let listed = |entry: &&(&str, &str, &str)| entry.0 == block.page && block.has_line(entry.1);
         let entries: Vec<_> = NOT_RUN.iter().filter(listed).collect();
-        match (block.test.is_some(), entries.len()) {
+        match (!block.tests.is_empty(), entries.len()) {
             (true, 0) | (false, 1) => {}
             (true, _) => problems.push(format!("{} is run, and listed as not run", block.place())),
             (false, 0) => problems.push(format!("{} is neither run nor listed:\n{}", block.place(), block.text)),
@@ -55,13 +55,19 @@ fn commands_without_a_cluster() {
 /// The reader of pages finds what it should.
 #[test]
 fn blocks_are_found_by_their_fences() {
-    let page = "a\n```sh test=one\nx\n```\n- b\n\n  ```sh test=one status=1\n  if y; then\n      z\n  fi\n  ```\n```yaml\nno\n```\n\
+    let page = "a\n```sh test=one\nx\n```\n- b\n\n  ```sh test=one,two status=1\n  if y; then\n      z\n  fi\n  ```\n```yaml\nno\n```\n\
                 ```sh\nw\n```\n";
     let found = blocks::in_page("p.md", page);
-    let told: Vec<_> =
-        found.iter().map(|Block { line, test, status, text, .. }| (*line, test.as_deref(), *status, &**text)).collect();
+    let told: Vec<_> = found
+        .iter()
+        .map(|Block { line, tests, status, text, .. }| (*line, tests.join("+"), *status, &**text))
+        .collect();
     assert_eq!(
         told,
-        [(2, Some("one"), 0, "x\n"), (7, Some("one"), 1, "if y; then\n    z\nfi\n"), (15, None, 0, "w\n")]
+        [
+            (2, "one".to_owned(), 0, "x\n"),
+            (7, "one+two".to_owned(), 1, "if y; then\n    z\nfi\n"),
+            (15, String::new(), 0, "w\n"),
+        ]
     );
 }

@@ -76,6 +76,7 @@ impl Operator {
         let shell = self.shell();
         self.prepare("installed-");
         let mut failed = Vec::new();
+        crate::docs::prepared::prepare("cluster-by-hand", shell.directory());
         self.alive(&shell, || {
             shell.run(&by_hand())?;
             shell.bash("cp -r site ../$(basename $PWD)-site")?;
@@ -114,6 +115,7 @@ impl Operator {
                 );
             }
         }
+        crate::docs::prepared::prepare(&script.name, shell.directory());
         assert_eq!((slips, waits), (1, 1), "the page has changed: see what this test changes in it");
         self.alive(&shell, || {
             let told = shell.run(&script).err().ok_or("it should have failed")?;

@@ -11,8 +11,8 @@ pub(crate) struct Block {
     pub(crate) page: String,
     /// The line of its first fence.
     pub(crate) line: usize,
-    /// The name behind `test=`.
-    pub(crate) test: Option<String>,
+    /// The names behind `test=`, with commas between them.
+    pub(crate) tests: Vec<String>,
     /// The exit status that its last command must have.
     pub(crate) status: i32,
     /// The commands, without the indentation of the block.
@@ -61,8 +61,8 @@ pub(crate) fn blocks() -> Vec<Block> {
 pub(crate) fn scripts() -> Vec<Script> {
     let mut scripts: BTreeMap<(String, String), Vec<Block>> = BTreeMap::new();
     for block in blocks() {
-        if let Some(name) = block.test.clone() {
-            scripts.entry((block.page.clone(), name)).or_default().push(block);
+        for name in &block.tests {
+            scripts.entry((block.page.clone(), name.clone())).or_default().push(block.clone());
         }
     }
     scripts.into_iter().map(|((_, name), blocks)| Script { name, blocks }).collect()
@@ -81,10 +81,10 @@ pub(crate) fn in_page(page: &str, text: &str) -> Vec<Block> {
                 let mut words = info.split_whitespace();
                 let is_shell = words.next() == Some("sh");
                 let mut block =
-                    Block { page: page.to_owned(), line: at + 1, test: None, status: 0, text: String::new() };
+                    Block { page: page.to_owned(), line: at + 1, tests: Vec::new(), status: 0, text: String::new() };
                 for word in words.filter(|_| is_shell) {
                     match word.split_once('=') {
-                        Some(("test", name)) => block.test = Some(name.to_owned()),
+                        Some(("test", names)) => block.tests = names.split(',').map(str::to_owned).collect(),
                         Some(("status", number)) => block.status = number.parse().unwrap(),
                         _ => panic!("{}: {word} is not known", block.place()),
                     }

@@ -74,14 +74,14 @@ pub(super) const NOT_RUN: &[(&str, &str, &str)] = &[
         "sudo install -d -m 0700 /var/lib/portreeve       # on the node; once",
         "it changes the machine",
     ),
-    ("docs/install.md", "rustup target add x86_64-unknown-linux-musl", BUILDS),
+    ("docs/install-variants.md", "rustup target add x86_64-unknown-linux-musl", BUILDS),
     (
         "docs/install.md",
         "buildah push registry.local:9001/portreeve/portreeve:0.1.0",
         "it needs a container engine and a registry",
     ),
     (
-        "docs/install.md",
+        "docs/install-variants.md",
         "skopeo copy oci-archive:portreeve-0.1.0.tar:0.1.0 docker://registry.local:9001/portreeve/portreeve:0.1.0",
         NAMES,
     ),
