@@ -4,24 +4,46 @@
 //! It fails closed: an image without a rule is rejected, and an image whose checks cannot be made is unavailable.
 
 use std::cell::Cell;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
 use super::combine::{CheckVerdict, Combined, Level, Pin, RuleVerdict, any_of, deciding};
+use super::verdict::TRUST_SERVER;
+pub use super::verdict::Verdict;
 use crate::base::context::Deadline;
-use crate::keychain::{Keychain, MountedCredentials, PodKeychain, PulledConfigs};
+use crate::keychain::{Keychain, MountedCredentials, PodConfigs, PodKeychain, PulledConfigs};
 use crate::kube::pull_secrets::PullContext;
 use crate::policy::{self, PolicySet, Rule, Selection, Together};
-use crate::schemes::{
-    Check, Finding, Freshness, Mode, Query, Refusal, Requirement, Schemes, Subject, Trace, Verified, WaitNotice,
-};
+use crate::schemes::{Check, Finding, Mode, Query, Requirement, Schemes, Subject, Trace, WaitNotice};
 use portreeve_verify::image::{Glob, Reference};
 use portreeve_verify::text::printable;
 
 /// The most other rules whose verdicts on one image of a workload are kept, beside that of the rule that decides.
 const MAX_OTHERS: usize = 8;
+
+/// The most checks that are made for all images of one workload. A tenant chooses the images, and may write the rules: each check
+/// can be a request to another server.
+const MAX_CHECKS: usize = 1024;
+
+/// What the images of one workload share.
+#[derive(Debug)]
+pub(super) struct Workload<'a> {
+    context: &'a PullContext<'a>,
+    deadline: Deadline,
+    now: Timestamp,
+    pulled: OnceLock<PodConfigs>,
+    /// The number of checks so far.
+    checks: AtomicUsize,
+}
+
+impl<'a> Workload<'a> {
+    pub(super) fn new(context: &'a PullContext<'a>, deadline: Deadline, now: Timestamp) -> Self {
+        Self { context, deadline, now, pulled: OnceLock::new(), checks: AtomicUsize::new(0) }
+    }
+}
 
 /// Evaluates images. All workers share it.
 #[derive(Debug)]
@@ -130,111 +152,23 @@ impl PhaseTimes {
     }
 }
 
-/// The verdict on one image.
-#[derive(Clone, Debug)]
-pub enum Verdict {
-    /// The policy requires no signature.
-    Unchecked,
-    /// The image is signed as the policy requires.
-    Verified(Box<Verified>),
-    /// The policy or the signature data rejects the image.
-    Rejected {
-        /// A fixed word for metrics and logs.
-        code: &'static str,
-        /// What is wrong and what to do. All images that one rule denies share the text.
-        reason: Arc<str>,
-    },
-    /// The checks could not be made.
-    Unavailable {
-        /// A fixed word for metrics and logs.
-        code: &'static str,
-        /// What was tried and what failed.
-        reason: Arc<str>,
-    },
-}
-
-/// The code of [`Verdict::Unavailable`] where no check names a better one.
-const TRUST_SERVER: &str = "trust-server";
-
-impl Verdict {
-    /// Is it against the image?
-    pub fn is_bad(&self) -> bool {
-        self.reason().is_some()
-    }
-
-    /// The reason in words, if it is against the image.
-    pub fn reason(&self) -> Option<&str> {
-        match self {
-            Self::Rejected { reason, .. } | Self::Unavailable { reason, .. } => Some(reason),
-            Self::Unchecked | Self::Verified(_) => None,
-        }
-    }
-
-    /// The reason, to replace it.
-    pub(super) fn reason_mut(&mut self) -> Option<&mut Arc<str>> {
-        match self {
-            Self::Rejected { reason, .. } | Self::Unavailable { reason, .. } => Some(reason),
-            Self::Unchecked | Self::Verified(_) => None,
-        }
-    }
-
-    /// The verdict as a fixed word.
-    pub fn word(&self) -> &'static str {
-        match self {
-            Self::Unchecked => "unchecked",
-            Self::Verified(_) => "verified",
-            Self::Rejected { .. } => "rejected",
-            Self::Unavailable { .. } => "unavailable",
-        }
-    }
-
-    /// The reason as a fixed word; for a verified image, how fresh the data is.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Unchecked => "policy",
-            Self::Verified(verified) => match verified.freshness {
-                Freshness::Fetched => "fetched",
-                Freshness::Cached => "remembered",
-                Freshness::Stale { .. } => "stood-in",
-            },
-            Self::Rejected { code, .. } | Self::Unavailable { code, .. } => code,
-        }
-    }
-}
-
-impl Verdict {
-    fn of(check: &Check, result: Result<Verified, Refusal>) -> Self {
-        match result {
-            Ok(verified) => Self::Verified(Box::new(verified)),
-            Err(Refusal::Rejected { code, message }) => Self::Rejected { code, reason: message.into() },
-            Err(Refusal::Unavailable(unavailable)) => {
-                let code = match check {
-                    Check::NotaryV1(_) => TRUST_SERVER,
-                    Check::Cosign(_) => "registry",
-                };
-                Self::Unavailable { code, reason: unavailable.message.into() }
-            }
-        }
-    }
+/// What the checks of an image have taken, and those of all images of its workload.
+struct Spent<'a> {
+    times: &'a Cell<PhaseTimes>,
+    checks: &'a AtomicUsize,
 }
 
 impl Evaluator {
     /// Evaluates one image of a workload, until the deadline. The namespace of the pod that pulls can be empty: then there is
     /// none.
     pub fn evaluate(&self, context: &PullContext<'_>, image: &str, deadline: Deadline, now: Timestamp) -> Evaluation {
-        self.evaluate_in_turn(context, image, deadline, now, WaitNotice::NONE)
+        self.evaluate_in_turn(&Workload::new(context, deadline, now), image, WaitNotice::NONE)
     }
 
     /// The same for one image of several, with a notice for the others.
-    pub(super) fn evaluate_in_turn(
-        &self,
-        context: &PullContext<'_>,
-        image: &str,
-        deadline: Deadline,
-        now: Timestamp,
-        notice: WaitNotice<'_>,
-    ) -> Evaluation {
-        let namespace = context.namespace;
+    pub(super) fn evaluate_in_turn(&self, workload: &Workload<'_>, image: &str, notice: WaitNotice<'_>) -> Evaluation {
+        let Workload { context, deadline, now, pulled, checks } = workload;
+        let (deadline, now, namespace) = (*deadline, *now, context.namespace);
         let reference = match parse(image) {
             Ok(reference) => reference,
             Err(evaluation) => return *evaluation,
@@ -251,8 +185,8 @@ impl Evaluator {
             Selection::Rules(alternatives) => alternatives,
             none => return Evaluation { times: times.get(), ..without_rules(&none, reference, namespace) },
         };
-        let keychain = PodKeychain { pull_secrets: self.pull_secrets.as_ref(), mounted: &self.credentials, context };
-        let keychain: &dyn Keychain = &keychain;
+        let (pull_secrets, mounted) = (self.pull_secrets.as_ref(), &self.credentials);
+        let keychain: &dyn Keychain = &PodKeychain { pull_secrets, mounted, context, pulled };
         let image = &reference;
         let by_rule = |rule: &Arc<Rule>, except: &[&Glob]| {
             let key_namespace = match &rule.scope {
@@ -262,7 +196,7 @@ impl Evaluator {
             let tags = rule.tags.as_ref();
             let is_delegated = rule.is_delegated;
             let query = Query { image, tags, except, key_namespace, keychain, is_delegated, deadline, now, notice };
-            self.by_rule(rule, &query, &times)
+            self.by_rule(rule, &query, &Spent { times: &times, checks })
         };
         let combined = match only(&alternatives) {
             Some((rule, except)) => Combined::of_one(by_rule(rule, except)),
@@ -318,7 +252,8 @@ impl Evaluator {
             Ok(reference) => reference,
             Err(evaluation) => return *evaluation,
         };
-        let keychain = PodKeychain { pull_secrets: self.pull_secrets.as_ref(), mounted: &self.credentials, context };
+        let (pull_secrets, mounted, pulled) = (self.pull_secrets.as_ref(), &self.credentials, &OnceLock::new());
+        let keychain = PodKeychain { pull_secrets, mounted, context, pulled };
         let key_namespace = context.namespace;
         let (image, keychain, notice) = (&reference, &keychain, WaitNotice::NONE);
         let (tags, except, is_delegated) = (None, &[][..], false);
@@ -332,7 +267,7 @@ impl Evaluator {
     }
 
     /// The verdict of one rule.
-    fn by_rule<'r>(&self, rule: &'r Arc<Rule>, query: &Query<'_>, times: &Cell<PhaseTimes>) -> RuleVerdict {
+    fn by_rule<'r>(&self, rule: &'r Arc<Rule>, query: &Query<'_>, spent: &Spent<'_>) -> RuleVerdict {
         let verdict = match &rule.requirement {
             Requirement::Nothing => Verdict::Unchecked,
             Requirement::Denied(denial) => {
@@ -344,14 +279,14 @@ impl Evaluator {
                 if let [checks] = signed.any_of.as_slice()
                     && let [check] = checks.as_slice()
                 {
-                    return self.by_check(rule, check, query, times);
+                    return self.by_check(rule, check, query, spent);
                 }
                 let last = signed.any_of.len().saturating_sub(1);
                 let checks = |(index, checks): (usize, &'r Vec<Check>)| {
                     // A server that is silent leaves time for the alternatives that do not need it.
                     let deadline = if index < last { query.deadline.half() } else { query.deadline };
                     let query = Query { deadline, ..*query };
-                    checks.iter().map(move |check| self.by_check(rule, check, &query, times))
+                    checks.iter().map(move |check| self.by_check(rule, check, &query, spent))
                 };
                 let combined = any_of(Level::Checks, signed.any_of.iter().enumerate().map(checks));
                 if let Some(verdict) = combined.into_one() {
@@ -365,10 +300,18 @@ impl Evaluator {
         RuleVerdict { rule, scheme: None, subject: None, findings, verdict, checks }
     }
 
-    fn by_check(&self, rule: &Arc<Rule>, check: &Check, query: &Query<'_>, times: &Cell<PhaseTimes>) -> RuleVerdict {
+    fn by_check(&self, rule: &Arc<Rule>, check: &Check, query: &Query<'_>, spent: &Spent<'_>) -> RuleVerdict {
         let mut trace = Trace::default();
-        let verdict = Verdict::of(check, self.schemes.verify(check, query, &mut trace));
-        times.set(times.get().with(&trace));
+        let verdict = if spent.checks.fetch_add(1, Ordering::Relaxed) < MAX_CHECKS {
+            Verdict::of(check, self.schemes.verify(check, query, &mut trace))
+        } else {
+            let reason = format!(
+                "the images of this workload need more than {MAX_CHECKS} checks; write fewer rules for each of them, or fewer \
+                 images into one workload"
+            );
+            Verdict::Rejected { code: "too-many-rules", reason: reason.into() }
+        };
+        spent.times.set(spent.times.get().with(&trace));
         let Trace { subject, findings, .. } = trace;
         let (rule, scheme, checks) = (Arc::clone(rule), Some(check.scheme()), Vec::new());
         RuleVerdict { rule, scheme, subject, findings, verdict, checks }

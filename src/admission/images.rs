@@ -9,7 +9,7 @@ use std::thread::{self, Scope};
 
 use jiff::Timestamp;
 
-use super::evaluate::{Evaluation, Evaluator};
+use super::evaluate::{Evaluation, Evaluator, Workload};
 use super::workload::ImageUse;
 use crate::base::context::Deadline;
 use crate::base::side_by_side::Slot;
@@ -32,9 +32,10 @@ pub(super) fn evaluate_all(
     deadline: Deadline,
     now: Timestamp,
 ) -> Vec<Box<Evaluation>> {
+    let workload = Workload::new(context, deadline, now);
     // In boxes, because they are large and change hands several times.
     let evaluate = |image: &str, notice: WaitNotice<'_>| {
-        let mut evaluation = Box::new(evaluator.evaluate_in_turn(context, image, deadline, now, notice));
+        let mut evaluation = Box::new(evaluator.evaluate_in_turn(&workload, image, notice));
         evaluation.shorten();
         evaluation
     };

@@ -15,6 +15,7 @@ pub mod messages;
 pub(crate) mod patch;
 pub mod request;
 pub mod response;
+mod verdict;
 pub(crate) mod workload;
 
 pub use exempt::{DEFAULT_TRUSTED_CONTROLLERS, Exemption};

@@ -8,16 +8,22 @@ use crate::base::secret::Secret;
 use portreeve_verify::ordered;
 
 /// The credentials for a repository among these entries, each with the place where it was read: most specific first, among
-/// equals in the order given, and no user with the same password twice. `name` is normalised and without tag:
+/// equals in the order given, at most so many, and no user with the same password twice. `name` is normalised and without tag:
 /// `registry.local:9001/plant/plc`.
 pub(super) fn best_first<'e, Where: Display>(
     name: &str,
     entries: impl Iterator<Item = (Where, &'e Entry)>,
+    most: usize,
 ) -> Vec<Credential> {
-    let mut matching: Vec<(Where, &Entry)> = entries.filter(|(_, entry)| entry.pattern.matches(name)).collect();
-    ordered::sort_by(&mut matching, |(_, a), (_, b)| b.pattern.specificity().cmp(&a.pattern.specificity()));
+    let matching = entries.filter(|(_, entry)| entry.pattern.matches(name));
+    let mut matching: Vec<_> = matching.map(|(place, entry)| (entry.pattern.specificity(), place, entry)).collect();
+    ordered::sort_by(&mut matching, |(a, ..), (b, ..)| b.cmp(a));
     let mut candidates = Vec::new();
-    for (place, entry) in matching {
+    for (_, place, entry) in matching {
+        // A tenant may write thousands, and each is compared with those before it.
+        if candidates.len() >= most {
+            break;
+        }
         let Entry { username, password, registry, .. } = entry;
         if !contains(&candidates, username, password) {
             candidates.push(Credential {

@@ -17,7 +17,7 @@ use portreeve_verify::text::printable;
 pub const TOKEN_USER: &str = "<token>";
 
 /// Most registries in one file.
-const MAX_ENTRIES: usize = 1_000;
+pub(super) const MAX_ENTRIES: usize = 1_000;
 /// Most JSON values in one file. An entry of Docker has some four. Without this limit, a megabyte of `"a":{},` would take
 /// twenty megabytes while it is parsed.
 const MAX_VALUES: usize = 20 * MAX_ENTRIES;

@@ -84,6 +84,7 @@ impl MountedCredentials {
         best_first(
             name,
             mounted.files.iter().flat_map(|(path, file)| file.entries.iter().map(move |entry| (path.display(), entry))),
+            usize::MAX,
         )
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::Credential;
 use super::candidates::best_first;
-use super::docker_config::{self, DockerConfig, Format};
+use super::docker_config::{self, DockerConfig, Format, MAX_ENTRIES};
 use crate::base::context::Deadline;
 use crate::kube::api::Api;
 use crate::kube::cache::{KEEP, KEEP_FAILURE, text_size};
@@ -23,7 +23,8 @@ const MAX_CANDIDATES: usize = 8;
 const MAX_TOLD: usize = 3;
 const MAX_PROBLEMS: usize = 8;
 
-/// The docker configs in the pull secrets of pods. Shared by all workers.
+/// The docker configs in the pull secrets of pods. Shared by all workers. Of one pod, they have at most [`MAX_ENTRIES`] entries,
+/// because each is compared with every image.
 pub struct PulledConfigs(PullSecrets<DockerConfig>);
 
 /// The docker configs of one pod.
@@ -48,11 +49,16 @@ impl PulledConfigs {
     /// The docker configs of a pod. Takes at most half of the time that is left.
     pub fn get(&self, context: &PullContext<'_>, deadline: Deadline) -> PodConfigs {
         let pulled = self.0.get(context, deadline);
+        let mut entries = 0;
         let mut found = PodConfigs { configs: Vec::new(), problems: pulled.problem.into_iter().collect() };
         for (secret, config) in pulled.secrets {
             match config {
                 Err(error) => found.problems.push(format!("{secret} {error}")),
+                Ok(config) if entries + config.entries.len() > MAX_ENTRIES => found.problems.push(format!(
+                    "{secret} is not looked at: the pull secrets before it name so many registries that {MAX_ENTRIES} are exceeded"
+                )),
                 Ok(config) => {
+                    entries += config.entries.len();
                     let told = config.problems.iter().take(MAX_TOLD);
                     found.problems.extend(told.map(|problem| format!("{secret} {problem}")));
                     found.configs.push((secret, config));
@@ -79,9 +85,7 @@ impl PodConfigs {
     pub fn candidates(&self, name: &str) -> Vec<Credential> {
         let entries =
             self.configs.iter().flat_map(|(secret, config)| config.entries.iter().map(move |entry| (secret, entry)));
-        let mut candidates = best_first(name, entries);
-        candidates.truncate(MAX_CANDIDATES);
-        candidates
+        best_first(name, entries, MAX_CANDIDATES)
     }
 }
 

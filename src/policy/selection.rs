@@ -262,12 +262,12 @@ impl<'a> Candidate<'a> {
 fn by_tags<'a>(ranked: &[&'a Ranked], compared: &mut usize) -> Vec<Together<'a>> {
     let candidates: Vec<Candidate<'_>> = ranked.iter().map(|ranked| Candidate::new(ranked)).collect();
     let class = |one: &Candidate<'_>| one.ranked.class;
-    let mut decides = |one: &Candidate<'_>| {
+    let decides = |one: &Candidate<'_>| {
         // They are sorted by class.
         let before = candidates.iter().take_while(|other| class(other) < class(one));
         !before.inspect(|_| *compared += 1).any(|other| other.covers_tags_of(one))
     };
-    let decides: Vec<bool> = candidates.iter().map(|one| decides(one)).collect();
+    let decides: Vec<bool> = candidates.iter().map(decides).collect();
     let deciding = candidates.into_iter().zip(decides).filter_map(|(one, decides)| decides.then_some(one));
     let mut deciding: Vec<Candidate<'_>> = deciding.collect();
     number_verdicts(&mut deciding, compared);

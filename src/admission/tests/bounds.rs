@@ -120,3 +120,36 @@ fn many_denials_of_many_images_share_their_texts() {
     assert_eq!(heard.message.matches("denied by policy: no ").count(), 9, "{}", heard.message);
     assert_eq!(heard.audit["policies"], format!("{}=ClusterImagePolicy/p,+11", images[0]));
 }
+
+/// As many images as a workload may have, and several rules for each: no request makes more checks than the limit. Cosign refuses
+/// a sha512 digest without a look at any registry.
+#[test]
+fn the_checks_of_all_images_together_have_a_limit() {
+    const RULES: usize = 5;
+    let world = World::new();
+    let rule = |n: usize| {
+        let cosign = json!({ "signerSecrets": [{ "name": format!("s{n}") }] });
+        json!({ "name": format!("a.io/{}*{}", "a".repeat(n), "a".repeat(RULES - n)), "policy": { "cosign": cosign } })
+    };
+    let engine = world.engine(&[document(None, (0..RULES).map(rule).collect())]);
+    let checks = |images: usize| {
+        let images: Vec<String> = (0..images).map(|n| format!("a.io/{}@sha512:{n:0128x}", "a".repeat(RULES))).collect();
+        let images: Vec<&str> = images.iter().map(String::as_str).collect();
+        let (_, response, decision) = decide_within(&engine, &pod(&images), Duration::from_secs(60));
+        assert_eq!(response["allowed"], false);
+        let verdicts = findings(&decision).iter().flat_map(|finding| {
+            let evaluation = &finding.evaluation;
+            std::iter::once(&evaluation.verdict).chain(evaluation.others.iter().map(|other| &other.verdict))
+        });
+        let codes: Vec<&str> = verdicts.map(Verdict::code).collect();
+        let count = |code: &str| codes.iter().filter(|found| **found == code).count();
+        (count("digest-not-signed"), count("too-many-rules"), response["status"]["message"].to_string())
+    };
+    assert_eq!(checks(204).0, 1020);
+    let (made, refused, _) = checks(206);
+    assert_eq!((made, refused), (1024, 6));
+    assert_eq!(checks(256).1, 256 * RULES - 1024);
+    // An image alone never reaches it, and the message says what to do.
+    let (made, refused, message) = checks(1);
+    assert_eq!((made, refused), (RULES, 0), "{message}");
+}

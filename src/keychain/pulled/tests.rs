@@ -150,6 +150,29 @@ fn a_tenant_cannot_have_more_asked_and_tried_than_is_reasonable() {
     assert_eq!(found.problems[MAX_PROBLEMS], "and 9 more problems with pull secrets");
 }
 
+/// Each entry of each pull secret is compared with every image of the pod.
+#[test]
+fn the_pull_secrets_of_a_pod_have_so_many_entries_together() {
+    let bench = Bench::new();
+    for (name, count) in [("a", MAX_ENTRIES - 1), ("b", 2), ("c", 1)] {
+        let auths: serde_json::Map<_, _> = (0..count)
+            .map(|n| (format!("{name}{n}@{REGISTRY}"), json!({ "username": format!("{name}{n}"), "password": "p" })))
+            .collect();
+        let config = json!({ "auths": auths }).to_string();
+        let json = "kubernetes.io/dockerconfigjson";
+        bench.server.secret("line-1", name, json, &[(".dockerconfigjson", &config)]);
+    }
+    let found = bench.find(&naming(&["c", "b"]));
+    assert_eq!((users(&found), found.problems.len()), (["c0", "b0", "b1"].map(str::to_owned).to_vec(), 0));
+    let found = bench.find(&naming(&["a", "b", "c"]));
+    assert_eq!(found.problems.len(), 1);
+    let problem = "pull secret line-1/b is not looked at: the pull secrets before it name so many registries that 1000 are \
+                   exceeded";
+    assert_eq!(found.problems, [problem]);
+    assert_eq!(found.configs.iter().map(|(_, config)| config.entries.len()).sum::<usize>(), MAX_ENTRIES);
+    assert_eq!(users(&found).len(), MAX_CANDIDATES);
+}
+
 #[test]
 fn objects_are_kept_for_a_while_each_under_its_own_namespace() {
     let bench = Bench::keeping(LONG, Duration::ZERO);
