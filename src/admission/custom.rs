@@ -12,6 +12,7 @@ use super::request::{GroupVersionKind, Object, Request, Review, ReviewError, Spe
 use super::workload::WorkloadKind;
 use crate::base::json_limits;
 use crate::base::json_text::{Found, Twice, find, path_of};
+use crate::base::text::nearest;
 use crate::kube::object_name::{Resource, is_dns_label, is_dns_subdomain};
 
 /// The most kinds of a configuration.
@@ -187,6 +188,16 @@ impl CustomKinds {
     pub fn kind(self, group: &str, kind: &str) -> Option<WorkloadKind> {
         let custom = || self.0.iter().find(|custom| custom.is(group, kind)).map(WorkloadKind::Custom);
         WorkloadKind::of(group, kind).or_else(custom)
+    }
+
+    /// All of these kinds, without those of Kubernetes.
+    pub(crate) fn all(self) -> impl Iterator<Item = WorkloadKind> {
+        self.0.iter().map(WorkloadKind::Custom)
+    }
+
+    /// The kind of this group whose name is nearly the same.
+    pub(crate) fn nearest(self, group: &str, kind: &str) -> Option<&'static str> {
+        nearest(kind, self.0.iter().filter(|custom| custom.group == group).map(|custom| custom.kind.as_str()))
     }
 
     /// The kind of a request.

@@ -29,13 +29,18 @@ impl DecodeError {
 }
 
 impl fmt::Display for DecodeError {
-    /// The message is cut and printable: serde quotes the value that it did not expect.
+    /// The message is cut and printable: serde quotes the value that it did not expect. With a path, the place in the text is
+    /// left out: the text is not what the user wrote.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let error = &self.source;
+        let mut message = error.to_string();
         if !self.at.is_empty() {
+            let place = format!(" at line {} column {}", error.line(), error.column());
+            message.truncate(message.strip_suffix(&place).unwrap_or(&message).len());
             f.write_str(&self.at)?;
             f.write_str(": ")?;
         }
-        f.write_str(&printable(&self.source.to_string(), 300))
+        f.write_str(&printable(&message, 300))
     }
 }
 

@@ -49,7 +49,12 @@ pub(super) enum Content {
     /// A workload, for which a review is yet to be made.
     Workload(Value),
     /// An object of a kind that the webhook does not decide on.
-    Other,
+    Other {
+        /// In words.
+        why: String,
+        /// Does it look like a workload, whose kind is misspelt or not named in the configuration?
+        is_suspect: bool,
+    },
 }
 
 impl Eq for Content {}
@@ -209,12 +214,38 @@ fn add(
         items.push(Item { name, content: Content::Review(value.to_string().into_bytes()) });
         return Ok(());
     }
-    let name = name_of(&value, (api_version, kind), default_namespace);
-    items.push(Item { name, content: if known { Content::Workload(value) } else { Content::Other } });
+    // It is not known whether an object of another kind belongs to a namespace.
+    let name = name_of(&value, (api_version, kind), if known { default_namespace } else { "" });
+    let content = if known { Content::Workload(value) } else { other(&value, (group, kind), custom) };
+    items.push(Item { name, content });
     Ok(())
 }
 
-/// The name of an object of this kind. The API server leaves the kind out in the items of a list.
+/// Where custom resources mostly have a pod template.
+const TEMPLATES: [&str; 2] = ["/spec/template/spec/containers", "/spec/jobTemplate/spec/template/spec/containers"];
+
+/// An object of a kind that the webhook does not decide on.
+fn other(object: &Value, (group, kind): (&str, &str), custom: CustomKinds) -> Content {
+    let mut why = ["kind ", &printable(kind, 63)].concat();
+    if !group.is_empty() {
+        why.push('.');
+        why.push_str(&printable(group, 253));
+    }
+    why.push_str(" is not one that Portreeve checks");
+    let near = custom.nearest(group, kind);
+    let is_suspect = near.is_some() || TEMPLATES.into_iter().any(|at| object.pointer(at).is_some());
+    if let Some(near) = near {
+        why.push_str("; did you mean ");
+        why.push_str(near);
+        why.push_str(", which admission.workloads names?");
+    } else if is_suspect {
+        why.push_str("; it has a pod template: if it is a workload, name its kind under admission.workloads");
+    }
+    Content::Other { why, is_suspect }
+}
+
+/// The name of an object of this kind. The API server leaves the kind out in the items of a list. Without a default, an object
+/// that names no namespace has none.
 pub(super) fn name_of(object: &Value, (api_version, kind): Identity<'_>, default_namespace: &str) -> ObjectName {
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
     let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).filter(|text| !text.is_empty());
@@ -222,7 +253,8 @@ pub(super) fn name_of(object: &Value, (api_version, kind): Identity<'_>, default
         group: group.to_owned(),
         version: version.to_owned(),
         kind: kind.to_owned(),
-        namespace: Some(text("/metadata/namespace").unwrap_or(default_namespace).to_owned()),
+        namespace: Some(text("/metadata/namespace").unwrap_or(default_namespace).to_owned())
+            .filter(|namespace| !namespace.is_empty()),
         name: text("/metadata/name").or_else(|| text("/metadata/generateName")).map(str::to_owned),
     }
 }

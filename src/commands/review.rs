@@ -95,7 +95,7 @@ struct Review<'a> {
     counts: Counts,
     /// Workloads that no webhook would be asked about.
     exempt: usize,
-    /// Denied and undecided objects, for the summary.
+    /// Denied and undecided objects, and what was not read or checked, for the summary.
     bad: Vec<String>,
 }
 
@@ -168,7 +168,7 @@ impl Review<'_> {
             }
         };
         drop(bytes);
-        if items.iter().all(|item| item.content == Content::Other) {
+        if items.iter().all(|item| matches!(item.content, Content::Other { .. })) {
             self.print(line("skipped", &name, "nothing to decide"));
         }
         let mut status = ExitStatus::Allowed;
@@ -189,7 +189,13 @@ impl Review<'_> {
                 }
                 None => self.decide(file, uid, &item.name, &item.review(uid, object)),
             },
-            Content::Other => self.skip(uid, &item.name, "not a kind that the webhook decides on"),
+            Content::Other { why, is_suspect } => {
+                if *is_suspect {
+                    self.counts.suspect += 1;
+                    self.bad.push(["not checked: ", &item.name.to_string()].concat());
+                }
+                self.skip(uid, &item.name, why)
+            }
         }
     }
 

@@ -98,6 +98,11 @@ impl ApiError {
         matches!(self.kind, ApiErrorKind::NotFound | ApiErrorKind::InvalidName(_))
     }
 
+    /// Whether RBAC does not allow the request.
+    pub(crate) fn is_forbidden(&self) -> bool {
+        matches!(self.kind, ApiErrorKind::Forbidden { .. })
+    }
+
     /// Whether only the time of the request ran out.
     pub(crate) fn is_timeout(&self) -> bool {
         matches!(&self.kind, ApiErrorKind::Http(error) if error.is_timeout())

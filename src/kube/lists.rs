@@ -13,8 +13,8 @@ use crate::http::client::HttpError;
 /// The most objects of a page.
 const PAGE: usize = 100;
 /// The most bytes and values of a page. One object of the largest size that a cluster stores has less.
-const MAX_BYTES: usize = 16 << 20;
-const MAX_VALUES: usize = 1_000_000;
+pub(super) const MAX_BYTES: usize = 16 << 20;
+pub(super) const MAX_VALUES: usize = 1_000_000;
 /// The most pages of a list: a server that always names a next one is not read for ever.
 const MAX_PAGES: usize = 20_000;
 /// The longest token that names the next page.
@@ -100,12 +100,7 @@ impl Api {
     pub(crate) fn cluster_object(&self, resource: Resource, name: &str, deadline: Deadline) -> Result<Value, ApiError> {
         let Resource { api, plural, kind } = resource;
         let path = [api, "/", plural, "/", name].concat();
-        let (_, body) = self.get_path(&path, ("get", plural, None), MAX_BYTES, deadline)?;
-        if JsonSize::of(&body).values > MAX_VALUES {
-            return Err(self.error(ApiErrorKind::TooManyValues));
-        }
-        let object: Option<Value> = serde_json::from_slice(&body).ok();
-        object
+        Some(self.json(&path, ("get", plural, None), deadline)?)
             .filter(|object| object.get("kind").and_then(Value::as_str) == Some(kind))
             .ok_or_else(|| self.error(ApiErrorKind::OtherObject))
     }

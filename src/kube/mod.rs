@@ -1,8 +1,9 @@
 //! The Kubernetes API, and what Portreeve reads from it: one object by name at a time, cached for seconds; for
-//! `review --cluster` also lists. It knows nothing of docker configs: a caller says what is made of a Secret.
+//! `review --cluster` also lists, and where a kind is served. It knows nothing of docker configs: a caller says what is made of a Secret.
 
 pub(crate) mod api;
 pub(crate) mod cache;
+pub(crate) mod discovery;
 pub(crate) mod error;
 pub(crate) mod lists;
 pub(crate) mod object_name;

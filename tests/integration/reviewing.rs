@@ -172,7 +172,7 @@ fn a_directory_is_read_and_nothing_to_decide_is_no_error() {
     let lines: Vec<&str> = told.stdout.lines().collect();
     assert!(lines[0].starts_with("allowed  Deployment line-1/plc: "), "{told:?}");
     assert!(lines[1].starts_with("skipped  ") && lines[1].ends_with("b-service.yaml: nothing to decide"), "{told:?}");
-    assert_eq!(lines[2], "skipped  Service line-1/plc: not a kind that the webhook decides on");
+    assert_eq!(lines[2], "skipped  Service line-1/plc: kind Service is not one that Portreeve checks");
     assert!(lines[3].ends_with("c-notes.yml: nothing to decide"), "{told:?}");
     assert_eq!(lines[4], "1 object reviewed: 1 allowed, 0 let in with a warning, 0 denied, 0 undecided; 1 skipped");
     // As a shell expands k8s/*.yaml: a file of Services beside one with a workload.
@@ -238,6 +238,41 @@ fn the_summary_can_be_a_termination_message() {
     assert!(told.starts_with("undecided Deployment line-1/hmi: container \"c\""), "{told}");
     let told = review(&site, &["--summary", "/nowhere/at/all"], &input).expect(BAD_INPUT);
     assert!(told.stderr.contains("/nowhere/at/all: the summary cannot be written"), "{told:?}");
+}
+
+/// A workload whose kind nobody knows is not checked, and that must be seen.
+#[test]
+fn a_kind_that_is_not_checked_is_told() {
+    let site = site();
+    let mut rollout = deployment("line-1", "plc", "closed");
+    rollout["apiVersion"] = json!("argoproj.io/v1alpha1");
+    rollout["kind"] = json!("Rolout");
+    let role =
+        json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": { "name": "r" } });
+    let input = list(&[rollout, role, deployment("line-1", "hmi", "open")]);
+    let file = site.file("summary", "");
+    let told = review(&site, &["--summary", file.to_str().unwrap()], &input).expect(ALLOWED).stdout;
+    let lines: Vec<&str> = told.lines().collect();
+    assert_eq!(
+        lines[0],
+        "skipped  Rolout line-1/plc: kind Rolout.argoproj.io is not one that Portreeve checks; it has a pod template: if it is \
+         a workload, name its kind under admission.workloads"
+    );
+    // No namespace is named for an object that may have none.
+    assert_eq!(
+        lines[1],
+        "skipped  ClusterRole r: kind ClusterRole.rbac.authorization.k8s.io is not one that Portreeve checks"
+    );
+    let summary = "1 object reviewed: 1 allowed, 0 let in with a warning, 0 denied, 0 undecided; 2 skipped, 1 of them probably \
+                   a workload";
+    assert_eq!(lines[3], summary);
+    let written = fs::read_to_string(&file).unwrap();
+    assert_eq!(written, [summary, "\nnot checked: Rolout line-1/plc\n"].concat());
+    let told = review(&site, &["--output", "json"], &input).expect(ALLOWED).stdout;
+    let answers: Vec<Value> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let why = answers[0]["response"]["auditAnnotations"]["skipped"].as_str().unwrap();
+    assert!(why.starts_with("kind Rolout.argoproj.io is not one that Portreeve checks; "), "{why}");
+    assert_eq!(answers[1]["request"].get("namespace"), None);
 }
 
 /// `script` gives the command a terminal of a known width.

@@ -156,6 +156,146 @@ fn the_webhooks_say_what_is_exempt() {
     assert!(lists.into_iter().all(|request| request.target.contains("/namespaces/line-1/")));
 }
 
+/// A Rollout as an item of a list.
+fn rollout(namespace: &str, name: &str, folder: &str) -> Value {
+    template(namespace, name, folder)
+}
+
+/// An API group with its versions, the preferred one first, and the resources of each.
+fn serve_group(api: &ApiServer, group: &str, versions: &[(&str, &[(&str, &str, bool)])]) -> Value {
+    for (version, resources) in versions {
+        let resources = resources.iter().map(|(name, kind, namespaced)| {
+            json!({ "name": name, "kind": kind, "namespaced": namespaced, "verbs": ["get", "list"] })
+        });
+        let resources: Vec<Value> = resources.collect();
+        let list =
+            json!({ "kind": "APIResourceList", "groupVersion": format!("{group}/{version}"), "resources": resources });
+        api.put_at(&format!("/apis/{group}/{version}"), list);
+    }
+    let version = |name: &&str| json!({ "groupVersion": format!("{group}/{name}"), "version": name });
+    // A server lists them in an order of its own.
+    let all: Vec<Value> = versions.iter().map(|(name, _)| version(name)).rev().collect();
+    json!({ "name": group, "versions": all, "preferredVersion": version(&versions[0].0) })
+}
+
+fn serve_groups(api: &ApiServer, groups: &[Value]) {
+    api.put_at("/apis", json!({ "kind": "APIGroupList", "apiVersion": "v1", "groups": groups }));
+}
+
+/// Kinds that the configuration names are found where the API server says that it serves them.
+#[test]
+fn custom_kinds_are_listed_where_they_are_served() {
+    let (api, mut site) = cluster();
+    let workload = |group: &str, kind: &str| json!({ "group": group, "kind": kind, "podSpec": "/spec/template/spec" });
+    site.config["admission"]["workloads"] = json!([
+        workload("argoproj.io", "Rollout"),
+        workload("apps.kruise.io", "CloneSet"),
+        workload("apps.kruise.io", "Clusterset"),
+        workload("absent.io", "Thing"),
+    ]);
+    let argo: &[(&str, &str, bool)] =
+        &[("rollies/status", "Rollout", true), ("workflows", "Workflow", true), ("rollies", "Rollout", true)];
+    let kruise: &[(&str, &str, bool)] = &[("clonesets", "CloneSet", true)];
+    let groups = [
+        serve_group(&api, "argoproj.io", &[("v1", argo), ("v1alpha1", argo)]),
+        // Only the older version has the kind, and another one has nearly the same name.
+        serve_group(&api, "apps.kruise.io", &[("v2", &[("clustersets", "ClusterSets", false)]), ("v1beta1", kruise)]),
+    ];
+    serve_groups(&api, &groups);
+    api.list(
+        "/apis/argoproj.io/v1/rollies",
+        vec![rollout("line-1", "plc", "open"), rollout("line-1", "hmi", "closed")],
+    );
+    api.list("/apis/apps.kruise.io/v1beta1/clonesets", vec![rollout("line-1", "clones", "open")]);
+    let mut made = template("line-1", "plc-1", "closed");
+    made["metadata"]["ownerReferences"] =
+        json!([{ "apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "name": "plc", "controller": true }]);
+    api.list("/apis/apps/v1/replicasets", vec![made]);
+    let summary = site.file("summary", "");
+    let run = review(&site, &["--summary", summary.to_str().unwrap()]).expect(DENIED);
+    let told = run.stdout;
+    assert!(told.contains("allowed  Rollout line-1/plc: "), "{told}");
+    assert!(told.contains("denied   Rollout line-1/hmi: "), "{told}");
+    assert!(told.contains("allowed  CloneSet line-1/clones: "), "{told}");
+    assert!(!told.contains("plc-1"), "its Rollout stands for it: {told}");
+    assert!(
+        told.contains(
+            "skipped  Clusterset.apps.kruise.io: the API server has no such kind in this API group; admission.workloads \
+             probably means ClusterSets\n"
+        ),
+        "{told}"
+    );
+    assert!(told.contains("skipped  Thing.absent.io: the API server has no such API group\n"), "{told}");
+    assert!(
+        told.ends_with("3 objects reviewed: 2 allowed, 0 let in with a warning, 1 denied, 0 undecided; 0 skipped\n")
+    );
+    let written = std::fs::read_to_string(&summary).unwrap();
+    assert!(written.contains("\nnot served: Thing.absent.io\n"), "{written}");
+    let asked: Vec<String> = api.requests().into_iter().map(|request| request.target).collect();
+    assert_eq!(asked.iter().filter(|target| *target == "/apis").count(), 1, "{asked:?}");
+    assert!(!asked.iter().any(|target| target.contains("argoproj.io/v1alpha1")), "{asked:?}");
+    // In JSON the object is named in its own group and version.
+    let told = review(&site, &["--output", "json"]).expect(DENIED).stdout;
+    let answers: Vec<Value> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let hmi = answers.iter().find(|answer| answer["request"]["name"] == "hmi").unwrap();
+    assert_eq!(hmi["request"]["kind"], json!({ "group": "argoproj.io", "version": "v1", "kind": "Rollout" }));
+    // One namespace.
+    for (path, items) in [
+        ("/apis/argoproj.io/v1/namespaces/line-1/rollies", vec![rollout("line-1", "plc", "open")]),
+        ("/apis/apps.kruise.io/v1beta1/namespaces/line-1/clonesets", Vec::new()),
+    ] {
+        api.list(path, items);
+    }
+    for path in RESOURCES {
+        let (api_path, plural) = path.rsplit_once('/').unwrap();
+        api.list(&format!("{api_path}/namespaces/line-1/{plural}"), Vec::new());
+    }
+    let told = review(&site, &["--namespace", "line-1"]).expect(ALLOWED).stdout;
+    assert!(told.contains("1 object reviewed: 1 allowed"), "{told}");
+}
+
+/// A custom kind that could not be read is not taken for nothing, and what its controller made is then reviewed itself.
+#[test]
+fn a_custom_kind_that_cannot_be_read_leaves_it_undecided() {
+    let (api, mut site) = cluster();
+    site.config["admission"]["workloads"] =
+        json!([{ "group": "argoproj.io", "kind": "Rollout", "podSpec": "/spec/template/spec" }]);
+    // Discovery itself.
+    let told = review(&site, &[]).expect(UNDECIDED).stderr;
+    assert!(told.contains("the list of API groups does not exist"), "{told}");
+    let rollouts: &[(&str, &str, bool)] = &[("rollouts", "Rollout", true)];
+    serve_groups(&api, &[serve_group(&api, "argoproj.io", &[("v1", rollouts)])]);
+    api.list("/apis/argoproj.io/v1/rollouts", Vec::new());
+    review(&site, &[]).expect(ALLOWED);
+    let mut made = template("line-1", "plc-1", "open");
+    made["metadata"]["ownerReferences"] =
+        json!([{ "apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "name": "plc", "controller": true }]);
+    api.list("/apis/apps/v1/replicasets", vec![made]);
+    api.forbid("", "rollouts");
+    let run = review(&site, &[]).expect(UNDECIDED);
+    assert!(run.stderr.contains("does not let Portreeve \"list\" \"rollouts\" in the cluster"), "{run:?}");
+    assert!(run.stderr.contains("manifests/examples/custom-workloads/review-rights.yaml"), "{run:?}");
+    assert!(run.stdout.contains("allowed  ReplicaSet line-1/plc-1: "), "{run:?}");
+    api.forbid_nothing();
+    // What is no list of groups, or names a path, is not followed.
+    for (path, object) in [
+        ("/apis", json!({ "kind": "Status", "groups": [] })),
+        (
+            "/apis/argoproj.io/v1",
+            json!({ "kind": "APIResourceList", "resources": [{ "name": "a?b", "kind": "Rollout" }] }),
+        ),
+        ("/apis/argoproj.io/v1", json!({ "resources": [] })),
+    ] {
+        serve_groups(&api, &[serve_group(&api, "argoproj.io", &[("v1", rollouts)])]);
+        api.put_at(path, object);
+        let told = review(&site, &[]).expect(UNDECIDED).stderr;
+        assert!(told.contains("answered with something that is not this object"), "{told}");
+    }
+    serve_groups(&api, &[json!({ "name": "argoproj.io", "versions": [{ "version": "../../api" }] })]);
+    review(&site, &[]).expect(UNDECIDED);
+    assert!(!api.requests().iter().any(|request| request.target.contains("..")));
+}
+
 /// What could not be read is never taken for nothing.
 #[test]
 fn what_cannot_be_read_leaves_it_undecided() {

@@ -18,7 +18,7 @@ fn labels(text: &str) -> Vec<String> {
             Review::parse(&item.review("u", object)).unwrap();
             item.name.to_string()
         }
-        Content::Other => format!("skipped {}", item.name),
+        Content::Other { .. } => format!("skipped {}", item.name),
     };
     read(text.as_bytes()).unwrap().into_iter().map(label).collect()
 }
@@ -34,7 +34,7 @@ fn a_stream_of_manifests_becomes_reviews() {
     let text = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a, namespace: n}\nspec: {template: {spec: \
                 {containers: [{name: c, image: x}]}}}\n---\n---\napiVersion: v1\nkind: Service\nmetadata: {name: s}\n\
                 ---\napiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Pod, metadata: {name: p}}\n";
-    assert_eq!(labels(text), ["Deployment n/a", "skipped Service default/s", "Pod default/p"]);
+    assert_eq!(labels(text), ["Deployment n/a", "skipped Service s", "Pod default/p"]);
     let request = request_of(&read(text.as_bytes()).unwrap()[0]);
     assert_eq!((request.kind.group.as_deref(), request.namespace.as_deref()), (Some("apps"), Some("n")));
 }
@@ -61,7 +61,7 @@ fn every_list_that_kubectl_prints_is_read() {
     for (version, kind) in [("v1", "ServiceList"), ("portieris.cloud.ibm.com/v1", "ImagePolicyList")] {
         let kind_of_item = kind.strip_suffix("List").unwrap();
         let labels = labels(&list(version, kind, item));
-        assert_eq!(labels, [format!("skipped {kind_of_item} default/a"), format!("skipped {kind_of_item} default/b")]);
+        assert_eq!(labels, [format!("skipped {kind_of_item} a"), format!("skipped {kind_of_item} b")]);
     }
     let items = "items: [{apiVersion: apps/v1, kind: Deployment, metadata: {name: a}}]";
     assert_eq!(labels(&list("v1", "List", items)), ["Deployment default/a"]);
@@ -70,10 +70,7 @@ fn every_list_that_kubectl_prints_is_read() {
         assert!(labels(&list("v1", "PodList", nothing)).is_empty(), "{nothing}");
     }
     // A custom resource may be called so.
-    assert_eq!(
-        labels("{apiVersion: example.com/v1, kind: AllowList, spec: {}}"),
-        ["skipped AllowList default/(unnamed)"]
-    );
+    assert_eq!(labels("{apiVersion: example.com/v1, kind: AllowList, spec: {}}"), ["skipped AllowList (unnamed)"]);
 }
 
 #[test]
@@ -174,13 +171,40 @@ fn custom_kinds_are_workloads_where_they_are_named() {
     let decided = |kinds| {
         let items = super::read(text, "default", kinds).unwrap().into_iter();
         let label = |item: Item| match item.content {
-            Content::Other => None,
+            Content::Other { .. } => None,
             _ => Some(item.name.to_string()),
         };
         items.filter_map(label).collect::<Vec<_>>()
     };
     assert_eq!(decided(kinds.unwrap()), ["Rollout default/a", "Rollout default/b"]);
     assert_eq!(decided(CustomKinds::default()), Vec::<String>::new());
+}
+
+/// What is skipped says why, and more where it looks like a workload.
+#[test]
+fn a_kind_that_is_not_checked_is_named() {
+    let rollout = CustomKind::new("argoproj.io", "Rollout", "/spec/template/spec").unwrap();
+    let kinds = CustomKinds::new(vec![rollout]).unwrap();
+    let template = "spec: {template: {spec: {containers: [{name: c, image: x}]}}}";
+    let jobs = "spec: {jobTemplate: {spec: {template: {spec: {containers: []}}}}}";
+    let near = "; did you mean Rollout, which admission.workloads names?";
+    let pods = "; it has a pod template: if it is a workload, name its kind under admission.workloads";
+    for (version, kind, spec, name, more) in [
+        ("v1", "Service", "", "Service", ""),
+        ("rbac.authorization.k8s.io/v1", "ClusterRole", "", "ClusterRole.rbac.authorization.k8s.io", ""),
+        ("argoproj.io/v1alpha1", "Rolout", "", "Rolout.argoproj.io", near),
+        ("argoproj.io/v1alpha1", "Rollouts", template, "Rollouts.argoproj.io", near),
+        ("argoproj.io/v1alpha1", "Workflow", "", "Workflow.argoproj.io", ""),
+        ("argoproj.oi/v1alpha1", "Rollout", template, "Rollout.argoproj.oi", pods),
+        ("example.com/v1", "Timer", jobs, "Timer.example.com", pods),
+    ] {
+        let text = format!("apiVersion: {version}\nkind: {kind}\nmetadata: {{name: x}}\n{spec}\n");
+        let items = super::read(text.as_bytes(), "default", kinds).unwrap();
+        let why = format!("kind {name} is not one that Portreeve checks{more}");
+        assert_eq!(items[0].content, Content::Other { why, is_suspect: !more.is_empty() });
+        // Whether it belongs to a namespace is not known.
+        assert_eq!(items[0].name.namespace, None);
+    }
 }
 
 /// Kubernetes' own kinds, and well-known foreign ones that share a name with one of them.
@@ -219,7 +243,7 @@ fn no_kind_that_there_is_counts_as_a_slip() {
     ] {
         for kind in kinds.split_whitespace() {
             let text = format!("apiVersion: {version}\nkind: {kind}\nmetadata: {{name: x}}\n");
-            assert_eq!(labels(&text), [format!("skipped {kind} default/x")], "{version}");
+            assert_eq!(labels(&text), [format!("skipped {kind} x")], "{version}");
         }
     }
 }

@@ -1,4 +1,5 @@
-//! What a cluster runs: its workloads and Pods, read from the Kubernetes API, and reviewed as if they were created now.
+//! What a cluster runs: its workloads and Pods, read from the Kubernetes API, and reviewed as if they were created now. The custom
+//! kinds that the configuration names are read where the API server says that it serves them.
 //!
 //! Left out is what another object stands for, or what has ended: a ReplicaSet or Job that a reviewed object made (its Pods are
 //! reviewed, one by one), and Jobs and Pods that have ended. A Pod that mirrors a static pod is skipped: kubelet runs nothing for
@@ -8,16 +9,23 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::super::arguments::Output;
 use super::super::manifest::{self, Content, Item};
 use super::super::{ExitStatus, complain};
 use super::Review;
+use super::text::line;
 use super::webhooks::Webhooks;
+use crate::admission::custom::CustomKinds;
 use crate::admission::workload::WorkloadKind;
 use crate::base::context::Deadline;
+use crate::base::text::nearest;
 use crate::kube::api::{Api, ApiSettings, Purpose};
+use crate::kube::discovery::Served;
+use crate::kube::error::ApiError;
 use crate::kube::lists::List;
 use crate::kube::object_name::Resource;
 use crate::metrics::Metrics;
+use portreeve_verify::text::printable;
 
 /// How long one request to the API server may take.
 const REQUEST_TIME: std::time::Duration = std::time::Duration::from_secs(30);
@@ -50,6 +58,9 @@ const CONFIGURATIONS: [Resource; 2] = [
     },
 ];
 const CONFIGURATION: &str = "portreeve";
+
+/// What to do where a custom kind may not be listed.
+const RIGHTS: &str = ", and for custom kinds manifests/examples/custom-workloads/review-rights.yaml";
 
 /// A client of the API server for a review.
 pub(super) fn api(settings: &ApiSettings) -> Result<Arc<Api>, String> {
@@ -88,30 +99,90 @@ pub(super) fn read_webhooks(api: &Api, namespace: Option<&str>, webhooks: &mut W
 
 /// Reviews everything that runs, in one namespace or in all.
 pub(super) fn review(api: &Api, namespace: Option<&str>, review: &mut Review<'_>) -> ExitStatus {
-    let mut status = ExitStatus::Allowed;
+    let mut running = Running { api, namespace, review, status: ExitStatus::Allowed, read: Vec::new() };
+    running.custom_kinds();
     for kind in KINDS {
         let resource = kind.resource();
-        let mut list = List::of(resource, namespace);
-        loop {
-            match api.next_page(&mut list, Deadline::after(REQUEST_TIME)) {
-                Ok(Some(objects)) => {
-                    for object in objects {
-                        if !is_left_out(kind, &object) {
-                            status = status.worse(one(review, kind, resource, object));
-                        }
+        if let Err(error) = running.kind(kind, resource) {
+            running.not_read(resource.plural, &error.to_string());
+        }
+    }
+    running.status
+}
+
+/// A review of what runs.
+struct Running<'a, 'r> {
+    api: &'a Api,
+    namespace: Option<&'a str>,
+    review: &'a mut Review<'r>,
+    status: ExitStatus,
+    /// The custom kinds of which all objects were read.
+    read: Vec<WorkloadKind>,
+}
+
+impl Running<'_, '_> {
+    fn custom_kinds(&mut self) {
+        let mut kinds = self.review.engine.custom_kinds().all().peekable();
+        if kinds.peek().is_none() {
+            return;
+        }
+        let groups = match self.api.groups(Deadline::after(REQUEST_TIME)) {
+            Ok(groups) => groups,
+            Err(error) => return self.not_read("the list of API groups", &error.to_string()),
+        };
+        for kind in kinds {
+            let Resource { api, kind: name, .. } = kind.resource();
+            let label = [name, ".", api.trim_start_matches("apis/")].concat();
+            match self.api.find_kind(&groups, (api, name), Deadline::after(REQUEST_TIME)) {
+                Ok(Served::As { is_namespaced: false, .. }) if self.namespace.is_some() => {}
+                Ok(Served::As { resource, .. }) => match self.kind(kind, resource) {
+                    Ok(()) => self.read.push(kind),
+                    Err(error) => {
+                        let hint = if error.is_forbidden() { RIGHTS } else { "" };
+                        self.not_read(resource.plural, &[&error.to_string(), hint].concat());
                     }
+                },
+                // A configuration can serve several clusters, and not all of them have the kind.
+                Ok(Served::NoGroup) => self.not_served(&label, "the API server has no such API group"),
+                Ok(Served::NoKind(others)) => {
+                    let mut why = "the API server has no such kind in this API group".to_owned();
+                    if let Some(near) = nearest(name, others.iter().map(String::as_str)) {
+                        why.push_str("; admission.workloads probably means ");
+                        why.push_str(&printable(near, 63));
+                    }
+                    self.not_served(&label, &why);
                 }
-                Ok(None) => break,
-                Err(error) => {
-                    complain(&format!("{} {error}", resource.plural));
-                    review.bad.push(["not read: ", resource.plural].concat());
-                    status = status.worse(ExitStatus::Undecided);
-                    break;
-                }
+                Err(error) => self.not_read(&label, &error.to_string()),
             }
         }
     }
-    status
+
+    fn not_served(&mut self, label: &str, why: &str) {
+        self.review.bad.push(["not served: ", label].concat());
+        self.review.print(line("skipped", label, why));
+        if self.review.output == Output::Json {
+            log::warn!("{label}: {why}");
+        }
+    }
+
+    fn not_read(&mut self, what: &str, why: &str) {
+        complain(&[what, " ", why].concat());
+        self.review.bad.push(["not read: ", what].concat());
+        self.status = self.status.worse(ExitStatus::Undecided);
+    }
+
+    /// Reviews all objects of a kind.
+    fn kind(&mut self, kind: WorkloadKind, resource: Resource) -> Result<(), ApiError> {
+        let mut list = List::of(resource, self.namespace);
+        while let Some(objects) = self.api.next_page(&mut list, Deadline::after(REQUEST_TIME))? {
+            for object in objects {
+                if !is_left_out(kind, &object, self.review.engine.custom_kinds(), &self.read) {
+                    self.status = self.status.worse(one(self.review, kind, resource, object));
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 fn one(review: &mut Review<'_>, kind: WorkloadKind, resource: Resource, object: Value) -> ExitStatus {
@@ -127,8 +198,8 @@ fn one(review: &mut Review<'_>, kind: WorkloadKind, resource: Resource, object: 
     review.item(resource.plural, &uid, &item)
 }
 
-/// Does another object stand for this one, or has it ended?
-fn is_left_out(kind: WorkloadKind, object: &Value) -> bool {
+/// Does another object stand for this one, or has it ended? `read` are the custom kinds that were reviewed.
+fn is_left_out(kind: WorkloadKind, object: &Value, custom: CustomKinds, read: &[WorkloadKind]) -> bool {
     let text = |value: &Value, field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
     let list = |pointer: &str| object.pointer(pointer).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let has_ended = match kind {
@@ -143,7 +214,8 @@ fn is_left_out(kind: WorkloadKind, object: &Value) -> bool {
     let is_made = |owner: &Value| {
         let version = text(owner, "apiVersion");
         let group = version.rsplit_once('/').map_or("", |(group, _)| group);
-        let maker = WorkloadKind::of(group, &text(owner, "kind"));
+        let maker = custom.kind(group, &text(owner, "kind"));
+        let maker = maker.filter(|maker| !matches!(maker, WorkloadKind::Custom(_)) || read.contains(maker));
         owner.get("controller").and_then(Value::as_bool) == Some(true) && maker.is_some_and(|maker| maker.makes(kind))
     };
     // A Pod can have images that its owner's template does not have.
@@ -155,6 +227,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::admission::custom::CustomKind;
 
     #[test]
     fn what_has_ended_or_is_stood_for_is_left_out() {
@@ -180,7 +253,20 @@ mod tests {
             (Deployment, owned("apps/v1", "Deployment", true), false),
             (CronJob, json!({ "metadata": 7, "status": [] }), false),
         ] {
-            assert_eq!(is_left_out(kind, &object), expected, "{kind:?} {object}");
+            assert_eq!(is_left_out(kind, &object, CustomKinds::default(), &[]), expected, "{kind:?} {object}");
+        }
+        // A custom resource stands for what its controller made, if it was read.
+        let rollout = CustomKind::new("argoproj.io", "Rollout", "/spec/template/spec").unwrap();
+        let custom = CustomKinds::new(vec![rollout]).unwrap();
+        let read: Vec<WorkloadKind> = custom.all().collect();
+        let made = owned("argoproj.io/v1alpha1", "Rollout", true);
+        for (kind, read, expected) in [
+            (ReplicaSet, &read[..], true),
+            (ReplicaSet, &[], false),
+            (Pod, &read[..], false),
+            (Deployment, &read, false),
+        ] {
+            assert_eq!(is_left_out(kind, &made, custom, read), expected, "{kind:?}");
         }
     }
 }

@@ -94,6 +94,8 @@ pub(super) struct Counts {
     pub(super) denied: usize,
     pub(super) undecided: usize,
     pub(super) skipped: usize,
+    /// Those of the skipped ones that look like workloads.
+    pub(super) suspect: usize,
 }
 
 impl Counts {
@@ -102,15 +104,21 @@ impl Counts {
         self.allowed + self.warned + self.denied + self.undecided
     }
 
-    /// `4 objects reviewed: 2 allowed, 1 let in with a warning, 1 denied, 0 undecided; 3 skipped`
+    /// `4 objects reviewed: 2 allowed, 1 let in with a warning, 1 denied, 0 undecided; 3 skipped, 1 of them probably a workload`
     pub(super) fn summary(&self) -> String {
-        let Self { allowed, warned, denied, undecided, skipped } = self;
+        let Self { allowed, warned, denied, undecided, skipped, suspect } = self;
         let objects = if self.decided() == 1 { "object" } else { "objects" };
-        format!(
+        let mut text = format!(
             "{} {objects} reviewed: {allowed} allowed, {warned} let in with a warning, {denied} denied, {undecided} \
              undecided; {skipped} skipped",
             self.decided()
-        )
+        );
+        if *suspect > 0 {
+            text.push_str(", ");
+            text.push_str(&suspect.to_string());
+            text.push_str(if *suspect == 1 { " of them probably a workload" } else { " of them probably workloads" });
+        }
+        text
     }
 }
 
@@ -140,10 +148,11 @@ mod tests {
 
     #[test]
     fn the_summary_has_every_number() {
-        let counts = Counts { allowed: 2, warned: 1, denied: 1, undecided: 0, skipped: 3 };
-        assert_eq!(
-            counts.summary(),
-            "4 objects reviewed: 2 allowed, 1 let in with a warning, 1 denied, 0 undecided; 3 skipped"
-        );
+        let counts = Counts { allowed: 2, warned: 1, denied: 1, undecided: 0, skipped: 3, suspect: 0 };
+        let text = "4 objects reviewed: 2 allowed, 1 let in with a warning, 1 denied, 0 undecided; 3 skipped";
+        assert_eq!(counts.summary(), text);
+        for (suspect, words) in [(1, ", 1 of them probably a workload"), (2, ", 2 of them probably workloads")] {
+            assert_eq!(Counts { suspect, ..counts }.summary(), [text, words].concat());
+        }
     }
 }

@@ -61,7 +61,7 @@ pub(super) fn what_runs_already(cluster: &Cluster) {
 
 /// Runs the CronJob's command as kubelet would, in a Job that is made of it. Returns its exit status, the lines of its log, and
 /// its termination message.
-fn job(cluster: &Cluster, name: &str, more: &[&str]) -> (Option<i32>, Vec<Value>, String) {
+pub(super) fn job(cluster: &Cluster, name: &str, more: &[&str]) -> (Option<i32>, Vec<Value>, String) {
     let name = format!("review-{name}");
     cluster.admin().within("portreeve").ok(&["create", "job", &name, "--from=cronjob/portreeve-review"]);
     let pods = || -> Vec<Value> {
@@ -91,7 +91,7 @@ fn job(cluster: &Cluster, name: &str, more: &[&str]) -> (Option<i32>, Vec<Value>
 }
 
 /// The objects of a namespace by kind and the beginning of the name, and whether they would be admitted.
-fn named(answers: &[Value], namespace: &str) -> Vec<(String, bool)> {
+pub(super) fn named(answers: &[Value], namespace: &str) -> Vec<(String, bool)> {
     let ours = answers.iter().filter(|answer| answer["request"]["namespace"] == namespace);
     ours.map(|answer| {
         let request = &answer["request"];

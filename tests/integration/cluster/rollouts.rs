@@ -5,10 +5,14 @@ use serde_json::{Value, json};
 
 use super::Cluster;
 use super::kubectl::{Kubectl, assert_denied};
+use super::reviewing::{job, named};
 use super::tenant::{SIGNED, UNSIGNED, images, object, selector, template};
 use crate::plant::PLC;
 use crate::process::wait_patiently;
 use crate::review::pinned;
+
+const ALLOWED: i32 = 0;
+const UNDECIDED: i32 = 3;
 
 const API: &str = "/apis/argoproj.io/v1alpha1";
 const VERSION: &str = "argoproj.io/v1alpha1";
@@ -19,6 +23,12 @@ pub(super) fn rollouts(cluster: &Cluster) {
     let (site, admin) = (&cluster.installation, cluster.admin());
     admin.feed(&["apply", "--filename=-"], &custom_resource().to_string()).expect(0);
     admin.ok(&["wait", "--for=condition=established", "--timeout=50s", "crd/rollouts.argoproj.io"]);
+    let tenant = cluster.tenant("rollouts");
+    let within = || cluster.admin().within("rollouts");
+    // Stored before the webhooks are called for this kind. No schema refuses it.
+    let mut broken = object(VERSION, "Rollout", "broken", json!({ "template": { "spec": [["c", UNSIGNED]] } }));
+    broken["metadata"]["finalizers"] = json!(["example.com/wait"]);
+    within().feed(&["create", "--filename=-"], &broken.to_string()).expect(0);
     let example = site.manifests("examples/custom-workloads/webhooks.yaml");
     for kind in ["mutatingwebhookconfiguration", "validatingwebhookconfiguration"] {
         admin.ok(&["patch", kind, "portreeve", "--type=json", "--patch-file", example.to_str().unwrap()]);
@@ -35,8 +45,6 @@ pub(super) fn rollouts(cluster: &Cluster) {
         })),
     );
 
-    let tenant = cluster.tenant("rollouts");
-    let within = || cluster.admin().within("rollouts");
     within().ok(&["create", "role", "rollouts", "--verb=create,get,patch", "--resource=rollouts.argoproj.io"]);
     within().ok(&["create", "rolebinding", "rollouts", "--role=rollouts", "--user=alice"]);
     within().ok(&[
@@ -106,9 +114,58 @@ pub(super) fn rollouts(cluster: &Cluster) {
     // A tenant may write the same owner.
     assert_denied(&create(tenant.alice(), &[], &replica_set("plc-3", Some(UNSIGNED))), &["plc:unsigned: rejected: "]);
 
+    what_cannot_be_decoded_can_be_deleted(cluster);
+    is_reviewed(cluster);
+
     configure(cluster, None);
     admin.ok(&["delete", "crd", "rollouts.argoproj.io"]);
     rights.iter().for_each(|file| drop(admin.ok(&["delete", "--filename", file.to_str().unwrap()])));
+}
+
+/// The Rollout `broken` has a list in place of its pod spec, and a finalizer.
+fn what_cannot_be_decoded_can_be_deleted(cluster: &Cluster) {
+    let within = || cluster.admin().within("rollouts");
+    let patch =
+        |patch: Value| within().run(&["patch", "rollout", "broken", "--type=merge", "--patch", &patch.to_string()]);
+    let denied = patch(json!({ "spec": { "template": { "spec": [["c", "other"]] } } }));
+    let words = "the object cannot be decoded, so that its images are not known: spec.template.spec: invalid type: sequence, \
+                 expected an object\n";
+    assert!(denied.status == Some(1) && denied.stderr.ends_with(words), "{denied:?}");
+    patch(json!({ "metadata": { "labels": { "line": "1" } }, "spec": { "replicas": 0 } })).expect(0);
+    assert_eq!(cluster.decided("rollouts", "rollouts", "patch").last().unwrap().1["exempt"], "no image changes");
+    within().ok(&["delete", "rollout", "broken", "--wait=false"]);
+    assert!(within().run(&["get", "rollout", "broken"]).status == Some(0), "it waits for its finalizer");
+    patch(json!({ "metadata": { "finalizers": null } })).expect(0);
+    wait_patiently("the Rollout to be gone", || within().run(&["get", "rollout", "broken"]).status == Some(1));
+}
+
+/// `review --cluster` reads Rollouts with the rights of the example.
+fn is_reviewed(cluster: &Cluster) {
+    let (site, admin) = (&cluster.installation, cluster.admin());
+    let component =
+        ["rights.yaml", "cronjob.yaml"].map(|name| site.manifests(&format!("components/review-cronjob/{name}")));
+    let rights = site.manifests("examples/custom-workloads/review-rights.yaml");
+    let file = |verb: &str, file: &std::path::Path| drop(admin.ok(&[verb, "--filename", file.to_str().unwrap()]));
+    component.iter().for_each(|path| file("apply", path));
+    // Without the rights, it is told, and what the Rollout made is reviewed.
+    let (status, answers, summary) = job(cluster, "no-rollouts", &["--namespace", "rollouts"]);
+    assert_eq!(status, Some(UNDECIDED), "{summary}");
+    assert!(summary.contains("\nnot read: rollouts\n"), "{summary}");
+    assert_eq!(reviewed(&answers), ["Pod plc", "ReplicaSet plc"]);
+    file("apply", &rights);
+    let (status, answers, summary) = job(cluster, "rollouts", &["--namespace", "rollouts"]);
+    assert_eq!(status, Some(ALLOWED), "{summary}");
+    assert_eq!(reviewed(&answers), ["Pod plc", "Rollout plc"]);
+    let rollout = answers.iter().find(|answer| answer["request"]["kind"]["kind"] == "Rollout").unwrap();
+    assert_eq!(rollout["request"]["kind"]["version"], "v1", "the version that the API server prefers");
+    [&rights, &component[0], &component[1]].iter().for_each(|path| file("delete", path));
+}
+
+fn reviewed(answers: &[Value]) -> Vec<String> {
+    let mut all: Vec<String> = named(answers, "rollouts").into_iter().map(|(name, _)| name).collect();
+    all.sort();
+    all.dedup();
+    all
 }
 
 /// Puts a section `admission` into the site's configuration, or removes it, and starts Portreeve again.

@@ -103,3 +103,24 @@ fn the_rights_to_review_what_runs_are_to_list_it() {
     let account = json!([{ "kind": "ServiceAccount", "name": "portreeve-review", "namespace": "portreeve" }]);
     assert_eq!(binding["subjects"], account);
 }
+
+/// What the example's webhooks are called for, `review --cluster` may list with the example's rights.
+#[test]
+fn the_examples_of_custom_workloads_name_the_same_kinds() {
+    let example = |name: &str| documents(&manifests().join("examples/custom-workloads").join(name));
+    let resources = |rule: &Value| {
+        let names = array(&rule["resources"]).iter().map(|name| name.as_str().unwrap().to_owned());
+        names.map(|name| (rule["apiGroups"][0].as_str().unwrap().to_owned(), name)).collect::<Vec<_>>()
+    };
+    let called: BTreeSet<_> =
+        array(&example("webhooks.yaml")[0]).iter().flat_map(|change| resources(&change["value"])).collect();
+    let rights = example("review-rights.yaml");
+    let role = find(&rights, "ClusterRole", "portreeve-review-custom-workloads");
+    assert!(array(&role["rules"]).iter().all(|rule| rule["verbs"] == json!(["list"])));
+    let listed: BTreeSet<_> = array(&role["rules"]).iter().flat_map(resources).collect();
+    assert_eq!(listed, called);
+    let binding = find(&rights, "ClusterRoleBinding", "portreeve-review-custom-workloads");
+    assert_eq!(binding["roleRef"]["name"], role["metadata"]["name"]);
+    let account = json!([{ "kind": "ServiceAccount", "name": "portreeve-review", "namespace": "portreeve" }]);
+    assert_eq!(binding["subjects"], account);
+}
