@@ -220,6 +220,21 @@ patches:
     }
 }
 
+/// The lines that docs/operations.md prints for a Prometheus operator that selects by a label.
+#[test]
+fn the_operators_objects_take_a_label() {
+    let page = fs::read_to_string(root().join("docs/operations.md")).unwrap();
+    let (_, lines) =
+        page.split_once("```yaml\ncomponents:\n  - ../manifests/components/monitoring-operator\n").unwrap();
+    let lines = lines.split_once("```").unwrap().0;
+    let lines = format!("components: [../manifests/components/monitoring-operator]\n{lines}");
+    let Some(made) = site_of("by-hand", &lines).made() else { return };
+    for kind in ["PodMonitor", "PrometheusRule"] {
+        assert_eq!(find(&made, kind, "portreeve")["metadata"]["labels"]["release"], "kube-prometheus-stack", "{kind}");
+    }
+    assert!(find(&made, "Service", "portreeve")["metadata"]["labels"]["release"].is_null());
+}
+
 /// A copy of `manifests/`, and of one of its sites beside it.
 struct Site(TempDir);
 
