@@ -99,6 +99,14 @@ impl Check {
             Self::Cosign(_) => "cosign",
         }
     }
+
+    /// The number of keys under each of which it may verify a signature.
+    pub fn keys(&self) -> usize {
+        match self {
+            Self::NotaryV1(_) => 1,
+            Self::Cosign(rule) => rule.signers.len() + rule.signer_secrets.len(),
+        }
+    }
 }
 
 /// `whenUnavailable` as written in a policy.

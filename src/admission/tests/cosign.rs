@@ -4,6 +4,10 @@ use portreeve_test_support::cosign::{Artifact, Bundle, Image, Key, Layer, Payloa
 use portreeve_test_support::registry::{Fault as RegistryFault, Registry};
 
 use super::*;
+use crate::admission::evaluate::Workload;
+use crate::base::clock;
+use crate::kube::pull_secrets::PullContext;
+use crate::schemes::WaitNotice;
 
 const NAME: &str = "plant/plc";
 
@@ -67,6 +71,30 @@ impl Plant {
         document["apiVersion"] = json!("portreeve/v1");
         self.world.engine(&[document])
     }
+}
+
+/// What the signatures of an image cost counts for all images of its workload: each under each key, where they were fetched.
+#[test]
+fn signatures_that_are_verified_count_as_work() {
+    let plant = Plant::new();
+    let other = Key::p256();
+    plant.push_signed("v1", &plant.key);
+    let bad = plant.push_signed("bad", &Key::p256());
+    let more = Bundle::dsse(&Statement::new(&bad).bytes(), &Key::p256()).bytes();
+    plant.registry.attach(NAME, &bad, &Artifact::bundle(&bad, more));
+    let signer = |name: &str, key: &Key| json!({ "name": name, "publicKey": key.public_pem() });
+    let signers = [signer("release", &plant.key), signer("other", &other)];
+    let engine = plant.engine(&json!({ "cosign": { "signers": signers, "threshold": 1 } }));
+    let context = PullContext::in_namespace("line-1");
+    let workload = Workload::new(&context, Deadline::after(Duration::from_secs(10)), clock::now());
+    let spent = |tag: &str| {
+        let before = workload.work();
+        let evaluation = engine.evaluator().evaluate_in_turn(&workload, &plant.tagged(tag), WaitNotice::NONE);
+        (evaluation.verdict.word(), workload.work() - before)
+    };
+    assert_eq!(spent("v1"), ("verified", 32 + 2), "one signature, two keys");
+    assert_eq!(spent("v1"), ("verified", 32), "it is known now");
+    assert_eq!(spent("bad"), ("rejected", 32 + 2 * 2), "two signatures, two keys");
 }
 
 #[test]
