@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -75,7 +76,7 @@ pub fn check_data(data: &BTreeMap<String, String>, owner: &Owner) -> Result<Poli
             return Err(excess);
         }
     }
-    owner.take(&mut checked.documents, &mut checked.problems);
+    owner.take(&checked.documents, &mut checked.problems);
     let is_empty = checked.documents.is_empty() && checked.problems.is_empty();
     match data.keys().next() {
         None if *owner != Owner::Site => {}
@@ -240,7 +241,10 @@ impl Held {
         self.bytes += text.len();
         for document in &mut documents {
             mapping.move_place(&mut document.place);
-            document.rules.iter_mut().for_each(|(_, rule)| mapping.move_place(&mut rule.place));
+            // Nothing shares them yet.
+            for rule in document.rules.iter_mut().filter_map(|(_, rule)| Arc::get_mut(rule)) {
+                mapping.move_place(&mut rule.place);
+            }
         }
         self.documents.extend(documents);
         checked.problems.extend(problems.into_list().into_iter().map(|mut problem| {
@@ -267,7 +271,7 @@ impl Held {
         if self.documents.is_empty() && self.files > 0 && checked.problems.is_empty() {
             problems.report(at, owner.no_policies());
         }
-        owner.take(&mut self.documents, &mut checked.problems);
+        owner.take(&self.documents, &mut checked.problems);
         checked.own.append(&mut self.documents);
     }
 }

@@ -5,6 +5,7 @@
 //! that `kubectl get -o yaml` adds are accepted.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::fault::Fault;
 use super::fields::Problems;
@@ -45,7 +46,7 @@ pub(crate) struct Document {
     pub(crate) scope: Scope,
     pub(crate) name: String,
     pub(crate) place: Place,
-    pub(crate) rules: Vec<(Pattern, Rule)>,
+    pub(crate) rules: Vec<(Pattern, Arc<Rule>)>,
     /// Is it in the ConfigMap of its namespace?
     pub(crate) is_delegated: bool,
 }
@@ -130,6 +131,7 @@ pub(crate) fn read_policy(node: &Node, (api_version, kind): Identity<'_>, proble
         repositories.iter().filter_map(|entry| read_repository(entry, problems).map(|read| (entry, read))).collect();
 
     let (scope, name) = identity?;
+    let is_delegated = problems.budget().is_delegated;
     let rules = entries
         .into_iter()
         .map(|(entry, Repository { pattern, typed, requirement, has_idle_settings })| {
@@ -141,12 +143,12 @@ pub(crate) fn read_policy(node: &Node, (api_version, kind): Identity<'_>, proble
                 tags: pattern.tags().cloned(),
                 requirement,
                 has_idle_settings,
-                is_delegated: false,
+                is_delegated,
             };
-            (pattern, rule)
+            (pattern, Arc::new(rule))
         })
         .collect();
-    Some(Document { scope, name, place: problems.place(node.at), rules, is_delegated: false })
+    Some(Document { scope, name, place: problems.place(node.at), rules, is_delegated })
 }
 
 fn read_metadata(node: &Node, kind: &str, problems: &mut Problems) -> Option<(Scope, String)> {

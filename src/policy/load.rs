@@ -9,15 +9,16 @@
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::{fs, io};
 
-use super::Place;
 use super::document::{self, Document};
 use super::fault::Fault;
 use super::namespaces;
 use super::owner::{Budget, Owner};
 use super::problem::PolicyProblem;
 use super::set::PolicySet;
+use super::{Place, Rule};
 use crate::base::files::{FileError, Stamp, read_text_capped};
 use crate::yaml::tree::{At, MAX_TEXT};
 use portreeve_verify::image::Sha256;
@@ -41,9 +42,11 @@ pub struct PolicyPlaces {
 }
 
 /// Reads the policies of one owner below these directories, and adds to the problems. A directory of the site must have files.
+/// Rules that are the same as in the last set are shared with it.
 pub(super) fn read(
     owner: &Owner,
     directories: &[PathBuf],
+    last: &LastRules<'_>,
     mut problems: Vec<PolicyProblem>,
 ) -> (Vec<Document>, Vec<PolicyProblem>) {
     let caps = owner.caps();
@@ -70,7 +73,8 @@ pub(super) fn read(
                     }
                     let (mut more, found) = document::read_within(&mut budget, &text, &file.shown);
                     problems.extend(found.into_list());
-                    owner.take(&mut more, &mut problems);
+                    owner.take(&more, &mut problems);
+                    last.share(&mut more);
                     documents.extend(more);
                     if *owner != Owner::Site
                         && let Some(excess) = Budget::excess(&mut problems)
@@ -83,6 +87,27 @@ pub(super) fn read(
         }
     }
     (documents, problems)
+}
+
+/// The rules of the set in force, in the order of their places. Both sets are in memory until the new one is in force.
+pub(super) struct LastRules<'a>(Vec<&'a Arc<Rule>>);
+
+impl<'a> LastRules<'a> {
+    pub(super) fn of(set: Option<&'a PolicySet>) -> Self {
+        let mut rules = set.into_iter().flat_map(PolicySet::shared_rules).collect();
+        ordered::sort_by(&mut rules, |a: &&Arc<Rule>, b| a.place.cmp(&b.place));
+        Self(rules)
+    }
+
+    /// Takes the last rules for those that are the same.
+    fn share(&self, documents: &mut [Document]) {
+        for (_, rule) in documents.iter_mut().flat_map(|document| &mut document.rules) {
+            let at = self.0.binary_search_by(|last| last.place.cmp(&rule.place));
+            if let Some(last) = at.ok().and_then(|at| self.0.get(at)).filter(|last| **last == rule) {
+                *rule = Arc::clone(last);
+            }
+        }
+    }
 }
 
 /// The set, if there is no problem at all; otherwise all problems.

@@ -113,7 +113,7 @@ impl Rule {
 }
 
 /// A place in a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     /// The file. The rules of a file share it.
     pub file: Arc<Path>,

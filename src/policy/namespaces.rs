@@ -139,7 +139,7 @@ impl Own {
         let is_first = known.is_none();
         let mut known = known.unwrap_or_default();
         let was_retried = known.reader.is_retrying();
-        let Some(result) = known.reader.check(&files) else { return (known, None) };
+        let Some(result) = known.reader.check(&files, None) else { return (known, None) };
         let mut own = Self { reader: known.reader.clone(), ..Self::default() };
         let result = match result {
             Ok(set) => {

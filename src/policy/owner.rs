@@ -123,7 +123,7 @@ impl Owner {
     }
 
     /// Takes policies of this owner that were read from a file. Refuses those that another one has to write.
-    pub(super) fn take(&self, documents: &mut [Document], problems: &mut Vec<PolicyProblem>) {
+    pub(super) fn take(&self, documents: &[Document], problems: &mut Vec<PolicyProblem>) {
         let Self::Namespace(namespace) = self else { return };
         for document in documents {
             if !matches!(&document.scope, Scope::Namespace(own) if own == namespace) {
@@ -131,9 +131,7 @@ impl Owner {
                 let fault = Fault::Foreign { policy, namespace: namespace.clone() };
                 problems.push(PolicyProblem::new(document.place.clone(), fault));
             }
-            document.is_delegated = true;
-            for (pattern, rule) in &mut document.rules {
-                rule.is_delegated = true;
+            for (pattern, rule) in &document.rules {
                 if let Err(error) = pattern.check_own() {
                     problems.push(PolicyProblem::new(rule.place.clone(), Fault::Pattern(error)));
                 }

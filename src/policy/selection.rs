@@ -95,7 +95,7 @@ impl Rules {
             idle.extend(empty.map(Document::without_rules));
         }
         let rules = documents.into_iter().flat_map(|document| document.rules);
-        let mut sorted: Vec<(Pattern, Arc<Rule>)> = rules.map(|(pattern, rule)| (pattern, Arc::new(rule))).collect();
+        let mut sorted: Vec<(Pattern, Arc<Rule>)> = rules.collect();
         sort(&mut sorted);
         let mut each: Vec<(Pattern, Arc<Rule>)> = Vec::with_capacity(sorted.len());
         for (pattern, rule) in sorted {

@@ -110,7 +110,12 @@ impl PolicySet {
 
     /// All rules: those of namespaces first, then those of the cluster, the most specific first.
     pub fn rules(&self) -> impl Iterator<Item = &Rule> {
-        self.scopes().flat_map(|rules| rules.ranked()).map(|ranked| &*ranked.rule)
+        self.shared_rules().map(|rule| &**rule)
+    }
+
+    /// The same, to be shared with another set.
+    pub(super) fn shared_rules(&self) -> impl Iterator<Item = &Arc<Rule>> {
+        self.scopes().flat_map(|rules| rules.ranked()).map(|ranked| &ranked.rule)
     }
 
     /// The directories with trust data that they name.
@@ -248,7 +253,7 @@ impl Document {
 
     /// Does the other policy have the same rules?
     fn says_the_same(&self, other: &Self) -> bool {
-        let same = |((a, first), (b, second)): (&(Pattern, Rule), &(Pattern, Rule))| {
+        let same = |((a, first), (b, second)): (&(Pattern, Arc<Rule>), &(Pattern, Arc<Rule>))| {
             a == b && first.requirement == second.requirement
         };
         self.rules.len() == other.rules.len() && self.rules.iter().zip(&other.rules).all(same)

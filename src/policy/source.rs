@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::fault::Fault;
-use super::load::{Fingerprint, PolicyPlaces, entry_names, finish, problem, read};
+use super::load::{Fingerprint, LastRules, PolicyPlaces, entry_names, finish, problem, read};
 use super::namespaces::{self, NamespaceChange, Namespaces};
 use super::owner::Owner;
 use super::problem::PolicyProblem;
@@ -22,13 +22,13 @@ type Loaded = Result<PolicySet, Vec<PolicyProblem>>;
 
 /// Reads the site's policies below these directories. Reports all problems.
 pub fn load(site: &[PathBuf]) -> Loaded {
-    Files { owner: &Owner::Site, directories: site, namespaces: None }.load_steadily().0
+    Files { owner: &Owner::Site, directories: site, namespaces: None }.load_steadily(None).0
 }
 
 /// Reads all policies. Reports all problems of the site's policies. A namespace whose own policies cannot be used is among the
 /// changes, and the set denies its images.
 pub fn load_all(places: &PolicyPlaces) -> Result<(PolicySet, Vec<NamespaceChange>), Vec<PolicyProblem>> {
-    let site = Files::of_site(places).load_steadily().0?;
+    let site = Files::of_site(places).load_steadily(None).0?;
     let mut namespaces = Namespaces::default();
     let changes = namespaces.check(places.namespaces.as_deref());
     Ok((site.with(namespaces), changes))
@@ -73,7 +73,7 @@ impl PolicySource {
         // A read that panicked left the last good policies.
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let known = &mut *known;
-        let site = known.site.check(&Files::of_site(&self.places)).map(|loaded| {
+        let site = known.site.check(&Files::of_site(&self.places), known.set.as_deref()).map(|loaded| {
             loaded.map(|set| {
                 let count = set.len();
                 known.set = Some(Arc::new(set));
@@ -107,9 +107,10 @@ impl<'a> Files<'a> {
         Fingerprint::of(self.directories, self.owner.caps().files, self.namespaces)
     }
 
-    fn load(&self) -> Loaded {
+    /// Reads the files once. Shares with the last set what has not changed.
+    fn load(&self, last: &LastRules<'_>) -> Loaded {
         let problems = self.namespaces.map(|root| namespaces::find(root).1).unwrap_or_default();
-        let (documents, problems) = read(self.owner, self.directories, problems);
+        let (documents, problems) = read(self.owner, self.directories, last, problems);
         if documents.is_empty() && problems.is_empty() {
             let place = self.directories.first().map_or(Path::new(""), PathBuf::as_path);
             if *self.owner != Owner::Site && !has_entries(place) {
@@ -121,8 +122,9 @@ impl<'a> Files<'a> {
     }
 
     /// Reads again until nothing changed during the read.
-    fn load_steadily(&self) -> (Loaded, Fingerprint) {
-        steadily(|| self.stamp(), || self.load())
+    fn load_steadily(&self, last: Option<&PolicySet>) -> (Loaded, Fingerprint) {
+        let last = LastRules::of(last);
+        steadily(|| self.stamp(), || self.load(&last))
     }
 }
 
@@ -137,11 +139,12 @@ pub(super) struct Reader(Attempt<Fingerprint>);
 
 impl Reader {
     /// What is read; `None` if nothing changed. If a file could not be read, every call tries again.
-    pub(super) fn check(&mut self, files: &Files<'_>) -> Option<Loaded> {
+    /// It may share with the last set what has not changed.
+    pub(super) fn check(&mut self, files: &Files<'_>, last: Option<&PolicySet>) -> Option<Loaded> {
         if self.0.is_enough(&files.stamp()) {
             return None;
         }
-        let (loaded, seen) = files.load_steadily();
+        let (loaded, seen) = files.load_steadily(last);
         self.0 = Attempt::new(seen, loaded.as_ref().is_err_and(|problems| is_transient(problems)));
         Some(loaded)
     }

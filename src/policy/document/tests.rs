@@ -24,7 +24,7 @@ fn policy(body: &str) -> String {
 
 fn signed(text: &str) -> Signed {
     let rule = good(&policy(text)).pop().and_then(|mut document| document.rules.pop()).unwrap().1;
-    match rule.requirement {
+    match Arc::into_inner(rule).unwrap().requirement {
         Requirement::Signed(signed) => signed,
         other => panic!("{text}: {other:?}"),
     }
@@ -71,7 +71,7 @@ spec: {repositories: []}
     assert_eq!(documents.len(), 2);
     assert_eq!(documents[0].scope, Scope::Namespace("line-1".into()));
     assert_eq!(documents[1].scope, Scope::Cluster);
-    let rules: Vec<&Rule> = documents[0].rules.iter().map(|(_, rule)| rule).collect();
+    let rules: Vec<&Rule> = documents[0].rules.iter().map(|(_, rule)| &**rule).collect();
     let Requirement::Signed(first) = &rules[0].requirement else { panic!() };
     let [[Check::NotaryV1(check)]] = [first.any_of[0].as_slice()] else { panic!("{first:?}") };
     assert_eq!(check.signer_secrets, ["alice-key", "bob-key"]);

@@ -3,6 +3,7 @@ use std::cell::Cell;
 use portreeve_test_support::temp::TempDir;
 
 use super::*;
+use crate::policy::Rule;
 
 /// What was read while the files changed is read again, and never taken for their new state.
 #[test]
@@ -36,7 +37,7 @@ fn the_files_of_every_owner_are_read_when_they_change() {
         let directories = [dir.path().to_owned()];
         let files = Files { owner: &owner, directories: &directories, namespaces: None };
         let mut reader = Reader::default();
-        let mut look = || match reader.check(&files) {
+        let mut look = || match reader.check(&files, None) {
             None => ("unchanged".to_owned(), reader.is_retrying()),
             Some(Ok(set)) => (set.len().to_string(), reader.is_retrying()),
             Some(Err(problems)) => (problems[0].message().to_string(), reader.is_retrying()),
@@ -63,4 +64,45 @@ fn the_files_of_every_owner_are_read_when_they_change() {
         let none = if owner == Owner::Site { "there is no policy file" } else { "0" };
         assert!(look().0.starts_with(none), "{owner:?}");
     }
+}
+
+/// Both sets are in memory until the new one is in force.
+#[test]
+fn a_new_set_shares_the_rules_that_did_not_change() {
+    let dir = TempDir::new();
+    let file = |number: usize, message: &str| {
+        let rule =
+            |rule: usize| format!("{{name: \"reg.io/a{number}-{rule}/*\", policy: {{deny: {{message: {message}}}}}}}");
+        let rules = (0..10).map(rule).collect::<Vec<_>>().join(", ");
+        dir.write(
+            &format!("site/p{number}.yaml"),
+            policy("ImagePolicy", &format!("name: p{number}, namespace: line-{}", number % 3), &rules),
+        );
+    };
+    (0..10).for_each(|number| file(number, "no"));
+    let source = PolicySource::new(PolicyPlaces { site: vec![dir.path().join("site")], namespaces: None });
+    let old = source.reload_if_changed().in_force.unwrap();
+    let shared = |new: &PolicySet| {
+        let is_old = |rule: &&Arc<Rule>| old.shared_rules().any(|other| Arc::ptr_eq(rule, other));
+        (new.shared_rules().filter(is_old).count(), new.shared_rules().count())
+    };
+    assert_eq!(shared(&old), (100, 100));
+
+    // A set that cannot be used replaces nothing.
+    dir.write("site/p3.yaml", "kind: [");
+    assert!(matches!(source.reload_if_changed(), Changes { site: Some(Err(_)), in_force: None, .. }));
+    file(3, "never");
+    let new = source.reload_if_changed().in_force.unwrap();
+    assert_eq!(shared(&new), (90, 100));
+    let messages = new.shared_rules().filter(|rule| format!("{:?}", rule.requirement).contains("never"));
+    assert_eq!(messages.count(), 10);
+
+    // What moved by a line has another place, which denials name.
+    dir.write(
+        "site/p4.yaml",
+        format!("# moved\n{}", std::fs::read_to_string(dir.path().join("site/p4.yaml")).unwrap()),
+    );
+    let moved = source.reload_if_changed().in_force.unwrap();
+    assert_eq!(shared(&moved), (80, 100));
+    assert!(moved.shared_rules().all(|rule| rule.place.line == if rule.policy == "p4" { 5 } else { 4 }));
 }
