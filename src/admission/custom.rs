@@ -207,25 +207,21 @@ impl CustomKinds {
 
     /// Reads a review. Of an object of these kinds, the pod spec is read by its path, and no other part of its spec.
     pub(crate) fn parse(self, body: &[u8], unchanged: UnchangedTemplates) -> Result<Review, ReviewError> {
-        let review = Review::parse(body);
-        let of_custom_kind = |review: &Review| match self.kind_of(&review.request.kind) {
+        let read = Review::parse(body);
+        let custom = |review: &Review| match self.kind_of(&review.request.kind) {
             Some(WorkloadKind::Custom(kind)) => Some(kind),
             _ => None,
         };
-        let could_be_custom = matches!(review, Ok(_) | Err(ReviewError::Undecodable { .. }));
-        if self.0.is_empty() || !could_be_custom {
-            return review;
-        }
-        let text = readable(body, json_limits::MAX_STRING)?;
-        let review = match review {
-            Ok(review) => review,
+        let (review, text) = match read {
+            Ok(review) if custom(&review).is_some() => (review, readable(body, json_limits::MAX_STRING)?),
             // A field beside the pod spec can have the name of a Pod's field, and another type.
-            Err(error) => match without_specs(text) {
-                Some(review) if of_custom_kind(&review).is_some() => review,
-                _ => return Err(error),
-            },
+            Err(error @ ReviewError::Undecodable { .. }) if !self.0.is_empty() => {
+                let text = readable(body, json_limits::MAX_STRING)?;
+                (without_specs(text).filter(|review| custom(review).is_some()).ok_or(error)?, text)
+            }
+            read => return read,
         };
-        let Some(kind) = of_custom_kind(&review) else { return Ok(review) };
+        let Some(kind) = custom(&review) else { return Ok(review) };
         kind.find_pod_specs(text, review, unchanged).map_err(|error| Review::explain(text, error))
     }
 }

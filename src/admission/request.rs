@@ -2,7 +2,7 @@
 //!
 //! Only the fields that a decision needs are read. The rest of the object is skipped without a copy. The types use only what
 //! miniserde's derive supports as well (plain structs, `Option`, `Vec`, `BTreeMap`, `String`, `rename`). A duplicate field is
-//! an error: another reader could take the other value.
+//! an error: another reader could take the other value. So is a list in place of an object (`base/object_only`).
 
 use std::borrow::Cow;
 use std::fmt;

@@ -11,6 +11,7 @@ use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use crate::admission::custom::CustomKinds;
+use crate::base::object_only::from_objects;
 use crate::base::text::nearest;
 use crate::yaml::list::{self, Identity};
 use crate::yaml::tree::{self, At, Node};
@@ -144,9 +145,12 @@ fn json_stream(bytes: &[u8]) -> Option<Vec<&[u8]>> {
 }
 
 #[derive(Deserialize)]
+#[serde(remote = "Self")]
 struct Head {
     kind: Option<String>,
 }
+
+from_objects!(Head);
 
 /// The name of a review's object; `None` if the review does not tell it.
 fn name_in_review(review: &Node) -> Option<ObjectName> {

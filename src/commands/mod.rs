@@ -25,6 +25,7 @@ use crate::policy;
 use crate::webhook::Engine;
 use arguments::{CheckAgainst, Command, Common, Input};
 use portreeve_verify::image::Reference;
+use portreeve_verify::text::printable;
 use portreeve_verify::tuf::Gun;
 
 pub use arguments::ArgumentError;
@@ -163,6 +164,10 @@ fn engine(common: &Common) -> Result<(Config, Engine), ExitStatus> {
     let (config, engine) = engine_without_policies(common)?;
     // As `lint` takes them: what is about to be applied is looked at before it is mounted.
     let policies = match common.policies() {
+        [] if !config.policies.iter().any(|path| path.exists()) => {
+            complain(&no_policies(&config));
+            return Err(ExitStatus::BadInput);
+        }
         [] => policy::load_all(&config.policy_places()),
         paths => lint::policies(paths).map(|policies| (policies, Vec::new())),
     };
@@ -185,6 +190,19 @@ fn engine(common: &Common) -> Result<(Config, Engine), ExitStatus> {
         }
     }
     Ok((config, engine))
+}
+
+/// What to do on a machine that has none of the configured policies.
+fn no_policies(config: &Config) -> String {
+    let places: Vec<_> = config.policies.iter().map(|path| path.to_string_lossy()).collect();
+    format!(
+        "there are no policies here ({} does not exist), so there is nothing to decide by: give them with --policies PATH, a file \
+         or directory of policies or of their ConfigMaps; the command \"kubectl -n {} get configmap {} -o yaml\" prints those of a \
+         cluster",
+        printable(&places.join(", "), 400),
+        config.namespace,
+        policy::CONFIG_MAP
+    )
 }
 
 fn lint_inputs(config: Option<&Path>, inputs: &[Input]) -> ExitStatus {

@@ -161,8 +161,11 @@ fn rollout(namespace: &str, name: &str, folder: &str) -> Value {
     template(namespace, name, folder)
 }
 
+/// The name, the kind, and whether its objects belong to namespaces.
+type Served = (&'static str, &'static str, bool);
+
 /// An API group with its versions, the preferred one first, and the resources of each.
-fn serve_group(api: &ApiServer, group: &str, versions: &[(&str, &[(&str, &str, bool)])]) -> Value {
+fn serve_group(api: &ApiServer, group: &str, versions: &[(&str, &[Served])]) -> Value {
     for (version, resources) in versions {
         let resources = resources.iter().map(|(name, kind, namespaced)| {
             json!({ "name": name, "kind": kind, "namespaced": namespaced, "verbs": ["get", "list"] })
@@ -193,9 +196,9 @@ fn custom_kinds_are_listed_where_they_are_served() {
         workload("apps.kruise.io", "Clusterset"),
         workload("absent.io", "Thing"),
     ]);
-    let argo: &[(&str, &str, bool)] =
+    let argo: &[Served] =
         &[("rollies/status", "Rollout", true), ("workflows", "Workflow", true), ("rollies", "Rollout", true)];
-    let kruise: &[(&str, &str, bool)] = &[("clonesets", "CloneSet", true)];
+    let kruise: &[Served] = &[("clonesets", "CloneSet", true)];
     let groups = [
         serve_group(&api, "argoproj.io", &[("v1", argo), ("v1alpha1", argo)]),
         // Only the older version has the kind, and another one has nearly the same name.
@@ -263,7 +266,7 @@ fn a_custom_kind_that_cannot_be_read_leaves_it_undecided() {
     // Discovery itself.
     let told = review(&site, &[]).expect(UNDECIDED).stderr;
     assert!(told.contains("the list of API groups does not exist"), "{told}");
-    let rollouts: &[(&str, &str, bool)] = &[("rollouts", "Rollout", true)];
+    let rollouts: &[Served] = &[("rollouts", "Rollout", true)];
     serve_groups(&api, &[serve_group(&api, "argoproj.io", &[("v1", rollouts)])]);
     api.list("/apis/argoproj.io/v1/rollouts", Vec::new());
     review(&site, &[]).expect(ALLOWED);

@@ -53,6 +53,29 @@ fn a_slip_has_its_message_last_and_a_suggestion() {
     }
 }
 
+/// On a machine without the configured policies, the message names the option, what it takes, and where policies are.
+#[test]
+fn without_policies_the_option_is_named() {
+    let pki = Pki::new();
+    let mut site = Site::new(&pki);
+    let nowhere = site.file("x", "").parent().unwrap().join("nowhere");
+    site.config["policies"] = json!([nowhere]);
+    let workload = site.file("pod.json", &pod("registry.local:9001/plant/plc:v1").to_string());
+    let told = site.review(&[], &workload).expect(BAD_INPUT);
+    for words in [
+        nowhere.to_str().unwrap(),
+        "give them with --policies PATH, a file or directory of policies or of their ConfigMaps",
+        "kubectl -n portreeve get configmap portreeve-policies -o yaml",
+    ] {
+        assert!(told.stderr.contains(words), "{told:?}");
+    }
+    assert_eq!((told.stdout.as_str(), told.stderr.lines().count()), ("", 1), "{told:?}");
+    assert_eq!(run(&mut site.command("check", &["nginx"]), "").expect(BAD_INPUT).stderr, told.stderr);
+    // What the command prints is taken.
+    let policies = site.file("policies.yaml", CONFIG_MAP);
+    site.review(&["--policies", policies.to_str().unwrap()], &workload).expect(ALLOWED);
+}
+
 #[test]
 fn lint_reads_standard_input() {
     run(executable().args(["lint", "-"]), CONFIG_MAP).expect(ALLOWED);
