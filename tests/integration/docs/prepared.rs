@@ -44,6 +44,7 @@ pub(crate) fn prepare(name: &str, directory: &Path) {
                 fs::write(directory.join(directory_name).join(name), content.to_string()).unwrap();
             }
         }
+        "installed-signer-secret" => fs::write(directory.join("cosign.pub"), "a public key").unwrap(),
         "policies" => {
             fs::create_dir(directory.join("policies")).unwrap();
         }
