@@ -89,6 +89,12 @@ fn allowed_for_a_reason(request: &Value, review: &Review, decision: &Decision) {
             collect(&request["oldObject"], &mut old);
             let mut images = Vec::new();
             if let Some(specification) = pod_spec(&request["kind"]["kind"], &request["object"]) {
+                // A list in place of a container would name images that are not collected.
+                assert!(specification.is_object() || specification.is_null(), "{request}");
+                for list in ["containers", "initContainers", "ephemeralContainers", "volumes"] {
+                    let elements = specification[list].as_array().into_iter().flatten();
+                    elements.for_each(|element| assert!(element.is_object(), "{request}"));
+                }
                 collect(specification, &mut images);
             }
             for image in images.into_iter().filter(|image| !image.is_empty()) {
