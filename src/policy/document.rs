@@ -40,13 +40,16 @@ const METADATA: &[&str] = &[
     "uid",
 ];
 
+/// A pattern and its rule.
+pub(crate) type Ruled = (Pattern, Arc<Rule>);
+
 /// One policy.
 #[derive(Debug)]
 pub(crate) struct Document {
     pub(crate) scope: Scope,
     pub(crate) name: String,
     pub(crate) place: Place,
-    pub(crate) rules: Vec<(Pattern, Arc<Rule>)>,
+    pub(crate) rules: Vec<Ruled>,
     /// Is it in the ConfigMap of its namespace?
     pub(crate) is_delegated: bool,
 }

@@ -7,12 +7,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::document::Document;
+use super::document::{Document, Ruled};
 use super::fault::Fault;
 use super::fields::MAX_PROBLEMS;
 use super::namespaces::Namespaces;
 use super::notes::{MAX_NOTES, Note, PolicyNote};
-use super::pattern::Pattern;
 use super::problem::PolicyProblem;
 use super::selection::{Found, Rules, Together};
 use super::{Rule, Scope};
@@ -253,9 +252,7 @@ impl Document {
 
     /// Does the other policy have the same rules?
     fn says_the_same(&self, other: &Self) -> bool {
-        let same = |((a, first), (b, second)): (&(Pattern, Arc<Rule>), &(Pattern, Arc<Rule>))| {
-            a == b && first.requirement == second.requirement
-        };
+        let same = |((a, first), (b, second)): (&Ruled, &Ruled)| a == b && first.requirement == second.requirement;
         self.rules.len() == other.rules.len() && self.rules.iter().zip(&other.rules).all(same)
     }
 }

@@ -264,7 +264,7 @@ fn what_says_the_same_may_stand_twice() {
 /// What trying every pattern on an image with a tag finds: the most specific ones that match.
 fn obvious<'a>(patterns: &[&'a str], image: &str) -> BTreeSet<&'a str> {
     let image = Reference::parse(image).unwrap();
-    let parsed = patterns.iter().map(|text| (*text, Pattern::parse(text).unwrap()));
+    let parsed = patterns.iter().map(|text| (*text, crate::policy::Pattern::parse(text).unwrap()));
     let matching: Vec<_> = parsed.filter(|(_, pattern)| pattern.matches(&image)).collect();
     let Some((_, best)) = matching.iter().min_by(|(_, a), (_, b)| a.precedence(b)) else { return BTreeSet::new() };
     matching.iter().filter(|(_, pattern)| pattern.ties_with(best)).map(|(text, _)| *text).collect()
