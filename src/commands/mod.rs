@@ -183,9 +183,6 @@ fn engine(common: &Common) -> Result<(Config, Engine), ExitStatus> {
             for problem in &problems {
                 complain(&problem.to_string());
             }
-            if common.policies().is_empty() {
-                complain("these are the policies of the configuration, as in a pod; --policies PATH names others");
-            }
             return Err(ExitStatus::BadInput);
         }
     }

@@ -476,12 +476,3 @@ fn objects_that_cannot_be_judged_are_denied_with_their_uid() {
         assert_eq!(answers[0]["response"]["uid"], review["request"]["uid"]);
     }
 }
-
-/// A workstation has no policies where a pod has them.
-#[test]
-fn without_policies_the_option_that_names_some_is_told() {
-    let ended = run(executable().args(["check", "nginx"]), "").expect(BAD_INPUT);
-    assert!(ended.stderr.ends_with("; --policies PATH names others\n"), "{ended:?}");
-    let ended = run(executable().args(["check", "--policies", "/nowhere", "nginx"]), "").expect(BAD_INPUT);
-    assert!(!ended.stderr.contains("--policies PATH"), "{ended:?}");
-}
