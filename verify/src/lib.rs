@@ -12,6 +12,7 @@ pub mod oci;
 pub mod ordered;
 pub mod sigstore;
 pub mod text;
+pub mod timestamp;
 pub mod tuf;
 mod unavailable;
 mod verified;

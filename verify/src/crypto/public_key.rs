@@ -2,8 +2,10 @@
 //! in a second encoding, are refused.
 
 use ring::signature::{
-    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, ED25519,
-    RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256, UnparsedPublicKey, VerificationAlgorithm,
+    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA384_ASN1, ECDSA_P384_SHA256_ASN1,
+    ECDSA_P384_SHA384_ASN1, ECDSA_P384_SHA384_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384,
+    RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512,
+    UnparsedPublicKey, VerificationAlgorithm,
 };
 
 use super::der::{Element, Reader, element, tag};
@@ -46,10 +48,18 @@ pub(crate) enum SignatureAlgorithm {
     EcdsaSha256,
     /// ECDSA with either curve. The signature is DER (RFC 3279 §2.2.3), and never r and s alone.
     EcdsaSha256Der,
+    /// ECDSA with P-384 alone. The signature is r and s, 48 bytes each, and never DER.
+    EcdsaSha384,
     /// ECDSA with P-384 alone. The signature is DER.
     EcdsaSha384Der,
+    /// ECDSA with either curve, as in certificates. The signature is DER.
+    EcdsaAnySha384Der,
     RsaPssSha256,
+    RsaPssSha384,
+    RsaPssSha512,
     RsaPkcs1Sha256,
+    RsaPkcs1Sha384,
+    RsaPkcs1Sha512,
     Ed25519,
 }
 
@@ -95,7 +105,10 @@ impl PublicKey {
 
     /// Has this key made the signature over `message`? An algorithm of another kind of key has not.
     pub(crate) fn verifies(&self, algorithm: SignatureAlgorithm, message: &[u8], signature: &[u8]) -> bool {
-        use SignatureAlgorithm::{EcdsaSha256, EcdsaSha256Der, EcdsaSha384Der, Ed25519, RsaPkcs1Sha256, RsaPssSha256};
+        use SignatureAlgorithm::{
+            EcdsaAnySha384Der, EcdsaSha256, EcdsaSha256Der, EcdsaSha384, EcdsaSha384Der, Ed25519, RsaPkcs1Sha256,
+            RsaPkcs1Sha384, RsaPkcs1Sha512, RsaPssSha256, RsaPssSha384, RsaPssSha512,
+        };
         let check = |algorithm: &'static dyn VerificationAlgorithm, key: &[u8], signature: &[u8]| {
             UnparsedPublicKey::new(algorithm, key).verify(message, signature).is_ok()
         };
@@ -105,12 +118,22 @@ impl PublicKey {
             (Self::P384(point), EcdsaSha256) => {
                 p384_der(signature).is_some_and(|der| check(&ECDSA_P384_SHA256_ASN1, point, &der))
             }
-            (Self::P256(_) | Self::P384(_), EcdsaSha256Der | EcdsaSha384Der) if !is_der(signature) => false,
+            (Self::P384(point), EcdsaSha384) => check(&ECDSA_P384_SHA384_FIXED, point, signature),
+            (Self::P256(_) | Self::P384(_), EcdsaSha256Der | EcdsaSha384Der | EcdsaAnySha384Der)
+                if !is_der(signature) =>
+            {
+                false
+            }
+            (Self::P256(point), EcdsaAnySha384Der) => check(&ECDSA_P256_SHA384_ASN1, point, signature),
             (Self::P256(point), EcdsaSha256Der) => check(&ECDSA_P256_SHA256_ASN1, point, signature),
             (Self::P384(point), EcdsaSha256Der) => check(&ECDSA_P384_SHA256_ASN1, point, signature),
-            (Self::P384(point), EcdsaSha384Der) => check(&ECDSA_P384_SHA384_ASN1, point, signature),
+            (Self::P384(point), EcdsaSha384Der | EcdsaAnySha384Der) => check(&ECDSA_P384_SHA384_ASN1, point, signature),
             (Self::Rsa { pkcs1, .. }, RsaPssSha256) => check(&RSA_PSS_2048_8192_SHA256, pkcs1, signature),
+            (Self::Rsa { pkcs1, .. }, RsaPssSha384) => check(&RSA_PSS_2048_8192_SHA384, pkcs1, signature),
+            (Self::Rsa { pkcs1, .. }, RsaPssSha512) => check(&RSA_PSS_2048_8192_SHA512, pkcs1, signature),
             (Self::Rsa { pkcs1, .. }, RsaPkcs1Sha256) => check(&RSA_PKCS1_2048_8192_SHA256, pkcs1, signature),
+            (Self::Rsa { pkcs1, .. }, RsaPkcs1Sha384) => check(&RSA_PKCS1_2048_8192_SHA384, pkcs1, signature),
+            (Self::Rsa { pkcs1, .. }, RsaPkcs1Sha512) => check(&RSA_PKCS1_2048_8192_SHA512, pkcs1, signature),
             (Self::Ed25519(raw), Ed25519) => check(&ED25519, raw, signature),
             _ => false,
         }
@@ -131,6 +154,8 @@ impl PublicKey {
 /// A public key in a certificate or in a file, of any kind (RFC 5280 §4.1.2.7).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SubjectPublicKeyInfo<'a> {
+    /// All of it, with its tag.
+    pub(crate) der: &'a [u8],
     /// The whole `AlgorithmIdentifier`.
     algorithm: &'a [u8],
     bytes: &'a [u8],
@@ -138,18 +163,19 @@ pub(crate) struct SubjectPublicKeyInfo<'a> {
 
 impl<'a> SubjectPublicKeyInfo<'a> {
     pub(crate) fn read(reader: &mut Reader<'a>) -> Option<Self> {
-        reader.within(tag::SEQUENCE, |info| {
+        let whole = reader.any().filter(|info| info.tag == tag::SEQUENCE)?;
+        Reader::all(whole.content, |info| {
             let mut inner = *info;
             inner.within(tag::SEQUENCE, Reader::algorithm)?;
-            let Element { whole, .. } = info.any()?;
-            Some(Self { algorithm: whole, bytes: info.bytes()? })
+            let Element { whole: algorithm, .. } = info.any()?;
+            Some(Self { der: whole.whole, algorithm, bytes: info.bytes()? })
         })
     }
 
     /// The key, if it is of a kind that is verified. One key has one encoding and so one canonical ID: a second spelling
     /// would count as a second key.
     pub(crate) fn public_key(self) -> Option<PublicKey> {
-        let Self { algorithm, bytes } = self;
+        let Self { algorithm, bytes, .. } = self;
         match (algorithm, bytes.first()) {
             (P256, Some(4)) if bytes.len() == 65 => Some(PublicKey::P256(bytes.to_vec())),
             (P384, Some(4)) if bytes.len() == 97 => Some(PublicKey::P384(bytes.to_vec())),
