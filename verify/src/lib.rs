@@ -8,6 +8,7 @@ mod crypto;
 pub mod heap_size;
 pub mod image;
 mod json;
+pub mod notation;
 pub mod oci;
 pub mod ordered;
 pub mod sigstore;

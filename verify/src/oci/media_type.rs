@@ -12,6 +12,8 @@ pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.
 pub const COSIGN_PAYLOAD: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 /// A Sigstore bundle, version 0.3.
 pub const SIGSTORE_BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
+/// A signature of Notation, as the type of an artifact or of a config.
+pub const NOTATION_SIGNATURE: &str = "application/vnd.cncf.notary.signature";
 /// The empty JSON object, `{}`: the config of manifests that are no images.
 pub const OCI_EMPTY: &str = "application/vnd.oci.empty.v1+json";
 

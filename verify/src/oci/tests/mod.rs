@@ -3,6 +3,7 @@
 mod descriptor;
 mod filter;
 mod image;
+mod notation;
 mod properties;
 mod referrers;
 mod signature_manifest;
