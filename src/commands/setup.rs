@@ -17,6 +17,7 @@ use crate::metrics::Metrics;
 use crate::schemes::Schemes;
 use crate::schemes::cosign::Cosign;
 use crate::schemes::evidence::EvidenceStore;
+use crate::schemes::image_signatures::ImageSignatures;
 use crate::schemes::notary::scheme::NotaryV1;
 use crate::schemes::notary::{Notary, NotaryError};
 use crate::webhook::Engine;
@@ -31,7 +32,9 @@ pub fn engine(config: &Config, waiting: Arc<Waiting>, metrics: Arc<Metrics>) -> 
         AskApi::Yes => Some(api(Purpose::Credentials)?),
     };
     let evidence = Arc::new(EvidenceStore::new(config.evidence(Arc::clone(&metrics))).beside(&service));
-    let cosign = Cosign::new(service.shared(), evidence, config.cosign(secrets_api.clone().map(ClusterSigners::new)));
+    let image_signatures = Arc::new(ImageSignatures::new(service.shared(), evidence, config.image_signatures()));
+    let cosign =
+        Cosign::new(Arc::clone(&image_signatures), config.cosign(secrets_api.clone().map(ClusterSigners::new)));
     let notary_v1 = NotaryV1 {
         service,
         secrets: SecretStore::new(config.secrets.clone()),
@@ -42,7 +45,7 @@ pub fn engine(config: &Config, waiting: Arc<Waiting>, metrics: Arc<Metrics>) -> 
     };
     let evaluator = Evaluator {
         policies: PoliciesInForce::default(),
-        schemes: Schemes { notary_v1, cosign },
+        schemes: Schemes { notary_v1, image_signatures, cosign },
         credentials: MountedCredentials::new(Some(config.mounted_credentials.clone())).counted_by(Arc::clone(&metrics)),
         pull_secrets: secrets_api.map(PulledConfigs::new),
         own_namespace: config.namespace.clone(),

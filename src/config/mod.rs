@@ -34,7 +34,7 @@ use crate::metrics::Metrics;
 use crate::policy::PolicyPlaces;
 use crate::registry::oci::places::Registries;
 use crate::schemes::notary::servers::TrustServers;
-use crate::schemes::{Mode, WhenUnavailable, cosign, evidence, notary};
+use crate::schemes::{Mode, WhenUnavailable, cosign, evidence, image_signatures, notary};
 use crate::server::Settings;
 use crate::yaml;
 use crate::yaml::tree::Node;
@@ -249,12 +249,15 @@ impl Config {
 
     /// The settings of the cosign scheme.
     pub fn cosign(&self, cluster_signers: Option<ClusterSigners>) -> cosign::Settings {
-        cosign::Settings {
+        cosign::Settings { secrets: SecretStore::new(self.secrets.clone()), cluster_signers }
+    }
+
+    /// The settings of all schemes that read registries.
+    pub fn image_signatures(&self) -> image_signatures::Settings {
+        image_signatures::Settings {
             registries: self.registries.clone(),
             refresh_after: self.trust.refresh_after,
             when_unavailable: self.trust.when_unavailable,
-            secrets: SecretStore::new(self.secrets.clone()),
-            cluster_signers,
         }
     }
 

@@ -164,8 +164,8 @@ fn the_keys_of_trust_data_count_for_signatures_as_well() {
     let evidence = config.evidence(Arc::new(Metrics::new()));
     assert_eq!((evidence.memory, evidence.cache_bytes), (8 << 20, 64 << 20));
     assert_eq!(evidence.cache.as_deref(), Some(Path::new("/c")));
-    let cosign = config.cosign(None);
-    assert_eq!((cosign.refresh_after, cosign.when_unavailable), (Duration::from_secs(60), WhenUnavailable::Deny));
+    let read = config.image_signatures();
+    assert_eq!((read.refresh_after, read.when_unavailable), (Duration::from_secs(60), WhenUnavailable::Deny));
 }
 
 /// No key of the schema is without effect, and none that is read is missing there.

@@ -16,6 +16,7 @@ use crate::base::context::Deadline;
 use crate::keychain::Keychain;
 use crate::schemes::notary::trust_server::TrustServer;
 use cosign::scheme::Cosign;
+use image_signatures::ImageSignatures;
 use notary::scheme::NotaryV1;
 use portreeve_verify::image::{Glob, Reference};
 use portreeve_verify::tuf::{Gun, Repository};
@@ -23,6 +24,7 @@ use portreeve_verify::{Unavailable, VerifiedDigest};
 
 pub mod cosign;
 pub(crate) mod evidence;
+pub mod image_signatures;
 pub(crate) mod memory_budget;
 pub mod notary;
 pub mod shared;
@@ -208,6 +210,8 @@ pub trait Scheme {
 pub struct Schemes {
     /// Notary v1.
     pub notary_v1: NotaryV1,
+    /// Signatures in registries.
+    pub image_signatures: Arc<ImageSignatures>,
     /// cosign.
     pub cosign: Cosign,
 }
@@ -328,7 +332,7 @@ enum Data {
         released_by: &'static str,
         repository: Arc<Repository>,
     },
-    Cosign(cosign::Signed),
+    ImageSignatures(image_signatures::Signed),
 }
 
 /// A key that an operator can pin in a policy.
@@ -344,7 +348,7 @@ impl Evidence {
     pub fn statement(&self) -> String {
         match &self.0 {
             Data::NotaryV1 { tag, released_by, .. } => format!("tag {tag}, released by {released_by}"),
-            Data::Cosign(signed) => signed.statement(),
+            Data::ImageSignatures(signed) => signed.statement(),
         }
     }
 
@@ -352,7 +356,7 @@ impl Evidence {
     pub fn tag(&self) -> Option<&str> {
         match &self.0 {
             Data::NotaryV1 { tag, .. } => Some(tag),
-            Data::Cosign(_) => None,
+            Data::ImageSignatures(_) => None,
         }
     }
 
@@ -360,7 +364,7 @@ impl Evidence {
     pub fn released_by(&self) -> Option<&str> {
         match &self.0 {
             Data::NotaryV1 { released_by, .. } => Some(released_by),
-            Data::Cosign(_) => None,
+            Data::ImageSignatures(_) => None,
         }
     }
 
@@ -370,7 +374,7 @@ impl Evidence {
             Data::NotaryV1 { repository, .. } => {
                 repository.expiries().into_iter().map(|expiry| (expiry.role, expiry.expires)).collect()
             }
-            Data::Cosign(_) => Vec::new(),
+            Data::ImageSignatures(_) => Vec::new(),
         }
     }
 
@@ -380,7 +384,7 @@ impl Evidence {
             Data::NotaryV1 { repository, .. } => {
                 repository.root_key_ids().into_iter().map(|id| Pin { key_id: id.hex() }).collect()
             }
-            Data::Cosign(_) => Vec::new(),
+            Data::ImageSignatures(_) => Vec::new(),
         }
     }
 
@@ -388,7 +392,7 @@ impl Evidence {
     pub fn findings(&self) -> Vec<Finding> {
         match &self.0 {
             Data::NotaryV1 { .. } => Vec::new(),
-            Data::Cosign(signed) => signed.findings(),
+            Data::ImageSignatures(signed) => signed.findings(),
         }
     }
 }

@@ -173,7 +173,7 @@ impl StoredSignatures {
         let (Some(Subject::Registry { .. }), Some(image)) = (&evaluation.subject, &evaluation.reference) else {
             return None;
         };
-        let stored = engine.evaluator().schemes.cosign.stored(image, deadline, now)?;
+        let stored = engine.evaluator().schemes.image_signatures.stored(image, deadline, now)?;
         let age_seconds = stored.age.map(|age| age.as_secs());
         Some(Self { digest: stored.digest.to_string(), count: stored.signatures, age_seconds })
     }

@@ -11,8 +11,10 @@ use crate::commands::setup::standalone_engine;
 use crate::commands::{ExitStatus, check, complain, print};
 use crate::config::Config;
 use crate::schemes::Refusal;
-use crate::schemes::cosign::export::{Export, ExportRequest, Signatures};
+use crate::schemes::image_signatures::Requirement;
+use crate::schemes::image_signatures::export::{Export, ExportRequest, Signatures};
 use portreeve_verify::image::Reference;
+use portreeve_verify::sigstore;
 use portreeve_verify::text::printable;
 
 /// The arguments.
@@ -74,11 +76,17 @@ fn export(config: &Config, wanted: &WantedImages, timeout: Duration) -> Result<S
     let mut writer = LayoutWriter::open(&wanted.directory)?;
     let engine = standalone_engine(config).map_err(|error| bad("the configuration", error.to_string()))?;
     let evaluator = engine.evaluator();
+    let required = Requirement::Cosign(sigstore::Requirement {
+        signers: &signers,
+        threshold: None,
+        annotations: &Default::default(),
+        repository: None,
+    });
     let mut exports = Vec::new();
     for image in &images {
         let deadline = Deadline::after(timeout);
-        let request = ExportRequest { image, signers: &signers, keychain: &evaluator.credentials, deadline };
-        exports.push(evaluator.schemes.cosign.export(&request).map_err(Failed::Refused)?);
+        let request = ExportRequest { image, required, keychain: &evaluator.credentials, deadline };
+        exports.push(evaluator.schemes.image_signatures.export(&request).map_err(Failed::Refused)?);
     }
     let mut told = String::new();
     for (image, export) in images.iter().zip(&exports) {

@@ -20,6 +20,7 @@ use crate::kube::signer_secrets::SecretStore;
 use crate::metrics::Metrics;
 use crate::registry::oci::places::Registries;
 use crate::schemes::evidence::{self, EvidenceStore};
+use crate::schemes::image_signatures::{self, ImageSignatures};
 use crate::schemes::notary::{self, Notary};
 use crate::schemes::{Freshness, Query, Refusal, Scheme as _, Trace, Verified, WhenUnavailable};
 use portreeve_verify::image::Reference;
@@ -90,7 +91,7 @@ impl Bench {
 
     /// Another process over the same cache.
     fn restart(&mut self, options: &Options) {
-        self.cosign.evidence.settle();
+        self.cosign.images.evidence.settle();
         self.cosign = make(&self.scratch, options);
     }
 
@@ -177,14 +178,14 @@ fn make(scratch: &Scratch, options: &Options) -> Cosign {
         metrics: Arc::clone(&metrics),
     });
     let registries = Registries::new(BTreeMap::new(), options.signatures.clone(), PlainHttp::Refused).unwrap();
-    let settings = Settings {
+    let settings = image_signatures::Settings {
         registries,
         refresh_after: options.refresh_after,
         when_unavailable: WhenUnavailable::Deny,
-        secrets: SecretStore::new(scratch.path().join("secrets")),
-        cluster_signers: None,
     };
-    Cosign::new(notary.unwrap().shared(), Arc::new(evidence), settings)
+    let images = Arc::new(ImageSignatures::new(notary.unwrap().shared(), Arc::new(evidence), settings));
+    let secrets = SecretStore::new(scratch.path().join("secrets"));
+    Cosign::new(images, Settings { secrets, cluster_signers: None })
 }
 
 fn rule_of(signers: &[(&str, &Key)]) -> Rule {

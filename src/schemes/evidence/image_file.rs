@@ -18,11 +18,12 @@ use std::sync::Arc;
 use super::record::{Record, SignatureId};
 use super::sealed::Unusable::{self, Damaged};
 use super::sealed::{sealed, unsealed};
+use super::signature::{Signature, SignatureForm};
 use portreeve_verify::heap_size::as_u64;
 use portreeve_verify::image::Sha256;
 use portreeve_verify::oci::candidates::{bundle_layer, payload_layers};
 use portreeve_verify::oci::{Image, MAX_CANDIDATES, SignatureManifest, media_type};
-use portreeve_verify::sigstore::{Signature, SignatureFormat};
+use portreeve_verify::sigstore;
 
 /// The largest file.
 pub(super) const MAX_BYTES: usize = 1 << 20;
@@ -66,8 +67,8 @@ impl<'a> ImageFile<'a> {
             let line = Line([words.next(), words.next(), words.next()]);
             match kind {
                 Some("image") if image.is_none() => image = Some(line.image()?),
-                Some("layer") => ids.push(line.id(SignatureFormat::Layer)?),
-                Some("bundle") => ids.push(line.id(SignatureFormat::Bundle)?),
+                Some("layer") => ids.push(line.id(SignatureForm::Layer)?),
+                Some("bundle") => ids.push(line.id(SignatureForm::Bundle)?),
                 Some("part") if parts.len() < MAX_PARTS => {
                     let (part, rest) = body.split_at_checked(line.size()?).ok_or(Damaged("it is too short"))?;
                     if Sha256::of(part) != line.digest(0)? {
@@ -110,10 +111,7 @@ impl<'a> ImageFile<'a> {
             add(self.image.digest, manifest);
         }
         for Stored { id, manifest, blob } in self.signatures.get(first..).unwrap_or_default() {
-            let kind = match id.format {
-                SignatureFormat::Layer => "layer",
-                SignatureFormat::Bundle => "bundle",
-            };
+            let kind = id.form.word();
             header.push_str(&format!("{kind} {} {} {}\n", id.manifest.hex(), id.layer, id.blob.hex()));
             add(id.manifest, manifest);
             add(id.blob, blob);
@@ -135,22 +133,21 @@ impl<'a> ImageFile<'a> {
         for Stored { id, manifest, blob } in &self.signatures {
             let manifest = SignatureManifest::read(manifest, None, Some(id.manifest));
             let manifest = manifest.map_err(|_| Damaged("a manifest in it cannot be read"))?;
-            let layer = match id.format {
-                SignatureFormat::Layer => {
-                    payload_layers(&manifest).ok().and_then(|layers| layers.get(id.layer).copied())
-                }
-                SignatureFormat::Bundle => bundle_layer(&manifest, self.image.digest).ok(),
+            let layer = match id.form {
+                SignatureForm::Layer => payload_layers(&manifest).ok().and_then(|layers| layers.get(id.layer).copied()),
+                SignatureForm::Bundle => bundle_layer(&manifest, self.image.digest).ok(),
             };
             let layer = layer.filter(|layer| layer.digest == id.blob && layer.size == as_u64(blob.len()));
             let layer = layer.ok_or(Damaged("a manifest in it has another layer"))?;
-            let signature = match id.format {
-                SignatureFormat::Layer => {
+            let signature = match id.form {
+                SignatureForm::Layer => {
                     let known = payload.take_if(|(digest, _)| *digest == id.blob);
                     let (_, bytes) = payload.insert(known.unwrap_or_else(|| (id.blob, Arc::from(*blob))));
-                    Signature::from_layer(&manifest, layer, Arc::clone(bytes))
+                    sigstore::Signature::from_layer(&manifest, layer, Arc::clone(bytes))
                 }
-                SignatureFormat::Bundle => Signature::from_bundle(&manifest, blob.to_vec()),
+                SignatureForm::Bundle => sigstore::Signature::from_bundle(&manifest, blob.to_vec()),
             };
+            let signature = signature.map(Signature::Sigstore);
             signatures.push((*id, Arc::new(signature.map_err(|_| Damaged("a signature in it cannot be read"))?)));
         }
         Ok(Record::new(self.image.clone(), self.manifest.map(Arc::from), signatures))
@@ -181,7 +178,7 @@ impl Line<'_> {
         Ok(Image { digest: self.digest(0)?, media_type: media_type.to_owned(), size: as_u64(self.size()?) })
     }
 
-    fn id(&self, format: SignatureFormat) -> Result<SignatureId, Unusable> {
-        Ok(SignatureId { format, manifest: self.digest(0)?, layer: self.size()?, blob: self.digest(2)? })
+    fn id(&self, form: SignatureForm) -> Result<SignatureId, Unusable> {
+        Ok(SignatureId { form, manifest: self.digest(0)?, layer: self.size()?, blob: self.digest(2)? })
     }
 }

@@ -34,9 +34,11 @@ mod image_file;
 mod memory;
 mod record;
 mod sealed;
+mod signature;
 mod tag_file;
 
 pub(crate) use record::{FoundSignature, Record};
+pub(crate) use signature::{Signature, SignatureForm};
 
 /// How often a new time of confirmation alone is written.
 const CONFIRM_EVERY: SignedDuration = SignedDuration::from_secs(60);

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use super::signature::{Signature, SignatureForm};
 use portreeve_verify::heap_size::{allocation, inline_size};
 use portreeve_verify::image::Sha256;
 use portreeve_verify::oci::{Image, MAX_CANDIDATES};
-use portreeve_verify::sigstore::{Signature, SignatureFormat};
 
 /// The evidence of one image.
 #[derive(Clone, Debug)]
@@ -36,8 +36,8 @@ pub(crate) struct FoundSignature {
 
 /// Identifies a signature of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct SignatureId {
-    pub(super) format: SignatureFormat,
+pub(crate) struct SignatureId {
+    pub(super) form: SignatureForm,
     pub(super) manifest: Sha256,
     /// The number of its layer.
     pub(super) layer: usize,
@@ -45,9 +45,10 @@ pub(super) struct SignatureId {
 }
 
 impl FoundSignature {
-    pub(super) fn id(&self) -> SignatureId {
-        let (format, manifest) = (self.signature.format(), self.signature.manifest());
-        SignatureId { format, manifest, layer: self.layer, blob: self.blob.0 }
+    /// Which one it is.
+    pub(crate) fn id(&self) -> SignatureId {
+        let (form, manifest) = (self.signature.form(), self.signature.manifest());
+        SignatureId { form, manifest, layer: self.layer, blob: self.blob.0 }
     }
 
     /// The size of its bytes.
@@ -57,7 +58,8 @@ impl FoundSignature {
 }
 
 impl Record {
-    pub(super) fn new(
+    /// The evidence that these signatures are.
+    pub(crate) fn new(
         image: Image,
         manifest: Option<Arc<[u8]>>,
         signatures: impl IntoIterator<Item = (SignatureId, Arc<Signature>)>,

@@ -10,7 +10,7 @@ use super::*;
 use crate::base::files::scratch::Scratch;
 use portreeve_verify::oci::candidates::{bundle_layer, payload_layers};
 use portreeve_verify::oci::{SignatureManifest, media_type};
-use portreeve_verify::sigstore::{Requirement, Signature, SignedImage, Signer, SigstoreKey};
+use portreeve_verify::sigstore::{self, Requirement, SignedImage, Signer, SigstoreKey};
 
 mod damage;
 mod disk;
@@ -69,18 +69,21 @@ fn image(image: &cosign::Image) -> Image {
 fn found(image: &cosign::Image, artifact: &Artifact) -> Vec<FoundSignature> {
     let manifest = SignatureManifest::read(&artifact.manifest, None, None).unwrap();
     let found = |signature, layer: usize| FoundSignature {
-        signature: Arc::new(signature),
+        signature: Arc::new(Signature::Sigstore(signature)),
         manifest: artifact.manifest.as_slice().into(),
         layer,
         blob: (Sha256::of(&artifact.blobs[layer]), artifact.blobs[layer].as_slice().into()),
     };
     if manifest.artifact_type.is_some() {
         bundle_layer(&manifest, digest(image)).unwrap();
-        return vec![found(Signature::from_bundle(&manifest, artifact.blobs[0].clone()).unwrap(), 0)];
+        return vec![found(sigstore::Signature::from_bundle(&manifest, artifact.blobs[0].clone()).unwrap(), 0)];
     }
     let layers = payload_layers(&manifest).unwrap();
     let parsed = layers.iter().enumerate().map(|(number, layer)| {
-        found(Signature::from_layer(&manifest, layer, artifact.blobs[number].as_slice().into()).unwrap(), number)
+        found(
+            sigstore::Signature::from_layer(&manifest, layer, artifact.blobs[number].as_slice().into()).unwrap(),
+            number,
+        )
     });
     parsed.collect()
 }
@@ -101,7 +104,10 @@ fn is_signed(record: &Record, key: &Key) -> bool {
     let signers = [Signer { name: "plant".to_owned(), key: SigstoreKey::from_pem(&key.public_pem()).unwrap() }];
     let annotations = BTreeMap::new();
     let requirement = Requirement { signers: &signers, threshold: None, annotations: &annotations, repository: None };
-    let signatures: Vec<_> = record.signatures.iter().map(Arc::as_ref).collect();
+    let signatures = record.signatures.iter().map(|signature| match &**signature {
+        Signature::Sigstore(signature) => signature,
+    });
+    let signatures: Vec<_> = signatures.collect();
     let image = SignedImage { digest: record.image.digest, manifest: record.manifest.as_deref() };
     requirement.verify(image, &signatures).is_ok()
 }

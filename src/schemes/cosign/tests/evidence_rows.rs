@@ -25,7 +25,7 @@ fn scheme_row_134_damaged_evidence_is_fetched_anew_or_unavailable() {
     bench.verdict().unwrap();
     let (rule, by_digest) = (bench.rule(), bench.by_digest());
     for away in [true, false] {
-        bench.cosign.evidence.settle();
+        bench.cosign.images.evidence.settle();
         let damaged = damage(&bench.scratch.path().join("cache"));
         assert!(damaged > 0, "nothing is stored");
         bench.restart(&options);
@@ -79,11 +79,11 @@ fn only_what_verified_is_kept_and_no_tag_of_an_unverified_image() {
     let digest = portreeve_verify::image::Sha256::new(bench.image.sha256());
     let soon = || Deadline::after(LONG);
     let tag = format!("{}:v1", bench.name());
-    assert!(bench.cosign.evidence.get(digest, soon()).is_none());
-    assert!(bench.cosign.evidence.tag(&tag, Timestamp::now(), soon()).is_none());
+    assert!(bench.cosign.images.evidence.get(digest, soon()).is_none());
+    assert!(bench.cosign.images.evidence.tag(&tag, Timestamp::now(), soon()).is_none());
     bench.verdict().unwrap();
-    assert_eq!(bench.cosign.evidence.get(digest, soon()).unwrap().signatures.len(), 1);
-    assert_eq!(bench.cosign.evidence.tag(&tag, Timestamp::now(), soon()).unwrap().digest, digest);
+    assert_eq!(bench.cosign.images.evidence.get(digest, soon()).unwrap().signatures.len(), 1);
+    assert_eq!(bench.cosign.images.evidence.tag(&tag, Timestamp::now(), soon()).unwrap().digest, digest);
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn statement_and_findings_say_what_counted() {
 fn the_disk_is_read_once_for_each_lookup() {
     static READS: AtomicUsize = AtomicUsize::new(0);
     let bench = Bench::with(&Options { refresh_after: Duration::ZERO, cache: true, ..Options::default() });
-    bench.cosign.evidence.before_reads(|| {
+    bench.cosign.images.evidence.before_reads(|| {
         READS.fetch_add(1, Ordering::Relaxed);
         Ok(())
     });

@@ -48,7 +48,7 @@ fn an_image_that_waits_for_memory_keeps_to_its_deadline() {
     let bench = Bench::with(&Options { refresh_after: Duration::ZERO, verify_memory: 12 << 20, ..Options::default() });
     bench.registry.attach(NAME, &bench.image, &large(&bench.image, &bench.alice));
     let server: Arc<str> = bench.registry.url().into();
-    let budget = &bench.cosign.shared.budget;
+    let budget = &bench.cosign.images.shared.budget;
     let part = crate::schemes::memory_budget::Part::Heavy;
     let held = budget.draw(part, &server, budget.most(), Deadline::after(LONG), &|| {}).ok().unwrap();
     let rule = bench.rule();

@@ -34,7 +34,7 @@ fn scheme_row_132_stored_evidence_verifies_a_digest_after_a_restart_without_use_
     let options = Options { cache: true, ..Options::default() };
     let mut bench = Bench::signed(&options);
     bench.verdict().unwrap();
-    bench.cosign.evidence.settle();
+    bench.cosign.images.evidence.settle();
     bench.registry.go_away();
     bench.restart(&options);
     let (rule, by_digest) = (bench.rule(), bench.by_digest());
@@ -106,7 +106,7 @@ fn scheme_row_135_after_a_restart_a_tag_stands_in_within_max_stale() {
     let options = Options { cache: true, ..Options::default() };
     let mut bench = Bench::signed(&options);
     bench.verdict().unwrap();
-    bench.cosign.evidence.settle();
+    bench.cosign.images.evidence.settle();
     bench.registry.go_away();
     for (max_stale, stands_in) in [(60 * MINUTE, true), (5 * MINUTE, false)] {
         bench.restart(&options);

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::collected::Tried;
+use super::kind::Kind;
 use crate::keychain::credentials::Credentials;
 use crate::registry::oci::places::Place;
 use crate::registry::oci::repository;
@@ -11,14 +12,16 @@ use crate::schemes::{Finding, Refusal};
 use portreeve_verify::image::Sha256;
 use portreeve_verify::{Unavailable, UnavailableCause};
 
-/// The key of a fetch. Credentials and rules are no part of it: what is fetched does not depend on rules, and a fetch with other
-/// credentials is made beside it.
+/// The key of a fetch. Credentials and rules are no part of it: what is fetched does not depend on rules, but for the kind of the
+/// signatures, and a fetch with other credentials is made beside it.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     pub(super) image: Place,
     /// `None` if it is the same.
     pub(super) signatures: Option<Place>,
     pub(super) wanted: Wanted,
+    /// The signatures that are fetched.
+    pub(super) kind: Kind,
 }
 
 /// What a reference names.

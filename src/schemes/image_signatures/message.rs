@@ -2,12 +2,13 @@
 //! to do.
 
 use super::collected::Collected;
+use super::kind::Kind;
+use super::requirement::Rejection;
 use crate::registry::oci::places::Place;
 use crate::registry::oci::repository::FetchError;
 use crate::schemes::{Finding, Refusal};
 use portreeve_verify::Unavailable;
 use portreeve_verify::image::{Reference, Sha256};
-use portreeve_verify::sigstore::SignatureRejection;
 
 /// The most signatures that a message tells of.
 const MAX_TOLD: usize = 4;
@@ -24,8 +25,9 @@ pub(super) fn of_place(place: &Place) -> String {
 pub(super) fn not_verified(
     image: &Reference,
     place: &Place,
+    kind: Kind,
     collected: &Collected,
-    rejection: &SignatureRejection,
+    rejection: &Rejection,
     is_empty: bool,
 ) -> Refusal {
     let digest = collected.image.digest;
@@ -47,9 +49,10 @@ pub(super) fn not_verified(
     };
     if is_empty {
         let message = format!(
-            "{} is not signed: {place} has no cosign signature for it{others}; sign it with `cosign sign --key … {}@{digest}`",
+            "{} is not signed: {place} has no {} signature for it{others}; sign it with {}",
             named(image, digest),
-            image.name()
+            kind.name(),
+            kind.sign(image, digest)
         );
         return Refusal::Rejected { code: "not-signed", message };
     }

@@ -1,5 +1,5 @@
-//! What was fetched about one image: its manifest, and its signatures so far. It does not depend on any policy, so all requests
-//! for the image share it.
+//! What was fetched about one image: its manifest, and its signatures so far. It depends on no policy but for the kind of
+//! signatures, so all requests for the image share it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

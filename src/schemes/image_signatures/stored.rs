@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::scheme::Cosign;
+use super::service::ImageSignatures;
 use crate::base::context::Deadline;
 use portreeve_verify::image::{Digest, Reference, Sha256};
 
@@ -19,7 +19,7 @@ pub struct Stored {
     pub signatures: usize,
 }
 
-impl Cosign {
+impl ImageSignatures {
     /// What is stored about an image, in memory or on the disk; `None` for nothing.
     pub fn stored(&self, image: &Reference, deadline: Deadline, now: Timestamp) -> Option<Stored> {
         let (digest, age) = match image.digest() {

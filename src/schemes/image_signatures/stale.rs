@@ -43,7 +43,7 @@ impl Lookup<'_> {
         let Some(verified) = self.by_evidence(digest, Freshness::Stale { age }) else {
             return refuse(&format!("the tag had the digest {digest}, and nothing is stored by which it is verified"));
         };
-        self.cosign.shared.metrics.stale_signature(age);
+        self.service.shared.metrics.stale_signature(age);
         Ok(verified)
     }
 }

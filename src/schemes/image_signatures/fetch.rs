@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::collect::Collector;
 use super::collected::{Collected, Tried};
 use super::flight::{Failure, Key, Scope, SideName, Wanted, is_general};
+use super::kind::Kind;
 use super::lookup::Lookup;
 use super::memory::{Account, Patience, SMALL, as_u64};
 use super::message;
@@ -53,11 +54,11 @@ impl Lookup<'_> {
     pub(super) fn fetch(&self, has_data: bool) -> Result<Met, Box<Failure>> {
         self.query.notice.give();
         let key = self.key();
-        let entry = self.cosign.flights.entry(&key);
+        let entry = self.service.flights.entry(&key);
         let fetched = self.fetch_by(&key, &entry, has_data);
-        self.cosign.flights.release(&key, entry);
+        self.service.flights.release(&key, entry);
         if fetched.as_ref().is_err_and(|failure| !failure.is_definite()) {
-            self.cosign.shared.metrics.signature_lookup(Source::Nowhere);
+            self.service.shared.metrics.signature_lookup(Source::Nowhere);
         }
         fetched
     }
@@ -68,7 +69,7 @@ impl Lookup<'_> {
             return Err(failure);
         }
         let deadline = self.fetch_deadline(has_data);
-        let _wait = self.cosign.shared.waiting.begin(deadline.request());
+        let _wait = self.service.shared.waiting.begin(deadline.request());
         let mut have = self.fetched_meanwhile(entry);
         let mut freshness = Freshness::Cached;
         // Once a fetch with other credentials was slow, only a fetch with the same credentials is joined.
@@ -77,7 +78,7 @@ impl Lookup<'_> {
             if let Some(collected) = &have {
                 match self.judge(collected) {
                     Ok(accepted) => {
-                        self.cosign.shared.metrics.signature_lookup(Source::Shared);
+                        self.service.shared.metrics.signature_lookup(Source::Shared);
                         self.keep(collected);
                         return Ok(Met::Fetched(Arc::clone(collected), accepted, freshness));
                     }
@@ -146,15 +147,15 @@ impl Lookup<'_> {
         let collected = match self.collect(key, have, leader.scope(), deadline) {
             Ok(collected) => collected,
             Err(failure) => {
-                self.cosign.refusals.record(known, &failure);
+                self.service.refusals.record(known, &failure);
                 leader.tell(&Err(failure.clone()));
                 return Err(failure);
             }
         };
         let judged = self.judge(&collected).map_err(|rejection| self.refuse(&collected, &rejection));
         match &judged {
-            Ok(_) => self.cosign.refusals.evict(known),
-            Err(failure) => self.cosign.refusals.record(known, failure),
+            Ok(_) => self.service.refusals.evict(known),
+            Err(failure) => self.service.refusals.record(known, failure),
         }
         let keep = || {
             if judged.is_ok() {
@@ -171,7 +172,7 @@ impl Lookup<'_> {
             leader.tell(&shared);
         }
         let accepted = judged?;
-        self.cosign.shared.metrics.signature_lookup(Source::Refreshed);
+        self.service.shared.metrics.signature_lookup(Source::Refreshed);
         Ok(Met::Fetched(collected, accepted, Freshness::Fetched))
     }
 
@@ -192,7 +193,7 @@ impl Lookup<'_> {
         };
         let collected = match self.sides.of_signatures() {
             SideName::Image => self.ask(SideName::Image, scope, deadline, &|repository, patience| {
-                self.parts(image(repository, patience)?, repository, patience)
+                self.parts(key.kind, image(repository, patience)?, repository, patience)
             }),
             SideName::Signatures => {
                 let collected = match &have {
@@ -202,7 +203,7 @@ impl Lookup<'_> {
                 match collected {
                     Ok(collected) if !self.is_enough(&collected) => {
                         self.ask(SideName::Signatures, scope, deadline, &|repository, patience| {
-                            self.parts(Arc::clone(&collected), repository, patience)
+                            self.parts(key.kind, Arc::clone(&collected), repository, patience)
                         })
                     }
                     collected => collected,
@@ -229,7 +230,7 @@ impl Lookup<'_> {
         repository: &dyn Repository,
         patience: Patience<'_>,
     ) -> Result<Arc<Collected>, FetchError> {
-        let account = Account::new(&self.cosign.shared.budget, &self.sides.image.place.to_string());
+        let account = Account::new(&self.service.shared.budget, &self.sides.image.place.to_string());
         let list = match (&key.wanted, self.sides.of_signatures()) {
             (Wanted::Digest(image), SideName::Image) => {
                 let taken = account.take(as_u64(SMALL), patience).map_err(FetchError::Unavailable)?;
@@ -259,6 +260,7 @@ impl Lookup<'_> {
     /// The image's signatures, as far as they are needed.
     fn parts(
         &self,
+        kind: Kind,
         mut collected: Arc<Collected>,
         repository: &dyn Repository,
         patience: Patience<'_>,
@@ -266,7 +268,7 @@ impl Lookup<'_> {
         while !self.is_enough(&collected) {
             let mut next = Collected::clone(&collected);
             let (image, account) = (collected.image.digest, &*collected.account);
-            let collector = Collector { repository, image, account, patience };
+            let collector = Collector { repository, image, kind, account, patience };
             match &collected.referrers {
                 None => next.referrers = Some(Arc::new(collector.referrers().map_err(FetchError::Unavailable)?)),
                 Some(referrers) => next.tags = Some(Arc::new(collector.tags(referrers))),
@@ -295,7 +297,7 @@ impl Lookup<'_> {
                 permit.responded();
             }
         };
-        let (client, sign_in) = (&self.cosign.shared.client, scope.sign_in(name));
+        let (client, sign_in) = (&self.service.shared.client, scope.sign_in(name));
         let repository = repository::open(client, side.place, side.credentials, deadline, permit.as_ref(), sign_in);
         run(&*repository, Patience { deadline, tell: &tell })
     }
@@ -351,12 +353,12 @@ impl Lookup<'_> {
 
     /// The definite failure of a fetch a moment ago, if it holds for this query.
     fn known_failure(&self, known: Sha256) -> Option<Box<Failure>> {
-        let failure = self.cosign.refusals.get(known, self.recheck_after())?;
+        let failure = self.service.refusals.get(known, self.recheck_after())?;
         self.would_try(&failure.tried).then_some(failure)
     }
 
     fn recheck_after(&self) -> Duration {
-        RECHECK_AFTER.min(self.cosign.settings.refresh_after)
+        RECHECK_AFTER.min(self.service.settings.refresh_after)
     }
 
     fn key(&self) -> Key {
@@ -369,6 +371,7 @@ impl Lookup<'_> {
             image: self.sides.image.place.clone(),
             signatures: self.sides.signatures.map(|side| side.place.clone()),
             wanted,
+            kind: self.requirement.kind(),
         }
     }
 
@@ -376,18 +379,8 @@ impl Lookup<'_> {
     fn negative_key(&self) -> Sha256 {
         let image = self.query.image;
         let (name, tag) = (image.repository().as_bytes(), image.tag().unwrap_or_default().as_bytes());
-        let threshold = self.requirement.threshold.map_or(0, |threshold| threshold.saturating_add(1)).to_le_bytes();
-        let signers = self.requirement.signers;
-        let ids: Vec<_> = signers.iter().map(|signer| signer.key.id()).collect();
-        let signers =
-            signers.iter().zip(&ids).flat_map(|(signer, id)| [signer.name.as_bytes(), id.as_bytes().as_slice()]);
-        let annotations =
-            self.requirement.annotations.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]);
         let digest = self.digest.as_ref().map_or(&[][..], |digest| digest.as_bytes().as_slice());
-        let same: &[u8] = if self.requirement.repository.is_some() { b"same" } else { b"" };
-        let count = ids.len().to_le_bytes();
-        let head = [name, tag, digest, same, threshold.as_slice(), count.as_slice()];
-        Sha256::of_parts(head.into_iter().chain(signers).chain(annotations))
+        Sha256::of_parts([name, tag, digest, self.requirement.id().as_bytes()])
     }
 
     /// The credentials that were looked up for this fetch, else those of the fetch before it.
@@ -410,7 +403,7 @@ impl Lookup<'_> {
     /// The server's state, as all requests share it. A layout has none.
     fn origin(&self, name: SideName) -> Option<Origin<'_>> {
         match self.sides.get(name).place {
-            Place::Registry { url, .. } => Some(self.cosign.shared.client.origin(url)),
+            Place::Registry { url, .. } => Some(self.service.shared.client.origin(url)),
             Place::Layout { .. } => None,
         }
     }

@@ -6,18 +6,18 @@ use super::collect::Collector;
 use super::collected::{Found, Part};
 use super::memory::{Account, Patience};
 use super::message;
-use super::scheme::Cosign;
-use super::signed::finding;
+use super::requirement::{Requirement, SignedImage};
+use super::service::ImageSignatures;
 use crate::base::context::Deadline;
 use crate::keychain::Keychain;
 use crate::keychain::credentials::Credentials;
 use crate::registry::oci::repository::{self, FetchError, Wanted};
 use crate::registry::sign_in::SignIn;
+use crate::schemes::evidence::SignatureForm;
 use crate::schemes::{Finding, Refusal};
 use portreeve_verify::Unavailable;
 use portreeve_verify::image::{Digest, Reference, Sha256};
 use portreeve_verify::oci::{Image, MAX_MANIFEST, SignatureManifest, signatures_tag};
-use portreeve_verify::sigstore::{Requirement, SignatureFormat, SignedImage, Signer};
 
 /// The largest configuration of a signature's manifest that is exported. Real ones have two bytes, or some hundred.
 const MAX_CONFIG: usize = 64 << 10;
@@ -27,8 +27,8 @@ const MAX_CONFIG: usize = 64 << 10;
 pub(crate) struct ExportRequest<'a> {
     /// The image.
     pub(crate) image: &'a Reference,
-    /// The signers, each of whom must have signed it.
-    pub(crate) signers: &'a [Signer],
+    /// What its signatures must meet.
+    pub(crate) required: Requirement<'a>,
     /// The credentials.
     pub(crate) keychain: &'a dyn Keychain,
     /// The time by which it must end.
@@ -61,10 +61,10 @@ pub(crate) struct Signatures {
     pub(crate) blobs: Vec<Arc<[u8]>>,
 }
 
-impl Cosign {
+impl ImageSignatures {
     /// Fetches an image with the signatures by these signers. An image that one of them did not sign is refused.
     pub(crate) fn export(&self, request: &ExportRequest<'_>) -> Result<Export, Refusal> {
-        let ExportRequest { image: reference, signers, keychain, deadline } = *request;
+        let ExportRequest { image: reference, required, keychain, deadline } = *request;
         let places =
             [self.settings.registries.image_place(reference), self.settings.registries.signature_place(reference)];
         let credentials = places.each_ref().map(|place| Credentials::new(keychain, place.credentials(), None));
@@ -77,7 +77,7 @@ impl Cosign {
         let wanted = match (reference.digest(), reference.tag()) {
             (Some(Digest::Sha256(digest)), _) => Wanted::Digest(digest),
             (Some(other), _) => {
-                let message = format!("cosign signs sha256 digests, so {other} cannot be exported");
+                let message = format!("{} signs sha256 digests, so {other} cannot be exported", required.kind().name());
                 return Err(Refusal::Rejected { code: "digest-not-signed", message });
             }
             (None, tag) => Wanted::Tag(tag.unwrap_or("latest")),
@@ -88,6 +88,7 @@ impl Cosign {
         let collector = Collector {
             repository: &*signatures,
             image: fetched.image.digest,
+            kind: required.kind(),
             account: &account,
             patience: Patience { deadline, tell: &|| {} },
         };
@@ -102,13 +103,12 @@ impl Cosign {
         if let Some(failed) = parts.iter().find_map(|part| part.failed.clone()) {
             return Err(unavailable(failed));
         }
-        let required = Requirement { signers, threshold: None, annotations: &Default::default(), repository: None };
-        let image = SignedImage { digest: fetched.image.digest, manifest: Some(&fetched.bytes) };
+        let image = SignedImage { image: &fetched.image, manifest: Some(&fetched.bytes) };
         let found: Vec<_> = parts.iter().flat_map(|part| &part.signatures).collect();
-        let all: Vec<_> = found.iter().map(|Found { found, .. }| &*found.signature).collect();
-        let mut findings: Vec<_> = all.iter().map(|signature| finding(&required, image, signature)).collect();
+        let mut all = found.iter().map(|Found { found, .. }| &*found.signature);
+        let mut findings: Vec<_> = all.clone().filter_map(|signature| required.finding(image, signature)).collect();
         findings.extend(parts.iter().flat_map(|part: &Part| part.passed_over.iter().cloned()));
-        if let Err(rejection) = required.verify(image, &all) {
+        if let Err(rejection) = required.verify(image, &mut all) {
             let place = message::of_place(signature_place);
             let mut message = format!("the image {reference} is not exported: {rejection} (asked {place})");
             for Finding { signature, passed_over, .. } in &findings {
@@ -118,7 +118,7 @@ impl Cosign {
         }
         let mut exported: Vec<Signatures> = Vec::new();
         for Found { found, .. } in found {
-            if required.signers_of(image, &found.signature).is_err() {
+            if !required.counts(image, &found.signature) {
                 continue;
             }
             let digest = found.signature.manifest();
@@ -140,7 +140,7 @@ impl Cosign {
                 digest,
                 manifest: Arc::clone(&found.manifest),
                 artifact_type: manifest.artifact_type,
-                tag: (found.signature.format() == SignatureFormat::Layer).then(|| signatures_tag(image.digest)),
+                tag: (found.signature.form() == SignatureForm::Layer).then(|| signatures_tag(image.image.digest)),
                 blobs,
             });
         }

@@ -7,18 +7,19 @@
 use std::sync::Arc;
 
 use super::collected::{Found, Part};
+use super::kind::Kind;
 use super::memory::{Account, Patience, Taken, as_u64, made, reading};
 use crate::base::side_by_side::{Slot, side_by_side};
 use crate::registry::oci::repository::{FetchError, FetchedSignatures, Repository, Wanted};
 use crate::schemes::Finding;
-use crate::schemes::evidence::FoundSignature;
+use crate::schemes::evidence::{FoundSignature, Signature};
 use portreeve_verify::Unavailable;
 use portreeve_verify::image::Sha256;
 use portreeve_verify::oci::candidates::{bundle_candidates, bundle_layer, payload_layers};
 use portreeve_verify::oci::{
     Descriptor, MAX_CANDIDATES, MAX_REFERRERS, MAX_SIGNATURE_MANIFEST, OciError, signatures_tag,
 };
-use portreeve_verify::sigstore::{MAX_BUNDLE, MAX_PAYLOAD, Signature};
+use portreeve_verify::sigstore::{self, MAX_BUNDLE, MAX_PAYLOAD};
 
 /// The most threads that fetch for one image.
 const THREADS: usize = 4;
@@ -31,6 +32,8 @@ pub(super) struct Collector<'a> {
     pub(super) repository: &'a dyn Repository,
     /// The image.
     pub(super) image: Sha256,
+    /// Which signatures.
+    pub(super) kind: Kind,
     /// The memory.
     pub(super) account: &'a Account,
     pub(super) patience: Patience<'a>,
@@ -117,7 +120,10 @@ impl Collector<'_> {
     /// The referrers of a list that may be bundles, without what the list says of them besides. A hostile list takes several
     /// times its bytes, so it is not kept while they are fetched.
     fn bundles(&self, part: &mut Part, list: &[Descriptor]) -> Vec<Descriptor> {
-        let candidates = bundle_candidates(list).unwrap_or_else(|error| {
+        let candidates = match self.kind {
+            Kind::Cosign => bundle_candidates(list),
+        };
+        let candidates = candidates.unwrap_or_else(|error| {
             part.refused = Some(self.refused(&error));
             Vec::new()
         });
@@ -212,8 +218,10 @@ impl Collector<'_> {
         manifest_taken.shrink(made(size));
         let (blob, taken) = self.blob(layer, MAX_BUNDLE)?;
         let kept: Arc<[u8]> = Arc::from(blob.as_slice());
-        let signature =
-            Signature::from_bundle(&manifest, blob).map_err(|error| unfit(error.code(), error.to_string()))?;
+        let signature = Signature::Sigstore(
+            sigstore::Signature::from_bundle(&manifest, blob)
+                .map_err(|error| unfit(error.code(), error.to_string()))?,
+        );
         taken.keep(kept.len() + heap_size(&signature));
         manifest_taken.keep(bytes.len());
         Ok(FoundSignature {
@@ -237,7 +245,8 @@ impl Collector<'_> {
         let kept: Arc<[u8]> = payload.into();
         for number in layers {
             let Some(layer) = manifest.manifest.layers.get(*number) else { continue };
-            match Signature::from_layer(&manifest.manifest, layer, Arc::clone(&kept)) {
+            match sigstore::Signature::from_layer(&manifest.manifest, layer, Arc::clone(&kept)).map(Signature::Sigstore)
+            {
                 Ok(signature) => {
                     // Each layer has claims of its own.
                     let memory = heap_size(&signature);

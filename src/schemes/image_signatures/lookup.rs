@@ -11,21 +11,20 @@ use super::collected::{Collected, Tried};
 use super::fetch::Met;
 use super::flight::{Failure, Sides};
 use super::message;
-use super::rule::Rule;
-use super::scheme::Cosign;
-use super::signed::{Required, Signed, finding};
+use super::requirement::{Rejection, Requirement, SignedImage};
+use super::service::ImageSignatures;
+use super::signed::Signed;
 use super::stored::tag_name;
 use crate::metrics::Source;
-use crate::schemes::evidence::{FoundSignature, Record, Tagged};
+use crate::schemes::evidence::{FoundSignature, Record, Signature, Tagged};
 use crate::schemes::{Data, Evidence, Finding, Freshness, Query, Refusal, Trace, Verified, WhenUnavailable};
 use portreeve_verify::image::Sha256;
-use portreeve_verify::sigstore::{Accepted, Requirement, Signature, SignatureRejection, SignedImage};
+use portreeve_verify::sigstore::Accepted;
 
 /// The lookup for one query.
 pub(super) struct Lookup<'a> {
-    pub(super) cosign: &'a Cosign,
+    pub(super) service: &'a ImageSignatures,
     pub(super) query: &'a Query<'a>,
-    pub(super) rule: &'a Rule,
     pub(super) requirement: Requirement<'a>,
     pub(super) sides: Sides<'a>,
     /// The digest of the reference.
@@ -48,9 +47,7 @@ impl Lookup<'_> {
         match self.fetch(remembered.is_some()) {
             Ok(Met::Fetched(collected, accepted, freshness)) => {
                 trace.findings = self.findings(&collected);
-                let signatures = self.counted(&collected).map(|found| Arc::clone(&found.signature)).collect();
-                let manifest = Arc::clone(&collected.manifest);
-                Ok(self.verified(accepted, signatures, Some(manifest), freshness))
+                Ok(self.verified(accepted, Arc::new(self.counted(&collected)), freshness))
             }
             Ok(Met::Kept(verified)) => Ok(*verified),
             Err(failure) => {
@@ -62,18 +59,18 @@ impl Lookup<'_> {
 
     /// The verdict without a fetch, if the digest is known or the tag was resolved a moment ago.
     fn by_memory(&self, remembered: Option<Tagged>) -> Option<Verified> {
-        let refresh_after = self.cosign.settings.refresh_after;
+        let refresh_after = self.service.settings.refresh_after;
         let is_fresh = |tagged: &Tagged| tagged.asked.is_some_and(|asked| asked <= refresh_after);
         let known = self.digest.or_else(|| remembered.filter(is_fresh).map(|tagged| tagged.digest));
         let verified = self.by_evidence(known?, Freshness::Cached)?;
-        self.cosign.shared.metrics.signature_lookup(Source::Remembered);
+        self.service.shared.metrics.signature_lookup(Source::Remembered);
         Some(verified)
     }
 
     /// The verdict by what another fetch has kept since this query looked.
     pub(super) fn kept_meanwhile(&self) -> Option<Verified> {
         let name = self.tag_name().filter(|_| self.digest.is_none());
-        let is_known = self.cosign.evidence.is_in_memory(self.digest, name.as_deref());
+        let is_known = self.service.evidence.is_in_memory(self.digest, name.as_deref());
         is_known.then(|| self.by_memory(self.remembered())).flatten()
     }
 
@@ -83,7 +80,7 @@ impl Lookup<'_> {
             return None;
         }
         let Query { now, deadline, notice, .. } = *self.query;
-        self.cosign.evidence.find_tag(&self.tag_name()?, now, deadline, notice)
+        self.service.evidence.find_tag(&self.tag_name()?, now, deadline, notice)
     }
 
     /// `registry.local:9001/plant/plc:v1`.
@@ -94,9 +91,10 @@ impl Lookup<'_> {
     /// The verdict by stored evidence, if that is enough.
     pub(super) fn by_evidence(&self, digest: Sha256, freshness: Freshness) -> Option<Verified> {
         let record = self.kept(digest)?;
-        let accepted = self.accepts(digest, record.manifest.as_deref(), &record.signatures).ok()?;
-        let Record { signatures, manifest, .. } = &*record;
-        Some(self.verified(accepted, signatures.clone(), manifest.clone(), freshness))
+        let Record { image, manifest, signatures, .. } = &*record;
+        let image = SignedImage { image, manifest: manifest.as_deref() };
+        let accepted = self.requirement.verify(image, &mut signatures.iter().map(Arc::as_ref)).ok()?;
+        Some(self.verified(accepted, record, freshness))
     }
 
     /// The evidence of this digest: from memory, else as this lookup has read it, else from the disk.
@@ -104,31 +102,20 @@ impl Lookup<'_> {
         let mut read = self.read.borrow_mut();
         match &*read {
             Some((known, record)) if *known == digest => {
-                self.cosign.evidence.in_memory(digest).or_else(|| record.clone())
+                self.service.evidence.in_memory(digest).or_else(|| record.clone())
             }
             _ => {
-                let record = self.cosign.evidence.find(digest, self.query.deadline, self.query.notice);
+                let record = self.service.evidence.find(digest, self.query.deadline, self.query.notice);
                 *read = Some((digest, record.clone()));
                 record
             }
         }
     }
 
-    /// Does stored evidence of this digest meet the rule? If not, why.
-    pub(super) fn accepts(
-        &self,
-        digest: Sha256,
-        manifest: Option<&[u8]>,
-        signatures: &[Arc<Signature>],
-    ) -> Result<Accepted, SignatureRejection> {
-        let signatures: Vec<&Signature> = signatures.iter().map(Arc::as_ref).collect();
-        self.requirement.verify(SignedImage { digest, manifest }, &signatures)
-    }
-
     /// Do the signatures that were fetched meet the rule, together with those that are kept?
-    pub(super) fn judge(&self, collected: &Collected) -> Result<Accepted, SignatureRejection> {
+    pub(super) fn judge(&self, collected: &Collected) -> Result<Accepted, Rejection> {
         let image = image_of(collected);
-        let kept = self.kept(image.digest);
+        let kept = self.kept(image.image.digest);
         let kept = kept.iter().flat_map(|record| &record.signatures).map(Arc::as_ref);
         let mut signatures: Vec<&Signature> = collected.signatures().map(|found| &*found.found.signature).collect();
         let fetched = signatures.len();
@@ -138,14 +125,15 @@ impl Lookup<'_> {
                 signatures.push(kept);
             }
         }
-        self.requirement.verify(image, &signatures)
+        self.requirement.verify(image, &mut signatures.into_iter())
     }
 
     /// The refusal of an image whose signatures have all been fetched.
-    pub(super) fn refuse(&self, collected: &Collected, rejection: &SignatureRejection) -> Box<Failure> {
+    pub(super) fn refuse(&self, collected: &Collected, rejection: &Rejection) -> Box<Failure> {
         let findings = self.findings(collected);
         let place = self.sides.get(self.sides.of_signatures()).place;
-        let refusal = message::not_verified(self.query.image, place, collected, rejection, findings.is_empty());
+        let (image, kind) = (self.query.image, self.requirement.kind());
+        let refusal = message::not_verified(image, place, kind, collected, rejection, findings.is_empty());
         Box::new(Failure { refusal, tried: collected.tried, resolved: Some(collected.image.digest), findings })
     }
 
@@ -154,57 +142,46 @@ impl Lookup<'_> {
         let image = image_of(collected);
         let counted: Vec<FoundSignature> = collected
             .signatures()
-            .filter(|found| self.counts(image, &found.found.signature) && found.keep())
+            .filter(|found| self.requirement.counts(image, &found.found.signature) && found.keep())
             .map(|found| found.found.clone())
             .collect();
         if !counted.is_empty() {
-            self.cosign.evidence.put(&collected.image, Some(&collected.manifest), &counted);
+            self.service.evidence.put(&collected.image, Some(&collected.manifest), &counted);
         }
         if self.digest.is_none()
             && collected.keep_tag()
             && let Some(name) = self.tag_name()
         {
-            self.cosign.evidence.put_tag(&name, collected.image.digest, collected.asked);
+            self.service.evidence.put_tag(&name, collected.image.digest, collected.asked);
         }
     }
 
-    /// The fetched signatures that one of the rule's signers made.
-    fn counted<'c>(&'c self, collected: &'c Collected) -> impl Iterator<Item = &'c FoundSignature> {
+    /// The fetched signatures that count under the rule.
+    fn counted(&self, collected: &Collected) -> Record {
         let image = image_of(collected);
         let found = collected.signatures().map(|found| &found.found);
-        found.filter(move |found| self.counts(image, &found.signature))
-    }
-
-    fn counts(&self, image: SignedImage<'_>, signature: &Signature) -> bool {
-        self.requirement.signers_of(image, signature).is_ok()
+        let counted = found.filter(|found| self.requirement.counts(image, &found.signature));
+        let signatures = counted.map(|found| (found.id(), Arc::clone(&found.signature)));
+        Record::new(collected.image.clone(), Some(Arc::clone(&collected.manifest)), signatures)
     }
 
     /// What was fetched, one by one.
     fn findings(&self, collected: &Collected) -> Vec<Finding> {
         let image = image_of(collected);
-        let read = collected.signatures().map(|found| finding(&self.requirement, image, &found.found.signature));
+        let read = collected.signatures().filter_map(|found| self.requirement.finding(image, &found.found.signature));
         let passed_over = collected.parts().flat_map(|part| part.passed_over.iter().cloned());
         read.chain(passed_over).collect()
     }
 
-    fn verified(
-        &self,
-        accepted: Accepted,
-        signatures: Vec<Arc<Signature>>,
-        manifest: Option<Arc<[u8]>>,
-        freshness: Freshness,
-    ) -> Verified {
-        let image = self.query.image;
+    fn verified(&self, accepted: Accepted, record: Arc<Record>, freshness: Freshness) -> Verified {
         let Accepted { digest, signers } = accepted;
         let signed = Signed {
-            digest: digest.sha256(),
-            manifest,
-            tag: image.tag().filter(|_| self.digest.is_none()).map(str::to_owned),
+            record,
+            tag: self.query.image.tag().filter(|_| self.digest.is_none()).map(str::to_owned),
             place: self.sides.image.place.to_string(),
-            signatures,
-            required: Required::new(self.rule, self.requirement.signers, image.repository()),
+            required: self.requirement.to_required(),
         };
-        Verified { digest, signers, freshness, evidence: Evidence(Data::Cosign(signed)) }
+        Verified { digest, signers, freshness, evidence: Evidence(Data::ImageSignatures(signed)) }
     }
 
     /// Are these the query's credentials as well? What depends on no credentials holds for all.
@@ -224,5 +201,5 @@ impl Lookup<'_> {
 }
 
 fn image_of(collected: &Collected) -> SignedImage<'_> {
-    SignedImage { digest: collected.image.digest, manifest: Some(&collected.manifest) }
+    SignedImage { image: &collected.image, manifest: Some(&collected.manifest) }
 }

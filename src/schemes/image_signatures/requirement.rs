@@ -1,0 +1,125 @@
+//! What a policy requires of the signatures that a registry keeps beside an image, whatever their scheme: each scheme's
+//! requirement, and the few questions that a lookup asks it.
+
+use std::fmt;
+
+use super::kind::Kind;
+use crate::schemes::evidence::{Signature, SignatureForm};
+use crate::schemes::{Finding, cosign};
+use portreeve_verify::image::Sha256;
+use portreeve_verify::oci::{Image, MAX_CANDIDATES};
+use portreeve_verify::sigstore::{self, Accepted, SignatureRejection};
+
+/// The image that signatures are to be about.
+#[derive(Clone, Copy)]
+pub(in crate::schemes) struct SignedImage<'a> {
+    pub(in crate::schemes) image: &'a Image,
+    /// Its manifest's bytes, if they are at hand.
+    pub(in crate::schemes) manifest: Option<&'a [u8]>,
+}
+
+/// What a policy requires, with all keys.
+#[derive(Clone, Copy)]
+pub(crate) enum Requirement<'a> {
+    Cosign(sigstore::Requirement<'a>),
+}
+
+/// The same, for messages and for people after the request.
+#[derive(Clone, Debug)]
+pub(in crate::schemes) enum Required {
+    Cosign(cosign::Required),
+}
+
+/// Why an image's signatures do not meet a requirement.
+pub(super) enum Rejection {
+    Cosign(SignatureRejection),
+}
+
+impl Requirement<'_> {
+    /// Which signatures count at all.
+    pub(super) fn kind(&self) -> Kind {
+        match self {
+            Self::Cosign(_) => Kind::Cosign,
+        }
+    }
+
+    /// Do these signatures meet it? Those of other kinds are not looked at.
+    pub(super) fn verify(
+        &self,
+        of: SignedImage<'_>,
+        signatures: &mut dyn Iterator<Item = &Signature>,
+    ) -> Result<Accepted, Rejection> {
+        let most = signatures.size_hint().1.unwrap_or(MAX_CANDIDATES).min(2 * MAX_CANDIDATES);
+        match self {
+            Self::Cosign(requirement) => {
+                let mut own = Vec::with_capacity(most);
+                own.extend(signatures.map(|signature| match signature {
+                    Signature::Sigstore(signature) => signature,
+                }));
+                requirement.verify(of.into(), &own).map_err(Rejection::Cosign)
+            }
+        }
+    }
+
+    /// Does a signature count?
+    pub(super) fn counts(&self, of: SignedImage<'_>, signature: &Signature) -> bool {
+        match (self, signature) {
+            (Self::Cosign(requirement), Signature::Sigstore(signature)) => {
+                requirement.signers_of(of.into(), signature).is_ok()
+            }
+        }
+    }
+
+    /// A signature, and who made it or why it does not count; `None` for one of another kind.
+    pub(super) fn finding(&self, of: SignedImage<'_>, signature: &Signature) -> Option<Finding> {
+        let kind = match signature.form() {
+            SignatureForm::Layer => "signature",
+            SignatureForm::Bundle => "bundle",
+        };
+        let (signers, passed_over) = match (self, signature) {
+            (Self::Cosign(requirement), Signature::Sigstore(signature)) => {
+                match requirement.signers_of(of.into(), signature) {
+                    Ok(signers) => (signers, None),
+                    Err(why) => (Vec::new(), Some(why.to_string())),
+                }
+            }
+        };
+        Some(Finding { signature: format!("{kind} in {}", signature.manifest()), signers, passed_over })
+    }
+
+    /// The hash of all that it requires.
+    pub(super) fn id(&self) -> Sha256 {
+        match self {
+            Self::Cosign(requirement) => cosign::required::id(requirement),
+        }
+    }
+
+    /// For use after the request.
+    pub(super) fn to_required(self) -> Required {
+        match self {
+            Self::Cosign(requirement) => Required::Cosign(cosign::Required::from(requirement)),
+        }
+    }
+}
+
+impl Required {
+    pub(super) fn as_ref(&self) -> Requirement<'_> {
+        match self {
+            Self::Cosign(required) => Requirement::Cosign(required.as_ref()),
+        }
+    }
+}
+
+impl<'a> From<SignedImage<'a>> for sigstore::SignedImage<'a> {
+    fn from(SignedImage { image, manifest }: SignedImage<'a>) -> Self {
+        Self { digest: image.digest, manifest }
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cosign(rejection) => rejection.fmt(f),
+        }
+    }
+}
