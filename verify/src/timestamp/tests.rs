@@ -1,0 +1,5 @@
+//! Time stamps of a test authority, of openssl, and of those that signed the samples beside the checkout.
+
+mod drafts;
+mod rows;
+mod vectors;
