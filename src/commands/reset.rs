@@ -5,12 +5,19 @@
 use super::{ExitStatus, complain, gun_of, print};
 use crate::config::Config;
 use crate::schemes::notary::store::reset;
+use portreeve_verify::text::printable;
 
 /// Removes the stored data of repositories. Image names are normalised first.
 pub(super) fn run(config: &Config, names: &[String]) -> ExitStatus {
     let Some(cache) = &config.trust.cache else {
         return complain("there is no trust.cache in the configuration, and no --cache DIR: nothing is stored");
     };
+    if !cache.is_dir() {
+        return complain(&format!(
+            "the directory {} does not exist; nothing was reset",
+            printable(&cache.display().to_string(), 400)
+        ));
+    }
     let mut status = ExitStatus::Allowed;
     for name in names {
         let gun = match gun_of(name) {

@@ -105,6 +105,7 @@ impl Review<'_> {
             && let Err(error) = cluster::read_webhooks(api, namespace, &mut self.webhooks)
         {
             complain(&error);
+            self.counts.unread += 1;
             self.bad.push(["not read: ", &error].concat());
             // What is exempt is not known, so no verdict would be right.
             return ExitStatus::Undecided;
@@ -133,15 +134,11 @@ impl Review<'_> {
         };
         let found = match Files::of(path) {
             Ok(found) => found,
-            Err(error) => return complain(&format!("{}: {error}", shown(path))),
+            Err(error) => return self.not_read(&shown(path), &error),
         };
         let mut status = ExitStatus::Allowed;
         if found.files.is_empty() {
-            self.print(line(
-                "skipped",
-                &shown(path),
-                "nothing to decide: the directory has no .yaml, .yml or .json file",
-            ));
+            self.print(line("nothing", &shown(path), "the directory has no .yaml, .yml or .json file"));
         }
         for file in &found.files {
             // A pipe may be named on the command line. One that is in a directory would be waited for.
@@ -149,7 +146,7 @@ impl Review<'_> {
             status = status.worse(self.file(Some(file), bytes, namespace));
         }
         for directory in &found.directories {
-            self.print(line("skipped", &shown(directory), "directories in a directory are not read: name it as well"));
+            self.print(line("nothing", &shown(directory), "directories in a directory are not read: name it as well"));
         }
         status
     }
@@ -158,24 +155,31 @@ impl Review<'_> {
         let name = path.map_or_else(|| "standard input".to_owned(), shown);
         let bytes = match bytes {
             Ok(bytes) => bytes,
-            Err(error) => return complain(&format!("{name}: {error}")),
+            Err(error) => return self.not_read(&name, &error.to_string()),
         };
         let items = match manifest::read(&bytes, namespace, self.engine.custom_kinds()) {
             Ok(items) => items,
             Err(error) => {
                 let hint = hint(path, &bytes, &error).map(|hint| ["; ", hint].concat()).unwrap_or_default();
-                return complain(&format!("{name}: {error}{hint}"));
+                return self.not_read(&name, &format!("{error}{hint}"));
             }
         };
         drop(bytes);
         if items.iter().all(|item| matches!(item.content, Content::Other { .. })) {
-            self.print(line("skipped", &name, "nothing to decide"));
+            self.print(line("nothing", &name, "has no workload and no AdmissionReview"));
         }
         let mut status = ExitStatus::Allowed;
         for (index, item) in items.iter().enumerate() {
             status = status.worse(self.item(&name, &format!("review-{}", index + 1), item));
         }
         status
+    }
+
+    /// Tells of an input that cannot be read. The summary tells of it again, because the message may be far above it.
+    fn not_read(&mut self, name: &str, why: &str) -> ExitStatus {
+        self.counts.unread += 1;
+        self.bad.push(["not read: ", name].concat());
+        complain(&[name, ": ", why].concat())
     }
 
     /// Reviews one object.
@@ -230,7 +234,7 @@ impl Review<'_> {
         let label = name.to_string();
         let (status, text) = match &decided {
             Ok((_, decision)) => (status_of(decision), lines(&label, decision)),
-            Err(error) if !is_answer => return complain(&format!("{file}: {error}")),
+            Err(error) if !is_answer => return self.not_read(file, &error.to_string()),
             Err(error) => (ExitStatus::Denied, vec![line("denied", &label, &error.to_string())]),
         };
         match status {

@@ -107,7 +107,7 @@ impl fmt::Display for HttpError {
         match self {
             Self::Timeout => f.write_str("did not answer in time"),
             Self::Down(error) => error.fmt(f),
-            Self::HostNotFound => f.write_str("its host name is not known"),
+            Self::HostNotFound => f.write_str("its host name could not be looked up"),
             Self::Certificate(why) => {
                 write!(f, "its certificate was not accepted: {}", server_verifier::describe(why))
             }

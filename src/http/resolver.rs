@@ -44,7 +44,11 @@ impl Resolver for Names {
             return Ok(self.list(&addresses));
         }
         let looked_up = Instant::now();
-        let found = self.system.resolve(uri, config, timeout)?;
+        let found = self.system.resolve(uri, config, timeout).map_err(|error| match error {
+            // An error of the system, such as too many open files, has a number. One of getaddrinfo has a text alone.
+            Error::Io(error) if error.raw_os_error().is_none() => Error::HostNotFound,
+            other => other,
+        })?;
         let addresses = found.iter().copied().collect();
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.retain(|name| name.looked_up.elapsed() < KEEP && !(name.host == host && name.port == port));
@@ -98,5 +102,12 @@ mod tests {
         assert!(resolve(&names, "https://localhost/x").contains(&"127.0.0.1:443".to_owned()));
         assert_eq!(names.kept.lock().unwrap().len(), 1);
         assert_ne!(names.kept.lock().unwrap()[0].addresses, [made_up]);
+    }
+
+    #[test]
+    fn a_name_that_has_no_address_is_not_found() {
+        let url = "https://notary.invalid/v2/".parse().unwrap();
+        let error = Names::default().resolve(&url, &Config::default(), NextTimeout::default()).unwrap_err();
+        assert!(matches!(error, Error::HostNotFound), "{error:?}");
     }
 }

@@ -193,7 +193,7 @@ impl fmt::Display for ProxyFault {
         let Self { proxy, variable, target, failure } = self;
         write!(f, "the proxy {proxy} ({variable}) ")?;
         match failure {
-            Failure::HostNotFound => f.write_str("could not be reached: its host name is not known"),
+            Failure::HostNotFound => f.write_str("could not be reached: its host name could not be looked up"),
             Failure::Unreachable(error) => write!(f, "could not be reached: {error}"),
             Failure::Tls(rustls::Error::InvalidCertificate(why)) => {
                 write!(f, "has a certificate that was not accepted: {}", server_verifier::describe(why))

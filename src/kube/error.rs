@@ -180,7 +180,7 @@ pub enum ApiSetupError {
 
 impl fmt::Display for ApiSetupError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("credentials.kubernetes, admission.children and review --cluster need the Kubernetes API: ")?;
+        f.write_str("credentials.kubernetes and admission.children need the Kubernetes API: ")?;
         match self {
             Self::NoServer => f.write_str(
                 "KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT do not say where the API server is, so this is no \

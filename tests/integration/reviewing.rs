@@ -171,9 +171,13 @@ fn a_directory_is_read_and_nothing_to_decide_is_no_error() {
     assert_eq!(told.stderr, "");
     let lines: Vec<&str> = told.stdout.lines().collect();
     assert!(lines[0].starts_with("allowed  Deployment line-1/plc: "), "{told:?}");
-    assert!(lines[1].starts_with("skipped  ") && lines[1].ends_with("b-service.yaml: nothing to decide"), "{told:?}");
+    assert!(
+        lines[1].starts_with("nothing  ")
+            && lines[1].ends_with("b-service.yaml: has no workload and no AdmissionReview"),
+        "{told:?}"
+    );
     assert_eq!(lines[2], "skipped  Service line-1/plc: kind Service is not one that Portreeve checks");
-    assert!(lines[3].ends_with("c-notes.yml: nothing to decide"), "{told:?}");
+    assert!(lines[3].ends_with("c-notes.yml: has no workload and no AdmissionReview"), "{told:?}");
     assert_eq!(lines[4], "1 object reviewed: 1 allowed, 0 let in with a warning, 0 denied, 0 undecided; 1 skipped");
     // As a shell expands k8s/*.yaml: a file of Services beside one with a workload.
     let service = directory.join("b-service.yaml");
@@ -188,6 +192,13 @@ fn a_directory_is_read_and_nothing_to_decide_is_no_error() {
     write("d.yaml", "a: [");
     let told = site.review(&[], &directory).expect(BAD_INPUT);
     assert!(told.stderr.contains("d.yaml: 1:") && told.stdout.contains("1 object reviewed"), "{told:?}");
+    // And the last line that people see says it, as the file does that they find later.
+    let summary = site.file("summary", "");
+    let mut both = site.command("review", &["--summary", summary.to_str().unwrap(), "/no/such.yaml"]);
+    let told = run(both.arg(directory.join("a-deployment.json")), "").expect(BAD_INPUT);
+    assert!(told.stderr.contains("/no/such.yaml: "), "{told:?}");
+    assert!(told.stdout.ends_with(" 0 skipped; 1 input not read\n"), "{told:?}");
+    assert!(fs::read_to_string(&summary).unwrap().ends_with("; 1 input not read\nnot read: /no/such.yaml\n"));
     fs::remove_file(directory.join("d.yaml")).unwrap();
     // Directories in it are named, and read if they are named.
     write("more/deployment.yaml", &deployment("line-1", "hmi", "closed").to_string());
@@ -273,6 +284,23 @@ fn a_kind_that_is_not_checked_is_told() {
     let why = answers[0]["response"]["auditAnnotations"]["skipped"].as_str().unwrap();
     assert!(why.starts_with("kind Rolout.argoproj.io is not one that Portreeve checks; "), "{why}");
     assert_eq!(answers[1]["request"].get("namespace"), None);
+}
+
+/// The API server would refuse them, or drop the field. No image of them was looked at.
+#[test]
+fn a_workload_without_an_image_is_suspicious() {
+    let mut container = deployment("line-1", "a", "closed");
+    let spec = container["spec"]["template"]["spec"].as_object_mut().unwrap();
+    let containers = spec.remove("containers").unwrap();
+    spec.insert("container".to_owned(), containers);
+    let mut image = deployment("line-1", "b", "closed");
+    image["spec"]["template"]["spec"]["containers"] =
+        json!([{ "name": "c", "imag": "registry.local:9001/closed/plc:v1" }]);
+    let told = review(&site(), &[], &list(&[container, image])).expect(ALLOWED).stdout;
+    for name in ["a", "b"] {
+        let line = format!("allowed  Deployment line-1/{name}: names no image; is `containers` or `image` misspelt?\n");
+        assert!(told.contains(&line), "{told}");
+    }
 }
 
 /// `script` gives the command a terminal of a known width.

@@ -337,5 +337,6 @@ fn what_cannot_be_read_leaves_it_undecided() {
     let outside = Site::new(&Pki::new());
     outside.policies(&[policy_for("registry.local:9001/open/*", json!({ "enabled": false }))]);
     let told = review(&outside, &[]).expect(BAD_INPUT).stderr;
-    assert!(told.contains("review --cluster need the Kubernetes API"), "{told}");
+    assert!(told.contains("review --cluster runs in a pod (components/review-cronjob). Here: kubectl get "), "{told}");
+    assert!(!told.contains("credentials.kubernetes"), "{told}");
 }

@@ -319,6 +319,8 @@ fn check_shows_what_is_stored_and_what_to_pin_and_resets() {
     assert!(told.contains("removed the stored trust data of") && told.contains(PLC), "{told}");
     check(&stage.site).expect(ALLOWED);
     run(&mut stage.site.command("check", &["--reset", "../etc"]), "").expect(BAD_INPUT);
+    let told = run(&mut stage.site.command("check", &["--reset", PLC, "--cache", "/no/such"]), "").expect(BAD_INPUT);
+    assert!(told.stderr.contains("the directory /no/such does not exist; nothing was reset"), "{told:?}");
 
     // A damaged root denies, and the denial says what to do.
     for entry in fs::read_dir(cache(&stage.site)).unwrap() {

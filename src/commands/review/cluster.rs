@@ -21,7 +21,7 @@ use crate::base::context::Deadline;
 use crate::base::text::nearest;
 use crate::kube::api::{Api, ApiSettings, Purpose};
 use crate::kube::discovery::Served;
-use crate::kube::error::ApiError;
+use crate::kube::error::{ApiError, ApiSetupError};
 use crate::kube::lists::List;
 use crate::kube::object_name::Resource;
 use crate::metrics::Metrics;
@@ -62,9 +62,17 @@ const CONFIGURATION: &str = "portreeve";
 /// What to do where a custom kind may not be listed.
 const RIGHTS: &str = ", and for custom kinds manifests/examples/custom-workloads/review-rights.yaml";
 
+/// What to do where there is no API server.
+const ON_A_WORKSTATION: &str = "review --cluster runs in a pod (components/review-cronjob). Here: kubectl get \
+                                deploy,sts,ds,cronjob,job,pod -A -o yaml | portreeve review --policies PATH -; or set \
+                                credentials.api.server, .token and .ca in a --config";
+
 /// A client of the API server for a review.
 pub(super) fn api(settings: &ApiSettings) -> Result<Arc<Api>, String> {
-    Api::new(settings, Purpose::Review, Arc::new(Metrics::new())).map_err(|error| error.to_string())
+    Api::new(settings, Purpose::Review, Arc::new(Metrics::new())).map_err(|error| match error {
+        ApiSetupError::NoServer => ON_A_WORKSTATION.to_owned(),
+        error => error.to_string(),
+    })
 }
 
 /// What the webhooks leave out: their selectors, and the labels of the namespaces.
@@ -167,6 +175,7 @@ impl Running<'_, '_> {
 
     fn not_read(&mut self, what: &str, why: &str) {
         complain(&[what, " ", why].concat());
+        self.review.counts.unread += 1;
         self.review.bad.push(["not read: ", what].concat());
         self.status = self.status.worse(ExitStatus::Undecided);
     }

@@ -11,10 +11,13 @@ const WORD: usize = 9;
 /// The narrowest terminal that lines are broken for.
 const NARROWEST: usize = 40;
 
+/// Nothing is known of a field that Kubernetes does not have.
+const NO_IMAGE: &str = "names no image; is `containers` or `image` misspelt?";
+
 /// A line for each image, or one line if the decision did not depend on images.
 pub(super) fn lines(label: &str, decision: &Decision) -> Vec<String> {
     let findings = match &decision.basis {
-        Basis::Images(findings) if findings.is_empty() => return vec![line("allowed", label, "names no image")],
+        Basis::Images(findings) if findings.is_empty() => return vec![line("allowed", label, NO_IMAGE)],
         Basis::Images(findings) => findings,
         basis => {
             let (word, not_checked) = if decision.allowed { ("allowed", "not checked: ") } else { ("denied", "") };
@@ -96,6 +99,8 @@ pub(super) struct Counts {
     pub(super) skipped: usize,
     /// Those of the skipped ones that look like workloads.
     pub(super) suspect: usize,
+    /// Inputs that could not be read.
+    pub(super) unread: usize,
 }
 
 impl Counts {
@@ -104,9 +109,9 @@ impl Counts {
         self.allowed + self.warned + self.denied + self.undecided
     }
 
-    /// `4 objects reviewed: 2 allowed, 1 let in with a warning, 1 denied, 0 undecided; 3 skipped, 1 of them probably a workload`
+    /// `4 objects reviewed: 2 allowed, 1 let in with a warning, 1 denied, 0 undecided; 3 skipped, 1 of them probably a workload; 1 input not read`
     pub(super) fn summary(&self) -> String {
-        let Self { allowed, warned, denied, undecided, skipped, suspect } = self;
+        let Self { allowed, warned, denied, undecided, skipped, suspect, unread } = self;
         let objects = if self.decided() == 1 { "object" } else { "objects" };
         let mut text = format!(
             "{} {objects} reviewed: {allowed} allowed, {warned} let in with a warning, {denied} denied, {undecided} \
@@ -117,6 +122,11 @@ impl Counts {
             text.push_str(", ");
             text.push_str(&suspect.to_string());
             text.push_str(if *suspect == 1 { " of them probably a workload" } else { " of them probably workloads" });
+        }
+        if *unread > 0 {
+            text.push_str("; ");
+            text.push_str(&unread.to_string());
+            text.push_str(if *unread == 1 { " input not read" } else { " inputs not read" });
         }
         text
     }
@@ -148,11 +158,14 @@ mod tests {
 
     #[test]
     fn the_summary_has_every_number() {
-        let counts = Counts { allowed: 2, warned: 1, denied: 1, undecided: 0, skipped: 3, suspect: 0 };
+        let counts = Counts { allowed: 2, warned: 1, denied: 1, undecided: 0, skipped: 3, suspect: 0, unread: 0 };
         let text = "4 objects reviewed: 2 allowed, 1 let in with a warning, 1 denied, 0 undecided; 3 skipped";
         assert_eq!(counts.summary(), text);
         for (suspect, words) in [(1, ", 1 of them probably a workload"), (2, ", 2 of them probably workloads")] {
             assert_eq!(Counts { suspect, ..counts }.summary(), [text, words].concat());
+        }
+        for (unread, words) in [(1, "; 1 input not read"), (2, "; 2 inputs not read")] {
+            assert_eq!(Counts { unread, ..counts }.summary(), [text, words].concat());
         }
     }
 }
