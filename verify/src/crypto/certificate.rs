@@ -128,4 +128,4 @@ impl Certificate {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

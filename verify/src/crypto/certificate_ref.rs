@@ -11,7 +11,7 @@ use super::name::Name;
 use super::public_key::{PublicKey, SubjectPublicKeyInfo};
 
 /// Most bytes of a serial number: the 20 of RFC 5280 §4.1.2.2, and one for a sign that some do not count.
-const MAX_SERIAL_NUMBER: usize = 21;
+pub(crate) const MAX_SERIAL_NUMBER: usize = 21;
 
 /// The fields of a certificate (RFC 5280 §4.1). Fields that are not here are checked for their types alone.
 #[derive(Clone, Copy, Debug)]

@@ -3,7 +3,7 @@
 use super::attributes::{Attribute, SignedAttributes};
 use super::error::TimestampError;
 use crate::crypto::algorithm::{Hash, signature_algorithm};
-use crate::crypto::certificate_ref::CertificateRef;
+use crate::crypto::certificate_ref::{CertificateRef, MAX_SERIAL_NUMBER};
 use crate::crypto::der::{Reader, element, tag};
 use crate::crypto::name::Name;
 use crate::crypto::public_key::SignatureAlgorithm;
@@ -154,7 +154,9 @@ impl<'a> SignerInfo<'a> {
             (3, Signer::KeyIdentifier(info.content(tag::implicit(0))?))
         } else {
             let id = info.within(tag::SEQUENCE, |id| {
-                Some(IssuerAndSerial { issuer: Name::read(id)?, serial_number: id.integer()? })
+                let issuer = Name::read(id)?;
+                let serial_number = id.integer().filter(|number| number.len() <= MAX_SERIAL_NUMBER)?;
+                Some(IssuerAndSerial { issuer, serial_number })
             })?;
             (1, Signer::Issuer(id))
         };

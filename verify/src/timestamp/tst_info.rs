@@ -2,11 +2,9 @@
 
 use super::token::GenTime;
 use crate::crypto::algorithm::Hash;
+use crate::crypto::certificate_ref::MAX_SERIAL_NUMBER;
 use crate::crypto::der::{Reader, element, tag};
 use crate::crypto::extension::{Extension, GeneralName};
-
-/// Most bytes of a serial number: 160 bits, and the byte of a sign.
-const MAX_SERIAL_NUMBER: usize = 21;
 
 const SECOND: i64 = 1_000_000;
 
@@ -36,6 +34,7 @@ impl<'a> TstInfo<'a> {
             Reader::all(algorithm, Reader::algorithm)?;
             Some((Reader::all(algorithm, Hash::read), imprint.content(tag::OCTET_STRING)?))
         })?;
+        // 160 bits, and the byte of a sign.
         info.integer().filter(|number| number.len() <= MAX_SERIAL_NUMBER)?;
         let (begin, end) = gen_time(info)?;
         // Without an accuracy it is a second, as ETSI EN 319 421 demands: the time may be one in whole seconds.

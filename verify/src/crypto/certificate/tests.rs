@@ -219,10 +219,10 @@ fn with_unique_ids(der: &[u8]) -> Vec<u8> {
 }
 
 /// Marsaglia's xorshift64.
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    fn below(&mut self, limit: usize) -> usize {
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -240,7 +240,7 @@ fn is_nested(tag: u8, content: &[u8]) -> bool {
 
 /// These elements with bytes removed and inserted where the one that begins, or whose content lies, at `at`. The lengths of
 /// all elements around the place are corrected.
-fn spliced(der: &[u8], at: usize, removed: usize, inserted: &[u8]) -> Vec<u8> {
+pub(crate) fn spliced(der: &[u8], at: usize, removed: usize, inserted: &[u8]) -> Vec<u8> {
     let mut reader = Reader::new(der);
     let mut out = Vec::new();
     let mut begin = 0;
@@ -260,7 +260,7 @@ fn spliced(der: &[u8], at: usize, removed: usize, inserted: &[u8]) -> Vec<u8> {
     out
 }
 
-fn mutant(honest: &[u8], random: &mut Random) -> Vec<u8> {
+pub(crate) fn mutant(honest: &[u8], random: &mut Random) -> Vec<u8> {
     let mut der = honest.to_vec();
     for _ in 0..=random.below(2) {
         let at = random.below(der.len());
