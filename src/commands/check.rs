@@ -61,7 +61,7 @@ pub(super) fn signer(file: &Path) -> Result<Signer, String> {
     let stem = file.file_stem().and_then(|name| name.to_str()).unwrap_or("signer");
     // As a policy takes it.
     let in_name = |c: char| if c.is_ascii_alphanumeric() || "-_.@+".contains(c) { c } else { '-' };
-    Ok(Signer { name: stem.chars().take(128).map(in_name).collect(), key })
+    Ok(Signer::with_key(stem.chars().take(128).map(in_name).collect(), key))
 }
 
 /// Evaluates every image and prints a report on each; without an `output`, only what is to be committed in its place.

@@ -94,8 +94,8 @@ fn read_signers(entries: &[signers::Entry<'_>], problems: &mut Problems) -> Vec<
         });
         let (Some((_, name)), Some(key)) = (name, key) else { continue };
         let name = name.to_owned();
-        match known.iter().find(|(_, signer)| signer.name == name || signer.key.id() == key.id()) {
-            None => known.push((entry.at.line, Signer { name, key })),
+        match known.iter().find(|(_, signer)| signer.name == name || signer.by.id() == key.id()) {
+            None => known.push((entry.at.line, Signer::with_key(name, key))),
             Some(&(first, ref signer)) if signer.name == name => {
                 problems.report(entry.at, Fault::SignerTwice { name, first });
             }

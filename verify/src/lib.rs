@@ -4,6 +4,10 @@
 //! This crate opens no file and no socket and reads no clock: `clippy.toml` forbids the functions that would. The caller
 //! fetches the bytes and passes them through [`tuf::MetadataSource`].
 
+// The examples are run as tests as well, and name the crate as others do.
+#[cfg(test)]
+extern crate self as portreeve_verify;
+
 mod crypto;
 pub mod heap_size;
 pub mod image;

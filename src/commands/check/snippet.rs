@@ -5,6 +5,8 @@
 
 use std::fmt::Write as _;
 
+use portreeve_verify::sigstore::SignedBy;
+
 use super::Against;
 use crate::admission::combine::deciding;
 use crate::admission::evaluate::{Evaluation, Verdict};
@@ -74,9 +76,18 @@ pub(super) fn cosign(text: &mut String, rule: &cosign::Rule) {
         text.push_str("          signers:\n");
     }
     for signer in &rule.signers {
-        let _ = writeln!(text, "            - name: {}\n              publicKey: |", quoted(&signer.name));
-        for line in signer.key.to_pem().lines() {
-            let _ = writeln!(text, "                {line}");
+        let _ = writeln!(text, "            - name: {}", quoted(&signer.name));
+        match &signer.by {
+            SignedBy::Key(key) => {
+                text.push_str("              publicKey: |\n");
+                for line in key.to_pem().lines() {
+                    let _ = writeln!(text, "                {line}");
+                }
+            }
+            SignedBy::Identity(identity) => {
+                let (issuer, subject) = (quoted(&identity.issuer()), quoted(&identity.subject()));
+                let _ = writeln!(text, "              issuer: {issuer}\n              subject: {subject}");
+            }
         }
     }
     secrets(text, rule.signer_secrets.iter().map(String::as_str));

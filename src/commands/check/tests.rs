@@ -47,9 +47,9 @@ fn a_snippet_is_a_policy_that_asks_for_no_less() {
     let signers: Vec<Signer> = keys
         .iter()
         .enumerate()
-        .map(|(index, key)| Signer {
-            name: format!("signer-{index}@plant.example"),
-            key: SigstoreKey::from_pem(&key.public_pem()).unwrap(),
+        .map(|(index, key)| {
+            let name = format!("signer-{index}@plant.example");
+            Signer::with_key(name, SigstoreKey::from_pem(&key.public_pem()).unwrap())
         })
         .collect();
     let plain = cosign::Rule::signed_by(signers);

@@ -76,12 +76,8 @@ fn export(config: &Config, wanted: &WantedImages, timeout: Duration) -> Result<S
     let mut writer = LayoutWriter::open(&wanted.directory)?;
     let engine = standalone_engine(config).map_err(|error| bad("the configuration", error.to_string()))?;
     let evaluator = engine.evaluator();
-    let required = Requirement::Cosign(sigstore::Requirement {
-        signers: &signers,
-        threshold: None,
-        annotations: &Default::default(),
-        repository: None,
-    });
+    let annotations = Default::default();
+    let required = Requirement::Cosign(sigstore::Requirement::new(&signers, &annotations));
     let mut exports = Vec::new();
     for image in &images {
         let deadline = Deadline::after(timeout);

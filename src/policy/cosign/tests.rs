@@ -58,7 +58,7 @@ fn every_field_is_read() {
     let names: Vec<&str> = rule.signers.iter().map(|signer| signer.name.as_str()).collect();
     assert_eq!(names, ["release", "ci@plant.example"]);
     let ids = keys.map(|key| SigstoreKey::from_pem(&key.public_pem()).unwrap().id());
-    assert_eq!(rule.signers.iter().map(|signer| signer.key.id()).collect::<Vec<_>>(), ids);
+    assert_eq!(rule.signers.iter().map(|signer| signer.by.id()).collect::<Vec<_>>(), ids);
     assert_eq!(rule.signer_secrets, ["cosign-pub"]);
     assert_eq!(rule.threshold, Some(2));
     let annotations: Vec<_> = rule.annotations.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();

@@ -26,13 +26,13 @@ pub(super) fn signers<'r>(
         let SignerSecret { name, public_key } = secret;
         let key = SigstoreKey::from_pem(&public_key)
             .map_err(|error| signer_secrets::bad(namespace, object, &error.to_string()))?;
-        let signer = Signer { name: printable(&name, SHOWN), key };
-        let known = signers.iter().find(|known| known.name == signer.name || known.key == signer.key);
+        let signer = Signer::with_key(printable(&name, SHOWN), key);
+        let known = signers.iter().find(|known| known.name == signer.name || known.by == signer.by);
         match known {
             None => signers.to_mut().push(signer),
             Some(known) if *known == signer => {}
             Some(known) => {
-                let is_key = known.key == signer.key;
+                let is_key = known.by == signer.by;
                 return Err(signer_secrets::conflict(namespace, object, &known.name, is_key));
             }
         }

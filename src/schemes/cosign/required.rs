@@ -28,10 +28,9 @@ impl From<Requirement<'_>> for Required {
 impl Required {
     pub(in crate::schemes) fn as_ref(&self) -> Requirement<'_> {
         Requirement {
-            signers: &self.signers,
             threshold: self.threshold,
-            annotations: &self.annotations,
             repository: self.repository.as_deref(),
+            ..Requirement::new(&self.signers, &self.annotations)
         }
     }
 }
@@ -40,7 +39,7 @@ impl Required {
 pub(in crate::schemes) fn id(requirement: &Requirement<'_>) -> Sha256 {
     let threshold = requirement.threshold.map_or(0, |threshold| threshold.saturating_add(1)).to_le_bytes();
     let signers = requirement.signers;
-    let ids: Vec<_> = signers.iter().map(|signer| signer.key.id()).collect();
+    let ids: Vec<_> = signers.iter().map(|signer| signer.by.id()).collect();
     let signers = signers.iter().zip(&ids).flat_map(|(signer, id)| [signer.name.as_bytes(), id.as_bytes().as_slice()]);
     let annotations = requirement.annotations.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]);
     let same: &[u8] = if requirement.repository.is_some() { b"same" } else { b"" };

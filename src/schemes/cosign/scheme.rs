@@ -41,10 +41,9 @@ impl Scheme for Cosign {
         let begun = self.images.begin(query, "cosign", trace)?;
         let signers = keys::signers(&self.settings, rule, query)?;
         let requirement = sigstore::Requirement {
-            signers: &signers,
             threshold: rule.threshold,
-            annotations: &rule.annotations,
             repository: rule.same_repository.then(|| query.image.repository()),
+            ..sigstore::Requirement::new(&signers, &rule.annotations)
         };
         let when_away = (rule.when_unavailable, rule.max_stale);
         self.images.verify(&begun, Requirement::Cosign(requirement), when_away, query, trace)

@@ -189,9 +189,8 @@ fn make(scratch: &Scratch, options: &Options) -> Cosign {
 }
 
 fn rule_of(signers: &[(&str, &Key)]) -> Rule {
-    let signer = |(name, key): &(&str, &Key)| Signer {
-        name: (*name).to_owned(),
-        key: SigstoreKey::from_pem(&key.public_pem()).unwrap(),
+    let signer = |(name, key): &(&str, &Key)| {
+        Signer::with_key((*name).to_owned(), SigstoreKey::from_pem(&key.public_pem()).unwrap())
     };
     Rule::signed_by(signers.iter().map(signer).collect())
 }

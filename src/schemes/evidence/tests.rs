@@ -101,9 +101,9 @@ fn bundle(image: &cosign::Image, key: &Key) -> Vec<FoundSignature> {
 
 /// Is the image of this record signed by this key?
 fn is_signed(record: &Record, key: &Key) -> bool {
-    let signers = [Signer { name: "plant".to_owned(), key: SigstoreKey::from_pem(&key.public_pem()).unwrap() }];
+    let signers = [Signer::with_key("plant".to_owned(), SigstoreKey::from_pem(&key.public_pem()).unwrap())];
     let annotations = BTreeMap::new();
-    let requirement = Requirement { signers: &signers, threshold: None, annotations: &annotations, repository: None };
+    let requirement = Requirement::new(&signers, &annotations);
     let signatures = record.signatures.iter().map(|signature| match &**signature {
         Signature::Sigstore(signature) => signature,
     });

@@ -97,12 +97,12 @@ pub fn counts(
     static SIGNERS: OnceLock<[Signer; 1]> = OnceLock::new();
     let signers = SIGNERS.get_or_init(|| {
         let key = SigstoreKey::from_pem(&key().public_pem()).expect("a key");
-        [Signer { name: "fuzz".to_owned(), key }]
+        [Signer::with_key("fuzz".to_owned(), key)]
     });
     let manifest = (hex == image().hex()).then_some(image().manifest.as_slice());
     let digest = Sha256::from_hex(hex).expect("a digest");
     let about = SignedImage { digest, manifest };
-    let requirement = Requirement { signers, threshold: None, annotations, repository };
+    let requirement = Requirement { repository, ..Requirement::new(signers, annotations) };
     let verdict = requirement.verify(about, &[signature]);
     assert_eq!(requirement.signers_of(about, signature).is_ok(), verdict.is_ok());
     match verdict {

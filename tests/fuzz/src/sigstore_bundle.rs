@@ -17,12 +17,12 @@ pub fn check(data: &[u8]) {
     if !found.as_ref().is_err_and(is_limit) {
         let expected = strict_json::read(data).and_then(|json| bundle(&json));
         match (&found, &expected) {
-            (Ok(signature), Some(Slow::Envelope { claim, payload, signature: raw })) => {
+            (Ok(signature), Some((Slow::Envelope { claim, payload, signature: raw }, is_keyless))) => {
                 // Ed25519 makes one signature only, so this is the one, or it is none.
-                compare(signature, claim, *raw == key().sign(&pae(IN_TOTO, payload)));
+                compare(signature, claim, !is_keyless && *raw == key().sign(&pae(IN_TOTO, payload)));
             }
-            (Ok(signature), Some(Slow::Message { sha256, signature: raw })) => {
-                let is_signed = *raw == key().sign(&image().manifest);
+            (Ok(signature), Some((Slow::Message { sha256, signature: raw }, is_keyless))) => {
+                let is_signed = !is_keyless && *raw == key().sign(&image().manifest);
                 let is_about = sha256.as_ref().is_none_or(|digest| *digest == image().sha256());
                 let counts = counts(signature, &image().hex(), &Default::default(), None);
                 // A digest by another algorithm is not computed here.
@@ -64,18 +64,24 @@ enum Slow {
     },
 }
 
-/// `None` if it must be refused.
-fn bundle(bundle: &Json) -> Option<Slow> {
+/// What it signs, and whether with a certificate. `None` if it must be refused.
+fn bundle(bundle: &Json) -> Option<(Slow, bool)> {
     let media_type = bundle.get("mediaType")?.text()?;
     let old = media_type.strip_prefix("application/vnd.dev.sigstore.bundle+json;version=");
     let is_known =
         matches!(old, Some("0.1" | "0.2" | "0.3")) || media_type == "application/vnd.dev.sigstore.bundle.v0.3+json";
     is_known.then_some(())?;
     let material = bundle.get("verificationMaterial")?;
-    let Some(Json::Object(_)) = there(material, "publicKey") else { return None };
-    let is_keyless = there(material, "certificate").is_some() || there(material, "x509CertificateChain").is_some();
-    (!is_keyless).then_some(())?;
-    match (there(bundle, "dsseEnvelope"), there(bundle, "messageSignature")) {
+    let has_key = matches!(there(material, "publicKey"), Some(Json::Object(_)));
+    let has_chain = there(material, "x509CertificateChain").is_some();
+    let is_old = matches!(old, Some("0.1" | "0.2"));
+    let is_keyless = match (has_key, there(material, "certificate").is_some()) {
+        (true, false) if !has_chain => false,
+        (false, true) if !has_chain => true,
+        (false, false) if has_chain && is_old => true,
+        _ => return None,
+    };
+    let signed = match (there(bundle, "dsseEnvelope"), there(bundle, "messageSignature")) {
         (Some(envelope), None) => {
             (envelope.get("payloadType")?.text()? == IN_TOTO).then_some(())?;
             let payload = base64(envelope, "payload")?;
@@ -95,7 +101,8 @@ fn bundle(bundle: &Json) -> Option<Slow> {
             Some(Slow::Message { sha256, signature: base64(message, "signature")? })
         }
         _ => None,
-    }
+    };
+    Some((signed?, is_keyless))
 }
 
 /// `None` if it must be refused.

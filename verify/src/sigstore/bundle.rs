@@ -1,7 +1,7 @@
-//! A Sigstore bundle with a key (SCHEMES.md, section 3; sigstore_bundle.proto in its JSON form).
+//! A Sigstore bundle (SCHEMES.md, section 3; sigstore_bundle.proto in its JSON form).
 //!
 //! The hint of the key is not signed and decides nothing. Unknown members are passed over: newer minor versions have them.
-//! Entries of logs and time stamps are not looked at.
+//! Certificates, entries of logs and time stamps are kept as they are, and read if a policy asks for them.
 
 use std::sync::Arc;
 
@@ -9,8 +9,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::claim::Claim;
+use super::material::{Source, there as member};
 use super::not_counted::NotCounted;
 use super::{MAX_BUNDLE, read_json, statement};
+use crate::crypto::algorithm::Hash;
 use crate::image::Sha256;
 use crate::json::Value;
 
@@ -29,6 +31,9 @@ pub(super) struct Bundle {
     pub(super) signed: Signed,
     pub(super) signature: Vec<u8>,
     pub(super) hint: Option<Sha256>,
+    /// Was it made with a certificate instead of a key?
+    pub(super) is_keyless: bool,
+    pub(super) source: Source,
 }
 
 /// The bytes that a signature is over.
@@ -40,28 +45,9 @@ pub(super) enum Signed {
     Manifest(Hash, Vec<u8>),
 }
 
-/// The algorithm of a `messageDigest`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Hash {
-    Sha256,
-    Sha384,
-    Sha512,
-}
-
-impl Hash {
-    pub(super) fn of(self, bytes: &[u8]) -> ring::digest::Digest {
-        let algorithm = match self {
-            Self::Sha256 => &ring::digest::SHA256,
-            Self::Sha384 => &ring::digest::SHA384,
-            Self::Sha512 => &ring::digest::SHA512,
-        };
-        ring::digest::digest(algorithm, bytes)
-    }
-}
-
-/// Reads a bundle.
-pub(super) fn read(bytes: &[u8]) -> Result<Bundle, NotCounted> {
-    let document = read_json(bytes, MAX_BUNDLE, "the bundle")?;
+/// Reads a bundle. `any_predicate`: its statement may be of any type, and not that of `cosign sign` alone.
+pub(super) fn read(bytes: Vec<u8>, any_predicate: bool) -> Result<Bundle, NotCounted> {
+    let document = read_json(&bytes, MAX_BUNDLE, "the bundle")?;
     let root = document.root();
     let media_type = member(root, "mediaType").and_then(Value::string);
     if !media_type.is_some_and(|media_type| MEDIA_TYPES.contains(&media_type)) {
@@ -69,15 +55,26 @@ pub(super) fn read(bytes: &[u8]) -> Result<Bundle, NotCounted> {
     }
     let material = member(root, "verificationMaterial");
     let material = material.ok_or(NotCounted::Shape("the bundle has no \"verificationMaterial\""))?;
-    if member(material, "certificate").or_else(|| member(material, "x509CertificateChain")).is_some() {
-        return Err(NotCounted::Certificate);
+    let has = |name| member(material, name).is_some();
+    let is_keyless = has("certificate") || has("x509CertificateChain");
+    // A chain is the form of older versions (SCHEMES.md, row 67).
+    let is_new = media_type.is_some_and(|media_type| MEDIA_TYPES.iter().take(2).any(|new| *new == media_type));
+    if has("x509CertificateChain") && (is_new || has("certificate")) {
+        return Err(NotCounted::Shape("the bundle has a chain of certificates, which its version does not have"));
     }
-    let key = member(material, "publicKey").filter(|key| key.object().is_some());
-    let key = key.ok_or(NotCounted::Shape("the bundle's \"verificationMaterial\" has no \"publicKey\""))?;
-    let hint = member(key, "hint").and_then(Value::string).and_then(|hint| STANDARD.decode(hint).ok());
-    let hint = hint.and_then(|hint| hint.try_into().ok()).map(Sha256::new);
+    let mut hint = None;
+    match member(material, "publicKey").filter(|key| key.object().is_some()) {
+        Some(_) if is_keyless => return Err(NotCounted::Shape("the bundle has both a key and a certificate")),
+        None if is_keyless => {}
+        Some(key) => {
+            let decoded = member(key, "hint").and_then(Value::string).and_then(|hint| STANDARD.decode(hint).ok());
+            hint = decoded.and_then(|hint| hint.try_into().ok()).map(Sha256::new);
+        }
+        None => return Err(NotCounted::Shape("the bundle's \"verificationMaterial\" has no \"publicKey\"")),
+    }
+    let has_evidence = is_keyless || has("tlogEntries") || has("timestampVerificationData");
     let (claim, signed, signature) = match (member(root, "dsseEnvelope"), member(root, "messageSignature")) {
-        (Some(envelope), None) => envelope_of(envelope)?,
+        (Some(envelope), None) => envelope_of(envelope, any_predicate)?,
         (None, Some(message)) => message_of(message)?,
         _ => {
             return Err(NotCounted::Shape(
@@ -85,11 +82,13 @@ pub(super) fn read(bytes: &[u8]) -> Result<Bundle, NotCounted> {
             ));
         }
     };
-    Ok(Bundle { claim, signed, signature, hint })
+    drop(document);
+    let source = if has_evidence { Source::Bundle(bytes) } else { Source::Nothing };
+    Ok(Bundle { claim, signed, signature, hint, is_keyless, source })
 }
 
 /// A DSSE envelope with an in-toto statement.
-fn envelope_of(envelope: Value<'_>) -> Result<(Claim, Signed, Vec<u8>), NotCounted> {
+fn envelope_of(envelope: Value<'_>, any_predicate: bool) -> Result<(Claim, Signed, Vec<u8>), NotCounted> {
     let payload_type = member(envelope, "payloadType").and_then(Value::string);
     if payload_type != Some(IN_TOTO) {
         return Err(NotCounted::value("the envelope's \"payloadType\"", payload_type, IN_TOTO));
@@ -100,7 +99,7 @@ fn envelope_of(envelope: Value<'_>) -> Result<(Claim, Signed, Vec<u8>), NotCount
         return Err(NotCounted::Shape("the envelope has not exactly one signature"));
     };
     let signature = base64(signature, "sig")?;
-    let claim = statement::read(&payload)?;
+    let claim = statement::read(&payload, any_predicate)?;
     // The pre-authentication encoding (DSSE 1.0).
     let mut bytes = format!("DSSEv1 {} {IN_TOTO} {} ", IN_TOTO.len(), payload.len()).into_bytes();
     bytes.reserve_exact(payload.len());
@@ -120,11 +119,6 @@ fn message_of(message: Value<'_>) -> Result<(Claim, Signed, Vec<u8>), NotCounted
     };
     let signed = Signed::Manifest(algorithm, base64(digest, "digest")?);
     Ok((Claim::default(), signed, base64(message, "signature")?))
-}
-
-/// A member that has a value: in this form of JSON `null` is the same as absence.
-fn member<'d>(value: Value<'d>, name: &str) -> Option<Value<'d>> {
-    value.get(name).filter(|value| !value.is_null())
 }
 
 /// The bytes of a member in standard base64.

@@ -59,6 +59,17 @@ impl SigstoreKey {
         }
     }
 
+    /// The key of a certificate. `None` if it is weak, or too large.
+    pub(super) fn from_public(key: PublicKey) -> Option<Self> {
+        let fits = !matches!(key, PublicKey::Rsa { bits, .. } if bits > MAX_RSA_BITS) && !key.is_weak();
+        fits.then(|| Self { id: Sha256::of(&key.spki()), key })
+    }
+
+    /// The key as DER `SubjectPublicKeyInfo`.
+    pub(super) fn spki(&self) -> Vec<u8> {
+        self.key.spki()
+    }
+
     /// The hash of the key's `SubjectPublicKeyInfo`: equal for equal keys only.
     pub fn id(&self) -> Sha256 {
         self.id

@@ -8,22 +8,33 @@
 //! key does not ask for them.
 
 mod bundle;
+mod checkpoint;
 mod claim;
+mod entry;
+mod evidence;
+mod fulcio;
+mod identity;
 mod key;
+mod material;
+mod merkle;
 mod not_counted;
 mod payload;
 mod rejection;
 mod requirement;
+mod sct;
 mod signature;
 mod statement;
 #[cfg(test)]
 mod tests;
+mod trusted_root;
 
+pub use identity::{Identity, IdentityError, SignedBy};
 pub use key::{SigstoreKey, SigstoreKeyError};
 pub use not_counted::NotCounted;
 pub use rejection::SignatureRejection;
 pub use requirement::{Accepted, Requirement, SignedImage, Signer};
 pub use signature::{Signature, SignatureFormat};
+pub use trusted_root::{MAX_TRUSTED_ROOT, TrustedRoot, TrustedRootEnd, TrustedRootError};
 
 use crate::json::{Allowance, Document};
 

@@ -2,6 +2,10 @@
 
 use std::fmt;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::trusted_root::TrustedRoot;
 use crate::image::Sha256;
 use crate::json::JsonError;
 use crate::text::printable;
@@ -49,6 +53,24 @@ pub enum NotCounted {
     },
     /// It is by a certificate (keyless), and the policy names keys.
     Certificate,
+    /// It is by a certificate with another identity than those of the policy.
+    OtherIdentity {
+        /// The subject of the certificate, printable.
+        subject: String,
+        /// The issuer of its identity, printable.
+        issuer: String,
+    },
+    /// All its entries, or all promises in its certificate, are of logs that the trusted root does not have.
+    UnknownLog {
+        /// The day of the trusted root's newest part.
+        date: String,
+        /// What kind of log.
+        kind: &'static str,
+        /// The ID of the first of these logs, in base64.
+        id: String,
+    },
+    /// The policy requires a log or a certificate, and this is why it does not count.
+    Unproven(&'static str),
     /// It is about another image.
     OtherImage,
     /// It is over the bytes of the image's manifest, which are not at hand.
@@ -98,6 +120,11 @@ impl NotCounted {
         Self::UnknownMember { name: quoted(name) }
     }
 
+    pub(super) fn unknown_log(root: &TrustedRoot, kind: &'static str, id: &[u8]) -> Self {
+        let id = id.get(..32).unwrap_or(id); // longer ones are no IDs
+        Self::UnknownLog { date: root.date(), kind, id: STANDARD.encode(id) }
+    }
+
     pub(super) fn predicate(found: Option<&str>) -> Self {
         Self::Attestation { predicate: quoted(found.unwrap_or_default()) }
     }
@@ -109,6 +136,9 @@ impl NotCounted {
             Self::Json { .. } | Self::Shape(_) | Self::Value { .. } | Self::UnknownMember { .. } => "bad-signature",
             Self::Attestation { .. } => "attestation",
             Self::Certificate => "certificate",
+            Self::OtherIdentity { .. } => "other-identity",
+            Self::UnknownLog { .. } => "unknown-log",
+            Self::Unproven(_) => "unproven",
             Self::OtherImage => "other-image",
             Self::NoManifest => "no-manifest",
             Self::OtherKey { .. } | Self::Prehashed { .. } => "other-key",
@@ -145,6 +175,14 @@ impl fmt::Display for NotCounted {
                 "it was made with a certificate (keyless), and the policy names keys; sign the image with a key: \
                  \"cosign sign --key\"",
             ),
+            Self::OtherIdentity { subject, issuer } => {
+                write!(f, "{subject} of {issuer} has made it, whom the policy does not name")
+            }
+            Self::UnknownLog { date, kind, id } => write!(
+                f,
+                "the trusted root of {date} knows no {kind} {id}; if the log is newer than that, carry in a newer trusted_root.json"
+            ),
+            Self::Unproven(why) => f.write_str(why),
             Self::OtherImage => f.write_str("it is about another image"),
             Self::NoManifest => f.write_str("it is over the bytes of the image's manifest, which are not at hand"),
             Self::OtherKey { hint: None } => f.write_str("another key has made it"),

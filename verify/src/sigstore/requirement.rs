@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::claim::Subject;
+use super::identity::SignedBy;
 use super::key::SigstoreKey;
 use super::not_counted::{NotCounted, quoted};
 use super::rejection::{SignatureRejection, names};
-use super::signature::{Signature, SignatureFormat};
+use super::signature::{Proof, Signature, SignatureFormat};
+use super::trusted_root::TrustedRoot;
 use crate::image::Sha256;
 use crate::verified::VerifiedDigest;
 
@@ -15,8 +17,15 @@ use crate::verified::VerifiedDigest;
 pub struct Signer {
     /// Its name in the policy.
     pub name: String,
-    /// Its key. If several signers of one requirement have the same key, the first alone counts.
-    pub key: SigstoreKey,
+    /// Its key or its identity. If several signers of one requirement have the same, the first alone counts.
+    pub by: SignedBy,
+}
+
+impl Signer {
+    /// A signer with a key.
+    pub fn with_key(name: String, key: SigstoreKey) -> Self {
+        Self { name, by: SignedBy::Key(key) }
+    }
 }
 
 /// The image that signatures are to be about.
@@ -40,6 +49,27 @@ pub struct Requirement<'a> {
     /// The repository that the signed `docker-reference` must name, in one spelling: `registry.local:9001/plant/plc`. Only the
     /// old format has one.
     pub repository: Option<&'a str>,
+    /// What certificates and logs are verified by. Without it, no certificate and no log counts.
+    pub trusted_root: Option<&'a TrustedRoot>,
+    /// Must a log have the signatures of keys as well? It must always have those of certificates.
+    pub log_required: bool,
+    /// Must a log have the certificates?
+    pub sct_required: bool,
+}
+
+impl<'a> Requirement<'a> {
+    /// All of these signers, and nothing else. Certificates must be in a log.
+    pub fn new(signers: &'a [Signer], annotations: &'a BTreeMap<String, String>) -> Self {
+        Self {
+            signers,
+            threshold: None,
+            annotations,
+            repository: None,
+            trusted_root: None,
+            log_required: false,
+            sct_required: true,
+        }
+    }
 }
 
 /// The image is signed as required.
@@ -63,7 +93,7 @@ impl Requirement<'_> {
         let mut signers = Vec::new();
         let mut missing = Vec::new();
         for (index, signer) in self.signers.iter().enumerate() {
-            let is_first = self.signers.iter().take(index).all(|earlier| earlier.key.id() != signer.key.id());
+            let is_first = self.signers.iter().take(index).all(|earlier| earlier.by.id() != signer.by.id());
             if is_first && signatures.iter().any(|signature| self.is_signed_by(image, signature, signer)) {
                 signers.push(signer.name.clone());
             } else {
@@ -87,13 +117,16 @@ impl Requirement<'_> {
     pub fn signers_of(&self, image: SignedImage<'_>, signature: &Signature) -> Result<Vec<String>, NotCounted> {
         signature.is_about(image)?;
         let mut signers = Vec::new();
+        let mut reason = None;
         for signer in self.signers {
-            if signature.verifies(&signer.key, image)? {
-                signers.push(signer.name.clone());
+            match self.is_made_by(image, signature, &signer.by) {
+                Ok(true) => signers.push(signer.name.clone()),
+                Ok(false) => {}
+                Err(why) => reason = reason.or(Some(why)),
             }
         }
         if signers.is_empty() {
-            return Err(self.by_nobody(signature));
+            return Err(reason.unwrap_or_else(|| self.by_nobody(image, signature)));
         }
         let by = || names(&signers);
         match self.unmet(image, signature) {
@@ -117,7 +150,27 @@ impl Requirement<'_> {
     fn is_signed_by(&self, image: SignedImage<'_>, signature: &Signature, signer: &Signer) -> bool {
         signature.is_about(image).is_ok()
             && self.unmet(image, signature).is_none()
-            && matches!(signature.verifies(&signer.key, image), Ok(true))
+            && matches!(self.is_made_by(image, signature, &signer.by), Ok(true))
+    }
+
+    /// Is the signature by this key or this identity, with all proofs that the policy requires?
+    fn is_made_by(&self, image: SignedImage<'_>, signature: &Signature, by: &SignedBy) -> Result<bool, NotCounted> {
+        match by {
+            SignedBy::Key(key) => {
+                if signature.is_keyless() || !signature.verifies(key, image)? {
+                    return Ok(false);
+                }
+                if self.log_required {
+                    signature.proven(Proof::Key(key), self.trusted_root, image)?;
+                }
+                Ok(true)
+            }
+            SignedBy::Identity(identity) => {
+                let proof = Proof::Certificate { sct_required: self.sct_required };
+                let names = signature.proven(proof, self.trusted_root, image)?;
+                Ok(names.is_some_and(|names| identity.matches(&names.issuer, &names.subject)))
+            }
+        }
     }
 
     /// What the signature says of this image that the policy does not want.
@@ -144,10 +197,19 @@ impl Requirement<'_> {
         Some(Unmet::Annotation { name, required, found: first.and_then(|subject| subject.annotation(name)) })
     }
 
-    /// Why a signature does not count that no key of the policy has made.
-    fn by_nobody(&self, signature: &Signature) -> NotCounted {
+    /// Why a signature does not count that no key and no identity of the policy has made.
+    fn by_nobody(&self, image: SignedImage<'_>, signature: &Signature) -> NotCounted {
+        if self.signers.iter().any(|signer| signer.by.identity().is_some()) {
+            let proof = Proof::Certificate { sct_required: self.sct_required };
+            if let Ok(Some(names)) = signature.proven(proof, self.trusted_root, image) {
+                return NotCounted::OtherIdentity { subject: quoted(&names.subject), issuer: quoted(&names.issuer) };
+            }
+        } else if signature.is_keyless() {
+            return NotCounted::Certificate;
+        }
         let hint = signature.hint();
-        match self.signers.iter().find(|signer| signer.key.is_ed25519() && Some(signer.key.id()) == hint) {
+        let is_prehashed = |key: &SigstoreKey| key.is_ed25519() && Some(key.id()) == hint;
+        match self.signers.iter().find(|signer| signer.by.key().is_some_and(is_prehashed)) {
             Some(signer) => NotCounted::Prehashed { signer: quoted(&signer.name) },
             None => NotCounted::OtherKey { hint },
         }

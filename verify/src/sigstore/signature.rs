@@ -6,12 +6,17 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::bundle::{self, Hash, Signed};
+use super::bundle::{self, Signed};
 use super::claim::Claim;
+use super::evidence::{self, Claimed};
+use super::fulcio::Names;
 use super::key::SigstoreKey;
+use super::material::Source;
 use super::not_counted::NotCounted;
 use super::payload;
 use super::requirement::SignedImage;
+use super::trusted_root::TrustedRoot;
+use crate::crypto::algorithm::Hash;
 use crate::heap_size::{allocation, as_u64, inline_size};
 use crate::image::Sha256;
 use crate::oci::media_type::COSIGN_PAYLOAD;
@@ -20,6 +25,13 @@ use crate::oci::{Descriptor, SignatureManifest};
 /// The annotation of a layer that has its signature.
 const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
 
+/// The annotations of a layer that cosign 2 adds with a certificate or a log.
+const CERTIFICATE: &str = "dev.sigstore.cosign/certificate";
+const LOG_ENTRY: &str = "dev.sigstore.cosign/bundle";
+const TIMESTAMP: &str = "dev.sigstore.cosign/rfc3161timestamp";
+
+/// The most verdicts under a trusted root that a signature remembers.
+const MAX_PROVEN: usize = 8;
 /// The most keys that a signature verifies under and that it remembers. There is hardly more than one.
 const MAX_MADE_BY: usize = 16;
 /// The most keys that a signature does not verify under and that it remembers: more than a policy has.
@@ -37,9 +49,31 @@ pub struct Signature {
     signed: Signed,
     signature: Vec<u8>,
     hint: Option<Sha256>,
+    is_keyless: bool,
+    source: Source,
     /// The image whose manifest has the hash of [`Signed::Manifest`].
     image: OnceLock<Sha256>,
     remembered: Mutex<Remembered>,
+    proven: Mutex<Vec<Proven>>,
+}
+
+/// What is to be proven under a trusted root.
+#[derive(Clone, Copy)]
+pub(super) enum Proof<'a> {
+    /// That a log has the signature of this key.
+    Key(&'a SigstoreKey),
+    /// Whom the certificate names.
+    Certificate { sct_required: bool },
+}
+
+/// What was proven under a trusted root, with success or without. It never changes.
+#[derive(Debug)]
+struct Proven {
+    root: Sha256,
+    /// The key. `None` for the certificate.
+    key: Option<Sha256>,
+    sct_required: bool,
+    outcome: Result<Option<Arc<Names>>, NotCounted>,
 }
 
 /// The keys under which a signature was verified, with success or without.
@@ -102,25 +136,34 @@ impl Signature {
         let signature = layer.annotations.get(SIGNATURE).and_then(|signature| STANDARD.decode(signature).ok());
         let signature = signature.ok_or(NotCounted::Shape("the layer has no signature in base64 as an annotation"))?;
         let claim = payload::read(&payload)?;
-        Ok(Self::new(manifest.digest, SignatureFormat::Layer, claim, Signed::Bytes(payload), signature, None))
+        let annotation = |name: &str| layer.annotations.get(name).cloned();
+        let (certificate, entry) = (annotation(CERTIFICATE), annotation(LOG_ENTRY));
+        let source = match (certificate, entry) {
+            (None, None) => Source::Nothing,
+            (certificate, entry) => Source::Layer { certificate, entry, timestamp: annotation(TIMESTAMP) },
+        };
+        let (signed, hint, is_keyless) = (Signed::Bytes(payload), None, false);
+        let read = bundle::Bundle { claim, signed, signature, hint, is_keyless, source };
+        Ok(Self::new(manifest.digest, SignatureFormat::Layer, read))
     }
 
     /// The bundle of a referrer.
     pub fn from_bundle(manifest: &SignatureManifest, bundle: Vec<u8>) -> Result<Self, NotCounted> {
-        let bundle::Bundle { claim, signed, signature, hint } = bundle::read(&bundle)?;
-        Ok(Self::new(manifest.digest, SignatureFormat::Bundle, claim, signed, signature, hint))
+        Ok(Self::new(manifest.digest, SignatureFormat::Bundle, bundle::read(bundle, false)?))
     }
 
-    fn new(
-        manifest: Sha256,
-        format: SignatureFormat,
-        claim: Claim,
-        signed: Signed,
-        signature: Vec<u8>,
-        hint: Option<Sha256>,
-    ) -> Self {
-        let (image, remembered) = (OnceLock::new(), Mutex::new(Remembered::default()));
-        Self { manifest, format, claim, signed, signature, hint, image, remembered }
+    /// A bundle whose statement may say anything: for the client of the conformance suite alone. An attestation is no signature
+    /// of an image (SCHEMES.md, row 59).
+    #[cfg(any(test, feature = "conformance"))]
+    #[doc(hidden)]
+    pub fn from_attestation(manifest: Sha256, bundle: Vec<u8>) -> Result<Self, NotCounted> {
+        Ok(Self::new(manifest, SignatureFormat::Bundle, bundle::read(bundle, true)?))
+    }
+
+    fn new(manifest: Sha256, format: SignatureFormat, read: bundle::Bundle) -> Self {
+        let bundle::Bundle { claim, signed, signature, hint, is_keyless, source } = read;
+        let (image, remembered, proven) = (OnceLock::new(), Mutex::default(), Mutex::default());
+        Self { manifest, format, claim, signed, signature, hint, is_keyless, source, image, remembered, proven }
     }
 
     /// The digest of the manifest that it was found in.
@@ -149,7 +192,15 @@ impl Signature {
             Signed::Bytes(bytes) => bytes.len(),
             Signed::Manifest(_, bytes) => bytes.capacity(),
         };
+        let proven = match self.source {
+            Source::Nothing => 0,
+            Source::Bundle(_) | Source::Layer { .. } => {
+                as_u64(MAX_PROVEN) * (inline_size::<Proven>() + inline_size::<Names>() + Names::MAX_HEAP)
+            }
+        };
         inline_size::<Self>()
+            + proven
+            + self.source.heap_size()
             + self.claim.heap_size()
             + allocation(signed)
             + allocation(self.signature.capacity())
@@ -159,6 +210,51 @@ impl Signature {
 
     pub(super) fn claim(&self) -> &Claim {
         &self.claim
+    }
+
+    /// Is it a bundle with a certificate? In the old format a certificate may stand beside any signature.
+    pub(super) fn is_keyless(&self) -> bool {
+        self.is_keyless
+    }
+
+    /// Whom its certificate names, or nobody, if a key's signature is in a log, as this trusted root says. The image is one that
+    /// it is about.
+    pub(super) fn proven(
+        &self,
+        proof: Proof<'_>,
+        root: Option<&TrustedRoot>,
+        image: SignedImage<'_>,
+    ) -> Result<Option<Arc<Names>>, NotCounted> {
+        let root =
+            root.ok_or(NotCounted::Unproven("the policy has no trusted root, which certificates and logs need"))?;
+        let (key, sct_required) = match proof {
+            Proof::Key(key) => (Some(key.id()), false),
+            Proof::Certificate { sct_required } => (None, sct_required),
+        };
+        let is_this =
+            |known: &&Proven| known.root == root.id() && known.key == key && known.sct_required == sct_required;
+        let lock = || self.proven.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = lock().iter().find(is_this) {
+            return known.outcome.clone();
+        }
+        let message = self.message(image)?;
+        let payload = match (&self.format, &self.signed) {
+            (SignatureFormat::Bundle, Signed::Bytes(bytes)) => bytes.splitn(5, |byte| *byte == b' ').last(),
+            _ => None,
+        };
+        let claimed = Claimed { message, payload, signature: &self.signature };
+        let outcome = match proof {
+            Proof::Key(key) => evidence::of_key(&self.source, claimed, key, root).map(|()| None),
+            Proof::Certificate { sct_required } => {
+                evidence::of_certificate(&self.source, claimed, root, sct_required).map(|names| Some(Arc::new(names)))
+            }
+        };
+        let mut proven = lock();
+        if proven.len() == MAX_PROVEN {
+            proven.remove(0);
+        }
+        proven.push(Proven { root: root.id(), key, sct_required, outcome: outcome.clone() });
+        outcome
     }
 
     /// Is it about this image?
@@ -179,18 +275,22 @@ impl Signature {
         if let Some(verifies) = self.remembered().get(key.id()) {
             return Ok(verifies);
         }
-        let message = match &self.signed {
-            Signed::Bytes(bytes) => bytes,
+        let verifies = key.verifies(self.message(image)?, &self.signature);
+        self.remembered().put(key.id(), verifies);
+        Ok(verifies)
+    }
+
+    /// The bytes that it is over. The image is one that it is about.
+    fn message<'s>(&'s self, image: SignedImage<'s>) -> Result<&'s [u8], NotCounted> {
+        match &self.signed {
+            Signed::Bytes(bytes) => Ok(bytes),
             Signed::Manifest(..) => {
                 let bytes = manifest_of(image)?;
                 // Two manifests with the same hash of another algorithm are one manifest, so they are one image.
                 self.image.get_or_init(|| image.digest);
-                bytes
+                Ok(bytes)
             }
-        };
-        let verifies = key.verifies(message, &self.signature);
-        self.remembered().put(key.id(), verifies);
-        Ok(verifies)
+        }
     }
 
     fn remembered(&self) -> MutexGuard<'_, Remembered> {

@@ -14,8 +14,8 @@ const TYPES: [&str; 2] = ["https://in-toto.io/Statement/v1", "https://in-toto.io
 /// The most images that one statement is about.
 const MAX_SUBJECTS: usize = 64;
 
-/// Reads a statement.
-pub(super) fn read(bytes: &[u8]) -> Result<Claim, NotCounted> {
+/// Reads a statement. `any_predicate`: it may be of any type.
+pub(super) fn read(bytes: &[u8], any_predicate: bool) -> Result<Claim, NotCounted> {
     let document = read_json(bytes, MAX_BUNDLE, "the statement")?;
     let root = document.root();
     let text = |name: &str| root.get(name).and_then(Value::string);
@@ -25,6 +25,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Claim, NotCounted> {
     }
     match text("predicateType") {
         Some(COSIGN_PREDICATE) => {}
+        Some(_) if any_predicate => {}
         found => return Err(NotCounted::predicate(found)),
     }
     let subjects = root.get("subject").and_then(Value::array);

@@ -37,6 +37,7 @@ pub use rollback::MinimumVersions;
 pub use root::Root;
 pub use source::{FetchError, MetadataName, MetadataSource, SMALL_FILE, reading_memory};
 pub use targets::TargetsRole;
+pub(crate) use time::rfc3339;
 pub use time::stored_time;
 pub use trusted_state::{PublicationVersion, TrustedState};
 

@@ -234,13 +234,25 @@ fn scheme_row_066_versions_of_the_bundle() {
 #[test]
 fn scheme_row_067_068_certificates_are_of_the_wrong_kind() {
     let (image, key) = (plc(), Key::p256());
+    let signers = [signer("alice", &key)];
     let chain = json!({"certificates": [{"rawBytes": "AA=="}]});
     for (name, value) in [("x509CertificateChain", chain), ("certificate", json!({"rawBytes": "AA=="}))] {
-        let only = honest(&image, &key).edit(|bundle| bundle["verificationMaterial"] = json!({name: value}));
-        let (code, text) = why(bundle(&only));
+        let old = "application/vnd.dev.sigstore.bundle+json;version=0.2";
+        let only = honest(&image, &key).edit(|bundle| {
+            bundle["mediaType"] = old.into();
+            bundle["verificationMaterial"] = json!({name: value});
+        });
+        let only = bundle(&only).unwrap();
+        let (code, text) = why(by(&signers).signers_of(about(&image), &only));
         assert!(code == "certificate" && text.contains("the policy names keys"), "{text}");
-        let both = honest(&image, &key).edit(|bundle| bundle["verificationMaterial"][name] = value);
-        assert_eq!(why(bundle(&both)).0, "certificate");
+        assert!(verify(by(&signers), &image, &[&only]).is_err());
+        let both = honest(&image, &key).edit(|bundle| {
+            bundle["mediaType"] = old.into();
+            bundle["verificationMaterial"][name] = value.clone();
+        });
+        assert_eq!(why(bundle(&both)).0, "bad-signature");
+        let new = honest(&image, &key).edit(|bundle| bundle["verificationMaterial"] = json!({name: value}));
+        assert_eq!(bundle(&new).is_ok(), name == "certificate", "version 0.3 has no chain");
     }
     for material in [json!({}), json!({"publicKey": null}), json!({"publicKey": "x"}), json!([]), Value::Null] {
         let edited = honest(&image, &key).edit(|bundle| bundle["verificationMaterial"] = material);
@@ -254,7 +266,11 @@ fn scheme_row_068_a_certificate_where_the_policy_names_a_key() {
     let only = honest(&image, &key).edit(|bundle| {
         bundle["verificationMaterial"] = json!({"certificate": {"rawBytes": "AA=="}, "tlogEntries": []});
     });
-    assert_eq!(why(bundle(&only)).0, "certificate");
+    let only = bundle(&only).unwrap();
+    let signers = [signer("alice", &key)];
+    // The key has made it, and it says that a certificate has: the policy means the key.
+    assert_eq!(why(by(&signers).signers_of(about(&image), &only)).0, "certificate");
+    assert!(verify(by(&signers), &image, &[&only]).is_err());
 }
 
 #[test]

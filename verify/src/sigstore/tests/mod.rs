@@ -1,6 +1,7 @@
 //! The rows of SCHEMES.md that are decided here: 32 to 50 and 57 to 72. Images are signed on the spot.
 
 mod bundle;
+mod conformance;
 mod mutation;
 mod payload;
 mod requirement;
@@ -26,7 +27,7 @@ fn about(image: &Image) -> SignedImage<'_> {
 }
 
 fn signer(name: &str, key: &Key) -> Signer {
-    Signer { name: name.to_owned(), key: SigstoreKey::from_pem(&key.public_pem()).unwrap() }
+    Signer::with_key(name.to_owned(), SigstoreKey::from_pem(&key.public_pem()).unwrap())
 }
 
 fn annotations(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -36,7 +37,7 @@ fn annotations(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
 /// Nothing but these signers, all of them.
 fn by(signers: &[Signer]) -> Requirement<'_> {
     static NONE: BTreeMap<String, String> = BTreeMap::new();
-    Requirement { signers, threshold: None, annotations: &NONE, repository: None }
+    Requirement::new(signers, &NONE)
 }
 
 /// The signatures of a manifest in the old format.

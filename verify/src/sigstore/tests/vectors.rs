@@ -15,7 +15,7 @@ use crate::oci::candidates::bundle_candidates;
 use crate::oci::{read_referrers, referrers_tag, signatures_tag};
 
 /// `shared/vectors` beside the checkout or beside one of the directories that it is in.
-fn vectors() -> Option<PathBuf> {
+pub(super) fn vectors() -> Option<PathBuf> {
     let mut above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
     let found = above.find_map(|directory| Some(directory.join("shared/vectors")).filter(|vectors| vectors.is_dir()));
     if found.is_none() {
@@ -98,7 +98,7 @@ fn keys(vectors: &Path) -> Vec<Signer> {
     for name in ["cosign", "i_p256", "i_p384", "i_p521", "i_rsa2048", "i_rsa3072", "i_ed25519"] {
         let pem = fs::read_to_string(vectors.join(format!("cosign/keys/{name}.pub"))).unwrap();
         match SigstoreKey::from_pem(&pem) {
-            Ok(key) => keys.push(Signer { name: name.to_owned(), key }),
+            Ok(key) => keys.push(Signer::with_key(name.to_owned(), key)),
             Err(error) => {
                 assert_eq!((name, error), ("i_p521", SigstoreKeyError::Unsupported { kind: "an ECDSA key on P-521" }))
             }
@@ -145,7 +145,7 @@ fn scheme_row_032_057_images_that_cosign_signed() {
 #[test]
 fn scheme_row_059_068_what_is_there_and_does_not_count_is_told() {
     let Some(vectors) = vectors() else { return };
-    for (folder, code) in [("onlyatt", "attestation"), ("cert", "certificate")] {
+    for (folder, code) in [("onlyatt", "attestation"), ("cert", "bad-signature")] {
         let registry = Registry(vectors.join("cosign/referrers-api").join(folder));
         let image = &registry.images()[0];
         let list = read_referrers(&registry.file("referrers", Sha256::new(image.sha256()), ".json").unwrap()).unwrap();
@@ -187,7 +187,7 @@ const CRAFTED: [(&str, &str); 10] = [
 fn scheme_row_038_to_050_crafted_signatures() {
     let Some(vectors) = vectors() else { return };
     let pem = fs::read_to_string(vectors.join("cosign/keys/p256.pub")).unwrap();
-    let signers = [Signer { name: "p256".to_owned(), key: SigstoreKey::from_pem(&pem).unwrap() }];
+    let signers = [Signer::with_key("p256".to_owned(), SigstoreKey::from_pem(&pem).unwrap())];
     for case in fs::read_dir(vectors.join("cosign-crafted")).unwrap() {
         let case = case.unwrap().path();
         let name = case.file_name().unwrap().to_str().unwrap();
@@ -225,7 +225,7 @@ fn scheme_row_065_068_conformance_cases_with_a_key() {
     let manifest = Artifact::bundle(&artifact, Vec::new()).manifest;
     let manifest = SignatureManifest::read(&manifest, None, None).unwrap();
     let pem = fs::read_to_string(cases.join("managed-key-happy-path/key.pub")).unwrap();
-    let signers = [Signer { name: "managed".to_owned(), key: SigstoreKey::from_pem(&pem).unwrap() }];
+    let signers = [Signer::with_key("managed".to_owned(), SigstoreKey::from_pem(&pem).unwrap())];
     let mut accepted = Vec::new();
     for case in fs::read_dir(&cases).unwrap().map(|case| case.unwrap().path()).filter(|case| case.is_dir()) {
         let name = case.file_name().unwrap().to_str().unwrap().to_owned();
@@ -235,12 +235,12 @@ fn scheme_row_065_068_conformance_cases_with_a_key() {
             Ok(pem) => {
                 let key = SigstoreKey::from_pem(&pem);
                 let own = key.is_ok_and(|key| {
-                    let signers = [Signer { name: name.clone(), key }];
+                    let signers = [Signer::with_key(name.clone(), key)];
                     verify(by(&signers), &artifact, &[signature.as_ref().unwrap()]).is_ok()
                 });
                 assert_eq!(own, !name.ends_with("_fail"), "{name}");
             }
-            Err(_) => assert!(signature.is_err(), "{name} has a certificate"),
+            Err(_) => assert!(signature.as_ref().map_or(true, Signature::is_keyless), "{name} has a certificate"),
         }
         if signature.is_ok_and(|signature| verify(by(&signers), &artifact, &[&signature]).is_ok()) {
             accepted.push(name);
