@@ -23,14 +23,22 @@ pub fn write(options: &Options, issued: &Issued) -> Result<Vec<PathBuf>, WriteEr
         }
     }
     fs::create_dir_all(dir).map_err(|source| WriteError::Io { path: dir.clone(), source })?;
+    // Before the keys, so that none is ever added to Git.
+    let ignore = dir.join(".gitignore");
+    let mut written = match create(&ignore, PUBLIC, "*\n") {
+        Ok(()) => vec![ignore],
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Vec::new(),
+        Err(source) => return Err(WriteError::Io { path: ignore, source }),
+    };
     for file in &files {
-        let written = match options.task {
+        let result = match options.task {
             Task::Make => create(&file.path, file.mode, &file.text),
             Task::Replace | Task::Renew => replace(&file.path, file.mode, &file.text),
         };
-        written.map_err(|source| WriteError::Io { path: file.path.clone(), source })?;
+        result.map_err(|source| WriteError::Io { path: file.path.clone(), source })?;
     }
-    Ok(files.into_iter().map(|file| file.path).collect())
+    written.extend(files.into_iter().map(|file| file.path));
+    Ok(written)
 }
 
 /// What is printed in the end.

@@ -32,6 +32,7 @@ Writes into DIR:
   secret.yaml                                    the Secret portreeve-certs with certificate, key and ca.crt
   ca-bundle-mutating.yaml, -validating.yaml      the caBundle, as patches of the two webhook configurations
   kustomization.yaml                             the last three as a kustomize component
+  .gitignore                                     keeps all of them out of Git; one that is there stays
 
 With kustomize, name DIR under `components:`. Without, either apply what --fill wrote, or
   kubectl apply -f DIR/secret.yaml

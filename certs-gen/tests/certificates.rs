@@ -117,6 +117,7 @@ fn the_command_writes_once_unless_forced() {
         ("ca-bundle-mutating.yaml", 0o644),
         ("ca-bundle-validating.yaml", 0o644),
         ("kustomization.yaml", 0o644),
+        (".gitignore", 0o644),
     ] {
         assert_eq!(dir.mode(name) & !0o022 | mode & 0o022, mode, "{name}");
     }
@@ -131,7 +132,26 @@ fn the_command_writes_once_unless_forced() {
     succeed(&["--force", "--out", dir.text()]);
     assert_ne!(dir.read("tls.crt"), first);
     assert_eq!(dir.mode("tls.key"), 0o600);
-    assert_eq!(fs::read_dir(&dir.0).unwrap().count(), 8, "nothing else is left behind");
+    assert_eq!(fs::read_dir(&dir.0).unwrap().count(), 9, "nothing else is left behind");
+}
+
+/// With Helm, or with a plain manifest, nothing else keeps the directory out of Git.
+#[test]
+fn git_takes_none_of_the_files() {
+    let dir = Dir::new();
+    succeed(&["--out", dir.text()]);
+    let git = |args: &[&str]| {
+        let output = Command::new("git").arg("-C").arg(&dir.0).args(args).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    git(&["init", "--quiet"]);
+    assert_eq!(git(&["status", "--porcelain", "--untracked-files=all"]), "");
+    // One that is there says what its owner wants.
+    fs::write(dir.path(".gitignore"), "*.key\n").unwrap();
+    let out = succeed(&["--force", "--out", dir.text()]);
+    assert_eq!(dir.read(".gitignore"), "*.key\n");
+    assert!(!out.contains(".gitignore"), "{out}");
 }
 
 #[test]

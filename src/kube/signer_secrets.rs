@@ -68,6 +68,7 @@ impl SecretStore {
                 namespace: namespace.to_owned(),
                 secret: secret.to_owned(),
                 directory,
+                absent: (!self.root.exists()).then(|| self.root.clone()),
             });
         }
         if self.form == SecretForm::Cosign {
@@ -153,6 +154,8 @@ pub enum SecretError {
         secret: String,
         /// The directory.
         directory: PathBuf,
+        /// The directory of all secrets, if that does not exist either, as on a workstation.
+        absent: Option<PathBuf>,
     },
     /// One of its keys is missing or unreadable.
     Key {
@@ -180,7 +183,14 @@ impl fmt::Display for SecretError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::InvalidName(error) => error.fmt(f),
-            Self::NotMounted { namespace, secret, directory } => write!(
+            Self::NotMounted { namespace, secret, directory, absent: Some(root) } => write!(
+                f,
+                "the signer's Secret {namespace}/{secret} is not on this machine ({} does not exist): name a directory with \
+                 the keys in a --config: secrets; in Portreeve's pod, mount it at {}",
+                root.display(),
+                directory.display()
+            ),
+            Self::NotMounted { namespace, secret, directory, absent: None } => write!(
                 f,
                 "signer secret \"{secret}\" of namespace \"{namespace}\" is not mounted: mount it into Portreeve's pod \
                  at {}, with the keys name and publicKey (for cosign: or cosign.pub)",

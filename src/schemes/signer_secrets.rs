@@ -25,6 +25,10 @@ pub(super) fn read(
                 }
             })
         }
+        // Nobody could know the key: a workstation has no secrets at all.
+        (Err(error @ SecretError::NotMounted { absent: Some(_), .. }), None) => {
+            Err(Refusal::Unavailable(Unavailable::other(error.to_string())))
+        }
         (Err(error), _) => Err(bad(namespace, name, &error.to_string())),
     }
 }

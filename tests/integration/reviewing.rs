@@ -286,6 +286,34 @@ fn a_kind_that_is_not_checked_is_told() {
     assert_eq!(answers[1]["request"].get("namespace"), None);
 }
 
+/// A workstation has no signers' Secrets, so that nobody can say there whether an image is signed.
+#[test]
+fn keys_that_are_not_on_this_machine_leave_it_undecided() {
+    let mut site = site();
+    let secrets = json!([{ "name": "alice-key" }]);
+    let mut trust = policy_for("registry.local:9001/open/*", json!({ "enabled": true, "signerSecrets": secrets }));
+    let mut cosign = trust.clone();
+    cosign["metadata"]["name"] = json!("cosign");
+    cosign["spec"]["repositories"][0] =
+        json!({ "name": "registry.local:9001/closed/*", "policy": { "cosign": { "signerSecrets": secrets } } });
+    for policy in [&mut trust, &mut cosign] {
+        policy["kind"] = json!("ImagePolicy");
+        policy["metadata"]["namespace"] = json!("line-1");
+    }
+    site.policies(&[trust, cosign]);
+    let file = site.file("secrets.yaml", &list(&["open", "closed"].map(|folder| deployment("line-1", "plc", folder))));
+    let told = site.review(&[], &file).expect(DENIED).stdout;
+    assert_eq!(told.matches("is not mounted: mount it into Portreeve's pod").count(), 2, "{told}");
+    site.config["secrets"] = json!("/no/such");
+    let words = "unavailable: the signer's Secret line-1/alice-key is not on this machine (/no/such does not exist): name a \
+                 directory with the keys in a --config: secrets";
+    let told = site.review(&[], &file).expect(UNDECIDED).stdout;
+    assert_eq!(told.matches(words).count(), 2, "{told}");
+    let image = "registry.local:9001/open/plc:v1";
+    let told = run(&mut site.command("check", &["--namespace", "line-1", image]), "").expect(UNDECIDED).stdout;
+    assert!(told.contains("the signer's Secret line-1/alice-key is not on this machine"), "{told}");
+}
+
 /// The API server would refuse them, or drop the field. No image of them was looked at.
 #[test]
 fn a_workload_without_an_image_is_suspicious() {

@@ -87,7 +87,13 @@ fn says_what_to_mount_where() {
     let scratch = Scratch::new();
     let store = SecretStore::new(scratch.path());
     let words = store.read("line-1", "alice-key").unwrap_err().to_string();
-    assert!(words.contains("line-1/alice-key") && words.contains("mount"), "{words}");
+    assert!(words.contains("line-1/alice-key") && words.contains("is not mounted: mount"), "{words}");
+    let nowhere = SecretStore::new(scratch.path().join("none")).read("line-1", "alice-key").unwrap_err().to_string();
+    assert!(nowhere.starts_with("the signer's Secret line-1/alice-key is not on this machine ("), "{nowhere}");
+    assert!(
+        nowhere.contains("/none does not exist): name a directory with the keys in a --config: secrets"),
+        "{nowhere}"
+    );
     scratch.write("line-1/alice-key/name", "alice");
     let words = store.read("line-1", "alice-key").unwrap_err().to_string();
     assert!(words.contains("\"publicKey\""), "{words}");
