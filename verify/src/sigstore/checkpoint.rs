@@ -62,6 +62,3 @@ pub(super) fn decimal(text: &str) -> Option<u64> {
     }
     Some(digits.iter().fold(0, |sum, digit| 10 * sum + u64::from(digit - b'0')))
 }
-
-#[cfg(test)]
-mod tests;

@@ -237,6 +237,3 @@ fn bytes_of(value: Value<'_>, name: &str) -> Result<Vec<u8>, NotCounted> {
     let bytes = bytes.filter(|bytes| !bytes.is_empty() && bytes.len() <= MAX_BUNDLE);
     bytes.ok_or(NotCounted::Shape("the bundle has a field that is not base64"))
 }
-
-#[cfg(test)]
-mod tests;

@@ -2,8 +2,11 @@
 
 mod bundle;
 mod conformance;
+mod keyless;
+mod logs;
 mod mutation;
 mod payload;
+mod plant;
 mod requirement;
 mod vectors;
 

@@ -250,3 +250,17 @@ fn scheme_row_065_068_conformance_cases_with_a_key() {
     // By the same key; the wrong one of the third case is only in its file.
     assert_eq!(accepted, ["managed-key-and-trusted-root", "managed-key-happy-path", "managed-key-wrong-key_fail"]);
 }
+
+/// Does the signature of this folder count under this trusted root, where a log is required?
+pub(super) fn plant(vectors: &Path, folder: &str, root: &str, counts: bool) {
+    let registry = Registry(vectors.join("cosign/referrers-api").join(folder));
+    let root = fs::read(vectors.join("cosign/keys").join(root)).unwrap();
+    let root = super::super::TrustedRoot::read(&root).unwrap();
+    let pem = fs::read_to_string(vectors.join("cosign/keys/cosign.pub")).unwrap();
+    let signers = [Signer::with_key("cosign".to_owned(), SigstoreKey::from_pem(&pem).unwrap())];
+    let requirement = Requirement { trusted_root: Some(&root), log_required: true, ..by(&signers) };
+    let image = &registry.images()[0];
+    let [bundles, _] = registry.signatures(image);
+    let verdict = verify(requirement, image, &sound(&bundles));
+    assert_eq!(verdict.is_ok(), counts, "{folder} {verdict:?}");
+}
