@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use crate::json::{self, canonical};
+use crate::timestamp::tst_info::TstInfo;
 use crate::tuf::Gun;
 use crate::tuf::root_certificate::RootCertificate;
 
@@ -69,4 +70,10 @@ pub fn root_bundle(pem: &[u8], gun: &Gun, ca: &[u8], now: Timestamp) -> Option<R
         in_date: bundle.in_date(now),
         chains: bundle.chains_to_until(ca, now).is_some(),
     })
+}
+
+/// Reads a `TSTInfo`: the imprint, and the seconds between which it was made. `None` if it is refused.
+pub fn tst_info(der: &[u8]) -> Option<(&[u8], i64, i64)> {
+    let info = TstInfo::read(der)?;
+    Some((info.imprint, info.time.earliest, info.time.latest))
 }

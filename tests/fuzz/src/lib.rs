@@ -18,6 +18,7 @@ pub mod policy_pattern;
 pub mod referrers_list;
 pub mod root_bundle;
 pub mod sigstore_bundle;
+pub mod timestamp_token;
 pub mod trust_data;
 pub mod www_authenticate;
 
@@ -30,7 +31,7 @@ mod strict_json;
 type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 16] = [
+pub const TARGETS: [Target; 17] = [
     ("admission_review", admission_review::check),
     ("canonical_json", canonical_json::check),
     ("configuration", configuration::check),
@@ -45,6 +46,7 @@ pub const TARGETS: [Target; 16] = [
     ("referrers_list", referrers_list::check),
     ("root_bundle", root_bundle::check),
     ("sigstore_bundle", sigstore_bundle::check),
+    ("timestamp_token", timestamp_token::check),
     ("trust_data", trust_data::check),
     ("www_authenticate", www_authenticate::check),
 ];

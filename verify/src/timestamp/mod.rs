@@ -10,7 +10,7 @@ mod chain;
 mod error;
 mod signed_data;
 mod token;
-mod tst_info;
+pub(crate) mod tst_info;
 
 pub use error::TimestampError;
 pub use token::{Authority, GenTime, MAX_TOKEN, Token};

@@ -10,17 +10,17 @@ const SECOND: i64 = 1_000_000;
 
 /// The fields that decide. The others are checked for their types alone: nothing follows from the policy, from the number, and
 /// from the name that the authority gives itself.
-pub(super) struct TstInfo<'a> {
+pub(crate) struct TstInfo<'a> {
     /// `None` for a hash that is not verified.
-    pub(super) hash: Option<Hash>,
+    pub(crate) hash: Option<Hash>,
     /// The hash of what was stamped.
-    pub(super) imprint: &'a [u8],
-    pub(super) time: GenTime,
+    pub(crate) imprint: &'a [u8],
+    pub(crate) time: GenTime,
 }
 
 impl<'a> TstInfo<'a> {
     /// From DER.
-    pub(super) fn read(der: &'a [u8]) -> Option<Self> {
+    pub(crate) fn read(der: &'a [u8]) -> Option<Self> {
         Reader::all(der, |all| all.within(tag::SEQUENCE, Self::fields))
     }
 
