@@ -27,6 +27,16 @@ pub fn visible(c: char) -> char {
     if hides { '\u{fffd}' } else { c }
 }
 
+/// Are the names equal as Go's `encoding/json` compares them, that is by simple folding of Unicode?
+pub(crate) fn is_folded(name: &str, known: &str) -> bool {
+    let fold = |c: char| match c {
+        'ſ' => 's',
+        '\u{212a}' => 'k', // the Kelvin sign
+        c => c.to_ascii_lowercase(),
+    };
+    name.chars().map(fold).eq(known.chars().map(fold))
+}
+
 /// The number of bytes at the beginning of `text` that a JSON string has as they are: printable ASCII without quotes and
 /// backslashes.
 pub fn plain_run(text: &[u8]) -> usize {

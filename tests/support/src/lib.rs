@@ -6,6 +6,7 @@
 pub mod api_server;
 pub mod certificates;
 pub mod cosign;
+pub mod notation;
 #[cfg(feature = "servers")]
 pub mod registry;
 #[cfg(feature = "servers")]

@@ -164,6 +164,11 @@ impl<'a> CertificateRef<'a> {
         }
     }
 
+    /// Is its signature by an algorithm that is verified?
+    pub(crate) fn has_supported_signature(&self) -> bool {
+        signature_algorithm(self.algorithm, None).is_some()
+    }
+
     /// Is it issued in the name of this issuer, and signed by the issuer's key? Whether the issuer is a CA, and whether both
     /// are in date, is for the caller to check. Signatures over SHA-1, of RSA keys below 2048 bits, and of kinds that are not
     /// verified, are none.

@@ -1,10 +1,20 @@
 //! One signature of an image: read, and verified under the key of its own first certificate.
 
 use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::chain::{self, MAX_CHAIN};
+use super::headers::{Headers, Scheme};
 use super::not_counted::NotCounted;
-use crate::heap_size::inline_size;
+use super::payload::Payload;
+use super::revocation::{Listed, RevocationLists, Status};
+use super::trust_store::TrustStores;
+use super::{cose, jws, subject};
+use crate::crypto::certificate::Validity;
+use crate::crypto::certificate_ref::CertificateRef;
+use crate::heap_size::{allocation, as_u64, inline_size};
 use crate::image::Sha256;
+use crate::timestamp::{Authority, GenTime, MAX_TOKEN, TimestampError, Token};
 
 /// The format of an envelope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,22 +45,87 @@ impl fmt::Display for EnvelopeFormat {
     }
 }
 
+/// What an envelope of either format has, before anything of it is verified.
+pub(super) struct Contents {
+    pub(super) headers: Headers,
+    pub(super) payload: Vec<u8>,
+    /// The bytes that the signature is over.
+    pub(super) signed: Vec<u8>,
+    pub(super) signature: Vec<u8>,
+    /// Certificates in DER, the signer's first.
+    pub(super) chain: Vec<Vec<u8>>,
+    pub(super) timestamp: Option<Vec<u8>>,
+}
+
 /// A signature whose own signature and whose chain are sound. Whether anybody trusts it is decided by
 /// [`super::Requirement::verify`].
+///
+/// It remembers what was verified of its time stamp by which trust store, and what which revocation lists say of its chain.
 #[derive(Debug)]
 pub struct Envelope {
     manifest: Sha256,
     format: EnvelopeFormat,
+    pub(super) payload: Payload,
+    pub(super) scheme: Scheme,
+    pub(super) authentic_signing_time: Option<i64>,
     expires: Option<i64>,
-    ends: i64,
+    /// Certificates in DER, the signer's first.
+    pub(super) chain: Vec<Vec<u8>>,
+    /// The dates of each.
+    pub(super) validity: Vec<Validity>,
     signer: String,
+    /// The attributes of the signer's subject; `None` if they are ambiguous.
+    pub(super) attributes: Option<Vec<(&'static str, Box<str>)>>,
+    signature: Vec<u8>,
+    timestamp: Option<Vec<u8>>,
+    remembered: Mutex<Remembered>,
 }
 
+/// Results that depend on the content of a trust store or of revocation lists, by the hash of that content.
+#[derive(Debug, Default)]
+struct Remembered {
+    timestamps: Vec<(Sha256, Result<GenTime, TimestampError>)>,
+    revocation: Vec<(Sha256, Status)>,
+}
+
+/// The most results of each kind that an envelope remembers.
+const MAX_REMEMBERED: usize = 4;
+
 impl Envelope {
-    /// Reads the envelope of the signature manifest with this digest.
+    /// Reads the envelope of the signature manifest with this digest. Verifies its signature under the key of its first
+    /// certificate, and the rules for its chain.
     pub fn read(manifest: Sha256, format: EnvelopeFormat, bytes: &[u8]) -> Result<Self, NotCounted> {
-        let _ = (manifest, format, bytes);
-        Err(NotCounted::Shape("envelopes of Notation cannot be read yet"))
+        let contents = match format {
+            EnvelopeFormat::Jws => jws::read(bytes),
+            EnvelopeFormat::Cose => cose::read(bytes),
+        }?;
+        let Contents { headers, payload, signed, signature, chain, timestamp } = contents;
+        let payload = Payload::read(&payload)?;
+        if timestamp.as_ref().is_some_and(|token| token.len() > MAX_TOKEN) {
+            return Err(NotCounted::TooLarge { what: "its time stamp", cap: MAX_TOKEN });
+        }
+        let certificates = read_chain(&chain)?;
+        let key = chain::check(&certificates)?;
+        headers.algorithm.verifies(&key, &signed, &signature)?;
+        count_verification();
+        let Some(leaf) = certificates.first() else { return Err(NotCounted::Shape("it has no certificate")) };
+        let (signer, attributes) = (subject::printable(leaf.subject), subject::attributes(leaf.subject));
+        let validity = certificates.iter().map(|certificate| certificate.validity).collect();
+        Ok(Self {
+            manifest,
+            format,
+            payload,
+            scheme: headers.scheme,
+            authentic_signing_time: headers.authentic_signing_time,
+            expires: headers.expiry,
+            chain,
+            validity,
+            signer,
+            attributes,
+            signature,
+            timestamp,
+            remembered: Mutex::default(),
+        })
     }
 
     /// The digest of the manifest that it was found in.
@@ -70,7 +145,7 @@ impl Envelope {
 
     /// When the first certificate of its chain ends, in seconds since 1970.
     pub fn ends(&self) -> i64 {
-        self.ends
+        self.validity.iter().map(|validity| validity.not_after).min().unwrap_or_default()
     }
 
     /// The subject of its first certificate, printable (RFC 4514).
@@ -78,8 +153,83 @@ impl Envelope {
         &self.signer
     }
 
-    /// What it takes in memory, in bytes.
+    /// What it takes in memory, in bytes: all that it may remember as well.
     pub fn heap_size(&self) -> u64 {
+        let chain = self.chain.iter().map(|der| allocation(der.capacity()) + inline_size::<(Vec<u8>, Validity)>());
+        let attributes = self.attributes.iter().flatten();
+        let attributes = attributes.map(|(_, value)| inline_size::<(&str, Box<str>)>() + allocation(value.len()));
+        let remembered = inline_size::<(Sha256, Result<GenTime, TimestampError>)>()
+            + inline_size::<(Sha256, Status)>()
+            + as_u64(self.chain.len()) * inline_size::<Listed>();
         inline_size::<Self>()
+            + self.payload.heap_size()
+            + chain.sum::<u64>()
+            + attributes.sum::<u64>()
+            + allocation(self.signer.capacity())
+            + allocation(self.signature.capacity())
+            + allocation(self.timestamp.as_ref().map_or(0, Vec::capacity))
+            + as_u64(MAX_REMEMBERED) * remembered
     }
+
+    /// The time of its time stamp, by the authorities in the stores of the type `tsa`. `None` if it has no time stamp.
+    pub(super) fn timestamp(&self, stores: &TrustStores) -> Option<Result<GenTime, TimestampError>> {
+        let token = self.timestamp.as_ref()?;
+        let (anchors, id) = stores.tsa().zip(stores.tsa_id())?;
+        if let Some((_, known)) = self.remembered().timestamps.iter().find(|(known, _)| *known == id) {
+            return Some(*known);
+        }
+        count_verification();
+        let authority = Authority { anchors, intermediates: &[] };
+        let result = Token::read(token).and_then(|token| token.verify(&self.signature, &authority));
+        keep(&mut self.remembered().timestamps, id, result);
+        Some(result)
+    }
+
+    /// Is no certificate of its chain revoked now, by these lists?
+    pub(super) fn check_revocation(&self, lists: &RevocationLists, now: i64) -> Result<(), NotCounted> {
+        let id = lists.id();
+        if let Some((_, known)) = self.remembered().revocation.iter().find(|(known, _)| *known == id) {
+            return known.check(&self.chain, now);
+        }
+        count_verification();
+        let status = lists.status(&read_chain(&self.chain)?);
+        let result = status.check(&self.chain, now);
+        keep(&mut self.remembered().revocation, id, status);
+        result
+    }
+
+    fn remembered(&self) -> MutexGuard<'_, Remembered> {
+        self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Adds a result, in the place of the oldest one if there are too many.
+fn keep<T>(results: &mut Vec<(Sha256, T)>, id: Sha256, result: T) {
+    if results.iter().any(|(known, _)| *known == id) {
+        return; // another thread was faster
+    }
+    if results.len() == MAX_REMEMBERED {
+        results.remove(0);
+    }
+    results.push((id, result));
+}
+
+fn read_chain(chain: &[Vec<u8>]) -> Result<Vec<CertificateRef<'_>>, NotCounted> {
+    if chain.len() > MAX_CHAIN {
+        return Err(NotCounted::Shape("its chain has more than 10 certificates"));
+    }
+    let certificates = chain.iter().map(|der| CertificateRef::read(der)).collect::<Option<Vec<_>>>();
+    certificates.ok_or(NotCounted::Shape("a certificate of its chain is damaged"))
+}
+
+#[cfg(test)]
+thread_local! {
+    /// How often this thread has verified a signature, a time stamp or a revocation list.
+    pub(super) static VERIFICATIONS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+/// For the tests of what is remembered.
+fn count_verification() {
+    #[cfg(test)]
+    VERIFICATIONS.with(|count| count.set(count.get() + 1));
 }

@@ -8,12 +8,22 @@
 //! What is never done here: no request for OCSP or for a revocation list, no plug-ins, and no certificate is trusted because
 //! an envelope has it.
 
+mod cbor;
+mod chain;
+mod cose;
 mod envelope;
+mod headers;
 mod identity;
+mod jws;
 mod not_counted;
+mod payload;
 mod rejection;
 mod requirement;
 mod revocation;
+mod revocation_list;
+mod subject;
+#[cfg(test)]
+mod tests;
 mod trust_store;
 
 pub use envelope::{Envelope, EnvelopeFormat};
@@ -24,9 +34,35 @@ pub use requirement::{Accepted, Requirement, SignedImage};
 pub use revocation::{Revocation, RevocationError, RevocationLists};
 pub use trust_store::{StoreError, TrustStores, read_store_file};
 
+use crate::json::{Allowance, Document, Value};
+use crate::text::is_folded;
+
 /// The largest envelope, in bytes.
 pub const MAX_ENVELOPE: usize = 512 << 10;
 /// The largest file of a trust store, in bytes.
 pub const MAX_STORE_FILE: usize = 1 << 20;
 /// The largest revocation list, in bytes.
 pub const MAX_REVOCATION_LIST: usize = 8 << 20;
+/// The most values and names in an envelope, in its headers or in its payload. Those that notation writes have fewer than fifty.
+const MAX_VALUES: usize = 8192;
+
+/// Reads JSON. `what` names it in the error.
+fn read_json<'a>(bytes: &'a [u8], cap: usize, what: &'static str) -> Result<Document<'a>, NotCounted> {
+    if bytes.len() > cap {
+        return Err(NotCounted::TooLarge { what, cap });
+    }
+    let memory = 4 * bytes.len() + 8 * MAX_VALUES;
+    let allowance = Allowance { values: MAX_VALUES, memory, is_late: &|| false };
+    Document::read(bytes, allowance).map_err(|error| NotCounted::Json { what, error })
+}
+
+/// Refuses what is no object, and names that differ from these only in upper and lower case: notation takes them for these.
+fn check_names(object: Value<'_>, names: &[&'static str]) -> Result<(), NotCounted> {
+    let members = object.object().ok_or(NotCounted::Shape("the envelope has another value where an object belongs"))?;
+    for (name, _) in members {
+        if let Some(name) = names.iter().find(|known| name != **known && is_folded(name, known)) {
+            return Err(NotCounted::OtherCase { name });
+        }
+    }
+    Ok(())
+}

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use crate::json::JsonError;
 use crate::text::printable;
+use crate::timestamp::TimestampError;
 
 /// The most characters of such a text in a message.
 const MAX_QUOTED: usize = 120;
@@ -95,10 +96,7 @@ pub enum NotCounted {
     /// The policy has trust stores for time stamps, and the signature has no time stamp.
     NoTimestamp,
     /// Its time stamp does not count.
-    Timestamp {
-        /// Why.
-        reason: String,
-    },
+    Timestamp(TimestampError),
     /// A certificate of its chain is revoked.
     Revoked {
         /// Its subject, printable.
@@ -154,7 +152,7 @@ impl NotCounted {
             Self::OtherIdentity { .. } => "other-identity",
             Self::Expired { .. } => "expired",
             Self::Dates { .. } => "certificate-dates",
-            Self::NoTimestamp | Self::Timestamp { .. } => "timestamp",
+            Self::NoTimestamp | Self::Timestamp(_) => "timestamp",
             Self::Revoked { .. } => "revoked",
             Self::RevocationUnknown { .. } => "revocation-unknown",
             Self::Metadata { .. } => "metadata",
@@ -221,7 +219,7 @@ impl fmt::Display for NotCounted {
             Self::NoTimestamp => f.write_str(
                 "it has no time stamp, and the policy has a trust store of the type tsa; sign with \"--timestamp-url\"",
             ),
-            Self::Timestamp { reason } => write!(f, "its time stamp does not count: {reason}"),
+            Self::Timestamp(error) => error.fmt(f),
             Self::Revoked { subject } => {
                 write!(f, "the certificate of {subject} is revoked; sign the image with another certificate")
             }

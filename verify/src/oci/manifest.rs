@@ -3,6 +3,7 @@
 use super::{OciError, media_type};
 use crate::image::Sha256;
 use crate::json::{Allowance, Document, Value};
+use crate::text::is_folded;
 
 /// The names of a manifest or an index that this crate reads, or whose presence matters.
 const NAMES: [&str; 8] =
@@ -124,14 +125,4 @@ pub(super) fn check_names(object: Value<'_>, names: &[&'static str]) -> Result<(
         }
     }
     Ok(())
-}
-
-/// Are the names equal as Go's `encoding/json` compares them, that is by simple folding of Unicode?
-fn is_folded(name: &str, known: &str) -> bool {
-    let fold = |c: char| match c {
-        'ſ' => 's',
-        '\u{212a}' => 'k', // the Kelvin sign
-        c => c.to_ascii_lowercase(),
-    };
-    name.chars().map(fold).eq(known.chars().map(fold))
 }

@@ -20,7 +20,7 @@ mod rotation;
 mod signature;
 mod source;
 mod targets;
-mod time;
+pub(crate) mod time;
 mod trusted_state;
 
 pub use anchor::{Anchor, AnchorKind, FirstUse, PinError, RootPin};

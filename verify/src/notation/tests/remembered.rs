@@ -1,0 +1,64 @@
+//! What was verified once is not verified again.
+
+use super::super::envelope::VERIFICATIONS;
+use super::*;
+
+fn verifications() -> usize {
+    VERIFICATIONS.with(std::cell::Cell::get)
+}
+
+#[test]
+fn a_second_verification_repeats_no_cryptography() {
+    use portreeve_test_support::notation::{distribution_point, revocation_list};
+    let root = Spec::ca("Plant Root", Kind::P256).self_signed();
+    let leaf = Spec::leaf("builder", Kind::P256).with(distribution_point("http://ca.plant.example/a.crl"));
+    let chain = vec![leaf.signed_by(&root), root];
+    let before = verifications();
+    let token = "MAA=";
+    let envelope = Jws::new(IMAGE, &chain).edit(|jws| jws.header["io.cncf.notary.timestampSignature"] = token.into());
+    let envelope = jws(&envelope).unwrap();
+    assert_eq!(verifications() - before, 1);
+    let list = revocation_list(&chain[1], &[], (NOW - DAY, NOW + DAY), &[]);
+    let mut policy = Policy::of(&[&chain[1]]);
+    policy.lists = RevocationLists::read(&[&list]).unwrap();
+    for _ in 0..3 {
+        policy.signer_of(&envelope, NOW).unwrap();
+        assert_eq!(verifications() - before, 2, "the revocation list, once");
+    }
+    // The time is compared anew.
+    assert_eq!(policy.refusal(&envelope, NOW + DAY + 1).0, "revocation-unknown");
+    policy.signer_of(&envelope, NOW + DAY).unwrap();
+    assert_eq!(verifications() - before, 2);
+    // Other lists are looked at, also if they are about the same certificates.
+    let revoked = revocation_list(&chain[1], &[1], (NOW - DAY, NOW + DAY), &[]);
+    let good = std::mem::replace(&mut policy.lists, RevocationLists::read(&[&revoked]).unwrap());
+    assert_eq!(policy.refusal(&envelope, NOW).0, "revoked");
+    assert_eq!(verifications() - before, 3);
+    policy.lists = good;
+    policy.signer_of(&envelope, NOW).unwrap();
+    // A time stamp by the stores of the type `tsa`.
+    let anchors = vec![chain[1].der.clone()];
+    policy.stores = TrustStores::new(anchors.clone(), Vec::new(), Some(Vec::new()));
+    for _ in 0..2 {
+        assert_eq!(policy.refusal(&envelope, NOW).0, "timestamp");
+        assert_eq!(verifications() - before, 4);
+    }
+    policy.stores = TrustStores::new(anchors, Vec::new(), Some(vec![b"another".to_vec()]));
+    assert_eq!(policy.refusal(&envelope, NOW).0, "timestamp");
+    assert_eq!(verifications() - before, 5);
+}
+
+#[test]
+fn what_is_remembered_has_a_cap() {
+    let chain = self_signed(Kind::P256);
+    let envelope = Jws::new(IMAGE, &chain).edit(|jws| jws.header["io.cncf.notary.timestampSignature"] = "MAA=".into());
+    let envelope = jws(&envelope).unwrap();
+    let size = envelope.heap_size();
+    let mut policy = Policy::of(&[]);
+    for store in 0..20_u8 {
+        policy.stores = TrustStores::new(vec![chain[0].der.clone()], Vec::new(), Some(vec![vec![store]]));
+        assert_eq!(policy.refusal(&envelope, NOW).0, "timestamp");
+    }
+    assert_eq!(envelope.heap_size(), size);
+    assert!(size > chain[0].der.len() as u64 && size < 8 << 10, "{size}");
+}
