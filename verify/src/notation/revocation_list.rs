@@ -99,8 +99,8 @@ impl<'a> RevocationList<'a> {
         let is_ca = matches!(certificate.basic_constraints(), Some(Some(constraints)) if constraints.is_ca);
         let scope = self.scope;
         self.issuer == certificate.issuer
-            && !(scope.is_users_only && is_ca)
-            && !(scope.is_cas_only && !is_ca)
+            && (!scope.is_users_only || !is_ca)
+            && (!scope.is_cas_only || is_ca)
             && scope.point.is_none_or(|names| shares_point(names, certificate))
     }
 

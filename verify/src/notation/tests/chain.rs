@@ -19,7 +19,7 @@ fn scheme_row_105_a_chain_is_complete_in_order_and_nothing_else() {
     let other = Spec::ca("Plant Root", Kind::P256).self_signed(); // the same name, and another key
     jws(&Jws::new(IMAGE, &chain)).unwrap();
     refused(&[leaf.clone(), ca.clone()], "is the last one and not self-signed");
-    refused(&[leaf.clone()], "is the last one and not self-signed");
+    refused(std::slice::from_ref(leaf), "is the last one and not self-signed");
     refused(&[leaf.clone(), root.clone()], "is not issued and signed by the one that follows");
     refused(&[leaf.clone(), ca.clone(), other.clone()], "is not issued and signed by the one that follows");
     refused(&[leaf.clone(), ca.clone(), root.clone(), other], "is self-issued, and further certificates follow");

@@ -3,6 +3,7 @@
 use portreeve_test_support::notation::name;
 
 use super::*;
+use crate::crypto::der::element;
 
 /// Is a signer with this subject one of this identity?
 fn meets(identity: &str, subject: Vec<u8>) -> bool {
@@ -56,11 +57,11 @@ fn scheme_row_112_an_ambiguous_subject_meets_no_identity_but_all() {
     // Two attributes in one relative name: the SETs of ST and O joined.
     let joined = |first: &[u8], second: &[u8]| {
         let inner = [&first[2..], &second[2..]].concat();
-        [&[0x31, inner.len() as u8][..], &inner].concat()
+        element(0x31, &[&inner])
     };
     let one = |kind, value| name(&[(kind, value)])[2..].to_vec();
     let content = [one("C", "US"), joined(&one("ST", "WA"), &one("O", "Plant"))].concat();
-    let several = [&[0x30, content.len() as u8][..], &content].concat();
+    let several = element(0x30, &[&content]);
     assert!(!meets(PLANT, several.clone()) && meets("*", several));
     // A BMPString and a TeletexString are no text here.
     for tag in [0x1e, 0x14] {

@@ -8,6 +8,7 @@ use webpki::{
 };
 
 use super::*;
+use crate::crypto::der::element;
 
 const URL: &str = "http://ca.plant.example/a.crl";
 const DATES: (i64, i64) = (NOW - DAY, NOW + DAY);
@@ -100,14 +101,12 @@ fn scheme_row_114_a_list_is_current_and_by_the_issuer() {
 /// An issuing distribution point with these fields.
 fn scope(fields: &[&[u8]]) -> Extension {
     let content = fields.concat();
-    (vec![0x55, 29, 28], true, [&[0x30, content.len() as u8][..], &content].concat())
+    (vec![0x55, 29, 28], true, element(0x30, &[&content]))
 }
 
 /// The distribution point with this address.
 fn point(url: &str) -> Vec<u8> {
-    let name = [&[0x86, url.len() as u8], url.as_bytes()].concat();
-    let full = [&[0xa0, name.len() as u8][..], &name].concat();
-    [&[0xa0, full.len() as u8][..], &full].concat()
+    element(0xa0, &[&element(0xa0, &[&element(0x86, &[url.as_bytes()])])])
 }
 
 #[test]
@@ -175,7 +174,7 @@ fn webpki_says(chain: &[Certificate], list: &[u8], now: i64) -> bool {
     let (anchor, leaf) = (anchor_from_trusted_cert(&root).unwrap(), EndEntityCert::try_from(&leaf).unwrap());
     let lists = [&list];
     let options = RevocationOptionsBuilder::new(&lists).unwrap().with_expiration_policy(ExpirationPolicy::Enforce);
-    let time = UnixTime::since_unix_epoch(std::time::Duration::from_secs(now as u64));
+    let time = UnixTime::since_unix_epoch(std::time::Duration::from_secs(now.cast_unsigned()));
     let usage = KeyUsage::required_if_present(&[0x2b, 6, 1, 5, 5, 7, 3, 3]);
     let options = Some(options.build());
     leaf.verify_for_usage(ALL_VERIFICATION_ALGS, &[anchor], &[], time, usage, options, None).is_ok()

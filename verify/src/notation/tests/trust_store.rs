@@ -14,7 +14,7 @@ fn pem(label: &str, der: &[u8]) -> String {
 fn a_file_has_one_certificate_in_der_or_several_in_pem() {
     let chain = p256_chain();
     let [_, ca, root] = &chain[..] else { panic!() };
-    assert_eq!(read_store_file(&root.der).unwrap(), [root.der.clone()]);
+    assert_eq!(read_store_file(&root.der).unwrap(), std::slice::from_ref(&root.der));
     let both = [pem("CERTIFICATE", &ca.der), "a comment\n".to_owned(), pem("CERTIFICATE", &root.der)].concat();
     assert_eq!(read_store_file(both.as_bytes()).unwrap(), [ca.der.clone(), root.der.clone()]);
     let own = self_signed(Kind::P256);

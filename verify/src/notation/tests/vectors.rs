@@ -1,4 +1,5 @@
 //! Envelopes that notation-go made, if they are beside the checkout.
+#![expect(clippy::disallowed_methods, reason = "tests read the samples; the crate itself opens no file")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
