@@ -1,6 +1,6 @@
 //! The metrics, and how Prometheus reads them.
 //!
-//! Names are `portreeve_*` and stable; `docs/operations.md` lists all of them. Labels come only from enums and fixed words: no
+//! Names are `portreeve_*` and stable; `docs/metrics.md` lists all of them. Labels come only from enums and fixed words: no
 //! text of a tenant or of a server becomes a label, so that no request can make the registry grow.
 
 mod exposition;

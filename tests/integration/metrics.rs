@@ -203,7 +203,7 @@ fn the_operator_s_rules_are_the_same() {
 #[test]
 fn alerts_and_dashboard_speak_of_series_that_are_there() {
     let alerts = fs::read_to_string(monitoring("alerts.yaml")).unwrap();
-    let page = fs::read_to_string(root().join("docs/operations.md")).unwrap();
+    let page = pages();
     let dashboard = fs::read_to_string(monitoring("../monitoring-dashboard/dashboard.json")).unwrap();
     let dashboard: Value = serde_json::from_str(&dashboard).unwrap();
     let mut expressions = vec![alerts];
@@ -232,26 +232,32 @@ fn alerts_and_dashboard_speak_of_series_that_are_there() {
 }
 
 #[test]
-fn the_page_names_every_metric_with_its_labels_and_no_other() {
-    let page = fs::read_to_string(root().join("docs/operations.md")).unwrap();
+fn the_pages_name_every_metric_with_its_labels_and_no_other() {
+    let page = pages();
     let said: BTreeSet<&str> = page.split('`').skip(1).step_by(2).collect();
     let mut there = BTreeSet::new();
     for line in scrape().lines() {
         if let Some(typed) = line.strip_prefix("# TYPE ") {
             let name = typed.split(' ').next().unwrap();
-            assert!(said.contains(name), "{name} is not in docs/operations.md");
+            assert!(said.contains(name), "{name} is not in docs/metrics.md");
             there.insert(name);
         }
         for (label, value) in labels(line) {
             if !["le", "version"].contains(&label) {
-                assert!(said.contains(label) && said.contains(value), "{label}={value} is not in docs/operations.md");
+                assert!(said.contains(label) && said.contains(value), "{label}={value} is not in docs/metrics.md");
             }
         }
     }
     let is_metric = |word: &&&str| ["portreeve_", "portieris_", "process_"].iter().any(|own| word.starts_with(own));
     for word in said.iter().filter(is_metric) {
-        assert!(there.contains(word), "docs/operations.md speaks of {word}, which is not there");
+        assert!(there.contains(word), "docs/metrics.md or docs/operations.md speaks of {word}, which is not there");
     }
+}
+
+/// The reference of the metrics, and the page with what ends and the alerts.
+fn pages() -> String {
+    let read = |name| fs::read_to_string(root().join("docs").join(name)).unwrap();
+    [read("metrics.md"), read("operations.md")].concat()
 }
 
 /// The output of `/metrics` after admissions of every kind.

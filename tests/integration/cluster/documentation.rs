@@ -10,7 +10,9 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use portreeve_test_support::signer::{Repo, Signer};
 use portreeve_test_support::temp::TempDir;
+use portreeve_test_support::trust_server::TrustServer;
 use serde_json::{Value, json};
 
 use super::control_plane::{ControlPlane, Programs, program};
@@ -20,13 +22,22 @@ use super::kubelet::Kubelet;
 use crate::docs::blocks::{Script, scripts};
 use crate::docs::shell::Shell;
 use crate::pki::Pki;
+use crate::plant::PLC;
 use crate::process::wait_patiently;
 
 #[test]
 fn the_documentations_commands_work_in_a_real_cluster() {
     let (Some(programs), Some(kubectl)) = (Programs::find(), program("kubectl")) else { return };
     let pki = Pki::new();
-    let site = Operator { control: ControlPlane::start(programs, &pki), kubectl, pki, issued: TempDir::new() };
+    let site = Operator {
+        control: ControlPlane::start(programs, &pki),
+        kubectl,
+        pki,
+        issued: TempDir::new(),
+        notary: TrustServer::start(),
+        plc: Signer::new(PLC).signer("alice").release("v1", [7; 32], 1234, &["alice"]).publish(),
+    };
+    site.notary.publish(&site.plc);
     let word = std::env::var("PORTREEVE_CLUSTER").unwrap_or_default();
     let mut failed = Vec::new();
     let mut show = |name: &str, outcome: Result<String, String>| {
@@ -59,6 +70,10 @@ struct Operator {
     pki: Arc<Pki>,
     /// What cert-manager has made.
     issued: TempDir,
+    /// The site's Notary server. Its CA is the reader's `site-ca.pem`.
+    notary: TrustServer,
+    /// What alice has signed there.
+    plc: Repo,
 }
 
 impl Operator {
@@ -67,6 +82,7 @@ impl Operator {
         let shell = self.shell();
         self.prepare(&script.name);
         crate::docs::prepared::prepare(&script.name, shell.directory());
+        std::fs::write(shell.directory().join("site-ca.pem"), self.notary.ca_pem()).unwrap();
         self.alive(&shell, || shell.run(script))
     }
 
@@ -101,7 +117,8 @@ impl Operator {
         if failed.is_empty() { Ok(String::new()) } else { Err(failed.join("\n\n")) }
     }
 
-    /// Installs by hand, with a slip in the name of the image. The commands must end before the webhooks are there.
+    /// Installs by hand, with a slip in the name of the image. The commands must end before the webhooks are there. What the page says
+    /// to do then must install it.
     fn gives_a_wrong_image_name(&self) -> Result<String, String> {
         let (shell, mut script) = (self.shell(), by_hand());
         let (mut slips, mut waits) = (0, 0);
@@ -126,7 +143,17 @@ impl Operator {
             let webhooks =
                 admin.ok(&["get", "mutatingwebhookconfigurations,validatingwebhookconfigurations", "--output=name"]);
             assert_eq!(webhooks, "", "no webhook is there");
-            Ok(admin.ok(&["create", "deployment", "try", "--image=nginx", "--dry-run=server"]))
+            admin.ok(&["create", "deployment", "try", "--image=nginx", "--dry-run=server"]);
+            shell.bash(
+                "sed -i 's|newName: .*|newName: registry.local:9001/portreeve/portreeve|' site/kustomization.yaml
+                 kubectl apply -k site -l 'portreeve.io/apply!=last'",
+            )?;
+            let mut webhooks = by_hand();
+            webhooks.blocks.drain(..webhooks.blocks.len() - 1);
+            if !webhooks.blocks.iter().all(|block| block.text.contains("kubectl apply -k site &&")) {
+                return Err("the last block of the page is not that of the webhooks".to_owned());
+            }
+            shell.run(&webhooks)
         })
     }
 
@@ -217,20 +244,17 @@ impl Operator {
         admin.ok(&["wait", "--for=condition=established", "--timeout=50s", &name]);
     }
 
-    /// Policies of Portieris in the cluster, and a signer's key that the cluster's policy names.
+    /// Policies of Portieris in the cluster, a signer's key that they name, and a workload of a signed image.
     fn has_portieris(&self) {
         let (group, admin) = ("portieris.cloud.ibm.com", self.admin());
         self.define(&definition(group, "v1", "Namespaced", "ImagePolicy", "imagepolicies"));
         self.define(&definition(group, "v1", "Cluster", "ClusterImagePolicy", "clusterimagepolicies"));
         admin.ok(&["create", "namespace", "line-1"]);
-        let key = "-----BEGIN PUBLIC KEY-----\n\
-                   MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE5Tu4XgEfqiwiNWvzgv5kGEJ5sDJI\n\
-                   vVO0WmKuTGjSCIl0gy+l3uObBPlXYcbSSNKS7xRASTZgEqHPTEHYDg==\n\
-                   -----END PUBLIC KEY-----\n";
+        let key = self.plc.signer_public_key_pem("alice");
         let secret = ["--namespace=line-1", "create", "secret", "generic", "alice-key", "--from-literal=name=alice"];
         admin.ok(&[&secret[..], &[&format!("--from-literal=publicKey={key}")]].concat());
         let trust = json!({
-            "enabled": true, "trustServer": "https://notary.local:4443", "signerSecrets": [{ "name": "alice-key" }],
+            "enabled": true, "trustServer": self.notary.url(), "signerSecrets": [{ "name": "alice-key" }],
         });
         let policy = |kind: &str, metadata: Value| {
             let repositories = json!([
@@ -246,6 +270,8 @@ impl Operator {
         ] {
             admin.feed(&["create", "--filename=-"], &object.to_string()).expect(0);
         }
+        // Only with the key, `review` can say that it would be admitted.
+        admin.ok(&["create", "deployment", "plc", &format!("--image={PLC}:v1")]);
     }
 
     /// cert-manager's part: a certificate for the Secret that a Certificate names, and its CA in the webhook configurations.

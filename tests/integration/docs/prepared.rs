@@ -38,13 +38,15 @@ pub(crate) fn prepare(name: &str, directory: &Path) {
                 ("k8s", "service.json", &service),
                 ("overlay", "deployment.json", &workload),
                 ("overlay", "kustomization.yaml", &kustomization),
-                ("", "configuration.yaml", &json!({ "log": { "level": "warn" } })),
+                ("site", "site.yaml", &json!({ "log": { "level": "warn" } })),
             ] {
                 fs::create_dir_all(directory.join(directory_name)).unwrap();
                 fs::write(directory.join(directory_name).join(name), content.to_string()).unwrap();
             }
         }
-        "installed-signer-secret" => fs::write(directory.join("cosign.pub"), "a public key").unwrap(),
+        "installed-signer-secret" | "installed-policies" => {
+            fs::write(directory.join("cosign.pub"), "a public key").unwrap()
+        }
         "policies" => {
             fs::create_dir(directory.join("policies")).unwrap();
         }
