@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::arguments::Input;
+use super::doctor;
 use crate::config::{self, Config};
 use crate::policy::{Checked, PolicyNote, PolicyProblem, PolicySet, check_path, check_stream};
 use portreeve_verify::text::printable;
@@ -23,19 +24,24 @@ pub(super) struct LintOutcome {
     pub(super) notes: usize,
 }
 
-/// Checks all inputs together, as if they were mounted together. Writes a line for each problem
+/// Checks all inputs together, as if they were mounted together and used with this configuration. Writes a line for each problem
 /// (`file:line:column: error: …`) or note, and a summary.
-pub(super) fn lint(inputs: &[Input], out: &mut dyn Write) -> io::Result<LintOutcome> {
+pub(super) fn lint(inputs: &[Input], config: Option<&Config>, out: &mut dyn Write) -> io::Result<LintOutcome> {
     let mut checked = Checked::default();
     inputs.iter().for_each(|input| check(input, &mut checked));
     let files = checked.files;
+    let mut notes = std::mem::take(&mut checked.notes);
     let outcome = match checked.finish() {
         Ok(set) => {
-            let notes = set.notes();
+            notes.extend(set.notes());
             for PolicyNote { place, note, .. } in &notes {
                 writeln!(out, "{place}: note: {note}")?;
             }
-            LintOutcome { files, policies: set.len(), problems: 0, notes: notes.len() }
+            let nowhere = config.map(|config| doctor::without_server(config, &set)).unwrap_or_default();
+            for (host, policy) in &nowhere {
+                writeln!(out, "{policy}: note: no trust server is known for {host}: {}", doctor::NAME_SERVER)?;
+            }
+            LintOutcome { files, policies: set.len(), problems: 0, notes: notes.len() + nowhere.len() }
         }
         Err(problems) => {
             for problem in &problems {
@@ -115,15 +121,14 @@ mod tests {
             directory.write(name, text);
         }
         let mut out = Vec::new();
-        let outcome = lint(&[Input::File(directory.path().to_owned())], &mut out).unwrap();
+        let outcome = lint(&[Input::File(directory.path().to_owned())], None, &mut out).unwrap();
         (outcome, String::from_utf8(out).unwrap().replace(&format!("{}/", directory.path().display()), ""))
     }
 
     #[test]
     fn good_files_are_counted() {
-        let (outcome, out) = run(&[("a.yaml", GOOD)]);
+        let (outcome, out) = run(&[("a.yaml", &GOOD.replace("[]", "[{name: icr.io/x}]"))]);
         assert_eq!(outcome, LintOutcome { files: 1, policies: 1, problems: 0, notes: 0 });
-
         assert_eq!(out, "1 policy in 1 file, nothing wrong\n");
     }
 
@@ -138,6 +143,62 @@ mod tests {
             "{out}"
         );
         assert_eq!(lines[1], "1 policy in 1 file, nothing wrong, 1 note");
+    }
+
+    #[test]
+    fn policies_that_deny_everything_or_go_nowhere_are_noted() {
+        let (outcome, out) = run(&[("a.yaml", GOOD)]);
+        assert_eq!((outcome.notes, outcome.problems), (1, 0));
+        assert!(out.starts_with("a.yaml:1:1: note: this policy has no repositories: every image is denied\n"), "{out}");
+        let some = GOOD.replace("[]", "[{name: r.local/*, policy: {trust: {enabled: true}}}]");
+        let map = |metadata: &str| {
+            let data = some.replace('\n', "\n    ");
+            run(&[(
+                "m.yaml",
+                &format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {metadata}\ndata:\n  p: |\n    {data}\n"),
+            )])
+        };
+        for (metadata, other) in [
+            ("{name: portreeve-polices}", Some("portreeve/portreeve-polices")),
+            ("{name: portreeve-policies, namespace: default}", Some("default/portreeve-policies")),
+            ("{name: portreeve-policies, namespace: portreeve}", None),
+            ("{name: portreeve-policies}", None),
+            ("{name: site-policies}", None),
+        ] {
+            let (outcome, out) = map(metadata);
+            assert_eq!((outcome.notes, outcome.problems), (usize::from(other.is_some()), 0), "{out}");
+            let words = other.map(|other| {
+                format!(
+                    "m.yaml:1:1: note: ConfigMap {other} is not read: the site's policies are in ConfigMap portreeve-policies of \
+                     namespace portreeve"
+                )
+            });
+            assert!(out.starts_with(&words.unwrap_or_default()), "{out}");
+        }
+        // With the configuration, it is known which registries have a trust server.
+        let directory = TempDir::new();
+        let inputs = [Input::File(directory.write("p.yaml", &some))];
+        for (servers, notes) in [("{}", 1), ("{r.local: \"https://n.local\"}", 0)] {
+            let file = directory.write("c.yaml", format!("trust: {{servers: {servers}}}\n"));
+            let mut out = Vec::new();
+            let outcome = lint(&inputs, Some(&Config::load(Some(&file)).unwrap()), &mut out).unwrap();
+            let out = String::from_utf8(out).unwrap();
+            assert_eq!(outcome.notes, notes, "{out}");
+            let words =
+                "ClusterImagePolicy p: note: no trust server is known for r.local: set trustServer in the policy, or ";
+            assert_eq!(out.starts_with(words), notes == 1, "{out}");
+        }
+    }
+
+    #[test]
+    fn a_placeholder_is_no_key() {
+        let key = "-----BEGIN PUBLIC KEY-----\\n…\\n-----END PUBLIC KEY-----";
+        for check in ["trust: {enabled: true, ", "cosign: {"] {
+            let rule =
+                format!("[{{name: r.local/*, policy: {{{check}signers: [{{name: a, publicKey: \"{key}\"}}]}}}}}}]");
+            let (_, out) = run(&[("a.yaml", &GOOD.replace("[]", &rule))]);
+            assert!(out.contains("; is \"…\" still in place of the key?\n"), "{out}");
+        }
     }
 
     #[test]
@@ -189,7 +250,7 @@ mod tests {
         let directory = TempDir::new();
         directory.write("kustomization.yaml", "kind: Kustomization\n");
         let file = directory.write("policies.yaml", GOOD);
-        assert_eq!(lint(&[Input::File(file)], &mut Vec::new()).unwrap().policies, 1);
+        assert_eq!(lint(&[Input::File(file)], None, &mut Vec::new()).unwrap().policies, 1);
     }
 
     #[test]
@@ -204,7 +265,7 @@ mod tests {
         assert!(out.contains("lint --config FILE"), "{out}");
         let (_, out) = run(&[("a.yaml", "# nothing yet\n")]);
         assert!(
-            out.starts_with("a.yaml:1:1: error: there is no policy in these files; write an ImagePolicy or a "),
+            out.starts_with("a.yaml:1:1: error: there is no policy in these files; write one; to deny everything, "),
             "{out}"
         );
     }
@@ -223,6 +284,22 @@ mod tests {
             let expected = format!("c.yaml: this is a {kind}, and not a configuration: put the text of one key ");
             assert!(out.contains(&expected), "{out}");
         }
+        let told = |path: &Path| {
+            let mut out = Vec::new();
+            assert_eq!(configuration(path, &mut out).unwrap(), 1);
+            String::from_utf8(out).unwrap()
+        };
+        let policy = directory.write("p.yaml", &GOOD.replace("Cluster", ""));
+        let shown = policy.display();
+        assert!(
+            told(&policy)
+                .starts_with(&format!("{shown}: this is an ImagePolicy: check it with portreeve lint {shown}\n"))
+        );
+        let site = directory.write("site/kustomization.yaml", "kind: Kustomization\n");
+        let site = site.parent().unwrap();
+        let words =
+            format!("{0} is a kustomization, and no directory of configurations: name {0}/site.yaml\n", site.display());
+        assert!(told(site).starts_with(&words), "{}", told(site));
         let mut out = Vec::new();
         configuration(&directory.write("c.yaml", "kind: ConfigMap\n"), &mut out).unwrap();
         assert!(String::from_utf8(out).unwrap().contains("unknown field \"kind\""));
@@ -231,7 +308,7 @@ mod tests {
     #[test]
     fn what_is_not_there_is_a_problem() {
         let mut out = Vec::new();
-        let outcome = lint(&[Input::File("/nowhere/at/all".into())], &mut out).unwrap();
+        let outcome = lint(&[Input::File("/nowhere/at/all".into())], None, &mut out).unwrap();
         assert_eq!(outcome.problems, 1);
         assert_eq!(run(&[]).0.problems, 1);
     }

@@ -89,6 +89,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitStatus {
         Command::Version => print(concat!("portreeve ", env!("CARGO_PKG_VERSION"))),
         Command::Lint { config, inputs } => lint_inputs(config.as_deref(), &inputs),
         Command::Serve(common) => match common.config() {
+            Ok(_) if common.policies().iter().any(|path| path.is_file()) => {
+                complain("--policies is a file: serve takes a directory")
+            }
             Ok(config) => serve::run(&config),
             Err(error) => complain(&error.to_string()),
         },
@@ -206,7 +209,8 @@ fn lint_inputs(config: Option<&Path>, inputs: &[Input]) -> ExitStatus {
     let mut out = std::io::stdout().lock();
     let linted = config.map_or(Ok(0), |config| lint::configuration(config, &mut out)).and_then(|wrong| {
         let is_policies = !inputs.is_empty();
-        let outcome = is_policies.then(|| lint::lint(inputs, &mut out)).transpose()?;
+        let config = config.and_then(|config| Config::load(Some(config)).ok());
+        let outcome = is_policies.then(|| lint::lint(inputs, config.as_ref(), &mut out)).transpose()?;
         Ok(wrong + outcome.map_or(0, |outcome| outcome.problems))
     });
     // If the pipe was closed, the problems were not seen.

@@ -24,6 +24,11 @@ pub enum ConfigError {
         /// The directory.
         directory: PathBuf,
     },
+    /// A directory has the source of manifests.
+    Kustomization {
+        /// The directory.
+        directory: PathBuf,
+    },
     /// A directory has more files than its cap.
     TooManyFiles {
         /// The directory.
@@ -75,9 +80,22 @@ impl fmt::Display for ConfigError {
         match self {
             Self::Unreadable { file, source } => write!(f, "{}: {source}", file.display()),
             Self::NoFiles { directory } => write!(f, "{}: there is no configuration file in it", directory.display()),
+            Self::Kustomization { directory } => write!(
+                f,
+                "{} is a kustomization, and no directory of configurations: name {}",
+                directory.display(),
+                directory.join("site.yaml").display()
+            ),
             Self::TooManyFiles { directory } => {
                 write!(f, "{}: there are more than 64 files in it", directory.display())
             }
+            Self::Manifest { file, kind } if kind.ends_with("ImagePolicy") => write!(
+                f,
+                "{0}: this is {1} {2}: check it with portreeve lint {0}",
+                file.display(),
+                if kind.starts_with('I') { "an" } else { "a" },
+                printable(kind, 120)
+            ),
             Self::Manifest { file, kind } => write!(
                 f,
                 "{}: this is a {}, and not a configuration: put the text of one key of a ConfigMap into a file of its own, such as \
@@ -100,7 +118,11 @@ impl std::error::Error for ConfigError {
         match self {
             Self::Unreadable { source, .. } => Some(source),
             Self::Syntax { source, .. } => Some(source),
-            Self::Manifest { .. } | Self::NoFiles { .. } | Self::TooManyFiles { .. } | Self::Value { .. } => None,
+            Self::Manifest { .. }
+            | Self::NoFiles { .. }
+            | Self::Kustomization { .. }
+            | Self::TooManyFiles { .. }
+            | Self::Value { .. } => None,
             Self::Servers { source, .. } => Some(source),
             Self::Registries { source, .. } => Some(source),
         }

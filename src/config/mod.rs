@@ -294,6 +294,9 @@ fn files_at(path: &Path) -> Result<Vec<PathBuf>, ConfigError> {
             return Err(ConfigError::TooManyFiles { directory: path.to_owned() });
         }
     }
+    if files.iter().any(|file| file.ends_with("kustomization.yaml")) {
+        return Err(ConfigError::Kustomization { directory: path.to_owned() });
+    }
     if files.is_empty() {
         return Err(ConfigError::NoFiles { directory: path.to_owned() });
     }

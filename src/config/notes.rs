@@ -53,9 +53,11 @@ pub fn notes(config: &Config, others: &[&Path]) -> Vec<Note> {
 fn missing_controllers(trusted: &[String]) -> Option<Note> {
     let is_missing = |user: &&&str| !trusted.iter().any(|known| known == **user);
     let missing: Vec<&str> = DEFAULT_TRUSTED_CONTROLLERS.iter().filter(is_missing).copied().collect();
+    let what =
+        if missing.len() == 1 { "this controller of Kubernetes makes" } else { "these controllers of Kubernetes make" };
     (!missing.is_empty()).then(|| {
         Note(format!(
-            "admission.trustedControllers leaves out {}: what this controller of Kubernetes makes is verified again, and denied \
+            "admission.trustedControllers leaves out {}: what {what} is verified again, and denied \
              while the trust server is away; to add users to the controllers of Kubernetes write {{ add: [...] }}",
             missing.join(", ")
         ))

@@ -309,6 +309,10 @@ fn a_list_of_controllers_replaces_and_add_adds() {
     let note = told("{ trustedControllers: [\"system:kube-controller-manager\", one] }").unwrap();
     assert!(note.contains("leaves out system:serviceaccount:kube-system:cronjob-controller, "), "{note}");
     assert!(!note.contains("out system:kube-controller-manager") && note.contains("{ add: [...] }"), "{note}");
+    assert!(note.contains(": what these controllers of Kubernetes make is verified again"), "{note}");
+    let all_but_one = default.get(1..).unwrap().join(", ");
+    let note = told(&format!("{{ trustedControllers: [{all_but_one}] }}")).unwrap();
+    assert!(note.contains(": what this controller of Kubernetes makes is verified again"), "{note}");
     assert_eq!(told("{ trustedControllers: { add: [one] } }"), None);
     assert_eq!(told("{ mode: warn }"), None);
 }

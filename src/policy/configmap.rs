@@ -17,10 +17,12 @@ use super::fault::Fault;
 use super::fields::Problems;
 use super::load::{self, Finder, FoundFile, finish};
 use super::namespaces::Namespaces;
-use super::owner::{Budget, Owner};
+use super::notes::{Note, PolicyNote};
+use super::owner::{Budget, CONFIG_MAP, NAMESPACE, Owner};
 use super::problem::PolicyProblem;
 use super::{Place, PolicySet};
 use crate::base::files::{into_text, read_to_end};
+use crate::base::text::nearest;
 use crate::yaml::list::Identity;
 use crate::yaml::tree::{self, At, Caps, MAX_TEXT, Node, Value};
 use portreeve_verify::text::printable;
@@ -37,6 +39,8 @@ pub struct Checked {
     own: Vec<Document>,
     /// The problems so far.
     pub problems: Vec<PolicyProblem>,
+    /// ConfigMaps that are probably meant to be the site's, and are not.
+    pub notes: Vec<PolicyNote>,
 }
 
 impl Checked {
@@ -170,8 +174,17 @@ fn check_manifest(
         checked.documents.extend(document::read_policy(node, identity, problems));
         return;
     }
-    let name = node.get("metadata").and_then(|metadata| metadata.get("name")).and_then(Node::text);
-    let owner = name.and_then(Owner::of_config_map).unwrap_or(Owner::Site);
+    let metadata = |field| node.get("metadata").and_then(|metadata| metadata.get(field)).and_then(Node::text);
+    let name = metadata("name");
+    let known = name.and_then(Owner::of_config_map);
+    if let Some(found) = other_than_the_sites(name.unwrap_or_default(), metadata("namespace"), known.as_ref()) {
+        checked.notes.push(PolicyNote {
+            place: Place::new(file, node.at),
+            own: None,
+            note: Note::OtherConfigMap { found },
+        });
+    }
+    let owner = known.unwrap_or(Owner::Site);
     let data = (node.get("data"), node.get("binaryData"));
     if matches!(data, (None, None)) && owner == Owner::Site {
         problems.report(node.at, Fault::Missing { field: "data", inside: "the ConfigMap" });
@@ -205,6 +218,16 @@ fn check_manifest(
         }
     }
     held.finish(&owner, node.at, problems, checked);
+}
+
+/// The namespace and the name of a ConfigMap that is nearly the site's. Without a namespace, kustomize or kubectl gives it one.
+fn other_than_the_sites(name: &str, namespace: Option<&str>, known: Option<&Owner>) -> Option<String> {
+    let is_other = match known {
+        Some(Owner::Site) => namespace.is_some_and(|namespace| namespace != NAMESPACE),
+        Some(Owner::Namespace(_)) => false,
+        None => nearest(name, [CONFIG_MAP]).is_some(),
+    };
+    is_other.then(|| [namespace.unwrap_or(NAMESPACE), "/", name].concat())
 }
 
 /// Once mounted, a file with such a name is not read (see `load`), and its rules would have no effect.

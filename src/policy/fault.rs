@@ -368,9 +368,9 @@ impl Fault {
             Self::Source { .. } => {
                 "name the files that hold policies (site/policies.yaml): of a directory every file is read, and must hold policies"
             }
-            Self::NoPolicies => {
-                "write an ImagePolicy or a ClusterImagePolicy into one of them: a ClusterImagePolicy with an empty list of \
-                 repositories denies everything on purpose"
+            Self::NoPolicies => "write one; to deny everything, write a ClusterImagePolicy with \"repositories: []\"",
+            Self::SignerKey(SignerKeyError::Malformed) | Self::SigstoreKey(SigstoreKeyError::Damaged) => {
+                "is \"…\" still in place of the key?"
             }
             Self::NoOwnPolicies => {
                 "an ImagePolicy with an empty list of repositories denies everything; without any key, the ConfigMap leaves the \

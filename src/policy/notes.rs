@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::owner::{CONFIG_MAP, NAMESPACE};
 use super::pattern::Pattern;
 use super::selection::{Found, Ranked, Rules, Strictness};
 use super::{Place, Requirement, Rule, Scope};
@@ -99,6 +100,13 @@ pub enum Note {
     NoRules {
         /// The policy.
         policy: String,
+    },
+    /// The policy has no rules, and nor has any other of its scope.
+    DeniesAll,
+    /// The name of a ConfigMap of policies, or its namespace, is not that of the site's.
+    OtherConfigMap {
+        /// Its namespace and its name.
+        found: String,
     },
     /// The policy is for the namespace of Portreeve, whose workloads are never sent to it.
     ExemptNamespace {
@@ -324,6 +332,13 @@ impl fmt::Display for Note {
                 f,
                 "{policy} does nothing: its list of repositories is empty, and the policies beside it decide; alone, it would \
                  deny every image"
+            ),
+            Self::DeniesAll => f.write_str("this policy has no repositories: every image is denied"),
+            Self::OtherConfigMap { found } => write!(
+                f,
+                "ConfigMap {} is not read: the site's policies are in ConfigMap {CONFIG_MAP} of namespace {NAMESPACE}, if that is \
+                 Portreeve's",
+                printable(found, 320)
             ),
             Self::ExemptNamespace { policy } => write!(
                 f,

@@ -15,6 +15,9 @@ use crate::yaml::tree;
 /// The name of the site's ConfigMap. That of a namespace has `-` and the namespace after it.
 pub const CONFIG_MAP: &str = "portreeve-policies";
 
+/// The namespace of the manifests.
+pub(super) const NAMESPACE: &str = "portreeve";
+
 /// The owner of some policies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Owner {

@@ -90,10 +90,9 @@ impl Rules {
     /// Ranks the rules of one scope. A pattern may occur twice only with the same requirement, and is kept once.
     pub(super) fn build(documents: Vec<Document>, idle: Vec<PolicyNote>, problems: &mut Vec<PolicyProblem>) -> Self {
         let (policies, mut idle) = (documents.len(), idle);
-        if documents.iter().any(|document| !document.rules.is_empty()) {
-            let empty = documents.iter().filter(|document| document.rules.is_empty()).take(MAX_NOTES);
-            idle.extend(empty.map(Document::without_rules));
-        }
+        let has_rules = documents.iter().any(|document| !document.rules.is_empty());
+        let empty = documents.iter().filter(|document| document.rules.is_empty()).take(MAX_NOTES);
+        idle.extend(empty.map(|document| document.without_rules(has_rules)));
         let rules = documents.into_iter().flat_map(|document| document.rules);
         let mut sorted: Vec<(Pattern, Arc<Rule>)> = rules.collect();
         sort(&mut sorted);
@@ -123,9 +122,10 @@ impl Rules {
     /// specific rules, both must hold.
     pub(super) fn with(&self, other: &Self) -> Self {
         let ranked = self.ranked.iter().chain(&other.ranked);
-        let mut sorted = ranked.map(|ranked| (ranked.pattern.clone(), Arc::clone(&ranked.rule))).collect();
+        let mut sorted: Vec<_> = ranked.map(|ranked| (ranked.pattern.clone(), Arc::clone(&ranked.rule))).collect();
         sort(&mut sorted);
-        let idle = [self.idle.as_slice(), &other.idle].concat();
+        let mut idle = [self.idle.as_slice(), &other.idle].concat();
+        idle.retain(|note| sorted.is_empty() || note.note != Note::DeniesAll);
         Self { idle, ..Self::rank(self.policies + other.policies, sorted) }
     }
 

@@ -245,9 +245,9 @@ impl Document {
         PolicyNote { place: self.place.clone(), own, note }
     }
 
-    /// The note on a policy without rules.
-    pub(super) fn without_rules(&self) -> PolicyNote {
-        self.noted(Note::NoRules { policy: self.described() })
+    /// The note on a policy without rules, beside policies of its scope that have some, or alone.
+    pub(super) fn without_rules(&self, others_have: bool) -> PolicyNote {
+        self.noted(if others_have { Note::NoRules { policy: self.described() } } else { Note::DeniesAll })
     }
 
     /// Does the other policy have the same rules?

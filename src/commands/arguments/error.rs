@@ -66,6 +66,9 @@ impl fmt::Display for ArgumentError {
             Self::UnknownOption { command: None, typed } => {
                 write!(f, "{typed} stands before a command: the command comes first")
             }
+            Self::UnknownOption { command: Some(command @ ("version" | "help")), .. } => {
+                write!(f, "{command} has no options")
+            }
             Self::UnknownOption { command: Some(command), typed } => {
                 write!(f, "{command} has no option {typed}")?;
                 let name = typed.trim_start_matches('-');

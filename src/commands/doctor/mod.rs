@@ -27,6 +27,7 @@ use crate::base::context::Deadline;
 use crate::base::side_by_side::{Slot, side_by_side};
 use crate::config::{self, AskApi, Config};
 use crate::keychain::MountedCredentials;
+use crate::policy::PolicySet;
 use crate::webhook::Engine;
 use ask::{Asked, Asker};
 use finding::{Findings, State, moment};
@@ -118,6 +119,14 @@ fn in_time(patience: Duration, job: Box<dyn FnOnce() + Send>) {
     }
 }
 
+/// What to do where no trust server is known.
+pub(super) const NAME_SERVER: &str = "set trustServer in the policy, or trust.servers in the configuration";
+
+/// Registries for which no trust server is known, each with the policy that needs one.
+pub(super) fn without_server(config: &Config, policies: &PolicySet) -> Vec<(String, String)> {
+    Servers::named(config, Some(policies), &[]).without_server
+}
+
 /// Asks all servers, and compares their clocks with this machine's.
 fn ask_all(
     config: &Config,
@@ -128,8 +137,7 @@ fn ask_all(
     findings: &mut Findings,
 ) {
     for (host, policy) in &servers.without_server {
-        let action = "set trustServer in the policy, or trust.servers in the configuration";
-        findings.add(State::Wrong, "trust_server", host, &format!("none is known for it ({policy})"), action);
+        findings.add(State::Wrong, "trust_server", host, &format!("none is known for it ({policy})"), NAME_SERVER);
     }
     let client = engine.evaluator().schemes.notary_v1.service.shared().client;
     let others = match config.ask_api {

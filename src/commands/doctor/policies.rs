@@ -41,8 +41,12 @@ pub(super) fn load(config: &Config, given: &[PathBuf], findings: &mut Findings) 
             Some(policies)
         }
         Err(problems) => {
-            let action =
-                "correct it: the webhook goes on with the policies that it read before, and after a restart denies all";
+            let action = match given.iter().all(|path| path.exists()) {
+                true => {
+                    "correct it: the webhook goes on with the policies that it read before, and after a restart denies all"
+                }
+                false => "name a file that exists",
+            };
             for problem in problems.iter().take(MAX_PRINTED) {
                 findings.add(State::Wrong, CHECK, "", &problem.to_string(), action);
             }

@@ -38,6 +38,17 @@ fn a_sound_site_is_well_in_text_and_json() {
 }
 
 #[test]
+fn policies_that_are_not_there_must_be_named() {
+    let site = sound();
+    let report = doctor(&site, &["--policies", "/no/such"], WRONG);
+    assert_eq!(report.has("wrong", "policies", "/no/such")["action"], "name a file that exists");
+    // And the webhook reads directories, as they are mounted.
+    let file = site.file("p.yaml", "");
+    let told = run(&mut site.command("serve", &["--policies", file.to_str().unwrap()]), "").expect(2).stderr;
+    assert_eq!(told, "portreeve: --policies is a file: serve takes a directory\n");
+}
+
+#[test]
 fn a_serving_certificate_is_looked_at_from_all_sides() {
     let mut site = sound();
     let (other_chain, other_key) = Authority::new().server(&["localhost"]);

@@ -47,6 +47,9 @@ impl Reference {
         if text.len() > MAX_TEXT {
             return Err(ReferenceError::TooLong { length: text.len(), limit: MAX_TEXT });
         }
+        if let Some((scheme, name)) = text.split_once("://") {
+            return Err(ReferenceError::Scheme { scheme: scheme.to_owned(), name: name.to_owned() });
+        }
         // Docker reads this as an image ID in one place and as a name in another, so it is refused as a name.
         if Sha256::from_hex(text).is_some() {
             return Err(ReferenceError::BareHash);
@@ -239,6 +242,13 @@ pub enum ReferenceError {
         /// As written.
         component: String,
     },
+    /// It is a URL.
+    Scheme {
+        /// The scheme.
+        scheme: String,
+        /// What stands after it.
+        name: String,
+    },
     /// The tag is invalid.
     Tag {
         /// As written.
@@ -255,6 +265,9 @@ impl fmt::Display for ReferenceError {
             Self::Empty => f.write_str("the image name is empty"),
             Self::TooLong { length, limit } => {
                 write!(f, "the image name has {length} bytes, {limit} is the most there may be")
+            }
+            Self::Scheme { scheme, name } => {
+                write!(f, "an image name has no {}://: write {}", quoted(scheme), quoted(name))
             }
             Self::BareHash => f.write_str(
                 "an image ID, or a digest alone, is no image name; a digest is written <name>@sha256:<digits>",
@@ -419,6 +432,16 @@ mod tests {
         assert!(Reference::parse(&format!("nginx@sha256:{}", HEX.to_uppercase())).is_err());
         assert!(Reference::parse(&format!("nginx@sha256:{HEX}@sha256:{HEX}")).is_err());
         assert!(Reference::parse(&format!("nginx@sha256:{HEX}:v1")).is_err());
+    }
+
+    #[test]
+    fn a_url_is_no_name() {
+        for (text, expected) in [
+            ("https://registry.local/x", "an image name has no https://: write registry.local/x"),
+            ("docker://nginx:1.27", "an image name has no docker://: write nginx:1.27"),
+        ] {
+            assert_eq!(Reference::parse(text).unwrap_err().to_string(), expected);
+        }
     }
 
     #[test]
