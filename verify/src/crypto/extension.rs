@@ -7,6 +7,7 @@ pub(crate) const SUBJECT_KEY_IDENTIFIER: &[u8] = &[0x55, 29, 14]; // 2.5.29.14
 pub(crate) const KEY_USAGE: &[u8] = &[0x55, 29, 15]; // 2.5.29.15
 pub(crate) const SUBJECT_ALT_NAME: &[u8] = &[0x55, 29, 17]; // 2.5.29.17
 pub(crate) const BASIC_CONSTRAINTS: &[u8] = &[0x55, 29, 19]; // 2.5.29.19
+pub(crate) const NAME_CONSTRAINTS: &[u8] = &[0x55, 29, 30]; // 2.5.29.30
 pub(crate) const EXTENDED_KEY_USAGE: &[u8] = &[0x55, 29, 37]; // 2.5.29.37
 
 /// What the elements of an extended key usage are (RFC 5280 §4.2.1.12).

@@ -1,16 +1,20 @@
 //! From the certificate of a time stamp authority to one that the caller trusts.
-
-use std::time::Duration;
-
-use pki_types::{CertificateDer, UnixTime};
-use webpki::{
-    ALL_VERIFICATION_ALGS, EndEntityCert, Error, KeyUsage as Purpose, VerifiedPath, anchor_from_trusted_cert,
-};
+//!
+//! webpki looks for a chain by names alone, and checks signatures at its end. A sender who embeds certificates with one name could
+//! make it try hundreds of thousands of orders, so a chain is built here from signatures that are checked.
 
 use super::error::TimestampError;
 use super::token::{Authority, GenTime};
 use crate::crypto::certificate_ref::CertificateRef;
-use crate::crypto::extension::{KeyUsage, purpose};
+use crate::crypto::extension::{
+    BASIC_CONSTRAINTS, EXTENDED_KEY_USAGE, KEY_USAGE, KeyUsage, NAME_CONSTRAINTS, SUBJECT_ALT_NAME, purpose,
+};
+
+/// Most intermediates of a chain.
+const MAX_INTERMEDIATES: usize = 5;
+
+/// Most signatures of certificates that are checked for one time stamp. The time of many more would be a sender's to take.
+const MAX_CHECKS: usize = 64;
 
 /// Does a chain lead from the signer to an anchor, with all certificates in date at the time? The anchor as well.
 pub(super) fn verify(
@@ -37,54 +41,81 @@ pub(super) fn verify(
     if !may_sign || signer.basic_constraints().is_none_or(|it| it.is_some_and(|it| it.is_ca)) {
         return refuse("its certificate is a CA's, or is not for signatures");
     }
+    if !has_known_extensions(signer) {
+        return refuse("its certificate has a critical extension that is not supported");
+    }
     if !in_date(signer, time) {
         return refuse("its certificate was not in date at the time of the time stamp");
     }
-    if authority.anchors.iter().any(|anchor| anchor == signer.der) {
-        return Ok(());
-    }
-    let leads_to = |anchor: &Vec<u8>| leads_to(signer, embedded, authority, anchor, time).is_some();
-    if authority.anchors.iter().any(leads_to) {
+    if authority.anchors.iter().any(|anchor| anchor == signer.der) || leads_to_anchor(signer, embedded, authority, time)
+    {
         return Ok(());
     }
     refuse("no chain of certificates that were in date at its time leads to a trusted one")
 }
 
-/// Does a chain lead to this anchor?
-fn leads_to(
+/// Each certificate that is reached is used once, with the fewest intermediates below it.
+fn leads_to_anchor(
     signer: &CertificateRef<'_>,
     embedded: &[CertificateRef<'_>],
     authority: &Authority<'_>,
-    anchor: &[u8],
     time: GenTime,
-) -> Option<()> {
-    // webpki trusts an anchor whatever its dates, its constraints and its key usage are.
-    let trusted = CertificateRef::read(anchor).filter(|anchor| may_issue(anchor, time))?;
-    let most = trusted.basic_constraints()??.path_length.map_or(usize::MAX, usize::from);
-    let helpers = authority.intermediates.iter().filter_map(|der| CertificateRef::read(der));
-    let issuers = embedded.iter().copied().chain(helpers).filter(|issuer| may_issue(issuer, time));
-    let intermediates: Vec<_> = issuers.map(|issuer| CertificateDer::from(issuer.der)).collect();
-    let anchor = CertificateDer::from(anchor);
-    let anchor = anchor_from_trusted_cert(&anchor).ok()?;
-    let leaf = CertificateDer::from(signer.der);
-    let leaf = EndEntityCert::try_from(&leaf).ok()?;
-    let now = UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(time.latest).ok()?));
-    let usage = Purpose::required_if_present(purpose::TIME_STAMPING);
-    let fits = |path: &VerifiedPath<'_>| {
-        let count = path.intermediate_certificates().count();
-        if count > most { Err(Error::PathLenConstraintViolated) } else { Ok(()) }
+) -> bool {
+    let (anchors, mut others) = (read_all(authority.anchors), read_all(authority.intermediates));
+    others.extend(embedded);
+    let mut checks = 0;
+    let mut has_issued = |issuer: &CertificateRef<'_>, certificate: &CertificateRef<'_>, below: usize| {
+        if certificate.issuer != issuer.subject || !may_issue(issuer, below, time) || checks == MAX_CHECKS {
+            return false;
+        }
+        checks += 1;
+        certificate.is_signed_by(issuer)
     };
-    leaf.verify_for_usage(ALL_VERIFICATION_ALGS, &[anchor], &intermediates, now, usage, None, Some(&fits)).ok()?;
-    Some(())
+    let mut reached = vec![(*signer, 0)];
+    let mut at = 0;
+    while let Some((certificate, below)) = reached.get(at).copied() {
+        if anchors.iter().any(|anchor| has_issued(anchor, &certificate, below)) {
+            return true;
+        }
+        if below < MAX_INTERMEDIATES {
+            others.retain(|other| {
+                let is_issuer = has_issued(other, &certificate, below);
+                if is_issuer {
+                    reached.push((*other, below + 1));
+                }
+                !is_issuer
+            });
+        }
+        at += 1;
+    }
+    false
 }
 
-/// Is it a CA in date, whose key may sign certificates?
-fn may_issue(certificate: &CertificateRef<'_>, time: GenTime) -> bool {
-    let is_ca = certificate.basic_constraints().flatten().is_some_and(|constraints| constraints.is_ca);
+/// Those that can be read.
+fn read_all(certificates: &[Vec<u8>]) -> Vec<CertificateRef<'_>> {
+    certificates.iter().filter_map(|der| CertificateRef::read(der)).collect()
+}
+
+/// Is it a CA in date, whose key may sign certificates of time stamp authorities with so many intermediates below it
+/// (RFC 5280 §6.1.4)?
+fn may_issue(certificate: &CertificateRef<'_>, below: usize, time: GenTime) -> bool {
+    let constraints = certificate.basic_constraints().flatten();
     let usage = certificate.key_usage();
-    is_ca
+    let purposes = certificate.extended_key_usage();
+    constraints.is_some_and(|it| it.is_ca && it.path_length.is_none_or(|most| below <= usize::from(most)))
         && usage.is_some_and(|usage| usage.is_none_or(|usage| usage.has(KeyUsage::KEY_CERT_SIGN)))
+        && purposes.is_some_and(|it| it.is_none_or(|usage| usage.purposes.contains(&purpose::TIME_STAMPING)))
+        && has_known_extensions(certificate)
         && in_date(certificate, time)
+}
+
+/// Has it no critical extension but those that are checked, and no name constraints, which are not?
+fn has_known_extensions(certificate: &CertificateRef<'_>) -> bool {
+    certificate.extensions().iter().all(|extension| match extension.oid {
+        KEY_USAGE | BASIC_CONSTRAINTS | EXTENDED_KEY_USAGE | SUBJECT_ALT_NAME => true,
+        NAME_CONSTRAINTS => false,
+        _ => !extension.is_critical,
+    })
 }
 
 /// Is the whole span of time within its dates?

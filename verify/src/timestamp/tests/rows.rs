@@ -119,15 +119,49 @@ fn the_chain_is_in_date_and_of_cas() {
     assert!(is_authority(&verify(&|all| all[2].key_usages = vec![KeyUsagePurpose::KeyEncipherment])));
     assert_eq!(verify(&|all| all[2].key_usages.clear()), Ok(AT_NOON));
     assert_eq!(verify(&|all| all[2].key_usages = vec![KeyUsagePurpose::ContentCommitment]), Ok(AT_NOON));
-    // An extension that is critical and unknown, in each of them.
+    // Name constraints, which are not checked, and an extension that is critical and unknown, in each of them.
+    let names = || CustomExtension::from_oid_content(&[2, 5, 29, 30], sequence(&[]));
+    assert!(is_authority(&verify(&|all| all[1].custom_extensions.push(names()))));
     let unknown = || {
         let mut unknown = CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![5, 0]);
         unknown.set_criticality(true);
         unknown
     };
-    for at in 1..3 {
+    for at in 0..3 {
         assert!(is_authority(&verify(&|all| all[at].custom_extensions.push(unknown()))), "{at}");
     }
+}
+
+#[test]
+fn a_chain_is_found_among_many_certificates_of_one_name() {
+    let root = Holder::root(params("CA", true));
+    // Five intermediates of the root's name, each under the one before it, and one too many.
+    let mut line = vec![root.certify(params("CA", true))];
+    for _ in 1..6 {
+        line.push(line.last().unwrap().certify(params("CA", true)));
+    }
+    let six = line.pop().unwrap();
+    let verify = |issuer: &Holder, embedded: &[&Holder]| {
+        let signer = issuer.certify(params("Stamps", false));
+        // The draft needs a root and an intermediate, and names neither.
+        let [root_of_draft, intermediate] = [0, 1].map(|_| Holder::root(params("CA", true)));
+        let chain = Chain { root: root_of_draft, intermediate, signer };
+        let mut draft = chain.draft();
+        draft.certificates = Some(embedded.iter().chain(&[&chain.signer]).map(|holder| holder.der.clone()).collect());
+        let anchors = [root.der.clone()];
+        Token::read(&draft.token())?.verify(SIGNED, &Authority { anchors: &anchors, intermediates: &[] })
+    };
+    let all: Vec<_> = line.iter().collect();
+    assert_eq!(verify(&line[4], &all), Ok(AT_NOON));
+    let reversed: Vec<_> = line.iter().rev().collect();
+    assert_eq!(verify(&line[4], &reversed), Ok(AT_NOON));
+    assert!(is_authority(&verify(&line[4], &all[1..])));
+    assert!(is_authority(&verify(&six, &[&all[..], &[&six]].concat())));
+    // Others of this name are in the way, and only so many signatures are checked.
+    let others: Vec<_> = (0..10).map(|_| Holder::root(params("CA", true))).collect();
+    let others: Vec<_> = others.iter().collect();
+    assert_eq!(verify(&line[1], &[&others[..], &all[..2]].concat()), Ok(AT_NOON));
+    assert!(is_authority(&verify(&line[4], &[&others[..], &all[..]].concat())));
 }
 
 #[test]
