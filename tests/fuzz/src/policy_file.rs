@@ -71,9 +71,9 @@ fn has_signers(check: &Check, text: &str) {
     let Check::Cosign(rule) = check else { return };
     let signers = rule.signers.len() + rule.signer_secrets.len();
     assert!(rule.threshold.unwrap_or(1) > 0 && rule.threshold.unwrap_or(1) <= signers, "{signers} signers\n{text}");
-    let keys = |n: usize| rule.signers.iter().skip(n + 1).map(|signer| signer.key.id());
-    let twice = |(n, signer): (usize, &Signer)| keys(n).any(|id| id == signer.key.id());
-    assert!(!rule.signers.iter().enumerate().any(twice), "a key stands twice\n{text}");
+    let others = |n: usize| rule.signers.iter().skip(n + 1).map(|signer| signer.by.id());
+    let twice = |(n, signer): (usize, &Signer)| others(n).any(|id| id == signer.by.id());
+    assert!(!rule.signers.iter().enumerate().any(twice), "a signer stands twice\n{text}");
 }
 
 /// `spec.repositories` of a policy, or of all in a List.
