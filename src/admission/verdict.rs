@@ -84,7 +84,7 @@ impl Verdict {
             Err(Refusal::Unavailable(unavailable)) => {
                 let code = match check {
                     Check::NotaryV1(_) => TRUST_SERVER,
-                    Check::Cosign(_) => "registry",
+                    Check::Cosign(_) | Check::Notation(_) => "registry",
                 };
                 Self::Unavailable { code, reason: unavailable.message.into() }
             }

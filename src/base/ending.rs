@@ -36,6 +36,8 @@ pub enum EndingKind {
     PinnedCertificate,
     /// `roots[].ca` of a policy.
     PinnedCa,
+    /// A certificate of a trust store for Notation.
+    TrustStore,
     /// The root of trust data, or its certificates.
     Root,
     /// The top-level targets of trust data.
@@ -52,13 +54,14 @@ pub enum EndingKind {
 
 impl EndingKind {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::ServingCertificate,
         Self::ClientCa,
         Self::TrustCa,
         Self::ApiCa,
         Self::PinnedCertificate,
         Self::PinnedCa,
+        Self::TrustStore,
         Self::Root,
         Self::Targets,
         Self::Releases,
@@ -76,6 +79,7 @@ impl EndingKind {
             Self::ApiCa => "api_ca",
             Self::PinnedCertificate => "pinned_certificate",
             Self::PinnedCa => "pinned_ca",
+            Self::TrustStore => "trust_store",
             Self::Root => "root",
             Self::Targets => "targets",
             Self::Releases => "releases",
@@ -94,6 +98,7 @@ impl EndingKind {
             Self::ApiCa => "CA of the Kubernetes API",
             Self::PinnedCertificate => "pinned certificate",
             Self::PinnedCa => "pinned CA",
+            Self::TrustStore => "certificate of the trust store",
             Self::Root => "root of trust data",
             Self::Targets => "targets of trust data",
             Self::Releases => "targets/releases of trust data",

@@ -82,6 +82,8 @@ pub(super) enum CheckAgainst {
     Policies,
     /// cosign signatures, whatever the policies say: `--key`, or `--signatures` for no key.
     Cosign { key: Option<PathBuf> },
+    /// Notation signatures, whatever the policies say: `--trust-store` and `--identity`.
+    Notation { stores: Vec<String>, identities: Vec<String> },
 }
 
 /// The source of an input.
@@ -199,6 +201,8 @@ struct Given {
     gun: Option<String>,
     signers: Vec<String>,
     root_keys: Vec<String>,
+    trust_stores: Vec<String>,
+    identities: Vec<String>,
     images: Vec<String>,
     is_flat: bool,
     only_digest: bool,
@@ -244,6 +248,8 @@ impl Given {
             "gun" => self.gun = Some(text),
             "signer" => self.signers.push(text),
             "root-key" => self.root_keys.push(text),
+            "trust-store" => self.trust_stores.push(text),
+            "identity" => self.identities.push(text),
             "image" => self.images.push(text),
             "output" => {
                 self.output = match text.as_str() {
@@ -299,9 +305,17 @@ impl Given {
             "check" => {
                 needs("an IMAGE")?;
                 let key = self.keys.into_iter().next_back();
-                let against = match self.lists_signatures || key.is_some() {
-                    true => CheckAgainst::Cosign { key },
-                    false => CheckAgainst::Policies,
+                let of_cosign = self.lists_signatures || key.is_some();
+                if let Some(store) = self.trust_stores.first().filter(|_| of_cosign) {
+                    return Err(ArgumentError::wrong("--trust-store", store, "no --key and no --signatures beside it"));
+                }
+                if let Some(identity) = self.identities.first().filter(|_| self.trust_stores.is_empty()) {
+                    return Err(ArgumentError::wrong("--identity", identity, "--trust-store NAME beside it"));
+                }
+                let against = match (of_cosign, self.trust_stores.is_empty()) {
+                    (true, _) => CheckAgainst::Cosign { key },
+                    (false, true) => CheckAgainst::Policies,
+                    (false, false) => CheckAgainst::Notation { stores: self.trust_stores, identities: self.identities },
                 };
                 Command::Check {
                     common: self.common,
@@ -363,13 +377,17 @@ impl Given {
         if let Some(gun) = self.gun {
             return Err(ArgumentError::wrong("--gun", &gun, "no --image beside it: export one kind at a time"));
         }
-        if self.keys.is_empty() {
-            return Err(missing("--key FILE, the public key that signed the images"));
+        if self.keys.is_empty() && self.trust_stores.is_empty() {
+            return Err(missing("--key FILE, the public key that signed the images, or --trust-store NAME"));
+        }
+        if let Some(identity) = self.identities.first().filter(|_| self.trust_stores.is_empty()) {
+            return Err(ArgumentError::wrong("--identity", identity, "--trust-store NAME beside it"));
         }
         let directory = self.values.pop().ok_or(missing("a DIR to write to"))?.into();
         // As in `--image ONE TWO DIR`.
         self.images.extend(texts(self.values)?);
-        let wanted = WantedImages { images: self.images, keys: self.keys, directory };
+        let Self { images, keys, trust_stores, identities, .. } = self;
+        let wanted = WantedImages { images, keys, trust_stores, identities, directory };
         Ok(Command::ExportImages { common, timeout, wanted })
     }
 }

@@ -1,8 +1,8 @@
 //! `portreeve check`: evaluates images, and prints what the verdict rests on: the policy, the evidence of the signature scheme
 //! with its signers and expiry dates, what was passed over and why, and what a policy could pin or require.
 //!
-//! With `--key` or `--signatures` no policy is read: the image's cosign signatures are looked at, for people who are about to
-//! write a policy.
+//! With `--key`, `--signatures` or `--trust-store` no policy is read: the image's cosign or Notation signatures are looked at, for
+//! people who are about to write a policy.
 
 mod report;
 mod snippet;
@@ -20,7 +20,7 @@ use crate::base::clock;
 use crate::base::context::Deadline;
 use crate::base::files::read_text_capped;
 use crate::kube::pull_secrets::PullContext;
-use crate::schemes::{Check, Mode, cosign};
+use crate::schemes::{Check, Mode, cosign, notation};
 use crate::webhook::handler::Engine;
 use portreeve_verify::sigstore::{Signer, SigstoreKey};
 use portreeve_verify::text::printable;
@@ -43,6 +43,11 @@ impl Against {
         let signers = key.map(signer).transpose()?.into_iter().collect();
         let rule = cosign::Rule::signed_by(signers);
         Ok(Self::Check(Check::Cosign(Arc::new(rule))))
+    }
+
+    /// The Notation signatures under these trust stores by one of these identities, or by anybody.
+    pub(super) fn notation(stores: &[String], identities: &[String]) -> Result<Self, String> {
+        Ok(Self::Check(Check::Notation(Arc::new(notation::Rule::under(stores, identities, false)?))))
     }
 
     fn names_no_signer(&self) -> bool {

@@ -120,9 +120,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitStatus {
         Command::Check { common, output, timeout, namespace, images, against } => {
             let made = match against {
                 CheckAgainst::Policies => engine(&common).map(|made| (made, check::Against::Policies)),
-                CheckAgainst::Cosign { key } => check::Against::cosign(key.as_deref())
-                    .map_err(|error| complain(&error))
-                    .and_then(|against| Ok((engine_without_policies(&common)?, against))),
+                CheckAgainst::Cosign { key } => without_policies(&common, check::Against::cosign(key.as_deref())),
+                CheckAgainst::Notation { stores, identities } => {
+                    without_policies(&common, check::Against::notation(&stores, &identities))
+                }
             };
             match made {
                 Ok(((config, engine), against)) => {
@@ -160,6 +161,15 @@ fn engine_without_policies(common: &Common) -> Result<(Config, Engine), ExitStat
     crate::logging::start(config.log_format, config.log_level.min(log::LevelFilter::Warn));
     let engine = setup::standalone_engine(&config).map_err(|error| complain(&error.to_string()))?;
     Ok((config, engine))
+}
+
+/// The same beside what images are checked against in place of policies.
+fn without_policies(
+    common: &Common,
+    against: Result<check::Against, String>,
+) -> Result<((Config, Engine), check::Against), ExitStatus> {
+    let against = against.map_err(|error| complain(&error))?;
+    Ok((engine_without_policies(common)?, against))
 }
 
 /// The engine that the webhook would have, with the policies in force. Prints all problems of the policies.

@@ -20,6 +20,7 @@ use crate::schemes::evidence::EvidenceStore;
 use crate::schemes::image_signatures::ImageSignatures;
 use crate::schemes::notary::scheme::NotaryV1;
 use crate::schemes::notary::{Notary, NotaryError};
+use crate::schemes::notation::Notation;
 use crate::webhook::Engine;
 
 /// The engine that the configuration describes, with no policies in force yet. `waiting` counts the requests that wait
@@ -35,6 +36,7 @@ pub fn engine(config: &Config, waiting: Arc<Waiting>, metrics: Arc<Metrics>) -> 
     let image_signatures = Arc::new(ImageSignatures::new(service.shared(), evidence, config.image_signatures()));
     let cosign =
         Cosign::new(Arc::clone(&image_signatures), config.cosign(secrets_api.clone().map(ClusterSigners::new)));
+    let notation = Notation::new(Arc::clone(&image_signatures), config.notation(Arc::clone(&metrics)));
     let notary_v1 = NotaryV1 {
         service,
         secrets: SecretStore::new(config.secrets.clone()),
@@ -45,7 +47,7 @@ pub fn engine(config: &Config, waiting: Arc<Waiting>, metrics: Arc<Metrics>) -> 
     };
     let evaluator = Evaluator {
         policies: PoliciesInForce::default(),
-        schemes: Schemes { notary_v1, image_signatures, cosign },
+        schemes: Schemes { notary_v1, image_signatures, cosign, notation },
         credentials: MountedCredentials::new(Some(config.mounted_credentials.clone())).counted_by(Arc::clone(&metrics)),
         pull_secrets: secrets_api.map(PulledConfigs::new),
         own_namespace: config.namespace.clone(),

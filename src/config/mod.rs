@@ -34,7 +34,7 @@ use crate::metrics::Metrics;
 use crate::policy::PolicyPlaces;
 use crate::registry::oci::places::Registries;
 use crate::schemes::notary::servers::TrustServers;
-use crate::schemes::{Mode, WhenUnavailable, cosign, evidence, image_signatures, notary};
+use crate::schemes::{Mode, WhenUnavailable, cosign, evidence, image_signatures, notary, notation};
 use crate::server::Settings;
 use crate::yaml;
 use crate::yaml::tree::Node;
@@ -69,6 +69,8 @@ pub struct Config {
     pub namespace_policies: Option<PathBuf>,
     /// The directory of signers' keys, as `<namespace>/<secret>/<key>`.
     pub secrets: PathBuf,
+    /// The directory of Notation's trust stores and revocation lists.
+    pub trust_stores: PathBuf,
     /// The directory of docker configs that count for every namespace.
     pub mounted_credentials: PathBuf,
     /// Where images and their signatures are read.
@@ -212,6 +214,7 @@ impl Config {
             namespace_policies: Some(read.path("namespacePolicies", "/etc/portreeve/namespace-policies"))
                 .filter(|path| !path.as_os_str().is_empty()),
             secrets: read.path("secrets", "/etc/portreeve/secrets"),
+            trust_stores: read.path("notation.trustStores", "/etc/portreeve/notation"),
             mounted_credentials: read.path("credentials.mounted", "/etc/portreeve/registries"),
             ask_api: if read.is_on("credentials.kubernetes") { AskApi::Yes } else { AskApi::No },
             api,
@@ -250,6 +253,11 @@ impl Config {
     /// The settings of the cosign scheme.
     pub fn cosign(&self, cluster_signers: Option<ClusterSigners>) -> cosign::Settings {
         cosign::Settings { secrets: SecretStore::new(self.secrets.clone()), cluster_signers }
+    }
+
+    /// The settings of the Notation scheme.
+    pub fn notation(&self, metrics: Arc<Metrics>) -> notation::Settings {
+        notation::Settings { trust_stores: self.trust_stores.clone(), metrics }
     }
 
     /// The settings of all schemes that read registries.

@@ -35,6 +35,7 @@ pub(super) const DOCUMENT: Shape = Mapping(&[
             ("allowPlainHttp", Truth),
         ]),
     ),
+    ("notation", Mapping(&[("trustStores", Path)])),
     ("registries", Mapping(&[("endpoints", Map(&Text)), ("signatures", Map(&Text))])),
     (
         "admission",

@@ -267,6 +267,8 @@ words! {
         TrustCa => "trust_ca",
         /// Verified trust data that another process has stored.
         StoredTrust => "stored_trust",
+        /// Notation's trust stores and revocation lists.
+        TrustStores => "trust_stores",
     }
 }
 

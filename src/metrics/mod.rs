@@ -195,7 +195,9 @@ impl Metrics {
                 count(&self.images, of_image(endpoint, Verdict::Unavailable, REASON_REGISTRY, scope));
                 count(&self.images, of_image(endpoint, Verdict::Rejected, "expired", scope));
             }
-            for (scheme, unavailable) in [("trust", REASON_TRUST_SERVER), ("cosign", REASON_REGISTRY)] {
+            for (scheme, unavailable) in
+                [("trust", REASON_TRUST_SERVER), ("cosign", REASON_REGISTRY), ("notation", REASON_REGISTRY)]
+            {
                 count(&self.checks, of_check(endpoint, scheme, Verdict::Unavailable, unavailable));
             }
         }

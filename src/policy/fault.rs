@@ -6,6 +6,7 @@ use super::Place;
 use super::pattern::PatternError;
 use crate::schemes::notary::trust_server::TrustServerError;
 use crate::yaml::tree::TreeFault;
+use portreeve_verify::notation::IdentityError;
 use portreeve_verify::sigstore::SigstoreKeyError;
 use portreeve_verify::text::printable;
 use portreeve_verify::tuf::{PinError, SignerKeyError};
@@ -205,6 +206,8 @@ pub enum Fault {
     SignerKey(SignerKeyError),
     /// A signer's key cannot be used for cosign.
     SigstoreKey(SigstoreKeyError),
+    /// A signer of Notation's cannot be named so.
+    Identity(IdentityError),
     /// Two signers have the same key.
     KeyTwice {
         /// The second signer.
@@ -298,7 +301,7 @@ impl Fault {
             }
             Self::Value { expected, .. } => return Some(format!("it is {expected}")),
             Self::NotEnabled { field: "mode" } => {
-                "set trust.enabled to true, or write \"cosign\"; without either, these images are let in unchecked"
+                "set trust.enabled to true, or write \"cosign\" or \"notation\"; without any, these images are let in unchecked"
             }
             Self::NotEnabled { .. } => {
                 "set trust.enabled to true; while it is not, trust data is not looked at, and images are let in unchecked if \
@@ -318,9 +321,17 @@ impl Fault {
             Self::EmptyList { field: "annotations" } => {
                 "name the annotations, or remove it: then signatures without any are enough"
             }
-            Self::EmptyList { .. } => "list the alternatives: each is a mapping with \"trust\", \"cosign\" or both",
+            Self::EmptyList { field: "trustStores" | "trustedIdentities" } => {
+                "name at least one: without one no signature could count"
+            }
+            Self::EmptyList { field: "metadata" } => {
+                "name the metadata, or remove it: then signatures without any are enough"
+            }
+            Self::EmptyList { .. } => {
+                "list the alternatives: each is a mapping with \"trust\", \"cosign\" or \"notation\""
+            }
             Self::NoCheck => {
-                "write \"cosign\", or \"trust\" with \"enabled: true\": otherwise every image would be let in unchecked"
+                "write \"cosign\" or \"notation\", or \"trust\" with \"enabled: true\": otherwise every image would be let in unchecked"
             }
             Self::KeysAlone { .. } => {
                 "keys alone are checked, no certificate and no transparency log: name each signer with a publicKey, and leave \
@@ -334,11 +345,21 @@ impl Fault {
             }
             Self::LongMessage { .. } => "say in a line what to do instead",
             Self::Unsupported { .. } => {
-                "only \"trust\" and \"cosign\" check images: if this field is removed and neither is asked for, these images are \
+                "only \"trust\", \"cosign\" and \"notation\" check images: if this field is removed and none is asked for, these images are \
                  let in unchecked; \"deny\" denies them"
             }
             Self::Missing { field: "signers", .. } => {
                 "name each signer with its publicKey, or the Secrets that have the keys in signerSecrets"
+            }
+            Self::Missing { field: "trustStores", .. } => {
+                "name the site's stores with the certificates that are trusted, such as [\"ca:plant\"]"
+            }
+            Self::Missing { field: "trustedIdentities", .. } => {
+                "name the signers, such as [\"x509.subject: C=US, ST=WA, O=Plant\"]; [\"*\"] takes every signer that the trust \
+                 stores know"
+            }
+            Self::Missing { inside: "policy.notation.trustStores", .. } => {
+                "add one, such as \"ca:plant\" or \"tsa:plant\""
             }
             Self::Missing { field: "message", .. } => {
                 "say why nothing under this pattern may run, and what to use instead"
@@ -356,6 +377,7 @@ impl Fault {
                  securityenforcement.admission.cloud.ibm.com/v1beta1 or portreeve/v1"
             }
             Self::Type { expected: "a string", actual: "a number" | "true or false", .. } => "put it in quotes",
+            Self::Type { field, actual: "a mapping", .. } if field == "trustedIdentities" => "put it in quotes",
             Self::Type { expected: "true or false", .. } => "write true or false, without quotes",
             Self::Type { expected: "a number", actual: "a string", .. } => "write it without quotes",
             Self::SignerTwice { .. } => "give each signer one key, or each key a signer of its own",
@@ -463,6 +485,7 @@ impl fmt::Display for Fault {
             Self::SignerTwice { name, first } => {
                 write!(f, "signer {} stands twice, first on line {first}", quoted(name))
             }
+            Self::Identity(error) => write!(f, "the trusted identity cannot be used: {error}"),
             Self::KeyTwice { name, other, first } => {
                 write!(f, "signer {} has the key of signer {} on line {first}", quoted(name), quoted(other))
             }
@@ -497,6 +520,7 @@ impl std::error::Error for Fault {
             Self::Pattern(error) => Some(error),
             Self::SignerKey(error) => Some(error),
             Self::SigstoreKey(error) => Some(error),
+            Self::Identity(error) => Some(error),
             Self::Pin(error) => Some(error),
             Self::Server(error) => Some(error),
             _ => None,

@@ -17,8 +17,9 @@ pub(super) const MAX_PROBLEMS: usize = 500;
 /// The longest unknown field that is compared with known ones.
 const MAX_COMPARED: usize = 40;
 
-/// The parents of fields that both schemes have.
+/// The parents of fields that several schemes have.
 const EITHER: &str = "policy.trust or policy.cosign";
+const CHECKS: &str = "policy.trust, policy.cosign or policy.notation";
 
 /// The mapping that each field belongs in, for messages about misplaced fields (PORTIERIS.md, fault 21: a `trust:` with the
 /// wrong indentation).
@@ -40,8 +41,12 @@ const FIELD_PARENTS: &[(&str, &str)] = &[
     ("signerSecrets", EITHER),
     ("roots", "policy.trust"),
     ("remap", "policy.trust"),
-    ("whenUnavailable", EITHER),
-    ("maxStale", EITHER),
+    ("whenUnavailable", CHECKS),
+    ("maxStale", CHECKS),
+    ("trustStores", "policy.notation"),
+    ("trustedIdentities", "policy.notation"),
+    ("verifyTimestamp", "policy.notation"),
+    ("revocation", "policy.notation"),
     ("threshold", "policy.cosign"),
     ("annotations", "metadata or policy.cosign"),
     ("sameRepository", "policy.cosign"),

@@ -14,6 +14,7 @@ mod fields;
 mod load;
 mod namespaces;
 mod notary;
+mod notation;
 mod notes;
 mod owner;
 mod pattern;

@@ -129,6 +129,8 @@ pub enum Note {
     HubServerEnds,
     /// `sameRepository` asks for something that only signatures of cosign's old format have.
     SameRepository,
+    /// `trustedIdentities` is `*`: whoever has a certificate of the trust stores' CAs counts as a signer.
+    AnyIdentity,
     /// The trust server's address is probably wrong.
     Server {
         /// The address.
@@ -154,7 +156,7 @@ impl Rules {
             let among_tags = (compared < most_compared).then(|| self.among_tags(ranked, &mut compared)).flatten();
             let of_trust = idle_remap(pattern, rule).or_else(|| server(pattern, rule));
             let all =
-                [hub_repository(pattern, rule), among_tags, self.unchecked(ranked), of_trust, same_repository(rule)];
+                [hub_repository(pattern, rule), among_tags, self.unchecked(ranked), of_trust, of_signatures(rule)];
             notes.extend(all.into_iter().flatten().map(|note| PolicyNote::of(rule, note)));
         }
         compared
@@ -265,9 +267,12 @@ fn needs_hub_server(pattern: &Pattern, rule: &Rule) -> bool {
     })
 }
 
-fn same_repository(rule: &Rule) -> Option<Note> {
-    let mut checks = rule.signed()?.any_of.iter().flatten();
-    checks.any(|check| matches!(check, Check::Cosign(rule) if rule.same_repository)).then_some(Note::SameRepository)
+fn of_signatures(rule: &Rule) -> Option<Note> {
+    rule.signed()?.any_of.iter().flatten().find_map(|check| match check {
+        Check::Cosign(rule) if rule.same_repository => Some(Note::SameRepository),
+        Check::Notation(rule) if rule.identity_texts.iter().any(|text| text == "*") => Some(Note::AnyIdentity),
+        _ => None,
+    })
 }
 
 /// The checks of Notary v1 trust data.
@@ -278,7 +283,7 @@ fn notary_rules(rule: &Rule) -> impl Iterator<Item = &notary::Rule> {
 fn notary_rule(check: &Check) -> Option<&notary::Rule> {
     match check {
         Check::NotaryV1(rule) => Some(rule),
-        Check::Cosign(_) => None,
+        Check::Cosign(_) | Check::Notation(_) => None,
     }
 }
 
@@ -347,7 +352,7 @@ impl fmt::Display for Note {
             Self::IdleSettings { pattern } => write!(
                 f,
                 "the policy of pattern {} has settings and asks for no check: these images are let in unchecked; write \
-                 \"trust: {{ enabled: true }}\" or \"cosign\" to have them checked",
+                 \"trust: {{ enabled: true }}\", \"cosign\" or \"notation\" to have them checked",
                 quoted(pattern)
             ),
             Self::IdleRemap { pattern, prefix } => write!(
@@ -364,6 +369,10 @@ impl fmt::Display for Note {
             Self::SameRepository => f.write_str(
                 "with \"sameRepository\", only signatures of cosign's old format count: bundles, which cosign 3 makes if it is \
                  called without --new-bundle-format=false, do not name a repository",
+            ),
+            Self::AnyIdentity => f.write_str(
+                "with the identity \"*\", every signer counts that has a certificate under the trust stores; to name the signers, \
+                 write their subjects: \"x509.subject: C=US, ST=WA, O=Plant\"",
             ),
             Self::Server { server, slip } => write!(f, "{}: {slip}", printable(server, 200)),
         }

@@ -1,7 +1,8 @@
 //! The `policy` of a repository: what it requires of an image.
 //!
-//! A field that asks for a check which would not be made is refused: `simple` with requirements other than `reject`, `notation`,
-//! vulnerability checks. The fields of a scheme are read in files of their own, [`super::notary`] and [`super::cosign`].
+//! A field that asks for a check which would not be made is refused: `simple` with requirements other than `reject`,
+//! vulnerability checks. The fields of a scheme are read in files of their own, [`super::notary`], [`super::cosign`] and
+//! [`super::notation`].
 //!
 //! Checks that stand side by side must all hold, and one element of `anyOf` must hold as well. Therefore the checks beside
 //! `anyOf` become part of each alternative.
@@ -10,7 +11,7 @@ use std::sync::Arc;
 
 use super::fault::Fault;
 use super::fields::Problems;
-use super::{Mode, Requirement, Signed, cosign, notary};
+use super::{Mode, Requirement, Signed, cosign, notary, notation};
 use crate::schemes::{Check, Denial, MutateImage};
 use crate::yaml::tree::{Node, Value};
 use portreeve_verify::text::printable;
@@ -84,12 +85,16 @@ fn read_mutate_image(policy: &Node, problems: &mut Problems) -> MutateImage {
 fn read_checks(node: &Node, problems: &mut Problems) -> Option<Vec<Check>> {
     let trust = node.entry("trust").map(|trust| notary::read(trust, problems));
     let cosign = node.entry("cosign").map(|cosign| cosign::read(cosign, problems));
+    let notation = node.entry("notation").map(|notation| notation::read(notation, problems));
     let mut checks = Vec::new();
     if let Some(trust) = trust {
         checks.extend(trust?.map(|rule| Check::NotaryV1(Arc::new(rule))));
     }
     if let Some(cosign) = cosign {
         checks.push(Check::Cosign(Arc::new(cosign?)));
+    }
+    if let Some(notation) = notation {
+        checks.push(Check::Notation(Arc::new(notation?)));
     }
     Some(checks)
 }
@@ -119,11 +124,9 @@ fn read_any_of(any_of: &Node, problems: &mut Problems) -> Option<Vec<Vec<Check>>
             continue;
         }
         let mut is_refused = false;
-        for field in ["simple", "notation"] {
-            if let Some(check) = item.entry(field) {
-                problems.report(check.at, Fault::Unsupported { field: field.to_owned() });
-                is_refused = true;
-            }
+        if let Some(check) = item.entry("simple") {
+            problems.report(check.at, Fault::Unsupported { field: "simple".to_owned() });
+            is_refused = true;
         }
         let checks = read_checks(item, problems);
         if !is_refused && checks.as_ref().is_some_and(Vec::is_empty) {
@@ -165,9 +168,6 @@ fn denial(why: &str) -> Denial {
 /// Refuses the checks that are not made here, except where they require nothing or deny. Returns whether they deny.
 fn refuse_unsupported(policy: &Node, problems: &mut Problems) -> bool {
     let mut rejects = false;
-    if let Some(notation) = policy.entry("notation") {
-        problems.report(notation.at, Fault::Unsupported { field: "notation".to_owned() });
-    }
     if let Some(simple) = policy.get("simple")
         && problems.mapping(simple, "policy.simple", &["requirements", "storeURL", "storeSecret"]).is_some()
     {

@@ -122,7 +122,7 @@ impl PolicySet {
         let checks = self.rules().filter_map(Rule::signed).flat_map(|signed| signed.any_of.iter().flatten());
         checks.filter_map(|check| match check {
             Check::NotaryV1(rule) => rule.server.as_ref()?.directory(),
-            Check::Cosign(_) => None,
+            Check::Cosign(_) | Check::Notation(_) => None,
         })
     }
 

@@ -18,15 +18,17 @@ use crate::schemes::notary::trust_server::TrustServer;
 use cosign::scheme::Cosign;
 use image_signatures::ImageSignatures;
 use notary::scheme::NotaryV1;
+use notation::scheme::Notation;
 use portreeve_verify::image::{Glob, Reference};
 use portreeve_verify::tuf::{Gun, Repository};
-use portreeve_verify::{Effort, Unavailable, VerifiedDigest};
+use portreeve_verify::{Unavailable, VerifiedDigest};
 
 pub mod cosign;
 pub(crate) mod evidence;
 pub mod image_signatures;
 pub(crate) mod memory_budget;
 pub mod notary;
+pub mod notation;
 pub mod shared;
 mod signer_secrets;
 pub(crate) mod storage;
@@ -91,6 +93,8 @@ pub enum Check {
     NotaryV1(Arc<notary::Rule>),
     /// cosign signatures: `cosign`.
     Cosign(Arc<cosign::Rule>),
+    /// Notation's signatures: `notation`.
+    Notation(Arc<notation::Rule>),
 }
 
 impl Check {
@@ -99,6 +103,15 @@ impl Check {
         match self {
             Self::NotaryV1(_) => "trust",
             Self::Cosign(_) => "cosign",
+            Self::Notation(_) => "notation",
+        }
+    }
+
+    /// The number of keys under each of which it may verify a signature.
+    pub fn keys(&self) -> usize {
+        match self {
+            Self::NotaryV1(_) | Self::Notation(_) => 1,
+            Self::Cosign(rule) => rule.signers.len() + rule.signer_secrets.len(),
         }
     }
 }
@@ -158,8 +171,6 @@ pub struct Query<'a> {
     pub deadline: Deadline,
     /// The current time, for expiry dates.
     pub now: Timestamp,
-    /// How many signatures may be verified, together with the other images of the request.
-    pub effort: Effort<'a>,
     /// Is told before the check waits.
     pub notice: WaitNotice<'a>,
 }
@@ -208,6 +219,8 @@ pub struct Schemes {
     pub image_signatures: Arc<ImageSignatures>,
     /// cosign.
     pub cosign: Cosign,
+    /// Notation.
+    pub notation: Notation,
 }
 
 impl Schemes {
@@ -216,6 +229,7 @@ impl Schemes {
         match check {
             Check::NotaryV1(rule) => self.notary_v1.verify(rule, query, trace),
             Check::Cosign(rule) => self.cosign.verify(rule, query, trace),
+            Check::Notation(rule) => self.notation.verify(rule, query, trace),
         }
     }
 }
@@ -368,7 +382,7 @@ impl Evidence {
             Data::NotaryV1 { repository, .. } => {
                 repository.expiries().into_iter().map(|expiry| (expiry.role, expiry.expires)).collect()
             }
-            Data::ImageSignatures(_) => Vec::new(),
+            Data::ImageSignatures(signed) => signed.expires(),
         }
     }
 

@@ -9,7 +9,6 @@
 extern crate self as portreeve_verify;
 
 mod crypto;
-mod effort;
 pub mod heap_size;
 pub mod image;
 mod json;
@@ -24,7 +23,6 @@ mod unavailable;
 mod verified;
 
 pub use crypto::certificate::{Validity, common_name};
-pub use effort::Effort;
 pub use json::JsonError;
 pub use unavailable::{Unavailable, UnavailableCause};
 pub use verified::VerifiedDigest;

@@ -59,7 +59,10 @@ pub(super) const COMMANDS: &[CommandHelp] = &[
     CommandHelp {
         name: "export",
         does: "write verified trust data, or images' signatures, for a site without a server",
-        usage: &["export --gun NAME [OPTION…] DIR", "export --image IMAGE… --key FILE [OPTION…] DIR"],
+        usage: &[
+            "export --gun NAME [OPTION…] DIR",
+            "export --image IMAGE… --key FILE|--trust-store NAME [OPTION…] DIR",
+        ],
         ends: "0 written, 1 not verified, 2 bad input or configuration, 3 no server could be asked",
     },
     CommandHelp {
@@ -127,6 +130,8 @@ pub(super) const OPTIONS: &[OptionHelp] = &[
     takes("key", "FILE", &["check"], "the image's cosign signatures by this public key; no policy is read"),
     flag("digest", &["check"], "print each image with its digest, to be committed, and nothing else"),
     flag("signatures", &["check"], "all cosign signatures of the image; no policy is read"),
+    takes("trust-store", "NAME", &["check"], "its Notation signatures under this store (ca:plant); repeatable"),
+    takes("identity", "SUBJECT", &["check"], "with --trust-store: only by this signer; repeatable"),
     flag("reset", &["check"], "remove the stored trust data of these repositories"),
     takes("gun", "NAME", &["export"], "the repository whose trust data is written"),
     takes("server", "URL", &["export"], "its trust server, instead of the configured one"),
@@ -135,6 +140,8 @@ pub(super) const OPTIONS: &[OptionHelp] = &[
     flag("flat", &["export"], "names of files for a ConfigMap"),
     takes("image", "IMAGE", &["export"], "an image whose signatures are written; repeatable"),
     takes("key", "FILE", &["export"], "a public key that signed the images; repeatable"),
+    takes("trust-store", "NAME", &["export"], "write Notation signatures under this store (ca:plant); repeatable"),
+    takes("identity", "SUBJECT", &["export"], "with --trust-store: only by this signer; repeatable"),
 ];
 
 /// An option with a value.

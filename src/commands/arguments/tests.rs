@@ -54,7 +54,16 @@ fn commands_and_options() {
         panic!("an export of images")
     };
     let images = ["a", "b", "c"].map(str::to_owned).to_vec();
-    assert_eq!(wanted, WantedImages { images, keys: vec!["k.pub".into()], directory: "out".into() });
+    assert_eq!(
+        wanted,
+        WantedImages {
+            images,
+            keys: vec!["k.pub".into()],
+            directory: "out".into(),
+            trust_stores: vec![],
+            identities: vec![]
+        }
+    );
     let Ok(Command::Export { wanted, .. }) = parsed("export --server https://n --gun a/b --signer x --flat out") else {
         panic!()
     };
@@ -124,7 +133,10 @@ fn mistakes_are_told() {
         ("lint", "lint needs a FILE or DIR, or - for standard input"),
         ("check --reset", "check needs the NAME of a repository in trust data"),
         ("export out", "export needs --gun NAME, or --image IMAGE"),
-        ("export --image a out", "export needs --key FILE, the public key that signed the images"),
+        (
+            "export --image a out",
+            "export needs --key FILE, the public key that signed the images, or --trust-store NAME",
+        ),
         ("export --image a --key k", "export needs a DIR to write to"),
         (
             "export --image a --key k --gun b out",

@@ -1,4 +1,5 @@
-//! The policies: can they be used, what in them was probably not meant, and are the signers' keys there that they name?
+//! The policies: can they be used, what in them was probably not meant, and are the signers' keys and the trust stores there
+//! that they name?
 
 use std::path::PathBuf;
 
@@ -9,7 +10,10 @@ use crate::config::{AskApi, Config};
 use crate::kube::signer_secrets::{SecretError, SecretForm, SecretStore};
 use crate::policy::{self, NamespaceChange, PolicyProblem, PolicySet, Rule, Scope};
 use crate::schemes::Check;
+use crate::schemes::notation::StoreName;
+use crate::webhook::Engine;
 use portreeve_verify::ordered;
+use portreeve_verify::text::printable;
 
 const CHECK: &str = "policies";
 /// The most problems, notes and missing keys that are printed; `lint` prints all.
@@ -118,6 +122,49 @@ fn signer_secrets(config: &Config, policies: &PolicySet, findings: &mut Findings
     }
 }
 
+/// Notation's trust stores: can they be read, and is there each one that a policy names?
+pub(super) fn trust_stores(engine: &Engine, findings: &mut Findings) {
+    const CHECK: &str = "trust_stores";
+    let site = &engine.evaluator().schemes.notation.stores;
+    let stores = site.current();
+    let subject = printable(&site.directory().display().to_string(), 300);
+    let mut named: Vec<(&StoreName, &Rule)> = Vec::new();
+    let policies = engine.policies().get();
+    for rule in policies.iter().flat_map(|policies| site_first(policies)) {
+        for check in rule.signed().iter().flat_map(|signed| signed.any_of.iter().flatten()) {
+            let Check::Notation(notation) = check else { continue };
+            for name in &notation.stores {
+                if named.len() < MAX_PRINTED && !named.iter().any(|(known, _)| *known == name) {
+                    named.push((name, rule));
+                }
+            }
+        }
+    }
+    if is_elsewhere(site.directory()) {
+        if !named.is_empty() {
+            findings.add(
+                State::Skipped,
+                CHECK,
+                &subject,
+                IN_THE_POD,
+                "name another in a --config: notation.trustStores",
+            );
+        }
+        return;
+    }
+    for problem in stores.problems() {
+        findings.add(State::Wrong, CHECK, "", problem, "correct the files that are mounted there");
+    }
+    if stores.count() > 0 {
+        findings.ok(CHECK, &subject, &format!("{} can be used", stores.count()));
+    }
+    for (name, rule) in named.into_iter().filter(|(name, _)| !stores.has(name)) {
+        let action = "mount its certificates (notation.trustStores): until then the images of its policies are denied";
+        let found = format!("it is not there ({})", rule.policy_name());
+        findings.add(State::Wrong, CHECK, &name.to_string(), &found, action);
+    }
+}
+
 /// All rules, those of the site first: the number of things that are looked at is limited, and a namespace's people must not
 /// take the places of the site's.
 pub(super) fn site_first(policies: &PolicySet) -> impl Iterator<Item = &Rule> {
@@ -132,6 +179,7 @@ fn named(rule: &Rule) -> Vec<(&str, SecretForm)> {
         let (names, form) = match check {
             Check::NotaryV1(rule) => (&rule.signer_secrets, SecretForm::Named),
             Check::Cosign(rule) => (&rule.signer_secrets, SecretForm::Cosign),
+            Check::Notation(_) => continue,
         };
         secrets.extend(names.iter().map(|name| (name.as_str(), form)));
     }

@@ -91,7 +91,7 @@ impl Servers {
             for check in rule.signed().iter().flat_map(|signed| signed.any_of.iter().flatten()) {
                 match check {
                     Check::NotaryV1(notary) => self.add_notary(config, rule, notary, example.as_ref()),
-                    Check::Cosign(_) => {
+                    Check::Cosign(_) | Check::Notation(_) => {
                         if let Some((image, is_real)) = &example {
                             self.add_places(config, image, *is_real, &rule.policy_name());
                         }

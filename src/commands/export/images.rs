@@ -2,17 +2,19 @@
 //! without a registry.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::ExportError;
 use super::layout::{Entry, LayoutWriter};
+use crate::base::clock;
 use crate::base::context::Deadline;
 use crate::commands::setup::standalone_engine;
 use crate::commands::{ExitStatus, check, complain, print};
 use crate::config::Config;
-use crate::schemes::Refusal;
 use crate::schemes::image_signatures::Requirement;
 use crate::schemes::image_signatures::export::{Export, ExportRequest, Signatures};
+use crate::schemes::{Refusal, notation};
 use portreeve_verify::image::Reference;
 use portreeve_verify::sigstore;
 use portreeve_verify::text::printable;
@@ -24,6 +26,10 @@ pub(in crate::commands) struct WantedImages {
     pub(in crate::commands) images: Vec<String>,
     /// Files with public keys, each of which must have signed each image.
     pub(in crate::commands) keys: Vec<PathBuf>,
+    /// Trust stores under which Notation signatures are written.
+    pub(in crate::commands) trust_stores: Vec<String>,
+    /// Their signers; without one, all that the stores know.
+    pub(in crate::commands) identities: Vec<String>,
     /// The target directory.
     pub(in crate::commands) directory: PathBuf,
 }
@@ -76,12 +82,23 @@ fn export(config: &Config, wanted: &WantedImages, timeout: Duration) -> Result<S
     let mut writer = LayoutWriter::open(&wanted.directory)?;
     let engine = standalone_engine(config).map_err(|error| bad("the configuration", error.to_string()))?;
     let evaluator = engine.evaluator();
+    let mut required = Vec::new();
+    let of_notation;
+    if !wanted.trust_stores.is_empty() {
+        // Revocation is for the site that uses the signatures: it may have newer lists.
+        let rule = notation::Rule::under(&wanted.trust_stores, &wanted.identities, true);
+        let rule = Arc::new(rule.map_err(|why| bad("--trust-store", why))?);
+        of_notation = evaluator.schemes.notation.required(&rule, clock::now()).map_err(Failed::Refused)?;
+        required.push(Requirement::Notation(&of_notation));
+    }
     let annotations = Default::default();
-    let required = Requirement::Cosign(sigstore::Requirement::new(&signers, &annotations));
+    if !signers.is_empty() {
+        required.push(Requirement::Cosign(sigstore::Requirement::new(&signers, &annotations)));
+    }
     let mut exports = Vec::new();
     for image in &images {
         let deadline = Deadline::after(timeout);
-        let request = ExportRequest { image, required, keychain: &evaluator.credentials, deadline };
+        let request = ExportRequest { image, required: &required, keychain: &evaluator.credentials, deadline };
         exports.push(evaluator.schemes.image_signatures.export(&request).map_err(Failed::Refused)?);
     }
     let mut told = String::new();
@@ -182,7 +199,13 @@ mod tests {
 
         fn export(&self, images: &[&str]) -> Result<String, Failed> {
             let images = images.iter().map(|image| self.name(image)).collect();
-            let wanted = WantedImages { images, keys: vec![self.at("cosign.pub")], directory: self.at("stick") };
+            let wanted = WantedImages {
+                images,
+                keys: vec![self.at("cosign.pub")],
+                trust_stores: Vec::new(),
+                identities: Vec::new(),
+                directory: self.at("stick"),
+            };
             export(&self.config(""), &wanted, SOON)
         }
 

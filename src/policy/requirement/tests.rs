@@ -170,12 +170,12 @@ fn alternatives_that_cannot_be_meant_are_told() {
         ("anyOf: []", "f:1:8: \"anyOf\" is empty; list the alternatives"),
         ("anyOf:", "\"anyOf\" is empty; list the alternatives"),
         ("anyOf: {cosign: x}", "\"anyOf\" must be a list, and is a mapping"),
-        ("anyOf: [{}]", "f:1:9: an element of \"anyOf\" asks for no check; write \"cosign\", or"),
+        ("anyOf: [{}]", "f:1:9: an element of \"anyOf\" asks for no check; write \"cosign\" or \"notation\", or"),
         ("anyOf: [null]", "\"an element of policy.anyOf\" must be a mapping, and is nothing"),
         ("anyOf: [cosign]", "\"an element of policy.anyOf\" must be a mapping, and is a string"),
         (
             "anyOf: [{C}, {}]",
-            "asks for no check; write \"cosign\", or \"trust\" with \"enabled: true\": otherwise every image",
+            "asks for no check; write \"cosign\" or \"notation\", or \"trust\" with \"enabled: true\": otherwise every image",
         ),
         ("anyOf: [{C}, {trust: {enabled: false}}]", "asks for no check"),
         ("anyOf: [{C}, {trust: null}]", "\"enabled\" is missing from policy.trust"),
@@ -199,10 +199,7 @@ fn alternatives_that_cannot_be_meant_are_told() {
             "\"simple\" asks for a check that is not supported",
         ),
         ("anyOf: [{C}, {simple: null}]", "\"simple\" asks for a check that is not supported"),
-        (
-            "anyOf: [{C}, {notation: {}}]",
-            "\"notation\" asks for a check that is not supported; only \"trust\" and \"cosign\"",
-        ),
+        ("anyOf: [{C}, {notation: {}}]", "\"trustStores\" is missing from policy.notation; name the site's stores"),
         (
             "anyOf: [{C}, {cosgn: {}}]",
             "unknown field \"cosgn\" in an element of policy.anyOf; did you mean \"cosign\"?",
@@ -220,8 +217,8 @@ fn alternatives_that_cannot_be_meant_are_told() {
 #[test]
 fn a_check_is_never_dropped_beside_another() {
     for (text, expected) in [
-        ("{C, notation: {trustStores: [\"ca:plant\"]}}", "\"notation\" asks for a check that is not supported"),
-        ("{C, notation: null}", "\"notation\" asks for a check that is not supported"),
+        ("{C, notation: {trustStores: [\"ca:plant\"]}}", "\"trustedIdentities\" is missing from policy.notation"),
+        ("{C, notation: null}", "\"policy.notation\" must be a mapping, and is nothing"),
         ("{C, simple: {requirements: [{type: signedBy, keySecret: k}]}}", "\"simple: signedBy\" asks for a check"),
         ("{C, va: {enabled: true}}", "\"va\" asks for a check"),
         ("{C, trust: {}}", "\"enabled\" is missing from policy.trust"),

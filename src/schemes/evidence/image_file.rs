@@ -5,23 +5,25 @@
 //! image <sha256> <size> <media type>
 //! layer <sha256 of the manifest> <number of the layer> <sha256 of the payload>
 //! bundle <sha256 of the manifest> 0 <sha256 of the bundle>
+//! envelope <sha256 of the manifest> 0 <sha256 of Notation's envelope>
 //! part <sha256> <size>
 //!
 //! <the parts, one after the other>
 //! ```
 //!
 //! Every part is hashed and compared, so that a file that was changed counts as damaged. Signatures are parsed by the strict
-//! readers of the registry's answers, and who made them is decided at each use. There is no verdict in the file, and no tag.
+//! readers of the registry's answers, and who made them is decided at each use. There is no verdict in the file, and no tag. A file
+//! with an envelope has the format 2: an older Portreeve takes it for absent.
 
 use std::sync::Arc;
 
 use super::record::{Record, SignatureId};
 use super::sealed::Unusable::{self, Damaged};
-use super::sealed::{sealed, unsealed};
+use super::sealed::{sealed_as, unsealed};
 use super::signature::{Signature, SignatureForm};
 use portreeve_verify::heap_size::as_u64;
 use portreeve_verify::image::Sha256;
-use portreeve_verify::oci::candidates::{bundle_layer, payload_layers};
+use portreeve_verify::oci::candidates::payload_layers;
 use portreeve_verify::oci::{Image, MAX_CANDIDATES, SignatureManifest, media_type};
 use portreeve_verify::sigstore;
 
@@ -68,6 +70,7 @@ impl<'a> ImageFile<'a> {
             match kind {
                 Some("image") if image.is_none() => image = Some(line.image()?),
                 Some("layer") => ids.push(line.id(SignatureForm::Layer)?),
+                Some("envelope") => ids.push(line.id(SignatureForm::Envelope)?),
                 Some("bundle") => ids.push(line.id(SignatureForm::Bundle)?),
                 Some("part") if parts.len() < MAX_PARTS => {
                     let (part, rest) = body.split_at_checked(line.size()?).ok_or(Damaged("it is too short"))?;
@@ -122,7 +125,8 @@ impl<'a> ImageFile<'a> {
         header.push('\n');
         let parts = parts.iter().map(|(_, part)| *part);
         let content: Vec<u8> = std::iter::once(header.as_bytes()).chain(parts).flatten().copied().collect();
-        sealed(MAGIC, &content)
+        let signatures = self.signatures.get(first..).unwrap_or_default();
+        sealed_as(MAGIC, signatures.iter().any(|stored| stored.id.form == SignatureForm::Envelope), &content)
     }
 
     /// Parses the signatures.
@@ -135,7 +139,7 @@ impl<'a> ImageFile<'a> {
             let manifest = manifest.map_err(|_| Damaged("a manifest in it cannot be read"))?;
             let layer = match id.form {
                 SignatureForm::Layer => payload_layers(&manifest).ok().and_then(|layers| layers.get(id.layer).copied()),
-                SignatureForm::Bundle => bundle_layer(&manifest, self.image.digest).ok(),
+                form => form.layer_of(&manifest, self.image.digest).ok(),
             };
             let layer = layer.filter(|layer| layer.digest == id.blob && layer.size == as_u64(blob.len()));
             let layer = layer.ok_or(Damaged("a manifest in it has another layer"))?;
@@ -143,12 +147,11 @@ impl<'a> ImageFile<'a> {
                 SignatureForm::Layer => {
                     let known = payload.take_if(|(digest, _)| *digest == id.blob);
                     let (_, bytes) = payload.insert(known.unwrap_or_else(|| (id.blob, Arc::from(*blob))));
-                    sigstore::Signature::from_layer(&manifest, layer, Arc::clone(bytes))
+                    sigstore::Signature::from_layer(&manifest, layer, Arc::clone(bytes)).map(Signature::Sigstore).ok()
                 }
-                SignatureForm::Bundle => sigstore::Signature::from_bundle(&manifest, blob.to_vec()),
+                form => form.read(&manifest, layer, blob.to_vec()).ok(),
             };
-            let signature = signature.map(Signature::Sigstore);
-            signatures.push((*id, Arc::new(signature.map_err(|_| Damaged("a signature in it cannot be read"))?)));
+            signatures.push((*id, Arc::new(signature.ok_or(Damaged("a signature in it cannot be read"))?)));
         }
         Ok(Record::new(self.image.clone(), self.manifest.map(Arc::from), signatures))
     }

@@ -3,8 +3,9 @@
 
 use portreeve_verify::image::Sha256;
 
-/// The format that is written.
-const FORMAT: &str = "1";
+/// The formats that are read. The first one is written, and the second one where an older Portreeve must not read the file: it then
+/// counts as absent there.
+const FORMATS: [&str; 2] = ["1", "2"];
 
 /// Why a file cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +18,14 @@ pub(super) enum Unusable {
 
 /// The content under a line with its kind, the format and its hash.
 pub(super) fn sealed(magic: &str, content: &[u8]) -> Vec<u8> {
-    let mut bytes = format!("{magic}{FORMAT} {}\n", Sha256::of(content).hex()).into_bytes();
+    sealed_as(magic, false, content)
+}
+
+/// The same, in the second format if it is new.
+pub(super) fn sealed_as(magic: &str, is_new: bool, content: &[u8]) -> Vec<u8> {
+    let [old, new] = FORMATS;
+    let format = if is_new { new } else { old };
+    let mut bytes = format!("{magic}{format} {}\n", Sha256::of(content).hex()).into_bytes();
     bytes.extend_from_slice(content);
     bytes
 }
@@ -32,7 +40,7 @@ pub(super) fn unsealed<'a>(bytes: &'a [u8], magic: &str) -> Result<&'a [u8], Unu
     if Sha256::from_hex(hash) != Some(Sha256::of(content)) {
         return Err(Unusable::Damaged("it has another hash than it says"));
     }
-    if format != FORMAT {
+    if !FORMATS.contains(&format) {
         return Err(Unusable::OtherFormat);
     }
     Ok(content)

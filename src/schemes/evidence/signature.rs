@@ -1,6 +1,9 @@
 //! A signature that a registry or a layout keeps beside an image, of one of the schemes that read registries.
 
 use portreeve_verify::image::Sha256;
+use portreeve_verify::notation::{Envelope, EnvelopeFormat};
+use portreeve_verify::oci::candidates::{bundle_layer, notation_layer};
+use portreeve_verify::oci::{Descriptor, OciError, SignatureManifest};
 use portreeve_verify::sigstore;
 
 /// A signature: parsed, and not yet judged.
@@ -8,6 +11,8 @@ use portreeve_verify::sigstore;
 pub(crate) enum Signature {
     /// cosign's.
     Sigstore(sigstore::Signature),
+    /// Notation's.
+    Notation(Envelope),
 }
 
 /// How a signature is kept at a registry.
@@ -17,13 +22,32 @@ pub(crate) enum SignatureForm {
     Layer,
     /// A referrer with a Sigstore bundle.
     Bundle,
+    /// A referrer with an envelope of Notation.
+    Envelope,
 }
 
 impl Signature {
+    /// cosign's.
+    pub(crate) fn sigstore(&self) -> Option<&sigstore::Signature> {
+        match self {
+            Self::Sigstore(signature) => Some(signature),
+            Self::Notation(_) => None,
+        }
+    }
+
+    /// Notation's.
+    pub(crate) fn notation(&self) -> Option<&Envelope> {
+        match self {
+            Self::Notation(envelope) => Some(envelope),
+            Self::Sigstore(_) => None,
+        }
+    }
+
     /// The digest of the manifest that it was found in.
     pub(crate) fn manifest(&self) -> Sha256 {
         match self {
             Self::Sigstore(signature) => signature.manifest(),
+            Self::Notation(envelope) => envelope.manifest(),
         }
     }
 
@@ -34,6 +58,7 @@ impl Signature {
                 sigstore::SignatureFormat::Layer => SignatureForm::Layer,
                 sigstore::SignatureFormat::Bundle => SignatureForm::Bundle,
             },
+            Self::Notation(_) => SignatureForm::Envelope,
         }
     }
 
@@ -41,6 +66,7 @@ impl Signature {
     pub(crate) fn needs_manifest(&self) -> bool {
         match self {
             Self::Sigstore(signature) => signature.needs_manifest(),
+            Self::Notation(_) => false,
         }
     }
 
@@ -48,16 +74,46 @@ impl Signature {
     pub(crate) fn heap_size(&self) -> u64 {
         match self {
             Self::Sigstore(signature) => signature.heap_size(),
+            Self::Notation(envelope) => envelope.heap_size(),
         }
     }
 }
 
 impl SignatureForm {
+    /// The layer of a referrer that has its signature. The old format has no referrers.
+    pub(crate) fn layer_of(self, manifest: &SignatureManifest, image: Sha256) -> Result<&Descriptor, OciError> {
+        match self {
+            Self::Envelope => notation_layer(manifest, image).map(|(layer, _)| layer),
+            Self::Bundle | Self::Layer => bundle_layer(manifest, image),
+        }
+    }
+
+    /// The signature of a referrer. The bytes are those of this layer. An error is a code and a message.
+    pub(crate) fn read(
+        self,
+        manifest: &SignatureManifest,
+        layer: &Descriptor,
+        bytes: Vec<u8>,
+    ) -> Result<Signature, (&'static str, String)> {
+        match (self, EnvelopeFormat::of(&layer.media_type)) {
+            (Self::Envelope, Some(format)) => match Envelope::read(manifest.digest, format, &bytes) {
+                Ok(envelope) => Ok(Signature::Notation(envelope)),
+                Err(error) => Err((error.code(), error.to_string())),
+            },
+            (Self::Envelope, None) => Err(("bad-signature", "it is no envelope of Notation".to_owned())),
+            (Self::Bundle | Self::Layer, _) => match sigstore::Signature::from_bundle(manifest, bytes) {
+                Ok(signature) => Ok(Signature::Sigstore(signature)),
+                Err(error) => Err((error.code(), error.to_string())),
+            },
+        }
+    }
+
     /// Its word in a file of evidence.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Layer => "layer",
             Self::Bundle => "bundle",
+            Self::Envelope => "envelope",
         }
     }
 }

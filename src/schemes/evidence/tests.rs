@@ -104,10 +104,7 @@ fn is_signed(record: &Record, key: &Key) -> bool {
     let signers = [Signer::with_key("plant".to_owned(), SigstoreKey::from_pem(&key.public_pem()).unwrap())];
     let annotations = BTreeMap::new();
     let requirement = Requirement::new(&signers, &annotations);
-    let signatures = record.signatures.iter().map(|signature| match &**signature {
-        Signature::Sigstore(signature) => signature,
-    });
-    let signatures: Vec<_> = signatures.collect();
+    let signatures: Vec<_> = record.signatures.iter().filter_map(|signature| signature.sigstore()).collect();
     let image = SignedImage { digest: record.image.digest, manifest: record.manifest.as_deref() };
     requirement.verify(image, &signatures).is_ok()
 }

@@ -12,10 +12,11 @@ use super::memory::{Account, Patience, Taken, as_u64, made, reading};
 use crate::base::side_by_side::{Slot, side_by_side};
 use crate::registry::oci::repository::{FetchError, FetchedSignatures, Repository, Wanted};
 use crate::schemes::Finding;
-use crate::schemes::evidence::{FoundSignature, Signature};
+use crate::schemes::evidence::{FoundSignature, Signature, SignatureForm};
 use portreeve_verify::Unavailable;
 use portreeve_verify::image::Sha256;
-use portreeve_verify::oci::candidates::{bundle_candidates, bundle_layer, payload_layers};
+use portreeve_verify::notation::MAX_ENVELOPE;
+use portreeve_verify::oci::candidates::{bundle_candidates, notation_candidates, payload_layers};
 use portreeve_verify::oci::{
     Descriptor, MAX_CANDIDATES, MAX_REFERRERS, MAX_SIGNATURE_MANIFEST, OciError, signatures_tag,
 };
@@ -41,7 +42,7 @@ pub(super) struct Collector<'a> {
 
 /// A candidate that is to be fetched.
 enum Candidate<'c> {
-    /// A referrer, which may have a bundle.
+    /// A referrer, which may have a bundle or an envelope.
     Referrer(&'c Descriptor),
     /// A payload, and the numbers of the layers that have it.
     Payload { manifest: &'c FetchedSignatures, bytes: Arc<[u8]>, blob: &'c Descriptor, layers: Vec<usize> },
@@ -80,12 +81,14 @@ impl Collector<'_> {
     }
 
     /// The signatures that are found by tags: `sha256-<hex>`, which lists referrers, and `sha256-<hex>.sig`, which has those of
-    /// the old format. `before` has what was found already.
+    /// cosign's old format. `before` has what was found already.
     pub(super) fn tags(&self, before: &Part) -> Part {
         let mut part = Part::default();
         let (list, manifest) = (Slot::new(), Slot::new());
         let tag = signatures_tag(self.image);
-        side_by_side(2, THREADS, THREAD, &|number| match number {
+        // Notation has no tags of its own.
+        let count = if self.kind == Kind::Cosign { 2 } else { 1 };
+        side_by_side(count, THREADS, THREAD, &|number| match number {
             0 => {
                 let read = |cap| self.repository.tagged_referrers(self.image, cap);
                 list.put(self.account.read(MAX_REFERRERS, self.patience, read));
@@ -100,7 +103,10 @@ impl Collector<'_> {
             None => (Vec::new(), None),
         };
         list.retain(|referrer| !before.seen.contains(&referrer.digest));
-        let manifest = self.settle(&mut part, manifest.take(), &tag);
+        let manifest = match self.kind {
+            Kind::Cosign => self.settle(&mut part, manifest.take(), &tag),
+            Kind::Notation => None,
+        };
         let bundles = self.bundles(&mut part, &list);
         drop((list, list_taken));
         let mut candidates: Vec<_> = bundles.iter().map(Candidate::Referrer).collect();
@@ -122,6 +128,7 @@ impl Collector<'_> {
     fn bundles(&self, part: &mut Part, list: &[Descriptor]) -> Vec<Descriptor> {
         let candidates = match self.kind {
             Kind::Cosign => bundle_candidates(list),
+            Kind::Notation => notation_candidates(list),
         };
         let candidates = candidates.unwrap_or_else(|error| {
             part.refused = Some(self.refused(&error));
@@ -186,7 +193,7 @@ impl Collector<'_> {
         let mut outcome = Outcome::default();
         let (name, fetched) = match candidate {
             Candidate::Referrer(referrer) => (
-                format!("bundle in {}", referrer.digest),
+                format!("{} in {}", self.kind.artifact(), referrer.digest),
                 self.bundle(referrer).map(|found| outcome.signatures.push(found)),
             ),
             Candidate::Payload { manifest, bytes, blob, layers } => (
@@ -206,7 +213,7 @@ impl Collector<'_> {
         outcome
     }
 
-    /// The bundle of a referrer.
+    /// The bundle or envelope of a referrer.
     fn bundle(&self, referrer: &Descriptor) -> Result<FoundSignature, FetchError> {
         let size = usize::try_from(referrer.size).unwrap_or(usize::MAX).min(MAX_SIGNATURE_MANIFEST);
         let mut manifest_taken = self.take(reading(size))?;
@@ -214,14 +221,16 @@ impl Collector<'_> {
             self.repository.signatures(Wanted::Digest(referrer.digest), size)?;
         let unfit = |code: &'static str, message: String| FetchError::Rejected { code, message };
         referrer.check(&bytes).map_err(|error| unfit(error.code(), error.to_string()))?;
-        let layer = bundle_layer(&manifest, self.image).map_err(|error| unfit(error.code(), error.to_string()))?;
+        let (form, cap) = match self.kind {
+            Kind::Cosign => (SignatureForm::Bundle, MAX_BUNDLE),
+            Kind::Notation => (SignatureForm::Envelope, MAX_ENVELOPE),
+        };
+        let layer = form.layer_of(&manifest, self.image);
+        let layer = layer.map_err(|error| unfit(error.code(), error.to_string()))?;
         manifest_taken.shrink(made(size));
-        let (blob, taken) = self.blob(layer, MAX_BUNDLE)?;
+        let (blob, taken) = self.blob(layer, cap)?;
         let kept: Arc<[u8]> = Arc::from(blob.as_slice());
-        let signature = Signature::Sigstore(
-            sigstore::Signature::from_bundle(&manifest, blob)
-                .map_err(|error| unfit(error.code(), error.to_string()))?,
-        );
+        let signature = form.read(&manifest, layer, blob).map_err(|(code, message)| unfit(code, message))?;
         taken.keep(kept.len() + heap_size(&signature));
         manifest_taken.keep(bytes.len());
         Ok(FoundSignature {

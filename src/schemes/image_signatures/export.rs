@@ -11,6 +11,7 @@ use super::service::ImageSignatures;
 use crate::base::context::Deadline;
 use crate::keychain::Keychain;
 use crate::keychain::credentials::Credentials;
+use crate::registry::oci::places::Place;
 use crate::registry::oci::repository::{self, FetchError, Wanted};
 use crate::registry::sign_in::SignIn;
 use crate::schemes::evidence::SignatureForm;
@@ -27,8 +28,8 @@ const MAX_CONFIG: usize = 64 << 10;
 pub(crate) struct ExportRequest<'a> {
     /// The image.
     pub(crate) image: &'a Reference,
-    /// What its signatures must meet.
-    pub(crate) required: Requirement<'a>,
+    /// What its signatures must meet: all of it.
+    pub(crate) required: &'a [Requirement<'a>],
     /// The credentials.
     pub(crate) keychain: &'a dyn Keychain,
     /// The time by which it must end.
@@ -62,7 +63,7 @@ pub(crate) struct Signatures {
 }
 
 impl ImageSignatures {
-    /// Fetches an image with the signatures by these signers. An image that one of them did not sign is refused.
+    /// Fetches an image with the signatures that count. An image that one of the requirements is not met for is refused.
     pub(crate) fn export(&self, request: &ExportRequest<'_>) -> Result<Export, Refusal> {
         let ExportRequest { image: reference, required, keychain, deadline } = *request;
         let places =
@@ -77,73 +78,90 @@ impl ImageSignatures {
         let wanted = match (reference.digest(), reference.tag()) {
             (Some(Digest::Sha256(digest)), _) => Wanted::Digest(digest),
             (Some(other), _) => {
-                let message = format!("{} signs sha256 digests, so {other} cannot be exported", required.kind().name());
+                let message = format!("signatures are over sha256 digests, so {other} cannot be exported");
                 return Err(Refusal::Rejected { code: "digest-not-signed", message });
             }
             (None, tag) => Wanted::Tag(tag.unwrap_or("latest")),
         };
         let not_fetched = |error| message::not_fetched(reference, error);
         let fetched = images.image(wanted, MAX_MANIFEST).map_err(not_fetched)?;
-        let account = Account::new(&self.shared.budget, &signature_place.to_string());
-        let collector = Collector {
-            repository: &*signatures,
-            image: fetched.image.digest,
-            kind: required.kind(),
-            account: &account,
-            patience: Patience { deadline, tell: &|| {} },
-        };
-        let unavailable = |error: Unavailable| not_fetched(FetchError::Unavailable(error));
-        let referrers = collector.referrers().map_err(unavailable)?;
-        let tags = collector.tags(&referrers);
-        let parts = [referrers, tags];
-        if let Some((code, message)) = parts.iter().find_map(|part| part.refused.clone()) {
-            return Err(Refusal::Rejected { code, message: format!("the image {reference} is refused: {message}") });
+        let mut export =
+            Export { image: fetched.image, manifest: fetched.bytes, signatures: Vec::new(), findings: Vec::new() };
+        for required in required {
+            let account = Account::new(&self.shared.budget, &signature_place.to_string());
+            let collector = Collector {
+                repository: &*signatures,
+                image: export.image.digest,
+                kind: required.kind(),
+                account: &account,
+                patience: Patience { deadline, tell: &|| {} },
+            };
+            add(&mut export, &collector, required, reference, signature_place)?;
         }
-        // What could not be fetched would be missing at the site.
-        if let Some(failed) = parts.iter().find_map(|part| part.failed.clone()) {
-            return Err(unavailable(failed));
-        }
-        let image = SignedImage { image: &fetched.image, manifest: Some(&fetched.bytes) };
-        let found: Vec<_> = parts.iter().flat_map(|part| &part.signatures).collect();
-        let mut all = found.iter().map(|Found { found, .. }| &*found.signature);
-        let mut findings: Vec<_> = all.clone().filter_map(|signature| required.finding(image, signature)).collect();
-        findings.extend(parts.iter().flat_map(|part: &Part| part.passed_over.iter().cloned()));
-        if let Err(rejection) = required.verify(image, &mut all) {
-            let place = message::of_place(signature_place);
-            let mut message = format!("the image {reference} is not exported: {rejection} (asked {place})");
-            for Finding { signature, passed_over, .. } in &findings {
-                message.extend(passed_over.iter().flat_map(|why| ["; ", signature, ": ", why]));
-            }
-            return Err(Refusal::Rejected { code: "not-signed", message });
-        }
-        let mut exported: Vec<Signatures> = Vec::new();
-        for Found { found, .. } in found {
-            if !required.counts(image, &found.signature) {
-                continue;
-            }
-            let digest = found.signature.manifest();
-            if let Some(known) = exported.iter_mut().find(|known| known.digest == digest) {
-                known.blobs.push(Arc::clone(&found.blob.1));
-                continue;
-            }
-            let manifest = SignatureManifest::read(&found.manifest, None, Some(digest)).map_err(|error| {
-                Refusal::Rejected { code: error.code(), message: format!("signature manifest {digest}: {error}") }
-            })?;
-            let mut blobs = vec![Arc::clone(&found.blob.1)];
-            match signatures.blob(&manifest.config, MAX_CONFIG) {
-                Ok(config) => blobs.push(config.into()),
-                // Portreeve does not read it. Other tools may miss it.
-                Err(FetchError::NotFound { .. } | FetchError::TooLarge { .. } | FetchError::Rejected { .. }) => {}
-                Err(error @ FetchError::Unavailable(_)) => return Err(not_fetched(error)),
-            }
-            exported.push(Signatures {
-                digest,
-                manifest: Arc::clone(&found.manifest),
-                artifact_type: manifest.artifact_type,
-                tag: (found.signature.form() == SignatureForm::Layer).then(|| signatures_tag(image.image.digest)),
-                blobs,
-            });
-        }
-        Ok(Export { image: fetched.image, manifest: fetched.bytes, signatures: exported, findings })
+        Ok(export)
     }
+}
+
+/// Adds the signatures that count of one kind.
+fn add(
+    export: &mut Export,
+    collector: &Collector<'_>,
+    required: &Requirement<'_>,
+    reference: &Reference,
+    place: &Place,
+) -> Result<(), Refusal> {
+    let unavailable = |error: Unavailable| message::not_fetched(reference, FetchError::Unavailable(error));
+    let referrers = collector.referrers().map_err(unavailable)?;
+    let tags = collector.tags(&referrers);
+    let parts = [referrers, tags];
+    if let Some((code, message)) = parts.iter().find_map(|part| part.refused.clone()) {
+        return Err(Refusal::Rejected { code, message: format!("the image {reference} is refused: {message}") });
+    }
+    // What could not be fetched would be missing at the site.
+    if let Some(failed) = parts.iter().find_map(|part| part.failed.clone()) {
+        return Err(unavailable(failed));
+    }
+    let image = SignedImage { image: &export.image, manifest: Some(&export.manifest) };
+    let found: Vec<_> = parts.iter().flat_map(|part| &part.signatures).collect();
+    let mut all = found.iter().map(|Found { found, .. }| &*found.signature);
+    let mut findings: Vec<_> = all.clone().filter_map(|signature| required.finding(image, signature)).collect();
+    findings.extend(parts.iter().flat_map(|part: &Part| part.passed_over.iter().cloned()));
+    if let Err(rejection) = required.verify(image, &mut all) {
+        let place = message::of_place(place);
+        let mut message = format!("the image {reference} is not exported: {rejection} (asked {place})");
+        for Finding { signature, passed_over, .. } in &findings {
+            message.extend(passed_over.iter().flat_map(|why| ["; ", signature, ": ", why]));
+        }
+        return Err(Refusal::Rejected { code: "not-signed", message });
+    }
+    let counted = found.into_iter().map(|Found { found, .. }| found);
+    for found in counted.filter(|found| required.counts(image, &found.signature)) {
+        let digest = found.signature.manifest();
+        if let Some(known) = export.signatures.iter_mut().find(|known| known.digest == digest) {
+            known.blobs.push(Arc::clone(&found.blob.1));
+            continue;
+        }
+        let manifest = SignatureManifest::read(&found.manifest, None, Some(digest)).map_err(|error| {
+            Refusal::Rejected { code: error.code(), message: format!("signature manifest {digest}: {error}") }
+        })?;
+        let mut blobs = vec![Arc::clone(&found.blob.1)];
+        match collector.repository.blob(&manifest.config, MAX_CONFIG) {
+            Ok(config) => blobs.push(config.into()),
+            // Portreeve does not read it. Other tools may miss it.
+            Err(FetchError::NotFound { .. } | FetchError::TooLarge { .. } | FetchError::Rejected { .. }) => {}
+            Err(error @ FetchError::Unavailable(_)) => return Err(message::not_fetched(reference, error)),
+        }
+        let form = found.signature.form();
+        // Notation says in the config's media type what the manifest is.
+        let by_config = (form == SignatureForm::Envelope).then_some(manifest.config.media_type);
+        export.signatures.push(Signatures {
+            digest,
+            manifest: Arc::clone(&found.manifest),
+            artifact_type: manifest.artifact_type.or(by_config),
+            tag: (form == SignatureForm::Layer).then(|| signatures_tag(export.image.digest)),
+            blobs,
+        });
+    }
+    export.findings.extend(findings);
+    Ok(())
 }

@@ -14,6 +14,7 @@ use super::kind::Kind;
 use super::lookup::Lookup;
 use super::memory::{Account, Patience, SMALL, as_u64};
 use super::message;
+use super::requirement::Accepted;
 use crate::base::context::Deadline;
 use crate::base::single_flight::{Call, Entry, Join, Leader, Outcome};
 use crate::http::origin::Origin;
@@ -27,7 +28,6 @@ use crate::schemes::{Freshness, Verified, WhenUnavailable};
 use portreeve_verify::Unavailable;
 use portreeve_verify::image::Sha256;
 use portreeve_verify::oci::MAX_MANIFEST;
-use portreeve_verify::sigstore::Accepted;
 
 /// No rejection rests on data that is older than this. So a new signature counts at once, and a workload that is tried again and
 /// again costs at most one fetch in this time.

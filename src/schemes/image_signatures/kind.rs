@@ -7,6 +7,8 @@ use portreeve_verify::image::{Reference, Sha256};
 pub(in crate::schemes) enum Kind {
     /// cosign's, in both formats.
     Cosign,
+    /// Notation's.
+    Notation,
 }
 
 impl Kind {
@@ -14,6 +16,15 @@ impl Kind {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Cosign => "cosign",
+            Self::Notation => "Notation",
+        }
+    }
+
+    /// What a referrer of the kind has.
+    pub(super) fn artifact(self) -> &'static str {
+        match self {
+            Self::Cosign => "bundle",
+            Self::Notation => "envelope",
         }
     }
 
@@ -21,6 +32,7 @@ impl Kind {
     pub(super) fn sign(self, image: &Reference, digest: Sha256) -> String {
         let command = match self {
             Self::Cosign => "cosign sign --key …",
+            Self::Notation => "notation sign",
         };
         format!("`{command} {}@{digest}`", image.name())
     }

@@ -11,7 +11,7 @@ use super::collected::{Collected, Tried};
 use super::fetch::Met;
 use super::flight::{Failure, Sides};
 use super::message;
-use super::requirement::{Rejection, Requirement, SignedImage};
+use super::requirement::{Accepted, Rejection, Requirement, SignedImage};
 use super::service::ImageSignatures;
 use super::signed::Signed;
 use super::stored::tag_name;
@@ -19,7 +19,6 @@ use crate::metrics::Source;
 use crate::schemes::evidence::{FoundSignature, Record, Signature, Tagged};
 use crate::schemes::{Data, Evidence, Finding, Freshness, Query, Refusal, Trace, Verified, WhenUnavailable};
 use portreeve_verify::image::Sha256;
-use portreeve_verify::sigstore::Accepted;
 
 /// The lookup for one query.
 pub(super) struct Lookup<'a> {

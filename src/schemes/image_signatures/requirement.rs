@@ -5,10 +5,11 @@ use std::fmt;
 
 use super::kind::Kind;
 use crate::schemes::evidence::{Signature, SignatureForm};
-use crate::schemes::{Finding, cosign};
+use crate::schemes::{Finding, cosign, notation};
 use portreeve_verify::image::Sha256;
 use portreeve_verify::oci::{Image, MAX_CANDIDATES};
-use portreeve_verify::sigstore::{self, Accepted, SignatureRejection};
+use portreeve_verify::sigstore::{self, SignatureRejection};
+use portreeve_verify::{VerifiedDigest, notation as envelope};
 
 /// The image that signatures are to be about.
 #[derive(Clone, Copy)]
@@ -22,17 +23,27 @@ pub(in crate::schemes) struct SignedImage<'a> {
 #[derive(Clone, Copy)]
 pub(crate) enum Requirement<'a> {
     Cosign(sigstore::Requirement<'a>),
+    Notation(&'a notation::Required),
 }
 
 /// The same, for messages and for people after the request.
 #[derive(Clone, Debug)]
 pub(in crate::schemes) enum Required {
     Cosign(cosign::Required),
+    Notation(notation::Required),
+}
+
+/// The image is signed as required.
+#[derive(Debug)]
+pub(super) struct Accepted {
+    pub(super) digest: VerifiedDigest,
+    pub(super) signers: Vec<String>,
 }
 
 /// Why an image's signatures do not meet a requirement.
 pub(super) enum Rejection {
     Cosign(SignatureRejection),
+    Notation(envelope::Rejection),
 }
 
 impl Requirement<'_> {
@@ -40,6 +51,7 @@ impl Requirement<'_> {
     pub(super) fn kind(&self) -> Kind {
         match self {
             Self::Cosign(_) => Kind::Cosign,
+            Self::Notation(_) => Kind::Notation,
         }
     }
 
@@ -53,10 +65,16 @@ impl Requirement<'_> {
         match self {
             Self::Cosign(requirement) => {
                 let mut own = Vec::with_capacity(most);
-                own.extend(signatures.map(|signature| match signature {
-                    Signature::Sigstore(signature) => signature,
-                }));
-                requirement.verify(of.into(), &own).map_err(Rejection::Cosign)
+                own.extend(signatures.filter_map(Signature::sigstore));
+                let accepted = requirement.verify(of.into(), &own).map_err(Rejection::Cosign)?;
+                Ok(Accepted { digest: accepted.digest, signers: accepted.signers })
+            }
+            Self::Notation(required) => {
+                let mut own = Vec::with_capacity(most);
+                own.extend(signatures.filter_map(Signature::notation));
+                let accepted = required.as_ref().verify(of.into(), &own, required.now);
+                let accepted = accepted.map_err(Rejection::Notation)?;
+                Ok(Accepted { digest: accepted.digest, signers: accepted.signers })
             }
         }
     }
@@ -67,6 +85,10 @@ impl Requirement<'_> {
             (Self::Cosign(requirement), Signature::Sigstore(signature)) => {
                 requirement.signers_of(of.into(), signature).is_ok()
             }
+            (Self::Notation(required), Signature::Notation(envelope)) => {
+                required.as_ref().signer_of(of.into(), envelope, required.now).is_ok()
+            }
+            (Self::Cosign(_), Signature::Notation(_)) | (Self::Notation(_), Signature::Sigstore(_)) => false,
         }
     }
 
@@ -75,6 +97,7 @@ impl Requirement<'_> {
         let kind = match signature.form() {
             SignatureForm::Layer => "signature",
             SignatureForm::Bundle => "bundle",
+            SignatureForm::Envelope => "envelope",
         };
         let (signers, passed_over) = match (self, signature) {
             (Self::Cosign(requirement), Signature::Sigstore(signature)) => {
@@ -83,6 +106,13 @@ impl Requirement<'_> {
                     Err(why) => (Vec::new(), Some(why.to_string())),
                 }
             }
+            (Self::Notation(required), Signature::Notation(envelope)) => {
+                match required.as_ref().signer_of(of.into(), envelope, required.now) {
+                    Ok(signer) => (vec![signer], None),
+                    Err(why) => (Vec::new(), Some(why.to_string())),
+                }
+            }
+            (Self::Cosign(_), Signature::Notation(_)) | (Self::Notation(_), Signature::Sigstore(_)) => return None,
         };
         Some(Finding { signature: format!("{kind} in {}", signature.manifest()), signers, passed_over })
     }
@@ -91,6 +121,7 @@ impl Requirement<'_> {
     pub(super) fn id(&self) -> Sha256 {
         match self {
             Self::Cosign(requirement) => cosign::required::id(requirement),
+            Self::Notation(required) => required.id(),
         }
     }
 
@@ -98,6 +129,7 @@ impl Requirement<'_> {
     pub(super) fn to_required(self) -> Required {
         match self {
             Self::Cosign(requirement) => Required::Cosign(cosign::Required::from(requirement)),
+            Self::Notation(required) => Required::Notation(required.clone()),
         }
     }
 }
@@ -106,6 +138,7 @@ impl Required {
     pub(super) fn as_ref(&self) -> Requirement<'_> {
         match self {
             Self::Cosign(required) => Requirement::Cosign(required.as_ref()),
+            Self::Notation(required) => Requirement::Notation(required),
         }
     }
 }
@@ -116,12 +149,9 @@ impl<'a> From<SignedImage<'a>> for sigstore::SignedImage<'a> {
     }
 }
 
-impl Rejection {
-    /// Was a signature not verified? Then nobody can say whether the image is signed as required.
-    pub(super) fn is_incomplete(&self) -> bool {
-        match self {
-            Self::Cosign(rejection) => rejection.is_incomplete,
-        }
+impl<'a> From<SignedImage<'a>> for envelope::SignedImage<'a> {
+    fn from(SignedImage { image, .. }: SignedImage<'a>) -> Self {
+        Self { digest: image.digest, media_type: &image.media_type, size: image.size }
     }
 }
 
@@ -129,6 +159,7 @@ impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Cosign(rejection) => rejection.fmt(f),
+            Self::Notation(rejection) => rejection.fmt(f),
         }
     }
 }

@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::requirement::{Required, SignedImage};
 use crate::schemes::Finding;
 use crate::schemes::evidence::Record;
+use portreeve_verify::notation::Envelope;
 
 /// What an image was verified by.
 #[derive(Clone, Debug)]
@@ -25,6 +28,19 @@ impl Signed {
             Some(tag) => format!("the digest that tag {tag} has at {}", self.place),
             None => "the digest that the image names".to_owned(),
         }
+    }
+
+    /// When the signatures that count end, if they ever do: the first that its signer let expire, and the first certificate.
+    pub fn expires(&self) -> Vec<(String, Timestamp)> {
+        let Record { image, manifest, signatures, .. } = &*self.record;
+        let (image, required) = (SignedImage { image, manifest: manifest.as_deref() }, self.required.as_ref());
+        let counted = signatures.iter().filter(|signature| required.counts(image, signature));
+        let envelopes: Vec<&Envelope> = counted.filter_map(|signature| signature.notation()).collect();
+        let expiry = envelopes.iter().filter_map(|envelope| envelope.expires()).min();
+        let certificate = envelopes.iter().map(|envelope| envelope.ends()).min();
+        let ends = [("signature", expiry), ("certificate", certificate)];
+        let known = ends.into_iter().filter_map(|(what, at)| Some((what, Timestamp::from_second(at?).ok()?)));
+        known.map(|(what, at)| (what.to_owned(), at)).collect()
     }
 
     /// The signatures, one by one.

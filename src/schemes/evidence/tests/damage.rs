@@ -147,7 +147,7 @@ fn a_file_of_another_format_is_left_alone() {
     put(&bench.start(), &plc, &layer(&plc, &key));
     let text = fs::read(bench.image_file(&plc)).unwrap();
     let content = sealed::unsealed(&text, "portreeve evidence ").unwrap();
-    let newer = format!("portreeve evidence 2 {}\n", Sha256::of(content).hex());
+    let newer = format!("portreeve evidence 3 {}\n", Sha256::of(content).hex());
     fs::write(bench.image_file(&plc), [newer.as_bytes(), content].concat()).unwrap();
     let store = bench.start();
     assert!(!read(&store, &plc) && bench.image_file(&plc).exists());
