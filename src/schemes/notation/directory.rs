@@ -34,11 +34,14 @@ const MAX_PROBLEMS: usize = 16;
 #[derive(Debug)]
 pub(super) struct Directory(pub(super) PathBuf);
 
+/// A file, and its state.
+type FoundFile = (PathBuf, Option<Stamp>);
+
 /// The files, found without reading them, in the order of their names.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Found {
-    stores: Vec<(StoreName, Vec<(PathBuf, Option<Stamp>)>)>,
-    lists: Vec<(PathBuf, Option<Stamp>)>,
+    stores: Vec<(StoreName, Vec<FoundFile>)>,
+    lists: Vec<FoundFile>,
     problems: Vec<String>,
     visited: usize,
     files: usize,
@@ -151,7 +154,7 @@ impl Found {
     }
 
     /// The files of a directory.
-    fn files(&mut self, directory: &Path) -> Vec<(PathBuf, Option<Stamp>)> {
+    fn files(&mut self, directory: &Path) -> Vec<FoundFile> {
         let mut files = self.entries(directory);
         self.files += files.len();
         if self.files > MAX_FILES {
@@ -170,7 +173,7 @@ impl Found {
 }
 
 /// The certificates of a store. `room` is what all stores together may still have.
-fn read_store(name: &StoreName, files: &[(PathBuf, Option<Stamp>)], room: &mut usize) -> Result<Vec<Vec<u8>>, String> {
+fn read_store(name: &StoreName, files: &[FoundFile], room: &mut usize) -> Result<Vec<Vec<u8>>, String> {
     let mut certificates: Vec<Vec<u8>> = Vec::new();
     for (path, _) in files {
         let bytes = read_capped(path, MAX_STORE_FILE).map_err(|error| format!("{} {error}", shown(path)))?;
@@ -187,7 +190,7 @@ fn read_store(name: &StoreName, files: &[(PathBuf, Option<Stamp>)], room: &mut u
     if certificates.is_empty() { Err(format!("{name} has no certificate")) } else { Ok(certificates) }
 }
 
-fn read_lists(files: &[(PathBuf, Option<Stamp>)]) -> Result<RevocationLists, String> {
+fn read_lists(files: &[FoundFile]) -> Result<RevocationLists, String> {
     let mut room = MAX_REVOCATION_LIST;
     let mut read = Vec::new();
     for (path, _) in files {
