@@ -20,6 +20,7 @@ pub mod root_bundle;
 pub mod sigstore_bundle;
 pub mod timestamp_token;
 pub mod trust_data;
+pub mod trusted_root;
 pub mod www_authenticate;
 
 mod claim;
@@ -31,7 +32,7 @@ mod strict_json;
 type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 17] = [
+pub const TARGETS: [Target; 18] = [
     ("admission_review", admission_review::check),
     ("canonical_json", canonical_json::check),
     ("configuration", configuration::check),
@@ -48,6 +49,7 @@ pub const TARGETS: [Target; 17] = [
     ("sigstore_bundle", sigstore_bundle::check),
     ("timestamp_token", timestamp_token::check),
     ("trust_data", trust_data::check),
+    ("trusted_root", trusted_root::check),
     ("www_authenticate", www_authenticate::check),
 ];
 

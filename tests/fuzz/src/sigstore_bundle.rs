@@ -1,10 +1,18 @@
 //! Sigstore bundles, compared with a slow reading of the same tree. The input is a bundle, and again a statement, which is put
 //! into a bundle and signed, so that what it says counts if it is read at all.
+//!
+//! A bundle is also verified under a trusted root whose keys are gone: only the honest certificate can count, with the honest
+//! signature.
+
+use std::sync::OnceLock;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use portreeve_test_support::cosign::{Artifact, Bundle, Image, pae};
-use portreeve_verify::sigstore::{NotCounted, Signature};
+use portreeve_verify::image::Sha256;
+use portreeve_verify::sigstore::{
+    Identity, NotCounted, Requirement, Signature, SignedBy, SignedImage, Signer, TrustedRoot,
+};
 
 use crate::claim::{Claim, compare, counts, image, is_hex, is_limit, key, manifest};
 use crate::strict_json::{self, Json};
@@ -14,6 +22,9 @@ const IN_TOTO: &str = "application/vnd.in-toto+json";
 pub fn check(data: &[u8]) {
     // A bundle of any shape, by anybody.
     let found = read_by_product(data.to_vec());
+    if let Ok(signature) = &found {
+        under_trusted_root(data, signature);
+    }
     if !found.as_ref().is_err_and(is_limit) {
         let expected = strict_json::read(data).and_then(|json| bundle(&json));
         match (&found, &expected) {
@@ -42,6 +53,48 @@ pub fn check(data: &[u8]) {
             _ => panic!("{found:?}\n{expected:?}"),
         }
     }
+}
+
+/// What nobody can make any more: a certificate and entries of logs.
+fn under_trusted_root(data: &[u8], signature: &Signature) {
+    static TRUSTED: OnceLock<(TrustedRoot, [Signer; 1], Json)> = OnceLock::new();
+    let (root, signers, honest) = TRUSTED.get_or_init(|| {
+        let root = TrustedRoot::read(include_bytes!("../fixtures/trusted_root.json")).expect("a trusted root");
+        let subject = "https://git.plant.example/line-1/build.yml@refs/heads/*";
+        let identity = Identity::new("https://issuer.plant.example", subject).expect("an identity");
+        let signers = [Signer { name: "ci".to_owned(), by: SignedBy::Identity(identity) }];
+        (root, signers, strict_json::read(include_bytes!("../fixtures/keyless.json")).expect("a bundle"))
+    });
+    let annotations = Default::default();
+    let requirement = Requirement { trusted_root: Some(root), ..Requirement::new(signers, &annotations) };
+    let digest = Sha256::new(image().sha256());
+    let about = SignedImage { digest, manifest: Some(&image().manifest) };
+    let counts = requirement.verify(about, &[signature]);
+    assert_eq!(requirement.signers_of(about, signature).is_ok(), counts.is_ok());
+    assert!(signature.heap_size() > 0);
+    match counts {
+        Ok(_) => {
+            let json = strict_json::read(data).expect("what was read is strict JSON");
+            let same = |path: &[&str]| {
+                let at = |json: &Json| {
+                    path.iter().try_fold(json, |json, name| json.get(name)).map(|json| format!("{json:?}"))
+                };
+                assert_eq!(at(&json), at(honest), "{path:?}");
+            };
+            same(&["dsseEnvelope", "payload"]);
+            same(&["messageSignature"]);
+            if json.get("verificationMaterial").and_then(|material| there(material, "certificate")).is_some() {
+                same(&["verificationMaterial", "certificate", "rawBytes"]);
+            }
+        }
+        Err(rejection) => {
+            let words = rejection.to_string();
+            assert!(words.len() < 2000 && !words.chars().any(char::is_control), "{words:?}");
+        }
+    }
+    // Nor does a key's signature count where a log is required.
+    let logged = Requirement { log_required: true, ..requirement };
+    assert_eq!(logged.verify(about, &[signature]).is_ok(), requirement.verify(about, &[signature]).is_ok());
 }
 
 fn read_by_product(bundle: Vec<u8>) -> Result<Signature, NotCounted> {
