@@ -1,11 +1,11 @@
-//! cosign's signatures with keys, in both formats: the old one (a simple-signing payload, one layer each) and Sigstore bundles
-//! (SCHEMES.md, sections 2 and 3).
+//! cosign's signatures with keys and with certificates, in both formats: the old one (a simple-signing payload, one layer each)
+//! and Sigstore bundles (SCHEMES.md, sections 2 to 4).
 //!
 //! A signature is over a digest. It says nothing about tags, about other repositories with the same image, or about newer
 //! images. Signatures are parsed once by a strict reader. What a policy requires is decided anew for each image.
 //!
-//! What these readers never look at: certificates, chains, time stamps and entries of transparency logs. A policy that names a
-//! key does not ask for them.
+//! Certificates, time stamps and entries of transparency logs are read and verified only under a trusted root, if a policy names
+//! an identity or requires a log. A policy that names a key asks for neither, and they are not looked at.
 
 mod bundle;
 mod checkpoint;
