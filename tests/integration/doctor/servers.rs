@@ -24,6 +24,16 @@ fn trusting(url: &str) -> Value {
     policy_for("registry.local:9001/plant/*", json!({ "enabled": true, "trustServer": url }))
 }
 
+/// RFC 6761: no name below `.invalid` has an address.
+#[test]
+fn a_host_name_that_cannot_be_looked_up_is_called_so() {
+    let site = under(&Pki::new());
+    site.policies(&[trusting("https://notary.invalid")]);
+    let report = doctor(&site, &[], NOT_ASKED);
+    let finding = report.has("unknown", "trust_server", "its host name could not be looked up");
+    assert_eq!(finding["action"], "check the address, and that the name can be looked up here");
+}
+
 #[test]
 fn real_servers_are_reached_and_signed_in_to() {
     needs_notary!();
