@@ -12,6 +12,8 @@ pub mod docker_config;
 pub mod gateway_request;
 pub mod http_head;
 pub mod image_reference;
+pub mod notation_envelope;
+pub mod notation_store;
 pub mod oci_manifest;
 pub mod policy_file;
 pub mod policy_pattern;
@@ -23,6 +25,7 @@ pub mod trust_data;
 pub mod trusted_root;
 pub mod www_authenticate;
 
+mod cbor;
 mod claim;
 mod glob;
 mod oci;
@@ -32,7 +35,7 @@ mod strict_json;
 type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 18] = [
+pub const TARGETS: [Target; 20] = [
     ("admission_review", admission_review::check),
     ("canonical_json", canonical_json::check),
     ("configuration", configuration::check),
@@ -41,6 +44,8 @@ pub const TARGETS: [Target; 18] = [
     ("gateway_request", gateway_request::check),
     ("http_head", http_head::check),
     ("image_reference", image_reference::check),
+    ("notation_envelope", notation_envelope::check),
+    ("notation_store", notation_store::check),
     ("oci_manifest", oci_manifest::check),
     ("policy_file", policy_file::check),
     ("policy_pattern", policy_pattern::check),

@@ -24,6 +24,7 @@ mod revocation_list;
 mod subject;
 #[cfg(test)]
 mod tests;
+mod trust_policy;
 mod trust_store;
 
 pub use envelope::{Envelope, EnvelopeFormat};
@@ -32,6 +33,7 @@ pub use not_counted::{NotCounted, SignedTime};
 pub use rejection::Rejection;
 pub use requirement::{Accepted, Requirement, SignedImage};
 pub use revocation::{Revocation, RevocationError, RevocationLists};
+pub use trust_policy::{PolicyEffect, TrustPolicy, TrustPolicyError};
 pub use trust_store::{StoreError, TrustStores, read_store_file};
 
 use crate::json::{Allowance, Document, Value};

@@ -24,6 +24,8 @@ pub struct Jws {
     pub header: Value,
     /// The text of the protected headers, if it is to be another one.
     pub protected_text: Option<String>,
+    /// The payload's bytes, if they are to be others.
+    pub payload_bytes: Option<Vec<u8>>,
     signer: Certificate,
 }
 
@@ -42,6 +44,7 @@ impl Jws {
             }),
             header: json!({"x5c": x5c, "io.cncf.notary.signingAgent": "tests"}),
             protected_text: None,
+            payload_bytes: None,
             signer: chain[0].clone(),
         }
     }
@@ -80,7 +83,8 @@ impl Jws {
     pub fn value(&self) -> Value {
         let protected = self.protected_text.clone().unwrap_or_else(|| self.protected.to_string());
         let protected = URL_SAFE_NO_PAD.encode(protected);
-        let payload = URL_SAFE_NO_PAD.encode(self.payload.to_string());
+        let payload = self.payload_bytes.clone().unwrap_or_else(|| self.payload.to_string().into_bytes());
+        let payload = URL_SAFE_NO_PAD.encode(payload);
         let algorithm = self.protected["alg"].as_str().unwrap_or_default();
         let signature = self.signer.key.sign(algorithm, format!("{protected}.{payload}").as_bytes());
         json!({"payload": payload, "protected": protected, "header": self.header, "signature": URL_SAFE_NO_PAD.encode(signature)})
@@ -99,6 +103,8 @@ pub struct Cose {
     pub unprotected: Vec<(Cbor, Cbor)>,
     /// The protected headers, if they are to be other bytes.
     pub protected_bytes: Option<Vec<u8>>,
+    /// The payload's bytes, if they are to be others.
+    pub payload_bytes: Option<Vec<u8>>,
     pub tag: u64,
     signer: Certificate,
 }
@@ -130,6 +136,7 @@ impl Cose {
                 (Cbor::text("io.cncf.notary.signingAgent"), Cbor::text("tests")),
             ],
             protected_bytes: None,
+            payload_bytes: None,
             tag: 18,
             signer: chain[0].clone(),
         }
@@ -149,7 +156,7 @@ impl Cose {
     /// The envelope, signed.
     pub fn bytes(&self) -> Vec<u8> {
         let protected = self.protected_bytes.clone().unwrap_or_else(|| Cbor::Map(self.protected.clone()).encode());
-        let payload = self.payload.to_string().into_bytes();
+        let payload = self.payload_bytes.clone().unwrap_or_else(|| self.payload.to_string().into_bytes());
         let signed = Cbor::Array(vec![
             Cbor::text("Signature1"),
             Cbor::Bytes(protected.clone()),

@@ -10,6 +10,7 @@ mod headers;
 mod identity;
 mod remembered;
 mod revocation;
+mod trust_policy;
 mod trust_store;
 mod vectors;
 
