@@ -38,6 +38,10 @@ fn commands_and_options() {
     for (line, expected) in [
         ("check nginx", CheckAgainst::Policies),
         ("check --signatures nginx", CheckAgainst::Cosign { key: None }),
+        (
+            "check --trust-store ca:a --trust-store tsa:b --identity x nginx",
+            CheckAgainst::Notation { stores: vec!["ca:a".into(), "tsa:b".into()], identities: vec!["x".into()] },
+        ),
         ("check --key k.pub nginx", CheckAgainst::Cosign { key: Some("k.pub".into()) }),
         ("check --key k.pub --signatures nginx", CheckAgainst::Cosign { key: Some("k.pub".into()) }),
     ] {

@@ -151,6 +151,7 @@ mod tests {
 
     use jiff::Timestamp;
     use portreeve_test_support::cosign::{Artifact, Bundle, Key, Layer, Payload, Statement};
+    use portreeve_test_support::notation::{self as notation_signer, Jws, Kind};
     use portreeve_test_support::registry::Registry;
 
     use super::*;
@@ -267,5 +268,63 @@ mod tests {
         }
         stage.registry.go_away();
         assert!(matches!(stage.export(&["plc:v1"]), Err(Failed::Refused(Refusal::Unavailable(_)))));
+    }
+
+    /// Signatures of both kinds are carried to a site whose policy asks for both, and each alone is not enough there.
+    #[test]
+    fn notation_and_cosign_signatures_are_carried_together() {
+        let stage = Stage::new();
+        let chain = notation_signer::chain(Kind::P256, Kind::P256);
+        let image = stage.registry.push_image("plant/plc", "v3", "three");
+        let bundle = Bundle::dsse(&Statement::new(&image).bytes(), &stage.key).bytes();
+        stage.registry.attach("plant/plc", &image, &Artifact::bundle(&image, bundle));
+        let envelope = Jws::new(&image.manifest, &chain).bytes();
+        let artifact = Artifact::bundle(&image, envelope).edit(|manifest| {
+            manifest.as_object_mut().unwrap().remove("artifactType");
+            manifest.as_object_mut().unwrap().remove("annotations");
+            manifest["config"]["mediaType"] = "application/vnd.cncf.notary.signature".into();
+            manifest["layers"][0]["mediaType"] = "application/jose+json".into();
+        });
+        stage.registry.attach_fallback("plant/plc", &image, &[artifact]);
+        stage.scratch.write("stores/truststore/x509/ca/plant/root.crt", &chain[2].der);
+        let stores = format!("notation: {{ trustStores: {} }}", stage.at("stores").display());
+        let wanted = |trust_stores: &[&str], identities: &[&str]| WantedImages {
+            images: vec![stage.name("plc:v3")],
+            keys: vec![stage.at("cosign.pub")],
+            trust_stores: trust_stores.iter().map(|store| (*store).to_owned()).collect(),
+            identities: identities.iter().map(|identity| (*identity).to_owned()).collect(),
+            directory: stage.at("stick"),
+        };
+        let run = |wanted: WantedImages| export(&stage.config(&stores), &wanted, SOON);
+        let other = run(wanted(&["ca:plant"], &["x509.subject: C=US, ST=WA, O=Other"]));
+        assert!(matches!(other, Err(Failed::Refused(Refusal::Rejected { code: "not-signed", .. }))));
+        let unknown = run(wanted(&["ca:other"], &[]));
+        assert!(matches!(unknown, Err(Failed::Refused(Refusal::Rejected { code: "trust-store", .. }))));
+        assert!(!stage.at("stick").exists());
+        let told = run(wanted(&["ca:plant"], &[])).unwrap_or_else(|_| panic!("exported"));
+        assert!(told.contains("envelope in sha256:") && told.contains("bundle in sha256:"), "{told}");
+        stage.registry.go_away();
+        let key = serde_json::to_string(&stage.key.public_pem()).unwrap();
+        let site = |line: &str| {
+            let (host, stick) = (stage.registry.host(), stage.at("stick"));
+            let signatures =
+                format!("registries: {{ signatures: {{ \"{host}/plant/\": \"file://{}\" }} }}", stick.display());
+            let policy = format!(
+                "apiVersion: portreeve/v1\nkind: ClusterImagePolicy\nmetadata: {{ name: site }}\nspec:\n  repositories:\n    \
+                 - name: \"{host}/*\"\n      policy:\n        cosign: {{ signers: [{{ name: a, publicKey: {key} }}] }}\n        \
+                 notation: {{ trustStores: [\"ca:plant\"], trustedIdentities: [\"{line}\"] }}\n"
+            );
+            stage.scratch.write("policies/site.yaml", &policy);
+            let engine = standalone_engine(&stage.config(&format!("{stores}\n{signatures}"))).unwrap();
+            engine.evaluator().policies.replace(policy::load(&[stage.at("policies")]).unwrap());
+            let context = PullContext::in_namespace("line-1");
+            let (image, now) = (stage.name("plc:v3"), Timestamp::now());
+            engine.evaluator().evaluate(&context, &image, Deadline::after(SOON), now)
+        };
+        let evaluation = site("x509.subject: C=US, ST=WA, O=Plant");
+        assert_eq!(digest_of(&evaluation), Some(image.digest()), "{:?}", evaluation.verdict);
+        let schemes: Vec<_> = evaluation.checks.iter().map(|check| check.scheme).collect();
+        assert_eq!(schemes, ["cosign", "notation"]);
+        assert_eq!(site("x509.subject: C=US, ST=WA, O=Other").verdict.code(), "signature");
     }
 }
