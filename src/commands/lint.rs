@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::arguments::Input;
 use super::doctor;
+use super::without_control;
 use crate::config::{self, Config};
 use crate::policy::{Checked, PolicyNote, PolicyProblem, PolicySet, check_path, check_stream};
 use portreeve_verify::text::printable;
@@ -70,7 +71,7 @@ pub(super) fn configuration(path: &Path, out: &mut dyn Write) -> io::Result<usiz
     let config = match Config::load(Some(path)) {
         Ok(config) => config,
         Err(error) => {
-            writeln!(out, "{error}")?;
+            writeln!(out, "{}", without_control(&error.to_string()))?;
             writeln!(out, "1 problem in the configuration")?;
             return Ok(1);
         }

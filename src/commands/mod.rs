@@ -25,7 +25,7 @@ use crate::policy;
 use crate::webhook::Engine;
 use arguments::{CheckAgainst, Command, Common, Input};
 use portreeve_verify::image::Reference;
-use portreeve_verify::text::printable;
+use portreeve_verify::text::{printable, visible};
 use portreeve_verify::tuf::Gun;
 
 pub use arguments::ArgumentError;
@@ -244,6 +244,11 @@ fn print(text: &str) -> ExitStatus {
 
 /// Prints to standard error.
 fn complain(text: &str) -> ExitStatus {
-    let _ = writeln!(std::io::stderr(), "portreeve: {text}");
+    let _ = writeln!(std::io::stderr(), "portreeve: {}", without_control(text));
     ExitStatus::BadInput
+}
+
+/// A text of several lines that is safe to print. Arguments and names of files can have any character.
+fn without_control(text: &str) -> String {
+    text.chars().map(|c| if c == '\n' { c } else { visible(c) }).collect()
 }

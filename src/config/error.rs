@@ -105,7 +105,9 @@ impl fmt::Display for ConfigError {
             ),
             Self::Syntax { file, source } => write!(f, "{}:{source}", file.display()),
             Self::Value { file, key, found, expected } => {
-                write!(f, "{}: {key}: found \"{}\", expected {expected}", file.display(), printable(found, 120))
+                // A URL may have a password before its host.
+                let found = found.rsplit('@').next().unwrap_or_default();
+                write!(f, "{}: {key}: found \"{}\", expected {expected}", file.display(), printable(found, 24))
             }
             Self::Servers { file, source } => write!(f, "{}: trust.servers: {source}", file.display()),
             Self::Registries { file, source } => write!(f, "{}: registries: {source}", file.display()),

@@ -122,12 +122,22 @@ fn mistakes_are_told_with_their_place_and_a_hint() {
             "c.yaml:1:34: invalid type: boolean `true`, expected skip or verify",
         ),
         ("limits: { headBytes: true }", "c.yaml:1:22: expected a size such as 64KiB or 8MiB"),
-        ("tls: x", "c.yaml:1:6: invalid type: string \"x\", expected a mapping"),
+        ("tls: x", "c.yaml:1:6: invalid type: string, expected a mapping"),
         ("limits: { workers: 0 }", "c.yaml: limits.workers: found \"0\""),
         ("limits: { idleTime: 0s }", "c.yaml: limits.idleTime: found \"0s\""),
         ("limits: { requestBytes: 8MB }", "c.yaml: limits.requestBytes: found \"8MB\""),
         ("credentials: { api: { server: \"http://h\" } }", "c.yaml: credentials.api.server: found \"http://h\""),
         ("credentials: { api: { server: \"file:///h\" } }", "c.yaml: credentials.api.server: found"),
+        // No secret is quoted.
+        (
+            "credentials: { api: { server: \"https://u:hunter2@h\" } }",
+            "c.yaml: credentials.api.server: found \"h\", expected",
+        ),
+        (
+            "listen: MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg",
+            "c.yaml: listen: found \"MIGHAgEAMBMGByqGSM49AgEG…\", expected",
+        ),
+        ("log: { level: MIGHAgEAMBMGByqGSM49AgEGCCqGSM49 }", "c.yaml:1:15: unknown value \"MIGHAgEAMBMGByqGSM49…\""),
         ("credentials: { api: { tokn: x } }", "c.yaml:1:23: unknown field \"tokn\": did you mean \"token\"?"),
         ("trust: { servers: { \"a/b\": \"https://x\" } }", "c.yaml: trust.servers: \"a/b\""),
         ("registries: { endpoint: {} }", "c.yaml:1:15: unknown field \"endpoint\": did you mean \"endpoints\"?"),

@@ -17,6 +17,9 @@ use tree::{At, Caps, Node, TreeError};
 
 /// Reads one document, which is null or has the shape. A text without a document, or with comments alone, is null.
 pub(crate) fn read(text: &str, shape: &Shape) -> Result<Node, YamlError> {
+    if text.lines().any(|line| line.starts_with("-----BEGIN ") && line.ends_with("PRIVATE KEY-----")) {
+        return Err(YamlError::at(At::START, "this is a private key, and no configuration".to_owned()));
+    }
     let mut documents = tree::parse(text, Caps::FILE)?.into_iter();
     let first = documents.next().unwrap_or(Node::NOTHING);
     match documents.next() {
@@ -90,9 +93,15 @@ mod tests {
     #[test]
     fn a_configuration_is_one_document() {
         const SHAPE: Shape = Shape::Mapping(&[("mode", Shape::Count), ("trust", Shape::Truth)]);
+        const KEY: &str = "-----BEGIN EC PRIVATE KEY-----\r\nMHcCAQEEIA==\r\n-----END EC PRIVATE KEY-----\r\n";
         for (text, expected) in [
             ("mode: 1\n---\nmode: 2", "3:1: there is more than one document in the file"),
             ("trust: true\ntrust: false\n", "2:1: \"trust\" stands twice in one mapping"),
+            // Nothing of a secret is quoted if its file is named by mistake.
+            (KEY, "1:1: this is a private key, and no configuration"),
+            (&["Bag Attributes\n", KEY].concat(), "1:1: this is a private key, and no configuration"),
+            ("hunter2", "1:1: invalid type: string, expected a mapping"),
+            ("mode: hunter2", "1:7: invalid type: string, expected usize"),
         ] {
             assert_eq!(read(text, &SHAPE).unwrap_err().to_string(), expected);
         }

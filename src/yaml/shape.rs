@@ -94,15 +94,19 @@ impl Shape {
     }
 }
 
+/// The most characters of a word that are quoted: enough to see a typing error.
+const QUOTED: usize = 20;
+
 fn check_word(node: &Node, word: &str, known: &[&'static str]) -> Result<(), YamlError> {
     if known.contains(&word) {
         return Ok(());
     }
-    let message = format!("unknown value \"{}\"", printable(word, 60));
+    let message = format!("unknown value \"{}\"", printable(word, QUOTED));
     Err(YamlError { hint: suggestion(word, known), ..YamlError::at(node.at, message) })
 }
 
-/// A value in the words in which serde tells what it found.
+/// A value in the words in which serde tells what it found. A string is not quoted: the file may be another one than was meant, and
+/// hold a secret.
 fn unexpected(value: &Value) -> Unexpected<'_> {
     match value {
         Value::Null => Unexpected::Unit,
@@ -113,7 +117,7 @@ fn unexpected(value: &Value) -> Unexpected<'_> {
             (None, Some(number)) => Unexpected::Signed(number),
             (None, None) => Unexpected::Float(number.as_f64().unwrap_or(f64::NAN)),
         },
-        Value::Text(text) => Unexpected::Str(text),
+        Value::Text(_) => Unexpected::Other("string"),
         Value::List(_) => Unexpected::Seq,
         Value::Map(_) => Unexpected::Map,
     }
@@ -170,27 +174,27 @@ mod tests {
             ),
             ("inner:\n  word: wran\n", "2:9: unknown value \"wran\": did you mean \"warn\"?"),
             ("inner:\n  trust: 1\n", "2:3: unknown field \"trust\": did you mean \"tust\"?"),
-            ("trust: yes\n", "1:8: invalid type: string \"yes\", expected a boolean"),
+            ("trust: yes\n", "1:8: invalid type: string, expected a boolean"),
             ("trust: {}\n", "1:8: invalid type: map, expected a boolean"),
             ("mode: -1", "1:7: invalid value: integer `-1`, expected usize"),
             ("mode: 1.0", "1:7: invalid type: floating point `1.0`, expected usize"),
             ("mode: .nan", "1:7: invalid type: floating point `NaN`, expected usize"),
-            ("mode: x", "1:7: invalid type: string \"x\", expected usize"),
+            ("mode: x", "1:7: invalid type: string, expected usize"),
             ("list: [a, 1]", "1:11: invalid type: integer `1`, expected a string"),
             ("list: [a, ~]", "1:11: invalid type: unit value, expected a string"),
-            ("list: a", "1:7: invalid type: string \"a\", expected a sequence"),
+            ("list: a", "1:7: invalid type: string, expected a sequence"),
             ("map: { a: -2 }", "1:11: invalid type: integer `-2`, expected path string"),
             ("map: []", "1:6: invalid type: sequence, expected a map"),
             ("size: -1", "1:7: expected a size"),
             ("size: []", "1:7: expected a size"),
-            ("texts: a", "1:8: invalid type: string \"a\", expected a list or a mapping"),
+            ("texts: a", "1:8: invalid type: string, expected a list or a mapping"),
             ("texts: [1]", "1:9: invalid type: integer `1`, expected a string"),
-            ("texts: { add: a }", "1:15: invalid type: string \"a\", expected a sequence"),
+            ("texts: { add: a }", "1:15: invalid type: string, expected a sequence"),
             ("texts: { ad: [a] }", "1:10: unknown field \"ad\": did you mean \"add\"?"),
             ("word: { warn: 1 }", "1:7: invalid type: map, expected enforce or warn"),
             ("- a", "1:1: expected a mapping, found a list"),
-            ("a", "1:1: invalid type: string \"a\", expected a mapping"),
-            ("mode: \"a\\eb\"", "1:7: invalid type: string \"a\\u{1b}b\", expected usize"),
+            ("a", "1:1: invalid type: string, expected a mapping"),
+            ("mode: \"a\\eb\"", "1:7: invalid type: string, expected usize"),
             ("trust: 1\nunknown: 1", "1:8: invalid type: integer `1`, expected a boolean"),
         ] {
             assert_eq!(read(text, &SAMPLE).unwrap_err().to_string(), expected);

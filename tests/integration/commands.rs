@@ -446,6 +446,31 @@ fn bad_input_is_told_from_a_denial() {
     site.review(&[], &site.file("broken.yaml", "a: [")).expect(BAD_INPUT);
     site.review(&["--no-such-option"], &manifest).expect(BAD_INPUT);
     run(executable().arg("judge"), "").expect(BAD_INPUT);
+    // What was typed commands no terminal.
+    for arguments in [
+        &["lint", "--config", "\u{1b}[31mX"][..],
+        &["doctor", "--config", "\u{1b}[31mX"],
+        &["\u{1b}[31mX"],
+        &["--\u{1b}[31mX"],
+        &["lint", "--\u{1b}[31mX"],
+        &["lint", "\u{1b}[31mX"],
+        &["check", "--namespace", "\u{1b}[31mX", "a"],
+        &["check", "--timeout", "\u{1b}[31mX", "a"],
+        &["review", "--policies", "\u{1b}[31mX", "a"],
+        &["version", "\u{1b}[31mX"],
+    ] {
+        let told = run(executable().args(arguments), "").expect(BAD_INPUT);
+        let told = [told.stdout, told.stderr].concat();
+        assert!(!told.contains('\u{1b}') && told.contains('X'), "{arguments:?}: {told:?}");
+    }
+    // A private key that is given as a configuration is not printed.
+    let key =
+        site.file("tls.key", "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEG\n-----END PRIVATE KEY-----\n");
+    for command in [&["lint"][..], &["doctor"], &["serve"], &["check", "registry.local/a"]] {
+        let told = run(executable().args(command).arg("--config").arg(&key), "").expect(BAD_INPUT);
+        let told = [told.stdout, told.stderr].concat();
+        assert!(told.contains("this is a private key, and no configuration") && !told.contains("MIGH"), "{told}");
+    }
     // A misspelt configuration key is refused, and the right key is suggested.
     site.config["trsut"] = json!({});
     let run = site.review(&[], &manifest).expect(BAD_INPUT);
