@@ -163,9 +163,10 @@ impl PolicySet {
         &self.mounted
     }
 
-    /// Is there a policy in a file of this name?
+    /// Is one of the site's policies in a file of this name?
     pub(crate) fn has_file(&self, name: &str) -> bool {
-        self.rules().any(|rule| rule.place.file.file_name().is_some_and(|file| file == name))
+        let is_named = |rule: &Rule| rule.place.file.file_name().is_some_and(|file| file == name);
+        self.rules().any(|rule| !rule.is_delegated && is_named(rule))
     }
 
     /// This set, in which every policy is the site's, together with the namespaces' own policies.

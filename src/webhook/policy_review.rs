@@ -318,7 +318,7 @@ mod tests {
     fn mounted() -> PolicySet {
         let dir = portreeve_test_support::temp::TempDir::new();
         dir.write("site/site.yaml", GOOD);
-        dir.directory("own/line-1");
+        dir.write("own/line-1/theirs.yaml", &own("line-1"));
         let places = PolicyPlaces { site: vec![dir.path().join("site")], namespaces: Some(dir.path().join("own")) };
         load_all(&places).unwrap().0
     }
@@ -398,6 +398,8 @@ mod tests {
             ("portreeve-policies-7t6k5m2f4h", "p.yaml", GOOD.to_owned(), "is not mounted"),
             ("second", "p.yaml", GOOD.to_owned(), "the site's policies are in portreeve-policies"),
             ("second", "site.yaml", GOOD.to_owned(), ""),
+            // The name of a file of a namespace's ConfigMap says nothing about the site's.
+            ("second", "theirs.yaml", GOOD.to_owned(), "the site's policies are in portreeve-policies"),
         ] {
             let response = ask_of(name, Some(&policies), "ConfigMap", "CREATE", &object(key, &text));
             assert_eq!(response["allowed"], true, "{response}");

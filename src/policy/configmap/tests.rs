@@ -112,6 +112,33 @@ fn a_config_map_of_aliases_has_one_budget_for_all_of_its_keys() {
     assert!(told.contains("there is too much in it to be read at once; repeat less by aliases"), "{told}");
 }
 
+/// Two bytes of a text can take a hundred in memory.
+#[test]
+fn a_namespace_s_config_map_has_few_values() {
+    let owner = Owner::Namespace("line-1".to_owned());
+    let head =
+        "apiVersion: portreeve/v1\nkind: ImagePolicy\nmetadata: {name: p, namespace: line-1}\nspec: {repositories: [";
+    // The most rules and keys.
+    let key = Key::p256().public_pem().replace('\n', "\\n");
+    let rule = |n: usize| {
+        format!("{{name: \"r{n}/*\", policy: {{cosign: {{signers: [{{name: s, publicKey: \"{key}\"}}]}}}}}},")
+    };
+    let rules: String = (0..256).map(rule).collect();
+    let check = |text: String| check_data(&BTreeMap::from([("a.yaml".to_owned(), text)]), &owner);
+    assert_eq!(
+        check([head, &rules, "]}\n"].concat()).map(|set| set.len()).map_err(|problems| problems[0].to_string()),
+        Ok(1)
+    );
+    for unit in ["{?},", "[],", "~,", "- - - "] {
+        let text = [head, "]}\nstatus: [", &unit.repeat(25_000), "]\n"].concat();
+        let problems = check(text).unwrap_err();
+        assert_eq!(problems.len(), 1, "{unit}");
+        let mut budget = Budget::of(&owner);
+        assert!(budget.tree.nodes <= 20_000);
+        assert!(tree::parse_within(&["[", &unit.repeat(25_000), "]"].concat(), &mut budget.tree).is_err(), "{unit}");
+    }
+}
+
 /// Teams that share their signers' keys by anchors, each in a key of its own.
 #[test]
 fn ordinary_anchors_are_read() {
