@@ -5,12 +5,14 @@
 //! an error, and so is a field beside the items of a list.
 
 use std::fmt;
+use std::io::Write as _;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::admission::custom::CustomKinds;
+use crate::base::json_writer::{Hidden, JsonWriter};
 use crate::base::object_only::from_objects;
 use crate::base::text::nearest;
 use crate::yaml::list::{self, Identity};
@@ -74,20 +76,33 @@ impl Item {
     /// The AdmissionReview that the API server would send if this workload were created.
     pub(super) fn review(&self, uid: &str, object: &Value) -> Vec<u8> {
         let ObjectName { group, version, kind, namespace, name } = &self.name;
-        let review = json!({
-            "apiVersion": "admission.k8s.io/v1",
-            "kind": REVIEW,
-            "request": {
-                "uid": uid,
-                "kind": { "group": group, "version": version, "kind": kind },
-                "name": name.as_deref().unwrap_or(UNNAMED),
-                "namespace": namespace,
-                "operation": "CREATE",
-                "userInfo": { "username": "portreeve-review" },
-                "object": object,
-            },
-        });
-        review.to_string().into_bytes()
+        let mut review = Vec::new();
+        let mut json = JsonWriter::new(&mut review, Hidden::Kept);
+        json.begin(b'{');
+        json.string("apiVersion", "admission.k8s.io/v1");
+        json.string("kind", REVIEW);
+        json.key("request");
+        json.begin(b'{');
+        json.string("uid", uid);
+        json.key("kind");
+        json.begin(b'{');
+        json.string("group", group);
+        json.string("version", version);
+        json.string("kind", kind);
+        json.end(b'}');
+        json.string("name", name.as_deref().unwrap_or(UNNAMED));
+        json.optional("namespace", namespace.as_deref());
+        json.string("operation", "CREATE");
+        json.key("userInfo");
+        json.begin(b'{');
+        json.string("username", "portreeve-review");
+        json.end(b'}');
+        // The object may be large, and is not copied as a tree.
+        json.key("object");
+        let _ = write!(json.text(), "{object}"); // writing to memory cannot fail
+        json.end(b'}');
+        json.end(b'}');
+        review
     }
 }
 

@@ -182,6 +182,16 @@ impl Review<'_> {
         complain(&[name, ": ", why].concat())
     }
 
+    /// Tells of an object that was found and is not decided on, because it is no review or too large for one. In JSON it is denied:
+    /// the API server takes no answer for that.
+    fn not_decided(&mut self, file: &str, uid: &str, name: &ObjectName, why: &str) -> ExitStatus {
+        let label = name.to_string();
+        self.counts.not_decided += 1;
+        self.bad.push(["not reviewed: ", &label].concat());
+        self.print_note(uid, name, false, ("notReviewed", why));
+        complain(&[file, ": ", &label, " is not reviewed: ", why].concat())
+    }
+
     /// Reviews one object.
     fn item(&mut self, file: &str, uid: &str, item: &Item) -> ExitStatus {
         match &item.content {
@@ -206,22 +216,25 @@ impl Review<'_> {
     /// Names an object that no webhook would be asked about. In JSON it has the answer that the API server would act on.
     fn skip(&mut self, uid: &str, name: &ObjectName, why: &str) -> ExitStatus {
         self.counts.skipped += 1;
-        match self.output {
-            Output::Text => self.print(line("skipped", &name.to_string(), why)),
-            Output::Json => {
-                let answer = Response {
-                    api_version: "admission.k8s.io/v1".to_owned(),
-                    uid: uid.to_owned(),
-                    allowed: true,
-                    message: String::new(),
-                    patch: None,
-                    warnings: Vec::new(),
-                    audit_annotations: vec![("skipped", why.to_owned())],
-                };
-                self.print_answer(answer.to_json(), uid, name);
-            }
-        }
+        self.print(line("skipped", &name.to_string(), why));
+        self.print_note(uid, name, true, ("skipped", why));
         ExitStatus::Allowed
+    }
+
+    /// Prints an answer with one annotation, if the output is JSON.
+    fn print_note(&mut self, uid: &str, name: &ObjectName, allowed: bool, (key, why): (&'static str, &str)) {
+        if self.output == Output::Json {
+            let answer = Response {
+                api_version: "admission.k8s.io/v1".to_owned(),
+                uid: uid.to_owned(),
+                allowed,
+                message: if allowed { String::new() } else { why.to_owned() },
+                patch: None,
+                warnings: Vec::new(),
+                audit_annotations: vec![(key, why.to_owned())],
+            };
+            self.print_answer(answer.to_json(), uid, name);
+        }
     }
 
     fn decide(&mut self, file: &str, uid: &str, name: &ObjectName, body: &[u8]) -> ExitStatus {
@@ -234,7 +247,7 @@ impl Review<'_> {
         let label = name.to_string();
         let (status, text) = match &decided {
             Ok((_, decision)) => (status_of(decision), lines(&label, decision)),
-            Err(error) if !is_answer => return self.not_read(file, &error.to_string()),
+            Err(error) if !is_answer => return self.not_decided(file, uid, name, &error.to_string()),
             Err(error) => (ExitStatus::Denied, vec![line("denied", &label, &error.to_string())]),
         };
         match status {

@@ -204,7 +204,7 @@ impl Api {
             return Err(refusal(response.status, &response.body, ("get", plural, Some(namespace))));
         }
         if JsonSize::of(&response.body).values > MAX_VALUES {
-            return Err(ApiErrorKind::TooManyValues);
+            return Err(ApiErrorKind::TooManyValues(MAX_VALUES));
         }
         Ok(response.body)
     }

@@ -98,7 +98,7 @@ impl Api {
             return Err(self.error(ApiErrorKind::OtherObject));
         }
         if JsonSize::of(&body).values > MAX_VALUES {
-            return Err(self.error(ApiErrorKind::TooManyValues));
+            return Err(self.error(ApiErrorKind::TooManyValues(MAX_VALUES)));
         }
         serde_json::from_slice(&body).map_err(|_| self.error(ApiErrorKind::OtherObject))
     }

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::api::{ApiUrl, MAX_VALUES, Purpose};
+use super::api::{ApiUrl, Purpose};
 use super::object_name::InvalidName;
 use crate::base::files::FileError;
 use crate::http::client::HttpError;
@@ -84,8 +84,8 @@ pub(super) enum ApiErrorKind {
     Forbidden { verb: &'static str, resource: &'static str, namespace: Option<String> },
     /// Another status.
     Status { status: u16, reason: String },
-    /// The response has more values than are read.
-    TooManyValues,
+    /// The response has more values than this, which is all that is read.
+    TooManyValues(usize),
     /// The response is not the object that was asked for.
     OtherObject,
     /// The object of that name has another uid: it was deleted and created again.
@@ -121,7 +121,7 @@ impl fmt::Display for ApiError {
         let api = format!("the Kubernetes API server {server}");
         match kind {
             ApiErrorKind::InvalidName(_) | ApiErrorKind::NotFound => Ok(()),
-            ApiErrorKind::TooManyValues => write!(f, "{api}: the object has more than {MAX_VALUES} values"),
+            ApiErrorKind::TooManyValues(limit) => write!(f, "{api}: the object has more than {limit} values"),
             ApiErrorKind::TokenFile { file, source } => write!(
                 f,
                 "Portreeve's own service-account token {} {source}: apply manifests/components/{component}",

@@ -6,15 +6,18 @@ use serde_json::Value;
 use super::api::Api;
 use super::error::{ApiError, ApiErrorKind};
 use super::object_name::Resource;
+use super::objects::ListHead;
 use crate::base::context::Deadline;
 use crate::base::json_limits::JsonSize;
 use crate::http::client::HttpError;
 
 /// The most objects of a page.
 const PAGE: usize = 100;
-/// The most bytes and values of a page. One object of the largest size that a cluster stores has less.
+/// The most bytes of a page. One object of the largest size that a cluster stores has less.
 pub(super) const MAX_BYTES: usize = 16 << 20;
-pub(super) const MAX_VALUES: usize = 1_000_000;
+/// The most values of a page, half as many again as one object may have to be decided on. An object with one key takes 640 bytes
+/// of memory.
+pub(super) const MAX_VALUES: usize = 150_000;
 /// The most pages of a list: a server that always names a next one is not read for ever.
 const MAX_PAGES: usize = 20_000;
 /// The longest token that names the next page.
@@ -29,6 +32,17 @@ pub(crate) struct List<'a> {
     pages: usize,
     next: Next,
 }
+
+/// A part of a list.
+#[derive(Debug)]
+pub(crate) enum Page {
+    Objects(Vec<Value>),
+    /// One object that is too large to be read: its namespace and its name, if it has them.
+    TooLarge(Option<String>, Option<String>),
+}
+
+/// Why [`Page::TooLarge`] is not read.
+pub(crate) const TOO_LARGE: &str = "it has more values, or more levels of them, than are read of an object";
 
 #[derive(Debug)]
 enum Next {
@@ -46,7 +60,7 @@ impl<'a> List<'a> {
 
 impl Api {
     /// The next objects of a list; `None` after the last. A page that is too large is asked for again in smaller pages.
-    pub(crate) fn next_page(&self, list: &mut List<'_>, deadline: Deadline) -> Result<Option<Vec<Value>>, ApiError> {
+    pub(crate) fn next_page(&self, list: &mut List<'_>, deadline: Deadline) -> Result<Option<Page>, ApiError> {
         let Resource { api, plural, .. } = list.resource;
         loop {
             let place = list.namespace.map(|namespace| ["/namespaces/", namespace].concat()).unwrap_or_default();
@@ -59,41 +73,60 @@ impl Api {
                 }
                 Next::Nothing => return Ok(None),
             }
-            let asked = ("list", plural, list.namespace);
-            let result = self.get_path(&path, asked, MAX_BYTES, deadline).and_then(|(status, body)| {
-                if JsonSize::of(&body).values > MAX_VALUES {
-                    return Err(self.error(ApiErrorKind::TooManyValues));
-                }
-                // A token that is too old is answered by another one, which goes on where the list was left.
-                let page = serde_json::from_slice::<Value>(&body).ok().filter(|page| match status {
-                    200 => page.get("items").is_some(),
-                    _ => page.pointer("/metadata/continue").is_some(),
-                });
-                page.ok_or_else(|| self.error(ApiErrorKind::OtherObject))
-            });
-            let mut page = match result {
-                Err(error) if error.is_too_large() && list.limit > 1 => {
-                    list.limit = (list.limit / 10).max(1);
-                    continue;
-                }
-                result => result?,
+            let result = self.get_path(&path, ("list", plural, list.namespace), MAX_BYTES, deadline);
+            let page = match &result {
+                Ok((_, body)) if JsonSize::of(body).values <= MAX_VALUES => serde_json::from_slice::<Value>(body).ok(),
+                _ => None,
             };
-            list.pages += 1;
+            if page.is_none() && list.limit > 1 && result.as_ref().err().is_none_or(ApiError::is_too_large) {
+                list.limit = (list.limit / 10).max(1);
+                continue;
+            }
+            let (status, body) = result?;
+            let Some(mut page) = page else {
+                // The next objects may be as small as ever.
+                list.limit = PAGE;
+                return self.too_large(list, &body).map(Some);
+            };
+            // A token that is too old is answered by another one, which goes on where the list was left.
+            if page.get("items").is_none() && (status == 200 || page.pointer("/metadata/continue").is_none()) {
+                return Err(self.error(ApiErrorKind::OtherObject));
+            }
             let token = page.pointer("/metadata/continue").and_then(Value::as_str).unwrap_or_default();
-            list.next = match token {
-                "" => Next::Nothing,
-                token => Next::After(Self::escaped(token).filter(|_| list.pages < MAX_PAGES).ok_or_else(|| {
-                    // The rest of the list is not read, and this must not look like its end.
-                    self.error(ApiErrorKind::OtherObject)
-                })?),
-            };
+            self.go_on(list, token)?;
             return match page.get_mut("items").map(Value::take) {
-                Some(Value::Array(items)) => Ok(Some(items)),
+                Some(Value::Array(items)) => Ok(Some(Page::Objects(items))),
                 // Go prints an empty list as null.
-                Some(Value::Null) | None => Ok(Some(Vec::new())),
+                Some(Value::Null) | None => Ok(Some(Page::Objects(Vec::new()))),
                 Some(_) => Err(self.error(ApiErrorKind::OtherObject)),
             };
         }
+    }
+
+    /// Goes on after a page that names the next one by this token.
+    fn go_on(&self, list: &mut List<'_>, token: &str) -> Result<(), ApiError> {
+        list.pages += 1;
+        list.next = match token {
+            "" => Next::Nothing,
+            // The rest of the list is not read, and this must not look like its end.
+            token => Next::After(
+                Self::escaped(token)
+                    .filter(|_| list.pages < MAX_PAGES)
+                    .ok_or_else(|| self.error(ApiErrorKind::OtherObject))?,
+            ),
+        };
+        Ok(())
+    }
+
+    /// The name of the only object of a page.
+    fn too_large(&self, list: &mut List<'_>, body: &[u8]) -> Result<Page, ApiError> {
+        let other = || self.error(ApiErrorKind::OtherObject);
+        let ListHead { metadata, items } = serde_json::from_slice(body).map_err(|_| other())?;
+        let mut items = items.into_iter().flatten();
+        let (Some(object), None) = (items.next(), items.next()) else { return Err(other()) };
+        self.go_on(list, &metadata.and_then(|metadata| metadata.next).unwrap_or_default())?;
+        let metadata = object.metadata.ok_or_else(other)?;
+        Ok(Page::TooLarge(metadata.namespace, metadata.name))
     }
 
     /// An object that belongs to no namespace.
@@ -125,6 +158,6 @@ impl Api {
 impl ApiError {
     /// Whether the response was larger than what is read. Fewer objects may fit.
     fn is_too_large(&self) -> bool {
-        matches!(self.kind, ApiErrorKind::TooManyValues | ApiErrorKind::Http(HttpError::TooLarge { .. }))
+        matches!(self.kind, ApiErrorKind::Http(HttpError::TooLarge { .. }))
     }
 }

@@ -30,13 +30,22 @@ fn is_named(kind: Option<&str>, metadata: Option<&ObjectMeta>, expected: &str, n
         && metadata.is_some_and(|metadata| is(&metadata.namespace, namespace) && is(&metadata.name, name))
 }
 
+/// A page of a list, of which only the names are read.
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(miniserde::Deserialize))]
+#[serde(remote = "Self", expecting = "an object")]
+pub(super) struct ListHead {
+    pub(super) metadata: Option<ObjectMeta>,
+    pub(super) items: Option<Vec<OwnerObject>>,
+}
+
 /// The head of an owner. The rest of it is for the caller to read.
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(miniserde::Deserialize))]
 #[serde(remote = "Self", expecting = "an object")]
 pub(super) struct OwnerObject {
     kind: Option<String>,
-    metadata: Option<ObjectMeta>,
+    pub(super) metadata: Option<ObjectMeta>,
 }
 
 impl OwnerObject {
@@ -135,9 +144,12 @@ struct LocalReference {
 #[cfg_attr(test, derive(miniserde::Deserialize))]
 #[serde(remote = "Self", expecting = "an object")]
 pub(super) struct ObjectMeta {
-    name: Option<String>,
-    namespace: Option<String>,
+    pub(super) name: Option<String>,
+    pub(super) namespace: Option<String>,
     uid: Option<String>,
+    /// The token of a list's next page.
+    #[serde(rename = "continue")]
+    pub(super) next: Option<String>,
 }
 
 /// `meta/v1.Status`, the body of every refusal of kube-apiserver.
@@ -149,7 +161,7 @@ pub(super) struct Status {
     pub(super) reason: Option<String>,
 }
 
-from_objects!(OwnerObject, SecretObject, AccountObject, LocalReference, ObjectMeta, Status);
+from_objects!(ListHead, OwnerObject, SecretObject, AccountObject, LocalReference, ObjectMeta, Status);
 
 #[cfg(test)]
 mod tests {

@@ -114,6 +114,64 @@ fn a_page_that_is_too_large_is_asked_for_again_with_fewer_objects() {
     assert!(asked[0].ends_with("limit=100") && asked[10].ends_with("limit=10&continue=90"), "{asked:?}");
 }
 
+/// A page of small values takes much more memory than bytes. The CronJob has 256 MiB.
+#[test]
+fn an_object_that_is_too_large_is_named_and_the_others_are_reviewed() {
+    let (api, site) = cluster();
+    let with_variables = |name: &str, count: usize| {
+        let mut object = template("line-1", name, "open");
+        object["spec"]["template"]["spec"]["containers"][0]["env"] = json!(vec![json!({ "name": "a" }); count]);
+        object
+    };
+    // Two values each. One that has more than a page may have, one that is read and has more than a review may have, and others.
+    let mut deployments = vec![with_variables("huge", 80_000), with_variables("large", 55_000)];
+    deployments.extend((0..3).map(|number| with_variables(&format!("plc-{number}"), 30_000)));
+    api.list("/apis/apps/v1/deployments", deployments);
+    // Deeper than what is read.
+    let mut deep = template("line-1", "deep", "open");
+    deep["metadata"]["deep"] = (0..200).fold(json!(1), |inner, _| json!([inner]));
+    api.list("/apis/apps/v1/daemonsets", vec![deep, template("line-1", "hmi", "open")]);
+    let summary = site.file("summary", "");
+    let run = review(&site, &["--summary", summary.to_str().unwrap()]).expect(BAD_INPUT);
+    for (object, why) in [
+        (
+            "deployments: Deployment line-1/huge",
+            "it has more values, or more levels of them, than are read of an object",
+        ),
+        ("deployments: Deployment line-1/large", "110"),
+        ("daemonsets: DaemonSet line-1/deep", "it has more values, or more levels"),
+    ] {
+        let told = run.stderr.lines().find(|line| line.contains(object)).unwrap_or_else(|| panic!("{object}: {run:?}"));
+        assert!(told.contains(" is not reviewed: ") && told.contains(why), "{told}");
+    }
+    let last =
+        "4 objects reviewed: 4 allowed, 0 let in with a warning, 0 denied, 0 undecided; 0 skipped; 3 not reviewed\n";
+    assert!(run.stdout.ends_with(last), "{run:?}");
+    let written = std::fs::read_to_string(&summary).unwrap();
+    let named = "not reviewed: Deployment line-1/huge\nnot reviewed: Deployment line-1/large\nnot reviewed: DaemonSet line-1/deep\n";
+    assert_eq!(written, [last, named].concat());
+    // No two of them in one page, and pages are no smaller than they must be after the huge one.
+    let asked = api.requests().into_iter().filter(|request| request.target.contains("deployments?"));
+    let asked: Vec<String> = asked.map(|request| request.target).collect();
+    let limits: Vec<&str> = asked.iter().map(|target| target.split(['=', '&']).nth(1).unwrap()).collect();
+    assert_eq!(limits, ["100", "10", "1", "100", "10", "1", "1", "1", "1"], "{asked:?}");
+    // In JSON each of them is named, and denied.
+    let told = review(&site, &["--output", "json"]).expect(BAD_INPUT).stdout;
+    let answers: Vec<Value> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let denied: Vec<&Value> = answers.iter().filter(|answer| answer["response"]["allowed"] == false).collect();
+    let names: Vec<&str> = denied.iter().filter_map(|answer| answer["request"]["name"].as_str()).collect();
+    assert_eq!((answers.len(), names), (7, vec!["huge", "large", "deep"]));
+    assert!(!denied[0]["response"]["auditAnnotations"]["notReviewed"].is_null(), "{}", denied[0]);
+    // A file's object has its name as well.
+    let mut large = with_variables("large", 55_000);
+    large["apiVersion"] = json!("apps/v1");
+    large["kind"] = json!("Deployment");
+    let file = site.file("large.json", &large.to_string());
+    let told = site.review(&[], &file).expect(BAD_INPUT);
+    assert!(told.stderr.contains("large.json: Deployment line-1/large is not reviewed: "), "{}", told.stderr);
+    assert!(told.stdout.ends_with("0 skipped; 1 not reviewed\n"), "{}", told.stdout);
+}
+
 #[test]
 fn the_webhooks_say_what_is_exempt() {
     let (api, site) = cluster();

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::super::arguments::Output;
 use super::super::manifest::{self, Content, Item};
@@ -22,7 +22,7 @@ use crate::base::text::nearest;
 use crate::kube::api::{Api, ApiSettings, Purpose};
 use crate::kube::discovery::Served;
 use crate::kube::error::{ApiError, ApiSetupError};
-use crate::kube::lists::List;
+use crate::kube::lists::{List, Page, TOO_LARGE};
 use crate::kube::object_name::Resource;
 use crate::metrics::Metrics;
 use portreeve_verify::text::printable;
@@ -97,12 +97,17 @@ pub(super) fn read_webhooks(api: &Api, namespace: Option<&str>, webhooks: &mut W
         return Ok(());
     }
     let mut list = List::of(NAMESPACES, None);
-    while let Some(namespaces) =
-        api.next_page(&mut list, Deadline::after(REQUEST_TIME)).map_err(|error| format!("namespaces {error}"))?
-    {
-        namespaces.iter().for_each(|namespace| webhooks.add_namespace(namespace));
+    loop {
+        match api.next_page(&mut list, Deadline::after(REQUEST_TIME)) {
+            Ok(Some(Page::Objects(namespaces))) => namespaces.iter().for_each(|one| webhooks.add_namespace(one)),
+            Ok(Some(Page::TooLarge(_, name))) => {
+                let name = printable(&name.unwrap_or_default(), 63);
+                return Err(["namespace ", &name, " could not be read: ", TOO_LARGE].concat());
+            }
+            Ok(None) => return Ok(()),
+            Err(error) => return Err(format!("namespaces {error}")),
+        }
     }
-    Ok(())
 }
 
 /// Reviews everything that runs, in one namespace or in all.
@@ -183,7 +188,17 @@ impl Running<'_, '_> {
     /// Reviews all objects of a kind.
     fn kind(&mut self, kind: WorkloadKind, resource: Resource) -> Result<(), ApiError> {
         let mut list = List::of(resource, self.namespace);
-        while let Some(objects) = self.api.next_page(&mut list, Deadline::after(REQUEST_TIME))? {
+        while let Some(page) = self.api.next_page(&mut list, Deadline::after(REQUEST_TIME))? {
+            let objects = match page {
+                Page::Objects(objects) => objects,
+                Page::TooLarge(namespace, name) => {
+                    let head = json!({ "metadata": { "namespace": namespace, "name": name } });
+                    let name = manifest::name_of(&head, identity(resource), "");
+                    let told = self.review.not_decided(resource.plural, "review", &name, TOO_LARGE);
+                    self.status = self.status.worse(told);
+                    continue;
+                }
+            };
             for object in objects {
                 if !is_left_out(kind, &object, self.review.engine.custom_kinds(), &self.read) {
                     self.status = self.status.worse(one(self.review, kind, resource, object));
@@ -194,13 +209,16 @@ impl Running<'_, '_> {
     }
 }
 
+/// The API version and the kind of the objects.
+fn identity(resource: Resource) -> (&'static str, &'static str) {
+    (resource.api.trim_start_matches("apis/").trim_start_matches("api/"), resource.kind)
+}
+
 fn one(review: &mut Review<'_>, kind: WorkloadKind, resource: Resource, object: Value) -> ExitStatus {
-    let version = resource.api.trim_start_matches("apis/").trim_start_matches("api/");
     let uid = object.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or("review").to_owned();
     let is_mirror = kind == WorkloadKind::Pod
         && object.pointer("/metadata/annotations").is_some_and(|all| all.get("kubernetes.io/config.mirror").is_some());
-    let item =
-        Item { name: manifest::name_of(&object, (version, resource.kind), ""), content: Content::Workload(object) };
+    let item = Item { name: manifest::name_of(&object, identity(resource), ""), content: Content::Workload(object) };
     if is_mirror {
         return review.skip(&uid, &item.name, "the mirror of a static pod, which its node runs from its own disk");
     }
@@ -233,8 +251,6 @@ fn is_left_out(kind: WorkloadKind, object: &Value, custom: CustomKinds, read: &[
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
     use crate::admission::custom::CustomKind;
 

@@ -99,6 +99,8 @@ pub(super) struct Counts {
     pub(super) skipped: usize,
     /// Those of the skipped ones that look like workloads.
     pub(super) suspect: usize,
+    /// Objects that are too large, or no review.
+    pub(super) not_decided: usize,
     /// Inputs that could not be read.
     pub(super) unread: usize,
 }
@@ -111,7 +113,7 @@ impl Counts {
 
     /// `4 objects reviewed: 2 allowed, 1 let in with a warning, 1 denied, 0 undecided; 3 skipped, 1 of them probably a workload; 1 input not read`
     pub(super) fn summary(&self) -> String {
-        let Self { allowed, warned, denied, undecided, skipped, suspect, unread } = self;
+        let Self { allowed, warned, denied, undecided, skipped, suspect, not_decided, unread } = self;
         let objects = if self.decided() == 1 { "object" } else { "objects" };
         let mut text = format!(
             "{} {objects} reviewed: {allowed} allowed, {warned} let in with a warning, {denied} denied, {undecided} \
@@ -122,6 +124,11 @@ impl Counts {
             text.push_str(", ");
             text.push_str(&suspect.to_string());
             text.push_str(if *suspect == 1 { " of them probably a workload" } else { " of them probably workloads" });
+        }
+        if *not_decided > 0 {
+            text.push_str("; ");
+            text.push_str(&not_decided.to_string());
+            text.push_str(" not reviewed");
         }
         if *unread > 0 {
             text.push_str("; ");
@@ -158,12 +165,14 @@ mod tests {
 
     #[test]
     fn the_summary_has_every_number() {
-        let counts = Counts { allowed: 2, warned: 1, denied: 1, undecided: 0, skipped: 3, suspect: 0, unread: 0 };
+        let counts = Counts { allowed: 2, warned: 1, denied: 1, skipped: 3, ..Counts::default() };
         let text = "4 objects reviewed: 2 allowed, 1 let in with a warning, 1 denied, 0 undecided; 3 skipped";
         assert_eq!(counts.summary(), text);
         for (suspect, words) in [(1, ", 1 of them probably a workload"), (2, ", 2 of them probably workloads")] {
             assert_eq!(Counts { suspect, ..counts }.summary(), [text, words].concat());
         }
+        let both = Counts { not_decided: 2, unread: 1, ..counts };
+        assert_eq!(both.summary(), [text, "; 2 not reviewed; 1 input not read"].concat());
         for (unread, words) in [(1, "; 1 input not read"), (2, "; 2 inputs not read")] {
             assert_eq!(Counts { unread, ..counts }.summary(), [text, words].concat());
         }
