@@ -403,7 +403,7 @@ impl Fault {
                 "name a server, or leave trustServer out and have Portreeve's operators name the directory in trust.servers of \
                  the configuration"
             }
-            Self::TooMuch => "repeat less by aliases, or put the policies into several ConfigMaps",
+            Self::TooMuch => "repeat less by aliases; the site's policies may be in several ConfigMaps",
             Self::NotANamespace => "mount each ConfigMap as a directory with the name of its namespace",
             Self::PatternTwice { .. } => "keep the one that asks for what these images must have",
             Self::PassedOver => "call it policy.yaml, or the like",

@@ -318,7 +318,7 @@ mod tests {
     fn mounted() -> PolicySet {
         let dir = portreeve_test_support::temp::TempDir::new();
         dir.write("site/site.yaml", GOOD);
-        dir.write("own/line-1/theirs.yaml", &own("line-1"));
+        dir.write("own/line-1/theirs.yaml", own("line-1"));
         let places = PolicyPlaces { site: vec![dir.path().join("site")], namespaces: Some(dir.path().join("own")) };
         load_all(&places).unwrap().0
     }
