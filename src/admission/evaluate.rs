@@ -18,6 +18,7 @@ use crate::keychain::{Keychain, MountedCredentials, PodConfigs, PodKeychain, Pul
 use crate::kube::pull_secrets::PullContext;
 use crate::policy::{self, PolicySet, Rule, Selection, Together};
 use crate::schemes::{Check, Finding, Mode, Query, Requirement, Schemes, Subject, Trace, WaitNotice};
+use portreeve_verify::Effort;
 use portreeve_verify::image::{Glob, Reference};
 use portreeve_verify::text::printable;
 
@@ -27,9 +28,9 @@ const MAX_OTHERS: usize = 8;
 /// The most checks that are made for all images of one workload. A tenant chooses the images, and may write the rules: each check
 /// can be a request to another server.
 const MAX_CHECKS: usize = 1024;
-/// A check counts for as much as the verification of so many signatures, each under each key of the rule. Signatures come from a
-/// registry that a tenant may have chosen.
-const SIGNATURES_OF_CHECK: usize = 32;
+/// What the verification of signatures in registries may take for all images of one workload: about a second of processor time. A
+/// tenant may have chosen the registry, and with it the number of signatures, and the keys.
+const MAX_EFFORT: usize = 10_000;
 
 /// What the images of one workload share.
 #[derive(Debug)]
@@ -38,18 +39,21 @@ pub(super) struct Workload<'a> {
     deadline: Deadline,
     now: Timestamp,
     pulled: OnceLock<PodConfigs>,
-    /// The checks so far, in signatures.
-    work: AtomicUsize,
+    /// The checks so far.
+    checks: AtomicUsize,
+    /// What is left for the verification of signatures.
+    effort: AtomicUsize,
 }
 
 impl<'a> Workload<'a> {
     pub(super) fn new(context: &'a PullContext<'a>, deadline: Deadline, now: Timestamp) -> Self {
-        Self { context, deadline, now, pulled: OnceLock::new(), work: AtomicUsize::new(0) }
+        let (checks, effort) = (AtomicUsize::new(0), AtomicUsize::new(MAX_EFFORT));
+        Self { context, deadline, now, pulled: OnceLock::new(), checks, effort }
     }
 
     #[cfg(test)]
-    pub(super) fn work(&self) -> usize {
-        self.work.load(Ordering::Relaxed)
+    pub(super) fn effort(&self) -> &AtomicUsize {
+        &self.effort
     }
 }
 
@@ -163,7 +167,7 @@ impl PhaseTimes {
 /// What the checks of an image have taken, and those of all images of its workload.
 struct Spent<'a> {
     times: &'a Cell<PhaseTimes>,
-    work: &'a AtomicUsize,
+    checks: &'a AtomicUsize,
 }
 
 impl Evaluator {
@@ -175,7 +179,7 @@ impl Evaluator {
 
     /// The same for one image of several, with a notice for the others.
     pub(super) fn evaluate_in_turn(&self, workload: &Workload<'_>, image: &str, notice: WaitNotice<'_>) -> Evaluation {
-        let Workload { context, deadline, now, pulled, work } = workload;
+        let Workload { context, deadline, now, pulled, checks, effort } = workload;
         let (deadline, now, namespace) = (*deadline, *now, context.namespace);
         let reference = match parse(image) {
             Ok(reference) => reference,
@@ -195,7 +199,8 @@ impl Evaluator {
         };
         let (pull_secrets, mounted) = (self.pull_secrets.as_ref(), &self.credentials);
         let keychain: &dyn Keychain = &PodKeychain { pull_secrets, mounted, context, pulled };
-        let image = &reference;
+        let is_late = || deadline.remaining().is_none();
+        let (image, effort) = (&reference, Effort::new(effort, &is_late));
         let by_rule = |rule: &Arc<Rule>, except: &[&Glob]| {
             let key_namespace = match &rule.scope {
                 policy::Scope::Namespace(name) => name,
@@ -203,8 +208,9 @@ impl Evaluator {
             };
             let tags = rule.tags.as_ref();
             let is_delegated = rule.is_delegated;
-            let query = Query { image, tags, except, key_namespace, keychain, is_delegated, deadline, now, notice };
-            self.by_rule(rule, &query, &Spent { times: &times, work })
+            let query =
+                Query { image, tags, except, key_namespace, keychain, is_delegated, deadline, now, effort, notice };
+            self.by_rule(rule, &query, &Spent { times: &times, checks })
         };
         let combined = match only(&alternatives) {
             Some((rule, except)) => Combined::of_one(by_rule(rule, except)),
@@ -265,7 +271,8 @@ impl Evaluator {
         let key_namespace = context.namespace;
         let (image, keychain, notice) = (&reference, &keychain, WaitNotice::NONE);
         let (tags, except, is_delegated) = (None, &[][..], false);
-        let query = Query { image, tags, except, key_namespace, keychain, is_delegated, deadline, now, notice };
+        let effort = Effort::UNLIMITED;
+        let query = Query { image, tags, except, key_namespace, keychain, is_delegated, deadline, now, effort, notice };
         let mut trace = Trace::default();
         let verdict = Verdict::of(check, self.schemes.verify(check, &query, &mut trace));
         let times = PhaseTimes::default().with(&trace);
@@ -310,17 +317,13 @@ impl Evaluator {
 
     fn by_check(&self, rule: &Arc<Rule>, check: &Check, query: &Query<'_>, spent: &Spent<'_>) -> RuleVerdict {
         let mut trace = Trace::default();
-        let work = spent.work.fetch_add(SIGNATURES_OF_CHECK, Ordering::Relaxed);
-        let verdict = if work < MAX_CHECKS * SIGNATURES_OF_CHECK {
+        let verdict = if spent.checks.fetch_add(1, Ordering::Relaxed) < MAX_CHECKS {
             Verdict::of(check, self.schemes.verify(check, query, &mut trace))
         } else {
-            let reason = "the images of this workload need more checks than are made for one request; write fewer rules or keys \
-                          for each of them, or fewer images into one workload";
+            let reason = "the images of this workload need more checks than are made for one request; write fewer rules for each \
+                          of them, or fewer images into one workload";
             Verdict::Rejected { code: "too-many-rules", reason: reason.into() }
         };
-        if !trace.findings.is_empty() {
-            spent.work.fetch_add(trace.findings.len().saturating_mul(check.keys()), Ordering::Relaxed);
-        }
         spent.times.set(spent.times.get().with(&trace));
         let Trace { subject, findings, .. } = trace;
         let (rule, scheme, checks) = (Arc::clone(rule), Some(check.scheme()), Vec::new());

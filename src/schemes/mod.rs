@@ -21,7 +21,7 @@ use notary::scheme::NotaryV1;
 use notation::scheme::Notation;
 use portreeve_verify::image::{Glob, Reference};
 use portreeve_verify::tuf::{Gun, Repository};
-use portreeve_verify::{Unavailable, VerifiedDigest};
+use portreeve_verify::{Effort, Unavailable, VerifiedDigest};
 
 pub mod cosign;
 pub(crate) mod evidence;
@@ -106,14 +106,6 @@ impl Check {
             Self::Notation(_) => "notation",
         }
     }
-
-    /// The number of keys under each of which it may verify a signature.
-    pub fn keys(&self) -> usize {
-        match self {
-            Self::NotaryV1(_) | Self::Notation(_) => 1,
-            Self::Cosign(rule) => rule.signers.len() + rule.signer_secrets.len(),
-        }
-    }
 }
 
 /// `whenUnavailable` as written in a policy.
@@ -171,6 +163,8 @@ pub struct Query<'a> {
     pub deadline: Deadline,
     /// The current time, for expiry dates.
     pub now: Timestamp,
+    /// How many signatures may be verified, together with the other images of the request.
+    pub effort: Effort<'a>,
     /// Is told before the check waits.
     pub notice: WaitNotice<'a>,
 }

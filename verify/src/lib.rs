@@ -9,6 +9,7 @@
 extern crate self as portreeve_verify;
 
 mod crypto;
+mod effort;
 pub mod heap_size;
 pub mod image;
 mod json;
@@ -23,6 +24,7 @@ mod unavailable;
 mod verified;
 
 pub use crypto::certificate::{Validity, common_name};
+pub use effort::Effort;
 pub use json::JsonError;
 pub use unavailable::{Unavailable, UnavailableCause};
 pub use verified::VerifiedDigest;

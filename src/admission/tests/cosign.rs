@@ -1,5 +1,7 @@
 //! Whole reviews of images with cosign signatures, and of policies with two schemes.
 
+use std::sync::atomic::Ordering;
+
 use portreeve_test_support::cosign::{Artifact, Bundle, Image, Key, Layer, Payload, Statement};
 use portreeve_test_support::registry::{Fault as RegistryFault, Registry};
 
@@ -73,28 +75,47 @@ impl Plant {
     }
 }
 
-/// What the signatures of an image cost counts for all images of its workload: each under each key, where they were fetched.
+/// Each verification of a signature under a key counts, for all images of a workload together. Once no more may be made, nobody can
+/// say whether an image is signed. What is remembered costs nothing.
 #[test]
-fn signatures_that_are_verified_count_as_work() {
+fn verifications_of_signatures_have_a_limit() {
     let plant = Plant::new();
     let other = Key::p256();
     plant.push_signed("v1", &plant.key);
-    let bad = plant.push_signed("bad", &Key::p256());
-    let more = Bundle::dsse(&Statement::new(&bad).bytes(), &Key::p256()).bytes();
-    plant.registry.attach(NAME, &bad, &Artifact::bundle(&bad, more));
+    let push_bad = |tag: &str| {
+        let bad = plant.push_signed(tag, &Key::p256());
+        let more = Bundle::dsse(&Statement::new(&bad).bytes(), &Key::p256()).bytes();
+        plant.registry.attach(NAME, &bad, &Artifact::bundle(&bad, more));
+    };
+    push_bad("bad");
+    push_bad("worse");
+    plant.push_signed("v2", &plant.key);
     let signer = |name: &str, key: &Key| json!({ "name": name, "publicKey": key.public_pem() });
     let signers = [signer("release", &plant.key), signer("other", &other)];
     let engine = plant.engine(&json!({ "cosign": { "signers": signers, "threshold": 1 } }));
     let context = PullContext::in_namespace("line-1");
     let workload = Workload::new(&context, Deadline::after(Duration::from_secs(10)), clock::now());
+    let left = || workload.effort().load(Ordering::Relaxed);
+    let evaluate = |tag: &str| engine.evaluator().evaluate_in_turn(&workload, &plant.tagged(tag), WaitNotice::NONE);
     let spent = |tag: &str| {
-        let before = workload.work();
-        let evaluation = engine.evaluator().evaluate_in_turn(&workload, &plant.tagged(tag), WaitNotice::NONE);
-        (evaluation.verdict.word(), workload.work() - before)
+        let before = left();
+        (evaluate(tag).verdict.word(), before - left())
     };
-    assert_eq!(spent("v1"), ("verified", 32 + 2), "one signature, two keys");
-    assert_eq!(spent("v1"), ("verified", 32), "it is known now");
-    assert_eq!(spent("bad"), ("rejected", 32 + 2 * 2), "two signatures, two keys");
+    assert_eq!(spent("v1"), ("verified", 2), "one signature, two keys");
+    assert_eq!(spent("v1"), ("verified", 0), "it is known now");
+    assert_eq!(spent("bad"), ("rejected", 4), "two signatures, two keys");
+    workload.effort().store(3, Ordering::Relaxed);
+    let evaluation = evaluate("worse");
+    let reason = evaluation.verdict.reason().unwrap();
+    assert_eq!((evaluation.verdict.word(), left()), ("unavailable", 0), "{reason}");
+    assert!(reason.contains("more signatures than are verified for one request"), "{reason}");
+    assert_eq!(evaluate("v2").verdict.word(), "unavailable");
+    assert_eq!(evaluate("v1").verdict.word(), "verified", "it is still known");
+    // Another request has its own limit.
+    let again = Workload::new(&context, Deadline::after(Duration::from_secs(10)), clock::now());
+    let verdict = |tag: &str| engine.evaluator().evaluate_in_turn(&again, &plant.tagged(tag), WaitNotice::NONE).verdict;
+    assert_eq!(verdict("worse").word(), "rejected");
+    assert_eq!(verdict("v2").word(), "verified");
 }
 
 #[test]

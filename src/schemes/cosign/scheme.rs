@@ -43,6 +43,7 @@ impl Scheme for Cosign {
         let requirement = sigstore::Requirement {
             threshold: rule.threshold,
             repository: rule.same_repository.then(|| query.image.repository()),
+            effort: query.effort,
             ..sigstore::Requirement::new(&signers, &rule.annotations)
         };
         let when_away = (rule.when_unavailable, rule.max_stale);

@@ -134,6 +134,7 @@ impl Bench {
             is_delegated: false,
             deadline: Deadline::after(ask.wait),
             now: ask.now,
+            effort: portreeve_verify::Effort::UNLIMITED,
             notice: crate::schemes::WaitNotice::NONE,
         };
         self.cosign.verify(ask.rule, &query, trace)

@@ -1,5 +1,6 @@
 //! A signature that a registry or a layout keeps beside an image, of one of the schemes that read registries.
 
+use portreeve_verify::Effort;
 use portreeve_verify::image::Sha256;
 use portreeve_verify::notation::{Envelope, EnvelopeFormat};
 use portreeve_verify::oci::candidates::{bundle_layer, notation_layer};
@@ -94,9 +95,10 @@ impl SignatureForm {
         manifest: &SignatureManifest,
         layer: &Descriptor,
         bytes: Vec<u8>,
+        effort: Effort<'_>,
     ) -> Result<Signature, (&'static str, String)> {
         match (self, EnvelopeFormat::of(&layer.media_type)) {
-            (Self::Envelope, Some(format)) => match Envelope::read(manifest.digest, format, &bytes) {
+            (Self::Envelope, Some(format)) => match Envelope::read(manifest.digest, format, &bytes, effort) {
                 Ok(envelope) => Ok(Signature::Notation(envelope)),
                 Err(error) => Err((error.code(), error.to_string())),
             },

@@ -7,8 +7,8 @@ use super::requirement::Rejection;
 use crate::registry::oci::places::Place;
 use crate::registry::oci::repository::FetchError;
 use crate::schemes::{Finding, Refusal};
-use portreeve_verify::Unavailable;
 use portreeve_verify::image::{Reference, Sha256};
+use portreeve_verify::{Unavailable, UnavailableCause};
 
 /// The most signatures that a message tells of.
 const MAX_TOLD: usize = 4;
@@ -40,6 +40,14 @@ pub(super) fn not_verified(
             named(image, digest)
         );
         return Refusal::Unavailable(Unavailable::new(*cause, message));
+    }
+    if rejection.is_incomplete() {
+        let message = format!(
+            "{} cannot be judged: it has more signatures than are verified for one request, each under each key of the policy; \
+             remove those that nobody needs, name fewer keys, or write fewer images into one workload",
+            named(image, digest)
+        );
+        return Refusal::Unavailable(Unavailable::new(UnavailableCause::OutOfTime, message));
     }
     let place = of_place(place);
     let others: usize = collected.parts().map(|part| part.others).sum();

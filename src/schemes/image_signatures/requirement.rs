@@ -155,6 +155,17 @@ impl<'a> From<SignedImage<'a>> for envelope::SignedImage<'a> {
     }
 }
 
+impl Rejection {
+    /// Was a signature not verified? Then nobody can say whether the image is signed as required.
+    pub(super) fn is_incomplete(&self) -> bool {
+        match self {
+            Self::Cosign(rejection) => rejection.is_incomplete,
+            // An envelope is verified when it is read.
+            Self::Notation(_) => false,
+        }
+    }
+}
+
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

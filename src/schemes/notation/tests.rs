@@ -90,6 +90,7 @@ impl Bench {
             is_delegated: false,
             deadline: Deadline::after(LONG),
             now: Timestamp::from_second(now).unwrap(),
+            effort: portreeve_verify::Effort::UNLIMITED,
             notice: crate::schemes::WaitNotice::NONE,
         };
         self.notation.verify(rule, &query, trace)

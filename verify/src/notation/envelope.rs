@@ -12,6 +12,7 @@ use super::trust_store::TrustStores;
 use super::{cose, jws, subject};
 use crate::crypto::certificate::Validity;
 use crate::crypto::certificate_ref::CertificateRef;
+use crate::effort::Effort;
 use crate::heap_size::{allocation, as_u64, inline_size};
 use crate::image::Sha256;
 use crate::timestamp::{Authority, GenTime, MAX_TOKEN, TimestampError, Token};
@@ -88,13 +89,22 @@ struct Remembered {
     revocation: Vec<(Sha256, Status)>,
 }
 
+/// What one verification takes at most, in units of [`Effort`]: a key on P-384 has the slowest.
+const VERIFICATION: usize = 10;
+/// What the verification of a time stamp takes at most. It is verified later, and once.
+const TIMESTAMP: usize = 100;
 /// The most results of each kind that an envelope remembers.
 const MAX_REMEMBERED: usize = 4;
 
 impl Envelope {
     /// Reads the envelope of the signature manifest with this digest. Verifies its signature under the key of its first
-    /// certificate, and the rules for its chain.
-    pub fn read(manifest: Sha256, format: EnvelopeFormat, bytes: &[u8]) -> Result<Self, NotCounted> {
+    /// certificate, and the rules for its chain, as far as the effort allows.
+    pub fn read(
+        manifest: Sha256,
+        format: EnvelopeFormat,
+        bytes: &[u8],
+        effort: Effort<'_>,
+    ) -> Result<Self, NotCounted> {
         let contents = match format {
             EnvelopeFormat::Jws => jws::read(bytes),
             EnvelopeFormat::Cose => cose::read(bytes),
@@ -105,6 +115,10 @@ impl Envelope {
             return Err(NotCounted::TooLarge { what: "its time stamp", cap: MAX_TOKEN });
         }
         let certificates = read_chain(&chain)?;
+        let time_stamp = if timestamp.is_some() { TIMESTAMP } else { 0 };
+        if !effort.take((1 + certificates.len()) * VERIFICATION + time_stamp) {
+            return Err(NotCounted::NotVerified);
+        }
         let key = chain::check(&certificates)?;
         headers.algorithm.verifies(&key, &signed, &signature)?;
         count_verification();

@@ -14,6 +14,8 @@ const MAX_QUOTED: usize = 120;
 /// Why a signature does not count. `Display` is safe to print, and says what is wrong and, where there is something, what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NotCounted {
+    /// It was not verified: as many signatures have been verified as may be for one request.
+    NotVerified,
     /// It is larger than its cap.
     TooLarge {
         /// Which part.
@@ -146,6 +148,7 @@ impl NotCounted {
             | Self::OtherCase { .. }
             | Self::Critical { .. }
             | Self::Signature => "bad-signature",
+            Self::NotVerified => "not-verified",
             Self::Certificate { .. } => "bad-certificate",
             Self::OtherImage { .. } => "other-image",
             Self::Untrusted { .. } => "untrusted-certificate",
@@ -173,6 +176,7 @@ pub(super) fn time(seconds: i64) -> Timestamp {
 impl fmt::Display for NotCounted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NotVerified => f.write_str("it was not verified, because this request caused too many verifications"),
             Self::TooLarge { what, cap } => write!(f, "{what} is larger than its cap of {cap} bytes"),
             Self::Json { what, error } => write!(f, "{what} is not strict JSON: {error}"),
             Self::Shape(what) => f.write_str(what),

@@ -80,6 +80,15 @@ impl SigstoreKey {
         pem_text("PUBLIC KEY", &self.key.spki())
     }
 
+    /// What a verification takes, in units of [`crate::Effort`]: P-384 is tried with two hashes, and takes ten times as long each time.
+    pub(super) fn units(&self) -> usize {
+        match self.key {
+            PublicKey::P256(_) | PublicKey::Ed25519(_) => 1,
+            PublicKey::Rsa { bits, .. } => 1 + bits / 4096,
+            PublicKey::P384(_) => 20,
+        }
+    }
+
     /// Has this key made the signature over `message`?
     pub(super) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         #[cfg(test)]

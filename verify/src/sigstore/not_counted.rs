@@ -71,6 +71,8 @@ pub enum NotCounted {
     },
     /// The policy requires a log or a certificate, and this is why it does not count.
     Unproven(&'static str),
+    /// It was not verified under all keys: as many signatures have been verified as may be for one request.
+    NotVerified,
     /// It is about another image.
     OtherImage,
     /// It is over the bytes of the image's manifest, which are not at hand.
@@ -139,6 +141,7 @@ impl NotCounted {
             Self::OtherIdentity { .. } => "other-identity",
             Self::UnknownLog { .. } => "unknown-log",
             Self::Unproven(_) => "unproven",
+            Self::NotVerified => "not-verified",
             Self::OtherImage => "other-image",
             Self::NoManifest => "no-manifest",
             Self::OtherKey { .. } | Self::Prehashed { .. } => "other-key",
@@ -183,6 +186,7 @@ impl fmt::Display for NotCounted {
                 "the trusted root of {date} knows no {kind} {id}; if the log is newer than that, carry in a newer trusted_root.json"
             ),
             Self::Unproven(why) => f.write_str(why),
+            Self::NotVerified => f.write_str("it was not verified, because this request caused too many verifications"),
             Self::OtherImage => f.write_str("it is about another image"),
             Self::NoManifest => f.write_str("it is over the bytes of the image's manifest, which are not at hand"),
             Self::OtherKey { hint: None } => f.write_str("another key has made it"),

@@ -26,6 +26,8 @@ pub struct SignatureRejection {
     pub reasons: Vec<(Sha256, NotCounted, usize)>,
     /// How many signatures have other reasons than these.
     pub more: usize,
+    /// Was a signature not verified under all keys? Then nobody can say whether the image is signed as required.
+    pub is_incomplete: bool,
 }
 
 impl SignatureRejection {
@@ -36,8 +38,10 @@ impl SignatureRejection {
         found: usize,
         not_counted: impl Iterator<Item = (Sha256, NotCounted)>,
     ) -> Self {
-        let mut rejection = Self { missing, signed, required, found, reasons: Vec::new(), more: 0 };
+        let mut rejection =
+            Self { missing, signed, required, found, reasons: Vec::new(), more: 0, is_incomplete: false };
         for (manifest, reason) in not_counted {
+            rejection.is_incomplete |= reason == NotCounted::NotVerified;
             let reasons = &mut rejection.reasons;
             if let Some((_, _, times)) = reasons.iter_mut().find(|(at, known, _)| *at == manifest && *known == reason) {
                 *times += 1;

@@ -9,6 +9,7 @@ use super::not_counted::{NotCounted, quoted};
 use super::rejection::{SignatureRejection, names};
 use super::signature::{Proof, Signature, SignatureFormat};
 use super::trusted_root::TrustedRoot;
+use crate::effort::Effort;
 use crate::image::Sha256;
 use crate::verified::VerifiedDigest;
 
@@ -55,6 +56,8 @@ pub struct Requirement<'a> {
     pub log_required: bool,
     /// Must a log have the certificates?
     pub sct_required: bool,
+    /// How many signatures may be verified.
+    pub effort: Effort<'a>,
 }
 
 impl<'a> Requirement<'a> {
@@ -68,6 +71,7 @@ impl<'a> Requirement<'a> {
             trusted_root: None,
             log_required: false,
             sct_required: true,
+            effort: Effort::UNLIMITED,
         }
     }
 }
@@ -157,17 +161,17 @@ impl Requirement<'_> {
     fn is_made_by(&self, image: SignedImage<'_>, signature: &Signature, by: &SignedBy) -> Result<bool, NotCounted> {
         match by {
             SignedBy::Key(key) => {
-                if signature.is_keyless() || !signature.verifies(key, image)? {
+                if signature.is_keyless() || !signature.verifies(key, image, self.effort)? {
                     return Ok(false);
                 }
                 if self.log_required {
-                    signature.proven(Proof::Key(key), self.trusted_root, image)?;
+                    signature.proven(Proof::Key(key), self.trusted_root, image, self.effort)?;
                 }
                 Ok(true)
             }
             SignedBy::Identity(identity) => {
                 let proof = Proof::Certificate { sct_required: self.sct_required };
-                let names = signature.proven(proof, self.trusted_root, image)?;
+                let names = signature.proven(proof, self.trusted_root, image, self.effort)?;
                 Ok(names.is_some_and(|names| identity.matches(&names.issuer, &names.subject)))
             }
         }
@@ -201,7 +205,7 @@ impl Requirement<'_> {
     fn by_nobody(&self, image: SignedImage<'_>, signature: &Signature) -> NotCounted {
         if self.signers.iter().any(|signer| signer.by.identity().is_some()) {
             let proof = Proof::Certificate { sct_required: self.sct_required };
-            if let Ok(Some(names)) = signature.proven(proof, self.trusted_root, image) {
+            if let Ok(Some(names)) = signature.proven(proof, self.trusted_root, image, self.effort) {
                 return NotCounted::OtherIdentity { subject: quoted(&names.subject), issuer: quoted(&names.issuer) };
             }
         } else if signature.is_keyless() {

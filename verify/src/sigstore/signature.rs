@@ -17,6 +17,7 @@ use super::payload;
 use super::requirement::SignedImage;
 use super::trusted_root::TrustedRoot;
 use crate::crypto::algorithm::Hash;
+use crate::effort::Effort;
 use crate::heap_size::{allocation, as_u64, inline_size};
 use crate::image::Sha256;
 use crate::oci::media_type::COSIGN_PAYLOAD;
@@ -32,6 +33,8 @@ const TIMESTAMP: &str = "dev.sigstore.cosign/rfc3161timestamp";
 
 /// The most verdicts under a trusted root that a signature remembers.
 const MAX_PROVEN: usize = 8;
+/// What the verification of a certificate with its chain, its promises and its log entries takes, in units of [`Effort`].
+const PROOF: usize = 200;
 /// The most keys that a signature verifies under and that it remembers. There is hardly more than one.
 const MAX_MADE_BY: usize = 16;
 /// The most keys that a signature does not verify under and that it remembers: more than a policy has.
@@ -224,6 +227,7 @@ impl Signature {
         proof: Proof<'_>,
         root: Option<&TrustedRoot>,
         image: SignedImage<'_>,
+        effort: Effort<'_>,
     ) -> Result<Option<Arc<Names>>, NotCounted> {
         let root =
             root.ok_or(NotCounted::Unproven("the policy has no trusted root, which certificates and logs need"))?;
@@ -236,6 +240,9 @@ impl Signature {
         let lock = || self.proven.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = lock().iter().find(is_this) {
             return known.outcome.clone();
+        }
+        if !effort.take(PROOF) {
+            return Err(NotCounted::NotVerified);
         }
         let message = self.message(image)?;
         let payload = match (&self.format, &self.signed) {
@@ -271,11 +278,20 @@ impl Signature {
     }
 
     /// Does it verify under this key? The image is one that it is about.
-    pub(super) fn verifies(&self, key: &SigstoreKey, image: SignedImage<'_>) -> Result<bool, NotCounted> {
+    pub(super) fn verifies(
+        &self,
+        key: &SigstoreKey,
+        image: SignedImage<'_>,
+        effort: Effort<'_>,
+    ) -> Result<bool, NotCounted> {
         if let Some(verifies) = self.remembered().get(key.id()) {
             return Ok(verifies);
         }
-        let verifies = key.verifies(self.message(image)?, &self.signature);
+        let message = self.message(image)?;
+        if !effort.take(key.units()) {
+            return Err(NotCounted::NotVerified);
+        }
+        let verifies = key.verifies(message, &self.signature);
         self.remembered().put(key.id(), verifies);
         Ok(verifies)
     }

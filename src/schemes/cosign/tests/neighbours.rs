@@ -125,6 +125,7 @@ fn a_silent_registry_holds_up_no_other_one() {
             is_delegated: false,
             deadline: Deadline::after(LONG),
             now: Timestamp::now(),
+            effort: portreeve_verify::Effort::UNLIMITED,
             notice: crate::schemes::WaitNotice::NONE,
         };
         bench.cosign.verify(&rule, &query, &mut Trace::default()).unwrap();

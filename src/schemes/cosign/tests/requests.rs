@@ -185,6 +185,7 @@ fn what_a_warm_lookup_costs() {
             is_delegated: false,
             deadline: Deadline::after(LONG * 10),
             now: Timestamp::now(),
+            effort: portreeve_verify::Effort::UNLIMITED,
             notice: crate::schemes::WaitNotice::NONE,
         };
         let (rounds, began) = (100_000_u32, Instant::now());

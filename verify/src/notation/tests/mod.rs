@@ -14,6 +14,7 @@ mod trust_policy;
 mod trust_store;
 mod vectors;
 
+use crate::Effort;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -41,7 +42,7 @@ fn p256_chain() -> Vec<Certificate> {
 }
 
 fn read(format: EnvelopeFormat, bytes: &[u8]) -> Result<Envelope, NotCounted> {
-    Envelope::read(Sha256::of(b"manifest"), format, bytes)
+    Envelope::read(Sha256::of(b"manifest"), format, bytes, Effort::UNLIMITED)
 }
 
 fn jws(jws: &Jws) -> Result<Envelope, NotCounted> {
