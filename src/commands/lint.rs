@@ -290,7 +290,7 @@ mod tests {
             assert_eq!(configuration(path, &mut out).unwrap(), 1);
             String::from_utf8(out).unwrap()
         };
-        let policy = directory.write("p.yaml", &GOOD.replace("Cluster", ""));
+        let policy = directory.write("p.yaml", GOOD.replace("Cluster", ""));
         let shown = policy.display();
         assert!(
             told(&policy)
