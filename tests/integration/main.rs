@@ -43,6 +43,7 @@ mod words;
 mod https;
 mod mount;
 mod notary;
+mod notation;
 mod pki;
 mod plant;
 mod process;

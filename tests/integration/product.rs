@@ -97,6 +97,11 @@ impl Site {
         self.dir.write(&format!("files/{name}"), content)
     }
 
+    /// The directory with these files.
+    pub(crate) fn files(&self) -> PathBuf {
+        self.dir.path().join("files")
+    }
+
     /// The executable with this site's configuration and an empty environment.
     pub(crate) fn command(&self, subcommand: &str, args: &[&str]) -> Command {
         let config = self.dir.write("portreeve.yaml", self.config.to_string());

@@ -95,11 +95,16 @@ pub(crate) fn policy_for(pattern: &str, trust: Value) -> Value {
 
 /// A ClusterImagePolicy with one pattern and these `cosign` settings.
 pub(crate) fn cosign_policy_for(pattern: &str, cosign: Value) -> Value {
+    policy_of(pattern, json!({ "cosign": cosign }))
+}
+
+/// A ClusterImagePolicy with one pattern and this `policy`.
+pub(crate) fn policy_of(pattern: &str, policy: Value) -> Value {
     json!({
         "apiVersion": "portreeve/v1",
         "kind": "ClusterImagePolicy",
         "metadata": { "name": "plant" },
-        "spec": { "repositories": [{ "name": pattern, "policy": { "cosign": cosign } }] },
+        "spec": { "repositories": [{ "name": pattern, "policy": policy }] },
     })
 }
 
