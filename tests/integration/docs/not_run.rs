@@ -45,6 +45,13 @@ pub(super) const NOT_RUN: &[(&str, &str, &str)] = &[
         "kubectl -n portreeve exec \"$pod\" -- /portreeve doctor || true",
         "it needs a kubelet; tests/integration/doctor/pod.rs runs it as a pod does",
     ),
+    ("docs/notation.md", "notation sign --key release registry.local:9001/plant/plc@sha256:…", PLACEHOLDERS),
+    ("docs/notation.md", "portreeve lint policies/", NAMES),
+    (
+        "docs/notation.md",
+        "portreeve export --config portreeve.yaml --image registry.local:9001/plant/plc:v1 --trust-store ca:plant /media/stick",
+        NAMES,
+    ),
     ("docs/gitops.md", "portreeve check --policies policies/ registry.local:9001/plant/plc:v1", NAMES),
     (
         "docs/gitops.md",
