@@ -58,7 +58,7 @@ impl Plant {
             certificates(&site, name, organisation, algorithm);
         }
         for (store, name) in [("plant", "alice"), ("plant", "rsa")] {
-            let root = std::fs::read_to_string(site.files().join(&format!("{name}/root.pem"))).unwrap();
+            let root = std::fs::read_to_string(site.files().join(format!("{name}/root.pem"))).unwrap();
             site.file(&format!("stores/truststore/x509/ca/{store}/{name}.pem"), &root);
         }
         site.config["notation"] = json!({ "trustStores": site.files().join("stores") });
@@ -100,8 +100,8 @@ impl Plant {
     #[track_caller]
     fn sign(&self, signer: &str, format: &str, options: &[&str], pinned: &str) {
         let mut command = self.notation(&["sign", "--format", format]);
-        command.arg("--key").arg(self.site.files().join(&format!("{signer}/leaf.key")));
-        command.arg("--chain").arg(self.site.files().join(&format!("{signer}/chain.pem"))).args(options).arg(pinned);
+        command.arg("--key").arg(self.site.files().join(format!("{signer}/leaf.key")));
+        command.arg("--chain").arg(self.site.files().join(format!("{signer}/chain.pem"))).args(options).arg(pinned);
         run(&mut command, "").expect(0);
     }
 
@@ -127,7 +127,7 @@ impl Plant {
 /// A root, a leaf under it, and their chain, in a directory of this name.
 fn certificates(site: &Site, name: &str, organisation: &str, option: &str) {
     let algorithm = if option.starts_with("rsa") { "RSA" } else { "EC" };
-    let at = |file: &str| site.files().join(&format!("{name}/{file}")).to_str().unwrap().to_owned();
+    let at = |file: &str| site.files().join(format!("{name}/{file}")).to_str().unwrap().to_owned();
     site.file(&format!("{name}/.keep"), "");
     let config = site.files().join("openssl.cnf").to_str().unwrap().to_owned();
     let openssl = |args: &[&str]| drop(run(Command::new("/usr/bin/openssl").args(args), "").expect(0));
