@@ -127,7 +127,15 @@ fn a_namespaces_own_policies_decide(cluster: &Cluster) {
     assert_eq!(status, Some(DENIED));
     assert!(named(&answers, "line-2").contains(&("Deployment still".to_owned(), false)), "{answers:#?}");
     assert!(answers.iter().any(|answer| answer.to_string().contains("line 2 stands still")), "{answers:#?}");
-    admin.ok(&["delete", "configmap", "portreeve-policies-line-2", "--namespace=portreeve"]);
+    admin.ok(&[
+        "patch",
+        "configmap",
+        "portreeve-policies-line-2",
+        "--namespace=portreeve",
+        "--type=merge",
+        "--patch",
+        "{\"data\":null}",
+    ]);
     admin.ok(&["delete", "deployment", "still", "--namespace=line-2"]);
 }
 
