@@ -2,7 +2,7 @@
 
 use portreeve_verify::Effort;
 use portreeve_verify::image::Sha256;
-use portreeve_verify::notation::{Envelope, EnvelopeFormat};
+use portreeve_verify::notation::{Envelope, EnvelopeFormat, NotCounted};
 use portreeve_verify::oci::candidates::{bundle_layer, notation_layer};
 use portreeve_verify::oci::{Descriptor, OciError, SignatureManifest};
 use portreeve_verify::sigstore;
@@ -25,6 +25,15 @@ pub(crate) enum SignatureForm {
     Bundle,
     /// A referrer with an envelope of Notation.
     Envelope,
+}
+
+/// Why a signature could not be read.
+#[derive(Debug)]
+pub(crate) enum Unread {
+    /// Its data is wrong: a code and a message.
+    Unfit(&'static str, String),
+    /// It was not verified: the request has caused too many verifications, and another one may read it.
+    NotVerified(String),
 }
 
 impl Signature {
@@ -89,23 +98,24 @@ impl SignatureForm {
         }
     }
 
-    /// The signature of a referrer. The bytes are those of this layer. An error is a code and a message.
+    /// The signature of a referrer. The bytes are those of this layer.
     pub(crate) fn read(
         self,
         manifest: &SignatureManifest,
         layer: &Descriptor,
         bytes: Vec<u8>,
         effort: Effort<'_>,
-    ) -> Result<Signature, (&'static str, String)> {
+    ) -> Result<Signature, Unread> {
         match (self, EnvelopeFormat::of(&layer.media_type)) {
             (Self::Envelope, Some(format)) => match Envelope::read(manifest.digest, format, &bytes, effort) {
                 Ok(envelope) => Ok(Signature::Notation(envelope)),
-                Err(error) => Err((error.code(), error.to_string())),
+                Err(error @ NotCounted::NotVerified) => Err(Unread::NotVerified(error.to_string())),
+                Err(error) => Err(Unread::Unfit(error.code(), error.to_string())),
             },
-            (Self::Envelope, None) => Err(("bad-signature", "it is no envelope of Notation".to_owned())),
+            (Self::Envelope, None) => Err(Unread::Unfit("bad-signature", "it is no envelope of Notation".to_owned())),
             (Self::Bundle | Self::Layer, _) => match sigstore::Signature::from_bundle(manifest, bytes) {
                 Ok(signature) => Ok(Signature::Sigstore(signature)),
-                Err(error) => Err((error.code(), error.to_string())),
+                Err(error) => Err(Unread::Unfit(error.code(), error.to_string())),
             },
         }
     }

@@ -12,7 +12,7 @@ use super::memory::{Account, Patience, Taken, as_u64, made, reading};
 use crate::base::side_by_side::{Slot, side_by_side};
 use crate::registry::oci::repository::{FetchError, FetchedSignatures, Repository, Wanted};
 use crate::schemes::Finding;
-use crate::schemes::evidence::{FoundSignature, Signature, SignatureForm};
+use crate::schemes::evidence::{FoundSignature, Signature, SignatureForm, Unread};
 use portreeve_verify::image::Sha256;
 use portreeve_verify::notation::MAX_ENVELOPE;
 use portreeve_verify::oci::candidates::{bundle_candidates, notation_candidates, payload_layers};
@@ -232,9 +232,11 @@ impl Collector<'_> {
         manifest_taken.shrink(made(size));
         let (blob, taken) = self.blob(layer, cap)?;
         let kept: Arc<[u8]> = Arc::from(blob.as_slice());
-        let signature = form.read(&manifest, layer, blob, self.effort).map_err(|(code, message)| match code {
-            "not-verified" => FetchError::Unavailable(Unavailable::new(UnavailableCause::OutOfTime, message)),
-            _ => unfit(code, message),
+        let signature = form.read(&manifest, layer, blob, self.effort).map_err(|unread| match unread {
+            Unread::NotVerified(message) => {
+                FetchError::Unavailable(Unavailable::new(UnavailableCause::OutOfTime, message))
+            }
+            Unread::Unfit(code, message) => unfit(code, message),
         })?;
         taken.keep(kept.len() + heap_size(&signature));
         manifest_taken.keep(bytes.len());

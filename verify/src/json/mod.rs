@@ -35,6 +35,13 @@ pub(crate) struct Allowance<'a> {
     pub(crate) is_late: &'a dyn Fn() -> bool,
 }
 
+impl Allowance<'static> {
+    /// For a text of so many bytes, which its caller has capped, with at most so many values and names.
+    pub(crate) fn of_text(bytes: usize, values: usize) -> Self {
+        Self { values, memory: 4 * bytes + 8 * values, is_late: &|| false }
+    }
+}
+
 /// A JSON text that was read. Values are in the order of the text; each container is followed by its contents.
 pub(crate) struct Document<'a> {
     text: &'a str,

@@ -50,7 +50,5 @@ fn read_json<'a>(bytes: &'a [u8], cap: usize, what: &'static str) -> Result<Docu
     if bytes.len() > cap {
         return Err(NotCounted::TooLarge { what, cap });
     }
-    let memory = 4 * bytes.len() + 8 * MAX_VALUES;
-    let allowance = Allowance { values: MAX_VALUES, memory, is_late: &|| false };
-    Document::read(bytes, allowance).map_err(|error| NotCounted::Json { what, error })
+    Document::read(bytes, Allowance::of_text(bytes.len(), MAX_VALUES)).map_err(|error| NotCounted::Json { what, error })
 }

@@ -111,8 +111,7 @@ impl TrustedRoot {
         if bytes.len() > MAX_TRUSTED_ROOT {
             return Err(TrustedRootError::TooLarge);
         }
-        let memory = 4 * bytes.len() + 8 * MAX_VALUES;
-        let document = Document::read(bytes, Allowance { values: MAX_VALUES, memory, is_late: &|| false });
+        let document = Document::read(bytes, Allowance::of_text(bytes.len(), MAX_VALUES));
         let document = document.map_err(TrustedRootError::Json)?;
         let root = document.root();
         let media_type = root.get("mediaType").and_then(Value::string).unwrap_or_default();
