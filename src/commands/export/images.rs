@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::schemes::image_signatures::Requirement;
 use crate::schemes::image_signatures::export::{Export, ExportRequest, Signatures};
 use crate::schemes::{Refusal, notation};
+use portreeve_verify::Effort;
 use portreeve_verify::image::Reference;
 use portreeve_verify::sigstore;
 use portreeve_verify::text::printable;
@@ -89,7 +90,7 @@ fn export(config: &Config, wanted: &WantedImages, timeout: Duration) -> Result<S
         let rule = notation::Rule::under(&wanted.trust_stores, &wanted.identities, true);
         let rule = Arc::new(rule.map_err(|why| bad("--trust-store", why))?);
         of_notation = evaluator.schemes.notation.required(&rule, clock::now()).map_err(Failed::Refused)?;
-        required.push(Requirement::Notation(&of_notation));
+        required.push(Requirement::Notation(&of_notation, Effort::UNLIMITED));
     }
     let annotations = Default::default();
     if !signers.is_empty() {

@@ -21,7 +21,6 @@ use super::record::{Record, SignatureId};
 use super::sealed::Unusable::{self, Damaged};
 use super::sealed::{sealed_as, unsealed};
 use super::signature::{Signature, SignatureForm};
-use portreeve_verify::Effort;
 use portreeve_verify::heap_size::as_u64;
 use portreeve_verify::image::Sha256;
 use portreeve_verify::oci::candidates::payload_layers;
@@ -150,7 +149,7 @@ impl<'a> ImageFile<'a> {
                     let (_, bytes) = payload.insert(known.unwrap_or_else(|| (id.blob, Arc::from(*blob))));
                     sigstore::Signature::from_layer(&manifest, layer, Arc::clone(bytes)).map(Signature::Sigstore).ok()
                 }
-                form => form.read(&manifest, layer, blob.to_vec(), Effort::UNLIMITED).ok(),
+                form => form.read(&manifest, layer, blob.to_vec()).ok(),
             };
             signatures.push((*id, Arc::new(signature.ok_or(Damaged("a signature in it cannot be read"))?)));
         }

@@ -38,7 +38,7 @@ mod signature;
 mod tag_file;
 
 pub(crate) use record::{FoundSignature, Record};
-pub(crate) use signature::{Signature, SignatureForm, Unread};
+pub(crate) use signature::{Signature, SignatureForm};
 
 /// How often a new time of confirmation alone is written.
 const CONFIRM_EVERY: SignedDuration = SignedDuration::from_secs(60);

@@ -1,6 +1,5 @@
 //! A signature that a registry or a layout keeps beside an image, of one of the schemes that read registries.
 
-use portreeve_verify::Effort;
 use portreeve_verify::image::Sha256;
 use portreeve_verify::notation::{Envelope, EnvelopeFormat, NotCounted};
 use portreeve_verify::oci::candidates::{bundle_layer, notation_layer};
@@ -25,15 +24,6 @@ pub(crate) enum SignatureForm {
     Bundle,
     /// A referrer with an envelope of Notation.
     Envelope,
-}
-
-/// Why a signature could not be read.
-#[derive(Debug)]
-pub(crate) enum Unread {
-    /// Its data is wrong: a code and a message.
-    Unfit(&'static str, String),
-    /// It was not verified: the request has caused too many verifications, and another one may read it.
-    NotVerified(String),
 }
 
 impl Signature {
@@ -104,19 +94,13 @@ impl SignatureForm {
         manifest: &SignatureManifest,
         layer: &Descriptor,
         bytes: Vec<u8>,
-        effort: Effort<'_>,
-    ) -> Result<Signature, Unread> {
+    ) -> Result<Signature, NotCounted> {
         match (self, EnvelopeFormat::of(&layer.media_type)) {
-            (Self::Envelope, Some(format)) => match Envelope::read(manifest.digest, format, &bytes, effort) {
-                Ok(envelope) => Ok(Signature::Notation(envelope)),
-                Err(error @ NotCounted::NotVerified) => Err(Unread::NotVerified(error.to_string())),
-                Err(error) => Err(Unread::Unfit(error.code(), error.to_string())),
-            },
-            (Self::Envelope, None) => Err(Unread::Unfit("bad-signature", "it is no envelope of Notation".to_owned())),
-            (Self::Bundle | Self::Layer, _) => match sigstore::Signature::from_bundle(manifest, bytes) {
-                Ok(signature) => Ok(Signature::Sigstore(signature)),
-                Err(error) => Err(Unread::Unfit(error.code(), error.to_string())),
-            },
+            (Self::Envelope, Some(format)) => Envelope::read(manifest.digest, format, &bytes).map(Signature::Notation),
+            (Self::Envelope, None) => Err(NotCounted::Shape("it is no envelope of Notation")),
+            (Self::Bundle | Self::Layer, _) => {
+                sigstore::Signature::from_bundle(manifest, bytes).map(Signature::Sigstore)
+            }
         }
     }
 

@@ -12,7 +12,8 @@ use super::memory::{Account, Patience, Taken, as_u64, made, reading};
 use crate::base::side_by_side::{Slot, side_by_side};
 use crate::registry::oci::repository::{FetchError, FetchedSignatures, Repository, Wanted};
 use crate::schemes::Finding;
-use crate::schemes::evidence::{FoundSignature, Signature, SignatureForm, Unread};
+use crate::schemes::evidence::{FoundSignature, Signature, SignatureForm};
+use portreeve_verify::Unavailable;
 use portreeve_verify::image::Sha256;
 use portreeve_verify::notation::MAX_ENVELOPE;
 use portreeve_verify::oci::candidates::{bundle_candidates, notation_candidates, payload_layers};
@@ -20,7 +21,6 @@ use portreeve_verify::oci::{
     Descriptor, MAX_CANDIDATES, MAX_REFERRERS, MAX_SIGNATURE_MANIFEST, OciError, signatures_tag,
 };
 use portreeve_verify::sigstore::{self, MAX_BUNDLE, MAX_PAYLOAD};
-use portreeve_verify::{Effort, Unavailable, UnavailableCause};
 
 /// The most threads that fetch for one image.
 const THREADS: usize = 4;
@@ -38,8 +38,6 @@ pub(super) struct Collector<'a> {
     /// The memory.
     pub(super) account: &'a Account,
     pub(super) patience: Patience<'a>,
-    /// How many signatures may be verified.
-    pub(super) effort: Effort<'a>,
 }
 
 /// A candidate that is to be fetched.
@@ -232,12 +230,7 @@ impl Collector<'_> {
         manifest_taken.shrink(made(size));
         let (blob, taken) = self.blob(layer, cap)?;
         let kept: Arc<[u8]> = Arc::from(blob.as_slice());
-        let signature = form.read(&manifest, layer, blob, self.effort).map_err(|unread| match unread {
-            Unread::NotVerified(message) => {
-                FetchError::Unavailable(Unavailable::new(UnavailableCause::OutOfTime, message))
-            }
-            Unread::Unfit(code, message) => unfit(code, message),
-        })?;
+        let signature = form.read(&manifest, layer, blob).map_err(|error| unfit(error.code(), error.to_string()))?;
         taken.keep(kept.len() + heap_size(&signature));
         manifest_taken.keep(bytes.len());
         Ok(FoundSignature {

@@ -95,7 +95,6 @@ impl ImageSignatures {
                 kind: required.kind(),
                 account: &account,
                 patience: Patience { deadline, tell: &|| {} },
-                effort: portreeve_verify::Effort::UNLIMITED,
             };
             add(&mut export, &collector, required, reference, signature_place)?;
         }

@@ -267,8 +267,8 @@ impl Lookup<'_> {
     ) -> Result<Arc<Collected>, FetchError> {
         while !self.is_enough(&collected) {
             let mut next = Collected::clone(&collected);
-            let (image, account, effort) = (collected.image.digest, &*collected.account, self.query.effort);
-            let collector = Collector { repository, image, kind, account, patience, effort };
+            let (image, account) = (collected.image.digest, &*collected.account);
+            let collector = Collector { repository, image, kind, account, patience };
             match &collected.referrers {
                 None => next.referrers = Some(Arc::new(collector.referrers().map_err(FetchError::Unavailable)?)),
                 Some(referrers) => next.tags = Some(Arc::new(collector.tags(referrers))),

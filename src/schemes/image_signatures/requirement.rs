@@ -9,7 +9,7 @@ use crate::schemes::{Finding, cosign, notation};
 use portreeve_verify::image::Sha256;
 use portreeve_verify::oci::{Image, MAX_CANDIDATES};
 use portreeve_verify::sigstore::{self, SignatureRejection};
-use portreeve_verify::{VerifiedDigest, notation as envelope};
+use portreeve_verify::{Effort, VerifiedDigest, notation as envelope};
 
 /// The image that signatures are to be about.
 #[derive(Clone, Copy)]
@@ -23,7 +23,7 @@ pub(in crate::schemes) struct SignedImage<'a> {
 #[derive(Clone, Copy)]
 pub(crate) enum Requirement<'a> {
     Cosign(sigstore::Requirement<'a>),
-    Notation(&'a notation::Required),
+    Notation(&'a notation::Required, Effort<'a>),
 }
 
 /// The same, for messages and for people after the request.
@@ -51,7 +51,7 @@ impl Requirement<'_> {
     pub(super) fn kind(&self) -> Kind {
         match self {
             Self::Cosign(_) => Kind::Cosign,
-            Self::Notation(_) => Kind::Notation,
+            Self::Notation(..) => Kind::Notation,
         }
     }
 
@@ -69,10 +69,10 @@ impl Requirement<'_> {
                 let accepted = requirement.verify(of.into(), &own).map_err(Rejection::Cosign)?;
                 Ok(Accepted { digest: accepted.digest, signers: accepted.signers })
             }
-            Self::Notation(required) => {
+            Self::Notation(required, effort) => {
                 let mut own = Vec::with_capacity(most);
                 own.extend(signatures.filter_map(Signature::notation));
-                let accepted = required.as_ref().verify(of.into(), &own, required.now);
+                let accepted = required.as_ref(*effort).verify(of.into(), &own, required.now);
                 let accepted = accepted.map_err(Rejection::Notation)?;
                 Ok(Accepted { digest: accepted.digest, signers: accepted.signers })
             }
@@ -85,10 +85,10 @@ impl Requirement<'_> {
             (Self::Cosign(requirement), Signature::Sigstore(signature)) => {
                 requirement.signers_of(of.into(), signature).is_ok()
             }
-            (Self::Notation(required), Signature::Notation(envelope)) => {
-                required.as_ref().signer_of(of.into(), envelope, required.now).is_ok()
+            (Self::Notation(required, effort), Signature::Notation(envelope)) => {
+                required.as_ref(*effort).signer_of(of.into(), envelope, required.now).is_ok()
             }
-            (Self::Cosign(_), Signature::Notation(_)) | (Self::Notation(_), Signature::Sigstore(_)) => false,
+            (Self::Cosign(_), Signature::Notation(_)) | (Self::Notation(..), Signature::Sigstore(_)) => false,
         }
     }
 
@@ -106,13 +106,13 @@ impl Requirement<'_> {
                     Err(why) => (Vec::new(), Some(why.to_string())),
                 }
             }
-            (Self::Notation(required), Signature::Notation(envelope)) => {
-                match required.as_ref().signer_of(of.into(), envelope, required.now) {
+            (Self::Notation(required, effort), Signature::Notation(envelope)) => {
+                match required.as_ref(*effort).signer_of(of.into(), envelope, required.now) {
                     Ok(signer) => (vec![signer], None),
                     Err(why) => (Vec::new(), Some(why.to_string())),
                 }
             }
-            (Self::Cosign(_), Signature::Notation(_)) | (Self::Notation(_), Signature::Sigstore(_)) => return None,
+            (Self::Cosign(_), Signature::Notation(_)) | (Self::Notation(..), Signature::Sigstore(_)) => return None,
         };
         Some(Finding { signature: format!("{kind} in {}", signature.manifest()), signers, passed_over })
     }
@@ -121,7 +121,7 @@ impl Requirement<'_> {
     pub(super) fn id(&self) -> Sha256 {
         match self {
             Self::Cosign(requirement) => cosign::required::id(requirement),
-            Self::Notation(required) => required.id(),
+            Self::Notation(required, _) => required.id(),
         }
     }
 
@@ -129,7 +129,7 @@ impl Requirement<'_> {
     pub(super) fn to_required(self) -> Required {
         match self {
             Self::Cosign(requirement) => Required::Cosign(cosign::Required::from(requirement)),
-            Self::Notation(required) => Required::Notation(required.clone()),
+            Self::Notation(required, _) => Required::Notation(required.clone()),
         }
     }
 }
@@ -138,7 +138,7 @@ impl Required {
     pub(super) fn as_ref(&self) -> Requirement<'_> {
         match self {
             Self::Cosign(required) => Requirement::Cosign(required.as_ref()),
-            Self::Notation(required) => Requirement::Notation(required),
+            Self::Notation(required) => Requirement::Notation(required, Effort::UNLIMITED),
         }
     }
 }
@@ -159,9 +159,8 @@ impl Rejection {
     /// Was a signature not verified? Then nobody can say whether the image is signed as required.
     pub(super) fn is_incomplete(&self) -> bool {
         match self {
-            Self::Cosign(rejection) => rejection.is_incomplete,
-            // An envelope is verified when it is read.
-            Self::Notation(_) => false,
+            Self::Cosign(rejection) => rejection.reasons.is_incomplete,
+            Self::Notation(rejection) => rejection.reasons.is_incomplete,
         }
     }
 }

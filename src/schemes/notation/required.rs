@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::rule::Rule;
 use super::stores::Stores;
+use portreeve_verify::Effort;
 use portreeve_verify::image::Sha256;
 use portreeve_verify::notation::{Requirement, Revocation, TrustStores};
 
@@ -21,7 +22,7 @@ pub(crate) struct Required {
 }
 
 impl Required {
-    pub(in crate::schemes) fn as_ref(&self) -> Requirement<'_> {
+    pub(in crate::schemes) fn as_ref<'a>(&'a self, effort: Effort<'a>) -> Requirement<'a> {
         Requirement {
             stores: &self.trusted,
             identities: &self.rule.identities,
@@ -31,6 +32,7 @@ impl Required {
                 false => Revocation::Strict(self.stores.revocation()),
             },
             metadata: &self.rule.metadata,
+            effort,
         }
     }
 

@@ -53,7 +53,7 @@ impl Scheme for Notation {
         let begun = self.images.begin(query, "Notation", trace)?;
         let required = self.required(rule, query.now)?;
         let when_away = (rule.when_unavailable, rule.max_stale);
-        self.images.verify(&begun, Requirement::Notation(&required), when_away, query, trace)
+        self.images.verify(&begun, Requirement::Notation(&required, query.effort), when_away, query, trace)
     }
 }
 

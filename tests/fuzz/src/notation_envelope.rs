@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 use jiff::Timestamp;
 use portreeve_test_support::notation::{Certificate, Cose, Jws, Kind, Spec};
+use portreeve_verify::Effort;
 use portreeve_verify::image::Sha256;
 use portreeve_verify::notation::{
     Envelope, EnvelopeFormat, Identity, MAX_ENVELOPE, NotCounted, Requirement, Revocation, SignedImage, TrustStores,
@@ -68,7 +69,9 @@ fn signer() -> &'static [Certificate] {
 }
 
 fn read(format: EnvelopeFormat, bytes: &[u8]) -> Result<Envelope, NotCounted> {
-    Envelope::read(Sha256::of(b"manifest"), format, bytes, portreeve_verify::Effort::UNLIMITED)
+    let envelope = Envelope::read(Sha256::of(b"manifest"), format, bytes)?;
+    envelope.verify(Effort::UNLIMITED)?;
+    Ok(envelope)
 }
 
 /// Is it about the image, and by the signer?
@@ -83,6 +86,7 @@ fn counts(envelope: &Envelope) -> bool {
         after_cert_expiry_only: false,
         revocation: Revocation::Skip,
         metadata: &metadata,
+        effort: Effort::UNLIMITED,
     };
     let image = SignedImage {
         digest: Sha256::of(IMAGE),

@@ -1,11 +1,11 @@
 //! The rules for an envelope's chain of certificates that do not depend on the time or on a policy
 //! (signature-specification.md, "Certificate requirements"): leaf first, to a self-signed root, in order, and nothing else.
 
-use super::not_counted::NotCounted;
 use super::subject;
 use crate::crypto::certificate_ref::CertificateRef;
 use crate::crypto::extension::{BASIC_CONSTRAINTS, EXTENDED_KEY_USAGE, KEY_USAGE, KeyUsage, SUBJECT_ALT_NAME, purpose};
 use crate::crypto::public_key::{PublicKey, unsupported_kind};
+use crate::not_counted::NotCounted;
 
 /// The most certificates of a chain.
 pub(super) const MAX_CHAIN: usize = 10;
@@ -29,7 +29,7 @@ const FORBIDDEN_PURPOSES: [&[u8]; 5] = [
 pub(super) fn check(chain: &[CertificateRef<'_>]) -> Result<PublicKey, NotCounted> {
     let broken = |place: usize, what| {
         let subject = chain.get(place).map(|certificate| subject::printable(certificate.subject));
-        Err(NotCounted::Certificate { subject: subject.unwrap_or_default(), place: place + 1, what })
+        Err(NotCounted::BadCertificate { subject: subject.unwrap_or_default(), place: place + 1, what })
     };
     for (place, certificate) in chain.iter().enumerate() {
         if let Err(what) = check_any(certificate) {

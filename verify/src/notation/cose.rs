@@ -6,7 +6,7 @@ use super::envelope::Contents;
 use super::headers::{
     AUTHENTIC_SIGNING_TIME, EXPIRY, PLUGIN, PLUGIN_VERSION, Protected, SIGNING_SCHEME, SIGNING_TIME, TIMESTAMP,
 };
-use super::not_counted::{NotCounted, quoted};
+use crate::not_counted::{NotCounted, quoted};
 
 /// The tag of a `COSE_Sign1`.
 const SIGN1: u64 = 18;

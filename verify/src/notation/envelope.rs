@@ -1,13 +1,13 @@
-//! One signature of an image: read, and verified under the key of its own first certificate.
+//! One signature of an image: read, and once it is needed, verified under the key of its own first certificate.
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::chain::{self, MAX_CHAIN};
-use super::headers::{Headers, Scheme};
-use super::not_counted::NotCounted;
+use super::headers::{Algorithm, Headers, Scheme};
 use super::payload::Payload;
 use super::revocation::{Listed, RevocationLists, Status};
+use super::revocation_list::is_revocable;
 use super::trust_store::TrustStores;
 use super::{cose, jws, subject};
 use crate::crypto::certificate::Validity;
@@ -15,6 +15,7 @@ use crate::crypto::certificate_ref::CertificateRef;
 use crate::effort::Effort;
 use crate::heap_size::{allocation, as_u64, inline_size};
 use crate::image::Sha256;
+use crate::not_counted::NotCounted;
 use crate::timestamp::{Authority, GenTime, MAX_TOKEN, TimestampError, Token};
 
 /// The format of an envelope.
@@ -58,10 +59,11 @@ pub(super) struct Contents {
     pub(super) timestamp: Option<Vec<u8>>,
 }
 
-/// A signature whose own signature and whose chain are sound. Whether anybody trusts it is decided by
+/// A signature whose form is checked. Whether it is genuine and whether anybody trusts it is decided by
 /// [`super::Requirement::verify`].
 ///
-/// It remembers what was verified of its time stamp by which trust store, and what which revocation lists say of its chain.
+/// It remembers whether its own signature and its chain are sound, what was verified of its time stamp by which trust store, and
+/// what which revocation lists say of its chain.
 #[derive(Debug)]
 pub struct Envelope {
     manifest: Sha256,
@@ -77,34 +79,34 @@ pub struct Envelope {
     signer: String,
     /// The attributes of the signer's subject; `None` if they are ambiguous.
     pub(super) attributes: Option<Vec<(&'static str, Box<str>)>>,
+    algorithm: Algorithm,
+    /// The bytes that the signature is over.
+    signed: Vec<u8>,
     signature: Vec<u8>,
     timestamp: Option<Vec<u8>>,
     remembered: Mutex<Remembered>,
 }
 
-/// Results that depend on the content of a trust store or of revocation lists, by the hash of that content.
+/// What was verified, with success or without.
 #[derive(Debug, Default)]
 struct Remembered {
+    /// Are the signature and the chain sound?
+    own: Option<Result<(), NotCounted>>,
+    /// By the hash of the content of trust stores or of revocation lists.
     timestamps: Vec<(Sha256, Result<GenTime, TimestampError>)>,
     revocation: Vec<(Sha256, Status)>,
 }
 
 /// What one verification takes at most, in units of [`Effort`]: a key on P-384 has the slowest.
 const VERIFICATION: usize = 10;
-/// What the verification of a time stamp takes at most. It is verified later, and once.
+/// What the verification of a time stamp takes at most.
 const TIMESTAMP: usize = 100;
 /// The most results of each kind that an envelope remembers.
 const MAX_REMEMBERED: usize = 4;
 
 impl Envelope {
-    /// Reads the envelope of the signature manifest with this digest. Verifies its signature under the key of its first
-    /// certificate, and the rules for its chain, as far as the effort allows.
-    pub fn read(
-        manifest: Sha256,
-        format: EnvelopeFormat,
-        bytes: &[u8],
-        effort: Effort<'_>,
-    ) -> Result<Self, NotCounted> {
+    /// Reads the envelope of the signature manifest with this digest. Nothing is verified yet.
+    pub fn read(manifest: Sha256, format: EnvelopeFormat, bytes: &[u8]) -> Result<Self, NotCounted> {
         let contents = match format {
             EnvelopeFormat::Jws => jws::read(bytes),
             EnvelopeFormat::Cose => cose::read(bytes),
@@ -115,13 +117,6 @@ impl Envelope {
             return Err(NotCounted::TooLarge { what: "its time stamp", cap: MAX_TOKEN });
         }
         let certificates = read_chain(&chain)?;
-        let time_stamp = if timestamp.is_some() { TIMESTAMP } else { 0 };
-        if !effort.take((1 + certificates.len()) * VERIFICATION + time_stamp) {
-            return Err(NotCounted::NotVerified);
-        }
-        let key = chain::check(&certificates)?;
-        headers.algorithm.verifies(&key, &signed, &signature)?;
-        count_verification();
         let Some(leaf) = certificates.first() else { return Err(NotCounted::Shape("it has no certificate")) };
         let (signer, attributes) = (subject::printable(leaf.subject), subject::attributes(leaf.subject));
         let validity = certificates.iter().map(|certificate| certificate.validity).collect();
@@ -136,6 +131,8 @@ impl Envelope {
             validity,
             signer,
             attributes,
+            algorithm: headers.algorithm,
+            signed,
             signature,
             timestamp,
             remembered: Mutex::default(),
@@ -180,33 +177,62 @@ impl Envelope {
             + chain.sum::<u64>()
             + attributes.sum::<u64>()
             + allocation(self.signer.capacity())
+            + allocation(self.signed.capacity())
             + allocation(self.signature.capacity())
             + allocation(self.timestamp.as_ref().map_or(0, Vec::capacity))
             + as_u64(MAX_REMEMBERED) * remembered
     }
 
-    /// The time of its time stamp, by the authorities in the stores of the type `tsa`. `None` if it has no time stamp.
-    pub(super) fn timestamp(&self, stores: &TrustStores) -> Option<Result<GenTime, TimestampError>> {
-        let token = self.timestamp.as_ref()?;
-        let (anchors, id) = stores.tsa().zip(stores.tsa_id())?;
-        if let Some((_, known)) = self.remembered().timestamps.iter().find(|(known, _)| *known == id) {
-            return Some(*known);
+    /// Has the key of its first certificate made it, and is its chain sound? The rules for a chain that are checked here depend
+    /// neither on the time nor on a policy. Whether anybody trusts the chain is another question.
+    pub fn verify(&self, effort: Effort<'_>) -> Result<(), NotCounted> {
+        if let Some(known) = &self.remembered().own {
+            return known.clone();
         }
-        count_verification();
-        let authority = Authority { anchors, intermediates: &[] };
-        let result = Token::read(token).and_then(|token| token.verify(&self.signature, &authority));
-        keep(&mut self.remembered().timestamps, id, result);
-        Some(result)
+        take(effort, (1 + self.chain.len()) * VERIFICATION)?;
+        let result = read_chain(&self.chain).and_then(|certificates| {
+            let key = chain::check(&certificates)?;
+            self.algorithm.verifies(&key, &self.signed, &self.signature)
+        });
+        self.remembered().own = Some(result.clone());
+        result
+    }
+
+    /// The time of its time stamp, by the authorities in the stores of the type `tsa`.
+    pub(super) fn timestamp(&self, stores: &TrustStores, effort: Effort<'_>) -> Result<GenTime, NotCounted> {
+        let (Some(token), Some((anchors, id))) = (&self.timestamp, stores.tsa().zip(stores.tsa_id())) else {
+            return Err(NotCounted::NoTimestamp);
+        };
+        let known = self.remembered().timestamps.iter().find(|(known, _)| *known == id).map(|(_, known)| *known);
+        let result = match known {
+            Some(known) => known,
+            None => {
+                take(effort, TIMESTAMP)?;
+                let authority = Authority { anchors, intermediates: &[] };
+                let result = Token::read(token).and_then(|token| token.verify(&self.signature, &authority));
+                keep(&mut self.remembered().timestamps, id, result);
+                result
+            }
+        };
+        result.map_err(NotCounted::Timestamp)
     }
 
     /// Is no certificate of its chain revoked now, by these lists?
-    pub(super) fn check_revocation(&self, lists: &RevocationLists, now: i64) -> Result<(), NotCounted> {
+    pub(super) fn check_revocation(
+        &self,
+        lists: &RevocationLists,
+        now: i64,
+        effort: Effort<'_>,
+    ) -> Result<(), NotCounted> {
         let id = lists.id();
         if let Some((_, known)) = self.remembered().revocation.iter().find(|(known, _)| *known == id) {
             return known.check(&self.chain, now);
         }
-        count_verification();
-        let status = lists.status(&read_chain(&self.chain)?);
+        let certificates = read_chain(&self.chain)?;
+        if certificates.iter().any(is_revocable) {
+            take(effort, certificates.len() * VERIFICATION)?;
+        }
+        let status = lists.status(&certificates);
         let result = status.check(&self.chain, now);
         keep(&mut self.remembered().revocation, id, status);
         result
@@ -242,8 +268,12 @@ thread_local! {
     pub(super) static VERIFICATIONS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
-/// For the tests of what is remembered.
-fn count_verification() {
+/// Takes units before a verification.
+fn take(effort: Effort<'_>, units: usize) -> Result<(), NotCounted> {
+    if !effort.take(units) {
+        return Err(NotCounted::NotVerified);
+    }
     #[cfg(test)]
     VERIFICATIONS.with(|count| count.set(count.get() + 1));
+    Ok(())
 }

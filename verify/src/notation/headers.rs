@@ -1,8 +1,8 @@
 //! The protected headers, of either format: what the signer says of the signature (signature-specification.md, "Signed
 //! attributes").
 
-use super::not_counted::{NotCounted, quoted};
 use crate::crypto::public_key::{PublicKey, SignatureAlgorithm};
+use crate::not_counted::{NotCounted, quoted};
 
 pub(super) const CONTENT_TYPE: &str = "application/vnd.cncf.notary.payload.v1+json";
 

@@ -4,8 +4,8 @@
 
 use std::fmt;
 
-use super::not_counted::quoted;
 use super::subject::short_name;
+use crate::not_counted::quoted;
 
 const PREFIX: &str = "x509.subject:";
 /// The attributes that each identity must have (trust-store-trust-policy.md, "Trusted Identities Constraints").

@@ -8,9 +8,9 @@ use super::headers::{
     AUTHENTIC_SIGNING_TIME, EXPIRY, PLUGIN, PLUGIN_VERSION, Protected, SIGNING_AGENT, SIGNING_SCHEME, SIGNING_TIME,
     TIMESTAMP,
 };
-use super::not_counted::NotCounted;
 use super::{MAX_ENVELOPE, check_names, read_json};
 use crate::json::Value;
+use crate::not_counted::NotCounted;
 use crate::tuf::time::rfc3339;
 
 const MEMBERS: [&str; 4] = ["header", "payload", "protected", "signature"];

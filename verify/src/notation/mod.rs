@@ -2,8 +2,9 @@
 //! against trust stores and identities.
 //!
 //! A signature is over a manifest's digest, media type and size. It says nothing about tags and repositories. An envelope is
-//! read by a strict reader, and its own signature and the rules for its chain that do not depend on the time are checked once,
-//! when it is read. Dates, anchors, identities, expiry and metadata are compared anew for each image.
+//! read by a strict reader. Once a certificate of its chain is one that a policy trusts, its own signature and the rules for its
+//! chain that do not depend on the time are checked, once. Dates, anchors, identities, expiry and metadata are compared anew
+//! for each image.
 //!
 //! What is never done here: no request for OCSP or for a revocation list, no plug-ins, and no certificate is trusted because
 //! an envelope has it.
@@ -15,7 +16,6 @@ mod envelope;
 mod headers;
 mod identity;
 mod jws;
-mod not_counted;
 mod payload;
 mod rejection;
 mod requirement;
@@ -27,9 +27,9 @@ mod tests;
 mod trust_policy;
 mod trust_store;
 
+pub use crate::not_counted::{NotCounted, SignedTime};
 pub use envelope::{Envelope, EnvelopeFormat};
 pub use identity::{Identity, IdentityError};
-pub use not_counted::{NotCounted, SignedTime};
 pub use rejection::Rejection;
 pub use requirement::{Accepted, Requirement, SignedImage};
 pub use revocation::{Revocation, RevocationError, RevocationLists};

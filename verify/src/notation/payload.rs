@@ -1,10 +1,10 @@
 //! The payload: which image was signed, with which metadata.
 
-use super::not_counted::NotCounted;
 use super::{MAX_ENVELOPE, check_names, read_json};
 use crate::heap_size::{allocation, as_u64, inline_size};
 use crate::image::{Digest, Sha256};
 use crate::json::Value;
+use crate::not_counted::NotCounted;
 
 /// The most fields of metadata.
 const MAX_METADATA: usize = 256;

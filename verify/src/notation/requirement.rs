@@ -7,14 +7,15 @@ use jiff::Timestamp;
 use super::envelope::Envelope;
 use super::headers::Scheme;
 use super::identity::Identity;
-use super::not_counted::{NotCounted, SignedTime, quoted};
 use super::rejection::Rejection;
 use super::revocation::Revocation;
 use super::subject;
 use super::trust_store::TrustStores;
 use crate::crypto::certificate::Validity;
 use crate::crypto::certificate_ref::CertificateRef;
+use crate::effort::Effort;
 use crate::image::Sha256;
+use crate::not_counted::{NotCounted, SignedTime, quoted};
 use crate::verified::VerifiedDigest;
 
 /// The image that signatures are to be about. All three must equal what is signed (CVE-2023-33959).
@@ -41,6 +42,8 @@ pub struct Requirement<'a> {
     pub revocation: Revocation<'a>,
     /// Metadata that the signature must have signed.
     pub metadata: &'a BTreeMap<String, String>,
+    /// How many signatures may be verified.
+    pub effort: Effort<'a>,
 }
 
 /// The image is signed as required.
@@ -66,7 +69,7 @@ impl Requirement<'_> {
             match self.signer_of(image, envelope, now) {
                 Ok(signer) if signers.contains(&signer) => {}
                 Ok(signer) => signers.push(signer),
-                Err(reason) => rejection.add(envelope.manifest(), reason),
+                Err(reason) => rejection.reasons.add(envelope.manifest(), reason),
             }
         }
         if signers.is_empty() {
@@ -88,15 +91,16 @@ impl Requirement<'_> {
         if !envelope.chain.iter().any(|certificate| anchors.contains(certificate)) {
             return Err(NotCounted::Untrusted { signer: signer(), store });
         }
+        envelope.verify(self.effort)?;
         if !self.identities.iter().any(|identity| identity.is_met_by(envelope.attributes.as_deref())) {
-            return Err(NotCounted::OtherIdentity { signer: signer() });
+            return Err(NotCounted::UntrustedIdentity { signer: signer() });
         }
         if let Some(at) = envelope.expires().filter(|at| now >= *at) {
             return Err(NotCounted::Expired { at });
         }
         self.check_dates(envelope, now)?;
         if let Revocation::Strict(lists) = self.revocation {
-            envelope.check_revocation(lists, now)?;
+            envelope.check_revocation(lists, now, self.effort)?;
         }
         for (name, required) in self.metadata {
             let found = envelope.payload.metadata(name);
@@ -120,11 +124,8 @@ impl Requirement<'_> {
         if self.stores.tsa().is_none() || self.after_cert_expiry_only && in_date_now.is_ok() {
             return in_date_now;
         }
-        match envelope.timestamp(self.stores) {
-            None => Err(NotCounted::NoTimestamp),
-            Some(Err(error)) => Err(NotCounted::Timestamp(error)),
-            Some(Ok(time)) => in_date(envelope, time.earliest, time.latest, SignedTime::Timestamp),
-        }
+        let time = envelope.timestamp(self.stores, self.effort)?;
+        in_date(envelope, time.earliest, time.latest, SignedTime::Timestamp)
     }
 }
 

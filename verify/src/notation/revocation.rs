@@ -6,12 +6,12 @@
 use std::fmt;
 
 use super::MAX_REVOCATION_LIST;
-use super::not_counted::NotCounted;
 use super::revocation_list::{RevocationList, is_revocable};
 use super::subject;
 use crate::crypto::certificate_ref::CertificateRef;
 use crate::crypto::pem::pem_blocks;
 use crate::image::Sha256;
+use crate::not_counted::NotCounted;
 
 /// The most lists.
 const MAX_LISTS: usize = 256;

@@ -1,7 +1,7 @@
 //! A certificate's subject, as text (RFC 4514) and by its attributes.
 
-use super::not_counted::quoted;
 use crate::crypto::name::{Name, NameAttribute};
+use crate::not_counted::quoted;
 
 /// The attributes that have a short name (RFC 4514 §3, and those that Go and OpenSSL write).
 const SHORT_NAMES: [(&[u8], &str); 11] = [

@@ -4,9 +4,9 @@
 use std::fmt;
 
 use super::identity::{Identity, IdentityError};
-use super::not_counted::quoted;
 use super::read_json;
 use crate::json::Value;
+use crate::not_counted::quoted;
 use crate::text::is_folded;
 
 /// The largest file, in bytes.

@@ -10,11 +10,11 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::claim::Claim;
 use super::material::{Source, there as member};
-use super::not_counted::NotCounted;
 use super::{MAX_BUNDLE, read_json, statement};
 use crate::crypto::algorithm::Hash;
 use crate::image::Sha256;
 use crate::json::Value;
+use crate::not_counted::NotCounted;
 
 /// `mediaType`, of all versions that are read.
 const MEDIA_TYPES: [&str; 4] = [

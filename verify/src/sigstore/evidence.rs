@@ -4,10 +4,10 @@ use super::entry::{self, Signed};
 use super::fulcio::{self, Names};
 use super::key::SigstoreKey;
 use super::material::{Material, Source};
-use super::not_counted::NotCounted;
 use super::sct;
 use super::trusted_root::TrustedRoot;
 use crate::crypto::certificate_ref::CertificateRef;
+use crate::not_counted::NotCounted;
 use crate::timestamp::{Authority, GenTime, Token};
 
 /// A signature and what it is over.

@@ -4,11 +4,11 @@
 use pki_types::{CertificateDer, UnixTime};
 use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage as Usage, VerifiedPath, anchor_from_trusted_cert};
 
-use super::not_counted::NotCounted;
 use super::trusted_root::{Chain, TrustedRoot};
 use crate::crypto::certificate_ref::CertificateRef;
 use crate::crypto::der::{Reader, tag};
 use crate::crypto::extension::{GeneralName, KeyUsage, purpose};
+use crate::not_counted::NotCounted;
 
 /// 1.3.6.1.4.1.57264.1.1, the issuer as raw bytes.
 const OLD_ISSUER: &[u8] = &[0x2b, 6, 1, 4, 1, 0x83, 0xbf, 0x30, 1, 1];

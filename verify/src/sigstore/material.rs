@@ -6,11 +6,11 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::checkpoint::{MAX_CHECKPOINT, decimal};
 use super::merkle::{Hash, MAX_PROOF};
-use super::not_counted::NotCounted;
 use super::{MAX_BUNDLE, read_json};
 use crate::crypto::pem::pem_blocks;
 use crate::heap_size::allocation;
 use crate::json::Value;
+use crate::not_counted::NotCounted;
 
 /// The most entries of logs, and the most time stamps (SCHEMES.md, row 91).
 const MAX_EVIDENCE: usize = 32;

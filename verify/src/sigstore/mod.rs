@@ -17,7 +17,6 @@ mod identity;
 mod key;
 mod material;
 mod merkle;
-mod not_counted;
 mod payload;
 mod rejection;
 mod requirement;
@@ -28,9 +27,9 @@ mod statement;
 mod tests;
 mod trusted_root;
 
+pub use crate::not_counted::NotCounted;
 pub use identity::{Identity, IdentityError, SignedBy};
 pub use key::{SigstoreKey, SigstoreKeyError};
-pub use not_counted::NotCounted;
 pub use rejection::SignatureRejection;
 pub use requirement::{Accepted, Requirement, SignedImage, Signer};
 pub use signature::{Signature, SignatureFormat};

@@ -4,10 +4,10 @@
 //! told another digest than the next reader.
 
 use super::claim::Claim;
-use super::not_counted::NotCounted;
 use super::{MAX_PAYLOAD, read_json};
 use crate::image::{Digest, Reference};
 use crate::json::Value;
+use crate::not_counted::NotCounted;
 
 /// `critical.type`. Payloads of other types are other statements, such as those of simple signing with OpenPGP.
 const TYPE: &str = "cosign container image signature";

@@ -2,11 +2,9 @@
 
 use std::fmt;
 
-use super::not_counted::{NotCounted, quoted};
-use crate::image::Sha256;
+use crate::not_counted::quoted;
+use crate::reasons::Reasons;
 
-/// The most different reasons that are kept.
-const MAX_REASONS: usize = 4;
 /// The most names in a message.
 const MAX_NAMES: usize = 8;
 
@@ -19,40 +17,8 @@ pub struct SignatureRejection {
     pub signed: usize,
     /// How many of them must have signed.
     pub required: usize,
-    /// How many signatures were looked at.
-    pub found: usize,
-    /// Why signatures did not count: the manifest, the reason, and for how many signatures of that manifest it is the same. Only
-    /// the first few different ones.
-    pub reasons: Vec<(Sha256, NotCounted, usize)>,
-    /// How many signatures have other reasons than these.
-    pub more: usize,
-    /// Was a signature not verified under all keys? Then nobody can say whether the image is signed as required.
-    pub is_incomplete: bool,
-}
-
-impl SignatureRejection {
-    pub(super) fn new(
-        missing: Vec<String>,
-        signed: usize,
-        required: usize,
-        found: usize,
-        not_counted: impl Iterator<Item = (Sha256, NotCounted)>,
-    ) -> Self {
-        let mut rejection =
-            Self { missing, signed, required, found, reasons: Vec::new(), more: 0, is_incomplete: false };
-        for (manifest, reason) in not_counted {
-            rejection.is_incomplete |= reason == NotCounted::NotVerified;
-            let reasons = &mut rejection.reasons;
-            if let Some((_, _, times)) = reasons.iter_mut().find(|(at, known, _)| *at == manifest && *known == reason) {
-                *times += 1;
-            } else if reasons.len() < MAX_REASONS {
-                reasons.push((manifest, reason, 1));
-            } else {
-                rejection.more += 1;
-            }
-        }
-        rejection
-    }
+    /// Why each signature did not count.
+    pub reasons: Reasons,
 }
 
 impl fmt::Display for SignatureRejection {
@@ -65,16 +31,7 @@ impl fmt::Display for SignatureRejection {
         } else {
             write!(f, "it is signed by {signed} of {of} signers, and {required} must have signed; not by {missing}")?;
         }
-        for (manifest, reason, times) in &self.reasons {
-            write!(f, "; signature manifest {manifest}: {reason}")?;
-            if *times > 1 {
-                write!(f, " ({times} times)")?;
-            }
-        }
-        if self.more > 0 {
-            write!(f, "; and {} more signatures do not count", self.more)?;
-        }
-        Ok(())
+        self.reasons.fmt(f)
     }
 }
 

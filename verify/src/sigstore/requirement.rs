@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use super::claim::Subject;
 use super::identity::SignedBy;
 use super::key::SigstoreKey;
-use super::not_counted::{NotCounted, quoted};
 use super::rejection::{SignatureRejection, names};
 use super::signature::{Proof, Signature, SignatureFormat};
 use super::trusted_root::TrustedRoot;
 use crate::effort::Effort;
 use crate::image::Sha256;
+use crate::not_counted::{NotCounted, quoted};
+use crate::reasons::Reasons;
 use crate::verified::VerifiedDigest;
 
 /// A signer of a policy.
@@ -109,12 +110,14 @@ impl Requirement<'_> {
         if signers.len() >= required {
             return Ok(Accepted { digest: VerifiedDigest::new(image.digest), signers });
         }
-        let reasons = signatures.iter().filter_map(|signature| {
-            let reason = self.signers_of(image, signature).err()?;
-            Some((signature.manifest(), reason))
-        });
+        let mut reasons = Reasons::default();
+        for signature in signatures {
+            if let Err(reason) = self.signers_of(image, signature) {
+                reasons.add(signature.manifest(), reason);
+            }
+        }
         let missing = missing.into_iter().map(|signer| signer.name.clone()).collect();
-        Err(SignatureRejection::new(missing, signers.len(), required, signatures.len(), reasons))
+        Err(SignatureRejection { missing, signed: signers.len(), required, reasons })
     }
 
     /// The signers whose signature this is, or why it does not count. For people: `verify` decides.

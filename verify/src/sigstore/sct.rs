@@ -2,11 +2,11 @@
 //!
 //! The promise (SCT) is inside the certificate. It is over the certificate without it, so the signed part is built again.
 
-use super::not_counted::NotCounted;
 use super::trusted_root::TrustedRoot;
 use crate::crypto::certificate_ref::CertificateRef;
 use crate::crypto::der::{Reader, element, tag};
 use crate::image::Sha256;
+use crate::not_counted::NotCounted;
 
 /// 1.3.6.1.4.1.11129.2.4.2
 const SCT_LIST: &[u8] = &[0x2b, 6, 1, 4, 1, 0xd6, 0x79, 2, 4, 2];

@@ -12,7 +12,6 @@ use super::evidence::{self, Claimed};
 use super::fulcio::Names;
 use super::key::SigstoreKey;
 use super::material::Source;
-use super::not_counted::NotCounted;
 use super::payload;
 use super::requirement::SignedImage;
 use super::trusted_root::TrustedRoot;
@@ -20,6 +19,7 @@ use crate::crypto::algorithm::Hash;
 use crate::effort::Effort;
 use crate::heap_size::{allocation, as_u64, inline_size};
 use crate::image::Sha256;
+use crate::not_counted::NotCounted;
 use crate::oci::media_type::COSIGN_PAYLOAD;
 use crate::oci::{Descriptor, SignatureManifest};
 
@@ -279,7 +279,7 @@ impl Signature {
                 None => hash.of(manifest_of(image)?).as_ref() == digest,
             },
         };
-        if is_about { Ok(()) } else { Err(NotCounted::OtherImage) }
+        if is_about { Ok(()) } else { Err(NotCounted::OtherImage { what: "the digest" }) }
     }
 
     /// Does it verify under this key? The image is one that it is about.

@@ -4,10 +4,10 @@
 //! signed by the same key and says something else (SCHEMES.md, row 59).
 
 use super::claim::Claim;
-use super::not_counted::NotCounted;
 use super::{MAX_BUNDLE, read_json};
 use crate::image::Sha256;
 use crate::json::Value;
+use crate::not_counted::NotCounted;
 use crate::oci::candidates::COSIGN_PREDICATE;
 
 const TYPES: [&str; 2] = ["https://in-toto.io/Statement/v1", "https://in-toto.io/Statement/v0.1"];

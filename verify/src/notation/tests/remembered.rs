@@ -1,5 +1,7 @@
 //! What was verified once is not verified again.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::super::envelope::VERIFICATIONS;
 use super::*;
 
@@ -46,6 +48,32 @@ fn a_second_verification_repeats_no_cryptography() {
     policy.stores = TrustStores::new(anchors, Vec::new(), Some(vec![b"another".to_vec()]));
     assert_eq!(policy.refusal(&envelope, NOW).0, "timestamp");
     assert_eq!(verifications() - before, 5);
+}
+
+/// Whoever may push to a registry chooses how many envelopes there are.
+#[test]
+fn only_what_a_policy_may_trust_is_verified_and_only_within_the_effort() {
+    let (chain, strangers) = (p256_chain(), p256_chain());
+    let read = |chain: &[Certificate]| {
+        Envelope::read(Sha256::of(b"manifest"), EnvelopeFormat::Jws, &Jws::new(IMAGE, chain).bytes()).unwrap()
+    };
+    let (envelope, stranger, policy) = (read(&chain), read(&strangers), Policy::of(&[&chain[2]]));
+    let (before, left) = (verifications(), AtomicUsize::new(39));
+    let judge = |envelope: &Envelope| {
+        let requirement = Requirement { effort: Effort::new(&left, &|| false), ..policy.requirement() };
+        let verdict = requirement.verify(image(), &[envelope], at(NOW));
+        let code = requirement.signer_of(image(), envelope, at(NOW)).map_err(|reason| reason.code());
+        assert_eq!(verdict.is_ok(), code.is_ok());
+        (code.err(), verdict.is_err_and(|rejection| rejection.reasons.is_incomplete))
+    };
+    assert_eq!(judge(&stranger), (Some("untrusted-certificate"), false));
+    assert_eq!(judge(&envelope), (Some("not-verified"), true));
+    assert_eq!((verifications() - before, left.load(Ordering::Relaxed)), (0, 39));
+    left.store(40, Ordering::Relaxed);
+    for _ in 0..2 {
+        assert_eq!(judge(&envelope), (None, false));
+        assert_eq!((verifications() - before, left.load(Ordering::Relaxed)), (1, 0));
+    }
 }
 
 #[test]

@@ -26,7 +26,7 @@ fn load(folder: &Path, shape: &str) -> (Result<Envelope, NotCounted>, Sha256, u6
     let kind = if format == EnvelopeFormat::Jws { "json" } else { "cose" };
     let bytes = fs::read(folder.join(format!("{shape}.envelope.{kind}"))).unwrap();
     layer.check(&bytes).unwrap();
-    (Envelope::read(manifest.digest, format, &bytes, crate::Effort::UNLIMITED), image, 418)
+    (Envelope::read(manifest.digest, format, &bytes), image, 418)
 }
 
 fn anchors(folder: &Path, file: &str) -> Vec<Vec<u8>> {

@@ -45,7 +45,7 @@ fn scheme_row_039_the_digest_of_another_image() {
     let signature = layer(&Payload::new(&Image::named("other")), &key).unwrap();
     let signers = [signer("alice", &key)];
     let (code, text) = why(by(&signers).signers_of(about(&image), &signature));
-    assert_eq!((code, text.as_str()), ("other-image", "it is about another image"));
+    assert_eq!((code, text.as_str()), ("other-image", "it is about another image: the digest differs"));
     assert!(!is_accepted(&image, &Ok(signature), &key));
 }
 

@@ -1,10 +1,15 @@
-//! Why a Notation signature does not count, in words for operators.
+//! Why a signature does not count, in words for operators: cosign's and Notation's in one type, because both have the same first
+//! reasons, and a list of reasons takes both.
 
 use std::fmt;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 
+use crate::image::Sha256;
 use crate::json::JsonError;
+use crate::sigstore::TrustedRoot;
 use crate::text::printable;
 use crate::timestamp::TimestampError;
 
@@ -14,7 +19,7 @@ const MAX_QUOTED: usize = 120;
 /// Why a signature does not count. `Display` is safe to print, and says what is wrong and, where there is something, what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NotCounted {
-    /// It was not verified: as many signatures have been verified as may be for one request.
+    /// It was not verified, or not under all keys: as many signatures have been verified as may be for one request.
     NotVerified,
     /// It is larger than its cap.
     TooLarge {
@@ -41,6 +46,77 @@ pub enum NotCounted {
         /// What would count.
         expected: &'static str,
     },
+    /// It is about another image.
+    OtherImage {
+        /// What differs: the digest, the media type or the size.
+        what: &'static str,
+    },
+    // Of cosign alone.
+    /// The payload has a member that cosign does not write.
+    UnknownMember {
+        /// Its name, printable.
+        name: String,
+    },
+    /// It is an attestation, and no signature of an image.
+    Attestation {
+        /// Its predicate type, printable.
+        predicate: String,
+    },
+    /// It is by a certificate (keyless), and the policy names keys.
+    Certificate,
+    /// It is by a certificate with another identity than those of the policy.
+    OtherIdentity {
+        /// The subject of the certificate, printable.
+        subject: String,
+        /// The issuer of its identity, printable.
+        issuer: String,
+    },
+    /// All its entries, or all promises in its certificate, are of logs that the trusted root does not have.
+    UnknownLog {
+        /// The day of the trusted root's newest part.
+        date: String,
+        /// What kind of log.
+        kind: &'static str,
+        /// The ID of the first of these logs, in base64.
+        id: String,
+    },
+    /// The policy requires a log or a certificate, and this is why it does not count.
+    Unproven(&'static str),
+    /// It is over the bytes of the image's manifest, which are not at hand.
+    NoManifest,
+    /// No key of the policy has made it.
+    OtherKey {
+        /// The key that the bundle says has made it. This is not signed.
+        hint: Option<Sha256>,
+    },
+    /// The bundle says that an Ed25519 key of the policy has made it, and it does not verify without prehashing.
+    Prehashed {
+        /// The key's name in the policy.
+        signer: String,
+    },
+    /// It lacks an annotation, or has another value for it.
+    Annotation {
+        /// Who made it: names of the policy's signers.
+        by: String,
+        /// The annotation.
+        name: String,
+        /// Its value in the policy.
+        required: String,
+        /// Its value in the signature, printable.
+        found: Option<String>,
+    },
+    /// It was made for another repository, or does not say for which.
+    Repository {
+        /// Who made it: names of the policy's signers.
+        by: String,
+        /// The image's repository.
+        required: String,
+        /// The repository that is signed.
+        found: Option<String>,
+        /// Is it a bundle? Bundles never say for which repository they are.
+        is_bundle: bool,
+    },
+    // Of Notation alone.
     /// It has a header in another spelling of upper and lower case. Some readers take it for that header.
     OtherCase {
         /// The header of the specification.
@@ -52,7 +128,7 @@ pub enum NotCounted {
         name: String,
     },
     /// A certificate of its chain breaks a rule.
-    Certificate {
+    BadCertificate {
         /// Its subject, printable.
         subject: String,
         /// Its place in the chain, from 1; the signer's own certificate is the first.
@@ -62,11 +138,6 @@ pub enum NotCounted {
     },
     /// The key of its first certificate has not made it.
     Signature,
-    /// It is about another image.
-    OtherImage {
-        /// What differs: the digest, the media type or the size.
-        what: &'static str,
-    },
     /// No certificate of its chain is in the policy's trust stores.
     Untrusted {
         /// The signer's subject, printable.
@@ -75,7 +146,7 @@ pub enum NotCounted {
         store: &'static str,
     },
     /// Its signer is none of the policy's identities.
-    OtherIdentity {
+    UntrustedIdentity {
         /// The signer's subject, printable.
         signer: String,
     },
@@ -134,25 +205,49 @@ pub enum SignedTime {
 }
 
 impl NotCounted {
-    pub(super) fn value(what: &'static str, found: Option<&str>, expected: &'static str) -> Self {
+    pub(crate) const ANNOTATIONS: Self = Self::Shape("its annotations are no object, or more than 256");
+
+    pub(crate) fn value(what: &'static str, found: Option<&str>, expected: &'static str) -> Self {
         Self::Value { what, found: found.map(quoted), expected }
+    }
+
+    pub(crate) fn unknown_member(name: &str) -> Self {
+        Self::UnknownMember { name: quoted(name) }
+    }
+
+    pub(crate) fn unknown_log(root: &TrustedRoot, kind: &'static str, id: &[u8]) -> Self {
+        let id = id.get(..32).unwrap_or(id); // longer ones are no IDs
+        Self::UnknownLog { date: root.date(), kind, id: STANDARD.encode(id) }
+    }
+
+    pub(crate) fn predicate(found: Option<&str>) -> Self {
+        Self::Attestation { predicate: quoted(found.unwrap_or_default()) }
     }
 
     /// A fixed word for metrics and logs.
     pub fn code(&self) -> &'static str {
         match self {
+            Self::NotVerified => "not-verified",
             Self::TooLarge { .. } => "too-large",
             Self::Json { .. }
             | Self::Shape(_)
             | Self::Value { .. }
+            | Self::UnknownMember { .. }
             | Self::OtherCase { .. }
             | Self::Critical { .. }
             | Self::Signature => "bad-signature",
-            Self::NotVerified => "not-verified",
-            Self::Certificate { .. } => "bad-certificate",
             Self::OtherImage { .. } => "other-image",
+            Self::Attestation { .. } => "attestation",
+            Self::Certificate => "certificate",
+            Self::OtherIdentity { .. } | Self::UntrustedIdentity { .. } => "other-identity",
+            Self::UnknownLog { .. } => "unknown-log",
+            Self::Unproven(_) => "unproven",
+            Self::NoManifest => "no-manifest",
+            Self::OtherKey { .. } | Self::Prehashed { .. } => "other-key",
+            Self::Annotation { .. } => "annotation",
+            Self::Repository { .. } => "repository",
+            Self::BadCertificate { .. } => "bad-certificate",
             Self::Untrusted { .. } => "untrusted-certificate",
-            Self::OtherIdentity { .. } => "other-identity",
             Self::Expired { .. } => "expired",
             Self::Dates { .. } => "certificate-dates",
             Self::NoTimestamp | Self::Timestamp(_) => "timestamp",
@@ -164,12 +259,12 @@ impl NotCounted {
 }
 
 /// Text of a signature or a policy, for a message.
-pub(super) fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     printable(text, MAX_QUOTED)
 }
 
 /// A time for a message.
-pub(super) fn time(seconds: i64) -> Timestamp {
+pub(crate) fn time(seconds: i64) -> Timestamp {
     Timestamp::from_second(seconds).unwrap_or(if seconds < 0 { Timestamp::MIN } else { Timestamp::MAX })
 }
 
@@ -184,6 +279,57 @@ impl fmt::Display for NotCounted {
                 write!(f, "{what} is \"{found}\", and {expected} counts")
             }
             Self::Value { what, found: None, expected } => write!(f, "{what} is not there, and {expected} counts"),
+            Self::OtherImage { what } => write!(f, "it is about another image: {what} differs"),
+            Self::UnknownMember { name } => {
+                write!(f, "the payload has a member \"{name}\", which cosign does not write")
+            }
+            Self::Attestation { predicate } => write!(
+                f,
+                "it is an attestation of type \"{predicate}\" and no signature of the image; sign the image itself with \
+                 \"cosign sign\""
+            ),
+            Self::Certificate => f.write_str(
+                "it was made with a certificate (keyless), and the policy names keys; sign the image with a key: \
+                 \"cosign sign --key\"",
+            ),
+            Self::OtherIdentity { subject, issuer } => {
+                write!(f, "{subject} of {issuer} has made it, whom the policy does not name")
+            }
+            Self::UnknownLog { date, kind, id } => write!(
+                f,
+                "the trusted root of {date} knows no {kind} {id}; if the log is newer than that, carry in a newer trusted_root.json"
+            ),
+            Self::Unproven(why) => f.write_str(why),
+            Self::NoManifest => f.write_str("it is over the bytes of the image's manifest, which are not at hand"),
+            Self::OtherKey { hint: None } => f.write_str("another key has made it"),
+            Self::OtherKey { hint: Some(hint) } => {
+                write!(f, "another key has made it; it names the key {hint}")
+            }
+            Self::Prehashed { signer } => write!(
+                f,
+                "it names the Ed25519 key of {signer} and does not verify; cosign 3 signs with such a key by Ed25519ph, \
+                 which is not supported: sign with a P-256 key"
+            ),
+            Self::Annotation { by, name, required, found: Some(found) } => write!(
+                f,
+                "it is signed by {by} with the annotation {name}=\"{found}\", and the policy requires \"{required}\""
+            ),
+            Self::Annotation { by, name, required, found: None } => write!(
+                f,
+                "it is signed by {by} without the annotation {name}, and the policy requires \"{required}\": \
+                 \"cosign sign -a {name}={required}\""
+            ),
+            Self::Repository { by, is_bundle: true, .. } => write!(
+                f,
+                "it is signed by {by} in a bundle, which does not say for which repository, and the policy requires \
+                 sameRepository; sign with \"--new-bundle-format=false\", or remove sameRepository"
+            ),
+            Self::Repository { by, required, found: Some(found), .. } => {
+                write!(f, "it is signed by {by} for {found}, and sameRepository requires {required}")
+            }
+            Self::Repository { by, required, found: None, .. } => {
+                write!(f, "it is signed by {by} for no valid image name, and sameRepository requires {required}")
+            }
             Self::OtherCase { name } => {
                 write!(f, "it has the name \"{name}\" in another spelling of upper and lower case")
             }
@@ -191,17 +337,16 @@ impl fmt::Display for NotCounted {
                 f,
                 "it demands that its verifier knows the header \"{name}\", which is not known here; sign without it"
             ),
-            Self::Certificate { subject, place, what } => {
+            Self::BadCertificate { subject, place, what } => {
                 write!(f, "certificate {place} of its chain ({subject}) {what}")
             }
             Self::Signature => f.write_str("the key of its own certificate has not made it: it was changed or damaged"),
-            Self::OtherImage { what } => write!(f, "it is about another image: {what} differs"),
             Self::Untrusted { signer, store } => write!(
                 f,
-                "it is signed by {signer}, and no certificate of its chain is in the policy's trust stores of the type \
+                "it names {signer} as its signer, and no certificate of its chain is in the policy's trust stores of the type \
                  {store}; if the signer is trusted, add the CA's certificate to one of them"
             ),
-            Self::OtherIdentity { signer } => write!(
+            Self::UntrustedIdentity { signer } => write!(
                 f,
                 "it is signed by {signer}, which is none of the policy's trusted identities; if the signer is trusted, add \
                  its subject to them"
