@@ -22,6 +22,7 @@ mod cosign;
 mod custom;
 mod hosts;
 mod lists;
+mod notation;
 mod pinned_pods;
 mod rules;
 mod trust;

@@ -18,7 +18,7 @@ const MAX_SHOWN: usize = 300;
 
 /// Signing by hand, and issuing a certificate by hand, need this time.
 const SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
-/// Carrying data in needs this time. An exported timestamp is valid for two weeks at most.
+/// Carrying data in needs this time. An exported timestamp is valid for two weeks at most, and many revocation lists for one.
 const SOON_CARRIED: SignedDuration = SignedDuration::from_hours(3 * 24);
 
 /// The kind of what ends.
@@ -38,6 +38,8 @@ pub enum EndingKind {
     PinnedCa,
     /// A certificate of a trust store for Notation.
     TrustStore,
+    /// A revocation list for Notation.
+    RevocationList,
     /// The root of trust data, or its certificates.
     Root,
     /// The top-level targets of trust data.
@@ -54,7 +56,7 @@ pub enum EndingKind {
 
 impl EndingKind {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::ServingCertificate,
         Self::ClientCa,
         Self::TrustCa,
@@ -62,6 +64,7 @@ impl EndingKind {
         Self::PinnedCertificate,
         Self::PinnedCa,
         Self::TrustStore,
+        Self::RevocationList,
         Self::Root,
         Self::Targets,
         Self::Releases,
@@ -80,6 +83,7 @@ impl EndingKind {
             Self::PinnedCertificate => "pinned_certificate",
             Self::PinnedCa => "pinned_ca",
             Self::TrustStore => "trust_store",
+            Self::RevocationList => "revocation_list",
             Self::Root => "root",
             Self::Targets => "targets",
             Self::Releases => "releases",
@@ -99,6 +103,7 @@ impl EndingKind {
             Self::PinnedCertificate => "pinned certificate",
             Self::PinnedCa => "pinned CA",
             Self::TrustStore => "certificate of the trust store",
+            Self::RevocationList => "revocation list",
             Self::Root => "root of trust data",
             Self::Targets => "targets of trust data",
             Self::Releases => "targets/releases of trust data",
@@ -114,7 +119,7 @@ impl EndingKind {
     }
 
     fn soon(self) -> SignedDuration {
-        if matches!(self, Self::Timestamp | Self::Snapshot) { SOON_CARRIED } else { SOON }
+        if matches!(self, Self::RevocationList | Self::Timestamp | Self::Snapshot) { SOON_CARRIED } else { SOON }
     }
 }
 

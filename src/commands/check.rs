@@ -5,7 +5,7 @@
 //! people who are about to write a policy.
 
 mod report;
-mod snippet;
+pub(super) mod snippet;
 mod text;
 
 use std::io::Write as _;

@@ -1,6 +1,10 @@
 //! `portreeve lint FILE|DIR|-…`: checks policy files, directories of them, and manifests of ConfigMaps with policies, in the same
 //! way as they are loaded. A problem has its file, line and column, and a hint. If there is no problem, notes tell of settings
 //! that are valid and probably not intended. `--config FILE` checks a configuration in the same way. Changes nothing and sends no request.
+//!
+//! Of a `trustpolicy.json` of Notation's, it prints what it amounts to here.
+
+mod trust_policy;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -9,8 +13,9 @@ use super::arguments::Input;
 use super::doctor;
 use super::without_control;
 use crate::config::{self, Config};
-use crate::policy::{Checked, PolicyNote, PolicyProblem, PolicySet, check_path, check_stream};
+use crate::policy::{Checked, Fault, PolicyNote, PolicyProblem, PolicySet, check_path, check_stream};
 use portreeve_verify::text::printable;
+use trust_policy::Imported;
 
 /// The result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,29 +34,48 @@ pub(super) struct LintOutcome {
 /// (`file:line:column: error: …`) or note, and a summary.
 pub(super) fn lint(inputs: &[Input], config: Option<&Config>, out: &mut dyn Write) -> io::Result<LintOutcome> {
     let mut checked = Checked::default();
-    inputs.iter().for_each(|input| check(input, &mut checked));
+    let mut imported = Imported::default();
+    for input in inputs {
+        match input {
+            Input::File(path) if imported.take(path, &mut checked) => {}
+            _ => check(input, &mut checked),
+        }
+    }
+    // What is printed can then be written to a file of policies.
+    let mark = if imported.is_any { "# " } else { "" };
+    out.write_all(imported.text.as_bytes())?;
+    for problem in &imported.problems {
+        writeln!(out, "{mark}error: {problem}")?;
+    }
+    for note in &imported.notes {
+        writeln!(out, "{mark}note: {note}")?;
+    }
     let files = checked.files;
     let mut notes = std::mem::take(&mut checked.notes);
     let outcome = match checked.finish() {
         Ok(set) => {
             notes.extend(set.notes());
             for PolicyNote { place, note, .. } in &notes {
-                writeln!(out, "{place}: note: {note}")?;
+                writeln!(out, "{mark}{place}: note: {note}")?;
             }
             let nowhere = config.map(|config| doctor::without_server(config, &set)).unwrap_or_default();
             for (host, policy) in &nowhere {
-                writeln!(out, "{policy}: note: no trust server is known for {host}: {}", doctor::NAME_SERVER)?;
+                writeln!(out, "{mark}{policy}: note: no trust server is known for {host}: {}", doctor::NAME_SERVER)?;
             }
-            LintOutcome { files, policies: set.len(), problems: 0, notes: notes.len() + nowhere.len() }
+            let notes = imported.notes.len() + notes.len() + nowhere.len();
+            LintOutcome { files, policies: set.len(), problems: imported.problems.len(), notes }
         }
-        Err(problems) => {
+        Err(mut problems) => {
+            // A trust policy that gives none says why.
+            problems.retain(|problem| imported.problems.is_empty() || !matches!(problem.fault, Fault::NoPolicies));
             for problem in &problems {
-                writeln!(out, "{}: error: {}", problem.place, problem.message())?;
+                writeln!(out, "{mark}{}: error: {}", problem.place, problem.message())?;
             }
-            LintOutcome { files, policies: 0, problems: problems.len(), notes: 0 }
+            LintOutcome { files, policies: 0, problems: imported.problems.len() + problems.len(), notes: 0 }
         }
     };
     let files = count(outcome.files, "file", "files");
+    out.write_all(mark.as_bytes())?;
     match outcome.problems {
         0 => {
             write!(out, "{} in {files}, nothing wrong", count(outcome.policies, "policy", "policies"))?;

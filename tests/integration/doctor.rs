@@ -16,6 +16,7 @@ mod files;
 mod pod;
 mod servers;
 mod stored;
+mod trust_stores;
 
 const WELL: i32 = 0;
 const WRONG: i32 = 1;

@@ -171,6 +171,30 @@ fn images_that_notation_has_signed_are_pinned_and_others_are_denied() {
     }
 }
 
+/// `check` knows who signed before there is a policy, and prints one that lets the image in and no other signer's.
+#[test]
+fn what_check_prints_is_a_policy_for_the_signer() {
+    let Some(plant) = Plant::new(true) else { return };
+    let (tagged, pinned) = plant.push("plc");
+    let (other, other_pinned) = plant.push("other");
+    plant.sign("alice", "jws", &["--expiry", "24h"], &pinned);
+    plant.sign("rsa", "cose", &[], &other_pinned);
+    let check = |options: &[&str]| {
+        let args = [&["--trust-store", "ca:plant"], options, &[&tagged]].concat();
+        run(&mut plant.site.command("check", &args), "").expect(0).stdout
+    };
+    let report: Value = serde_json::from_str(&check(&["--output", "json"])).unwrap();
+    assert_eq!(report["signers"][0], "CN=alice,O=Plant,ST=WA,C=US");
+    assert!(report["expires"]["signature"].as_str() < report["expires"]["certificate"].as_str(), "{report:#}");
+    let text = check(&[]);
+    assert!(text.contains("signature ends") && text.contains("certificate ends"), "{text}");
+    let policy = plant.site.file("printed/p.yaml", report["policySnippet"].as_str().unwrap());
+    for (image, status) in [(&tagged, 0), (&other, 1)] {
+        let args = ["--policies", policy.to_str().unwrap(), image];
+        run(&mut plant.site.command("check", &args), "").expect(status);
+    }
+}
+
 /// What is signed besides the image, and evidence: a digest that was verified needs no registry.
 #[test]
 fn metadata_counts_and_evidence_outlives_the_registry() {

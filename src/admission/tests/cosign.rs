@@ -11,17 +11,17 @@ use crate::base::clock;
 use crate::kube::pull_secrets::PullContext;
 use crate::schemes::WaitNotice;
 
-const NAME: &str = "plant/plc";
+pub(super) const NAME: &str = "plant/plc";
 
 /// A registry beside the trust server, and a key.
-struct Plant {
-    world: World,
-    registry: Registry,
-    key: Key,
+pub(super) struct Plant {
+    pub(super) world: World,
+    pub(super) registry: Registry,
+    pub(super) key: Key,
 }
 
 impl Plant {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut world = World::new();
         let registry = Registry::start();
         let both = format!("{}{}", world.server.ca_pem(), registry.ca_pem());
@@ -31,20 +31,20 @@ impl Plant {
     }
 
     /// The image under this tag, as a Pod names it.
-    fn tagged(&self, tag: &str) -> String {
+    pub(super) fn tagged(&self, tag: &str) -> String {
         format!("{}/{NAME}:{tag}", self.registry.host())
     }
 
-    fn pinned(&self, tag: &str, image: &Image) -> String {
+    pub(super) fn pinned(&self, tag: &str, image: &Image) -> String {
         format!("{}@{}", self.tagged(tag), image.digest())
     }
 
-    fn push(&self, tag: &str) -> Image {
+    pub(super) fn push(&self, tag: &str) -> Image {
         self.registry.push_image(NAME, tag, tag)
     }
 
     /// Pushes an image, and signs it with a bundle.
-    fn push_signed(&self, tag: &str, key: &Key) -> Image {
+    pub(super) fn push_signed(&self, tag: &str, key: &Key) -> Image {
         let image = self.push(tag);
         let bundle = Bundle::dsse(&Statement::new(&image).bytes(), key).bytes();
         self.registry.attach(NAME, &image, &Artifact::bundle(&image, bundle));
@@ -52,7 +52,7 @@ impl Plant {
     }
 
     /// Trust data that gives these tags these digests.
-    fn release(&self, tags: &[(&str, &Image)]) {
+    pub(super) fn release(&self, tags: &[(&str, &Image)]) {
         let gun = format!("{}/{NAME}", self.registry.host());
         let signer = tags.iter().fold(Signer::new(&gun).signer("alice"), |signer, (tag, image)| {
             signer.release(tag, image.sha256(), 100, &["alice"])
@@ -60,15 +60,15 @@ impl Plant {
         self.world.server.publish(&signer.publish());
     }
 
-    fn cosign(&self) -> Value {
+    pub(super) fn cosign(&self) -> Value {
         json!({ "signers": [{ "name": "release", "publicKey": self.key.public_pem() }] })
     }
 
-    fn trust(&self) -> Value {
+    pub(super) fn trust(&self) -> Value {
         json!({ "enabled": true, "trustServer": self.world.server.url() })
     }
 
-    fn engine(&self, policy: &Value) -> Engine {
+    pub(super) fn engine(&self, policy: &Value) -> Engine {
         let mut document = document(None, json!([{ "name": "*", "policy": policy }]));
         document["apiVersion"] = json!("portreeve/v1");
         self.world.engine(&[document])

@@ -22,9 +22,9 @@ fn warn_of_the_configuration_counts_as_in_the_webhook() {
     }
 }
 
-/// The cosign rule of the only policy in `text`, for an image under `namespace`. The text must pass `lint`, and nothing may be
+/// The only check of the only policy in `text`, for an image under `namespace`. The text must pass `lint`, and nothing may be
 /// noted but that the image must be signed in the old format.
-fn rule_of(text: &str, namespace: &str, image: &str) -> Arc<cosign::Rule> {
+fn check_of(text: &str, namespace: &str, image: &str) -> Check {
     let files = BTreeMap::from([("p.yaml".to_owned(), text.to_owned())]);
     let set = crate::policy::check_data(&files, &crate::policy::Owner::Site)
         .unwrap_or_else(|problems| panic!("{problems:?}\n{text}"));
@@ -34,9 +34,16 @@ fn rule_of(text: &str, namespace: &str, image: &str) -> Arc<cosign::Rule> {
     let Selection::Rules(alternatives) = set.select(namespace, &image) else { panic!("{text}") };
     match alternatives[0].rules[0].signed().map(|signed| signed.any_of.as_slice()) {
         Some([checks]) => match checks.as_slice() {
-            [Check::Cosign(rule)] => Arc::clone(rule),
+            [check] => check.clone(),
             other => panic!("{other:?}"),
         },
+        other => panic!("{other:?}"),
+    }
+}
+
+fn rule_of(text: &str, namespace: &str, image: &str) -> Arc<cosign::Rule> {
+    match check_of(text, namespace, image) {
+        Check::Cosign(rule) => rule,
         other => panic!("{other:?}"),
     }
 }
@@ -74,6 +81,39 @@ fn a_snippet_is_a_policy_that_asks_for_no_less() {
             assert_eq!(*rule_of(&text, "line-1", "registry.local:9001/plant/plc_v2.1:v1"), rule, "{text}");
         }
     }
+}
+
+#[test]
+fn a_snippet_of_notation_asks_for_no_less_and_names_the_signers() {
+    let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+    let stores = texts(&["ca:plant", "signingAuthority:site", "tsa:plant"]);
+    let plant = texts(&["x509.subject: C=US, ST=WA, O=Plant"]);
+    let plain = notation::Rule::under(&stores[..1], &plant, false).unwrap();
+    let full = notation::Rule {
+        after_cert_expiry_only: true,
+        metadata: BTreeMap::from([("line: \"1\"\n".to_owned(), "no".to_owned())]),
+        ..notation::Rule::under(&stores, &plant, true).unwrap()
+    };
+    let any = notation::Rule::under(&stores, &[], false).unwrap();
+    let written = |rule: &notation::Rule, signers: &[&str]| {
+        let mut text = snippet::head("registry.local:9001/plant/plc", None);
+        snippet::notation(&mut text, rule, &texts(signers));
+        match check_of(&text, "line-1", "registry.local:9001/plant/plc:v1") {
+            Check::Notation(rule) => rule,
+            other => panic!("{other:?}"),
+        }
+    };
+    let subject = r"CN=builder,O=Plant\, Inc.,ST=WA,C=US";
+    for rule in [plain, full] {
+        assert_eq!(*written(&rule, &[subject]), rule);
+    }
+    let identity = format!("x509.subject: {subject}");
+    let narrowed = notation::Rule::under(&stores, &[identity], false).unwrap();
+    assert_eq!(*written(&any, &[subject]), narrowed);
+    // A subject that no policy can name.
+    let mut text = snippet::head("registry.local:9001/plant/plc", None);
+    snippet::notation(&mut text, &any, &texts(&[subject, "CN=builder"]));
+    assert!(text.contains("trustedIdentities:\n            - \"*\"\n"), "{text}");
 }
 
 #[test]

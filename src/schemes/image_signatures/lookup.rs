@@ -46,7 +46,10 @@ impl Lookup<'_> {
         match self.fetch(remembered.is_some()) {
             Ok(Met::Fetched(collected, accepted, freshness)) => {
                 trace.findings = self.findings(&collected);
-                Ok(self.verified(accepted, Arc::new(self.counted(&collected)), freshness))
+                let counted = self.counted(&collected);
+                // Where those that are kept are enough, none is fetched.
+                let kept = if counted.signatures.is_empty() { self.kept(collected.image.digest) } else { None };
+                Ok(self.verified(accepted, kept.unwrap_or_else(|| Arc::new(counted)), freshness))
             }
             Ok(Met::Kept(verified)) => Ok(*verified),
             Err(failure) => {

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::requirement::{Required, SignedImage};
+use super::requirement::{Required, Requirement, SignedImage};
 use crate::schemes::Finding;
 use crate::schemes::evidence::Record;
-use portreeve_verify::notation::Envelope;
+use portreeve_verify::notation::{Envelope, Revocation};
 
 /// What an image was verified by.
 #[derive(Clone, Debug)]
@@ -30,7 +30,8 @@ impl Signed {
         }
     }
 
-    /// When the signatures that count end, if they ever do: the first that its signer let expire, and the first certificate.
+    /// When the signatures that count end, if they ever do: the first that its signer let expire, the first certificate, and the
+    /// first revocation list.
     pub fn expires(&self) -> Vec<(String, Timestamp)> {
         let Record { image, manifest, signatures, .. } = &*self.record;
         let (image, required) = (SignedImage { image, manifest: manifest.as_deref() }, self.required.as_ref());
@@ -38,7 +39,14 @@ impl Signed {
         let envelopes: Vec<&Envelope> = counted.filter_map(|signature| signature.notation()).collect();
         let expiry = envelopes.iter().filter_map(|envelope| envelope.expires()).min();
         let certificate = envelopes.iter().map(|envelope| envelope.ends()).min();
-        let ends = [("signature", expiry), ("certificate", certificate)];
+        let list = match required {
+            Requirement::Notation(required) => match required.as_ref().revocation {
+                Revocation::Strict(lists) => envelopes.iter().filter_map(|one| one.revocation_ends(lists)).min(),
+                Revocation::Skip => None,
+            },
+            Requirement::Cosign(_) => None,
+        };
+        let ends = [("signature", expiry), ("certificate", certificate), ("revocation list", list)];
         let known = ends.into_iter().filter_map(|(what, at)| Some((what, Timestamp::from_second(at?).ok()?)));
         known.map(|(what, at)| (what.to_owned(), at)).collect()
     }

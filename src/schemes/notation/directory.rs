@@ -120,7 +120,7 @@ impl Source for Directory {
             std::iter::once(name.as_bytes()).chain(store.certificates.iter().map(Vec::as_slice))
         });
         let id = Sha256::of_parts(parts.chain([revocation.id().as_bytes().as_slice()]));
-        let endings = Stores::endings_of(&list);
+        let endings = Stores::endings_of(&list, &revocation);
         Ok(Arc::new(Stores { list, revocation, problems, endings, id, chosen: Mutex::default() }))
     }
 }

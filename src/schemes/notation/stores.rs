@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::directory::{Directory, LAYOUT};
 use super::rule::{StoreKind, StoreName};
 use crate::base::ending::{self, Ending, EndingKind};
@@ -122,19 +124,24 @@ impl Stores {
         self.id
     }
 
-    /// When the stores' certificates end.
+    /// When the stores' certificates and the revocation lists end.
     pub fn endings(&self) -> &[Ending] {
         &self.endings
     }
 
-    pub(super) fn endings_of(list: &[Store]) -> Vec<Ending> {
+    pub(super) fn endings_of(list: &[Store], revocation: &RevocationLists) -> Vec<Ending> {
+        const CARRY: &str = "carry the new list of this CA in (crl/), or ask the CA why there is none";
         const ADVICE: &str =
             "put the certificate of the renewed CA into the trust store, beside this one, and sign with it";
         let of = |store: &Store| {
             let certificates = store.certificates.iter().map(Vec::as_slice);
             ending::of_certificates(EndingKind::TrustStore, certificates, &store.name.to_string(), ADVICE)
         };
-        list.iter().flat_map(of).collect()
+        let lists = revocation.endings().into_iter().map(|(what, at)| {
+            let at = Timestamp::from_second(at).unwrap_or(Timestamp::MAX);
+            Ending { kind: EndingKind::RevocationList, what, at, advice: CARRY }
+        });
+        list.iter().flat_map(of).chain(lists).collect()
     }
 
     /// Why a store that a policy names cannot be used, and what to do.

@@ -56,7 +56,7 @@ pub(crate) struct Element<'a> {
 }
 
 /// The elements that have not been read yet.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {

@@ -238,6 +238,13 @@ impl Envelope {
         result
     }
 
+    /// When the first of these lists ends that the signature needs, in seconds since 1970. It was verified under them before.
+    pub fn revocation_ends(&self, lists: &RevocationLists) -> Option<i64> {
+        let remembered = self.remembered();
+        let known = remembered.revocation.iter().find(|(known, _)| *known == lists.id());
+        known.and_then(|(_, status)| status.ends())
+    }
+
     fn remembered(&self) -> MutexGuard<'_, Remembered> {
         self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -58,9 +58,18 @@ impl RevocationLists {
         self.id
     }
 
-    /// When the first of the lists ends, in seconds since 1970.
-    pub fn ends(&self) -> Option<i64> {
-        self.lists.iter().filter_map(|der| RevocationList::read(der).ok()).map(|list| list.next_update).min()
+    /// The issuer of each list, printable, and when the list ends, in seconds since 1970. Of several editions of a list the last
+    /// to end counts.
+    pub fn endings(&self) -> Vec<(String, i64)> {
+        let mut newest: Vec<RevocationList<'_>> = Vec::new();
+        for list in self.lists.iter().filter_map(|der| RevocationList::read(der).ok()) {
+            match newest.iter_mut().find(|known| known.is_edition_of(&list)) {
+                Some(known) if known.next_update >= list.next_update => {}
+                Some(known) => *known = list,
+                None => newest.push(list),
+            }
+        }
+        newest.iter().map(|list| (subject::printable(list.issuer), list.next_update)).collect()
     }
 
     /// What the lists say of a chain that is sound. This verifies the lists' signatures.
@@ -135,6 +144,13 @@ pub(super) struct Listed {
 }
 
 impl Status {
+    /// When the first certificate is left without a list that is the newest one.
+    pub(super) fn ends(&self) -> Option<i64> {
+        let Self::Listed(listed) = self else { return None };
+        let last = |place| listed.iter().filter(|list| list.place == place).map(|list| list.until).max();
+        listed.iter().filter_map(|list| last(list.place)).min()
+    }
+
     /// Is no certificate of the chain revoked at this time, in seconds since 1970?
     pub(super) fn check(&self, chain: &[Vec<u8>], now: i64) -> Result<(), NotCounted> {
         let subject = |place: usize| {

@@ -21,7 +21,7 @@ const CRL_SIGN: u16 = 1 << 9;
 #[derive(Clone, Copy)]
 pub(super) struct RevocationList<'a> {
     signed: &'a [u8],
-    issuer: Name<'a>,
+    pub(super) issuer: Name<'a>,
     /// From when until when it is the newest one, in seconds since 1970.
     pub(super) this_update: i64,
     pub(super) next_update: i64,
@@ -33,7 +33,7 @@ pub(super) struct RevocationList<'a> {
 }
 
 /// The certificates of the issuer that a list is about (RFC 5280 §5.2.5).
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 struct Scope<'a> {
     /// The `fullName` of its distribution point, as a list of names.
     point: Option<Reader<'a>>,
@@ -92,6 +92,11 @@ impl<'a> RevocationList<'a> {
             }
         }
         Some(Ok(()))
+    }
+
+    /// Can one of them be the newer edition of the other?
+    pub(super) fn is_edition_of(&self, other: &Self) -> bool {
+        self.issuer == other.issuer && self.scope == other.scope
     }
 
     /// Is it by the issuer of this certificate, and about certificates of its kind? Its signature is not verified here.

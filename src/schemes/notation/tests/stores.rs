@@ -83,7 +83,21 @@ fn scheme_row_114_a_revocation_list_is_carried_in_or_the_policy_says_skip() {
     assert!(message.contains("revocation unknown"), "{message}");
     bench.ask(&skip).unwrap();
     bench.scratch.write("stores/crl/plant.crl", revocation_list(&ca, &[9], (NOW - DAY, NOW + DAY), &[]));
-    bench.ask(&strict).unwrap();
+    // The signature is kept already, and is told all the same.
+    let verified = bench.ask(&strict).unwrap();
+    assert_eq!(verified.evidence.findings().len(), 1);
+    let ends = |what: &str| {
+        let expires = verified.evidence.expires();
+        expires.iter().find(|(name, _)| name == what).map(|(_, at)| at.as_second())
+    };
+    assert_eq!(
+        (ends("revocation list"), ends("certificate"), ends("signature")),
+        (Some(NOW + DAY), Some(2_208_988_800), None)
+    );
+    assert!(bench.ask(&skip).unwrap().evidence.expires().iter().all(|(name, _)| name == "certificate"));
+    let stores = bench.notation.stores.current();
+    let list = stores.endings().iter().find(|ending| ending.kind.as_str() == "revocation_list").unwrap();
+    assert_eq!((list.at.as_second(), list.what.as_str()), (NOW + DAY, "CN=Plant Signing CA,O=Plant,ST=WA,C=US"));
     bench.scratch.write("stores/crl/plant.crl", revocation_list(&ca, &[1], (NOW - DAY, NOW + DAY), &[]));
     let message = rejected(bench.ask(&strict), "signature");
     assert!(message.contains("is revoked"), "{message}");

@@ -144,9 +144,10 @@ fn lists_are_read_from_der_and_pem() {
         format!("-----BEGIN {label}-----\n{base64}\n-----END {label}-----\n")
     };
     let both = RevocationLists::read(&[&list, pem("X509 CRL").repeat(2).as_bytes()]).unwrap();
-    assert_eq!(both.ends(), Some(DATES.1));
+    let issuer = "CN=Plant Root,O=Plant,ST=WA,C=US";
+    assert_eq!(both.endings(), [(issuer.to_owned(), DATES.1)]);
     assert_ne!(both.id(), RevocationLists::none().id());
-    assert_eq!(RevocationLists::none().ends(), None);
+    assert_eq!(RevocationLists::none().endings(), []);
     let certificate = pem("CERTIFICATE");
     for (file, words) in [
         (&b""[..], "X509 CRL"),
@@ -205,4 +206,28 @@ fn webpki_accepts_each_list_that_is_accepted_here() {
         }
     }
     assert_eq!(accepted, 8);
+}
+
+/// Of two editions of a list the later one counts, and a list of another scope is no edition of it.
+#[test]
+fn each_list_has_an_end() {
+    let chain = revocable(distribution_point(URL));
+    let root = &chain[1];
+    let until =
+        |days: i64, extensions: &[Extension]| revocation_list(root, &[], (NOW - DAY, NOW + days * DAY), extensions);
+    let users = (vec![0x55, 29, 28], true, vec![0x30, 3, 0x81, 1, 0xff]);
+    let files = [until(3, &[]), until(9, &[]), until(1, &[users]), until(5, &[])];
+    let files: Vec<&[u8]> = files.iter().map(Vec::as_slice).collect();
+    let lists = RevocationLists::read(&files).unwrap();
+    let ends: Vec<i64> = lists.endings().into_iter().map(|(_, at)| (at - NOW) / DAY).collect();
+    assert_eq!(ends, [9, 1]);
+    // A signature needs one of them: the last to end.
+    let policy = Policy { lists, ..Policy::of(&[root]) };
+    let envelope = jws(&Jws::new(IMAGE, &chain)).unwrap();
+    assert_eq!(envelope.revocation_ends(&policy.lists), None);
+    policy.signer_of(&envelope, NOW).unwrap();
+    assert_eq!(envelope.revocation_ends(&policy.lists), Some(NOW + 9 * DAY));
+    let unneeded = jws(&Jws::new(IMAGE, &[Spec::leaf("other", Kind::P256).signed_by(root), root.clone()])).unwrap();
+    policy.signer_of(&unneeded, NOW).unwrap();
+    assert_eq!(unneeded.revocation_ends(&policy.lists), None);
 }

@@ -1,0 +1,77 @@
+//! Notation's trust stores and revocation lists: are they there, and when do they end?
+
+use portreeve_test_support::notation::{Certificate, Kind, Spec, revocation_list};
+use serde_json::json;
+
+use super::*;
+use crate::review::policy_of;
+
+/// A site whose policy names these stores.
+fn naming(stores: &[&str]) -> Site {
+    let mut site = sound();
+    site.config["notation"] = json!({ "trustStores": site.files().join("stores") });
+    let notation = json!({ "trustStores": stores, "trustedIdentities": ["x509.subject: C=US, ST=WA, O=Plant"] });
+    site.policies(&[policy_of("registry.local:9001/plant/*", json!({ "notation": notation }))]);
+    site.file("stores/.keep", "");
+    site
+}
+
+fn in_days(days: i64) -> i64 {
+    (Timestamp::now() + (24 * days).hours()).as_second()
+}
+
+fn ca(name: &str, days: i64) -> Certificate {
+    Spec { not_after: in_days(days), ..Spec::ca(name, Kind::P256) }.self_signed()
+}
+
+fn put(site: &Site, path: &str, bytes: &[u8]) {
+    site.file(path, "");
+    std::fs::write(site.files().join(path), bytes).unwrap();
+}
+
+/// The registry of the policy is away here, so that is told besides.
+#[test]
+fn a_store_that_a_policy_names_must_be_there() {
+    let site = naming(&["ca:plant", "tsa:plant"]);
+    let report = doctor(&site, &[], WRONG);
+    for store in ["ca:plant", "tsa:plant"] {
+        let finding = report.has("wrong", "trust_stores", store);
+        assert!(text_of(finding).contains("it is not there (ClusterImagePolicy "), "{finding}");
+        assert!(finding["action"].as_str().unwrap().contains("notation.trustStores"), "{finding}");
+    }
+    for kind in ["ca", "tsa"] {
+        put(&site, &format!("stores/truststore/x509/{kind}/plant/root.crt"), &ca("Plant Root", 1_000).der);
+    }
+    let report = doctor(&site, &[], NOT_ASKED);
+    report.is_well_but_for(&["registry"]).has("ok", "trust_stores", "2 can be used");
+    report.has("ok", "trust_store", "ca:plant, Plant Root");
+    // What cannot be read is told with its file.
+    put(&site, "stores/truststore/x509/ca/plant/more.crt", b"no certificate");
+    let report = doctor(&site, &[], WRONG);
+    report.has("wrong", "trust_stores", "more.crt");
+    report.has("wrong", "trust_stores", "it is not there");
+}
+
+#[test]
+fn certificates_of_stores_and_revocation_lists_end() {
+    let site = naming(&["ca:plant", "ca:lab"]);
+    let (plant, lab) = (ca("Plant Root", 10), ca("Lab Root", 1_000));
+    put(&site, "stores/truststore/x509/ca/plant/root.crt", &plant.der);
+    put(&site, "stores/truststore/x509/ca/lab/root.crt", &lab.der);
+    let list = |issuer: &Certificate, days| revocation_list(issuer, &[], (in_days(-9), in_days(days)), &[]);
+    put(&site, "stores/crl/plant.crl", &list(&plant, 2));
+    put(&site, "stores/crl/lab.crl", &list(&lab, 5));
+    let report = doctor(&site, &[], NOT_ASKED);
+    report.is_well_but_for(&["registry"]);
+    let finding = report.has("soon", "trust_store", "ca:plant, Plant Root");
+    assert!(finding["action"].as_str().unwrap().contains("renewed CA"), "{finding}");
+    // A list is carried in, so three days are enough.
+    let finding = report.has("soon", "revocation_list", "CN=Plant Root,O=Plant,ST=WA,C=US it ends");
+    assert!(finding["ends"].is_string() && text_of(finding).contains(", in "), "{finding}");
+    assert_eq!(report.findings().filter(|finding| finding["check"] == "revocation_list").count(), 1, "{report:?}");
+    // Beside its newer edition an old list is no finding.
+    put(&site, "stores/crl/plant-2.crl", &list(&plant, 30));
+    doctor(&site, &[], NOT_ASKED).has("ok", "revocation_list", "CN=Lab Root");
+    put(&site, "stores/crl/lab.crl", &list(&lab, -1));
+    doctor(&site, &[], WRONG).has("wrong", "revocation_list", "CN=Lab Root,O=Plant,ST=WA,C=US it ended");
+}
