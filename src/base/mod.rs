@@ -1,5 +1,6 @@
 //! What every room may use. It imports no other room.
 
+pub(crate) mod certificate_path;
 pub(crate) mod clock;
 pub mod context;
 pub mod ending;

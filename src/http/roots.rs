@@ -5,7 +5,6 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -55,10 +54,10 @@ pub(crate) fn verifier(built_in: BuiltInRoots, bundle: Option<&Path>) -> Result<
             Err(source) => return Err(CaError::File { path: path.to_owned(), source }),
         }
     }
-    let rules = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
-        .build()
-        .map_err(|_| CaError::NoRoots)?;
-    Ok(ServerCertificates::new(rules, own))
+    if roots.is_empty() {
+        return Err(CaError::NoRoots);
+    }
+    Ok(ServerCertificates::new(roots, provider().signature_verification_algorithms, own))
 }
 
 fn provider() -> Arc<CryptoProvider> {

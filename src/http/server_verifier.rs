@@ -5,14 +5,13 @@
 //!
 //! Also says in an operator's words why a certificate was refused, and which certificate to issue instead.
 
-use std::sync::Arc;
-
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
-use webpki::EndEntityCert;
+use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use webpki::{EndEntityCert, KeyUsage};
 
+use crate::base::certificate_path;
 use portreeve_verify::Validity;
 use portreeve_verify::text::printable;
 
@@ -22,14 +21,19 @@ const MAX_NAMES: usize = 5;
 /// The verifier of server certificates.
 #[derive(Debug)]
 pub(crate) struct ServerCertificates {
-    rules: Arc<WebPkiServerVerifier>,
+    roots: RootCertStore,
+    algorithms: WebPkiSupportedAlgorithms,
     /// The operator's bundle.
     bundle: Vec<CertificateDer<'static>>,
 }
 
 impl ServerCertificates {
-    pub(crate) fn new(rules: Arc<WebPkiServerVerifier>, bundle: Vec<CertificateDer<'static>>) -> Self {
-        Self { rules, bundle }
+    pub(crate) fn new(
+        roots: RootCertStore,
+        algorithms: WebPkiSupportedAlgorithms,
+        bundle: Vec<CertificateDer<'static>>,
+    ) -> Self {
+        Self { roots, algorithms, bundle }
     }
 }
 
@@ -39,27 +43,28 @@ impl ServerCertVerifier for ServerCertificates {
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
+        _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        match self.rules.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
+        let usage = KeyUsage::server_auth();
+        match certificate_path::verify(end_entity, intermediates, &self.roots, &self.algorithms, usage, now) {
             Err(error) if is_ca_as_server(&error) && self.bundle.iter().any(|known| known == end_entity) => {
-                check_name(end_entity, server_name)?;
                 check_dates(end_entity, now)?;
-                Ok(ServerCertVerified::assertion())
             }
-            verdict => verdict,
+            verdict => verdict?,
         }
+        check_name(end_entity, server_name)?;
+        Ok(ServerCertVerified::assertion())
     }
 
-    // The proof that the server holds the key is always checked by the rules.
+    // The proof that the server holds the key.
     fn verify_tls12_signature(
         &self,
         message: &[u8],
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.rules.verify_tls12_signature(message, certificate, signature)
+        verify_tls12_signature(message, certificate, signature, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -68,11 +73,11 @@ impl ServerCertVerifier for ServerCertificates {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.rules.verify_tls13_signature(message, certificate, signature)
+        verify_tls13_signature(message, certificate, signature, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.rules.supported_verify_schemes()
+        self.algorithms.supported_schemes()
     }
 }
 
@@ -84,16 +89,8 @@ pub(crate) fn is_ca_as_server(error: &Error) -> bool {
 
 /// Is the certificate for this name?
 pub(crate) fn check_name(certificate: &CertificateDer<'_>, name: &ServerName<'_>) -> Result<(), Error> {
-    let certificate =
-        EndEntityCert::try_from(certificate).map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
-    certificate.verify_is_valid_for_subject_name(name).map_err(|error| {
-        Error::InvalidCertificate(match error {
-            webpki::Error::CertNotValidForName(names) => {
-                CertificateError::NotValidForNameContext { expected: names.expected, presented: names.presented }
-            }
-            _ => CertificateError::NotValidForName,
-        })
-    })
+    let certificate = EndEntityCert::try_from(certificate).map_err(certificate_path::refused)?;
+    certificate.verify_is_valid_for_subject_name(name).map_err(certificate_path::refused)
 }
 
 fn check_dates(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {

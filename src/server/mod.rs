@@ -5,6 +5,7 @@
 //! bodies and sees nothing else of the network. The server knows nothing of admissions or of the configuration file.
 
 mod application;
+mod client_certificates;
 mod descriptors;
 mod dispatcher;
 mod gateway;

@@ -14,12 +14,13 @@ use std::time::Duration;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::server::NoServerSessionStorage;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{RootCertStore, ServerConfig};
 
 use portreeve_verify::Validity;
 
+use super::client_certificates::ClientCertificates;
 use super::settings::TlsFiles;
 use crate::base::clock;
 use crate::base::files::{FileError, Stamp, read_capped};
@@ -190,15 +191,12 @@ fn with_clients(
     let Some(path) = client_ca else {
         return Ok(builder.with_no_client_auth());
     };
-    let unusable = |source| TlsError::UnusableClientCa { path: path.to_owned(), source };
     let mut roots = RootCertStore::empty();
     for ca in certificates(path, "a PEM bundle of CA certificates")? {
-        roots.add(ca).map_err(|error| unusable(Box::new(error)))?;
+        roots.add(ca).map_err(|source| TlsError::UnusableClientCa { path: path.to_owned(), source })?;
     }
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
-        .build()
-        .map_err(|error| unusable(Box::new(error)))?;
-    Ok(builder.with_client_cert_verifier(verifier))
+    let verifier = ClientCertificates::new(roots, provider.signature_verification_algorithms);
+    Ok(builder.with_client_cert_verifier(Arc::new(verifier)))
 }
 
 fn certificates(path: &Path, expected: &'static str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
@@ -301,7 +299,7 @@ pub enum TlsError {
         /// The file.
         path: PathBuf,
         /// What is wrong.
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: rustls::Error,
     },
     /// The crypto library lacks TLS 1.2 or 1.3.
     Provider {
@@ -366,10 +364,10 @@ impl std::error::Error for TlsError {
         match self {
             Self::File { source, .. } => Some(source),
             Self::Pem { source, .. } => Some(source),
-            Self::UnusableKey { source, .. } | Self::KeyMismatch { source, .. } | Self::Provider { source } => {
-                Some(source)
-            }
-            Self::UnusableClientCa { source, .. } => Some(source.as_ref()),
+            Self::UnusableKey { source, .. }
+            | Self::KeyMismatch { source, .. }
+            | Self::UnusableClientCa { source, .. }
+            | Self::Provider { source } => Some(source),
             Self::Nothing { .. } | Self::NotACertificate { .. } | Self::Expired { .. } | Self::NotYetValid { .. } => {
                 None
             }
