@@ -40,7 +40,7 @@ impl Signed {
         let expiry = envelopes.iter().filter_map(|envelope| envelope.expires()).min();
         let certificate = envelopes.iter().map(|envelope| envelope.ends()).min();
         let list = match required {
-            Requirement::Notation(required) => match required.as_ref().revocation {
+            Requirement::Notation(required, effort) => match required.as_ref(effort).revocation {
                 Revocation::Strict(lists) => envelopes.iter().filter_map(|one| one.revocation_ends(lists)).min(),
                 Revocation::Skip => None,
             },
