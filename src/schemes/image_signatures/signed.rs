@@ -44,7 +44,7 @@ impl Signed {
                 Revocation::Strict(lists) => envelopes.iter().filter_map(|one| one.revocation_ends(lists)).min(),
                 Revocation::Skip => None,
             },
-            Requirement::Cosign(_) => None,
+            Requirement::Cosign(..) => None,
         };
         let ends = [("signature", expiry), ("certificate", certificate), ("revocation list", list)];
         let known = ends.into_iter().filter_map(|(what, at)| Some((what, Timestamp::from_second(at?).ok()?)));
