@@ -34,8 +34,8 @@ pub fn engine(config: &Config, waiting: Arc<Waiting>, metrics: Arc<Metrics>) -> 
     };
     let evidence = Arc::new(EvidenceStore::new(config.evidence(Arc::clone(&metrics))).beside(&service));
     let image_signatures = Arc::new(ImageSignatures::new(service.shared(), evidence, config.image_signatures()));
-    let cosign =
-        Cosign::new(Arc::clone(&image_signatures), config.cosign(secrets_api.clone().map(ClusterSigners::new)));
+    let cluster_signers = secrets_api.clone().map(ClusterSigners::new);
+    let cosign = Cosign::new(Arc::clone(&image_signatures), config.cosign(cluster_signers, Arc::clone(&metrics)));
     let notation = Notation::new(Arc::clone(&image_signatures), config.notation(Arc::clone(&metrics)));
     let notary_v1 = NotaryV1 {
         service,

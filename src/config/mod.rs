@@ -71,6 +71,8 @@ pub struct Config {
     pub secrets: PathBuf,
     /// The directory of Notation's trust stores and revocation lists.
     pub trust_stores: PathBuf,
+    /// The directory of trusted roots of Sigstore.
+    pub trusted_roots: PathBuf,
     /// The directory of docker configs that count for every namespace.
     pub mounted_credentials: PathBuf,
     /// Where images and their signatures are read.
@@ -215,6 +217,7 @@ impl Config {
                 .filter(|path| !path.as_os_str().is_empty()),
             secrets: read.path("secrets", "/etc/portreeve/secrets"),
             trust_stores: read.path("notation.trustStores", "/etc/portreeve/notation"),
+            trusted_roots: read.path("sigstore.trustedRoots", "/etc/portreeve/sigstore"),
             mounted_credentials: read.path("credentials.mounted", "/etc/portreeve/registries"),
             ask_api: if read.is_on("credentials.kubernetes") { AskApi::Yes } else { AskApi::No },
             api,
@@ -251,8 +254,9 @@ impl Config {
     }
 
     /// The settings of the cosign scheme.
-    pub fn cosign(&self, cluster_signers: Option<ClusterSigners>) -> cosign::Settings {
-        cosign::Settings { secrets: SecretStore::new(self.secrets.clone()), cluster_signers }
+    pub fn cosign(&self, cluster_signers: Option<ClusterSigners>, metrics: Arc<Metrics>) -> cosign::Settings {
+        let secrets = SecretStore::new(self.secrets.clone());
+        cosign::Settings { secrets, cluster_signers, trusted_roots: self.trusted_roots.clone(), metrics }
     }
 
     /// The settings of the Notation scheme.

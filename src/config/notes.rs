@@ -106,6 +106,7 @@ fn named(config: &Config, others: &[&Path]) -> Vec<PathBuf> {
     let tls = &config.server.tls;
     let directories = config.policies.iter().chain(&config.namespace_policies);
     let directories = directories.chain([&config.secrets, &config.mounted_credentials]);
+    let directories = directories.chain([&config.trust_stores, &config.trusted_roots]);
     let files = [&tls.certificate, &tls.key, &config.trust.ca, &config.api.token, &config.api.ca];
     let named = directories.chain(files).chain(&tls.client_ca).chain(&config.trust.cache).chain(&config.files);
     let by_url = config.trust.servers.directories().chain(config.registries.layouts());

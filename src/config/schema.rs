@@ -35,6 +35,7 @@ pub(super) const DOCUMENT: Shape = Mapping(&[
             ("allowPlainHttp", Truth),
         ]),
     ),
+    ("sigstore", Mapping(&[("trustedRoots", Path)])),
     ("notation", Mapping(&[("trustStores", Path)])),
     ("registries", Mapping(&[("endpoints", Map(&Text)), ("signatures", Map(&Text))])),
     (

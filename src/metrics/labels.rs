@@ -269,6 +269,8 @@ words! {
         StoredTrust => "stored_trust",
         /// Notation's trust stores and revocation lists.
         TrustStores => "trust_stores",
+        /// Trusted roots of Sigstore.
+        TrustedRoots => "trusted_roots",
     }
 }
 

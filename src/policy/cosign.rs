@@ -1,18 +1,20 @@
-//! `policy.cosign`: the fields of cosign signatures with keys.
+//! `policy.cosign`: the fields of cosign signatures with keys and with identities.
 //!
-//! A rule without a key, or with a key that cannot be used, is an error: it is never a rule that any signature meets. Fields that
-//! ask for an identity, a certificate or a transparency log are refused by name, because this version checks none of them.
+//! A rule without a signer, or with a signer that cannot be used, is an error: it is never a rule that any signature meets. Fields
+//! that would have no effect are refused, because their author expects one. The trusted roots are the site's, also for a policy of
+//! a namespace: a name is checked here, and whether the file is there when an image is judged, because it is mounted and may change.
 
 use std::collections::BTreeMap;
 
 use super::fault::Fault;
 use super::fields::Problems;
 use super::{signers, unavailable};
-use crate::schemes::cosign::Rule;
+use crate::schemes::cosign::{Rule, is_trusted_root};
 use crate::yaml::tree::{Node, Value};
-use portreeve_verify::sigstore::{Signer, SigstoreKey};
+use portreeve_verify::sigstore::{Identity, SignedBy, Signer, SigstoreKey};
 
 const INSIDE: &str = "policy.cosign";
+const SIGNER: &str = "an entry of policy.cosign.signers";
 const COSIGN: &[&str] = &[
     "signers",
     "signerSecrets",
@@ -26,6 +28,8 @@ const COSIGN: &[&str] = &[
     "maxStale",
 ];
 
+const REQUIRED_OR_IGNORED: &str = "\"required\" or \"ignored\"";
+
 /// The most `annotations`. Each is looked up in each signature.
 const MAX_ANNOTATIONS: usize = 100;
 /// The longest name of a signer. It is printed in messages and logs.
@@ -36,18 +40,17 @@ const SIGNER_RULE: &str = "a signer's name has at most 128 letters, digits and c
 pub(super) fn read(cosign: &Node, problems: &mut Problems) -> Option<Rule> {
     problems.mapping(cosign, INSIDE, COSIGN)?;
     problems.refuse_empty(cosign, &["signers", "annotations"]);
-    refuse_unsupported(cosign, problems);
-    let entries = signers::entries(
-        cosign,
-        "an entry of policy.cosign.signers",
-        &["name", "publicKey", "issuer", "subject"],
-        problems,
-    );
+    let entries = signers::entries(cosign, SIGNER, &["name", "publicKey", "issuer", "subject"], problems);
     let signer_secrets = signers::read_secrets(cosign, "an entry of policy.cosign.signerSecrets", problems);
     if cosign.entry("signers").is_none() && cosign.entry("signerSecrets").is_none_or(Node::is_empty) {
         problems.report(cosign.at, Fault::Missing { field: "signers", inside: INSIDE });
     }
+    let has_identity = entries.iter().any(|entry| is_identity(entry.node));
+    let log_required = read_log(cosign, has_identity, problems);
     Some(Rule {
+        trusted_root: read_trusted_root(cosign, has_identity || log_required, problems),
+        log_required,
+        ignores_certificate_transparency: read_certificate_transparency(cosign, has_identity, problems),
         threshold: read_threshold(cosign, entries.len() + signer_secrets.len(), problems),
         signers: read_signers(&entries, problems),
         signer_secrets,
@@ -58,30 +61,69 @@ pub(super) fn read(cosign: &Node, problems: &mut Problems) -> Option<Rule> {
     })
 }
 
-/// Refuses fields that ask for more than keys.
-fn refuse_unsupported(cosign: &Node, problems: &mut Problems) {
-    for field in ["trustedRoot", "certificateTransparency"] {
-        if let Some(node) = cosign.entry(field) {
-            problems.report(node.at, Fault::KeysAlone { field });
-        }
-    }
-    match problems.text(cosign, "transparencyLog") {
-        None | Some((_, "ignored")) => {}
-        Some((at, "required")) => problems.report(at, Fault::KeysAlone { field: "transparencyLog: required" }),
-        Some((at, found)) => {
-            let (field, found) = ("transparencyLog", found.to_owned());
-            problems.report(at, Fault::Value { field, found, expected: "\"ignored\"" });
-        }
+/// Is the entry of `signers` an identity? Half a one is as well, and is refused.
+fn is_identity(entry: &Node) -> bool {
+    ["issuer", "subject"].iter().any(|field| entry.entry(field).is_some())
+}
+
+/// Reads `transparencyLog`: must a log have the signatures of keys? Those of identities it must always have: without a log nobody
+/// knows when a certificate, which is valid for minutes, was used.
+fn read_log(cosign: &Node, has_identity: bool, problems: &mut Problems) -> bool {
+    const FIELD: &str = "transparencyLog";
+    let expected = if has_identity {
+        "\"required\" where a signer has an issuer and a subject: without a log nobody knows when the certificate was used"
+    } else {
+        REQUIRED_OR_IGNORED
+    };
+    refuse_null(cosign, FIELD, problems);
+    let choices = [("required", true), ("ignored", false)];
+    let allowed = choices.get(..if has_identity { 1 } else { 2 }).unwrap_or_default();
+    problems.choice(cosign, FIELD, allowed, expected).unwrap_or(false)
+}
+
+/// Refuses a field without a value: its author expects a check, or none, and the default may be the other one.
+fn refuse_null(cosign: &Node, field: &'static str, problems: &mut Problems) {
+    if let Some(node) = cosign.entry(field).filter(|node| node.is_null()) {
+        problems.report(node.at, Fault::Missing { field, inside: INSIDE });
     }
 }
 
-/// Reads `signers`. One key is one signer: otherwise a single key would reach a threshold of two (SCHEMES.md, row 48).
+/// Reads `certificateTransparency`: is it ignored? It is about certificates, which only identities have.
+fn read_certificate_transparency(cosign: &Node, has_identity: bool, problems: &mut Problems) -> bool {
+    const FIELD: &str = "certificateTransparency";
+    if let Some(node) = cosign.entry(FIELD).filter(|_| !has_identity) {
+        problems.report(node.at, Fault::NoIdentity { field: FIELD });
+    }
+    refuse_null(cosign, FIELD, problems);
+    let choices = [("required", false), ("ignored", true)];
+    problems.choice(cosign, FIELD, &choices, REQUIRED_OR_IGNORED).unwrap_or(false)
+}
+
+/// Reads `trustedRoot`, the name of a file. Identities and logs need it, and keys alone do not.
+fn read_trusted_root(cosign: &Node, is_needed: bool, problems: &mut Problems) -> Option<String> {
+    const FIELD: &str = "trustedRoot";
+    if cosign.entry(FIELD).is_none() {
+        if is_needed {
+            problems.report(cosign.at, Fault::Missing { field: FIELD, inside: INSIDE });
+        }
+        return None;
+    }
+    let (at, name) = problems.required(cosign, FIELD, INSIDE)?;
+    if !is_trusted_root(name) {
+        let expected = "the name of a file in the directory sigstore.trustedRoots, without \".json\": letters, digits and \
+                        characters of \"_.-\"";
+        problems.report(at, Fault::Value { field: FIELD, found: name.to_owned(), expected });
+    } else if !is_needed {
+        problems.report(at, Fault::NoIdentity { field: FIELD });
+    }
+    Some(name.to_owned())
+}
+
+/// Reads `signers`. One key or one identity is one signer: otherwise a single key would reach a threshold of two (SCHEMES.md, row
+/// 48).
 fn read_signers(entries: &[signers::Entry<'_>], problems: &mut Problems) -> Vec<Signer> {
     let mut known: Vec<(usize, Signer)> = Vec::new();
     for entry in entries {
-        if let Some(field) = ["issuer", "subject"].into_iter().find(|field| entry.node.entry(field).is_some()) {
-            problems.report(entry.at, Fault::KeysAlone { field });
-        }
         let name = entry.name.filter(|&(at, name)| {
             let fits = is_signer(name);
             if !fits {
@@ -89,22 +131,38 @@ fn read_signers(entries: &[signers::Entry<'_>], problems: &mut Problems) -> Vec<
             }
             fits
         });
-        let key = entry.key.and_then(|(at, pem)| {
-            SigstoreKey::from_pem(pem).map_err(|error| problems.report(at, Fault::SigstoreKey(error))).ok()
-        });
-        let (Some((_, name)), Some(key)) = (name, key) else { continue };
+        let by = if is_identity(entry.node) { read_identity(entry, problems) } else { read_key(entry, problems) };
+        let (Some((_, name)), Some(by)) = (name, by) else { continue };
         let name = name.to_owned();
-        match known.iter().find(|(_, signer)| signer.name == name || signer.by.id() == key.id()) {
-            None => known.push((entry.at.line, Signer::with_key(name, key))),
+        match known.iter().find(|(_, signer)| signer.name == name || signer.by.id() == by.id()) {
+            None => known.push((entry.at.line, Signer { name, by })),
             Some(&(first, ref signer)) if signer.name == name => {
                 problems.report(entry.at, Fault::SignerTwice { name, first });
             }
             Some(&(first, ref signer)) => {
-                problems.report(entry.at, Fault::KeyTwice { name, other: signer.name.clone(), first });
+                let what = if by.key().is_some() { "key" } else { "identity" };
+                problems.report(entry.at, Fault::KeyTwice { what, name, other: signer.name.clone(), first });
             }
         }
     }
     known.into_iter().map(|(_, signer)| signer).collect()
+}
+
+fn read_key(entry: &signers::Entry<'_>, problems: &mut Problems) -> Option<SignedBy> {
+    let (at, pem) = entry.key?;
+    let key = SigstoreKey::from_pem(pem).map_err(|error| problems.report(at, Fault::SigstoreKey(error)));
+    key.ok().map(SignedBy::Key)
+}
+
+/// Reads `issuer` and `subject`. One without the other would be everybody's (SCHEMES.md, row 74).
+fn read_identity(entry: &signers::Entry<'_>, problems: &mut Problems) -> Option<SignedBy> {
+    if let Some(key) = entry.node.entry("publicKey") {
+        problems.report(key.at, Fault::KeyAndIdentity);
+    }
+    let issuer = problems.required(entry.node, "issuer", SIGNER);
+    let (at, subject) = problems.required(entry.node, "subject", SIGNER)?;
+    let identity = Identity::new(issuer?.1, subject);
+    identity.map_err(|error| problems.report(at, Fault::SignerIdentity(error))).ok().map(SignedBy::Identity)
 }
 
 fn is_signer(name: &str) -> bool {

@@ -7,7 +7,7 @@ use super::pattern::PatternError;
 use crate::schemes::notary::trust_server::TrustServerError;
 use crate::yaml::tree::TreeFault;
 use portreeve_verify::notation::IdentityError;
-use portreeve_verify::sigstore::SigstoreKeyError;
+use portreeve_verify::sigstore::{self, SigstoreKeyError};
 use portreeve_verify::text::printable;
 use portreeve_verify::tuf::{PinError, SignerKeyError};
 
@@ -188,11 +188,13 @@ pub enum Fault {
         /// The field.
         field: String,
     },
-    /// A field of `cosign` asks for more than a signature by a key.
-    KeysAlone {
+    /// A field of `cosign` is about identities and logs, and the policy asks for neither.
+    NoIdentity {
         /// The field.
         field: &'static str,
     },
+    /// A signer has a key and an identity.
+    KeyAndIdentity,
     /// The pattern could never match an image.
     Pattern(PatternError),
     /// A signer cannot have such a name.
@@ -206,10 +208,14 @@ pub enum Fault {
     SignerKey(SignerKeyError),
     /// A signer's key cannot be used for cosign.
     SigstoreKey(SigstoreKeyError),
+    /// A signer's identity cannot be used for cosign.
+    SignerIdentity(sigstore::IdentityError),
     /// A signer of Notation's cannot be named so.
     Identity(IdentityError),
-    /// Two signers have the same key.
+    /// Two signers have the same key or the same identity.
     KeyTwice {
+        /// `key` or `identity`.
+        what: &'static str,
         /// The second signer.
         name: String,
         /// The first signer.
@@ -333,10 +339,12 @@ impl Fault {
             Self::NoCheck => {
                 "write \"cosign\" or \"notation\", or \"trust\" with \"enabled: true\": otherwise every image would be let in unchecked"
             }
-            Self::KeysAlone { .. } => {
-                "keys alone are checked, no certificate and no transparency log: name each signer with a publicKey, and leave \
-                 this out only if a signature by the key is enough"
+            Self::NoIdentity { field: "trustedRoot" } => {
+                "identities and logs are verified by it: name signers with issuer and subject, or write \"transparencyLog: \
+                 required\" to have the signatures of keys in a log; or remove it"
             }
+            Self::NoIdentity { .. } => "it is about certificates: name signers with issuer and subject, or remove it",
+            Self::KeyAndIdentity => "make two signers of it, or remove one of the two",
             Self::BesideDenial { .. } => {
                 "to deny these images write the denial alone; to let some in, write a policy without it"
             }
@@ -349,7 +357,18 @@ impl Fault {
                  let in unchecked; \"deny\" denies them"
             }
             Self::Missing { field: "signers", .. } => {
-                "name each signer with its publicKey, or the Secrets that have the keys in signerSecrets"
+                "name each signer with its publicKey, or with its issuer and subject, or the Secrets that have the keys in \
+                 signerSecrets"
+            }
+            Self::Missing { field: "issuer" | "subject", .. } => {
+                "half an identity would be everybody's: name both as the certificate has them, exactly or with \"*\""
+            }
+            Self::Missing { field: "trustedRoot", .. } => {
+                "identities and logs are verified by a trusted_root.json: put it into the directory sigstore.trustedRoots of the \
+                 configuration, and name it here without \".json\""
+            }
+            Self::Missing { field: "transparencyLog" | "certificateTransparency", .. } => {
+                "write \"required\" or \"ignored\", or remove it"
             }
             Self::Missing { field: "trustStores", .. } => {
                 "name the site's stores with the certificates that are trusted, such as [\"ca:plant\"]"
@@ -381,7 +400,10 @@ impl Fault {
             Self::Type { expected: "true or false", .. } => "write true or false, without quotes",
             Self::Type { expected: "a number", actual: "a string", .. } => "write it without quotes",
             Self::SignerTwice { .. } => "give each signer one key, or each key a signer of its own",
-            Self::KeyTwice { .. } => "a key counts once: list it once, or give the other signer a key of its own",
+            Self::KeyTwice { what: "key", .. } => {
+                "a key counts once: list it once, or give the other signer a key of its own"
+            }
+            Self::KeyTwice { .. } => "an identity counts once: list it once",
             Self::RootKinds { .. } => "give each entry exactly one of certificate, keyId and ca",
             Self::Duration { .. } => "write it as 30m, 24h or 1h 30m",
             Self::StaleWithoutCached => "add \"whenUnavailable: useCached\", or remove it",
@@ -476,18 +498,20 @@ impl fmt::Display for Fault {
             Self::EmptyList { field } => write!(f, "\"{field}\" is empty"),
             Self::TooManyEntries { field, limit } => write!(f, "\"{field}\" has more than {limit} entries"),
             Self::NoCheck => f.write_str("an element of \"anyOf\" asks for no check"),
-            Self::KeysAlone { field } => write!(f, "\"{field}\" is not supported by this version"),
+            Self::NoIdentity { field } => write!(f, "\"{field}\" has no effect on signatures of keys"),
+            Self::KeyAndIdentity => f.write_str("the signer has both a key and an identity"),
             Self::Unsupported { field } => write!(f, "{} asks for a check that is not supported", quoted(field)),
             Self::Pattern(error) => error.fmt(f),
             Self::SignerName { found, rule } => write!(f, "a signer cannot be called {}: {rule}", quoted(found)),
             Self::SignerKey(error) => write!(f, "the signer's key cannot be read: {error}"),
             Self::SigstoreKey(error) => write!(f, "the signer's key cannot be used: {error}"),
+            Self::SignerIdentity(error) => write!(f, "the signer's identity cannot be used: {error}"),
             Self::SignerTwice { name, first } => {
                 write!(f, "signer {} stands twice, first on line {first}", quoted(name))
             }
             Self::Identity(error) => write!(f, "the trusted identity cannot be used: {error}"),
-            Self::KeyTwice { name, other, first } => {
-                write!(f, "signer {} has the key of signer {} on line {first}", quoted(name), quoted(other))
+            Self::KeyTwice { what, name, other, first } => {
+                write!(f, "signer {} has the {what} of signer {} on line {first}", quoted(name), quoted(other))
             }
             Self::Threshold { found, signers } => {
                 write!(f, "\"threshold\" cannot be {}: it is from 1 to the number of signers, {signers}", quoted(found))
@@ -520,6 +544,7 @@ impl std::error::Error for Fault {
             Self::Pattern(error) => Some(error),
             Self::SignerKey(error) => Some(error),
             Self::SigstoreKey(error) => Some(error),
+            Self::SignerIdentity(error) => Some(error),
             Self::Identity(error) => Some(error),
             Self::Pin(error) => Some(error),
             Self::Server(error) => Some(error),

@@ -129,6 +129,8 @@ pub enum Note {
     HubServerEnds,
     /// `sameRepository` asks for something that only signatures of cosign's old format have.
     SameRepository,
+    /// `certificateTransparency` is `ignored`: a certificate counts that no log of certificates has.
+    NoCertificateTransparency,
     /// `trustedIdentities` is `*`: whoever has a certificate of the trust stores' CAs counts as a signer.
     AnyIdentity,
     /// The trust server's address is probably wrong.
@@ -155,8 +157,9 @@ impl Rules {
             let Ranked { pattern, rule, .. } = ranked;
             let among_tags = (compared < most_compared).then(|| self.among_tags(ranked, &mut compared)).flatten();
             let of_trust = idle_remap(pattern, rule).or_else(|| server(pattern, rule));
-            let all =
-                [hub_repository(pattern, rule), among_tags, self.unchecked(ranked), of_trust, of_signatures(rule)];
+            let (of_signatures, of_certificates) = (of_signatures(rule), of_certificates(rule));
+            let hub = hub_repository(pattern, rule);
+            let all = [hub, among_tags, self.unchecked(ranked), of_trust, of_signatures, of_certificates];
             notes.extend(all.into_iter().flatten().map(|note| PolicyNote::of(rule, note)));
         }
         compared
@@ -275,6 +278,12 @@ fn of_signatures(rule: &Rule) -> Option<Note> {
     })
 }
 
+fn of_certificates(rule: &Rule) -> Option<Note> {
+    let mut checks = rule.signed()?.any_of.iter().flatten();
+    let is_ignored = checks.any(|check| matches!(check, Check::Cosign(rule) if rule.ignores_certificate_transparency));
+    is_ignored.then_some(Note::NoCertificateTransparency)
+}
+
 /// The checks of Notary v1 trust data.
 fn notary_rules(rule: &Rule) -> impl Iterator<Item = &notary::Rule> {
     rule.signed().into_iter().flat_map(|signed| signed.any_of.iter().flatten()).filter_map(notary_rule)
@@ -369,6 +378,10 @@ impl fmt::Display for Note {
             Self::SameRepository => f.write_str(
                 "with \"sameRepository\", only signatures of cosign's old format count: bundles, which cosign 3 makes if it is \
                  called without --new-bundle-format=false, do not name a repository",
+            ),
+            Self::NoCertificateTransparency => f.write_str(
+                "with \"certificateTransparency: ignored\", a certificate counts that no log of certificates has: nobody notices one \
+                 that the certificate authority should not have issued; write it only for an authority without such a log",
             ),
             Self::AnyIdentity => f.write_str(
                 "with the identity \"*\", every signer counts that has a certificate under the trust stores; to name the signers, \

@@ -26,6 +26,7 @@ use portreeve_verify::{Effort, Unavailable, VerifiedDigest};
 pub mod cosign;
 pub(crate) mod evidence;
 pub mod image_signatures;
+mod listing;
 pub(crate) mod memory_budget;
 pub mod notary;
 pub mod notation;

@@ -15,7 +15,7 @@ fn every_row_of_the_acceptance_table_has_a_test() {
 /// The rows of SCHEMES.md about registries, cosign and evidence. Each is the name of a test: `scheme_row_001_…`.
 #[test]
 fn every_row_of_the_schemes_table_has_a_test() {
-    let missing = missing("scheme_row_", &["verify/src", "src", "tests/integration"], &[1..=72, 92..=116, 129..=138]);
+    let missing = missing("scheme_row_", &["verify/src", "src", "tests/integration"], &[1..=116, 129..=138]);
     assert!(missing.is_empty(), "no test is named after {missing:?}");
 }
 

@@ -10,6 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use portreeve_verify::image::Sha256;
 use portreeve_verify::sigstore::{
@@ -71,7 +72,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
     let variable = if is_staging { "SIGSTORE_STAGING_TRUSTED_ROOT" } else { "SIGSTORE_TRUSTED_ROOT" };
     let root = option("--trusted-root").map(str::to_owned).or_else(|| std::env::var(variable).ok());
     let root = root.map(|path| TrustedRoot::read(&file(&path)?).map_err(|error| format!("the trusted root: {error}")));
-    let root = root.transpose()?;
+    let root = root.transpose()?.map(Arc::new);
     let bundle = file(option("--bundle").ok_or(USAGE)?)?;
 
     let signature = Signature::from_attestation(digest, bundle).map_err(|error| error.to_string())?;

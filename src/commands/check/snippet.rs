@@ -105,6 +105,15 @@ pub(super) fn cosign(text: &mut String, rule: &cosign::Rule) {
         }
     }
     secrets(text, rule.signer_secrets.iter().map(String::as_str));
+    if let Some(root) = &rule.trusted_root {
+        let _ = writeln!(text, "          trustedRoot: {}", quoted(root));
+    }
+    if rule.log_required {
+        text.push_str("          transparencyLog: required\n");
+    }
+    if rule.ignores_certificate_transparency {
+        text.push_str("          certificateTransparency: ignored\n");
+    }
     if let Some(threshold) = rule.threshold {
         let _ = writeln!(text, "          threshold: {threshold}");
     }

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use portreeve_test_support::cosign::Key;
 use portreeve_test_support::temp::TempDir;
 use portreeve_verify::image::Reference;
+use portreeve_verify::sigstore::{Identity, SignedBy};
 
 use super::*;
 use crate::policy::{Note, Scope, Selection};
@@ -23,12 +24,13 @@ fn warn_of_the_configuration_counts_as_in_the_webhook() {
 }
 
 /// The only check of the only policy in `text`, for an image under `namespace`. The text must pass `lint`, and nothing may be
-/// noted but that the image must be signed in the old format.
+/// noted but what the rule says on purpose.
 fn check_of(text: &str, namespace: &str, image: &str) -> Check {
     let files = BTreeMap::from([("p.yaml".to_owned(), text.to_owned())]);
     let set = crate::policy::check_data(&files, &crate::policy::Owner::Site)
         .unwrap_or_else(|problems| panic!("{problems:?}\n{text}"));
-    let unexpected: Vec<_> = set.notes().into_iter().filter(|note| note.note != Note::SameRepository).collect();
+    let is_meant = |note: &Note| matches!(note, Note::SameRepository | Note::NoCertificateTransparency);
+    let unexpected: Vec<_> = set.notes().into_iter().filter(|note| !is_meant(&note.note)).collect();
     assert!(unexpected.is_empty(), "{unexpected:?}\n{text}");
     let image = Reference::parse(image).unwrap();
     let Selection::Rules(alternatives) = set.select(namespace, &image) else { panic!("{text}") };
@@ -69,12 +71,21 @@ fn a_snippet_is_a_policy_that_asks_for_no_less() {
             ("yes".to_owned(), "no".to_owned()),
         ]),
         same_repository: true,
+        trusted_root: Some("plant".to_owned()),
+        log_required: true,
+        ignores_certificate_transparency: false,
         when_unavailable: None,
         max_stale: None,
     };
     let secrets =
         cosign::Rule { signer_secrets: vec!["release-key".to_owned()], ..cosign::Rule::signed_by(Vec::new()) };
-    for rule in [plain, full, secrets] {
+    let identity = Identity::new("https://issuer.plant.example", "https://git.plant.example/\"*").unwrap();
+    let identities = cosign::Rule {
+        trusted_root: Some("007".to_owned()),
+        ignores_certificate_transparency: true,
+        ..cosign::Rule::signed_by(vec![Signer { name: "ci".to_owned(), by: SignedBy::Identity(identity) }])
+    };
+    for rule in [plain, full, secrets, identities] {
         for scope in [None, Some(Scope::Cluster), Some(Scope::Namespace("line-1".to_owned()))] {
             let mut text = snippet::head("registry.local:9001/plant/plc_v2.1", scope.as_ref());
             snippet::cosign(&mut text, &rule);

@@ -84,8 +84,7 @@ fn one_of_several_signers_is_enough_where_the_policy_says_so() {
 
 #[test]
 fn a_rule_without_a_key_is_refused() {
-    const MISSING: &str =
-        "\"signers\" is missing from policy.cosign; name each signer with its publicKey, or the Secrets";
+    const MISSING: &str = "\"signers\" is missing from policy.cosign; name each signer with its publicKey, or with its issuer and subject, or the Secrets";
     for text in ["{}", "{signerSecrets: []}", "{signerSecrets: null}", "{threshold: 1}", "{annotations: {a: b}}"] {
         refused(text, &[MISSING]);
     }
@@ -140,14 +139,9 @@ const BAD_FIELDS: &[(&str, &str)] = &[
     ("mode: warn", "\"mode\" does not belong in policy.cosign; it belongs under policy: check the indentation"),
     ("trust: {enabled: true}", "\"trust\" does not belong in policy.cosign; it belongs under policy"),
     ("cosign: {}", "\"cosign\" does not belong in policy.cosign; it belongs under policy"),
-    ("transparencyLog: off", "\"transparencyLog\" cannot be \"off\"; it is \"ignored\""),
+    ("transparencyLog: off", "\"transparencyLog\" cannot be \"off\"; it is \"required\" or \"ignored\""),
     ("transparencyLog: true", "\"transparencyLog\" must be a string"),
-    (
-        "certificateTransparency: required",
-        "\"certificateTransparency\" is not supported by this version; keys alone are checked",
-    ),
-    ("certificateTransparency: ignored", "\"certificateTransparency\" is not supported by this version"),
-    ("trustedRoot: null", "\"trustedRoot\" is not supported by this version"),
+    ("issuer: x", "\"issuer\" does not belong in policy.cosign; it belongs under an entry of policy.cosign.signers"),
 ];
 
 #[test]
@@ -222,47 +216,134 @@ fn a_signer_s_name_can_be_printed() {
     refused("{signers: [{name: a, key: b}]}", &["f:1:12", "unknown field \"key\""]);
 }
 
-#[test]
-fn an_identity_is_refused_by_name() {
-    let key = Key::p256().public_pem();
-    for field in ["issuer", "subject"] {
-        let expected = format!("f:1:12: \"{field}\" is not supported by this version; keys alone are checked");
-        refused(&format!("{{signers: [{{name: ci, {field}: \"https://x\"}}]}}"), &[&expected]);
-        let beside = signer("ci", &key).replace('}', &format!(", {field}: null}}"));
-        refused(&format!("{{signers: [{beside}]}}"), &[&expected]);
-    }
-    refused("{signers: [{name: ci, issuer: a, subject: b}]}", &["\"issuer\" is not supported by this version"]);
+const ISSUER: &str = "https://issuer.plant.example";
+
+/// An entry of `signers` with an identity.
+fn identity(name: &str, subject: &str) -> String {
+    format!("{{name: {name}, issuer: \"{ISSUER}\", subject: \"{subject}\"}}")
 }
 
-/// A log that is demanded and not looked at would be a check that is ignored: the policy is refused, and nothing is admitted.
-fn log_is_refused(fields: &str, named: &str) {
+#[test]
+fn an_identity_stands_in_the_place_of_a_key() {
+    let build = "https://git.plant.example/build.yml@refs/tags/*";
+    let key = signer("release", &Key::p256().public_pem());
+    let rule = read(&format!("{{signers: [{}, {key}], threshold: 1, trustedRoot: plant}}", identity("ci", build)));
+    let rule = rule.unwrap();
+    let ci = rule.signers[0].by.identity().unwrap();
+    assert_eq!((ci.issuer().as_str(), ci.subject().as_str()), (ISSUER, build));
+    assert!(rule.signers[1].by.key().is_some());
+    assert_eq!(rule.trusted_root.as_deref(), Some("plant"));
+    // A log must always have what an identity signs; of keys it is asked where the policy says so.
+    assert!(!rule.log_required && !rule.ignores_certificate_transparency);
+    let rule =
+        |fields: &str| read(&format!("{{signers: [{}], trustedRoot: a.b_C-1, {fields}}}", identity("ci", build)));
+    assert!(rule("transparencyLog: required").unwrap().log_required);
+    assert!(rule("certificateTransparency: ignored").unwrap().ignores_certificate_transparency);
+    assert!(!rule("certificateTransparency: required").unwrap().ignores_certificate_transparency);
+    assert_eq!(rule("signerSecrets: [{name: s}], threshold: 2").unwrap().threshold, Some(2));
+}
+
+#[test]
+fn scheme_row_074_half_an_identity_is_refused_when_loaded() {
+    const HALF: &str = "half an identity would be everybody's";
+    let with = |signer: &str| format!("{{signers: [{{name: ci, {signer}}}], trustedRoot: plant}}");
+    for (signer, expected) in [
+        ("subject: a", "\"issuer\" is missing from an entry of policy.cosign.signers; half an identity"),
+        ("issuer: a", "\"subject\" is missing from an entry of policy.cosign.signers; half an identity"),
+        ("issuer: a, subject: \"\"", HALF),
+        ("issuer: null, subject: a", HALF),
+        ("issuer: a, subject: null", HALF),
+        ("issuer: \"*\", subject: a", "the signer's identity cannot be used: issuer: it matches everything"),
+        ("issuer: a, subject: \"**\"", "the signer's identity cannot be used: subject: it matches everything"),
+        ("issuer: a, subject: \"b\\n\"", "characters that cannot be seen"),
+        ("issuer: 1, subject: a", "\"issuer\" must be a string, and is a number"),
+        ("issuer: [a], subject: a", "\"issuer\" must be a string, and is a list"),
+    ] {
+        refused(&with(signer), &[expected]);
+    }
+    refused(&with("issuer: null, subject: null"), &[HALF, HALF]);
+}
+
+#[test]
+fn a_signer_is_a_key_or_an_identity_and_never_both() {
+    let pem = serde_json::to_string(&Key::p256().public_pem()).unwrap();
+    for more in [&format!("publicKey: {pem}"), "publicKey: null"] {
+        let text = format!("{{signers: [{{name: ci, issuer: a, subject: b, {more}}}], trustedRoot: plant}}");
+        refused(&text, &["the signer has both a key and an identity; make two signers of it"]);
+    }
+    // A field of an identity that is left over makes it no key.
+    let text = format!("{{signers: [{{name: ci, publicKey: {pem}, issuer: null}}], trustedRoot: plant}}");
+    assert!(read(&text).is_err());
+}
+
+#[test]
+fn scheme_row_048_an_identity_that_is_listed_twice_is_refused() {
+    let text = format!("{{signers: [{}, {}], trustedRoot: plant}}", identity("a", "x"), identity("b", "x"));
+    refused(&text, &["signer \"b\" has the identity of signer \"a\" on line 1; an identity counts once: list it once"]);
+    let text = format!("{{signers: [{}, {}], trustedRoot: plant}}", identity("a", "x"), identity("a", "y"));
+    refused(&text, &["signer \"a\" stands twice"]);
+}
+
+#[test]
+fn scheme_row_051_a_demanded_log_needs_a_trusted_root() {
     for names in [&["a"][..], &["a", "b"]] {
-        let expected = format!("\"{named}\" is not supported by this version; keys alone are checked");
-        refused(&with(names, fields), &[&expected]);
+        refused(
+            &with(names, "transparencyLog: required"),
+            &["\"trustedRoot\" is missing from policy.cosign; identities and logs are verified by a trusted_root.json"],
+        );
+        let rule = read(&with(names, "transparencyLog: required, trustedRoot: plant")).unwrap();
+        assert!(rule.log_required);
+        assert_eq!(rule.trusted_root.as_deref(), Some("plant"));
+    }
+    let text = "{signerSecrets: [{name: s}], transparencyLog: required, trustedRoot: plant}";
+    assert!(read(text).unwrap().log_required);
+    refused(
+        &format!("{{signers: [{}]}}", identity("ci", "x")),
+        &["\"trustedRoot\" is missing from policy.cosign; identities and logs are verified by a trusted_root.json"],
+    );
+}
+
+#[test]
+fn what_would_have_no_effect_is_refused() {
+    for fields in ["trustedRoot: plant", "transparencyLog: ignored, trustedRoot: plant"] {
+        refused(
+            &with(&["a"], fields),
+            &["\"trustedRoot\" has no effect on signatures of keys; identities and logs are verified by it"],
+        );
+    }
+    for fields in ["certificateTransparency: required", "certificateTransparency: ignored"] {
+        refused(&with(&["a"], fields), &["\"certificateTransparency\" has no effect on signatures of keys"]);
+        let logged = format!("transparencyLog: required, trustedRoot: plant, {fields}");
+        refused(&with(&["a"], &logged), &["\"certificateTransparency\" has no effect on signatures of keys"]);
+    }
+    let ignored = format!("{{signers: [{}], trustedRoot: plant, transparencyLog: ignored}}", identity("ci", "x"));
+    refused(&ignored, &["\"transparencyLog\" cannot be \"ignored\"; it is \"required\" where a signer has an issuer"]);
+}
+
+/// A value that is missing must not become the weaker one.
+#[test]
+fn a_field_without_a_value_is_refused() {
+    let with = |field: &str| format!("{{signers: [{}], {field}}}", identity("ci", "x"));
+    for field in ["trustedRoot: null", "trustedRoot: \"\""] {
+        refused(&with(field), &["\"trustedRoot\" is missing from policy.cosign"]);
+    }
+    for field in ["transparencyLog", "certificateTransparency"] {
+        let expected =
+            format!("\"{field}\" is missing from policy.cosign; write \"required\" or \"ignored\", or remove it");
+        refused(&with(&format!("trustedRoot: plant, {field}: null")), &[&expected]);
     }
 }
 
 #[test]
-fn scheme_row_051_a_demanded_log_is_refused_when_loaded() {
-    log_is_refused("transparencyLog: required", "transparencyLog: required");
-}
-
-#[test]
-fn scheme_row_052_a_log_whose_entry_would_have_to_match_is_refused_when_loaded() {
-    log_is_refused("transparencyLog: required, sameRepository: true", "transparencyLog: required");
-}
-
-#[test]
-fn scheme_row_053_a_trusted_root_with_a_log_s_key_is_refused_when_loaded() {
-    log_is_refused("trustedRoot: plant", "trustedRoot");
-    log_is_refused("transparencyLog: ignored, trustedRoot: plant", "trustedRoot");
-}
-
-#[test]
-fn scheme_row_070_a_log_asked_of_bundles_is_refused_when_loaded() {
-    log_is_refused("transparencyLog: required, threshold: 1", "transparencyLog: required");
-    // Bundles have entries of logs, and a policy may say that they do not matter (row 69).
-    assert!(read(&with(&["a"], "transparencyLog: ignored")).is_ok());
+fn the_name_of_a_trusted_root_is_that_of_a_file() {
+    let with = |name: &str| format!("{{signers: [{}], trustedRoot: \"{name}\"}}", identity("ci", "x"));
+    for name in ["plant", "public-good", "a.b_C-1"] {
+        assert!(read(&with(name)).is_ok(), "{name}");
+    }
+    for name in ["plant.json", "../plant", "a/b", ".plant", "a b", "ä", &"a".repeat(129)] {
+        refused(&with(name), &["it is the name of a file in the directory sigstore.trustedRoots, without \".json\""]);
+    }
+    refused(&with("plant").replace("\"plant\"", "[plant]"), &["\"trustedRoot\" must be a string, and is a list"]);
 }
 
 /// Each signer is compared with all others.

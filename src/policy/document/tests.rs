@@ -349,7 +349,11 @@ fn checks_are_refused_at_every_other_level() {
                 "roots": [{ "keyId": "ab".repeat(32) }],
                 "remap": { "prefix": "a.io/", "signedPrefix": "b.io/" },
             },
-            "cosign": { "signerSecrets": [{ "name": "a" }], "annotations": { "a": "b" } },
+            "cosign": {
+                "signers": [{ "name": "ci", "issuer": "a", "subject": "b" }],
+                "trustedRoot": "plant",
+                "annotations": { "a": "b" },
+            },
             "notation": { "trustStores": ["ca:a"], "trustedIdentities": ["*"], "metadata": { "a": "b" } },
             "anyOf": [{ "cosign": { "signerSecrets": [{ "name": "b" }] } }, { "trust": { "enabled": true } }],
         } }] },

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::rule::Rule;
-use super::scheme::Settings;
+use super::scheme::Cosign;
 use crate::kube::signer_secrets::SignerSecret;
 use crate::schemes::{Query, Refusal, signer_secrets};
 use portreeve_verify::sigstore::{Signer, SigstoreKey};
@@ -13,16 +13,12 @@ use portreeve_verify::text::printable;
 const SHOWN: usize = 128;
 
 /// All signers of a rule. No name and no key is among them twice.
-pub(super) fn signers<'r>(
-    settings: &Settings,
-    rule: &'r Rule,
-    query: &Query<'_>,
-) -> Result<Cow<'r, [Signer]>, Refusal> {
+pub(super) fn signers<'r>(cosign: &Cosign, rule: &'r Rule, query: &Query<'_>) -> Result<Cow<'r, [Signer]>, Refusal> {
     let namespace = query.key_namespace;
     let mut signers = Cow::Borrowed(rule.signers.as_slice());
     for object in &rule.signer_secrets {
-        let cluster = settings.cluster_signers.as_ref();
-        let secret = signer_secrets::read(&settings.secrets, cluster, object, query)?;
+        let cluster = cosign.cluster_signers.as_ref();
+        let secret = signer_secrets::read(&cosign.secrets, cluster, object, query)?;
         let SignerSecret { name, public_key } = secret;
         let key = SigstoreKey::from_pem(&public_key)
             .map_err(|error| signer_secrets::bad(namespace, object, &error.to_string()))?;

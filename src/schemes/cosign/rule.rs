@@ -9,10 +9,16 @@ use portreeve_verify::sigstore::Signer;
 /// A rule. It has a signer or a signer's secret.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// `signers`, each with its key. No name and no key is in it twice.
+    /// `signers`, each with its key or its identity. No name, no key and no identity is in it twice.
     pub signers: Vec<Signer>,
     /// `signerSecrets`: the names of secrets with further signers' keys.
     pub signer_secrets: Vec<String>,
+    /// `trustedRoot`: the name of the trusted root by which identities and logs are verified.
+    pub trusted_root: Option<String>,
+    /// `transparencyLog: required`: must a log have the signatures of keys? Those of identities it must always have.
+    pub log_required: bool,
+    /// `certificateTransparency: ignored`: does a certificate count that no log of certificates has promised to have?
+    pub ignores_certificate_transparency: bool,
     /// `threshold`: how many of the signers are enough; `None` for all.
     pub threshold: Option<usize>,
     /// `annotations`: what each signature must have signed besides the digest.
@@ -31,6 +37,9 @@ impl Rule {
         Self {
             signers,
             signer_secrets: Vec::new(),
+            trusted_root: None,
+            log_required: false,
+            ignores_certificate_transparency: false,
             threshold: None,
             annotations: BTreeMap::new(),
             same_repository: false,

@@ -28,6 +28,7 @@ use portreeve_verify::sigstore::{Signer, SigstoreKey};
 
 mod evidence_rows;
 mod hostile;
+mod identities;
 mod keys;
 mod layout;
 mod neighbours;
@@ -122,6 +123,15 @@ impl Bench {
     }
 
     fn trace(&self, ask: &Ask<'_>, trace: &mut Trace) -> Result<Verified, Refusal> {
+        self.trace_with(ask, portreeve_verify::Effort::UNLIMITED, trace)
+    }
+
+    fn trace_with(
+        &self,
+        ask: &Ask<'_>,
+        effort: portreeve_verify::Effort<'_>,
+        trace: &mut Trace,
+    ) -> Result<Verified, Refusal> {
         let credentials = ask.credentials.to_vec();
         let keychain = FnKeychain(move |_: Deadline| credentials.clone());
         let image = Reference::parse(&format!("{}{}", self.name(), ask.image)).unwrap();
@@ -134,7 +144,7 @@ impl Bench {
             is_delegated: false,
             deadline: Deadline::after(ask.wait),
             now: ask.now,
-            effort: portreeve_verify::Effort::UNLIMITED,
+            effort,
             notice: crate::schemes::WaitNotice::NONE,
         };
         self.cosign.verify(ask.rule, &query, trace)
@@ -186,7 +196,18 @@ fn make(scratch: &Scratch, options: &Options) -> Cosign {
     };
     let images = Arc::new(ImageSignatures::new(notary.unwrap().shared(), Arc::new(evidence), settings));
     let secrets = SecretStore::new(scratch.path().join("secrets"));
-    Cosign::new(images, Settings { secrets, cluster_signers: None })
+    let mut cosign = Cosign::new(
+        images,
+        Settings {
+            secrets,
+            cluster_signers: None,
+            trusted_roots: scratch.path().join("roots"),
+            metrics: Arc::clone(&metrics),
+        },
+    );
+    // The files are looked at for each query.
+    cosign.trusted_roots = TrustedRoots::checked_every(scratch.path().join("roots"), metrics, Duration::ZERO);
+    cosign
 }
 
 fn rule_of(signers: &[(&str, &Key)]) -> Rule {

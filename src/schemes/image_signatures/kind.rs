@@ -1,7 +1,5 @@
 //! The kind of signatures that a check looks at. A check fetches those of its own kind alone.
 
-use portreeve_verify::image::{Reference, Sha256};
-
 /// The kind of signatures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(in crate::schemes) enum Kind {
@@ -26,14 +24,5 @@ impl Kind {
             Self::Cosign => "bundle",
             Self::Notation => "envelope",
         }
-    }
-
-    /// A command that signs an image.
-    pub(super) fn sign(self, image: &Reference, digest: Sha256) -> String {
-        let command = match self {
-            Self::Cosign => "cosign sign --key …",
-            Self::Notation => "notation sign",
-        };
-        format!("`{command} {}@{digest}`", image.name())
     }
 }

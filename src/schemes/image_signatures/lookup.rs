@@ -134,8 +134,8 @@ impl Lookup<'_> {
     pub(super) fn refuse(&self, collected: &Collected, rejection: &Rejection) -> Box<Failure> {
         let findings = self.findings(collected);
         let place = self.sides.get(self.sides.of_signatures()).place;
-        let (image, kind) = (self.query.image, self.requirement.kind());
-        let refusal = message::not_verified(image, place, kind, collected, rejection, findings.is_empty());
+        let (image, requirement) = (self.query.image, &self.requirement);
+        let refusal = message::not_verified(image, place, requirement, collected, rejection, findings.is_empty());
         Box::new(Failure { refusal, tried: collected.tried, resolved: Some(collected.image.digest), findings })
     }
 

@@ -2,8 +2,7 @@
 //! to do.
 
 use super::collected::Collected;
-use super::kind::Kind;
-use super::requirement::Rejection;
+use super::requirement::{Rejection, Requirement};
 use crate::registry::oci::places::Place;
 use crate::registry::oci::repository::FetchError;
 use crate::schemes::{Finding, Refusal};
@@ -25,7 +24,7 @@ pub(super) fn of_place(place: &Place) -> String {
 pub(super) fn not_verified(
     image: &Reference,
     place: &Place,
-    kind: Kind,
+    requirement: &Requirement<'_>,
     collected: &Collected,
     rejection: &Rejection,
     is_empty: bool,
@@ -57,10 +56,11 @@ pub(super) fn not_verified(
     };
     if is_empty {
         let message = format!(
-            "{} is not signed: {place} has no {} signature for it{others}; sign it with {}",
+            "{} is not signed: {place} has no {} signature for it{others}; sign it with `{} {}@{digest}`",
             named(image, digest),
-            kind.name(),
-            kind.sign(image, digest)
+            requirement.kind().name(),
+            requirement.command(),
+            image.name()
         );
         return Refusal::Rejected { code: "not-signed", message };
     }

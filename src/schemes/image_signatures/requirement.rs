@@ -55,6 +55,17 @@ impl Requirement<'_> {
         }
     }
 
+    /// A command that signs as it requires, up to the image.
+    pub(super) fn command(&self) -> &'static str {
+        match self {
+            Self::Cosign(requirement) if requirement.signers.iter().all(|signer| signer.by.identity().is_some()) => {
+                "cosign sign"
+            }
+            Self::Cosign(_) => "cosign sign --key …",
+            Self::Notation(_) => "notation sign",
+        }
+    }
+
     /// Do these signatures meet it? Those of other kinds are not looked at.
     pub(super) fn verify(
         &self,

@@ -4,49 +4,34 @@
 //! Never more is read than the caps allow. A file that cannot be used spoils its own store alone.
 
 use std::convert::Infallible;
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use super::rule::{StoreKind, StoreName};
 use super::stores::{Store, Stores};
-use crate::base::files::{Stamp, read_capped};
+use crate::base::files::read_capped;
 use crate::base::reload::Source;
+use crate::schemes::listing::{self, FoundFile, Listing, shown};
 use portreeve_verify::image::Sha256;
 use portreeve_verify::notation::{MAX_REVOCATION_LIST, MAX_STORE_FILE, RevocationLists, read_store_file};
-use portreeve_verify::ordered;
-use portreeve_verify::text::printable;
 
 /// Where the stores are below the directory.
 pub(super) const LAYOUT: &str = "truststore/x509";
 /// Where the revocation lists are.
 const LISTS: &str = "crl";
-/// The most entries of directories that are visited, and the most files that are read.
-const MAX_VISITED: usize = 2_000;
-const MAX_FILES: usize = 256;
 /// The most bytes of all certificates together.
 const MAX_CERTIFICATES: usize = 256 << 10;
-/// The most problems that are told.
-const MAX_PROBLEMS: usize = 16;
 
 /// The directory of the trust stores.
 #[derive(Debug)]
 pub(super) struct Directory(pub(super) PathBuf);
-
-/// A file, and its state.
-type FoundFile = (PathBuf, Option<Stamp>);
 
 /// The files, found without reading them, in the order of their names.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Found {
     stores: Vec<(StoreName, Vec<FoundFile>)>,
     lists: Vec<FoundFile>,
-    problems: Vec<String>,
-    visited: usize,
-    files: usize,
-    /// A directory could not be read to its end.
-    is_partial: bool,
+    listing: Listing,
 }
 
 impl Source for Directory {
@@ -58,29 +43,27 @@ impl Source for Directory {
         let mut found = Found::default();
         for kind in StoreKind::ALL {
             let directory = self.0.join(LAYOUT).join(kind.word());
-            for path in found.entries(&directory) {
+            for path in found.listing.entries(&directory) {
                 let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
                 if !StoreName::is_name(name) {
-                    found.problem(
-                        &path,
-                        "is no trust store: a store's name has letters, digits and characters of \"_.-\"",
-                    );
+                    let why = "is no trust store: a store's name has letters, digits and characters of \"_.-\"";
+                    found.listing.problem(&path, why);
                 } else if !path.is_dir() {
-                    found
-                        .problem(&path, "is no trust store: each store is a directory, and its files are certificates");
+                    let why = "is no trust store: each store is a directory, and its files are certificates";
+                    found.listing.problem(&path, why);
                 } else {
                     let store = StoreName { kind, name: name.to_owned() };
-                    let files = found.files(&path);
+                    let files = found.listing.files(&path);
                     found.stores.push((store, files));
                 }
             }
         }
-        found.lists = found.files(&self.0.join(LISTS));
+        found.lists = found.listing.files(&self.0.join(LISTS));
         found
     }
 
     fn make(&self, found: &Found, last: Option<&Arc<Stores>>) -> Result<Arc<Stores>, Infallible> {
-        let mut problems = found.problems.clone();
+        let mut problems = found.listing.problems.clone();
         let mut list: Vec<Store> = Vec::new();
         let mut room = MAX_CERTIFICATES;
         let before = |name: &StoreName| last?.list.iter().find(|store| store.name == *name).cloned();
@@ -96,7 +79,7 @@ impl Source for Directory {
             };
             list.extend(store);
         }
-        if found.is_partial {
+        if found.listing.is_partial {
             // What could not be looked at may still be there.
             let gone = last.iter().flat_map(|last| &last.list);
             let gone = gone.filter(|store| !found.stores.iter().any(|(name, _)| *name == store.name));
@@ -111,10 +94,7 @@ impl Source for Directory {
                 kept.unwrap_or_else(|| Arc::new(RevocationLists::none()))
             }
         };
-        problems.truncate(MAX_PROBLEMS);
-        for problem in &problems {
-            log::warn!("{problem}");
-        }
+        listing::tell(&mut problems);
         let names: Vec<String> = list.iter().map(|store| store.name.to_string()).collect();
         let parts = list.iter().zip(&names).flat_map(|(store, name)| {
             std::iter::once(name.as_bytes()).chain(store.certificates.iter().map(Vec::as_slice))
@@ -122,53 +102,6 @@ impl Source for Directory {
         let id = Sha256::of_parts(parts.chain([revocation.id().as_bytes().as_slice()]));
         let endings = Stores::endings_of(&list, &revocation);
         Ok(Arc::new(Stores { list, revocation, problems, endings, id, chosen: Mutex::default() }))
-    }
-}
-
-impl Found {
-    /// The entries of a directory, in the order of their names. A directory that is not there has none.
-    fn entries(&mut self, directory: &Path) -> Vec<PathBuf> {
-        let entries = match fs::read_dir(directory) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
-            Err(error) => {
-                self.is_partial = true;
-                self.problem(directory, &format!("cannot be read: {error}"));
-                return Vec::new();
-            }
-        };
-        let mut paths = Vec::new();
-        for entry in entries.flatten() {
-            self.visited += 1;
-            if self.visited > MAX_VISITED {
-                self.is_partial = true;
-                self.problem(directory, "has too many entries");
-                break;
-            }
-            if !entry.file_name().as_encoded_bytes().starts_with(b".") {
-                paths.push(entry.path());
-            }
-        }
-        ordered::sort_by(&mut paths, |a: &PathBuf, b| a.cmp(b));
-        paths
-    }
-
-    /// The files of a directory.
-    fn files(&mut self, directory: &Path) -> Vec<FoundFile> {
-        let mut files = self.entries(directory);
-        self.files += files.len();
-        if self.files > MAX_FILES {
-            self.is_partial = true;
-            self.problem(directory, "has too many files");
-            files.clear();
-        }
-        files.into_iter().map(|path| (Stamp::of(&path), path)).map(|(stamp, path)| (path, stamp)).collect()
-    }
-
-    fn problem(&mut self, path: &Path, why: &str) {
-        if self.problems.len() < MAX_PROBLEMS {
-            self.problems.push(format!("{} {why}", shown(path)));
-        }
     }
 }
 
@@ -203,8 +136,4 @@ fn read_lists(files: &[FoundFile]) -> Result<RevocationLists, String> {
         let path = files.get(place).map(|(path, _)| shown(path)).unwrap_or_default();
         format!("{path}: {error}")
     })
-}
-
-fn shown(path: &Path) -> String {
-    printable(&path.to_string_lossy(), 300)
 }

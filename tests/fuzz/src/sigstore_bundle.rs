@@ -4,7 +4,7 @@
 //! A bundle is also verified under a trusted root whose keys are gone: only the honest certificate can count, with the honest
 //! signature.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -57,9 +57,10 @@ pub fn check(data: &[u8]) {
 
 /// What nobody can make any more: a certificate and entries of logs.
 fn under_trusted_root(data: &[u8], signature: &Signature) {
-    static TRUSTED: OnceLock<(TrustedRoot, [Signer; 1], Json)> = OnceLock::new();
+    static TRUSTED: OnceLock<(Arc<TrustedRoot>, [Signer; 1], Json)> = OnceLock::new();
     let (root, signers, honest) = TRUSTED.get_or_init(|| {
         let root = TrustedRoot::read(include_bytes!("../fixtures/trusted_root.json")).expect("a trusted root");
+        let root = Arc::new(root);
         let subject = "https://git.plant.example/line-1/build.yml@refs/heads/*";
         let identity = Identity::new("https://issuer.plant.example", subject).expect("an identity");
         let signers = [Signer { name: "ci".to_owned(), by: SignedBy::Identity(identity) }];

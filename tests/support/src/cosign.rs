@@ -22,6 +22,7 @@ mod artifact;
 mod bundle;
 mod key;
 mod payload;
+pub mod plant;
 
 pub use artifact::{Artifact, BUNDLE_TYPE, Image, Layer, PAYLOAD_TYPE, referrers};
 pub use bundle::{Bundle, IN_TOTO, SIGN_PREDICATE, Statement, pae};

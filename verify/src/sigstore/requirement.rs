@@ -1,8 +1,10 @@
 //! What a policy requires of an image's signatures, and whether they meet it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::claim::Subject;
+use super::fulcio::Names;
 use super::identity::SignedBy;
 use super::key::SigstoreKey;
 use super::rejection::{SignatureRejection, names};
@@ -52,7 +54,7 @@ pub struct Requirement<'a> {
     /// old format has one.
     pub repository: Option<&'a str>,
     /// What certificates and logs are verified by. Without it, no certificate and no log counts.
-    pub trusted_root: Option<&'a TrustedRoot>,
+    pub trusted_root: Option<&'a Arc<TrustedRoot>>,
     /// Must a log have the signatures of keys as well? It must always have those of certificates.
     pub log_required: bool,
     /// Must a log have the certificates?
@@ -92,14 +94,48 @@ enum Unmet<'a> {
     Repository { required: &'a str },
 }
 
+/// Whom certificates name, and the signer of the policy that each of them counts for. The patterns of two signers may match one
+/// certificate, and it must not count for both (SCHEMES.md, row 48).
+#[derive(Default)]
+struct People(Vec<(Arc<Names>, Option<usize>)>);
+
+impl People {
+    /// Finds a person for one more signer. Those that have one keep one, and may get another. `asked` are the people that were
+    /// looked at for this signer.
+    fn assign(&mut self, signers: &[Signer], index: usize, asked: &mut Vec<usize>) -> bool {
+        let Some(identity) = signers.get(index).and_then(|signer| signer.by.identity()) else { return false };
+        for place in 0..self.0.len() {
+            let Some(&(ref names, counts_for)) = self.0.get(place) else { continue };
+            if asked.contains(&place) || !identity.matches(&names.issuer, &names.subject) {
+                continue;
+            }
+            asked.push(place);
+            if counts_for.is_none_or(|other| self.assign(signers, other, asked)) {
+                if let Some((_, counts_for)) = self.0.get_mut(place) {
+                    *counts_for = Some(index);
+                }
+                return true;
+            }
+        }
+        false
+    }
+}
+
 impl Requirement<'_> {
     /// Do these signatures meet the requirement? Signers count once, whatever the number of their signatures.
     pub fn verify(&self, image: SignedImage<'_>, signatures: &[&Signature]) -> Result<Accepted, SignatureRejection> {
         let mut signers = Vec::new();
         let mut missing = Vec::new();
+        let has_several = self.signers.iter().filter(|signer| signer.by.identity().is_some()).count() > 1;
+        let mut people = if has_several { self.people(image, signatures) } else { People::default() };
         for (index, signer) in self.signers.iter().enumerate() {
             let is_first = self.signers.iter().take(index).all(|earlier| earlier.by.id() != signer.by.id());
-            if is_first && signatures.iter().any(|signature| self.is_signed_by(image, signature, signer)) {
+            let has_signed = is_first
+                && match signer.by {
+                    SignedBy::Identity(_) if has_several => people.assign(self.signers, index, &mut Vec::new()),
+                    _ => signatures.iter().any(|signature| self.is_signed_by(image, signature, signer)),
+                };
+            if has_signed {
                 signers.push(signer.name.clone());
             } else {
                 missing.push(signer);
@@ -129,6 +165,8 @@ impl Requirement<'_> {
             match self.is_made_by(image, signature, &signer.by) {
                 Ok(true) => signers.push(signer.name.clone()),
                 Ok(false) => {}
+                // Then nobody can say whether this signer has made it.
+                Err(NotCounted::NotVerified) => reason = Some(NotCounted::NotVerified),
                 Err(why) => reason = reason.or(Some(why)),
             }
         }
@@ -151,6 +189,22 @@ impl Requirement<'_> {
                 is_bundle: signature.format() == SignatureFormat::Bundle,
             }),
         }
+    }
+
+    /// Whom the certificates of the signatures that count name, each once.
+    fn people(&self, image: SignedImage<'_>, signatures: &[&Signature]) -> People {
+        let mut people = People::default();
+        let proof = Proof::Certificate { sct_required: self.sct_required };
+        for signature in signatures {
+            let counts = signature.is_about(image).is_ok() && self.unmet(image, signature).is_none();
+            let names = counts.then(|| signature.proven(proof, self.trusted_root, image, self.effort));
+            if let Some(Ok(Some(names))) = names
+                && people.0.iter().all(|(known, _)| *known != names)
+            {
+                people.0.push((names, None));
+            }
+        }
+        people
     }
 
     /// Has this signer made a signature that counts?

@@ -33,8 +33,6 @@ const TIMESTAMP: &str = "dev.sigstore.cosign/rfc3161timestamp";
 
 /// The most verdicts under a trusted root that a signature remembers.
 const MAX_PROVEN: usize = 8;
-/// Are certificates and logs looked at? No policy can ask for them yet.
-const IS_KEYLESS: bool = cfg!(any(test, feature = "keyless"));
 /// What the verification of a certificate with its chain, its promises and its log entries takes, in units of [`Effort`].
 const PROOF: usize = 200;
 /// The most keys that a signature verifies under and that it remembers. There is hardly more than one.
@@ -227,13 +225,10 @@ impl Signature {
     pub(super) fn proven(
         &self,
         proof: Proof<'_>,
-        root: Option<&TrustedRoot>,
+        root: Option<&Arc<TrustedRoot>>,
         image: SignedImage<'_>,
         effort: Effort<'_>,
     ) -> Result<Option<Arc<Names>>, NotCounted> {
-        if !IS_KEYLESS {
-            return Err(NotCounted::Unproven("this version looks at no certificate and no log"));
-        }
         let root =
             root.ok_or(NotCounted::Unproven("the policy has no trusted root, which certificates and logs need"))?;
         let (key, sct_required) = match proof {

@@ -1,9 +1,11 @@
 //! Certificates under a trusted root: SCHEMES.md, rows 73 to 85, 90 and 91.
 
+use std::sync::Arc;
+
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyUsagePurpose, OtherNameValue, SanType, date_time_ymd};
 use serde_json::{Value, json};
 
-use super::plant::{ISSUER, Plant, SIGNED, SUBJECT, Signing, base64, identity, names, read_root, uri};
+use super::plant::{ISSUER, Plant, Read as _, SIGNED, SUBJECT, Signing, base64, identity, names, read_root, uri};
 use super::*;
 use crate::sigstore::TrustedRoot;
 use crate::sigstore::key::VERIFICATIONS;
@@ -12,7 +14,7 @@ use crate::sigstore::key::VERIFICATIONS;
 fn by_identity(
     signing: &Signing,
     image: &Image,
-    root: &TrustedRoot,
+    root: &Arc<TrustedRoot>,
     signer: &Signer,
 ) -> Result<(), (&'static str, String)> {
     by_identity_of(signing, image, root, signer, true)
@@ -21,7 +23,7 @@ fn by_identity(
 fn by_identity_of(
     signing: &Signing,
     image: &Image,
-    root: &TrustedRoot,
+    root: &Arc<TrustedRoot>,
     signer: &Signer,
     sct_required: bool,
 ) -> Result<(), (&'static str, String)> {
@@ -319,7 +321,7 @@ fn a_warm_admission_repeats_no_cryptography() {
     let signature = signing.read().unwrap();
     let (signers, others) = ([ci()], [identity(ISSUER, "https://git.plant.example/other")]);
     let size = signature.heap_size();
-    let run = |root: &TrustedRoot, signers: &[Signer], sct_required, accepts: bool| {
+    let run = |root: &Arc<TrustedRoot>, signers: &[Signer], sct_required, accepts: bool| {
         let requirement = Requirement { trusted_root: Some(root), sct_required, ..by(signers) };
         operations(|| assert_eq!(requirement.verify(about(&image), &[&signature]).is_ok(), accepts))
     };

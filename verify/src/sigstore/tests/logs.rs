@@ -1,16 +1,18 @@
 //! Transparency logs: SCHEMES.md, rows 51 to 53, 70, 80 to 83.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use portreeve_test_support::cosign::Layer;
 use serde_json::{Value, json};
 
-use super::plant::{ISSUER, Plant, SIGNED, SUBJECT, Signing, base64, checkpoint, identity, read_root};
+use super::plant::{ISSUER, Plant, Read as _, SIGNED, SUBJECT, Signing, base64, checkpoint, identity, read_root};
 use super::*;
 use crate::sigstore::{TrustedRoot, merkle};
 
 /// Does the signer's signature count, where the policy requires a log?
-fn logged(plant: &Plant, image: &Image, signature: &Signature, root: &TrustedRoot) -> Result<(), String> {
+fn logged(plant: &Plant, image: &Image, signature: &Signature, root: &Arc<TrustedRoot>) -> Result<(), String> {
     let signers = [signer("alice", &plant.signer)];
     let requirement = Requirement { trusted_root: Some(root), log_required: true, ..by(&signers) };
     let found = requirement.signers_of(about(image), signature);

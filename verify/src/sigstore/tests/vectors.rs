@@ -255,7 +255,7 @@ fn scheme_row_065_068_conformance_cases_with_a_key() {
 pub(super) fn plant(vectors: &Path, folder: &str, root: &str, counts: bool) {
     let registry = Registry(vectors.join("cosign/referrers-api").join(folder));
     let root = fs::read(vectors.join("cosign/keys").join(root)).unwrap();
-    let root = super::super::TrustedRoot::read(&root).unwrap();
+    let root = std::sync::Arc::new(super::super::TrustedRoot::read(&root).unwrap());
     let pem = fs::read_to_string(vectors.join("cosign/keys/cosign.pub")).unwrap();
     let signers = [Signer::with_key("cosign".to_owned(), SigstoreKey::from_pem(&pem).unwrap())];
     let requirement = Requirement { trusted_root: Some(&root), log_required: true, ..by(&signers) };
