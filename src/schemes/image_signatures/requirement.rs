@@ -62,7 +62,7 @@ impl Requirement<'_> {
                 "cosign sign"
             }
             Self::Cosign(_) => "cosign sign --key …",
-            Self::Notation(_) => "notation sign",
+            Self::Notation(..) => "notation sign",
         }
     }
 

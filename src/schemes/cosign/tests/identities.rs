@@ -250,6 +250,31 @@ fn scheme_row_052_an_entry_of_a_log_about_something_else() {
 }
 
 #[test]
+fn scheme_row_091_more_entries_or_time_stamps_than_are_read() {
+    let (bench, plant) = (Bench::new(), Plant::new());
+    write(&bench, &plant.trusted_root());
+    for (list, item) in [
+        ("/tlogEntries", None),
+        ("/timestampVerificationData/rfc3161Timestamps", Some(json!({"signedTimestamp": "AAAA"}))),
+    ] {
+        let mut signing = Signing::keyless(&plant, &bench.image, &plant.leaf(), SIGNED);
+        let item = item.unwrap_or_else(|| signing.entry().clone());
+        let material = &mut signing.bundle["verificationMaterial"];
+        material["timestampVerificationData"] = json!({"rfc3161Timestamps": []});
+        let mut items = vec![item; 33];
+        for (index, item) in items.iter_mut().enumerate() {
+            item["logIndex"] = (2_000_000 + index).to_string().into();
+        }
+        *material.pointer_mut(list).unwrap() = Value::Array(items);
+        let bench = Bench::new();
+        write(&bench, &plant.trusted_root());
+        bench.registry.attach(NAME, &bench.image, &signing.artifact(&bench.image));
+        let message = rejected(ask(&bench, &under(vec![ci()])), "signature");
+        assert!(message.contains("more than 32"), "{message}");
+    }
+}
+
+#[test]
 fn scheme_row_048_one_certificate_is_one_signer_whatever_the_patterns() {
     let (bench, plant) = signed(&fresh());
     let (exact, wide) = (ci(), identity("any", ISSUER, "https://git.plant.example/*"));
