@@ -51,6 +51,7 @@ fn the_policies_of_the_documentation_are_right() {
         ("README.md", 1),
         ("docs/policies.md", 5),
         ("docs/cosign.md", 2),
+        ("docs/keyless.md", 3),
         ("docs/notation.md", 1),
         ("docs/migrating.md", 2),
     ] {

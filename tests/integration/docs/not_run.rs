@@ -7,6 +7,9 @@ const NAMES: &str =
     "it needs servers under the names registry.local and notary.local; tests/integration has the same commands";
 /// The reason of blocks that have a place for a value of the reader's own.
 const PLACEHOLDERS: &str = "it has places for the reader's own values";
+/// The reason of blocks that need signing services.
+const SERVICES: &str =
+    "tests/integration/keyless/page.rs runs it, with the addresses of real services in place of those here";
 /// The reason of blocks that only a StarlingX system can run.
 const STARLINGX: &str = "it needs a StarlingX system, or a node's container runtime";
 
@@ -44,6 +47,23 @@ pub(super) const NOT_RUN: &[(&str, &str, &str)] = &[
         "docs/doctor.md",
         "kubectl -n portreeve exec \"$pod\" -- /portreeve doctor || true",
         "it needs a kubelet; tests/integration/doctor/pod.rs runs it as a pod does",
+    ),
+    (
+        "docs/keyless.md",
+        "image=registry.local:9001/plant/plc@$(crane digest registry.local:9001/plant/plc:v1)",
+        SERVICES,
+    ),
+    ("docs/keyless.md", "cosign signing-config create \\", SERVICES),
+    ("docs/keyless.md", "portreeve lint policies/", SERVICES),
+    (
+        "docs/keyless.md",
+        "portreeve check --config portreeve.yaml --policies policies/ --namespace line-1 registry.local:9001/plant/unsigned:v1",
+        SERVICES,
+    ),
+    (
+        "docs/keyless.md",
+        "cosign trusted-root create --with-default-services --out trusted-roots/public.json",
+        "it asks the public instance of Sigstore",
     ),
     ("docs/notation.md", "notation sign --key release registry.local:9001/plant/plc@sha256:…", PLACEHOLDERS),
     ("docs/notation.md", "portreeve lint policies/", NAMES),

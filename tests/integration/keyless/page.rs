@@ -1,0 +1,72 @@
+//! The commands of docs/keyless.md, run as they are printed, against a real instance under its own addresses.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use super::{OTHER, Plant};
+use crate::docs::blocks::{Block, in_page};
+use crate::process::run;
+use crate::product::executable;
+use crate::sigstore::Services;
+
+const PAGE: &str = "docs/keyless.md";
+
+/// The files of the page: blocks whose first line is a comment with a path.
+fn files(page: &str) -> Vec<(&str, &str)> {
+    let blocks = page.split("```yaml\n# ").skip(1);
+    blocks.filter_map(|rest| rest.split_once("\n```")?.0.split_once('\n')).collect()
+}
+
+#[test]
+fn the_commands_of_the_page_lead_from_the_services_to_the_denial() {
+    let Some(mut plant) = Plant::new(true, true) else { return };
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(PAGE)).unwrap();
+    let mut names = plant.instance.addresses().to_vec();
+    names.push(("registry.local:9001", plant.registry.host()));
+    let here = |text: &str| names.iter().fold(text.to_owned(), |text, (name, address)| text.replace(name, address));
+
+    let directory = plant.site.file("reader/token", &plant.instance.build_token("build.yml"));
+    let directory = directory.parent().unwrap();
+    for (name, file) in plant.instance.public_files() {
+        fs::copy(file, directory.join(name)).unwrap();
+    }
+    fs::copy(plant.producers.pki.ca(), directory.join("registry-ca.pem")).unwrap();
+    let files = files(&page);
+    assert_eq!(files.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["policies/plant.yaml", "portreeve.yaml"]);
+    for (name, text) in files {
+        plant.site.file(&format!("reader/{name}"), &here(text));
+    }
+    plant.push("plc");
+    let (_, unsigned) = plant.push("unsigned");
+    plant.instance.sign_as_build(OTHER, &unsigned, Services::Unlogged);
+
+    let mut seen = Vec::new();
+    // The public instance is not asked.
+    for block in in_page(PAGE, &page).iter().filter(|block| !block.text.contains("--with-default-services")) {
+        if block.text.contains("portreeve") {
+            plant.instance.stop();
+        }
+        let told = run(&mut shell(&plant, directory, block, &here(&block.text)), "");
+        let is_denied = block.text.contains("unsigned");
+        assert_eq!(told.status, Some(i32::from(is_denied)), "{}: {told:?}", block.place());
+        if is_denied {
+            assert!(told.stdout.contains("no entry of a transparency log"), "{told:?}");
+        }
+        seen.push(is_denied);
+    }
+    assert_eq!(seen, [false, false, false, true]);
+}
+
+/// One block in bash, with the programs that it names.
+fn shell(plant: &Plant, directory: &Path, block: &Block, text: &str) -> Command {
+    let cosign = plant.producers.program("cosign");
+    let programs = Path::new(cosign.get_program()).parent().unwrap();
+    let portreeve = executable();
+    let mut command = Command::new("/bin/bash");
+    command.env_clear().envs(cosign.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.env("PATH", format!("{}:/usr/bin:/bin", programs.display())).current_dir(directory).arg("-c");
+    let portreeve = portreeve.get_program().display();
+    command.arg(format!("set -eu\nportreeve() {{ '{portreeve}' \"$@\"; }}\n{text}")).arg(block.place());
+    command
+}
