@@ -40,6 +40,8 @@ pub enum EndingKind {
     TrustStore,
     /// A revocation list for Notation.
     RevocationList,
+    /// A log or an authority of a trusted root of Sigstore.
+    TrustedRoot,
     /// The root of trust data, or its certificates.
     Root,
     /// The top-level targets of trust data.
@@ -56,7 +58,7 @@ pub enum EndingKind {
 
 impl EndingKind {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::ServingCertificate,
         Self::ClientCa,
         Self::TrustCa,
@@ -65,6 +67,7 @@ impl EndingKind {
         Self::PinnedCa,
         Self::TrustStore,
         Self::RevocationList,
+        Self::TrustedRoot,
         Self::Root,
         Self::Targets,
         Self::Releases,
@@ -84,6 +87,7 @@ impl EndingKind {
             Self::PinnedCa => "pinned_ca",
             Self::TrustStore => "trust_store",
             Self::RevocationList => "revocation_list",
+            Self::TrustedRoot => "trusted_root",
             Self::Root => "root",
             Self::Targets => "targets",
             Self::Releases => "releases",
@@ -104,6 +108,7 @@ impl EndingKind {
             Self::PinnedCa => "pinned CA",
             Self::TrustStore => "certificate of the trust store",
             Self::RevocationList => "revocation list",
+            Self::TrustedRoot => "part of the trusted root",
             Self::Root => "root of trust data",
             Self::Targets => "targets of trust data",
             Self::Releases => "targets/releases of trust data",

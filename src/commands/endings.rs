@@ -19,7 +19,7 @@ use portreeve_verify::tuf::RootPin;
 pub(crate) use watch::EndingsWatch;
 
 /// All that ends, the soonest first: the certificates in the files that the configuration names, the pins of the policies in
-/// force, trust stores and revocation lists, and the trust data in use, in memory and in `trust.cache`. Files that cannot be read are left out.
+/// force, trust stores, revocation lists and trusted roots, and the trust data in use, in memory and in `trust.cache`. Files that cannot be read are left out.
 pub(crate) fn collect(config: &Config, engine: &Engine, now: Timestamp) -> Vec<Ending> {
     let mut endings = Vec::new();
     for file in files(config) {
@@ -86,10 +86,11 @@ fn of_policies(policies: &PolicySet) -> Vec<Ending> {
 }
 
 /// The trust data in memory, what is stored of repositories that memory does not have, and the certificates and
-/// revocation lists of trust stores.
+/// revocation lists of trust stores, and trusted roots.
 fn of_memory(engine: &Engine, stored: &[Ending], now: Timestamp) -> Vec<Ending> {
     let mut endings = engine.evaluator().schemes.notary_v1.service.endings(now);
     endings.extend_from_slice(engine.evaluator().schemes.notation.stores.current().endings());
+    endings.extend(engine.evaluator().schemes.cosign.trusted_roots.current().endings(now));
     let known = ordered::set(endings.iter().map(|ending| ending.what.clone()));
     endings.extend(stored.iter().filter(|ending| !known.contains(&ending.what)).cloned());
     endings

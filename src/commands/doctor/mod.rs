@@ -88,7 +88,7 @@ fn examine(config: &Config, given: &[PathBuf], deadline: Deadline) -> Findings {
                 engine.policies().replace(policies);
             }
             let engine = Arc::new(engine);
-            policies::trust_stores(&engine, &mut findings);
+            policies::trust(&engine, &mut findings);
             endings::examine(&usable, &engine, deadline, &mut findings);
             if has_ca {
                 ask_all(config, &servers, &engine, &credentials, deadline, &mut findings);

@@ -1,7 +1,7 @@
 //! The policies: can they be used, what in them was probably not meant, and are the signers' keys and the trust stores there
 //! that they name?
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::files::{IN_THE_POD, is_elsewhere};
 use super::finding::{Findings, State};
@@ -10,7 +10,6 @@ use crate::config::{AskApi, Config};
 use crate::kube::signer_secrets::{SecretError, SecretForm, SecretStore};
 use crate::policy::{self, NamespaceChange, PolicyProblem, PolicySet, Rule, Scope};
 use crate::schemes::Check;
-use crate::schemes::notation::StoreName;
 use crate::webhook::Engine;
 use portreeve_verify::ordered;
 use portreeve_verify::text::printable;
@@ -122,46 +121,76 @@ fn signer_secrets(config: &Config, policies: &PolicySet, findings: &mut Findings
     }
 }
 
-/// Notation's trust stores: can they be read, and is there each one that a policy names?
-pub(super) fn trust_stores(engine: &Engine, findings: &mut Findings) {
-    const CHECK: &str = "trust_stores";
-    let site = &engine.evaluator().schemes.notation.stores;
-    let stores = site.current();
-    let subject = printable(&site.directory().display().to_string(), 300);
-    let mut named: Vec<(&StoreName, &Rule)> = Vec::new();
+/// Notation's trust stores and the trusted roots: can they be read, and is there each one that a policy names?
+pub(super) fn trust(engine: &Engine, findings: &mut Findings) {
+    let schemes = &engine.evaluator().schemes;
+    let (stores, roots) = (schemes.notation.stores.current(), schemes.cosign.trusted_roots.current());
+    let (mut of_notation, mut of_cosign) = (Vec::new(), Vec::new());
     let policies = engine.policies().get();
     for rule in policies.iter().flat_map(|policies| site_first(policies)) {
         for check in rule.signed().iter().flat_map(|signed| signed.any_of.iter().flatten()) {
-            let Check::Notation(notation) = check else { continue };
-            for name in &notation.stores {
-                if named.len() < MAX_PRINTED && !named.iter().any(|(known, _)| *known == name) {
-                    named.push((name, rule));
+            match check {
+                Check::Notation(notation) => {
+                    let named = notation.stores.iter().map(|store| (store.to_string(), stores.has(store)));
+                    of_notation.extend(named.map(|(name, is_there)| Named { name, is_there, rule }));
                 }
+                Check::Cosign(cosign) => of_cosign.extend(cosign.trusted_root.iter().map(|name| {
+                    let is_there = roots.get(name).is_some();
+                    Named { name: name.clone(), is_there, rule }
+                })),
+                Check::NotaryV1(_) => {}
             }
         }
     }
-    if is_elsewhere(site.directory()) {
-        if !named.is_empty() {
-            findings.add(
-                State::Skipped,
-                CHECK,
-                &subject,
-                IN_THE_POD,
-                "name another in a --config: notation.trustStores",
-            );
+    let (key, directory) = ("notation.trustStores", schemes.notation.stores.directory());
+    let mounted = Mounted { check: "trust_stores", key, directory, count: stores.count(), problems: stores.problems() };
+    mounted.examine(of_notation, findings);
+    let (key, directory) = ("sigstore.trustedRoots", schemes.cosign.trusted_roots.directory());
+    let (count, problems) = (roots.list().len(), roots.problems());
+    Mounted { check: "trusted_roots", key, directory, count, problems }.examine(of_cosign, findings);
+}
+
+/// What a policy names.
+struct Named<'a> {
+    name: String,
+    is_there: bool,
+    rule: &'a Rule,
+}
+
+/// A directory with what policies name.
+struct Mounted<'a> {
+    check: &'static str,
+    /// Its key in the configuration.
+    key: &'static str,
+    directory: &'a Path,
+    /// How much of it can be used.
+    count: usize,
+    problems: &'a [String],
+}
+
+impl Mounted<'_> {
+    fn examine(&self, mut named: Vec<Named<'_>>, findings: &mut Findings) {
+        let subject = printable(&self.directory.display().to_string(), 300);
+        if is_elsewhere(self.directory) {
+            if !named.is_empty() {
+                let action = ["name another in a --config: ", self.key].concat();
+                findings.add(State::Skipped, self.check, &subject, IN_THE_POD, &action);
+            }
+            return;
         }
-        return;
-    }
-    for problem in stores.problems() {
-        findings.add(State::Wrong, CHECK, "", problem, "correct the files that are mounted there");
-    }
-    if stores.count() > 0 {
-        findings.ok(CHECK, &subject, &format!("{} can be used", stores.count()));
-    }
-    for (name, rule) in named.into_iter().filter(|(name, _)| !stores.has(name)) {
-        let action = "mount its certificates (notation.trustStores): until then the images of its policies are denied";
-        let found = format!("it is not there ({})", rule.policy_name());
-        findings.add(State::Wrong, CHECK, &name.to_string(), &found, action);
+        for problem in self.problems {
+            findings.add(State::Wrong, self.check, "", problem, "correct the files that are mounted there");
+        }
+        if self.count > 0 {
+            findings.ok(self.check, &subject, &format!("{} can be used", self.count));
+        }
+        let mut known = ordered::set([]);
+        named.retain(|one| !one.is_there && known.len() < MAX_PRINTED && known.insert(one.name.clone()));
+        for Named { name, rule, .. } in named {
+            let found = ["it is not there (", &rule.policy_name(), ")"].concat();
+            let action = ["mount it (", self.key, "): until then the images of its policies are denied"].concat();
+            findings.add(State::Wrong, self.check, &name, &found, &action);
+        }
     }
 }
 

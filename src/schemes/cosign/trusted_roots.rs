@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
+use crate::base::ending::{Ending, EndingKind};
 use crate::base::files::read_capped;
 use crate::base::reload::{Reload, Reloading, Source};
 use crate::metrics::{Metrics, Reloaded};
@@ -72,6 +75,20 @@ impl Roots {
     /// All of them, in the order of their names.
     pub fn list(&self) -> &[(String, Arc<TrustedRoot>)] {
         &self.list
+    }
+
+    /// When the instances of the roots end.
+    pub fn endings(&self, now: Timestamp) -> Vec<Ending> {
+        const ADVICE: &str = "carry in the newest trusted_root.json of the instance";
+        let of = |(name, root): &(String, Arc<TrustedRoot>)| {
+            let ends = root.ends(now.as_second()).into_iter().map(|end| {
+                let what = [name, ", ", &end.what].concat();
+                let at = Timestamp::from_second(end.at).unwrap_or(Timestamp::MAX);
+                Ending { kind: EndingKind::TrustedRoot, what, at, advice: ADVICE }
+            });
+            ends.collect::<Vec<_>>()
+        };
+        self.list.iter().flat_map(of).collect()
     }
 
     /// What is wrong with the files. Safe to print.

@@ -1,5 +1,6 @@
-//! Notation's trust stores and revocation lists: are they there, and when do they end?
+//! Notation's trust stores and revocation lists, and the trusted roots: are they there, and when do they end?
 
+use portreeve_test_support::cosign::plant::{ISSUER, Plant, SUBJECT};
 use portreeve_test_support::notation::{Certificate, Kind, Spec, revocation_list};
 use serde_json::json;
 
@@ -74,4 +75,41 @@ fn certificates_of_stores_and_revocation_lists_end() {
     doctor(&site, &[], NOT_ASKED).has("ok", "revocation_list", "CN=Lab Root");
     put(&site, "stores/crl/lab.crl", &list(&lab, -1));
     doctor(&site, &[], WRONG).has("wrong", "revocation_list", "CN=Lab Root,O=Plant,ST=WA,C=US it ended");
+}
+
+#[test]
+fn a_trusted_root_must_be_there_and_its_parts_end() {
+    let mut site = sound();
+    site.config["sigstore"] = json!({ "trustedRoots": site.files().join("roots") });
+    let signers = json!([{ "name": "ci", "issuer": ISSUER, "subject": SUBJECT }]);
+    let cosign = json!({ "signers": signers, "trustedRoot": "plant" });
+    site.policies(&[policy_of("registry.local:9001/plant/*", json!({ "cosign": cosign }))]);
+    site.file("roots/.keep", "");
+    let finding = doctor(&site, &[], WRONG);
+    let finding = finding.has("wrong", "trusted_roots", "plant it is not there (ClusterImagePolicy ");
+    assert!(finding["action"].as_str().unwrap().contains("sigstore.trustedRoots"), "{finding}");
+    let mut root = Plant::new().trusted_root();
+    site.file("roots/plant.json", &root.to_string());
+    let report = doctor(&site, &[], NOT_ASKED);
+    report.is_well_but_for(&["registry"]).has("ok", "trusted_roots", "1 can be used");
+    report.has("ok", "trusted_root", "plant, certificate authority fulcio.plant.example it ends 2036-01-01");
+    // A log that has ended is left out while another one goes on.
+    let end = |log: &mut Value, days| {
+        let at = Timestamp::from_second(in_days(days)).unwrap();
+        log["publicKey"]["validFor"]["end"] = at.to_string().into();
+    };
+    end(&mut root["tlogs"][0], -3);
+    end(&mut root["ctlogs"][0], 5);
+    site.file("roots/plant.json", &root.to_string());
+    let report = doctor(&site, &[], NOT_ASKED);
+    let finding = report.has("soon", "trusted_root", "plant, certificate log ct.plant.example it ends");
+    assert!(finding["action"].as_str().unwrap().contains("trusted_root.json"), "{finding}");
+    end(&mut root["tlogs"][1], -1);
+    site.file("roots/plant.json", &root.to_string());
+    doctor(&site, &[], WRONG).has("wrong", "trusted_root", "plant, log log2.plant.example it ended");
+    // What cannot be read is told with its file.
+    site.file("roots/plant.json", "{}");
+    let report = doctor(&site, &[], WRONG);
+    report.has("wrong", "trusted_roots", "plant.json cannot be used");
+    report.has("wrong", "trusted_roots", "it is not there");
 }

@@ -164,23 +164,27 @@ impl TrustedRoot {
         day.get(..10).unwrap_or_default().to_owned()
     }
 
-    /// What of it ends when: each instance with an end, and each authority at the first end of its certificates.
-    pub fn ends(&self) -> Vec<TrustedRootEnd> {
+    /// Is there a log of certificates? Without one, no certificate has a promise that could be verified.
+    pub fn has_certificate_logs(&self) -> bool {
+        !self.ct_logs.is_empty()
+    }
+
+    /// What of it ends when: each instance with an end, and each authority at the first end of its certificates. What has ended
+    /// is left out if another instance of its kind has not: old instances stay in the file, for old signatures.
+    pub fn ends(&self, now: i64) -> Vec<TrustedRootEnd> {
         let mut ends = Vec::new();
         for (kind, logs) in [("log", &self.logs), ("certificate log", &self.ct_logs)] {
-            ends.extend(logs.iter().filter_map(|log| {
-                Some(TrustedRootEnd { what: [kind, " ", &log.name].concat(), at: log.valid_for.end? })
-            }));
+            add_ends(&mut ends, kind, logs.iter().map(|log| (&*log.name, log.valid_for.end)), now);
         }
         for (kind, chains) in [
             ("certificate authority", &self.certificate_authorities),
             ("time stamp authority", &self.timestamp_authorities),
         ] {
-            ends.extend(chains.iter().filter_map(|chain| {
+            let end = |chain: &Chain| {
                 let certificates = chain.certificates.iter().filter_map(|der| Validity::of(der));
-                let at = certificates.map(|validity| validity.not_after).chain(chain.valid_for.end).min()?;
-                Some(TrustedRootEnd { what: [kind, " ", &chain.name].concat(), at })
-            }));
+                certificates.map(|validity| validity.not_after).chain(chain.valid_for.end).min()
+            };
+            add_ends(&mut ends, kind, chains.iter().map(|chain| (&*chain.name, end(chain))), now);
         }
         ends
     }
@@ -195,6 +199,21 @@ impl TrustedRoot {
             inline_size::<Chain>() + allocation(chain.name.len()) + certificates.sum::<u64>()
         };
         inline_size::<Self>() + logs.sum::<u64>() + chains.map(chain).sum::<u64>() + as_u64(MAX_INSTANCES)
+    }
+}
+
+/// Adds the ends of the instances of one kind.
+fn add_ends<'a>(
+    ends: &mut Vec<TrustedRootEnd>,
+    kind: &str,
+    instances: impl Iterator<Item = (&'a str, Option<i64>)> + Clone,
+    now: i64,
+) {
+    let last = instances.clone().map(|(_, end)| end.unwrap_or(i64::MAX)).max();
+    for (name, end) in instances {
+        if let Some(at) = end.filter(|at| *at > now || Some(*at) == last) {
+            ends.push(TrustedRootEnd { what: [kind, " ", name].concat(), at });
+        }
     }
 }
 

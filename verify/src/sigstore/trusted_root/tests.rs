@@ -53,7 +53,7 @@ fn a_trusted_root_says_what_it_has_and_when_it_ends() {
     assert_eq!(root.date(), "2026-02-03");
     assert_eq!(root.logs[0].name, "rekor.plant.example");
     assert_eq!(root.logs[0].checkpoint_id, [7; 4]);
-    let ends = root.ends();
+    let ends = root.ends(0);
     assert_eq!(ends.len(), 1);
     assert_eq!(ends[0].what, "certificate authority fulcio.plant.example");
     assert!(ends[0].at <= 1_798_761_599, "the end of the year, or that of the certificate");
@@ -61,7 +61,14 @@ fn a_trusted_root_says_what_it_has_and_when_it_ends() {
     let mut file = file();
     file["tlogs"][0]["publicKey"]["validFor"]["end"] = "2027-01-01T00:00:00Z".into();
     let end = TrustedRootEnd { what: "log rekor.plant.example".to_owned(), at: 1_798_761_600 };
-    assert!(read(&file).unwrap().ends().contains(&end));
+    for now in [0, end.at - 1] {
+        assert!(read(&file).unwrap().ends(now).contains(&end));
+    }
+    // The other log goes on. When it has ended as well, the last of them is named.
+    assert!(!read(&file).unwrap().ends(end.at).contains(&end));
+    file["tlogs"][1]["publicKey"]["validFor"]["end"] = "2026-12-31T00:00:00Z".into();
+    let logs = read(&file).unwrap().ends(end.at).into_iter().filter(|end| end.what.starts_with("log "));
+    assert_eq!(logs.collect::<Vec<_>>(), [end]);
 }
 
 #[test]
