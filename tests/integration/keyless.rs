@@ -15,7 +15,9 @@ use crate::review::{assert_denied, patch, pod, policy_of};
 use crate::sigstore::{Instance, Services};
 
 mod forged;
+mod own_signer;
 mod page;
+mod pushed;
 mod running;
 
 const BUILD: &str = "build.yml";

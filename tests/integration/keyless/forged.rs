@@ -1,15 +1,10 @@
 //! Bundles that a registry has put together from real ones: every part is genuine, and they do not belong together.
 
-use std::io::Write as _;
-
-use portreeve_test_support::cosign::{Artifact, Image};
+use portreeve_test_support::cosign::Artifact;
 use serde_json::{Value, json};
 
 use super::{BUILD, Plant};
-use crate::https::{connect_tls, https_with, read_response};
 use crate::sigstore::Services;
-
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// A change of a bundle, with another bundle of the same signer at hand, of another image.
 type Forgery = fn(&mut Value, &Value);
@@ -95,61 +90,6 @@ const FORGERIES: [(&str, Forgery, bool); 18] = [
     ),
 ];
 
-impl Plant {
-    fn port(&self) -> u16 {
-        self.registry.host().rsplit_once(':').unwrap().1.parse().unwrap()
-    }
-
-    fn get(&self, path: &str, accept: &str) -> String {
-        let response = https_with(&self.producers.pki, self.port(), "GET", path, &[("Accept", accept)], b"");
-        assert_eq!(response.status, 200, "{path}: {response:?}");
-        response.body
-    }
-
-    /// The bundle of an image that was signed once.
-    fn bundle(&self, path: &str, pinned: &str) -> Value {
-        let digest = pinned.split_once('@').unwrap().1;
-        let index = "application/vnd.oci.image.index.v1+json";
-        let list: Value =
-            serde_json::from_str(&self.get(&format!("/v2/plant/{path}/referrers/{digest}"), index)).unwrap();
-        let manifest = list["manifests"][0]["digest"].as_str().unwrap();
-        let manifest = self.get(&format!("/v2/plant/{path}/manifests/{manifest}"), MANIFEST);
-        let manifest: Value = serde_json::from_str(&manifest).unwrap();
-        let blob = manifest["layers"][0]["digest"].as_str().unwrap();
-        serde_json::from_str(&self.get(&format!("/v2/plant/{path}/blobs/{blob}"), "*/*")).unwrap()
-    }
-
-    fn send(&self, method: &str, path: &str, content_type: &str, body: &[u8]) {
-        let mut stream = connect_tls(&self.producers.pki, self.port()).unwrap();
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: {content_type}\r\n\
-             Content-Length: {}\r\n\r\n",
-            body.len()
-        );
-        stream.write_all(&[head.as_bytes(), body].concat()).unwrap();
-        stream.flush().unwrap();
-        let response = read_response(&mut stream).unwrap();
-        assert_eq!(response.status, 201, "{path}: {response:?}");
-    }
-
-    /// Copies an image to another repository, with this bundle as its only signature. Returns `<name>:v1`, and `<name>@<digest>`.
-    fn copy_with(&self, pinned: &str, path: &str, bundle: &Value) -> (String, String) {
-        let name = format!("{}/plant/{path}", self.registry.host());
-        let tagged = format!("{name}:v1");
-        self.producers.crane(&["copy", pinned, &tagged]);
-        let digest = pinned.split_once('@').unwrap().1;
-        let manifest = self.get(&format!("/v2/plant/{path}/manifests/{digest}"), MANIFEST);
-        let artifact = Artifact::bundle(&Image::new(manifest.as_bytes()), bundle.to_string().into_bytes());
-        for blob in &artifact.blobs {
-            let target =
-                format!("/v2/plant/{path}/blobs/uploads/?digest={}", portreeve_test_support::cosign::digest(blob));
-            self.send("POST", &target, "application/octet-stream", blob);
-        }
-        self.send("PUT", &format!("/v2/plant/{path}/manifests/{}", artifact.digest()), MANIFEST, &artifact.manifest);
-        (tagged, format!("{name}@{digest}"))
-    }
-}
-
 #[test]
 fn parts_of_real_bundles_that_do_not_belong_together_do_not_count() {
     let Some(mut plant) = Plant::new(true, true) else { return };
@@ -161,12 +101,16 @@ fn parts_of_real_bundles_that_do_not_belong_together_do_not_count() {
     plant.require(plant.signers(&[plant.build(BUILD)]));
     let (bundle, other) = (plant.bundle("plc", &image.1), plant.bundle("other", &other.1));
     let (issuer, subject) = (plant.instance.builds.url(), plant.instance.subject_of(BUILD));
+    let copy = |name: &str, bundle: &Value| {
+        let bundle = bundle.to_string().into_bytes();
+        plant.copy_with(&image.1, name, |image| (Artifact::bundle(image, bundle), None))
+    };
     let mut problems = Vec::new();
     for (name, forge, is_refused_by_cosign) in FORGERIES {
         let mut forged = bundle.clone();
         forge(&mut forged, &other);
         assert_ne!(forged, bundle, "{name}");
-        let copy = plant.copy_with(&image.1, name, &forged);
+        let copy = copy(name, &forged);
         let (status, answer) = plant.review(&copy.0);
         let is_refused =
             !plant.instance.is_verified_by_cosign(plant.instance.trusted_root(), &issuer, &subject, &copy.1);
@@ -177,5 +121,5 @@ fn parts_of_real_bundles_that_do_not_belong_together_do_not_count() {
     }
     assert!(problems.is_empty(), "{}", problems.join("\n"));
     // Not because of the copy.
-    plant.assert_admitted(&plant.copy_with(&image.1, "whole", &bundle));
+    plant.assert_admitted(&copy("whole", &bundle));
 }
