@@ -1,6 +1,7 @@
 //! Servers with signed images, and installations that require the signatures.
 
 use portreeve_test_support::cosign::{Artifact, Bundle, Key as CosignKey, Statement};
+use portreeve_test_support::notation::{self, Jws, Kind};
 use portreeve_test_support::registry::Registry;
 use portreeve_test_support::signer::{Key, Repo, Signer};
 use portreeve_test_support::trust_server::{Fault, SignIn, TokenService, TrustServer};
@@ -43,15 +44,18 @@ pub(crate) fn plant(repo: &Repo) -> (TrustServer, Site) {
 pub(crate) enum Scheme {
     Notary,
     Cosign,
+    Notation,
 }
 
 impl Scheme {
+    /// Those that differ in what they ask of a server. Notation asks the same of a registry as cosign.
     pub(crate) const ALL: [Self; 2] = [Self::Notary, Self::Cosign];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Notary => "Notary v1",
             Self::Cosign => "cosign",
+            Self::Notation => "Notation",
         }
     }
 }
@@ -60,10 +64,12 @@ impl Scheme {
 pub(crate) enum Source {
     Notary(TrustServer),
     Cosign(Registry),
+    Notation(Registry),
 }
 
 impl Source {
-    /// A server with these repositories, all signed with one key: the PEM beside it.
+    /// A server with these repositories, all signed with one key: the PEM of the key, or of its root
+    /// certificate, beside it.
     pub(crate) fn start(scheme: Scheme, paths: &[String]) -> (Self, String) {
         match scheme {
             Scheme::Notary => {
@@ -79,6 +85,15 @@ impl Source {
                     registry.attach(path, &signed, &Artifact::bundle(&signed, bundle));
                 }
                 (Self::Cosign(registry), key.public_pem())
+            }
+            Scheme::Notation => {
+                let (registry, chain) = (Registry::start(), notation::chain(Kind::P256, Kind::P256));
+                for path in paths {
+                    let signed = registry.push_image(path, "v1", path);
+                    let envelope = Jws::new(&signed.manifest, &chain).bytes();
+                    registry.attach(path, &signed, &notation::artifact(&signed, "application/jose+json", envelope));
+                }
+                (Self::Notation(registry), chain[chain.len() - 1].pem())
             }
         }
     }
@@ -107,13 +122,21 @@ impl Source {
                 site.policy_with("plant", &everything, &json!({ "cosign": { "signers": signers } }));
                 site
             }
+            Self::Notation(registry) => {
+                let mut site = Site::new("https://notary.invalid", registry.ca_pem());
+                site.set("registries", "endpoints", json!({ REGISTRY: url }));
+                site.trust_store("plant", key);
+                let required = json!({ "trustStores": ["ca:plant"], "trustedIdentities": ["*"] });
+                site.policy_with("plant", &everything, &json!({ "notation": required }));
+                site
+            }
         }
     }
 
     pub(crate) fn port(&self) -> u16 {
         match self {
             Self::Notary(server) => server.address().port(),
-            Self::Cosign(server) => server.address().port(),
+            Self::Cosign(server) | Self::Notation(server) => server.address().port(),
         }
     }
 
@@ -123,7 +146,7 @@ impl Source {
         let sign_in = SignIn::Bearer(TokenService { anonymous: true, realm, ..TokenService::default() });
         match self {
             Self::Notary(server) => server.require(sign_in),
-            Self::Cosign(server) => server.require(sign_in),
+            Self::Cosign(server) | Self::Notation(server) => server.require(sign_in),
         }
     }
 
@@ -135,7 +158,7 @@ impl Source {
                 server.drop_connections();
                 fault.into_iter().for_each(|fault| server.misbehave("", fault));
             }
-            Self::Cosign(server) => {
+            Self::Cosign(server) | Self::Notation(server) => {
                 server.behave();
                 server.drop_connections();
                 fault.into_iter().for_each(|fault| server.misbehave("", fault));
@@ -148,14 +171,14 @@ impl Source {
         match self {
             Self::Notary(_) => format!("sha256:{}", "07".repeat(32)),
             // The same seed makes the same image.
-            Self::Cosign(registry) => registry.push_image(path, "v1", path).digest(),
+            Self::Cosign(registry) | Self::Notation(registry) => registry.push_image(path, "v1", path).digest(),
         }
     }
 
     pub(crate) fn forget_requests(&self) {
         match self {
             Self::Notary(server) => server.forget_requests(),
-            Self::Cosign(server) => server.forget_requests(),
+            Self::Cosign(server) | Self::Notation(server) => server.forget_requests(),
         }
     }
 
@@ -163,7 +186,7 @@ impl Source {
     pub(crate) fn round_trips(&self) -> Vec<String> {
         match self {
             Self::Notary(server) => server.round_trips(),
-            Self::Cosign(server) => server.round_trips(),
+            Self::Cosign(server) | Self::Notation(server) => server.round_trips(),
         }
     }
 
@@ -171,7 +194,7 @@ impl Source {
     pub(crate) fn connections(&self) -> usize {
         match self {
             Self::Notary(server) => server.connections(),
-            Self::Cosign(server) => server.connections(),
+            Self::Cosign(server) | Self::Notation(server) => server.connections(),
         }
     }
 }

@@ -98,6 +98,15 @@ impl Site {
         self.policy("plant", &[format!("{REGISTRY}/*")], ("alice", &repo.signer_public_key_pem("alice")));
     }
 
+    /// A trust store of CAs with one certificate.
+    pub(crate) fn trust_store(&mut self, name: &str, pem: &str) {
+        let stores = self.scratch.path().join("notation");
+        let store = stores.join("truststore/x509/ca").join(name);
+        fs::create_dir_all(&store).unwrap();
+        fs::write(store.join("root.crt"), pem).unwrap();
+        self.config["notation"] = json!({ "trustStores": stores });
+    }
+
     /// A certificate and a key for another server under the same CA.
     pub(crate) fn certificate(&self) -> (String, String) {
         self.authority.server(&["localhost"])

@@ -41,7 +41,7 @@ pub(crate) struct Case {
 }
 
 impl Case {
-    pub(crate) fn all() -> [Self; 3] {
+    pub(crate) fn all() -> [Self; 4] {
         let case = |name, scheme, digest: fn(&Source) -> Option<String>| {
             let (source, site) = Source::with_site(scheme, &["plant/plc".to_owned()]);
             let image = digest(&source).map_or_else(|| image("plant/plc"), |of| format!("{REGISTRY}/plant/plc@{of}"));
@@ -51,6 +51,7 @@ impl Case {
             case("Notary v1, by tag", Scheme::Notary, |_| None),
             case("cosign, by tag", Scheme::Cosign, |_| None),
             case("cosign, by digest", Scheme::Cosign, |source| Some(source.digest("plant/plc"))),
+            case("Notation, by tag", Scheme::Notation, |_| None),
         ]
     }
 }

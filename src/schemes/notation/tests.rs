@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use portreeve_test_support::cosign::{Artifact, Image};
-use portreeve_test_support::notation::{Certificate, Jws, Kind, Spec, chain};
+use portreeve_test_support::notation::{Certificate, Jws, Kind, Spec, artifact, chain};
 use portreeve_test_support::registry::{Referrers, Registry};
 
 use super::*;
@@ -123,16 +123,6 @@ fn make(scratch: &Scratch, metrics: &Arc<Metrics>, refresh_after: Duration) -> N
     let images = Arc::new(ImageSignatures::new(notary.unwrap().shared(), evidence, settings));
     let stores = SiteStores::checked_every(scratch.path().join("stores"), Arc::clone(metrics), Duration::ZERO);
     Notation { stores, images }
-}
-
-/// The manifest of a signature, as notation-go writes it: without `artifactType`.
-fn artifact(image: &Image, media_type: &str, envelope: Vec<u8>) -> Artifact {
-    Artifact::bundle(image, envelope).edit(|manifest| {
-        manifest.as_object_mut().unwrap().remove("artifactType");
-        manifest["config"]["mediaType"] = "application/vnd.cncf.notary.signature".into();
-        manifest["layers"][0]["mediaType"] = media_type.into();
-        manifest["annotations"] = serde_json::json!({"io.cncf.notary.x509chain.thumbprint#S256": "[]"});
-    })
 }
 
 fn rule() -> Rule {

@@ -16,6 +16,10 @@ pub use envelope::{Cose, Jws, descriptor};
 pub use key::{Kind, SigningKey};
 pub use revocation_list::revocation_list;
 
+use serde_json::json;
+
+use crate::cosign::{Artifact, Image};
+
 /// One DER element.
 pub(crate) fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let content = parts.concat();
@@ -41,4 +45,14 @@ pub(crate) fn time(seconds: i64) -> Vec<u8> {
     let time = jiff::Timestamp::from_second(seconds).unwrap();
     let long = time.strftime("%Y%m%d%H%M%SZ").to_string();
     if long.as_str() < "2050" { tlv(0x17, &[&long.as_bytes()[2..]]) } else { tlv(0x18, &[long.as_bytes()]) }
+}
+
+/// The manifest of a signature, as notation-go writes it: without `artifactType`.
+pub fn artifact(image: &Image, media_type: &str, envelope: Vec<u8>) -> Artifact {
+    Artifact::bundle(image, envelope).edit(|manifest| {
+        manifest.as_object_mut().unwrap().remove("artifactType");
+        manifest["config"]["mediaType"] = "application/vnd.cncf.notary.signature".into();
+        manifest["layers"][0]["mediaType"] = media_type.into();
+        manifest["annotations"] = json!({"io.cncf.notary.x509chain.thumbprint#S256": "[]"});
+    })
 }

@@ -2,6 +2,8 @@
 
 use super::key::{Kind, SigningKey};
 use super::{time, tlv};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 pub const KEY_USAGE: &[u8] = &[0x55, 29, 15];
 pub const BASIC_CONSTRAINTS: &[u8] = &[0x55, 29, 19];
@@ -79,6 +81,14 @@ pub struct Certificate {
     pub der: Vec<u8>,
     pub key: SigningKey,
     pub(super) subject: Vec<u8>,
+}
+
+impl Certificate {
+    pub fn pem(&self) -> String {
+        let text = STANDARD.encode(&self.der);
+        let lines: Vec<_> = text.as_bytes().chunks(64).map(String::from_utf8_lossy).collect();
+        format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
+    }
 }
 
 impl Spec {
