@@ -50,6 +50,10 @@ pub(crate) fn prepare(name: &str, directory: &Path) {
         "policies" => {
             fs::create_dir(directory.join("policies")).unwrap();
         }
+        "trusted-roots" => {
+            fs::create_dir(directory.join("trusted-roots")).unwrap();
+            fs::write(directory.join("trusted-roots/plant.json"), "{}").unwrap();
+        }
         _ => {}
     }
 }

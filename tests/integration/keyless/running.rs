@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{BUILD, Plant};
 use crate::process::wait_until;
 use crate::review::{assert_allowed, assert_denied, patch, pod_review};
-use crate::sigstore::Services;
+use crate::sigstore::{Instance, Services};
 
 const FAILING: &str = "portreeve_reload_failing{what=\"trusted_roots\"}";
 
@@ -69,4 +69,36 @@ fn a_digest_that_an_identity_has_signed_needs_no_registry_once_it_was_verified()
     wait_until("the root without the authority to be read", || !is_allowed());
     plant.trust(plant.instance.trusted_root());
     wait_until("the first root to be read again", is_allowed);
+}
+
+/// The services of a plant begin anew, with new keys. Images of both times run under a root that has both.
+#[test]
+fn a_root_that_grew_has_images_of_both_times() {
+    let Some((mut plant, before)) = signed_plant() else { return };
+    let Some(next) = Instance::start(&plant.producers, true) else { return };
+    let past = std::mem::replace(&mut plant.instance, next);
+    let after = plant.push("after");
+    plant.instance.sign_as_build(BUILD, &after.1, Services::All);
+    plant.instance.stop();
+    // Another issuer as well: each instance has its own.
+    let mut builds = plant.signers(&[plant.build(BUILD)]);
+    builds["signers"][0]["issuer"] = json!("https://localhost:*");
+    plant.require(builds);
+    let serving = plant.site.serve();
+    let admit = |image: &(String, String)| serving.admit("/admit?timeout=10s", &pod_review(&image.0));
+    assert_allowed(&admit(&before));
+    assert_denied(&admit(&after), &["the trusted root of ", "knows no log "]);
+    plant.trust(plant.instance.trusted_root());
+    wait_until("the new root to be read", || admit(&after)["response"]["allowed"] == true);
+    assert_denied(&admit(&before), &["knows no log "]);
+    // Both, as cosign writes them when it is told of both.
+    let both = plant.root(|root| {
+        for list in ["tlogs", "certificateAuthorities", "ctlogs", "timestampAuthorities"] {
+            let old = past.trusted_root()[list].as_array().unwrap().clone();
+            root[list].as_array_mut().unwrap().extend(old);
+        }
+    });
+    plant.trust(&both);
+    wait_until("the root with both to be read", || admit(&before)["response"]["allowed"] == true);
+    assert_allowed(&admit(&after));
 }
