@@ -36,6 +36,7 @@ import (
 	"github.com/notaryproject/notation-go/verifier/truststore"
 	"github.com/notaryproject/tspclient-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	gocose "github.com/veraison/go-cose"
 	"oras.land/oras-go/v2/registry/remote"
 	"oras.land/oras-go/v2/registry/remote/auth"
 )
@@ -262,7 +263,39 @@ func answer(by notation.Verifier, asked question) (words string) {
 		_, err = by.Verify(within, asked.Descriptor, asked.Envelope, options)
 	}
 	if err != nil {
-		return "refused: " + strings.ReplaceAll(err.Error(), "\n", " ")
+		return "refused: " + strings.ReplaceAll(err.Error()+unreadable(asked), "\n", " ")
 	}
 	return "ok"
+}
+
+// Why a certificate of the envelope cannot be read, which its verifier does not say.
+func unreadable(asked question) string {
+	var chain [][]byte
+	if asked.Format == "jws" {
+		var envelope struct {
+			Header struct {
+				Chain [][]byte `json:"x5c"`
+			} `json:"header"`
+		}
+		if json.Unmarshal(asked.Envelope, &envelope) != nil {
+			return ""
+		}
+		chain = envelope.Header.Chain
+	} else {
+		var envelope gocose.Sign1Message
+		if envelope.UnmarshalCBOR(asked.Envelope) != nil {
+			return ""
+		}
+		certificates, _ := envelope.Headers.Unprotected[gocose.HeaderLabelX5Chain].([]any)
+		for _, certificate := range certificates {
+			der, _ := certificate.([]byte)
+			chain = append(chain, der)
+		}
+	}
+	for _, der := range chain {
+		if _, err := x509.ParseCertificate(der); err != nil {
+			return " (" + err.Error() + ")"
+		}
+	}
+	return ""
 }

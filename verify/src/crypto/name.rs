@@ -54,6 +54,11 @@ impl<'a> Name<'a> {
 }
 
 impl<'a> NameAttribute<'a> {
+    /// Is its value of one of the types for texts? Those that are not ASCII or UTF-8 (TeletexString, BMPString) are among them.
+    pub(crate) fn is_text(&self) -> bool {
+        matches!(self.tag, tag::UTF8_STRING | tag::PRINTABLE_STRING | tag::IA5_STRING | 0x12 | 0x14 | 0x1e)
+    }
+
     /// Its value, if it is a UTF8String, a PrintableString or an IA5String. Others (TeletexString, BMPString and
     /// UniversalString) are not ASCII or UTF-8.
     pub(crate) fn text(&self) -> Option<&'a str> {

@@ -109,10 +109,15 @@ impl<'a> Reader<'a> {
 
     /// The entries of the map that comes next. Labels are integers or texts (RFC 9052 §1.5).
     pub(super) fn map(&mut self) -> Option<Vec<Entry<'a>>> {
-        self.map_at(MAX_DEPTH)
+        self.map_at(MAX_DEPTH, true)
     }
 
-    fn map_at(&mut self, depth: usize) -> Option<Vec<Entry<'a>>> {
+    /// The same, if no value in it has a tag. Notation refuses tags outside of the protected headers.
+    pub(super) fn map_without_tags(&mut self) -> Option<Vec<Entry<'a>>> {
+        self.map_at(MAX_DEPTH, false)
+    }
+
+    fn map_at(&mut self, depth: usize, may_have_tags: bool) -> Option<Vec<Entry<'a>>> {
         let count = self.number(major::MAP)?;
         let mut entries: Vec<Entry<'a>> = Vec::new();
         for _ in 0..count {
@@ -124,27 +129,27 @@ impl<'a> Reader<'a> {
                 return None;
             }
             let before = self.0;
-            self.skip(depth.checked_sub(1)?)?;
+            self.skip(depth.checked_sub(1)?, may_have_tags)?;
             entries.push((label, Self(before.get(..before.len() - self.0.len())?)));
         }
         Some(entries)
     }
 
     /// Reads over the next value, of any type that is allowed.
-    fn skip(&mut self, depth: usize) -> Option<()> {
+    fn skip(&mut self, depth: usize, may_have_tags: bool) -> Option<()> {
         match self.next_major()? {
             major::BYTES => self.bytes().map(drop),
             major::TEXT => self.text().map(drop),
             major::ARRAY => {
                 for _ in 0..self.array()? {
-                    self.skip(depth.checked_sub(1)?)?;
+                    self.skip(depth.checked_sub(1)?, may_have_tags)?;
                 }
                 Some(())
             }
-            major::MAP => self.map_at(depth).map(drop),
+            major::MAP => self.map_at(depth, may_have_tags).map(drop),
             major::TAG => {
-                self.tag()?;
-                self.skip(depth.checked_sub(1)?)
+                self.tag().filter(|_| may_have_tags)?;
+                self.skip(depth.checked_sub(1)?, may_have_tags)
             }
             // false, true and null.
             major::SIMPLE => self.number(major::SIMPLE).filter(|value| (20..=22).contains(value)).map(drop),

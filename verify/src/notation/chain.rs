@@ -16,10 +16,11 @@ const MAY_BE_CRITICAL: [&[u8]; 5] =
     [BASIC_CONSTRAINTS, KEY_USAGE, EXTENDED_KEY_USAGE, SUBJECT_ALT_NAME, CERTIFICATE_POLICIES];
 
 const ANY_PURPOSE: &[u8] = &[0x55, 29, 37, 0]; // 2.5.29.37.0
-/// Purposes that a leaf must not have beside codeSigning: serverAuth, emailProtection, timeStamping, OCSPSigning.
-const FORBIDDEN_PURPOSES: [&[u8]; 5] = [
+/// Purposes that a leaf must not have beside codeSigning: serverAuth, clientAuth, emailProtection, timeStamping, OCSPSigning.
+const FORBIDDEN_PURPOSES: [&[u8]; 6] = [
     ANY_PURPOSE,
     &[0x2b, 6, 1, 5, 5, 7, 3, 1],
+    &[0x2b, 6, 1, 5, 5, 7, 3, 2],
     &[0x2b, 6, 1, 5, 5, 7, 3, 4],
     &[0x2b, 6, 1, 5, 5, 7, 3, 8],
     &[0x2b, 6, 1, 5, 5, 7, 3, 9],
@@ -88,6 +89,13 @@ pub(super) fn check_any(certificate: &CertificateRef<'_>) -> Result<(), &'static
     }
     if !certificate.has_supported_signature() {
         return Err("is signed by an algorithm that is not supported, such as SHA-1, RSA-PSS, or ECDSA with SHA-512");
+    }
+    // What notation's reader of certificates refuses (RFC 5280 §4.1.2.2, §4.1.2.4).
+    if certificate.serial_number.first().is_some_and(|first| *first >= 0x80) {
+        return Err("has a negative serial number");
+    }
+    if certificate.subject.attributes().iter().any(|attribute| !attribute.is_text()) {
+        return Err("has a subject with an attribute that is no text");
     }
     let extensions = certificate.extensions();
     for (index, extension) in extensions.iter().enumerate() {

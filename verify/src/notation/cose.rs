@@ -42,7 +42,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Contents, NotCounted> {
     let parts = Reader::all(bytes, |all| {
         all.tag().filter(|tag| *tag == SIGN1)?;
         all.array().filter(|length| *length == 4)?;
-        Some((all.bytes()?, all.map()?, all.bytes()?, all.bytes()?))
+        Some((all.bytes()?, all.map_without_tags()?, all.bytes()?, all.bytes()?))
     });
     let (protected_bytes, unprotected, payload, signature) = parts.ok_or(DAMAGED)?;
     let protected = Reader::all(protected_bytes, Reader::map).ok_or(HEADERS)?;
@@ -73,11 +73,10 @@ fn get<'a>(map: &[Entry<'a>], label: Label<'_>) -> Option<Reader<'a>> {
     map.iter().find(|(known, _)| *known == label).map(|(_, value)| *value)
 }
 
-/// The certificates of `x5chain`: an array, or one byte string alone (RFC 9360 §2).
+/// The certificates of `x5chain`: an array. Notation takes no byte string alone, which RFC 9360 §2 allows.
 fn read_chain(mut value: Reader<'_>) -> Option<Vec<Vec<u8>>> {
-    let length = if value.next_major() == Some(major::ARRAY) { value.array()? } else { 1 };
     let mut chain = Vec::new();
-    for _ in 0..length {
+    for _ in 0..value.array()? {
         chain.push(value.bytes()?.to_vec());
     }
     Some(chain)

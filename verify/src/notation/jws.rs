@@ -49,6 +49,9 @@ pub(super) fn read(bytes: &[u8]) -> Result<Contents, NotCounted> {
     {
         return Err(NotCounted::Shape("the envelope has a header where it does not belong"));
     }
+    if header.get(SIGNING_AGENT).is_some_and(|agent| agent.string().is_none() && !agent.is_null()) {
+        return Err(NotCounted::Shape("its signing agent is no text"));
+    }
     let chain = header.get("x5c").and_then(Value::array).into_iter().flatten();
     let chain = chain.map(|der| der.string().and_then(|der| STANDARD.decode(der).ok())).collect::<Option<Vec<_>>>();
     let timestamp = match header.get(TIMESTAMP) {

@@ -49,6 +49,16 @@ impl Token {
     /// Verifies that this is a time stamp of the bytes `signed`, made by this authority while all certificates of its chain
     /// were in date. Says when it was made.
     pub fn verify(&self, signed: &[u8], authority: &Authority<'_>) -> Result<GenTime, TimestampError> {
+        self.verify_by(signed, authority, None)
+    }
+
+    /// The same; if there is an `only_signer`, its certificate alone may have made the time stamp.
+    pub(crate) fn verify_by(
+        &self,
+        signed: &[u8],
+        authority: &Authority<'_>,
+        only_signer: Option<&[u8]>,
+    ) -> Result<GenTime, TimestampError> {
         let (data, info) = parts(&self.der)?;
         let hash = info
             .hash
@@ -56,7 +66,7 @@ impl Token {
         if hash.of(signed).as_ref() != info.imprint {
             return Err(TimestampError::OtherMessage);
         }
-        let signer = signer(&data, authority)?;
+        let signer = signer(&data, authority, only_signer)?;
         if data.hash.of(data.content).as_ref() != data.attributes.message_digest {
             return Err(TimestampError::Signature("it is over other content"));
         }
@@ -75,9 +85,16 @@ impl Token {
 }
 
 /// The certificate that the token says is its signer's: from the token or from the caller.
-fn signer<'a>(data: &SignedData<'a>, authority: &Authority<'a>) -> Result<CertificateRef<'a>, TimestampError> {
+fn signer<'a>(
+    data: &SignedData<'a>,
+    authority: &Authority<'a>,
+    only_signer: Option<&[u8]>,
+) -> Result<CertificateRef<'a>, TimestampError> {
     let given = authority.intermediates.iter().chain(authority.anchors).filter_map(|der| CertificateRef::read(der));
-    let mut found = data.certificates.iter().copied().chain(given).filter(|certificate| data.signer.is(certificate));
+    let may_be = |certificate: &CertificateRef<'_>| {
+        data.signer.is(certificate) && only_signer.is_none_or(|only| only == certificate.der)
+    };
+    let mut found = data.certificates.iter().copied().chain(given).filter(may_be);
     let Some(first) = found.next() else {
         return Err(TimestampError::Authority(
             "its certificate is neither in the time stamp nor among the trusted ones",

@@ -155,6 +155,11 @@ impl Cose {
 
     /// The envelope, signed.
     pub fn bytes(&self) -> Vec<u8> {
+        self.tree().encode()
+    }
+
+    /// The same before it is written.
+    pub fn tree(&self) -> Cbor {
         let protected = self.protected_bytes.clone().unwrap_or_else(|| Cbor::Map(self.protected.clone()).encode());
         let payload = self.payload_bytes.clone().unwrap_or_else(|| self.payload.to_string().into_bytes());
         let signed = Cbor::Array(vec![
@@ -170,6 +175,6 @@ impl Cose {
             Cbor::Bytes(payload),
             Cbor::Bytes(signature),
         ];
-        Cbor::Tag(self.tag, Box::new(Cbor::Array(parts))).encode()
+        Cbor::Tag(self.tag, Box::new(Cbor::Array(parts)))
     }
 }

@@ -78,12 +78,12 @@ fn with_leaf(edit: impl FnOnce(Spec) -> Spec) -> Vec<Certificate> {
 fn scheme_row_108_what_a_leaf_may_be_used_for() {
     let good = |edit: fn(Spec) -> Spec| drop(jws(&Jws::new(IMAGE, &with_leaf(edit))).unwrap());
     good(|leaf| leaf.without(EXTENDED_KEY_USAGE));
-    good(|leaf| leaf.with(extended_key_usage(&[3, 2])));
+    good(|leaf| leaf.with(extended_key_usage(&[3, 17])));
     good(|leaf| leaf.with(basic_constraints(true, false, None)));
-    for purposes in [&[1][..], &[0], &[3, 0], &[3, 1], &[8, 3], &[3, 4], &[3, 9]] {
+    for purposes in [&[1][..], &[0], &[3, 0], &[3, 1], &[3, 2], &[8, 3], &[3, 4], &[3, 9]] {
         refused(&with_leaf(|leaf| leaf.with(extended_key_usage(purposes))), "such as serverAuth or any");
     }
-    refused(&with_leaf(|leaf| leaf.with(extended_key_usage(&[2]))), "without codeSigning");
+    refused(&with_leaf(|leaf| leaf.with(extended_key_usage(&[17]))), "without codeSigning");
     refused(&with_leaf(|leaf| leaf.with(extended_key_usage(&[]))), "cannot be read");
     for usage in [
         key_usage(false, 0x80),
@@ -154,6 +154,17 @@ fn scheme_row_109_sha_1_is_refused() {
         let leaf = Spec { algorithm: Some(algorithm.to_vec()), ..Spec::leaf("builder", Kind::P256) }.signed_by(&root);
         refused(&[leaf, root], "such as SHA-1");
     }
+}
+
+/// Go reads neither, so notation refuses both.
+#[test]
+fn negative_serial_numbers_and_subjects_of_other_types_are_refused() {
+    let root = Spec::ca("Plant Root", Kind::P256).self_signed();
+    let negative = Spec { serial_number: 0x80, ..Spec::leaf("builder", Kind::P256) };
+    refused(&[negative.signed_by(&root), root.clone()], "negative serial number");
+    let subject = vec![0x30, 12, 0x31, 10, 0x30, 8, 6, 3, 0x55, 4, 3, 2, 1, 1]; // an INTEGER
+    let number = Spec { subject, ..Spec::leaf("", Kind::P256) };
+    refused(&[number.signed_by(&root), root], "an attribute that is no text");
 }
 
 /// Whatever is changed in a chain's certificates, the envelope does not count any more.

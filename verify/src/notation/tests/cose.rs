@@ -78,6 +78,13 @@ fn a_label_stands_once_and_where_it_belongs() {
         cose.protected.push(chain);
     });
     assert_refused(cose(&moved), "bad-signature", "where it does not belong");
+    let tag = Cbor::Tag(1, Box::new(Cbor::Integer(1)));
+    for tagged in [tag.clone(), Cbor::Array(vec![tag.clone()]), Cbor::Map(vec![(Cbor::Integer(1), tag)])] {
+        let protected = signed.clone().edit(|cose| cose.set(Cbor::text("a"), tagged.clone()));
+        assert!(cose(&protected).is_ok());
+        let unprotected = signed.clone().edit(|cose| cose.unprotected.push((Cbor::text("a"), tagged)));
+        assert_refused(cose(&unprotected), "bad-signature", "no COSE_Sign1");
+    }
     // Protected headers that follow each other, and none.
     let bytes = Cbor::Map(signed.protected.clone()).encode();
     for bad in [[&bytes[..], &[0]].concat(), Vec::new(), vec![0xa0], vec![0xbf, 0xff]] {
@@ -87,15 +94,15 @@ fn a_label_stands_once_and_where_it_belongs() {
 }
 
 #[test]
-fn one_certificate_may_stand_alone() {
+fn certificates_are_an_array() {
     let chain = self_signed(Kind::P256);
-    let alone = Cose::new(IMAGE, &chain).edit(|cose| cose.unprotected[0].1 = Cbor::Bytes(chain[0].der.clone()));
-    Policy::of(&[&chain[0]]).signer_of(&cose(&alone).unwrap(), NOW).unwrap();
     for (value, words) in [
+        // RFC 9360 allows this, and notation does not.
+        (Cbor::Bytes(chain[0].der.clone()), "no chain"),
         (Cbor::Array(Vec::new()), "no certificate"),
         (Cbor::Integer(1), "no chain"),
         (Cbor::Array(vec![Cbor::Integer(1)]), "no chain"),
-        (Cbor::Bytes(Vec::new()), "damaged"),
+        (Cbor::Array(vec![Cbor::Bytes(Vec::new())]), "damaged"),
     ] {
         let changed = Cose::new(IMAGE, &chain).edit(|cose| cose.unprotected[0].1 = value);
         assert_refused(cose(&changed), "bad-signature", words);

@@ -20,6 +20,17 @@ const SCHEME: &str = "io.cncf.notary.signingScheme";
 const EXPIRY: &str = "io.cncf.notary.expiry";
 
 #[test]
+fn the_signing_agent_is_a_text_or_null() {
+    let chain = p256_chain();
+    let by = |agent: serde_json::Value| {
+        jws(&Jws::new(IMAGE, &chain).edit(|jws| jws.header["io.cncf.notary.signingAgent"] = agent))
+    };
+    by(serde_json::Value::Null).unwrap();
+    by("notation/1.3.2".into()).unwrap();
+    assert_refused(by(1.into()), "bad-signature", "signing agent is no text");
+}
+
+#[test]
 fn scheme_row_099_content_type_and_signing_scheme() {
     refused(&[
         ("content type", |headers| headers["cty"] = "application/json".into()),

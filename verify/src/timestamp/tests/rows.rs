@@ -47,6 +47,18 @@ fn an_honest_token_is_verified_alone_and_in_a_response() {
 }
 
 #[test]
+fn only_the_signer_that_is_wanted_may_have_made_it() {
+    let chain = Chain::new();
+    let token = Token::read(&chain.draft().token()).unwrap();
+    let anchors = [chain.root.der.clone()];
+    let authority = Authority { anchors: &anchors, intermediates: &[] };
+    let verify = |signer: &[u8]| token.verify_by(SIGNED, &authority, Some(signer));
+    assert_eq!(verify(&chain.signer.der), Ok(AT_NOON));
+    let other = chain.intermediate.certify(params("Stamps", false));
+    assert!(is_authority(&verify(&other.der)) && is_authority(&verify(&chain.intermediate.der)));
+}
+
+#[test]
 fn scheme_row_086_a_time_stamp_of_other_bytes_or_by_an_untrusted_authority() {
     let chain = Chain::new();
     let token = Token::read(&chain.draft().token()).unwrap();
