@@ -21,6 +21,7 @@ mod cluster;
 mod cosign;
 mod custom;
 mod hosts;
+mod identities;
 mod lists;
 mod notation;
 mod pinned_pods;

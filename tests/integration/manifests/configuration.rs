@@ -41,6 +41,8 @@ fn configuration_and_mounts_agree() {
     ] {
         assert_eq!(config.pointer(key).unwrap().as_str().unwrap(), format!("{}{file}", mounts[volume]), "{key}");
     }
+    // What the manifests' configuration does not name is mounted where it is looked for by default.
+    assert_eq!(mounts["trusted-roots"], "/etc/portreeve/sigstore");
     assert_eq!(container["args"], json!(["serve", "--config", mounts["config"]]));
     assert_eq!(config["namespace"], find(&base, "Namespace", "portreeve")["metadata"]["name"], "no token tells it");
 

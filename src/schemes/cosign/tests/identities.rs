@@ -3,7 +3,7 @@
 use std::fs;
 
 use portreeve_test_support::cosign::plant::{
-    ISSUER, Plant, SIGNED, SUBJECT, Signing, keyless_layer, logged_layer, names, uri,
+    ISSUER, Plant, SIGNED, SUBJECT, Signing, base64, keyless_layer, logged_layer, names, uri,
 };
 use serde_json::{Value, json};
 
@@ -253,19 +253,20 @@ fn scheme_row_052_an_entry_of_a_log_about_something_else() {
 fn scheme_row_091_more_entries_or_time_stamps_than_are_read() {
     let (bench, plant) = (Bench::new(), Plant::new());
     write(&bench, &plant.trusted_root());
-    for (list, item) in [
-        ("/tlogEntries", None),
-        ("/timestampVerificationData/rfc3161Timestamps", Some(json!({"signedTimestamp": "AAAA"}))),
-    ] {
-        let mut signing = Signing::keyless(&plant, &bench.image, &plant.leaf(), SIGNED);
-        let item = item.unwrap_or_else(|| signing.entry().clone());
-        let material = &mut signing.bundle["verificationMaterial"];
-        material["timestampVerificationData"] = json!({"rfc3161Timestamps": []});
-        let mut items = vec![item; 33];
-        for (index, item) in items.iter_mut().enumerate() {
-            item["logIndex"] = (2_000_000 + index).to_string().into();
-        }
-        *material.pointer_mut(list).unwrap() = Value::Array(items);
+    let signing = || Signing::keyless(&plant, &bench.image, &plant.leaf(), SIGNED);
+    let id = |index: u8| base64(&[index; 32]);
+    let (mut entries, mut stamps) = (signing(), signing());
+    let entry = entries.entry().clone();
+    let foreign = |index| {
+        let mut entry = entry.clone();
+        entry["logId"]["keyId"] = id(index);
+        entry
+    };
+    entries.bundle["verificationMaterial"]["tlogEntries"] = (0..33).map(foreign).collect();
+    let stamp = |index| json!({"signedTimestamp": id(index)});
+    let all: Value = (0..33).map(stamp).collect();
+    stamps.bundle["verificationMaterial"]["timestampVerificationData"] = json!({"rfc3161Timestamps": all});
+    for signing in [entries, stamps] {
         let bench = Bench::new();
         write(&bench, &plant.trusted_root());
         bench.registry.attach(NAME, &bench.image, &signing.artifact(&bench.image));
