@@ -225,6 +225,20 @@ fn only_rules_that_need_docker_s_server_are_told_that_it_ends() {
     assert!(found.len() == 1 && found[0].contains("8 December 2026") && found[0].contains("cosign"), "{found:?}");
 }
 
+/// A weaker setting is said aloud, wherever in a policy it is.
+#[test]
+fn a_certificate_that_no_log_has_is_told() {
+    let cosign = |more: &str| {
+        format!("{{signers: [{{name: ci, issuer: a, subject: b}}], trustedRoot: plant, sameRepository: true{more}}}")
+    };
+    let count = |more: &str| {
+        let policy = format!("anyOf: [{{{TRUST}}}, {{cosign: {}}}]", cosign(more));
+        let found = notes(&[("r.io/*", &policy)]);
+        found.iter().filter(|note| note.contains("with \"certificateTransparency: ignored\"")).count()
+    };
+    assert_eq!([", certificateTransparency: ignored", ", certificateTransparency: required", ""].map(count), [1, 0, 0]);
+}
+
 #[test]
 fn cosign_rules_are_told_only_that_bundles_name_no_repository() {
     let told = "with \"sameRepository\", only signatures of cosign's old format count";

@@ -18,9 +18,9 @@ pub fn check(data: &[u8]) {
     }
     match RevocationLists::read(&[data]) {
         Ok(lists) => {
-            assert!(data.len() <= MAX_REVOCATION_LIST && lists.ends().is_some());
+            assert!(data.len() <= MAX_REVOCATION_LIST && !lists.endings().is_empty());
             let twice = RevocationLists::read(&[data, data]).unwrap();
-            assert_eq!(lists.ends(), twice.ends());
+            assert_eq!(lists.endings(), twice.endings());
             assert_ne!(lists.id(), twice.id());
         }
         Err((place, error)) => {
