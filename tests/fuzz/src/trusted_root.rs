@@ -40,7 +40,7 @@ pub fn check(data: &[u8]) {
     let newest = Timestamp::from_second(*starts.iter().max().expect("an instance")).expect("a time").to_string();
     assert_eq!(root.date(), newest[..10]);
     // Instances whose kind of key is not known are passed over.
-    assert!(root.ends().len() <= ends);
-    assert!(root.ends().iter().all(|end| end.what.len() < 500 && !end.what.chars().any(char::is_control)));
+    assert!(root.ends(0).len() <= ends);
+    assert!(root.ends(0).iter().all(|end| end.what.len() < 500 && !end.what.chars().any(char::is_control)));
     assert!(root.heap_size() > 0);
 }
