@@ -6,7 +6,6 @@
 //! An image of the template passes in every list and container of the child: it was verified when the template was written,
 //! and it runs in this pod anyway.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -16,6 +15,7 @@ use crate::base::context::Deadline;
 use crate::kube::api::Api;
 use crate::kube::owners::{OwnerName, Owners};
 use portreeve_verify::ordered;
+use portreeve_verify::ordered::Set;
 use portreeve_verify::text::printable;
 
 /// How far a child is trusted that a trusted controller made.
@@ -30,7 +30,7 @@ pub enum Children {
 
 /// The images in owners' templates. All workers share it.
 #[derive(Debug)]
-pub struct Templates(Owners<BTreeSet<String>>);
+pub struct Templates(Owners<Set<String>>);
 
 /// Why images of a child were verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +54,7 @@ pub enum Compared {
 impl Templates {
     /// The templates behind an API server.
     pub fn new(api: Arc<Api>) -> Self {
-        let heap_size = |images: &BTreeSet<String>| images.iter().map(|image| 64 + image.len() as u64).sum();
+        let heap_size = |images: &Set<String>| images.iter().map(|image| 64 + image.len() as u64).sum();
         Self(Owners::new(api, heap_size))
     }
 

@@ -2,7 +2,6 @@
 //! about to wait, another thread goes on with the images that are left. So an image that is known costs no thread, and no image
 //! waits for the server of another one.
 
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, Scope};
@@ -15,6 +14,7 @@ use crate::base::context::Deadline;
 use crate::base::side_by_side::Slot;
 use crate::kube::pull_secrets::PullContext;
 use crate::schemes::WaitNotice;
+use portreeve_verify::ordered::Map;
 
 /// Images of one workload that are verified at the same time.
 const PARALLEL_IMAGES: usize = 8;
@@ -42,10 +42,10 @@ pub(super) fn evaluate_all(
     if let [image] = images {
         return vec![evaluate(image.image, WaitNotice::NONE)];
     }
-    let mut numbers = BTreeMap::new();
+    let mut numbers = Map::new();
     let (mut different, mut uses) = (Vec::new(), Vec::with_capacity(images.len()));
     for (place, ImageUse { image, .. }) in images.iter().enumerate() {
-        let number = *numbers.entry(*image).or_insert(different.len());
+        let number = *numbers.get_or_insert(*image, different.len());
         match different.get_mut(number) {
             Some((_, last_use)) => *last_use = place,
             None => different.push((*image, place)),

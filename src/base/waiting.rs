@@ -3,17 +3,17 @@
 //!
 //! Nothing is limited here. `crate::http::origin` limits how many requests wait for one server.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::base::context::RequestId;
+use portreeve_verify::ordered::Map;
 
 /// The requests that wait now. Shared by the Notary scheme and the pool of workers.
 pub struct Waiting {
     capacity: usize,
     /// The number of waits of each request: at most one for each of its images.
-    requests: Mutex<BTreeMap<RequestId, usize>>,
+    requests: Mutex<Map<RequestId, usize>>,
     observer: OnceLock<Observer>,
 }
 
@@ -47,7 +47,7 @@ impl Waiting {
     /// Begins a wait. It ends when the returned value is dropped.
     pub(crate) fn begin(&self, request: RequestId) -> Wait<'_> {
         let mut requests = self.lock();
-        let waits = requests.entry(request).or_default();
+        let waits = requests.get_or_default(request);
         *waits += 1;
         let is_first = *waits == 1;
         drop(requests);
@@ -74,7 +74,7 @@ impl Waiting {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<RequestId, usize>> {
+    fn lock(&self) -> MutexGuard<'_, Map<RequestId, usize>> {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner) // nothing under it can panic half-way
     }
 }

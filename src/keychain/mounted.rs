@@ -2,7 +2,6 @@
 //! The files are checked for changes at most once a second. If a file becomes bad, its last good credentials stay in force,
 //! and denials name it. If a file is removed, its credentials are removed.
 
-use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,6 +14,7 @@ use super::{Credential, docker_config};
 use crate::base::files::{Stamp, read_capped};
 use crate::base::reload::{Reload, Reloading, Source};
 use crate::metrics::{Metrics, Reloaded};
+use portreeve_verify::ordered::Map;
 
 /// The shortest time between two checks of the files.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
@@ -39,7 +39,7 @@ struct Directory(PathBuf);
 /// The credentials of one state of the directory.
 #[derive(Debug, Default)]
 struct Mounted {
-    files: BTreeMap<PathBuf, MountedFile>,
+    files: Map<PathBuf, MountedFile>,
     /// A problem with the directory itself.
     problem: Option<String>,
 }
@@ -136,7 +136,7 @@ impl Source for Directory {
         {
             log::warn!("{problem}");
         }
-        let mut files = BTreeMap::new();
+        let mut files = Map::new();
         for (path, &(stamp, format)) in &found.files {
             let file = match last.files.get(path) {
                 Some(file) if file.stamp == stamp => file.clone(),
@@ -147,7 +147,9 @@ impl Source for Directory {
         if found.is_partial {
             // A file that could not be looked at may still be there, so that its last good credentials stay in force.
             for (path, file) in &last.files {
-                files.entry(path.clone()).or_insert_with(|| file.clone());
+                if !files.contains_key(path) {
+                    files.insert(path.clone(), file.clone());
+                }
             }
         }
         Ok(Arc::new(Mounted { files, problem: found.problem.clone() }))
@@ -176,7 +178,7 @@ fn read_file(path: &Path, stamp: Option<Stamp>, format: Format, last: Option<&Mo
 /// The files below the directory, found without reading them.
 #[derive(Debug, Default, PartialEq)]
 struct Found {
-    files: BTreeMap<PathBuf, (Option<Stamp>, Format)>,
+    files: Map<PathBuf, (Option<Stamp>, Format)>,
     visited: usize,
     problem: Option<String>,
     /// A directory could not be read to its end.

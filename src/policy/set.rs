@@ -3,7 +3,7 @@
 //! A set is valid as a whole or refused as a whole, and never changes afterwards. `selection` says which rules of a scope
 //! decide.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,11 +18,12 @@ use super::{Rule, Scope};
 use crate::schemes::{Check, MutateImage};
 use portreeve_verify::image::Reference;
 use portreeve_verify::ordered;
+use portreeve_verify::ordered::Map;
 
 /// All policies: immutable, shared, and replaced as a whole.
 #[derive(Debug, Default)]
 pub struct PolicySet {
-    namespaces: BTreeMap<String, Arc<Rules>>,
+    namespaces: Map<String, Arc<Rules>>,
     cluster: Option<Arc<Rules>>,
     documents: usize,
     /// Does a rule say `mutateImage: pods`?
@@ -183,19 +184,19 @@ impl PolicySet {
     }
 
     /// The rules of each namespace.
-    pub(super) fn into_namespaces(self) -> BTreeMap<String, Arc<Rules>> {
+    pub(super) fn into_namespaces(self) -> Map<String, Arc<Rules>> {
         self.namespaces
     }
 
     /// Builds a set. Refuses a policy or a pattern of one scope that occurs twice with different requirements.
     pub(crate) fn build(documents: Vec<Document>) -> Result<Self, Vec<PolicyProblem>> {
         let mut problems = Vec::new();
-        let mut scopes: BTreeMap<Scope, (Vec<Document>, Vec<PolicyNote>)> = BTreeMap::new();
+        let mut scopes: Map<Scope, (Vec<Document>, Vec<PolicyNote>)> = Map::new();
         let mut known: HashMap<(Scope, String), usize> = HashMap::new();
         let mut count = 0;
         for document in documents {
             let identity = (document.scope.clone(), document.name.clone());
-            let (siblings, idle) = scopes.entry(document.scope.clone()).or_default();
+            let (siblings, idle) = scopes.get_or_default(document.scope.clone());
             if let Some(first) = known.get(&identity).and_then(|&index| siblings.get(index)) {
                 let (policy, place) = (document.described(), first.place.clone());
                 if first.says_the_same(&document) {

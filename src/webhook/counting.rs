@@ -1,10 +1,9 @@
 //! What a decision adds to the metrics: the verdict on each image, and where the time went.
 
-use std::collections::BTreeSet;
-
 use crate::admission::decide::{Basis, Decision};
 use crate::admission::evaluate::{self, Evaluation, PhaseTimes, PolicyScope};
 use crate::metrics::{Endpoint, Metrics, Phase, Scope, Verdict};
+use portreeve_verify::ordered::Set;
 
 /// Counts a decision for this endpoint.
 pub(super) fn count(metrics: &Metrics, endpoint: Endpoint, decision: &Decision) {
@@ -16,7 +15,7 @@ pub(super) fn count(metrics: &Metrics, endpoint: Endpoint, decision: &Decision) 
             metrics.image(endpoint, Verdict::Rejected, basis.code(), Scope::NoPolicy);
         }
         Basis::Images(findings) => {
-            let mut timed = BTreeSet::new();
+            let mut timed = Set::new();
             for finding in findings {
                 let evaluation = &finding.evaluation;
                 metrics.image(

@@ -9,7 +9,7 @@
 mod callgrind;
 mod table;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::hint::black_box;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -38,6 +38,7 @@ use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 
 use self::callgrind::Counter;
 use self::table::{count, ratio, time};
+use portreeve_verify::ordered::Set;
 
 const GUN: &str = "registry.local/plant/plc";
 const TAG: &str = "v1.0.7";
@@ -312,7 +313,7 @@ struct Case {
     now: Timestamp,
     files: BTreeMap<String, Vec<u8>>,
     signers: Vec<RequiredSigner>,
-    roles: BTreeSet<RoleName>,
+    roles: Set<RoleName>,
     checks: Vec<Check>,
 }
 

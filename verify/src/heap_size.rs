@@ -8,7 +8,7 @@ pub fn allocation(bytes: usize) -> u64 {
     if bytes == 0 { 0 } else { as_u64((bytes + 8).next_multiple_of(16)) }
 }
 
-/// An entry of a `BTreeMap`, whose nodes are half empty if the keys were inserted in order.
+/// An entry of an ordered map, whose list is half empty at worst.
 pub fn map_entry<K, V>() -> u64 {
     2 * as_u64(size_of::<K>() + size_of::<V>())
 }

@@ -22,8 +22,10 @@ pub struct Reasons {
 impl Reasons {
     /// Adds a signature that does not count, and the manifest that it was found in.
     pub(crate) fn add(&mut self, manifest: Sha256, reason: NotCounted) {
-        self.is_incomplete |= reason == NotCounted::NotVerified;
-        if let Some((_, _, times)) = self.first.iter_mut().find(|(at, known, _)| *at == manifest && *known == reason) {
+        self.is_incomplete |= matches!(reason, NotCounted::NotVerified);
+        let words = reason.to_string();
+        let is_same = |at: Sha256, known: &NotCounted| at == manifest && known.to_string() == words;
+        if let Some((_, _, times)) = self.first.iter_mut().find(|(at, known, _)| is_same(*at, known)) {
             *times += 1;
         } else if self.first.len() < MAX_REASONS {
             self.first.push((manifest, reason, 1));

@@ -1,6 +1,6 @@
 //! Tables of verdicts, and what they come to.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -10,6 +10,7 @@ use portreeve_verify::tuf::{Anchor, FetchError, FirstUse, Gun, MetadataName, Met
 use super::*;
 use crate::policy::{Place, Scope};
 use crate::schemes::{Freshness, Requirement, Signed, notary};
+use portreeve_verify::ordered::Set;
 
 struct Files(BTreeMap<String, Vec<u8>>);
 
@@ -117,7 +118,7 @@ fn repository() -> Arc<Repository> {
     let anchor = Anchor { pins: Arc::default(), first_use: FirstUse::Allowed };
     let gun = Gun::new("registry.local/plc").unwrap();
     let mut server = Files(repo.files().clone());
-    Arc::new(Repository::refresh(&mut server, &gun, &anchor, None, &BTreeSet::new(), now()).unwrap())
+    Arc::new(Repository::refresh(&mut server, &gun, &anchor, None, &Set::new(), now()).unwrap())
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! The report on one image, as `--output json` prints it. docs/commands.md lists its keys.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -11,6 +9,7 @@ use crate::base::context::Deadline;
 use crate::schemes::notary::store::summary::{self, StoredSummary};
 use crate::schemes::{Finding, Freshness, Mode, Pin, Subject, Verified};
 use crate::webhook::handler::Engine;
+use portreeve_verify::ordered::{self, Map};
 use portreeve_verify::text::printable;
 
 /// The report on one image.
@@ -63,8 +62,8 @@ pub(super) struct Report {
     /// The checks that were made, if there were several.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) checks: Vec<CheckReport>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub(super) expires: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub(super) expires: Map<String, String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) root_key_ids: Vec<String>,
     /// The entries for `trust.roots` of a policy.
@@ -244,7 +243,7 @@ impl Report {
             signers: Vec::new(),
             signatures: Vec::new(),
             checks: evaluation.checks.iter().map(CheckReport::of).collect(),
-            expires: BTreeMap::new(),
+            expires: Map::new(),
             root_key_ids: Vec::new(),
             roots_to_pin: Vec::new(),
             stored: None,
@@ -290,7 +289,7 @@ impl Report {
         self.released_by = evidence.released_by().map(str::to_owned);
         self.signers.clone_from(&verified.signers);
         let expires = evidence.expires().into_iter().map(|(role, expires)| (role, expires.to_string()));
-        self.expires = portreeve_verify::ordered::map(expires);
+        self.expires = ordered::map(expires);
         self.roots_to_pin = evidence.pins();
         self.root_key_ids = self.roots_to_pin.iter().map(|pin| pin.key_id.clone()).collect();
     }

@@ -3,7 +3,6 @@
 //! Blobs are written first, and `index.json` last, by a rename: a reader finds either what was there before or all of the new.
 //! A later export adds to the directory. A directory with anything else in it is refused.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,6 +14,7 @@ use crate::base::files::read_capped;
 use crate::registry::oci::layout::{INDEX, REF_NAME, SUBJECT};
 use portreeve_verify::image::Sha256;
 use portreeve_verify::oci::{Descriptor, MAX_REFERRERS, media_type, read_referrers};
+use portreeve_verify::ordered::{self, Map};
 
 /// The file that says that a directory is a layout, and its content.
 const MARKER: (&str, &[u8]) = ("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#);
@@ -36,8 +36,8 @@ pub(super) struct Entry {
     size: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     artifact_type: Option<String>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    annotations: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    annotations: Map<String, String>,
 }
 
 /// `index.json`.
@@ -82,7 +82,7 @@ impl Entry {
         annotations: impl IntoIterator<Item = (&'static str, String)>,
     ) -> Self {
         let annotations = annotations.into_iter().map(|(name, value)| (name.to_owned(), value));
-        let annotations = portreeve_verify::ordered::map(annotations);
+        let annotations = ordered::map(annotations);
         Self { media_type: media_type.to_owned(), digest: digest.to_string(), size, artifact_type, annotations }
     }
 
@@ -177,7 +177,10 @@ mod tests {
 
     fn names(directory: &Path) -> Vec<String> {
         let entries = read_referrers(&fs::read(directory.join(INDEX)).unwrap()).unwrap();
-        entries.iter().map(|entry| format!("{} {}", entry.annotations[REF_NAME], entry.digest.hex())).collect()
+        entries
+            .iter()
+            .map(|entry| format!("{} {}", entry.annotations.get(REF_NAME).unwrap(), entry.digest.hex()))
+            .collect()
     }
 
     #[test]

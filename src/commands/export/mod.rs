@@ -5,7 +5,6 @@
 pub(super) mod images;
 mod layout;
 
-use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -29,6 +28,7 @@ use crate::schemes::notary::directory::{OWNER, flat_name, flat_stem};
 use crate::schemes::notary::export::{Export, ExportRequest};
 use crate::schemes::notary::trust_server::TrustServer;
 use crate::schemes::notary::{Notary, Settings};
+use portreeve_verify::ordered::Set;
 use portreeve_verify::text::printable;
 use portreeve_verify::tuf::{Anchor, FirstUse, Gun, KeyId, RefreshError, RoleName, RootPin};
 use portreeve_verify::{Unavailable, UnavailableCause, ordered};
@@ -95,7 +95,7 @@ fn export(config: &Config, wanted: &Wanted, timeout: Duration) -> Result<String,
         let id = KeyId::from_hex(id);
         pins.push(RootPin::KeyId(id.ok_or_else(|| bad("--root-key", "takes 64 hexadecimal digits".to_owned()))?));
     }
-    let mut required = BTreeSet::new();
+    let mut required = Set::new();
     for name in &wanted.signers {
         let role = RoleName::of_signer(name);
         required.insert(
@@ -214,7 +214,7 @@ fn write(base: &Path, target: &Path, gun: &Gun, export: &Export, layout: Layout)
         }
         Some(old) => {
             // The next export reads this list to know which files are its own, also if this one fails from here on.
-            let both = ordered::set(old.union(&names).cloned());
+            let both = ordered::set(old.iter().chain(&names).cloned());
             put(target, OWNER, owner(gun, &both).as_bytes())?;
             put_all(target, &files)?;
             sync(target)?;
@@ -228,7 +228,7 @@ fn write(base: &Path, target: &Path, gun: &Gun, export: &Export, layout: Layout)
 }
 
 /// The files of an earlier export of this repository; `None` if there is none.
-fn earlier(target: &Path, gun: &Gun) -> Result<Option<BTreeSet<String>>, ExportError> {
+fn earlier(target: &Path, gun: &Gun) -> Result<Option<Set<String>>, ExportError> {
     let failed = |source| ExportError::Io { path: target.to_owned(), source };
     let is_empty = match fs::symlink_metadata(target) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -247,7 +247,7 @@ fn earlier(target: &Path, gun: &Gun) -> Result<Option<BTreeSet<String>>, ExportE
             }
             Ok(Some(ordered::set(lines.filter(|name| is_plain(name)).map(str::to_owned))))
         }
-        Err(error) if error.is_not_found() && is_empty => Ok(Some(BTreeSet::new())),
+        Err(error) if error.is_not_found() && is_empty => Ok(Some(Set::new())),
         Err(_) => Err(ExportError::InTheWay { path: target.to_owned() }),
     }
 }
@@ -262,7 +262,7 @@ fn is_plain(name: &str) -> bool {
     name.ends_with(".json") && word(name.strip_prefix("targets/").unwrap_or(name))
 }
 
-fn owner(gun: &Gun, names: &BTreeSet<String>) -> String {
+fn owner(gun: &Gun, names: &Set<String>) -> String {
     let mut text = format!("{gun}\n");
     for name in names {
         text.push_str(name);
@@ -378,7 +378,12 @@ mod tests {
 
     fn of(files: &[(&str, &str)]) -> Export {
         let files = files.iter().map(|(stem, text)| ((*stem).to_owned(), text.as_bytes().to_vec())).collect();
-        Export { files, expiries: Vec::new(), root_key_ids: Vec::new(), left_out: std::collections::BTreeMap::new() }
+        Export {
+            files,
+            expiries: Vec::new(),
+            root_key_ids: Vec::new(),
+            left_out: portreeve_verify::ordered::Map::new(),
+        }
     }
 
     fn read(target: &Path, name: &str) -> Option<String> {

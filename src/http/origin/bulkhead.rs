@@ -15,7 +15,6 @@
 //! No more requests are refused than these rules need. Permits are given in the order in which the requests began to wait.
 //! A request whose credentials were refused yields its permit before it tries the next ones.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -23,6 +22,7 @@ use super::Limits;
 #[cfg(doc)]
 use super::Times;
 use crate::base::context::RequestId;
+use portreeve_verify::ordered::{Map, Set};
 
 /// How long a server's silence is remembered after the last request for it.
 pub(super) const REMEMBER_SILENCE: Duration = Duration::from_secs(30);
@@ -34,12 +34,12 @@ pub(super) type Place = (Instant, u64);
 /// images.
 pub(super) struct Bulkhead {
     /// The number of permits that each request holds: at most one for each of its images.
-    holders: BTreeMap<RequestId, usize>,
+    holders: Map<RequestId, usize>,
     /// The waiting requests, in the order in which they began to wait.
-    waiters: BTreeMap<Place, Wait>,
+    waiters: Map<Place, Wait>,
     /// The number of places that each waiting request has. Every waiting request is counted again and again, so counting must
     /// not look at each of them.
-    waiting: BTreeMap<RequestId, usize>,
+    waiting: Map<RequestId, usize>,
     next_number: u64,
     /// When the server last responded to a request; or when it was first needed, or needed again after
     /// [`REMEMBER_SILENCE`].
@@ -70,7 +70,7 @@ pub(super) enum Attempt {
 
 impl Bulkhead {
     pub(super) fn new(now: Instant) -> Self {
-        let (holders, waiters, waiting) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let (holders, waiters, waiting) = (Map::new(), Map::new(), Map::new());
         Self { holders, waiters, waiting, next_number: 0, last_response: now, last_leave: now }
     }
 
@@ -92,7 +92,7 @@ impl Bulkhead {
         let place = (since, self.next_number);
         self.next_number += 1;
         self.waiters.insert(place, Wait { request, needs });
-        *self.waiting.entry(request).or_default() += 1;
+        *self.waiting.get_or_default(request) += 1;
         place
     }
 
@@ -117,13 +117,14 @@ impl Bulkhead {
     /// Gives the request at this place a permit, if it is its turn. A request that holds a permit gets one for each of its
     /// other images, the first time without waiting.
     pub(super) fn take_permit(&mut self, place: Place, request: RequestId, attempt: Attempt, permits: usize) -> bool {
-        let ahead = self.waiters.range(..place).filter(|(_, wait)| wait.needs == Needs::Permit).count();
+        let before = self.waiters.iter().take_while(|(known, _)| **known < place);
+        let ahead = before.filter(|(_, wait)| wait.needs == Needs::Permit).count();
         let may_ask = match self.holders.contains_key(&request) {
             true => attempt == Attempt::First || ahead == 0,
             false => ahead < permits.saturating_sub(self.holders.len()),
         };
         if may_ask {
-            *self.holders.entry(request).or_default() += 1;
+            *self.holders.get_or_default(request) += 1;
         }
         may_ask
     }
@@ -166,7 +167,7 @@ impl Bulkhead {
 
     /// Is this request among the first so many requests in this order, permit holders left out?
     fn is_among<'a>(&self, order: impl Iterator<Item = &'a Wait>, first: usize, request: RequestId) -> bool {
-        let mut found = BTreeSet::new();
+        let mut found = Set::new();
         for wait in order.filter(|wait| !self.holders.contains_key(&wait.request)) {
             if !found.contains(&wait.request) && found.len() == first {
                 return false;
@@ -190,7 +191,7 @@ impl Bulkhead {
     }
 }
 
-fn take_one(counts: &mut BTreeMap<RequestId, usize>, request: RequestId) {
+fn take_one(counts: &mut Map<RequestId, usize>, request: RequestId) {
     if let Some(count) = counts.get_mut(&request) {
         *count -= 1;
         if *count == 0 {

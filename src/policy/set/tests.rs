@@ -387,7 +387,7 @@ fn row_009_the_longest_patterns_pins_decide_alone() {
         assert_eq!(rule.pattern, "registry.local:9001/plant/*");
         let Some(Check::NotaryV1(check)) = rule.signed().unwrap().any_of[0].first() else { panic!("no check") };
         let anchor = Anchor { pins: check.roots.clone(), first_use: FirstUse::Allowed };
-        let signers = BTreeSet::from([RoleName::of_signer("alice").unwrap()]);
+        let signers = portreeve_verify::ordered::set([RoleName::of_signer("alice").unwrap()]);
         let mut server = Files(repo.files().clone());
         match Repository::refresh(&mut server, &Gun::new(GUN).unwrap(), &anchor, None, &signers, now) {
             Ok(_) => "accepted",

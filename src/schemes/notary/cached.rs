@@ -1,6 +1,5 @@
 //! A repository in memory for queries under one anchor, and the result of a refresh.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,6 +9,7 @@ use crate::schemes::memory_budget::Permit;
 use crate::schemes::notary::recorder::Record;
 use crate::schemes::notary::store::repository_record::Confirmation;
 use crate::schemes::notary::trust_server::TrustServer;
+use portreeve_verify::ordered::Set;
 use portreeve_verify::tuf::{Anchor, Gun, RefreshError, Repository, RoleName, TrustedState};
 use portreeve_verify::{Unavailable, UnavailableCause};
 
@@ -58,7 +58,7 @@ pub(crate) type FailedResult = (Failure, Option<(TrustedState, u64)>);
 /// For which signers a refresh is made, and how far it has come with signing in: whether others can use it.
 #[derive(Clone)]
 pub(crate) struct RefreshScope {
-    pub(crate) roles: BTreeSet<RoleName>,
+    pub(crate) roles: Set<RoleName>,
     pub(crate) sign_in: Arc<SignIn>,
 }
 

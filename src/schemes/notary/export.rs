@@ -1,7 +1,6 @@
 //! Exports a repository: all of its metadata, verified, as files for a site without a server. Exports nothing that does not
 //! verify. Writes no file itself.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -15,6 +14,7 @@ use crate::base::context::Deadline;
 use crate::keychain::credentials::Credentials;
 use crate::registry::sign_in::SignIn;
 use crate::schemes::notary::trust_server::TrustServer;
+use portreeve_verify::ordered::{Map, Set};
 use portreeve_verify::tuf::{
     Anchor, Delegation, Gun, KeyId, MetadataName, MetadataSource, RefreshError, Repository, RoleExpiry, RoleName, Root,
 };
@@ -51,7 +51,7 @@ pub struct Export {
     /// The IDs of the root keys.
     pub root_key_ids: Vec<KeyId>,
     /// The published delegations that do not verify, with the reason.
-    pub left_out: BTreeMap<RoleName, String>,
+    pub left_out: Map<RoleName, String>,
 }
 
 impl Notary {
@@ -63,7 +63,7 @@ impl Notary {
         let sign_in = SignIn::default();
         let source = self.source(server, gun, credentials, deadline, None, &sign_in);
         let mut source = Recorder::new(source, true, budget, &server.to_string(), deadline);
-        let none = BTreeSet::new();
+        let none = Set::new();
         let stored = self.store().get(server, gun, deadline);
         let epoch = stored.as_ref().map_or(0, |stored| stored.epoch());
         let repository = match stored {
@@ -86,7 +86,7 @@ impl Notary {
 
         let files = repository.files();
         let mut out = Vec::new();
-        let mut left_out = BTreeMap::new();
+        let mut left_out = Map::new();
         let targets = (MetadataName::Targets(repository.targets().file().sha256), repository.targets().file().sha256);
         let mut listed = vec![targets];
         for (role, delegation) in repository.delegations() {

@@ -4,7 +4,6 @@
 //! left, and another refresh is made beside it. A failure is shared where it does not depend on the request that failed.
 
 use std::cell::OnceCell;
-use std::collections::BTreeSet;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,6 +26,7 @@ use crate::registry::sign_in::SignIn;
 use crate::schemes::notary::store::repository_record::RepositoryRecord;
 use crate::schemes::{Freshness, WhenUnavailable};
 use portreeve_verify::ordered;
+use portreeve_verify::ordered::Set;
 use portreeve_verify::tuf::{RefreshError, Rejection, RequiredSigner, RoleName, SignedTarget};
 use portreeve_verify::{Unavailable, UnavailableCause};
 
@@ -45,13 +45,13 @@ pub(crate) struct Lookup<'a> {
 /// The roles of signers. The set is made only for queries that the cache does not answer.
 pub(crate) struct RequiredRoles<'a> {
     pub(crate) signers: &'a [RequiredSigner],
-    pub(crate) set: OnceCell<BTreeSet<RoleName>>,
+    pub(crate) set: OnceCell<Set<RoleName>>,
 }
 
 impl Deref for RequiredRoles<'_> {
-    type Target = BTreeSet<RoleName>;
+    type Target = Set<RoleName>;
 
-    fn deref(&self) -> &BTreeSet<RoleName> {
+    fn deref(&self) -> &Set<RoleName> {
         self.set.get_or_init(|| ordered::set(self.signers.iter().map(|signer| signer.role.clone())))
     }
 }
@@ -244,7 +244,7 @@ impl Lookup<'_> {
 
     pub(crate) fn scope(&self, credentials: Option<Fingerprint>) -> RefreshScope {
         let sign_in = Arc::new(credentials.map_or_else(SignIn::default, SignIn::with));
-        RefreshScope { roles: BTreeSet::clone(&self.roles), sign_in }
+        RefreshScope { roles: Set::clone(&self.roles), sign_in }
     }
 
     pub(crate) fn find_target(&self, cached: &CachedRepository) -> Result<SignedTarget, Rejection> {

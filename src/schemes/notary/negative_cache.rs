@@ -60,12 +60,12 @@ impl NegativeCache {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
     use std::sync::Arc;
 
     use super::*;
     use crate::http::url::PlainHttp;
     use crate::schemes::notary::trust_server::TrustServer;
+    use portreeve_verify::ordered::Set;
     use portreeve_verify::tuf::{Anchor, FirstUse, Gun, Rejection};
     use portreeve_verify::{Unavailable, UnavailableCause};
 
@@ -80,12 +80,7 @@ mod tests {
     }
 
     fn failed(failure: Failure, since: Instant) -> NegativeEntry {
-        NegativeEntry {
-            failure,
-            scope: RefreshScope { roles: BTreeSet::new(), sign_in: Arc::default() },
-            epoch: 7,
-            since,
-        }
+        NegativeEntry { failure, scope: RefreshScope { roles: Set::new(), sign_in: Arc::default() }, epoch: 7, since }
     }
 
     fn rejected() -> Failure {

@@ -2,7 +2,6 @@
 //! keeps the bytes of verified files until they are stored. Judges nothing.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,6 +10,7 @@ use crate::metrics::{Metrics, Phase};
 use crate::schemes::memory_budget;
 use crate::schemes::memory_budget::{MemoryBudget, NoMemory, Part, Permit};
 use portreeve_verify::image::Sha256;
+use portreeve_verify::ordered::Map;
 use portreeve_verify::tuf::{FetchError, MetadataName, MetadataSource, SMALL_FILE};
 use portreeve_verify::{Unavailable, UnavailableCause};
 
@@ -53,7 +53,7 @@ impl Working<'_> {
 }
 
 /// Verified lists of targets by their hash. The other files stay in the verified repository itself.
-pub(crate) type Record = BTreeMap<Sha256, Vec<u8>>;
+pub(crate) type Record = Map<Sha256, Vec<u8>>;
 
 /// The memory that was drawn for one refresh.
 struct Memory<'a> {

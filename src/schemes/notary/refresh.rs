@@ -1,7 +1,6 @@
 //! A refresh that this request leads: asks the server, verifies, and records the result for all.
 
 use std::cell::OnceCell;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,6 +17,7 @@ use crate::base::single_flight::Leader;
 use crate::http::origin::permit::Permit;
 use crate::metrics::Source;
 use crate::registry::sign_in::SignIn;
+use portreeve_verify::ordered::Set;
 use portreeve_verify::tuf::{FailedRefresh, RefreshError, Repository, RoleName};
 
 impl Lookup<'_> {
@@ -118,14 +118,14 @@ impl Lookup<'_> {
         let began = Instant::now();
         let record = self.record();
         let epoch = record.as_ref().map_or(0, |record| record.epoch());
-        let mut roles = BTreeSet::clone(&self.roles);
+        let mut roles = Set::clone(&self.roles);
         if let Some(record) = &record {
             // The signers of other queries are refreshed as well, or two policies for one repository would fetch in turns. A
             // fault in one signer's role rejects only the images that need that signer.
             let more: Vec<_> = record.roles().filter(|role| !roles.contains(*role)).cloned().collect();
             roles.extend(more.into_iter().take(MAX_ROLES.saturating_sub(roles.len())));
         }
-        let mut attempt = |record: Option<&RepositoryRecord>, roles: &BTreeSet<RoleName>| match record {
+        let mut attempt = |record: Option<&RepositoryRecord>, roles: &Set<RoleName>| match record {
             Some(record) => record.refresh(&mut source, gun, anchor, roles, self.now),
             None => Repository::refresh_with_state(&mut source, gun, anchor, None, roles, self.now),
         };

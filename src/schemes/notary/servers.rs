@@ -7,13 +7,14 @@ use std::path::Path;
 use crate::http::url::PlainHttp;
 use crate::schemes::notary::trust_server::{TrustServer, TrustServerError};
 use portreeve_verify::image::{one_spelling, split_port};
+use portreeve_verify::ordered::Map;
 use portreeve_verify::text::printable;
 
 /// The map from registry hosts to trust servers. A value may hold `{registry}` (the host with its port, if that is not
 /// the default one) and `{host}` (without any port).
 #[derive(Clone, Debug)]
 pub struct TrustServers {
-    entries: BTreeMap<String, Entry>,
+    entries: Map<String, Entry>,
     plain_http: PlainHttp,
 }
 
@@ -38,7 +39,7 @@ impl TrustServers {
     /// Checks every entry, so that a mistake is reported at start and not by the first denial. Hosts that no entry names
     /// have the server of [`Self::DEFAULTS`].
     pub fn new(entries: BTreeMap<String, String>, plain_http: PlainHttp) -> Result<Self, TrustServersError> {
-        let mut checked = BTreeMap::new();
+        let mut checked = Map::new();
         for (pattern, url) in entries {
             let host = pattern.strip_prefix("*.").unwrap_or(&pattern);
             if host.is_empty() || host.contains(['*', '/', '{', '}']) && pattern != "*" {
@@ -53,7 +54,7 @@ impl TrustServers {
             }
         }
         for (host, url) in Self::DEFAULTS {
-            checked.entry(host.to_owned()).or_insert_with(|| Entry::new(host, url.to_owned(), plain_http));
+            checked.get_or_insert(host.to_owned(), Entry::new(host, url.to_owned(), plain_http));
         }
         Ok(Self { entries: checked, plain_http })
     }

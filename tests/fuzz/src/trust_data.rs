@@ -35,7 +35,7 @@ pub fn check(data: &[u8]) {
     let (thief, previous) = (flags & 1 == 0, (flags & 2 != 0).then_some(&world.opened));
     let (repo, served) = world.changed(&mut input, thief);
     let mut source = Files(&served);
-    let signers = BTreeSet::from(["alice", "bob"].map(role));
+    let signers = portreeve_verify::ordered::Set::from(["alice", "bob"].map(role));
     let opened = match Repository::refresh(&mut source, &gun(), &anchor(), previous, &signers, now()) {
         Ok(opened) => opened,
         Err(error) => {
@@ -82,7 +82,7 @@ impl World {
                 .release("v2", bytes(2), 20, &["alice", "bob"])
                 .publish();
             let repo = ROLES.iter().fold(repo, |repo, role| repo.update(|signer| signer.version(role, 5)));
-            let signers = BTreeSet::from(["alice", "bob"].map(role));
+            let signers = portreeve_verify::ordered::Set::from(["alice", "bob"].map(role));
             let opened = Repository::refresh(&mut Files(repo.files()), &gun(), &anchor(), None, &signers, now());
             let key = |name| SignerKey::from_pem(&repo.signer_public_key_pem(name)).expect("a key");
             let keys = BTreeMap::from(["alice", "bob"].map(|name| (name, key(name))));

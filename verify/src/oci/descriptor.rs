@@ -1,7 +1,5 @@
 //! Descriptors (OCI image specification, descriptor).
 
-use std::collections::BTreeMap;
-
 use super::OciError;
 use super::manifest::{check_names, check_size};
 use crate::heap_size::as_u64;
@@ -25,7 +23,7 @@ pub struct Descriptor {
     /// `artifactType`; unreliable in a list of referrers.
     pub artifact_type: Option<String>,
     /// `annotations`.
-    pub annotations: BTreeMap<String, String>,
+    pub annotations: ordered::Map<String, String>,
 }
 
 impl Descriptor {
@@ -82,9 +80,9 @@ pub(super) fn read_artifact_type(value: Value<'_>) -> Result<Option<String>, Oci
     }
 }
 
-fn read_annotations(descriptor: Value<'_>) -> Result<BTreeMap<String, String>, OciError> {
+fn read_annotations(descriptor: Value<'_>) -> Result<ordered::Map<String, String>, OciError> {
     const SHAPE: OciError = OciError::Shape("the annotations of a descriptor are no object of strings");
-    let Some(annotations) = present(descriptor, "annotations") else { return Ok(BTreeMap::new()) };
+    let Some(annotations) = present(descriptor, "annotations") else { return Ok(ordered::Map::new()) };
     let members = annotations.object().ok_or(SHAPE)?;
     if members.clone().any(|(_, value)| value.string().is_none()) {
         return Err(SHAPE);

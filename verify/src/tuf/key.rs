@@ -3,7 +3,6 @@
 //! A key is identified by its content. A key never counts if it is listed under another ID than its own, if it is of a kind
 //! that is not verified, or if its certificate does not fit its type.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -15,6 +14,7 @@ use crate::heap_size::{as_u64, inline_size, map_entry};
 use crate::image::Sha256;
 use crate::json::Value;
 use crate::json::canonical::canonical_string;
+use crate::ordered::Map;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
@@ -122,7 +122,7 @@ impl ListedKey {
 pub struct RoleKeys {
     pub(crate) threshold: u64,
     /// The listed keys that can count.
-    pub(crate) keys: BTreeMap<KeyId, Arc<ListedKey>>,
+    pub(crate) keys: Map<KeyId, Arc<ListedKey>>,
 }
 
 impl RoleKeys {

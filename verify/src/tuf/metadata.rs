@@ -1,7 +1,6 @@
 //! Metadata files: the signed envelope, and the roles timestamp and snapshot. A role is built from the same parsed value that
 //! the signatures were verified over.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base64::engine::general_purpose::STANDARD;
@@ -19,6 +18,7 @@ use crate::heap_size::{allocation, as_u64, inline_size, map_entry};
 use crate::image::Sha256;
 use crate::json::canonical::{Form, canonical};
 use crate::json::{Allowance, Document, JsonError, Take, Value};
+use crate::ordered::{self, Map};
 use crate::text::printable;
 use crate::unavailable::{Unavailable, UnavailableCause};
 
@@ -179,7 +179,7 @@ impl Header {
 pub(crate) fn role_keys(entry: Value<'_>, keys: Option<Value<'_>>, known: &mut KnownKeys) -> Result<RoleKeys, String> {
     let threshold = entry.get("threshold").and_then(Value::integer).and_then(|n| u64::try_from(n).ok());
     let threshold = threshold.filter(|n| *n >= 1).ok_or("a role's threshold is not an integer from 1")?;
-    let mut listed = BTreeMap::new();
+    let mut listed = Map::new();
     // TRUST.md, row 77: a role without keyids can never be trusted, but the file is well-formed.
     let ids = entry.get("keyids").filter(|ids| !ids.is_null());
     let ids = ids.map(|ids| ids.array().ok_or("a role's keyids are not a list")).transpose()?;
@@ -218,7 +218,7 @@ pub(crate) fn listed_keys(place: Value<'_>) -> Result<Option<Value<'_>>, String>
 }
 
 /// The keys of a file that were decoded already. `None`: the key never counts.
-pub(crate) type KnownKeys = BTreeMap<String, Option<Arc<ListedKey>>>;
+pub(crate) type KnownKeys = Map<String, Option<Arc<ListedKey>>>;
 
 /// The canonical IDs of keys.
 pub(crate) fn canonical_ids(keys: &[Arc<ListedKey>]) -> Vec<KeyId> {
@@ -363,7 +363,7 @@ pub struct SnapshotRole {
     pub(crate) root: FileMeta,
     pub(crate) targets: FileMeta,
     /// The direct children of `targets`. Other roles are never asked for.
-    pub(crate) delegations: BTreeMap<RoleName, FileMeta>,
+    pub(crate) delegations: Map<RoleName, FileMeta>,
 }
 
 impl SnapshotRole {
@@ -378,7 +378,7 @@ impl SnapshotRole {
     }
 
     /// The lengths and the hashes of the delegations of `targets`.
-    pub fn delegations(&self) -> &BTreeMap<RoleName, FileMeta> {
+    pub fn delegations(&self) -> &Map<RoleName, FileMeta> {
         &self.delegations
     }
 
@@ -397,7 +397,7 @@ impl SnapshotRole {
         envelope.verify(keys, None)?;
         let header = envelope.header("Snapshot")?;
         let meta = envelope.signed().get("meta").and_then(Value::object);
-        let (mut root, mut targets, mut delegations) = (None, None, BTreeMap::new());
+        let (mut root, mut targets, mut delegations) = (None, None, Vec::new());
         for (name, entry) in meta.ok_or_else(|| malformed("it has no object \"meta\""))? {
             let file = || FileMeta::read(entry).map_err(malformed);
             match name {
@@ -406,7 +406,7 @@ impl SnapshotRole {
                 _ if entry.object().is_none() => return Err(malformed("an entry is not an object").into()), // TRUST.md, row 75
                 name => {
                     if let Some(role) = RoleName::parse(name) {
-                        delegations.insert(role, file()?);
+                        delegations.push((role, file()?));
                     }
                 }
             }
@@ -414,6 +414,7 @@ impl SnapshotRole {
         let root = root.ok_or_else(|| malformed("it does not list the root"))?; // TRUST.md, row 60
         let targets = targets.ok_or_else(|| malformed("it does not list targets"))?;
         drop(envelope);
+        let delegations = ordered::map(delegations);
         Ok(Self { bytes: bytes.into(), header, keys: keys.clone(), root, targets, delegations })
     }
 }

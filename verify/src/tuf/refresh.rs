@@ -9,7 +9,6 @@
 //! timestamp at first contact, and targets and delegations, which the snapshot lists. The order in which they are verified is
 //! always the same, and nothing is read of a file before what lists it, or the keys that sign it, are verified.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -26,6 +25,7 @@ use super::root::Root;
 use super::source::{FetchError, MetadataName, MetadataSource};
 use super::targets::TargetsRole;
 use super::trusted_state::TrustedState;
+use crate::ordered::{Map, Set};
 use crate::unavailable::{Unavailable, UnavailableCause};
 
 /// A refresh in progress.
@@ -35,7 +35,7 @@ struct Refresh<'a> {
     previous: Option<&'a Repository>,
     /// What any anchor's refreshes have verified before, and what this one verifies. It is kept if the refresh fails.
     state: TrustedState,
-    signers: &'a BTreeSet<RoleName>,
+    signers: &'a Set<RoleName>,
     /// `None`: expiry is not checked. Only for stored data, whose expiry is checked before it is used.
     now: Option<Timestamp>,
 }
@@ -98,7 +98,7 @@ impl Refresh<'_> {
             timestamp,
             snapshot,
             targets,
-            delegations: BTreeMap::new(),
+            delegations: Map::new(),
             state: self.state.clone(),
         };
         let outcome = self.fetch_delegations(&mut repository);
@@ -226,7 +226,7 @@ impl Repository {
         gun: &Gun,
         anchor: &Anchor,
         previous: Option<&Repository>,
-        signers: &BTreeSet<RoleName>,
+        signers: &Set<RoleName>,
         now: Timestamp,
     ) -> Result<Repository, RefreshError> {
         Self::refresh_with_state(source, gun, anchor, previous, signers, now).map_err(|failed| failed.error)
@@ -239,7 +239,7 @@ impl Repository {
         gun: &Gun,
         anchor: &Anchor,
         previous: Option<&Repository>,
-        signers: &BTreeSet<RoleName>,
+        signers: &Set<RoleName>,
         now: Timestamp,
     ) -> Result<Repository, Box<FailedRefresh>> {
         let state = previous.map(|previous| previous.state.clone()).unwrap_or_default();
@@ -254,7 +254,7 @@ impl Repository {
         anchor: &Anchor,
         previous: Option<&Repository>,
         state: TrustedState,
-        signers: &BTreeSet<RoleName>,
+        signers: &Set<RoleName>,
         now: Timestamp,
     ) -> Result<Repository, Box<FailedRefresh>> {
         let was_trusted = state.root().is_some();
@@ -271,7 +271,7 @@ impl Repository {
         gun: &Gun,
         root: &Arc<Root>,
         minimum: &MinimumVersions,
-        delegations: &BTreeSet<RoleName>,
+        delegations: &Set<RoleName>,
     ) -> Result<Self, RefreshError> {
         let mut state = TrustedState::default();
         state.record_root(root);
@@ -297,7 +297,7 @@ impl Repository {
     pub fn with_signers(
         &self,
         source: &mut dyn MetadataSource,
-        signers: &BTreeSet<RoleName>,
+        signers: &Set<RoleName>,
         now: Timestamp,
     ) -> Result<Repository, RefreshError> {
         self.check_expiries(now)?;

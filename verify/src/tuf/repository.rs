@@ -1,6 +1,5 @@
 //! A verified repository: the data of one refresh. `query` finds targets in it; `refresh` makes it.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -16,6 +15,7 @@ use super::root::Root;
 use super::targets::TargetsRole;
 use super::trusted_state::{PublicationVersion, TrustedState};
 use crate::heap_size::{as_u64, inline_size, map_entry};
+use crate::ordered::{Map, Set};
 
 /// What one refresh has verified of a repository: immutable, shared between requests.
 #[derive(Clone)]
@@ -28,7 +28,7 @@ pub struct Repository {
     pub(crate) snapshot: Arc<SnapshotRole>,
     pub(crate) targets: Arc<TargetsRole>,
     /// The delegations that were asked for. `targets/releases` always is.
-    pub(crate) delegations: BTreeMap<RoleName, Delegation>,
+    pub(crate) delegations: Map<RoleName, Delegation>,
     /// The newest data that was verified: this data, or newer data of a refresh that failed.
     pub(crate) state: TrustedState,
 }
@@ -77,7 +77,7 @@ impl Repository {
     }
 
     /// The delegations that were asked for. `targets/releases` always is.
-    pub fn delegations(&self) -> &BTreeMap<RoleName, Delegation> {
+    pub fn delegations(&self) -> &Map<RoleName, Delegation> {
         &self.delegations
     }
 
@@ -134,7 +134,7 @@ impl Repository {
     }
 
     /// Were all of these delegations asked for?
-    pub fn knows_delegations(&self, signers: &BTreeSet<RoleName>) -> bool {
+    pub fn knows_delegations(&self, signers: &Set<RoleName>) -> bool {
         signers.iter().all(|role| self.delegations.contains_key(role))
     }
 

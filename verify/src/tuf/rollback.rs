@@ -7,12 +7,11 @@
 //! nothing, because what only the old keys have signed no longer verifies. A key that comes back is bound by its old header,
 //! so removing a key for a while does not lower a minimum.
 
-use std::collections::BTreeMap;
-
 use super::key::{KeyId, RoleKeys};
 use super::metadata::Header;
 use super::rejection::Rejection;
 use crate::heap_size::{allocation, as_u64, map_entry};
+use crate::ordered::Map;
 
 /// The most keys of one role that are recorded. With more keys, the newest header of all of them binds the role under any
 /// keys. An attacker who can change a role's keys at will can cause denials by that, but cannot lower a minimum.
@@ -21,18 +20,18 @@ const ROOT: &str = "root";
 
 /// The newest headers, by the role's name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct MinimumVersions(BTreeMap<String, HeadersByKey>);
+pub struct MinimumVersions(Map<String, HeadersByKey>);
 
 /// Headers by the canonical ID of a key, so that a certificate and its bare key are the same key. The header at `None` binds
 /// the role whatever its keys are. That of the root does, because its versions never go back.
-type HeadersByKey = BTreeMap<Option<KeyId>, Header>;
+type HeadersByKey = Map<Option<KeyId>, Header>;
 
 impl MinimumVersions {
     /// From entries of role, key (`None`: any key) and header.
     pub fn from_entries(entries: impl IntoIterator<Item = (String, Option<KeyId>, Header)>) -> Self {
         let mut minimum = Self::default();
         for (role, key, header) in entries {
-            raise(minimum.0.entry(role).or_default(), key, header);
+            raise(minimum.0.get_or_default(role), key, header);
         }
         minimum
     }
@@ -51,7 +50,7 @@ impl MinimumVersions {
         // An earlier header binds only the keys that it was recorded for. An owner who first adds a key and then removes the
         // stolen one must not carry the thief's version over to the new key.
         if self.version(role, keys) < header.version {
-            let headers = self.0.entry(role.to_owned()).or_default();
+            let headers = self.0.get_or_default(role.to_owned());
             for key in keys.canonical_ids() {
                 raise(headers, Some(key), header);
             }
@@ -74,7 +73,7 @@ impl MinimumVersions {
 
     /// Records a root. Roots on the way to the newest one may be older than it.
     pub(crate) fn record_root(&mut self, header: Header) {
-        raise(self.0.entry(ROOT.to_owned()).or_default(), None, header);
+        raise(self.0.get_or_default(ROOT.to_owned()), None, header);
     }
 
     /// What it takes in memory, nearly.
@@ -87,7 +86,7 @@ impl MinimumVersions {
     /// Takes over the headers of another that are newer.
     pub fn merge(&mut self, other: &Self) {
         for (role, key, header) in other.entries() {
-            raise(self.0.entry(role.to_owned()).or_default(), key, *header);
+            raise(self.0.get_or_default(role.to_owned()), key, *header);
         }
     }
 
@@ -143,7 +142,7 @@ fn limit_keys(headers: &mut HeadersByKey, keys: usize) {
 }
 
 fn raise(headers: &mut HeadersByKey, key: Option<KeyId>, header: Header) {
-    let known = headers.entry(key).or_insert(header);
+    let known = headers.get_or_insert(key, header);
     if known.version < header.version {
         *known = header;
     }

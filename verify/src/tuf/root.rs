@@ -4,7 +4,6 @@
 //! checked for the newest root only; pins for each root that is trusted in the end (TRUST.md, "Reading a repository", 1 to 3;
 //! TUF 1.0 §5.3).
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -19,6 +18,7 @@ use super::signature::distinct;
 use crate::heap_size::{allocation, inline_size};
 use crate::json::Value;
 use crate::ordered;
+use crate::ordered::Map;
 
 /// A root whose own signatures were verified. `trusted_until` says whether it is trusted.
 #[derive(Debug)]
@@ -78,7 +78,7 @@ impl Root {
         let roles = roles.ok_or_else(|| malformed("it has no object \"roles\"".to_owned()))?;
         let listed = listed_keys(envelope.signed()).map_err(malformed)?;
         let mut known = KnownKeys::new();
-        let mut found = BTreeMap::new();
+        let mut found = Map::new();
         for (name, entry) in roles {
             envelope.check_time()?;
             // All entries must be well-formed (TRUST.md, row 75), although only four are used.
@@ -136,9 +136,9 @@ impl Root {
 
     /// When so many certificates have expired that the threshold is no longer met.
     fn certificates_end(&self, counts_until: impl Fn(&ListedKey) -> Option<Timestamp>) -> Timestamp {
-        let mut ends = BTreeMap::<KeyId, Timestamp>::new();
+        let mut ends = Map::<KeyId, Timestamp>::new();
         for (key, end) in self.signed.iter().filter_map(|key| Some((key, counts_until(key)?))) {
-            let latest = ends.entry(key.canonical_id()).or_insert(end);
+            let latest = ends.get_or_insert(key.canonical_id(), end);
             *latest = end.max(*latest);
         }
         let mut ends: Vec<_> = ends.into_values().collect();

@@ -1,7 +1,6 @@
 //! A targets role, top-level or delegated: the digests of tags, and the delegations to other roles.
 
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
@@ -14,6 +13,7 @@ use crate::heap_size::{allocation, inline_size};
 use crate::image::Sha256;
 use crate::json::Value;
 use crate::ordered;
+use crate::ordered::Set;
 use crate::text::printable;
 
 /// The most delegations of one role.
@@ -310,7 +310,7 @@ fn delegations(parent: &str, envelope: &Envelope<'_>) -> Result<(Vec<DelegatedRo
     };
     let listed = listed_keys(delegations).map_err(malformed)?;
     let mut known = KnownKeys::new();
-    let mut names = BTreeSet::new();
+    let mut names = Set::new();
     let mut out = Vec::new();
     for entry in entries {
         envelope.check_time()?;

@@ -1,6 +1,5 @@
 //! Repositories at a real registry on a loopback port, well-behaved and otherwise.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use portreeve_test_support::certificates::Authority;
@@ -101,7 +100,7 @@ fn descriptor(bytes: &[u8]) -> Descriptor {
         digest: Sha256::of(bytes),
         size: bytes.len() as u64,
         artifact_type: None,
-        annotations: BTreeMap::new(),
+        annotations: portreeve_verify::ordered::Map::new(),
     }
 }
 

@@ -1,17 +1,16 @@
 //! Which generation a record makes on the disk: its index, and the bytes that its files need.
 
-use std::collections::BTreeMap;
-
 use super::repository_record::RepositoryRecord;
 use super::state::{State, StoredFile};
 use crate::schemes::notary::recorder::Record;
 use portreeve_verify::image::Sha256;
+use portreeve_verify::ordered::Map;
 use portreeve_verify::tuf::{Delegation, FileMeta, Header, Repository};
 
 impl RepositoryRecord {
     /// The generation with this data, or with the newest root alone. The bytes of it that are in memory are added to `bytes`.
     pub(crate) fn to_state(&self, data: Option<&Repository>, bytes: &mut Record) -> State {
-        let mut files = BTreeMap::new();
+        let mut files = Map::new();
         let mut put = |role: &str, header: Header, content: &[u8]| {
             let sha256 = Sha256::of(content);
             let file = StoredFile { sha256, length: content.len(), version: header.version, kept: true };
@@ -53,7 +52,7 @@ impl RepositoryRecord {
         for (role, FileMeta { sha256, length, .. }, version) in self.repository.iter().flat_map(|data| lists(data)) {
             let length = usize::try_from(*length).unwrap_or(usize::MAX);
             let file = StoredFile { sha256: *sha256, length, version, kept: true };
-            state.files.entry(role).or_insert(file);
+            state.files.get_or_insert(role, file);
         }
         state
     }

@@ -1,7 +1,6 @@
 //! The record of one repository: its data and its trusted state, for all anchors. A record answers no query by itself: the
 //! anchor and the expiry are checked first.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,6 +10,7 @@ use jiff::Timestamp;
 use super::state::{State, StoredFile};
 use crate::base::files::Stamp;
 use portreeve_verify::heap_size::inline_size;
+use portreeve_verify::ordered::Set;
 use portreeve_verify::text::printable;
 use portreeve_verify::tuf::{
     Anchor, AnchorKind, FailedRefresh, FetchError, Gun, MetadataName, MetadataSource, PublicationVersion, RefreshError,
@@ -178,7 +178,7 @@ impl RepositoryRecord {
         source: &mut dyn MetadataSource,
         gun: &Gun,
         anchor: &Anchor,
-        signers: &BTreeSet<RoleName>,
+        signers: &Set<RoleName>,
         now: Timestamp,
     ) -> Result<Repository, Box<FailedRefresh>> {
         // Data that could not be written because its bytes were missing is fetched again once, and not carried over for ever.
@@ -192,7 +192,7 @@ impl RepositoryRecord {
         source: &mut dyn MetadataSource,
         gun: &Gun,
         anchor: &Anchor,
-        signers: &BTreeSet<RoleName>,
+        signers: &Set<RoleName>,
         now: Timestamp,
     ) -> Result<Repository, Box<FailedRefresh>> {
         self.refresh_over(source, gun, anchor, None, signers, now)
@@ -204,7 +204,7 @@ impl RepositoryRecord {
         gun: &Gun,
         anchor: &Anchor,
         previous: Option<&Repository>,
-        signers: &BTreeSet<RoleName>,
+        signers: &Set<RoleName>,
         now: Timestamp,
     ) -> Result<Repository, Box<FailedRefresh>> {
         if let Some(why) = &self.unreadable {
@@ -229,7 +229,7 @@ impl RepositoryRecord {
     pub(crate) fn stale(
         &self,
         anchor: &Anchor,
-        signers: &BTreeSet<RoleName>,
+        signers: &Set<RoleName>,
         now: Timestamp,
     ) -> Result<Option<(Arc<Repository>, Duration)>, Rejection> {
         let Some(repository) = &self.repository else { return Ok(None) };

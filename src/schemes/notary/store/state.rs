@@ -1,7 +1,6 @@
 //! The index of one stored repository: the files of the newest generation, by hash, and the minimum version of each role. It is
 //! read and replaced as a whole. It is not trusted: the files are verified again.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::Timestamp;
@@ -12,6 +11,7 @@ use crate::schemes::storage::disk_quota::{BLOCK, rounded};
 use portreeve_verify::heap_size::{allocation, map_entry};
 use portreeve_verify::image::Sha256;
 use portreeve_verify::ordered;
+use portreeve_verify::ordered::Map;
 use portreeve_verify::tuf::{Gun, Header, MinimumVersions, PublicationVersion, stored_time};
 
 /// The format that is written. In the first one minimum versions were not bound to keys, and files had no version.
@@ -37,7 +37,7 @@ pub(crate) struct State {
     /// When the server last confirmed the timestamp, by the wall clock.
     pub(crate) confirmed: Option<Timestamp>,
     /// The files, by role.
-    pub(crate) files: BTreeMap<String, StoredFile>,
+    pub(crate) files: Map<String, StoredFile>,
     pub(crate) minimum_versions: MinimumVersions,
     /// Has it ever verified an image?
     pub(crate) admitted: bool,
@@ -60,7 +60,7 @@ impl State {
         Self {
             epoch,
             confirmed: None,
-            files: BTreeMap::new(),
+            files: Map::new(),
             minimum_versions: MinimumVersions::default(),
             admitted: false,
         }
@@ -81,7 +81,7 @@ impl State {
     /// Leaves out all files but the root, or its hash, and the version of the timestamp.
     pub(crate) fn leave_out_data(&mut self) {
         self.files.retain(|role, _| is_kept(role));
-        for (role, file) in &mut self.files {
+        for (role, file) in self.files.iter_mut() {
             file.kept = role == "root" && file.length <= SMALL_ROOT;
         }
         self.confirmed = None;
@@ -136,14 +136,14 @@ impl State {
             confirmed: self.confirmed.map(|time| time.to_string()),
             admitted: Some(self.admitted),
             files: ordered::map(self.files.iter().map(|(role, file)| (role.clone(), WireFile::of(*file)))),
-            seen: BTreeMap::new(),
-            seen_under: BTreeMap::new(),
+            seen: Map::new(),
+            seen_under: Map::new(),
         };
         for (role, key, header) in self.minimum_versions.entries() {
             let (role, header) = (role.to_owned(), WireSeen::of(header));
             match key {
                 None => drop(wire.seen.insert(role, header)),
-                Some(key) => drop(wire.seen_under.entry(role).or_default().insert(key.hex(), header)),
+                Some(key) => drop(wire.seen_under.get_or_default(role).insert(key.hex(), header)),
             }
         }
         // Strings, numbers and maps of them cannot fail to serialise.
@@ -168,7 +168,7 @@ impl State {
             Some(text) => Some(stored_time(&text).ok_or(StateError::Field { field: "confirmed" })?),
             None => None,
         };
-        let mut files = BTreeMap::new();
+        let mut files = Map::new();
         for (role, file) in wire.files {
             let sha256 = Sha256::from_hex(&file.sha256).ok_or(StateError::Field { field: "sha256" })?;
             let version = file.version.or_else(|| wire.seen.get(&role).map(|seen| seen.version)).unwrap_or(0);
@@ -210,12 +210,12 @@ struct Wire {
     reset: u64,
     confirmed: Option<String>,
     admitted: Option<bool>,
-    files: BTreeMap<String, WireFile>,
+    files: Map<String, WireFile>,
     /// The minimum versions that bind whatever the keys, by role.
-    seen: BTreeMap<String, WireSeen>,
+    seen: Map<String, WireSeen>,
     /// The minimum versions that bind a role while it has a key, by role and the key's canonical ID.
     #[serde(default, rename = "seenUnder")]
-    seen_under: BTreeMap<String, BTreeMap<String, WireSeen>>,
+    seen_under: Map<String, Map<String, WireSeen>>,
 }
 
 #[derive(Deserialize, Serialize)]

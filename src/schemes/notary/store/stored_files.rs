@@ -1,6 +1,5 @@
 //! The files of one generation, as a source for the verifier.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::disk_error::DiskError;
@@ -9,12 +8,13 @@ use crate::schemes::storage::StorageError;
 use crate::schemes::storage::plain_file::read_plain;
 use portreeve_verify::Unavailable;
 use portreeve_verify::image::Sha256;
+use portreeve_verify::ordered::Map;
 use portreeve_verify::tuf::{FetchError, MetadataName, MetadataSource};
 
 /// The files of one generation. A file that is not stored is unavailable, not absent: the server may have it.
 pub(crate) struct StoredFiles<'a> {
     pub(crate) directory: PathBuf,
-    pub(crate) files: &'a BTreeMap<String, StoredFile>,
+    pub(crate) files: &'a Map<String, StoredFile>,
 }
 
 impl StoredFiles<'_> {

@@ -1,6 +1,5 @@
 //! What is stored: whole or not at all, verified again, and never gone back behind.
 
-use std::collections::BTreeSet;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::time::Instant;
@@ -16,6 +15,7 @@ use super::*;
 use crate::base::files::scratch::Scratch;
 use crate::schemes::notary::recorder::Record;
 use portreeve_verify::image::Sha256;
+use portreeve_verify::ordered::Set;
 use portreeve_verify::tuf::{
     Anchor, FetchError, FirstUse, KeyId, MetadataName, MetadataSource, PinError, RefreshError, Rejection,
     RequiredSigner, RoleName, RootPin, SignerKey, TargetQuery,
@@ -78,8 +78,8 @@ fn pin(repo: &Repo) -> Anchor {
     Anchor { pins: vec![RootPin::KeyId(id)].into(), first_use: FirstUse::Allowed }
 }
 
-fn alice() -> BTreeSet<RoleName> {
-    BTreeSet::from([RoleName::of_signer("alice").unwrap()])
+fn alice() -> Set<RoleName> {
+    Set::from([RoleName::of_signer("alice").unwrap()])
 }
 
 fn plant() -> Signer {
@@ -163,7 +163,7 @@ impl Bench {
 
 /// The version that binds a role with these keys.
 fn version_of(known: &RepositoryRecord, role: &str, keys: &[Key]) -> u64 {
-    let keys: BTreeSet<_> = keys.iter().map(|key| KeyId::from_hex(&key.bare().id())).collect();
+    let keys: Set<_> = keys.iter().map(|key| KeyId::from_hex(&key.bare().id())).collect();
     let minimums =
         known.trusted_state.minimum_versions().entries().filter(|(name, key, _)| *name == role && keys.contains(key));
     minimums.map(|(_, _, header)| header.version).max().unwrap_or(0)
@@ -245,7 +245,7 @@ fn a_signer_that_nobody_asked_for_is_not_stored() {
     let repo = plant().signer("bob").release("v2", [2; 32], 1, &["bob"]).publish();
     bench.refresh(&bench.start(), &repo).unwrap();
     let known = bench.start().get(&bench.server, &bench.gun, soon()).unwrap();
-    let signers = |name: &str| BTreeSet::from([RoleName::of_signer(name).unwrap()]);
+    let signers = |name: &str| Set::from([RoleName::of_signer(name).unwrap()]);
     assert!(known.stale(&first_use(), &signers("bob"), now()).unwrap().is_none());
     // That there is no such role, the stored snapshot says.
     assert!(known.stale(&first_use(), &signers("carol"), now()).unwrap().is_some());
@@ -367,7 +367,7 @@ fn row_044_a_stored_root_is_held_against_the_pins() {
 fn a_write_that_ends_anywhere_leaves_a_whole_generation() {
     let old = plant().publish();
     let new = old.update(|signer| signer.release("v1", [2; 32], 1, &["alice"]));
-    let mut outcomes = BTreeSet::new();
+    let mut outcomes = Set::new();
     for steps in 0.. {
         let bench = Bench::new();
         bench.refresh(&bench.start(), &old).unwrap();

@@ -11,7 +11,7 @@ fn list(entries: &[Value]) -> Value {
 
 fn names(list: &Value) -> Vec<String> {
     let referrers = read_referrers(list.to_string().as_bytes()).unwrap();
-    referrers.into_iter().map(|referrer| referrer.annotations["name"].clone()).collect()
+    referrers.into_iter().map(|referrer| referrer.annotations.get("name").unwrap().clone()).collect()
 }
 
 #[test]

@@ -16,7 +16,8 @@ fn both_formats_are_read_as_the_signer_writes_them() {
     let manifest = SignatureManifest::read(&old.manifest, Some(OCI_MANIFEST), Some(Sha256::of(&old.manifest))).unwrap();
     assert_eq!((manifest.subject, manifest.artifact_type.as_deref()), (None, None));
     for (layer, signed) in candidates::payload_layers(&manifest).unwrap().into_iter().zip(&layers) {
-        assert_eq!((&layer.annotations, layer.check(&payload)), (&signed.annotations, Ok(())));
+        assert!(layer.annotations.iter().eq(&signed.annotations));
+        assert_eq!(layer.check(&payload), Ok(()));
     }
     assert_eq!(manifest.layers.len(), 3);
     assert!(candidates::bundle_layer(&manifest, digest).is_err());

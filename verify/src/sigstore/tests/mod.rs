@@ -18,7 +18,6 @@ use super::{Accepted, NotCounted, Requirement, Signature, SignatureRejection, Si
 use crate::image::Sha256;
 use crate::oci::SignatureManifest;
 use crate::oci::candidates::{bundle_layer, payload_layers};
-use crate::ordered;
 
 /// The image that the tests sign.
 fn plc() -> Image {
@@ -34,7 +33,7 @@ fn signer(name: &str, key: &Key) -> Signer {
 }
 
 fn annotations(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-    ordered::map(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
 /// Nothing but these signers, all of them.

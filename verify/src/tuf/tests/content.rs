@@ -145,7 +145,7 @@ fn row_054_files_have_caps() {
     assert_eq!(code(open(&full("root", 1 << 20).publish())), "accepted");
     assert_eq!(code(open(&full("snapshot", 16 << 20).publish())), "accepted");
     // A source that ignores its cap.
-    struct Careless(BTreeMap<String, Vec<u8>>);
+    struct Careless(std::collections::BTreeMap<String, Vec<u8>>);
     impl MetadataSource for Careless {
         fn fetch(&mut self, name: &MetadataName, _: usize) -> Result<Vec<u8>, FetchError> {
             self.0.get(&name.file_stem()).cloned().ok_or(FetchError::NotFound)

@@ -78,7 +78,7 @@ fn a_delegation_is_verified_again_under_other_keys() {
 fn row_071_somebody_elses_broken_role_is_theirs() {
     let repo = plant().signer("bob").release("v2", DIGEST, 1, &["bob"]).expires("targets/bob", now()).publish();
     assert_eq!(v1_by_alice(&repo), "accepted");
-    let signers = BTreeSet::from([RoleName::of_signer("alice").unwrap(), RoleName::of_signer("bob").unwrap()]);
+    let signers = Set::from([RoleName::of_signer("alice").unwrap(), RoleName::of_signer("bob").unwrap()]);
     let opened = Repository::refresh(&mut Server::of(&repo), &gun(), &first_use(), None, &signers, now()).unwrap();
     assert!(opened.find_target(tag("v1"), &[as_alice(&repo)], now()).is_ok());
     let bob = signer("bob", &[&repo.keys("targets/bob")[0]]);

@@ -10,13 +10,12 @@ mod tags;
 mod together;
 mod wire;
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use jiff::{SignedDuration, Timestamp};
 use portreeve_test_support::signer::{Key, Repo, Signer};
 
 use super::*;
 use crate::image::Sha256;
+use crate::ordered::Set;
 use crate::{Unavailable, UnavailableCause};
 
 const GUN: &str = "registry.local:9001/plant/plc";
@@ -57,9 +56,9 @@ fn plant() -> Signer {
 /// A trust server in memory.
 #[derive(Clone)]
 struct Server {
-    files: BTreeMap<String, Vec<u8>>,
+    files: std::collections::BTreeMap<String, Vec<u8>>,
     /// Files that are unavailable at the moment.
-    away: BTreeSet<String>,
+    away: Set<String>,
     /// What the verifier took, in its order.
     asked: Vec<String>,
     /// What may be fetched at the same time.
@@ -74,7 +73,7 @@ impl Server {
     fn of(repo: &Repo) -> Self {
         Self {
             files: repo.files().clone(),
-            away: BTreeSet::new(),
+            away: Set::new(),
             asked: Vec::new(),
             together: Vec::new(),
             ahead: Vec::new(),
@@ -111,8 +110,8 @@ impl MetadataSource for Server {
     }
 }
 
-fn alice() -> BTreeSet<RoleName> {
-    BTreeSet::from([RoleName::of_signer("alice").unwrap()])
+fn alice() -> Set<RoleName> {
+    Set::from([RoleName::of_signer("alice").unwrap()])
 }
 
 /// First contact on first use.
@@ -241,7 +240,7 @@ fn every_byte_is_read_once() {
 fn signers_may_be_added_later() {
     let repo = plant().publish();
     let mut server = Server::of(&repo);
-    let none = BTreeSet::new();
+    let none = Set::new();
     let opened = Repository::refresh(&mut server, &gun(), &first_use(), None, &none, now()).unwrap();
     assert!(opened.knows_delegations(&none) && !opened.knows_delegations(&alice()));
     let refusal = opened.find_target(tag("v1"), &[as_alice(&repo)], now()).unwrap_err();

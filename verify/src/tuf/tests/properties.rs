@@ -225,7 +225,7 @@ fn no_verdict_depends_on_the_order_of_members() {
         |s| s.edit("snapshot", |signed| signed["meta"]["targets/alice"] = json!(null)),
     ];
     let mut random = Random(7);
-    let mut verdicts = BTreeSet::new();
+    let mut verdicts = Set::new();
     for change in repositories {
         let base = change(plant());
         // The same keys, so that nothing but the order differs.

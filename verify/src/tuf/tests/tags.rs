@@ -1,10 +1,9 @@
 //! The table of tags: by name, by digest, and from files that are canonical or not.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use serde_json::{Value, json};
 
 use super::*;
+use crate::ordered::{Map, Set};
 use crate::tuf::repository::Delegation;
 use crate::tuf::targets::Tags;
 
@@ -34,8 +33,8 @@ fn releases(repository: &Repository) -> &Tags {
 }
 
 /// A repository with so many tags, and what it must say.
-fn with_tags(count: u32) -> (Signer, BTreeMap<String, Sha256>) {
-    let mut expected = BTreeMap::from([("v1".to_owned(), Sha256::new(DIGEST))]);
+fn with_tags(count: u32) -> (Signer, Map<String, Sha256>) {
+    let mut expected = Map::from([("v1".to_owned(), Sha256::new(DIGEST))]);
     let mut signer = plant();
     for number in 0..count {
         let (tag, digest) = (format!("v{}", number.reverse_bits()), digest_of(number));
@@ -45,12 +44,12 @@ fn with_tags(count: u32) -> (Signer, BTreeMap<String, Sha256>) {
     (signer, expected)
 }
 
-fn assert_has(tags: &Tags, expected: &BTreeMap<String, Sha256>) {
+fn assert_has(tags: &Tags, expected: &Map<String, Sha256>) {
     for (tag, digest) in expected {
         assert_eq!(tags.get(tag), Some(Some(*digest)), "{tag}");
     }
     assert_eq!((tags.get("v"), tags.get("w")), (None, None));
-    let digests: BTreeSet<Sha256> = expected.values().copied().collect();
+    let digests: Set<Sha256> = expected.values().copied().collect();
     for digest in &digests {
         let found: Vec<_> = tags.with_digest(*digest).collect();
         let wanted: Vec<_> =

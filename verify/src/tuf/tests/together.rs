@@ -33,7 +33,7 @@ fn what_does_not_depend_on_each_other_goes_together() {
     // A delegation that was never published, and one that `targets` is known not to have.
     let mut server = Server::of(&newer);
     let roles = ["alice", "bob"].map(|name| RoleName::of_signer(name).unwrap()).into_iter().collect();
-    let without = Repository::refresh(&mut server, &gun(), &first_use(), None, &BTreeSet::new(), now()).unwrap();
+    let without = Repository::refresh(&mut server, &gun(), &first_use(), None, &Set::new(), now()).unwrap();
     server.together.clear();
     without.with_signers(&mut server, &roles, now()).unwrap();
     assert_eq!(groups(&server), [["targets/alice"]]);

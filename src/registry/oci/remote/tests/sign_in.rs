@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::http::url::form;
+use std::collections::BTreeMap;
 
 fn ask_all(repository: &dyn Repository, image: Sha256, blob: &Descriptor) {
     repository.image(Wanted::Tag("v1"), MAX_MANIFEST).unwrap();

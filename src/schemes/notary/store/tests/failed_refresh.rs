@@ -153,8 +153,7 @@ fn a_publication_that_was_confirmed_in_a_refresh_that_failed_still_stands_in() {
     bench.refresh(&store, &repo).unwrap();
     let renewed = repo.update(|signer| signer.touch("timestamp"));
     let known = store.get(&bench.server, &bench.gun, soon()).unwrap();
-    let both: BTreeSet<RoleName> =
-        ["alice", "bob"].into_iter().map(|name| RoleName::of_signer(name).unwrap()).collect();
+    let both: Set<RoleName> = ["alice", "bob"].into_iter().map(|name| RoleName::of_signer(name).unwrap()).collect();
     let mut source = Without(&renewed, "targets/bob");
     let failed = *known.refresh(&mut source, &bench.gun, &first_use(), &both, now()).unwrap_err();
     assert_eq!(code::<()>(Err(failed.error)), "unavailable");

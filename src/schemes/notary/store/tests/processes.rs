@@ -147,7 +147,7 @@ fn what_others_have_seen_of_other_roles_counts_here_too() {
         "https://n",
         unhurried(),
     );
-    let none = BTreeSet::new();
+    let none = Set::new();
     let ours = Repository::refresh(&mut source, &bench.gun, &first_use(), None, &none, now()).unwrap();
     let ours = Arc::new(ours);
     store.insert(&bench.server, &bench.gun, &first_use(), &ours, Some(confirmed(now())), 0);

@@ -1,30 +1,8 @@
-//! Ordered collections that share the machine code of one sort.
-//!
-//! The standard library's sort is generic: each type that is sorted adds about four kilobytes to the executable. `collect()`
-//! into a `BTreeMap` or a `BTreeSet` sorts as well. These functions insert the entries one by one, or sort their numbers.
+//! One sort for lists of all types.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet};
 
 use crate::heap_size::as_u64;
-
-/// The map of these entries; of two with the same key, the later counts.
-pub fn map<K: Ord, V>(entries: impl IntoIterator<Item = (K, V)>) -> BTreeMap<K, V> {
-    let mut map = BTreeMap::new();
-    for (key, value) in entries {
-        map.insert(key, value);
-    }
-    map
-}
-
-/// The set of these entries.
-pub fn set<T: Ord>(entries: impl IntoIterator<Item = T>) -> BTreeSet<T> {
-    let mut set = BTreeSet::new();
-    for entry in entries {
-        set.insert(entry);
-    }
-    set
-}
 
 /// Sorts a list; entries that compare as equal keep their order.
 pub fn sort_by<T>(list: &mut Vec<T>, compare: impl Fn(&T, &T) -> Ordering) {
@@ -59,12 +37,6 @@ pub fn sort_numbers(numbers: &mut [u64], compare: &dyn Fn(u64, u64) -> Ordering)
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_later_of_two_entries_counts() {
-        assert_eq!(map([(2, 'a'), (1, 'b'), (2, 'c')]), BTreeMap::from([(1, 'b'), (2, 'c')]));
-        assert_eq!(set([3, 1, 3]), BTreeSet::from([1, 3]));
-    }
 
     #[test]
     fn a_list_is_sorted_as_the_standard_library_does() {
