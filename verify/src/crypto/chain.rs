@@ -1,23 +1,35 @@
 //! Certificate paths (RFC 5280 §6): from a leaf through its intermediates to one CA that the operator trusts.
+//!
+//! webpki looks for a path by names alone, and checks signatures at its end. A sender whose certificates have one name could make it
+//! try hundreds of thousands of orders, so paths are built here from signatures that are checked, and webpki gets one path at a time.
 
 use jiff::Timestamp;
 use pki_types::{CertificateDer, UnixTime};
 use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage, VerifiedPath, anchor_from_trusted_cert};
 
 use super::certificate::Certificate;
+use super::certificate_ref::CertificateRef;
+
+/// Most intermediates of a path, as webpki has it.
+const MAX_INTERMEDIATES: usize = 6;
+/// Most signatures of certificates that are checked to find paths. The time of many more would be a sender's to take.
+const MAX_CHECKS: usize = 64;
+/// Most paths that are tried.
+const MAX_PATHS: usize = 4;
 
 /// Does the first of these certificates chain to this CA, through the others? Says until when all of them are in date.
 pub(crate) fn valid_until(certificates: &[Certificate], ca: &[u8], now: Timestamp) -> Option<Timestamp> {
     // webpki trusts an anchor whatever its dates and constraints are. An expired pin is no pin (TRUST.md, row 12).
     let pinned = Certificate::from_der(ca).filter(|ca| ca.in_date(now) && ca.may_issue())?;
-    let (leaf, rest) = certificates.split_first()?;
-    let ca = CertificateDer::from(ca);
-    let anchor = anchor_from_trusted_cert(&ca).ok()?;
-    let leaf = CertificateDer::from(leaf.der());
-    let leaf = EndEntityCert::try_from(&leaf).ok()?;
+    let (first, rest) = certificates.split_first()?;
     // webpki does not check the key usage of an issuer (RFC 5280 §6.1.4 (n); TRUST.md, row 105).
     let issuers = rest.iter().filter(|certificate| certificate.may_issue());
-    let intermediates: Vec<_> = issuers.map(|issuer| CertificateDer::from(issuer.der())).collect();
+    let issuers = issuers.filter_map(|issuer| CertificateRef::read(issuer.der())).collect();
+    let (signer, pin) = (CertificateRef::read(first.der())?, CertificateRef::read(ca)?);
+    let ca = CertificateDer::from(ca);
+    let anchor = anchor_from_trusted_cert(&ca).ok()?;
+    let leaf = CertificateDer::from(first.der());
+    let leaf = EndEntityCert::try_from(&leaf).ok()?;
     let seconds = u64::try_from(now.as_second()).ok()?;
     let time = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
     // TRUST.md, row 13: Notary's path check wants serverAuth, where the leaf limits its use at all.
@@ -29,6 +41,83 @@ pub(crate) fn valid_until(certificates: &[Certificate], ca: &[u8], now: Timestam
         }
         _ => Ok(()),
     };
-    leaf.verify_for_usage(ALL_VERIFICATION_ALGS, &[anchor], &intermediates, time, usage, None, Some(&fits)).ok()?;
+    let anchors = [anchor];
+    let mut is_sound = |intermediates: &[CertificateRef<'_>]| {
+        let path: Vec<_> = intermediates.iter().map(|issuer| CertificateDer::from(issuer.der)).collect();
+        leaf.verify_for_usage(ALL_VERIFICATION_ALGS, &anchors, &path, time, usage, None, Some(&fits)).is_ok()
+    };
+    if !leads_to_anchor(signer, issuers, &[pin], MAX_INTERMEDIATES, &|_, _| true, &mut is_sound) {
+        return None;
+    }
     certificates.iter().map(Certificate::not_after).chain([pinned.not_after()]).min()
 }
+
+/// Does a path of certificates, each signed by the next one, lead from `signer` to an anchor, and is it sound? `may_issue` is asked
+/// for each issuer with the number of intermediates below it, and `is_sound` for the intermediates of each path.
+///
+/// Each certificate that is reached is used once, with the fewest intermediates below it.
+pub(crate) fn leads_to_anchor<'a>(
+    signer: CertificateRef<'a>,
+    mut others: Vec<CertificateRef<'a>>,
+    anchors: &[CertificateRef<'_>],
+    most: usize,
+    may_issue: &dyn Fn(&CertificateRef<'_>, usize) -> bool,
+    is_sound: &mut dyn FnMut(&[CertificateRef<'a>]) -> bool,
+) -> bool {
+    let mut checks = 0;
+    let mut has_issued = |issuer: &CertificateRef<'_>, certificate: &CertificateRef<'_>, below: usize| {
+        if certificate.issuer != issuer.subject || !may_issue(issuer, below) || checks == MAX_CHECKS {
+            return false;
+        }
+        checks += 1;
+        count(Step::Signature);
+        certificate.is_signed_by(issuer)
+    };
+    let mut tried = 0;
+    let mut reached = vec![(signer, Vec::new())];
+    let mut at = 0;
+    while let Some((certificate, path)) = reached.get(at).cloned() {
+        if anchors.iter().any(|anchor| has_issued(anchor, &certificate, path.len())) {
+            count(Step::Path);
+            if is_sound(&path) {
+                return true;
+            }
+            tried += 1;
+            if tried == MAX_PATHS {
+                return false;
+            }
+        }
+        if path.len() < most {
+            others.retain(|other| {
+                let is_issuer = has_issued(other, &certificate, path.len());
+                if is_issuer {
+                    reached.push((*other, [path.as_slice(), &[*other]].concat()));
+                }
+                !is_issuer
+            });
+        }
+        at += 1;
+    }
+    false
+}
+
+/// What takes time.
+enum Step {
+    Signature,
+    Path,
+}
+
+/// For the tests of what a sender can make us do.
+fn count(_step: Step) {
+    #[cfg(test)]
+    tests::STEPS.with(|steps| {
+        let (signatures, paths) = steps.get();
+        steps.set(match _step {
+            Step::Signature => (signatures + 1, paths),
+            Step::Path => (signatures, paths + 1),
+        });
+    });
+}
+
+#[cfg(test)]
+mod tests;

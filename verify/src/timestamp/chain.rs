@@ -1,20 +1,15 @@
 //! From the certificate of a time stamp authority to one that the caller trusts.
-//!
-//! webpki looks for a chain by names alone, and checks signatures at its end. A sender who embeds certificates with one name could
-//! make it try hundreds of thousands of orders, so a chain is built here from signatures that are checked.
 
 use super::error::TimestampError;
 use super::token::{Authority, GenTime};
 use crate::crypto::certificate_ref::CertificateRef;
+use crate::crypto::chain;
 use crate::crypto::extension::{
     BASIC_CONSTRAINTS, EXTENDED_KEY_USAGE, KEY_USAGE, KeyUsage, NAME_CONSTRAINTS, SUBJECT_ALT_NAME, purpose,
 };
 
 /// Most intermediates of a chain.
 const MAX_INTERMEDIATES: usize = 5;
-
-/// Most signatures of certificates that are checked for one time stamp. The time of many more would be a sender's to take.
-const MAX_CHECKS: usize = 64;
 
 /// Does a chain lead from the signer to an anchor, with all certificates in date at the time? The anchor as well.
 pub(super) fn verify(
@@ -54,7 +49,6 @@ pub(super) fn verify(
     refuse("no chain of certificates that were in date at its time leads to a trusted one")
 }
 
-/// Each certificate that is reached is used once, with the fewest intermediates below it.
 fn leads_to_anchor(
     signer: &CertificateRef<'_>,
     embedded: &[CertificateRef<'_>],
@@ -63,32 +57,8 @@ fn leads_to_anchor(
 ) -> bool {
     let (anchors, mut others) = (read_all(authority.anchors), read_all(authority.intermediates));
     others.extend(embedded);
-    let mut checks = 0;
-    let mut has_issued = |issuer: &CertificateRef<'_>, certificate: &CertificateRef<'_>, below: usize| {
-        if certificate.issuer != issuer.subject || !may_issue(issuer, below, time) || checks == MAX_CHECKS {
-            return false;
-        }
-        checks += 1;
-        certificate.is_signed_by(issuer)
-    };
-    let mut reached = vec![(*signer, 0)];
-    let mut at = 0;
-    while let Some((certificate, below)) = reached.get(at).copied() {
-        if anchors.iter().any(|anchor| has_issued(anchor, &certificate, below)) {
-            return true;
-        }
-        if below < MAX_INTERMEDIATES {
-            others.retain(|other| {
-                let is_issuer = has_issued(other, &certificate, below);
-                if is_issuer {
-                    reached.push((*other, below + 1));
-                }
-                !is_issuer
-            });
-        }
-        at += 1;
-    }
-    false
+    let may_issue = |issuer: &CertificateRef<'_>, below| may_issue(issuer, below, time);
+    chain::leads_to_anchor(*signer, others, &anchors, MAX_INTERMEDIATES, &may_issue, &mut |_| true)
 }
 
 /// Those that can be read.
