@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use lexopt::{Arg, Parser, ValueExt as _};
 
+use super::check::certificates::Certificates;
 use super::export::images::WantedImages;
 use super::export::{Layout, Wanted};
 use super::review;
@@ -80,8 +81,8 @@ pub(super) enum Output {
 pub(super) enum CheckAgainst {
     #[default]
     Policies,
-    /// cosign signatures, whatever the policies say: `--key`, or `--signatures` for no key.
-    Cosign { key: Option<PathBuf> },
+    /// cosign signatures, whatever the policies say: `--key`, `--trusted-root`, or `--signatures` for neither.
+    Cosign { key: Option<PathBuf>, certificates: Option<Certificates> },
     /// Notation signatures, whatever the policies say: `--trust-store` and `--identity`.
     Notation { stores: Vec<String>, identities: Vec<String> },
 }
@@ -106,6 +107,7 @@ pub(super) struct Common {
     policies: Vec<PathBuf>,
     trust_ca: Option<PathBuf>,
     cache: Option<PathBuf>,
+    trusted_root: Option<PathBuf>,
     kubernetes_credentials: bool,
     compare_children: bool,
 }
@@ -134,6 +136,9 @@ impl Common {
             std::fs::metadata(ca)
                 .map_err(|source| ConfigError::Unreadable { file: ca.clone(), source: FileError::Io(source) })?;
             config.trust.ca.clone_from(ca);
+        }
+        if let Some(file) = &self.trusted_root {
+            config.trusted_roots.clone_from(file);
         }
         if self.cache.is_some() {
             config.trust.cache.clone_from(&self.cache);
@@ -203,6 +208,8 @@ struct Given {
     root_keys: Vec<String>,
     trust_stores: Vec<String>,
     identities: Vec<String>,
+    issuer: Option<String>,
+    subject: Option<String>,
     images: Vec<String>,
     is_flat: bool,
     only_digest: bool,
@@ -234,6 +241,7 @@ impl Given {
             "policies" => self.common.policies.push(value.into()),
             "trust-ca" => self.common.trust_ca = Some(value.into()),
             "cache" => self.common.cache = Some(value.into()),
+            "trusted-root" => self.common.trusted_root = Some(value.into()),
             "key" => self.keys.push(value.into()),
             "webhooks" => self.webhooks.push(value.into()),
             "summary" => self.summary = Some(value.into()),
@@ -250,6 +258,8 @@ impl Given {
             "root-key" => self.root_keys.push(text),
             "trust-store" => self.trust_stores.push(text),
             "identity" => self.identities.push(text),
+            "issuer" => self.issuer = Some(text),
+            "subject" => self.subject = Some(text),
             "image" => self.images.push(text),
             "output" => {
                 self.output = match text.as_str() {
@@ -273,7 +283,7 @@ impl Given {
         Ok(())
     }
 
-    fn into_command(self, command: &'static CommandHelp) -> Result<Command, ArgumentError> {
+    fn into_command(mut self, command: &'static CommandHelp) -> Result<Command, ArgumentError> {
         let needs = |what| match self.values.is_empty() {
             true => Err(ArgumentError::Nothing { command: command.name, what }),
             false => Ok(()),
@@ -304,16 +314,17 @@ impl Given {
             }
             "check" => {
                 needs("an IMAGE")?;
+                let certificates = self.certificates()?;
                 let key = self.keys.into_iter().next_back();
-                let of_cosign = self.lists_signatures || key.is_some();
+                let of_cosign = self.lists_signatures || key.is_some() || certificates.is_some();
                 if let Some(store) = self.trust_stores.first().filter(|_| of_cosign) {
-                    return Err(ArgumentError::wrong("--trust-store", store, "no --key and no --signatures beside it"));
+                    return Err(ArgumentError::wrong("--trust-store", store, "no option of cosign's beside it"));
                 }
                 if let Some(identity) = self.identities.first().filter(|_| self.trust_stores.is_empty()) {
                     return Err(ArgumentError::wrong("--identity", identity, "--trust-store NAME beside it"));
                 }
                 let against = match (of_cosign, self.trust_stores.is_empty()) {
-                    (true, _) => CheckAgainst::Cosign { key },
+                    (true, _) => CheckAgainst::Cosign { key, certificates },
                     (false, true) => CheckAgainst::Policies,
                     (false, false) => CheckAgainst::Notation { stores: self.trust_stores, identities: self.identities },
                 };
@@ -356,8 +367,25 @@ impl Given {
         })
     }
 
+    /// The options about certificates.
+    fn certificates(&mut self) -> Result<Option<Certificates>, ArgumentError> {
+        let (issuer, subject) = (self.issuer.take(), self.subject.take());
+        let identity = match (&self.common.trusted_root, issuer, subject) {
+            (Some(_), Some(issuer), Some(subject)) => Some((issuer, subject)),
+            (_, None, None) => None,
+            (_, Some(text), _) => {
+                return Err(ArgumentError::wrong("--issuer", &text, "--trusted-root FILE and --subject beside it"));
+            }
+            (_, None, Some(text)) => {
+                return Err(ArgumentError::wrong("--subject", &text, "--trusted-root FILE and --issuer beside it"));
+            }
+        };
+        Ok(self.common.trusted_root.clone().map(|root| Certificates { root, identity }))
+    }
+
     fn into_export(mut self, command: &'static CommandHelp) -> Result<Command, ArgumentError> {
         let missing = |what| ArgumentError::Nothing { command: command.name, what };
+        let certificates = self.certificates()?;
         let Self { common, timeout, .. } = self;
         if self.images.is_empty() {
             let gun = self.gun.ok_or(missing("--gun NAME, or --image IMAGE"))?;
@@ -377,8 +405,10 @@ impl Given {
         if let Some(gun) = self.gun {
             return Err(ArgumentError::wrong("--gun", &gun, "no --image beside it: export one kind at a time"));
         }
-        if self.keys.is_empty() && self.trust_stores.is_empty() {
-            return Err(missing("--key FILE, the public key that signed the images, or --trust-store NAME"));
+        if self.keys.is_empty() && self.trust_stores.is_empty() && certificates.is_none() {
+            return Err(missing(
+                "--key FILE, the public key that signed the images, --trusted-root FILE or --trust-store NAME",
+            ));
         }
         if let Some(identity) = self.identities.first().filter(|_| self.trust_stores.is_empty()) {
             return Err(ArgumentError::wrong("--identity", identity, "--trust-store NAME beside it"));
@@ -387,7 +417,7 @@ impl Given {
         // As in `--image ONE TWO DIR`.
         self.images.extend(texts(self.values)?);
         let Self { images, keys, trust_stores, identities, .. } = self;
-        let wanted = WantedImages { images, keys, trust_stores, identities, directory };
+        let wanted = WantedImages { images, keys, certificates, trust_stores, identities, directory };
         Ok(Command::ExportImages { common, timeout, wanted })
     }
 }

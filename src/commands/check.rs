@@ -1,9 +1,10 @@
 //! `portreeve check`: evaluates images, and prints what the verdict rests on: the policy, the evidence of the signature scheme
 //! with its signers and expiry dates, what was passed over and why, and what a policy could pin or require.
 //!
-//! With `--key`, `--signatures` or `--trust-store` no policy is read: the image's cosign or Notation signatures are looked at, for
-//! people who are about to write a policy.
+//! With `--key`, `--signatures`, `--trusted-root` or `--trust-store` no policy is read: the image's cosign or Notation signatures are
+//! looked at, for people who are about to write a policy.
 
+pub(super) mod certificates;
 mod report;
 pub(super) mod snippet;
 mod text;
@@ -22,7 +23,8 @@ use crate::base::files::read_text_capped;
 use crate::kube::pull_secrets::PullContext;
 use crate::schemes::{Check, Mode, cosign, notation};
 use crate::webhook::handler::Engine;
-use portreeve_verify::sigstore::{Signer, SigstoreKey};
+use certificates::Certificates;
+use portreeve_verify::sigstore::{Signer, SigstoreKey, described};
 use portreeve_verify::text::printable;
 use report::{Report, Stored, StoredSignatures};
 
@@ -38,10 +40,13 @@ pub(super) enum Against {
 }
 
 impl Against {
-    /// The cosign signatures under one key, or, without one, all that the image has.
-    pub(super) fn cosign(key: Option<&Path>) -> Result<Self, String> {
+    /// The cosign signatures under one key, those by certificates under a trusted root, or all that the image has.
+    pub(super) fn cosign(key: Option<&Path>, certificates: Option<&Certificates>) -> Result<Self, String> {
         let signers = key.map(signer).transpose()?.into_iter().collect();
-        let rule = cosign::Rule::signed_by(signers);
+        let rule = match certificates {
+            Some(certificates) => certificates.rule(signers)?.0,
+            None => cosign::Rule::signed_by(signers),
+        };
         Ok(Self::Check(Check::Cosign(Arc::new(rule))))
     }
 
@@ -64,9 +69,16 @@ pub(super) fn signer(file: &Path) -> Result<Signer, String> {
     let pem = read_text_capped(file, MAX_KEY).map_err(|error| format!("{shown}: {error}"))?;
     let key = SigstoreKey::from_pem(&pem).map_err(|error| format!("{shown}: {error}"))?;
     let stem = file.file_stem().and_then(|name| name.to_str()).unwrap_or("signer");
-    // As a policy takes it.
+    Ok(Signer::with_key(signer_name(stem), key))
+}
+
+/// The most characters of a signer's name in a policy.
+const MAX_NAME: usize = 128;
+
+/// A signer's name as a policy takes it.
+fn signer_name(text: &str) -> String {
     let in_name = |c: char| if c.is_ascii_alphanumeric() || "-_.@+".contains(c) { c } else { '-' };
-    Ok(Signer::with_key(stem.chars().take(128).map(in_name).collect(), key))
+    text.chars().take(MAX_NAME).map(in_name).collect()
 }
 
 /// Evaluates every image and prints a report on each; without an `output`, only what is to be committed in its place.
@@ -95,6 +107,12 @@ pub(super) fn run(
         if against.names_no_signer() && evaluation.verdict.code() == SIGNATURES_FOUND {
             // No key was given, so no signature can count.
             evaluation.verdict = Verdict::Unchecked;
+        }
+        if let (Against::Check(Check::Cosign(rule)), Verdict::Verified(verified)) = (against, &mut evaluation.verdict)
+            && certificates::is_for_anybody(rule)
+        {
+            let identities = verified.evidence.identities();
+            verified.signers = identities.iter().map(|(issuer, subject)| described(issuer, subject)).collect();
         }
         status = status.worse(status_of(mode, &evaluation));
         // The report says what is stored, and the process ends after it.

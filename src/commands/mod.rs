@@ -120,7 +120,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitStatus {
         Command::Check { common, output, timeout, namespace, images, against } => {
             let made = match against {
                 CheckAgainst::Policies => engine(&common).map(|made| (made, check::Against::Policies)),
-                CheckAgainst::Cosign { key } => without_policies(&common, check::Against::cosign(key.as_deref())),
+                CheckAgainst::Cosign { key, certificates } => {
+                    without_policies(&common, check::Against::cosign(key.as_deref(), certificates.as_ref()))
+                }
                 CheckAgainst::Notation { stores, identities } => {
                     without_policies(&common, check::Against::notation(&stores, &identities))
                 }

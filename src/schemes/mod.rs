@@ -391,6 +391,14 @@ impl Evidence {
         }
     }
 
+    /// Whom the certificates of the signatures name: issuer and subject.
+    pub fn identities(&self) -> Vec<(String, String)> {
+        match &self.0 {
+            Data::NotaryV1 { .. } => Vec::new(),
+            Data::ImageSignatures(signed) => signed.identities(),
+        }
+    }
+
     /// The signatures that the image was verified by, one by one, if the scheme has several.
     pub fn findings(&self) -> Vec<Finding> {
         match &self.0 {

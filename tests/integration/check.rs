@@ -12,6 +12,8 @@ use crate::process::run;
 use crate::product::{Site, executable};
 use crate::review::policy_for;
 
+mod certificates;
+
 const NAME: &str = "plant/plc";
 
 const ALLOWED: i32 = 0;

@@ -51,7 +51,7 @@ pub(super) const COMMANDS: &[CommandHelp] = &[
         does: "which policy applies to an image, the digest, who signed, when it expires, what to pin",
         usage: &[
             "check [OPTION…] IMAGE…",
-            "check --key FILE|--signatures [OPTION…] IMAGE…",
+            "check --key FILE|--trusted-root FILE|--signatures [OPTION…] IMAGE…",
             "check --reset [OPTION…] NAME…",
         ],
         ends: DECIDES,
@@ -61,7 +61,7 @@ pub(super) const COMMANDS: &[CommandHelp] = &[
         does: "write verified trust data, or images' signatures, for a site without a server",
         usage: &[
             "export --gun NAME [OPTION…] DIR",
-            "export --image IMAGE… --key FILE|--trust-store NAME [OPTION…] DIR",
+            "export --image IMAGE… --key FILE|--trusted-root FILE|--trust-store NAME [OPTION…] DIR",
         ],
         ends: "0 written, 1 not verified, 2 bad input or configuration, 3 no server could be asked",
     },
@@ -130,6 +130,14 @@ pub(super) const OPTIONS: &[OptionHelp] = &[
     takes("key", "FILE", &["check"], "the image's cosign signatures by this public key; no policy is read"),
     flag("digest", &["check"], "print each image with its digest, to be committed, and nothing else"),
     flag("signatures", &["check"], "all cosign signatures of the image; no policy is read"),
+    takes(
+        "trusted-root",
+        "FILE",
+        &["check", "export"],
+        "cosign signatures by certificates under this trusted_root.json, or logged ones by --key",
+    ),
+    takes("issuer", "URL", &["check", "export"], "with --trusted-root and --subject: only by this identity"),
+    takes("subject", "NAME", &["check", "export"], "the other half of that identity"),
     takes("trust-store", "NAME", &["check"], "its Notation signatures under this store (ca:plant); repeatable"),
     takes("identity", "SUBJECT", &["check"], "with --trust-store: only by this signer; repeatable"),
     flag("reset", &["check"], "remove the stored trust data of these repositories"),

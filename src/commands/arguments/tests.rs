@@ -5,6 +5,11 @@ fn parsed(line: &str) -> Result<Command, String> {
     parse(line.split_whitespace().map(OsString::from)).map_err(|error| error.to_string())
 }
 
+fn under(root: &str, identity: Option<(&str, &str)>) -> Certificates {
+    let identity = identity.map(|(issuer, subject)| (issuer.to_owned(), subject.to_owned()));
+    Certificates { root: root.into(), identity }
+}
+
 #[test]
 fn commands_and_options() {
     let common = Common { config: Some("c".into()), policies: vec!["p".into(), "q".into()], ..Common::default() };
@@ -37,13 +42,24 @@ fn commands_and_options() {
     assert_eq!((namespace.as_str(), images), ("line-1", vec!["nginx".to_owned()]));
     for (line, expected) in [
         ("check nginx", CheckAgainst::Policies),
-        ("check --signatures nginx", CheckAgainst::Cosign { key: None }),
+        ("check --signatures nginx", CheckAgainst::Cosign { key: None, certificates: None }),
         (
             "check --trust-store ca:a --trust-store tsa:b --identity x nginx",
             CheckAgainst::Notation { stores: vec!["ca:a".into(), "tsa:b".into()], identities: vec!["x".into()] },
         ),
-        ("check --key k.pub nginx", CheckAgainst::Cosign { key: Some("k.pub".into()) }),
-        ("check --key k.pub --signatures nginx", CheckAgainst::Cosign { key: Some("k.pub".into()) }),
+        ("check --key k.pub nginx", CheckAgainst::Cosign { key: Some("k.pub".into()), certificates: None }),
+        (
+            "check --key k.pub --signatures nginx",
+            CheckAgainst::Cosign { key: Some("k.pub".into()), certificates: None },
+        ),
+        (
+            "check --trusted-root r.json --issuer i --subject s nginx",
+            CheckAgainst::Cosign { key: None, certificates: Some(under("r.json", Some(("i", "s")))) },
+        ),
+        (
+            "check --trusted-root r.json --key k.pub nginx",
+            CheckAgainst::Cosign { key: Some("k.pub".into()), certificates: Some(under("r.json", None)) },
+        ),
     ] {
         assert!(matches!(parsed(line), Ok(Command::Check { against, .. }) if against == expected), "{line}");
     }
@@ -64,6 +80,7 @@ fn commands_and_options() {
             images,
             keys: vec!["k.pub".into()],
             directory: "out".into(),
+            certificates: None,
             trust_stores: vec![],
             identities: vec![]
         }
@@ -139,12 +156,28 @@ fn mistakes_are_told() {
         ("export out", "export needs --gun NAME, or --image IMAGE"),
         (
             "export --image a out",
-            "export needs --key FILE, the public key that signed the images, or --trust-store NAME",
+            "export needs --key FILE, the public key that signed the images, --trusted-root FILE or --trust-store NAME",
         ),
         ("export --image a --key k", "export needs a DIR to write to"),
         (
             "export --image a --key k --gun b out",
             "--gun: found \"b\", expected no --image beside it: export one kind at a time",
+        ),
+        (
+            "check --issuer i --subject s x",
+            "--issuer: found \"i\", expected --trusted-root FILE and --subject beside it",
+        ),
+        (
+            "check --trusted-root r.json --issuer i x",
+            "--issuer: found \"i\", expected --trusted-root FILE and --subject beside it",
+        ),
+        (
+            "export --image a --trusted-root r.json --subject s out",
+            "--subject: found \"s\", expected --trusted-root FILE and --issuer beside it",
+        ),
+        (
+            "check --trusted-root r.json --trust-store ca:a x",
+            "--trust-store: found \"ca:a\", expected no option of cosign's beside it",
         ),
         ("export --gun a", "export needs a DIR to write to"),
         ("export --gun a b c", "unexpected argument \"c\""),

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use portreeve_verify::notation::Identity;
 use portreeve_verify::sigstore::SignedBy;
 
-use super::Against;
+use super::{Against, certificates};
 use crate::admission::combine::deciding;
 use crate::admission::evaluate::{Evaluation, Verdict};
 use crate::policy::Scope;
@@ -28,6 +28,9 @@ pub(super) fn of(evaluation: &Evaluation, against: &Against, own_namespace: &str
         Against::Check(check) => check,
     };
     match (check, &evaluation.verdict) {
+        (Check::Cosign(rule), Verdict::Verified(verified)) if certificates::is_for_anybody(rule) => {
+            cosign(&mut text, &certificates::narrowed(rule, &verified.evidence.identities())?);
+        }
         (Check::Cosign(rule), Verdict::Verified(_)) => cosign(&mut text, rule),
         (Check::Notation(rule), Verdict::Verified(verified)) => notation(&mut text, rule, &verified.signers),
         (Check::Cosign(rule), Verdict::Unchecked) if rule.signers.is_empty() => {

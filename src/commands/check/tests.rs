@@ -137,7 +137,7 @@ fn a_template_names_the_secret_for_the_key() {
 #[test]
 fn a_key_file_is_a_signer() {
     let directory = TempDir::new();
-    let signers = |file: &str| match Against::cosign(Some(&directory.path().join(file)))? {
+    let signers = |file: &str| match Against::cosign(Some(&directory.path().join(file)), None)? {
         Against::Check(Check::Cosign(rule)) => Ok(rule.signers.iter().map(|one| one.name.clone()).collect::<Vec<_>>()),
         _ => panic!(),
     };
@@ -146,7 +146,7 @@ fn a_key_file_is_a_signer() {
     assert_eq!(signers("release key.pub"), Ok(vec!["release-key".to_owned()]));
     assert!(signers("cosign.key").is_err_and(|error: String| error.contains("private key")));
     assert!(signers("none.pub").is_err_and(|error| error.contains("none.pub: ")));
-    assert!(Against::cosign(None).is_ok_and(|against| against.names_no_signer()));
+    assert!(Against::cosign(None, None).is_ok_and(|against| against.names_no_signer()));
 }
 
 /// A report without anything but what every image has.

@@ -9,6 +9,7 @@ use super::ExportError;
 use super::layout::{Entry, LayoutWriter};
 use crate::base::clock;
 use crate::base::context::Deadline;
+use crate::commands::check::certificates::Certificates;
 use crate::commands::setup::standalone_engine;
 use crate::commands::{ExitStatus, check, complain, print};
 use crate::config::Config;
@@ -27,6 +28,8 @@ pub(in crate::commands) struct WantedImages {
     pub(in crate::commands) images: Vec<String>,
     /// Files with public keys, each of which must have signed each image.
     pub(in crate::commands) keys: Vec<PathBuf>,
+    /// The trusted root and the identity of certificates.
+    pub(in crate::commands) certificates: Option<Certificates>,
     /// Trust stores under which Notation signatures are written.
     pub(in crate::commands) trust_stores: Vec<String>,
     /// Their signers; without one, all that the stores know.
@@ -93,7 +96,16 @@ fn export(config: &Config, wanted: &WantedImages, timeout: Duration) -> Result<S
         required.push(Requirement::Notation(&of_notation, Effort::UNLIMITED));
     }
     let annotations = Default::default();
-    if !signers.is_empty() {
+    let under_root = wanted.certificates.as_ref().map(|certificates| certificates.rule(signers.clone())).transpose();
+    let under_root = under_root.map_err(|why| bad("--trusted-root", why))?;
+    if let Some((rule, root)) = &under_root {
+        required.push(Requirement::Cosign(sigstore::Requirement {
+            trusted_root: Some(root),
+            log_required: rule.log_required,
+            sct_required: !rule.ignores_certificate_transparency,
+            ..sigstore::Requirement::new(&rule.signers, &annotations)
+        }));
+    } else if !signers.is_empty() {
         required.push(Requirement::Cosign(sigstore::Requirement::new(&signers, &annotations)));
     }
     let mut exports = Vec::new();
@@ -204,6 +216,7 @@ mod tests {
             let wanted = WantedImages {
                 images,
                 keys: vec![self.at("cosign.pub")],
+                certificates: None,
                 trust_stores: Vec::new(),
                 identities: Vec::new(),
                 directory: self.at("stick"),
@@ -292,6 +305,7 @@ mod tests {
         let wanted = |trust_stores: &[&str], identities: &[&str]| WantedImages {
             images: vec![stage.name("plc:v3")],
             keys: vec![stage.at("cosign.pub")],
+            certificates: None,
             trust_stores: trust_stores.iter().map(|store| (*store).to_owned()).collect(),
             identities: identities.iter().map(|identity| (*identity).to_owned()).collect(),
             directory: stage.at("stick"),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::base::ending::{Ending, EndingKind};
-use crate::base::files::read_capped;
+use crate::base::files::{Stamp, read_capped};
 use crate::base::reload::{Reload, Reloading, Source};
 use crate::metrics::{Metrics, Reloaded};
 use crate::schemes::listing::{self, FoundFile, Listing, shown};
@@ -127,7 +127,12 @@ impl Source for Directory {
 
     fn stamp(&self) -> Found {
         let mut found = Found::default();
-        for file in found.listing.files(&self.0) {
+        // `--trusted-root` names one file.
+        let files = match self.0.is_file() {
+            true => vec![(self.0.clone(), Stamp::of(&self.0))],
+            false => found.listing.files(&self.0),
+        };
+        for file in files {
             let name = file.0.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             match name.strip_suffix(ENDING).filter(|name| is_trusted_root(name)) {
                 Some(name) => found.roots.push((name.to_owned(), file)),

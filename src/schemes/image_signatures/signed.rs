@@ -51,6 +51,22 @@ impl Signed {
         known.map(|(what, at)| (what.to_owned(), at)).collect()
     }
 
+    /// Whom the certificates of the signatures name, each once: issuer and subject.
+    pub fn identities(&self) -> Vec<(String, String)> {
+        let Record { image, manifest, signatures, .. } = &*self.record;
+        let image = SignedImage { image, manifest: manifest.as_deref() };
+        let Requirement::Cosign(requirement) = self.required.as_ref() else { return Vec::new() };
+        let mut found = Vec::new();
+        for signature in signatures.iter().filter_map(|signature| signature.sigstore()) {
+            if let Some(identity) = requirement.identity_of(image.into(), signature)
+                && !found.contains(&identity)
+            {
+                found.push(identity);
+            }
+        }
+        found
+    }
+
     /// The signatures, one by one.
     pub fn findings(&self) -> Vec<Finding> {
         let Record { image, manifest, signatures, .. } = &*self.record;

@@ -79,6 +79,17 @@ impl Identity {
         Ok(Self { issuer: read("issuer", issuer)?, subject: read("subject", subject)?, id })
     }
 
+    /// That of every certificate. No policy can have it: it is for people who want to see who has signed.
+    pub fn anybody() -> Self {
+        let any = || Glob::new("*");
+        Self { issuer: any(), subject: any(), id: Sha256::of(b"*") }
+    }
+
+    /// Is it that of every certificate?
+    pub fn is_anybody(&self) -> bool {
+        self.issuer.is_everything() && self.subject.is_everything()
+    }
+
     /// The issuer as the policy has it.
     pub fn issuer(&self) -> String {
         self.issuer.to_string()

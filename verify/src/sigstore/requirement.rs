@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::claim::Subject;
 use super::fulcio::Names;
-use super::identity::SignedBy;
+use super::identity::{Identity, SignedBy};
 use super::key::SigstoreKey;
 use super::rejection::{SignatureRejection, names};
 use super::signature::{Proof, Signature, SignatureFormat};
@@ -77,6 +77,11 @@ impl<'a> Requirement<'a> {
             effort: Effort::UNLIMITED,
         }
     }
+}
+
+/// An identity that a certificate has, for people.
+pub fn described(issuer: &str, subject: &str) -> String {
+    [&*quoted(subject), " of ", &*quoted(issuer)].concat()
 }
 
 /// The image is signed as required.
@@ -163,6 +168,10 @@ impl Requirement<'_> {
         let mut reason = None;
         for signer in self.signers {
             match self.is_made_by(image, signature, &signer.by) {
+                Ok(true) if signer.by.identity().is_some_and(Identity::is_anybody) => {
+                    let found = self.identity_of(image, signature);
+                    signers.extend(found.map(|(issuer, subject)| described(&issuer, &subject)));
+                }
                 Ok(true) => signers.push(signer.name.clone()),
                 Ok(false) => {}
                 // Then nobody can say whether this signer has made it.
@@ -189,6 +198,14 @@ impl Requirement<'_> {
                 is_bundle: signature.format() == SignatureFormat::Bundle,
             }),
         }
+    }
+
+    /// The issuer and the subject that the certificate of a signature names, if all of its proofs hold.
+    pub fn identity_of(&self, image: SignedImage<'_>, signature: &Signature) -> Option<(String, String)> {
+        let proof = Proof::Certificate { sct_required: self.sct_required };
+        signature.is_about(image).ok()?;
+        let names = signature.proven(proof, self.trusted_root, image, self.effort).ok()??;
+        Some(((*names.issuer).to_owned(), (*names.subject).to_owned()))
     }
 
     /// Whom the certificates of the signatures that count name, each once.
