@@ -6,4 +6,5 @@ pub mod certificates;
 pub mod der;
 pub mod json;
 pub mod random;
+pub mod timestamp;
 pub mod verdicts;

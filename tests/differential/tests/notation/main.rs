@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use portreeve_differential::json::Json;
 use portreeve_differential::random::{Random, rounds};
 use portreeve_differential::verdicts::Verdicts;
-use portreeve_differential::{bytes, cbor, certificates};
+use portreeve_differential::{bytes, cbor, certificates, timestamp};
 use portreeve_test_support::notation::{self, Cbor, Certificate, Cose, Jws, Kind, Spec};
 use portreeve_verify::Effort;
 use portreeve_verify::image::Sha256;
@@ -31,6 +31,14 @@ const LENIENT: &[(&str, &str)] = &[
     (
         "unsupported distinguished name",
         "the signer's subject has an attribute that Go cannot name, such as DC; the policy's own attributes are compared exactly",
+    ),
+    (
+        "must have the bit positions for \"Digital Signature\" set",
+        "an authority whose key is for nonRepudiation (ETSI EN 319 422): notation alone demands digitalSignature",
+    ),
+    (
+        "failed to parse X. certificates from signed data",
+        "a damaged certificate in the time stamp that its chain does not need",
     ),
     (
         "x: invalid",
@@ -83,6 +91,10 @@ const STRICTER: &[(&str, &str)] = &[
     ("must have a critical key usage of digitalSignature alone", "notation takes further uses that Go has no name for"),
     ("has an extended key usage that a signer must not have", "notation does not look for any purpose beside others"),
     ("revocation unknown", "an address of another kind than http"),
+    (
+        "the time stamp cannot be read",
+        "its shape is that of RFC 3161 and RFC 5652 in DER; notation takes more, such as attributes out of order",
+    ),
     ("has an Ed key", "a CA with an Ed25519 key; the specification has none"),
     ("is signed by an algorithm that is not supported", "a self-signed certificate with SHA-1, or ECDSA with SHA-512"),
 ];
@@ -315,6 +327,54 @@ fn chains() {
         }
     }
     cases.compare(100);
+}
+
+/// Time stamps of signatures whose certificates are no longer in date, or still are.
+#[test]
+fn time_stamps() {
+    const TOKEN: &str = "io.cncf.notary.timestampSignature";
+    let mut random = Random::new(5);
+    let mut cases = Cases::default();
+    for _ in 0..rounds(500) {
+        let authority = timestamp::authority(&mut random);
+        let mut leaf = Spec::leaf("builder", Kind::P256);
+        // 2026, June and July; or still in date.
+        (leaf.not_before, leaf.not_after) = (1_780_272_000, 1_785_542_400);
+        if random.once_in(3) {
+            leaf.not_after = 2_208_988_800;
+        }
+        let root = Spec::ca("Plant Root", Kind::P256).self_signed();
+        let chain = [leaf.signed_by(&root), root.clone()];
+        let tsa = vec![authority.root.der.clone()];
+        let after_cert_expiry_only = random.once_in(2);
+        cases.settings.push(Setting { tsa, after_cert_expiry_only, ..Setting::of(&[&root]) });
+        let times = [
+            "20260615120000Z",
+            "20260615120000Z",
+            "20260615120000.5Z",
+            "20260531235959Z",
+            "20260801000001Z",
+            "20270615120000Z",
+        ];
+        let time = random.pick(&times);
+        if random.once_in(2) {
+            let mut value = Jws::new(IMAGE, &chain).value();
+            let signature = URL_SAFE_NO_PAD.decode(value["signature"].as_str().unwrap()).unwrap();
+            value["header"][TOKEN] = STANDARD.encode(authority.token(&signature, time, &mut random)).into();
+            if random.once_in(20) {
+                value["header"].as_object_mut().unwrap().remove(TOKEN);
+            }
+            cases.add(EnvelopeFormat::Jws, value.to_string().into_bytes(), "time stamp");
+        } else {
+            let Cbor::Tag(18, mut parts) = Cose::new(IMAGE, &chain).tree() else { panic!() };
+            let Cbor::Array(parts) = &mut *parts else { panic!() };
+            let Cbor::Bytes(signature) = parts[3].clone() else { panic!() };
+            let Cbor::Map(headers) = &mut parts[1] else { panic!() };
+            headers.push((Cbor::text(TOKEN), Cbor::Bytes(authority.token(&signature, time, &mut random))));
+            cases.add(EnvelopeFormat::Cose, Cbor::Tag(18, Box::new(Cbor::Array(parts.clone()))).encode(), "time stamp");
+        }
+    }
+    cases.compare(60);
 }
 
 /// Another image than the one that was signed.
