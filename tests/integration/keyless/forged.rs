@@ -14,7 +14,8 @@ fn entry(bundle: &mut Value) -> &mut Value {
 }
 
 /// Name, change, and whether cosign itself refuses it. It does not read the proof's own index and root.
-const FORGERIES: [(&str, Forgery, bool); 18] = [
+const FORGERIES: [(&str, Forgery, bool); 19] = [
+    ("other-place", |bundle, _| entry(bundle)["logIndex"] = json!("0"), true),
     ("no-entry", |bundle, _| bundle["verificationMaterial"]["tlogEntries"] = json!([]), true),
     ("no-time", |bundle, _| bundle["verificationMaterial"]["timestampVerificationData"] = json!({}), true),
     ("other-entry", |bundle, other| *entry(bundle) = other["verificationMaterial"]["tlogEntries"][0].clone(), true),

@@ -59,6 +59,27 @@ fn the_commands_of_the_page_lead_from_the_services_to_the_denial() {
     assert_eq!(seen, [false, false, false, true]);
 }
 
+/// The messages of its table are those of the product.
+#[test]
+fn the_messages_of_the_page_are_those_that_are_printed() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join(PAGE)).unwrap();
+    let table = page.split_once("## When an image is denied").unwrap().1.split("\n## ").next().unwrap();
+    let messages: Vec<_> = table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    let mut sources = String::new();
+    for folder in ["verify/src", "verify/src/sigstore", "src/schemes/cosign", "src/schemes/image_signatures"] {
+        let files = fs::read_dir(root.join(folder)).unwrap().map(|file| file.unwrap().path());
+        for file in files.filter(|file| file.extension().is_some_and(|extension| extension == "rs")) {
+            sources.push_str(&fs::read_to_string(file).unwrap());
+        }
+    }
+    // A text over several lines is one, and names of values are not.
+    let sources = sources.replace("\\\"", "\"").replace("{kind}", "log");
+    let sources = sources.split("\\\n").map(str::trim_start).collect::<String>();
+    let unknown: Vec<_> = messages.iter().filter(|message| !sources.contains(**message)).collect();
+    assert!(messages.len() > 8 && unknown.is_empty(), "{unknown:?}");
+}
+
 /// One block in bash, with the programs that it names.
 fn shell(plant: &Plant, directory: &Path, block: &Block, text: &str) -> Command {
     let cosign = plant.producers.program("cosign");

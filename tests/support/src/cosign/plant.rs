@@ -252,6 +252,7 @@ impl Plant {
     pub fn entry_2(&self, body: &str) -> Value {
         let (id, name) = (self.id_2(), "log2.plant.example");
         json!({
+            "logIndex": "1",
             "logId": {"keyId": base64(&id)},
             "kindVersion": {"kind": "hashedrekord", "version": "0.0.2"},
             "inclusionProof": proof(body.as_bytes(), name, name, &self.log_2, id),

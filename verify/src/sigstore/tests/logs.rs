@@ -209,6 +209,10 @@ fn scheme_row_080_rekor_2_and_its_leaf() {
     for edit in edits {
         assert_why(run(edit), "about another signature, key, certificate or image");
     }
+    // There are no earlier logs before it, so the entry and its proof have one place.
+    let mut elsewhere = Signing::logged_2(&plant, &image);
+    elsewhere.entry()["logIndex"] = "2".into();
+    assert_why(logged(&plant, &image, &elsewhere.read().unwrap(), &root), "another place in the log");
     let mut ended = plant.trusted_root();
     ended["tlogs"][1]["publicKey"]["validFor"]["end"] = "2026-06-01T00:00:00Z".into();
     let signing = Signing::logged_2(&plant, &image).read().unwrap();
