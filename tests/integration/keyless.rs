@@ -19,6 +19,7 @@ mod own_signer;
 mod page;
 mod pushed;
 mod running;
+mod stick;
 
 const BUILD: &str = "build.yml";
 const OTHER: &str = "other.yml";

@@ -54,6 +54,16 @@ pub(super) const NOT_RUN: &[(&str, &str, &str)] = &[
         SERVICES,
     ),
     ("docs/keyless.md", "cosign signing-config create \\", SERVICES),
+    (
+        "docs/keyless.md",
+        "portreeve check --trusted-root trusted-roots/plant.json --trust-ca registry-ca.pem registry.local:9001/plant/plc:v1",
+        SERVICES,
+    ),
+    (
+        "docs/keyless.md",
+        "portreeve export --image registry.local:9001/plant/plc:v1 --trusted-root trusted-roots/plant.json \\",
+        SERVICES,
+    ),
     ("docs/keyless.md", "portreeve lint policies/", SERVICES),
     (
         "docs/keyless.md",
