@@ -1,12 +1,11 @@
 //! Docker's credential files: `.dockerconfigjson` (`{"auths":{…}}`) and the older `.dockercfg`. Parses bytes. Opens no file
 //! and runs no credential helper.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use base64::Engine;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use serde::Deserialize;
+use serde_json::Value;
 
 use super::matching::RegistryPattern;
 use crate::base::json_limits::JsonSize;
@@ -60,15 +59,20 @@ pub(crate) fn parse(bytes: &[u8], format: Format) -> Result<DockerConfig, Docker
     if JsonSize::of(bytes).values > MAX_VALUES {
         return Err(DockerConfigError::TooMuch);
     }
-    let bad_json = |error| DockerConfigError::json(bytes, error);
-    let file: ConfigFile = match format {
-        Format::Json => serde_json::from_slice(bytes).map_err(bad_json)?,
-        Format::Cfg => {
-            ConfigFile { auths: Some(serde_json::from_slice(bytes).map_err(bad_json)?), ..Default::default() }
-        }
+    let file: Value = serde_json::from_slice(bytes).map_err(|error| DockerConfigError::json(bytes, &error))?;
+    if !file.is_object() {
+        return Err(DockerConfigError::Shape);
+    }
+    let is_there = |key: &str| file.get(key).is_some_and(|value| !value.is_null());
+    let is_helped = format == Format::Json && (is_there("credsStore") || is_there("credHelpers"));
+    let auths = match format {
+        Format::Cfg => &file,
+        Format::Json => match file.get("auths") {
+            None | Some(Value::Null) => return Err(DockerConfigError::NoAuths { is_helped }),
+            Some(auths) => auths,
+        },
     };
-    let is_helped = file.creds_store.is_some() || file.cred_helpers.is_some();
-    let auths = file.auths.ok_or(DockerConfigError::NoAuths { is_helped })?;
+    let auths = auths.as_object().ok_or(DockerConfigError::Shape)?;
     if auths.len() > MAX_ENTRIES {
         return Err(DockerConfigError::TooMany { found: auths.len() });
     }
@@ -76,10 +80,11 @@ pub(crate) fn parse(bytes: &[u8], format: Format) -> Result<DockerConfig, Docker
     for (key, auth) in auths {
         // A key may be `https://user:password@registry`.
         let registry = match key.rsplit_once('@') {
-            None => printable(&key, 200),
+            None => printable(key, 200),
             Some((_, rest)) => format!("…@{}", printable(rest, 200)),
         };
-        let Some(pattern) = RegistryPattern::parse(&key) else {
+        let auth = AuthEntry::of(auth).ok_or(DockerConfigError::Shape)?;
+        let Some(pattern) = RegistryPattern::parse(key) else {
             config.problems.push(format!("\"{registry}\" is not the name of a registry"));
             continue;
         };
@@ -103,44 +108,46 @@ pub(crate) fn parse(bytes: &[u8], format: Format) -> Result<DockerConfig, Docker
 const HELPED: &str = "the password is with a credential helper of docker (credsStore or credHelpers), and none is run \
                       here; make the Secret with kubectl create secret docker-registry";
 
-/// Wire type. Other keys (`HttpHeaders`, …) are not used. Credential helpers are only reported.
-#[derive(Default, Deserialize)]
-#[cfg_attr(test, derive(miniserde::Deserialize))]
-struct ConfigFile {
-    auths: Option<BTreeMap<String, AuthEntry>>,
-    #[serde(rename = "credsStore")]
-    creds_store: Option<String>,
-    #[serde(rename = "credHelpers")]
-    cred_helpers: Option<BTreeMap<String, String>>,
+/// An entry. Other keys (`email`, …) are not used. Credential helpers are only reported.
+struct AuthEntry<'a> {
+    auth: Option<&'a str>,
+    username: Option<&'a str>,
+    password: Option<&'a str>,
+    identity_token: Option<&'a str>,
 }
 
-/// Wire type.
-#[derive(Deserialize)]
-#[cfg_attr(test, derive(miniserde::Deserialize))]
-struct AuthEntry {
-    auth: Option<String>,
-    username: Option<String>,
-    password: Option<String>,
-    #[serde(rename = "identitytoken")]
-    identity_token: Option<String>,
-}
+impl<'a> AuthEntry<'a> {
+    /// `None`: it is no entry.
+    fn of(value: &'a Value) -> Option<Self> {
+        let object = value.as_object()?;
+        let text = |key: &str| match object.get(key) {
+            None | Some(Value::Null) => Some(None),
+            Some(value) => value.as_str().map(Some),
+        };
+        Some(Self {
+            auth: text("auth")?,
+            username: text("username")?,
+            password: text("password")?,
+            identity_token: text("identitytoken")?,
+        })
+    }
 
-impl AuthEntry {
     /// `auth` takes precedence over `username` and `password`, which are used where it cannot be decoded.
     fn sign_in(self) -> Result<Option<(String, String)>, &'static str> {
-        let auth = self.auth.as_deref().map(str::trim).filter(|auth| !auth.is_empty());
-        let decoded = auth.map(decode_auth);
+        let is_given = |text: &&str| !text.is_empty();
+        let decoded = self.auth.map(str::trim).filter(is_given).map(decode_auth);
+        let owned = |text: Option<&str>| text.filter(is_given).map(str::to_owned);
         let username = match &decoded {
             Some(Ok((username, _))) => Some(username.clone()),
-            _ => self.username.filter(|username| !username.is_empty()),
+            _ => owned(self.username),
         };
         // An identity token replaces the password (docker login to an OAuth2 registry writes both).
-        if let Some(token) = self.identity_token.filter(|token| !token.is_empty()) {
+        if let Some(token) = owned(self.identity_token) {
             return within_caps((TOKEN_USER.to_owned(), token)).map(Some);
         }
         let password = match &decoded {
             Some(Ok((_, password))) => Some(password.clone()),
-            _ => self.password.filter(|password| !password.is_empty()),
+            _ => owned(self.password),
         };
         match (username, password, decoded) {
             (Some(username), Some(password), _) => within_caps((username, password)).map(Some),
@@ -188,15 +195,15 @@ fn decode_auth(auth: &str) -> Result<(String, String), &'static str> {
 /// A file that cannot be used.
 #[derive(Debug)]
 pub(crate) enum DockerConfigError {
-    /// It is not JSON of this format.
+    /// It is not JSON.
     Json {
         /// The line, from 1.
         line: usize,
         /// The column, from 1.
         column: usize,
-        /// Is it no JSON at all, rather than JSON of another shape?
-        syntax: bool,
     },
+    /// It is JSON of another shape.
+    Shape,
     /// `.dockerconfigjson` without `auths`.
     NoAuths {
         /// Does it name a credential helper instead?
@@ -217,7 +224,7 @@ pub(crate) enum DockerConfigError {
 
 impl DockerConfigError {
     /// serde_json's message may quote the file, which is secret, so only the position is kept.
-    fn json(bytes: &[u8], error: serde_json::Error) -> Self {
+    fn json(bytes: &[u8], error: &serde_json::Error) -> Self {
         if [&b"\xef\xbb\xbf"[..], b"\xff\xfe", b"\xfe\xff"].iter().any(|mark| bytes.starts_with(mark)) {
             return Self::ByteOrderMark;
         }
@@ -226,17 +233,15 @@ impl DockerConfigError {
         if LENIENT.decode(text).is_ok_and(|inner| inner.trim_ascii_start().starts_with(b"{")) {
             return Self::TwiceBase64;
         }
-        Self::Json { line: error.line(), column: error.column(), syntax: !error.is_data() }
+        Self::Json { line: error.line(), column: error.column() }
     }
 }
 
 impl fmt::Display for DockerConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Json { line, column, syntax: true } => write!(f, "is not JSON (line {line}, column {column})"),
-            Self::Json { line, column, syntax: false } => {
-                write!(f, "is JSON, but not a docker config (line {line}, column {column})")
-            }
+            Self::Json { line, column } => write!(f, "is not JSON (line {line}, column {column})"),
+            Self::Shape => f.write_str("is JSON, but not a docker config"),
             Self::NoAuths { is_helped: true } => write!(f, "has no \"auths\": {HELPED}"),
             Self::NoAuths { is_helped: false } => f.write_str("has no \"auths\""),
             Self::ByteOrderMark => {
@@ -412,24 +417,17 @@ mod tests {
     }
 
     #[test]
-    fn miniserde_reads_the_same() {
+    fn json_of_another_shape_is_no_docker_config() {
         for text in [
-            r#"{"auths":{"a":{"auth":"x","email":"y"},"b":{}},"credsStore":"z","credHelpers":{"c":"d"}}"#,
-            r#"{"auths":{"a":{"username":"u","password":"p","identitytoken":"t","auth":null}}}"#,
-            r#"{}"#,
+            "[]",
+            r#"{"auths":[]}"#,
+            r#"{"auths":{"a.io":"x"}}"#,
+            r#"{"auths":{"a.io":["x"]}}"#,
+            r#"{"auths":{"a.io":{"auth":7}}}"#,
+            r#"{"auths":{"a.io":{"username":{}}}}"#,
         ] {
-            let a: ConfigFile = serde_json::from_str(text).unwrap();
-            let b: ConfigFile = miniserde::json::from_str(text).unwrap();
-            assert_eq!((&a.creds_store, &a.cred_helpers), (&b.creds_store, &b.cred_helpers), "{text}");
-            let flat = |file: ConfigFile| {
-                file.auths.map(|auths| {
-                    auths
-                        .into_iter()
-                        .map(|(key, e)| (key, e.auth, e.username, e.password, e.identity_token))
-                        .collect::<Vec<_>>()
-                })
-            };
-            assert_eq!(flat(a), flat(b), "{text}");
+            let error = parse(text.as_bytes(), Format::Json).unwrap_err();
+            assert_eq!(error.to_string(), "is JSON, but not a docker config", "{text}");
         }
     }
 }

@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde::Deserialize;
+use serde_json::Value;
 
 use super::realm::Realm;
 use super::session::Scope;
@@ -269,7 +269,7 @@ fn ask(service: &Service<'_>) -> Result<TokenResponse, TokenError> {
         }
         None => service.get(&realm.with_query(&parameters), None)?,
     };
-    serde_json::from_slice(&response).map_err(|_| TokenError::NotJson)
+    TokenResponse::read(&response).ok_or(TokenError::NotJson)
 }
 
 impl Service<'_> {
@@ -300,13 +300,29 @@ fn only_ok(method: &'static str, status: u16, body: Vec<u8>) -> Result<Vec<u8>, 
     Err(TokenError::Status { method, status, code: error_body::error_code(&body) })
 }
 
-/// Wire type. `issued_at` and `refresh_token` are not used.
-#[derive(Deserialize)]
-#[cfg_attr(test, derive(miniserde::Deserialize))]
+/// A token. `issued_at` and `refresh_token` are not used.
 struct TokenResponse {
     token: Option<String>,
     access_token: Option<String>,
     expires_in: Option<i64>,
+}
+
+impl TokenResponse {
+    /// `None`: it is no JSON of the protocol's shape.
+    fn read(response: &[u8]) -> Option<Self> {
+        let response: Value = serde_json::from_slice(response).ok()?;
+        let object = response.as_object()?;
+        let member = |key: &str| object.get(key).filter(|value| !value.is_null());
+        let text = |key: &str| match member(key) {
+            Some(value) => value.as_str().map(|text| Some(text.to_owned())),
+            None => Some(None),
+        };
+        let expires_in = match member("expires_in") {
+            Some(seconds) => Some(seconds.as_i64()?),
+            None => None,
+        };
+        Some(Self { token: text("token")?, access_token: text("access_token")?, expires_in })
+    }
 }
 
 /// Why there is no token.
@@ -479,16 +495,24 @@ mod tests {
     }
 
     #[test]
-    fn miniserde_reads_the_same() {
-        for text in [
-            r#"{"token":"a","access_token":"b","expires_in":300,"issued_at":"2026-01-01T00:00:00Z"}"#,
-            r#"{"access_token":"b"}"#,
-            r#"{"token":null,"expires_in":-1}"#,
-            r#"{"token":"","access_token":"b"}"#,
+    fn a_token_is_read_from_the_protocols_shape_alone() {
+        let read = |text: &str| {
+            let response = TokenResponse::read(text.as_bytes())?;
+            Some((response.token, response.access_token, response.expires_in))
+        };
+        let text = |text: &str| Some(text.to_owned());
+        for (response, expected) in [
+            (r#"{"token":"a","access_token":"b","expires_in":300,"issued_at":1}"#, (text("a"), text("b"), Some(300))),
+            (r#"{"access_token":"b"}"#, (None, text("b"), None)),
+            (r#"{"token":null,"expires_in":-1}"#, (None, None, Some(-1))),
+            ("{}", (None, None, None)),
         ] {
-            let a: TokenResponse = serde_json::from_str(text).unwrap();
-            let b: TokenResponse = miniserde::json::from_str(text).unwrap();
-            assert_eq!((a.token, a.access_token, a.expires_in), (b.token, b.access_token, b.expires_in), "{text}");
+            assert_eq!(read(response), Some(expected), "{response}");
+        }
+        for response in
+            ["", "[]", r#"["a"]"#, r#"{"token":1}"#, r#"{"token":"a","expires_in":1.5}"#, r#"{"token":"a"}x"#]
+        {
+            assert_eq!(read(response), None, "{response}");
         }
     }
 }
