@@ -135,12 +135,12 @@ impl State {
             reset: self.epoch,
             confirmed: self.confirmed.map(|time| time.to_string()),
             admitted: Some(self.admitted),
-            files: ordered::map(self.files.iter().map(|(role, file)| (role.clone(), WireFile::of(*file)))),
+            files: ordered::map(self.files.iter().map(|(role, file)| (role.clone(), WireEntry::of_file(*file)))),
             seen: Map::new(),
             seen_under: Map::new(),
         };
         for (role, key, header) in self.minimum_versions.entries() {
-            let (role, header) = (role.to_owned(), WireSeen::of(header));
+            let (role, header) = (role.to_owned(), WireEntry::of_header(header));
             match key {
                 None => drop(wire.seen.insert(role, header)),
                 Some(key) => drop(wire.seen_under.get_or_default(role).insert(key.hex(), header)),
@@ -170,9 +170,11 @@ impl State {
         };
         let mut files = Map::new();
         for (role, file) in wire.files {
-            let sha256 = Sha256::from_hex(&file.sha256).ok_or(StateError::Field { field: "sha256" })?;
-            let version = file.version.or_else(|| wire.seen.get(&role).map(|seen| seen.version)).unwrap_or(0);
-            files.insert(role, StoredFile { sha256, length: file.length, version, kept: file.kept.unwrap_or(true) });
+            let sha256 =
+                file.sha256.as_deref().and_then(Sha256::from_hex).ok_or(StateError::Field { field: "sha256" })?;
+            let length = file.length.ok_or(StateError::Field { field: "length" })?;
+            let version = file.version.or_else(|| wire.seen.get(&role)?.version).unwrap_or(0);
+            files.insert(role, StoredFile { sha256, length, version, kept: file.kept.unwrap_or(true) });
         }
         let mut versions = Vec::new();
         for (role, entry) in wire.seen {
@@ -210,47 +212,49 @@ struct Wire {
     reset: u64,
     confirmed: Option<String>,
     admitted: Option<bool>,
-    files: Map<String, WireFile>,
+    files: Map<String, WireEntry>,
     /// The minimum versions that bind whatever the keys, by role.
-    seen: Map<String, WireSeen>,
+    seen: Map<String, WireEntry>,
     /// The minimum versions that bind a role while it has a key, by role and the key's canonical ID.
     #[serde(default, rename = "seenUnder")]
-    seen_under: Map<String, Map<String, WireSeen>>,
+    seen_under: Map<String, Map<String, WireEntry>>,
 }
 
-#[derive(Deserialize, Serialize)]
-struct WireFile {
-    sha256: String,
-    length: usize,
+/// A file, or a minimum version. One type for both, because each type that serde reads is kilobytes of the executable.
+#[derive(Default, Deserialize, Serialize)]
+struct WireEntry {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sha256: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    length: Option<usize>,
     version: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     kept: Option<bool>,
-}
-
-impl WireFile {
-    fn of(file: StoredFile) -> Self {
-        let kept = if file.kept { None } else { Some(false) };
-        Self { sha256: file.sha256.hex(), length: file.length, version: Some(file.version), kept }
-    }
-}
-
-#[derive(Deserialize, Serialize)]
-struct WireSeen {
-    version: u64,
-    expires: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires: Option<String>,
     /// The hash of the signed content in canonical form: one version has one content.
-    content: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content: Option<String>,
 }
 
-impl WireSeen {
-    fn of(header: &Header) -> Self {
-        Self { version: header.version, expires: header.expires.to_string(), content: header.content.hex() }
+impl WireEntry {
+    fn of_file(file: StoredFile) -> Self {
+        let kept = if file.kept { None } else { Some(false) };
+        let (sha256, length, version) = (Some(file.sha256.hex()), Some(file.length), Some(file.version));
+        Self { sha256, length, version, kept, ..Self::default() }
+    }
+
+    fn of_header(header: &Header) -> Self {
+        let (expires, content) = (Some(header.expires.to_string()), Some(header.content.hex()));
+        Self { version: Some(header.version), expires, content, ..Self::default() }
     }
 
     fn header(&self) -> Result<Header, StateError> {
-        let content = Sha256::from_hex(&self.content).ok_or(StateError::Field { field: "content" })?;
-        let expires = stored_time(&self.expires).ok_or(StateError::Field { field: "expires" })?;
-        Ok(Header { version: self.version, expires, content })
+        let version = self.version.ok_or(StateError::Field { field: "version" })?;
+        let content = self.content.as_deref().and_then(Sha256::from_hex);
+        let content = content.ok_or(StateError::Field { field: "content" })?;
+        let expires = self.expires.as_deref().and_then(stored_time).ok_or(StateError::Field { field: "expires" })?;
+        Ok(Header { version, expires, content })
     }
 }
 
