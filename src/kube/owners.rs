@@ -39,7 +39,7 @@ pub struct OwnerName<'a> {
     pub uid: &'a str,
 }
 
-impl<T> Owners<T> {
+impl<T: Send + Sync + 'static> Owners<T> {
     /// The owners behind an API server; `heap_size` is that of a cached value.
     pub fn new(api: Arc<Api>, heap_size: fn(&T) -> u64) -> Self {
         Self { api, cache: Cache::new(KEEP, KEEP_FAILURE, heap_size) }

@@ -57,7 +57,7 @@ pub(crate) struct Pulled<T> {
     pub(crate) problem: Option<String>,
 }
 
-impl<T> PullSecrets<T> {
+impl<T: Send + Sync + 'static> PullSecrets<T> {
     /// The pull secrets behind an API server; `heap_size` is that of a cached value. Sends no request yet.
     pub(crate) fn new(
         api: Arc<Api>,
