@@ -53,8 +53,14 @@ fn whoever_has_signed_is_named_with_a_policy() {
     plant.site.config["trust"]["refreshAfter"] = json!("0s");
     let report = plant.under_text(snippet, DENIED);
     assert!(report["reason"].as_str().unwrap().contains("https://git.plant.example/x of "), "{report:#}");
-    // An unsigned image has nobody.
+    // An unsigned image has nobody, and a log that the root lacks is named.
     plant.json(&["--trusted-root", &root, &plant.tagged("unsigned")], DENIED);
+    let mut stale = instance.trusted_root();
+    stale["tlogs"].as_array_mut().unwrap().remove(0);
+    let stale = plant.site.file("old/plant.json", &stale.to_string()).display().to_string();
+    let report = plant.json(&["--trusted-root", &stale, &plant.tagged("v1")], DENIED);
+    let why = report["signatures"][0]["passedOver"].as_str().unwrap();
+    assert!(why.contains(&format!("knows no log {}", instance.log.hint())), "{report:#}");
 }
 
 #[test]
