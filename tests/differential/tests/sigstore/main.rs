@@ -61,6 +61,7 @@ const STRICTER: &[(&str, &str)] = &[
     ("has no inclusion proof", "row 70: sigstore-verify takes the log's promise alone in old bundles"),
     ("\"mediaType\" is not there", "row 66"),
     ("the inclusion proof does not lead to the root", "the number in the proof is another than in the whole log"),
+    ("the inclusion proof is about another place", "the same, of Rekor 2"),
     ("the inclusion proof has a hash that is not", "the same"),
     (
         "the inclusion proof is not about the tree of its checkpoint",
