@@ -29,7 +29,7 @@ fn one_node_is_one_replica_that_no_reboot_can_lock_out() {
     assert!(spec.get("topologySpreadConstraints").is_none());
     let cache = array(&spec["volumes"]).iter().find(|volume| volume["name"] == "cache").unwrap();
     assert_eq!(*cache, json!({ "name": "cache", "persistentVolumeClaim": { "claimName": "portreeve-cache" } }));
-    assert_eq!(array(&spec["volumes"]).len(), 6, "the other volumes are still there");
+    assert_eq!(array(&spec["volumes"]).len(), 7, "the other volumes are still there");
     let [volume, claim] =
         ["PersistentVolume", "PersistentVolumeClaim"].map(|kind| find(&made, kind, "portreeve-cache"));
     assert_eq!(volume["spec"]["claimRef"], json!({ "name": "portreeve-cache", "namespace": "portreeve" }));
@@ -162,7 +162,7 @@ patches:
     let keys = array(&container["volumeMounts"]).iter().find(|mount| mount["name"] == "line-1-alice-key").unwrap();
     let directory = configuration(&made)["secrets"].as_str().unwrap().to_owned();
     assert_eq!(keys["mountPath"], format!("{directory}/line-1/alice-key"));
-    assert_eq!(array(&template["spec"]["volumes"]).len(), 7);
+    assert_eq!(array(&template["spec"]["volumes"]).len(), 8);
 
     let policies = find(&made, "ConfigMap", "portreeve-policies");
     assert_eq!(policies["metadata"]["labels"]["app.kubernetes.io/component"], "policy");

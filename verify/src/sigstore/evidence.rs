@@ -3,12 +3,15 @@
 use super::entry::{self, Signed};
 use super::fulcio::{self, Names};
 use super::key::SigstoreKey;
-use super::material::{Material, Source};
+use super::material::Material;
 use super::sct;
 use super::trusted_root::TrustedRoot;
 use crate::crypto::certificate_ref::CertificateRef;
 use crate::not_counted::NotCounted;
 use crate::timestamp::{Authority, GenTime, Token};
+
+pub(super) const NO_CERTIFICATE: NotCounted =
+    NotCounted::Unproven("it was made with a key, and the policy names identities");
 
 /// A signature and what it is over.
 #[derive(Clone, Copy)]
@@ -17,31 +20,29 @@ pub(super) struct Claimed<'a> {
     /// The payload, if the message is that of a DSSE envelope.
     pub(super) payload: Option<&'a [u8]>,
     pub(super) signature: &'a [u8],
+    pub(super) is_bundle: bool,
 }
 
 /// Does a log of the trusted root have this key's signature? The signature itself is verified already.
 pub(super) fn of_key(
-    source: &Source,
+    material: &Material,
     claimed: Claimed<'_>,
     key: &SigstoreKey,
     root: &TrustedRoot,
 ) -> Result<(), NotCounted> {
-    let material = source.read()?;
     let verifier = key.spki();
-    times(&material, source, claimed, &verifier, false, root).map(drop)
+    times(material, claimed, &verifier, false, root).map(drop)
 }
 
 /// Whom the certificate names that has made this signature. A log must have the signature, the certificate must chain to the
 /// trusted root when it was signed, and, if `sct_required`, a certificate log must have promised to have it.
 pub(super) fn of_certificate(
-    source: &Source,
+    material: &Material,
     claimed: Claimed<'_>,
     root: &TrustedRoot,
     sct_required: bool,
 ) -> Result<Names, NotCounted> {
-    let material = source.read()?;
-    let der = material.certificate.as_deref();
-    let der = der.ok_or(NotCounted::Unproven("it was made with a key, and the policy names identities"))?;
+    let der = material.certificate.as_deref().ok_or(NO_CERTIFICATE)?;
     let certificate = CertificateRef::read(der).ok_or(NotCounted::Unproven("its certificate is damaged"))?;
     let key = certificate.public_key().and_then(SigstoreKey::from_public);
     let key = key.ok_or(NotCounted::Unproven("its certificate has a key that is not supported"))?;
@@ -49,7 +50,7 @@ pub(super) fn of_certificate(
     if !key.verifies(claimed.message, claimed.signature) {
         return Err(NotCounted::Unproven("the key of its certificate has not made it"));
     }
-    let times = times(&material, source, claimed, der, true, root)?;
+    let times = times(material, claimed, der, true, root)?;
     let issuer = fulcio::issuer_key(&certificate, root, &times)?;
     if sct_required {
         sct::verify(&certificate, issuer, root)?;
@@ -61,25 +62,23 @@ pub(super) fn of_certificate(
 /// must be right.
 fn times(
     material: &Material,
-    source: &Source,
     claimed: Claimed<'_>,
     verifier: &[u8],
     is_certificate: bool,
     root: &TrustedRoot,
 ) -> Result<Vec<i64>, NotCounted> {
-    let Claimed { message, payload, signature } = claimed;
+    let Claimed { message, payload, signature, is_bundle } = claimed;
     let signed = Signed { message, payload, signature, verifier, is_certificate };
     let stamps = material.timestamps.iter();
     let mut times: Vec<_> = stamps.filter_map(|stamp| stamped(stamp, signature, root)).collect();
-    // cosign 2's old format has the log's promise alone.
-    let needs_proof = matches!(source, Source::Bundle(_));
     let stamped = times.len();
     let mut is_logged = false;
     let mut unknown = None;
     for entry in &material.entries {
         let mut verdict = None;
         for log in root.logs.iter().filter(|log| log.id == entry.log_id) {
-            let found = entry::verify(entry, log, signed, times.get(..stamped).unwrap_or_default(), needs_proof);
+            // cosign 2's old format has the log's promise alone, and a bundle must have the proof as well.
+            let found = entry::verify(entry, log, signed, times.get(..stamped).unwrap_or_default(), is_bundle);
             if verdict.is_none_or(|verdict: Result<_, _>| verdict.is_err()) {
                 verdict = Some(found);
             }

@@ -99,25 +99,45 @@ enum Unmet<'a> {
     Repository { required: &'a str },
 }
 
+/// The most people that are told apart. An image has fewer signatures.
+const MAX_PEOPLE: usize = 128;
+
 /// Whom certificates name, and the signer of the policy that each of them counts for. The patterns of two signers may match one
 /// certificate, and it must not count for both (SCHEMES.md, row 48).
-#[derive(Default)]
-struct People(Vec<(Arc<Names>, Option<usize>)>);
+struct People {
+    /// For each signer, one bit for each of the people that its identity matches.
+    matched: Vec<u128>,
+    /// For each of the people, the signer that it counts for.
+    counts_for: Vec<Option<usize>>,
+}
 
 impl People {
-    /// Finds a person for one more signer. Those that have one keep one, and may get another. `asked` are the people that were
+    fn new(names: &[Arc<Names>], signers: &[Signer]) -> Self {
+        let bits = |identity: &Identity| {
+            let mut bits = 0;
+            for (place, names) in names.iter().take(MAX_PEOPLE).enumerate() {
+                bits |= u128::from(identity.matches(&names.issuer, &names.subject)) << place;
+            }
+            bits
+        };
+        let matched = signers.iter().map(|signer| signer.by.identity().map_or(0, bits)).collect();
+        Self { matched, counts_for: vec![None; names.len()] }
+    }
+
+    /// Finds a person for one more signer. Signers that have one keep one, and may get another. `asked` are the people that were
     /// looked at for this signer.
-    fn assign(&mut self, signers: &[Signer], index: usize, asked: &mut Vec<usize>) -> bool {
-        let Some(identity) = signers.get(index).and_then(|signer| signer.by.identity()) else { return false };
-        for place in 0..self.0.len() {
-            let Some(&(ref names, counts_for)) = self.0.get(place) else { continue };
-            if asked.contains(&place) || !identity.matches(&names.issuer, &names.subject) {
+    fn assign(&mut self, signer: usize, asked: &mut u128) -> bool {
+        let matched = self.matched.get(signer).copied().unwrap_or(0);
+        for place in 0..self.counts_for.len().min(MAX_PEOPLE) {
+            let bit = 1 << place;
+            if matched & !*asked & bit == 0 {
                 continue;
             }
-            asked.push(place);
-            if counts_for.is_none_or(|other| self.assign(signers, other, asked)) {
-                if let Some((_, counts_for)) = self.0.get_mut(place) {
-                    *counts_for = Some(index);
+            *asked |= bit;
+            let other = self.counts_for.get(place).copied().flatten();
+            if other.is_none_or(|other| self.assign(other, asked)) {
+                if let Some(counts_for) = self.counts_for.get_mut(place) {
+                    *counts_for = Some(signer);
                 }
                 return true;
             }
@@ -132,12 +152,12 @@ impl Requirement<'_> {
         let mut signers = Vec::new();
         let mut missing = Vec::new();
         let has_several = self.signers.iter().filter(|signer| signer.by.identity().is_some()).count() > 1;
-        let mut people = if has_several { self.people(image, signatures) } else { People::default() };
+        let mut people = has_several.then(|| self.people(image, signatures));
         for (index, signer) in self.signers.iter().enumerate() {
             let is_first = self.signers.iter().take(index).all(|earlier| earlier.by.id() != signer.by.id());
             let has_signed = is_first
-                && match signer.by {
-                    SignedBy::Identity(_) if has_several => people.assign(self.signers, index, &mut Vec::new()),
+                && match (&signer.by, &mut people) {
+                    (SignedBy::Identity(_), Some(people)) => people.assign(index, &mut 0),
                     _ => signatures.iter().any(|signature| self.is_signed_by(image, signature, signer)),
                 };
             if has_signed {
@@ -210,18 +230,18 @@ impl Requirement<'_> {
 
     /// Whom the certificates of the signatures that count name, each once.
     fn people(&self, image: SignedImage<'_>, signatures: &[&Signature]) -> People {
-        let mut people = People::default();
+        let mut people: Vec<Arc<Names>> = Vec::new();
         let proof = Proof::Certificate { sct_required: self.sct_required };
         for signature in signatures {
             let counts = signature.is_about(image).is_ok() && self.unmet(image, signature).is_none();
             let names = counts.then(|| signature.proven(proof, self.trusted_root, image, self.effort));
             if let Some(Ok(Some(names))) = names
-                && people.0.iter().all(|(known, _)| *known != names)
+                && !people.contains(&names)
             {
-                people.0.push((names, None));
+                people.push(names);
             }
         }
-        people
+        People::new(&people, self.signers)
     }
 
     /// Has this signer made a signature that counts?

@@ -8,10 +8,10 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::bundle::{self, Signed};
 use super::claim::Claim;
-use super::evidence::{self, Claimed};
+use super::evidence::{self, Claimed, NO_CERTIFICATE};
 use super::fulcio::Names;
 use super::key::SigstoreKey;
-use super::material::Source;
+use super::material::{Material, Source};
 use super::payload;
 use super::requirement::SignedImage;
 use super::trusted_root::TrustedRoot;
@@ -33,8 +33,12 @@ const TIMESTAMP: &str = "dev.sigstore.cosign/rfc3161timestamp";
 
 /// The most verdicts under a trusted root that a signature remembers.
 const MAX_PROVEN: usize = 8;
-/// What the verification of a certificate with its chain, its promises and its log entries takes, in units of [`Effort`].
-const PROOF: usize = 200;
+/// What a proof takes, in units of [`Effort`]: reading it, and verifying a certificate with its chain and its promise. Keys on P-384
+/// are the slowest.
+const PROOF: usize = 50;
+/// What each entry of a log takes besides, and each time stamp. Anybody can have the public instance make as many as are read.
+const ENTRY: usize = 20;
+const TIME_STAMP: usize = 100;
 /// The most keys that a signature verifies under and that it remembers. There is hardly more than one.
 const MAX_MADE_BY: usize = 16;
 /// The most keys that a signature does not verify under and that it remembers: more than a policy has.
@@ -220,6 +224,11 @@ impl Signature {
         self.is_keyless
     }
 
+    /// Has it a certificate, whatever it is worth?
+    fn has_certificate(&self) -> bool {
+        self.is_keyless || matches!(self.source, Source::Layer { certificate: Some(_), .. })
+    }
+
     /// Whom its certificate names, or nobody, if a key's signature is in a log, as this trusted root says. The image is one that
     /// it is about.
     pub(super) fn proven(
@@ -241,21 +250,30 @@ impl Signature {
         if let Some(known) = lock().iter().find(is_this) {
             return known.outcome.clone();
         }
+        if key.is_none() && !self.has_certificate() {
+            return Err(NO_CERTIFICATE);
+        }
         if !effort.take(PROOF) {
             return Err(NotCounted::NotVerified);
         }
         let message = self.message(image)?;
+        let material = self.source.read();
+        let units = |material: &Material| material.entries.len() * ENTRY + material.timestamps.len() * TIME_STAMP;
+        if !effort.take(material.as_ref().map_or(0, units)) {
+            return Err(NotCounted::NotVerified);
+        }
         let payload = match (&self.format, &self.signed) {
             (SignatureFormat::Bundle, Signed::Bytes(bytes)) => bytes.splitn(5, |byte| *byte == b' ').last(),
             _ => None,
         };
-        let claimed = Claimed { message, payload, signature: &self.signature };
-        let outcome = match proof {
-            Proof::Key(key) => evidence::of_key(&self.source, claimed, key, root).map(|()| None),
+        let is_bundle = self.format == SignatureFormat::Bundle;
+        let claimed = Claimed { message, payload, signature: &self.signature, is_bundle };
+        let outcome = material.and_then(|material| match proof {
+            Proof::Key(key) => evidence::of_key(&material, claimed, key, root).map(|()| None),
             Proof::Certificate { sct_required } => {
-                evidence::of_certificate(&self.source, claimed, root, sct_required).map(|names| Some(Arc::new(names)))
+                evidence::of_certificate(&material, claimed, root, sct_required).map(|names| Some(Arc::new(names)))
             }
-        };
+        });
         let mut proven = lock();
         if proven.len() == MAX_PROVEN {
             proven.remove(0);
