@@ -343,3 +343,54 @@ fn a_warm_admission_repeats_no_cryptography() {
     }
     assert_eq!(signature.heap_size(), size);
 }
+
+/// Anybody can have the public instance make as many entries and time stamps as are read.
+#[test]
+fn a_proof_takes_effort_for_all_that_is_in_it() {
+    let (plant, image) = (Plant::new(), plc());
+    let root = read_root(&plant.trusted_root());
+    let signers = [ci()];
+    let cost = |signing: &Signing, effort: usize| {
+        let left = std::sync::atomic::AtomicUsize::new(effort);
+        let effort = crate::Effort::new(&left, &|| false);
+        let signature = signing.read().unwrap();
+        let requirement = Requirement { trusted_root: Some(&root), effort, ..by(&signers) };
+        let verdict =
+            requirement.verify(about(&image), &[&signature]).map_err(|rejection| rejection.reasons.is_incomplete);
+        (verdict.map(drop), left.into_inner())
+    };
+    let mut signing = Signing::keyless(&plant, &image, &plant.leaf(), SIGNED);
+    assert_eq!(cost(&signing, 1000), (Ok(()), 930));
+    assert_eq!(cost(&signing, 49), (Err(true), 49));
+    let stamps: Vec<Value> = (0..32).map(|index| json!({"signedTimestamp": base64(&[0x30, index])})).collect();
+    signing.bundle["verificationMaterial"]["timestampVerificationData"] = json!({"rfc3161Timestamps": stamps});
+    assert_eq!(cost(&signing, 4000), (Ok(()), 4000 - 50 - 20 - 3200));
+    let (verdict, left) = cost(&signing, 3000);
+    assert!(verdict == Err(true) && left < 3000, "nobody can say, and reading it has cost something");
+    // A key's signature has no certificate to be looked at.
+    assert_eq!(cost(&Signing::logged(&plant, &image, SIGNED), 1000), (Err(false), 1000));
+}
+
+#[test]
+fn scheme_row_048_each_certificate_counts_for_one_signer() {
+    let (plant, image) = (Plant::new(), plc());
+    let root = read_root(&plant.trusted_root());
+    let by_subject = |subject: &str| {
+        let leaf = plant.with_sct(&plant.ct_log, SIGNED, &names(uri(subject), None, Some(ISSUER)));
+        Signing::keyless(&plant, &image, &leaf, SIGNED).read().unwrap()
+    };
+    let [one, two, three] = ["https://a.example/1", "https://a.example/2", "https://b.example/3"].map(by_subject);
+    let named = |name: &str, subject: &str| Signer { name: name.to_owned(), ..identity(ISSUER, subject) };
+    // The wide ones come first, and leave to the narrow ones what only these can have.
+    let signers = [named("any", "https://*"), named("a", "https://a.example/*"), named("one", "https://a.example/1")];
+    let signed = |signatures: &[&Signature]| {
+        let requirement = Requirement { trusted_root: Some(&root), threshold: Some(1), ..by(&signers) };
+        requirement.verify(about(&image), signatures).unwrap().signers
+    };
+    assert_eq!(signed(&[&one]), ["any"]);
+    assert_eq!(signed(&[&one, &one]), ["any"], "the same certificate twice");
+    assert_eq!(signed(&[&one, &two]), ["any", "a"]);
+    assert_eq!(signed(&[&two, &three]), ["any", "a"]);
+    assert_eq!(signed(&[&one, &three]), ["any", "a"]);
+    assert_eq!(signed(&[&one, &two, &three]), ["any", "a", "one"]);
+}
