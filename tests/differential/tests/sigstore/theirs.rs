@@ -1,9 +1,11 @@
 //! The verifier of the Sigstore project in Rust, sigstore-verify, with ring.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 
 use ring::digest::{self, Context, SHA256, SHA384, SHA512};
 use ring::signature::{self as ring_signature, UnparsedPublicKey, VerificationAlgorithm};
+use serde_json::Value;
 use sigstore_crypto::{CryptoProvider, Error, HashContext, Result as CryptoResult, SigningScheme};
 use sigstore_trust_root::TrustedRoot;
 use sigstore_types::{Bundle, DerPublicKey, HashAlgorithm};
@@ -13,6 +15,7 @@ use super::{By, Case};
 
 /// Does it accept the bundle?
 pub fn theirs(case: &Case, bundle: &str, root: &str) -> Result<(), String> {
+    let is_reordered = root != case.root && authorities(root).is_subset(&authorities(&case.root));
     let _ = sigstore_crypto::install_default_provider(&Ring);
     ARTIFACT.set(case.artifact.clone());
     let root = TrustedRoot::from_json(root).map_err(|error| format!("trusted root: {error}"))?;
@@ -31,9 +34,18 @@ pub fn theirs(case: &Case, bundle: &str, root: &str) -> Result<(), String> {
     // Such a bundle has another time.
     let has_promise = bundle.verification_material.tlog_entries.iter().any(|entry| entry.inclusion_promise.is_some());
     result.map(drop).map_err(|error| match error {
+        VerifyError::Timestamp(_) if is_reordered => format!("a time stamp by a part of the chain: {error}"),
         VerifyError::Timestamp(_) if has_promise => format!("a time stamp beside a promise: {error}"),
         error => error.to_string(),
     })
+}
+
+/// The certificates of the time stamp authorities of a trusted root, whatever their order is.
+fn authorities(root: &str) -> BTreeSet<String> {
+    let root: Value = serde_json::from_str(root).unwrap_or_default();
+    let chains = root["timestampAuthorities"].as_array().into_iter().flatten();
+    let certificates = chains.flat_map(|chain| chain["certChain"]["certificates"].as_array().into_iter().flatten());
+    certificates.filter_map(|certificate| certificate["rawBytes"].as_str().map(str::to_owned)).collect()
 }
 
 thread_local! {
