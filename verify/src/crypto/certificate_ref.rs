@@ -13,6 +13,11 @@ use super::public_key::{PublicKey, SubjectPublicKeyInfo};
 /// Most bytes of a serial number: the 20 of RFC 5280 §4.1.2.2, and one for a sign that some do not count.
 pub(crate) const MAX_SERIAL_NUMBER: usize = 21;
 
+/// Most bytes of a certificate. Those in use have a few thousand.
+const MAX_CERTIFICATE: usize = 64 << 10;
+/// Most extensions of a certificate. Those in use have about ten, and each is compared with all others.
+const MAX_EXTENSIONS: usize = 64;
+
 /// The fields of a certificate (RFC 5280 §4.1). Fields that are not here are checked for their types alone.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CertificateRef<'a> {
@@ -36,8 +41,11 @@ pub(crate) struct CertificateRef<'a> {
 }
 
 impl<'a> CertificateRef<'a> {
-    /// From DER. `None` if it cannot be read.
+    /// From DER. `None` if it cannot be read, is too large, or has too many extensions or attributes of names.
     pub(crate) fn read(der: &'a [u8]) -> Option<Self> {
+        if der.len() > MAX_CERTIFICATE {
+            return None;
+        }
         Reader::all(der, |all| {
             all.within(tag::SEQUENCE, |certificate| {
                 let signed = certificate.any().filter(|signed| signed.tag == tag::SEQUENCE)?;
@@ -72,10 +80,12 @@ impl<'a> CertificateRef<'a> {
             extensions = signed.within(tag::explicit(3), |outer| {
                 outer.within(tag::SEQUENCE, |list| {
                     let all = *list;
+                    let mut count = 0;
                     while !list.is_empty() {
                         Extension::read(list)?;
+                        count += 1;
                     }
-                    Some(all)
+                    (count <= MAX_EXTENSIONS).then_some(all)
                 })
             })?;
         }

@@ -10,6 +10,9 @@ pub(crate) const BASIC_CONSTRAINTS: &[u8] = &[0x55, 29, 19]; // 2.5.29.19
 pub(crate) const NAME_CONSTRAINTS: &[u8] = &[0x55, 29, 30]; // 2.5.29.30
 pub(crate) const EXTENDED_KEY_USAGE: &[u8] = &[0x55, 29, 37]; // 2.5.29.37
 
+/// Most names in one extension.
+const MAX_NAMES: usize = 1024;
+
 /// What the elements of an extended key usage are (RFC 5280 §4.2.1.12).
 pub(crate) mod purpose {
     pub(crate) const CODE_SIGNING: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 3]; // 1.3.6.1.5.5.7.3.3
@@ -106,6 +109,9 @@ impl<'a> GeneralName<'a> {
         Reader::all(der, |all| {
             all.within(tag::SEQUENCE, |list| {
                 while !list.is_empty() {
+                    if names.len() == MAX_NAMES {
+                        return None;
+                    }
                     names.push(Self::read(list)?);
                 }
                 Some(())

@@ -2,6 +2,9 @@
 
 use super::der::{Element, Reader, tag};
 
+/// Most attributes of a name. Those in use have about ten, and each is compared with all others.
+const MAX_ATTRIBUTES: usize = 64;
+
 /// 2.5.4.3
 pub(crate) const COMMON_NAME: &[u8] = &[0x55, 4, 3];
 
@@ -26,8 +29,9 @@ pub(crate) struct NameAttribute<'a> {
 impl<'a> Name<'a> {
     pub(crate) fn read(reader: &mut Reader<'a>) -> Option<Self> {
         let element = reader.any().filter(|element| element.tag == tag::SEQUENCE)?;
-        Reader::all(element.content, |name| visit(name, &mut |_| {}))?;
-        Some(Self { der: element.whole })
+        let mut count = 0;
+        Reader::all(element.content, |name| visit(name, &mut |_| count += 1))?;
+        (count <= MAX_ATTRIBUTES).then_some(Self { der: element.whole })
     }
 
     /// All attributes, in order.

@@ -2,6 +2,7 @@
 
 use super::MAX_ENVELOPE;
 use super::cbor::{Entry, Label, Reader, head, major};
+use super::chain::MAX_CHAIN;
 use super::envelope::Contents;
 use super::headers::{
     AUTHENTIC_SIGNING_TIME, EXPIRY, PLUGIN, PLUGIN_VERSION, Protected, SIGNING_SCHEME, SIGNING_TIME, TIMESTAMP,
@@ -77,6 +78,10 @@ fn get<'a>(map: &[Entry<'a>], label: Label<'_>) -> Option<Reader<'a>> {
 fn read_chain(mut value: Reader<'_>) -> Option<Vec<Vec<u8>>> {
     let mut chain = Vec::new();
     for _ in 0..value.array()? {
+        // One too many says that there are too many.
+        if chain.len() > MAX_CHAIN {
+            break;
+        }
         chain.push(value.bytes()?.to_vec());
     }
     Some(chain)

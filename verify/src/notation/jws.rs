@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
+use super::chain::MAX_CHAIN;
 use super::envelope::Contents;
 use super::headers::{
     AUTHENTIC_SIGNING_TIME, EXPIRY, PLUGIN, PLUGIN_VERSION, Protected, SIGNING_AGENT, SIGNING_SCHEME, SIGNING_TIME,
@@ -52,7 +53,8 @@ pub(super) fn read(bytes: &[u8]) -> Result<Contents, NotCounted> {
     if header.get(SIGNING_AGENT).is_some_and(|agent| agent.string().is_none() && !agent.is_null()) {
         return Err(NotCounted::Shape("its signing agent is no text"));
     }
-    let chain = header.get("x5c").and_then(Value::array).into_iter().flatten();
+    // One too many says that there are too many.
+    let chain = header.get("x5c").and_then(Value::array).into_iter().flatten().take(MAX_CHAIN + 1);
     let chain = chain.map(|der| der.string().and_then(|der| STANDARD.decode(der).ok())).collect::<Option<Vec<_>>>();
     let timestamp = match header.get(TIMESTAMP) {
         Some(token) => {

@@ -181,3 +181,16 @@ fn no_byte_of_a_chain_can_be_changed() {
         }
     }
 }
+
+#[test]
+fn a_chain_that_is_too_long_is_not_read_to_its_end() {
+    let chain: Vec<_> = p256_chain().into_iter().cycle().take(11).collect();
+    assert_refused(jws(&Jws::new(IMAGE, &chain)), "bad-signature", "more than 10 certificates");
+    assert_refused(cose(&Cose::new(IMAGE, &chain)), "bad-signature", "more than 10 certificates");
+    let many = serde_json::json!(vec![""; 5000]);
+    let changed = Jws::new(IMAGE, &chain).edit(|jws| jws.header["x5c"] = many);
+    assert_refused(jws(&changed), "bad-signature", "more than 10 certificates");
+    let many = Cbor::Array(vec![Cbor::Bytes(Vec::new()); 100_000]);
+    let changed = Cose::new(IMAGE, &chain).edit(|cose| cose.set(Cbor::Integer(33), many));
+    assert_refused(cose(&changed), "bad-signature", "more than 10 certificates");
+}
