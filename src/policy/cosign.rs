@@ -39,7 +39,9 @@ const SIGNER_RULE: &str = "a signer's name has at most 128 letters, digits and c
 /// Reads `cosign`. `None` if it cannot be used; the reason is in `problems`.
 pub(super) fn read(cosign: &Node, problems: &mut Problems) -> Option<Rule> {
     problems.mapping(cosign, INSIDE, COSIGN)?;
-    problems.refuse_empty(cosign, &["signers", "annotations"]);
+    problems.refuse_empty(cosign, &["signers", "signerSecrets", "annotations"]);
+    refuse_null(cosign, "threshold", problems);
+    refuse_null(cosign, "sameRepository", problems);
     let entries = signers::entries(cosign, SIGNER, &["name", "publicKey", "issuer", "subject"], problems);
     let signer_secrets = signers::read_secrets(cosign, "an entry of policy.cosign.signerSecrets", problems);
     if cosign.entry("signers").is_none() && cosign.entry("signerSecrets").is_none_or(Node::is_empty) {

@@ -333,6 +333,7 @@ impl Fault {
             Self::EmptyList { field: "metadata" } => {
                 "name the metadata, or remove it: then signatures without any are enough"
             }
+            Self::EmptyList { field: "signerSecrets" } => "name the Secrets that have the keys, or remove it",
             Self::EmptyList { .. } => {
                 "list the alternatives: each is a mapping with \"trust\", \"cosign\" or \"notation\""
             }
@@ -370,6 +371,7 @@ impl Fault {
             Self::Missing { field: "transparencyLog" | "certificateTransparency", .. } => {
                 "write \"required\" or \"ignored\", or remove it"
             }
+            Self::Missing { field: "threshold" | "sameRepository", .. } => "write its value, or remove it",
             Self::Missing { field: "trustStores", .. } => {
                 "name the site's stores with the certificates that are trusted, such as [\"ca:plant\"]"
             }

@@ -85,8 +85,11 @@ fn one_of_several_signers_is_enough_where_the_policy_says_so() {
 #[test]
 fn a_rule_without_a_key_is_refused() {
     const MISSING: &str = "\"signers\" is missing from policy.cosign; name each signer with its publicKey, or with its issuer and subject, or the Secrets";
-    for text in ["{}", "{signerSecrets: []}", "{signerSecrets: null}", "{threshold: 1}", "{annotations: {a: b}}"] {
+    for text in ["{}", "{threshold: 1}", "{annotations: {a: b}}"] {
         refused(text, &[MISSING]);
+    }
+    for text in ["{signerSecrets: []}", "{signerSecrets: null}"] {
+        refused(text, &[MISSING, "\"signerSecrets\" is empty"]);
     }
     for text in ["{signers: []}", "{signers: null}", "{signers: [], signerSecrets: [{name: s}]}"] {
         refused(text, &["\"signers\" is empty; name the signers, or remove it: then only signerSecrets name some"]);
@@ -100,7 +103,10 @@ fn a_rule_without_a_key_is_refused() {
 const BAD_FIELDS: &[(&str, &str)] = &[
     ("threshold: 0", "\"threshold\" cannot be \"0\": it is from 1 to the number of signers, 2"),
     ("threshold: 3", "\"threshold\" cannot be \"3\": it is from 1 to the number of signers, 2"),
-    ("threshold: 3, signerSecrets: []", "the number of signers, 2"),
+    ("signerSecrets: []", "\"signerSecrets\" is empty"),
+    ("signerSecrets: null", "\"signerSecrets\" is empty"),
+    ("threshold: null", "\"threshold\" is missing from policy.cosign"),
+    ("sameRepository: null", "\"sameRepository\" is missing from policy.cosign"),
     ("threshold: 4, signerSecrets: [{name: s}, {name: s}]", "the number of signers, 3"),
     ("threshold: -1", "\"threshold\" cannot be \"-1\""),
     ("threshold: 1.5", "\"threshold\" cannot be \"1.5\""),

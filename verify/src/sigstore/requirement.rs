@@ -233,9 +233,10 @@ impl Requirement<'_> {
         let mut people: Vec<Arc<Names>> = Vec::new();
         let proof = Proof::Certificate { sct_required: self.sct_required };
         for signature in signatures {
-            let counts = signature.is_about(image).is_ok() && self.unmet(image, signature).is_none();
-            let names = counts.then(|| signature.proven(proof, self.trusted_root, image, self.effort));
-            if let Some(Ok(Some(names))) = names
+            if signature.is_about(image).is_ok()
+                && let Ok(Some(names)) = signature.proven(proof, self.trusted_root, image, self.effort)
+                && self.unmet(image, signature).is_none()
+                && !self.is_by_key(image, signature)
                 && !people.contains(&names)
             {
                 people.push(names);
@@ -244,11 +245,20 @@ impl Requirement<'_> {
         People::new(&people, self.signers)
     }
 
-    /// Has this signer made a signature that counts?
+    /// Has this signer made a signature that counts? What anybody may have written is compared with the policy last: it may have
+    /// many annotations.
     fn is_signed_by(&self, image: SignedImage<'_>, signature: &Signature, signer: &Signer) -> bool {
         signature.is_about(image).is_ok()
-            && self.unmet(image, signature).is_none()
             && matches!(self.is_made_by(image, signature, &signer.by), Ok(true))
+            && self.unmet(image, signature).is_none()
+            && (signer.by.key().is_some() || !self.is_by_key(image, signature))
+    }
+
+    /// Is it a signature of a key of the policy? In the old format a certificate of the same key may stand beside it, and one
+    /// signature must not count for two signers (SCHEMES.md, row 48).
+    fn is_by_key(&self, image: SignedImage<'_>, signature: &Signature) -> bool {
+        let mut keys = self.signers.iter().filter(|signer| signer.by.key().is_some());
+        keys.any(|signer| matches!(self.is_made_by(image, signature, &signer.by), Ok(true)))
     }
 
     /// Is the signature by this key or this identity, with all proofs that the policy requires?

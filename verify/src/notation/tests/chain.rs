@@ -1,7 +1,7 @@
 //! Rows 105 to 109: the chain of certificates.
 
 use portreeve_test_support::notation::{
-    BASIC_CONSTRAINTS, EXTENDED_KEY_USAGE, Extension, KEY_USAGE, basic_constraints, extended_key_usage, key_usage,
+    BASIC_CONSTRAINTS, Cbor, EXTENDED_KEY_USAGE, Extension, KEY_USAGE, basic_constraints, extended_key_usage, key_usage,
 };
 
 use super::*;
@@ -191,6 +191,6 @@ fn a_chain_that_is_too_long_is_not_read_to_its_end() {
     let changed = Jws::new(IMAGE, &chain).edit(|jws| jws.header["x5c"] = many);
     assert_refused(jws(&changed), "bad-signature", "more than 10 certificates");
     let many = Cbor::Array(vec![Cbor::Bytes(Vec::new()); 100_000]);
-    let changed = Cose::new(IMAGE, &chain).edit(|cose| cose.set(Cbor::Integer(33), many));
+    let changed = Cose::new(IMAGE, &chain).edit(|cose| cose.unprotected[0].1 = many);
     assert_refused(cose(&changed), "bad-signature", "more than 10 certificates");
 }

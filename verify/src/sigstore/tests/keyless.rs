@@ -5,7 +5,9 @@ use std::sync::Arc;
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyUsagePurpose, OtherNameValue, SanType, date_time_ymd};
 use serde_json::{Value, json};
 
-use super::plant::{ISSUER, Plant, Read as _, SIGNED, SUBJECT, Signing, base64, identity, names, read_root, uri};
+use super::plant::{
+    ISSUER, Plant, Read as _, SIGNED, SUBJECT, Signing, base64, identity, keyless_layer, names, read_root, uri,
+};
 use super::*;
 use crate::sigstore::TrustedRoot;
 use crate::sigstore::key::VERIFICATIONS;
@@ -393,4 +395,25 @@ fn scheme_row_048_each_certificate_counts_for_one_signer() {
     assert_eq!(signed(&[&two, &three]), ["any", "a"]);
     assert_eq!(signed(&[&one, &three]), ["any", "a"]);
     assert_eq!(signed(&[&one, &two, &three]), ["any", "a", "one"]);
+}
+
+#[test]
+fn scheme_row_048_a_key_and_a_certificate_of_it_are_one_signer() {
+    // In the old format a certificate may stand beside the signature of a key.
+    let (plant, image) = (Plant::new(), plc());
+    let root = read_root(&plant.trusted_root());
+    let layer = keyless_layer(&plant, &image, &plant.leaf(), SIGNED);
+    let signature = layers(&[layer]).remove(0).unwrap();
+    let key = self::signer("release", &plant.signer);
+    let signed = |signers: &[Signer], threshold| {
+        let requirement = Requirement { trusted_root: Some(&root), threshold, ..by(signers) };
+        requirement.verify(about(&image), &[&signature]).map(|accepted| accepted.signers)
+    };
+    assert_eq!(signed(&[key.clone()], None).unwrap(), ["release"]);
+    assert_eq!(signed(&[ci()], None).unwrap(), ["ci"]);
+    assert!(signed(&[key.clone(), ci()], None).is_err());
+    assert!(signed(&[ci(), key.clone()], Some(2)).is_err());
+    assert_eq!(signed(&[ci(), key.clone()], Some(1)).unwrap(), ["release"]);
+    let other = Signer { name: "any".to_owned(), ..identity(ISSUER, "https://*") };
+    assert!(signed(&[ci(), other, key], Some(2)).is_err());
 }
