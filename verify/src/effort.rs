@@ -1,6 +1,7 @@
 //! How many signatures may be verified for one request. Whoever may push to a registry chooses the number of signatures, and a
 //! tenant may choose the keys: each signature is verified under each key.
 
+use std::cell::Cell;
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -33,6 +34,32 @@ impl<'a> Effort<'a> {
     }
 }
 
+/// The checks of one proof, each of which takes effort. If one could not be made, no other is made, and nobody can say what the proof
+/// is worth: its outcome must not be looked at.
+pub(crate) struct Checks<'a> {
+    effort: Effort<'a>,
+    is_exhausted: Cell<bool>,
+}
+
+impl<'a> Checks<'a> {
+    pub(crate) fn new(effort: Effort<'a>) -> Self {
+        Self { effort, is_exhausted: Cell::new(false) }
+    }
+
+    /// Takes units before a check. `false`: it must not be made.
+    #[must_use]
+    pub(crate) fn take(&self, units: usize) -> bool {
+        if self.is_exhausted() || !self.effort.take(units) {
+            self.is_exhausted.set(true);
+        }
+        !self.is_exhausted()
+    }
+
+    pub(crate) fn is_exhausted(&self) -> bool {
+        self.is_exhausted.get()
+    }
+}
+
 impl fmt::Debug for Effort<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Effort(…)")
@@ -51,5 +78,14 @@ mod tests {
         left.store(10, Ordering::Relaxed);
         assert!(!Effort::new(&left, &|| true).take(1));
         assert!(Effort::UNLIMITED.take(usize::MAX));
+    }
+
+    #[test]
+    fn after_a_check_that_was_not_made_no_other_is_made() {
+        let left = AtomicUsize::new(10);
+        let checks = Checks::new(Effort::new(&left, &|| false));
+        assert!(checks.take(4) && !checks.is_exhausted());
+        assert!(!checks.take(7) && !checks.take(1) && checks.is_exhausted());
+        assert_eq!(left.into_inner(), 6);
     }
 }

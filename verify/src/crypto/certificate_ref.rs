@@ -115,6 +115,11 @@ impl<'a> CertificateRef<'a> {
         self.key.public_key()
     }
 
+    /// What the check of a signature by its key takes, in units of [`crate::Effort`].
+    pub(crate) fn units(&self) -> usize {
+        self.public_key().map_or(0, |key| key.units())
+    }
+
     /// All extensions, in order.
     pub(crate) fn extensions(&self) -> Vec<Extension<'a>> {
         let mut list = self.extensions;

@@ -12,7 +12,7 @@ use super::certificate_ref::CertificateRef;
 
 /// Most intermediates of a path, as webpki has it.
 const MAX_INTERMEDIATES: usize = 6;
-/// Most signatures of certificates that are checked to find paths. The time of many more would be a sender's to take.
+/// Most signatures of certificates that are checked.
 const MAX_CHECKS: usize = 64;
 /// Most paths that are tried.
 const MAX_PATHS: usize = 4;
@@ -46,27 +46,37 @@ pub(crate) fn valid_until(certificates: &[Certificate], ca: &[u8], now: Timestam
         let path: Vec<_> = intermediates.iter().map(|issuer| CertificateDer::from(issuer.der)).collect();
         leaf.verify_for_usage(ALL_VERIFICATION_ALGS, &anchors, &path, time, usage, None, Some(&fits)).is_ok()
     };
-    if !leads_to_anchor(signer, issuers, &[pin], MAX_INTERMEDIATES, &|_, _| true, &mut is_sound) {
+    let most = Most { intermediates: MAX_INTERMEDIATES, checks: MAX_CHECKS };
+    if !leads_to_anchor(signer, issuers, &[pin], most, &|_, _| true, &mut is_sound) {
         return None;
     }
     certificates.iter().map(Certificate::not_after).chain([pinned.not_after()]).min()
 }
 
+/// How far paths are looked for.
+#[derive(Clone, Copy)]
+pub(crate) struct Most {
+    /// Most intermediates of a path.
+    pub(crate) intermediates: usize,
+    /// Most signatures of certificates that are checked. The time of many more would be a sender's to take.
+    pub(crate) checks: usize,
+}
+
 /// Does a path of certificates, each signed by the next one, lead from `signer` to an anchor, and is it sound? `may_issue` is asked
-/// for each issuer with the number of intermediates below it, and `is_sound` for the intermediates of each path.
+/// before each check of a signature with the number of intermediates below it, and `is_sound` for the intermediates of each path.
 ///
 /// Each certificate that is reached is used once, with the fewest intermediates below it.
 pub(crate) fn leads_to_anchor<'a>(
     signer: CertificateRef<'a>,
     mut others: Vec<CertificateRef<'a>>,
     anchors: &[CertificateRef<'_>],
-    most: usize,
+    most: Most,
     may_issue: &dyn Fn(&CertificateRef<'_>, usize) -> bool,
     is_sound: &mut dyn FnMut(&[CertificateRef<'a>]) -> bool,
 ) -> bool {
     let mut checks = 0;
     let mut has_issued = |issuer: &CertificateRef<'_>, certificate: &CertificateRef<'_>, below: usize| {
-        if certificate.issuer != issuer.subject || !may_issue(issuer, below) || checks == MAX_CHECKS {
+        if certificate.issuer != issuer.subject || checks == most.checks || !may_issue(issuer, below) {
             return false;
         }
         checks += 1;
@@ -74,31 +84,38 @@ pub(crate) fn leads_to_anchor<'a>(
         certificate.is_signed_by(issuer)
     };
     let mut tried = 0;
-    let mut reached = vec![(signer, Vec::new())];
-    let mut at = 0;
-    while let Some((certificate, path)) = reached.get(at).cloned() {
-        if anchors.iter().any(|anchor| has_issued(anchor, &certificate, path.len())) {
-            count(Step::Path);
-            if is_sound(&path) {
-                return true;
-            }
-            tried += 1;
-            if tried == MAX_PATHS {
-                return false;
-            }
-        }
-        if path.len() < most {
-            others.retain(|other| {
-                let is_issuer = has_issued(other, &certificate, path.len());
-                if is_issuer {
-                    reached.push((*other, [path.as_slice(), &[*other]].concat()));
+    let mut reached: Vec<(CertificateRef<'a>, Vec<CertificateRef<'a>>)> = Vec::new();
+    // The certificate whose issuers are looked for, and the first of the others that it was not compared with.
+    let (mut at, mut from) = (0, 0);
+    let mut new = Some((signer, Vec::new()));
+    loop {
+        // The anchors come first: a sender's certificates are not looked at if none is needed.
+        if let Some((certificate, path)) = new.take() {
+            if anchors.iter().any(|anchor| has_issued(anchor, &certificate, path.len())) {
+                count(Step::Path);
+                if is_sound(&path) {
+                    return true;
                 }
-                !is_issuer
-            });
+                tried += 1;
+                if tried == MAX_PATHS {
+                    return false;
+                }
+            }
+            reached.push((certificate, path));
         }
-        at += 1;
+        let Some((certificate, path)) = reached.get(at) else { return false };
+        let mut rest = others.iter().enumerate().skip(from);
+        let below = path.len();
+        let issuer = rest.find(|(_, other)| below < most.intermediates && has_issued(other, certificate, below));
+        match issuer.map(|(place, issuer)| (place, *issuer)) {
+            Some((place, issuer)) => {
+                new = Some((issuer, [path.as_slice(), &[issuer]].concat()));
+                others.remove(place);
+                from = place;
+            }
+            None => (at, from) = (at + 1, 0),
+        }
     }
-    false
 }
 
 /// What takes time.

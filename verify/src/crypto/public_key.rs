@@ -103,6 +103,15 @@ impl PublicKey {
         }
     }
 
+    /// What the check of a signature takes, in units of [`crate::Effort`].
+    pub(crate) fn units(&self) -> usize {
+        match self {
+            Self::P256(_) | Self::Ed25519(_) => 1,
+            Self::Rsa { bits, .. } => 1 + bits / 4096,
+            Self::P384(_) => 10,
+        }
+    }
+
     /// Has this key made the signature over `message`? An algorithm of another kind of key has not.
     pub(crate) fn verifies(&self, algorithm: SignatureAlgorithm, message: &[u8], signature: &[u8]) -> bool {
         use SignatureAlgorithm::{
@@ -110,6 +119,8 @@ impl PublicKey {
             RsaPkcs1Sha384, RsaPkcs1Sha512, RsaPssSha256, RsaPssSha384, RsaPssSha512,
         };
         let check = |algorithm: &'static dyn VerificationAlgorithm, key: &[u8], signature: &[u8]| {
+            #[cfg(test)]
+            CHECKS.with(|count| count.set(count.get() + 1));
             UnparsedPublicKey::new(algorithm, key).verify(message, signature).is_ok()
         };
         match (self, algorithm) {
@@ -149,6 +160,12 @@ impl PublicKey {
         };
         element(tag::SEQUENCE, &[algorithm, &element(tag::BIT_STRING, &[&[0], bytes])])
     }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// The signatures that this thread has checked, for the tests of what a sender can make us do.
+    pub(crate) static CHECKS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
 /// A public key in a certificate or in a file, of any kind (RFC 5280 §4.1.2.7).

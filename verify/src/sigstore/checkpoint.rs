@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::merkle::Hash;
 use super::trusted_root::Log;
+use crate::effort::Checks;
 
 /// The largest checkpoint, in bytes.
 pub(super) const MAX_CHECKPOINT: usize = 16 << 10;
@@ -22,7 +23,7 @@ pub(super) struct Checkpoint {
 
 impl Checkpoint {
     /// Reads a note and verifies that this log has signed it.
-    pub(super) fn verify(note: &str, log: &Log) -> Result<Self, &'static str> {
+    pub(super) fn verify(note: &str, log: &Log, checks: &Checks<'_>) -> Result<Self, &'static str> {
         const SHAPE: &str = "the log's checkpoint is not an origin, a size, a root and signatures";
         if note.len() > MAX_CHECKPOINT {
             return Err("the log's checkpoint is larger than its cap of 16384 bytes");
@@ -45,7 +46,7 @@ impl Checkpoint {
             let (key_id, signature) = signature.split_first_chunk::<4>().ok_or(SHAPE)?;
             // Rekor 1 writes the number of the shard behind its name.
             let is_own = origin.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(" - "));
-            if is_own && *key_id == log.checkpoint_id && log.verifies(signed.as_bytes(), signature) {
+            if is_own && *key_id == log.checkpoint_id && log.verifies(signed.as_bytes(), signature, checks) {
                 return Ok(Self { size, root });
             }
         }

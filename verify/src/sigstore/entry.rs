@@ -12,10 +12,11 @@ use super::material::{Entry, there};
 use super::{MAX_BUNDLE, merkle, read_json};
 use crate::crypto::algorithm::Hash;
 use crate::crypto::pem::pem_blocks;
+use crate::effort::Checks;
 use crate::image::Sha256;
 use crate::json::Value;
 
-use super::trusted_root::Log;
+use super::trusted_root::{Log, ValidFor};
 
 /// The signature that an entry must be about.
 #[derive(Clone, Copy)]
@@ -30,17 +31,19 @@ pub(super) struct Signed<'a> {
     pub(super) is_certificate: bool,
 }
 
-/// When the log says that it took the entry, if it has signed that. `times` are those of other proofs.
+pub(super) const NOT_TRUSTED: &str = "the log was not trusted at the time of its entry";
+
+/// When the log says that it took the entry, if it has signed that. `has_time` is what [`is_about`] says. Whether the log was trusted
+/// then is another question: [`in_time`].
 pub(super) fn verify(
     entry: &Entry,
     log: &Log,
-    signed: Signed<'_>,
-    times: &[i64],
+    has_time: bool,
     needs_proof: bool,
+    checks: &Checks<'_>,
 ) -> Result<Option<i64>, &'static str> {
-    let has_time = is_about(&entry.body, signed)?;
     let time = match &entry.promise {
-        Some(promise) if has_time => Some(promised(entry, log, promise)?),
+        Some(promise) if has_time => Some(promised(entry, log, promise, checks)?),
         _ => None,
     };
     match &entry.proof {
@@ -52,7 +55,7 @@ pub(super) fn verify(
             if !has_time && entry.log_index != proof.index {
                 return Err("the inclusion proof is about another place in the log");
             }
-            let checkpoint = Checkpoint::verify(&proof.checkpoint, log)?;
+            let checkpoint = Checkpoint::verify(&proof.checkpoint, log, checks)?;
             // The bundle's own size and root decide nothing, and must not say anything else.
             let says = |root: &Vec<u8>| *root == checkpoint.root;
             if proof.size != checkpoint.size || !proof.root.as_ref().is_none_or(says) {
@@ -67,24 +70,27 @@ pub(super) fn verify(
         None if time.is_none() => return Err("the log's entry has neither an inclusion proof nor a promise"),
         None => {}
     }
-    let valid = log.valid_for;
-    let in_time = match time {
+    Ok(time)
+}
+
+/// Was the log trusted when it took an entry at this time? `times` are those of other proofs.
+pub(super) fn in_time(valid: ValidFor, time: Option<i64>, times: &[i64]) -> bool {
+    match time {
         Some(time) => valid.has(time),
         // A log that has ended may be anybody's: something must say that the entry is older.
         None if times.is_empty() => !valid.has_end(),
         None => times.iter().all(|time| valid.has(*time)),
-    };
-    if in_time { Ok(time) } else { Err("the log was not trusted at the time of its entry") }
+    }
 }
 
 /// The log's promise, which it signed together with a time, over the form of RFC 8785.
-fn promised(entry: &Entry, log: &Log, promise: &[u8]) -> Result<i64, &'static str> {
+fn promised(entry: &Entry, log: &Log, promise: &[u8], checks: &Checks<'_>) -> Result<i64, &'static str> {
     let id: String = entry.log_id.first_chunk().copied().map(|id| Sha256::new(id).hex()).unwrap_or_default();
     let Entry { log_index, integrated_time, body, .. } = entry;
     let body = STANDARD.encode(body);
     let signed =
         format!(r#"{{"body":"{body}","integratedTime":{integrated_time},"logID":"{id}","logIndex":{log_index}}}"#);
-    if !log.verifies(signed.as_bytes(), promise) {
+    if !log.verifies(signed.as_bytes(), promise, checks) {
         return Err("the log has not signed the promise of its entry (SET)");
     }
     i64::try_from(*integrated_time).map_err(|_| "the log's entry has no time")
@@ -93,7 +99,7 @@ fn promised(entry: &Entry, log: &Log, promise: &[u8]) -> Result<i64, &'static st
 const OTHER: &str = "the log's entry is about another signature, key, certificate or image";
 
 /// Is the entry about this signature? Says whether the log's version signs times: Rekor 1 does.
-fn is_about(body: &[u8], signed: Signed<'_>) -> Result<bool, &'static str> {
+pub(super) fn is_about(body: &[u8], signed: Signed<'_>) -> Result<bool, &'static str> {
     let document = read_json(body, MAX_BUNDLE, "").map_err(|_| "the log's entry is not strict JSON")?;
     let root = document.root();
     let text = |name| there(root, name).and_then(Value::string).unwrap_or_default();

@@ -8,6 +8,7 @@ use super::trusted_root::{Chain, TrustedRoot};
 use crate::crypto::certificate_ref::CertificateRef;
 use crate::crypto::der::{Reader, tag};
 use crate::crypto::extension::{GeneralName, KeyUsage, purpose};
+use crate::effort::Checks;
 use crate::not_counted::NotCounted;
 
 /// 1.3.6.1.4.1.57264.1.1, the issuer as raw bytes.
@@ -37,7 +38,10 @@ impl Names {
             [GeneralName::Other { oid: OTHER_NAME, tag: tag::UTF8_STRING, value }] => std::str::from_utf8(value).ok(),
             _ => None,
         };
-        let fits = |text: &&str| !text.is_empty() && text.len() <= MAX_NAME;
+        // A pattern such as `*` would match control characters, and an operator would not see them.
+        let fits = |text: &&str| {
+            !text.is_empty() && text.len() <= MAX_NAME && !text.bytes().any(|byte| byte.is_ascii_control())
+        };
         let subject = subject.filter(fits).ok_or(NotCounted::Unproven(
             "its certificate has not exactly one subject alternative name that is an e-mail address, a URI or an identity",
         ))?;
@@ -69,6 +73,7 @@ pub(super) fn issuer_key<'r>(
     leaf: &CertificateRef<'_>,
     root: &'r TrustedRoot,
     times: &[i64],
+    checks: &Checks<'_>,
 ) -> Result<&'r [u8], NotCounted> {
     let first = times.first().and_then(|time| u64::try_from(*time).ok());
     let first = first.ok_or(NotCounted::Unproven("nothing that the trusted root knows says when it was signed"))?;
@@ -87,7 +92,7 @@ pub(super) fn issuer_key<'r>(
     }
     let mut is_of_another_time = false;
     for authority in &root.certificate_authorities {
-        let Some(issuer) = issuer_of(leaf, authority, first) else { continue };
+        let Some(issuer) = issuer_of(leaf, authority, first, checks) else { continue };
         let all = authority.certificates.iter();
         let all_in_date = all.map(|der| CertificateRef::read(der)).all(|read| read.is_some_and(|read| in_date(&read)));
         if all_in_date && during(&|time| authority.valid_for.has(time)) {
@@ -103,20 +108,27 @@ pub(super) fn issuer_key<'r>(
 }
 
 /// The key of the certificate's issuer, if the certificate chains to this authority at this time.
-fn issuer_of<'r>(leaf: &CertificateRef<'_>, authority: &'r Chain, seconds: u64) -> Option<&'r [u8]> {
+fn issuer_of<'r>(
+    leaf: &CertificateRef<'_>,
+    authority: &'r Chain,
+    seconds: u64,
+    checks: &Checks<'_>,
+) -> Option<&'r [u8]> {
     let (anchor, rest) = authority.certificates.split_last()?;
-    // webpki does not check the key usage of an issuer (RFC 5280 §6.1.4 (n)), nor the path length of an anchor.
-    let may_issue = |der: &[u8]| {
-        let usage = CertificateRef::read(der).and_then(|certificate| certificate.key_usage());
-        usage.is_some_and(|usage| usage.is_none_or(|usage| usage.has(KeyUsage::KEY_CERT_SIGN)))
-    };
-    let constraints = CertificateRef::read(anchor)?.basic_constraints()?;
-    let most = constraints.and_then(|constraints| constraints.path_length);
-    if !may_issue(anchor) {
+    // webpki does not check the key usage of an issuer (RFC 5280 §6.1.4 (n)), nor whether an anchor is a CA, and its path length.
+    let most = path_length(&CertificateRef::read(anchor)?)?;
+    let issuers = || authority.certificates.iter().filter_map(|der| CertificateRef::read(der)).filter(may_issue);
+    // webpki looks for a path by names, and this finds the issuer with the fewest checks.
+    let issuer = issuers()
+        .find(|issuer| leaf.issuer == issuer.subject && checks.take(issuer.units()) && leaf.is_signed_by(issuer))?;
+    if !checks.take(issuers().map(|issuer| issuer.units()).sum()) {
         return None;
     }
-    let intermediates: Vec<_> =
-        rest.iter().filter(|der| may_issue(der)).map(|der| CertificateDer::from(der.as_slice())).collect();
+    let intermediates: Vec<_> = rest
+        .iter()
+        .filter(|der| CertificateRef::read(der).as_ref().is_some_and(may_issue))
+        .map(|der| CertificateDer::from(der.as_slice()))
+        .collect();
     let anchor_der = CertificateDer::from(anchor.as_slice());
     let anchor = anchor_from_trusted_cert(&anchor_der).ok()?;
     let der = CertificateDer::from(leaf.der);
@@ -130,6 +142,18 @@ fn issuer_of<'r>(leaf: &CertificateRef<'_>, authority: &'r Chain, seconds: u64) 
     };
     let usage = Usage::required_if_present(purpose::CODE_SIGNING);
     end.verify_for_usage(ALL_VERIFICATION_ALGS, &[anchor], &intermediates, time, usage, None, Some(&fits)).ok()?;
-    let read = authority.certificates.iter().filter_map(|der| CertificateRef::read(der));
-    read.filter(|issuer| leaf.is_signed_by(issuer)).map(|issuer| issuer.key.der).next()
+    Some(issuer.key.der)
+}
+
+/// Is it a CA, whose key may sign certificates?
+fn may_issue(certificate: &CertificateRef<'_>) -> bool {
+    path_length(certificate).is_some()
+}
+
+/// The most intermediates below a CA whose key may sign certificates, if it has a limit. The outer `None` for others.
+fn path_length(certificate: &CertificateRef<'_>) -> Option<Option<u8>> {
+    let usage = certificate.key_usage()?;
+    let constraints = certificate.basic_constraints()??;
+    let may_issue = constraints.is_ca && usage.is_none_or(|usage| usage.has(KeyUsage::KEY_CERT_SIGN));
+    may_issue.then_some(constraints.path_length)
 }

@@ -82,11 +82,8 @@ impl SigstoreKey {
 
     /// What a verification takes, in units of [`crate::Effort`]: P-384 is tried with two hashes, and takes ten times as long each time.
     pub(super) fn units(&self) -> usize {
-        match self.key {
-            PublicKey::P256(_) | PublicKey::Ed25519(_) => 1,
-            PublicKey::Rsa { bits, .. } => 1 + bits / 4096,
-            PublicKey::P384(_) => 20,
-        }
+        let hashes = if matches!(self.key, PublicKey::P384(_)) { 2 } else { 1 };
+        hashes * self.key.units()
     }
 
     /// Has this key made the signature over `message`?

@@ -3,8 +3,10 @@
 //! The promise (SCT) is inside the certificate. It is over the certificate without it, so the signed part is built again.
 
 use super::trusted_root::TrustedRoot;
+use crate::crypto::certificate::Validity;
 use crate::crypto::certificate_ref::CertificateRef;
 use crate::crypto::der::{Reader, element, tag};
+use crate::effort::Checks;
 use crate::image::Sha256;
 use crate::not_counted::NotCounted;
 
@@ -12,6 +14,8 @@ use crate::not_counted::NotCounted;
 const SCT_LIST: &[u8] = &[0x2b, 6, 1, 4, 1, 0xd6, 0x79, 2, 4, 2];
 /// The most promises that are looked at.
 const MAX_SCTS: usize = 16;
+/// How far the clocks of a certificate log and of an authority may differ, in seconds.
+const MAX_SKEW: i64 = 3600;
 
 /// One promise (RFC 6962 §3.2).
 struct Sct<'a> {
@@ -22,7 +26,12 @@ struct Sct<'a> {
 }
 
 /// Has a certificate log of the trusted root promised to have this certificate? `issuer` is the key of its issuer in DER.
-pub(super) fn verify(leaf: &CertificateRef<'_>, issuer: &[u8], root: &TrustedRoot) -> Result<(), NotCounted> {
+pub(super) fn verify(
+    leaf: &CertificateRef<'_>,
+    issuer: &[u8],
+    root: &TrustedRoot,
+    checks: &Checks<'_>,
+) -> Result<(), NotCounted> {
     const SHAPE: NotCounted = NotCounted::Unproven("its certificate's promise of a certificate log (SCT) is damaged");
     let extension = leaf.extension(SCT_LIST).ok_or(SHAPE)?;
     let extension = extension.ok_or(NotCounted::Unproven(
@@ -60,7 +69,9 @@ pub(super) fn verify(leaf: &CertificateRef<'_>, issuer: &[u8], root: &TrustedRoo
         }
         for log in logs {
             is_known = true;
-            if log.valid_for.has(seconds) && log.verifies(&signed, sct.signature) {
+            // Hashing a large certificate takes time as well.
+            let in_time = log.valid_for.has(seconds) && in_date(leaf, seconds);
+            if in_time && checks.take(signed.len() >> 15) && log.verifies(&signed, sct.signature, checks) {
                 return Ok(());
             }
         }
@@ -69,6 +80,13 @@ pub(super) fn verify(leaf: &CertificateRef<'_>, issuer: &[u8], root: &TrustedRoo
         Some(id) if !is_known => Err(NotCounted::unknown_log(root, "certificate log", id)),
         _ => Err(NotCounted::Unproven("no certificate log of the trusted root has signed its promise (SCT)")),
     }
+}
+
+/// Was the promise made while the certificate was in date, or nearly so? It is made before the certificate is (RFC 6962 §3.1), so a log
+/// that has ended cannot have promised a newer one.
+fn in_date(leaf: &CertificateRef<'_>, seconds: i64) -> bool {
+    let Validity { not_before, not_after } = leaf.validity;
+    not_before.saturating_sub(MAX_SKEW) <= seconds && seconds <= not_after.saturating_add(MAX_SKEW)
 }
 
 /// One promise of version 1 with a signature over SHA-256. `None` for all others.

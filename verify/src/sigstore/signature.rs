@@ -11,12 +11,12 @@ use super::claim::Claim;
 use super::evidence::{self, Claimed, NO_CERTIFICATE};
 use super::fulcio::Names;
 use super::key::SigstoreKey;
-use super::material::{Material, Source};
+use super::material::Source;
 use super::payload;
 use super::requirement::SignedImage;
 use super::trusted_root::TrustedRoot;
 use crate::crypto::algorithm::Hash;
-use crate::effort::Effort;
+use crate::effort::{Checks, Effort};
 use crate::heap_size::{allocation, as_u64, inline_size};
 use crate::image::Sha256;
 use crate::not_counted::NotCounted;
@@ -33,12 +33,8 @@ const TIMESTAMP: &str = "dev.sigstore.cosign/rfc3161timestamp";
 
 /// The most verdicts under a trusted root that a signature remembers.
 const MAX_PROVEN: usize = 8;
-/// What a proof takes, in units of [`Effort`]: reading it, and verifying a certificate with its chain and its promise. Keys on P-384
-/// are the slowest.
+/// What reading a proof takes, in units of [`Effort`]. Each check of a signature takes its own.
 const PROOF: usize = 50;
-/// What each entry of a log takes besides, and each time stamp. Anybody can have the public instance make as many as are read.
-const ENTRY: usize = 20;
-const TIME_STAMP: usize = 100;
 /// The most keys that a signature verifies under and that it remembers. There is hardly more than one.
 const MAX_MADE_BY: usize = 16;
 /// The most keys that a signature does not verify under and that it remembers: more than a policy has.
@@ -258,22 +254,23 @@ impl Signature {
         }
         let message = self.message(image)?;
         let material = self.source.read();
-        let units = |material: &Material| material.entries.len() * ENTRY + material.timestamps.len() * TIME_STAMP;
-        if !effort.take(material.as_ref().map_or(0, units)) {
-            return Err(NotCounted::NotVerified);
-        }
         let payload = match (&self.format, &self.signed) {
             (SignatureFormat::Bundle, Signed::Bytes(bytes)) => bytes.splitn(5, |byte| *byte == b' ').last(),
             _ => None,
         };
         let is_bundle = self.format == SignatureFormat::Bundle;
         let claimed = Claimed { message, payload, signature: &self.signature, is_bundle };
+        let checks = Checks::new(effort);
         let outcome = material.and_then(|material| match proof {
-            Proof::Key(key) => evidence::of_key(&material, claimed, key, root).map(|()| None),
+            Proof::Key(key) => evidence::of_key(&material, claimed, key, root, &checks).map(|()| None),
             Proof::Certificate { sct_required } => {
-                evidence::of_certificate(&material, claimed, root, sct_required).map(|names| Some(Arc::new(names)))
+                let names = evidence::of_certificate(&material, claimed, root, sct_required, &checks);
+                names.map(|names| Some(Arc::new(names)))
             }
         });
+        if checks.is_exhausted() {
+            return Err(NotCounted::NotVerified);
+        }
         let mut proven = lock();
         if proven.len() == MAX_PROVEN {
             proven.remove(0);

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 
 use crate::Validity;
 use crate::crypto::public_key::{PublicKey, SignatureAlgorithm};
+use crate::effort::Checks;
 use crate::heap_size::{allocation, as_u64, inline_size};
 use crate::image::Sha256;
 use crate::json::{Allowance, Document, JsonError, Value};
@@ -79,8 +80,11 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// Has this log signed the message?
-    pub(super) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+    /// Has this log signed the message? The answer says nothing if the checks are exhausted.
+    pub(super) fn verifies(&self, message: &[u8], signature: &[u8], checks: &Checks<'_>) -> bool {
+        if !checks.take(self.key.units()) {
+            return false;
+        }
         #[cfg(test)]
         super::key::VERIFICATIONS.with(|count| count.set(count.get() + 1));
         self.key.verifies(self.algorithm, message, signature)

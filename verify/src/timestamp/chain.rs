@@ -3,13 +3,14 @@
 use super::error::TimestampError;
 use super::token::{Authority, GenTime};
 use crate::crypto::certificate_ref::CertificateRef;
-use crate::crypto::chain;
+use crate::crypto::chain::{self, Most};
 use crate::crypto::extension::{
     BASIC_CONSTRAINTS, EXTENDED_KEY_USAGE, KEY_USAGE, KeyUsage, NAME_CONSTRAINTS, SUBJECT_ALT_NAME, purpose,
 };
+use crate::effort::Checks;
 
-/// Most intermediates of a chain.
-const MAX_INTERMEDIATES: usize = 5;
+/// Most intermediates of a chain, and most signatures that are checked for it. Whoever sends a token chooses its certificates.
+const MOST: Most = Most { intermediates: 5, checks: 8 };
 
 /// Does a chain lead from the signer to an anchor, with all certificates in date at the time? The anchor as well.
 pub(super) fn verify(
@@ -17,6 +18,7 @@ pub(super) fn verify(
     embedded: &[CertificateRef<'_>],
     authority: &Authority<'_>,
     time: GenTime,
+    checks: &Checks<'_>,
 ) -> Result<(), TimestampError> {
     let refuse = |reason| Err(TimestampError::Authority(reason));
     // RFC 3161 §2.3: timeStamping alone, and critical.
@@ -42,7 +44,8 @@ pub(super) fn verify(
     if !in_date(signer, time) {
         return refuse("its certificate was not in date at the time of the time stamp");
     }
-    if authority.anchors.iter().any(|anchor| anchor == signer.der) || leads_to_anchor(signer, embedded, authority, time)
+    if authority.anchors.iter().any(|anchor| anchor == signer.der)
+        || leads_to_anchor(signer, embedded, authority, time, checks)
     {
         return Ok(());
     }
@@ -54,11 +57,12 @@ fn leads_to_anchor(
     embedded: &[CertificateRef<'_>],
     authority: &Authority<'_>,
     time: GenTime,
+    checks: &Checks<'_>,
 ) -> bool {
     let (anchors, mut others) = (read_all(authority.anchors), read_all(authority.intermediates));
     others.extend(embedded);
-    let may_issue = |issuer: &CertificateRef<'_>, below| may_issue(issuer, below, time);
-    chain::leads_to_anchor(*signer, others, &anchors, MAX_INTERMEDIATES, &may_issue, &mut |_| true)
+    let may_issue = |issuer: &CertificateRef<'_>, below| may_issue(issuer, below, time) && checks.take(issuer.units());
+    chain::leads_to_anchor(*signer, others, &anchors, MOST, &may_issue, &mut |_| true)
 }
 
 /// Those that can be read.

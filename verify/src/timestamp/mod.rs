@@ -16,4 +16,4 @@ pub use error::TimestampError;
 pub use token::{Authority, GenTime, MAX_TOKEN, Token};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,7 +1,7 @@
 //! Time stamps of a test authority, of openssl, and of those that signed the samples beside the checkout.
 
 mod differential;
-mod drafts;
+pub(crate) mod drafts;
 mod openssl;
 mod rows;
 mod vectors;

@@ -6,6 +6,7 @@ use super::signed_data::SignedData;
 use super::tst_info::TstInfo;
 use crate::crypto::certificate_ref::CertificateRef;
 use crate::crypto::der::{Reader, tag};
+use crate::effort::{Checks, Effort};
 use crate::heap_size::{allocation, inline_size};
 
 /// Most bytes of a token.
@@ -49,15 +50,17 @@ impl Token {
     /// Verifies that this is a time stamp of the bytes `signed`, made by this authority while all certificates of its chain
     /// were in date. Says when it was made.
     pub fn verify(&self, signed: &[u8], authority: &Authority<'_>) -> Result<GenTime, TimestampError> {
-        self.verify_by(signed, authority, None)
+        self.verify_by(signed, authority, None, &Checks::new(Effort::UNLIMITED))
     }
 
-    /// The same; if there is an `only_signer`, its certificate alone may have made the time stamp.
+    /// The same; if there is an `only_signer`, its certificate alone may have made the time stamp. The result says nothing if the
+    /// checks are exhausted.
     pub(crate) fn verify_by(
         &self,
         signed: &[u8],
         authority: &Authority<'_>,
         only_signer: Option<&[u8]>,
+        checks: &Checks<'_>,
     ) -> Result<GenTime, TimestampError> {
         let (data, info) = parts(&self.der)?;
         let hash = info
@@ -71,10 +74,12 @@ impl Token {
             return Err(TimestampError::Signature("it is over other content"));
         }
         let key = signer.public_key().filter(|key| !key.is_weak());
-        if !key.is_some_and(|key| key.verifies(data.algorithm, &data.signed, data.signature)) {
+        if !key
+            .is_some_and(|key| checks.take(key.units()) && key.verifies(data.algorithm, &data.signed, data.signature))
+        {
             return Err(TimestampError::Signature("its signer's key has not made it"));
         }
-        chain::verify(&signer, &data.certificates, authority, info.time)?;
+        chain::verify(&signer, &data.certificates, authority, info.time, checks)?;
         Ok(info.time)
     }
 

@@ -2,6 +2,7 @@
 
 mod bundle;
 mod conformance;
+mod effort;
 mod keyless;
 mod logs;
 mod mutation;

@@ -11,57 +11,57 @@ use crate::crypto::der::{element, tag};
 use crate::timestamp::{Authority, GenTime, TimestampError, Token};
 
 /// What the drafts are time stamps of.
-pub(super) const SIGNED: &[u8] = b"a signature";
+pub(crate) const SIGNED: &[u8] = b"a signature";
 /// Noon of 2026-06-01, as the drafts have it.
-pub(super) const NOON: i64 = 1_780_315_200;
+pub(crate) const NOON: i64 = 1_780_315_200;
 
-pub(super) const SHA_256: &[u8] = &[0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, 1];
-pub(super) const SHA_1: &[u8] = &[0x2b, 0x0e, 3, 2, 26];
-pub(super) const ECDSA_SHA_256: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2];
+pub(crate) const SHA_256: &[u8] = &[0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, 1];
+pub(crate) const SHA_1: &[u8] = &[0x2b, 0x0e, 3, 2, 26];
+pub(crate) const ECDSA_SHA_256: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2];
 const PKCS_9: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 9];
 
-pub(super) fn sequence(parts: &[&[u8]]) -> Vec<u8> {
+pub(crate) fn sequence(parts: &[&[u8]]) -> Vec<u8> {
     element(tag::SEQUENCE, parts)
 }
 
-pub(super) fn oid(content: &[u8]) -> Vec<u8> {
+pub(crate) fn oid(content: &[u8]) -> Vec<u8> {
     element(tag::OBJECT_IDENTIFIER, &[content])
 }
 
-pub(super) fn octets(content: &[u8]) -> Vec<u8> {
+pub(crate) fn octets(content: &[u8]) -> Vec<u8> {
     element(tag::OCTET_STRING, &[content])
 }
 
-pub(super) fn integer(content: &[u8]) -> Vec<u8> {
+pub(crate) fn integer(content: &[u8]) -> Vec<u8> {
     element(tag::INTEGER, &[content])
 }
 
-pub(super) fn algorithm(id: &[u8]) -> Vec<u8> {
+pub(crate) fn algorithm(id: &[u8]) -> Vec<u8> {
     sequence(&[&oid(id)])
 }
 
 /// An attribute of PKCS #9 with these values.
-pub(super) fn attribute(number: &[u8], values: &[&[u8]]) -> Vec<u8> {
+pub(crate) fn attribute(number: &[u8], values: &[&[u8]]) -> Vec<u8> {
     sequence(&[&oid(&[PKCS_9, number].concat()), &element(tag::SET, values)])
 }
 
-pub(super) fn sha256(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn sha256(bytes: &[u8]) -> Vec<u8> {
     digest(&SHA256, bytes).as_ref().to_vec()
 }
 
-pub(super) fn sha1(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn sha1(bytes: &[u8]) -> Vec<u8> {
     digest(&SHA1_FOR_LEGACY_USE_ONLY, bytes).as_ref().to_vec()
 }
 
 /// A certificate with its key.
-pub(super) struct Holder {
-    pub(super) der: Vec<u8>,
+pub(crate) struct Holder {
+    pub(crate) der: Vec<u8>,
     params: CertificateParams,
     key: KeyPair,
 }
 
 /// A CA as most are, or the certificate of an authority: valid from 2025 to 2035.
-pub(super) fn params(name: &str, is_ca: bool) -> CertificateParams {
+pub(crate) fn params(name: &str, is_ca: bool) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
@@ -77,7 +77,7 @@ pub(super) fn params(name: &str, is_ca: bool) -> CertificateParams {
 }
 
 /// An extended key usage: the last arcs of its purposes below id-kp.
-pub(super) fn purposes(last: &[u8], is_critical: bool) -> CustomExtension {
+pub(crate) fn purposes(last: &[u8], is_critical: bool) -> CustomExtension {
     let purposes: Vec<_> = last.iter().map(|last| oid(&[0x2b, 6, 1, 5, 5, 7, 3, *last])).collect();
     let mut extension = CustomExtension::from_oid_content(&[2, 5, 29, 37], sequence(&[&purposes.concat()]));
     extension.set_criticality(is_critical);
@@ -85,39 +85,39 @@ pub(super) fn purposes(last: &[u8], is_critical: bool) -> CustomExtension {
 }
 
 impl Holder {
-    pub(super) fn root(params: CertificateParams) -> Self {
+    pub(crate) fn root(params: CertificateParams) -> Self {
         let key = KeyPair::generate().unwrap();
         Self { der: params.self_signed(&key).unwrap().der().to_vec(), params, key }
     }
 
-    pub(super) fn certify(&self, params: CertificateParams) -> Self {
+    pub(crate) fn certify(&self, params: CertificateParams) -> Self {
         self.certify_for(params, &PKCS_ECDSA_P256_SHA256)
     }
 
-    pub(super) fn certify_for(&self, params: CertificateParams, algorithm: &'static SignatureAlgorithm) -> Self {
+    pub(crate) fn certify_for(&self, params: CertificateParams, algorithm: &'static SignatureAlgorithm) -> Self {
         let key = KeyPair::generate_for(algorithm).unwrap();
         let issuer = Issuer::from_params(&self.params, &self.key);
         Self { der: params.signed_by(&key, &issuer).unwrap().der().to_vec(), params, key }
     }
 
-    pub(super) fn read(&self) -> CertificateRef<'_> {
+    pub(crate) fn read(&self) -> CertificateRef<'_> {
         CertificateRef::read(&self.der).unwrap()
     }
 }
 
 /// A root, an intermediate and an authority under it.
-pub(super) struct Chain {
-    pub(super) root: Holder,
-    pub(super) intermediate: Holder,
-    pub(super) signer: Holder,
+pub(crate) struct Chain {
+    pub(crate) root: Holder,
+    pub(crate) intermediate: Holder,
+    pub(crate) signer: Holder,
 }
 
 impl Chain {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(params("Stamps", false))
     }
 
-    pub(super) fn with(signer: CertificateParams) -> Self {
+    pub(crate) fn with(signer: CertificateParams) -> Self {
         let root = Holder::root(params("Root", true));
         let intermediate = root.certify(params("Intermediate", true));
         let signer = intermediate.certify(signer);
@@ -125,49 +125,49 @@ impl Chain {
     }
 
     /// An honest draft.
-    pub(super) fn draft(&self) -> Draft<'_> {
+    pub(crate) fn draft(&self) -> Draft<'_> {
         Draft::new(self, info_at("20260601120000Z"))
     }
 
     /// By the root alone.
-    pub(super) fn verify(&self, token: &[u8]) -> Result<GenTime, TimestampError> {
+    pub(crate) fn verify(&self, token: &[u8]) -> Result<GenTime, TimestampError> {
         let anchors = [self.root.der.clone()];
         Token::read(token)?.verify(SIGNED, &Authority { anchors: &anchors, intermediates: &[] })
     }
 }
 
 /// The fields of a `TSTInfo` of [`SIGNED`] at this time, without those that may be missing.
-pub(super) fn info_at(time: &str) -> Vec<Vec<u8>> {
+pub(crate) fn info_at(time: &str) -> Vec<Vec<u8>> {
     let imprint = sequence(&[&algorithm(SHA_256), &octets(&sha256(SIGNED))]);
     let time = element(tag::GENERALIZED_TIME, &[time.as_bytes()]);
     vec![integer(&[1]), oid(&[0x2a, 3, 4]), imprint, integer(&[7]), time]
 }
 
 /// All parts of a token, each in DER.
-pub(super) struct Draft<'a> {
+pub(crate) struct Draft<'a> {
     chain: &'a Chain,
-    pub(super) version: Vec<u8>,
-    pub(super) digest_algorithms: Vec<Vec<u8>>,
-    pub(super) content_type: Vec<u8>,
-    pub(super) info: Vec<u8>,
-    pub(super) certificates: Option<Vec<Vec<u8>>>,
+    pub(crate) version: Vec<u8>,
+    pub(crate) digest_algorithms: Vec<Vec<u8>>,
+    pub(crate) content_type: Vec<u8>,
+    pub(crate) info: Vec<u8>,
+    pub(crate) certificates: Option<Vec<Vec<u8>>>,
     /// Between the certificates and the signers.
-    pub(super) crls: Vec<u8>,
-    pub(super) signer_version: Vec<u8>,
-    pub(super) signer: Vec<u8>,
-    pub(super) digest_algorithm: Vec<u8>,
+    pub(crate) crls: Vec<u8>,
+    pub(crate) signer_version: Vec<u8>,
+    pub(crate) signer: Vec<u8>,
+    pub(crate) digest_algorithm: Vec<u8>,
     /// In the order of DER when they are signed, unless `is_in_order` says that they stay as they are.
-    pub(super) attributes: Vec<Vec<u8>>,
-    pub(super) is_in_order: bool,
-    pub(super) signature_algorithm: Vec<u8>,
+    pub(crate) attributes: Vec<Vec<u8>>,
+    pub(crate) is_in_order: bool,
+    pub(crate) signature_algorithm: Vec<u8>,
     /// Behind the signature.
-    pub(super) unsigned: Vec<u8>,
+    pub(crate) unsigned: Vec<u8>,
     /// Further signers.
-    pub(super) others: Vec<u8>,
+    pub(crate) others: Vec<u8>,
 }
 
 impl<'a> Draft<'a> {
-    pub(super) fn new(chain: &'a Chain, info: Vec<Vec<u8>>) -> Self {
+    pub(crate) fn new(chain: &'a Chain, info: Vec<Vec<u8>>) -> Self {
         let info = sequence(&[&info.concat()]);
         let read = chain.signer.read();
         Self {
@@ -194,11 +194,11 @@ impl<'a> Draft<'a> {
     }
 
     /// Signed by the authority.
-    pub(super) fn token(&self) -> Vec<u8> {
+    pub(crate) fn token(&self) -> Vec<u8> {
         self.signed_by(&self.chain.signer)
     }
 
-    pub(super) fn signed_by(&self, signer: &Holder) -> Vec<u8> {
+    pub(crate) fn signed_by(&self, signer: &Holder) -> Vec<u8> {
         let mut attributes = self.attributes.clone();
         if !self.is_in_order {
             attributes.sort();
@@ -230,17 +230,17 @@ impl<'a> Draft<'a> {
 }
 
 /// The attribute signingCertificateV2, with this algorithm and this `IssuerSerial`, both in DER or empty.
-pub(super) fn certificate_v2(algorithm: &[u8], hash: &[u8], issuer_serial: &[u8]) -> Vec<u8> {
+pub(crate) fn certificate_v2(algorithm: &[u8], hash: &[u8], issuer_serial: &[u8]) -> Vec<u8> {
     let id = sequence(&[algorithm, &octets(hash), issuer_serial]);
     attribute(&[16, 2, 47], &[&sequence(&[&sequence(&[&id])])])
 }
 
 /// The attribute signingCertificate.
-pub(super) fn certificate_v1(hash: &[u8]) -> Vec<u8> {
+pub(crate) fn certificate_v1(hash: &[u8]) -> Vec<u8> {
     attribute(&[16, 2, 12], &[&sequence(&[&sequence(&[&sequence(&[&octets(hash)])])])])
 }
 
 /// A response with this status around a token.
-pub(super) fn response(status: u8, token: &[u8]) -> Vec<u8> {
+pub(crate) fn response(status: u8, token: &[u8]) -> Vec<u8> {
     sequence(&[&sequence(&[&integer(&[status])]), token])
 }

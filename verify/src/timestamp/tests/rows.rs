@@ -6,6 +6,8 @@ use rcgen::{
 
 use super::drafts::*;
 use crate::crypto::der::{element, tag};
+use crate::crypto::public_key::CHECKS;
+use crate::effort::{Checks, Effort};
 use crate::timestamp::{Authority, GenTime, MAX_TOKEN, TimestampError, Token};
 
 const AT_NOON: GenTime = GenTime { earliest: NOON - 1, latest: NOON + 1 };
@@ -52,7 +54,8 @@ fn only_the_signer_that_is_wanted_may_have_made_it() {
     let token = Token::read(&chain.draft().token()).unwrap();
     let anchors = [chain.root.der.clone()];
     let authority = Authority { anchors: &anchors, intermediates: &[] };
-    let verify = |signer: &[u8]| token.verify_by(SIGNED, &authority, Some(signer));
+    let unlimited = Checks::new(Effort::UNLIMITED);
+    let verify = |signer: &[u8]| token.verify_by(SIGNED, &authority, Some(signer), &unlimited);
     assert_eq!(verify(&chain.signer.der), Ok(AT_NOON));
     let other = chain.intermediate.certify(params("Stamps", false));
     assert!(is_authority(&verify(&other.der)) && is_authority(&verify(&chain.intermediate.der)));
@@ -145,35 +148,52 @@ fn the_chain_is_in_date_and_of_cas() {
 }
 
 #[test]
-fn a_chain_is_found_among_many_certificates_of_one_name() {
-    let root = Holder::root(params("CA", true));
-    // Five intermediates of the root's name, each under the one before it, and one too many.
-    let mut line = vec![root.certify(params("CA", true))];
-    for _ in 1..6 {
-        line.push(line.last().unwrap().certify(params("CA", true)));
+fn a_chain_is_found_in_any_order_and_has_at_most_five_intermediates() {
+    let root = Holder::root(params("Root", true));
+    // Five intermediates, each under the one before it, and one too many.
+    let mut line = vec![root.certify(params("CA 0", true))];
+    for number in 1..6 {
+        line.push(line.last().unwrap().certify(params(&format!("CA {number}"), true)));
     }
     let six = line.pop().unwrap();
-    let verify = |issuer: &Holder, embedded: &[&Holder]| {
-        let signer = issuer.certify(params("Stamps", false));
-        // The draft needs a root and an intermediate, and names neither.
-        let [root_of_draft, intermediate] = [0, 1].map(|_| Holder::root(params("CA", true)));
-        let chain = Chain { root: root_of_draft, intermediate, signer };
-        let mut draft = chain.draft();
-        draft.certificates = Some(embedded.iter().chain(&[&chain.signer]).map(|holder| holder.der.clone()).collect());
-        let anchors = [root.der.clone()];
-        Token::read(&draft.token())?.verify(SIGNED, &Authority { anchors: &anchors, intermediates: &[] })
-    };
     let all: Vec<_> = line.iter().collect();
-    assert_eq!(verify(&line[4], &all), Ok(AT_NOON));
+    assert_eq!(verify_among(&root, &line[4], &all), (Ok(AT_NOON), 7));
     let reversed: Vec<_> = line.iter().rev().collect();
-    assert_eq!(verify(&line[4], &reversed), Ok(AT_NOON));
-    assert!(is_authority(&verify(&line[4], &all[1..])));
-    assert!(is_authority(&verify(&six, &[&all[..], &[&six]].concat())));
-    // Others of this name are in the way, and only so many signatures are checked.
-    let others: Vec<_> = (0..10).map(|_| Holder::root(params("CA", true))).collect();
+    assert_eq!(verify_among(&root, &line[4], &reversed), (Ok(AT_NOON), 7));
+    assert!(is_authority(&verify_among(&root, &line[4], &all[1..]).0));
+    assert!(is_authority(&verify_among(&root, &six, &[&all[..], &[&six]].concat()).0));
+}
+
+/// Whoever sends a token chooses its certificates. Besides those of the chain there is the check of the token itself.
+#[test]
+fn only_so_many_signatures_are_checked_for_a_chain() {
+    let root = Holder::root(params("Root", true));
+    let issuer = root.certify(params("CA", true));
+    let others: Vec<_> = (0..14).map(|_| Holder::root(params("CA", true))).collect();
     let others: Vec<_> = others.iter().collect();
-    assert_eq!(verify(&line[1], &[&others[..], &all[..2]].concat()), Ok(AT_NOON));
-    assert!(is_authority(&verify(&line[4], &[&others[..], &all[..]].concat())));
+    assert_eq!(verify_among(&root, &issuer, &[&others[..6], &[&issuer]].concat()), (Ok(AT_NOON), 1 + 8));
+    // What stands behind the issuer is not looked at: the root is asked first.
+    assert_eq!(verify_among(&root, &issuer, &[&[&issuer], &others[..]].concat()), (Ok(AT_NOON), 1 + 2));
+    for count in [7, 14] {
+        let (verdict, checks) = verify_among(&root, &issuer, &[&others[..count], &[&issuer]].concat());
+        assert!(is_authority(&verdict) && checks == 1 + 8, "{verdict:?} {checks}");
+    }
+    assert_eq!(verify_among(&issuer, &issuer, &others), (Ok(AT_NOON), 1 + 1));
+}
+
+/// A token by a signer of this issuer, with these certificates beside the signer's. Also how many signatures were checked.
+fn verify_among(root: &Holder, issuer: &Holder, embedded: &[&Holder]) -> (Result<GenTime, TimestampError>, usize) {
+    let signer = issuer.certify(params("Stamps", false));
+    // The draft needs a root and an intermediate, and names neither.
+    let [root_of_draft, intermediate] = [0, 1].map(|_| Holder::root(params("Other", true)));
+    let chain = Chain { root: root_of_draft, intermediate, signer };
+    let mut draft = chain.draft();
+    draft.certificates = Some(embedded.iter().chain(&[&chain.signer]).map(|holder| holder.der.clone()).collect());
+    let anchors = [root.der.clone()];
+    let before = CHECKS.get();
+    let authority = Authority { anchors: &anchors, intermediates: &[] };
+    let verdict = Token::read(&draft.token()).and_then(|token| token.verify(SIGNED, &authority));
+    (verdict, CHECKS.get() - before)
 }
 
 #[test]
