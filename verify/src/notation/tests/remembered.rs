@@ -76,6 +76,37 @@ fn only_what_a_policy_may_trust_is_verified_and_only_within_the_effort() {
     }
 }
 
+/// Each check of a signature in a time stamp takes effort, and what was not verified to its end is verified again.
+#[test]
+fn a_time_stamp_is_verified_within_the_effort() {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+
+    use crate::timestamp::tests::drafts::{self, Chain, Draft, sequence};
+    let (chain, tsa) = (p256_chain(), Chain::new());
+    let mut value = Jws::new(IMAGE, &chain).value();
+    let signature = URL_SAFE_NO_PAD.decode(value["signature"].as_str().unwrap()).unwrap();
+    let mut info = drafts::info_at("20261101000000Z");
+    let hash = drafts::octets(&drafts::sha256(&signature));
+    info[2] = sequence(&[&drafts::algorithm(drafts::SHA_256), &hash]);
+    let token = STANDARD.encode(Draft::new(&tsa, info).token());
+    value["header"]["io.cncf.notary.timestampSignature"] = token.into();
+    let bytes = value.to_string().into_bytes();
+    let envelope = Envelope::read(Sha256::of(b"manifest"), EnvelopeFormat::Jws, &bytes).unwrap();
+    let anchors = vec![chain[2].der.clone()];
+    let policy = Policy::with(TrustStores::new(anchors, Vec::new(), Some(vec![tsa.root.der.clone()])));
+    // The envelope, which is remembered; then reading the time stamp, and its signature and those of two certificates.
+    let (own, stamp) = (40, 5 + 3);
+    for (effort, code, used) in
+        [(own + stamp - 1, Some("not-verified"), own + stamp - 1), (stamp, None, stamp), (0, None, 0)]
+    {
+        let left = AtomicUsize::new(effort);
+        let requirement = Requirement { effort: Effort::new(&left, &|| false), ..policy.requirement() };
+        let found = requirement.signer_of(image(), &envelope, at(NOW)).map_err(|reason| reason.code());
+        assert_eq!((found.err(), effort - left.into_inner()), (code, used));
+    }
+}
+
 #[test]
 fn what_is_remembered_has_a_cap() {
     let chain = self_signed(Kind::P256);

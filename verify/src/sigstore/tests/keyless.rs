@@ -435,7 +435,7 @@ fn scheme_row_048_a_key_and_a_certificate_of_it_are_one_signer() {
         let requirement = Requirement { trusted_root: Some(&root), threshold, ..by(signers) };
         requirement.verify(about(&image), &[&signature]).map(|accepted| accepted.signers)
     };
-    assert_eq!(signed(&[key.clone()], None).unwrap(), ["release"]);
+    assert_eq!(signed(std::slice::from_ref(&key), None).unwrap(), ["release"]);
     assert_eq!(signed(&[ci()], None).unwrap(), ["ci"]);
     assert!(signed(&[key.clone(), ci()], None).is_err());
     assert!(signed(&[ci(), key.clone()], Some(2)).is_err());
