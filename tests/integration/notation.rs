@@ -5,6 +5,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
+use crate::docs::blocks::in_page;
 use crate::pki::Pki;
 use crate::process::{run, skip_for_want_of};
 use crate::producers::Producers;
@@ -211,4 +212,27 @@ fn metadata_counts_and_evidence_outlives_the_registry() {
     plant.registry.go_away();
     assert_allowed(&admit(&first));
     assert_denied(&admit(&tagged), &[]);
+}
+
+/// The commands of docs/notation.md make certificates that Notation signs with, and a trust store that knows them.
+#[test]
+fn the_certificates_of_the_page_sign_images() {
+    const PAGE: &str = "docs/notation.md";
+    let Some(mut plant) = Plant::new(true) else { return };
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(PAGE)).unwrap();
+    let blocks = in_page(PAGE, &page);
+    let blocks = blocks.iter().filter(|block| block.tests.iter().any(|name| name == "notation-certificates"));
+    let commands: String = blocks.map(|block| block.text.as_str()).collect();
+    plant.site.file("reader/.keep", "");
+    let directory = plant.site.files().join("reader");
+    run(Command::new("/bin/bash").current_dir(&directory).args(["-euc", &commands]), "").expect(0);
+    std::fs::copy(directory.join("release.key"), directory.join("leaf.key")).unwrap();
+    let (tagged, pinned) = plant.push("plc");
+    plant.sign("reader", "jws", &[], &pinned);
+    let (status, answer) = plant.review(&tagged);
+    assert_eq!(status, Some(1), "{answer:#}");
+    plant.site.config["notation"] = json!({ "trustStores": directory.join("notation") });
+    let (status, answer) = plant.review(&tagged);
+    assert_eq!(status, Some(0), "{answer:#}");
+    assert_eq!(patch(&answer)[0]["value"], pinned.replacen('@', ":v1@", 1));
 }

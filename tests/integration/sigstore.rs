@@ -148,10 +148,9 @@ impl Instance {
         ]
     }
 
-    /// The files that its operator gives away: chains and public keys.
-    pub(crate) fn public_files(&self) -> [(&'static str, PathBuf); 4] {
-        [("fulcio.pem", "chain.pem"), ("tsa.pem", "tsa.pem"), ("ct.pub", "ct.pub"), ("rekor.pub", "rekor.pub")]
-            .map(|(name, file)| (name, self.dir.path().join(file)))
+    /// The files that its operator gives away: the public keys of the logs.
+    pub(crate) fn public_files(&self) -> [(&'static str, PathBuf); 2] {
+        ["ct.pub", "rekor.pub"].map(|name| (name, self.dir.path().join(name)))
     }
 
     /// The token of a build.

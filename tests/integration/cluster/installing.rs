@@ -78,7 +78,7 @@ pub(super) fn example_patches(cluster: &Cluster) -> Vec<Value> {
     let pair = |name: &str| {
         [json!({ "patch": text(name) }), json!({ "patch": text(&format!("{name}-review")), "target": target })]
     };
-    ["signer-secrets", "namespace-policies"].iter().flat_map(|name| pair(name)).collect()
+    ["signer-secrets", "namespace-policies", "notation-trust-stores"].iter().flat_map(|name| pair(name)).collect()
 }
 
 pub(super) fn the_plain_file_is_valid_once_filled(cluster: &Cluster) {

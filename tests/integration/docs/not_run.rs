@@ -53,10 +53,11 @@ pub(super) const NOT_RUN: &[(&str, &str, &str)] = &[
         "image=registry.local:9001/plant/plc@$(crane digest registry.local:9001/plant/plc:v1)",
         SERVICES,
     ),
+    ("docs/keyless.md", "curl -fsS https://tsa.plant.example/api/v1/timestamp/certchain >tsa.pem", SERVICES),
     ("docs/keyless.md", "cosign signing-config create \\", SERVICES),
     (
         "docs/keyless.md",
-        "portreeve check --trusted-root trusted-roots/plant.json --trust-ca registry-ca.pem registry.local:9001/plant/plc:v1",
+        "portreeve check --trusted-root trusted-roots/plant.json --trust-ca registry-ca.pem --namespace line-1 registry.local:9001/plant/plc:v1",
         SERVICES,
     ),
     (
@@ -77,6 +78,11 @@ pub(super) const NOT_RUN: &[(&str, &str, &str)] = &[
     ),
     ("docs/notation.md", "notation sign --key release registry.local:9001/plant/plc@sha256:…", PLACEHOLDERS),
     ("docs/notation.md", "portreeve lint policies/", NAMES),
+    (
+        "docs/notation.md",
+        "portreeve check --config portreeve.yaml --trust-store ca:plant --namespace line-1 registry.local:9001/plant/plc:v1",
+        NAMES,
+    ),
     (
         "docs/notation.md",
         "portreeve export --config portreeve.yaml --image registry.local:9001/plant/plc:v1 --trust-store ca:plant /media/stick",

@@ -50,6 +50,13 @@ pub(crate) fn prepare(name: &str, directory: &Path) {
         "policies" => {
             fs::create_dir(directory.join("policies")).unwrap();
         }
+        "installed-notation" => {
+            let ca = directory.join("notation/truststore/x509/ca/plant");
+            fs::create_dir_all(&ca).unwrap();
+            fs::copy(directory.join("site-ca.pem"), ca.join("root.crt")).unwrap();
+            fs::create_dir(directory.join("notation/crl")).unwrap();
+            fs::write(directory.join("notation/crl/plant.crl"), [0x30, 0xff, 0x80]).unwrap(); // DER is no text
+        }
         "trusted-roots" => {
             fs::create_dir(directory.join("trusted-roots")).unwrap();
             fs::write(directory.join("trusted-roots/plant.json"), "{}").unwrap();

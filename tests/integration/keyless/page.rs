@@ -50,6 +50,7 @@ fn the_commands_of_the_page_lead_from_the_services_to_the_denial() {
         }
         let told = run(&mut shell(&plant, directory, block, &here(&block.text)), "");
         if block.text.contains("--trusted-root trusted-roots/plant.json --trust-ca") {
+            assert!(told.stdout.contains("line-1"), "{told:?}");
             assert!(told.stdout.contains("trustedRoot: \"plant\"") && told.stdout.contains("build.yml"), "{told:?}");
         }
         let is_denied = block.text.contains("unsigned");
@@ -59,7 +60,7 @@ fn the_commands_of_the_page_lead_from_the_services_to_the_denial() {
         }
         seen.push(is_denied);
     }
-    assert_eq!(seen, [false, false, false, false, true, false]);
+    assert_eq!(seen, [false, false, false, false, false, true, false]);
 }
 
 /// The messages of its table are those of the product.

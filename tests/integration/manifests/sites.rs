@@ -9,7 +9,7 @@ use std::process::Command;
 use portreeve_test_support::temp::TempDir;
 use serde_json::{Value, json};
 
-use super::{WEBHOOKS, array, base, configuration, container, find, manifests, parse, root};
+use super::{WEBHOOKS, array, base, configuration, container, documents, find, manifests, parse, root};
 use crate::cluster::control_plane::program;
 use crate::process::run;
 use crate::product::executable;
@@ -191,7 +191,12 @@ patches:
 "
         )
     };
-    for (name, volume) in [("signer-secrets", "line-1-alice-key"), ("namespace-policies", "policies-line-2")] {
+    for (name, volume) in [
+        ("signer-secrets", "line-1-alice-key"),
+        ("namespace-policies", "policies-line-2"),
+        ("notation-trust-stores", "trust-store-ca-plant"),
+        ("notation-trust-stores", "revocation-lists"),
+    ] {
         for component in ["", "../manifests/components/review-cronjob"] {
             let site = site_of("by-hand", &lines(component, name));
             for file in [format!("{name}.yaml"), format!("{name}-review.yaml")] {
@@ -217,6 +222,26 @@ patches:
                 assert_eq!(parts(review), webhook, "{name}");
             }
         }
+    }
+}
+
+/// The example mounts the ConfigMaps that docs/notation.md makes, where trust stores are looked for by default.
+#[test]
+fn the_trust_stores_of_the_example_are_those_of_the_page() {
+    let example = documents(&manifests().join("examples/notation-trust-stores.yaml")).remove(0);
+    let pod = &example["spec"]["template"]["spec"];
+    let [page, configuration] =
+        ["docs/notation.md", "docs/configuration.md"].map(|page| fs::read_to_string(root().join(page)).unwrap());
+    let directory = configuration.split_once("  trustStores: ").unwrap().1.split(' ').next().unwrap();
+    for (name, below) in [("trust-store-ca-plant", "truststore/x509/ca/plant"), ("revocation-lists", "crl")] {
+        let is_it = |part: &&Value| part["name"] == name;
+        let mount = array(&pod["containers"][0]["volumeMounts"]).iter().find(is_it).unwrap();
+        assert_eq!(mount["mountPath"], format!("{directory}/{below}"));
+        let volume = array(&pod["volumes"]).iter().find(is_it).unwrap();
+        let map = format!("portreeve-{name}");
+        assert_eq!(volume["configMap"], json!({ "name": map, "optional": true }));
+        let command = format!("kubectl -n portreeve create configmap {map} --from-file=notation/{below}/");
+        assert!(page.contains(&command), "docs/notation.md does not say {command:?}");
     }
 }
 
