@@ -38,6 +38,13 @@ impl Imported {
             Ok(policies) => {
                 let mut text = String::new();
                 for policy in policies {
+                    let policy = match policy {
+                        Ok(policy) => policy,
+                        Err(error) => {
+                            self.problems.push([&file, ": ", &error.to_string()].concat());
+                            continue;
+                        }
+                    };
                     let name = [&file, ": the policy \"", &printable(&policy.name, 100), "\""].concat();
                     match self.write(&mut text, &policy, &name) {
                         Ok(()) => {}

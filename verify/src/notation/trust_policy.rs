@@ -43,8 +43,8 @@ pub enum PolicyEffect {
 }
 
 impl TrustPolicy {
-    /// Reads the policies of a file.
-    pub fn read(bytes: &[u8]) -> Result<Vec<Self>, TrustPolicyError> {
+    /// Reads the policies of a file, each by itself: a fault in one of them says nothing about the others.
+    pub fn read(bytes: &[u8]) -> Result<Vec<Result<Self, TrustPolicyError>>, TrustPolicyError> {
         let document = read_json(bytes, MAX_TRUST_POLICY, "the file")
             .map_err(|reason| TrustPolicyError::Shape { at: String::new(), what: reason.to_string() })?;
         let root = document.root();
@@ -55,20 +55,25 @@ impl TrustPolicy {
         }
         let policies = root.get("trustPolicies").and_then(Value::array);
         let policies = policies.ok_or_else(|| shape("", "it has no list \"trustPolicies\""))?;
-        let mut found: Vec<Self> = Vec::new();
+        let mut found: Vec<Result<Self, TrustPolicyError>> = Vec::new();
         for policy in policies {
-            let policy = Self::read_one(policy)?;
-            if found.iter().any(|known| known.name == policy.name) {
-                return Err(shape(&policy.name, "another policy has the same name"));
-            }
-            for scope in &policy.registry_scopes {
-                if found.iter().any(|known| known.registry_scopes.contains(scope)) {
-                    return Err(shape(&policy.name, "one of its registryScopes is in another policy as well"));
-                }
-            }
+            let policy = Self::read_one(policy).and_then(|policy| policy.beside(&found));
             found.push(policy);
         }
         Ok(found)
+    }
+
+    /// Refuses it if one of those before it has its name or one of its scopes.
+    fn beside(self, others: &[Result<Self, TrustPolicyError>]) -> Result<Self, TrustPolicyError> {
+        for known in others.iter().flatten() {
+            if known.name == self.name {
+                return Err(shape(&self.name, "another policy has the same name"));
+            }
+            if self.registry_scopes.iter().any(|scope| known.registry_scopes.contains(scope)) {
+                return Err(shape(&self.name, "one of its registryScopes is in another policy as well"));
+            }
+        }
+        Ok(self)
     }
 
     fn read_one(policy: Value<'_>) -> Result<Self, TrustPolicyError> {

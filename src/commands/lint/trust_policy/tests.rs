@@ -137,6 +137,26 @@ fn scheme_row_113_what_is_not_taken_over_is_said_by_name() {
     }
 }
 
+#[test]
+fn a_fault_in_one_policy_leaves_the_others_as_they_are() {
+    for (right, wrong) in [
+        ("registry.local:9001/plant/plc", "registry.local:9001/plant/*"),
+        ("\"strict\"", "\"stric\""),
+        ("\"ca:plant\", \"tsa:plant\"", "\"plant\""),
+        ("\"revocation\": \"skip\"", "\"revocation\": \"no\""),
+    ] {
+        let (outcome, out) = run(&SITE.replace(right, wrong));
+        assert_eq!(outcome.problems, 1, "{out}");
+        assert!(out.contains("# error: trustpolicy.json: the policy \"Plant images\": "), "{out}");
+        let set = used(&out);
+        assert_eq!(set.len(), 2, "{out}");
+        assert_eq!(rule_of(&set, "registry.local:9001/lab/tool:v1").0, Mode::Warn);
+    }
+    // Of two with the same scope, notation takes neither; here the first one is printed, and the second one is an error.
+    let (outcome, out) = run(&SITE.replace("registry.local:9001/lab/tool", "registry.local:9001/plant/plc"));
+    assert_eq!((outcome.problems, used(&out).len()), (1, 2), "{out}");
+}
+
 /// The webhook reads every file of a directory as policies.
 #[test]
 fn a_trust_policy_is_no_policy_where_policies_are_read() {

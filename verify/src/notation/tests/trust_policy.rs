@@ -17,7 +17,12 @@ fn file() -> Value {
 fn with(edit: impl FnOnce(&mut Value)) -> Result<Vec<TrustPolicy>, TrustPolicyError> {
     let mut file = file();
     edit(&mut file["trustPolicies"][0]);
-    TrustPolicy::read(file.to_string().as_bytes())
+    read(&file.to_string())
+}
+
+/// All policies of a file, or the first error.
+fn read(file: &str) -> Result<Vec<TrustPolicy>, TrustPolicyError> {
+    TrustPolicy::read(file.as_bytes())?.into_iter().collect()
 }
 
 #[test]
@@ -91,13 +96,13 @@ fn scheme_row_113_what_notation_does_not_have_is_an_error() {
         ("{\"version\":\"1.0\",\"trustPolicies\":[{}]}", "no \"name\""),
         ("{\"version\":\"1.0\",\"trustPolicies\":[],\"a\":1}", "\"a\" is not known"),
     ] {
-        let error = TrustPolicy::read(bytes.as_bytes()).expect_err(bytes).to_string();
+        let error = read(bytes).expect_err(bytes).to_string();
         assert!(error.contains(words), "{error}");
     }
     let mut twice = file();
     let policy = twice["trustPolicies"][0].clone();
     twice["trustPolicies"].as_array_mut().unwrap().push(policy);
-    assert!(TrustPolicy::read(twice.to_string().as_bytes()).unwrap_err().to_string().contains("same name"));
+    assert!(read(&twice.to_string()).unwrap_err().to_string().contains("same name"));
     twice["trustPolicies"][1]["name"] = "other".into();
-    assert!(TrustPolicy::read(twice.to_string().as_bytes()).unwrap_err().to_string().contains("in another policy"));
+    assert!(read(&twice.to_string()).unwrap_err().to_string().contains("in another policy"));
 }
