@@ -48,11 +48,16 @@ pub(super) fn read(cosign: &Node, problems: &mut Problems) -> Option<Rule> {
         problems.report(cosign.at, Fault::Missing { field: "signers", inside: INSIDE });
     }
     let has_identity = entries.iter().any(|entry| is_identity(entry.node));
-    let log_required = read_log(cosign, has_identity, problems);
+    // An entry that cannot be read may be meant as an identity.
+    let are_keys =
+        entries.iter().all(|entry| entry.key.is_some()) && !(entries.is_empty() && signer_secrets.is_empty());
+    let log = read_log(cosign, has_identity, problems);
+    let log_required = log.unwrap_or(false);
+    let is_needless = are_keys && log == Some(false);
     Some(Rule {
-        trusted_root: read_trusted_root(cosign, has_identity || log_required, problems),
+        trusted_root: read_trusted_root(cosign, has_identity || log_required, is_needless, problems),
         log_required,
-        ignores_certificate_transparency: read_certificate_transparency(cosign, has_identity, problems),
+        ignores_certificate_transparency: read_certificate_transparency(cosign, are_keys, problems),
         threshold: read_threshold(cosign, entries.len() + signer_secrets.len(), problems),
         signers: read_signers(&entries, problems),
         signer_secrets,
@@ -69,8 +74,8 @@ fn is_identity(entry: &Node) -> bool {
 }
 
 /// Reads `transparencyLog`: must a log have the signatures of keys? Those of identities it must always have: without a log nobody
-/// knows when a certificate, which is valid for minutes, was used.
-fn read_log(cosign: &Node, has_identity: bool, problems: &mut Problems) -> bool {
+/// knows when a certificate, which is valid for minutes, was used. `None` if it cannot be used.
+fn read_log(cosign: &Node, has_identity: bool, problems: &mut Problems) -> Option<bool> {
     const FIELD: &str = "transparencyLog";
     let expected = if has_identity {
         "\"required\" where a signer has an issuer and a subject: without a log nobody knows when the certificate was used"
@@ -80,7 +85,7 @@ fn read_log(cosign: &Node, has_identity: bool, problems: &mut Problems) -> bool 
     refuse_null(cosign, FIELD, problems);
     let choices = [("required", true), ("ignored", false)];
     let allowed = choices.get(..if has_identity { 1 } else { 2 }).unwrap_or_default();
-    problems.choice(cosign, FIELD, allowed, expected).unwrap_or(false)
+    if cosign.entry(FIELD).is_none() { Some(false) } else { problems.choice(cosign, FIELD, allowed, expected) }
 }
 
 /// Refuses a field without a value: its author expects a check, or none, and the default may be the other one.
@@ -91,9 +96,9 @@ fn refuse_null(cosign: &Node, field: &'static str, problems: &mut Problems) {
 }
 
 /// Reads `certificateTransparency`: is it ignored? It is about certificates, which only identities have.
-fn read_certificate_transparency(cosign: &Node, has_identity: bool, problems: &mut Problems) -> bool {
+fn read_certificate_transparency(cosign: &Node, are_keys: bool, problems: &mut Problems) -> bool {
     const FIELD: &str = "certificateTransparency";
-    if let Some(node) = cosign.entry(FIELD).filter(|_| !has_identity) {
+    if let Some(node) = cosign.entry(FIELD).filter(|_| are_keys) {
         problems.report(node.at, Fault::NoIdentity { field: FIELD });
     }
     refuse_null(cosign, FIELD, problems);
@@ -101,8 +106,9 @@ fn read_certificate_transparency(cosign: &Node, has_identity: bool, problems: &m
     problems.choice(cosign, FIELD, &choices, REQUIRED_OR_IGNORED).unwrap_or(false)
 }
 
-/// Reads `trustedRoot`, the name of a file. Identities and logs need it, and keys alone do not.
-fn read_trusted_root(cosign: &Node, is_needed: bool, problems: &mut Problems) -> Option<String> {
+/// Reads `trustedRoot`, the name of a file. Identities and logs need it, and keys alone do not. It may be neither needed nor
+/// needless, if another field cannot be used: then that one is reported alone.
+fn read_trusted_root(cosign: &Node, is_needed: bool, is_needless: bool, problems: &mut Problems) -> Option<String> {
     const FIELD: &str = "trustedRoot";
     if cosign.entry(FIELD).is_none() {
         if is_needed {
@@ -115,7 +121,7 @@ fn read_trusted_root(cosign: &Node, is_needed: bool, problems: &mut Problems) ->
         let expected = "the name of a file in the directory sigstore.trustedRoots, without \".json\": letters, digits and \
                         characters of \"_.-\"";
         problems.report(at, Fault::Value { field: FIELD, found: name.to_owned(), expected });
-    } else if !is_needed {
+    } else if is_needless {
         problems.report(at, Fault::NoIdentity { field: FIELD });
     }
     Some(name.to_owned())

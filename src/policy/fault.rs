@@ -305,6 +305,9 @@ impl Fault {
             Self::Misplaced { belongs, .. } => {
                 return Some(format!("it belongs under {belongs}: check the indentation"));
             }
+            Self::Value { field: "trustedRoot", found, .. } if found.ends_with(".json") => {
+                return Some(format!("write \"{}\"", printable(found.trim_end_matches(".json"), 120)));
+            }
             Self::Value { expected, .. } => return Some(format!("it is {expected}")),
             Self::NotEnabled { field: "mode" } => {
                 "set trust.enabled to true, or write \"cosign\" or \"notation\"; without any, these images are let in unchecked"
@@ -362,7 +365,7 @@ impl Fault {
                  signerSecrets"
             }
             Self::Missing { field: "issuer" | "subject", .. } => {
-                "half an identity would be everybody's: name both as the certificate has them, exactly or with \"*\""
+                "an identity has both an issuer and a subject: name both as the certificate has them, exactly or with \"*\" for a part"
             }
             Self::Missing { field: "trustedRoot", .. } => {
                 "identities and logs are verified by a trusted_root.json: put it into the directory sigstore.trustedRoots of the \
@@ -379,9 +382,8 @@ impl Fault {
                 "name the signers, such as [\"x509.subject: C=US, ST=WA, O=Plant\"]; [\"*\"] takes every signer that the trust \
                  stores know"
             }
-            Self::Missing { inside: "policy.notation.trustStores", .. } => {
-                "add one, such as \"ca:plant\" or \"tsa:plant\""
-            }
+            Self::Missing { field: "a trust store of the type tsa", .. } => "add one, such as \"tsa:plant\"",
+            Self::Missing { inside: "policy.notation.trustStores", .. } => "add one, such as \"ca:plant\"",
             Self::Missing { field: "message", .. } => {
                 "say why nothing under this pattern may run, and what to use instead"
             }
@@ -398,10 +400,12 @@ impl Fault {
                  securityenforcement.admission.cloud.ibm.com/v1beta1 or portreeve/v1"
             }
             Self::Type { expected: "a string", actual: "a number" | "true or false", .. } => "put it in quotes",
-            Self::Type { field, actual: "a mapping", .. } if field == "trustedIdentities" => "put it in quotes",
+            Self::Type { field, actual: "a mapping", .. } if field == "trustedIdentities" => {
+                "write each identity in quotes, such as [\"x509.subject: C=US, ST=WA, O=Plant\"]"
+            }
             Self::Type { expected: "true or false", .. } => "write true or false, without quotes",
             Self::Type { expected: "a number", actual: "a string", .. } => "write it without quotes",
-            Self::SignerTwice { .. } => "give each signer one key, or each key a signer of its own",
+            Self::SignerTwice { .. } => "give each key or identity a signer of its own, with another name",
             Self::KeyTwice { what: "key", .. } => {
                 "a key counts once: list it once, or give the other signer a key of its own"
             }

@@ -251,10 +251,15 @@ impl Problems {
         choices: &[(&str, T)],
         expected: &'static str,
     ) -> Option<T> {
-        let (at, text) = self.text(node, field)?;
+        let value = node.get(field)?;
+        let Some(text) = value.text() else {
+            // Quotes alone would not make it one of the choices.
+            self.wrong_type(field, expected, value);
+            return None;
+        };
         let found = choices.iter().find(|(name, _)| *name == text).map(|&(_, value)| value);
         if found.is_none() {
-            self.report(at, Fault::Value { field, found: text.to_owned(), expected });
+            self.report(value.at, Fault::Value { field, found: text.to_owned(), expected });
         }
         found
     }

@@ -101,6 +101,10 @@ fn read_identities(notation: &Node, problems: &mut Problems) -> (Vec<Identity>, 
     const FIELD: &str = "trustedIdentities";
     let (mut identities, mut read) = (Vec::new(), Vec::new());
     let written = texts(notation, FIELD, problems);
+    // Without quotes, `x509.subject: C=US, ST=WA` is a mapping and the rest of a subject.
+    let list = notation.get(FIELD).map(|list| &list.value);
+    let is_unquoted =
+        matches!(list, Some(Value::List(list)) if list.iter().any(|node| matches!(node.value, Value::Map(_))));
     for node in &written {
         let text = node.text().unwrap_or_default();
         if text == "*" && written.len() > 1 {
@@ -112,6 +116,7 @@ fn read_identities(notation: &Node, problems: &mut Problems) -> (Vec<Identity>, 
                 identities.push(identity);
                 read.push(text.to_owned());
             }
+            Err(_) if is_unquoted => {}
             Err(error) => problems.report(node.at, Fault::Identity(error)),
         }
     }

@@ -146,7 +146,7 @@ const BAD_FIELDS: &[(&str, &str)] = &[
     ("trust: {enabled: true}", "\"trust\" does not belong in policy.cosign; it belongs under policy"),
     ("cosign: {}", "\"cosign\" does not belong in policy.cosign; it belongs under policy"),
     ("transparencyLog: off", "\"transparencyLog\" cannot be \"off\"; it is \"required\" or \"ignored\""),
-    ("transparencyLog: true", "\"transparencyLog\" must be a string"),
+    ("transparencyLog: true", "\"transparencyLog\" must be \"required\" or \"ignored\", and is true or false"),
     ("issuer: x", "\"issuer\" does not belong in policy.cosign; it belongs under an entry of policy.cosign.signers"),
 ];
 
@@ -196,7 +196,7 @@ fn scheme_row_048_a_signer_or_a_key_that_is_listed_twice_is_refused() {
     let both = |first: (&str, &str), second: (&str, &str)| {
         format!("signers:\n- {}\n- {}\nthreshold: 2\n", signer(first.0, first.1), signer(second.0, second.1))
     };
-    let twice = "f:3:3: signer \"a\" stands twice, first on line 2; give each signer one key";
+    let twice = "f:3:3: signer \"a\" stands twice, first on line 2; give each key or identity a signer of its own";
     refused(&both(("a", &one), ("a", &other)), &[twice]);
     refused(&both(("a", &one), ("a", &one)), &[twice]);
     refused(
@@ -251,16 +251,22 @@ fn an_identity_stands_in_the_place_of_a_key() {
 
 #[test]
 fn scheme_row_074_half_an_identity_is_refused_when_loaded() {
-    const HALF: &str = "half an identity would be everybody's";
+    const HALF: &str = "an identity has both an issuer and a subject";
     let with = |signer: &str| format!("{{signers: [{{name: ci, {signer}}}], trustedRoot: plant}}");
     for (signer, expected) in [
-        ("subject: a", "\"issuer\" is missing from an entry of policy.cosign.signers; half an identity"),
-        ("issuer: a", "\"subject\" is missing from an entry of policy.cosign.signers; half an identity"),
+        ("subject: a", "\"issuer\" is missing from an entry of policy.cosign.signers; an identity has both"),
+        ("issuer: a", "\"subject\" is missing from an entry of policy.cosign.signers; an identity has both"),
         ("issuer: a, subject: \"\"", HALF),
         ("issuer: null, subject: a", HALF),
         ("issuer: a, subject: null", HALF),
-        ("issuer: \"*\", subject: a", "the signer's identity cannot be used: issuer: it matches everything"),
-        ("issuer: a, subject: \"**\"", "the signer's identity cannot be used: subject: it matches everything"),
+        (
+            "issuer: \"*\", subject: a",
+            "the signer's identity cannot be used: issuer: \"*\" alone is not allowed: name the issuer",
+        ),
+        (
+            "issuer: a, subject: \"**\"",
+            "the signer's identity cannot be used: subject: \"*\" alone is not allowed: name the subject",
+        ),
         ("issuer: a, subject: \"b\\n\"", "characters that cannot be seen"),
         ("issuer: 1, subject: a", "\"issuer\" must be a string, and is a number"),
         ("issuer: [a], subject: a", "\"issuer\" must be a string, and is a list"),
@@ -324,6 +330,23 @@ fn what_would_have_no_effect_is_refused() {
     }
     let ignored = format!("{{signers: [{}], trustedRoot: plant, transparencyLog: ignored}}", identity("ci", "x"));
     refused(&ignored, &["\"transparencyLog\" cannot be \"ignored\"; it is \"required\" where a signer has an issuer"]);
+}
+
+/// What another field makes of it is not known yet.
+#[test]
+fn a_trusted_root_is_not_called_needless_beside_a_fault() {
+    let more = "trustedRoot: plant, certificateTransparency: required";
+    refused(&format!("{{{more}}}"), &["\"signers\" is missing"]);
+    refused(&format!("{{signer: [{}], {more}}}", identity("ci", "x")), &["\"signers\" is missing", "unknown field"]);
+    refused(&format!("{{signers: [{{name: a}}], {more}}}"), &["\"publicKey\" is missing"]);
+    refused(&with(&["a"], "transparencyLog: yes, trustedRoot: plant"), &["\"transparencyLog\" cannot be \"yes\""]);
+    refused(&with(&["a"], "transparencyLog: true, trustedRoot: plant"), &["\"transparencyLog\" must be"]);
+}
+
+#[test]
+fn a_trusted_root_with_the_ending_of_its_file_is_told_by_its_name() {
+    let text = format!("{{signers: [{}], trustedRoot: plant.json}}", identity("ci", "x"));
+    refused(&text, &["\"trustedRoot\" cannot be \"plant.json\"; write \"plant\""]);
 }
 
 /// A value that is missing must not become the weaker one.

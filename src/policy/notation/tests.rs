@@ -62,7 +62,14 @@ fn scheme_row_112_identities_that_name_too_little_are_load_errors() {
     }
     refused(
         "{trustStores: [\"ca:plant\"], trustedIdentities: [x509.subject: C=US]}",
-        &["\"trustedIdentities\" must be a string, and is a mapping; put it in quotes"],
+        &[
+            "\"trustedIdentities\" must be a string, and is a mapping; write each identity in quotes, such as [\"x509.subject: ",
+        ],
+    );
+    // The rest of the subject is not told of as further identities.
+    refused(
+        "{trustStores: [\"ca:plant\"], trustedIdentities: [x509.subject: C=US, ST=WA, O=Plant]}",
+        &["\"trustedIdentities\" must be a string, and is a mapping; write each identity in quotes"],
     );
 }
 
@@ -82,7 +89,7 @@ fn what_could_never_be_met_or_has_no_effect_is_refused() {
         ("{trustStores: [\"ca:../x\"], trustedIdentities: [\"*\"]}", "\"trustStores\" cannot be \"ca:../x\""),
         (
             "{trustStores: [\"tsa:plant\"], trustedIdentities: [\"*\"]}",
-            "a trust store of the type ca or signingAuthority",
+            "a trust store of the type ca or signingAuthority\" is missing from policy.notation.trustStores; add one, such as \"ca:plant\"",
         ),
         (
             "{trustStores: [\"ca:plant\"], trustedIdentities: [\"*\", \"x509.subject: C=US, ST=WA, O=Plant\"]}",
@@ -92,7 +99,10 @@ fn what_could_never_be_met_or_has_no_effect_is_refused() {
         refused(text, &[expected]);
     }
     for (more, expected) in [
-        ("verifyTimestamp: always", "\"a trust store of the type tsa\" is missing from policy.notation.trustStores"),
+        (
+            "verifyTimestamp: always",
+            "\"a trust store of the type tsa\" is missing from policy.notation.trustStores; add one, such as \"tsa:plant\"",
+        ),
         ("revocation: soft", "\"revocation\" cannot be \"soft\"; it is \"strict\" or \"skip\""),
         ("metadata: {}", "\"metadata\" is empty; name the metadata, or remove it"),
         ("metadata: {a: 1}", "\"a\" must be a string, and is a number; put it in quotes"),

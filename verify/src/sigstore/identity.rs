@@ -65,7 +65,10 @@ impl Identity {
                 return wrong("it is empty, and an identity needs both an issuer and a subject");
             }
             if glob.is_everything() {
-                return wrong("it matches everything, and half an identity is none");
+                return wrong(match field {
+                    "issuer" => "\"*\" alone is not allowed: name the issuer",
+                    _ => "\"*\" alone is not allowed: name the subject",
+                });
             }
             if text.len() > MAX_TEXT || glob.stars() > MAX_STARS {
                 return wrong("it is longer than 1024 bytes, or has more than 8 stars");
