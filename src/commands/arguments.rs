@@ -323,6 +323,16 @@ impl Given {
                 if let Some(identity) = self.identities.first().filter(|_| self.trust_stores.is_empty()) {
                     return Err(ArgumentError::wrong("--identity", identity, "--trust-store NAME beside it"));
                 }
+                // What is asked for is never passed over.
+                if let Some(root) = self.common.trusted_root.as_ref().filter(|_| self.lists_signatures) {
+                    let root = root.to_string_lossy();
+                    return Err(ArgumentError::wrong("--trusted-root", &root, "no --signatures beside it"));
+                }
+                let is_by_policies = !of_cosign && self.trust_stores.is_empty();
+                if let Some(policies) = self.common.policies.first().filter(|_| !is_by_policies) {
+                    let expected = "none of --key, --signatures, --trusted-root and --trust-store beside it";
+                    return Err(ArgumentError::wrong("--policies", &policies.to_string_lossy(), expected));
+                }
                 let against = match (of_cosign, self.trust_stores.is_empty()) {
                     (true, _) => CheckAgainst::Cosign { key, certificates },
                     (false, true) => CheckAgainst::Policies,
@@ -373,11 +383,15 @@ impl Given {
         let identity = match (&self.common.trusted_root, issuer, subject) {
             (Some(_), Some(issuer), Some(subject)) => Some((issuer, subject)),
             (_, None, None) => None,
-            (_, Some(text), _) => {
-                return Err(ArgumentError::wrong("--issuer", &text, "--trusted-root FILE and --subject beside it"));
+            (None, issuer, _) => {
+                let command = if issuer.is_some() { "--issuer" } else { "--subject" };
+                return Err(ArgumentError::Nothing { command, what: "--trusted-root FILE beside it" });
             }
-            (_, None, Some(text)) => {
-                return Err(ArgumentError::wrong("--subject", &text, "--trusted-root FILE and --issuer beside it"));
+            (_, Some(_), None) => {
+                return Err(ArgumentError::Nothing { command: "--issuer", what: "--subject beside it" });
+            }
+            (_, None, Some(_)) => {
+                return Err(ArgumentError::Nothing { command: "--subject", what: "--issuer beside it" });
             }
         };
         Ok(self.common.trusted_root.clone().map(|root| Certificates { root, identity }))

@@ -293,11 +293,12 @@ impl fmt::Display for NotCounted {
                  \"cosign sign --key\"",
             ),
             Self::OtherIdentity { subject, issuer } => {
-                write!(f, "{subject} of {issuer} has made it, whom the policy does not name")
+                write!(f, "it was made by {subject} of {issuer}, and the policy does not name this identity")
             }
             Self::UnknownLog { date, kind, id } => write!(
                 f,
-                "the trusted root of {date} knows no {kind} {id}; if the log is newer than that, carry in a newer trusted_root.json"
+                "the trusted root of {date} knows no {kind} {id}; if the log is newer than that, carry in a newer trusted_root.json; \
+                 if not, the policy may name the wrong trusted root"
             ),
             Self::Unproven(why) => f.write_str(why),
             Self::NoManifest => f.write_str("it is over the bytes of the image's manifest, which are not at hand"),

@@ -24,7 +24,7 @@ pub enum ArgumentError {
     },
     /// An argument is missing.
     Nothing {
-        /// The command.
+        /// The command, or the option that needs it.
         command: &'static str,
         /// The argument.
         what: &'static str,

@@ -163,17 +163,21 @@ fn mistakes_are_told() {
             "export --image a --key k --gun b out",
             "--gun: found \"b\", expected no --image beside it: export one kind at a time",
         ),
+        ("check --issuer i --subject s x", "--issuer needs --trusted-root FILE beside it"),
+        ("check --subject s x", "--subject needs --trusted-root FILE beside it"),
+        ("check --trusted-root r.json --issuer i x", "--issuer needs --subject beside it"),
+        ("export --image a --trusted-root r.json --subject s out", "--subject needs --issuer beside it"),
         (
-            "check --issuer i --subject s x",
-            "--issuer: found \"i\", expected --trusted-root FILE and --subject beside it",
+            "check --trusted-root r.json --signatures x",
+            "--trusted-root: found \"r.json\", expected no --signatures beside it",
         ),
         (
-            "check --trusted-root r.json --issuer i x",
-            "--issuer: found \"i\", expected --trusted-root FILE and --subject beside it",
+            "check --trusted-root r.json --policies p x",
+            "--policies: found \"p\", expected none of --key, --signatures, --trusted-root and --trust-store beside it",
         ),
         (
-            "export --image a --trusted-root r.json --subject s out",
-            "--subject: found \"s\", expected --trusted-root FILE and --issuer beside it",
+            "check --policies p --trust-store ca:a x",
+            "--policies: found \"p\", expected none of --key, --signatures, --trusted-root and --trust-store beside it",
         ),
         (
             "check --trusted-root r.json --trust-store ca:a x",

@@ -4,9 +4,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::base::files::read_capped;
+use crate::schemes::Finding;
 use crate::schemes::cosign::{Rule, is_trusted_root};
-use portreeve_verify::sigstore::{Identity, MAX_TRUSTED_ROOT, SignedBy, Signer, TrustedRoot};
+use portreeve_verify::sigstore::{BY_CERTIFICATE, Identity, MAX_TRUSTED_ROOT, SignedBy, Signer, TrustedRoot};
 use portreeve_verify::text::printable;
+
+/// Who must have signed where no identity is named.
+const ANYBODY: &str = "any identity of the trusted root";
 
 /// The options of the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +37,7 @@ impl Certificates {
             None => signers.is_empty().then(Identity::anybody),
         };
         let (log_required, has_identity) = (identity.is_none(), identity.is_some());
-        signers.extend(identity.map(|identity| named(identity, 1)));
+        signers.extend(identity.map(as_typed));
         let rule = Rule {
             trusted_root: Some(name.to_owned()),
             log_required,
@@ -42,6 +46,20 @@ impl Certificates {
             ..Rule::signed_by(signers)
         };
         Ok((rule, Arc::new(root)))
+    }
+}
+
+/// A signer with this identity, called as messages are to call it.
+fn as_typed(identity: Identity) -> Signer {
+    let name = if identity.is_anybody() { ANYBODY.to_owned() } else { identity.subject() };
+    Signer { name, by: SignedBy::Identity(identity) }
+}
+
+/// The name that a policy may give a signer.
+pub(super) fn policy_name(signer: &Signer) -> String {
+    match signer.by.identity() {
+        Some(identity) if identity.subject() == signer.name => named(identity.clone(), 1).name,
+        _ => signer.name.clone(),
     }
 }
 
@@ -54,6 +72,11 @@ fn named(identity: Identity, number: usize) -> Signer {
         name = [&number.to_string(), "-", &name].concat().chars().take(super::MAX_NAME).collect();
     }
     Signer { name, by: SignedBy::Identity(identity) }
+}
+
+/// Are they all by certificates?
+pub(super) fn are_all_by_certificates(findings: &[Finding]) -> bool {
+    !findings.is_empty() && findings.iter().all(|finding| finding.passed_over.as_deref() == Some(BY_CERTIFICATE))
 }
 
 /// Does a rule ask for any identity?

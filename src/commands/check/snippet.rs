@@ -18,6 +18,9 @@ use crate::schemes::{Check, cosign, notation};
 /// The Secret that a template names.
 const SECRET: &str = "cosign-pub";
 
+/// Why a policy that was made from options ignores certificate transparency.
+const NO_CERTIFICATE_LOG: &str = "          # It is ignored because the trusted root has no certificate log.\n";
+
 /// The policy; `None` if no signature of cosign's or Notation's was found, or none that counts.
 pub(super) fn of(evaluation: &Evaluation, against: &Against, own_namespace: &str) -> Option<String> {
     let reference = evaluation.reference.as_ref()?;
@@ -33,10 +36,18 @@ pub(super) fn of(evaluation: &Evaluation, against: &Against, own_namespace: &str
         }
         (Check::Cosign(rule), Verdict::Verified(_)) => cosign(&mut text, rule),
         (Check::Notation(rule), Verdict::Verified(verified)) => notation(&mut text, rule, &verified.signers),
-        (Check::Cosign(rule), Verdict::Unchecked) if rule.signers.is_empty() => {
+        // For a certificate no policy names a key.
+        (Check::Cosign(rule), Verdict::Unchecked)
+            if rule.signers.is_empty() && !certificates::are_all_by_certificates(&evaluation.findings) =>
+        {
             return Some(template(text, own_namespace));
         }
         _ => return None,
+    }
+    if let Against::Check(Check::Cosign(rule)) = against
+        && rule.ignores_certificate_transparency
+    {
+        text.push_str(NO_CERTIFICATE_LOG);
     }
     Some(text)
 }
@@ -93,7 +104,7 @@ pub(super) fn cosign(text: &mut String, rule: &cosign::Rule) {
         text.push_str("          signers:\n");
     }
     for signer in &rule.signers {
-        let _ = writeln!(text, "            - name: {}", quoted(&signer.name));
+        let _ = writeln!(text, "            - name: {}", quoted(&certificates::policy_name(signer)));
         match &signer.by {
             SignedBy::Key(key) => {
                 text.push_str("              publicKey: |\n");

@@ -10,6 +10,7 @@ use crate::config::{AskApi, Config};
 use crate::kube::signer_secrets::{SecretError, SecretForm, SecretStore};
 use crate::policy::{self, NamespaceChange, PolicyProblem, PolicySet, Rule, Scope};
 use crate::schemes::Check;
+use crate::schemes::notation::Stores;
 use crate::webhook::Engine;
 use portreeve_verify::ordered;
 use portreeve_verify::text::printable;
@@ -131,28 +132,36 @@ pub(super) fn trust(engine: &Engine, findings: &mut Findings) {
         for check in rule.signed().iter().flat_map(|signed| signed.any_of.iter().flatten()) {
             match check {
                 Check::Notation(notation) => {
-                    let named = notation.stores.iter().map(|store| (store.to_string(), stores.has(store)));
-                    of_notation.extend(named.map(|(name, is_there)| Named { name, is_there, rule }));
+                    of_notation.extend(notation.stores.iter().map(|store| Named {
+                        name: store.to_string(),
+                        place: Stores::place_of(store, schemes.notation.stores.directory()),
+                        is_there: stores.has(store) || stores.problem_of(store).is_some(),
+                        rule,
+                    }));
                 }
                 Check::Cosign(cosign) => of_cosign.extend(cosign.trusted_root.iter().map(|name| {
-                    let is_there = roots.get(name).is_some();
-                    Named { name: name.clone(), is_there, rule }
+                    let place = schemes.cosign.trusted_roots.directory().join([name, ".json"].concat());
+                    let is_there = roots.get(name).is_some() || roots.problem_of(name).is_some();
+                    Named { name: name.clone(), place, is_there, rule }
                 })),
                 Check::NotaryV1(_) => {}
             }
         }
     }
     let (key, directory) = ("notation.trustStores", schemes.notation.stores.directory());
-    let mounted = Mounted { check: "trust_stores", key, directory, count: stores.count(), problems: stores.problems() };
+    let mounted = Mounted { check: "trust_stores", key, directory, names: stores.names(), problems: stores.problems() };
     mounted.examine(of_notation, findings);
     let (key, directory) = ("sigstore.trustedRoots", schemes.cosign.trusted_roots.directory());
-    let (count, problems) = (roots.list().len(), roots.problems());
-    Mounted { check: "trusted_roots", key, directory, count, problems }.examine(of_cosign, findings);
+    let names = roots.list().iter().map(|(name, _)| name.clone()).collect();
+    Mounted { check: "trusted_roots", key, directory, names, problems: roots.problems() }.examine(of_cosign, findings);
 }
 
 /// What a policy names.
 struct Named<'a> {
     name: String,
+    /// Where it belongs.
+    place: PathBuf,
+    /// Is it there? One that cannot be used is told of as a problem.
     is_there: bool,
     rule: &'a Rule,
 }
@@ -163,8 +172,8 @@ struct Mounted<'a> {
     /// Its key in the configuration.
     key: &'static str,
     directory: &'a Path,
-    /// How much of it can be used.
-    count: usize,
+    /// What of it can be used.
+    names: Vec<String>,
     problems: &'a [String],
 }
 
@@ -181,14 +190,28 @@ impl Mounted<'_> {
         for problem in self.problems {
             findings.add(State::Wrong, self.check, "", problem, "correct the files that are mounted there");
         }
-        if self.count > 0 {
-            findings.ok(self.check, &subject, &format!("{} can be used", self.count));
+        if !self.names.is_empty() {
+            findings.ok(self.check, &subject, &format!("{} can be used", self.names.len()));
         }
+        let there = match self.names.as_slice() {
+            [] => "nothing".to_owned(),
+            names => names.get(..MAX_PRINTED).unwrap_or(names).join(", "),
+        };
         let mut known = ordered::set([]);
         named.retain(|one| !one.is_there && known.len() < MAX_PRINTED && known.insert(one.name.clone()));
-        for Named { name, rule, .. } in named {
+        for Named { name, place, rule, .. } in named {
             let found = ["it is not there (", &rule.policy_name(), ")"].concat();
-            let action = ["mount it (", self.key, "): until then the images of its policies are denied"].concat();
+            let place = printable(&place.to_string_lossy(), 300);
+            let action = [
+                "put it into ",
+                &place,
+                " (",
+                self.key,
+                "), where ",
+                &there,
+                " can be used: until then the images of its policies are denied",
+            ];
+            let action = action.concat();
             findings.add(State::Wrong, self.check, &name, &found, &action);
         }
     }

@@ -79,7 +79,8 @@ impl Roots {
 
     /// When the instances of the roots end.
     pub fn endings(&self, now: Timestamp) -> Vec<Ending> {
-        const ADVICE: &str = "carry in the newest trusted_root.json of the instance";
+        const ADVICE: &str = "carry in the newest trusted_root.json of the public instance; to a file of your own, add the part that \
+                              follows, and remove nothing";
         let of = |(name, root): &(String, Arc<TrustedRoot>)| {
             let ends = root.ends(now.as_second()).into_iter().map(|end| {
                 let what = [name, ", ", &end.what].concat();
@@ -96,8 +97,17 @@ impl Roots {
         &self.problems
     }
 
+    /// Why the file of this root cannot be used, if it is there.
+    pub fn problem_of(&self, name: &str) -> Option<&str> {
+        let head = ["trusted root ", name, ": "].concat();
+        self.problems.iter().find_map(|problem| problem.strip_prefix(&head))
+    }
+
     /// Why a root that a policy names cannot be used, and what to do. The name is one that a root can have.
     pub(super) fn missing(&self, name: &str, directory: &Path) -> String {
+        if let Some(problem) = self.problem_of(name) {
+            return ["the policy names the trusted root \"", name, "\": ", problem, "; correct the file"].concat();
+        }
         let mut message = format!(
             "the trusted root \"{name}\", which the policy names, is not there: put the file into {}/{name}{ENDING} \
              (sigstore.trustedRoots of the configuration)",

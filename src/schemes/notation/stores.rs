@@ -105,11 +105,6 @@ impl Stores {
         self.find(name).is_some()
     }
 
-    /// How many stores there are.
-    pub fn count(&self) -> usize {
-        self.list.len()
-    }
-
     /// What is wrong with the files. Safe to print.
     pub fn problems(&self) -> &[String] {
         &self.problems
@@ -144,14 +139,33 @@ impl Stores {
         list.iter().flat_map(of).chain(lists).collect()
     }
 
+    /// Why this store cannot be used, if it is there.
+    pub fn problem_of(&self, name: &StoreName) -> Option<&str> {
+        let head = ["trust store ", &name.to_string(), ": "].concat();
+        self.problems.iter().find_map(|problem| problem.strip_prefix(&head))
+    }
+
+    /// The names of those that can be used.
+    pub fn names(&self) -> Vec<String> {
+        let usable = self.list.iter().filter(|store| !store.certificates.is_empty());
+        usable.map(|store| store.name.to_string()).collect()
+    }
+
+    /// Where the certificates of a store belong.
+    pub fn place_of(name: &StoreName, directory: &Path) -> PathBuf {
+        directory.join(LAYOUT).join(name.kind.word()).join(&name.name)
+    }
+
     /// Why a store that a policy names cannot be used, and what to do.
     pub(super) fn missing(&self, name: &StoreName, directory: &Path) -> String {
+        if let Some(problem) = self.problem_of(name) {
+            return ["the policy names the trust store \"", &name.to_string(), "\": ", problem, "; correct it"]
+                .concat();
+        }
         let mut message = format!(
             "the trust store \"{name}\", which the policy names, is not there: put the certificates that it is to trust into \
-             {}/{LAYOUT}/{}/{} (notation.trustStores of the configuration)",
-            directory.display(),
-            name.kind.word(),
-            name.name
+             {} (notation.trustStores of the configuration)",
+            Self::place_of(name, directory).display()
         );
         for problem in self.problems.iter().take(2) {
             message.extend(["; ", problem]);

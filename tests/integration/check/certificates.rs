@@ -73,6 +73,7 @@ fn an_identity_and_a_logged_key_can_be_asked_for() {
     let wide = "https://git.plant.example/*";
     let snippet = by(ISSUER, wide, ALLOWED)["policySnippet"].as_str().unwrap().to_owned();
     assert!(snippet.contains(&format!("subject: \"{wide}\"")), "{snippet}");
+    assert_eq!(by(ISSUER, wide, ALLOWED)["signers"], json!([wide]), "as typed");
     by("https://other.example", wide, DENIED);
     by(ISSUER, "git.plant.example", DENIED);
     // The plant's key has signed, and no log has its signature.
@@ -89,6 +90,29 @@ fn an_identity_and_a_logged_key_can_be_asked_for() {
 }
 
 #[test]
+fn an_image_that_only_certificates_have_signed_is_no_image_for_a_key() {
+    let (plant, instance, root) = signed();
+    let image = plant.registry.push_image(NAME, "keyless", "keyless");
+    plant.registry.attach(
+        NAME,
+        &image,
+        &Signing::keyless(&instance, &image, &instance.leaf(), SIGNED).artifact(&image),
+    );
+    let report = plant.json(&["--signatures", &plant.tagged("keyless")], ALLOWED);
+    let why = report["signatures"][0]["passedOver"].as_str().unwrap();
+    assert!(why.contains("\"portreeve check --trusted-root FILE\" says whose it is"), "{report:#}");
+    assert_eq!(report.get("policySnippet"), None, "{report:#}");
+    // Nobody has signed under a root of another instance.
+    let other = plant.site.file("other/plant.json", &Instance::new().trusted_root().to_string()).display().to_string();
+    let report = plant.json(&["--trusted-root", &other, &plant.tagged("keyless")], DENIED);
+    assert!(
+        report["reason"].as_str().unwrap().contains("not signed by any identity of the trusted root"),
+        "{report:#}"
+    );
+    plant.json(&["--trusted-root", &root, &plant.tagged("keyless")], ALLOWED);
+}
+
+#[test]
 fn a_root_without_a_log_of_certificates_is_said_aloud() {
     let (mut plant, instance, _) = signed();
     let mut private = instance.trusted_root();
@@ -96,7 +120,7 @@ fn a_root_without_a_log_of_certificates_is_said_aloud() {
     let root = root(&plant, &private);
     let report = plant.json(&["--trusted-root", &root, &plant.tagged("v1")], ALLOWED);
     let snippet = report["policySnippet"].as_str().unwrap();
-    assert!(snippet.contains("certificateTransparency: ignored"), "{snippet}");
+    assert!(snippet.contains("certificateTransparency: ignored\n          # It is ignored because"), "{snippet}");
     let linted = run(executable().arg("lint").arg(plant.site.file("s.yaml", snippet)), "").expect(ALLOWED).stdout;
     assert!(linted.contains("note: with \"certificateTransparency: ignored\""), "{linted}");
     mount(&mut plant);
@@ -115,13 +139,17 @@ fn a_trusted_root_that_cannot_be_used_is_bad_input() {
     let at = |name: &str, text: &str| plant.site.file(name, text).display().to_string();
     for (file, words) in [
         ("/nowhere/plant.json".to_owned(), "/nowhere/plant.json: "),
-        (at("damaged.json", "{"), "damaged.json: "),
+        (at("damaged.json", "{"), "damaged.json: it is not strict JSON: it ends too early at byte "),
+        (at("fulcio.pem", "-----BEGIN CERTIFICATE-----"), "\"cosign trusted-root create\" makes one of such files"),
         (at("plant.txt", &text), "call the file NAME.json"),
         (at("plant root.json", &text), "call the file NAME.json"),
     ] {
         assert!(told(&file, &[]).contains(words), "{file}");
     }
-    assert!(told(&root, &["--issuer", "*", "--subject", "a"]).contains("issuer: it matches everything"));
+    assert!(
+        told(&root, &["--issuer", "*", "--subject", "a"])
+            .contains("issuer: \"*\" alone is not allowed: name the issuer")
+    );
 }
 
 #[test]

@@ -38,7 +38,12 @@ fn a_store_that_a_policy_names_must_be_there() {
     for store in ["ca:plant", "tsa:plant"] {
         let finding = report.has("wrong", "trust_stores", store);
         assert!(text_of(finding).contains("it is not there (ClusterImagePolicy "), "{finding}");
-        assert!(finding["action"].as_str().unwrap().contains("notation.trustStores"), "{finding}");
+        let action = finding["action"].as_str().unwrap();
+        let place = format!(
+            "stores/truststore/x509/{}/plant (notation.trustStores), where nothing can be",
+            &store[..store.len() - 6]
+        );
+        assert!(action.contains(&place), "{finding}");
     }
     for kind in ["ca", "tsa"] {
         put(&site, &format!("stores/truststore/x509/{kind}/plant/root.crt"), &ca("Plant Root", 1_000).der);
@@ -50,7 +55,8 @@ fn a_store_that_a_policy_names_must_be_there() {
     put(&site, "stores/truststore/x509/ca/plant/more.crt", b"no certificate");
     let report = doctor(&site, &[], WRONG);
     report.has("wrong", "trust_stores", "more.crt");
-    report.has("wrong", "trust_stores", "it is not there");
+    let count = report.findings().filter(|finding| finding["check"] == "trust_stores" && finding["state"] == "wrong");
+    assert_eq!(count.count(), 1, "one fault is told once: {report:?}");
 }
 
 #[test]
@@ -87,7 +93,13 @@ fn a_trusted_root_must_be_there_and_its_parts_end() {
     site.file("roots/.keep", "");
     let finding = doctor(&site, &[], WRONG);
     let finding = finding.has("wrong", "trusted_roots", "plant it is not there (ClusterImagePolicy ");
-    assert!(finding["action"].as_str().unwrap().contains("sigstore.trustedRoots"), "{finding}");
+    let place = "roots/plant.json (sigstore.trustedRoots), where nothing can be used";
+    assert!(finding["action"].as_str().unwrap().contains(place), "{finding}");
+    site.file("roots/public.json", &Plant::new().trusted_root().to_string());
+    let finding = doctor(&site, &[], WRONG);
+    let finding = finding.has("wrong", "trusted_roots", "plant it is not there (ClusterImagePolicy ");
+    assert!(finding["action"].as_str().unwrap().contains(", where public can be used"), "{finding}");
+    std::fs::remove_file(site.files().join("roots/public.json")).unwrap();
     let mut root = Plant::new().trusted_root();
     site.file("roots/plant.json", &root.to_string());
     let report = doctor(&site, &[], NOT_ASKED);
@@ -111,5 +123,6 @@ fn a_trusted_root_must_be_there_and_its_parts_end() {
     site.file("roots/plant.json", "{}");
     let report = doctor(&site, &[], WRONG);
     report.has("wrong", "trusted_roots", "plant.json cannot be used");
-    report.has("wrong", "trusted_roots", "it is not there");
+    let count = report.findings().filter(|finding| finding["check"] == "trusted_roots" && finding["state"] == "wrong");
+    assert_eq!(count.count(), 1, "one fault is told once: {report:?}");
 }

@@ -403,7 +403,7 @@ impl JsonError {
         let (line, column) = (error.line(), error.column());
         let before: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
         let fault = fault.unwrap_or_else(|| {
-            let words = error.to_string();
+            let words = if error.is_eof() { "it ends too early".to_owned() } else { error.to_string() };
             let place = format!(" at line {line} column {column}");
             Fault::Syntax(words.strip_suffix(&place).unwrap_or(&words).to_owned())
         });

@@ -31,7 +31,7 @@ pub use crate::not_counted::NotCounted;
 pub use identity::{Identity, IdentityError, SignedBy};
 pub use key::{SigstoreKey, SigstoreKeyError};
 pub use rejection::SignatureRejection;
-pub use requirement::{Accepted, Requirement, SignedImage, Signer, described};
+pub use requirement::{Accepted, BY_CERTIFICATE, Requirement, SignedImage, Signer, described};
 pub use signature::{Signature, SignatureFormat};
 pub use trusted_root::{MAX_TRUSTED_ROOT, TrustedRoot, TrustedRootEnd, TrustedRootError};
 

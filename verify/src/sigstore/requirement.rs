@@ -16,6 +16,10 @@ use crate::not_counted::{NotCounted, quoted};
 use crate::reasons::Reasons;
 use crate::verified::VerifiedDigest;
 
+/// Why a signature by a certificate does not count where nobody is asked for.
+pub const BY_CERTIFICATE: &str = "it was made with a certificate (keyless); \"portreeve check --trusted-root FILE\" says whose it is, \
+                                  and prints a policy for it";
+
 /// A signer of a policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signer {
@@ -312,6 +316,8 @@ impl Requirement<'_> {
             if let Ok(Some(names)) = signature.proven(proof, self.trusted_root, image, self.effort) {
                 return NotCounted::OtherIdentity { subject: quoted(&names.subject), issuer: quoted(&names.issuer) };
             }
+        } else if self.signers.is_empty() && signature.has_certificate() {
+            return NotCounted::Unproven(BY_CERTIFICATE);
         } else if signature.is_keyless() {
             return NotCounted::Certificate;
         }

@@ -221,7 +221,7 @@ impl Signature {
     }
 
     /// Has it a certificate, whatever it is worth?
-    fn has_certificate(&self) -> bool {
+    pub(super) fn has_certificate(&self) -> bool {
         self.is_keyless || matches!(self.source, Source::Layer { certificate: Some(_), .. })
     }
 

@@ -115,6 +115,9 @@ impl TrustedRoot {
         if bytes.len() > MAX_TRUSTED_ROOT {
             return Err(TrustedRootError::TooLarge);
         }
+        if bytes.trim_ascii_start().starts_with(b"-----BEGIN ") {
+            return Err(TrustedRootError::Pem);
+        }
         let document = Document::read(bytes, Allowance::of_text(bytes.len(), MAX_VALUES));
         let document = document.map_err(TrustedRootError::Json)?;
         let root = document.root();
@@ -336,6 +339,8 @@ fn bytes(value: Value<'_>, name: &str) -> Option<Vec<u8>> {
 pub enum TrustedRootError {
     /// It is larger than [`MAX_TRUSTED_ROOT`].
     TooLarge,
+    /// It is a certificate or a key.
+    Pem,
     /// It is not strict JSON.
     Json(JsonError),
     /// It is something else.
@@ -360,6 +365,9 @@ impl fmt::Display for TrustedRootError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooLarge => write!(f, "it is larger than the cap of {MAX_TRUSTED_ROOT} bytes"),
+            Self::Pem => {
+                f.write_str("it has PEM and is no trusted root; \"cosign trusted-root create\" makes one of such files")
+            }
             Self::Json(error) => write!(f, "it is not strict JSON: {error}"),
             Self::MediaType { found } => write!(
                 f,

@@ -78,7 +78,8 @@ fn scheme_row_075_another_identity_is_told_whom_the_certificate_names() {
         let message = rejected(ask(&bench, &under(vec![signer])), "signature");
         assert!(message.contains("it is not signed by ci"), "{message}");
         assert!(
-            message.contains(&format!("{SUBJECT} of {ISSUER} has made it, whom the policy does not name")),
+            message
+                .contains(&format!("it was made by {SUBJECT} of {ISSUER}, and the policy does not name this identity")),
             "{message}"
         );
     }
@@ -149,7 +150,8 @@ fn scheme_row_090_a_root_that_lacks_the_log_says_so() {
     let message = rejected(ask(&bench, &under(vec![ci()])), "signature");
     let id = plant.log.hint();
     let expected = format!(
-        "the trusted root of 2026-01-01 knows no log {id}; if the log is newer than that, carry in a newer trusted_root.json"
+        "the trusted root of 2026-01-01 knows no log {id}; if the log is newer than that, carry in a newer trusted_root.json; \
+         if not, the policy may name the wrong trusted root"
     );
     assert!(message.contains(&expected), "{message}");
 }

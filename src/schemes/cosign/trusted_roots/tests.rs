@@ -57,6 +57,12 @@ fn each_file_is_a_root_that_is_read_again_when_it_changes() {
     let message = bench.roots.current().missing("plant", bench.roots.directory());
     assert!(message.contains("roots/plant.json (sigstore.trustedRoots of the configuration)"), "{message}");
     assert_eq!((bench.reloads("ok"), bench.reloads("failed")), ("3".to_owned(), "0".to_owned()));
+    // A file that is there and cannot be used is not to be put there.
+    bench.write("plant.json", "{");
+    let message = bench.roots.current().missing("plant", bench.roots.directory());
+    let words = "the policy names the trusted root \"plant\": /";
+    assert!(message.starts_with(words) && message.matches("plant.json").count() == 1, "{message}");
+    assert!(message.contains("plant.json cannot be used: it is not strict JSON: it ends too early"), "{message}");
 }
 
 #[test]

@@ -65,7 +65,10 @@ fn what_is_no_store_is_told_and_hurts_no_other() {
     {
         assert!(told.contains(expected), "{expected}: {told}");
     }
-    assert_eq!(stores.count(), 1);
+    assert_eq!(stores.names(), ["ca:plant"]);
+    let empty = StoreName::parse("tsa:empty").unwrap();
+    let message = stores.missing(&empty, bench.notation.stores.directory());
+    assert_eq!(message, "the policy names the trust store \"tsa:empty\": tsa:empty has no certificate; correct it");
     let ending = &stores.endings()[0];
     assert_eq!(ending.kind.as_str(), "trust_store");
     assert!(ending.what.contains("ca:plant") && ending.what.contains("Plant Root"), "{}", ending.what);

@@ -69,7 +69,10 @@ fn scheme_row_073_the_identity_of_the_policy() {
         by_identity(&signing, &image, &root, &identity(ISSUER, "https://git.plant.example/other")).unwrap_err();
     assert_eq!(
         (code, text.as_str()),
-        ("other-identity", &*format!("{SUBJECT} of {ISSUER} has made it, whom the policy does not name"))
+        (
+            "other-identity",
+            &*format!("it was made by {SUBJECT} of {ISSUER}, and the policy does not name this identity")
+        )
     );
     let (code, _) =
         by_identity(&signing, &image, &root, &identity("https://issuer.other.example", SUBJECT)).unwrap_err();
