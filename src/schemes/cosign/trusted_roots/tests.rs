@@ -108,7 +108,7 @@ fn what_is_no_root_is_told_and_hurts_no_other() {
     assert!(!told.contains("stays in force"), "{told}");
     // A denial says what is wrong with the file.
     let message = roots.missing("bad", bench.roots.directory());
-    assert!(message.contains("root bad: ") && message.contains("not strict JSON"), "{message}");
+    assert!(message.contains("root \"bad\": ") && message.contains("not strict JSON"), "{message}");
 }
 
 #[test]
