@@ -76,7 +76,10 @@ pub(super) fn issuer_key<'r>(
     checks: &Checks<'_>,
 ) -> Result<&'r [u8], NotCounted> {
     let first = times.first().and_then(|time| u64::try_from(*time).ok());
-    let first = first.ok_or(NotCounted::Unproven("nothing that the trusted root knows says when it was signed"))?;
+    let first = first.ok_or(NotCounted::Unproven(
+        "nothing that the trusted root knows says when it was signed: it has no time stamp, or the time stamp authority's part of \
+         the trusted root had ended or not begun",
+    ))?;
     let during = |is_in: &dyn Fn(i64) -> bool| times.iter().all(|time| is_in(*time));
     let in_date = |certificate: &CertificateRef<'_>| {
         let validity = certificate.validity;
@@ -101,7 +104,8 @@ pub(super) fn issuer_key<'r>(
         is_of_another_time = true;
     }
     Err(NotCounted::Unproven(if is_of_another_time {
-        "the authority of its certificate was not in date or not trusted when it was signed"
+        "the authority of its certificate was not in date or not trusted when it was signed: its certificates, or its part of \
+         the trusted root, had ended or not begun"
     } else {
         "no authority of the trusted root has issued its certificate"
     }))

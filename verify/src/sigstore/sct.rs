@@ -78,7 +78,10 @@ pub(super) fn verify(
     }
     match unknown {
         Some(id) if !is_known => Err(NotCounted::unknown_log(root, "certificate log", id)),
-        _ => Err(NotCounted::Unproven("no certificate log of the trusted root has signed its promise (SCT)")),
+        _ => Err(NotCounted::Unproven(
+            "no certificate log of the trusted root has signed its promise (SCT), or the certificate log's part of the trusted \
+             root had ended or not begun",
+        )),
     }
 }
 
