@@ -103,6 +103,7 @@ fn export(config: &Config, wanted: &WantedImages, timeout: Duration) -> Result<S
             trusted_root: Some(root),
             log_required: rule.log_required,
             sct_required: !rule.ignores_certificate_transparency,
+            now: clock::now().as_second(),
             ..sigstore::Requirement::new(&rule.signers, &annotations)
         }));
     } else if !signers.is_empty() {

@@ -16,6 +16,7 @@ pub(in crate::schemes) struct Required {
     trusted_root: Option<Arc<TrustedRoot>>,
     log_required: bool,
     sct_required: bool,
+    now: i64,
 }
 
 impl From<Requirement<'_>> for Required {
@@ -28,6 +29,7 @@ impl From<Requirement<'_>> for Required {
             trusted_root: requirement.trusted_root.cloned(),
             log_required: requirement.log_required,
             sct_required: requirement.sct_required,
+            now: requirement.now,
         }
     }
 }
@@ -40,6 +42,7 @@ impl Required {
             trusted_root: self.trusted_root.as_ref(),
             log_required: self.log_required,
             sct_required: self.sct_required,
+            now: self.now,
             ..Requirement::new(&self.signers, &self.annotations)
         }
     }

@@ -71,6 +71,7 @@ impl Scheme for Cosign {
             trusted_root: trusted_root.as_ref(),
             log_required: rule.log_required,
             sct_required: !rule.ignores_certificate_transparency,
+            now: query.now.as_second(),
             effort: query.effort,
             ..sigstore::Requirement::new(&signers, &rule.annotations)
         };

@@ -31,6 +31,8 @@ pub(super) struct Signed<'a> {
     pub(super) is_certificate: bool,
 }
 
+/// The one outcome that the time of the day changes.
+pub(super) const NOT_BEGUN: &str = "the log was not trusted yet, and nothing says when the entry was made";
 pub(super) const NOT_TRUSTED: &str = "the log was not trusted at the time of its entry";
 
 /// When the log says that it took the entry, if it has signed that. `has_time` is what [`is_about`] says. Whether the log was trusted
@@ -73,14 +75,16 @@ pub(super) fn verify(
     Ok(time)
 }
 
-/// Was the log trusted when it took an entry at this time? `times` are those of other proofs.
-pub(super) fn in_time(valid: ValidFor, time: Option<i64>, times: &[i64]) -> bool {
-    match time {
+/// Was the log trusted when it took an entry at this time? `times` are those of other proofs. `now` decides only if there is no time at all.
+pub(super) fn in_time(valid: ValidFor, time: Option<i64>, times: &[i64], now: i64) -> Result<(), &'static str> {
+    let is_trusted = match time {
         Some(time) => valid.has(time),
         // A log that has ended may be anybody's: something must say that the entry is older.
-        None if times.is_empty() => !valid.has_end(),
+        None if times.is_empty() && valid.has_end() => false,
+        None if times.is_empty() && !valid.has(now) => return Err(NOT_BEGUN),
         None => times.iter().all(|time| valid.has(*time)),
-    }
+    };
+    if is_trusted { Ok(()) } else { Err(NOT_TRUSTED) }
 }
 
 /// The log's promise, which it signed together with a time, over the form of RFC 8785.

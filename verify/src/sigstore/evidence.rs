@@ -27,6 +27,8 @@ pub(super) struct Claimed<'a> {
     pub(super) payload: Option<&'a [u8]>,
     pub(super) signature: &'a [u8],
     pub(super) is_bundle: bool,
+    /// The time of the day.
+    pub(super) now: i64,
 }
 
 impl<'a> Claimed<'a> {
@@ -128,9 +130,13 @@ fn times(
     let stamped = times.len();
     for spans in logged {
         let stamps = times.get(..stamped).unwrap_or_default();
-        let in_time = spans.into_iter().find(|(valid_for, time)| entry::in_time(*valid_for, *time, stamps));
-        let (_, time) = in_time.ok_or(NotCounted::Unproven(entry::NOT_TRUSTED))?;
-        times.extend(time);
+        let mut verdict = Err(entry::NOT_TRUSTED);
+        for (valid_for, time) in spans {
+            if verdict.is_err() {
+                verdict = entry::in_time(valid_for, time, stamps, claimed.now).map(|()| time);
+            }
+        }
+        times.extend(verdict.map_err(NotCounted::Unproven)?);
     }
     Ok(times)
 }

@@ -63,6 +63,9 @@ pub struct Requirement<'a> {
     pub log_required: bool,
     /// Must a log have the certificates?
     pub sct_required: bool,
+    /// The time of the day, in seconds since 1970. An entry without any time counts if its log has begun by then. Nothing else depends
+    /// on it.
+    pub now: i64,
     /// How many signatures may be verified.
     pub effort: Effort<'a>,
 }
@@ -78,6 +81,7 @@ impl<'a> Requirement<'a> {
             trusted_root: None,
             log_required: false,
             sct_required: true,
+            now: i64::MIN,
             effort: Effort::UNLIMITED,
         }
     }
@@ -228,7 +232,7 @@ impl Requirement<'_> {
     pub fn identity_of(&self, image: SignedImage<'_>, signature: &Signature) -> Option<(String, String)> {
         let proof = Proof::Certificate { sct_required: self.sct_required };
         signature.is_about(image).ok()?;
-        let names = signature.proven(proof, self.trusted_root, image, self.effort).ok()??;
+        let names = signature.proven(proof, self.trusted_root, image, self.now, self.effort).ok()??;
         Some(((*names.issuer).to_owned(), (*names.subject).to_owned()))
     }
 
@@ -238,7 +242,7 @@ impl Requirement<'_> {
         let proof = Proof::Certificate { sct_required: self.sct_required };
         for signature in signatures {
             if signature.is_about(image).is_ok()
-                && let Ok(Some(names)) = signature.proven(proof, self.trusted_root, image, self.effort)
+                && let Ok(Some(names)) = signature.proven(proof, self.trusted_root, image, self.now, self.effort)
                 && self.unmet(image, signature).is_none()
                 && !self.is_by_key(image, signature)
                 && !people.contains(&names)
@@ -273,13 +277,13 @@ impl Requirement<'_> {
                     return Ok(false);
                 }
                 if self.log_required {
-                    signature.proven(Proof::Key(key), self.trusted_root, image, self.effort)?;
+                    signature.proven(Proof::Key(key), self.trusted_root, image, self.now, self.effort)?;
                 }
                 Ok(true)
             }
             SignedBy::Identity(identity) => {
                 let proof = Proof::Certificate { sct_required: self.sct_required };
-                let names = signature.proven(proof, self.trusted_root, image, self.effort)?;
+                let names = signature.proven(proof, self.trusted_root, image, self.now, self.effort)?;
                 Ok(names.is_some_and(|names| identity.matches(&names.issuer, &names.subject)))
             }
         }
@@ -313,7 +317,7 @@ impl Requirement<'_> {
     fn by_nobody(&self, image: SignedImage<'_>, signature: &Signature) -> NotCounted {
         if self.signers.iter().any(|signer| signer.by.identity().is_some()) {
             let proof = Proof::Certificate { sct_required: self.sct_required };
-            if let Ok(Some(names)) = signature.proven(proof, self.trusted_root, image, self.effort) {
+            if let Ok(Some(names)) = signature.proven(proof, self.trusted_root, image, self.now, self.effort) {
                 return NotCounted::OtherIdentity { subject: quoted(&names.subject), issuer: quoted(&names.issuer) };
             }
         } else if self.signers.is_empty() && signature.has_certificate() {

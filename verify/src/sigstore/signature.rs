@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::bundle::{self, Signed};
 use super::claim::Claim;
+use super::entry::NOT_BEGUN;
 use super::evidence::{self, Claimed, NO_CERTIFICATE};
 use super::fulcio::Names;
 use super::key::SigstoreKey;
@@ -69,7 +70,7 @@ pub(super) enum Proof<'a> {
     Certificate { sct_required: bool },
 }
 
-/// What was proven under a trusted root, with success or without. It never changes.
+/// What was proven under a trusted root, with success or without. It never changes: what may change is not remembered.
 #[derive(Debug)]
 struct Proven {
     root: Sha256,
@@ -232,6 +233,7 @@ impl Signature {
         proof: Proof<'_>,
         root: Option<&Arc<TrustedRoot>>,
         image: SignedImage<'_>,
+        now: i64,
         effort: Effort<'_>,
     ) -> Result<Option<Arc<Names>>, NotCounted> {
         let root =
@@ -259,7 +261,7 @@ impl Signature {
             _ => None,
         };
         let is_bundle = self.format == SignatureFormat::Bundle;
-        let claimed = Claimed { message, payload, signature: &self.signature, is_bundle };
+        let claimed = Claimed { message, payload, signature: &self.signature, is_bundle, now };
         let checks = Checks::new(effort);
         let outcome = material.and_then(|material| match proof {
             Proof::Key(key) => evidence::of_key(&material, claimed, key, root, &checks).map(|()| None),
@@ -270,6 +272,9 @@ impl Signature {
         });
         if checks.is_exhausted() {
             return Err(NotCounted::NotVerified);
+        }
+        if matches!(outcome, Err(NotCounted::Unproven(NOT_BEGUN))) {
+            return outcome;
         }
         let mut proven = lock();
         if proven.len() == MAX_PROVEN {

@@ -30,7 +30,7 @@ fn by_identity_of(
     sct_required: bool,
 ) -> Result<(), (&'static str, String)> {
     let signers = std::slice::from_ref(signer);
-    let requirement = Requirement { trusted_root: Some(root), sct_required, ..by(signers) };
+    let requirement = Requirement { trusted_root: Some(root), sct_required, now: 1_796_083_200, ..by(signers) };
     let signature = signing.read().map_err(|error| (error.code(), error.to_string()))?;
     let found = requirement.signers_of(about(image), &signature);
     assert_eq!(found.is_ok(), requirement.verify(about(image), &[&signature]).is_ok());

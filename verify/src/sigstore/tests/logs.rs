@@ -11,10 +11,13 @@ use super::plant::{ISSUER, Plant, Read as _, SIGNED, SUBJECT, Signing, base64, c
 use super::*;
 use crate::sigstore::{TrustedRoot, merkle};
 
+/// 2026-12-01
+const NOW: i64 = 1_796_083_200;
+
 /// Does the signer's signature count, where the policy requires a log?
 fn logged(plant: &Plant, image: &Image, signature: &Signature, root: &Arc<TrustedRoot>) -> Result<(), String> {
     let signers = [signer("alice", &plant.signer)];
-    let requirement = Requirement { trusted_root: Some(root), log_required: true, ..by(&signers) };
+    let requirement = Requirement { trusted_root: Some(root), log_required: true, now: NOW, ..by(&signers) };
     let found = requirement.signers_of(about(image), signature);
     assert_eq!(found.is_ok(), requirement.verify(about(image), &[signature]).is_ok());
     // Where no log is required, none is looked at.
@@ -213,6 +216,14 @@ fn scheme_row_080_rekor_2_and_its_leaf() {
     let mut elsewhere = Signing::logged_2(&plant, &image);
     elsewhere.entry()["logIndex"] = "2".into();
     assert_why(logged(&plant, &image, &elsewhere.read().unwrap(), &root), "another place in the log");
+    // One that has not begun proves nothing either, until it has.
+    let mut future = plant.trusted_root();
+    future["tlogs"][1]["publicKey"]["validFor"]["start"] = "2026-12-01T00:00:01Z".into();
+    let (future, signing) = (read_root(&future), Signing::logged_2(&plant, &image).read().unwrap());
+    assert_why(logged(&plant, &image, &signing, &future), "the log was not trusted yet");
+    let signers = [signer("alice", &plant.signer)];
+    let begun = Requirement { trusted_root: Some(&future), log_required: true, now: NOW + 1, ..by(&signers) };
+    begun.verify(about(&image), &[&signing]).unwrap();
     let mut ended = plant.trusted_root();
     ended["tlogs"][1]["publicKey"]["validFor"]["end"] = "2026-06-01T00:00:00Z".into();
     let signing = Signing::logged_2(&plant, &image).read().unwrap();
