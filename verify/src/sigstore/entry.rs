@@ -33,7 +33,8 @@ pub(super) struct Signed<'a> {
 
 /// The one outcome that the time of the day changes.
 pub(super) const NOT_BEGUN: &str = "the log was not trusted yet, and nothing says when the entry was made";
-pub(super) const NOT_TRUSTED: &str = "the log was not trusted at the time of its entry";
+pub(super) const NOT_TRUSTED: &str =
+    "the log was not trusted at the time of its entry: the log's part of the trusted root had ended or not begun";
 
 /// When the log says that it took the entry, if it has signed that. `has_time` is what [`is_about`] says. Whether the log was trusted
 /// then is another question: [`in_time`].
