@@ -3,6 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use super::files::{IN_THE_POD, is_elsewhere};
 use super::finding::{Findings, State};
 use crate::commands::lint;
@@ -13,6 +16,7 @@ use crate::schemes::Check;
 use crate::schemes::notation::Stores;
 use crate::webhook::Engine;
 use portreeve_verify::ordered;
+use portreeve_verify::sigstore::TrustedRoot;
 use portreeve_verify::text::printable;
 
 const CHECK: &str = "policies";
@@ -154,6 +158,25 @@ pub(super) fn trust(engine: &Engine, findings: &mut Findings) {
     let (key, directory) = ("sigstore.trustedRoots", schemes.cosign.trusted_roots.directory());
     let names = roots.list().iter().map(|(name, _)| name.clone()).collect();
     Mounted { check: "trusted_roots", key, directory, names, problems: roots.problems() }.examine(of_cosign, findings);
+    for (name, root) in roots.list() {
+        findings.ok("trusted_roots", name, &known_logs(root));
+    }
+}
+
+/// The logs that a trusted root knows, so that people see which one it lacks: a denial names that one by its ID.
+fn known_logs(root: &TrustedRoot) -> String {
+    let mut text = ["it is of ", &root.date(), " and knows "].concat();
+    let mut between = "the log ";
+    for (name, id) in root.logs().take(MAX_PRINTED) {
+        text.extend([between, name, " (", &STANDARD.encode(id), ")"]);
+        between = ", ";
+    }
+    text.push_str(if between == ", " {
+        "; signatures in other logs do not count"
+    } else {
+        "no log: no signature counts"
+    });
+    text
 }
 
 /// What a policy names.

@@ -104,6 +104,12 @@ fn a_trusted_root_must_be_there_and_its_parts_end() {
     site.file("roots/plant.json", &root.to_string());
     let report = doctor(&site, &[], NOT_ASKED);
     report.is_well_but_for(&["registry"]).has("ok", "trusted_roots", "1 can be used");
+    let known = report.has("ok", "trusted_roots", "plant it is of ")["found"].as_str().unwrap().to_owned();
+    assert!(
+        known.contains("knows the log rekor.plant.example (") && known.contains("), log2.plant.example ("),
+        "{known}"
+    );
+    assert!(known.ends_with("); signatures in other logs do not count"), "{known}");
     report.has("ok", "trusted_root", "plant, certificate authority fulcio.plant.example it ends 2036-01-01");
     // A log that has ended is left out while another one goes on.
     let end = |log: &mut Value, days| {

@@ -171,6 +171,11 @@ impl TrustedRoot {
         day.get(..10).unwrap_or_default().to_owned()
     }
 
+    /// The names of its logs of signatures, each with the ID by which entries name it.
+    pub fn logs(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.logs.iter().map(|log| (&*log.name, &*log.id))
+    }
+
     /// Is there a log of certificates? Without one, no certificate has a promise that could be verified.
     pub fn has_certificate_logs(&self) -> bool {
         !self.ct_logs.is_empty()
