@@ -19,7 +19,8 @@ use portreeve_verify::tuf::RootPin;
 pub(crate) use watch::EndingsWatch;
 
 /// All that ends, the soonest first: the certificates in the files that the configuration names, the pins of the policies in
-/// force, trust stores, revocation lists and trusted roots, and the trust data in use, in memory and in `trust.cache`. Files that cannot be read are left out.
+/// force, trust stores, revocation lists and trusted roots, and the trust data in use, in memory and in `trust.cache`. Files that
+/// cannot be read are left out.
 pub(crate) fn collect(config: &Config, engine: &Engine, now: Timestamp) -> Vec<Ending> {
     let mut endings = Vec::new();
     for file in files(config) {

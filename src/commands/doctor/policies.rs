@@ -165,18 +165,13 @@ pub(super) fn trust(engine: &Engine, findings: &mut Findings) {
 
 /// The logs that a trusted root knows, so that people see which one it lacks: a denial names that one by its ID.
 fn known_logs(root: &TrustedRoot) -> String {
-    let mut text = ["it is of ", &root.date(), " and knows "].concat();
-    let mut between = "the log ";
-    for (name, id) in root.logs().take(MAX_PRINTED) {
-        text.extend([between, name, " (", &STANDARD.encode(id), ")"]);
-        between = ", ";
+    let logs: Vec<String> =
+        root.logs().take(MAX_PRINTED).map(|(name, id)| [name, " (", &STANDARD.encode(id), ")"].concat()).collect();
+    if logs.is_empty() {
+        return ["it is of ", &root.date(), " and knows no log: no signature counts"].concat();
     }
-    text.push_str(if between == ", " {
-        "; signatures in other logs do not count"
-    } else {
-        "no log: no signature counts"
-    });
-    text
+    let logs = logs.join(", ");
+    ["it is of ", &root.date(), " and knows the log ", &logs, "; signatures in other logs do not count"].concat()
 }
 
 /// What a policy names.
